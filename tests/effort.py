@@ -1,4 +1,4 @@
-"""How much work something is, told without a clock: no busy machine makes it more."""
+"""Counts function calls and opened files, as a measure of work that does not depend on the machine's load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupt at a chosen place: where CPython would deliver Ctrl-C, and nowhere else.
+"""Raises ``KeyboardInterrupt`` at a chosen line, only where CPython would deliver Ctrl-C.
 
 Signals are looked at when a function begins and when a function written in C has returned; its
 result is lost then, whatever it has done. Between other instructions they wait. Counting these

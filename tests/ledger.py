@@ -1,4 +1,4 @@
-"""A handler that keeps all records of the library with the context that they had."""
+"""A log handler that keeps all records of the library with their context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children of this process: they work at the same time, are killed at a chosen place, or fail."""
+"""Child processes that work at the same time, are killed at a chosen place, or fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thread of a job computes at a time; a thread that waits frees its slot."""
+"""Tests that one thread of a job computes at a time, and that a waiting thread frees its slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors say to programs and to the people who use them."""
+"""Tests the attributes and the messages of errors."""
 
 from __future__ import annotations
 

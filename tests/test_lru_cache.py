@@ -1,4 +1,4 @@
-"""What is kept in memory: bounded in bytes, and the least recently used goes first."""
+"""Tests the memory cache: bounded in bytes, least recently used entries removed first."""
 
 from __future__ import annotations
 

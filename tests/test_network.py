@@ -1,4 +1,4 @@
-"""The network is made by whoever needs it first, and by nobody else."""
+"""Tests that the network object is made once, by the first caller that needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of vendors is remembered, and never longer than what it was chosen by stays the same."""
+"""Tests that the order of vendors is remembered only while the settings it was chosen by are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing in a process, whoever asks first and however often."""
+"""Tests that an object exists once in a process, for any number of concurrent callers."""
 
 from __future__ import annotations
 

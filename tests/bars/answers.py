@@ -1,4 +1,4 @@
-"""Small answers, as a vendor gives them, for tests of what is made of them."""
+"""Builders for small vendor answers, coverage and commit contexts, for tests of single functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a market traded, five minutes by five minutes, and vendors who cut their own bars out of it.
+"""Trades of a market in steps of five minutes, and vendors that build their bars from them.
 
 Bars are put together by plain loops over the trades, with the hours of ``exchange_calendars`` and
 the clocks of ``zoneinfo``: nothing of the library has a hand in what its answers are held against.

@@ -1,4 +1,4 @@
-"""On which row a split or a dividend stands."""
+"""Tests which row of a frame carries a split or a dividend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer lacks, and how it says so."""
+"""Tests the gaps of an answer: their spans and their reasons."""
 
 from __future__ import annotations
 

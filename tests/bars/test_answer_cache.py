@@ -1,4 +1,4 @@
-"""Answers held in memory: given again as long as they stand, and never a moment longer."""
+"""Tests the in-memory cache of answers: an answer is reused exactly as long as it is valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One vendor's reply: how loudly its failure is logged."""
+"""Tests the level at which a vendor's failure is logged."""
 
 from __future__ import annotations
 

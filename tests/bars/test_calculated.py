@@ -1,4 +1,4 @@
-"""Longer bars that a job calculates out of stored minutes: which, of which kind, and where they lie."""
+"""Tests the job that builds longer bars from stored minutes: which bars, of which kind, in which folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who could answer, in which lane, and why the others could not."""
+"""Tests the selection of vendors: which can answer, in which lane, and why the others cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one interface for bars, on a store that holds a day of hours; its vendor counts questions."""
+"""Tests the bars client on a store that holds one day of hourly bars; the vendor counts its queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored of an answer beside what is stored already."""
+"""Tests which bars of an answer are stored, given the bars that are already in the store."""
 
 from __future__ import annotations
 

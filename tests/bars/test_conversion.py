@@ -1,4 +1,4 @@
-"""Bars of one kind out of a vendor's bars of another: exactly, or not at all."""
+"""Tests the conversion of bars of one kind to another: exact, or refused."""
 
 from __future__ import annotations
 

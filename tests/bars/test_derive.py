@@ -1,4 +1,4 @@
-"""Bars that nobody serves, and the weeks and months of shares, out of shorter ones."""
+"""Tests bars that no vendor serves, and weeks and months of shares, built from shorter bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far behind a series is, against sessions counted by hand."""
+"""Tests how old a series is, measured against sessions that were counted by hand."""
 
 from __future__ import annotations
 

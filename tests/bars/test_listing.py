@@ -1,4 +1,4 @@
-"""What proves that a series begins or ends, and what proves nothing."""
+"""Tests what proves that a series begins or ends, and what does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of several marks on a bar the strongest counts: random answers beside a plain list of the order.
+"""Tests that the strongest of several marks on a bar wins, against a plain list as the oracle.
 
 The list below decides for one bar at a time and knows nothing of spans, runs or arrays. It is the
 rule as one would say it, and not an older version of the code.

@@ -1,4 +1,4 @@
-"""The observer: the counts, events and names of log records that a call leaves."""
+"""Tests the observer: counters, events and log records of a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way a vendor can answer, at every place in the chain: who is asked, and what is kept.
+"""Tests every kind of answer at every place in the order of vendors: who is queried and what is stored.
 
 What is expected is written down, never computed: requests as ``3a b`` (three to ``a``, then one to
 ``b``), a day as ``a5 -3 b16`` (five hours of ``a``, three

@@ -1,4 +1,4 @@
-"""What the second vendor may do for a series that the first one began, for all pairs of the rules.
+"""Tests which bars a second vendor may add to a series that the first began, for all pairs of vendors.
 
 The verdicts are written by hand, from what is known of the vendors; the code computes them from what
 the vendors' files declare. Who breaks a row has changed what may be spliced with what.

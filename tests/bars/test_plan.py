@@ -1,4 +1,4 @@
-"""What a stretch costs, and a store that keeps plans apart from what is held."""
+"""Tests how many requests a span costs, by its pages and windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a market stands, and what that makes of a price."""
+"""Tests the states of a market, and the state of a price that they lead to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what callers pass to one checked query."""
+"""Tests how the arguments of a caller become one checked query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far back a request reaches: over the bars since the last comparison, never for one request more."""
+"""Tests how far back a request reaches to compare bars; comparing never costs an extra request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One answer, sorted: closed, forming, provisional, lacking, unfit, unpublished."""
+"""Tests how the bars of one answer are classified: closed, forming, provisional, missing, invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared with what, where it is written down, and what of it is told."""
+"""Tests the comparison of bars with adjacent bars of other vendors: what is stored and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sessions around a split in which what a vendor says is doubted."""
+"""Tests the sessions around a split in which a vendor's data are not trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streamed bars into the store: appended as provisional, beside nothing they do not belong to."""
+"""Tests how streamed bars are stored: appended as provisional, and only to the series they belong to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trading day of a market, with and without its calendar."""
+"""Tests the trading day of a market, with and without its calendar."""
 
 from __future__ import annotations
 

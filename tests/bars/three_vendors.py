@@ -1,4 +1,4 @@
-"""Three vendors in one process, each over a real sender with its own limiter and circuit.
+"""Three vendors in one process, each with its own sender, limiter and circuit breaker.
 
 They serve the same prices; their volumes 1, 2 and 3 tell them apart.
 """

@@ -1,4 +1,4 @@
-"""Bars, pieces and stores that tests of the cache are made of."""
+"""Builders for bars, commit pieces and stores, for the tests of the cache."""
 
 from __future__ import annotations
 

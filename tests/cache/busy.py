@@ -1,4 +1,4 @@
-"""A memory that another thread is at."""
+"""A cache whose lock is held by another thread."""
 
 from __future__ import annotations
 

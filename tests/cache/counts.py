@@ -1,4 +1,4 @@
-"""How thorough the fault tests are: few cases by default, many of them on request.
+"""Sets how thorough the fault tests are: few cases by default, many in a full run.
 
 Many is not all where one case takes a store of its own: what is checked at every byte is checked
 there straight at the verification, and a sample shows that the store goes by it.

@@ -1,4 +1,4 @@
-"""What a disk may hold after the power went: a model of files and folders, and all its outcomes.
+"""A model of what a disk may contain after a power failure: files, folders and all possible outcomes.
 
 :class:`Recorder` is a disk that really works and remembers every changing call. :class:`Platter`
 replays the calls and keeps apart what is safe and what was merely handed to the system: the bytes

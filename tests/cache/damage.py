@@ -1,4 +1,4 @@
-"""A damaged series: how it is made, and what is looked at afterwards."""
+"""Builds a damaged series, and reads its state afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that fail, die or remember."""
+"""Disks that fail, end the writer, or record the calls made."""
 
 from __future__ import annotations
 

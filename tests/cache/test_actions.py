@@ -1,4 +1,4 @@
-"""Splits and dividends: one action once, disagreements remembered, damage an error."""
+"""Tests stored splits and dividends: no duplicates, disagreements kept, damage reported as an error."""
 
 from __future__ import annotations
 

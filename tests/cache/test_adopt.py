@@ -1,4 +1,4 @@
-"""Files of older tools: part of the series at once, taken over by its first commit."""
+"""Tests files of older tools: readable at once, and converted by the first commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bits flip, files are cut, padded, emptied, swapped and mixed: the answer is right or missing.
+"""Tests flipped bits and files that are cut, padded, emptied or swapped: an answer is correct or missing.
 
 What is damaged is found by its digest, never by chance; what is not damaged is kept; what is lost
 is missing from the coverage, so that it is asked for again; and the damaged bytes are kept aside.

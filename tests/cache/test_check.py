@@ -1,4 +1,4 @@
-"""What a check finds, what repair does about it, and that both say the same."""
+"""Tests the findings of a check and their repair; both must agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check says what recovery then does, of every kind of damage, and touches nothing."""
+"""Tests that a check predicts what recovery does for every kind of damage, and changes nothing."""
 
 from __future__ import annotations
 

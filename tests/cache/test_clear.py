@@ -1,4 +1,4 @@
-"""Years removed for good: what they answered for goes with them."""
+"""Tests that clearing a year also removes its coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns beside the files: the same bars, for a fraction of the work, and never anything else."""
+"""Tests columnar copies of year files: the same bars for less work."""
 
 from __future__ import annotations
 

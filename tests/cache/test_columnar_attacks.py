@@ -1,4 +1,4 @@
-"""Columnar files under attack: whatever lies beside the year files, the answer is that of them."""
+"""Tests damaged and foreign columnar files: the answer is always that of the year files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a columnar file is believed, which are held ready, and what is brought into them."""
+"""Tests when a columnar file is valid, which ones are kept in memory, and which bars are written to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Over a network columns are read and not mapped, and one warning a process says so."""
+"""Tests that columnar files on a network drive are read instead of mapped, with one warning per process."""
 
 from __future__ import annotations
 

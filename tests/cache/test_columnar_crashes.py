@@ -1,4 +1,4 @@
-"""The power fails, a call fails, a process is killed while columns are kept: nothing wrong is read.
+"""Tests power failures, disk errors and kills while columnar files are written: no wrong bar is read.
 
 Of columnar files nothing is synced, so any part of them may be lost while the rest is there. The
 answer must be that of the year files, and the next bars must find their place.

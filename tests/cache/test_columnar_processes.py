@@ -1,4 +1,4 @@
-"""Many processes keep and read columns at once; some are killed, some are forks."""
+"""Tests many processes that write and read columnar files at once, with kills and forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One columnar file, opened: what cannot be read is none, and memory is lent within bounds."""
+"""Tests opening one columnar file: invalid files are rejected, and memory stays bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A commit from beginning to end: what is refused, what is looked at, and what is left behind."""
+"""Tests a commit: what it refuses, which files it reads, and what it leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compaction on demand: fewer members and bytes, and nothing that a reader could notice."""
+"""Tests compaction on request: fewer members and bytes, with the same bars for readers."""
 
 from __future__ import annotations
 

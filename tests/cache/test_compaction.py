@@ -1,4 +1,4 @@
-"""Many small appends become few members, and no bar changes by it."""
+"""Tests that many small appends are merged into few gzip members without changing a bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new file says what is known by now of the bars that stay, member by member."""
+"""Tests the metadata in a rewritten year file: it is current for the bars that stay, in each gzip member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a second vendor confirmed holds for the very bars that it confirmed, and costs no bar."""
+"""Tests that a second vendor's confirmation applies only to the bars it confirmed, and removes none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of cases: few combinations that cover each value and each pair."""
+"""Tests the sampling of cases: few combinations that cover each value and each pair of values."""
 
 from __future__ import annotations
 

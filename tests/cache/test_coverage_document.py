@@ -1,4 +1,4 @@
-"""Coverage in documents: everything comes back, and what is none is refused."""
+"""Tests that coverage survives being stored as a document, and that invalid documents are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a commit does to what is known: trust that is taken, marks that say less than they cover."""
+"""Tests how a commit changes coverage: withdrawn trust, and marks that claim less than they cover."""
 
 from __future__ import annotations
 

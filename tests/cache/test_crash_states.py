@@ -1,4 +1,4 @@
-"""The power fails: every state the disk may be left in, for every kind of commit.
+"""Tests every state of the disk that a power failure may leave, for every kind of commit.
 
 Each scenario is run once on a disk that remembers. Then the power fails behind each of its calls,
 in every way that is legal, and a new process opens what is left. It must find nothing torn, nothing

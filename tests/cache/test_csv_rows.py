@@ -1,4 +1,4 @@
-"""Every float comes back with the bits it went in with."""
+"""Tests that every float is read back with the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed text and checksums, by whichever library is at hand."""
+"""Tests compression and checksums with each of the supported libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where derived files lie, and whose they are."""
+"""Tests the names of derived files, and the removal of temporary files of dead writers."""
 
 from __future__ import annotations
 

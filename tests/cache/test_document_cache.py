@@ -1,4 +1,4 @@
-"""What is known of files without reading or parsing them, and that it is never a lie."""
+"""Tests that documents are not read or parsed again while unchanged, and that changes are always noticed."""
 
 from __future__ import annotations
 

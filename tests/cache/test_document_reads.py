@@ -1,4 +1,4 @@
-"""A first look at a series: its documents, read once each, and believed only where they are ordinary."""
+"""Tests that each document of a series is read once, and only if it is a regular file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping the limit: what goes, in which order, what stays and why, and what a crash leaves."""
+"""Tests how the size limit is kept: what is deleted first, what stays and why, and crashes meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of fundamentals: what is found, for how long it is fresh, and corrupt files."""
+"""Tests the cache of fundamentals: lookups, freshness and corrupt files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged files of fundamentals: set aside with the reason, never served, never lost."""
+"""Tests damaged files of fundamentals: set aside with the reason, never served, never lost."""
 
 from __future__ import annotations
 

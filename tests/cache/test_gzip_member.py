@@ -1,4 +1,4 @@
-"""One member: what its bytes are, what it says, and that nothing in it can change unseen."""
+"""Tests the gzip members of a year file: their bytes, their metadata, and the detection of every change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of rewrites that were not finished, and of files of newer versions."""
+"""Tests the recovery from unfinished rewrites and from files of newer versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was stored after an earlier commit, while it can still be told."""
+"""Tests reading a series as it was after an earlier commit, as long as its versions are kept."""
 
 from __future__ import annotations
 

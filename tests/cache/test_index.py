@@ -1,4 +1,4 @@
-"""The index of a cache folder: believed only while it is true, made anew or done without."""
+"""Tests the index of a cache folder: used only while valid, otherwise rebuilt or not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writers killed with SIGKILL at a call of the file system: what they acknowledged is there.
+"""Tests writers killed with SIGKILL at any file system call: acknowledged bars are stored.
 
 A child serves: it forks one writer after another on the same cache. Each goes on where the last one
 died, and is killed before or in the middle of a call that is counted, not timed.

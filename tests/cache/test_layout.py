@@ -1,4 +1,4 @@
-"""Folder names: reversible, apart where case is folded, and never outside the cache."""
+"""Tests folder names: reversible, distinct on case-insensitive disks, and always inside the cache."""
 
 from __future__ import annotations
 

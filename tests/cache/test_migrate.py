@@ -1,4 +1,4 @@
-"""Files of older tools taken over on demand: proved, kept aside, and deleted only when all is held."""
+"""Tests the migration of files of older tools: verified, kept aside, and deleted only when complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV of any origin."""
+"""Tests the reading of CSV files from other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes and threads on one series: nothing lost, nothing doubled, nothing torn."""
+"""Tests several processes and threads on one series: no bar is lost, doubled or torn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could not be believed is kept, once, and told in full."""
+"""Tests that rejected rows are kept once, and reported completely."""
 
 from __future__ import annotations
 

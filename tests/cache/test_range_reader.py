@@ -1,4 +1,4 @@
-"""Stretches put together: what is held ready is taken as it is, and only what is asked for is read."""
+"""Tests that a range is assembled from bars in memory, and only the missing part is read from files."""
 
 from __future__ import annotations
 

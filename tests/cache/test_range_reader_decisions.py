@@ -1,4 +1,4 @@
-"""A cache folder that takes no columnar files: what was read stays in memory, within bounds."""
+"""Tests a cache folder that takes no columnar files: bars that were read stay in memory, within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Year files of older tools: found, read, distrusted where they must be, and taken over."""
+"""Tests year files of older tools: found, read, rejected if invalid, and converted."""
 
 from __future__ import annotations
 

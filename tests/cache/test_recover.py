@@ -1,4 +1,4 @@
-"""What is made of torn, damaged and lost files: sentence by sentence."""
+"""Tests the recovery of torn, damaged and lost files, one documented rule at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting by age: whole years, by lane, never under a clock in doubt, and always in the log."""
+"""Tests deletion by age: whole years of a lane, never under a doubtful clock, and always logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is had from a damaged file, and what is not."""
+"""Tests which bars are recovered from a damaged file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A year written anew keeps the text of the bars that stay, to the letter."""
+"""Tests that rewriting a year keeps the text of unchanged bars byte for byte."""
 
 from __future__ import annotations
 

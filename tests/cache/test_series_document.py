@@ -1,4 +1,4 @@
-"""What is known of a series beside its years: what comes back, and what is not believed."""
+"""Tests the document of a series: what is read back, and which contents are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views: many documents, and files of older tools, seen as one series."""
+"""Tests the views of a series: many documents, and files of older tools, seen as one."""
 
 from __future__ import annotations
 

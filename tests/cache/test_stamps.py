@@ -1,4 +1,4 @@
-"""Stamps by the length of bars alone."""
+"""Tests the arithmetic of stamps for each length of bar."""
 
 from __future__ import annotations
 

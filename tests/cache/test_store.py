@@ -1,4 +1,4 @@
-"""What a store answers after commits: coverage, bars, and what was displaced."""
+"""Tests the store after commits: coverage, bars, and replaced bars."""
 
 from __future__ import annotations
 

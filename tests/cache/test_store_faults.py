@@ -1,4 +1,4 @@
-"""Every single call of a commit fails once, fails for ever, or is the last one before the end."""
+"""Tests each call of a commit failing once, failing permanently, or being the writer's last."""
 
 from __future__ import annotations
 

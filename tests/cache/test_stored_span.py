@@ -1,4 +1,4 @@
-"""What is stored of a stretch, of one moment, and how little is looked at for it."""
+"""Tests reading a stored span at one moment, and how few files it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summaries that other programs read: what is in them, and when they are written."""
+"""Tests the summaries for other programs: their contents, and when they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged tables: found, set aside whole, asked again; never served, never taken for nothing."""
+"""Tests damaged tables: detected, set aside, fetched again, and never taken for an empty answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dated tables that are no bars."""
+"""Tests dated tables other than bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs and quarantine stay short, and nothing that is needed goes with what is not."""
+"""Tests that logs and the quarantine stay short without losing entries that are still needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compat face of the cache: what programs of old see, and the faults they no longer see."""
+"""Tests the older interface of the cache, including the faults that it no longer passes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last use of a lane: noted cheaply, one for all processes, lost without harm."""
+"""Tests the last use of a lane: cheap to record, shared by all processes, safe to lose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replaced year file: what stays reachable of it, and what happens where nothing can."""
+"""Tests the kept versions of a replaced year file, also on disks without hard links."""
 
 from __future__ import annotations
 

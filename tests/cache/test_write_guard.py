@@ -1,4 +1,4 @@
-"""A cache folder that can only be read gives what it holds, refuses the rest, and says so once."""
+"""Tests a read-only cache folder: stored bars are returned, writes are refused, and one warning is logged."""
 
 from __future__ import annotations
 

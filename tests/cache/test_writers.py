@@ -1,4 +1,4 @@
-"""Many processes at once on one series: nothing lost, nothing doubled, time never goes back."""
+"""Tests many writing processes on one series: no bar is lost or doubled, and generations only grow."""
 
 from __future__ import annotations
 

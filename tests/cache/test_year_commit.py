@@ -1,4 +1,4 @@
-"""What of a commit is appended, what is written anew, and what changes the document alone."""
+"""Tests which part of a commit is appended, which rewrites the year, and which changes only its document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A year file is read as what it is, or not at all."""
+"""Tests that a year file is read completely or rejected."""
 
 from __future__ import annotations
 

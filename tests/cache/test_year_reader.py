@@ -1,4 +1,4 @@
-"""Readers beside writers: no lock, nothing torn, nothing repaired that is not broken."""
+"""Tests readers beside writers: no lock, no torn bars, and no repair of intact files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program of its own that writes to a store; run by tests as ``python -m tests.cache.writer``.
+"""A program that writes to a store; tests run it as ``python -m tests.cache.writer``.
 
 It never opens a window for chance: what it does, and behind which call of the file system it is
 killed, is told by its arguments.

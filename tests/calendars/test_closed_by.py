@@ -1,4 +1,4 @@
-"""What could be known at an instant: the stamps before the first bar that had not closed by then."""
+"""Tests which bars had closed by an instant."""
 
 from __future__ import annotations
 

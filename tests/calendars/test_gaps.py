@@ -1,4 +1,4 @@
-"""What must be asked for, against a bar-by-bar count."""
+"""Tests the ranges that must be fetched, against a bar-by-bar count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outline of a grid: how many bars are expected in a span, and which are the first and last."""
+"""Tests how many bars are expected in a span, and which are the first and the last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minutes to longer bars: what resampling makes of them, told as soon as it is sure."""
+"""Tests longer bars built from minutes: the same as resampling, returned as soon as they are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers write, and the stamps that they mean."""
+"""Tests how the dates of a caller become stamps."""
 
 from __future__ import annotations
 

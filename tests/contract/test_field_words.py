@@ -1,4 +1,4 @@
-"""The words of the field lead to tests by their names."""
+"""Tests that each term of the field on the list occurs in the name of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports go down only. The floors are drawn in docs/architecture.md."""
+"""Tests that imports only go down the layers drawn in docs/architecture.md."""
 
 from __future__ import annotations
 

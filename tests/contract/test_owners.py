@@ -1,4 +1,4 @@
-"""One owner per dependency, and nothing that touches the world in the pure floors."""
+"""Tests that each dependency has one owner, and that the pure layers do no input or output."""
 
 from __future__ import annotations
 

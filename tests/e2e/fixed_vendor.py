@@ -1,4 +1,4 @@
-"""A lonely vendor in process, which has exactly the bars that a test lays on its shelf."""
+"""A vendor in process that has only the bars a test lists, and managers that query only such vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A vendor in process, for tests of failover: of the kind that Binance serves, or any other one's."""
+"""A vendor in process, for tests of failover: the vendor server's true bars, with scripted errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits and dividends of every vendor: one consistent series, whichever of them fails."""
+"""Tests splits and dividends of every vendor: one consistent series, whichever vendor fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests for splits and dividends are sent: none twice, and none that nobody uses."""
+"""Tests which requests for splits and dividends are sent: none twice, and none that is not used."""
 
 from __future__ import annotations
 

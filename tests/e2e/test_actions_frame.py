@@ -1,4 +1,4 @@
-"""Splits and dividends as a frame: fetched where missing or due, and whose word each one is."""
+"""Tests the frame of splits and dividends: fetched if missing or due, each with its vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``await`` at the edge: what is cached never waits for what is not, and nothing else changes."""
+"""Tests the async methods: a cached answer never waits for one that is being fetched."""
 
 from __future__ import annotations
 

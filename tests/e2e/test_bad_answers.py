@@ -1,4 +1,4 @@
-"""Answers that are wrong in some way: what is stored of them, what is told, who is asked next."""
+"""Tests wrong answers: what is stored of them, what is reported, and which vendor is queried next."""
 
 from __future__ import annotations
 

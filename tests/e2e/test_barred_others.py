@@ -1,4 +1,4 @@
-"""Something else in the place of actions, figures or fundamentals: it costs that file alone."""
+"""Tests folders and pipes in place of other files of the cache: only that file's data are lost."""
 
 from __future__ import annotations
 

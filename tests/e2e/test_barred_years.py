@@ -1,4 +1,4 @@
-"""Something else in the place of a file of one year: the others answer, and a repair sets it aside."""
+"""Tests folders and pipes in place of a year's file: other years are answered, and a repair sets it aside."""
 
 from __future__ import annotations
 

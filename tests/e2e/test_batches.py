@@ -1,4 +1,4 @@
-"""Many symbols at once: what is held is read in the caller's thread, only the rest takes others."""
+"""Tests requests for many symbols: stored bars are read in the caller's thread, the rest in others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call ends in its time, whatever servers, libraries, downloaders and other callers do.
+"""Tests that a call ends within its timeout, whatever servers, libraries and other callers do.
 
 The servers are real sockets on this machine, and the clock is the machine's: waits are short.
 """

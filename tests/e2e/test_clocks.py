@@ -1,4 +1,4 @@
-"""Two clocks, time zones, weekends and half days: what is closed, settled and due, and when."""
+"""Tests two clocks, time zones, weekends and half days: when bars are closed, final and due."""
 
 from __future__ import annotations
 

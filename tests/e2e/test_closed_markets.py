@@ -1,4 +1,4 @@
-"""Bars off the calendar: what a fetch covers is answered, in whatever order questions were asked."""
+"""Tests bars outside the calendar: the answer does not depend on the order of requests."""
 
 from __future__ import annotations
 

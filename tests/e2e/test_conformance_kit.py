@@ -1,4 +1,4 @@
-"""The kit for providers of other packages: ours pass it, and each broken promise is told."""
+"""Tests the kit for providers of other packages: our vendors pass, each broken rule is reported."""
 
 from __future__ import annotations
 

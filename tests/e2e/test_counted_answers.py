@@ -1,4 +1,4 @@
-"""An answer counts as what it turned out to be, and only where it was one."""
+"""Tests that the metrics count an answer by its actual result."""
 
 from __future__ import annotations
 

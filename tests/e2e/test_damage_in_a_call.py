@@ -1,4 +1,4 @@
-"""Damage that a call comes upon is made good in the same call, and left as it is by a plan."""
+"""Tests that damage found during a call is repaired in the same call; a plan changes nothing."""
 
 from __future__ import annotations
 

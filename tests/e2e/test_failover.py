@@ -1,4 +1,4 @@
-"""Who was asked, who answered, and what the answer says about it."""
+"""Tests which vendors are queried, which one answers, and what the provenance says about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History: what is missing is asked for, nothing else, and the answer is the truth."""
+"""Tests that exactly the missing bars are requested, and that the answer is correct."""
 
 from __future__ import annotations
 

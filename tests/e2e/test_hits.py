@@ -1,4 +1,4 @@
-"""What is in the cache is answered by comparison: no calendar, no vendor, no HTTP library."""
+"""Tests that a cached answer needs no calendar, vendor or HTTP library."""
 
 from __future__ import annotations
 

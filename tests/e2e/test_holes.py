@@ -1,4 +1,4 @@
-"""When a hole is believed: seen once it is no proof, whatever its vendor is."""
+"""Tests when a hole is final: one answer never proves it, whichever vendor gave it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others list under the same letters is another thing, unless something proves it the same."""
+"""Tests that equal symbols of other vendors are different instruments until proved the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys come, change and go while the program runs."""
+"""Tests API keys that are added, changed and removed while the program runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates of listing and delisting: learned, kept, shown; outside of them no vendor is asked."""
+"""Tests listing and delisting dates: learned, stored, shown, and used to avoid requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Series brought up to date night by night become as small as those that are fetched at once."""
+"""Tests that a series updated night by night becomes as small as one that is fetched at once."""
 
 from __future__ import annotations
 

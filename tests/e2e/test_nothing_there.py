@@ -1,4 +1,4 @@
-"""Nothing there: before a listing, after it, outages, weekends, thin markets. Said once, not for ever."""
+"""Tests ranges without bars: before and after a listing, outages, weekends and thin markets."""
 
 from __future__ import annotations
 

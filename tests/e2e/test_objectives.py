@@ -1,4 +1,4 @@
-"""The objectives of the design in one story: fill, resample, cache, fail over, check, go live, trade."""
+"""Tests the goals of the design in one run: fill, resample, cache, fail over, check, go live, trade."""
 
 from __future__ import annotations
 

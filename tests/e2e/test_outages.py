@@ -1,4 +1,4 @@
-"""While a venue is down a question has one answer, whatever of it is cached.
+"""Tests that during a vendor's outage the answer is the same, whatever part of it is cached.
 
 And each answer says who was not asked for it.
 """

@@ -1,4 +1,4 @@
-"""How often a miss looks at a series, and that no look is spared that another writer makes needed."""
+"""Counts how often a miss reads the state of a series, and tests that it reads again after another writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New rubbish at each call: what is remembered of it stays small, and its days cost later ones nothing."""
+"""Tests a vendor that sends new invalid rows at each call: their record stays small, later calls cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users do without thinking: leave loops, drop feeds, fork, exit in callbacks, ask for nonsense."""
+"""Tests careless use of feeds: left loops, dropped feeds, forks, exits in callbacks, invalid arguments."""
 
 from __future__ import annotations
 

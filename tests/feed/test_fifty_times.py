@@ -1,4 +1,4 @@
-"""A feed that is started and stopped again and again leaves nothing behind."""
+"""Tests that a feed started and stopped repeatedly leaves nothing behind."""
 
 from __future__ import annotations
 

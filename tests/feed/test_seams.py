@@ -1,4 +1,4 @@
-"""A strategy sees every bar once, in order, whatever happens to the connection."""
+"""Tests that a strategy receives every bar once and in order, whatever happens to the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silence is counted while the market is open."""
+"""Tests that a silent stream is detected only while the market is open."""
 
 from __future__ import annotations
 

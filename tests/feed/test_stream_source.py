@@ -1,4 +1,4 @@
-"""What a stream says while bars wait for others."""
+"""Tests bars of a stream that arrive while earlier bars are still being filled from history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer may name and hold."""
+"""Tests the checks on addresses, redirects and JSON bodies of requests and responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions on end that a vendor lacks are told as one incident."""
+"""Tests that consecutive sessions that a vendor lacks are reported as one incident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of several vendors about one action: which are of one event, which one counts."""
+"""Tests several vendors' reports of one action: which belong to one event, and which one counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes of gaps and the days of vendors, by what is known of made-up series alone."""
+"""Tests the classes of gaps, and the days that a vendor lacks, on made-up series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kept frame costs, by counted work: no more for more frames, and no more for more rows."""
+"""Counts the work for a kept frame: it grows neither with the frames nor with the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One strategy through every door, writers in other processes, and nothing that is left behind."""
+"""Tests one strategy through every entry point, with writers in other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages with vendors that exist only in a test, installed as far as importlib can tell."""
+"""Temporary packages that offer vendors through entry points, as if they were installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one question teaches the next: unknown symbols, answers that turned out to be bad."""
+"""Tests what is remembered between calls: unknown symbols, and answers that proved to be bad."""
 
 from __future__ import annotations
 

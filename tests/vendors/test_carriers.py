@@ -1,4 +1,4 @@
-"""Vendors' own packages as carriers, against a server on this machine."""
+"""Tests vendors' own packages as carriers, against a server on this machine."""
 
 from __future__ import annotations
 
