@@ -21,6 +21,8 @@ from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 
 Values = tuple[float | None, ...]
 STEPS = {"15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
+# All bars begin at one of these.
+_GRID_MS = 15 * MINUTE_MS
 NAMES = ["open", "high", "low", "close", "volume"]
 # What bars are called that a user stores himself.
 USER = "mine"
@@ -228,7 +230,13 @@ class Seen:
         now = parse_iso(self.facts["asked_at"])
         # One that reaches up to now ends later the second time: by as much as requests took.
         is_now = now - 2 * MINUTE_MS
-        gaps = [(gap.start, None if gap.end > is_now else gap.end) for gap in self.gaps]
+        # One that reaches up to the last bar closed by now does too: it has the same bars, all of which
+        # begin at a quarter of an hour.
+        ends = [-(-gap.end // _GRID_MS) * _GRID_MS for gap in self.gaps]
+        gaps = [
+            (gap.start, None if gap.end > is_now else end)
+            for gap, end in zip(self.gaps, ends, strict=True)
+        ]
         told = {name: self.facts.get(name) for name in names} | {"gaps": gaps}
         # What failed on the way is of that call, not of the bars.
         lasting = [
@@ -532,11 +540,11 @@ class Model:
     def _take_back(self) -> None:
         """Forget bars that were not final yet and did not come again: their vendor took them back."""
         for symbol, label, stamp in self.memory.left_out:
-            lanes = [lane for key, lane in self.acknowledged.items() if key[:2] == (symbol, label)]
-            if not any(stamp in lane for lane in lanes):
-                for key, heard in self.heard.items():
-                    if key[:2] == (symbol, label):
-                        heard.discard(stamp)
+            for key, heard in self.heard.items():
+                # A bar that is final for a pinned vendor may be in a lane of its own.
+                lanes = [lane for series, lane in self.acknowledged.items() if series[:4] == key]
+                if key[:2] == (symbol, label) and not any(stamp in lane for lane in lanes):
+                    heard.discard(stamp)
         self.memory.left_out.clear()
 
     def _note(self, question: Question, seen: Seen, span: Span) -> None:
