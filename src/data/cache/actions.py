@@ -130,6 +130,7 @@ class ActionBook:
     @cached_property
     def digest(self) -> str:
         """Digest of the reports and queries, the same in every process."""
+        # It contains the names ``Action`` and ``Asked``, which therefore stay: bundles store the digest.
         return hashlib.sha256(repr((self.reports, self.answers)).encode()).hexdigest()
 
     def of(self, vendor: str) -> tuple[Action, ...]:

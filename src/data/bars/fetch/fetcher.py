@@ -28,7 +28,7 @@ from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
 from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
-from ..ingest.take import Taken, take, take_forming
+from ..ingest.take import ProcessedAnswer, take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
 from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
 from ..validity import is_proof
@@ -425,7 +425,7 @@ class Fetcher:
 
     def _take_until_current(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
-    ) -> Taken:
+    ) -> ProcessedAnswer:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
         while True:
             try:

@@ -105,7 +105,7 @@ class ComparedAnswer:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ProcessedAnswer:
     """The result of processing an answer.
 
     Attributes:
@@ -132,7 +132,7 @@ def take(
     candidate: Candidate,
     question: VendorQuestion,
     fetched: Fetched,
-) -> Taken:
+) -> ProcessedAnswer:
     """Check a candidate's answer, store the good part of it, and return the outcome.
 
     The steps, each of which uses the results of those before it:
@@ -188,7 +188,7 @@ def take(
     series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
-    return Taken(
+    return ProcessedAnswer(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
         doubtful,
