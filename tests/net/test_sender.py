@@ -16,7 +16,7 @@ from src.data.errors import (
 )
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net.deadline import one_call, run_call
+from src.data.net.deadline import recorded_call, run_call
 from src.data.net.retry import RetryPolicy
 from src.data.net.send_records import SendRecord
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
@@ -153,10 +153,13 @@ def test_a_host_that_timed_out_is_not_asked_again_in_the_same_call() -> None:
     transport = ScriptedTransport(late, answer({}), answer({}), answer({}))
     sender = sender_over(transport, retry=RetryPolicy(attempts=1))
     bars, splits = HttpRequest("https://acme.example/bars"), HttpRequest("https://acme.example/x")
-    with one_call() as call:
+    with recorded_call() as call:
         with pytest.raises(ProviderTimeoutError):
             sender.send(bars, vendor="acme")
-        with one_call(), pytest.raises(CircuitOpenError, match="not queried again in this call"):
+        with (
+            recorded_call(),
+            pytest.raises(CircuitOpenError, match="not queried again in this call"),
+        ):
             sender.send(splits, vendor="acme")
         assert (len(transport.asked), call.requests) == (1, 1)
         sender.send(HttpRequest("https://archive.example/x"), vendor="acme")
@@ -169,6 +172,6 @@ def test_requests_that_a_package_sent_before_it_failed_are_counted() -> None:
     late = ProviderTimeoutError("late")
     late.hidden_requests = 2
     sender = sender_over(ScriptedTransport(late), retry=RetryPolicy(attempts=1))
-    with one_call() as call, pytest.raises(ProviderTimeoutError):
+    with recorded_call() as call, pytest.raises(ProviderTimeoutError):
         sender.send(HttpRequest("https://acme.example/bars"), vendor="acme")
     assert (call.requests, sender.requests) == (3, 3)

@@ -25,7 +25,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
-from ..net.deadline import one_call
+from ..net.deadline import recorded_call
 from ..net.locks import SeriesLocks
 from ..prices.disputes import ActionEvent
 from ..vendors.registry import is_sample
@@ -189,7 +189,7 @@ class ActionService:
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
-            with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
+            with recorded_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # one query, because missing parts are nearly always at the two ends
                     late = lacking[-1].end - LATE_BY_MS

@@ -45,7 +45,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.texts import counted, duration, proof_in_words
-from ..net.deadline import one_call, run_job
+from ..net.deadline import recorded_call, run_job
 from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
@@ -543,7 +543,7 @@ class _ConfirmRun:
         services, store, key = self.services, self.services.cache.store, step.key
         if self.runner.stopped or self.vendors[step.vendor].why:
             return None
-        with running(subject_of(key.symbol, key.timeframe.label)), one_call() as call:
+        with running(subject_of(key.symbol, key.timeframe.label)), recorded_call() as call:
             bars = comparison = failure = None
             is_same = True
             try:

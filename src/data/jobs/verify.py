@@ -46,7 +46,7 @@ from ..model.reasons import CLOSED
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from ..net.deadline import one_call, run_call, seconds_of
+from ..net.deadline import recorded_call, run_call, seconds_of
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
 from ..prices.quality import check
@@ -415,7 +415,7 @@ class Refetcher:
             raise CapabilityError(
                 f"{vendor} does not serve {frame} bars that far back", provider=vendor
             )
-        with one_call() as call:
+        with recorded_call() as call:
             before = call.requests
             fetched = self._fetch(candidate, within, now)
             actions = tuple(fetched.actions or ())

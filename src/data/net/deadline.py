@@ -377,8 +377,8 @@ def _with_listener(
 
 
 @dataclass
-class OneCall:
-    """State of one call by a user, visible only in the caller's thread.
+class CallRecord:
+    """Record of one call by a user, visible only in the caller's thread.
 
     Attributes:
         requests: Number of HTTP requests sent so far.
@@ -393,26 +393,26 @@ class OneCall:
     late: set[tuple[str, str]] = field(default_factory=set)
 
 
-_one_call: ContextVar[OneCall | None] = ContextVar("one_call", default=None)
+_call_record: ContextVar[CallRecord | None] = ContextVar("call_record", default=None)
 
 
 @contextmanager
-def one_call() -> Iterator[OneCall]:
-    """Run the block as one call, or as part of the call that is already running."""
-    if (running := _one_call.get()) is not None:
+def recorded_call() -> Iterator[CallRecord]:
+    """Record the block as one call, or as part of the call that is already running."""
+    if (running := _call_record.get()) is not None:
         yield running
         return
-    call = OneCall()
-    token = _one_call.set(call)
+    call = CallRecord()
+    token = _call_record.set(call)
     try:
         yield call
     finally:
-        _one_call.reset(token)
+        _call_record.reset(token)
 
 
-def current_call() -> OneCall:
-    """Return the current call, or a new one if no call is active."""
-    return _one_call.get() or OneCall()
+def current_call() -> CallRecord:
+    """Return the record of the current call, or a new one if no call is active."""
+    return _call_record.get() or CallRecord()
 
 
 _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", default=None)

@@ -30,7 +30,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import call_time, down_for, one_call
+from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
@@ -171,7 +171,7 @@ class MissHandler:
         Raises:
             NoProviderError, AllProvidersFailedError: As for ``BarsService.get``.
         """
-        with call_time(self._clock, query.timeout_s), one_call():
+        with call_time(self._clock, query.timeout_s), recorded_call():
             try:
                 if isinstance(result, Derived):
                     answer = self._deriver.of_days(query, result.source)
