@@ -350,16 +350,16 @@ class ActionStore:
     """The ``actions.json`` of every symbol. Thread-safe; writers take the symbol's lock.
 
     Args:
-        layout, disk, memory: Paths of the cache, file system, and cache of parsed documents.
+        layout, disk, document_cache: Paths of the cache, file system, and cache of parsed documents.
         lock_timeout_s: Seconds to wait for another writer.
     """
 
     def __init__(
-        self, layout: Layout, disk: Disk, memory: DocumentCache, *, lock_timeout_s: float
+        self, layout: Layout, disk: Disk, document_cache: DocumentCache, *, lock_timeout_s: float
     ) -> None:
         self._layout = layout
         self._disk = disk
-        self._memory = memory
+        self._document_cache = document_cache
         self._lock_timeout_s = lock_timeout_s
 
     def load(self, symbol: str) -> ActionBook:
@@ -371,7 +371,7 @@ class ActionStore:
         """
         path = self._layout.actions(symbol)
         try:
-            book = self._memory.load(path, lambda data: load_book(data, symbol))
+            book = self._document_cache.load(path, lambda data: load_book(data, symbol))
             return book or ActionBook()
         except json_document.DamagedError as exc:
             raise CorruptEntryError(
@@ -453,7 +453,7 @@ class ActionStore:
                 self._disk.sync_folder(folder.parent.parent)
             if book != old or _words(book) != _words(old):
                 write_atomically(self._disk, path, dump_book(symbol, book))
-                self._memory.forget(path)
+                self._document_cache.forget(path)
             else:
                 self._disk.sync_folder(folder)  # likewise for the existing file's name
         return book

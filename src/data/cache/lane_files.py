@@ -46,7 +46,7 @@ class LaneFiles:
     Attributes:
         key: Series of the folder.
         paths: Paths of its files.
-        disk, memory, clock: File system, in-memory cache, and source of the current time.
+        disk, document_cache, clock: File system, cache of parsed documents, and source of the current time.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, for other tools.
         tainted: Years whose last append failed; shared by all lanes of a store. The next commit to
             such a year is a rewrite.
@@ -62,7 +62,7 @@ class LaneFiles:
     key: SeriesKey
     paths: LanePaths
     disk: Disk
-    memory: DocumentCache
+    document_cache: DocumentCache
     clock: Clock
     vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
@@ -73,14 +73,14 @@ class LaneFiles:
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, in ascending order."""
-        return years_in(self.memory.list(self.paths.text))
+        return years_in(self.document_cache.list(self.paths.text))
 
     def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
         """Return, in ascending order, the years that have any file, even only the log of deleted bars.
 
         ``names`` are the folder's contents, if already known.
         """
-        names = self.memory.list(self.paths.text) if names is None else names
+        names = self.document_cache.list(self.paths.text) if names is None else names
         logged = (name.partition(LOG)[0] for name in names if name.endswith(LOG))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
@@ -89,7 +89,7 @@ class LaneFiles:
 
         ``names`` are the folder's contents, if already known.
         """
-        listed = self.memory.list(self.paths.text) if names is None else names
+        listed = self.document_cache.list(self.paths.text) if names is None else names
         files = (name for name in listed if name.endswith(_ENDINGS))
         kinds = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
         return {name: what for name, what in kinds.items() if what}
@@ -129,7 +129,7 @@ class LaneFiles:
             FormatVersionError: The document is from a newer version.
         """
         try:
-            return self.memory.load(
+            return self.document_cache.load(
                 self.paths.metadata(year),
                 lambda data: load_meta(data, file_id(self.key, year)),
             )
@@ -148,7 +148,7 @@ class LaneFiles:
         """
         places = {f"{year:04d}{METADATA}": year for year in years}
         names = [*places, SERIES] if has_series else [*places]
-        documents = self.memory.load_all(self.paths.text, names, self._parsed)
+        documents = self.document_cache.load_all(self.paths.text, names, self._parsed)
         series = documents[-1] if has_series else None
         states = {
             year: meta.state
@@ -190,19 +190,19 @@ class LaneFiles:
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
         path = self.paths.metadata(year)
         write_atomically(self.disk, path, data, durable=durable, before_rename=before_rename)
-        self.memory.wrote(path, data, meta)
+        self.document_cache.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None if it does not exist; for errors, see :meth:`meta`."""
         if what := what_bars(os.fspath(self.paths.series)):
             raise DamagedError(f"{what} is in its place")
-        return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
+        return self.document_cache.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:
         """Replace ``series.json``, by default without waiting until it is durable."""
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
-        self.memory.wrote(self.paths.series, data, series)
+        self.document_cache.wrote(self.paths.series, data, series)
 
     def actions(self) -> ActionBook:
         """Return the splits and dividends of the symbol; empty if they cannot be read."""
@@ -210,7 +210,7 @@ class LaneFiles:
             return self.book.by(self.clock.now_ms())
         path = self.paths.folder.parent / ACTIONS
         try:
-            book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))
+            book = self.document_cache.load(path, lambda data: load_book(data, self.key.symbol))
         except (DamagedError, FormatVersionError):
             return ActionBook()
         return (book or ActionBook()).by(self.clock.now_ms())

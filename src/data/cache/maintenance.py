@@ -350,7 +350,7 @@ def _mend(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:
         content = lane.disk.read_if_exists(path) or b""
         quarantine.keep_bytes(lane, path.name, content, finding.what)
         lane.disk.remove(path)
-        lane.memory.forget(path)
+        lane.document_cache.forget(path)
     elif finding.where == COLUMNS:
         store.sidecars.drop(lane.key)
     elif finding.cure == "rebuild":

@@ -619,7 +619,7 @@ class BarStore:
             key=key,
             paths=paths,
             disk=self._disk,
-            memory=self._documents,
+            document_cache=self._documents,
             clock=self._clock,
             vendor_facts=self._vendor_facts,
             tainted=self._tainted,

@@ -72,7 +72,7 @@ class LaneCopies:
         notes: Notes of the folder.
         books: Splits and dividends of its symbols.
         snapshots: Snapshots on the server.
-        disk, memory, clock: Parts of its store.
+        disk, document_cache, clock: Parts of its store.
         lock_timeout_s: Maximum wait for another writer, in seconds.
         vendor_facts, retention: As for :class:`.BarStore`.
 
@@ -89,7 +89,7 @@ class LaneCopies:
         books: SymbolBooks,
         snapshots: Snapshots,
         disk: Disk,
-        memory: DocumentCache,
+        document_cache: DocumentCache,
         clock: Clock,
         lock_timeout_s: float,
         vendor_facts: Mapping[str, Mapping[str, Any]],
@@ -100,7 +100,7 @@ class LaneCopies:
         self._vendor_facts, self._retention = vendor_facts, retention
         self._snapshots = snapshots
         self._files = SnapshotFiles(snapshots, disk, lock_timeout_s)
-        self.no_old = OldYears(Layout(notes.folder / "none"), disk, memory)
+        self.no_old = OldYears(Layout(notes.folder / "none"), disk, document_cache)
         self.aside = BarStore(notes.folder / _ASIDE, disk, clock)
 
     def generations(self, lane: LaneFiles) -> tuple[dict[int, int], int]:
@@ -386,7 +386,7 @@ class LaneCopies:
                 if name not in same:
                     disk.make_folders((paths.folder / name).parent)
                     disk.replace(new.folder / name, paths.folder / name)
-                    lane.memory.forget(paths.folder / name)
+                    lane.document_cache.forget(paths.folder / name)
             disk.sync_folder(paths.folder)
             lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
             self._notes.keep(path, Note(made.position, *self.generations(lane)))

@@ -49,7 +49,7 @@ class SymbolBooks:
     Args:
         log: The log.
         notes: Notes of the folder.
-        layout, disk, memory, guard, clock: Parts of its store.
+        layout, disk, document_cache, guard, clock: Parts of its store.
         lock_timeout_s: Maximum wait for another writer, in seconds.
         before_told: Function called with the symbol, actions and answer of an entry before it is
             applied.
@@ -61,14 +61,15 @@ class SymbolBooks:
         notes: Notes,
         layout: Layout,
         disk: Disk,
-        memory: DocumentCache,
+        document_cache: DocumentCache,
         guard: WriteGuard,
         clock: Clock,
         lock_timeout_s: float,
         before_told: Callable[..., Any],
     ) -> None:
         self._log, self._notes, self._layout = log, notes, layout
-        self._disk, self._memory, self._guard, self._clock = disk, memory, guard, clock
+        self._disk, self._guard, self._clock = disk, guard, clock
+        self._document_cache = document_cache
         self._lock_timeout_s, self._before_told = lock_timeout_s, before_told
         self._past = _Past()
 
@@ -214,7 +215,7 @@ class SymbolBooks:
         else:
             data = dump_book(symbol, book)
             write_atomically(self._disk, path, data)
-        self._memory.forget(path)
+        self._document_cache.forget(path)
         self._notes.keep(self._notes.book(symbol), Note(position, digest=_digest(data)))
 
 

@@ -67,12 +67,12 @@ class OldYears:
     run alongside this one, and searching costs more than answering from the cache.
     """
 
-    def __init__(self, layout: Layout, disk: Disk, memory: DocumentCache) -> None:
+    def __init__(self, layout: Layout, disk: Disk, document_cache: DocumentCache) -> None:
         self._layout = layout
         self._disk = disk
-        self._memory = memory
+        self._document_cache = document_cache
         # A separate cache, because the other one records for the same paths who owns the files.
-        self._read_files = memory.named("older")
+        self._read_files = document_cache.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
     def of(self, lane: LaneFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
@@ -100,7 +100,7 @@ class OldYears:
         if self._was_committed(lane, year):
             return False
         path = lane.paths.data(year)
-        return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
+        return self._document_cache.load(path, lambda data: not is_ours(data), times=0) or False
 
     def _is_taken(self, lane: LaneFiles, year: int) -> bool:
         """Return whether a year has this library's bars, not just the remains of a crashed write."""

@@ -106,7 +106,7 @@ def _patiently(
             return content(open_file())
         except (MismatchError, DamagedError) as exc:
             problem = exc
-            lane.memory.forget(lane.paths.metadata(year))
+            lane.document_cache.forget(lane.paths.metadata(year))
     if lane.previews is not None:
         try:
             return content(_preview(lane, year, lane.previews))
@@ -228,7 +228,7 @@ class SeriesIndex:
         look: _Look | None = self._memory.get(place)
         if look is not None and look[1].view is since:
             return look[1]
-        before = lane.memory.settled_state(lane.paths.text)
+        before = lane.document_cache.settled_state(lane.paths.text)
         if look is not None and look[0] is not None and look[0] == before:
             return look[1]
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)

@@ -66,7 +66,7 @@ def keep_file(lane: LaneFiles, source: Path, content: bytes, reason: str) -> Non
 def keep_barring(lane: LaneFiles, name: str, what: str) -> None:
     """Durably move an object found in place of a file, such as a folder, into the quarantine."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
-    lane.memory.forget(lane.paths.folder / name)
+    lane.document_cache.forget(lane.paths.folder / name)
 
 
 def keep_bytes(lane: LaneFiles, name: str, content: bytes, reason: str) -> None:
@@ -115,7 +115,7 @@ def keep_rows(lane: LaneFiles, year: int, rows: Sequence[BadRow]) -> None:
     write_atomically(lane.disk, lane.paths.rows(year), packed)
     if not before and len(newest) == len(rows):  # then parsing is not necessary
         sent = [row for row in rows if not row.reason.startswith(_NOT_FOR_BARS)]
-        lane.memory.wrote(lane.paths.rows(year), packed, sent, _TIMES)
+        lane.document_cache.wrote(lane.paths.rows(year), packed, sent, _TIMES)
 
 
 def _is_bar(row: BadRow) -> bool:
@@ -240,8 +240,8 @@ def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> 
 
     Withdrawn bars are excluded, as are rows at timestamps where no bar can open.
     """
-    files = (lane.memory.load(lane.paths.rows(year), _sent_for_bars, _TIMES) for year in years)
-    rows = [row for file in files for row in file or ()]
+    paths, load = map(lane.paths.rows, years), lane.document_cache.load
+    rows = [row for path in paths for row in load(path, _sent_for_bars, _TIMES) or ()]
     return rows if span is None else [row for row in rows if row.bar.stamp_ms in span]
 
 

@@ -139,7 +139,7 @@ def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     sweep_versions(lane, year)
     _make_durable(lane, year)
     path = lane.paths.metadata(year)
-    lane.memory.forget(path)
+    lane.document_cache.forget(path)
     diagnosis = examine(lane, year)
     if diagnosis.case in ("sound", "foreign"):
         return diagnosis.meta
@@ -203,7 +203,7 @@ def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
         lane.disk.remove(path)
     else:
         write_atomically(lane.disk, path, before)
-    lane.memory.forget(path)
+    lane.document_cache.forget(path)
 
 
 def _settled(

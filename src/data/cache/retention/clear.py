@@ -281,7 +281,7 @@ def evict_year(lane: LaneFiles, year: int, generation: int) -> bool:
     """
     disk, paths = lane.disk, lane.paths
     with disk.lock(paths.lock, 0.0):
-        lane.memory.forget(paths.metadata(year))
+        lane.document_cache.forget(paths.metadata(year))
         metas = {y: lane.meta(y) for y in lane.years()}
         meta = metas.get(year)
         if meta is None or meta.pending is not None or meta.state.generation != generation:
