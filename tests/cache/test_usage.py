@@ -38,12 +38,12 @@ def uses_of(clock: ManualClock) -> LastUses:
 def test_a_commit_counts_at_its_time_and_a_read_when_it_is_taken() -> None:
     use = LaneUse()
     use.committed(START, NOW)
-    assert use.take(LATER) == Use(NOW, START)
+    assert use.pop(LATER) == Use(NOW, START)
     use.read(START + 5)
     use.read(START)
     use.committed(START + 9, NOW)
-    assert use.take(LATER) == Use(LATER, START)
-    assert use.take(LATER) is None
+    assert use.pop(LATER) == Use(LATER, START)
+    assert use.pop(LATER) is None
 
 
 def test_a_use_reaches_from_its_first_bar_on_and_not_for_long() -> None:

@@ -137,17 +137,17 @@ def test_bars_of_another_kind_stored_during_a_request_are_not_joined(
 def test_bars_that_another_process_fetched_before_we_got_the_lease_are_not_fetched_again(
     make: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manager, others, take = make(), [make()], Turns.take
+    manager, others, hold = make(), [make()], Turns.hold
 
     @contextmanager
     def late(turns: Turns, key: SeriesKey) -> Iterator[Turn]:
         if others:
             others.pop().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
-        with take(turns, key) as turn:
+        with hold(turns, key) as turn:
             assert not turn.has_waited
             yield turn
 
-    monkeypatch.setattr(Turns, "take", late)
+    monkeypatch.setattr(Turns, "hold", late)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
     assert len(frame) == 24
     assert vendors.count("binance") == 1

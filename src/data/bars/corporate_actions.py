@@ -189,7 +189,7 @@ class ActionService:
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
-            with recorded_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
+            with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # one query, because missing parts are nearly always at the two ends
                     late = lacking[-1].end - LATE_BY_MS

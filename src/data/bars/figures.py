@@ -138,7 +138,7 @@ class FiguresService:
             before = table.answered(key, query.span)
             if self._missing(query, before):
                 turn = replace(key, lane=(measure.name,))
-                with self._locks.hold(turn, self._clock), self._turns.take(turn):
+                with self._locks.hold(turn, self._clock), self._turns.hold(turn):
                     for part in self._missing(query, table.answered(key, query.span)):
                         self._fill(replace(query, span=part), table, key, done)
             stored = table.read(key, query.span)

@@ -51,7 +51,7 @@ class Turns:
         self._leases = leases or (lambda: None)
 
     @contextmanager
-    def take(self, key: SeriesKey) -> Iterator[Turn]:
+    def hold(self, key: SeriesKey) -> Iterator[Turn]:
         """Wait for this caller's turn, but no longer than its time limit allows; yield the turn.
 
         Pages that arrive while the block runs are reported to the waiting callers.

@@ -211,7 +211,7 @@ class LaneRun:
         if plan.segments:
             # Only one process fetches a series at a time; if another one has fetched bars
             # meanwhile, a new plan is made.
-            with self._services.turns.take(request.key) as turn:
+            with self._services.turns.hold(request.key) as turn:
                 series.end_phase()
                 series.pull()
                 bars = request.grid.calendar.name, request.grid.timeframe.label

@@ -400,13 +400,13 @@ class LastUses:
         if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
             for uses in self._noted.values():
-                uses.take(0)
+                uses.pop(0)
         return self._lock
 
     def _take(self) -> None:
         now = self._clock.now_ms()
         for key, uses in list(self._noted.items()):
-            use = uses.take(now)
+            use = uses.pop(now)
             if use is not None and self._is_stored(key):
                 name = lane_name(key)
                 self._fresh[name] = use.after(self._fresh.get(name, Use()))
