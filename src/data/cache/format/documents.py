@@ -177,9 +177,9 @@ class YearState(Record, frozen=True, gc=False):
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored."""
-        return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
+        return {**self.plain_json(), "coverage": [c.to_json() for c in self.coverage]}
 
-    def facts(self) -> dict[str, Any]:
+    def plain_json(self) -> dict[str, Any]:
         """Return the stored dictionary without the coverage."""
         stored = dict(zip(_PLAIN_FACTS, _plain_facts(self), strict=True))
         stored["columns"] = list(self.columns)
@@ -256,7 +256,7 @@ def dump_meta(
         vendor_facts: ``reliability`` and ``rate_limit`` of the vendor, for the outer keys.
     """
     state = meta.state
-    ours: dict[str, Any] = dict(meta.extra) | state.facts()
+    ours: dict[str, Any] = dict(meta.extra) | state.plain_json()
     ours |= {
         "format": json_document.FORMAT,
         "id": file_id(key, year),
