@@ -3,6 +3,22 @@
 Both are stored in the context in which a call runs. Code deep inside the call can therefore wait
 without taking them as arguments, and nothing remains after Ctrl-C, because the values end with the
 context.
+
+======================================  =============================================================
+To                                      use
+======================================  =============================================================
+run a user's call, with its time limit  :func:`run_call`, or :func:`call_time` around a block
+run one request of a job                :func:`run_job`, whose limit is the time without a page
+let a vendor use a share of a call      :func:`run_part`
+run work in another thread for a call   :func:`run_within`, with the call's :class:`Deadline`
+send one request, in real time          :func:`within`; :func:`left_s`, :func:`allowed_s` for its time
+wait no longer than a call allows       :func:`current_deadline`, or only :func:`call_left_s`
+end long calculations with the call     :func:`check_time`, if the caller set a limit
+report longer waits                     :func:`run_reported`; :func:`note_wait` reports one
+count the requests of a call            :func:`recorded_call`; inside it :func:`current_call`
+skip vendors that are down              :func:`querying_once`; inside it :func:`down_for`
+check a caller's ``timeout=``           :func:`seconds_of`
+======================================  =============================================================
 """
 
 from __future__ import annotations
