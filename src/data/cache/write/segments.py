@@ -2,6 +2,15 @@
 
 A segment becomes one member of the file: a header and its bars, which are either the unchanged
 compressed body of a stored member or rows still to be written.
+
+Words for bars in a row:
+
+- *piece*: bars that a commit stores for a span (:class:`~..values.CommitPiece`);
+- *part*: one year's share of a commit (:class:`~.coverage_update.YearChange`); in this module, the
+  share of a segment that is inside or outside a span;
+- *segment*: bars of a file that is being composed (:class:`YearSegment`);
+- *member*: bars of a stored file, compressed together (:class:`~..format.gzip_member.Member`);
+- *span*: a range of time, with or without bars; *stretch*: a span in the coverage, with its source.
 """
 
 from __future__ import annotations
