@@ -33,16 +33,19 @@ Row = tuple[float, ...]
 
 @pytest.fixture
 def services(tmp_path: Path, clock: ManualClock) -> Services:
+    """Return the services on an empty cache, with the packaged rules."""
     return build(tmp_path / "cache", clock=clock)
 
 
 @pytest.fixture
 def client(services: Services) -> BarsClient:
+    """Return the bars client of ``services``."""
     return services.client
 
 
 @pytest.fixture
 def store(services: Services) -> BarStore:
+    """Return the bar store of ``services``, which is empty."""
     return services.cache.store
 
 

@@ -54,27 +54,32 @@ def piece(span: Span, price: float = 100.0, state: Any = "final") -> CommitPiece
 
 @pytest.fixture
 def services(tmp_path: Path, clock: ManualClock) -> Services:
+    """Return the services on one cache folder, at 2024-06-12 15:00:30 UTC."""
     return build(tmp_path / "cache", clock=clock)
 
 
 @pytest.fixture
 def store(services: Services) -> BarStore:
+    """Return the store of ``services``; it holds the hours of BTCUSDT on 2024-06-01."""
     services.cache.store.commit(HOURS, Commit((piece(DAY),), kind=KIND))
     return services.cache.store
 
 
 @pytest.fixture
 def client(services: Services, store: BarStore) -> BarsClient:
+    """Return the client of ``services``; the hours of BTCUSDT on 2024-06-01 are stored."""
     return services.client
 
 
 @pytest.fixture
 def manager(services: Services, clock: ManualClock) -> DataManager:
+    """Return a manager on the cache folder of ``services``."""
     return DataManager(services.settings.cache_dir, clock=clock)
 
 
 @pytest.fixture
 def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> FixedVendor:
+    """Return the one vendor queried, as Binance, with hourly bars of 2024-06-01 and 2024-06-02."""
     fixed = FixedVendor(clock, range(DAY.start, DAY.end + 24 * HOUR_MS, HOUR_MS), "binance")
     monkeypatch.setattr(services.selector, "get_provider_with_failover", lambda *_: ["binance"])
     monkeypatch.setitem(services.selector.downloaders, "binance", fixed)

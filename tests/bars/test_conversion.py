@@ -56,6 +56,7 @@ RANGE = ("2024-07-01", "2024-07-06")
 
 @pytest.fixture(scope="module")
 def tape() -> Tape:
+    """Return the trades of a New York share, extended hours included, 2024-06-24 to 07-19."""
     return Tape(NEW_YORK, *DAYS, extended=True)
 
 

@@ -63,16 +63,19 @@ def yahoo(tape: Tape, labels: str = "5m 15m 30m 1h 1d 1w 1M", **declared: Any) -
 
 @pytest.fixture(scope="module")
 def tape() -> Tape:
+    """Return the trades of a New York share in regular hours, 2024-01-02 to 2024-07-31."""
     return Tape(NEW_YORK, *DAYS)
 
 
 @pytest.fixture
 def vendor(tape: Tape) -> TapeVendor:
+    """Return a vendor named ``yahoo`` that serves ``tape`` from 5m to 1M."""
     return yahoo(tape)
 
 
 @pytest.fixture
 def routed(tmp_path: Path, vendor: TapeVendor) -> RoutedVendors:
+    """Return the routing over an empty store and ``vendor``, at 2024-06-12 15:00:30 UTC."""
     return RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
 
 

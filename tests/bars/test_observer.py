@@ -44,16 +44,19 @@ QUERY = BarsQuery(Instrument("AAPL", "stock", "XNYS"), Timeframe.parse("1d"), Sp
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-06-12 15:00:30 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def observer(clock: ManualClock) -> Observer:
+    """Return an observer that uses ``clock``."""
     return Observer(clock)
 
 
 @pytest.fixture
 def heard(observer: Observer) -> list[Event]:
+    """Return the list to which each event of ``observer`` is added."""
     events: list[Event] = []
     observer.on_event(events.append)
     return events

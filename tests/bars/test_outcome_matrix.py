@@ -100,15 +100,16 @@ def pence(wire: Wire, first: int, end: int) -> HttpResponse:
 
 
 class Case(NamedTuple):
-    """What an outcome costs and leads to.
+    """One outcome of a vendor: the requests that it costs and the result that it leads to.
 
     Attributes:
-        respond: what the vendor answers, or what is done to it beforehand.
-        asked: the requests at each of the four places; vendors before it are down, those behind
-            it are well.
-        result: the key in ``RESULTS``.
-        noted: how its attempt is called; empty where there is none.
-        shuts: whether its circuit is open afterwards.
+        respond: Response of the vendor; None if it responds as usual.
+        asked: Requests if the vendor is at each of ``PLACES``; vendors before it are down, vendors
+            after it work.
+        result: Key in ``RESULTS``.
+        noted: Outcome recorded for its attempt; empty if this is not checked.
+        shuts: Whether its circuit is open afterwards.
+        before: Change made to the vendor before the request; None if there is none.
     """
 
     respond: Responder | None
@@ -119,6 +120,7 @@ class Case(NamedTuple):
     before: Callable[[ThreeVendors, str], object] | None = None
 
 
+# Requests at each of ``PLACES`` if the vendor is queried once, three times, or never.
 ONCE = ("a b", "3a b c", "3a 3b c", "a b c")
 THRICE = ("3a b", "3a 3b c", "3a 3b 3c", "3a 3b 3c")
 NEVER = ("b", "3a c", "3a 3b", "")
@@ -128,12 +130,12 @@ CASES = {
     "empty": Case(EMPTY, ONCE, "is empty", "empty"),
     "timeout": Case(raises(ProviderTimeoutError("slow")), THRICE, "fails", "ProviderTimeoutError"),
     "unavailable": Case(DOWN, THRICE, "fails", "UnavailableError"),
-    # Without a word our own pause is longer than the second wait that the budget allows.
+    # If the vendor names no pause, our own is longer than the second wait that the budget allows.
     "rate limited": Case(
         status(429), ("2a b", "3a 2b c", "3a 3b 2c", "2a b c"), "fails", "RateLimitedError"
     ),
     "rate limited for 7 s": Case(
-        # Where all are, the waits for the first leave less time for the others.
+        # If all are, the waits for the first leave less time for the others.
         status(429, retry_after="7"), (*THRICE[:3], "3a 2b 2c"), "fails", "RateLimitedError"
     ),
     "rate limited for an hour": Case(
@@ -241,10 +243,11 @@ def test_an_outcome_at_a_place(tmp_path: Path, outcome: str, place: str) -> None
     assert three_vendors.stored() == ("-24" if expected in ERRORS else stored_of(expected))
 
     three_vendors.heal()
-    # The vendors that were down then have not been asked for what the last one lacks.
+    # The vendors that were down have not yet been queried for the gaps of the last one.
     is_open = place == "last" and "-" in expected and expected not in ERRORS
     if expected in ERRORS:
-        three_vendors.clock.advance(26 * 3600)  # a failure is no answer; a shut door is tried again
+        # A failure is not an answer, and after a day an open circuit is tried again.
+        three_vendors.clock.advance(26 * 3600)
     else:
         answered(three_vendors, expected.replace("-", "a") if is_open else expected)
         assert three_vendors.asked() == "a" * is_open, "what was learned is remembered for a while"

@@ -99,6 +99,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def selector() -> ProviderSelector:
+    """Return a selector with the packaged rules, shared by the module's tests."""
     return ProviderSelector()
 
 

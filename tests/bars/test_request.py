@@ -35,6 +35,7 @@ class Known:
 
 @pytest.fixture
 def asking() -> RequestParser:
+    """Return a parser that has two symbols and two vendors, at 2024-06-12 15:00:30 UTC."""
     return RequestParser(Known(), ManualClock(NOW))
 
 

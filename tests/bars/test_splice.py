@@ -89,6 +89,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
+    """Return a shop: a series without bars, and vendor ``a``, to be queried next."""
     return Shop(tmp_path)
 
 

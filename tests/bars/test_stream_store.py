@@ -47,16 +47,19 @@ class NoRules:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-07-10 12:10 UTC, ten minutes after ``NOON``."""
     return ManualClock(NOON + 10 * MINUTE_MS)
 
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    """Return an empty bar store that uses ``clock``."""
     return BarStore(tmp_path, clock=clock)
 
 
 @pytest.fixture
 def keeper(store: BarStore, clock: ManualClock) -> StreamKeeper:
+    """Return a keeper of streamed bars over ``store``; its rules name no vendor."""
     return StreamKeeper(NoRules(), store, clock)
 
 

@@ -182,16 +182,17 @@ class ThreeVendors:
 
 
 def vendors_by_hour(frame: pd.DataFrame) -> str:
-    """Tell the day hour by hour from the rows alone, such as ``a5 -3 c?16``.
+    """Return the vendor of each hour of the day according to the rows, such as ``a5 -3 c?16``.
 
-    A letter is the vendor whose volume the row has; ``-`` is no row, ``?`` a flagged one.
+    A letter is the vendor whose volume the row has, followed by ``?`` if the row is flagged; ``-``
+    means that the hour has no row. The number counts consecutive hours.
     """
     names = [NAMES[int(volume) - 1] for volume in frame["volume"]]
     return _by_hour(frame, dict(zip(_hours(frame), names, strict=True)))
 
 
 def sources(frame: pd.DataFrame) -> str:
-    """Tell the same by whom the provenance names for each row."""
+    """Return the same according to the provenance, which names the vendor of each row."""
     spans = [
         (span["vendor"], parse_iso(span["start"]), parse_iso(span["end"]))
         for span in frame.attrs["onetape"]["spans"]
