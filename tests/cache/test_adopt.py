@@ -43,6 +43,7 @@ def leave(folder: Path, text: str = OLD, about: dict[str, object] = ABOUT) -> No
 
 @pytest.fixture(params=["ohlcv/AAPL/1d", "AAPL/1d"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a folder, in either place, with an older tool's AAPL 1d, bars 0 to 5 of 2024."""
     folder = tmp_path / str(request.param)
     leave(folder)
     return folder

@@ -130,6 +130,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
+    """Disable logging during each test."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

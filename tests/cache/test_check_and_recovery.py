@@ -45,6 +45,7 @@ HOUR_NS = 3_600 * 10**9
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
+    """Disable logging during each test."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

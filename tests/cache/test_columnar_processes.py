@@ -127,6 +127,7 @@ def in_a_child(action: Callable[[], None]) -> int:
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return a store that maps its columnar files, with ``LONG`` BTCUSDT minutes read once."""
     made = store_in(tmp_path, Quick(), columnar="map")
     made.commit(MINUTES, Commit((minutes(0, LONG),)))
     made.read(MINUTES, EVER)

@@ -39,6 +39,7 @@ def part_of(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Return the path of a columnar file that does not exist yet."""
     return tmp_path / "1d.bars"
 
 

@@ -47,6 +47,7 @@ PENCE = Kind(unit="GBp")
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return an empty store at 2025-01-01 UTC."""
     return store_in(tmp_path)
 
 
@@ -117,6 +118,7 @@ def test_for_years_without_bars_only_empty_spans_are_stored(store: BarStore) -> 
 def test_doubts_about_a_year_without_bars_are_kept_with_its_nothings(
     store: BarStore, tmp_path: Path
 ) -> None:
+    """A suspect span in a year without bars is stored in that year's document with empty spans."""
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit(marks=(mark(-5, -3, "suspect"), mark(-3, -1, "empty"))))
     expected = [(-5, -3, "suspect"), (-3, -1, "empty"), (0, 2, "final")]
@@ -314,6 +316,7 @@ def test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars(
 def test_an_older_file_without_a_bar_gives_its_name_away(
     store: BarStore, tmp_path: Path, piece_of: tuple[CommitPiece, ...]
 ) -> None:
+    """An unreadable file of an older tool is set aside, so that the year can be written."""
     folder = lane_folder(tmp_path)
     leave(folder)
     (folder / DATA).write_bytes(b"garbage")

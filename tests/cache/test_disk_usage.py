@@ -35,11 +35,13 @@ def gauge_of(root: Path, clock: ManualClock, **settings: Any) -> Gauge:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-01-01 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    """Return an empty bar store that uses ``clock``."""
     return BarStore(tmp_path / "cache", clock=clock)
 
 

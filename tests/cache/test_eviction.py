@@ -101,11 +101,13 @@ class Cache:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
+    """Return an empty cache at 2026-06-03 23:00 UTC, without a size limit until a test sets one."""
     return Cache(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test see the warning that is logged once per cache folder."""
     monkeypatch.setattr(manager, "warned", set())
 
 

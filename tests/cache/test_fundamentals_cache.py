@@ -26,6 +26,7 @@ POOR = {"company_name": "Apple Inc."}
 
 @pytest.fixture
 def cache(tmp_path: Path, clock: ManualClock) -> FundamentalsCache:
+    """Return an empty cache of fundamentals at 2024-06-12 15:00:30 UTC."""
     return FundamentalsCache(tmp_path, clock=clock)
 
 

@@ -31,6 +31,7 @@ from tests.cache.disks import DyingDisk, Killed, RecordingDisk
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Return the folder of AAPL 1d: bars 0 to 4, provisional bar 5, and an empty span."""
     return three_members(tmp_path)
 
 

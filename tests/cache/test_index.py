@@ -66,6 +66,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Return a place with AAPL 1d, its raw lane and MSFT 1d; it lists each lane that is read."""
     made = Place(tmp_path / "cache")
     made.commit(Commit((piece(0, 400),)))
     made.commit(Commit((piece(0, 10),)), OTHER)

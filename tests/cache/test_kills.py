@@ -43,6 +43,7 @@ def serving(how: str) -> Iterator[Talker]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Talker]:
+    """Yield a process that forks writers, each to be killed at the call that the test names."""
     with serving("killed") as child:
         yield child
 

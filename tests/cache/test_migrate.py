@@ -270,6 +270,7 @@ def test_whoever_dies_on_the_way_loses_nothing(tmp_path: Path, place: str) -> No
 
 @pytest.fixture
 def taken_over(tmp_path: Path) -> Path:
+    """Return a cache folder in which an older tool's files in ``AAPL/1d`` have been migrated."""
     leave(tmp_path / PLACES[1])
     migrated(tmp_path)
     return tmp_path

@@ -23,6 +23,7 @@ LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
 
 @pytest.fixture
 def lane(tmp_path: Path) -> LaneFiles:
+    """Return the lane AAPL 1d, which holds the bar of 2024-01-01."""
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1),)))
     return store.parts.lane(DAILY)

@@ -46,6 +46,7 @@ BTC = SeriesKey("BTCUSDT", HOURS)
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return an empty store at 2025-06-02 12:00 UTC."""
     return BarStore(tmp_path, clock=ManualClock(NOW))
 
 

@@ -55,6 +55,7 @@ from tests.cache.test_adopt import leave
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Return the folder of AAPL 1d: bars 0 to 4, provisional bar 5, and an empty span."""
     return three_members(tmp_path)
 
 

@@ -41,11 +41,13 @@ def tree(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2026-11-21 14:00 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Callable[..., UnifiedCache]:
+    """Return a maker of caches on one folder, with a limit of 1 GB and ``clock``."""
     return lambda **more: UnifiedCache(tmp_path, 1, clock=clock, private=False, **more)
 
 

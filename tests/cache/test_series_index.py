@@ -38,6 +38,7 @@ def known(store: BarStore) -> IndexEntry:
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return an empty store at 2025-01-01 UTC."""
     return store_in(tmp_path)
 
 

@@ -42,6 +42,7 @@ from tests.cache.counts import FULL
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return an empty store at 2025-01-01 UTC."""
     return store_in(tmp_path)
 
 

@@ -29,6 +29,7 @@ FILES = ["cache_stats.json", "providers.json", "quality_scores.json", "symbols.j
 
 @pytest.fixture
 def cache(tmp_path: Path) -> UnifiedCache:
+    """Return an empty cache with a limit of 10 GB, at 2025-06-02 12:00 UTC."""
     return UnifiedCache(tmp_path / "cache", 10.0, clock=ManualClock(NOW))
 
 

@@ -27,6 +27,7 @@ ALL = Span(0, NOW)
 
 @pytest.fixture
 def store(tmp_path: Path) -> TableStore:
+    """Return an empty store of funding rates at 2025-06-02 UTC."""
     return TableStore(tmp_path, "funding_rate", clock=ManualClock(NOW))
 
 

@@ -29,16 +29,19 @@ OLD = b"0" * 1000
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-01-01 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    """Return an empty bar store that uses ``clock``."""
     return BarStore(tmp_path, clock=clock)
 
 
 @pytest.fixture
 def lane(store: BarStore) -> Callable[[], LaneFiles]:
+    """Return a function that returns the lane AAPL 1d of ``store``."""
     return lambda: store.parts.lane(DAILY)
 
 
@@ -173,6 +176,7 @@ def test_short_logs_are_left_alone(
 
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit a quarantine to 1,500 bytes."""
     monkeypatch.setattr(trim, "MOST_QUARANTINED", 1500)
 
 

@@ -48,11 +48,13 @@ HOURS = Timeframe.parse("1h")
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-06-02 12:00 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def cache(tmp_path: Path, clock: ManualClock) -> UnifiedCache:
+    """Return an empty cache with a limit of 10 GB and ``clock``."""
     return UnifiedCache(tmp_path / "cache", 10.0, clock=clock)
 
 

@@ -23,11 +23,13 @@ START = year_start(2023)
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-01-01 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> LaneIndex:
+    """Return the lane index of an empty cache folder."""
     return LaneIndex(tmp_path, Disk())
 
 

@@ -35,6 +35,7 @@ REVISED = Commit((piece(0, 3, shift=1.0),))
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return a store with bars 0 to 2 of AAPL 1d, on a disk that skips syncs."""
     made = store_in(tmp_path, Quick())
     made.commit(DAILY, Commit((piece(0, 3),)))
     return made

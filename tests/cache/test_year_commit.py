@@ -36,6 +36,7 @@ DATA = "2024.csv.gz"
 
 @pytest.fixture
 def store(tmp_path: Path) -> BarStore:
+    """Return an empty store at 2025-01-01 UTC."""
     return store_in(tmp_path)
 
 
@@ -75,11 +76,13 @@ def test_pieces_that_overlap_behind_the_last_bar_are_deduplicated(store: BarStor
 
 
 def test_of_pieces_that_overlap_the_later_counts_wherever_it_begins(store: BarStore) -> None:
+    """If two pieces of one commit overlap, the bars of the later one are stored."""
     store.commit(DAILY, Commit((piece(2, 4, shift=1.0), piece(0, 6))))
     assert same(store.read(DAILY, EVER)[0], table(range(6)))
 
 
 def test_a_piece_that_keeps_replaces_its_own_bars_alone(store: BarStore, tmp_path: Path) -> None:
+    """A piece with ``keeps`` replaces only the stored bars for which it has bars."""
     store.commit(DAILY, Commit((piece(0, 10, vendor="other"),)))
     store.commit(DAILY, Commit((piece(2, 6, [3, 5], shift=1.0, keeps=True),)))
     rows, coverage = store.read(DAILY, EVER)
@@ -90,6 +93,7 @@ def test_a_piece_that_keeps_replaces_its_own_bars_alone(store: BarStore, tmp_pat
 
 
 def test_a_piece_that_keeps_spares_bars_of_the_same_commit(store: BarStore) -> None:
+    """A piece with ``keeps`` leaves other bars of an earlier piece of its commit in place."""
     store.commit(DAILY, Commit((piece(0, 4), piece(1, 6, [2, 5], shift=1.0, keeps=True))))
     rows, _ = store.read(DAILY, EVER)
     assert numbers(rows) == [0, 1, 2, 3, 5]
@@ -106,7 +110,7 @@ def test_a_hole_in_a_covered_span_is_written_into_the_file(store: BarStore, tmp_
     assert (4, 5) not in [(n, n + 1) for a, b, _ in states(store_in(tmp_path)) for n in range(a, b)]
 
 
-# --- nothings beside bars -------------------------------------------------------------------
+# --- empty spans next to bars ---------------------------------------------------------------
 
 
 def test_an_empty_mark_covers_no_bar_of_its_own_commit(store: BarStore) -> None:

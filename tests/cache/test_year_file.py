@@ -162,6 +162,7 @@ class TestRowsBehind:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
+        """Return the folder of AAPL 1d with bars 0 to 5; ``first`` is its first gzip member."""
         folder = three_members(tmp_path)
         self.first = members(folder)[0][1]
         return folder
