@@ -49,6 +49,7 @@ Ask = Callable[..., pd.DataFrame]
 
 @pytest.fixture
 def truth() -> Truth:
+    """Return the true closes, split and dividends of the share."""
     return Truth()
 
 

@@ -37,6 +37,7 @@ SPLIT_DAY = pd.Timestamp("2020-08-31")
 
 @pytest.fixture
 def vendor(clock: ManualClock) -> ShareVendor:
+    """Return the vendor ``r``, which serves raw prices, and splits and dividends separately."""
     return ShareVendor("r", "raw", Truth(), clock, actions=True)
 
 
@@ -44,6 +45,7 @@ def vendor(clock: ManualClock) -> ShareVendor:
 def manager(
     tmp_path: Path, clock: ManualClock, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> DataManager:
+    """Return a manager on an empty cache that queries only ``vendor``."""
     manager = DataManager(tmp_path / "cache", clock=clock)
     route_to(monkeypatch, manager, r=vendor)
     return manager

@@ -41,6 +41,7 @@ def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def twin(manager: DataManager) -> AsyncDataManager:
+    """Return the async methods of ``manager``."""
     return AsyncDataManager(manager)
 
 

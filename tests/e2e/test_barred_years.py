@@ -45,6 +45,7 @@ def put(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -333,6 +333,7 @@ class Stuck:
 
 @pytest.fixture
 def stuck() -> Iterator[Stuck]:
+    """Yield a downloader that hangs until the test ends, or for 20 seconds."""
     made = Stuck()
     yield made
     made.over.set()
@@ -375,6 +376,7 @@ def test_a_call_that_timed_out_blocks_no_later_call(
 class TestWithCachedBars:
     @pytest.fixture
     def held(self, manager: DataManager, vendors: VendorServer) -> DataManager:
+        """Return a manager that has BTCUSDT 1h cached for 2024-05-01."""
         manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")
         return manager
 

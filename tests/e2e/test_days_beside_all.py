@@ -23,11 +23,13 @@ LAST = "2024-05-31"
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-05-31 23:00 UTC."""
     return ManualClock(at(f"{LAST}T23:00:00Z"))
 
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-05-31 23:00 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -24,6 +24,7 @@ WEEK = every("1d", "2024-06-03", "2024-06-07")
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

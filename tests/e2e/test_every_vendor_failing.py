@@ -111,6 +111,7 @@ def marked(rows: list[Bar]) -> list[Bar]:
 def stage(
     rules: Path, make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path
 ) -> Stage:
+    """Return a stage over all vendors; ``local`` serves split-adjusted files in US dollars."""
     files = tmp_path / "files"
     own = f"  local: {{folder: '{files}', adjustment: split, unit: USD}}\n"
     rules.write_text(rules.read_text() + own)

@@ -38,6 +38,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test see the warnings that are logged once per cache folder."""
     monkeypatch.setattr(retention, "warned", set())
     monkeypatch.setattr(write_guard, "warned_full", set())
 

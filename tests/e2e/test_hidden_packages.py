@@ -96,6 +96,7 @@ Run = Callable[[list[str], str], str]
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[subprocess.Popen[str]]:
+    """Yield a process that imports the library without the packages above ``bars``."""
     words = [sys.executable, "-c", PROGRAM, json.dumps([*LOST, "fundamentals"])]
     with subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True) as process:
         yield process

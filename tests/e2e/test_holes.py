@@ -26,11 +26,13 @@ COINS = serving("crypto")
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
+    """Ignore the warning about incomplete data."""
     warnings.simplefilter("ignore", IncompleteDataWarning)
 
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -65,16 +65,19 @@ class Both(Walker):
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-06-20 12:00 UTC."""
     return ManualClock(at("2024-06-20T12:00:00Z"))
 
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-20 12:00 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
+    """Ignore the warning about incomplete data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
         yield

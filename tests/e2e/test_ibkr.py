@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Let the package ``ib_async`` log only critical records."""
     caplog.set_level(logging.CRITICAL, "ib_async")
 
 

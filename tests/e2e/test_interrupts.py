@@ -127,6 +127,7 @@ def test_an_lru_cache_can_be_used_after_an_interrupt_at_any_line() -> None:
 
 @pytest.fixture
 def make(vendors: VendorServer, clock: ManualClock, tmp_path: Path) -> Callable[[], DataManager]:
+    """Return a maker of managers on one cache folder; Binance is the local vendor server."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(f"providers: {{binance: {{base_url: '{vendors.base_url('binance')}'}}}}\n")
     return lambda: DataManager(tmp_path / "cache", rules, clock=clock)

@@ -63,6 +63,7 @@ class Desk:
 
 @pytest.fixture
 def rules(tmp_path: Path, vendors: VendorServer) -> Path:
+    """Return a rules file whose only vendor of crypto is ``newsapi``, at the vendor server."""
     path = tmp_path / "rules.yaml"
     path.write_text(
         "crypto: {primary: newsapi, backup: []}\n"

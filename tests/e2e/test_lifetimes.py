@@ -33,6 +33,7 @@ Make = Callable[[], DataManager]
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
+    """Ignore the warning about incomplete data."""
     warnings.simplefilter("ignore", IncompleteDataWarning)
 
 

@@ -49,6 +49,7 @@ def arguments() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def manager(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
+    """Return a manager at 2024-06-12 12:00 UTC whose only vendor of crypto is ``local``."""
     rules = tmp_path_factory.mktemp("long") / "rules.yaml"
     rules.write_text("crypto: {primary: local, backup: []}\n")
     return DataManager(rules.parent / "cache", rules, clock=ManualClock(ms("2024-06-12T12:00:00")))

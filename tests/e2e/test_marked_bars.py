@@ -33,11 +33,13 @@ def _blind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-06-20 12:00 UTC."""
     return ManualClock(at("2024-06-20T12:00:00Z"))
 
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-20 12:00 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -26,6 +26,7 @@ HOURS_A_DAY = 24
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
+    """Ignore the warning about incomplete data."""
     warnings.simplefilter("ignore", IncompleteDataWarning)
 
 

@@ -41,6 +41,7 @@ Make = Callable[[str], DataManager]
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
+    """Ignore the warning about incomplete data."""
     warnings.simplefilter("ignore", IncompleteDataWarning)
 
 
@@ -110,6 +111,7 @@ def test_fewer_own_hours_than_requested_give_unknown_splits_as_the_reason(
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

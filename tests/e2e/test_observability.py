@@ -37,6 +37,7 @@ DAY = ("BTCUSDT", "1h", "2024-06-11", "2024-06-11")
 
 @pytest.fixture
 def heard(manager: DataManager) -> list[Event]:
+    """Return the list to which each event of ``manager`` is added."""
     events: list[Event] = []
     manager.on_event(events.append)
     return events

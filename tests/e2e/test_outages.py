@@ -52,6 +52,7 @@ SUBSTITUTE = "only in whole, as a substitute: aggregate instead of binance"
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
+    """Ignore the warning about incomplete data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
         yield

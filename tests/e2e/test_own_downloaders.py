@@ -72,6 +72,7 @@ class Subclassed(Duck, BaseDataDownloader):
 
 @pytest.fixture(params=[Duck, Subclassed])
 def kind(request: pytest.FixtureRequest) -> type[Duck]:
+    """Return the class of the user's downloader: a plain one, or a subclass of the library's."""
     return request.param  # type: ignore[no-any-return]
 
 

@@ -66,6 +66,7 @@ def closes(frame: pd.DataFrame) -> list[float]:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
+    """Return the path of a cache folder that does not exist yet."""
     return tmp_path / "cache"
 
 

@@ -43,6 +43,7 @@ STEPS = {
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Any:
+    """Ignore all warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -29,6 +29,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def configured(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[DataManager]:
+    """Yield the process's own manager, made for this test's cache, rules and clock."""
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
     reset_data_manager()
     yield get_data_manager(tmp_path / "cache", rules)

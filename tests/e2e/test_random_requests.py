@@ -206,6 +206,7 @@ class Check:
 
 @pytest.fixture
 def _outage(vendors: VendorServer) -> Iterator[None]:
+    """Let HALTUSDT have no bars on 2024-06-05 from 02:00 to 05:30 UTC; ignore all warnings."""
     texts = tuple(iso(t)[:-1] for t in OUTAGE)
     vendors.truth.change("HALTUSDT", outages=(texts,))
     with warnings.catch_warnings():

@@ -34,6 +34,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(autouse=True)
 def _traded(vendors: VendorServer) -> Iterator[None]:
+    """Let AAPL trade in extended hours, and make incomplete data an error."""
     vendors.truth.change("AAPL", extended=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", IncompleteDataWarning)

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataW
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -31,6 +31,7 @@ Make = Callable[..., DataManager]
 
 @pytest.fixture(autouse=True)
 def _dollars(vendors: VendorServer) -> None:
+    """Add ETH-USD to the vendor server: a copy of BTC-USD with other prices."""
     vendors.truth.add(replace(vendors.truth.listing("BTC-USD"), symbol="ETH-USD", base=2_000.0))
 
 
@@ -57,6 +58,7 @@ def held(by: Make, vendors: VendorServer) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def _loud() -> Iterator[None]:
+    """Make incomplete data an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", IncompleteDataWarning)
         yield

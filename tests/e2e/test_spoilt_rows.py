@@ -49,11 +49,13 @@ GOOD = [stamp for stamp in every("1m", "2024-06-12T14:30", "2024-06-12T14:59") i
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
+    """Ignore all warnings."""
     warnings.simplefilter("ignore")
 
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
     return Market(tmp_path, clock, monkeypatch)
 
 

@@ -53,6 +53,7 @@ def ours(clock: ManualClock) -> ManualClock:
 
 @pytest.fixture
 def make(tmp_path: Path, rules: Path, ours: ManualClock) -> Callable[[], DataManager]:
+    """Return a maker of managers on one cache folder; they use ``ours``, which may be wrong."""
     return lambda: DataManager(tmp_path / "cache", rules, clock=ours)
 
 
@@ -64,6 +65,7 @@ def at(moment: str, ours: ManualClock, clock: ManualClock, ahead: int = 0) -> No
 
 @pytest.fixture
 def own(vendors: VendorServer) -> Own:
+    """Return a user's downloader that reports no time and serves the running bar."""
     return Own(vendors)
 
 
