@@ -214,6 +214,7 @@ def run(kind: str, vendor: Vendor, witness: Witness, until_ms: int) -> None:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at Monday 2024-06-10 00:00:30 UTC."""
     return ManualClock(MONDAY + 30 * SECOND_MS)
 
 

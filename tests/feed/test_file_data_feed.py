@@ -27,6 +27,7 @@ def written(path: Path, stamps: list[Any], time: str = "datetime") -> Path:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    """Return the path of a CSV file that does not exist yet."""
     return tmp_path / "bars.csv"
 
 
@@ -136,6 +137,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
+    """Return a CSV file with two days of hourly sample bars of TEST."""
     path = tmp_path / "sample.csv"
     FileDataFeed.create_sample_csv(path, symbol="TEST", days=2, interval_minutes=60)
     return path

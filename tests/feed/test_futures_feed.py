@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(
 def manager(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer
 ) -> DataManager:
+    """Return a manager with Binance's spot and futures vendors, both at the local servers."""
     path, at = tmp_path / "rules.yaml", vendors.base_url("binance")
     fast = {"requests_per_second": 1000, "burst_size": 1000}
     spot = {"base_url": at, "transport": "http", "ws_url": streams.url("binance") + "/spot"}

@@ -31,6 +31,7 @@ KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API
 
 @pytest.fixture
 def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
+    """Return a manager with the packaged rules, at 2024-07-10 12:00:01 UTC."""
     return DataManager(tmp_path / "cache", clock=clock)
 
 

@@ -36,6 +36,7 @@ OWN = {"alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"), "polygon": ("POLYGON_A
 
 @pytest.fixture
 def streams(vendors: VendorServer) -> Iterator[StreamServer]:
+    """Yield the stream server; it is 2024-07-10 14:00:01 UTC, half an hour after New York opens."""
     vendors.clock.set(parse_iso("2024-07-10T14:00:01Z"))
     with StreamServer(vendors.clock, vendors.truth) as server:
         yield server

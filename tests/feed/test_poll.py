@@ -119,6 +119,7 @@ Polled = Callable[..., Notebook]
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-06-12 16:00:05 UTC, five seconds after ``NOON``."""
     return ManualClock(NOON + 5 * SECOND_MS)
 
 

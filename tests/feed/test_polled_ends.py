@@ -31,6 +31,7 @@ Records = Callable[[str], list[logging.LogRecord]]
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2024-06-12 15:00:05 UTC."""
     return ManualClock(parse_iso("2024-06-12T15:00:05Z"))
 
 
