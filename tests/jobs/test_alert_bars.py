@@ -55,6 +55,7 @@ FAR_MS = parse_iso("2030-01-01")
 
 @pytest.fixture
 def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-05-02 14:00:30 UTC; its managers query only the given vendors."""
     clock.set(parse_iso("2024-05-02T14:00:30"))
     return Market(tmp_path, clock, monkeypatch)
 
@@ -309,6 +310,7 @@ def of_all(id: int, name: Any) -> DataAlert:
 
 @pytest.fixture
 def served(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
+    """Return a manager on an empty cache whose vendors are the vendor server."""
     return DataManager(tmp_path / "cache", clock=clock)
 
 

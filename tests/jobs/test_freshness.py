@@ -22,11 +22,13 @@ DAILY = Timeframe.parse("1d")
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    """Return an empty bar store at 2024-06-12 15:00:30 UTC."""
     return BarStore(tmp_path / "cache", clock=clock)
 
 
 @pytest.fixture
 def selector() -> ProviderSelector:
+    """Return a selector with the packaged rules."""
     return selector_of(load_settings())
 
 

@@ -35,11 +35,13 @@ class Plan:
 
 @pytest.fixture
 def plan() -> Plan:
+    """Return a made-up Tiingo plan, which refuses only ``/iex/`` (403)."""
     return Plan()
 
 
 @pytest.fixture
 def server(plan: Plan) -> Iterator[Recorder]:
+    """Yield a local server that answers according to ``plan``."""
     with serving(plan) as running:
         yield running
 

@@ -236,6 +236,7 @@ class TestCachePopulator:
 
     @pytest.fixture
     def populator(self, tmp_path: Path) -> CachePopulator:
+        """Return a populator of a cache folder that does not exist yet."""
         return CachePopulator(str(tmp_path / "cache"))
 
     def test_a_populator_discovers_the_stored_symbols(self, populator: CachePopulator) -> None:

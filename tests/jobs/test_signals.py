@@ -34,6 +34,7 @@ MOMENTS = {
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
+    """Return the path of a cache folder that does not exist yet."""
     return tmp_path / "cache"
 
 

@@ -33,11 +33,13 @@ class Door:
 
 @pytest.fixture
 def door() -> Door:
+    """Return a stand-in for the network, which reaches every vendor and lists the attempts."""
     return Door()
 
 
 @pytest.fixture
 def watch(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Watch:
+    """Return a watch of a cache folder that does not exist yet; it reaches vendors by ``door``."""
     return Watch(tmp_path / "cache", rules, clock=clock, reach=door)
 
 

@@ -16,6 +16,7 @@ SERIES = ("BTCUSDT", "1h")
 
 @pytest.fixture
 def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
+    """Return a manager that has BTCUSDT 1h cached from 2024-06-01 to 2024-06-10."""
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     manager.get_ohlcv(*SERIES, "2024-06-01", "2024-06-10")
     return manager

@@ -134,6 +134,7 @@ def test_a_worker_that_fails_is_a_problem_of_its_series(
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
+    """Yield the ``dask:`` address of a scheduler with two workers; skip without dask."""
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     dask = pytest.importorskip("dask")
     method = "spawn" if FULL else "fork"  # this process has loaded what a worker needs
