@@ -57,12 +57,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def manager(stored: Path, tmp_path: Path) -> DataManager:
+    """Return a manager on a copy of ``stored``."""
     shutil.copytree(stored, tmp_path / "cache")
     return DataManager(tmp_path / "cache")
 
 
 @pytest.fixture
 def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
+    """Return the bundle ``mine``: MSFT and AAPL 1d from 2024-01-02 to 2024-03-08, by ``mock``."""
     one = Bundle("mine", tmp_path / "bundles", disk=Quick())
     one.create(manager, ["MSFT", "AAPL"], "1d", date(2024, 1, 2), "2024-03-08", provider="mock")
     return one
@@ -369,6 +371,7 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(
 
 @pytest.fixture
 def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMetadata]:
+    """Return the metadata class, set to the folder of ``bundle``."""
     of_a_folder.set_db_path(bundle.path.parent / "metadata.db")
     return of_a_folder
 

@@ -52,6 +52,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataManager:
 
 @pytest.fixture
 def bundles(tmp_path: Path, of_a_folder: type[BundleMetadata]) -> Path:
+    """Return the folder of bundles to which the metadata class is set."""
     folder = tmp_path / "bundles"
     of_a_folder.set_db_path(folder / "metadata.db")
     return folder

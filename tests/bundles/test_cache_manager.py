@@ -40,6 +40,7 @@ DAY_S = 86_400
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test its own working folder, home and bars, with the default tier sizes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "bars"))

@@ -61,6 +61,7 @@ JOIN = """
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache with AAPL and MSFT 1d from 2024-01-02 to 2024-03-08, for tests to copy."""
     folder = tmp_path_factory.mktemp("stored") / "cache"
     bounds = "2024-01-02", "2024-03-08"
     DataManager(folder).get_ohlcv_batch(["AAPL", "MSFT"], "1d", *bounds, **MOCK)
@@ -69,22 +70,26 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def nothing(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
+    """Return a manager on an empty cache, shared by the module's tests."""
     return DataManager(tmp_path_factory.mktemp("nothing") / "cache")
 
 
 @pytest.fixture
 def manager(stored: Path, tmp_path: Path) -> DataManager:
+    """Return a manager on a copy of ``stored``."""
     shutil.copytree(stored, tmp_path / "cache")
     return DataManager(tmp_path / "cache")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Return the path of a catalog's file that does not exist yet."""
     return tmp_path / "bundles" / "metadata.db"
 
 
 @pytest.fixture
 def catalog(path: Path, manager: DataManager) -> DataCatalog:
+    """Return a catalog at ``path`` that is empty and uses ``manager``."""
     return DataCatalog(str(path), manager=manager)
 
 

@@ -55,16 +55,19 @@ class Counting(Quick):
 
 @pytest.fixture
 def manager(tmp_path: Path) -> DataManager:
+    """Return a manager on an empty cache."""
     return DataManager(tmp_path / "cache")
 
 
 @pytest.fixture
 def disk() -> Counting:
+    """Return a disk that counts the partitions opened and the files staged."""
     return Counting()
 
 
 @pytest.fixture
 def bundle(manager: DataManager, tmp_path: Path, disk: Counting) -> Bundle:
+    """Return the bundle ``mine`` of MSFT and AAPL; the counts of ``disk`` are reset."""
     one = Bundle("mine", tmp_path / "bundles", disk=disk)
     one.create(manager, ["MSFT", "AAPL"], *RANGE, provider="mock")
     disk.taken()

@@ -35,6 +35,7 @@ JANUARY = "daily_bars/year=2024/month=01/data.parquet"
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
+    """Return the bundle ``theirs``: four days from 2024-01-02, written without a manager."""
     one = Bundle("theirs", tmp_path / "bundles", disk=Quick())
     ParquetWriter(one.path, disk=Quick()).write(days(date(2024, 1, 2), 4), "daily")
     return one

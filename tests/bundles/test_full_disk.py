@@ -56,6 +56,7 @@ def rows(bundle: Bundle) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def manager(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
+    """Return a manager with MSFT, AAPL and IBM cached, 1d from 2024-01-02 to 2024-02-09."""
     manager = DataManager(tmp_path_factory.mktemp("stored") / "cache")
     manager.get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock")
     return manager

@@ -27,6 +27,7 @@ on_posix = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache with MSFT, AAPL and IBM 1d from 2024-01-02 to 2024-02-09."""
     path = tmp_path_factory.mktemp("stored") / "cache"
     DataManager(path).get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock")
     return path
@@ -34,6 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manager(cache: Path) -> DataManager:
+    """Return a manager on ``cache``."""
     return DataManager(cache)
 
 
@@ -67,6 +69,7 @@ def made(manager: DataManager, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
+    """Yield the program whose children are killed in the middle of a change."""
     killer = Killer()
     with killer.process:  # its input ends, and it with it
         yield killer

@@ -72,6 +72,7 @@ def ran(
 
 @pytest.fixture
 def lineages(manager: DataManager, bundles: Path) -> Lineages:
+    """Return the recorded runs in ``bundles``; there are none yet."""
     return Lineages(bundles, manager)
 
 

@@ -55,11 +55,13 @@ def source(bundles: Path) -> Path:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-10-09 08:53:20 UTC."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 def migrator(source: Path, bundles: Path, clock: ManualClock) -> HDF5ToParquetMigrator:
+    """Return a migrator from ``source`` to the bundle ``mine``; nothing is migrated yet."""
     return HDF5ToParquetMigrator(
         source, bundles / "mine", folder=bundles, disk=Quick(), clock=clock
     )
@@ -449,6 +451,7 @@ def test_a_link_to_another_bundle_is_not_reverted(
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache with MSFT, AAPL and IBM 1d from 2024-01-02 to 2024-02-09."""
     path = tmp_path_factory.mktemp("stored") / "cache"
     DataManager(path).get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock")
     return path
@@ -456,6 +459,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
+    """Yield the program whose children are killed in the middle of a change."""
     killer = Killer()
     with killer.process:
         yield killer

@@ -22,6 +22,7 @@ from tests.polars.bars import days, minutes
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
+    """Return a bundle: 130 days of sids 1 to 3, and 20 minutes of 1 and 2 across midnight."""
     writer = ParquetWriter(tmp_path / "b", disk=Quick())
     writer.write(days(date(2022, 12, 1), 130, [1, 2, 3]), "daily")
     writer.write(minutes(datetime(2023, 1, 2, 23, 50), 20, [1, 2]), "minute")

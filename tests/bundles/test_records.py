@@ -32,11 +32,13 @@ SYMBOLS = ["MSFT", "AAPL"]
 
 @pytest.fixture
 def manager(tmp_path: Path) -> DataManager:
+    """Return a manager on an empty cache."""
     return DataManager(tmp_path / "cache")
 
 
 @pytest.fixture
 def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
+    """Return the bundle ``mine``: MSFT and AAPL 1d from 2024-01-02 to 2024-02-09, by ``mock``."""
     one = Bundle("mine", tmp_path / "bundles", disk=Quick())
     one.create(manager, SYMBOLS, "1d", date(2024, 1, 2), "2024-02-09", provider="mock")
     return one

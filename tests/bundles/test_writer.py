@@ -175,6 +175,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle with 40 days from 2023-01-30, shared by the module's tests."""
     return written(tmp_path_factory.mktemp("bad"))
 
 
