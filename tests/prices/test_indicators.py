@@ -31,6 +31,7 @@ def walk(count: int, seed: int = 3) -> np.ndarray:
 
 @pytest.fixture
 def own() -> Iterator[None]:
+    """Unregister, after the test, the indicators that it registered."""
     before = set(indicator_names())
     yield
     for name in set(indicator_names()) - before:
