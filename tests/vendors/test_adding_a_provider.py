@@ -379,6 +379,7 @@ class Place:
 def place(
     tmp_path: Path, installed: PackageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
+    """Yield a place with local vendors, the API keys set, and the time 2024-01-05 12:00:55 UTC."""
     monkeypatch.setenv("ACME_API_KEY", KEY)
     monkeypatch.setenv("LEDGER_API_KEY", KEY)
     monkeypatch.setitem(STREAM_FACES, "acme", AcmeFace)

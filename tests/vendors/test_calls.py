@@ -40,6 +40,7 @@ Script = Callable[..., tuple[AcmeDataDownloader, ScriptedTransport]]
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock at 2025-01-01 UTC."""
     return ManualClock(NOW_MS)
 
 

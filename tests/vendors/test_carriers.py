@@ -91,12 +91,14 @@ def yahoo(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Recorder]:
+    """Yield a local server that answers as Yahoo does; NOPE is unknown, BUSY is rate limited."""
     with serving(yahoo) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let yfinance start without this user's cookies and cached time zones."""
     forget_yfinance(monkeypatch, tmp_path)
 
 
@@ -151,6 +153,7 @@ CASES = {
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
+    """Return one vendor and its carrier; skip if the carrier's package is not installed."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"the package of {request.param} is not installed")
     return CASES[request.param]

@@ -51,6 +51,7 @@ JAN_2, JAN_5 = parse_iso("2024-01-02"), parse_iso("2024-01-05")
 
 @pytest.fixture
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Unset the variables for host, port and client; let ``ib_async`` log only critical records."""
     caplog.set_level(logging.CRITICAL, "ib_async")
     for name in ("IBKR_HOST", "IBKR_PORT", "IBKR_CLIENT_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -58,11 +59,13 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtu
 
 @pytest.fixture
 def script() -> Script:
+    """Return the script of the gateway, which has no bars yet."""
     return Script()
 
 
 @pytest.fixture
 def port(script: Script) -> Iterator[int]:
+    """Yield the port of a local gateway that follows ``script``."""
     with gateway(script) as running:
         yield running
 

@@ -30,6 +30,7 @@ KEY = "k3y-c4nary-4711"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
+    """Yield a folder for packages on ``sys.path``, still empty."""
     folder = tmp_path / "site"
     folder.mkdir()
     with package_folder(folder, monkeypatch) as made:

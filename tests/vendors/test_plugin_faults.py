@@ -103,6 +103,7 @@ CASES = [
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
+    """Yield a folder for packages on ``sys.path``; release hanging calls after the test."""
     folder = tmp_path / "site"
     folder.mkdir()
     OVER.event = threading.Event()
@@ -113,6 +114,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFol
 
 @pytest.fixture
 def make(site: PackageFolder, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
+    """Yield a maker of managers: vendor ``bad`` runs the given code, its backup ``good`` works."""
     with serving(lambda handler: reply(handler, b"{}")) as server:
 
         def made(code: str) -> DataManager:

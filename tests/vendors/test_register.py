@@ -26,6 +26,7 @@ RULES = "crypto: {primary: note, backup: [binance]}\n"
 
 @pytest.fixture(autouse=True)
 def nothing_registered() -> Iterator[None]:
+    """Forget the registered vendors after each test."""
     yield
     forget()
 
@@ -56,6 +57,7 @@ def closes(manager: DataManager, days: tuple[str, str] = DAYS, **wishes: Any) ->
 
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
+    """Return a rules file that names ``note`` for crypto, with Binance as its backup."""
     path = tmp_path / "rules.yaml"
     path.write_text(RULES)
     return path

@@ -65,16 +65,19 @@ class Vendor:
 
 @pytest.fixture
 def environ() -> dict[str, str]:
+    """Return credentials with a key that ``vendor`` accepts; a test may replace it."""
     return {"KEYED_API_KEY": "good", "KEYED_SECRET": "s"}
 
 
 @pytest.fixture
 def vendor() -> Vendor:
+    """Return a vendor that accepts only the key ``good`` and answers in two pages."""
     return Vendor()
 
 
 @pytest.fixture
 def make(tmp_path: Path, environ: dict[str, str], vendor: Vendor) -> Callable[..., Keyed]:
+    """Return a maker of downloaders with ``environ`` that query ``vendor``, at 2025-01-01 UTC."""
     clock = ManualClock(NOW_MS)
 
     def downloader(limits: Limits = NO_LIMITS) -> Keyed:
