@@ -41,6 +41,7 @@ class TimedLog(Log):
 def _on_hosts(
     request: pytest.FixtureRequest, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
+    """Make each state in the module's tests that of another host on one shared log."""
     logs: list[Log] = []
     numbers = itertools.count()
 

@@ -94,6 +94,7 @@ def test_encrypted_connections_are_made_and_a_wrong_certificate_is_refused(
 
 @pytest.fixture
 def link(log_url: str) -> Iterator[SlowLink]:
+    """Yield a slow connection to the tests' own server; skip if another server is named."""
     if "TEST_DB_URL" in os.environ:
         pytest.skip("the slow connection leads to the socket of the tests' own server")
     with slow_link(log_url) as made:

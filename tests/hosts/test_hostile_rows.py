@@ -58,6 +58,7 @@ LARGEST = (1 << 63) - 1
 
 @pytest.fixture
 def server(log_url: str) -> Iterator[Server]:
+    """Yield a server whose clock is at 2023-11-14 22:13:20 UTC and moves only by the test."""
     made = Server(log_url)
     yield made
     made.close()
@@ -65,6 +66,7 @@ def server(log_url: str) -> Iterator[Server]:
 
 @pytest.fixture
 def host(server: Server, tmp_path: Path) -> Iterator[Hosts]:
+    """Yield hosts on ``server``, made by name; each has its own clock, near 2025-01-01 UTC."""
     made = Hosts(server.url, tmp_path)
     yield made
     for log in made.logs.values():

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def pooled(log_url: str) -> Iterator[str]:
+    """Yield the URL of a transaction-mode pooler in front of the server."""
     with pooler(log_url) as made:
         yield made
 

@@ -88,6 +88,7 @@ class Host(NamedTuple):
 
 @pytest.fixture
 def server(log_url: str) -> Iterator[Server]:
+    """Yield a server whose clock is at 2023-11-14 22:13:20 UTC and moves only by the test."""
     made = Server(log_url)
     yield made
     made.close()
