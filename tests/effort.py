@@ -58,10 +58,10 @@ def effort_of(work: Callable[[], object]) -> tuple[int, int]:
 
 
 class ThreadMeter:
-    """Counts how many threads are inside a block at the same time.
+    """Counts the threads that are inside a block at the same time.
 
     Attributes:
-        most: The highest number so far.
+        most: Highest count so far.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class ThreadMeter:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Count the thread while the block runs, and let any other thread enter that can."""
+        """Count this thread while the block runs; first let other threads enter if they can."""
         with self._guard:
             self._inside += 1
             self.most = max(self.most, self._inside)
