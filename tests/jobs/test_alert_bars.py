@@ -310,7 +310,7 @@ def of_all(id: int, name: Any) -> DataAlert:
 
 @pytest.fixture
 def served(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
-    """Return a manager on an empty cache whose vendors are the vendor server."""
+    """Return a manager on an empty cache; Binance and Yahoo are at the vendor server."""
     return DataManager(tmp_path / "cache", clock=clock)
 
 

@@ -45,7 +45,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @pytest.fixture
 def manager(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
-    """Return a manager on an empty cache whose vendors are the vendor server."""
+    """Return a manager on an empty cache; Binance and Yahoo are at the vendor server."""
     return DataManager(tmp_path / "cache", rules, clock=clock)
 
 

@@ -35,7 +35,7 @@ def ms(text: str) -> int:
 
 @pytest.fixture
 def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
-    """Return a manager on an empty cache whose vendors are the vendor server."""
+    """Return a manager on an empty cache; Binance and Yahoo are at the vendor server."""
     return DataManager(tmp_path / "cache", rules, clock=clock)
 
 
