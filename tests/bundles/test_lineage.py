@@ -35,7 +35,7 @@ WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 
 @pytest.fixture
 def lineages(manager: DataManager, bundles: Path) -> Lineages:
-    """Return the recorded runs in ``bundles``; there are none yet."""
+    """Return the recorded runs in ``bundles``, which are compared with the bars of ``manager``."""
     return Lineages(bundles, manager)
 
 

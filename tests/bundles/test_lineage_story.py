@@ -72,7 +72,7 @@ def ran(
 
 @pytest.fixture
 def lineages(manager: DataManager, bundles: Path) -> Lineages:
-    """Return the recorded runs in ``bundles``; there are none yet."""
+    """Return the recorded runs in ``bundles``, which are compared with the bars of ``manager``."""
     return Lineages(bundles, manager)
 
 
