@@ -1,4 +1,4 @@
-"""The example running against the vendor server: its people on one side, its vendors on the other."""
+"""Fixtures that run the example bot against the vendor server, with its users in scripted chats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that a stranger sends: none of them is a command, a file or an option to what sends mail."""
+"""E-mail addresses of users: invalid ones are refused, and none injects a command into the mailer."""
 
 from __future__ import annotations
 

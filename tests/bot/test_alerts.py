@@ -1,4 +1,4 @@
-"""Alerts from the command to the message: real records, the real job, its bars from the local vendors."""
+"""Alerts of the bot from command to message: stored records, the real job, bars from local vendors."""
 
 from __future__ import annotations
 

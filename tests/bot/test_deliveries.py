@@ -1,4 +1,4 @@
-"""How sending a message of the job of alerts ends: sent, refused, later or unknown."""
+"""The delivery status of a message from the alert job: sent, refused, later or unknown."""
 
 from __future__ import annotations
 

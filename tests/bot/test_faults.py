@@ -1,4 +1,4 @@
-"""Every fault of the vendors, through every command: chats show sentences, and nothing of the machine."""
+"""Every vendor fault through every bot command: replies show no host, path or code."""
 
 from __future__ import annotations
 

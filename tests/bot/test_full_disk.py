@@ -1,4 +1,4 @@
-"""The records of the example on a full disk: an answer in the chat, nothing lost, and it goes on."""
+"""The bot's records on a full disk: every command is answered, and no record is lost."""
 
 from __future__ import annotations
 

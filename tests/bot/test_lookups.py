@@ -1,4 +1,4 @@
-"""What users of the example read: prices, fundamentals and charts, and one sentence where there is none."""
+"""Lookups in the bot: prices, fundamentals and charts, or one sentence if there is no answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registration, approval, limits, audit, alerts: the bot on records in a file."""
+"""Members of the bot, with records in a file: registration, approval, limits, audit and alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rights end at once: of the rejected, unverified and removed, of former administrators, of the anonymous."""
+"""Access rights in the bot: rejected or removed users and former administrators lose them at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules of the bot: what is refused, what comes and when, what is removed."""
+"""Scheduled reports of the bot: validation, delivery times, outages and removal."""
 
 from __future__ import annotations
 

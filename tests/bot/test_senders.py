@@ -1,4 +1,4 @@
-"""What one sender can use up: messages, codes, slots, the audit; and what is left of one who is forgotten."""
+"""Limits for one sender: messages, codes, slots and audit records; and what "forget" deletes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token is a secret: the bot's libraries write it into logs, `repr` and errors; the example does not."""
+"""The bot's token: kept out of logs, ``repr`` and errors, although its libraries write it there."""
 
 from __future__ import annotations
 
