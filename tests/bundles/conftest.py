@@ -1,4 +1,4 @@
-"""A manager whose vendors are the scripted server, and a folder of bundles of each test's own."""
+"""Fixtures: a manager whose vendors are the scripted server, and a bundles folder for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of bundles, each in a child that dies by SIGKILL before the n-th changing call of its disk.
+"""Bundle changes, each in a child process that SIGKILL ends before the n-th changing disk call.
 
 A program of its own: a child that is forked after Polars has begun to work waits for threads that
 it does not have. Here the process that forks never does such work.

@@ -1,4 +1,4 @@
-"""Files of a bundle with any byte or value changed: typed errors alone, and no bar is touched by a read."""
+"""Bundle files with any byte or value changed: typed errors only, and a read changes no bar."""
 
 from __future__ import annotations
 

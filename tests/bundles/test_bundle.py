@@ -1,4 +1,4 @@
-"""A bundle: an answer as files; what differs from the store, what is damaged, and what is made again."""
+"""Bundles, which store an answer as files: stale or damaged partitions are detected and rewritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a bundle: every expected bar of every requested symbol counts, in SQLite too."""
+"""Figures of a bundle: every expected bar of every requested symbol counts, in SQLite too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles as one lazy frame: their rows with symbols, from the files of one moment that are needed."""
+"""Lazy scans of bundles: rows with symbols, from one consistent state and only the files needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of query results: its two tiers, keys, staleness, limits, and what no fault can mix."""
+"""The cache of query results: memory and file tiers, keys, staleness, limits, and faults."""
 
 from __future__ import annotations
 

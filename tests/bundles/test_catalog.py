@@ -1,4 +1,4 @@
-"""``DataCatalog``: what is found, that each of its views can be deleted, and what is wrong with its file."""
+"""``DataCatalog``: registering and finding datasets, deletable views, and faults in its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``catalog.jsonl``: whole lines, kept whatever happens."""
+"""``catalog.jsonl``: torn, foreign and newer lines, a full disk, and the order of syncs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of a bundle's files: all of one or nothing, at whatever call its writer ends."""
+"""Commits of bundle files: all or nothing, whichever call the writer dies at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a bundle is read and written, by counted files and answers."""
+"""The work of bundle operations: files read and written, and answers, all counted."""
 
 from __future__ import annotations
 

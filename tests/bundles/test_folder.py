@@ -1,4 +1,4 @@
-"""Where bundles lie: argument, file, user's data folder; never in the cache."""
+"""The location of the bundles folder: argument, file, the user's data folder; never in the cache."""
 
 from __future__ import annotations
 

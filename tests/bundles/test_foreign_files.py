@@ -1,4 +1,4 @@
-"""Bundles and lines from others: typed errors, nothing outside is touched, memory stays small."""
+"""Bundles and lines written by others: typed errors, no access outside the folder, bounded memory."""
 
 from __future__ import annotations
 

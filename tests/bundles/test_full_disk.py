@@ -1,4 +1,4 @@
-"""Bundles on a full disk: each change is whole or not begun, and the next attempt succeeds."""
+"""Bundle changes on a full disk: all or nothing, and the next attempt succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 files of pandas and Zipline as bars; hostile and damaged ones are refused, and run nothing."""
+"""HDF5 files from pandas and Zipline read as bars; hostile or damaged ones are refused and run nothing."""
 
 from __future__ import annotations
 

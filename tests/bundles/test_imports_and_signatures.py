@@ -1,4 +1,4 @@
-"""What these packages may import, and the signatures that documents print."""
+"""Imports that these packages may make, and signatures that the documentation prints."""
 
 from __future__ import annotations
 

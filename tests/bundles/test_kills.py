@@ -1,4 +1,4 @@
-"""Bundles whose writer is killed by SIGKILL before each of its changing calls: all of it or nothing."""
+"""Bundle writers killed by SIGKILL before each changing call: the change is complete or absent."""
 
 from __future__ import annotations
 

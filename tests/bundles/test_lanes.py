@@ -1,4 +1,4 @@
-"""Lanes as datasets: which parts of a lane count as held, and whose times and vendors it has."""
+"""Lanes as datasets: parts that count as covered, and the times and vendors recorded for a lane."""
 
 from __future__ import annotations
 

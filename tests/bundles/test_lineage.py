@@ -1,4 +1,4 @@
-"""``with lineage(id):`` what is noted, once; ids, threads, pins, faults."""
+"""``with lineage(id):`` recorded reads, ids, threads, pins and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lineages of answers that are not plain, and of processes that end or meet."""
+"""Lineage edge cases: substituted and disputed prices, repeated reads, killed and concurrent runs."""
 
 from __future__ import annotations
 

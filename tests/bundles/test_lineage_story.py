@@ -1,4 +1,4 @@
-"""A backtest runs, revisions and a split come later: what changed, why, and the same run once more."""
+"""Lineage of a backtest after revisions and a split: each cause of a change is named."""
 
 from __future__ import annotations
 

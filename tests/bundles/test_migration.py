@@ -1,4 +1,4 @@
-"""Migration of HDF5 files to bundles: verified, killed anywhere, reverted within seven days."""
+"""Migration of HDF5 files to bundles: verification, kills at any point, revert within seven days."""
 
 from __future__ import annotations
 

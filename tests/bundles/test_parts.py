@@ -1,4 +1,4 @@
-"""Partitions in several parts: series that are added one after the other do not rewrite all that is there."""
+"""Partitions in several parts: adding series one by one does not rewrite the existing rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The readers: files by the range alone, values, last trades, and damage that is named."""
+"""Bundle readers: files opened for a range, values, last trades, and errors that name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The origin in a bundle's files: keys of a later version are kept, and a read loses nothing."""
+"""The origin record in a bundle's files: keys of later versions survive reads and writes."""
 
 from __future__ import annotations
 

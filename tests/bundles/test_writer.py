@@ -1,4 +1,4 @@
-"""The writer: rows in their own partitions, merged; a change is whole whatever kills it."""
+"""The bundle writer: each row in its own partition, merged; changes are atomic even if it is killed."""
 
 from __future__ import annotations
 
