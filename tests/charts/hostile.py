@@ -1,4 +1,4 @@
-"""Texts that would be HTML or script if a page took them as they are, and what a page consists of."""
+"""Hostile texts that would be HTML or script if not escaped, and a parser for a page's elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a page as a browser would: its data, and the values that it shows, each with its place."""
+"""A reader of pages that works as a browser does: the data, and each displayed value with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chart is made of: rows, slots, gaps, marks, vendors, and what is refused."""
+"""The chart model: rows, slots, gaps, marks, vendors, and refused input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation as one HTML file: links inside it, pictures in it, nothing from elsewhere."""
+"""The documentation as one HTML file: internal links, embedded pictures, and escaped HTML."""
 
 from __future__ import annotations
 

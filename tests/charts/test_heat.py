@@ -1,4 +1,4 @@
-"""Coverage month by month: what each month shows, and that it reads without colours."""
+"""The monthly coverage heat map: the state of each month, and signs that work without colours."""
 
 from __future__ import annotations
 

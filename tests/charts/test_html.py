@@ -1,4 +1,4 @@
-"""The page of a chart: its data are the frame's, its size is bounded, without its script it has a picture."""
+"""The HTML page of a chart: the frame's values, a bounded size, and a picture without the script."""
 
 from __future__ import annotations
 

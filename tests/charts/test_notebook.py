@@ -1,4 +1,4 @@
-"""What a notebook shows of the library's objects: escaped, small, without script, as the text has it."""
+"""Notebook output of the library's objects: escaped, small, and equal to the text output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines and marks of a program over its bars: where they stand, and what is refused."""
+"""Lines and marks that a program draws over its bars: their positions, and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that open from disk: nothing that is shown can become HTML or script."""
+"""Standalone HTML pages: no displayed text can become HTML or script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of records: how each column looks."""
+"""Tables of records: alignment, wrapping, and columns left out because they are empty."""
 
 from __future__ import annotations
 

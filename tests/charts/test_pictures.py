@@ -1,4 +1,4 @@
-"""A chart as SVG, HTML and PNG: what is in them by structure, files, hostile texts, threads."""
+"""Charts as SVG, HTML and PNG: their elements, saved files, hostile texts, and threads."""
 
 from __future__ import annotations
 

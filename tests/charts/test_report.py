@@ -1,4 +1,4 @@
-"""``onetape report``, ``manager.report`` and the page of a night: what they show is what is known."""
+"""``onetape report``, ``manager.report`` and the nightly page: contents, files, and errors."""
 
 from __future__ import annotations
 
