@@ -1,4 +1,4 @@
-"""The command line over real sockets: its vendors are the scripted server, its clock stands still."""
+"""Fixtures that run the command line against the scripted server, on a stopped clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape bundle``: exit codes, JSON, and what people see."""
+"""``onetape bundle``: exit codes, JSON, and printed text."""
 
 from __future__ import annotations
 

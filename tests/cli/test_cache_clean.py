@@ -1,4 +1,4 @@
-"""Keeping the cache within its limit as it is typed, and what is told of what stays."""
+"""``onetape cache clean``: the size limit, cleaning by age, dry runs, and the reported years."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maintenance of the cache as it is typed."""
+"""``onetape cache``: the commands for maintenance (verify, repair, compact, migrate, log)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape completion``: the scripts complete what the parser takes."""
+"""``onetape completion``: the scripts complete the commands, options and values of the parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape fetch`` with what is told beside each bar, and with what could be known at an instant."""
+"""``onetape fetch`` with extra columns for each bar, and with ``--closed-by``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape fundamentals`` over copies that lie in the cache; their numbers are made up."""
+"""``onetape fundamentals`` on cached records with made-up numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``validate_gaps`` and ``fill_gaps``: the older tools, their flags, their file, their exit codes."""
+"""``validate_gaps`` and ``fill_gaps``: flags, file layout and exit codes of the older tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape gaps``."""
+"""``onetape gaps``: tables and JSON, exit codes, incidents, and damaged years."""
 
 from __future__ import annotations
 

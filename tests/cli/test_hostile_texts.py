@@ -1,4 +1,4 @@
-"""What vendors write, and what stands in symbols and arguments, never drives the terminal."""
+"""Control characters from vendors, symbols and arguments: escaped before they reach the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape ingest``: bars of a source as a bundle, exit codes, JSON, and what people see."""
+"""``onetape ingest``: bars from a source as a bundle, exit codes, JSON, and printed text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands find the lane that answers by the rules: a series of coins at Binance, and averages of Yahoo."""
+"""Commands on the lane that the rules select: a coin's bars from Binance, and averages from Yahoo."""
 
 from __future__ import annotations
 

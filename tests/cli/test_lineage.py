@@ -1,4 +1,4 @@
-"""``onetape lineage``: exit codes, JSON, and what people see."""
+"""``onetape lineage``: exit codes, JSON, and printed text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape ingest migrate-hdf5-to-parquet`` and ``onetape bundle migrate``, as they are typed."""
+"""``onetape ingest migrate-hdf5-to-parquet`` and ``onetape bundle migrate``: runs and reverts."""
 
 from __future__ import annotations
 

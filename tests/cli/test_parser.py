@@ -1,4 +1,4 @@
-"""What is mistyped is met with what was meant; every help has examples, and they can be typed."""
+"""The parser: suggestions for mistyped words, and examples in every help that can be run as typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``-q``: what fetches, writes or checks prints nothing while all is well."""
+"""``-q``: commands that fetch, write or check print nothing on success."""
 
 from __future__ import annotations
 

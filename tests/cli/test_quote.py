@@ -1,4 +1,4 @@
-"""``onetape quote``."""
+"""``onetape quote``: price, state and time of each symbol, JSON, and exit codes."""
 
 from __future__ import annotations
 

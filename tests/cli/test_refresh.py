@@ -1,4 +1,4 @@
-"""``onetape refresh`` over copies that lie in the cache; their numbers are made up."""
+"""``onetape refresh`` on cached copies with made-up numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report is printed in one place: what is not wanted is not even made."""
+"""The printing of reports: lines for people, JSON for programs, and no work for output not printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape search``."""
+"""``onetape search``: table and JSON, exit codes, and escaped names."""
 
 from __future__ import annotations
 

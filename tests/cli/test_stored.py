@@ -1,4 +1,4 @@
-"""``onetape actions``, ``coverage`` and ``sessions``."""
+"""``onetape actions``, ``coverage`` and ``sessions``: tables, JSON, and exit codes."""
 
 from __future__ import annotations
 

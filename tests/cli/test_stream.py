@@ -1,4 +1,4 @@
-"""``onetape stream`` and ``onetape replay``: what the terminal, a file and a program get."""
+"""``onetape stream`` and ``onetape replay``: output on a terminal, in a file, and as JSON."""
 
 from __future__ import annotations
 

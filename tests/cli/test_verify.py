@@ -1,4 +1,4 @@
-"""``onetape verify`` says what differs and what to do; its exit code says whether anything does."""
+"""``onetape verify``: differences from the vendor, the next step to take, and exit codes."""
 
 from __future__ import annotations
 

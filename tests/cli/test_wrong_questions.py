@@ -1,4 +1,4 @@
-"""A wrong question is exit 2 and one clear sentence, and no vendor is asked."""
+"""Invalid arguments of commands: exit code 2, one clear sentence, and no request to a vendor."""
 
 from __future__ import annotations
 
