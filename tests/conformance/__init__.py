@@ -1,1 +1,1 @@
-"""The checks that every vendor passes alike; ``python -m tests.conformance`` prints who passes what."""
+"""Conformance checks for every vendor; ``python -m tests.conformance`` prints which ones pass."""

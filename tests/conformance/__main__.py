@@ -1,4 +1,4 @@
-"""Print vendors by checks: ``python -m tests.conformance``."""
+"""Print a table of vendors by checks: ``python -m tests.conformance``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of splits and dividends: every vendor alone, as a user meets them."""
+"""Checks of splits and dividends from each vendor alone, as a user receives them."""
 
 from __future__ import annotations
 

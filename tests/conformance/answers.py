@@ -1,4 +1,4 @@
-"""Checks of healthy answers: the bars asked for, all of them and no others."""
+"""Checks of healthy answers: exactly the requested bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A vendor on the bench: its downloader at the vendor server, and what it should answer."""
+"""The test bench: a vendor's downloader connected to the vendor server, and its expected answers."""
 
 from __future__ import annotations
 

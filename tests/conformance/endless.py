@@ -1,4 +1,4 @@
-"""Checks of answers that have no end: bytes that trickle in, pages that repeat."""
+"""Checks of endless responses: bytes that trickle in, and pages that repeat."""
 
 from __future__ import annotations
 

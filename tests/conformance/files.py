@@ -1,4 +1,4 @@
-"""The bench of vendors that are files: each is written from the truth when it is asked for."""
+"""The bench for file vendors: each file is written from the true bars when it is requested."""
 
 from __future__ import annotations
 

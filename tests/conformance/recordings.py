@@ -1,4 +1,4 @@
-"""What each recorded answer is: bars, an error, or another product; none is left unnamed."""
+"""The classification of every recorded answer: bars, an error, or another product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a vendor refuses: keys, plans, symbols, limits, and servers that are down."""
+"""Checks of refusals by a vendor: keys, plans, symbols, limits, and servers that are down."""
 
 from __future__ import annotations
 

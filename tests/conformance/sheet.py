@@ -1,4 +1,4 @@
-"""What a vendor states so that the kit can examine it."""
+"""The sheet of a vendor: the facts that the conformance checks need about it."""
 
 from __future__ import annotations
 

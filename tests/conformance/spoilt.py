@@ -1,4 +1,4 @@
-"""Checks of answers with something wrong in them: rows, fields, bytes."""
+"""Checks of corrupted answers: invalid rows, fields and bytes."""
 
 from __future__ import annotations
 

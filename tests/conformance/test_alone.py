@@ -1,4 +1,4 @@
-"""Every vendor alone: foreign shapes, stamps off the grid, nothing but bad rows; no good one beside it.
+"""Each vendor without a second one: answers of another shape, stamps off the grid, only bad rows.
 
 Most of it asks the whole library with this vendor and no other, and again after a restart.
 """

@@ -1,4 +1,4 @@
-"""Every vendor of the registry against every check."""
+"""Every registered vendor against every conformance check."""
 
 from __future__ import annotations
 

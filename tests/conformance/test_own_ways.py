@@ -1,4 +1,4 @@
-"""Ways that some vendors have of their own, which no check of all vendors can know."""
+"""Vendor-specific behaviour that no check for all vendors covers."""
 
 from __future__ import annotations
 

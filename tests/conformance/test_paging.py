@@ -1,4 +1,4 @@
-"""Random windows and page sizes: the pages together are the truth, no bar lost and none doubled."""
+"""Random windows and page sizes: the joined pages equal the true bars, none lost and none doubled."""
 
 from __future__ import annotations
 

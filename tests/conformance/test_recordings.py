@@ -1,4 +1,4 @@
-"""Every recorded answer is bars, an error or another product: none is passed over in silence."""
+"""Recorded answers: each one is bars, an error or another product, and none is left unclassified."""
 
 from __future__ import annotations
 

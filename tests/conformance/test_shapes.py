@@ -1,4 +1,4 @@
-"""What vendors answer has the shape that they declare, and whatever is otherwise is told once a day."""
+"""The declared shape of vendor responses: recordings have it, and a change is reported once a day."""
 
 from __future__ import annotations
 

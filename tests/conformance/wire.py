@@ -1,4 +1,4 @@
-"""Checks of how a vendor is asked: few connections, compressed answers, pages that join."""
+"""Checks of a vendor's requests: few connections, compressed answers, pages that join."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binance: coins, paged by rows of one and the same address."""
+"""Binance: coins, paged by rows at a single address."""
 
 from src.data.errors import RateLimitedError, ResponseFormatError
 from tests.conformance.sheet import KEYLESS, NAMELESS, Series, Sheet

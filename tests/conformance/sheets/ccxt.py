@@ -1,4 +1,4 @@
-"""Exchanges by ccxt, as the one that Binance's face plays: asked and read by ccxt."""
+"""Exchanges through ccxt: Binance as the vendor server plays it, queried and parsed by ccxt."""
 
 from src.data.errors import CapabilityError
 from tests.conformance.sheet import KEYLESS, Series, Sheet

@@ -1,4 +1,4 @@
-"""CoinGecko: averages without volume, stamped with their close; the key of a paid plan here."""
+"""CoinGecko: averages without volume, stamped with their close; tested with the key of a paid plan."""
 
 from tests.conformance.sheet import NAMELESS, Series, Sheet
 from tests.vendor_server.keyed import KEY

@@ -1,4 +1,4 @@
-"""Finnhub: columns of UTC seconds, and one and the same ``no_data`` for all."""
+"""Finnhub: columns with UTC seconds, and the same ``no_data`` for every kind of empty answer."""
 
 from src.data.errors import NoDataError
 from tests.conformance.sheet import NAMELESS, SHARES, Series, Sheet

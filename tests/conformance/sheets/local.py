@@ -1,4 +1,4 @@
-"""Local files: whole series in a folder, which refuse nobody."""
+"""Local files: whole series in a folder, without keys, plans or limits."""
 
 from tests.conformance.sheet import KEYLESS, NAMELESS, SHARES, Series, Sheet
 

@@ -1,4 +1,4 @@
-"""Twelve Data: texts in pages of days, errors told by a code in the body."""
+"""Twelve Data: numbers as text in pages of days, errors as a code in the body."""
 
 from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
 from tests.vendor_server.keyed import KEY
