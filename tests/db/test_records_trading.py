@@ -1,4 +1,4 @@
-"""Bots, trades, positions: on both engines; arithmetic against exact fractions."""
+"""Records of bots, trades and positions, on both engines; arithmetic is checked by exact fractions."""
 
 from __future__ import annotations
 

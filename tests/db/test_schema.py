@@ -1,4 +1,4 @@
-"""The tables: made, upgraded, refused; one transaction, whatever happens."""
+"""The database schema: creation, upgrades and refusals, each in one transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape symbols``: what it prints, and its exit codes."""
+"""``onetape symbols``: its output and its exit codes."""
 
 from __future__ import annotations
 

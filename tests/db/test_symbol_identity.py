@@ -1,4 +1,4 @@
-"""What a symbol names on which day: worked out of intervals and boundaries, or refused."""
+"""The instrument that a symbol names on a date: derived from intervals and boundaries, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The copies in ``symbols_v2`` and ``corporate_actions``: each value with its source, in one unit."""
+"""Refreshes of ``symbols_v2`` and ``corporate_actions``: each value with its source, in one unit."""
 
 from __future__ import annotations
 

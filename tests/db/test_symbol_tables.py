@@ -1,4 +1,4 @@
-"""Dated changes imported whole or not at all, and resolved by date."""
+"""Dated symbol changes: imported whole or not at all, and resolved by date."""
 
 from __future__ import annotations
 

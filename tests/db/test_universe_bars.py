@@ -1,4 +1,4 @@
-"""Bars of a universe that stands in a database: facade, jobs and commands find it by themselves."""
+"""Bars for a universe in the default database: found by the facade, jobs and commands."""
 
 from __future__ import annotations
 

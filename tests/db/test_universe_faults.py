@@ -1,4 +1,4 @@
-"""Universes under kills, several processes at once, and records that come later."""
+"""Universes under kills, full disks, concurrent processes, and later records."""
 
 from __future__ import annotations
 

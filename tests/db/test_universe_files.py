@@ -1,4 +1,4 @@
-"""Files about universes: each shape, each spelling of a day, and each mistake with its line."""
+"""Files for universes: accepted layouts, spellings of dates, and errors with their line."""
 
 from __future__ import annotations
 

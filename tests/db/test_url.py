@@ -1,4 +1,4 @@
-"""Which database is meant, and that no text shows its password."""
+"""The database URL: its sources, its parsing, and that no text shows its password."""
 
 from __future__ import annotations
 
