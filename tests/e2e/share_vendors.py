@@ -1,4 +1,4 @@
-"""Vendors of one share, in process: the same trades told raw, split-adjusted and fully adjusted.
+"""In-process vendors of one share: the same trades raw, split-adjusted and fully adjusted.
 
 The share is Apple's: its splits and dividends since 2020, its close of 2020-01-02 and those before
 ex-dates up to February 2021. The closes between them, and after them, are made up; they are chosen

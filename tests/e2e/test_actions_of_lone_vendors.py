@@ -1,4 +1,4 @@
-"""Splits and dividends of vendors that have no other beside them: locks, and what is on disk."""
+"""Splits and dividends that a single vendor serves: refusals, refreshes, verification, stored lists."""
 
 from __future__ import annotations
 

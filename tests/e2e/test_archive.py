@@ -1,4 +1,4 @@
-"""Long ranges of minutes come from Binance's archive where that saves requests, checked and whole."""
+"""Binance's archive for long ranges of minutes: used if it saves requests, and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exchange by ccxt, asked as any other vendor is: by the rules, pinned, planned, on the terminal."""
+"""An exchange through ccxt in the whole library: by the rules, pinned, planned, on the command line."""
 
 from __future__ import annotations
 

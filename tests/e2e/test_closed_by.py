@@ -1,4 +1,4 @@
-"""``closed_by``: the bars that could be known at an instant, whatever has closed since."""
+"""``closed_by``: answers with only the bars that had closed by an instant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``columns=``: what is told beside each bar agrees with the provenance of the answer."""
+"""``columns=``: extra columns for each bar agree with the provenance of the answer."""
 
 from __future__ import annotations
 

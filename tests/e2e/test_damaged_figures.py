@@ -1,4 +1,4 @@
-"""Damaged figures in the cache: asked again where a vendor has them, else a gap with its reason."""
+"""Damaged figures in the cache: fetched again if a vendor has them, else a gap with its reason."""
 
 from __future__ import annotations
 

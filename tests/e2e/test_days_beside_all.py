@@ -1,4 +1,4 @@
-"""Days are judged, as they come, beside all stored days of their series: an append parses none of them."""
+"""Appended daily bars: checked against all stored days of their series without parsing them."""
 
 from __future__ import annotations
 

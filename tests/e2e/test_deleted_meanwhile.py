@@ -1,4 +1,4 @@
-"""A cache that is cleared while it is read: the answer is whole, or says what became of the bars."""
+"""A cache cleared during a read: the answer is complete, or a gap gives the reason."""
 
 from __future__ import annotations
 

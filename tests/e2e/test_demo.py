@@ -1,4 +1,4 @@
-"""Sample bars answer calls that name them, in every adjustment, and nothing else."""
+"""Sample bars: returned in every adjustment if a call names the demo vendor, and never otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars that no vendor serves, and weeks over splits: out of shorter bars, over real sockets."""
+"""Derived bars, computed from shorter ones: timeframes that no vendor serves, and weeks over splits."""
 
 from __future__ import annotations
 

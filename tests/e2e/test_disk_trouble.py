@@ -1,4 +1,4 @@
-"""A disk that refuses costs no bar: the answer is whole, says so, and the next request asks again."""
+"""A disk that refuses writes: the answer is whole and says so, and the next request fetches again."""
 
 from __future__ import annotations
 

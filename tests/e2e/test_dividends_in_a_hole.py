@@ -1,4 +1,4 @@
-"""Prices adjusted for dividends that fall into years without bars: the bars after them are answered."""
+"""Dividends in years without bars: the adjusted bars after them are returned, the earlier are a gap."""
 
 from __future__ import annotations
 

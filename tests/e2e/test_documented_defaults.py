@@ -1,4 +1,4 @@
-"""What the documents promise without a test of its own elsewhere: each dies with what it names."""
+"""Documented defaults that no other test covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What faults in an answer cost, counted in calls: four times the rows take about four times the work."""
+"""The cost of faults in an answer, in counted calls: proportional to the number of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer from the cache takes, counted in calls: no busy machine makes them more.
+"""The cost of a cache hit in counted calls and bytes, which do not depend on the machine's load.
 
 `make bench` measures the times; here a change fails that makes an answer look at each bar, or a
 repeated question read anew.

@@ -1,4 +1,4 @@
-"""What a small miss takes, counted in calls and opened files: no busy machine makes them more.
+"""The cost of a small miss in counted calls and opened files, whatever the machine's load.
 
 A job has thousands of them, and all of its threads share one interpreter.
 """

@@ -1,4 +1,4 @@
-"""A frame without a bar says why: before the first one, market closed, not asked, not closed yet."""
+"""The reason for an empty frame: before the first bar, market closed, not requested, not closed yet."""
 
 from __future__ import annotations
 

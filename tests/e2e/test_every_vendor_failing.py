@@ -1,4 +1,4 @@
-"""Every vendor once as the one that fails and once as the one that helps out, wholly and in part.
+"""Failover with every vendor as the failing one and as the fallback, for all bars and for some.
 
 The provenance names the vendor whose rows they are. The rows of one of the two are marked: its
 prices are a millionth too high. A vendor for which the vendor server has no face is played in

@@ -1,4 +1,4 @@
-"""A cache within its limit: what goes is fetched again, what nobody can supply again stays."""
+"""Eviction at the cache's size limit: evicted bars are fetched again, irreplaceable ones stay."""
 
 from __future__ import annotations
 

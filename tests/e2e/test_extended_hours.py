@@ -1,4 +1,4 @@
-"""Bars of extended hours: a series of its own, with the calendar and the gaps of these hours."""
+"""Bars of extended hours: a separate series, with the calendar and the gaps of these hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars become closed, then final: what is running is never stored, what may change is asked again."""
+"""Closed and final bars: running bars are never stored, provisional ones are fetched again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frame in use stays what it is, whatever happens to its series and its files.
+"""A returned frame keeps its values, whatever happens to its series and its files.
 
 In a process of its own: memory mapped from a file that was cut would kill it.
 """

@@ -1,4 +1,4 @@
-"""Figures of perpetual futures over real sockets: asked once, kept, and honest about the rest."""
+"""Figures of perpetual futures over real sockets: fetched once, cached, and reported if missing."""
 
 from __future__ import annotations
 

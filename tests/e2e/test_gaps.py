@@ -1,4 +1,4 @@
-"""Every stretch without bars has a class; what most symbols of a vendor lack is one incident."""
+"""The class of each gap; gaps that most symbols of a vendor share are one incident."""
 
 from __future__ import annotations
 

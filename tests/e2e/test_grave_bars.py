@@ -1,4 +1,4 @@
-"""Bars that are wrong nearly for certain: judged as they come, told, asked elsewhere, ended in time."""
+"""Grave (almost certainly wrong) bars: detected on arrival, reported, compared, and resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever stands above bars may be missing: bars are answered, and what is lost says so."""
+"""Missing packages of this library above ``bars``: bars are returned, and lost functions name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calendar knows, and does not know, of holidays: in answers, reports and refusals."""
+"""Known and unknown holidays of a calendar: their effect on gaps, and reports by ``doctor``."""
 
 from __future__ import annotations
 

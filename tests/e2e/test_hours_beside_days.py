@@ -1,4 +1,4 @@
-"""Hours and minutes are judged, as they come, beside the stored days of their sessions."""
+"""Hourly and minute bars, checked on arrival against the stored daily bars of their sessions."""
 
 from __future__ import annotations
 

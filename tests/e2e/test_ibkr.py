@@ -1,4 +1,4 @@
-"""A gateway of Interactive Brokers, reached by the rules; it is a made-up one on a real socket."""
+"""Interactive Brokers, reached by the rules, with a fake gateway on a real socket."""
 
 from __future__ import annotations
 

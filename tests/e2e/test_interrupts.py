@@ -1,4 +1,4 @@
-"""Ctrl-C leaves no lease and no lock behind, wherever it comes."""
+"""Ctrl-C at any point leaves no lease and no lock behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds are never mixed; a pinned vendor answers alone; a substitute is never silent."""
+"""Kinds of prices: never mixed in a series; pinned vendors have a lane each; substitutes are marked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bars=N`` up to an end: the last bars that had closed by it, of every vendor, and no later one."""
+"""``bars=N`` with an end: the last N bars that had closed by it, from every vendor."""
 
 from __future__ import annotations
 

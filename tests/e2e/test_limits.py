@@ -1,4 +1,4 @@
-"""Limits that a user sets hold for all processes, for as long as they are long."""
+"""Rate limits set by a user: shared by all processes, kept over restarts, and reported if invalid."""
 
 from __future__ import annotations
 

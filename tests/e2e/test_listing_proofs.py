@@ -1,4 +1,4 @@
-"""What proves that a series begins: two vendors' empty pages, or a date that bars do not contradict."""
+"""Proof that a series begins at its listing: empty pages of two vendors, or an uncontradicted date."""
 
 from __future__ import annotations
 

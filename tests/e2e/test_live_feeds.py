@@ -1,4 +1,4 @@
-"""From the data manager to a feed, over real sockets."""
+"""Live feeds made by the data manager, over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every record of a call says which call it is, and of what: whatever is asked, whatever fails."""
+"""Log records of a call: each one names the call and its subject, whatever fails."""
 
 from __future__ import annotations
 

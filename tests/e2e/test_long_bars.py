@@ -1,4 +1,4 @@
-"""Weeks and months: closed with their last session, never while they run."""
+"""Weekly and monthly bars: closed with their last session, absent while they run."""
 
 from __future__ import annotations
 

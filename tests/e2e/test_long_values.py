@@ -1,4 +1,4 @@
-"""Values of a megabyte in place of any argument: an error stays a message that people can read."""
+"""Arguments of a megabyte: error messages stay short and readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of this machine is down: no vendor is paused for it, and no symbol is doubted."""
+"""Calls without a network on this machine: no vendor is paused, and no other symbol is suggested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads and processes that ask at the same time: one fetch, right answers, no deadlock."""
+"""Concurrent threads and processes: one fetch, correct answers, no deadlock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars that pass as they come and that their whole series proves wrong: marked, and ended in time."""
+"""Marked bars: sound on arrival, proved wrong by their whole series, then refetched and resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vendors of one country's shares are no candidates for those of another: told before, never tried."""
+"""Vendors of one country's shares: excluded for those of another before any request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars without the volume that their vendor declares: told, scored lower, refused under ``strict``.
+"""Bars without the volume that their vendor declares: reported, scored lower, refused if ``strict``.
 
 Vendors that declare none are asked with ``strict`` in ``test_vendors_with_keys``.
 """

@@ -1,4 +1,4 @@
-"""Made-up bars never answer a real question, and say what they are."""
+"""The mock vendor: its bars are marked as made up and kept in a lane of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bars=N`` has N rows or says why it has fewer: own files of any anchor, any end, any way to ask."""
+"""``bars=N``: N rows or a reason for fewer, with own files, any end, and every method."""
 
 from __future__ import annotations
 

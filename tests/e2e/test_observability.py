@@ -1,4 +1,4 @@
-"""What a program can see of a call: events, counters, records with their request."""
+"""Observability of a call: events, counters, and log records with their request."""
 
 from __future__ import annotations
 

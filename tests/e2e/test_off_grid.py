@@ -1,4 +1,4 @@
-"""Stamps at which no bar can open, bars outside the calendar, rows that contradict each other.
+"""Bars off the time grid or outside the calendar, and rows that contradict each other.
 
 What is off the grid is kept in the quarantine under its own stamp, never moved, and its slot is a
 gap unless another vendor has the bar. What cannot be believed is never final.

@@ -1,4 +1,4 @@
-"""Caches of older tools answer alone; nothing is joined to them before it was compared."""
+"""Caches of older tools: they answer alone, and new bars are joined only after a comparison."""
 
 from __future__ import annotations
 

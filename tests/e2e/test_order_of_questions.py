@@ -1,4 +1,4 @@
-"""Bars beside the calendar: any order of questions gives the same bars, or a gap says where not."""
+"""Bars outside the calendar: requests in any order return the same bars, or a gap is reported."""
 
 from __future__ import annotations
 

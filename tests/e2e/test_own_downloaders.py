@@ -1,4 +1,4 @@
-"""Downloaders that a program brings along: limits, retries, circuits and counters as for vendors."""
+"""Custom downloaders: limits, retries, circuits and counters as for built-in vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of one's own through the front door: what their owner says about them is obeyed."""
+"""A user's own files through the facade: the declared stamps, kinds and options are applied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars out of folders of one's own: kept apart by folder, and read again when the files change."""
+"""A user's own folders of bars: kept apart by folder, and read again when the files change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges as people write them, through the whole library and on the command line."""
+"""Ranges written as periods, through the whole library and on the command line."""
 
 from __future__ import annotations
 

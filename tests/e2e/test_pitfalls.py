@@ -1,4 +1,4 @@
-"""Ways in which market data goes wrong, each played to the whole library by the vendor server.
+"""Common pitfalls of market data, each played to the whole library by the vendor server.
 
 ``docs/pitfalls.md`` lists them all; here stand those that no other test shows from end to end.
 """

@@ -1,4 +1,4 @@
-"""A plan says what a request then does: the same requests for the same stretches, and nothing else."""
+"""Plans: a request sends exactly the planned requests for the same ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the facade draws: its own answers, asked once, with vendors, gaps, actions and doubts as told."""
+"""Plots by the facade: its own answers, with vendors, gaps, actions and doubtful bars marked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cache.private``: no file of ours is ever readable by another user, from its first byte."""
+"""``cache.private``: other users can never read a file of the cache, from its creation on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One manager a process, also after a fork; odd paths, symbols and state files are typed errors."""
+"""One manager per process, even after a fork; odd paths, symbols and state files are typed errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Last prices over real sockets: what they say of themselves, and how often vendors are asked."""
+"""Last prices over real sockets: their state, time and age, and how often vendors are queried."""
 
 from __future__ import annotations
 

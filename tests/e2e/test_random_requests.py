@@ -1,4 +1,4 @@
-"""A long run of requests, faults and time, drawn from a seed, against a plain model of the truth.
+"""Random requests, faults and times from a seed, compared with a simple model of the true bars.
 
 After every step: a closed bar returned is the truth (or what the vendor said of it before it had
 settled); a bar that is absent lies in a gap that was told; nothing that runs is stored; the same

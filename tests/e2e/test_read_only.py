@@ -1,4 +1,4 @@
-"""A cache that can only be read costs no bar: it answers, and is warned about once."""
+"""A read-only cache: every bar is returned, with one warning."""
 
 from __future__ import annotations
 

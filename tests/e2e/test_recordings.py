@@ -1,4 +1,4 @@
-"""What vendors answered is recorded, and answers again without them."""
+"""Recorded vendor responses, replayed without the vendors and their keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular hours of vendors that send extended ones: cut out by the calendar, or refused."""
+"""Regular hours from vendors that send extended ones: filtered by the calendar, or refused."""
 
 from __future__ import annotations
 

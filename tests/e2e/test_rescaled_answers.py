@@ -1,4 +1,4 @@
-"""A vendor that changes its basis or unit in silence does not overwrite what it said before."""
+"""A vendor that silently changes its basis or unit: its stored bars are not overwritten."""
 
 from __future__ import annotations
 

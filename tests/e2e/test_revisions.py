@@ -1,4 +1,4 @@
-"""Late revisions of final bars: seen when newer bars are asked for anyway, for no further request."""
+"""Late revisions of final bars: found by requests for newer bars, without an extra request."""
 
 from __future__ import annotations
 

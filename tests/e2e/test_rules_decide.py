@@ -1,4 +1,4 @@
-"""The rules at hand decide whose bars answer, not what happens to be cached.
+"""The rules, and not the cached bars, decide whose bars are returned.
 
 Yahoo's prices of coins are averages over venues, Binance's those of a venue: two kinds.
 """

@@ -1,4 +1,4 @@
-"""Tests that a question has one answer: in pieces, nightly, backwards, offline, after a loss, over splits.
+"""Tests that a request has one answer: in pieces, nightly, backwards, offline, after a loss or a split.
 
 Every vendor of shares stands alone here. What it tells is the truth of its day: the day after a
 split it tells all prices anew. Whatever was asked before, in which order, by which timeframe, an

@@ -1,4 +1,4 @@
-"""Symbols by name over real sockets: who is asked, what is kept, what is offered."""
+"""Symbol search by name over real sockets: vendors queried, results kept, symbols suggested."""
 
 from __future__ import annotations
 

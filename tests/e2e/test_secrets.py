@@ -1,4 +1,4 @@
-"""A key goes to its vendor and nowhere else, whatever goes wrong on the way.
+"""API keys: sent to their vendor and leaked nowhere else, whatever fails on the way.
 
 Every vendor here is asked with canaries for keys. Afterwards all that the library has said or
 written is searched for them: exceptions with their whole chains, every logger at DEBUG, warnings,

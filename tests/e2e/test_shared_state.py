@@ -1,4 +1,4 @@
-"""Limits, bans and circuits hold for the next process too; a hit in the cache knows none of it."""
+"""Limits, bans and circuits shared with the next process; a cache hit reads none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's mistake leaves with the caller's line in sight: few frames of this package below it."""
+"""Tracebacks of a caller's mistake: few frames of this package below the caller's line."""
 
 from __future__ import annotations
 

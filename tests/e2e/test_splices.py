@@ -1,4 +1,4 @@
-"""Where two vendors meet their prices are compared, and volume of another kind is left out."""
+"""Splices between two vendors: prices are compared, and volume of another kind is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits near a fetch are doubted, asked again and believed again; one series has one basis."""
+"""Splits near a fetch: bars become suspect and are checked again; a series has one basis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A split takes effect at the open: hours before it say nothing of the splits of that session."""
+"""Splits take effect at the open: hours before it prove nothing about the splits of that session."""
 
 from __future__ import annotations
 

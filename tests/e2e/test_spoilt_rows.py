@@ -1,4 +1,4 @@
-"""A row that can be no bar, whichever way it comes: it is dropped, told, and the others stand.
+"""Rows that cannot be bars, from every source: dropped and reported, and the other rows stay.
 
 By the one rule of ``prices/bar_rule.py``. What streams send is in ``tests/feed/test_refused.py``.
 """

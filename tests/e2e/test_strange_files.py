@@ -1,4 +1,4 @@
-"""Something else in the place of any file or folder of the cache: never waited for or followed."""
+"""Pipes, links and devices in place of any cache file or folder: never waited for or followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A symbol that was renamed names its successor: in errors, in gaps, without a further request."""
+"""Renamed symbols: errors and gaps name the successor, without a further request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a miss takes its turn at the state that all processes share: counted in SQL."""
+"""Transactions of a miss on the state that all processes share, counted in SQL."""
 
 from __future__ import annotations
 

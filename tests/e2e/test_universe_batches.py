@@ -1,4 +1,4 @@
-"""Bars of a universe: its members on a day, and the days for which these have no bars."""
+"""Batches for a universe: its members on a day, and the days for which they have no bars."""
 
 from __future__ import annotations
 

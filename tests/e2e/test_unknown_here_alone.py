@@ -1,4 +1,4 @@
-"""A symbol that one vendor does not know and another has is not called unknown."""
+"""A symbol that only one of several vendors does not know is not reported as unknown."""
 
 from __future__ import annotations
 

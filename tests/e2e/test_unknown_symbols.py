@@ -1,4 +1,4 @@
-"""What a vendor does not know is asked once, by whichever process, and again before long."""
+"""Unknown symbols: requested once by all processes, and again after a while."""
 
 from __future__ import annotations
 

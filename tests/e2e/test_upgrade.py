@@ -1,4 +1,4 @@
-"""A cache of version 0.1.0 opens: what it answers, what is asked for again, and what doctor says of it."""
+"""A cache from version 0.1.0: what it answers, what is fetched again, and what ``doctor`` reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that replace the selector's parts by their own doubles keep working."""
+"""Programs that replace parts of the selector with their own test doubles keep working."""
 
 from __future__ import annotations
 

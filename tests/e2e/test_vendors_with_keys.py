@@ -1,4 +1,4 @@
-"""One fetch of each vendor with a key through all of the library: rules, keys, limits, storing."""
+"""Each vendor that needs a key, through the whole library: rules, keys, limits, storing."""
 
 from __future__ import annotations
 

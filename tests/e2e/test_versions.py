@@ -1,4 +1,4 @@
-"""``version=``: a series as it stood after one of its commits, and no vendor is asked for it."""
+"""``version=``: a series as of one of its commits, read without a request to a vendor."""
 
 from __future__ import annotations
 

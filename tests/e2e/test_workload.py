@@ -1,4 +1,4 @@
-"""What a repeated workload costs: the cache saves 95 of 100 requests, counted at the vendors."""
+"""The cost of a repeated workload: the cache saves 95 of 100 requests to the vendors."""
 
 from __future__ import annotations
 

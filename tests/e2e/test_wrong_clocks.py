@@ -1,4 +1,4 @@
-"""A clock that is wrong for a while: what was learned under it is asked again."""
+"""A clock that is wrong for a while: bars and holes recorded under it are fetched again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality of a year is that of all its bars, whatever was asked last and whatever lies beside it."""
+"""The quality score of a year: based on all its bars, whatever was requested last."""
 
 from __future__ import annotations
 
