@@ -1,4 +1,4 @@
-"""Live feeds over real sockets: a manager whose vendor is the scripted server, socket included."""
+"""Fixtures for live feeds over real sockets: the scripted server is the vendor, including its stream."""
 
 from __future__ import annotations
 

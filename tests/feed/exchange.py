@@ -1,4 +1,4 @@
-"""A scripted exchange without sockets: it moves the clock, and waits until each bar was given.
+"""A scripted exchange without sockets, which moves the clock and waits for each bar's delivery.
 
 What a connection reads is what happens next, so weeks of a market pass as fast as a feed can follow,
 and each time alike. All its bars are made up.

@@ -1,4 +1,4 @@
-"""Feeds that the test pushes into, and strategies that write down what they see."""
+"""Feeds into which a test pushes bars, and strategies that record what they receive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract with Backtrader: what it asks of a live data, and what a strategy gets."""
+"""The Backtrader feed: the calls of a live data feed, and the bars that a strategy receives."""
 
 from __future__ import annotations
 

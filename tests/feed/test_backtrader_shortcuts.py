@@ -1,4 +1,4 @@
-"""What we do in Backtrader's place gives what Backtrader's own way gives."""
+"""Shortcuts around Backtrader's own code: every setting gives the same run as plain Backtrader."""
 
 from __future__ import annotations
 

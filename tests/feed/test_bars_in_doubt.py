@@ -1,4 +1,4 @@
-"""Bars that are called closed too early, corrected, contradicted or sent late."""
+"""Doubtful streamed bars: called closed too early, corrected, contradicted or late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds by symbol, as older programs make, subclass and read them."""
+"""``BaseLiveDataFeed``: feeds by symbol, as older programs create, subclass and read them."""
 
 from __future__ import annotations
 

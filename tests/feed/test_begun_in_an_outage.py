@@ -1,4 +1,4 @@
-"""A feed that begins while a vendor fails: in LIVE no bar is missing since the first."""
+"""A feed started while a vendor fails: it is LIVE only if no bar since its first is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Longer bars of shares out of the minutes that a vendor streams, over real sockets."""
+"""Longer bars of shares, built from streamed minutes over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which instant bars stand, which ranges hold so many, and zones as Backtrader wants them."""
+"""Close times of bars, ranges that hold a number of closed bars, and time zones for Backtrader."""
 
 from __future__ import annotations
 

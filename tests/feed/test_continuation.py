@@ -1,4 +1,4 @@
-"""Whatever a stream loses, doubles or reorders, bars come once, in order, and none is passed over."""
+"""The sequence of streamed bars: each one once and in order, whatever is lost, doubled or reordered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds by mappings: what is made, what is told, and that nothing is ever raised."""
+"""The data feed factory: feeds from mappings; an invalid mapping is logged and raises nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files of all kinds, and as a Backtrader data."""
+"""CSV files of many layouts, and as Backtrader data."""
 
 from __future__ import annotations
 

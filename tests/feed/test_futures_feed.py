@@ -1,4 +1,4 @@
-"""Binance's futures margined in dollars: a market of its own, history by ccxt, bars by its stream."""
+"""Feeds for Binance's dollar-margined futures: a separate market, history by ccxt, streamed bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who builds bars gives none that a lost connection cut in two."""
+"""Bars cut in two by a lost connection: not delivered by the builder, and left to history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds without Backtrader: iterators, callbacks, snapshots, and listeners who misbehave."""
+"""Feeds without Backtrader: iterators, callbacks, snapshots, and listeners that misbehave."""
 
 from __future__ import annotations
 

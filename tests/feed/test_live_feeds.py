@@ -1,4 +1,4 @@
-"""A feed for every symbol that a vendor with a stream is routed to; else None, and why."""
+"""Live feeds by symbol: the stream of the routed vendor, or None and a logged reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream that is logged in to with a key is in the audit log; one that ends is told as an event."""
+"""Stream logins with a key: recorded in the audit log without the key; refusals are events."""
 
 from __future__ import annotations
 

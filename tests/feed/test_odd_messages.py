@@ -1,4 +1,4 @@
-"""Messages of every vendor's stream with odd fields: the loop goes on, and each is accounted for."""
+"""Stream messages with odd fields: no vendor's stream stops, and each message is accounted for."""
 
 from __future__ import annotations
 

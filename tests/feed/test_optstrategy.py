@@ -1,4 +1,4 @@
-"""A backtest with many settings on several processors: the data reaches each process whole."""
+"""Backtrader's ``optstrategy`` on several processes: each process receives the whole data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vendors without a stream: asked when bars close, in one thread on a clock that stands still."""
+"""Polled feeds for vendors without a stream: queried when bars close, on a stopped clock."""
 
 from __future__ import annotations
 

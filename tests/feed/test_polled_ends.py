@@ -1,4 +1,4 @@
-"""A feed that asks a vendor when a bar closes: its requests, its end, and what is logged meanwhile."""
+"""The end of a polled feed: when it counts as a failed call, and what is logged meanwhile."""
 
 from __future__ import annotations
 

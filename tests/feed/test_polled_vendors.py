@@ -1,4 +1,4 @@
-"""Vendors without a stream of ours, by the factory: history first, then a bar at its close."""
+"""Polled vendors through the factory: history first, then each bar at its close."""
 
 from __future__ import annotations
 

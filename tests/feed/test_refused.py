@@ -1,4 +1,4 @@
-"""What a stream sends and can be no bar, or no trade: dropped, told, and left to history."""
+"""Streamed values that cannot be a bar or a trade: dropped, reported, and left to history."""
 
 from __future__ import annotations
 

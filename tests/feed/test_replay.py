@@ -1,4 +1,4 @@
-"""Bars of the past, played."""
+"""Replays of past bars: speed, skipped nights, history, and the end."""
 
 from __future__ import annotations
 

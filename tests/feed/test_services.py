@@ -1,4 +1,4 @@
-"""Feeds that were given no data manager."""
+"""Feeds without a data manager: bars lost by a stream are fetched all the same."""
 
 from __future__ import annotations
 

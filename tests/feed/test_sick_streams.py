@@ -1,4 +1,4 @@
-"""Sick sockets: each is noticed, the feed comes back without a hole, and it always stops at once."""
+"""Faulty streams: each fault is detected, the feed reconnects without a gap, and it stops at once."""
 
 from __future__ import annotations
 

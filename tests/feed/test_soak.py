@@ -1,4 +1,4 @@
-"""Hours of a market whose connections break: memory, threads and descriptors stay where they were.
+"""Hours of streaming with broken connections: memory, threads and descriptors stay constant.
 
 ``make soak`` goes on for an hour (``MINUTES=...``) at ten minutes of the market a second; as one test
 among others it passes three quarters of an hour of the market as fast as it can.

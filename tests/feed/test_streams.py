@@ -1,4 +1,4 @@
-"""Vendors' streams, read: every recorded message, and every frame that is none."""
+"""Parsers for vendors' streams: every recorded message, and frames that are not messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What time a feed's questions for bars have: history, what a stream has lost, bars that are asked for."""
+"""The timeout of a feed: requests for history, for bars lost by a stream, and for polled bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream's connection without a thread: the test gives its session the frames, and the time."""
+"""A stream connection without a thread: the test supplies the frames and the time."""
 
 from __future__ import annotations
 
