@@ -1,4 +1,4 @@
-"""The whole way of a lookup over real sockets: two vendors, played by one small server."""
+"""Fixtures for lookups over real sockets: two vendors, both played by one small server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CoinGecko's answer, recorded; others are made up."""
+"""CoinGecko's fundamentals: one recorded answer; the others are made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EODHD's answers, recorded in 2019; what is changed in them, and its reports, are made up."""
+"""EODHD's fundamentals, recorded in 2019; changes to them and the reports are made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with one vendor, over real sockets: the other answers. All of it is made up."""
+"""Faults of one vendor over real sockets: the other vendor answers. All values are made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finnhub's answers, as recorded in 2026; what is made up says so."""
+"""Finnhub's fundamentals, as recorded in 2026; made-up values are marked as such."""
 
 from __future__ import annotations
 

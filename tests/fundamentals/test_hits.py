@@ -1,4 +1,4 @@
-"""A lookup that the cache answers asks nobody, and loads nothing that would."""
+"""A lookup from the cache sends no request and loads no HTTP library or calendar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging, on values that are made up."""
+"""Merging the fundamentals of several vendors, with made-up values."""
 
 from __future__ import annotations
 

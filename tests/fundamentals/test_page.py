@@ -1,4 +1,4 @@
-"""The blocks of the page run, with three vendors; see ``tests/e2e/test_pages.py``."""
+"""The code blocks of the fundamentals page, run with three vendors; see ``tests/e2e/test_pages.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polygon's answers, as its own client is tested with; what is made up says so."""
+"""Polygon's fundamentals, from the tests of its own client; made-up values are marked as such."""
 
 from __future__ import annotations
 

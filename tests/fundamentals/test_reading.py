@@ -1,4 +1,4 @@
-"""Answers of vendors become snapshots; whatever they hold."""
+"""Vendor answers parsed into snapshots, whatever values they contain."""
 
 from __future__ import annotations
 

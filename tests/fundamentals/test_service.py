@@ -1,4 +1,4 @@
-"""Lookups over real sockets; what the vendors say is made up (see ``conftest``)."""
+"""Fundamentals lookups over real sockets, with made-up values (see ``conftest``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiingo's answers about Alphabet, as recorded in 2021; what is made up says so."""
+"""Tiingo's fundamentals for Alphabet, as recorded in 2021; made-up values are marked as such."""
 
 from __future__ import annotations
 

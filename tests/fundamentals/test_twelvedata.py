@@ -1,4 +1,4 @@
-"""Twelve Data's answers, recorded; others are made up."""
+"""Twelve Data's fundamentals: recorded answers; the others are made up."""
 
 from __future__ import annotations
 

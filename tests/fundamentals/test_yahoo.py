@@ -1,4 +1,4 @@
-"""Yahoo's answers, as recorded in 2025; what is made up says so."""
+"""Yahoo's fundamentals, as recorded in 2025; made-up values are marked as such."""
 
 from __future__ import annotations
 
