@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests of many hosts, and an empty log on it."""
+"""Fixtures for tests of several hosts: a PostgreSQL server with an empty log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the golden log was made: ``python -m tests.hosts.golden_log URL FOLDER`` makes a copy of it.
+"""Generator of the golden log: ``python -m tests.hosts.golden_log URL FOLDER`` makes a copy of it.
 
 With ``snapshots`` as a third word, it makes the golden snapshots: of a host that has applied half of the
 log's entries, with the entries that are left when all that they cover are pruned. Neither is ever made

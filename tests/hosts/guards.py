@@ -1,4 +1,4 @@
-"""Logs that lack a guard, so that a test can show what the guard is for."""
+"""Logs with one guard removed, so that a test can show what the guard prevents."""
 
 from __future__ import annotations
 

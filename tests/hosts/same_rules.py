@@ -1,4 +1,4 @@
-"""Runs tests of limits, circuits and symbols of one machine on hosts: each state is another host's."""
+"""Runs the single-machine tests of limits, circuits and symbols with each state on another host."""
 
 from __future__ import annotations
 

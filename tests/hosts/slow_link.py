@@ -1,4 +1,4 @@
-"""A connection to a server that takes time: what is sent arrives 10 ms later, in both directions.
+"""A slow connection to a server: everything arrives 10 ms later, in both directions.
 
 It runs in a process of its own, because tests may not connect to a socket file.
 """

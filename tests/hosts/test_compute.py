@@ -1,4 +1,4 @@
-"""Tasks of executors: those that send no request run anywhere, those that fetch need the shared store."""
+"""Executors across hosts: tasks without requests run anywhere, fetching tasks need the shared store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of the first version make the same bytes for ever, and entries keep what a commit has."""
+"""The golden log: first-version entries make the same bytes, and entries keep every commit field."""
 
 from __future__ import annotations
 

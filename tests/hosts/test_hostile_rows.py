@@ -1,4 +1,4 @@
-"""Rows that another program or a compromised host has written: typed errors, and nothing is blocked."""
+"""Rows written by another program or a compromised host: typed errors, and nothing is blocked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole hosts with a store in common: their managers, the commands, the rules."""
+"""Complete hosts on a shared store: their managers, commands and rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases of many hosts: fences, holders that die, and what frees a lease."""
+"""Leases across hosts: fences, holders that die, and releases."""
 
 from __future__ import annotations
 

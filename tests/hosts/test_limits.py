@@ -1,4 +1,4 @@
-"""Limits of vendors that all hosts of a store share, by the clock of its server."""
+"""Vendor limits that all hosts of a store share, by the server's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes of a folder: lines that are cut off, and how much they may grow."""
+"""Note files of a folder: truncated lines, and bounded growth."""
 
 from __future__ import annotations
 

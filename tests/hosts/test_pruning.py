@@ -1,4 +1,4 @@
-"""Hosts that prune the log while others are killed, are behind, or have a wrong clock."""
+"""Pruning of the log by hosts while others are killed, are behind, or have a wrong clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever one host does, the log's entries make the same bytes on an empty one."""
+"""Replay of the log: an empty host gets the same bytes as the hosts that wrote it."""
 
 from __future__ import annotations
 

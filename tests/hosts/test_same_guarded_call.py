@@ -1,4 +1,4 @@
-"""The tests of ``tests/net/test_guarded_call.py``; each state is another host's."""
+"""The tests of ``tests/net/test_guarded_call.py`` with each state on another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests of ``tests/net/test_shared_limiter.py``; each state is another host's."""
+"""The tests of ``tests/net/test_shared_limiter.py`` with each state on another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests of ``tests/net/test_unknown_symbol_calls.py``; each state is another host's."""
+"""The tests of ``tests/net/test_unknown_symbol_calls.py`` with each state on another host."""
 
 from __future__ import annotations
 

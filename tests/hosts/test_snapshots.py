@@ -1,4 +1,4 @@
-"""Snapshots bound the log: a host that starts from one has the same bytes, and nothing is pruned without."""
+"""Snapshots of the log: a host that starts from one has the same bytes, and pruning requires one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts that share a log: what one has stored the others have, and what is lost is found."""
+"""Hosts that share a log: commits reach the other hosts, and lost entries are recovered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Days that a vendor lacks for most symbols: what one host finds, all hosts of a store know."""
+"""Days that a vendor lacks for most symbols: found by one host and shared with all."""
 
 from __future__ import annotations
 
