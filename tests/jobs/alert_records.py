@@ -1,4 +1,4 @@
-"""Alerts kept in memory, as JSON texts: what a table of rows would do, with the same promises."""
+"""An in-memory store of alerts as JSON texts, with the guarantees of the database tables."""
 
 from __future__ import annotations
 

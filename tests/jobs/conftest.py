@@ -1,4 +1,4 @@
-"""Jobs over real sockets: the vendors are the scripted server, the clock stands still."""
+"""Fixtures for jobs over real sockets: the scripted server as vendors, and a stopped clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks for workers, which load nothing but this file: a process of theirs begins at once."""
+"""Tasks for worker processes, which load only this module so that they start quickly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closed bars for alerts out of real answers: what must not fire, what is wrong with the data, metrics."""
+"""Closed bars for alerts, from real answers: bars that must not fire, data problems, and metrics."""
 
 from __future__ import annotations
 

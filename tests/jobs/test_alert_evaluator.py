@@ -1,4 +1,4 @@
-"""Which alerts fire on which bar, and what a bar that must not fire says."""
+"""The alert evaluator: the alerts that fire on a bar, and reports of bars that must not fire."""
 
 from __future__ import annotations
 

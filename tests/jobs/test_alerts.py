@@ -1,4 +1,4 @@
-"""The job of alerts: one read a series, one claim a bar, one message, and nothing lost."""
+"""The alert job: one read per series, one claim per bar, one message, and nothing lost."""
 
 from __future__ import annotations
 

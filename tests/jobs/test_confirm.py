@@ -1,4 +1,4 @@
-"""Stored bars are compared with a second vendor, oldest first, and what was compared is kept."""
+"""Confirmation of stored bars by a second vendor: oldest first, with the results kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars as files for other programs: bit for bit, whole, in the asked prices or as they lie there."""
+"""Exports of bars to files: bit for bit, complete, in the requested prices or as stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files for freqtrade: names, columns, and nothing left out or incomplete in silence."""
+"""Exports for freqtrade: file names, columns, and reports of bars left out."""
 
 from __future__ import annotations
 

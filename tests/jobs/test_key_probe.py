@@ -1,4 +1,4 @@
-"""What a key may do is asked once for each thing, and remembered door by door."""
+"""Key probes: each permission of a key is requested once, and refusals are remembered separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that is killed at any moment loses nothing, and asks for little twice."""
+"""Jobs killed at any moment: nothing is lost, and little is requested twice."""
 
 from __future__ import annotations
 

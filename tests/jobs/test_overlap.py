@@ -1,4 +1,4 @@
-"""Vendors with limits of their own, on a clock that every wait shares: none waits for another's limit."""
+"""Vendors with separate limits on one shared clock: none waits for the limit of another."""
 
 from __future__ import annotations
 

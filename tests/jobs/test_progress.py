@@ -1,4 +1,4 @@
-"""Progress: of jobs and of batches, to a callable, on a bar where somebody looks, nowhere else."""
+"""Progress of jobs and batches: to a callable, or as a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 

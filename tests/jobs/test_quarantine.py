@@ -1,4 +1,4 @@
-"""What is kept aside is listed, shown, put back where it can be a bar, and deleted on request alone."""
+"""Quarantined rows: listed, restored if they can be bars, and deleted only on request."""
 
 from __future__ import annotations
 

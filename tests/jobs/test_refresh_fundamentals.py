@@ -1,4 +1,4 @@
-"""The job over real sockets; what the vendors say is made up."""
+"""The job that refreshes fundamentals, over real sockets and with made-up values."""
 
 from __future__ import annotations
 

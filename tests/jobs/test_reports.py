@@ -1,4 +1,4 @@
-"""Which run of a schedule's report is due, and the times of its schedule in a zone."""
+"""Scheduled reports: which missed run is due, and the schedule's times in a time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal after the work of a job costs no report: at each moment until it is written."""
+"""A signal after the work of a job never costs its report, at any moment until it is written."""
 
 from __future__ import annotations
 

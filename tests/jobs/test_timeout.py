@@ -1,4 +1,4 @@
-"""What time jobs that ask vendors have, where their caller says it."""
+"""Timeouts that callers set for jobs which query vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validation beside a second vendor and beside the exchange: compared as ``verify`` compares, and counted."""
+"""Validation against a second vendor and the exchange: compared as by ``verify``, and counted."""
 
 from __future__ import annotations
 

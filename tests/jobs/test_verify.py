@@ -1,4 +1,4 @@
-"""What is cached is held against its vendors as they speak now, and nothing is stored."""
+"""Verification of cached bars against current answers of their vendors, without storing anything."""
 
 from __future__ import annotations
 
