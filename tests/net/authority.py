@@ -1,4 +1,4 @@
-"""A certificate authority of the tests, and a TLS server whose certificate has at most one fault."""
+"""A certificate authority for the tests, and a TLS server whose certificate has at most one fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of several threads that ask one vendor as fast as they may; run as a script.
+"""A script whose threads query one vendor as fast as its limits allow.
 
 Told what to do by lines on its standard input, it answers each with one line of JSON:
 

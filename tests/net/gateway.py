@@ -1,4 +1,4 @@
-"""A made-up gateway of Interactive Brokers: a real socket that speaks what ib_async expects."""
+"""A fake Interactive Brokers gateway: a real socket that speaks the protocol ib_async expects."""
 
 from __future__ import annotations
 

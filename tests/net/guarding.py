@@ -1,4 +1,4 @@
-"""Calls to one vendor's services by accounts of a test: what they learn, and what they are refused."""
+"""Guarded calls to one vendor's services for accounts of a test: their outcomes and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that never come to an end, each in a way of its own, on a real socket.
+"""Servers that never finish a response, each in its own way, on a real socket.
 
 Each is written by hand after RFC 9112: what it sends is a valid beginning of an answer for ever.
 """

@@ -1,4 +1,4 @@
-"""Doubles for what lies below the vendors: a transport with a script, a small real server."""
+"""Test doubles below the vendors: a scripted transport and a small real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The name of an account: the same whatever the order of its keys, and without showing them."""
+"""Account names: the same for any order of keys, and without showing the keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every use of a key leaves a record that tells everything but the key."""
+"""The audit log: every use of a key leaves a record, which does not contain the key."""
 
 from __future__ import annotations
 

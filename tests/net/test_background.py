@@ -1,4 +1,4 @@
-"""Calls that cannot be interrupted, and are left behind."""
+"""Background calls: calls that cannot be interrupted and are left behind."""
 
 from __future__ import annotations
 

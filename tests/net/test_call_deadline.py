@@ -1,4 +1,4 @@
-"""When a call ends, by a clock that stands still."""
+"""The deadline of a call, on a stopped clock: pages extend it, but not beyond the caller's timeout."""
 
 from __future__ import annotations
 

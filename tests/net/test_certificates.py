@@ -1,4 +1,4 @@
-"""Certificates and host names are verified by every transport: servers whose only fault they are."""
+"""TLS verification by every transport: servers whose certificate or host name has a single fault."""
 
 from __future__ import annotations
 

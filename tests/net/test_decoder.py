@@ -1,4 +1,4 @@
-"""Bodies are decoded piece by piece, whole or not at all, and never beyond what is wanted."""
+"""Decoding of response bodies: piece by piece, complete or an error, and only as far as requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transport against a real socket."""
+"""The HTTP transport on a real socket: connections, encodings, redirects and size limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four processes of four threads on one key: what the vendor sees of them."""
+"""The rate limit of one key for four processes of four threads, as the vendor sees it."""
 
 from __future__ import annotations
 

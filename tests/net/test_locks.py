@@ -1,4 +1,4 @@
-"""One thread fetches a series, the others wait within the time of their call."""
+"""Locks of a series between threads: one fetches, the others wait within the time of their call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hooks are told of attempts, pauses and circuits."""
+"""Observation hooks: attempts with their waits, and circuits that open and close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each error leads to: one table, held against the machinery that decides.
+"""The outcome of each error: one table, compared with the code that decides.
 
 ==================  ===============================================================================
 asked again         at the same vendor, within its budget: ``RetryPolicy``

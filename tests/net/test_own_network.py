@@ -1,4 +1,4 @@
-"""Whose failure a connection is that cannot be made: the vendor's, or this machine's network."""
+"""Failed connections: whether the vendor or this machine's network is at fault."""
 
 from __future__ import annotations
 

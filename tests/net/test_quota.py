@@ -1,4 +1,4 @@
-"""The windows of a quota: what they hold, and how long a request waits for room."""
+"""Quota windows: their contents, and how long a request waits for room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quota reports: what the headers of a response say of the vendor's own count."""
+"""Quota reports: the vendor's own count, read from the headers of a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of an address: whether it answers, and within which time."""
+"""The reachability check of an address: any answer counts, and it ends within a bounded time."""
 
 from __future__ import annotations
 

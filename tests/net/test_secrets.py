@@ -1,4 +1,4 @@
-"""A key goes to its vendor and nowhere else."""
+"""API keys: removed from errors, logs and echoed responses in every form."""
 
 from __future__ import annotations
 

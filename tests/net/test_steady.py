@@ -1,4 +1,4 @@
-"""Seconds between two readings of the clocks, also where the wall clock is set."""
+"""The steady clock: seconds between two readings, even if the wall clock is set."""
 
 from __future__ import annotations
 

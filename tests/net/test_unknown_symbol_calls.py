@@ -1,4 +1,4 @@
-"""Symbols that a vendor does not know: remembered by all processes, for a while, and not for ever."""
+"""Symbols that a vendor does not know: remembered by all processes for a limited time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For how long a report of an unknown symbol is believed."""
+"""Reports of unknown symbols: how long each one holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at limits: it spends nothing, makes nothing, and foretells what acquiring then costs."""
+"""The status of a vendor's limits: reading it uses no quota, and it predicts the next wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A webhook against a real socket: how each end of a POST is understood, and that its address is secret."""
+"""Webhooks on a real socket: the result of each way a POST can end, and the secret address."""
 
 from __future__ import annotations
 

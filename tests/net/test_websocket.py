@@ -1,4 +1,4 @@
-"""The websocket: what it refuses, how its errors read, and that it can always be cut."""
+"""The websocket client: refused frames, typed errors, and aborts at any time."""
 
 from __future__ import annotations
 
