@@ -1,4 +1,4 @@
-"""``onetape refresh`` on cached copies with made-up numbers."""
+"""``onetape refresh`` on cached fundamentals with made-up numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refreshes of ``symbols_v2`` and ``corporate_actions``: each value with its source, in one unit."""
+"""Refreshes of ``symbols_v2`` and ``corporate_actions``: values with sources, in one unit of work."""
 
 from __future__ import annotations
 

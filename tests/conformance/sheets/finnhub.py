@@ -1,4 +1,4 @@
-"""Finnhub: columns with UTC seconds, and the same ``no_data`` for every kind of empty answer."""
+"""Finnhub: columns with UTC seconds; ``no_data`` for an empty range and for an unknown symbol alike."""
 
 from src.data.errors import NoDataError
 from tests.conformance.sheet import NAMELESS, SHARES, Series, Sheet

@@ -1,4 +1,4 @@
-"""Financial Modeling Prep: dates at the venue, newest first; one response for all empty answers."""
+"""Financial Modeling Prep: dates at the venue, newest first; unknown symbols look like empty ranges."""
 
 from src.data.errors import NoDataError
 from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
