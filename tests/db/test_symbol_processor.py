@@ -1,4 +1,4 @@
-"""Frames adjusted for the splits and dividends in the table, as of the frame's end (ruling 24)."""
+"""Frames adjusted for the splits and dividends in the table, as of the frame's end."""
 
 from __future__ import annotations
 
