@@ -53,7 +53,7 @@ class Case:
     """
 
     profile: Profile
-    vendors_by_hour: Callable[[Simulation], object]
+    story: Callable[[Simulation], object]
     put_back: Callable[[Patch], object]
     start: str = "2024-06-05T13:45"
 
