@@ -16,7 +16,7 @@ from ..calendars.localtime import FIRST_YEAR
 from ..clock import Clock
 from ..errors import AllProvidersFailedError, Attempt, CorruptEntryError, NoProviderError
 from ..model.actions import Action, amount_on
-from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.instant import DAY_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.provenance import ATTRS_KEY, freeze
@@ -202,7 +202,7 @@ class ActionService:
         lacking = book.lacking(wanted, today.news_ms)
         if lacking:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
-        window = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
+        window = Span(start, NEVER_MS if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(one for one in actions if day_ms(one.action.ex_date) in window)
         awaited = subtract(book.lacking(wanted), lacking)

@@ -22,7 +22,7 @@ from ..model.bars import BarTable
 from ..model.coverage import WITH_BARS, Stretches, stretches
 from ..model.edges import spans_of
 from ..model.frozen import filled
-from ..model.instant import iso
+from ..model.instant import NEVER_MS, iso
 from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.provenance import ATTRS_KEY, Provenance
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 EACH_BYTES = 8 << 10
 # With more rows than this, the frame is memory-mapped, which is faster than a copy.
 MOST_ROWS = 10_000
-_NEVER = 1 << 62
 # Size of the note that a query was answered before, in bytes.
 _SEEN = 512
 
@@ -193,7 +192,7 @@ class CacheLookup:
         ends = [part.expires for part in parts.sources if part.expires is not None]
         if due is not None and (missing or is_unsettled or wanted.end > now):
             ends.append(due)
-        return self._read(query, view, wanted, min(ends, default=_NEVER))
+        return self._read(query, view, wanted, min(ends, default=NEVER_MS))
 
     def _read(self, query: BarsQuery, view: SeriesView, wanted: Span, until: int) -> LookupResult:
         """Read the stored bars; none of them is due to be fetched again before ``until`` (UTC ms)."""
@@ -243,7 +242,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 def _end(view: SeriesView) -> int:
     """Return the end of a series' coverage or, without any coverage, a time before all bars."""
-    return view.coverage[-1].span.end if view.coverage else _NEVER
+    return view.coverage[-1].span.end if view.coverage else NEVER_MS
 
 
 # --- memory --------------------------------------------------------------------------------
@@ -365,7 +364,7 @@ class AnswerCache:
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
         """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""
         if book is None or answer.as_of is None or query.adjustment == "raw":
-            return _NEVER
+            return NEVER_MS
         last_day = book.known_until(answer.as_of)
         session = self._days.latest(query.instrument)
         if session.day <= last_day < session.coming:  # no other session opens before that

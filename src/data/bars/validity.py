@@ -20,7 +20,7 @@ from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import Stamps
 from ..model.coverage import WITH_BARS, Coverage, Covered
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.reasons import BEFORE_FIRST, BEHIND, CHANGED, CLOSED, UNEXPECTED
@@ -306,7 +306,6 @@ def lifetime_of(view: SeriesView) -> Lifetime:
 
 _NEAR = timedelta(days=14)
 _A_DAY = timedelta(days=1)
-_NEVER = 1 << 62
 # By then, vendors have published the day's bar: Tiingo at 17:30 New York time.
 _PUBLISHED_MS = 2 * HOUR_MS
 
@@ -322,7 +321,7 @@ class TradingDay(NamedTuple):
 
     day: date
     coming: date
-    news_ms: int = _NEVER
+    news_ms: int = NEVER_MS
     previous: date = date.min
 
     @property
@@ -352,7 +351,7 @@ class TradingDays:
         remembered = self._days.get(market)
         if remembered is None or now not in remembered[0]:
             day = session_date(instrument, now)
-            remembered = day_span(instrument, day), TradingDay(day, day + _A_DAY), _NEVER
+            remembered = day_span(instrument, day), TradingDay(day, day + _A_DAY), NEVER_MS
             self._days[market] = remembered
         return _with_news(remembered[1], remembered[2], now)
 
@@ -364,7 +363,7 @@ class TradingDays:
         """
         now = self._clock.now_ms()
         cached = self._days.get((instrument.calendar, instrument.timezone))
-        if cached is not None and cached[2] != _NEVER and now in cached[0]:
+        if cached is not None and cached[2] != NEVER_MS and now in cached[0]:
             return _with_news(cached[1], cached[2], now)
         today = date_of(now)
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)

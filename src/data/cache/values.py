@@ -13,7 +13,7 @@ from ..disk.files import FileState
 from ..errors import CacheError
 from ..model.bars import BadRow, BarTable
 from ..model.coverage import STATES, Coverage, Covered, Splice, stretches
-from ..model.instant import MINUTE_MS, SECOND_MS
+from ..model.instant import MINUTE_MS, NEVER_MS, SECOND_MS
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
@@ -278,7 +278,6 @@ class StoredSpan(NamedTuple):
 # --- uses -----------------------------------------------------------------------------------
 
 
-_NEVER = 1 << 62
 # Data used this recently may be needed by a request in progress, here or in another process.
 IN_USE_MS = 5 * MINUTE_MS
 
@@ -310,7 +309,7 @@ class LaneUse:
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")
 
     def __init__(self) -> None:
-        self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
+        self._is_read, self._committed_ms, self._from_ms = False, 0, NEVER_MS
 
     def read(self, from_ms: int) -> None:
         """Record a read of bars at or after ``from_ms``."""
@@ -325,5 +324,5 @@ class LaneUse:
     def pop(self, now_ms: int) -> Use | None:
         """Return the last use, or None if there was none, and forget it."""
         last, start = now_ms if self._is_read else self._committed_ms, self._from_ms
-        self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
+        self._is_read, self._committed_ms, self._from_ms = False, 0, NEVER_MS
         return Use(last, start) if last else None

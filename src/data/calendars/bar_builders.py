@@ -6,12 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..model.instant import MINUTE_MS
+from ..model.instant import MINUTE_MS, NEVER_MS
 from ..model.span import Span
 from ..model.stream import LiveBar, Trade
 from .grid import BarGrid
-
-_NEVER = 1 << 62
 
 
 def bar_span(grid: BarGrid, ms: int) -> Span | None:
@@ -51,7 +49,7 @@ class TradeBars:
         self.owed_ms: int | None = None
         self.grid = grid
         self._late_ms = late_ms
-        self._since_ms = _NEVER
+        self._since_ms = NEVER_MS
         self._unheard_ms: int | None = None
         self._span = Span(0, 0)
         self._bar: LiveBar | None = None
@@ -66,12 +64,12 @@ class TradeBars:
     def pause(self) -> None:
         """Stop listening; the forming bar is discarded, because it may lack a trade."""
         self._span, self._bar = Span(0, 0), None
-        self._since_ms, self._unheard_ms = _NEVER, None
+        self._since_ms, self._unheard_ms = NEVER_MS, None
 
     def spoil(self, ms: int) -> None:
         """Mark the bar at ``ms`` to be fetched from history, because one of its trades is unusable."""
         span = bar_span(self.grid, ms)
-        if span is None or span.start < self._span.start or self._since_ms == _NEVER:
+        if span is None or span.start < self._span.start or self._since_ms == NEVER_MS:
             return
         self._since_ms = max(self._since_ms, span.start + 1)
         self._unheard_ms = max(self._unheard_ms or 0, span.end)
@@ -96,7 +94,7 @@ class TradeBars:
         if now_ms >= span.end + self._late_ms:
             self.late += 1
             self._span = Span(span.end, span.end)
-            if self._since_ms != _NEVER:
+            if self._since_ms != NEVER_MS:
                 self._unheard_ms = max(self._unheard_ms or 0, span.end)
             return closed
         self._span = span

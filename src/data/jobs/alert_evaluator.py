@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
+from ..model.instant import DAY_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso
 from ..model.reasons import sentence
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
@@ -57,7 +57,6 @@ _MOST_BARS = 50_000
 # Maximum number of past problems that are remembered as reported; ongoing ones are all remembered.
 _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
-_NEVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
     """
     alert, state = stored
     if not isinstance(alert, CrossingAlert):
-        return BarsNeeded(_MARKS, _NEVER_MS)
+        return BarsNeeded(_MARKS, NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
     return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
 

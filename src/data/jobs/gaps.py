@@ -15,6 +15,7 @@ from ..errors import CacheError, DataError, QueryError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
+from ..model.instant import NEVER_MS
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted
@@ -36,8 +37,6 @@ log = logging.getLogger("onetape.gaps")
 
 # Maximum number of gaps listed for a series; all gaps are counted.
 MOST_LISTED = 64
-# Later than any timestamp: a range without an end extends to the last closed bar.
-_EVER = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,8 @@ def gaps_of(
 
 def _span(client: BarsClient, key: SeriesKey, start: Any, end: Any) -> Span:
     span = client.query(key.symbol, key.timeframe, start, end).span
-    return span if end is not None else Span(span.start, _EVER)
+    # A range without an end extends to the last closed bar.
+    return span if end is not None else Span(span.start, NEVER_MS)
 
 
 def _market(key: SeriesKey, outline: SeriesOutline) -> tuple[str, str]:

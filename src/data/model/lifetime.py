@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from .instant import MINUTE_MS, iso
+from .instant import MINUTE_MS, NEVER_MS, iso
 from .span import Span
 from .timeframe import Timeframe
 
-# Later than any timestamp.
-_EVER = 1 << 62
 FIELD, PAGES = "field", "pages"
 
 
@@ -58,8 +56,8 @@ class Lifetime:
         """Return the span in which bars are possible, according to the bounds valid at ``now_ms``."""
         first, last = self.listed, self.delisted
         return Span(
-            first.at if first is not None and first.is_valid(now_ms) else -_EVER,
-            last.at if last is not None and last.is_valid(now_ms) else _EVER,
+            first.at if first is not None and first.is_valid(now_ms) else -NEVER_MS,
+            last.at if last is not None and last.is_valid(now_ms) else NEVER_MS,
         )
 
     def for_gaps(self, now_ms: int) -> Span:
@@ -67,13 +65,13 @@ class Lifetime:
 
         Unlike in :meth:`traded`, an expired listing still counts.
         """
-        listed = self.listed.at if self.listed is not None else -_EVER
+        listed = self.listed.at if self.listed is not None else -NEVER_MS
         return Span(listed, self.traded(now_ms).end)
 
     def beyond(self, now_ms: int) -> list[Span]:
         """Return the spans before listing and after delisting, for which no vendor is queried."""
         traded = self.traded(now_ms)
-        around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
+        around = (Span(-NEVER_MS, traded.start), Span(traded.end, NEVER_MS))
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:

@@ -307,7 +307,7 @@ class MissHandler:
             if answer is not None and (outcome.has_rows or not answer.gaps):
                 # With neither rows nor gaps, nothing trades at that time, and a substitute cannot
                 # change that.
-                answer = _naming(answer, outcome.journal.unfilled, route.namesakes)
+                answer = _with_namesakes(answer, outcome.journal.unfilled, route.namesakes)
                 if incomplete is None and _is_cut_off(answer):
                     incomplete, first_later = answer, len(tried.lanes)
                 elif incomplete is None or _is_whole(answer, incomplete):
@@ -429,7 +429,7 @@ class MissHandler:
         )
         # Looked at again, because the attempt by proof may have queried the owner for the first time.
         if self._is_unknown(route, tried) or are_unknown:
-            others = _others(query, route, attempts)
+            others = _not_queried(query, route, attempts)
             hint, side_attempts = self._namesakes.derivative(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
         attempts += [a for one in tried.lanes for a in one.journal.side_attempts]
@@ -594,7 +594,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
-def _others(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
+def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
     """Map each vendor that was not queried to the reason, with advice on how to request it."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in route.lanes for c in lane.candidates if c.name not in done]
@@ -605,7 +605,9 @@ def _others(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict
     }
 
 
-def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
+def _with_namesakes(
+    answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]
+) -> Answer:
     """Add to each gap the names of vendors that could fill it if they listed the same instrument.
 
     These vendors were skipped because nothing proves that they list it.

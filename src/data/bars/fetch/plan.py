@@ -182,14 +182,14 @@ def plan_lacking(
     # requested spans, because there may be bars that the calendar does not expect.
     reliable = coverage.only(lambda c: not is_unasked(c))
     latest = Span(now - 1, now)  # requested together with any other segments
-    if any(_is_open(c.at(latest), request, journal, now) for c in reliable.sources):
-        reliable = Coverage(c for c in reliable if not _is_open(c, request, journal, now))
+    if any(_can_be_queried(c.at(latest), request, journal, now) for c in reliable.sources):
+        reliable = Coverage(c for c in reliable if not _can_be_queried(c, request, journal, now))
     covered = (
         []
         if is_refresh
         else [
             *reliable.standing(now, reach),
-            *_beyond(lifetime_of(view), request, journal, now),
+            *_unlisted(lifetime_of(view), request, journal, now),
         ]
     )
     unsettled = coverage.only(lambda c: c.state == "provisional")
@@ -273,14 +273,14 @@ def _with_unsettled(
     widened = []
     for start, end in segments:
         before = due.get(start)
-        room = 0 if before is None else _room(Span(start, end), request)
+        room = 0 if before is None else _bars_left_in_page(Span(start, end), request)
         if before is not None and room:
             start = max(before.start, request.grid.back(start, room))
         widened.append(Span(start, end))
     return coalesce(widened)
 
 
-def _room(segment: Span, request: LaneRequest) -> int:
+def _bars_left_in_page(segment: Span, request: LaneRequest) -> int:
     """Return how many more bars, at most a few, fit into the last page for ``segment``."""
     caps = request.route.candidates[0].capabilities
     if caps is None or not caps.page_bars:
@@ -289,7 +289,7 @@ def _room(segment: Span, request: LaneRequest) -> int:
     return min(_FEW_UNSETTLED, max(-request.grid.outline(segment).bars % caps.page_bars - 1, 0))
 
 
-def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
+def _can_be_queried(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
     """Return whether a vendor in the lane is still to be queried for bars that other vendors lack.
 
     This is False for spans that two vendors prove to be before a listing, but not for spans for
@@ -305,7 +305,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
     )
 
 
-def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
+def _unlisted(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
     """Return the spans before the listing and after a delisting reported by all usable vendors."""
     end = life.delisted
     if end is not None and not all(
@@ -351,19 +351,19 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     if not lacking or default == request.key:
         return
     shared = series.other_series(default)
-    adopted = _theirs(shared.view().coverage, wanted, request)
+    adopted = _unchanged_from_vendor(shared.view().coverage, wanted, request)
     commits = []
     for span in intersect(lacking, [part.span for part in adopted]):
         # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
-        commits += [_copied(rows, part) for part in _theirs(coverage, span, request)]
+        commits += [_copied(rows, part) for part in _unchanged_from_vendor(coverage, span, request)]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
         marks = Stretches.chained(commit.marks for commit in commits)
         series.commit(Commit(pieces, marks))
 
 
-def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
+def _unchanged_from_vendor(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
     """Return the entries in ``span`` whose bars are unchanged since the pinned vendor sent them.
 
     The bars are final or off-calendar; rescaled and converted bars are left out.
@@ -405,12 +405,12 @@ def with_overlap(
         if before := by_end.get(start):
             start = max(before.start, grid.back(start, COMMON))
         while (behind := by_start.get(end)) and (further := min(behind.end, cap)) > end:
-            end = min(further, _behind(grid, end))
+            end = min(further, _a_few_bars_after(grid, end))
         widened.append(Span(start, end))
     return coalesce(widened)
 
 
-def _behind(grid: BarGrid, stamp: int) -> int:
+def _a_few_bars_after(grid: BarGrid, stamp: int) -> int:
     """Return the timestamp that is a few expected bars after ``stamp``."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1

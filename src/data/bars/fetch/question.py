@@ -29,7 +29,7 @@ from .plan import requests_for
 # Minimum number of bars to compare, if they fit in the vendor's page.
 FEW = 5
 # Bars more than this many expected bars away are not compared.
-_FAR = 3 * COMPARED
+_LOOK_BARS = 3 * COMPARED
 _SHORTEST_LOOK_MS = 14 * DAY_MS
 
 
@@ -117,12 +117,12 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     """Return the span in which to look for bars to compare: before ``edge`` or, if ``is_later``, after it."""
     step = grid.timeframe.longest_ms
-    far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
+    far = max(_SHORTEST_LOOK_MS, 2 * _LOOK_BARS * step)
     if is_later:
         stamps = grid.opens(Span(edge, edge + far))
-        return Span(edge, int(stamps[_FAR]) if len(stamps) > _FAR else edge + far)
+        return Span(edge, int(stamps[_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge + far)
     stamps = grid.opens(Span(edge - far, edge))
-    return Span(int(stamps[-_FAR]) if len(stamps) > _FAR else edge - far, edge)
+    return Span(int(stamps[-_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge - far, edge)
 
 
 def _at(parts: Coverage, stamp: int) -> Covered | None:

@@ -28,7 +28,7 @@ from ...model.coverage import (
     spread,
 )
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
-from ...model.instant import DAY_MS, date_of
+from ...model.instant import DAY_MS, NEVER_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.reasons import (
@@ -64,8 +64,6 @@ _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 # Common split factors, including 3:2, 4:3 and 5:4; then also those of reverse splits.
 _SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_SPLIT_FACTORS, *(1 / factor for factor in _SPLIT_FACTORS))
-# Later than every timestamp, so that a span that ends with it is open.
-_FAR = 1 << 62
 # Relative differences up to which the ratio of two prices, or of two volumes, equals a factor.
 _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
@@ -729,10 +727,10 @@ class _CommitBuilder:
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
         zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
-            (Span(-_FAR, first), self._trusted_again),
+            (Span(-NEVER_MS, first), self._trusted_again),
             (Span(first, settled), self._still_unvouched),
             (
-                Span(settled, _FAR),
+                Span(settled, NEVER_MS),
                 lambda old: replace(self._renewed(old, "", None), state="provisional"),
             ),
         )

@@ -146,7 +146,7 @@ def _damaged(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEn
 
 _SPAN = attrgetter("span")
 # Approximate memory for an index entry in bytes: fixed, per year, and per coverage entry.
-_EACH, _A_YEAR, _A_PART = 3072, 512, 512
+_ENTRY_BYTES, _YEAR_BYTES, _PART_BYTES = 3072, 512, 512
 # The latest year may have no bars yet.
 _TAIL_YEARS = 2
 
@@ -176,7 +176,7 @@ class IndexEntry(NamedTuple):
     @property
     def size(self) -> int:
         """The approximate size in bytes."""
-        return _EACH + _A_YEAR * len(self.states) + _A_PART * len(self.view.coverage)
+        return _ENTRY_BYTES + _YEAR_BYTES * len(self.states) + _PART_BYTES * len(self.view.coverage)
 
     def years(self, span: Span) -> dict[int, YearState]:
         """Return the state of each year that overlaps ``span``, in ascending order."""
@@ -192,7 +192,7 @@ class IndexEntry(NamedTuple):
 
 _Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
 # A cached entry: the folder state for which it is current (None if unknown), and the entry.
-_Look = tuple[FileState | None, IndexEntry]
+_CachedEntry = tuple[FileState | None, IndexEntry]
 
 
 class SeriesIndex:
@@ -225,7 +225,7 @@ class SeriesIndex:
         if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)
         place = "tail" if tail else "series", lane.key
-        look: _Look | None = self._memory.get(place)
+        look: _CachedEntry | None = self._memory.get(place)
         if look is not None and look[1].view is since:
             return look[1]
         before = lane.document_cache.settled_state(lane.paths.text)
@@ -242,7 +242,7 @@ class SeriesIndex:
 
         The result is None if ``view`` is not the latest one, or if the state is not reliable yet.
         """
-        look: _Look | None = self._memory.get(("series", lane.key))
+        look: _CachedEntry | None = self._memory.get(("series", lane.key))
         if look is None or look[0] in (None, NO_FILE) or look[1].view is not view:
             return None
         return {lane.paths.text: look[0]}

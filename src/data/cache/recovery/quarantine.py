@@ -45,7 +45,7 @@ _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 # Prefixes of the reasons for rows that do not replace a bar.
 _NOT_FOR_BARS = (WITHDRAWN, OFF_GRID)
 # Memory for parsed rows, as a multiple of the size of their file.
-_TIMES = 40
+_MEMORY_FACTOR = 40
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 _SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
@@ -115,7 +115,7 @@ def keep_rows(lane: LaneFiles, year: int, rows: Sequence[BadRow]) -> None:
     write_atomically(lane.disk, lane.paths.rows(year), packed)
     if not before and len(newest) == len(rows):  # then parsing is not necessary
         sent = [row for row in rows if not row.reason.startswith(_NOT_FOR_BARS)]
-        lane.document_cache.wrote(lane.paths.rows(year), packed, sent, _TIMES)
+        lane.document_cache.wrote(lane.paths.rows(year), packed, sent, _MEMORY_FACTOR)
 
 
 def _is_bar(row: BadRow) -> bool:
@@ -241,7 +241,7 @@ def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> 
     Withdrawn bars are excluded, as are rows at timestamps where no bar can open.
     """
     paths, load = map(lane.paths.rows, years), lane.document_cache.load
-    rows = [row for path in paths for row in load(path, _sent_for_bars, _TIMES) or ()]
+    rows = [row for path in paths for row in load(path, _sent_for_bars, _MEMORY_FACTOR) or ()]
     return rows if span is None else [row for row in rows if row.bar.stamp_ms in span]
 
 

@@ -21,7 +21,7 @@ from ...model.coverage import (
     Stretches,
     stretches,
 )
-from ...model.instant import year_of, year_start
+from ...model.instant import NEVER_MS, year_of, year_start
 from ...model.kind import Basis, Kind
 from ...model.reasons import GRAVE
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
@@ -29,7 +29,6 @@ from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece
 
 _STATE, _NO_SPAN = attrgetter("state"), Span(0, 0)
-_FAR = 1 << 62
 
 
 @dataclass
@@ -52,7 +51,9 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
     if commit.marks:
         marks = stretches(commit.marks).columns
         marks = marks.take(marks.starts < marks.ends)
-        reach = Span(int(marks.starts.min(initial=_FAR)), int(marks.ends.max(initial=-_FAR)))
+        reach = Span(
+            int(marks.starts.min(initial=NEVER_MS)), int(marks.ends.max(initial=-NEVER_MS))
+        )
         for year in years_of(reach):
             starts, ends = np.clip(marks[:2], *year_span(year))
             own = marks._replace(starts=starts, ends=ends).take(starts < ends)

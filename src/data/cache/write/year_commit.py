@@ -92,12 +92,12 @@ class YearCommit:
         """The pieces (bars with the span they answer) to store, sorted or, if they overlap, as given."""
         pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
-            pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
+            pieces += around(piece, self._stamps_in(piece.span, pieces)) if piece.keeps else [piece]
         ordered = sorted(pieces, key=lambda p: p.span)
         overlapping = any(a.span.overlaps(b.span) for a, b in pairwise(ordered))
         return pieces if overlapping else ordered
 
-    def _others(self, span: Span, before: list[CommitPiece]) -> Stamps:
+    def _stamps_in(self, span: Span, before: list[CommitPiece]) -> Stamps:
         """Return the timestamps, ascending, of bars in ``span`` that are stored or in earlier pieces."""
         tables = [BarTable.empty(), *(piece.table.within(span) for piece in before)]
         if self._has_stored(span):
