@@ -241,7 +241,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    """Return the end of a series' coverage or, without any coverage, a time before all bars."""
+    """Return the end of a series' coverage or, without any coverage, a time after all bars."""
     return view.coverage[-1].span.end if view.coverage else NEVER_MS
 
 

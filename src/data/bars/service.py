@@ -123,7 +123,7 @@ class BarsService:
         Raises:
             NoProviderError, AllProvidersFailedError: See :meth:`get`.
         """
-        return copy_context().run(self._get, query, _counted, in_memory=False)
+        return copy_context().run(self._get, query, _count_call, in_memory=False)
 
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
@@ -273,6 +273,6 @@ class BarsService:
         return self._miss_handler
 
 
-def _counted(query: BarsQuery, call: Call, hit: Hit) -> Answer:
+def _count_call(query: BarsQuery, call: Call, hit: Hit) -> Answer:
     """Count the call, and return the answer for a cache hit."""
     return call.answered(hit.answer)

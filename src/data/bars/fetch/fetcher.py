@@ -192,7 +192,7 @@ class Fetcher:
                 self._clock,
                 candidate.name,
                 span,
-                self._forming,
+                self._fetch_forming,
                 candidate,
                 question,
                 side_attempts=journal.side_attempts,
@@ -207,7 +207,7 @@ class Fetcher:
                 journal.side_attempts.append(attempt)
             return
 
-    def _forming(
+    def _fetch_forming(
         self, candidate: Candidate, question: VendorQuestion
     ) -> tuple[Fetched, Forming | None]:
         """Query one candidate for the forming bar.
@@ -218,12 +218,12 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer does not match
                 the question.
         """
-        query = self._query(candidate, question)
+        query = self._fetch_query(candidate, question)
         with reporting(candidate.account_name):
             fetched = self._fetch(candidate, query)
             return fetched, take_forming(self._request, self._series, candidate, question, fetched)
 
-    def _query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
+    def _fetch_query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
         query, timeframe = self._request.query, self._request.grid.timeframe
         now = self._series.now_ms()
@@ -403,7 +403,7 @@ class Fetcher:
         request, series, journal = self._request, self._series, self._journal
         spans, until, ends_fetching = group
         question = question_for(request, series, candidate, spans, until, ends_fetching)
-        query, kind = self._query(candidate, question), series.view().kind
+        query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
             if drop_outdated(request, series, fetched):

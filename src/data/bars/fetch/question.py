@@ -72,7 +72,9 @@ def neighbours(
     if request.query.provider is not None:
         return ()
     coverage = series.coverage()
-    if not any(c.parts or (c.state in WITH_BARS and _is_foreign(c, candidate)) for c in coverage):
+    if not any(
+        c.parts or (c.state in WITH_BARS and _must_be_compared(c, candidate)) for c in coverage
+    ):
         return ()
     sides = (
         _side(request.grid, series, candidate, span, is_later=later) for later in (False, True)
@@ -88,9 +90,9 @@ def _side(
     if not len(rows):
         return None
     nearest = _at(parts, int(rows.stamps[0 if is_later else -1]))
-    if nearest is None or not _is_foreign(nearest, candidate):
+    if nearest is None or not _must_be_compared(nearest, candidate):
         return None
-    final = [c.span for c in parts if c.state == "final" and _is_foreign(c, candidate)]
+    final = [c.span for c in parts if c.state == "final" and _must_be_compared(c, candidate)]
     neighbours = rows.take(inside(rows.stamps, final))
     neighbours = neighbours.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
     reach = Span(edge, edge)
@@ -101,7 +103,7 @@ def _side(
     return Side(nearest.vendor, reach, neighbours, parts, is_later)
 
 
-def _is_foreign(part: Covered, candidate: Candidate) -> bool:
+def _must_be_compared(part: Covered, candidate: Candidate) -> bool:
     """Return whether a candidate's bars must be compared with ``part``, the adjacent stored bars.
 
     A comparison is needed with bars from another vendor, and with the candidate's own stored bars
