@@ -120,4 +120,4 @@ def test_settling_a_day_with_many_holes_costs_little_per_hole() -> None:
     holes = tuple(stretch(n, n + 1) for n in range(2, 1440, 12))
     day = segments.of_piece(replace(minutes(0, 1440), holes=holes), "id", 1)
     known = Coverage(Covered(stretch(n, n + 12), "final", f"v{n}") for n in range(0, 1440, 12))
-    assert calls_of(lambda: segments.settled([day], known)) < 60 * len(holes)
+    assert calls_of(lambda: segments.split_by_state([day], known)) < 60 * len(holes)

@@ -19,7 +19,7 @@ from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
 from .recovery.recover import sound_meta
 from .store import StoreParts
-from .write.segments import compacted, of_file, settled, unified
+from .write.segments import compacted, of_file, split_by_state, unified
 from .write.year_writer import Target, compose, expired, rewrite, state_of
 
 # A member with this many bars is cheap to read for a single bar, and its header takes almost no
@@ -83,9 +83,9 @@ def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacte
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
-    foreign = store.old.of(lane, lane.years())
+    older = store.old.of(lane, lane.years())
     for year in lane.years():
-        if year in foreign:
+        if year in older:
             continue
         try:
             planned = _planned(lane, year, dry_run=dry_run)
@@ -134,7 +134,7 @@ def _planned(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
         return None
     state, key = file.state, lane.key
     segments, coverage = unified(of_file(file), state.coverage, lane)
-    segments = settled(segments, coverage)
+    segments = split_by_state(segments, coverage)
     segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)

@@ -428,7 +428,7 @@ class RangeReader:
     Args:
         disk: File system.
         old: Finder of files from older tools.
-        viewer: Supplies the coverage for years without a file.
+        index: Supplies the coverage for years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.
         lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
@@ -438,14 +438,14 @@ class RangeReader:
         self,
         disk: Disk,
         old: OldYears,
-        viewer: SeriesIndex,
+        index: SeriesIndex,
         sidecars: Sidecars,
         memory: LruCache,
         lock_timeout_s: float,
     ) -> None:
         self._disk = disk
         self._old = old
-        self._index = viewer
+        self._index = index
         self._sidecars = sidecars
         self._memory = memory
         self._lock_timeout_s = lock_timeout_s

@@ -152,7 +152,7 @@ def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     if diagnosis.case in ("rebuild", "replace"):
         return _from_members(lane, year, diagnosis, diagnosis.state)
     assert diagnosis.meta is not None
-    return _settled(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
+    return _restored(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
 
 
 def preview(lane: LaneFiles, year: int) -> YearFile | None:
@@ -206,7 +206,7 @@ def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
     lane.document_cache.forget(path)
 
 
-def _settled(
+def _restored(
     lane: LaneFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
@@ -220,9 +220,8 @@ def _settled(
         message = "%s %s: the data file is gone; %s bars will be fetched again"
         log.error(message, lane.key, year, meta.state.rows)
     elif diagnosis.members and state.generation > (logged := lane.logged_generation(year)):
-        _log(
-            lane, year, state, sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
-        )
+        more = sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
+        _log(lane, year, state, more)
     return _saved(lane, year, meta.committed(state))
 
 
@@ -296,16 +295,16 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
         flaw = str(exc)
     content = lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:
-        return _of_document(lane, year, meta, flaw)
+        return _diagnose_document(lane, year, meta, flaw)
     if not is_ours(content) and (meta is None or not meta.state.size):
         return Diagnosis("foreign" if meta is None else "half_adopted", meta, flaw)
     try:
-        return _of_data(lane, year, meta, flaw, scan(content, file_id(lane.key, year)))
+        return _diagnose_data(lane, year, meta, flaw, scan(content, file_id(lane.key, year)))
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
 
 
-def _of_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
+def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
     """Return the diagnosis of a year whose data file is missing."""
     if meta is None:
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
@@ -319,12 +318,14 @@ def _of_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -
     return Diagnosis("unfinished", meta, state=state if state.generation else None)
 
 
-def _of_data(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan) -> Diagnosis:
+def _diagnose_data(
+    lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
+) -> Diagnosis:
     """Return the diagnosis of a year whose data file was written by this library."""
     recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.tail or not seen.goes_on():
-            return _of_recorded(lane, year, meta, recorded, seen)
+            return _diagnose_recorded(lane, year, meta, recorded, seen)
     elif seen.is_whole:
         state = _state_of_members(lane, year, meta, seen.members)
         return Diagnosis("rebuild", meta, flaw, state, seen.members, seen=seen)
@@ -338,7 +339,7 @@ def _of_data(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, seen:
     return Diagnosis("replace", meta, flaw, state, members, seen=seen)
 
 
-def _of_recorded(
+def _diagnose_recorded(
     lane: LaneFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
     """Return the diagnosis of a year whose data file begins with the recorded state."""

@@ -82,7 +82,7 @@ class CommitRun:
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
         with disk.lock(paths.lock, lock_timeout_s):
             names = self.lane.sweep()
-            self._read_state(names, years_in(self.lane.barred(names)))
+            self._read_and_repair(names, years_in(self.lane.barred(names)))
             kind = self._checked_kind()
             self._check_generation()
             if not self.metas:
@@ -110,8 +110,15 @@ class CommitRun:
 
     # --- before ----------------------------------------------------------------------------
 
-    def _read_state(self, names: list[str], barred: list[int]) -> None:
-        """Read the current state, and repair the years that the commit changes.
+    def _read_and_repair(self, names: list[str], barred: list[int]) -> None:
+        """Read the state of the series, repair years, and extend the commit.
+
+        It changes files, and then the commit:
+
+        - Years that the commit changes, and years with a damaged document, are repaired on disk;
+          marks for bars that are lost in a repair are dropped from the commit.
+        - The removal of outdated data is added to the commit.
+        - The bars in files of older tools are added to the commit, for every year.
 
         Args:
             names: Names in the lane folder.
@@ -223,6 +230,13 @@ class CommitRun:
     # --- years -----------------------------------------------------------------------------
 
     def _commit_year(self, year: int, part: YearChange) -> None:
+        """Commit the change of one year; for errors, see :meth:`BarStore.commit`.
+
+        1. Set aside the file of an older tool, if there is one; keep a copy if it is damaged.
+        2. Apply the change to the year.
+        3. If the data turns out to be damaged, repair the year and apply the change once more.
+        4. Remove the older tool's file from its own folder, if it is not in the lane folder.
+        """
         path = self.taken.get(year)
         if path is not None:
             self._pass_point_of_no_return()  # files set aside now return only with the new file

@@ -51,9 +51,8 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
     if commit.marks:
         marks = stretches(commit.marks).columns
         marks = marks.take(marks.starts < marks.ends)
-        reach = Span(
-            int(marks.starts.min(initial=NEVER_MS)), int(marks.ends.max(initial=-NEVER_MS))
-        )
+        start, end = marks.starts.min(initial=NEVER_MS), marks.ends.max(initial=-NEVER_MS)
+        reach = Span(int(start), int(end))
         for year in years_of(reach):
             starts, ends = np.clip(marks[:2], *year_span(year))
             own = marks._replace(starts=starts, ends=ends).take(starts < ends)

@@ -237,12 +237,12 @@ def _differences(one: BarTable, other: BarTable) -> int:
     return int(differs.sum())
 
 
-def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
+def split_by_state(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
     """Split segments where necessary, and set each one's state to that of its bars in the coverage."""
-    return [part for segment in segments for part in _settled(segment, coverage)]
+    return [part for segment in segments for part in _split_by_state(segment, coverage)]
 
 
-def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
+def _split_by_state(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
     covered = coverage.within(extent).only(lambda part: part.state in WITH_BARS)
@@ -259,7 +259,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
     edges = [header.span.start, *covered.columns.starts[1:].tolist(), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
-    return [done for part in parts if part is not None for done in _settled(part, coverage)]
+    return [done for part in parts if part is not None for done in _split_by_state(part, coverage)]
 
 
 def _state(part: Covered) -> str:

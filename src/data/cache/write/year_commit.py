@@ -35,7 +35,7 @@ from .coverage_update import (
     takes_trust,
     year_span,
 )
-from .segments import Change, compacted, of_file, settled, unified, with_pieces
+from .segments import Change, compacted, of_file, split_by_state, unified, with_pieces
 from .year_writer import Target, append, appended, columns_for, compose, rewrite, state_of
 
 # Files of daily and longer bars are compacted when they have this many members, but only after this
@@ -222,7 +222,7 @@ class YearCommit:
         identity = file_id(key, self.year)
         segments, change = with_pieces(of_file(file), self.pieces, identity, self.generation)
         segments, coverage = unified(segments, coverage, self.lane)
-        segments = settled(segments, coverage)
+        segments = split_by_state(segments, coverage)
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
