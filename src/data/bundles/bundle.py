@@ -65,7 +65,7 @@ from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder, registered, registered_names
 from .parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from .partitions import last_day, partitions
-from .request import extended, options_of, request_of, symbols_to_answer
+from .request import SELECTS_SERIES, extended, options_of, request_of, symbols_to_answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +79,6 @@ __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names
 _NOTHING: Mapping[str, Any] = {}
 # Within this time of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
-# Options that select the series of an answer; a seal contains the series instead of them.
-_IN_SERIES = {"provider", "session"}
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
@@ -864,7 +862,7 @@ def _seal(
         __version__,
         str(series),
         known.generation,
-        *(value for name, value in options_of(request).items() if name not in _IN_SERIES),
+        *(value for name, value in options_of(request).items() if name not in SELECTS_SERIES),
         actions.digest,
         *span,
     ]

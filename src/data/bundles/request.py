@@ -13,7 +13,7 @@ from ..errors import BundleError, QueryError
 from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 
-__all__ = ["Request", "extended", "options_of", "request_of", "symbols_to_answer"]
+__all__ = ["SELECTS_SERIES", "Request", "extended", "options_of", "request_of", "symbols_to_answer"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Request:
     3. If the command should have the option, add it to ``onetape bundle create``
        (``cli/bundle.py``): the option itself, and the call in ``_create``.
     4. If a different value always selects different stored bars, as another vendor or session does,
-       add the name to ``_IN_SERIES`` in ``bundle.py``. Otherwise leave it out: then bars are read
-       again after the option's value was changed.
+       add the name to ``SELECTS_SERIES`` below. Otherwise leave it out: then bars are read again
+       after the option's value was changed.
 
     The key of a request in the catalog (``request_key``) does not contain options, because programs
     compute it from the source, symbols, range and timeframe alone.
@@ -51,6 +51,8 @@ _RANGE = ("symbols", "start_date", "end_date")
 # Differences are reported in this order.
 _SAME_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE)
 _OPTIONS = tuple(key for key in _SAME_KEYS if key != "timeframe")
+# Options that select the series of an answer; a seal contains the series instead of them.
+SELECTS_SERIES = {"provider", "session"}
 
 
 def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,11 +96,11 @@ def cannot_be_written(text: str) -> bool:
 
 def extended(
     name: str,
-    has: Mapping[str, Any] | None,
+    recorded: Mapping[str, Any] | None,
     wanted: Mapping[str, Any] | None,
     canonical: Callable[[Any], str | None],
 ) -> Mapping[str, Any] | None:
-    """Return a request that covers both the bundle's request (``has``) and the wanted one.
+    """Return a request that covers both the bundle's request (``recorded``) and the wanted one.
 
     If ``wanted`` is None, return the bundle's request, which is None for rows from user code.
 
@@ -107,14 +109,14 @@ def extended(
             range, or their ranges cannot be compared.
     """
     if wanted is None:
-        return has
-    if has is None:
+        return recorded
+    if recorded is None:
         raise BundleError(
             f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
     for key in _SAME_KEYS:
-        both = [one[key] for one in (has, wanted)]
+        both = [one[key] for one in (recorded, wanted)]
         if key == "provider":
             both = [one and (canonical(one) or one) for one in both]
         if both[0] != both[1]:
@@ -122,14 +124,14 @@ def extended(
             raise BundleError(
                 f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
-    symbols = list(dict.fromkeys((*has["symbols"], *wanted["symbols"])))
-    start = _outer(name, "start", has["start_date"], wanted["start_date"])
-    end = _outer(name, "end", has["end_date"], wanted["end_date"])
-    return {**has, "symbols": symbols, "start_date": start, "end_date": end}
+    symbols = list(dict.fromkeys((*recorded["symbols"], *wanted["symbols"])))
+    start = _outer(name, "start", recorded["start_date"], wanted["start_date"])
+    end = _outer(name, "end", recorded["end_date"], wanted["end_date"])
+    return {**recorded, "symbols": symbols, "start_date": start, "end_date": end}
 
 
 def symbols_to_answer(
-    has: Mapping[str, Any] | None,
+    recorded: Mapping[str, Any] | None,
     request: Mapping[str, Any],
     wanted: Mapping[str, Any] | None,
     written_ms: int,
@@ -140,15 +142,15 @@ def symbols_to_answer(
     written, only the symbols in ``wanted`` must be fetched; otherwise, all symbols.
 
     Args:
-        has: The bundle's recorded request; None if user code wrote the bundle.
+        recorded: The bundle's recorded request; None if user code wrote the bundle.
         request: The bundle's request, extended by ``wanted``.
         wanted: Request that extends the bundle; None if the bundle is only refreshed.
         written_ms: Time at which the bundle was written, UTC milliseconds.
     """
     every: Sequence[str] = request["symbols"]
-    if wanted is None or has is None:
+    if wanted is None or recorded is None:
         return every
-    ends = [has["start_date"], has["end_date"]]
+    ends = [recorded["start_date"], recorded["end_date"]]
     start, end = _moment(ends[0], is_end=False), _moment(ends[1], is_end=True)
     is_same = ends == [request["start_date"], request["end_date"]]
     if not is_same or start is None or end is None:
@@ -157,27 +159,27 @@ def symbols_to_answer(
     return wanted["symbols"] if is_over else every
 
 
-def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
+def _outer(name: str, which: str, recorded: str | None, wanted: str | None) -> str | None:
     """Return the wider of two bounds: the earlier start or the later end (None for no end).
 
     Raises:
         BundleError: The bounds cannot be compared, such as ``-30d`` and a date.
     """
-    if has == wanted:
-        return has
-    if which == "end" and None in (has, wanted):
+    if recorded == wanted:
+        return recorded
+    if which == "end" and None in (recorded, wanted):
         return None  # up to now
-    moments = [_moment(one, is_end=which == "end") for one in (has, wanted)]
+    moments = [_moment(one, is_end=which == "end") for one in (recorded, wanted)]
     if moments[0] is None or moments[1] is None:
         raise BundleError(
             (
-                f"bundle {name} has the {which} {has or '(none)'}, which cannot be extended to "
+                f"bundle {name} has the {which} {recorded or '(none)'}, which cannot be extended to "
                 f"{wanted or '(none)'}"
             ),
             hint="use dates such as 2024-06-03, which can be extended, or another name",
         )
     is_wider = moments[1] > moments[0] if which == "end" else moments[1] < moments[0]
-    return wanted if is_wider else has
+    return wanted if is_wider else recorded
 
 
 def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
