@@ -40,7 +40,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_vendor": 52,
     },
     "tests/conformance/test_own_ways.py": {
-        "test_what_is_asked_at_once_is_no_more_than_comes_at_once": 2,
+        "test_bars_are_complete_if_the_span_needs_several_requests": 2,
     },
     "tests/conformance/test_paging.py": {
         "test_pages_of_any_size_join_without_lost_or_doubled_bars": 1,
@@ -184,7 +184,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_the_failure_is_the_reason_until_the_vendor_answers": 1,
     },
     "tests/bars/test_outcome_matrix.py": {
-        "test_an_outcome_at_a_place": 12,
+        "test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars": 12,
         "test_two_segments_with_outcomes_of_their_own": 6,
     },
     "tests/bars/test_plan.py": {

@@ -583,7 +583,7 @@ def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, 
      {"columns": ("source",)}, {"version": 1}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
-def test_a_question_that_wants_more_neither_gives_nor_takes(
+def test_a_query_with_extra_options_neither_uses_nor_stores_a_kept_answer(
     manager: DataManager, more: dict[str, Any]
 ) -> None:
     query, answer, frame = answered(manager)

@@ -176,7 +176,7 @@ def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
         )
 
 
-# --- nothings, bad rows, doubts ------------------------------------------------------------
+# --- empty spans, bad rows, doubts ---------------------------------------------------------
 
 
 def test_holes_are_empty_and_listed_in_the_piece() -> None:

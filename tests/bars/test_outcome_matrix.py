@@ -2,7 +2,9 @@
 
 What is expected is written down, never computed: requests as ``3a b`` (three to ``a``, then one to
 ``b``), a day as ``a5 -3 b16`` (five hours of ``a``, three
-without a bar, sixteen of ``b``; ``?`` marks rows that cannot be bars).
+without a bar, sixteen of ``b``; ``?`` marks rows that cannot be bars). For example, ``3a 3b c`` with
+the result ``c24``: ``a`` and ``b`` were each queried three times and failed, then ``c`` was queried
+once and supplied all 24 hours.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ FAILED, NOBODY, ENDS = "All providers failed", "No suitable provider", "the call
 
 
 def raises(error: DataError) -> Responder:
-    """Return a vendor whose requests end so."""
+    """Return a vendor whose requests raise this error."""
 
     def respond(*_: object) -> HttpResponse:
         raise error
@@ -48,28 +50,28 @@ def raises(error: DataError) -> Responder:
 
 
 def status(code: int, **headers: str) -> Responder:
-    """Return a vendor that answers a status."""
+    """Return a vendor that answers with an HTTP status."""
     return lambda *_: answer(b"x", code, **headers)
 
 
 def rows(change: Callable[[Rows], Rows]) -> Responder:
-    """Return a vendor that answers rows which are not quite the truth."""
+    """Return a vendor that answers with rows that ``change`` makes of the true ones."""
     return lambda wire, first, end: answer({"rows": change(wire.rows(first, end))})
 
 
 def is_night(row: list[float]) -> bool:
-    """Tell whether a row is of the hours 5 to 8."""
+    """Return whether a row is in the hours 5 to 8."""
     return hour(5) <= row[0] < hour(8)
 
 
 def impossible(row: list[float]) -> list[float]:
-    """Return a row whose high lies below its low."""
+    """Return a row whose high is below its low."""
     stamp, opened, _, low, close, volume = row
     return [stamp, opened, low / 2, low, close, volume]
 
 
 class Crashing:
-    """A downloader that is not ours and raises its own error."""
+    """A user's own downloader, which raises an error that is no ``DataError``."""
 
     def __init__(self, three_vendors: ThreeVendors, name: str) -> None:
         self.three_vendors, self.name = three_vendors, name
@@ -229,7 +231,9 @@ def answered(three_vendors: ThreeVendors, expected: str) -> Sequence[dict[str, s
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("outcome", CASES)
-def test_an_outcome_at_a_place(tmp_path: Path, outcome: str, place: str) -> None:
+def test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars(
+    tmp_path: Path, outcome: str, place: str
+) -> None:
     case, three_vendors, at = CASES[outcome], ThreeVendors(tmp_path), PLACES.index(place)
     concerned = prepared(three_vendors, case, place)
     expected = RESULTS[case.result][at]

@@ -44,7 +44,7 @@ def grid(instrument: Instrument, label: str) -> BarGrid:
 
 @pytest.mark.parametrize("bars", [1, 2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("late_ms", [0, 1])
-def test_pages_are_those_that_following_the_stamps_takes(bars: int, late_ms: int) -> None:
+def test_counted_pages_equal_the_pages_of_a_simulated_download(bars: int, late_ms: int) -> None:
     caps = Capabilities(frozenset({"crypto"}), {"1h": "1h"}, page_bars=3)
     span = Span(START, START + bars * HOUR_MS + late_ms)
     stamps = list(range(START, span.end, HOUR_MS))

@@ -172,7 +172,7 @@ class ThreeVendors:
         return " ".join(f"{count if count > 1 else ''}{name}" for count, name in runs)
 
     def stored(self) -> str:
-        """Tell the day from the store alone; an hour counts as known where it is final."""
+        """Return the day as text, read only from the store; an hour counts if it is final."""
         table, coverage = self.store.read(KEY, hours(0, 24))
         rows = dict(zip(table.stamps.tolist(), table.volume.tolist(), strict=True))
         final = [part.span for part in coverage if part.state == "final"]

@@ -136,7 +136,7 @@ def states(store: BarStore, key: SeriesKey = DAILY) -> list[tuple[int, int, str]
 
 
 def same(one: BarTable, other: BarTable) -> bool:
-    """Tell whether two tables are equal bit for bit (NaN equals NaN)."""
+    """Return whether two tables are equal bit for bit (NaN equals NaN)."""
     if one.columns != other.columns or not np.array_equal(one.stamps, other.stamps):
         return False
     pairs = zip(one.values(), other.values(), strict=True)
@@ -144,5 +144,5 @@ def same(one: BarTable, other: BarTable) -> bool:
 
 
 def no_temps(root: Path) -> bool:
-    """Tell whether no temporary file is left anywhere."""
+    """Return whether no temporary file is left anywhere."""
     return not list(root.rglob("*.tmp"))

@@ -26,7 +26,7 @@ DATA, META, LOG = "2024.csv.gz", "2024.metadata.json", "2024.log"
 
 
 def three_members(root: Path) -> Path:
-    """Store bars 0 to 3, bar 4, provisional bar 5 and then a nothing; return the lane folder."""
+    """Store bars 0 to 3, bar 4, provisional bar 5 and then an empty span; return the lane folder."""
     store = store_in(root)
     store.commit(DAILY, Commit((piece(0, 4),)))
     store.commit(DAILY, Commit((piece(4, 5, vendor="other"),)))

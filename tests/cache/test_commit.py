@@ -115,7 +115,7 @@ def test_for_years_without_bars_only_empty_spans_are_stored(store: BarStore) -> 
     assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
 
 
-def test_doubts_about_a_year_without_bars_are_kept_with_its_nothings(
+def test_suspect_marks_of_a_year_without_bars_are_stored_with_its_empty_spans(
     store: BarStore, tmp_path: Path
 ) -> None:
     """A suspect span in a year without bars is stored in that year's document with empty spans."""

@@ -205,7 +205,7 @@ SCENARIOS: dict[str, Scenario] = {
         (1,),
         ("2024-01-05 00:00:00,100.4,",),
     ),
-    "nothings": Scenario(
+    "empty spans": Scenario(
         (Commit((piece(0, 3),)),),
         (Commit(marks=(mark(-400, 0, "empty"), mark(5, 9, "empty")), next_due=3), bars_of(3)),
         (
@@ -797,7 +797,7 @@ def _documents_of_any_time(
 @pytest.mark.parametrize("owner, name, worse, scenario", [
     (LaneFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
     (Disk, "truncate", lambda *_: None, "append"),
-    (LaneFiles, "documents", _documents_of_any_time, "nothings"),
+    (LaneFiles, "documents", _documents_of_any_time, "empty spans"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
 def test_with_a_guard_removed_a_power_failure_breaks_a_promise(

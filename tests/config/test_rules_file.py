@@ -530,7 +530,7 @@ class TestOlderFiles:
         )
         assert "cache.compression: files are always gzip (line 2)" in said
 
-    def test_what_is_obeyed_anyway_is_not_told(
+    def test_a_setting_that_names_what_always_applies_is_not_logged(
         self, user_file: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         load(user_file, "cache: {compression: gzip}\nvalidation: {enabled: yes}\n")

@@ -103,7 +103,7 @@ def test_other_words_of_refusal(
     ],
     ids=["fmp-5m", "fmp-1d", "finnhub-1h", "twelvedata-1m"],
 )
-def test_what_is_asked_at_once_is_no_more_than_comes_at_once(
+def test_bars_are_complete_if_the_span_needs_several_requests(
     bench_of: BenchOf, vendor: str, series: Series
 ) -> None:
     bench = bench_of(vendor)

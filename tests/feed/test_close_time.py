@@ -62,7 +62,7 @@ def test_a_range_holds_so_many_closed_bars(
     assert range_ == {"start_date": start, "end_date": end}
 
 
-def test_more_bars_than_there_can_be() -> None:
+def test_a_lookback_longer_than_the_calendar_returns_an_early_start() -> None:
     market = calendar_for(STOCK)
     range_ = lookback_range(market, Timeframe.parse("1w"), 10_000, parse_iso("2024-06-12"))
     assert range_["start_date"] < date(1900, 1, 1)

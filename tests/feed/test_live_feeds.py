@@ -58,7 +58,7 @@ def test_for_a_symbol_without_a_live_feed_the_reason_is_logged(
     assert f"no live feed for {symbol} {timeframe}" in caplog.text
 
 
-def test_a_stream_of_another_thing_is_not_listened_to(
+def test_a_stream_of_another_instrument_is_not_used(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""

@@ -115,7 +115,7 @@ def hours(store: BarStore) -> None:
 
 
 def split_basis(store: BarStore) -> None:
-    """Adjusted days with ``as_of`` and ``adj_close``; a settled bar, a revision, doubts, nothings."""
+    """Adjusted days with ``as_of`` and ``adj_close``; a settled bar, a revision, doubts, empty spans."""
     adjusted, late = Basis("split", date(2024, 9, 4)), Basis("split")
     first = part("AAPL-1d", "2024-08-26", "2024-09-05", SHARE, adjusted)
     store.commit(SPLIT, Commit((_with(first, "2024-08-29", 229.789993),), kind=SHARE))
