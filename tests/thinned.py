@@ -178,14 +178,14 @@ VENDORS: dict[str, dict[str, int]] = {
 VALUES: dict[str, dict[str, int]] = {
     "tests/bars/test_derive.py": {
         "test_a_timeframe_is_built_from_the_longest_that_divides_it_and_only_that_is_stored": 1,
-        "test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored": 1,
+        "test_a_forming_bar_is_returned_if_requested_and_never_stored": 1,
     },
     "tests/bars/test_failed_and_none.py": {
         "test_the_failure_is_the_reason_until_the_vendor_answers": 1,
     },
     "tests/bars/test_outcome_matrix.py": {
         "test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars": 12,
-        "test_two_segments_with_outcomes_of_their_own": 6,
+        "test_each_of_two_segments_of_one_request_has_its_own_outcome": 6,
     },
     "tests/bars/test_plan.py": {
         "test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs": 1,
@@ -222,14 +222,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_process_killed_while_it_takes_over_an_older_file_loses_no_bar": 1,
     },
     "tests/cache/test_bit_rot.py": {
-        "test_a_document_of_nonsense_is_a_lost_one": 1,
+        "test_a_document_with_invalid_values_is_handled_like_a_lost_one": 1,
         "test_a_flipped_bit_costs_one_member": 1,
         "test_a_flipped_bit_of_a_document_costs_no_bar": 1,
-        "test_a_member_of_nonsense_is_a_damaged_one": 1,
+        "test_a_member_with_invalid_header_values_costs_only_its_bars": 1,
         "test_an_empty_file_is_no_empty_year": 2,
         "test_every_flipped_bit_of_a_document_is_seen": 2,
         "test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off": 1,
-        "test_every_truncation_of_a_document": 1,
+        "test_a_document_truncated_anywhere_costs_no_bar": 1,
         "test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost": 3,
         "test_a_flipped_bit_without_metadata_costs_its_own_member_only": 1,
         "test_swapped_files_give_no_bars_of_another_series": 1,
@@ -240,18 +240,18 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cache/test_columnar.py": {
         "test_the_second_read_opens_no_file_of_bars": 1,
         "test_a_change_of_returned_columns_does_not_change_the_store": 1,
-        "test_whatever_is_done_the_answer_is_that_of_the_files": 1,
+        "test_after_random_commits_columns_give_the_bars_of_the_files": 1,
     },
     "tests/cache/test_columnar_attacks.py": {
-        "test_a_damaged_stamp_leads_no_search_astray": 1,
+        "test_a_damaged_stamp_on_the_path_of_a_search_changes_no_answer": 1,
         "test_a_forged_columnar_header_does_not_change_the_answer": 5,
-        "test_rot_in_a_long_series_never_shows": 1,
-        "test_years_cleared_and_filled_otherwise": 1,
+        "test_flipped_bits_in_a_long_columnar_file_change_no_answer": 1,
+        "test_years_cleared_and_filled_with_other_bars_return_the_new_bars": 1,
     },
     "tests/cache/test_columnar_crashes.py": {
         "test_any_part_of_a_columnar_file_may_be_lost_in_a_power_failure": 1,
-        "test_every_call_may_be_the_last": 1,
-        "test_every_call_may_fail": 1,
+        "test_a_process_killed_at_any_disk_call_leaves_answers_right": 1,
+        "test_a_failure_of_any_disk_call_changes_no_answer": 1,
         "test_whatever_is_done_the_answer_is_that_of_a_dict": 1,
     },
     "tests/cache/test_commit.py": {
@@ -278,7 +278,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_years_of_ours_and_of_older_tools_side_by_side": 1,
     },
     "tests/cache/test_recover.py": {
-        "TestDataDamaged::test_a_bad_member_inside": 1,
+        "TestDataDamaged::test_a_damaged_member_between_sound_ones_costs_only_its_bars": 1,
     },
     "tests/cache/test_segments.py": {
         "test_corrected_years_are_the_same_as_written_number_by_number": 1,

@@ -60,7 +60,9 @@ def test_daily_rows_hold_the_dividends_and_splits_of_their_date() -> None:
     [("2024-06-05", 2), ("2024-06-02", None), ("2024-06-07", None)],
     ids=["its bar is missing", "before the first", "after the last"],
 )
-def test_an_ex_date_without_a_row(day: str, row: int | None) -> None:
+def test_a_dividend_of_a_missing_bar_between_rows_is_in_the_next_row(
+    day: str, row: int | None
+) -> None:
     expected = [0.0, 0.0, 0.0]
     if row is not None:
         expected[row] = 1.0
@@ -73,7 +75,7 @@ def test_actions_that_do_not_count_are_not_in_the_columns() -> None:
     assert found == {"dividend": [0, 0, 0], "split": [0, 0, 0]}
 
 
-def test_longer_bars_add_up_and_multiply() -> None:
+def test_weekly_and_monthly_bars_sum_dividends_and_multiply_splits() -> None:
     weeks = ["2024-05-27", "2024-06-03"]
     found = columns("1w", weeks, paid("2024-05-31"), paid("2024-05-28"), split("2024-06-04", 4),
                     split("2024-06-06", 0.5))  # fmt: skip
@@ -102,7 +104,7 @@ def test_unknown_actions_are_nan_in_the_columns() -> None:
         assert [math.isnan(value) for value in found["split"]] == rows, label
 
 
-def test_the_ex_dates_of_rows() -> None:
+def test_ex_dates_span_the_days_of_the_rows_and_no_future_days() -> None:
     def dates(label: str, *stamps: str) -> tuple[str, ...]:
         times = np.array([parse_iso(text) for text in stamps], dtype=np.int64)
         query = BarsQuery(SHARE, Timeframe.parse(label), Span(0, NOW), NOW)

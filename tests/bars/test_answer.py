@@ -50,7 +50,7 @@ def test_one_gap_with_two_reasons_is_two() -> None:
     ]  # fmt: skip
 
 
-def test_bars_that_are_to_be_asked_again_are_no_gap() -> None:
+def test_suspect_bars_that_are_due_and_failed_to_refetch_are_not_a_gap() -> None:
     doubted = Covered(hours(0, 10), "suspect", "acme", expires=LATER - HOUR_MS)
     assert gaps_of(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
 
@@ -125,7 +125,7 @@ def test_stored_marks_take_precedence_over_an_unfilled_span() -> None:
     assert gaps_of(*parts, unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
 
 
-def test_wrong_bars_are_apart_from_doubted_ones_if_spans_are_merged() -> None:
+def test_merged_spans_keep_grave_bars_separate_from_other_suspect_bars() -> None:
     reasons = [("", "final"), (f"{GRAVE}unit", "suspect"), ("off_grid", "suspect")] * 7
     parts = [
         Covered(hours(at, at + 1), state, "acme", reason=reason)  # type: ignore[arg-type]

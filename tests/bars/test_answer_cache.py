@@ -215,7 +215,7 @@ def test_a_commit_by_another_process_replaces_a_cached_answer_at_once(
     assert closes[49] == pytest.approx(104.9)
 
 
-def test_an_answer_that_no_longer_stands_takes_no_memory_once_it_is_asked_for(
+def test_an_outdated_cached_answer_is_removed_when_it_is_requested(
     manager: DataManager, tmp_path: Path
 ) -> None:
     before = len(givens(manager))
@@ -452,7 +452,7 @@ HOURS = SeriesKey("AAPL", Timeframe(1, "h"))
 HOURLY = ("AAPL", "1h", "2024-01-03T00:00:00", "2024-01-15T00:00:00")
 
 
-def test_prices_that_rest_on_the_closes_of_days_are_not_held(
+def test_dividend_adjusted_hours_that_depend_on_daily_closes_are_not_cached(
     manager: DataManager, tmp_path: Path
 ) -> None:
     paid = Action(date(2024, 1, 10), "dividend", at(9), amount=50.0, source="acme",
@@ -467,7 +467,7 @@ def test_prices_that_rest_on_the_closes_of_days_are_not_held(
     assert asked(manager, HOURLY, adjustment="all")["close"].iloc[0] > before
 
 
-def test_prices_that_were_converted_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+def test_converted_prices_are_not_cached(manager: DataManager, tmp_path: Path) -> None:
     assert held_after(manager, tmp_path, *SHARE) == 1
     assert held_after(manager, tmp_path, *SHARE, adjustment="raw") == 0
 
@@ -541,7 +541,7 @@ def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("what", ["another lane", "not the store alone", "a view of before"])
-def test_an_answer_that_does_not_rest_on_its_series_alone(
+def test_an_answer_that_depends_on_more_than_its_series_is_not_cached(
     manager: DataManager, tmp_path: Path, what: str
 ) -> None:
     query, answer, frame = answered(manager)
@@ -570,7 +570,9 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
      {"substitute": "x"}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
-def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
+def test_an_answer_with_gaps_flags_doubts_or_a_substitute_is_not_cached(
+    manager: DataManager, more: dict[str, Any]
+) -> None:
     query, answer, frame = answered(manager)
     recent = wanted_again(manager, query)
     recent.keep(query, replace(answer, **more), frame)
@@ -595,7 +597,7 @@ def test_a_query_with_extra_options_neither_uses_nor_stores_a_kept_answer(
     assert givens(manager) == {}
 
 
-def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
+def test_stored_weeks_of_a_share_are_not_cached_because_days_may_replace_them(
     manager: DataManager, tmp_path: Path
 ) -> None:
     weeks = SeriesKey("MSFT", Timeframe(1, "w"))
@@ -668,7 +670,7 @@ def test_an_answer_up_to_now_shows_the_next_bar_at_once(
 
 
 @pytest.mark.parametrize("what", LATEST)
-def test_under_a_clock_that_was_set_back_it_is_read_again(
+def test_an_answer_up_to_now_is_read_again_after_the_clock_is_set_back(
     latest: DataManager, reads: Reads, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
@@ -677,7 +679,7 @@ def test_under_a_clock_that_was_set_back_it_is_read_again(
     assert reads != []
 
 
-def test_a_number_of_bars_is_another_question_than_a_start(
+def test_a_request_for_a_number_of_bars_does_not_share_an_answer_with_one_from_a_start(
     manager: DataManager, tmp_path: Path
 ) -> None:
     """Both begin fifty minutes ago; ten of these had no trade, for which fifty bars reach back."""
@@ -694,7 +696,7 @@ def test_a_number_of_bars_is_another_question_than_a_start(
 MADE = ("BTCUSDT", "45m", "2024-01-01T00:00:00", "2024-01-01T01:29:00")
 
 
-def test_bars_made_of_others_are_not_made_again(
+def test_derived_bars_are_cached_and_not_derived_again(
     manager: DataManager, tmp_path: Path, reads: Reads
 ) -> None:
     first = asked(manager, MADE)
@@ -708,7 +710,7 @@ def test_bars_made_of_others_are_not_made_again(
     assert held.attrs["onetape"] == fresh.attrs["onetape"]
 
 
-def test_bars_made_of_others_while_vendors_do_not_answer_are_not_held(
+def test_bars_derived_while_vendors_fail_are_not_cached(
     manager: DataManager, tmp_path: Path
 ) -> None:
     """The vendors that serve them may be back the next time."""
@@ -717,7 +719,7 @@ def test_bars_made_of_others_while_vendors_do_not_answer_are_not_held(
 
 
 @pytest.mark.parametrize("what", ["their source", "of their own"])
-def test_bars_made_of_others_are_made_anew_after_a_commit(
+def test_bars_are_derived_again_after_a_commit_to_their_source(
     manager: DataManager, tmp_path: Path, what: str
 ) -> None:
     for _ in range(3):
@@ -807,7 +809,7 @@ def test_an_answer_without_bars_is_cached_until_its_empty_span_expires(
         asked(manager, question)
 
 
-def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
+def test_an_answer_is_read_again_if_stat_of_its_year_file_fails(
     manager: DataManager, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, failed = asked(manager), []
@@ -827,7 +829,7 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
 
 
 @pytest.mark.parametrize("name", ["1d", "actions.json"])
-def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
+def test_a_cached_answer_is_a_miss_if_stat_of_its_documents_fails(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     query = manager.client.query(*SHARE)
@@ -845,7 +847,7 @@ def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
     assert recent.find(query) is MISS
 
 
-def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
+def test_a_request_does_not_wait_for_the_lock_of_the_cached_answers(manager: DataManager) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     asked(manager, other)
     waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)

@@ -143,7 +143,9 @@ def test_each_calculated_span_keeps_vendor_state_and_basis_of_its_minutes(
     assert store.view(key).kind == COIN
 
 
-def test_a_bar_that_lacks_a_minute_is_no_bar(client: BarsClient, store: BarStore) -> None:
+def test_a_bar_is_not_calculated_if_one_of_its_minutes_is_missing(
+    client: BarsClient, store: BarStore
+) -> None:
     gone = parse_iso("2024-06-10T05:17")
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN, keep=lambda stamp: stamp != gone)
     found = calculated(client, "BTCUSDT", "1h")
@@ -166,7 +168,7 @@ def test_calculated_bars_are_appended_and_stored_ones_left_alone(
     assert len(client.coverage(first.key)) == 1, "nights adjoin, so that they can be joined"
 
 
-def test_a_revised_minute_a_settled_one_and_a_lost_one_show(
+def test_calculated_bars_follow_minutes_that_settle_are_revised_or_are_lost(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-10T12:00", COIN, state="provisional")
@@ -193,7 +195,7 @@ def test_calculating_anew_replaces_earlier_calculated_bars(
     assert [c.deleted for c in client.commits(key)].count("calculate") == 1
 
 
-def test_bars_of_a_vendor_are_never_touched_and_answer_alone(
+def test_stored_bars_of_a_vendor_are_unchanged_and_answer_instead_of_calculated_ones(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN)

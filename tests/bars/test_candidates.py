@@ -49,12 +49,12 @@ def test_vendors_of_one_kind_share_a_lane_in_rule_order() -> None:
     assert lanes(vendor("one"), vendor("two")) == [((), ["one", "two"])]
 
 
-def test_another_hard_kind_is_a_lane_of_its_own_and_comes_later() -> None:
+def test_a_vendor_of_another_venue_has_a_later_lane_of_its_own() -> None:
     found = lanes(vendor("one"), vendor("two", AGGREGATE), vendor("three"))
     assert found == [((), ["one", "three"]), (("aggregate",), ["two"])]
 
 
-def test_soft_differences_do_not_part_vendors() -> None:
+def test_vendors_that_differ_only_in_feed_and_volume_unit_share_a_lane() -> None:
     iex = replace(TAPE, feed="iex", volume="lots")
     of = query(SHARE)
     assert lanes(vendor("one", TAPE), vendor("two", iex), of=of) == [((), ["one", "two"])]
@@ -70,7 +70,7 @@ def test_the_first_vendor_decides_the_main_lane_even_over_stored_bars() -> None:
     assert found == [(("aggregate",), ["one"]), (("binance",), ["two"])]
 
 
-def test_the_first_is_the_first_that_serves_the_range() -> None:
+def test_the_main_lane_is_of_the_first_vendor_that_serves_the_range() -> None:
     late = replace(query(), now_ms=DAY + 100 * DAY_MS)
     shallow = vendor("one", AGGREGATE, depth_days={"1h": 30})
     assert lanes(shallow, vendor("two"), of=late) == [((), ["two"]), (("aggregate",), ["one"])]
@@ -84,7 +84,7 @@ def test_a_pinned_vendor_has_a_lane_of_its_own_name() -> None:
     assert lanes(vendor("one"), of=query(provider="one"), stored=AGGREGATE) == [(("one",), ["one"])]
 
 
-def test_the_anchor_of_hours_does_not_part_days() -> None:
+def test_vendors_with_different_hour_anchors_share_a_lane_of_daily_bars() -> None:
     clock = replace(TAPE, anchor="clock")
     pair = vendor("one", TAPE), vendor("two", clock)
     assert lanes(*pair, of=query(SHARE, "1d")) == [((), ["one", "two"])]
@@ -98,7 +98,7 @@ def test_the_anchor_of_hours_does_not_part_days() -> None:
         ("all", True, ("all",)), ("all", False, ("all",)),
     ],
 )  # fmt: skip
-def test_share_prices_stand_in_the_default_lane_where_splits_can_be_applied(
+def test_share_prices_are_in_the_default_lane_if_splits_can_be_applied(
     adjustment: Any, actions: bool, parts: tuple[str, ...]
 ) -> None:
     one = vendor("one", TAPE, adjustment=adjustment, actions=actions)
@@ -107,7 +107,7 @@ def test_share_prices_stand_in_the_default_lane_where_splits_can_be_applied(
     assert lane_parts(query(SHARE), one, ("extended",)) == ("extended", *parts)
 
 
-def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> None:
+def test_the_substitute_with_the_requested_adjustment_comes_first() -> None:
     raw = vendor("raw", TAPE, adjustment="raw")
     every = vendor("every", TAPE, adjustment="all")
     split = vendor("split", TAPE, adjustment="split")
@@ -167,7 +167,7 @@ def test_an_older_downloader_agrees_with_any_kind() -> None:
     assert lanes(double, stored=VENUE) == [((), ["double"])]
 
 
-def test_depth_cuts_what_can_be_served() -> None:
+def test_a_depth_limit_cuts_the_servable_span() -> None:
     now = DAY + 100 * DAY_MS
     one = vendor("one", depth_days={"1h": 30})
     hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
@@ -192,7 +192,7 @@ def test_names_without_a_downloader_are_left_out() -> None:
     assert [c.name for c in candidates_of(selector, query())] == ["two"]
 
 
-def test_a_mock_is_asked_by_its_old_method() -> None:
+def test_a_mock_downloader_is_a_candidate_without_capabilities() -> None:
     (found,) = candidates_of(Selector("one", one=Mock()), query())
     assert found.capabilities is None
 
@@ -204,7 +204,7 @@ def test_a_pinned_vendor_is_the_only_candidate_and_must_exist() -> None:
         candidates_of(selector, query(provider="three"))
 
 
-def test_a_class_may_be_served_in_part() -> None:
+def test_a_vendor_may_serve_only_some_timeframes_of_an_asset_class() -> None:
     one = Candidate(
         "a",
         Mock(),

@@ -149,7 +149,7 @@ def test_a_lookup_of_the_service_has_one_of_four_results(
     assert result("ETHUSDT", "1h", "2024-06-01", "2024-06-01") == Miss()
 
 
-def test_a_batch_has_a_frame_for_each_question_in_order(
+def test_a_batch_returns_a_frame_for_each_query_in_order(
     client: BarsClient, vendor: FixedVendor
 ) -> None:
     held = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -180,7 +180,7 @@ def test_rows_are_those_of_the_frames(client: BarsClient) -> None:
     assert "error" in rows["NOPE!"].facts
 
 
-def test_plans_and_reasons_ask_no_vendor(client: BarsClient, vendor: FixedVendor) -> None:
+def test_plan_and_explain_query_no_vendor(client: BarsClient, vendor: FixedVendor) -> None:
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert client.plan(query).is_hit
     assert client.explain(query).is_served
@@ -273,7 +273,7 @@ def test_both_ends_of_a_range_are_included(
         (("soon", "2024-06-02"), "start 'soon' is not a time"),
     ],
 )
-def test_bounds_that_are_none_are_refused(
+def test_sessions_reject_invalid_bounds(
     manager: DataManager, bounds: tuple[Any, Any], said: str
 ) -> None:
     with pytest.raises(BadRangeError, match=said):

@@ -249,7 +249,7 @@ def test_an_old_empty_span_expires_later_once_it_is_confirmed() -> None:
     assert expiry.of(ends, now, again).tolist() == [soon, late, soon]
 
 
-def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:
+def test_a_split_basis_has_a_date_only_if_it_is_after_the_first_bar() -> None:
     split = replace(fetched([bar(0)]), basis=Basis("split"))
     assert basis_of(split, DAY, SHARE, DAY) == Basis("split")
     assert str(basis_of(split, DAY, SHARE, LATER).as_of) == "2024-06-10"
@@ -259,7 +259,7 @@ def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:
     assert basis_of(foreign, DAY, COIN, None) == RAW
 
 
-def test_a_stored_range_knows_which_bars_may_go_and_which_came_doubted() -> None:
+def test_a_stored_range_returns_which_bars_may_be_withdrawn_and_which_are_doubted() -> None:
     doubts = [
         replace(final(hours(0, 2)), reason=""),
         replace(final(hours(2, 3)), state="provisional"),

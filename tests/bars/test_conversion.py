@@ -128,7 +128,7 @@ def test_bars_are_rebuilt_on_the_anchor_of_the_stored_ones(tmp_path: Path, tape:
 
 
 @pytest.mark.parametrize("kind", [CLOCK, replace(CLOCK, venue="")])
-def test_without_short_bars_the_other_kind_stands_in_wholly_and_marked(
+def test_bars_of_another_kind_are_a_marked_substitute_if_no_short_bars_exist(
     tmp_path: Path, tape: Tape, kind: Kind
 ) -> None:
     routed = Pair(tmp_path, tape, kind, "1h 1d")
@@ -141,7 +141,7 @@ def test_without_short_bars_the_other_kind_stands_in_wholly_and_marked(
         routed.ask("1h", *RANGE, strict=True)
 
 
-def test_short_bars_that_do_not_reach_leave_the_long_ones_to_stand_in(
+def test_long_bars_are_the_substitute_if_short_bars_do_not_reach_back(
     tmp_path: Path, tape: Tape
 ) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h", depth_days={"30m": 2})
@@ -166,7 +166,7 @@ def test_a_substitute_that_is_down_for_parts_is_not_asked_for_whole_bars(
     assert routed.other.labels() == ["30m"]
 
 
-def test_of_the_lengths_that_will_do_the_longest_one_that_reaches_is_asked_for() -> None:
+def test_conversion_uses_the_longest_timeframe_that_reaches_back_far_enough() -> None:
     caps = Capabilities(
         frozenset({"stock"}), {label: label for label in "1m 15m 30m 1h".split()},
         kinds={"stock": CLOCK}, depth_days={"30m": 20, "15m": 40},
@@ -249,7 +249,7 @@ def test_regular_hours_do_not_become_extended_ones() -> None:
     assert lanes == [(("regular", "session"), ["one", "two"])]
 
 
-def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None:
+def test_a_vendor_of_extended_hours_joins_a_regular_lane_if_its_bars_can_be_cut_out() -> None:
     both = ((), ["one", "two"])
     assert _lanes("15m", LONG, OPEN) == [both]
     assert _lanes("15m", LONG, LONG) == [both]
@@ -262,7 +262,7 @@ def test_days_are_not_built_from_minutes_of_another_session() -> None:
     assert lanes == [((), ["one"]), (("extended",), ["two"])]
 
 
-def test_a_vendor_that_is_converted_stands_in_two_lanes() -> None:
+def test_a_vendor_whose_bars_can_be_converted_is_in_two_lanes() -> None:
     assert _lanes("1h", OPEN, CLOCK) == [((), ["one", "two"]), (("clock",), ["two"])]
     assert _lanes("1h", OPEN, OPEN) == [((), ["one", "two"])]
 
@@ -314,7 +314,7 @@ def test_an_hour_with_a_bad_half_is_left_out_and_reported_as_a_gap(
     assert lacking(frame)[0][:2] == ("2024-07-02T14:30", "2024-07-02T15:30")
 
 
-def test_an_hour_whose_half_did_not_come_is_left_out_where_all_come(
+def test_an_hour_with_a_missing_half_is_left_out_unless_its_vendor_is_sparse(
     tmp_path: Path, tape: Tape
 ) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
@@ -329,7 +329,9 @@ def test_an_hour_whose_half_did_not_come_is_left_out_where_all_come(
     assert len(whole) == len(routed.closed("1h"))
 
 
-def test_an_answer_that_lacks_much_makes_whole_hours_alone(tmp_path: Path, tape: Tape) -> None:
+def test_an_answer_with_many_missing_halves_yields_only_complete_hours(
+    tmp_path: Path, tape: Tape
+) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     routed.other.is_sparse = True
     routed.down("1h")
@@ -354,7 +356,7 @@ def test_an_hour_that_lacks_a_half_hour_cannot_be_rebuilt(tape: Tape) -> None:
     assert way.fetch(days, lambda same: same) is days  # type: ignore[arg-type, return-value, comparison-overlap]
 
 
-def test_a_bar_across_the_open_is_nobodys(tape: Tape) -> None:
+def test_a_bar_that_spans_the_open_is_in_no_converted_hour(tape: Tape) -> None:
     """Mumbai opens at 9:15: the half hour from 9:00 holds what was traded before."""
     reliance = Instrument("RELIANCE.NS", "stock", "XBOM", "Asia/Kolkata")
     mumbai = Tape(reliance, "2024-07-01", "2024-07-03", extended=True)
@@ -369,7 +371,7 @@ def test_a_bar_across_the_open_is_nobodys(tape: Tape) -> None:
     assert _bars(found.table) == [bar for bar in closed if bar[0] not in first]
 
 
-def test_absent_hours_of_a_vendor_that_is_silent_at_times_are_no_holes(tape: Tape) -> None:
+def test_missing_hours_of_a_sparse_vendor_are_not_holes(tape: Tape) -> None:
     vendor = TapeVendor("acme", tape, NEW_YORK, CLOCK, "30m 1h")
     vendor.is_sparse = True
     now = parse_iso("2024-07-10T15:10")

@@ -198,7 +198,7 @@ def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
         routed.ask(label, "2024-06-03", "2024-06-12")
 
 
-def test_a_substitute_for_the_parts_gives_its_anchor(
+def test_derived_bars_have_the_anchor_of_a_substitute_for_their_source_bars(
     routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, replace(SHARE, anchor="clock"), "1h")
@@ -254,7 +254,7 @@ def test_stored_bars_of_a_removed_vendor_still_make_longer_bars(routed: RoutedVe
     assert len(routed.ask("45m", "2024-06-03", "2024-06-08", strict=True)) == 45
 
 
-def test_stored_bars_of_the_very_length_come_first(
+def test_stored_bars_of_the_requested_timeframe_are_preferred_to_derived_ones(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     """As an older tool left them, and nobody serves them any more."""
@@ -273,7 +273,7 @@ def test_stored_bars_of_the_very_length_come_first(
         assert len(routed.ask("2h", "2024-05-28", "2024-06-08")) == 20
 
 
-def test_a_month_is_not_worth_its_minutes(tmp_path: Path) -> None:
+def test_a_month_is_not_derived_from_five_minute_bars(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-02")
     routed = RoutedVendors(tmp_path, COIN, NOW, TapeVendor("acme", tape, COIN, PAIR, "5m 1h"))
     month = BarsQuery(COIN, Timeframe.parse("1M"), Span(parse_iso("2024-01-01"), parse_iso(NOW)), 0)
@@ -316,7 +316,7 @@ def test_a_hole_in_the_days_is_a_hole_in_the_weeks_until_it_is_filled(
     assert rows(whole) == plain(vendor.tape.closed("1w", parse_iso(NOW)), "2024-05-06")
 
 
-def test_a_row_that_cannot_be_a_bar_costs_its_week(
+def test_an_invalid_daily_row_leaves_out_its_week(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     day = day_ms(date(2024, 5, 15))
@@ -348,7 +348,9 @@ def test_a_week_is_provisional_as_long_as_its_last_day_is(
     assert vendor.asked == []
 
 
-def test_within_a_week_nobody_is_asked_again(routed: RoutedVendors, vendor: TapeVendor) -> None:
+def test_weekly_bars_need_no_query_until_the_week_ends(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     routed.ask("1w", "2024-04-01", NOW)
     vendor.asked.clear()
     for _ in range(2):
@@ -357,7 +359,7 @@ def test_within_a_week_nobody_is_asked_again(routed: RoutedVendors, vendor: Tape
     assert vendor.asked == []
 
 
-def test_a_pinned_vendor_answers_out_of_days_of_its_own(
+def test_weeks_of_a_pinned_vendor_are_built_from_its_own_days(
     routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
@@ -449,7 +451,7 @@ def test_the_first_week_of_a_listing_is_whole_and_nothing_lacks_before_it(tmp_pa
     assert (gap["start"][:10], gap["reason"]) == ("2023-12-04", "before the first bar")
 
 
-def test_a_users_double_is_asked_for_weeks_themselves(routed: RoutedVendors) -> None:
+def test_a_users_double_is_queried_for_weeks_directly(routed: RoutedVendors) -> None:
     index = pd.DatetimeIndex(["2024-05-06", "2024-05-13"], name="timestamp")
     double = Mock()
     double.get_ohlcv.return_value = pd.DataFrame(
@@ -495,7 +497,7 @@ def test_a_count_looks_further_back_where_bars_are_missing(
 
 
 @pytest.mark.parametrize("label", ["45m", "2h", "3d", "1w", "1M"])
-def test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored(
+def test_a_forming_bar_is_returned_if_requested_and_never_stored(
     routed: RoutedVendors, vendor: TapeVendor, label: str
 ) -> None:
     frame = routed.ask(label, "2024-05-01", "2024-07-01", include_forming=True, strict=True)
@@ -533,7 +535,7 @@ def test_a_refresh_asks_for_the_parts_again(routed: RoutedVendors, vendor: TapeV
     assert vendor.labels() == ["1h"]
 
 
-def test_silent_minutes_are_no_holes_but_what_was_not_answered_is(tmp_path: Path) -> None:
+def test_minutes_without_trades_are_not_holes_but_an_unanswered_span_is(tmp_path: Path) -> None:
     tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", silent=0.6)
     vendor = yahoo(tape, "5m")
     vendor.is_sparse = True
@@ -551,7 +553,7 @@ def test_silent_minutes_are_no_holes_but_what_was_not_answered_is(tmp_path: Path
 @pytest.mark.parametrize(
     ("lost", "said"), [({5}, "the vendor has no bar"), ({3, 5}, "expected bars did not come")]
 )
-def test_bars_out_of_an_answer_that_lacks_much_are_whole_or_not_there(
+def test_bars_derived_from_an_answer_with_many_holes_are_complete_or_missing(
     tmp_path: Path, lost: set[int], said: str
 ) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
@@ -629,7 +631,7 @@ def test_a_week_that_could_not_be_built_is_in_no_span_of_coverage(tape: Tape) ->
     assert [gap.reason for gap in answer.gaps] == [f"1 of 5 1d bars: {reason}"]
 
 
-def test_an_answer_is_whole_that_lacks_nothing_and_is_of_the_kind_asked_for() -> None:
+def test_an_answer_is_whole_if_it_has_no_gap_no_flag_and_no_substitute() -> None:
     whole = Answer(question("1w"), BarTable.empty(), Coverage())
     week = Span(0, WEEK_MS)
     assert is_whole(whole)

@@ -51,7 +51,7 @@ def test_a_bar_settles_at_the_very_instant() -> None:
     assert dues == [parse_iso("2024-06-12T13:00"), parse_iso("2024-06-12T14:00")]
 
 
-def test_a_weekend_makes_nothing_stale_and_nothing_old() -> None:
+def test_a_weekend_does_not_make_a_series_stale_or_count_in_its_age() -> None:
     coverage = Coverage([held("2024-05-01", "2024-06-07")])
     sunday = pace(NEW_YORK, "1d", "2024-06-09T12:00:00").of(coverage, parse_iso("2024-06-06"))
     assert (sunday.behind, sunday.is_stale) == (0, False)
@@ -119,13 +119,13 @@ def test_a_series_without_a_final_bar_has_no_age() -> None:
         (ALWAYS, "2024-06-12T10:00", "2024-06-12T10:00", 0),
     ],
 )
-def test_time_counts_while_the_market_is_open(
+def test_open_time_counts_only_hours_within_sessions(
     calendar: MarketCalendar, start: str, end: str, hours: float
 ) -> None:
     assert open_ms(calendar, span(start, end)) == hours * HOUR
 
 
-def test_a_series_that_ended_long_ago_is_at_rest() -> None:
+def test_a_series_is_at_rest_if_its_last_bar_is_a_month_old() -> None:
     now = parse_iso("2024-06-12")
     assert is_at_rest(None, now)
     assert is_at_rest(parse_iso("2024-05-12"), now)

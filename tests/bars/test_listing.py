@@ -101,7 +101,7 @@ def empty(first: int, end: int, reason: str = NO_BAR, vendor: str = BOTH) -> Cov
 # --- where it begins ------------------------------------------------------------------------
 
 
-def test_nothing_for_longer_than_a_halt_by_two_vendors_proves_a_listing() -> None:
+def test_an_empty_span_of_several_vendors_as_long_as_a_halt_proves_a_listing() -> None:
     case = Case(
         empty(-HALT, -9, vendor="acme,other,zenith"), empty(-9, 0, CLOSED, ""), final(hours(0, 9))
     )
@@ -129,7 +129,7 @@ def test_the_silence_of_one_vendor_proves_nothing_however_long(known: list[Cover
     assert [len(vendor.asked) for vendor in vendors] == [0, 0]
 
 
-def test_of_a_shorter_one_both_vendors_are_asked_for_what_lies_before() -> None:
+def test_a_short_empty_span_is_extended_backwards_by_queries_to_both_vendors() -> None:
     vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
     case = Case(empty(-20, 0), final(hours(0, 9)), vendors=vendors)
     assert case.sought() is not None
@@ -206,7 +206,7 @@ def test_only_an_empty_span_next_to_the_bars_proves_a_listing() -> None:
 
 
 @pytest.mark.parametrize("segment", [hours(0, 9), hours(9, 20), hours(-2 * HALT, -HALT)])
-def test_no_listing_proof_is_sought_for_a_span_that_was_not_just_asked(segment: Span) -> None:
+def test_no_listing_proof_is_sought_for_a_span_that_was_not_just_requested(segment: Span) -> None:
     case = Case(empty(-HALT, 0), final(hours(0, 9)))
     assert case.sought(segment) is None
 
@@ -222,7 +222,7 @@ def ended(length: int, **other: Any) -> Case:
 
 
 @pytest.mark.parametrize(("length", "is_end"), [(HALT - 1, False), (HALT, True), (HALT + 1, True)])
-def test_nothing_for_longer_than_a_halt_is_an_end(length: int, is_end: bool) -> None:
+def test_an_empty_span_as_long_as_a_halt_proves_a_delisting(length: int, is_end: bool) -> None:
     learned = ended(length).sought()
     assert (learned is not None) is is_end
     if learned is not None:
@@ -245,7 +245,7 @@ def test_empty_coverage_that_does_not_reach_up_to_now_is_no_delisting(behind: in
 
 
 @pytest.mark.parametrize("unsettled", [0, 1, 2])
-def test_bars_that_have_not_settled_may_be_lacking(unsettled: int) -> None:
+def test_a_delisting_proof_may_lack_bars_that_have_not_settled(unsettled: int) -> None:
     case = Case(final(hours(-2 * HALT, -HALT)), empty(-HALT, LAST - 1))
     case.settle_ms = unsettled * HOUR_MS
     assert (case.sought() is not None) is (unsettled > 0)
@@ -260,17 +260,17 @@ def test_a_span_that_a_vendor_failed_for_does_not_end_a_listing() -> None:
 
 
 @pytest.mark.parametrize("known", [(), (empty(-HALT, LAST),), (final(hours(0, LAST)),)])
-def test_without_bars_before_or_nothing_behind_there_is_no_end(known: tuple[Covered, ...]) -> None:
+def test_a_delisting_needs_bars_followed_by_an_empty_span(known: tuple[Covered, ...]) -> None:
     assert Case(*known).sought(hours(0, LAST)) is None
 
 
-def test_only_what_adjoins_the_last_bar_counts() -> None:
+def test_an_empty_span_proves_a_delisting_only_if_it_adjoins_the_last_bar() -> None:
     first = LAST - 2 * HALT
     case = Case(final(hours(first - 9, first)), empty(first, first + 9), empty(first + 10, LAST))
     assert case.sought() is None
 
 
-def test_an_end_that_was_not_asked_for_just_now_is_left_alone() -> None:
+def test_a_delisting_is_not_updated_if_its_span_was_not_just_requested() -> None:
     case = ended(2 * HALT)
     assert case.sought(hours(LAST - 3 * HALT, LAST - 2 * HALT)) is None
 

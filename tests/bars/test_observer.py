@@ -79,7 +79,9 @@ def run(observer: Observer, found: Answer, *, error: Exception | None = None) ->
             raise error
 
 
-def test_a_call_is_a_hit_where_nobody_was_asked(observer: Observer, clock: ManualClock) -> None:
+def test_a_call_counts_as_a_hit_if_no_vendor_was_queried(
+    observer: Observer, clock: ManualClock
+) -> None:
     run(observer, answer(3))
     with observer.call(QUERY) as call:
         clock.advance(2)
@@ -89,7 +91,7 @@ def test_a_call_is_a_hit_where_nobody_was_asked(observer: Observer, clock: Manua
     assert (calls["seconds"]["max"], calls["hit_seconds"]["max"]) == (2.0, 0.0)
 
 
-def test_a_call_gives_its_records_a_name_and_takes_it_back(observer: Observer) -> None:
+def test_a_call_adds_its_request_to_the_log_context_until_it_ends(observer: Observer) -> None:
     with observer.call(QUERY) as call:
         told = context()
         with observer.call(QUERY) as inner:
@@ -144,7 +146,7 @@ def test_an_incomplete_answer_raises_an_event_even_if_it_is_refused(
     assert snapshot["calls"]["answers"] == 1
 
 
-def test_harmless_gaps_are_no_trouble(observer: Observer, heard: list[Event]) -> None:
+def test_harmless_gaps_raise_no_event(observer: Observer, heard: list[Event]) -> None:
     run(observer, answer(2, gaps=[Gap(Span(0, 5), "before its listing", True)]))
     assert heard == []
 
@@ -195,9 +197,7 @@ def test_a_new_split_raises_an_event(
     assert [event.day for event in heard if isinstance(event, SplitFound)] == days
 
 
-def test_a_damaged_book_of_splits_is_no_matter_of_ours(
-    observer: Observer, heard: list[Event]
-) -> None:
+def test_a_damaged_action_book_raises_no_event(observer: Observer, heard: list[Event]) -> None:
     def damaged(symbol: str) -> ActionBook:
         raise CorruptEntryError(f"{symbol} is damaged")
 
@@ -290,7 +290,7 @@ def test_a_listener_that_raises_is_logged_once_and_does_not_stop_others(
     assert "RuntimeError" in said.getMessage() and "abc" not in said.getMessage()
 
 
-def test_an_interrupt_in_a_listener_is_an_interrupt(observer: Observer) -> None:
+def test_a_keyboard_interrupt_in_a_listener_is_raised(observer: Observer) -> None:
     def interrupted(event: Event) -> None:
         raise KeyboardInterrupt
 
@@ -311,7 +311,7 @@ def test_a_listener_can_be_taken_out_while_others_stay(observer: Observer) -> No
     assert (len(first), len(second)) == (1, 2)
 
 
-def test_the_same_listener_twice_is_two(observer: Observer) -> None:
+def test_a_listener_added_twice_is_called_twice(observer: Observer) -> None:
     heard: list[Event] = []
     remove = observer.on_event(heard.append)
     observer.on_event(heard.append)

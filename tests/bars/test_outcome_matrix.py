@@ -297,7 +297,7 @@ TWO_SEGMENTS = [
 
 
 @pytest.mark.parametrize("first, second, asked, expected", TWO_SEGMENTS)
-def test_two_segments_with_outcomes_of_their_own(
+def test_each_of_two_segments_of_one_request_has_its_own_outcome(
     tmp_path: Path, first: str, second: str, asked: str, expected: str
 ) -> None:
     three_vendors = ThreeVendors(tmp_path)

@@ -60,7 +60,7 @@ def test_counted_pages_equal_the_pages_of_a_simulated_download(bars: int, late_m
 
 @pytest.mark.parametrize(("instrument", "label"), [(AAPL, "1m"), (BTC, "1h"), (AAPL, "1d")])
 @pytest.mark.parametrize("days", [1, 3, 40, 200])
-def test_outlines_of_many_windows_are_those_of_each(
+def test_outlines_of_many_windows_equal_those_of_each_window(
     instrument: Instrument, label: str, days: int
 ) -> None:
     of, start = grid(instrument, label), parse_iso("2024-03-27T15:00")
@@ -119,7 +119,7 @@ def piece(first: int, count: int, price: float) -> Commit:
     return Commit((CommitPiece(table, span, "v", START, Kind(), Basis("raw"), "final"),))
 
 
-def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path) -> None:
+def test_a_draft_is_read_as_if_stored_and_changes_no_file(tmp_path: Path) -> None:
     store = BarStore(tmp_path)
     store.commit(KEY, piece(START, 4, 1.0))
     held = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -159,7 +159,7 @@ def test_the_store_of_a_dry_run_has_methods_of_the_real_one_and_none_that_writes
     }
 
 
-def test_a_draft_made_before_damage_is_found_goes_by_what_a_repair_would_leave(
+def test_a_draft_on_a_damaged_file_shows_the_bars_that_a_repair_would_keep(
     tmp_path: Path,
 ) -> None:
     BarStore(tmp_path).commit(KEY, piece(START, 4, 1.0))

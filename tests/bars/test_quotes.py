@@ -31,7 +31,7 @@ COIN = Instrument("BTCUSDT", "crypto")
         (COIN, "2024-06-15T12:00:00", True, "2024-06-15T12:00:00", "2024-06-16T00:00:00"),
     ],
 )
-def test_how_a_market_stands(
+def test_market_at_returns_whether_a_market_is_open_and_until_when(
     instrument: Instrument, now: str, is_open: bool, newest: str, until: str
 ) -> None:
     market = market_at(instrument, parse_iso(now))
@@ -52,7 +52,9 @@ def test_how_a_market_stands(
         (MONEY, "2024-06-15T12:00:00", "2024-06-14T21:00:00", "closed"),
     ],
 )
-def test_the_state_of_a_price(instrument: Instrument, now: str, time: str, state: str) -> None:
+def test_a_price_is_forming_closed_or_stale_by_its_time(
+    instrument: Instrument, now: str, time: str, state: str
+) -> None:
     assert state_of(parse_iso(time), market_at(instrument, parse_iso(now))) == state
 
 
@@ -68,5 +70,7 @@ def test_the_state_of_a_price(instrument: Instrument, now: str, time: str, state
         (COIN, "2024-06-12T00:00:01", "2024-06-11"),
     ],
 )
-def test_the_session_before_that_of_a_price(instrument: Instrument, time: str, day: str) -> None:
+def test_session_before_returns_the_session_before_the_one_of_a_price(
+    instrument: Instrument, time: str, day: str
+) -> None:
     assert str(session_before(instrument, parse_iso(time))) == day

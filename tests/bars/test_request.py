@@ -43,7 +43,7 @@ def ask(asking: RequestParser, bounds: tuple[Any, Any, Any] = WHOLE, **wishes: A
     return asking.query("BTCUSDT", "1h", bounds, Wishes(**wishes))
 
 
-def test_without_wishes_everything_that_has_closed_is_meant(asking: RequestParser) -> None:
+def test_a_request_without_options_means_all_closed_bars(asking: RequestParser) -> None:
     query = ask(asking)
     assert query.closed_by_ms is None
     assert query.columns == ()
@@ -59,7 +59,7 @@ def test_closed_by_cuts_the_span_and_is_kept_in_the_query(asking: RequestParser)
     assert (counted.bars, counted.span.end) == (3, query.span.end)
 
 
-def test_the_future_is_now(asking: RequestParser) -> None:
+def test_a_closed_by_in_the_future_is_limited_to_now(asking: RequestParser) -> None:
     assert ask(asking, closed_by="2030-01-01").closed_by_ms == NOW
 
 

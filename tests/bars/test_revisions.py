@@ -47,7 +47,7 @@ def test_a_check_for_revisions_covers_the_rest_of_the_page(
     assert reached(held, lacking, since) == hours
 
 
-def test_never_for_one_request_more() -> None:
+def test_a_check_for_revisions_never_adds_a_request() -> None:
     dice = np.random.default_rng(3)
     for held, lacking, since, days in dice.integers([0, 1, 0, 0], [90, 120, 90, 4], (200, 4)):
         caps = replace(PAGES, page_bars=50, page_days={"1h": int(days)})

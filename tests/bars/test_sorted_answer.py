@@ -62,7 +62,7 @@ def test_a_settled_bar_that_did_not_come_is_a_hole() -> None:
     assert list(found.holes) == [hours(2, 4), hours(5, 6)]
 
 
-def test_a_bad_row_is_lacking_but_no_hole_and_a_running_one_is_not_judged() -> None:
+def test_a_bad_row_is_missing_but_not_a_hole_and_a_forming_row_is_not_checked() -> None:
     now = hour(3) + 30 * MINUTE_MS
     rows = [bar(0), bar(1, high=1.0), bar(2), bar(3, high=1.0)]
     found = classified(fetched(rows, now), hours(0, 24))
@@ -98,7 +98,7 @@ def test_an_answer_for_some_spans_lacks_bars_only_inside_them() -> None:
     assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
 
 
-def test_a_sparse_vendor_lacks_only_what_holds_a_whole_session() -> None:
+def test_a_sparse_vendor_has_holes_only_where_a_whole_session_is_missing() -> None:
     """New York trades 13:30 to 20:00 UTC, seven bars a day."""
     week = Span(parse_iso("2024-06-03"), parse_iso("2024-06-08"))
     every = SHARE_HOURS.opens(week).tolist()
@@ -112,7 +112,9 @@ def test_a_sparse_vendor_lacks_only_what_holds_a_whole_session() -> None:
 
 
 @pytest.mark.parametrize(("share", "doubted"), [(0.5, False), (0.6, True)])
-def test_long_bars_of_a_sparse_vendor_must_mostly_be_there(share: float, doubted: bool) -> None:
+def test_an_answer_of_a_sparse_vendor_is_doubted_below_its_least_share_of_bars(
+    share: float, doubted: bool
+) -> None:
     day = Span(parse_iso("2024-06-03"), parse_iso("2024-06-04"))
     every = SHARE_HOURS.opens(day).tolist()
     rows = [bar(0, stamp_ms=s) for s in every[:4]]
@@ -121,7 +123,7 @@ def test_long_bars_of_a_sparse_vendor_must_mostly_be_there(share: float, doubted
     assert found.holes == ()
 
 
-def test_the_earlier_of_two_clocks_decides() -> None:
+def test_the_earlier_of_our_clock_and_the_vendors_decides_which_bar_is_forming() -> None:
     rows = [bar(n) for n in range(6)]
     for ours, theirs in ((hour(4), hour(9)), (hour(9), hour(4))):
         answer = fetched(rows, theirs)
@@ -131,7 +133,7 @@ def test_the_earlier_of_two_clocks_decides() -> None:
         assert np.array_equal(found.forming.stamps, [hour(4), hour(5)])
 
 
-def test_a_bar_beside_the_calendar_that_runs_is_forming() -> None:
+def test_an_unclosed_bar_outside_the_calendar_is_forming() -> None:
     saturday = parse_iso("2024-06-08T14:30")
     rows = [bar(0, stamp_ms=at) for at in (saturday - DAY_MS, saturday, saturday + 60 * MINUTE_MS)]
     answer, span = (

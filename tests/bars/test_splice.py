@@ -96,7 +96,7 @@ def shop(tmp_path: Path) -> Shop:
 # --- who is beside -------------------------------------------------------------------------
 
 
-def test_twenty_final_bars_of_others_on_each_side(shop: Shop) -> None:
+def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(shop: Shop) -> None:
     shop.hold("b", -40, 4)
     shop.hold("c", 8, 60)
     before, after = shop.beside(4, 8)
@@ -146,7 +146,7 @@ def test_bars_that_are_far_away_are_no_neighbours(shop: Shop) -> None:
     assert shop.beside(64, 70) == ()
 
 
-def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
+def test_a_pinned_vendor_has_no_neighbouring_bars(shop: Shop) -> None:
     shop.hold("b", 0, 4)
     assert shop.beside(4, 8, provider="a") == ()
 
@@ -202,7 +202,7 @@ def test_averages_over_venues_are_looked_at_less_closely(shop: Shop) -> None:
     assert done.splices[0].verdict == "equal"
 
 
-def test_splices_stand_at_the_outermost_new_bars() -> None:
+def test_splices_are_recorded_at_the_outermost_new_bars() -> None:
     pieces = (
         CommitPiece(table([bar(5)]), hours(4, 6), "a", 0, KIND, RAW, "final", (hours(4, 5),)),
         CommitPiece(table([bar(6)]), hours(6, 7), "a", 0, KIND, RAW, "provisional"),
@@ -245,7 +245,7 @@ def test_an_empty_span_has_no_splices() -> None:
     assert [part.splices for part in at_borders(nothing.within(first.span))] == [()]
 
 
-def test_the_entry_and_the_sentences() -> None:
+def test_splices_have_a_provenance_entry_and_are_reported_as_problems() -> None:
     unchecked = Splice(hour(8), "b", "unchecked", 1.0, 2, "only 2 common bars")
     coverage = chain(("a", 4, 8, (EQUAL, unchecked)), ("a", 8, 9, (FIXED,)), ("a", 9, 10, (FIXED,)))
     assert splice_entry(coverage[0])["splice"][0] == {
@@ -282,7 +282,7 @@ def test_a_known_difference_of_volume_or_feed_is_reported(volume: str, feed: str
     assert left_out(part, Kind()) == ""
 
 
-def test_volume_is_left_out_of_a_copy() -> None:
+def test_volume_of_another_unit_or_feed_is_nan_in_a_copy() -> None:
     rows = table(bar(n) for n in range(6))
     mixed = Coverage([final(hours(0, 4), kind=OWN), final(hours(4, 5), kind=Kind(feed="iex"))])
     done = own_volume(rows, mixed, OWN)

@@ -90,7 +90,7 @@ def test_streamed_bars_are_appended_as_provisional(store: BarStore, keeper: Stre
     assert store.view(KEY).next_due == NOON + 5 * MINUTE_MS
 
 
-def test_a_series_may_begin_with_them(store: BarStore, keeper: StreamKeeper) -> None:
+def test_a_series_may_begin_with_streamed_bars(store: BarStore, keeper: StreamKeeper) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1)) == 2
     assert store.view(KEY).kind == KIND
 
@@ -134,7 +134,7 @@ def test_a_minute_missing_between_streamed_bars_is_not_covered(
     ("yahoo", KIND), ("binance", replace(KIND, venue="aggregate")),
     ("binance", replace(KIND, volume="quote")), ("binance", replace(KIND, session="regular")),
 ])  # fmt: skip
-def test_beside_bars_of_others_they_are_left_to_the_usual_way(
+def test_streamed_bars_are_not_stored_next_to_bars_of_another_vendor_or_kind(
     store: BarStore, keeper: StreamKeeper, vendor: str, kind: Kind
 ) -> None:
     put(store, [0, 1], vendor, kind)
@@ -142,7 +142,7 @@ def test_beside_bars_of_others_they_are_left_to_the_usual_way(
     assert stored(store) == [0, 1]
 
 
-def test_a_disk_that_refuses_costs_nothing_but_the_copy(
+def test_a_full_disk_is_logged_and_streamed_bars_are_not_stored(
     store: BarStore, keeper: StreamKeeper, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

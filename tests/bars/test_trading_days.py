@@ -45,7 +45,7 @@ def test_the_latest_trading_day_stands_until_the_next_session_opens() -> None:
     assert days.latest(NEW_YORK).day == date(2024, 6, 14)
 
 
-def test_each_market_has_its_own() -> None:
+def test_each_market_has_its_own_trading_day() -> None:
     days = TradingDays(ManualClock(parse_iso("2024-06-12T01:00:00")))
     assert days.current(TOKYO).day == date(2024, 6, 12)
     assert days.latest(NEW_YORK).day == date(2024, 6, 11)
@@ -62,7 +62,9 @@ def test_each_market_has_its_own() -> None:
         ("2024-07-03T19:00:00", "2024-07-03T19:00:00"),  # closes early
     ],
 )
-def test_news_of_a_day_come_with_its_open_and_with_its_bar(at: str, since: str) -> None:
+def test_trading_day_news_come_at_the_open_and_when_the_daily_bar_is_due(
+    at: str, since: str
+) -> None:
     days = TradingDays(ManualClock(parse_iso(at)))
     assert days.latest(NEW_YORK).news_ms > parse_iso(at), "not known without a calendar"
     assert days.current(NEW_YORK).news_ms == parse_iso(since)

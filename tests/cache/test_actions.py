@@ -81,7 +81,7 @@ def test_the_actions_of_one_vendor_alone_are_not_compared(
     assert (len(book.actions), book.disputed) == (30, ())
 
 
-def test_two_sources_of_one_action(tmp_path: Path) -> None:
+def test_an_action_reported_by_two_vendors_is_stored_once_with_both_sources(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(), dividend(0.8)], YEAR, "acme", 5)
     book = store.add_actions("AAPL", [split(), dividend(0.8000000001)], YEAR, "other", 6)
@@ -95,7 +95,7 @@ def test_two_sources_of_one_action(tmp_path: Path) -> None:
     assert store_in(tmp_path).actions("AAPL") == book
 
 
-def test_sources_that_differ_are_both_remembered(tmp_path: Path) -> None:
+def test_reports_of_vendors_that_disagree_are_both_stored(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 5)
     book = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 6)
@@ -171,7 +171,7 @@ def test_a_vendor_is_silent_about_an_action_it_omits_a_week_later_or_more(
     assert silent(Span(YEAR.start, ex), late) == [()]
 
 
-def test_a_span_joined_to_a_later_one_was_not_asked_for_later(tmp_path: Path) -> None:
+def test_joining_two_answered_spans_keeps_the_earlier_query_time(tmp_path: Path) -> None:
     store, ex = store_in(tmp_path), day_ms(EX)
     store.add_actions("AAPL", [split()], YEAR, "acme", 5)
     store.add_actions("AAPL", [], Span(YEAR.start, ex + DAY_MS), "other", ex + DAY_MS)
@@ -184,7 +184,7 @@ def test_a_span_joined_to_a_later_one_was_not_asked_for_later(tmp_path: Path) ->
     assert [tuple(a)[:2] for a in book.answers if a.source == "other"] == [(YEAR, "other")]
 
 
-def test_a_new_action_is_one_line_more_and_the_same_words_are_none(tmp_path: Path) -> None:
+def test_adding_a_known_action_does_not_change_the_file(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"
@@ -251,7 +251,9 @@ def test_actions_are_written_with_fsync_and_a_failed_write_changes_nothing(tmp_p
         assert no_temps(tmp_path)
 
 
-def test_clearing_a_symbol_clears_them_and_a_timeframe_does_not(tmp_path: Path) -> None:
+def test_clearing_a_symbol_clears_its_actions_and_clearing_a_timeframe_does_not(
+    tmp_path: Path,
+) -> None:
     from tests.cache.bars import DAILY
 
     store = store_in(tmp_path)

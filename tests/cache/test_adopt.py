@@ -63,7 +63,7 @@ def test_year_files_of_older_tools_are_read_in_place(old: Path, tmp_path: Path) 
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_the_first_commit_takes_them_over(old: Path, tmp_path: Path) -> None:
+def test_the_first_commit_converts_year_files_of_older_tools(old: Path, tmp_path: Path) -> None:
     raw = (old / "2024.csv.gz").read_bytes()
     store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))
     store = store_in(tmp_path)
@@ -78,14 +78,14 @@ def test_the_first_commit_takes_them_over(old: Path, tmp_path: Path) -> None:
         assert list(old.iterdir()) == []
 
 
-def test_any_commit_takes_all_years_over(tmp_path: Path) -> None:
+def test_a_commit_to_any_year_converts_all_years_of_older_tools(tmp_path: Path) -> None:
     leave(lane_folder(tmp_path))
     store_in(tmp_path).commit(DAILY, Commit((piece(-10, -5),)))
     assert store_in(tmp_path).view(DAILY).rows == 10
     assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
 
 
-def test_the_new_answer_wins(tmp_path: Path) -> None:
+def test_a_new_answer_replaces_bars_of_an_older_file(tmp_path: Path) -> None:
     leave(lane_folder(tmp_path))
     store_in(tmp_path).commit(DAILY, Commit((piece(1, 3, shift=5.0),)))
     rows, _ = store_in(tmp_path).read(DAILY, EVER)
@@ -112,7 +112,7 @@ def test_unreadable_files_of_older_tools_give_no_bars_and_are_kept(
     assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").read_bytes() == content
 
 
-def test_made_up_bars_are_none(tmp_path: Path) -> None:
+def test_sample_bars_of_an_older_tool_are_not_covered(tmp_path: Path) -> None:
     leave(lane_folder(tmp_path), about=ABOUT | {"data_source": "mock"})
     assert store_in(tmp_path).view(DAILY).coverage == ()
 

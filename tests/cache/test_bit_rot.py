@@ -283,7 +283,7 @@ def test_a_flipped_bit_without_metadata_costs_its_own_member_only(
         assert not gone & {n for p, ns in enumerate(MEMBERS) for n in ns if p != place} - {1}
 
 
-def test_one_bit_in_the_middle_of_twenty_members(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp_path: Path) -> None:
     store = fresh(tmp_path)
     for n in range(20):
         store.commit(DAILY, Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)))
@@ -378,7 +378,7 @@ def test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off(
 
 
 @pytest.mark.parametrize("name", [META, "2022.metadata.json", SERIES])
-def test_every_truncation_of_a_document(sound: Path, tmp_path: Path, name: str) -> None:
+def test_a_document_truncated_anywhere_costs_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
     size = (folder_of(sound) / name).stat().st_size
     bars = {day for day, fact in truth_of(DAILY).items() if fact.shift is not None}
     for end in some(range(size - 1), 5):
@@ -412,7 +412,9 @@ def test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost(
 
 
 @pytest.mark.parametrize("block", [64, 512])
-def test_blocks_that_became_zeros(sound: Path, tmp_path: Path, block: int) -> None:
+def test_a_block_of_zeros_costs_only_the_members_that_it_hits(
+    sound: Path, tmp_path: Path, block: int
+) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     found = layout(data)
     for start in range(0, len(data), block) if FULL else some(range(0, len(data), block), 5):
@@ -489,13 +491,13 @@ def swap(one: Path, other: Path) -> bool:
     return True
 
 
-def test_a_whole_folder_under_another_name(sound: Path, tmp_path: Path) -> None:
+def test_a_lane_folder_copied_to_another_symbol_has_no_bars(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(folder_of(sound, OTHER), folder_of(tmp_path))
     rows, coverage = fresh(tmp_path).read(DAILY, EVER)
     assert (len(rows), coverage) == (0, ())
 
 
-def test_the_actions_of_another_symbol(sound: Path, tmp_path: Path) -> None:
+def test_an_action_book_of_another_symbol_is_corrupt(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(sound / "ohlcv/MSFT", tmp_path / "ohlcv/AAPL")
     with pytest.raises(CorruptEntryError, match="AAPL"):
         fresh(tmp_path).actions("AAPL")
@@ -529,7 +531,9 @@ def test_old_and_new_mixed(sound: Path, tmp_path: Path) -> None:
                     assert closes[day] in [table([day], s or 0.0).close[0] for s in shifts]
 
 
-def test_metadata_and_data_of_different_age(sound: Path, tmp_path: Path) -> None:
+def test_data_from_a_backup_count_even_if_the_metadata_are_of_another_age(
+    sound: Path, tmp_path: Path
+) -> None:
     """A backup brought one of two files back: the data count, and no bar is made up or lost."""
     after, old, new = revised(sound, tmp_path)
     for base, data, close in ((after, old, 0.0), (sound, new, 5.0)):
@@ -559,7 +563,9 @@ class Odd(Header):
 @pytest.mark.parametrize("key", [
     "rows", "first", "last", "span", "vendor", "fetched_at", "kind", "basis", "holes", "prev", "seq",
 ])  # fmt: skip
-def test_a_member_of_nonsense_is_a_damaged_one(sound: Path, tmp_path: Path, key: str) -> None:
+def test_a_member_with_invalid_header_values_costs_only_its_bars(
+    sound: Path, tmp_path: Path, key: str
+) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     at_, last = layout(data)[-1]
     odd = Odd(**{name: getattr(last.header, name) for name in Header.__dataclass_fields__})
@@ -577,7 +583,7 @@ def test_a_member_of_nonsense_is_a_damaged_one(sound: Path, tmp_path: Path, key:
     (META, ("generation", "size", "rows", "first", "head", "columns", "coverage", "pending")),
     (SERIES, ("generation", "kind", "empties")),
 ])  # fmt: skip
-def test_a_document_of_nonsense_is_a_lost_one(
+def test_a_document_with_invalid_values_is_handled_like_a_lost_one(
     sound: Path, tmp_path: Path, name: str, keys: tuple[str, ...]
 ) -> None:
     plain = json_document.load((folder_of(sound) / name).read_bytes())
@@ -595,7 +601,7 @@ def test_a_document_of_nonsense_is_a_lost_one(
 # --- what each guard is good for ------------------------------------------------------------
 
 
-def test_gzip_alone_would_not_do(sound: Path) -> None:
+def test_the_checksums_of_gzip_miss_damage_that_the_store_detects(sound: Path) -> None:
     """What other tools can notice is less: they read a bent header, and a file without its end."""
     data = (folder_of(sound) / DATA).read_bytes()
     last, _ = layout(data)[-1]
@@ -659,7 +665,7 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
     ),
     "actions of anyone": (
         [(actions, "load_book", _book_of_anyone)],
-        lambda sound, tmp: test_the_actions_of_another_symbol(sound, tmp),
+        lambda sound, tmp: test_an_action_book_of_another_symbol_is_corrupt(sound, tmp),
     ),
     "members of anyone": (
         [(year_file, "walk", _of_anyone), (salvages, "walk", _of_anyone),
@@ -674,11 +680,11 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
     ),
     "nothing saved from a damaged file": (
         [(recover, "salvage", lambda seen, identity: [])],
-        lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
+        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
     ),
     "only members before the damage saved": (
         [(salvages, "_behind", lambda content, start: iter(()))],
-        lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
+        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
     ),
     "metadata not compared with the data": (
         [(year_file, "check_members", lambda found, state, most_rows: None)],

@@ -171,7 +171,7 @@ def test_the_remedy_contains_the_number_of_lost_bars(folder: Path) -> None:
     assert quarantined(folder)[0].read_bytes() == whole, "the damaged file is kept whole"
 
 
-def test_a_commit_on_its_way_is_no_damage(folder: Path) -> None:
+def test_an_unfinished_commit_is_not_reported_as_damage(folder: Path) -> None:
     _metadata_of_before(folder)
     assert found(folder) == [], "whoever writes has not finished"
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
@@ -241,7 +241,9 @@ def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> N
     assert examine(lane, 2024).case == "torn", "the document is older than the data"
 
 
-def test_a_first_file_that_comes_meanwhile_is_not_gone(folder: Path) -> None:
+def test_a_first_year_file_that_is_written_during_a_check_is_not_reported_missing(
+    folder: Path,
+) -> None:
     (folder / DATA).unlink()
     repaired(folder)
     assert (make_hour_old(folder) / META).exists()
@@ -262,7 +264,7 @@ def test_a_year_that_is_deleted_meanwhile_is_not_gone(folder: Path) -> None:
     assert not (folder / META).exists()
 
 
-def test_a_year_that_changes_under_every_look_is_not_judged(folder: Path) -> None:
+def test_a_year_that_changes_at_each_read_has_no_findings(folder: Path) -> None:
     class Restless(Disk):
         looks = 0
 
@@ -342,7 +344,9 @@ def _resealed(data: bytes, **more: object) -> bytes:
     return json_document.dump(document)
 
 
-def test_another_tools_file_is_not_ours_to_judge(tmp_path: Path) -> None:
+def test_a_readable_file_of_an_older_tool_has_no_findings_and_an_unreadable_one_no_cure(
+    tmp_path: Path,
+) -> None:
     folder = lane_folder(tmp_path)
     folder.mkdir(parents=True)
     text = b"timestamp,open,high,low,close,volume\n2024-01-02,1,2,1,2,5\n2024-01-03,1,2,1,2,5\n"
@@ -370,7 +374,7 @@ def test_damaged_actions_are_reported_with_a_remedy(folder: Path) -> None:
     assert "onetape fetch AAPL 1d --refresh" in one.remedy
 
 
-def test_actions_that_are_none_or_newer_are_no_damage(folder: Path) -> None:
+def test_missing_actions_and_actions_of_a_newer_format_are_not_damage(folder: Path) -> None:
     store = store_of(folder)
     assert check_actions(store.parts, "AAPL") == []
     store.add_actions("AAPL", [], EVER, "acme", 1)
@@ -390,7 +394,7 @@ def columns(folder: Path) -> Path:
     return store.parts.sidecars.path(DAILY)
 
 
-def test_columns_that_are_true_are_no_finding(folder: Path, columns: Path) -> None:
+def test_correct_columns_have_no_findings(folder: Path, columns: Path) -> None:
     assert columns.exists()
     assert found(folder) == []
 
@@ -472,7 +476,7 @@ def test_same_bits_compares_signs_of_zero_and_missing_values() -> None:
     assert same_bits(BarTable.empty(), BarTable.empty())
 
 
-def test_a_mark_alone_is_sound(tmp_path: Path) -> None:
+def test_a_year_with_only_an_empty_mark_has_no_findings(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),), (mark(2, 9, "empty"),)))
     assert check_series(store.parts, DAILY) == []

@@ -36,7 +36,7 @@ def test_empty_coverage_is_cleared_with_its_year(tmp_path: Path, what: str) -> N
 
 
 @pytest.mark.parametrize("what", ["doubts since", "bars since"])
-def test_empty_coverage_goes_with_an_evicted_year(tmp_path: Path, what: str) -> None:
+def test_eviction_of_a_year_removes_its_empty_coverage(tmp_path: Path, what: str) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),), (NOTHING,)))
     store.commit(DAILY, AFTER[what])
@@ -52,7 +52,9 @@ def test_marking_a_year_suspect_moves_its_empty_spans_into_its_document(tmp_path
     assert load((lane_folder(tmp_path) / "series.json").read_bytes())["empties"] == []
 
 
-def test_whoever_dies_while_clearing_leaves_no_bars_for_up_to_date(tmp_path: Path) -> None:
+def test_a_process_killed_while_clearing_leaves_no_cleared_year_marked_up_to_date(
+    tmp_path: Path,
+) -> None:
     for dies_at in range(1, 40):
         root = tmp_path / str(dies_at)
         store_in(root).commit(DAILY, Commit((piece(-5, 2),), next_due=NOW))

@@ -132,7 +132,7 @@ def test_a_deleted_columnar_file_is_written_again_and_no_bar_is_lost(tmp_path: P
     assert columns_file(tmp_path).exists()
 
 
-def test_switched_off_there_is_no_such_folder(tmp_path: Path) -> None:
+def test_with_columns_off_no_columnar_folder_is_made(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="off")
     store.commit(DAILY, Commit((piece(0, 9),)))
     assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
@@ -142,7 +142,7 @@ def test_switched_off_there_is_no_such_folder(tmp_path: Path) -> None:
 # --- how it is kept -------------------------------------------------------------------------
 
 
-def test_new_bars_go_behind_the_old_ones(tmp_path: Path) -> None:
+def test_new_bars_are_appended_to_the_columnar_file(tmp_path: Path) -> None:
     store = filled(tmp_path)
     before = columns_file(tmp_path).stat()
     content = columns_file(tmp_path).read_bytes()
@@ -160,7 +160,7 @@ def test_new_bars_go_behind_the_old_ones(tmp_path: Path) -> None:
     assert columns_file(tmp_path).read_bytes()[20_000:60_000] == content[20_000:60_000]
 
 
-def test_a_file_that_is_full_is_made_anew(tmp_path: Path) -> None:
+def test_a_full_columnar_file_is_replaced_by_a_larger_one(tmp_path: Path) -> None:
     store = filled(tmp_path, 500)
     before = columns_file(tmp_path).stat().st_ino
     store.commit(MINUTES, Commit((minutes(500, 9_000),)))
@@ -237,7 +237,7 @@ def test_a_truncated_columnar_file_is_ignored(tmp_path: Path, size: int) -> None
     assert same(rows, table(range(3_000), size=MINUTE))
 
 
-def test_a_file_of_another_series_is_not_believed(tmp_path: Path) -> None:
+def test_a_columnar_file_of_another_series_is_not_used(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     other = type(DAILY)("MSFT", DAILY.timeframe)
     for key, shift in ((DAILY, 0.0), (other, 50.0)):
@@ -282,7 +282,7 @@ def test_a_process_killed_while_it_writes_a_columnar_file_leaves_answers_right(
 
 
 @MODES
-def test_whatever_is_done_the_answer_is_that_of_the_files(tmp_path: Path, mode: str) -> None:
+def test_after_random_commits_columns_give_the_bars_of_the_files(tmp_path: Path, mode: str) -> None:
     dice = random.Random(11)
     store = store_in(tmp_path, columnar=mode)
     for turn in range(120 if FULL else 24):

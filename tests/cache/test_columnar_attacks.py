@@ -111,7 +111,9 @@ def probes(rows: int, row: int) -> Iterator[int]:
 
 
 @MODES
-def test_a_damaged_stamp_leads_no_search_astray(tmp_path: Path, mode: str) -> None:
+def test_a_damaged_stamp_on_the_path_of_a_search_changes_no_answer(
+    tmp_path: Path, mode: str
+) -> None:
     rows = 8_192
     content = filled(tmp_path, rows)
     path, head = columns_file(tmp_path), head_of(content)
@@ -128,7 +130,7 @@ def test_a_damaged_stamp_leads_no_search_astray(tmp_path: Path, mode: str) -> No
 
 
 @MODES
-def test_rot_in_a_long_series_never_shows(tmp_path: Path, mode: str) -> None:
+def test_flipped_bits_in_a_long_columnar_file_change_no_answer(tmp_path: Path, mode: str) -> None:
     rows = 30_000
     content = filled(tmp_path, rows)
     path, dice = columns_file(tmp_path), random.Random(3)
@@ -271,7 +273,9 @@ def test_the_header_before_one_that_lies_counts(name: str) -> None:
      (5, BLOCK + 1, False), (366 * 86_400, 1 << 30, True), (366 * 86_400 + 1, 1 << 30, False),
      (True, BLOCK, False)],
 )  # fmt: skip
-def test_as_many_rows_as_there_can_be(rows: int, capacity: int, is_one: bool) -> None:
+def test_a_columnar_header_with_an_impossible_number_of_rows_is_rejected(
+    rows: int, capacity: int, is_one: bool
+) -> None:
     plain = PLAIN | {"years": {"2024": entry(rows)}, "capacity": capacity}
     start = forged(plain).ljust(START, b"\0")
     assert (read_head(start, IDENTITY) is not None) is is_one
@@ -291,7 +295,7 @@ def test_a_columnar_header_with_a_sequence_number_too_large_is_ignored(
     assert (read_head(start, IDENTITY) is not None) is is_one
 
 
-def test_a_header_that_just_fits() -> None:
+def test_a_columnar_header_of_the_largest_size_is_read_and_a_larger_one_rejected() -> None:
     head = Head("", 1, BLOCK, {2024: ColumnSource(5, 1, "00", 1, 1, False)})
     longest = replace(head, id="x" * (SLOT - len(head.to_bytes())))
     assert read_head(longest.to_bytes().ljust(START, b"\0"), longest.id) == longest
@@ -385,7 +389,9 @@ def test_damage_that_hides_its_time_changes_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("years", [[2022], [2023], [2024], [2022, 2024]])
 @MODES
-def test_years_cleared_and_filled_otherwise(tmp_path: Path, mode: str, years: list[int]) -> None:
+def test_years_cleared_and_filled_with_other_bars_return_the_new_bars(
+    tmp_path: Path, mode: str, years: list[int]
+) -> None:
     store = store_in(tmp_path, columnar=mode)
     store.commit(DAILY, Commit((piece(-500, 200),)))
     store.read(DAILY, EVER)
@@ -591,7 +597,7 @@ class FullDisk(Quick):
         return super().perform(step, call)
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_while_columns_are_written_changes_no_answer(tmp_path: Path) -> None:
     content = filled(tmp_path, 3_000)
     store_in(tmp_path).commit(MINUTES, Commit((minutes(3_000, 5_000),)))
     for room in range(0, 320_000, 24_000) if FULL else (0, 24_000, 96_000, 192_000, 312_000):

@@ -102,7 +102,7 @@ def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Pa
     ],
     ids=["same", "touched", "grown", "cut", "another file", "gone"],
 )
-def test_a_data_file_may_only_have_grown(
+def test_a_columnar_file_is_valid_only_if_its_year_file_is_unchanged_or_grown(
     columnar: ColumnarStore,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Any], Any],

@@ -158,7 +158,9 @@ def test_each_precaution_is_needed(
 
 @pytest.mark.parametrize("for_ever", [False, True])
 @ALL
-def test_every_call_may_fail(tmp_path: Path, name: str, for_ever: bool) -> None:
+def test_a_failure_of_any_disk_call_changes_no_answer(
+    tmp_path: Path, name: str, for_ever: bool
+) -> None:
     codes = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE]
     # Each call fails in one of the two ways, in a full run in both.
     for n in range(1, 40) if FULL else range(1 + for_ever, 40, 4):
@@ -177,7 +179,7 @@ def test_every_call_may_fail(tmp_path: Path, name: str, for_ever: bool) -> None:
 
 
 @ALL
-def test_every_call_may_be_the_last(tmp_path: Path, name: str) -> None:
+def test_a_process_killed_at_any_disk_call_leaves_answers_right(tmp_path: Path, name: str) -> None:
     # Each call is the last in every second kind of commit, in a full run in all.
     for n in range(1, 40) if FULL else range(1 + list(ACTS).index(name) % 2, 40, 2):
         root = tmp_path / str(n)

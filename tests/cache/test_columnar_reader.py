@@ -261,7 +261,9 @@ def long_file(disk: Disk, path: Path, rows: int) -> ColumnarFile:
 
 @MODES
 @pytest.mark.parametrize("rows", [BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 5])
-def test_a_wrong_value_anywhere_is_damage(path: Path, disk: Disk, may_map: bool, rows: int) -> None:
+def test_a_changed_value_in_any_block_is_reported_as_damage(
+    path: Path, disk: Disk, may_map: bool, rows: int
+) -> None:
     head = long_file(disk, path, rows).head
     content = path.read_bytes()
     for name in head.columns:
@@ -481,7 +483,7 @@ def test_a_columns_file_is_closed_after_every_write(path: Path) -> None:
     assert not disk.held
 
 
-def test_nobody_waits_for_the_platter(path: Path) -> None:
+def test_writing_columns_does_not_sync_the_disk(path: Path) -> None:
     write_new(disk := RecordingDisk(), path, NAME, None, {2024: part_of(0, 5)})
     assert SYNCS.isdisjoint(disk.names())
 

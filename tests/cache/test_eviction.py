@@ -240,7 +240,7 @@ def test_an_answer_without_a_bar_vouches_for_nothing(cache: Cache) -> None:
     assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
 
 
-def test_the_reasons_to_stay(cache: Cache) -> None:
+def test_a_year_is_kept_for_a_possible_delisting_or_the_reason_of_its_vendor(cache: Cache) -> None:
     (lane,) = cache.commit(days_of(THIS_YEAR)).manager.inventory.look().lanes
 
     def why(told: str, newest: int) -> str:
@@ -260,7 +260,7 @@ def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) 
     assert (0 < left.bars < held, left.kept) == (True, {})
 
 
-def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:
+def test_a_year_that_its_vendor_can_no_longer_serve_is_not_evicted(tmp_path: Path) -> None:
     asked: list[tuple[SeriesKey, str, Span]] = []
 
     def must_keep(key: SeriesKey, part: Covered, now_ms: int) -> str:

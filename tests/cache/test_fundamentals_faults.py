@@ -105,7 +105,7 @@ def test_a_damaged_file_is_set_aside_and_an_older_one_stands_in(tmp_path: Path, 
     assert quarantined(tmp_path) == before
 
 
-def test_no_bit_matters_unseen(tmp_path: Path) -> None:
+def test_any_flipped_bit_of_a_fundamentals_file_is_detected(tmp_path: Path) -> None:
     _, path = written(tmp_path)
     content = path.read_bytes()
     for place in range(0, len(content), 1 if FULL else 7):

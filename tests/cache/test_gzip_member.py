@@ -130,7 +130,7 @@ def test_a_member_whose_compressed_text_is_cut_off_is_rejected() -> None:
         replace(member, raw=member.raw[:-9] + member.raw[-8:]).text()
 
 
-def test_the_identity_of_a_file() -> None:
+def test_the_file_id_is_a_hash_of_the_series_and_the_year() -> None:
     key = SeriesKey("BTCUSDT", Timeframe(1, "M"), ("raw", "x"))
     assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
 

@@ -209,7 +209,7 @@ class TestDataDamaged:
         "place, left", [(0, [4, 5]), (1, [0, 1, 2, 3, 5]), (2, [0, 1, 2, 3, 4])]
     )
     @pytest.mark.parametrize("where", [0, 3, 17, 25, 60, -3])
-    def test_a_bad_member_inside(
+    def test_a_damaged_member_between_sound_ones_costs_only_its_bars(
         self, folder: Path, place: int, left: list[int], where: int
     ) -> None:
         at, member = members(folder)[place]
