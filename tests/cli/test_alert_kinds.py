@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import statistics
 import textwrap
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from src.data.jobs.alert_values import (
 from src.data.model.texts import plain_number
 from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run
+from tests.contract.source import ROOT
 from tests.jobs.alert_records import MemoryRecords
 
 
@@ -226,3 +228,14 @@ def test_each_kind_is_stored_in_its_documented_form() -> None:
         alert = Alert.parse(json.loads(text), id=1, recipient="42", since_ms=0)
         assert (type(alert), str(alert)) == (KINDS[kind], words)
         assert json.dumps(alert.to_json()) == text
+
+
+def test_each_kind_is_in_the_table_of_kinds_with_its_keys_and_option() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    table = page.partition("## Kinds of alerts")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|", table, re.MULTILINE)
+    assert [name for name, *_ in rows] == [*KINDS]
+    for name, keys, option in rows:
+        kind = KINDS[name]
+        assert re.findall(r"`(\w+)`", keys) == [*kind.keys], name
+        assert re.findall(r"`--(\w+)`", option) == ([kind.keys[0]] if kind.option else []), name

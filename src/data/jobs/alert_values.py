@@ -12,12 +12,12 @@ How an alert becomes a delivered message::
     Delivery + Outcome                 ->  DeliveryState  (stored in each run; jobs/alert_book.py)
 
 To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
-``docs/alerts.md`` under "What fires". Write its stored form by hand into
-``test_each_kind_is_stored_in_its_documented_form`` (``tests/cli/test_alert_kinds.py``), which fails
-until then. The change also needs a line in ``CHANGELOG.md`` and, if the kind has an option, a new
-snapshot of the public names (``tests/contract/public_names.py``). The class goes into ``__all__``
-only if another module uses it. The code of the command, storing, listing, evaluation and messages
-needs nothing else::
+``docs/alerts.md`` under "Kinds of alerts". Write its stored form by hand into
+``test_each_kind_is_stored_in_its_documented_form`` (``tests/cli/test_alert_kinds.py``). The tests in
+that file fail until then. The change also needs a line in ``CHANGELOG.md`` and, if the kind has an
+option, a new snapshot of the public names (``tests/contract/public_names.py``). The class goes into
+``__all__`` only if another module uses it. The code of the command, storing, listing, evaluation and
+messages needs nothing else::
 
     class VolumeAbove(CrossingAlert):
         kind = "volume_above"
@@ -34,10 +34,12 @@ needs nothing else::
 
 :class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
 closed bars cross a value; if the quantity is not an indicator yet, add a row to
-``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class
-is refused. A kind that declares fields of its own must be decorated with
-``@dataclass(frozen=True)``, and each of these fields needs a default or ``kw_only=True``; a kind
-without fields of its own needs no decorator.
+``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class is
+refused, because no job would evaluate it: a third family would need a function that decides and, if
+it reads bars, their number (as ``evaluate`` and ``bars_needed`` in ``jobs/alert_evaluator.py``), and
+a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``). A kind that declares fields of its own
+must be decorated with ``@dataclass(frozen=True)``, and each of these fields needs a default or
+``kw_only=True``; a kind without fields of its own needs no decorator.
 
 To add a problem with the data to those that a :class:`DataAlert` can watch:
 
