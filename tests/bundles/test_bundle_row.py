@@ -250,6 +250,7 @@ import polars as pl
 import src.data.bundles as package
 from src.data import DataManager
 
+# Declare the fields: one line each, in copies of the modules.
 path = Path(package.__file__).with_name("bundle_records.py")
 tree = ast.parse(path.read_text("utf-8"))
 kinds = {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
@@ -278,10 +279,12 @@ from src.data.bundles.bundle import Bundle
 from src.data.bundles.commit import BundleFiles
 from src.data.bundles.metadata import BundleMetadata
 
+# Read the bundle, which was written without them.
 folder = Path(sys.argv[1])
 BundleMetadata.set_db_path(folder / "metadata.db")
 assert BundleMetadata.get("mine")["grade"] == "plain"  # files of before are read
 assert {one.weight for one in Bundle("mine", folder).records().files.values()} == {7}
+# Write values, and refresh the index.
 files = BundleFiles(folder / "mine")
 with files.writing() as commit:
     found = Bundle("mine", folder).records()

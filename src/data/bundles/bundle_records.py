@@ -62,6 +62,10 @@ _INODE = 2**63 - 1
 class SymbolSource:
     """The source of the bars for one symbol in a bundle.
 
+    ``_answer`` in ``bundle.py`` makes one for each answer. If the answer is an error, the facts keep
+    their previous values, or their defaults if there are none (except ``missing``). For a new symbol
+    in rows written by user code (``parquet_writer.py``), they have their defaults.
+
     Attributes:
         sid: Number of the symbol in the bundle.
         lane, generation: Lane in the store (stored bars of one kind for one series), and the version

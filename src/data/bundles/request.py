@@ -27,12 +27,17 @@ class Request:
        without the option is read with this default.
     2. Add an argument of the same name and default to ``Bundle.create`` and ``Bundle.ingest``, and
        pass it to :func:`request_of`. ``get_ohlcv_batch`` and ``Wishes``, which receive all options,
-       must have this argument as well.
+       must have this argument as well. If the option is new to the library, ``RequestParser.query``
+       (``bars/request.py``) must pass it on to ``BarsQuery`` (``model/query.py``). The sources have no
+       such argument: ``ingest_to_bundle`` (``sources/vendor_source.py``) writes bundles with the
+       default. ``test_create_and_ingest_have_each_key_of_a_request_as_an_argument``
+       (``tests/bundles/test_records.py``) fails until this step is done.
     3. If the command should have the option, add it to ``onetape bundle create``
        (``cli/bundle.py``): the option itself, and the call in ``_create``.
     4. If a different value always selects different stored bars, as another vendor or session does,
        add the name to ``SELECTS_SERIES`` below. Otherwise leave it out: then bars are read again
        after the option's value was changed.
+    5. Describe it in ``docs/bundles.md`` and ``CHANGELOG.md``.
 
     The key of a request in the catalog (``request_key``) does not contain options, because programs
     compute it from the source, symbols, range and timeframe alone.
