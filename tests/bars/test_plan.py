@@ -1,4 +1,4 @@
-"""Tests how many requests a span costs, by its pages and windows."""
+"""The requests that a span costs, by its pages and windows; the drafted bars of a dry run."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Disk
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
 from src.data.model.span import Span
@@ -59,7 +61,10 @@ def filled(root: Path, bars: int = LONG) -> BarStore:
 
 
 @MODES
-def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> None:
+def test_the_second_read_opens_no_file_of_bars(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Disk, "now_ns", lambda _: time.time_ns() + 10**12)  # no file is young
     filled(tmp_path)
     disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
