@@ -20,18 +20,27 @@ __all__ = ["SELECTS_SERIES", "Request", "extended", "options_of", "request_of", 
 class Request:
     """The keys of a recorded request, with the types of their values.
 
+    Requests are passed as mappings. This class is their schema: when a bundle is read, it checks the
+    types and fills in the options that an older bundle lacks.
+
     The keys after ``end_date`` are the same for all requests of one bundle. Except for the
     timeframe, they are the *options* of the query. To add an option:
 
     1. Add a line to the end of this class, with the option's default. A bundle that was written
        without the option is read with this default.
-    2. Add an argument of the same name and default to ``Bundle.create`` and ``Bundle.ingest``, and
-       pass it to :func:`request_of`. ``get_ohlcv_batch`` and ``Wishes``, which receive all options,
-       must have this argument as well. If the option is new to the library, ``RequestParser.query``
-       (``bars/request.py``) must pass it on to ``BarsQuery`` (``model/query.py``). The sources have no
-       such argument: ``ingest_to_bundle`` (``sources/vendor_source.py``) writes bundles with the
-       default. ``test_create_and_ingest_have_each_key_of_a_request_as_an_argument``
-       (``tests/bundles/test_records.py``) fails until this step is done.
+    2. Pass it on:
+
+       - ``Bundle.create`` and ``Bundle.ingest`` get an argument of the same name and default, and
+         pass it to :func:`request_of`. Until then, a test fails
+         (``test_create_and_ingest_have_each_key_of_a_request_as_an_argument`` in
+         ``tests/bundles/test_records.py``).
+       - ``get_ohlcv_batch`` and ``Wishes`` receive all options, so they need the argument, too.
+       - If it is new to the library, ``RequestParser.query`` (``bars/request.py``) passes it on to
+         ``BarsQuery`` (``model/query.py``).
+       - ``ingest_to_bundle`` (``sources/vendor_source.py``) passes on ``adjustment`` and ``provider``
+         alone. It writes bundles with the default of every other option, unless you add the
+         argument there as well.
+
     3. If the command should have the option, add it to ``onetape bundle create``
        (``cli/bundle.py``): the option itself, and the call in ``_create``.
     4. If a different value always selects different stored bars, as another vendor or session does,

@@ -92,7 +92,7 @@ class Diagnosis:
 
 
 def sound_meta(lane: LaneFiles, year: int) -> YearMeta | None:
-    """Return the document of ``year`` after ensuring that it matches the data.
+    """Repair ``year`` if its document and its data differ, and return the document.
 
     Only the size and the digest of the last member are checked, which is cheap enough for an
     append. For an empty year, or one with another tool's file, the result is None.
@@ -109,7 +109,7 @@ def sound_meta(lane: LaneFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return the year's document ``meta`` if it matches the data, otherwise the repaired document.
+    """Repair ``year`` if its document ``meta`` differs from the data, and return the document.
 
     The result is None if this library has stored nothing.
     """
