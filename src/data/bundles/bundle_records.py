@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -198,7 +198,8 @@ def _parsed_request(stored: Any) -> dict[str, Any]:
     Raises ``msgspec.ValidationError``, which is a ``ValueError``, if a value is missing or has the
     wrong type.
     """
-    return {**asdict(msgspec.convert(stored, Request)), **stored}
+    request = msgspec.convert(stored, Request)
+    return {**{key: getattr(request, key) for key in Request.__dataclass_fields__}, **stored}
 
 
 def _to_json(record: Any) -> dict[str, Any]:

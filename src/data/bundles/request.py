@@ -49,7 +49,7 @@ class Request:
     5. Describe it in ``docs/bundles.md`` and ``CHANGELOG.md``.
 
     The key of a request in the catalog (``request_key``) does not contain options, because programs
-    compute it from the source, symbols, range and timeframe alone.
+    compute it without them, from the source, symbols, range and timeframe.
     """
 
     symbols: list[str]

@@ -123,9 +123,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate an alert on the closed bars that it has not seen yet.
 
-    1. ``_initial_state``: if there is no state, evaluation starts at the last bar that had closed
-       when the alert was created. If that bar is beyond the threshold, the alert reports this and
-       does not fire.
+    1. ``_initial_state``, for a new alert: evaluation starts at the last bar that had closed when
+       the alert was created. If that bar is beyond the threshold, the alert reports this and does
+       not fire.
     2. ``_after_splits``: applies new splits, and detects prices that changed without one.
     3. Each new bar, in order: ``_after_bar``, or ``_after_withheld_bar`` if the bar must not be
        used.
