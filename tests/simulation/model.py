@@ -541,9 +541,11 @@ class Model:
         """Forget bars that were not final yet and did not come again: their vendor took them back."""
         for symbol, label, stamp in self.memory.left_out:
             for key, heard in self.heard.items():
+                if key[:2] != (symbol, label):
+                    continue
                 # A bar that is final for a pinned vendor may be in a lane of its own.
-                lanes = [lane for series, lane in self.acknowledged.items() if series[:4] == key]
-                if key[:2] == (symbol, label) and not any(stamp in lane for lane in lanes):
+                finals = (s for name, s in self.acknowledged.items() if name[: len(key)] == key)
+                if not any(stamp in stamps for stamps in finals):
                     heard.discard(stamp)
         self.memory.left_out.clear()
 
