@@ -50,6 +50,13 @@ class RecordingDisk(Disk):
         return [step.name for step in self.steps if step.name in CHANGING]
 
 
+class LaterDisk(RecordingDisk):
+    """A disk whose time is a second later, so that a file that was just written is not young."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 10**9
+
+
 class FailingDisk(HoldingDisk):
     """A disk whose n-th changing call fails, once or from then on."""
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.data.cache.store import BarStore, Commit
-from src.data.disk.files import Disk
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
 from src.data.model.span import Span
@@ -30,7 +28,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.counts import FULL, steps
-from tests.cache.disks import DyingDisk, FailingDisk, Killed, RecordingDisk
+from tests.cache.disks import DyingDisk, FailingDisk, Killed, LaterDisk, RecordingDisk
 
 MINUTE = 60_000
 # Long enough to be mapped, of files that may be small: `test_columnar_attacks` has files of the usual size.
@@ -61,12 +59,9 @@ def filled(root: Path, bars: int = LONG) -> BarStore:
 
 
 @MODES
-def test_the_second_read_opens_no_file_of_bars(
-    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Disk, "now_ns", lambda _: time.time_ns() + 10**12)  # no file is young
+def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> None:
     filled(tmp_path)
-    disk = RecordingDisk()
+    disk = LaterDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     rows, coverage = store.read(MINUTES, EVER)
     assert same(rows, table(range(LONG), size=MINUTE))

@@ -55,6 +55,7 @@ def test_a_split_learned_two_months_later_marks_the_bars_that_ignore_it(
     assert {"the ratio of a split" in span["reason"] for span in spans} == {True}
 
 
+@pytest.mark.usefixtures("old_files")
 def test_the_night_of_a_longer_history_parses_no_more_rows(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

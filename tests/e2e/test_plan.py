@@ -213,6 +213,7 @@ def test_a_plan_of_years_of_minutes_takes_little_memory(
     assert peak < 15 * 2**20
 
 
+@pytest.mark.usefixtures("young_files")
 def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> None:
     manager.plan("BTCUSDT", "1m", "2024-06-03")
     plans: list[Plan] = []

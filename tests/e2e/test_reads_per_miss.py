@@ -38,7 +38,7 @@ COIN = Kind("24h", "clock", "binance", "USDT", "base")
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def looks(monkeypatch: pytest.MonkeyPatch, young_files: None) -> list[str]:
     """Return the folders of series looked at, one entry for each look."""
     seen: list[str] = []
     stat = Disk.stat
@@ -50,8 +50,6 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return stat(disk, path)
 
     monkeypatch.setattr(Disk, "stat", counted)
-    # All is so young that it is looked at again each time, however long the test takes.
-    monkeypatch.setattr(Disk, "now_ns", lambda _: 0)
     return seen
 
 

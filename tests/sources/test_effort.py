@@ -27,7 +27,7 @@ from src.data.sources import (
 from src.data.sources.foreign_source import SourceQuestion
 from src.data.sources.vendor_source import SourceAnswer
 from tests.cache.counts import FULL
-from tests.cache.disks import RecordingDisk
+from tests.cache.disks import LaterDisk
 from tests.effort import calls_of, effort_of
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
@@ -35,13 +35,6 @@ from tests.vendor_server.keyed import KEY
 from .foreign_stage import YEAR, Own, at, got, minutes
 
 FIRST = "2024-01-02T00:00"
-
-
-class LaterDisk(RecordingDisk):
-    """A disk whose time is a second later, so that a file that was just written is not young."""
-
-    def now_ns(self) -> int:
-        return super().now_ns() + 10**9
 
 
 @pytest.fixture(autouse=True)
