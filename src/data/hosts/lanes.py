@@ -351,13 +351,16 @@ class LaneCopies:
         """Replace the files of a series by those that the log's snapshot and entries make.
 
         The caller holds the lock of its note. With ``is_kept``, the old files are set aside. Otherwise
-        years that are right stay, with their replaced versions.
+        years that are right stay, with their replaced versions: the new series has them under a second
+        name, so no other process may write to the old one meanwhile.
         """
         path = self._notes.lane(lane.key)
         scratch = self._notes.folder / _ANEW / path.parent.name / path.stem
         self._disk.remove_whole(scratch)  # of a process that was killed
-        made = self.built(lane.key, scratch, None if is_kept else lane)
-        self._swap(lane, scratch, path, made, is_kept=is_kept)
+        self._disk.make_folders(lane.paths.folder)
+        with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
+            made = self.built(lane.key, scratch, None if is_kept else lane)
+            self._swap(lane, scratch, path, made, is_kept=is_kept)
         self._disk.remove_whole(scratch)
 
     def _swap(
@@ -366,30 +369,26 @@ class LaneCopies:
         """Put new files in place of a series' files; the old ones are set aside if they are kept."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
         aside = self._place(_ASIDE, lane.key)
-        disk.make_folders(paths.folder)
-        with disk.lock(paths.lock, self._lock_timeout_s):
-            if is_kept and disk.stat(aside) is None:
-                self._set_aside(paths, scratch / "kept", aside)
-            # If this is interrupted from here on, it begins again: with the files set aside, or as astray.
-            if is_kept:
-                self._disk.remove(path)
-            else:
-                self._notes.keep(path, Note())
-            same = (
-                set() if is_kept else {n for n in self._names(new) if self._is_one(new, paths, n)}
-            )
-            self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, _OWN))})
-            for name in disk.list(paths.versions):  # those of years that are replaced
-                if name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same:
-                    disk.remove(paths.versions / name)
-            for name in self._names(new):
-                if name not in same:
-                    disk.make_folders((paths.folder / name).parent)
-                    disk.replace(new.folder / name, paths.folder / name)
-                    lane.document_cache.forget(paths.folder / name)
-            disk.sync_folder(paths.folder)
-            lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
-            self._notes.keep(path, Note(made.position, *self.generations(lane)))
+        if is_kept and disk.stat(aside) is None:
+            self._set_aside(paths, scratch / "kept", aside)
+        # If this is interrupted from here on, it begins again: with the files set aside, or as astray.
+        if is_kept:
+            self._disk.remove(path)
+        else:
+            self._notes.keep(path, Note())
+        same = set() if is_kept else {n for n in self._names(new) if self._is_one(new, paths, n)}
+        self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, _OWN))})
+        for name in disk.list(paths.versions):  # those of years that are replaced
+            if name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same:
+                disk.remove(paths.versions / name)
+        for name in self._names(new):
+            if name not in same:
+                disk.make_folders((paths.folder / name).parent)
+                disk.replace(new.folder / name, paths.folder / name)
+                lane.document_cache.forget(paths.folder / name)
+        disk.sync_folder(paths.folder)
+        lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
+        self._notes.keep(path, Note(made.position, *self.generations(lane)))
 
     def _names(self, paths: LanePaths) -> list[str]:
         """Return the files of a series, with the folders that they are in, without its lock."""
