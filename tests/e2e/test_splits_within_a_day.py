@@ -1,4 +1,4 @@
-"""Splits take effect at the open: hours before it prove nothing about the splits of that session."""
+"""Splits take effect at the open: hours without it do not show that the session has no split."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Splitting(FixedVendor):
         return self.split if day_ms(EX_DATE) in span else ()
 
 
-def test_hours_before_the_open_of_a_session_do_not_report_that_it_has_no_split(
+def test_hours_without_the_open_of_a_session_do_not_report_that_it_has_no_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = ManualClock(at("2021-04-29T21:00:00Z"))
@@ -68,5 +68,6 @@ def test_hours_before_the_open_of_a_session_do_not_report_that_it_has_no_split(
     clock.set(at("2021-05-03T17:30:00Z"))
     manager = market.manager(Splitting(clock))
     manager.get_ohlcv("AAPL", "1h", "2021-04-30T13:30:00Z", "2021-05-03T12:30:00Z")
+    manager.get_ohlcv("AAPL", "1h", "2021-05-03T14:30:00Z", "2021-05-03T17:30:00Z")
     assert market.manager(Splitting(clock)).get_ohlcv(*EARLY)["open"].max() < 51
     assert manager.get_ohlcv(*ALL)["open"].max() < 51
