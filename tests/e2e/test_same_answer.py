@@ -350,6 +350,17 @@ def test_two_splits_of_ten_are_no_change_of_units(
 
 
 @pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("vendor", ["tiingo", "eodhd"])
+def test_a_split_and_a_dividend_on_one_day_are_no_defect(
+    vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str
+) -> None:
+    """The adjusted close beside raw prices contains both already."""
+    day = date(2024, 2, 5)
+    both = actions_of([(day, (2, 1))], [(day, 2.0)])
+    run(vendor, vendors, clock, tmp_path, both, [])
+
+
+@pytest.mark.usefixtures("keyed")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("vendor", KEYS)
 @settings(

@@ -352,9 +352,9 @@ def _ex_ms(action: Action, timeframe: Timeframe) -> int:
 def _split_adjusted(
     table: BarTable, splits: Sequence[Action], timeframe: Timeframe, day: date | None
 ) -> BarTable:
-    """Return bars at raw prices in terms of the shares on ``day``."""
+    """Return bars at raw prices in terms of the shares on ``day``, as their ``adj_close`` is."""
     is_intraday = timeframe.is_intraday
-    part = BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw"))
+    part = BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw", day))
     steps = timeframe if is_intraday else None
     return rebase(table, [part], splits, "split", as_of=day, intraday=is_intraday, timeframe=steps)
 
