@@ -13,7 +13,14 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.config.rules_parser import read_rules
 from src.data.data_manager import DataManager
-from src.data.errors import ConfigError, DataError, QueryError, RulesError, shortened
+from src.data.errors import (
+    ConfigError,
+    DataError,
+    IncompleteDataWarning,
+    QueryError,
+    RulesError,
+    shortened,
+)
 from tests.cache.counts import FULL
 
 from .oracle import ms
@@ -71,6 +78,23 @@ def test_no_argument_makes_a_message_long(method: str, argument: str, manager: D
                 said = ""
         for text in (said, *(str(one.message) for one in told)):
             assert len(text) <= MOST, f"{name}: {text[:300]}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"symbol": LONG["words"]},
+        {"symbol": LONG["a number"]},
+        {"symbol": "BTCUSDT", "providers": [LONG["words"]]},
+    ],
+    ids=["symbol", "number", "vendor"],
+)
+def test_fundamentals_are_missing_with_a_short_warning(
+    arguments: dict[str, Any], manager: DataManager
+) -> None:
+    with pytest.warns(IncompleteDataWarning, match="^no fundamentals") as record:
+        assert manager.get_fundamentals(**arguments) == {}
+    assert all(len(str(one.message)) <= MOST for one in record)
 
 
 @pytest.mark.parametrize("argument", ["bars", "start_date", "end_date", "timeout", "version"])

@@ -20,6 +20,7 @@ from ..errors import (
     IncompleteDataWarning,
     MissingCredentialsError,
     QueryError,
+    shortened,
 )
 from ..model.caller import warn_user
 from ..model.fundamentals import Snapshot, copied
@@ -171,7 +172,7 @@ class FundamentalsService:
         try:
             return self.find(symbol, wish)
         except DataError as exc:
-            warn_user(f"no fundamentals for {symbol!r}: {exc}", IncompleteDataWarning)
+            warn_user(_failure(symbol, exc), IncompleteDataWarning)
             return {}
 
     def find(self, symbol: Any, wish: Wish) -> dict[str, Any]:
@@ -188,7 +189,7 @@ class FundamentalsService:
                 lookup = self._lookup(symbol, wish)
                 return run_call(self._clock, seconds, self._answer, lookup)
             except DataError as exc:
-                log.warning("no fundamentals for %r: %s", symbol, exc)
+                log.warning("%s", _failure(symbol, exc))
                 self._on_failure(exc)
                 raise
 
@@ -379,6 +380,12 @@ class FundamentalsService:
                 answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
 
 
+def _failure(symbol: object, error: DataError) -> str:
+    """Return the sentence about a failed lookup, without a symbol of the wrong type."""
+    name = f" for {shortened(symbol)!r}" if isinstance(symbol, str) else ""
+    return f"no fundamentals{name}: {error}"
+
+
 def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     """Return the error for a lookup that no vendor has answered."""
     about = f"{lookup.about.data_type} for {lookup.symbol}"
@@ -388,7 +395,8 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     hints = [f"skipped without a key: {without_key}"] if keys else []
     hint = "; ".join([*hints, *unable])
     in_full = {one.provider: f"{one.outcome}: {one.message}" for one in lookup.attempts}
-    failed = "; ".join(f"{vendor}: {why}" for vendor, why in (lookup.failed | in_full).items())
+    reasons = lookup.failed | in_full  # by names that a program may have chosen
+    failed = "; ".join(f"{shortened(vendor)}: {why}" for vendor, why in reasons.items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
     return AllProvidersFailedError(
         f"no vendor has {about}: {failed or 'none could be queried'}",
