@@ -16,6 +16,7 @@ from src.data.cache.format import lane_entry
 from src.data.cache.retention import index as module
 from src.data.cache.retention.inventory import Holdings, Inventory, Size, listed
 from src.data.cache.store import BarStore, Commit
+from src.data.cache.values import Use
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import StorageError
@@ -339,6 +340,20 @@ def test_an_index_file_of_others_is_left_alone_and_not_needed(place: Place, odd:
 
 def _content(file: Path) -> bytes:
     return file.read_bytes() if file.is_file() else b""
+
+
+def test_an_index_behind_a_link_is_neither_read_nor_written(tmp_path: Path) -> None:
+    """SQLite itself follows links; whoever may write to a cache must not have it write elsewhere."""
+    root, outside = tmp_path / "cache", tmp_path / "outside"
+    store = BarStore(root, Disk(root=root), clock=ManualClock(THEN))
+    store.commit(DAILY, Commit((piece(0, 4),)))
+    metadata, index = root / "ohlcv/_metadata", Inventory(store.parts).index
+    assert index.keep_uses({"lane": Use(1)}) and index.uses() == {"lane": Use(1)}
+    shutil.move(metadata, outside)
+    metadata.symlink_to(outside)
+    before = (outside / "index.sqlite").read_bytes()
+    assert not index.keep_uses({"lane": Use(2)}) and index.uses() == {}
+    assert (outside / "index.sqlite").read_bytes() == before
 
 
 def test_on_a_full_disk_the_cache_is_listed_without_an_index(

@@ -80,13 +80,14 @@ class DerivedFile:
 
         Raises:
             sqlite3.Error: The file cannot be opened now.
-            StorageError: The path is not a regular file.
+            StorageError: The path is not a regular file, or leads out of the disk's root.
             DataError: The file must not be replaced, see ``check``.
         """
         import sqlite3
 
         if self.path is None or (self.is_damaged and not read_only):
             return None
+        self._disk.check_inside(self.path)
         check_places(self.path)
         state = self._disk.stat(self.path)
         if state is None or not state.size:

@@ -105,7 +105,19 @@ class Disk:
             LockTimeoutError: Another thread or process held the lock for longer than ``timeout_s``.
             StorageError: The lock file cannot be created or opened.
         """
+        self.check_inside(path)
         return self._locks.hold(path, timeout_s)
+
+    def check_inside(self, path: Path) -> None:
+        """Reject a path that leads out of the root through a link, before another library opens it.
+
+        Raises:
+            StorageError: A folder on the path is a link.
+        """
+        try:
+            self._check(path)
+        except OSError as exc:
+            raise refused("open", path, exc) from exc
 
     # --- reading ---------------------------------------------------------------------------
 
