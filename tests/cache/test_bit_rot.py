@@ -683,7 +683,7 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
         lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
     ),
     "only members before the damage saved": (
-        [(salvages, "_behind", lambda content, start: iter(()))],
+        [(salvages, "_members_after", lambda content, start: iter(()))],
         lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
     ),
     "metadata not compared with the data": (

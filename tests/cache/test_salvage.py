@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.format.gzip_member import Member, build
-from src.data.cache.recovery.recover import salvage, scan
+from src.data.cache.recovery.recover import salvage, scan_file
 from src.data.cache.store import Commit
 from tests.cache.bars import DAILY, EVER, lane_folder, numbers, piece, same, store_in, table
 from tests.cache.damage import DATA, bars, change, flipped, members, quarantined, three_members
@@ -24,12 +24,12 @@ def folder(tmp_path: Path) -> Path:
 def saved(members: list[Member], *contents: bytes) -> list[int]:
     """Return which bars are had from a file of such bytes."""
     identity = members[0].header.id
-    found = salvage(scan(b"".join(contents), identity), identity)
+    found = salvage(scan_file(b"".join(contents), identity), identity)
     return [n for segment in found for n in numbers(segment.table())]
 
 
 def test_an_empty_file_is_not_whole() -> None:
-    assert not scan(b"", "").is_whole
+    assert not scan_file(b"", "").is_whole
 
 
 def test_adjusted_closes_are_saved_with_their_bars(tmp_path: Path) -> None:

@@ -537,11 +537,11 @@ class BarsClient:
         if session == "extended":
             keys = [key for key in keys if key.is_extended and not key.made_of]
 
-        def ask(symbol: str, timeframe: Timeframe) -> BarsQuery:
+        def query_of(symbol: str, timeframe: Timeframe) -> BarsQuery:
             """Return the default query for a series."""
             return self.query(symbol, timeframe, wishes=wishes)
 
-        return self._service.lanes.answering(keys, ask)
+        return self._service.lanes.answering(keys, query_of)
 
     def columns(self, series: SeriesKey, span: Span, *, is_use: bool = True) -> StoredColumns:
         """Return the stored bars that open in ``span``, as columns, with their generation.

@@ -194,7 +194,7 @@ class ActionService:
                 if lacking:  # one query, because missing parts are nearly always at the two ends
                     late = lacking[-1].end - LATE_BY_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
-                    fetcher.ask(Span(min(lacking[0].start, late), lacking[-1].end))
+                    fetcher.fetch(Span(min(lacking[0].start, late), lacking[-1].end))
             book = _own(series.book(), vendor)
             if book.lacking(wanted, today.news_ms) and not book.answers:
                 raise _failure(request, journal)

@@ -57,8 +57,8 @@ _GRACE_MS = 10 * MINUTE_MS
 
 
 @dataclass
-class _Done:
-    """The outcome of one query for figures.
+class _Result:
+    """The result of one query for figures.
 
     Attributes:
         frames: Fetched rows.
@@ -126,39 +126,36 @@ class FiguresService:
             IncompleteDataWarning: Part of the range could not be fetched.
         """
         with self._observer.call_beside(symbol, period):
-            query = self._query(measure, symbol, period, bounds, refresh)
+            query = self._parsed(measure, symbol, period, bounds, refresh)
             seconds = seconds_of(timeout, query.instrument.symbol)
-            return run_call(self._clock, seconds, self._got, query)
+            return run_call(self._clock, seconds, self._get_rows, query)
 
-    def _got(self, query: FigureQuery) -> pd.DataFrame:
+    def _get_rows(self, query: FigureQuery) -> pd.DataFrame:
         measure = query.measure
         key = SeriesKey(query.instrument.symbol, query.period)
-        table, done = self._cache.tables(measure.name), _Done()
+        table, result = self._cache.tables(measure.name), _Result()
         for _ in range(_MOST_LOOKS):
             before = table.answered(key, query.span)
             if self._missing(query, before):
                 turn = replace(key, lane=(measure.name,))
                 with self._locks.hold(turn, self._clock), self._turns.hold(turn):
                     for part in self._missing(query, table.answered(key, query.span)):
-                        self._fill(replace(query, span=part), table, key, done)
+                        self._fill(replace(query, span=part), table, key, result)
             stored = table.read(key, query.span)
             # Rows fetched just now are in memory, even if someone has since deleted them.
             if not subtract(before, table.answered(key, query.span)):
                 break
-        return _answer(query, stored, done)
+        return _answer(query, stored, result)
 
-    def _query(
+    def _parsed(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
     ) -> FigureQuery:
         """Return the validated query; ``BTCUSD_PERP`` means the perpetual future of ``BTCUSD``."""
         text = symbol
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
-        instrument, step, now = (
-            self._selector.instrument(text),
-            Timeframe.parse(period),
-            self._now(),
-        )
+        instrument, now = self._selector.instrument(text), self._now()
+        step = Timeframe.parse(period)
         if instrument.asset_class != "crypto":
             raise QueryError(
                 f"there are no {measure} for {instrument.symbol}, a {instrument.asset_class}",
@@ -178,7 +175,7 @@ class FiguresService:
     def _missing(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:
         return subtract([query.span], () if query.insist else answered)
 
-    def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
+    def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, result: _Result) -> None:
         """Query the vendors in turn for a span, and store the rows received."""
         vendors = list(suppliers(self._selector, query.instrument.symbol, query.measure))
         if not vendors:
@@ -193,23 +190,23 @@ class FiguresService:
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
             question, has_others = replace(query, span=reach), place < len(vendors)
-            part = self._clock, has_others, self._ask, vendor, question
+            part = self._clock, has_others, self._query_vendor, vendor, question
             reply = query_vendor(self._clock, name, reach, run_part, *part)
             fetched = reply.value
             rows, requests = (len(fetched.rows), fetched.requests) if fetched else (0, None)
-            done.attempts.append(reply.attempt(rows=rows, requests=requests))
+            result.attempts.append(reply.attempt(rows=rows, requests=requests))
             if fetched is None:
                 reply.log_failure(question)
                 reasons.append(f"{name}: {reply.error}")
                 continue
-            self._keep(query, reach, (vendor, fetched), (table, key), done)
+            self._keep(query, reach, (vendor, fetched), (table, key), result)
             if reach.start > query.span.start:
                 reason = f"{name} serves {query.measure} only for the last {days} days"
-                done.miss(table, key, Span(query.span.start, reach.start), reason)
+                result.miss(table, key, Span(query.span.start, reach.start), reason)
             return
-        done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
+        result.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
-    def _ask(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
+    def _query_vendor(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
         """Query one vendor for figures.
 
         Raises:
@@ -228,7 +225,7 @@ class FiguresService:
         reach: Span,
         answer: tuple[Supplier, FetchedFigures],
         place: tuple[TableStore, SeriesKey],
-        done: _Done,
+        result: _Result,
     ) -> None:
         """Store the rows and the end of the settled part; an empty answer does not settle anything.
 
@@ -239,7 +236,7 @@ class FiguresService:
             reach: Span that was requested.
             answer: Vendor, and its answer.
             place: Table store, and the series in it.
-            done: Outcome of the query, to which rows and gaps are added.
+            result: Outcome of the query so far, to which rows and gaps are added.
         """
         (vendor, fetched), (table, key) = answer, place
         served = vendor.served
@@ -247,11 +244,11 @@ class FiguresService:
         settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
         lost_spans = _not_sent_again(table, key, settled, fetched)
         for span in lost_spans:
-            done.miss(table, key, span, f"{vendor.name} no longer returns rows that were stored")
+            result.miss(table, key, span, f"{vendor.name} no longer returns rows that were stored")
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
-        done.frames.append(frame)
+        result.frames.append(frame)
         try:
             table.put(key, frame, settled, vendor.name, lacking=lost_spans)
         except CacheError as error:
@@ -299,7 +296,7 @@ def _in_quarantine(files: Sequence[str]) -> str:
     return f"; damaged and kept in quarantine: {names}" if names else ""
 
 
-def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
+def _answer(query: FigureQuery, stored: pd.DataFrame | None, result: _Result) -> pd.DataFrame:
     """Build the frame with its provenance, and warn once about missing rows.
 
     Raises:
@@ -307,23 +304,23 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
     """
     import pandas as pd
 
-    parts = [part for part in (stored, *done.frames) if part is not None]
+    parts = [part for part in (stored, *result.frames) if part is not None]
     frame = pd.concat(parts) if parts else figures_frame(query.measure, ())
     frame = frame[~frame.index.duplicated(keep="last")].sort_index()
     frame = frame.reindex(columns=list(query.measure.columns)).astype("float64").dropna(how="all")
-    if done.gaps and not len(frame):
-        raise _failure(query, done)
-    frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, done))
-    if done.gaps:
-        message = f"{query}: {'; '.join(dict.fromkeys(reason for _, reason in done.gaps))}"
+    if result.gaps and not len(frame):
+        raise _failure(query, result)
+    frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, result))
+    if result.gaps:
+        message = f"{query}: {'; '.join(dict.fromkeys(reason for _, reason in result.gaps))}"
         log.warning("incomplete answer for %s", message)
         warn_user(message, IncompleteDataWarning)
     return frame
 
 
-def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[str, Any]:
+def _provenance(query: FigureQuery, frame: pd.DataFrame, result: _Result) -> dict[str, Any]:
     """Return the provenance of an answer."""
-    fetched = {stamp for part in done.frames for stamp in part.index}
+    fetched = {stamp for part in result.frames for stamp in part.index}
     return {
         "symbol": query.instrument.symbol,
         "measure": query.measure.name,
@@ -332,22 +329,24 @@ def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[st
         "from_cache": 1 - sum(t in fetched for t in frame.index) / len(frame)
         if len(frame)
         else 0.0,
-        "complete": not done.gaps,
-        "gaps": [{"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in done.gaps],
-        "attempts": attempt_entries(done.attempts),
+        "complete": not result.gaps,
+        "gaps": [
+            {"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in result.gaps
+        ],
+        "attempts": attempt_entries(result.attempts),
     }
 
 
-def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
-    failed: Sequence[Attempt] = [a for a in done.attempts if a.error is not None]
+def _failure(query: FigureQuery, result: _Result) -> AllProvidersFailedError:
+    failed: Sequence[Attempt] = [a for a in result.attempts if a.error is not None]
     unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
-    reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(done.damaged)
+    reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(result.damaged)
     if not failed:
-        reasons = "; ".join(dict.fromkeys(reason for _, reason in done.gaps))
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in result.gaps))
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {reasons}",
-        attempts=done.attempts,
+        attempts=result.attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` shows which vendors can be reached",
     )

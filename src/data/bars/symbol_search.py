@@ -61,7 +61,7 @@ _TYPES: dict[AssetClass, ListingType] = {
 _NO_SPAN = Span(0, 0)
 
 
-class _Searched(NamedTuple):
+class _SearchableVendor(NamedTuple):
     """A vendor that can be searched, with its search functions and its downloader."""
 
     name: str
@@ -100,7 +100,7 @@ class NameService:
             vendors = self._vendors()
             order = [vendor.name for vendor in vendors]
             with self._locks.hold(("search", text), self._clock):
-                is_answered = self._ask(vendors, text, attempts)
+                is_answered = self._query_vendors(vendors, text, attempts)
         listings = self._stored_listings(text, order)[:most]
         if not listings and (offline or not is_answered):
             listings = ranked(text, common_listings(), {})[:most]
@@ -117,7 +117,7 @@ class NameService:
 
     # --- vendors ---------------------------------------------------------------------------
 
-    def _vendors(self) -> list[_Searched]:
+    def _vendors(self) -> list[_SearchableVendor]:
         """Return the searchable vendors: first those in the rules for stocks, in order, then the others.
 
         Raises:
@@ -133,7 +133,7 @@ class NameService:
                 continue
             downloader = downloader_for(self._selector, name)
             if isinstance(downloader, BaseDataDownloader) and not downloader.lacking:
-                vendors.append(_Searched(name, table, downloader))
+                vendors.append(_SearchableVendor(name, table, downloader))
         if not vendors:
             raise NoProviderError(
                 "none of the configured vendors can be searched",
@@ -141,7 +141,9 @@ class NameService:
             )
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
-    def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
+    def _query_vendors(
+        self, vendors: list[_SearchableVendor], text: str, attempts: list[Attempt]
+    ) -> bool:
         """Query vendors for names that are missing from the store or outdated.
 
         Vendors that accept a search text are queried until one lists something; vendors that send
@@ -165,17 +167,8 @@ class NameService:
                 is_answered = is_answered or not (is_list and takes_text)
                 continue
             has_others = place + 1 < len(vendors)
-            reply = query_vendor(
-                self._clock,
-                vendor.name,
-                _NO_SPAN,
-                run_part,
-                self._clock,
-                has_others,
-                self._listed,
-                vendor,
-                text,
-            )
+            part = self._clock, has_others, self._fetch_listings, vendor, text
+            reply = query_vendor(self._clock, vendor.name, _NO_SPAN, run_part, *part)
             attempts.append(reply.attempt(rows=len(reply.value or ())))
             if reply.value is None:
                 reply.log_failure(f"names like {text!r}")
@@ -184,7 +177,7 @@ class NameService:
             is_answered = is_answered or not (is_list and takes_text)
         return is_answered
 
-    def _listed(self, vendor: _Searched, text: str) -> list[Listing]:
+    def _fetch_listings(self, vendor: _SearchableVendor, text: str) -> list[Listing]:
         """Query one vendor, cache its listings, and return them.
 
         Raises:

@@ -313,7 +313,7 @@ def _perishable(
     """Report series whose missing bars or figures will soon be unavailable from every vendor."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
-    answering = partial(lanes.answering, ask=query)
+    answering = partial(lanes.answering, query_of=query)
     soon = perishable(catalogue.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
     if soon:
         one = soon[0]

@@ -58,13 +58,13 @@ class CarrierSession(requests.Session):
         self.requests = 0
         self._secret_headers: frozenset[str] = frozenset()
 
-    def carry(self, vendor: str, request: HttpRequest, ask: Callable[[], object]) -> HttpResponse:
+    def carry(self, vendor: str, request: HttpRequest, send: Callable[[], object]) -> HttpResponse:
         """Return the vendor's response, regardless of its status and of how its package handles it.
 
         Args:
             vendor: Canonical name of the vendor whose package sends.
             request: Request to send.
-            ask: Function that makes the package send the request through this session.
+            send: Function that makes the package send the request through this session.
 
         Raises:
             MissingExtraError: The package cannot be imported.
@@ -74,7 +74,7 @@ class CarrierSession(requests.Session):
         self._secret_headers = frozenset(name.lower() for name in request.secret_headers)
         package, failure = row_of(vendor).distribution, ""
         try:
-            ask()
+            send()
         except DataError:
             raise
         except ImportError as exc:

@@ -40,13 +40,13 @@ class Calculator:
     Args:
         store: Store for the source bars and for the calculated ones.
         lanes: Finds the lane (bars of one kind) that contains the source bars.
-        ask: Function that returns the source bars.
+        answer_query: Function that returns the source bars.
     """
 
     def __init__(
-        self, store: BarStore, lanes: LaneFinder, ask: Callable[[BarsQuery], Answer]
+        self, store: BarStore, lanes: LaneFinder, answer_query: Callable[[BarsQuery], Answer]
     ) -> None:
-        self._store, self._lanes, self._ask = store, lanes, ask
+        self._store, self._lanes, self._answer_query = store, lanes, answer_query
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Build the bars of ``query`` from all stored ``source`` bars, and store them year by year.
@@ -104,7 +104,7 @@ class Calculator:
                 query, span=span, bars=None, offline=True, refresh=False, adjustment=adjustment
             )
             anchor = kind.anchor or "session"
-            answer = derived(part, source, anchor, self._ask, hours)
+            answer = derived(part, source, anchor, self._answer_query, hours)
             lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
             total = total.plus(len(answer.table), self._kept(key, answer, span), lacking)
         if not total.rows:

@@ -39,7 +39,7 @@ from .result import DerivedAnswer
 from .sources import ShorterBars, SourceTimeframes
 
 Out = Mapping[str, DataError]
-Ask = Callable[[BarsQuery], Answer]
+AnswerQuery = Callable[[BarsQuery], Answer]
 
 # No vendor supplied the bars, and none are stored.
 NO_ANSWER = (NoProviderError, AllProvidersFailedError)
@@ -50,7 +50,7 @@ class Deriver:
 
     Args:
         shorter: Chooses the shorter bars.
-        ask: Function that returns bars of exactly the requested timeframe, skipping excluded
+        answer_query: Function that returns bars of exactly the requested timeframe, skipping excluded
             vendors.
         log: Logger for this class.
     """
@@ -58,10 +58,10 @@ class Deriver:
     def __init__(
         self,
         shorter: SourceTimeframes,
-        ask: Callable[[BarsQuery, Out], Answer],
+        answer_query: Callable[[BarsQuery, Out], Answer],
         log: logging.Logger,
     ) -> None:
-        self._shorter, self._ask, self._log = shorter, ask, log
+        self._shorter, self._answer_query, self._log = shorter, answer_query, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
         """Build the answer from daily bars; use a vendor's longer bars only if no daily bar exists.
@@ -75,7 +75,7 @@ class Deriver:
             answer = self._derived(query, self._shorter.of(query, days), {})
         except NO_ANSWER as error:
             try:
-                return self._ask(query, _down(error))
+                return self._answer_query(query, _down(error))
             except NO_ANSWER as second:
                 raise error from second
         if is_whole(answer):
@@ -139,12 +139,12 @@ class Deriver:
 
     def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:
         anchor = source.anchor
-        return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
+        return derived(query, source.timeframe, anchor, lambda part: self._answer_query(part, out))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
         """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""
         try:
-            return self._ask(replace(query, offline=True, refresh=False), {})
+            return self._answer_query(replace(query, offline=True, refresh=False), {})
         except DataError:
             return None
 
@@ -198,7 +198,7 @@ def derived(
     query: BarsQuery,
     source: Timeframe,
     anchor: str,
-    ask: Ask,
+    answer_query: AnswerQuery,
     hours: MarketCalendar | None = None,
 ) -> Answer:
     """Answer ``query`` from ``source`` bars.
@@ -208,17 +208,17 @@ def derived(
         source: Timeframe of the shorter bars; ``prices.conversions`` must allow the conversion.
         anchor: Origin of the source bars' time grid, if known; the derived bars have the same
             origin.
-        ask: Answers with the source bars, from the store and from vendors.
+        answer_query: Function that returns the source bars, from the store or from vendors.
         hours: Calendar that determines which bars belong together; None means the calendar of the
             instrument. Bars outside its regular hours are then dropped, unless extended hours were
             requested.
 
     Raises:
-        NoProviderError, AllProvidersFailedError: Raised by ``ask``.
+        NoProviderError, AllProvidersFailedError: Raised by ``answer_query``.
         KindMismatchError: The source bars include hours that are not in the calendar and cannot be
             dropped.
     """
-    making = _Derivation(query, source, anchor, ask, hours)
+    making = _Derivation(query, source, anchor, answer_query, hours)
     answer = making.answer(1)
     if query.bars is None:
         return answer
@@ -246,7 +246,7 @@ class _Derivation:
     query: BarsQuery
     source: Timeframe
     anchor: str
-    ask: Ask
+    answer_query: AnswerQuery
     hours: MarketCalendar | None = None
     is_sure: bool = False
 
@@ -266,7 +266,7 @@ class _Derivation:
         )
         # They are requested even where no bar is expected, because there may be one.
         span = wanted if needed.is_empty else needed
-        below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
+        below = self.answer_query(replace(self.query, timeframe=self.source, span=span, bars=None))
         anchor = below.kind.anchor
         if anchor not in ("", self.anchor) and not self.is_sure:
             # A different vendor answered than expected.

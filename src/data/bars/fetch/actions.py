@@ -29,7 +29,7 @@ from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import query_vendor
 
-_NEAR = timedelta(days=14)
+_NEXT_SESSION_WITHIN = timedelta(days=14)
 
 
 class ActionFetcher:
@@ -49,7 +49,7 @@ class ActionFetcher:
         self._request, self._series, self._journal = request, series, journal
         self._days = TradingDays(clock)
 
-    def ask(self, span: Span) -> bool:
+    def fetch(self, span: Span) -> bool:
         """Fetch and store the actions with an ex-date in ``span``; return False if no vendor can.
 
         A vendor that failed is not queried again by the same request. The same applies to a vendor
@@ -106,7 +106,7 @@ class ActionFetcher:
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
         today = date_of(answered_ms)
-        near = self._request.grid.calendar.sessions(today, today + _NEAR)
+        near = self._request.grid.calendar.sessions(today, today + _NEXT_SESSION_WITHIN)
         coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
@@ -152,7 +152,7 @@ class ActionFetcher:
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
         book = self._series.book()
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
-        is_known = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
+        is_known = not lacking or self.fetch(Span(lacking[0].start, lacking[-1].end))
         if not is_known:
             reason = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(

@@ -174,9 +174,9 @@ class Fetcher:
         self._action_fetcher = action_fetcher
         self._clock = action_fetcher.clock
 
-    def by(self, lane: LaneRoute) -> Fetcher:
-        """Return a fetcher that queries the same vendors in the order of ``lane``."""
-        request = replace(self._request, route=lane)
+    def with_route(self, route: LaneRoute) -> Fetcher:
+        """Return a fetcher that queries the same vendors in the order of ``route``."""
+        request = replace(self._request, route=route)
         return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
     def query_forming(self, span: Span) -> None:
@@ -271,7 +271,7 @@ class Fetcher:
                 following = self._query_next(candidate, segment, ends_fetching=is_last_group)
             else:
                 following = self._split(candidate, segment)
-            todo += [one for one in reversed(following) if one.spans]
+            todo += [entry for entry in reversed(following) if entry.spans]
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Split an entry into entries for this candidate and entries for the next one.
@@ -281,18 +281,18 @@ class Fetcher:
         """
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe
-        none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
-        set_aside = set(none)
-        wanted = [span for span in segment.spans if span not in set_aside]
+        empty = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
+        skipped = set(empty)
+        wanted = [span for span in segment.spans if span not in skipped]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
-        deep = [
+        too_deep = [
             segment.passed_on([rest], self._too_deep(candidate, rest))
             for rest in subtract(wanted, servable)
         ]
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
-        return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
+        return [segment.passed_on(empty, no_bar), *too_deep, _Requests.of(segment, groups)]
 
     def _query_next(
         self, candidate: Candidate, segment: _Requests, *, ends_fetching: bool
@@ -304,7 +304,16 @@ class Fetcher:
             ends_fetching: Whether nothing else is fetched during the turn after the first request.
 
         Returns:
-            The remaining segments, in the order in which to request them.
+            The spans of the chunk that are still missing, and those after the chunk, as entries of
+            the work list in the order in which to request them:
+
+            1. ``between``: between two pages of the answer. Requested from the same candidate again.
+            2. ``closed``: reported as empty, and the calendar does not expect a bar either. Recorded
+               without querying another vendor.
+            3. ``passed_on``: every other missing span of the chunk. Requested from the next
+               candidate; if this one is excluded now, together with the rest of its request.
+            4. The spans after the chunk or, if this candidate is excluded now, after its request.
+               They stay with it; :meth:`fill` passes on the spans of an excluded candidate.
         """
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
@@ -312,25 +321,23 @@ class Fetcher:
         is_last_chunk = ends_fetching and chunk.end >= group.whole.end
         part = group.within(chunk, ends_fetching=is_last_chunk)
         result = self._query_vendor(candidate, part, segment.reasons)
-        # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
-        is_none = isinstance(result.reason, NoDataError)
+        is_empty = isinstance(result.reason, NoDataError)
         closed: list[Span] = []
-        remaining: list[Span] = []
+        lacking: list[Span] = []
         expected = request.grid.expects(result.lacking)
         for span, is_expected in zip(result.lacking, expected, strict=True):
-            (remaining if is_expected or not is_none else closed).append(span)
-        following = segment.passed_on(remaining, result.reason)
+            (lacking if is_expected or not is_empty else closed).append(span)
+        passed_on = segment.passed_on(lacking, result.reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
-            # The rest of this request is passed on together with the missing part, as one span;
-            # later requests follow separately.
+            # One entry, so that adjacent spans are requested as one; later requests stay separate.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
-            following = segment.passed_on(coalesce([*remaining, *rest]), excluded_by)
-        done = group.whole if excluded_by else chunk
+            passed_on = segment.passed_on(coalesce([*lacking, *rest]), excluded_by)
+        handled = group.whole if excluded_by else chunk
         return [
             *map(segment.requested_alone, result.between),
             _Segment(tuple(closed), len(request.route.candidates), (result.reason,)),
-            following,
-            segment.after(done, chunk_ms, rows_before),
+            passed_on,
+            segment.after(handled, chunk_ms, rows_before),
         ]
 
     def _query_vendor(
@@ -467,12 +474,12 @@ def _out_of_time(segment: _Segment) -> list[DataError]:
     return []
 
 
-def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Return whether a candidate's report that ``segment`` has no bars is still valid.
+def _has_none(coverage: Coverage, candidate: Candidate, span: Span, now_ms: int) -> bool:
+    """Return whether a candidate's report that ``span`` has no bars is still valid.
 
-    If it is, the segment is requested only because another vendor has not been queried yet.
+    If it is, the span is requested only because another vendor has not been queried yet.
     """
-    parts = coverage.within(segment)
+    parts = coverage.within(span)
     empty = [
         part.span
         for part in parts
@@ -481,7 +488,7 @@ def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: i
         and (part.reason == CLOSED or candidate.has_answered(part))
         and (part.reason != BEFORE_FIRST or is_proof(part))
     ]
-    return not subtract([segment], empty) and any(part.reason != CLOSED for part in parts)
+    return not subtract([span], empty) and any(part.reason != CLOSED for part in parts)
 
 
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:

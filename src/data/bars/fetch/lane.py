@@ -236,21 +236,21 @@ class LaneRun:
         that day first, this vendor would never be queried for it again.
         """
         usual, grid = self.request.route, self.request.grid
-        late = [day for day in self.series.vendor_days if day.condition != "pending"]
+        lacking_days = [day for day in self.series.vendor_days if day.condition != "pending"]
         todo = [
-            (lane, spans)
-            for lane, parts in usual.by_days(late, segments)
+            (route, spans)
+            for route, parts in usual.by_days(lacking_days, segments)
             # The part cut off next to a session may contain only hours in which no bar is expected.
             if (spans := [s for s in parts if s in segments or grid.next_open(s.start) < s.end])
         ]
-        for lane, spans in todo:
+        for route, spans in todo:
             fetcher = self._fetcher
-            if lane is not usual:
-                names = ", ".join(candidate.name for candidate in lane.candidates)
+            if route is not usual:
+                names = ", ".join(candidate.name for candidate in route.candidates)
                 text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
-                fetcher = fetcher.by(lane)
-            fetcher.fill(spans, ends_fetching=lane is todo[-1][0])
+                fetcher = fetcher.with_route(route)
+            fetcher.fill(spans, ends_fetching=route is todo[-1][0])
 
     def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""
@@ -319,7 +319,7 @@ class LaneRun:
                 last = needed.span
                 # Some are reported days late; checking the last days again costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
-                if self._action_fetcher.ask(span):
+                if self._action_fetcher.fetch(span):
                     doubt_near_splits(self.request, self.series, self.journal)
                     self._fill_doubtful(plan.wanted)
                 elif not self._fetch_in_one_basis(plan.wanted):

@@ -318,7 +318,7 @@ class MissHandler:
                 if incomplete is None and not _is_substitute(query, route, lane):
                     stored = self._stored_substitute(query, route, lanes[place + 1 :])
                     return stored or answer
-            elif self._is_unknown(route, tried):
+            elif self._is_unknown_to_owner(route, tried):
                 break
         if incomplete is None:
             return None
@@ -402,7 +402,7 @@ class MissHandler:
         return None
 
     @staticmethod
-    def _is_unknown(route: Route, tried: _TriedLanes) -> bool:
+    def _is_unknown_to_owner(route: Route, tried: _TriedLanes) -> bool:
         """Return whether the symbol is unknown to the exchange whose notation it uses.
 
         If so, the search ends without a substitute.
@@ -419,16 +419,16 @@ class MissHandler:
         first = tried.lanes[0]
         if first.answer is not None and first.is_confirmed:
             return first.answer
-        if not self._is_unknown(route, tried):
+        if not self._is_unknown_to_owner(route, tried):
             answer = self._by_proof(query, route, tried)
             if answer is not None:
                 return answer
         attempts = tried.attempts()
-        are_unknown = bool(attempts) and all(
+        is_unknown_to_all = bool(attempts) and all(
             isinstance(a.error, SymbolNotFoundError) for a in attempts
         )
         # Looked at again, because the attempt by proof may have queried the owner for the first time.
-        if self._is_unknown(route, tried) or are_unknown:
+        if self._is_unknown_to_owner(route, tried) or is_unknown_to_all:
             others = _not_queried(query, route, attempts)
             hint, side_attempts = self._namesakes.derivative(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)

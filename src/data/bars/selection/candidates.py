@@ -133,8 +133,8 @@ class Candidate:
 
         if self.capabilities is None:
             return fetch_legacy(self.downloader, query, self.name, self.own_sender)
-        ask = partial(fetch_bars, self.downloader, name=self.name)
-        return ask(query) if self.conversion is None else self.conversion.fetch(query, ask)
+        fetch = partial(fetch_bars, self.downloader, name=self.name)
+        return fetch(query) if self.conversion is None else self.conversion.fetch(query, fetch)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Fetch splits and dividends with an ex-date in ``span``, a span of session dates.

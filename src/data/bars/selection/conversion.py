@@ -113,8 +113,8 @@ class Conversion:
         own = days.get(self.source.label)
         return others if own is None else {**others, self.target.label: own}
 
-    def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the requested bars, built from the bars that ``ask`` returns.
+    def fetch(self, query: FetchQuery, fetch_bars: Callable[[FetchQuery], Fetched]) -> Fetched:
+        """Return the requested bars, built from the bars that ``fetch_bars`` returns.
 
         A query for bars of another length is passed on unchanged. Bars that cannot be built
         completely are left out, and so become gaps.
@@ -124,14 +124,14 @@ class Conversion:
             QualityError: The answer cannot be used.
         """
         if query.timeframe != self.target:
-            return ask(query)
+            return fetch_bars(query)
         calendar = calendar_for(query.instrument)
         needed = source_span(query.span, self.target, calendar, anchor=self.anchors[1])
         span = query.span
         if not needed.is_empty:
             span = Span(min(needed.start, span.start), max(needed.end, span.end))
         below = replace(query, timeframe=self.source, span=span)
-        return _Made.of(self, below, ask(below)).answer(needed)
+        return _Made.of(self, below, fetch_bars(below)).answer(needed)
 
 
 @dataclass(frozen=True)

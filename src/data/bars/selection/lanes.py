@@ -162,7 +162,7 @@ class LaneFinder:
         return None
 
     def answering(
-        self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
+        self, keys: Iterable[SeriesKey], query_of: Callable[[str, Timeframe], BarsQuery]
     ) -> list[SeriesKey]:
         """Return the series among ``keys`` that answer queries, one per symbol and timeframe.
 
@@ -171,7 +171,7 @@ class LaneFinder:
 
         Args:
             keys: Stored series.
-            ask: Function that returns the default query for a series.
+            query_of: Function that returns the default query for a series.
 
         Raises:
             CacheError: The store cannot be read.
@@ -179,17 +179,17 @@ class LaneFinder:
         groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
         for key in keys:
             groups.setdefault((key.symbol, key.timeframe), []).append(key)
-        answering = (self._answering(group, ask) for group in groups.values())
+        answering = (self._answering(group, query_of) for group in groups.values())
         return [key for key in answering if key is not None]
 
     def _answering(
-        self, lanes: Sequence[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
+        self, lanes: Sequence[SeriesKey], query_of: Callable[[str, Timeframe], BarsQuery]
     ) -> SeriesKey | None:
         usual = next((key for key in lanes if not key.lane), None)
         if len(lanes) == 1 and usual is not None:
             return usual
         try:
-            own = self.find(ask(lanes[0].symbol, lanes[0].timeframe)).key
+            own = self.find(query_of(lanes[0].symbol, lanes[0].timeframe)).key
         except QueryError:  # no rule recognizes its symbol, or it has no such hours
             return usual
         return own if own in lanes else usual

@@ -490,9 +490,9 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
         "recorded": _bars(recorded),
         "left": _bars(rows),
         "fresh": _bars(sum(member.header.rows for member in diagnosis.fresh)),
-        "tail": len(diagnosis.seen.tail),
-        "end": diagnosis.seen.end,
-        "size": len(diagnosis.seen.content),
+        "tail": len(diagnosis.scan.tail),
+        "end": diagnosis.scan.end,
+        "size": len(diagnosis.scan.content),
     }
     what, remedy = (text.format(**facts) for text in words)
     if diagnosis.case == "replace" and recorded > rows:

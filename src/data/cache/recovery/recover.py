@@ -79,7 +79,7 @@ class Diagnosis:
         state: State of the year after a repair; None if nothing remains.
         members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
-        seen: Data, if this library wrote it; otherwise empty.
+        scan: Data file, if this library wrote it; otherwise empty.
     """
 
     case: Case
@@ -88,7 +88,7 @@ class Diagnosis:
     state: YearState | None = None
     members: Sequence[Member] = ()
     fresh: Sequence[Member] = ()
-    seen: Scan = field(default_factory=lambda: Scan(b"", (), 0))
+    scan: Scan = field(default_factory=lambda: Scan(b"", (), 0))
 
 
 def sound_meta(lane: LaneFiles, year: int) -> YearMeta | None:
@@ -175,7 +175,7 @@ def rebuild(lane: LaneFiles, year: int) -> YearMeta | None:
     meta, content = lane.meta(year), lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:
         return meta
-    members = scan(content, file_id(lane.key, year)).members
+    members = scan_file(content, file_id(lane.key, year)).members
     state = _state_of_members(lane, year, meta, members)
     return _saved(lane, year, _document(lane, meta, members).committed(state))
 
@@ -210,7 +210,7 @@ def _restored(
     lane: LaneFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
-    scan = diagnosis.seen
+    scan = diagnosis.scan
     if scan.tail:
         keep_bytes(lane, lane.paths.data(year).name, scan.tail, "torn tail of an append")
         _cut(lane, year, scan.end)
@@ -248,7 +248,7 @@ def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearS
     if diagnosis.case == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
         return _saved(lane, year, document.committed(state))
-    scan = diagnosis.seen
+    scan = diagnosis.scan
     keep_file(lane, lane.paths.data(year), scan.content, f"damaged at byte {scan.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     done = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
@@ -299,7 +299,7 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
     if not is_ours(content) and (meta is None or not meta.state.size):
         return Diagnosis("foreign" if meta is None else "half_adopted", meta, flaw)
     try:
-        return _diagnose_data(lane, year, meta, flaw, scan(content, file_id(lane.key, year)))
+        return _diagnose_data(lane, year, meta, flaw, scan_file(content, file_id(lane.key, year)))
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
 
@@ -319,24 +319,24 @@ def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: 
 
 
 def _diagnose_data(
-    lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
+    lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, scan: Scan
 ) -> Diagnosis:
     """Return the diagnosis of a year whose data file was written by this library."""
-    recorded = _recorded_state(lane, meta, seen) if meta is not None else None
+    recorded = _recorded_state(lane, meta, scan) if meta is not None else None
     if meta is not None and recorded is not None:
-        if not seen.tail or not seen.goes_on():
-            return _diagnose_recorded(lane, year, meta, recorded, seen)
-    elif seen.is_whole:
-        state = _state_of_members(lane, year, meta, seen.members)
-        return Diagnosis("rebuild", meta, flaw, state, seen.members, seen=seen)
-    segments = salvage(seen, file_id(lane.key, year))
-    generation = _next_generation(lane, year, meta, seen.members)
+        if not scan.tail or not scan.has_later_members():
+            return _diagnose_recorded(lane, year, meta, recorded, scan)
+    elif scan.is_whole:
+        state = _state_of_members(lane, year, meta, scan.members)
+        return Diagnosis("rebuild", meta, flaw, state, scan.members, scan=scan)
+    segments = salvage(scan, file_id(lane.key, year))
+    generation = _next_generation(lane, year, meta, scan.members)
     target = Target(lane.key, year, columns_for(segments), generation)
-    members = compose(segments, seen.members, target)
+    members = compose(segments, scan.members, target)
     headers = [member.header for member in members if member.header.rows]
     coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
     state = state_of(members, 0, YearState(), target, coverage)
-    return Diagnosis("replace", meta, flaw, state, members, seen=seen)
+    return Diagnosis("replace", meta, flaw, state, members, scan=scan)
 
 
 def _diagnose_recorded(
@@ -351,7 +351,7 @@ def _diagnose_recorded(
     case: Case = "torn" if scan.tail else "sound"
     if meta.pending is not None:  # the data is exactly one of the two files
         case = "forward" if state is meta.pending else "back"
-    return Diagnosis(case, meta, "", state, scan.members, seen=scan)
+    return Diagnosis(case, meta, "", state, scan.members, scan=scan)
 
 
 def _recorded_state(lane: LaneFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
@@ -454,12 +454,12 @@ class Scan:
         """The chained members."""
         return [member for _, member in self.chain]
 
-    def goes_on(self) -> bool:
-        """Return whether a valid gzip member of any file, even another one, follows the invalid bytes."""
-        return next(_behind(self.content, self.end), None) is not None
+    def has_later_members(self) -> bool:
+        """Return whether a valid gzip member, even one of another file, follows the invalid bytes."""
+        return next(_members_after(self.content, self.end), None) is not None
 
 
-def scan(content: bytes, identity: str) -> Scan:
+def scan_file(content: bytes, identity: str) -> Scan:
     """Read the valid beginning of a file.
 
     Raises:
@@ -479,7 +479,7 @@ def _is_readable(member: Member) -> bool:
     return lines == member.header.rows + bool(member.header.spelled)
 
 
-def _behind(content: bytes, start: int) -> Iterator[Member]:
+def _members_after(content: bytes, start: int) -> Iterator[Member]:
     """Yield all valid gzip members at or after ``start``, whether or not they form a chain."""
     while start < len(content):
         member = verify(content, start)
@@ -503,7 +503,7 @@ def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     is a mixture of two files, and it is unknown which one is newer.
     """
     kept: list[YearSegment] = []
-    for member in (*scan.members, *_behind(scan.content, scan.end)):
+    for member in (*scan.members, *_members_after(scan.content, scan.end)):
         header = member.header
         last = kept[-1].header.last if kept else None
         if header.id != identity or header.first is None:
