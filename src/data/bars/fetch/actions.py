@@ -29,7 +29,8 @@ from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import query_vendor
 
-_NEXT_SESSION_WITHIN = timedelta(days=14)
+# Number of days within which the next session opens.
+_SESSION_WITHIN = timedelta(days=14)
 
 
 class ActionFetcher:
@@ -106,7 +107,7 @@ class ActionFetcher:
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
         today = date_of(answered_ms)
-        near = self._request.grid.calendar.sessions(today, today + _NEXT_SESSION_WITHIN)
+        near = self._request.grid.calendar.sessions(today, today + _SESSION_WITHIN)
         coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 

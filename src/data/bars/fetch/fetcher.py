@@ -362,20 +362,20 @@ class Fetcher:
             self._note(reply)
             assert reply.error is not None
             return _ChunkResult(reply.error, group.spans)
-        fetched, answer = reply.value
-        rows = len(answer.closed)
+        fetched, classified = reply.value
+        rows = len(classified.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
         if before and rows:
             self._log_fallback(candidate, span, rows, before)
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         seams = coalesce(fetched.seams)
-        between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
-        lacking = answer.lacking
-        if answer.requested:
+        between = [hole for hole in classified.holes if hole != span and touching(seams, hole)]
+        lacking = classified.lacking
+        if classified.requested:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
-            lacking = coalesce([*lacking, *_without_rows(answer)])
+            lacking = coalesce([*lacking, *_without_rows(classified)])
         return _ChunkResult(reason, subtract(lacking, between), between)
 
     def _log_fallback(
@@ -421,14 +421,14 @@ class Fetcher:
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
-            if outcome.answer.refusal:
-                answers.blame(QualityError(outcome.answer.refusal, provider=candidate.name))
+            if outcome.classified.refusal:
+                answers.blame(QualityError(outcome.classified.refusal, provider=candidate.name))
         journal.fetched += outcome.fetched
         journal.doubtful += outcome.doubtful
         journal.forming = outcome.forming or journal.forming
         journal.scores.append(outcome.score)
         journal.problems += (p for p in outcome.problems if p not in journal.problems)
-        return fetched, outcome.answer
+        return fetched, outcome.classified
 
     def _take_until_current(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
@@ -491,10 +491,10 @@ def _has_none(coverage: Coverage, candidate: Candidate, span: Span, now_ms: int)
     return not subtract([span], empty) and any(part.reason != CLOSED for part in parts)
 
 
-def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
+def _without_rows(classified: ClassifiedAnswer) -> list[Span]:
     """Return the parts of an answer's span for which no row was received at all."""
-    stamps = answer.closed.stamps
-    return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
+    row_at = classified.closed.stamps.searchsorted
+    return [span for span in classified.spans if row_at(span.start) == row_at(span.end)]
 
 
 def _report_bad_answer(candidate: Candidate, query: FetchQuery, error: DataError) -> None:

@@ -57,16 +57,16 @@ if TYPE_CHECKING:
 
 # Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
 # precision.
-_SAME_ADJUSTED = 1e-6
+_ADJUSTED_CLOSE_TOLERANCE = 1e-6
 
 # Factors by which all prices change with the unit: pence, thousandths, and back.
-_UNITS = (100, 1000, 1 / 100, 1 / 1000)
+_UNIT_FACTORS = (100, 1000, 1 / 100, 1 / 1000)
 # Common split factors, including 3:2, 4:3 and 5:4; then also those of reverse splits.
-_SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
-_SPLITS = (*_SPLIT_FACTORS, *(1 / factor for factor in _SPLIT_FACTORS))
+_FORWARD_SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
+_SPLIT_FACTORS = (*_FORWARD_SPLIT_FACTORS, *(1 / factor for factor in _FORWARD_SPLIT_FACTORS))
 # Relative differences up to which the ratio of two prices, or of two volumes, equals a factor.
-_NEAR_FACTOR = 1e-3
-_NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
+_PRICE_TOLERANCE = 1e-3
+_VOLUME_TOLERANCE = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 # --- what decides how an answer is stored: its basis, the stored bars, and the circumstances
@@ -183,11 +183,11 @@ class CommitContext:
 
         A report about one part does not prove anything about another.
         """
-        seen = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
-        new = difference(holes, seen) if len(seen) else holes
-        parts = np.concatenate([new, difference(holes, new)]) if len(seen) else holes
-        is_seen = np.arange(len(parts)) >= len(new)
-        again = is_seen | ~self.grid.expects(parts)
+        reported = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
+        new = difference(holes, reported) if len(reported) else holes
+        parts = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
+        is_reported = np.arange(len(parts)) >= len(new)
+        again = is_reported | ~self.grid.expects(parts)
         again &= ~meets(parts, edges_of(self._lacked))
         expires = self.expiry.of_holes(parts[:, 1], self.now_ms, again)
         if self.last_ms is not None:
@@ -285,17 +285,17 @@ def without_rescaled(
     common = common[old_rows.stamps[places[common]] == rows.stamps[common]]
     if not len(common):
         return answer
-    mine, theirs = rows.take(common), old_rows.take(places[common])
+    new, old = rows.take(common), old_rows.take(places[common])
     finals = (p.span for p in stored.coverage if p.state == "final" and p.vendor == vendor)
-    is_final = inside(mine.stamps, finals)
+    is_final = inside(new.stamps, finals)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.array(mine.values()[:5]) / np.array(theirs.values()[:5])
-    is_odd = np.zeros(len(mine), bool)
-    for factor in (*_UNITS, *(_SPLITS if splits else ())):
-        is_times = is_final & (np.abs(ratios[:4] / factor - 1) < _NEAR_FACTOR).all(axis=0)
-        is_split = np.abs(ratios[4] * factor - 1) < _NEAR_VOLUME
-        if splits or not (is_times & is_split).any():
-            is_odd |= is_times
+        ratios = np.array(new.values()[:5]) / np.array(old.values()[:5])
+    is_odd = np.zeros(len(new), bool)
+    for factor in (*_UNIT_FACTORS, *(_SPLIT_FACTORS if splits else ())):
+        is_multiple = is_final & (np.abs(ratios[:4] / factor - 1) < _PRICE_TOLERANCE).all(axis=0)
+        is_split = np.abs(ratios[4] * factor - 1) < _VOLUME_TOLERANCE
+        if splits or not (is_multiple & is_split).any():
+            is_odd |= is_multiple
     odd = common[is_odd]
     if not len(odd):
         return answer
@@ -303,11 +303,11 @@ def without_rescaled(
     bad = [*answer.bad, *(BadRow(bar, RESCALED) for bar in bars)]
     ends = np.append(rows.stamps, answer.answered.end)[odd + 1]
     spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
-    kept = np.ones(len(rows), bool)
-    kept[odd] = False
+    is_kept = np.ones(len(rows), bool)
+    is_kept[odd] = False
     return replace(
         answer,
-        closed=rows.take(kept),
+        closed=rows.take(is_kept),
         bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
         bad_spans=tuple(sorted([*answer.bad_spans, *spans])),
     )
@@ -332,8 +332,8 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
         for part in stored.coverage
         if part.reason.endswith(DID_NOT_COME) and part.vendor != vendor
     ]
-    taken = ~among(rows.stamps, np.concatenate(theirs)) if theirs else np.ones(len(rows), bool)
-    return answer if taken.all() else replace(answer, closed=rows.take(taken))
+    is_kept = ~among(rows.stamps, np.concatenate(theirs)) if theirs else np.ones(len(rows), bool)
+    return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
 
 
 # Returns when spans are fetched again (None for never), and the spans, which it may have to split.
@@ -600,14 +600,14 @@ class _CommitBuilder:
         The cause is a dividend since the bars were fetched, which is accounted for when they are
         read. Only a refresh writes such bars again.
         """
-        rows, answered = self.stored.rows, self.answer.closed
-        both = np.intersect1d(rows.stamps, answered.stamps, assume_unique=True, return_indices=True)
+        rows, new_rows = self.stored.rows, self.answer.closed
+        both = np.intersect1d(rows.stamps, new_rows.stamps, assume_unique=True, return_indices=True)
         stamps, here, there = both
-        if answered.adj_close is None:
+        if new_rows.adj_close is None:
             return stamps[:0]
-        new = answered.adj_close[there]
+        new = new_rows.adj_close[there]
         old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[here]
-        same = np.isclose(old, new, rtol=_SAME_ADJUSTED, atol=0.0)
+        same = np.isclose(old, new, rtol=_ADJUSTED_CLOSE_TOLERANCE, atol=0.0)
         return stamps[~same & ~np.isnan(new)]
 
     def _pieces(self, span: Span) -> Iterator[CommitPiece]:
@@ -804,9 +804,9 @@ class _CommitBuilder:
         closed, lacking = spans[~required], spans[required]
         before = self.stored.coverage.where(lambda c: c.state == "empty" and c.reason == OFF_GRID)
         if len(before):
-            left = difference(lacking, before)
-            slots = np.concatenate([slots, difference(lacking, left)])
-            lacking = left
+            rest = difference(lacking, before)
+            slots = np.concatenate([slots, difference(lacking, rest)])
+            lacking = rest
         if self.fetched.seams:
             lacking = lacking[~meets(lacking, merged(edges_of(self.fetched.seams)))]
         return closed, lacking, slots
@@ -817,8 +817,8 @@ class _CommitBuilder:
         Unchanged bars are not written again, so nothing else would record that the missing bars
         were requested.
         """
-        answered = self.stored.coverage.where(self._is_answered)
-        spans = difference(equal, np.concatenate([answered, self._unusable]))
+        covered = self.stored.coverage.where(self._is_answered)
+        spans = difference(equal, np.concatenate([covered, self._unusable]))
         return spans[self.context.grid.expects(spans, required=True)]
 
     def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:

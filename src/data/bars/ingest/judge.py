@@ -42,9 +42,9 @@ from .sorted_answer import ClassifiedAnswer
 # Grave bars are fetched again after an hour, then after a day, then after a week.
 WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
 # Two vendors have the same row if prices differ by less than this; wrong ones are far off.
-_SAME_ROW = 0.02
+_SAME_ROW_TOLERANCE = 0.02
 # Days by which the dates of vendors' reports of one action may differ.
-_BESIDE_MS = 14 * DAY_MS
+_DATE_TOLERANCE_MS = 14 * DAY_MS
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
@@ -153,18 +153,18 @@ class _Judge:
         repeats = list(
             self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], new_graves)
         )
-        marks = [mark for one in repeats for mark in self._after(one)]
-        done = [mark.span for mark in marks]
-        done += [part.span for part in stored if part.reason.startswith(SETTLED)]
-        joined = list(self._joined_again(table, edges))
-        marks += joined
+        marks = [mark for one in repeats for mark in self._repeat_marks(one)]
+        decided = [mark.span for mark in marks]
+        decided += [part.span for part in stored if part.reason.startswith(SETTLED)]
+        rejoined = list(self._rejoined_marks(table, edges))
+        marks += rejoined
         counts = self.answer.closed.counts(edges)
         emptied = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
-        done += subtract(emptied, [mark.span for mark in joined])
-        done = coalesce(done)
+        decided += subtract(emptied, [mark.span for mark in rejoined])
+        decided = coalesce(decided)
         # 3. Mark the other grave bars, and find the spans to request again immediately.
         for one in new_graves:
-            marks += self._fresh(table, one, done)
+            marks += self._marks(table, one, decided)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
@@ -200,7 +200,7 @@ class _Judge:
             first, end = np.searchsorted(new.stamps[common], part.span)
             rows, old_rows = common[first:end], old.take(places[first:end])
             is_own = part.vendor == self._vendor
-            tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
+            tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _agree(new.take(rows), old_rows, tolerance)
             # Faults that only the whole series proves do not appear next to neighbours.
             same &= is_grave[rows] if is_own and not part.reason.startswith(IN_WHOLE) else True
@@ -210,7 +210,7 @@ class _Judge:
             if not is_own and otherwise.any():
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
-    def _after(self, repeat: _Repeat) -> Iterator[Covered]:
+    def _repeat_marks(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
@@ -221,11 +221,11 @@ class _Judge:
             elif part.is_valid(now):
                 yield replace(part, span=overlap, splices=(), parts=())
             elif part.vendor != self._vendor:
-                yield _waiting(part, overlap, now, _waited(part))
+                yield _suspect_again(part, overlap, now, _waited(part))
             elif (wait := _next_wait(part)) is not None:
-                yield _waiting(part, overlap, now, wait)
+                yield _suspect_again(part, overlap, now, wait)
             elif overlap.end > self.answer.finality.settled_before:
-                yield _waiting(part, overlap, now, WAITS_MS[-1])
+                yield _suspect_again(part, overlap, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
                 yield _final_again(part, overlap, times, now)
@@ -238,7 +238,7 @@ class _Judge:
         stay = np.unique(np.concatenate([one.rows for one in repeats]))
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
-    def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
+    def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
         """Yield coverage that clears stored bars of suspected unit changes if they match new neighbours.
 
         The earlier state of these bars is not known, so they are fetched once more.
@@ -255,8 +255,8 @@ class _Judge:
 
     # --- bars that are grave now ------------------------------------------------------------
 
-    def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that marks almost certainly wrong rows as ``suspect``, except in ``done`` spans.
+    def _marks(self, table: BarTable, grave: Grave, decided: Sequence[Span]) -> Iterator[Covered]:
+        """Yield coverage that marks almost certainly wrong rows as ``suspect``, except in ``decided`` spans.
 
         If the fault begins with the first row, adjacent stored rows are included.
         """
@@ -269,13 +269,13 @@ class _Judge:
         covered = [part.span for part in stored if not (is_hole(part) or part.reason == AHEAD)]
         covered += self.answer.spans
         spans = intersect(self._spans(grave.stamps, table.stamps), covered)
-        left = (part for span in spans for part in subtract([span], touching(done, span)))
-        yield from (replace(mark, span=span) for span in left)
+        undecided = (part for span in spans for part in subtract([span], touching(decided, span)))
+        yield from (replace(mark, span=span) for span in undecided)
         if grave.from_start and len(self.context.surroundings.rebased):
-            for part in self._before(int(table.stamps[0])):
+            for part in self._parts_before(int(table.stamps[0])):
                 yield replace(mark, span=part.span)
 
-    def _before(self, stamp: int) -> Iterator[Covered]:
+    def _parts_before(self, stamp: int) -> Iterator[Covered]:
         """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
 
         The search goes back in time and ends at the first entry with a different vendor or basis,
@@ -330,7 +330,7 @@ def _next_wait(part: Covered) -> int | None:
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 
 
-def _waiting(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
+def _suspect_again(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
     return Covered(
         span, "suspect", part.vendor, part.kind, part.basis, now_ms, part.reason, now_ms + wait_ms
     )
@@ -367,7 +367,7 @@ def _dividends(
     Only these dividends are grouped into events, because grouping decades of dividends would take
     longer than judging the bars.
     """
-    near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
+    near = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, int(stamps[-1]) + _DATE_TOLERANCE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
     if not any(one.type == "dividend" for one in reports):
         return ()

@@ -44,7 +44,8 @@ from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
 
-_NEAR = timedelta(days=14)
+# Number of days within which a session opens, in either direction.
+_SESSION_WITHIN = timedelta(days=14)
 
 
 class Sessions(NamedTuple):
@@ -64,7 +65,7 @@ class ReceivedAnswer:
     Attributes:
         candidate: Vendor that answered.
         fetched: Everything that was received; its basis is unknown if ``clock_doubt`` is set.
-        question: Request that was answered, without the earlier bars that were not sent again.
+        question: Question that was answered, without the earlier bars that were not sent again.
         sessions: Last session that had opened at the time of the answer, and the next one.
         actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
             actions.
@@ -91,7 +92,7 @@ def receive(
     question: VendorQuestion,
     fetched: Fetched,
 ) -> ReceivedAnswer:
-    """Combine an answer with its request and the ex-dates that the answer covers.
+    """Combine an answer with its question and the ex-dates that the answer covers.
 
     If the local clock is behind, the basis is set to unknown before anything is compared. If
     earlier bars were not sent again, the span is shortened before the ex-dates are limited to it.
@@ -167,14 +168,14 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, at)
     today = date_of(at)
-    around = request.grid.calendar.sessions(today - _NEAR, today + _NEAR)
+    around = request.grid.calendar.sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
     opened = [day_ms(s.day) for s in around if s.open_ms <= at]
     coming = [day_ms(s.day) for s in around if s.open_ms > at]
     return Sessions(opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS)
 
 
 def _ex_dates(
-    request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
+    request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, sessions: Sessions
 ) -> Asked | None:
     """Return the ex-dates for which an answer reports splits and dividends; None if there are none.
 
@@ -194,16 +195,16 @@ def _ex_dates(
         after = [day_ms(s.day) for s in around if s.open_ms >= span.end]
         days = Span(max([days.start, *before]), min([days.end, *after]))
     # There are no ex-dates between the last session that has opened and the next one.
-    is_latest = near.opened is not None and days.end > near.opened
-    days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
+    is_latest = sessions.opened is not None and days.end > sessions.opened
+    days = Span(days.start, max(days.start, sessions.coming if is_latest else days.end))
     if days.is_empty:
         return None
     until = None
-    if caps.actions_by_bar and near.opened is not None:
-        sent = fetched.table.stamps[inside(fetched.table.stamps, [days])]
-        behind = int(sent.max(initial=days.start - DAY_MS)) + DAY_MS
-        last = min(near.opened, days.end - DAY_MS)
-        until = first_session(request.grid.calendar, behind, date_of(last))
+    if caps.actions_by_bar and sessions.opened is not None:
+        stamps = fetched.table.stamps[inside(fetched.table.stamps, [days])]
+        after_last = int(stamps.max(initial=days.start - DAY_MS)) + DAY_MS
+        last = min(sessions.opened, days.end - DAY_MS)
+        until = first_session(request.grid.calendar, after_last, date_of(last))
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)
 
 

@@ -74,13 +74,13 @@ class CheckedAnswer:
         fitted: Answer fitted to the bars next to it.
         check: Result of checking its rows.
         grid: Grid of its bars.
-        answer: Rows sorted by finality, and the missing spans.
+        classified: Rows sorted by finality, and the missing spans.
     """
 
     fitted: FittedAnswer
     check: Checked
     grid: BarGrid
-    answer: ClassifiedAnswer
+    classified: ClassifiedAnswer
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class ComparedAnswer:
 
     Attributes:
         checked: The checked answer.
-        answer: Answer, except for rows whose prices came back multiplied by a factor, and rows that
-            another vendor's doubtful bars take precedence over.
+        classified: Rows of the answer, except for those whose prices came back multiplied by a
+            factor, and those that another vendor's doubtful bars take precedence over.
         stored: Bars stored for the span, as they are and in the answer's basis.
         surroundings: Stored bars to compare new bars with: those in the span and a few on either
             side or, for daily bars, the whole series.
@@ -98,7 +98,7 @@ class ComparedAnswer:
     """
 
     checked: CheckedAnswer
-    answer: ClassifiedAnswer
+    classified: ClassifiedAnswer
     stored: StoredRange
     surroundings: StoredRange
     view: SeriesView
@@ -109,7 +109,7 @@ class ProcessedAnswer:
     """The result of processing an answer.
 
     Attributes:
-        answer: Rows of the answer, sorted and judged.
+        classified: Rows of the answer, sorted and judged.
         fetched: Missing spans that the answer covers.
         doubtful: Spans of stored bars that the answer made doubtful and that can be fetched again
             immediately.
@@ -118,7 +118,7 @@ class ProcessedAnswer:
         problems: Descriptions of problems with the rows, unless they were stored with the rows.
     """
 
-    answer: ClassifiedAnswer
+    classified: ClassifiedAnswer
     fetched: tuple[Span, ...]
     doubtful: tuple[Span, ...]
     forming: Forming | None
@@ -161,7 +161,7 @@ def take(
         request: Request to the lane.
         series: Store of the series.
         candidate: Vendor that answered.
-        question: Request to that vendor.
+        question: Question that was sent to that vendor.
         fetched: The answer.
 
     Raises:
@@ -255,8 +255,8 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
     least, spans = request.checks.min_quality_score, received.question.missing_parts
-    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
-    return CheckedAnswer(fitted, checked, grid, answer)
+    classified = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
+    return CheckedAnswer(fitted, checked, grid, classified)
 
 
 def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
@@ -265,12 +265,12 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     Raises:
         QualityError: The answer is not trusted; the message gives the reason.
     """
-    answer, received = checked.answer, checked.fitted.received
-    if answer.is_believed or not len(series.read(received.question.span)[0]):
+    classified, received = checked.classified, checked.fitted.received
+    if classified.is_believed or not len(series.read(received.question.span)[0]):
         return
     vendor = received.fetched.vendor
     raise QualityError(
-        f"{vendor} is not trusted for {request.query}: {answer.doubt}",
+        f"{vendor} is not trusted for {request.query}: {classified.doubt}",
         provider=vendor,
         symbol=request.query.instrument.symbol,
         hint="the stored bars were kept; validation.min_quality_score sets the threshold",
@@ -280,16 +280,16 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
 def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
     """Store the splits and dividends that came with bars, for the requested ex-dates."""
     received, fetched = checked.fitted.received, checked.fitted.fetched
-    answer, caps = received.actions, received.candidate.capabilities
-    if answer is None:
+    ex_dates, caps = received.actions, received.candidate.capabilities
+    if ex_dates is None:
         return
-    actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in answer.span]
+    actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in ex_dates.span]
     if caps is not None and caps.actions_by_bar and not request.grid.timeframe.is_intraday:
-        rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
+        rows = fetched.table.stamps[inside(fetched.table.stamps, [ex_dates.span])]
         first = int(rows.min()) if len(rows) else None
         calendar = request.grid.calendar
-        answer = answer._replace(span=series.reported_ex_dates(answer.span, first, calendar))
-    series.add_actions(actions, answer)
+        ex_dates = ex_dates._replace(span=series.reported_ex_dates(ex_dates.span, first, calendar))
+    series.add_actions(actions, ex_dates)
 
 
 # --- 6: comparison with the stored bars
@@ -308,10 +308,10 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
-    plain = without_rescaled(checked.answer, stored, fetched.vendor, splits=not is_share)
+    plain = without_rescaled(checked.classified, stored, fetched.vendor, splits=not is_share)
     _refuse_rescaled(request, fetched, plain)
-    answer = beside_doubted(plain, stored, fetched.vendor)
-    return ComparedAnswer(checked, answer, stored, surroundings, view)
+    classified = beside_doubted(plain, stored, fetched.vendor)
+    return ComparedAnswer(checked, classified, stored, surroundings, view)
 
 
 def _read_stored(
@@ -323,8 +323,8 @@ def _read_stored(
     span and a few on either side or, for daily bars, the whole series. It is empty if there may be
     an unknown split between two fetches.
     """
-    answer, received = checked.answer, checked.fitted.received
-    answered = answer.answered
+    classified, received = checked.classified, checked.fitted.received
+    answered = classified.answered
     sides = _with_sides(request.grid, answered)
     timeframe = request.grid.timeframe
     is_of_days = not timeframe.is_intraday and timeframe.step_ms == DAY_MS
@@ -334,9 +334,9 @@ def _read_stored(
     except CacheError:  # a year that cannot be read does not affect the other years
         all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
-    if answer.requested:
-        rows = rows.take(inside(rows.stamps, answer.requested))
-        coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
+    if classified.requested:
+        rows = rows.take(inside(rows.stamps, classified.requested))
+        coverage = Coverage(c for span in classified.spans for c in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
     if received.fetched.basis.adjustment == "unknown":
@@ -362,7 +362,7 @@ def _read_stored(
     return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
-def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
+def _refuse_rescaled(request: LaneRequest, fetched: Fetched, classified: ClassifiedAnswer) -> None:
     """Raise an error if many final bars were resent with prices off by a factor.
 
     If only a few were, these count as bad rows.
@@ -370,8 +370,8 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
     Raises:
         QualityError: Many final bars came back with prices off by a factor.
     """
-    odd = sum(row.reason == RESCALED for row in answer.bad)
-    if odd and are_many(odd, odd + len(answer.closed)):
+    odd = sum(row.reason == RESCALED for row in classified.bad)
+    if odd and are_many(odd, odd + len(classified.closed)):
         raise QualityError(
             f"{fetched.vendor} returned {odd} final bars multiplied by a constant factor: its "
             f"basis for {request.query} has changed without notice",
@@ -400,7 +400,7 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         surroundings=compared.surroundings,
         coverage=series.coverage(),
     )
-    return judge(compared.answer, compared.stored, context)
+    return judge(compared.classified, compared.stored, context)
 
 
 def _sessions(
@@ -411,7 +411,7 @@ def _sessions(
     The result is None if no daily bars are comparable. Daily bars of regular hours prove nothing
     about extended hours.
     """
-    received, stamps = compared.checked.fitted.received, compared.answer.closed.stamps
+    received, stamps = compared.checked.fitted.received, compared.classified.closed.stamps
     adjustment = received.fetched.basis.adjustment
     if not request.grid.timeframe.is_intraday or request.key.is_extended or not len(stamps):
         return None
@@ -432,15 +432,15 @@ def _sessions(
 
 
 def _complete_commit(
-    request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, answer: ClassifiedAnswer
+    request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, judged: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
     checked, stored, view = compared.checked, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
-    first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
+    first = int(judged.closed.stamps[0]) if len(judged.closed) else judged.answered.start
     others, doubt = _split_doubts(request, series, fetched)
-    lasts = [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None]
+    lasts = [s for s in (view.last, *judged.closed.stamps[-1:].tolist()) if s is not None]
     context = CommitContext(
         grid=request.grid,
         basis=basis_of(fetched, first, request.query.instrument, received.sessions.opened),
@@ -452,24 +452,24 @@ def _complete_commit(
         vendor_days=series.vendor_days,
         last_ms=max(lasts, default=None),
     )
-    commit = build_commit(fetched, answer, stored, context)
-    answered = answer.spans
+    commit = build_commit(fetched, judged, stored, context)
+    answered = judged.spans
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
-    older = _older_marks(series, fetched, answer, stored)
+    older = _older_marks(series, fetched, judged, stored)
     outside = [
         replace(mark, span=part)
         for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
-    judged_span = Span(answer.answered.start, max(answer.answered.end, question.until))
+    judged_span = Span(judged.answered.start, max(judged.answered.end, question.until))
     is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
-        next_due=_due(request, series, fetched, answer, marked),
+        next_due=_due(request, series, fetched, judged, marked),
         judged=judged_span,
         faults=(
-            *faults_of(checked.check, answer, checked.grid, stored.stays(answer.closed.stamps)),
+            *faults_of(checked.check, judged, checked.grid, stored.stays(judged.closed.stamps)),
             *_older_faults(view, question, judged_span),
         ),
         kind=_kind(view, request, received.candidate, fetched),
@@ -504,14 +504,14 @@ def _split_doubts(
 def _older_marks(
     series: SeriesStore,
     fetched: Fetched,
-    answer: ClassifiedAnswer,
+    judged: ClassifiedAnswer,
     stored: StoredRange,
 ) -> list[Covered]:
     """Return coverage that marks older tools' bars as suspect if this answer contradicts them."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
     coverage, now = series.coverage(), series.now_ms()
-    return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
+    return contradicted(stored, judged.closed, coverage, fetched.vendor, now)
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
@@ -534,7 +534,7 @@ def _due(
     request: LaneRequest,
     series: SeriesStore,
     fetched: Fetched,
-    answer: ClassifiedAnswer,
+    judged: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
     """Return the time from which refetching could change the answer; None to keep the old time.
@@ -551,12 +551,12 @@ def _due(
     # time would be counted from the end of older bars.
     ends = [part.span.end for part in (*parts[-1:], *commit.pieces)]
     ends += stretches(commit.marks).columns.ends.tolist()
-    end = min(answer.answered.end, max(ends, default=0))
+    end = min(judged.answered.end, max(ends, default=0))
     # After the last closed bar there may be hours in which the market is closed.
-    up_to_now = (end >= cap or grid.next_open(end) >= cap) and answer.unpublished is None
+    up_to_now = (end >= cap or grid.next_open(end) >= cap) and judged.unpublished is None
     if not up_to_now and due_before is None:
         return None
-    first = min(_provisional(parts, answer, commit, grid), default=None)
+    first = min(_provisional(parts, judged, commit, grid), default=None)
     due = next_due(
         grid,
         now_ms=now,
@@ -606,7 +606,7 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
 
 
 def _provisional(
-    coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
+    coverage: Coverage, judged: ClassifiedAnswer, commit: Commit, grid: BarGrid
 ) -> list[int]:
     """Return the timestamps at which provisional spans begin once ``commit`` has been stored."""
     # Marks with their own expiry wait for that.
@@ -614,7 +614,7 @@ def _provisional(
     doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
     spans += spans_of(marks.where(lambda mark: mark.state == "provisional"))
-    answered = answer.spans
+    answered = judged.spans
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
             spans += subtract([part.span], touching(answered, part.span))
