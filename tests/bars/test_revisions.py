@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.bars.fetch.plan import requests_for
-from src.data.bars.fetch.question import FEW, request_start
+from src.data.bars.fetch.question import FEWEST, request_start
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.instant import HOUR_MS, parse_iso
@@ -34,7 +34,7 @@ def reached(held: int, lacking: int, since: int | None, **caps: object) -> int:
 @pytest.mark.parametrize(
     ("held", "lacking", "since", "hours"),
     [
-        (100, 24, None, FEW), (100, 24, 0, FEW), (100, 24, 30, 30), (100, 24, 500, 100),
+        (100, 24, None, FEWEST), (100, 24, 0, FEWEST), (100, 24, 30, 30), (100, 24, 500, 100),
         (3, 24, None, 3), (0, 24, None, 0),
         # The page: 1000 bars, and a full one does not tell that it was the last.
         (100, 980, 30, 19), (100, 998, 30, 1), (100, 999, 30, 0), (100, 1000, 30, 0),
@@ -59,5 +59,5 @@ def test_a_check_for_revisions_never_adds_a_request() -> None:
 
 def test_windows_of_days_bound_how_far_back_a_request_reaches() -> None:
     assert reached(100, 24, 30, page_bars=0, page_days={"1h": 1}) == 0
-    assert reached(100, 40, 30, page_bars=0, page_days={"1h": 2}) == FEW
+    assert reached(100, 40, 30, page_bars=0, page_days={"1h": 2}) == FEWEST
     assert reached(100, 10, 14, page_bars=0, page_days={"1h": 1}) == 14

@@ -75,9 +75,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 
-_USUAL = Wishes()
+_DEFAULT_WISHES = Wishes()
 # Every session is within two days of its date in UTC.
-_NEAR = timedelta(days=2)
+_TWO_DAYS = timedelta(days=2)
 
 
 class Lookup(NamedTuple):
@@ -167,7 +167,7 @@ class BarsClient:
         start: Any = None,
         end: Any = None,
         bars: int | None = None,
-        wishes: Wishes = _USUAL,
+        wishes: Wishes = _DEFAULT_WISHES,
     ) -> BarsQuery:
         """Return the validated query for user input; nothing is read or requested.
 
@@ -257,7 +257,7 @@ class BarsClient:
         symbols: Sequence[str],
         timeframe: Any,
         bounds: tuple[Any, Any, Any],
-        wishes: Wishes = _USUAL,
+        wishes: Wishes = _DEFAULT_WISHES,
         listener: BatchListener | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Return a frame for each symbol, keyed as typed; combines :meth:`query` and :meth:`get_batch`.
@@ -284,7 +284,7 @@ class BarsClient:
         symbols: Sequence[str],
         timeframe: Any,
         bounds: tuple[Any, Any, Any],
-        wishes: Wishes = _USUAL,
+        wishes: Wishes = _DEFAULT_WISHES,
         listener: BatchListener | None = None,
     ) -> dict[str, Rows]:
         """Return the rows for each symbol, for callers that convert them without changing them.
@@ -926,7 +926,7 @@ class BarsClient:
             ConfigError: The instrument's calendar does not exist.
         """
         calendar = calendar_for(instrument)
-        around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
+        around = calendar.sessions(date_of(span.start) - _TWO_DAYS, date_of(span.end) + _TWO_DAYS)
         near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
         stamps, grid = (
             [day_ms(session.day) for session in near],

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("onetape.routing")
 
-_DAY = Timeframe.parse("1d")
-_FIRST = date(FIRST_YEAR, 1, 1)
+_DAILY = Timeframe.parse("1d")
+_FIRST_DAY = date(FIRST_YEAR, 1, 1)
 
 
 class FoundActions(NamedTuple):
@@ -182,13 +182,13 @@ class ActionService:
             return FoundActions(instrument.symbol)
         today = self._days.current(instrument)
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
-        start = day_ms(first or _FIRST)
+        start = day_ms(first or _FIRST_DAY)
         wanted = Span(start, max(start, end))
         book, journal, problems = _own(self._book(instrument), vendor), Journal(), []
         if book.lacking(wanted, today.news_ms):
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
-            turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
+            turn = SeriesKey(instrument.symbol, _DAILY, ("actions",))
             with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # one query, because missing parts are nearly always at the two ends
@@ -222,12 +222,12 @@ class ActionService:
     def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
         """Return a request for actions only, without any bars."""
         now = self._clock.now_ms()
-        query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
+        query = BarsQuery(instrument, _DAILY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
         reporters = tuple(c for c in candidates if c.tells_actions)
         lane = LaneRoute((), candidates, Kind(), reporters)
-        key = SeriesKey(instrument.symbol, _DAY)
-        return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
+        key = SeriesKey(instrument.symbol, _DAILY)
+        return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAILY))
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:

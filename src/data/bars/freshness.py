@@ -15,7 +15,7 @@ from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 
-_DAY = timedelta(days=1)
+_A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
     if span.is_empty:
         return 0
     # Sessions of futures and FX are dated a day after they open.
-    first, last = date_of(span.start) - _DAY, date_of(span.end) + _DAY
+    first, last = date_of(span.start) - _A_DAY, date_of(span.end) + _A_DAY
     total = 0
     for session in calendar.sessions(first, last):
         hours = subtract([Span(session.open_ms, session.close_ms)], session.breaks)

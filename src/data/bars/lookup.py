@@ -54,7 +54,7 @@ EACH_BYTES = 8 << 10
 # With more rows than this, the frame is memory-mapped, which is faster than a copy.
 MOST_ROWS = 10_000
 # Size of the note that a query was answered before, in bytes.
-_SEEN = 512
+_NOTE_BYTES = 512
 
 
 # --- results -------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class AnswerCache:
             return
         seen_key = ("seen", *place)
         if self._memory.get(seen_key) is None:
-            self._memory.put(seen_key, True, _SEEN)
+            self._memory.put(seen_key, True, _NOTE_BYTES)
             return
         key = depends_on.view.key
         orders = self._orders(query, key.timeframe)

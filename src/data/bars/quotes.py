@@ -52,9 +52,9 @@ Live = Callable[[Instrument], LivePrice | None]
 _MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
 # Time for which a price counts as current while a market is open, as vendors publish a minute with
 # a delay.
-_NEW_MS = 2 * MINUTE_MS
+_CURRENT_FOR_MS = 2 * MINUTE_MS
 # No market's calendar has a closure longer than this.
-_NEAR = timedelta(days=15)
+_CLOSED = timedelta(days=15)
 # Range of the first search for a price in the running session. A longer one would fetch another
 # minute again each minute, as soon as it has settled.
 _FIRST_LOOK_MS = 2 * MINUTE_MS
@@ -62,10 +62,10 @@ _FIRST_LOOK_MS = 2 * MINUTE_MS
 _LOOK_BACK_MS = 12 * 60 * MINUTE_MS
 _LONGEST_AGE_S = 86_400.0
 # Threads per vendor.
-_WORKERS = 8
+_THREADS_PER_VENDOR = 8
 # Failure reasons that concern the requested minutes, not the vendors.
-_BARREN = ("no_data", "other")
-_MOST = 10_000
+_REASONS_OF_MINUTES = ("no_data", "other")
+_MOST_CACHED = 10_000
 
 
 class _Market(NamedTuple):
@@ -169,7 +169,7 @@ class QuoteService:
         check_session(session, "quotes")
         get = partial(self._or_error, age_ms=age_ms, live=live, session=session)
         with running(subject_of("", "")):
-            pools = self._vendor_of, _WORKERS
+            pools = self._vendor_of, _THREADS_PER_VENDOR
             answers = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
         pairs = list(zip(wanted, answers, strict=True))
         quotes = Quotes(
@@ -296,7 +296,7 @@ class QuoteService:
             except UnknownSymbolError:
                 raise
             except DataError as error:
-                if failure is None and len(ways) > 1 and error.reason not in _BARREN:
+                if failure is None and len(ways) > 1 and error.reason not in _REASONS_OF_MINUTES:
                     del ways[0]  # it would query the same vendors, which cannot be queried now
                 failure = failure or error
                 continue
@@ -416,7 +416,7 @@ class QuoteService:
 
 def market_at(instrument: Instrument, now_ms: int) -> _Market:
     """Return the state of an instrument's market, according to its calendar."""
-    around = calendar_for(instrument).sessions(date_of(now_ms) - _NEAR, date_of(now_ms) + _NEAR)
+    around = calendar_for(instrument).sessions(date_of(now_ms) - _CLOSED, date_of(now_ms) + _CLOSED)
     started = [session for session in around if session.open_ms <= now_ms]
     coming = [session.open_ms for session in around if session.open_ms > now_ms]
     if not started:
@@ -439,7 +439,7 @@ def session_before(instrument: Instrument, time_ms: int) -> date | None:
     A price at the very end of a session still belongs to that session.
     """
     day = session_date(instrument, time_ms - 1)
-    earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))
+    earlier = calendar_for(instrument).sessions(day - _CLOSED, day - timedelta(days=1))
     return earlier[-1].day if earlier else None
 
 
@@ -448,7 +448,7 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
 
     A price is stale if the market had much later prices; see :class:`QuoteState`.
     """
-    if market.newest_ms - time_ms >= _NEW_MS:
+    if market.newest_ms - time_ms >= _CURRENT_FOR_MS:
         return "stale"
     return "forming" if market.is_open else "closed"
 
@@ -539,6 +539,6 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
 
 
 def _put(table: dict[Instrument, Any], instrument: Instrument, entry: Any) -> None:
-    if len(table) >= _MOST and instrument not in table:
+    if len(table) >= _MOST_CACHED and instrument not in table:
         table.clear()
     table[instrument] = entry

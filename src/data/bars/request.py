@@ -45,10 +45,10 @@ class Wishes:
 
 
 # Columns that every frame has, if they are known at all.
-_ALWAYS_THERE = (*PRICES, "volume", "adj_close")
-_EXTRA = ", ".join(EXTRA_COLUMNS)
+_STANDARD_COLUMNS = (*PRICES, "volume", "adj_close")
+_EXTRA_NAMES = ", ".join(EXTRA_COLUMNS)
 # Represents every symbol of a batch while the shared arguments are checked.
-_ANY = Instrument("(any symbol)", "crypto")
+_ANY_INSTRUMENT = Instrument("(any symbol)", "crypto")
 
 
 class RequestParser:
@@ -148,8 +148,8 @@ class RequestParser:
         start, end, bars = bounds
         check_session(wishes.session, "a batch")
         now = self._clock.now_ms()
-        closed_by = closing_time(_ANY, wishes.closed_by, now)
-        resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
+        closed_by = closing_time(_ANY_INSTRUMENT, wishes.closed_by, now)
+        resolve_range(_ANY_INSTRUMENT, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
         if wishes.provider is not None:
@@ -249,22 +249,22 @@ def _check_columns(columns: Any, symbol: str) -> None:
         raise QueryError(
             f"columns for {symbol} must be a list of names, not {columns!r}",
             symbol=symbol,
-            hint=f'such as columns=("source",); available: {_EXTRA}',
+            hint=f'such as columns=("source",); available: {_EXTRA_NAMES}',
         )
     for place, name in enumerate(columns):
         if name in columns[:place]:
             raise QueryError(f"columns for {symbol} contain {name!r} twice", symbol=symbol)
         if name in EXTRA_COLUMNS:
             continue
-        if name in _ALWAYS_THERE:
+        if name in _STANDARD_COLUMNS:
             where = "if the vendor supplies it" if name == "adj_close" else "anyway"
             raise QueryError(
                 f"{name!r} cannot be an extra column for {symbol}: the frame contains it {where}",
                 symbol=symbol,
-                hint=f"extra columns: {_EXTRA}",
+                hint=f"extra columns: {_EXTRA_NAMES}",
             )
         raise QueryError(
             f"unknown extra column {name!r} for {symbol}",
             symbol=symbol,
-            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}available: {_EXTRA}",
+            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}available: {_EXTRA_NAMES}",
         )

@@ -62,9 +62,9 @@ LATE_BY_MS = 14 * DAY_MS
 _LOG = logging.getLogger("onetape.routing")
 
 # Errors that concern a span of bars, not the vendor as a whole.
-_OF_A_SPAN = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
+_ERRORS_OF_A_SPAN = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
 # Errors that do not imply anything about the vendor's answers for bars of another length or kind.
-_OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
+_ERRORS_OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Journal:
     def note(self, attempt: Attempt) -> None:
         """Add an attempt; exclude its vendor unless the error concerns only this span."""
         self.attempts.append(attempt)
-        if attempt.error is not None and not isinstance(attempt.error, _OF_A_SPAN):
+        if attempt.error is not None and not isinstance(attempt.error, _ERRORS_OF_A_SPAN):
             self.excluded[attempt.provider] = attempt.error
 
 
@@ -220,7 +220,7 @@ def is_down(error: DataError) -> bool:
         return True  # other queries from here are not served either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
         return False
-    return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
+    return not isinstance(error, (*_ERRORS_OF_THE_QUESTION, NoDataError))
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:

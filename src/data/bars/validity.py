@@ -198,9 +198,9 @@ def is_older(part: Covered) -> bool:
 
 SESSIONS = 3
 # This many days contain four sessions, whatever the holidays.
-_REACH = timedelta(days=16)
+_FOUR_SESSIONS = timedelta(days=16)
 _REACH_MS = 17 * DAY_MS
-_ADJUSTED = ("split", "all")
+_ADJUSTED_FOR_SPLITS = ("split", "all")
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _near(splits: Iterable[Action], fetched: Sequence[int]) -> Iterator[Action]:
 
 
 def _window(split: Action, calendar: MarketCalendar) -> Span:
-    around = calendar.sessions(split.ex_date - _REACH, split.ex_date + _REACH)
+    around = calendar.sessions(split.ex_date - _FOUR_SESSIONS, split.ex_date + _FOUR_SESSIONS)
     before = [s.open_ms for s in around if s.day < split.ex_date]
     after = [s.open_ms for s in around if s.day >= split.ex_date]
     first = before[-SESSIONS] if len(before) >= SESSIONS else day_ms(split.ex_date) - _REACH_MS
@@ -270,7 +270,7 @@ def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
 
 def _is_trusted(part: Covered) -> bool:
     """Return whether bars are final, and adjusted for splits."""
-    return part.state == "final" and part.basis.adjustment in _ADJUSTED
+    return part.state == "final" and part.basis.adjustment in _ADJUSTED_FOR_SPLITS
 
 
 # --- when a series begins and ends
@@ -304,10 +304,10 @@ def lifetime_of(view: SeriesView) -> Lifetime:
 
 # --- the trading day: splits and dividends apply from the open of their ex-date
 
-_NEAR = timedelta(days=14)
+_SESSION_WITHIN = timedelta(days=14)
 _A_DAY = timedelta(days=1)
 # By then, vendors have published the day's bar: Tiingo at 17:30 New York time.
-_PUBLISHED_MS = 2 * HOUR_MS
+_PUBLISHED_WITHIN_MS = 2 * HOUR_MS
 
 
 class TradingDay(NamedTuple):
@@ -366,12 +366,12 @@ class TradingDays:
         if cached is not None and cached[2] != NEVER_MS and now in cached[0]:
             return _with_news(cached[1], cached[2], now)
         today = date_of(now)
-        around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
+        around = calendar_for(instrument).sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
         opened = [session for session in around if session.open_ms <= now]
         coming = [session for session in around if session.open_ms > now]
         if not opened or not coming:  # no real market is closed for that long
             return TradingDay(today, today + _A_DAY)
-        latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_MS
+        latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_WITHIN_MS
         remembered = Span(latest.open_ms, coming[0].open_ms)
         day = TradingDay(latest.day, coming[0].day, latest.open_ms, opened[-2].day)
         self._days[instrument.calendar, instrument.timezone] = remembered, day, published

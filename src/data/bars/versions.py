@@ -31,7 +31,7 @@ from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
 
 # Earlier than any bar.
-_EVER = -(10**15)
+_BEFORE_ANY_BAR = -(10**15)
 
 
 class Versions:
@@ -58,7 +58,7 @@ class Versions:
         assert query.version is not None
         lane = self._lanes.find(query)
         key, span, view = lane.key, query.span, lane.view
-        start = span.start if query.bars is None else _EVER
+        start = span.start if query.bars is None else _BEFORE_ANY_BAR
         table, coverage = self._store.read_version(
             key, Span(start, span.end), query.version, is_offline=query.offline
         )

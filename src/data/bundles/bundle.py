@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
-_NOTHING: Mapping[str, Any] = {}
+_NO_FILES: Mapping[str, Any] = {}
 # Within this time of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
@@ -606,7 +606,7 @@ class Bundle:
     def _examined(
         self,
         path_of: Callable[[str], Path] | None = None,
-        pending: Mapping[str, Any] = _NOTHING,
+        pending: Mapping[str, Any] = _NO_FILES,
         commit: FileChanges | None = None,
         *,
         thorough: bool = False,

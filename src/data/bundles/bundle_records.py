@@ -1,4 +1,27 @@
-"""The records of a bundle: the source of its bars, and the digest of each of its files."""
+"""The records of a bundle: the source of its bars, and the digest of each of its files.
+
+To add one of these, declare it in one place; the files, SQLite tables and methods follow::
+
+    To add                          write                                   in
+    ------------------------------  --------------------------------------  ----------------------
+    a fact about a bundle           a field of BundleOrigin, with fact()    this file
+                                    if its row shall have a column for it
+      its value, if other than      an argument of replace(records.origin,  Bundle.create, for the
+      the default                   ...); later changes of the bundle keep  store's answers;
+                                    the value                               ParquetWriter._write,
+                                                                            for user code's rows
+    a fact about a symbol           a field of SymbolSource                 this file
+      its value                     an argument of SymbolSource             _answer in bundle.py
+    a fact about a file             a field of FileRecord, with             this file
+                                    file_column()
+    a field computed from these,    a RowField                              ROW in bundle_row.py
+    as a column of the row
+    an option of the query          a field of Request, whose docstring     request.py
+                                    lists the other places
+
+``test_a_field_is_declared_once`` (``tests/bundles/test_bundle_row.py``) adds a field of each sort and
+follows it everywhere.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +78,16 @@ REWRITTEN = "rewritten"
 # Bars can have stamps this many days before or after 1970: the years 1680 to 2259.
 MOST_DAYS = 106_000
 # Some file systems have inode numbers that use all 64 bits.
-_INODE = 2**63 - 1
+_INODE_MASK = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class SymbolSource:
     """The source of the bars for one symbol in a bundle.
 
-    ``_answer`` in ``bundle.py`` makes one for each answer. If the answer is an error, the facts keep
-    their previous values, or their defaults if there are none (except ``missing``). For a new symbol
-    in rows written by user code (``parquet_writer.py``), they have their defaults.
+    If the answer for the symbol is an error, the facts keep their previous values, or their defaults
+    if there are none (except ``missing``). For a new symbol in rows written by user code, they have
+    their defaults.
 
     Attributes:
         sid: Number of the symbol in the bundle.
@@ -105,13 +128,7 @@ class SymbolSource:
 def fact(sql: str, default: Any) -> Any:
     """Declare a field of :class:`BundleOrigin` that is also a column of the bundle's row.
 
-    ``sql`` is the type of the column. Values other than the default are set where a bundle's origin
-    is made: in ``Bundle.create`` for answers of the store, and in ``ParquetWriter._write`` for rows
-    of user code, each time in the call ``replace(records.origin, ...)``. Later changes of the bundle
-    keep the value.
-
-    No field of this version uses the function. ``test_a_field_is_declared_once`` in
-    ``tests/bundles/test_bundle_row.py`` adds this line to the class and follows it everywhere::
+    ``sql`` is the type of the column. No field of this version uses the function. An example::
 
         grade: str = fact("TEXT", default="plain")
     """
@@ -319,7 +336,7 @@ def _parsed(text: str) -> BundleOrigin:
 
 
 def _as_kept(state: FileState) -> FileState:
-    return state._replace(inode=state.inode & _INODE)
+    return state._replace(inode=state.inode & _INODE_MASK)
 
 
 def check_rows(end: bytes, name: str, size: int | None = None) -> None:
@@ -387,19 +404,19 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
 # The columns of `metadata.parquet`. They are derived: edit `FileRecord`, whose `sids` and `state` alone
 # have their columns here.
 _LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
-_DECLARED = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
+_FIELDS = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
 # Maps the name of each column to the name of its field.
-_FIELD_NAMES = {column: one.name for column, one in _DECLARED.items()}
-_DEFAULTS = {column: one.default for column, one in _DECLARED.items() if one.default is not MISSING}
+_FIELD_NAMES = {column: one.name for column, one in _FIELDS.items()}
+_DEFAULTS = {column: one.default for column, one in _FIELDS.items() if one.default is not MISSING}
 _COLUMNS: dict[str, Any] = {
-    **{name: _DECLARED[name].metadata["dtype"] for name in _DECLARED if name not in _DEFAULTS},
+    **{name: _FIELDS[name].metadata["dtype"] for name in _FIELDS if name not in _DEFAULTS},
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
-_OLDER = "sids"
+_TEXT_COLUMN = "sids"
 # State of each file when it was written.
-_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
+_STATE_COLUMNS: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
 # Columns that records from older versions lack.
-_LATER = _STATE | {name: _DECLARED[name].metadata["dtype"] for name in _DEFAULTS}
+_ADDED = _STATE_COLUMNS | {name: _FIELDS[name].metadata["dtype"] for name in _DEFAULTS}
 
 
 @dataclass(frozen=True)
@@ -431,16 +448,16 @@ class Records:
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
         if origin is None:
             return None
-        if _OLDER in frame.columns:  # JSON strings, written up to 0.1.0
+        if _TEXT_COLUMN in frame.columns:  # JSON strings, written up to 0.1.0
             try:
-                frame = frame.with_columns(_of_text(frame[_OLDER]))
+                frame = frame.with_columns(_of_text(frame[_TEXT_COLUMN]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
                 return None
         lacking = [
-            pl.lit(_DEFAULTS.get(name)).alias(name) for name in _LATER if name not in frame.columns
+            pl.lit(_DEFAULTS.get(name)).alias(name) for name in _ADDED if name not in frame.columns
         ]
         try:
-            frame = frame.with_columns(lacking).select(*_COLUMNS, *_LATER).cast(_COLUMNS | _LATER)
+            frame = frame.with_columns(lacking).select(*_COLUMNS, *_ADDED).cast(_COLUMNS | _ADDED)
         except UNREADABLE:
             return None
         is_whole = not sum(frame.select(*_COLUMNS).null_count().row(0))
@@ -508,12 +525,12 @@ class Records:
         files = list(self.files.values())
         values = pl.DataFrame(
             [[getattr(r, name) for name in _FIELD_NAMES.values()] for r in files],
-            schema={name: (_COLUMNS | _LATER)[name] for name in _FIELD_NAMES},
+            schema={name: (_COLUMNS | _ADDED)[name] for name in _FIELD_NAMES},
             orient="row",
         )
         states = pl.DataFrame(
             [(None, None) if r.state is None else (r.state.inode, r.state.mtime_ns) for r in files],
-            schema=_STATE,
+            schema=_STATE_COLUMNS,
             orient="row",
         )
         lists = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
@@ -524,7 +541,7 @@ class Records:
                 for name, column in zip(_LISTS, lists, strict=True)
             ),
             *states,
-        ).select(*_COLUMNS, *_LATER).write_parquet(
+        ).select(*_COLUMNS, *_ADDED).write_parquet(
             buffer, compression="zstd", compression_level=3, metadata=file_metadata(self.origin)
         )
         return buffer.getvalue()

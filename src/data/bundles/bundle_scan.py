@@ -33,7 +33,7 @@ from .partitions import FOLDERS, frequency_of
 __all__ = ["scan"]
 
 _BUNDLE, _SYMBOL = "bundle", "symbol"
-_TRIES = 20
+_MOST_READS = 20
 _NAMED = 5
 
 
@@ -170,7 +170,7 @@ class _Opened:
             symbols: Symbols to read; None means all.
             select: Function that returns, from a list of symbols, those whose rows are needed.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MOST_READS):
             before = self._kept.moment()
             names = self._kept.records().names()
             wanted = {n for n in names.values() if symbols is None or n in symbols}
@@ -184,7 +184,7 @@ class _Opened:
             if self._kept.moment() == before:
                 return self._named(frame, names, schema)
         raise BundleError(
-            f"bundle {self._kept.name} was rewritten during each of {_TRIES} attempts to read it",
+            f"bundle {self._kept.name} was rewritten during each of {_MOST_READS} attempts to read it",
             hint="read it when its writer has finished",
         )
 

@@ -44,11 +44,11 @@ _COLD, _STATISTICS = "cold_cache", "statistics.json"
 _SKEW_S = 60.0
 _MINUTE_MS = 60_000
 # A later time (UTC seconds) cannot be when a frame was stored.
-_MOST_S = 1e11
+_LATEST_S = 1e11
 # Memory for a frame in addition to its values.
 _ENTRY_BYTES = 2000
 # The facts that distinguish one version of a frame from another.
-_FACTS = ("sha256", "stored_at", "source_checksum", "generation")
+_VERSION_FACTS = ("sha256", "stored_at", "source_checksum", "generation")
 _log = logging.getLogger(__name__)
 
 
@@ -405,7 +405,7 @@ class CacheManager:
                 return None
             if not entry.is_settled and entry.state is not None:
                 facts = self._frames.metadata(entry.key)
-                if facts is None or any(facts.get(n) != entry.facts.get(n) for n in _FACTS):
+                if facts is None or any(facts.get(n) != entry.facts.get(n) for n in _VERSION_FACTS):
                     return None
                 entry.is_settled = self._frames.is_settled(entry.state)
             now_ms = self._clock.now_ms()
@@ -689,7 +689,7 @@ class CacheManager:
 def _stored_s(facts: Mapping[str, Any]) -> float:
     """Return the UTC seconds at which a frame was stored; 0 if the value is not a valid time."""
     seconds = facts.get("stored_at")
-    return seconds if isinstance(seconds, int | float) and 0 <= seconds < _MOST_S else 0
+    return seconds if isinstance(seconds, int | float) and 0 <= seconds < _LATEST_S else 0
 
 
 def _rated(hits: int, counts: Mapping[str, int]) -> dict[str, Any]:

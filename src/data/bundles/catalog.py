@@ -49,8 +49,8 @@ __all__ = ["DataCatalog", "DatasetUse", "cache_key"]
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
-_MOST_TEXT = 1000
-_NOTHING: Mapping[str, Any] = {}
+_LONGEST_TEXT = 1000
+_NO_MARKETS: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
@@ -159,7 +159,7 @@ class DataCatalog:
         *,
         ranges: Sequence[RangeRow] = (),
         files: Sequence[tuple[str, str, int]] = (),
-        markets: Mapping[str, tuple[str, str | None]] = _NOTHING,
+        markets: Mapping[str, tuple[str, str | None]] = _NO_MARKETS,
     ) -> str:
         """Register a dataset; the registration is durable when this returns.
 
@@ -763,9 +763,9 @@ def _row_of(db: sqlite3.Connection, dataset_id: str) -> Dataset | None:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST_TEXT or not value.isprintable():
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
         raise QueryError(
-            f"{name} must be a printable string of up to {_MOST_TEXT} characters, not {value!r:.80}"
+            f"{name} must be a printable string of up to {_LONGEST_TEXT} characters, not {value!r:.80}"
         )
     return value
 
@@ -778,7 +778,7 @@ def _symbols(given: Any) -> list[str]:
         raise QueryError("a dataset needs at least one symbol")
     # Checked all at once, because a universe has hundreds of symbols.
     are_text = all(symbols) and set(map(type, symbols)) == {str}
-    if not are_text or max(map(len, symbols)) > _MOST_TEXT or not "".join(symbols).isprintable():
+    if not are_text or max(map(len, symbols)) > _LONGEST_TEXT or not "".join(symbols).isprintable():
         for one in symbols:
             _text("symbol", one)
     return symbols

@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LOCK_TIMEOUT_S = 30.0
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-_FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+_NOT_WRITABLE_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
 # Errors of a damaged file, which may also contain names that are not valid text.
-_DAMAGE = (sqlite3.Error, UnicodeError)
+_DAMAGE_ERRORS = (sqlite3.Error, UnicodeError)
 # Enough memory to apply many lines at once.
-_PAGES = "PRAGMA cache_size = -65536"
+_LARGE_CACHE = "PRAGMA cache_size = -65536"
 
 
 class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
@@ -51,7 +51,7 @@ class _Moment(NamedTuple):
     folder: FileState | None
 
 
-_NOTHING = _Moment(None, None, None, None)
+_NO_MOMENT = _Moment(None, None, None, None)
 
 
 class CatalogIndex:
@@ -88,7 +88,7 @@ class CatalogIndex:
         self._places = [str(path) for path in (lines.path, *bundles.paths)]
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
-        self._seen, self.is_new = _NOTHING, False
+        self._seen, self.is_new = _NO_MOMENT, False
         renew_after_fork(self)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -105,11 +105,11 @@ class CatalogIndex:
             for is_last in (False, True):
                 try:
                     return work(self._synced())
-                except _DAMAGE as exc:
+                except _DAMAGE_ERRORS as exc:
                     self.close()
                     if is_last:
                         raise StorageError(f"{self._file.path} cannot be used: {exc}") from exc
-                    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL:
+                    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _NOT_WRITABLE_CODES:
                         self._keep_in_memory(exc)
                     # Also if another program keeps the file locked; that program then has the old
                     # file.
@@ -155,7 +155,7 @@ class CatalogIndex:
             try:
                 self._bring(now)
             except StorageError as exc:
-                if self._file.path is None or errno_of(exc) not in _NOT_WRITABLE:
+                if self._file.path is None or errno_of(exc) not in _NOT_WRITABLE_ERRNOS:
                     raise
                 self._keep_in_memory(exc)
                 self._bring(now)
@@ -197,7 +197,7 @@ class CatalogIndex:
         if self._db is not None:
             self._bundles.restart()
             self.is_new = True
-            self._db.execute(_PAGES)
+            self._db.execute(_LARGE_CACHE)
         return self._db
 
     def _is_applied(self, db: sqlite3.Connection) -> bool:
@@ -218,7 +218,7 @@ class CatalogIndex:
         self.close()
         self._bundles.restart()
         self._db, self.is_new = self._file.remade(self._apply), True
-        self._db.execute(_PAGES)
+        self._db.execute(_LARGE_CACHE)
 
     def _check_replaceable(self) -> None:
         """Raise an error if the file belongs to another program; a damaged file may be replaced."""

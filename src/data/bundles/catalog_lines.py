@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 DATASET, LINK = "dataset", "link"
 _FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
-_OF_LINEAGE = "lineage "
+_LINEAGE_PREFIX = "lineage "
 # Number of bytes before the position at which the log is read on; they must be unchanged.
-_TAIL = 64
+_TAIL_BYTES = 64
 # Errors that a line changed by another program may raise, in Python or when it becomes a row.
-_SENSELESS = (
+_INVALID_LINE = (
     *SENSELESS,
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
@@ -112,7 +112,7 @@ class LineSource:
         for line in data[back:end].split(b"\n")[:-1]:
             bundles |= self._take(db, line, size)
             size += len(line) + 1
-        _Progress(state, size, data[: max(end, back)][-_TAIL:]).write(db)
+        _Progress(state, size, data[: max(end, back)][-_TAIL_BYTES:]).write(db)
         return bundles
 
     def _take(self, db: sqlite3.Connection, line: bytes, offset: int) -> set[str]:
@@ -127,7 +127,7 @@ class LineSource:
             bundles = self._take_entry(
                 db, kind, entry, DatasetPlace("line", str(offset), len(line))
             )
-        except _SENSELESS as exc:
+        except _INVALID_LINE as exc:
             db.execute("ROLLBACK TO line")  # a part of the line may have been applied
             bundles = set()
             _log.warning(
@@ -180,16 +180,16 @@ class LineSource:
         if event in ("begin", "forget"):
             db.execute(
                 "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
-                (run, f"{_OF_LINEAGE}%"),
+                (run, f"{_LINEAGE_PREFIX}%"),
             )
         elif event == "read" and entry["read"]:
-            key = f"{_OF_LINEAGE}{entry['n']} {entry['series']} #{entry['generation']}"
+            key = f"{_LINEAGE_PREFIX}{entry['n']} {entry['series']} #{entry['generation']}"
             lane = _read_lane(entry)
             self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
             # If two lines have the same number, the later one counts.
             db.execute(
                 "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
-                (run, f"{_OF_LINEAGE}{entry['n']} %"),
+                (run, f"{_LINEAGE_PREFIX}{entry['n']} %"),
             )
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 

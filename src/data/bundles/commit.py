@@ -37,7 +37,7 @@ CHANGES = ".changes"
 LOCK_TIMEOUT_S = 30.0
 _NOTE_TIMEOUT_S = 2.0
 _TRIES = 20
-_STAGED = re.compile(r"[0-9]{1,9}\.new")
+_STAGED_NAME = re.compile(r"[0-9]{1,9}\.new")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -255,7 +255,7 @@ class BundleFiles:
             if not isinstance(places, dict) or not all(map(is_inside, places)):
                 raise ValueError("it contains a path outside the bundle")
             for name in places.values():
-                if name is not None and not _STAGED.fullmatch(name):
+                if name is not None and not _STAGED_NAME.fullmatch(name):
                     raise ValueError(
                         f"it contains an invalid name for a staged file: {name[:40]!r}"
                     )

@@ -23,7 +23,7 @@ from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import ConfigError
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
-_BUNDLES = "bundles"
+_BUNDLES_KEY = "bundles"
 _HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
 
 
@@ -128,7 +128,7 @@ def bundles_setting(
         return named_path(given, "the bundles folder", here), "argument"
     if (named := _section(here, "catalog").get("parquet_dir")) is not None:
         return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
-    return user_folder("data", environ) / APP / _BUNDLES, "user data folder"
+    return user_folder("data", environ) / APP / _BUNDLES_KEY, "user data folder"
 
 
 def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:

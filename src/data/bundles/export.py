@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
 
 RECORD = "lineage.json"
-_HEAD = ",".join(("timestamp_ms", *COLUMNS))
-_BARS = re.compile(r"bars-\d{4,9}\.csv")
+_CSV_HEADER = ",".join(("timestamp_ms", *COLUMNS))
+_BARS_FILE = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
@@ -105,7 +105,7 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
 def _csv(table: BarTable) -> str:
     rows = zip(*(column.tolist() for column in (table.stamps, *table.values()[:5])), strict=True)
     lines = (",".join("" if v != v else repr(v) for v in row) for row in rows)
-    return "\n".join([_HEAD, *lines]) + "\n"
+    return "\n".join([_CSV_HEADER, *lines]) + "\n"
 
 
 def exported(
@@ -153,7 +153,7 @@ def _name_of(file: Any) -> str:
     Raises:
         ValueError: The value is not the name of a bar file.
     """
-    if not isinstance(file, str) or not _BARS.fullmatch(file):
+    if not isinstance(file, str) or not _BARS_FILE.fullmatch(file):
         raise ValueError(f"invalid name for a bar file: {file!r:.40}")
     return file
 
@@ -164,7 +164,7 @@ def _digests(read: SeriesRead, table: BarTable) -> Iterator[str]:
 
 def _read_csv(text: str) -> BarTable:
     head, *lines = text.splitlines()
-    if head != _HEAD:
+    if head != _CSV_HEADER:
         raise ValueError(f"unexpected columns {head!r}")
     rows = [line.split(",") for line in lines]
     stamps = np.array([int(row[0]) for row in rows], dtype=np.int64)

@@ -26,17 +26,17 @@ from .pickle_tokens import plain_value
 __all__ = ["Hdf5File", "Hdf5Frame", "is_hdf5_name", "read_hdf5"]
 
 _SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 # What the libraries, and code that expects another layout, raise.
 _UNREADABLE = (*UNREADABLE, RuntimeError, TypeError, AttributeError, LookupError, ArithmeticError)
-_UNIT = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
-_TIMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
-_SYMBOLS = frozenset({"symbol", "ticker", "asset"})
+_TIME_KIND = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
+_TIME_NAMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
+_SYMBOL_NAMES = frozenset({"symbol", "ticker", "asset"})
 # Keys that do not name a symbol. A lone frame with such a key is named after its file.
 _NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
 # What the path of a frame without volumes ends with in the list of what is skipped.
 VOLUME = " (volume)"
-_MISSING = np.iinfo(np.int64).min
+_MISSING_TIME = np.iinfo(np.int64).min
 _SCALE, _NO_CURRENCY = "scaling_factor", 3 * "X"
 
 
@@ -130,8 +130,8 @@ def _library() -> Any:
 
 def _digest(disk: Disk, handle: Handle, size: int) -> str:
     whole = hashlib.sha256()
-    for at in range(0, size, _BLOCK):
-        whole.update(disk.read_at(handle, at, min(_BLOCK, size - at)))
+    for at in range(0, size, _BLOCK_BYTES):
+        whole.update(disk.read_at(handle, at, min(_BLOCK_BYTES, size - at)))
     return whole.hexdigest()
 
 
@@ -309,7 +309,7 @@ class _Scan:
             role = _role(column)
             if role is None:
                 continue  # an index of plain numbers
-            where = known if role in _KNOWN else others
+            where = known if role in _KNOWN_COLUMNS else others
             if role in where:
                 raise ValueError(f"{key} has two columns for {role}")
             if column.dtype.kind not in ("iuf" if role in FIELDS else "biufS"):
@@ -363,15 +363,15 @@ class _Scan:
         self._found.append((key, False, read))
 
 
-_KNOWN = ("time", "symbol", "sid", *FIELDS)
+_KNOWN_COLUMNS = ("time", "symbol", "sid", *FIELDS)
 
 
 def _role(column: _Column) -> str | None:
     """Return the name of a column in the bundle; None for an index of plain numbers."""
     name = column.name.lower()
-    if column.unit and (not name or name in _TIMES):
+    if column.unit and (not name or name in _TIME_NAMES):
         return "time"
-    if name in _SYMBOLS and column.dtype.kind == "S":
+    if name in _SYMBOL_NAMES and column.dtype.kind == "S":
         return "symbol"
     if name == "sid" and column.dtype.kind in "iu":
         return "sid"
@@ -425,7 +425,7 @@ def _stamps(values: Any, unit: str, zone: str) -> pl.Series:
         raise ValueError("the times are not whole numbers")
     values = np.ascontiguousarray(values, dtype=np.int64)
     per_day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
-    is_missing = values == _MISSING
+    is_missing = values == _MISSING_TIME
     if (np.abs(np.where(is_missing, 0, values) // per_day) >= MOST_DAYS).any():
         raise ValueError("a time is before 1680 or after 2259")
     in_us = values // 1000 if unit == "ns" else values * (86_400 * 10**6 // per_day)
@@ -447,7 +447,7 @@ def _array(dataset: Any, name: str, kind: str) -> _Column:
 
 
 def _unit(kind: str) -> str:
-    found = _UNIT.fullmatch(kind)
+    found = _TIME_KIND.fullmatch(kind)
     return "" if found is None else found[1] or "ns"
 
 

@@ -55,9 +55,9 @@ if TYPE_CHECKING:
 
 # New reads within this time after a write are not written immediately, but together with later
 # ones.
-_TOGETHER_S = 1.0
+_WRITTEN_TOGETHER_S = 1.0
 _MOST_OUTSIDE = 100
-_MOST_ID = 200
+_LONGEST_ID = 200
 _FEW_SPANS = 64
 _warnings = logging.getLogger("onetape.lineage")
 
@@ -102,10 +102,10 @@ def lineage(
 
 def _id_of(given: object) -> str:
     text = str(uuid.uuid4()) if given is None else str(given).strip()
-    if not text or len(text) > _MOST_ID or not text.isprintable():
+    if not text or len(text) > _LONGEST_ID or not text.isprintable():
         raise QueryError(
             f"invalid backtest id {text!r:.60}",
-            hint=f"use a printable string of up to {_MOST_ID} characters",
+            hint=f"use a printable string of up to {_LONGEST_ID} characters",
         )
     return text
 
@@ -325,7 +325,7 @@ class LineageRun:
 
     def _write_soon(self) -> None:
         now = self._clock.monotonic()
-        if self._written_s is None or not 0 <= now - self._written_s < _TOGETHER_S:
+        if self._written_s is None or not 0 <= now - self._written_s < _WRITTEN_TOGETHER_S:
             self._written_s = now
             self._write([kept for kept in self._kept.values() if kept.is_new])
 

@@ -43,7 +43,7 @@ IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
 COMPARED = (*COLUMNS, "adj_close")
 # Vendors round adjusted prices: a relative difference up to this is not a change of the bar.
-_ROUNDING = 1e-4
+_ROUNDING_TOLERANCE = 1e-4
 _NAN = float("nan")
 
 
@@ -480,4 +480,4 @@ def _same(one: float, other: float) -> bool:
 
 
 def _near(one: float, other: float) -> bool:
-    return abs(one - other) <= _ROUNDING * max(abs(one), abs(other))
+    return abs(one - other) <= _ROUNDING_TOLERANCE * max(abs(one), abs(other))

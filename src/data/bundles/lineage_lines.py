@@ -280,13 +280,13 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
     return records
 
 
-_FAILED = ("symbol", "timeframe", "error", "message")
+_FAILED_KEYS = ("symbol", "timeframe", "error", "message")
 
 
 def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
     outside = list(entry.get("unrecorded", ())) if event == "end" else []
-    failed = (entry[n] for n in _FAILED if event == "failed")
+    failed = (entry[n] for n in _FAILED_KEYS if event == "failed")
     texts = [name, event, entry["time"], *failed, *outside]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise ValueError("a value contains unprintable characters or is not a string")
@@ -301,7 +301,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
         read = SeriesRead.from_json(entry)
         record.reads = [one for one in record.reads if one.number != read.number] + [read]
     elif event == "failed":
-        words = (entry[name] for name in _FAILED)
+        words = (entry[name] for name in _FAILED_KEYS)
         record.failed.append(FailedRead(*words))
     elif event == "end":
         record.ended = entry["time"]

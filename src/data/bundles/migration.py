@@ -36,11 +36,11 @@ from .parquet_writer import ParquetWriter, parsed
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator", "hdf5_bundles"]
 
 DAYS_TO_REVERT = 7
-_SAMPLES = 1000
-_FACTS = "migration"
+_COMPARED_ROWS = 1000
+_FACTS_KEY = "migration"
 _MB = 1_000_000
-_SLICE = 1 << 17
-_UNIT = Decimal(1).scaleb(-8)
+_SLICE_ROWS = 1 << 17
+_SMALLEST_UNIT = Decimal(1).scaleb(-8)
 # Bars with a problem are kept; each problem is counted.
 _ANOMALIES = {
     "high below another price": pl.col("high") < pl.max_horizontal("open", "low", "close"),
@@ -289,7 +289,7 @@ class HDF5ToParquetMigrator:
         Raises:
             BundleError: The bundle was not made by a migration.
         """
-        facts: Any = records.origin.source.get(_FACTS)
+        facts: Any = records.origin.source.get(_FACTS_KEY)
         try:
             parse_iso(facts["time"])
             return {"files": {}, **facts}
@@ -323,7 +323,7 @@ class HDF5ToParquetMigrator:
             )
         facts = {"time": iso(self._clock.now_ms()), "files": dict(source.files)}
         writer = ParquetWriter(path, disk=self._disk, clock=self._clock)
-        writer.write(source.rows, source.timeframe, {"source_type": "hdf5", _FACTS: facts})
+        writer.write(source.rows, source.timeframe, {"source_type": "hdf5", _FACTS_KEY: facts})
 
     def _register(self) -> None:
         """Register the bundle if it is outside the bundles folder."""
@@ -346,7 +346,7 @@ class HDF5ToParquetMigrator:
         expected = decimal_frame(source.decimals.frame, wide_volume=wide).frame
         if _digest(found) != _digest(expected):
             raise self._differs("its values have a different SHA256")
-        for at in random.sample(range(len(found)), min(_SAMPLES, len(found))):
+        for at in random.sample(range(len(found)), min(_COMPARED_ROWS, len(found))):
             row, original = found.row(at, named=True), source.rows.row(at, named=True)
             for name in FIELDS:
                 if not _is_same(original[name], row[name]):
@@ -455,7 +455,7 @@ def _timeframe(rows: pl.DataFrame) -> str:
 def _digest(rows: pl.DataFrame) -> str:
     """Return the SHA256 of all values of sorted rows, as text."""
     whole = hashlib.sha256()
-    for part in rows.iter_slices(_SLICE):
+    for part in rows.iter_slices(_SLICE_ROWS):
         whole.update(part.write_csv(include_header=False).encode())
     return whole.hexdigest()
 
@@ -464,4 +464,4 @@ def _is_same(original: Any, stored: Decimal | None) -> bool:
     """Return whether a Decimal equals the number in the file, rounded to eight decimals."""
     if original is None or original != original:
         return stored is None
-    return stored is not None and abs(Decimal(repr(original)) - stored) <= _UNIT
+    return stored is not None and abs(Decimal(repr(original)) - stored) <= _SMALLEST_UNIT

@@ -41,9 +41,9 @@ __all__ = ["ParquetReader", "bound_of"]
 
 T = TypeVar("T")
 
-_KEPT = 256
+_MOST_CACHED = 256
 # Volumes of this size or more do not fit into 18 digits.
-_NARROW = 10**10
+_FIRST_WIDE_VOLUME = 10**10
 _Pending = dict[str, str | None]
 _PathOf = Callable[[str], Path]
 
@@ -80,7 +80,7 @@ class ParquetReader:
         root = path.parent if path.name == FOLDERS[self.frequency] else path
         self._files = BundleFiles(root, disk)
         self._time = time_column(self.frequency)
-        self._cache = LruCache(_KEPT) if enable_cache else None
+        self._cache = LruCache(_MOST_CACHED) if enable_cache else None
         self._sound: dict[Path, FileState] = {}
 
     # --- frames ----------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class ParquetReader:
             return self._checked(lambda: read(path_of, places), path_of, places)
 
         frame = self._files.read_whole(checked)
-        fits = (frame["volume"].abs().max() or 0) < _NARROW
+        fits = (frame["volume"].abs().max() or 0) < _FIRST_WIDE_VOLUME
         return frame.cast({"volume": PRICE if fits else WIDE_VOLUME})
 
     # --- single values ---------------------------------------------------------------------
@@ -278,7 +278,7 @@ class ParquetReader:
     def clear_cache(self) -> None:
         """Drop the rows kept in memory for single values; they are read again when needed."""
         if self._cache is not None:
-            self._cache = LruCache(_KEPT)
+            self._cache = LruCache(_MOST_CACHED)
 
     # --- files -----------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ __all__ = ["ParquetWriter", "Written"]
 
 # Partitions with fewer rows than this are a single file.
 FEW_ROWS = 512
-_DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
+_DAILY_FREQUENCIES = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
 class Written(NamedTuple):
@@ -432,7 +432,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
     if resolution in ("minute", "daily"):
         return ("daily", "1d") if resolution == "daily" else ("minute", "1m")
     label = str(Timeframe.parse(resolution))
-    return ("daily" if label in _DAILY else "minute"), label
+    return ("daily" if label in _DAILY_FREQUENCIES else "minute"), label
 
 
 def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:

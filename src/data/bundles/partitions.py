@@ -26,19 +26,19 @@ __all__ = [
 ]
 
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
-_DATA = "data.parquet"
-_PLACE = re.compile(
+_FILE = "data.parquet"
+_PARTITION_PATH = re.compile(
     r"(?P<folder>daily_bars|minute_bars)/year=(?P<year>\d{4})/month=(?P<month>\d\d)(/day=(?P<day>\d\d))?"
     r"(/(?P<part>[1-9]\d{0,5}))?/data\.parquet"
 )
-_PART = re.compile(r"[1-9]\d{0,5}")
+_PART_NUMBER = re.compile(r"[1-9]\d{0,5}")
 _Key = tuple[int, ...]
 
 
 def partition_of(frequency: str, day: date) -> str:
     """Return the path of the file for a day's bars, relative to the bundle, with ``/``."""
     place = f"{FOLDERS[frequency]}/year={day.year:04}/month={day.month:02}"
-    return f"{place}/day={day.day:02}/{_DATA}" if frequency == "minute" else f"{place}/{_DATA}"
+    return f"{place}/day={day.day:02}/{_FILE}" if frequency == "minute" else f"{place}/{_FILE}"
 
 
 def main_of(place: str) -> str:
@@ -46,22 +46,22 @@ def main_of(place: str) -> str:
 
     Any other path is returned unchanged.
     """
-    match = _PLACE.fullmatch(place)
+    match = _PARTITION_PATH.fullmatch(place)
     if match is None or match["part"] is None:
         return place
-    return f"{place[: match.start('part') - 1]}/{_DATA}"
+    return f"{place[: match.start('part') - 1]}/{_FILE}"
 
 
 def new_part(main: str, places: Iterable[str]) -> str:
     """Return the path for a new part of a partition, given the paths of its other parts."""
-    matches = [_PLACE.fullmatch(place) for place in places]
+    matches = [_PARTITION_PATH.fullmatch(place) for place in places]
     number = 1 + max((int(m["part"] or 0) for m in matches if m), default=0)
-    return f"{main.removesuffix(_DATA)}{number}/{_DATA}"
+    return f"{main.removesuffix(_FILE)}{number}/{_FILE}"
 
 
 def frequency_of(place: str) -> Frequency | None:
     """Return the frequency of the partition at a path, or None if it is not a partition."""
-    match = _PLACE.fullmatch(place)
+    match = _PARTITION_PATH.fullmatch(place)
     if match is None or (match["folder"] == "minute_bars") != (match["day"] is not None):
         return None
     return "minute" if match["day"] else "daily"
@@ -111,7 +111,7 @@ def partitions(
 
 def partition_key(place: str) -> _Key:
     """Return the year, month and (for minute bars) day in a partition's path."""
-    match = _PLACE.fullmatch(place)
+    match = _PARTITION_PATH.fullmatch(place)
     if match is None:
         return ()
     return tuple(int(match[name]) for name in ("year", "month", "day") if match[name])
@@ -127,11 +127,11 @@ def _walk(
     """Yield the partitions whose days are in the range, judging only by the folder names."""
     names = disk.list(f"{root}/{within}")
     if len(key) == depth:
-        if _DATA in names:
-            yield f"{within}{_DATA}"
+        if _FILE in names:
+            yield f"{within}{_FILE}"
         for name in names:
-            if _PART.fullmatch(name) and _DATA in disk.list(f"{root}/{within}{name}"):
-                yield f"{within}{name}/{_DATA}"
+            if _PART_NUMBER.fullmatch(name) and _FILE in disk.list(f"{root}/{within}{name}"):
+                yield f"{within}{name}/{_FILE}"
         return
     label = ("year", "month", "day")[len(key)]
     for name in names:

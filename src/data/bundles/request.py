@@ -61,10 +61,10 @@ class Request:
     session: str
 
 
-_RANGE = ("symbols", "start_date", "end_date")
+_RANGE_KEYS = ("symbols", "start_date", "end_date")
 # Differences are reported in this order.
-_SAME_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE)
-_OPTIONS = tuple(key for key in _SAME_KEYS if key != "timeframe")
+_SHARED_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE_KEYS)
+_OPTIONS = tuple(key for key in _SHARED_KEYS if key != "timeframe")
 # Options that select the series of an answer; a seal contains the series instead of them.
 SELECTS_SERIES = {"provider", "session"}
 
@@ -129,7 +129,7 @@ def extended(
             f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
-    for key in _SAME_KEYS:
+    for key in _SHARED_KEYS:
         both = [one[key] for one in (recorded, wanted)]
         if key == "provider":
             both = [one and (canonical(one) or one) for one in both]

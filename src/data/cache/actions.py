@@ -37,13 +37,13 @@ from .read.document_cache import DocumentCache
 
 # Up to version 0.1.0 these vendors were recorded as having reported no actions when only their
 # bars, which come without actions, had been requested. Those entries lack the key below.
-_NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
-_TOLD = "told"
+_NOT_TRUSTED = frozenset({"alpaca", "polygon", "tiingo"})
+_TOLD_KEY = "told"
 # Time within which a vendor may still report an action; before that, a missing report means
 # nothing.
 _SETTLED_MS = 7 * DAY_MS
 # Vendors' dates for one action differ by up to this much.
-_MARGIN_MS = 4 * DAY_MS
+_DATE_TOLERANCE_MS = 4 * DAY_MS
 
 
 class Asked(NamedTuple):
@@ -303,7 +303,7 @@ class ActionBook:
         Different vendors' dates for the same action can differ by that much. See
         :attr:`Asked.settled`.
         """
-        around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
+        around = Span(day_ms(day) - _DATE_TOLERANCE_MS, day_ms(day) + DAY_MS + _DATE_TOLERANCE_MS)
         return {
             source
             for source in {a.source for a in self.answers}
@@ -494,7 +494,7 @@ def _entries(book: ActionBook) -> dict[str, Any]:
     return (
         {
             "actions": [action.to_json() for action in book.actions],
-            "asked": [_plain(a) | {_TOLD: True} for a in book.answers],
+            "asked": [_plain(a) | {_TOLD_KEY: True} for a in book.answers],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
         | ({"awaited": [_plain(a) for a in book.awaited]} if book.awaited else {})
@@ -522,7 +522,7 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
 
 
 def _book_of(entries: BookEntries) -> ActionBook:
-    trusted = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
+    trusted = [a for a in entries.asked if a.told or a.source not in _NOT_TRUSTED]
     return ActionBook(
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
         answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 CONFIRMED = "confirmed.json"
 # Number of digest digits that are written, the same number as in the members of year files.
-_DIGITS = 16
+_DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Confirmation:
         state = states.get(year)
         if state is None or state.head is None:
             return False
-        if state.head[:_DIGITS] == self.head:
+        if state.head[:_DIGEST_DIGITS] == self.head:
             return True
         if self.head_at >= state.head_at:  # nothing has been appended to the file since
             return False
@@ -105,7 +105,7 @@ class Confirmation:
             member = disk.read_at(handle, self.head_at, PEEK_BYTES)
         finally:
             disk.close(handle)
-        return len(member) == PEEK_BYTES and peek_digest(member)[:_DIGITS] == self.head
+        return len(member) == PEEK_BYTES and peek_digest(member)[:_DIGEST_DIGITS] == self.head
 
 
 class Comparisons:
@@ -194,7 +194,7 @@ _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
 
 def head_of(state: YearState) -> dict[str, Any]:
     """Return the digest and offset of a year's last gzip member, which identify the file."""
-    return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
+    return {"head": (state.head or "")[:_DIGEST_DIGITS], "head_at": state.head_at}
 
 
 def load(data: bytes, key: SeriesKey) -> list[Confirmation]:

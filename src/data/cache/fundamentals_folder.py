@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 COMBINED = "combined"
 DEFAULT_TTL_DAYS = 7.0
-_REMEMBERED = 512
+_MOST_CACHED = 512
 LOCK_TIMEOUT_S = 10.0
 
 
@@ -214,7 +214,7 @@ class FundamentalsFolder:
             log.warning("%s is ignored: %s", entry.path.name, exc)
             if files.is_settled(self._disk, state):
                 self._set_aside(symbol, Damage(entry.path, data, str(exc)))
-        if len(self._read) >= _REMEMBERED:
+        if len(self._read) >= _MOST_CACHED:
             self._read = {}
         self._read[entry.path] = state, document
         return document
@@ -329,8 +329,8 @@ FOLDER = "fundamentals"
 QUARANTINE = "_quarantine"
 LOG = "files.log"
 VERSION = "1.0"
-_NAME = re.compile(r"(?P<vendor>[A-Za-z0-9_.-]+)_(?P<stamp>\d{8}_\d{6})\.json")
-_STAMP = "%Y%m%d_%H%M%S"
+_FILE_NAME = re.compile(r"(?P<vendor>[A-Za-z0-9_.-]+)_(?P<stamp>\d{8}_\d{6})\.json")
+_STAMP_FORMAT = "%Y%m%d_%H%M%S"
 # Age up to which an unreadable file may be one that another program is still writing.
 _SETTLED_NS = 60 * 10**9
 
@@ -378,7 +378,7 @@ def symbols(disk: Disk, root: Path) -> list[str]:
 
 def file_name(vendor: str, stamp: datetime) -> str:
     """Return the name of the file for an answer from ``vendor`` at the time ``stamp``."""
-    return f"{vendor}_{stamp.strftime(_STAMP)}.json"
+    return f"{vendor}_{stamp.strftime(_STAMP_FORMAT)}.json"
 
 
 @lru_cache(4096)
@@ -388,11 +388,11 @@ def _named(name: str) -> tuple[str, int] | None:
     Raises:
         ValueError: The stamp in the name is not a valid time.
     """
-    match = _NAME.fullmatch(name)
+    match = _FILE_NAME.fullmatch(name)
     if match is None:
         return None
     vendor = canonical_vendor(match["vendor"]) or match["vendor"]
-    return vendor, to_ms(datetime.strptime(match["stamp"], _STAMP))
+    return vendor, to_ms(datetime.strptime(match["stamp"], _STAMP_FORMAT))
 
 
 def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[FundamentalsFile]:

@@ -36,7 +36,7 @@ from .write.log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 
-_ENDINGS = (".json", DATA, LOG)
+_FILE_ENDINGS = (".json", DATA, LOG)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class LaneFiles:
         ``names`` are the folder's contents, if already known.
         """
         listed = self.document_cache.list(self.paths.text) if names is None else names
-        files = (name for name in listed if name.endswith(_ENDINGS))
+        files = (name for name in listed if name.endswith(_FILE_ENDINGS))
         kinds = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
         return {name: what for name, what in kinds.items() if what}
 

@@ -28,12 +28,12 @@ SERIES, ACTIONS = "series.json", "actions.json"
 _MOST_CHARACTERS = 64
 # Almost every file system allows file names of 255 bytes.
 _MOST_BYTES = 240
-_KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
 _KEPT_IN_LANES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
-_FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 # The files of a year begin with its number. A new one is already included wherever a whole folder is
 # removed, counted, or made anew from a shared log. Add it to these, each of which needs other files:
 # `_ENDINGS` in `lane_files.py` (what may bar the lane), `clear_years` in `retention/clear.py`,
@@ -56,7 +56,7 @@ def encode_symbol(symbol: str) -> str:
     name = symbol
     if not _is_kept(symbol):
         _check_text(symbol, "symbol")
-        name = _escape(symbol, _KEPT, keep_inner_dots=True)
+        name = _escape(symbol, _SAFE, keep_inner_dots=True)
     if name[0] == "_" or _RESERVED.fullmatch(name):
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name) > _MOST_BYTES:
@@ -84,7 +84,7 @@ def encode_lane(key: SeriesKey) -> str:
     # The lane part for a folder of files needs no escaping: it is a vendor, a dot and eight digits.
     parts = [p if is_of_folder(p) else _escape(p, _KEPT_IN_LANES) for p in key.lane]
     name = "@".join((key.timeframe.folder, *parts))
-    if not _FRAME.fullmatch(key.timeframe.folder):
+    if not _TIMEFRAME.fullmatch(key.timeframe.folder):
         raise BadTimeframeError(f"{key.timeframe!r} bars cannot be stored")
     if len(name) > _MOST_BYTES:
         raise QueryError(f"the lane {name[:20]!r}... is too long for a folder name")
@@ -94,7 +94,7 @@ def encode_lane(key: SeriesKey) -> str:
 def decode_lane(symbol: str, name: str) -> SeriesKey | None:
     """Return the series whose lane folder is ``name``, or None if it is not a lane folder."""
     frame, *escaped = name.split("@")
-    match = _FRAME.fullmatch(frame)
+    match = _TIMEFRAME.fullmatch(frame)
     parts = [_unescape(part) for part in escaped]
     if match is None or any(not part for part in parts):
         return None
@@ -273,7 +273,7 @@ def years_in(names: Iterable[str]) -> list[int]:
 
 def _is_kept(text: object) -> bool:
     """Return whether a symbol can be a folder name without escaping; nearly all symbols can."""
-    return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
+    return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _SAFE.issuperset(text)
 
 
 def _check_text(text: str, what: str) -> None:

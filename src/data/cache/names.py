@@ -40,7 +40,7 @@ class VendorNames:
     listings: Mapping[str, Listing] = field(default_factory=dict)
 
 
-_NOTHING = VendorNames()
+_NO_NAMES = VendorNames()
 
 
 class NameCache:
@@ -77,7 +77,7 @@ class NameCache:
             return self._of(vendor)
         except (CacheError, KeyError, TypeError, ValueError) as error:
             log.debug("names of %s are not read: %s", vendor, error)
-            return _NOTHING
+            return _NO_NAMES
 
     def all_listings(self) -> list[list[Listing]]:
         """Return all listings, one list per vendor."""
@@ -107,13 +107,13 @@ class NameCache:
         path = self._path(vendor)
         state = self._disk.stat(path)
         if state is None:
-            return _NOTHING
+            return _NO_NAMES
         cached = self._read.get(vendor)
         if cached is not None and cached[0] == state:
             return cached[1]
         content = self._disk.read_with_state(path)
         if content is None:
-            return _NOTHING
+            return _NO_NAMES
         names = _names_of(json_document.load(content[0]), vendor)
         self._read[vendor] = (content[1], names)
         return names

@@ -54,10 +54,10 @@ log = logging.getLogger(__name__)
 
 _DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 # Folders in the cache that do not contain tables.
-_TAKEN = frozenset({"ohlcv", "fundamentals"})
+_OTHER_FOLDERS = frozenset({"ohlcv", "fundamentals"})
 # Number of reads before a file counts as damaged. A commit by another process between two reads
 # looks like damage once, but not three times.
-_LOOKS = 3
+_MOST_READS = 3
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class TableStore:
         *,
         lock_timeout_s: float = 30.0,
     ) -> None:
-        if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
+        if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _OTHER_FOLDERS:
             raise QueryError(
                 f"invalid data type for tables: {data_type!r}",
                 hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",
@@ -464,7 +464,7 @@ class TableStore:
     def _looked(self, key: SeriesKey, year: int) -> _Stored:
         """Read a year without its lock; read it again if there may have been a commit in the meantime."""
         stored = self._stored(key, year)
-        for _ in range(_LOOKS - 1):
+        for _ in range(_MOST_READS - 1):
             if not stored.damage:
                 break
             stored = self._stored(key, year)

@@ -11,13 +11,18 @@ How an alert becomes a delivered message::
     open runs of one recipient on a bar =  Delivery       (one message; jobs/alert_deliveries.py)
     Delivery + Outcome                 ->  DeliveryState  (stored in each run; jobs/alert_book.py)
 
-To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
-``docs/alerts.md`` under "Kinds of alerts". Write its stored form by hand into
-``test_each_kind_is_stored_in_its_documented_form`` (``tests/cli/test_alert_kinds.py``). The tests in
-that file fail until then. The change also needs a line in ``CHANGELOG.md`` and, if the kind has an
-option, a new snapshot of the public names (``tests/contract/public_names.py``). The class goes into
-``__all__`` only if another module uses it. The code of the command, storing, listing, evaluation and
-messages needs nothing else::
+To add a kind of alert:
+
+1. Write its class, and add the class to :data:`KINDS`. It goes into ``__all__`` only if another module
+   uses it. The command, storing, listing, evaluation and messages need nothing else.
+2. Describe the kind in ``docs/alerts.md`` under "Kinds of alerts".
+3. Write its stored form by hand into ``test_each_kind_is_stored_in_its_documented_form``
+   (``tests/cli/test_alert_kinds.py``). The tests in that file fail until then.
+4. If the kind has an option, make a new snapshot of the public names
+   (``tests/contract/public_names.py``).
+5. Add a line to ``CHANGELOG.md``.
+
+An example of such a class::
 
     class VolumeAbove(CrossingAlert):
         kind = "volume_above"
@@ -32,14 +37,16 @@ messages needs nothing else::
         def own_json(self) -> dict[str, Any]:
             return {"volume_above": self.value}
 
-:class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
-closed bars cross a value; if the quantity is not an indicator yet, add a row to
-``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class is
-refused, because no job would evaluate it: a third family would need a function that decides and, if
-it reads bars, their number (as ``evaluate`` and ``bars_needed`` in ``jobs/alert_evaluator.py``), and
-a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``). A kind that declares fields of its own
-must be decorated with ``@dataclass(frozen=True)``, and each of these fields needs a default or
-``kw_only=True``; a kind without fields of its own needs no decorator.
+:class:`Alert` explains the attributes. About the class:
+
+- A subclass of :class:`CrossingAlert` watches a quantity of closed bars cross a value. If the
+  quantity is not an indicator yet, add a row to ``prices/indicators.py``.
+- A subclass of :class:`DataAlert` watches the data.
+- Any other class is refused, because no job would evaluate it. A third family would need a function
+  that decides and, if it reads bars, their number (as ``evaluate`` and ``bars_needed`` in
+  ``jobs/alert_evaluator.py``), and a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``).
+- If it declares fields of its own, decorate it with ``@dataclass(frozen=True)``, and give each of
+  these fields a default or ``kw_only=True``. Otherwise, it needs no decorator.
 
 To add a problem with the data to those that a :class:`DataAlert` can watch:
 

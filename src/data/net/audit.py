@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Off, like any logger at INFO, until the application turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")
-_SHOWN = 8
+_SHOWN_DIGITS = 8
 
 
 def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str]) -> None:
@@ -79,4 +79,4 @@ def note_login(
 
 def fingerprint(name: str) -> str:
     """Return the first characters of the digest in an account's name, which tell accounts apart."""
-    return name.rpartition(":")[2][:_SHOWN]
+    return name.rpartition(":")[2][:_SHOWN_DIGITS]

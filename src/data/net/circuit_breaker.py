@@ -26,7 +26,7 @@ from ..errors import (
 from .own_network import NO_CONNECTION
 
 # Interval at which answers of a healthy endpoint are recorded; once an hour costs nothing.
-_NOTED_S = 3600.0
+_RECORDED_EVERY_S = 3600.0
 
 Outcome = Literal["answered", "says nothing", "failing", "unreadable", "refused", "locked out"]
 
@@ -186,7 +186,7 @@ class CircuitPolicy:
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)
 
     def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
-        is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _NOTED_S
+        is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _RECORDED_EVERY_S
         return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
 
     def _failed(

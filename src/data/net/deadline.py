@@ -40,8 +40,8 @@ R = TypeVar("R")
 # Seconds after its last page at which a call without its own time limit ends.
 QUIET_S = 30.0
 # Share of the remaining time that one vendor may use while another one can still be queried.
-_SHARE = 2 / 3
-_OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more time"
+_VENDOR_SHARE = 2 / 3
+_JOBS_HINT = "jobs: {timeout_s: ...} in the rules gives jobs more time"
 # Shorter waits are not reported.
 _LONG_WAIT_S = 5.0
 # Sockets wait in real time, regardless of the clock that the limits use.
@@ -218,13 +218,13 @@ class _Part(Deadline):
     """A deadline for one vendor, which may use only part of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
-        super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
+        super().__init__(clock, quiet_s=_VENDOR_SHARE * call.left_s(), outer=call)
         self._whole = call
 
     def progress(self) -> None:
         """Extend the call, and recompute this vendor's share of its remaining time."""
         super().progress()
-        self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
+        self._end = self._clock.monotonic() + _VENDOR_SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
         """Return a timeout error that names the whole call's limit, the only one that callers know."""
@@ -304,7 +304,7 @@ def _with_call_time(
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
     """Run ``function`` as a job, which ends ``quiet_s`` after its last page, and return its result."""
-    deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
+    deadline = Deadline(clock, quiet_s=quiet_s, hint=_JOBS_HINT)
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 ACCEPTED: Final = "gzip, deflate"
 _GZIP, _ZLIB, _BARE = 31, 15, -15
-_WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+_WINDOW_BITS: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 # Number of leading bytes that show whether a deflated body has the wrapper required by the
 # standard.
 _HEAD_BYTES = 2
@@ -31,7 +31,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
     name = coding.strip().lower()
     if name in ("", "identity"):
         return lambda piece: iter([piece])
-    window = _WINDOW.get(name)
+    window = _WINDOW_BITS.get(name)
     return _Inflater(window) if window is not None else None
 
 

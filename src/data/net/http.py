@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 TOTAL_S = 60.0
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _CLOCK = SystemClock()
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -211,7 +211,7 @@ class HttpTransport:
         parts: list[bytes] = []
         size = received = 0
         # `read1` returns the bytes that have arrived; `read` would wait for a whole chunk.
-        while piece := answer.raw.read1(_CHUNK, decode_content=False):
+        while piece := answer.raw.read1(_CHUNK_BYTES, decode_content=False):
             left_s()  # checked here because no read waits if the server is faster than this client
             received += len(piece)
             for part in decode(piece):

@@ -40,15 +40,15 @@ HEADERS = {"Accept-Encoding": ACCEPTED, "User-Agent": "onetape"}
 # Errors that the library and the socket below it raise for a failed request. ValueError: a header
 # that is not Latin-1, a port out of range; OSError: the socket itself.
 LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError)
-_TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-_BEFORE_SENDING = (
+_TIMEOUT_ERRORS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+_NOT_SENT_ERRORS = (
     requests.ConnectTimeout,
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.NewConnectionError,
     ssl.SSLCertVerificationError,
 )
 # Error numbers which mean that this machine's network is down, or has no route to any host.
-_OWN_NUMBERS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+_OWN_NETWORK_ERRNOS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 _MOST_CAUSES = 30
 
 
@@ -58,7 +58,7 @@ def worded(exc: Exception, url: str) -> DataError:
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
         # These errors happen before there is a connection, so no part of the request was sent.
-        error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
+        error.was_sent = not any(isinstance(cause, _NOT_SENT_ERRORS) for cause in causes)
         if not is_loopback(url):
             error.is_own = any(map(_is_own, causes))
             error.is_unconnected = error.is_own or any(map(_is_silence, causes))
@@ -84,7 +84,7 @@ def _is_own(cause: object) -> bool:
     """
     if isinstance(cause, socket.gaierror):
         return True
-    return isinstance(cause, OSError) and cause.errno in _OWN_NUMBERS
+    return isinstance(cause, OSError) and cause.errno in _OWN_NETWORK_ERRNOS
 
 
 def _is_silence(cause: object) -> bool:
@@ -110,7 +110,7 @@ def _worded(exc: Exception, url: str) -> DataError:
         )
     if _is_silence(exc):
         return ProviderTimeoutError(f"{NO_CONNECTION}{place} in time")
-    if isinstance(exc, _TIMEOUTS):
+    if isinstance(exc, _TIMEOUT_ERRORS):
         return ProviderTimeoutError(f"{place} did not answer in time")
     if isinstance(exc, SSLError | urllib3.exceptions.SSLError):
         return UnavailableError(f"the certificate of {place} could not be verified")

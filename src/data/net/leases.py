@@ -23,7 +23,7 @@ from .state_tables import LeaseRow, StateTables
 T = TypeVar("T")
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
-_GROWTH = 1.5
+_POLL_GROWTH = 1.5
 # The leases of blocks running in this process. If an interrupt prevented the end of a block from
 # being recorded, the state contains a lease for this process that is missing here; such a lease is
 # over.
@@ -90,7 +90,7 @@ def first_free(
             return None, True
         with waiting():
             clock.sleep(min(left, poll * (1 + clock.jitter())))
-        poll = min(_LONGEST_POLL_S, poll * _GROWTH)
+        poll = min(_LONGEST_POLL_S, poll * _POLL_GROWTH)
 
 
 class Leases:

@@ -29,7 +29,7 @@ _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
 # Status codes that are settled immediately, because the next request may be a long time away.
 _FIRST_REFUSAL = 400
-_SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
+_WINDOW_NAMES = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
 class _Wait(NamedTuple):
@@ -451,10 +451,11 @@ class Limiter:
 
 
 def _setting(window: Window) -> str:
-    span = _SPANS.get(window.length_s, "a second")  # the window of a burst has another length
+    # The window of a burst has another length.
+    span = _WINDOW_NAMES.get(window.length_s, "a second")
     return f"requests_per_{span.removeprefix('a ')}"
 
 
 def _used_up(window: Window) -> str:
-    span = _SPANS.get(window.length_s, f"in {duration(window.length_s)}")
+    span = _WINDOW_NAMES.get(window.length_s, f"in {duration(window.length_s)}")
     return f"its limit of {window.capacity:g} {span} is used up"

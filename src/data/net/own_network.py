@@ -19,7 +19,7 @@ NO_CONNECTION = "no connection to "
 # Endings of these messages, for a network that is down and for one that is not.
 OWN, _OTHERS = ": this machine has no network", ": other vendors can be reached"
 # Failures up to this far apart may have the same cause.
-_SOON_S = 120.0
+_SAME_CAUSE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Contacts:
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s
-        return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
+        return any(now_s - self.failed_s[other] <= _SAME_CAUSE_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
         """Return the vendors whose failed connections no longer count once ``vendor`` has responded.

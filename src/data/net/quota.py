@@ -21,7 +21,7 @@ LONGEST_PAUSE_S = 7 * 86_400.0
 # usual call of 30 s, which waits for it; with the later ones such a call fails over to another
 # vendor immediately.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
-_FORGIVEN_S = 600.0
+_FORGIVEN_AFTER_S = 600.0
 
 _MINUTE_S = 60.0
 _DAY_S = 86_400.0
@@ -29,15 +29,15 @@ _DAY_S = 86_400.0
 _MONTH_S = 31 * _DAY_S
 # Units spent within this share of a window form one entry, which expires with the last of them:
 # late, but never early. A window then has a few hundred entries instead of thousands.
-_GRAIN = 0.01
+_ENTRY_SHARE = 0.01
 # Share of a window that counts as spent if its record is lost.
 _UNKNOWN_SHARE = 0.5
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
-_USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
+_USED_HEADER = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
 # Common but not standardized headers, which do not specify the window that they apply to.
-_LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
+_REMAINING_HEADERS = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Window:
         """Count ``cost`` units as spent at ``now_s``."""
         self._used = self.used(now_s) + cost
         newest = self.newest
-        if newest is not None and now_s - newest.first_s < self.length_s * _GRAIN:
+        if newest is not None and now_s - newest.first_s < self.length_s * _ENTRY_SHARE:
             newest.last_s = max(newest.last_s, now_s)
             newest.units += cost
         else:
@@ -167,7 +167,7 @@ class Pause:
             return self if until_s <= self.until_s else Pause(until_s, self.strikes)
         if self.left_s(now_s) > 0:
             return self
-        strikes = 1 if now_s > self.until_s + _FORGIVEN_S else self.strikes + 1
+        strikes = 1 if now_s > self.until_s + _FORGIVEN_AFTER_S else self.strikes + 1
         return Pause(now_s + COOL_DOWNS_S[min(strikes, len(COOL_DOWNS_S)) - 1], strikes)
 
 
@@ -214,10 +214,10 @@ def reports_of(response: HttpResponse) -> list[QuotaReport]:
     """Parse the headers of ``response`` that report units used or left; many vendors send none."""
     reports = []
     for name, value in response.headers.items():
-        if used := _USED.fullmatch(name):
-            length_s = float(int(used[1]) * _SECONDS[used[2]])
+        if used := _USED_HEADER.fullmatch(name):
+            length_s = float(int(used[1]) * _UNIT_SECONDS[used[2]])
             reports.append(QuotaReport(_number(value), length_s=length_s))
-        elif name in _LEFT:
+        elif name in _REMAINING_HEADERS:
             reports.append(QuotaReport(_number(value), is_left=True))
     return [report for report in reports if not math.isnan(report.units)]
 

@@ -39,7 +39,7 @@ from .redact import body_without_keys, without_keys
 FORMAT = 1
 _SUFFIX = ".json"
 # Cookies and tokens let others impersonate the recipient; their names vary.
-_PRIVATE = re.compile(r"cookie|auth|token|secret|session|key|csrf", re.IGNORECASE)
+_PRIVATE_NAME = re.compile(r"cookie|auth|token|secret|session|key|csrf", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +65,7 @@ class Recorder:
             now_ms: Time of the request, in UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
-        headers = {k: v for k, v in response.headers.items() if not _PRIVATE.search(k)}
+        headers = {k: v for k, v in response.headers.items() if not _PRIVATE_NAME.search(k)}
         entry = {
             "recording": FORMAT,
             "vendor": vendor,

@@ -22,7 +22,7 @@ MASK = "***"
 _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
 # Pattern of an escape that was cut off at the end of a string, and the maximum length of an escape.
-_BEGINNINGS = (b"", b"%", b"\\", b"&")
+_ESCAPE_STARTS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
 # The size limit that transports have for a response; a longer text is neither searched nor shown.
@@ -162,7 +162,7 @@ def _without_cut(text: bytes, word: str) -> bytes:
             if match is None:
                 break
             place = match.end()
-        if text[place : place + 1] in _BEGINNINGS and len(text) - place < _LONGEST_ESCAPE:
+        if text[place : place + 1] in _ESCAPE_STARTS and len(text) - place < _LONGEST_ESCAPE:
             return text[: beginning.start()] + MASK.encode()
     return text
 

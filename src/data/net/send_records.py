@@ -24,9 +24,9 @@ from ..model.shape import ShapeChange
 
 # Errors that are not the vendor's fault: "no data" is an answer, in a conflict between two vendors
 # either may be wrong, and with an open circuit no request was sent.
-_NO_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
+_NOT_THE_VENDORS_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
 # Errors found in all rows together, which do not belong to a single page.
-_OF_ALL_PAGES = (QualityError, KindMismatchError)
+_ERRORS_OF_ALL_PAGES = (QualityError, KindMismatchError)
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class PendingRecords:
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
-        if isinstance(error, _NO_FAULT) or getattr(error, "is_no_fault", False):
+        if isinstance(error, _NOT_THE_VENDORS_FAULT) or getattr(error, "is_no_fault", False):
             return
         self._counted = error
         count = len(self._pending)
-        first = 0 if isinstance(error, _OF_ALL_PAGES) else count - self._is_last_answered
+        first = 0 if isinstance(error, _ERRORS_OF_ALL_PAGES) else count - self._is_last_answered
         for place in range(first, count):
             hook, record = self._pending[place]
             if record.outcome == "ok":

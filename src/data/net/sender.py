@@ -45,7 +45,7 @@ Classify = Callable[[HttpResponse], DataError | None]
 # Extra seconds that a transport gets to time out by itself before it is abandoned.
 _GRACE_S = 0.2
 # If a vendor had less time than this, a missing answer does not count as a failure.
-_USUAL_S = 10.0
+_ENOUGH_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -271,7 +271,7 @@ class Sender:
             # first.
             return BackgroundCall(call.vendor, carry).result(seconds + _GRACE_S, late)
         except ProviderTimeoutError as exc:
-            exc.by_caller = seconds < _USUAL_S
+            exc.by_caller = seconds < _ENOUGH_S
             raise
 
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:

@@ -54,7 +54,7 @@ MOST_UNKNOWN = 10_000
 
 # No remembered time is after the year 5138, and no count is this large.
 _LARGEST, _LARGEST_MS = 1e11, 1e14
-_NUMBERS = {
+_NUMBER_COLUMNS = {
     "spent": ("length_s", "first_s", "last_s", "units"),
     "flights": ("units", "until_s"),
     "pauses": ("until_s", "strikes"),
@@ -67,11 +67,11 @@ _NUMBERS = {
 }
 
 
-_NOBODY = "-"
+_NO_KEY = "-"
 _NONE = Contacts()
 _DIGEST_BYTES = 12
 # In the order of the value's fields.
-_CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
+_CIRCUIT_COLUMNS = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class SqlRows(Protocol):
@@ -92,7 +92,7 @@ def check_numbers(rows: SqlRows) -> None:
     """
     wrong = {"facts": f"typeof(value) <> 'text' AND abs(value) > {_LARGEST}"} | {
         table: " OR ".join(f"abs({name}) > {_bound(name)}" for name in names)
-        for table, names in _NUMBERS.items()
+        for table, names in _NUMBER_COLUMNS.items()
     }
     for table, condition in wrong.items():
         query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - constant names
@@ -119,7 +119,7 @@ class Account:
     def named(self, salt: bytes) -> str:
         """Return the name under which this account is stored; the name does not reveal any key."""
         if not self.secrets:
-            return f"{self.vendor}:{_NOBODY}"
+            return f"{self.vendor}:{_NO_KEY}"
         text = "\0".join(sorted(self.secrets)).encode("utf-8", "surrogatepass")
         return f"{self.vendor}:{hashlib.blake2b(text, key=salt, digest_size=_DIGEST_BYTES).hexdigest()}"
 
@@ -245,13 +245,13 @@ class StateTables:
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
         """Return the circuit of an endpoint; it is closed if none is stored."""
-        sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
+        sql = f"SELECT {_CIRCUIT_COLUMNS} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
         row = self.rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
         """Return the open and half-open circuits, each with its account and endpoint."""
-        sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
+        sql = f"SELECT who, door, {_CIRCUIT_COLUMNS} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
         return [
             (account, endpoint, Circuit(*rest))
             for account, endpoint, *rest in self.rows.execute(sql)

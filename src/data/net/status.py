@@ -21,7 +21,7 @@ from ..model.http import HttpResponse
 from ..model.instant import SECOND_MS, to_ms
 from .redact import where
 
-_BY_STATUS: dict[int, type[DataError]] = {
+_ERROR_OF_STATUS: dict[int, type[DataError]] = {
     401: AuthenticationError,
     402: EntitlementError,
     403: EntitlementError,
@@ -38,7 +38,7 @@ _HINTS: dict[int, str] = {
     451: "it does not serve this region; providers.<name>.base_url may name another host",
 }
 # Text that servers send for an unknown address, instead of the vendor's own message.
-_PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORECASE)
+_ERROR_PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORECASE)
 
 
 def error_of(response: HttpResponse) -> DataError | None:
@@ -52,10 +52,10 @@ def error_of(response: HttpResponse) -> DataError | None:
     message = f"HTTP {status} from {where(response.url)}"
     if status in (418, 429):
         return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
-    if status == 404 and _PAGE.match(response.body[:200]):
+    if status == 404 and _ERROR_PAGE.match(response.body[:200]):
         # A gateway or a server does not know the address, which reveals nothing about a symbol.
         return ResponseFormatError(f"{message}: the page does not exist")
-    if kind := _BY_STATUS.get(status):
+    if kind := _ERROR_OF_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
     if status >= 500:
         return UnavailableError(message)

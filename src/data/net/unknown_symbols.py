@@ -14,7 +14,7 @@ from ..errors import SymbolNotFoundError
 from ..model.instant import SECOND_MS, iso
 from ..model.texts import time_until
 
-_FIRST_S = 900.0
+_FIRST_TERM_S = 900.0
 LONGEST_S = 6 * 3600.0
 # Time after the expiry of a rejection at which it is forgotten, and counting starts again.
 _FORGOTTEN_S = 7 * 86_400.0
@@ -77,7 +77,7 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
     """
     times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
     # The exponent is bounded, as the longest term is reached long before.
-    term_s = min(LONGEST_S, _FIRST_S * 2.0 ** min(times - 1, 60))
+    term_s = min(LONGEST_S, _FIRST_TERM_S * 2.0 ** min(times - 1, 60))
     return Unknown(now_s, now_s + term_s, times)
 
 

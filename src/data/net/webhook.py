@@ -23,7 +23,7 @@ _TOTAL_S = 30.0
 _MOST_BYTES = 1 << 20
 _GATEWAY_TIMEOUT = 504
 # Statuses which mean "not now".
-_LATER = frozenset({408, 425, 429})
+_RETRY_STATUSES = frozenset({408, 425, 429})
 
 
 class Webhook:
@@ -78,7 +78,7 @@ class Webhook:
             return Outcome("sent", reason)
         if status == _GATEWAY_TIMEOUT:
             return Outcome("unknown", reason)
-        if status in _LATER or status >= 500:
+        if status in _RETRY_STATUSES or status >= 500:
             return Outcome("later", reason, retry_after_s(response, self._clock.now_ms()) or 0.0)
         return Outcome("refused", reason)
 

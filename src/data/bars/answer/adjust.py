@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_STORED_RAW = "these bars are stored as traded, so adjustment='raw' does not need any"
+_STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -257,7 +257,7 @@ class Rebaser:
             f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",
             Span(start, end),
             symbol=self.key.symbol,
-            hint=_STORED_RAW if {b.adjustment for b in bases} == {"raw"} else None,
+            hint=_STORED_RAW_HINT if {b.adjustment for b in bases} == {"raw"} else None,
         )
 
     def _book(self, table: BarTable, own: date) -> ActionBook:

@@ -61,7 +61,7 @@ log = logging.getLogger("onetape.routing")
 
 _MOST_SPANS = 16
 _MOST_GAPS = 64
-_REMEMBERED = 4096
+_MOST_CACHED = 4096
 
 
 @dataclass(frozen=True)
@@ -630,12 +630,12 @@ def _merged_entry(group: Columns, counts: NDArray[np.int64], own: Kind) -> dict[
     return entry
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MOST_CACHED)
 def _kind_entry(kind: Kind) -> Provenance:
     return Provenance(kind.to_json())
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MOST_CACHED)
 def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
     # Frozen so that it can be shared, because every answer from the cache describes the same spans.
     entry: dict[str, Any] = {

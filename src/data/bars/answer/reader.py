@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 # Reasons for doubting stored bars; all other reasons concern rejected rows.
-_OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
+_REASONS_OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
@@ -299,7 +299,7 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     Each gap gives the reason for which the row was rejected.
     """
     parts = coverage.only(
-        lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
+        lambda c: c.state == "suspect" and not c.reason.startswith(_REASONS_OF_STORED_BARS)
     )
     if not parts:
         return Stretches()

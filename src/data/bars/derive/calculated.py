@@ -30,7 +30,7 @@ from ..selection.lanes import LaneFinder
 from ..selection.offers import is_too_long
 from .derive import derived
 
-_DAY = Timeframe(1, "d")
+_DAILY = Timeframe(1, "d")
 _FIRST_MS = year_start(1900)
 
 
@@ -172,7 +172,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
     reason = ""
     if target.is_intraday:
         reason = obstacle(source, target, calendar_for(query.instrument))
-    elif target != _DAY:
+    elif target != _DAILY:
         reason = "they are built from days on request"
     if reason:
         raise QueryError(

@@ -20,7 +20,7 @@ from ...model.timeframe import Timeframe
 from ...prices.resample import Incomplete, Positions, Resampled
 from ..answer.answer import Answer, Gap
 
-_WORSE = ("final", "provisional", "suspect")
+_STATES_BEST_FIRST = ("final", "provisional", "suspect")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class DerivedAnswer:
         )
 
     def _entry(self, span: Span, parts: Sequence[Covered]) -> Covered:
-        worst = max(parts, key=lambda part: _WORSE.index(part.state))
+        worst = max(parts, key=lambda part: _STATES_BEST_FIRST.index(part.state))
         return replace(
             parts[-1],
             span=span,

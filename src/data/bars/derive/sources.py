@@ -19,9 +19,9 @@ from ...prices.resample import source_span
 from ..selection.candidates import Candidate, Selector, candidates_of
 from ..selection.lanes import LaneFinder
 
-_DAY = Timeframe(1, "d")
+_DAILY = Timeframe(1, "d")
 # Bar lengths tried for every vendor, in addition to those that it declares.
-_USUAL = tuple(
+_USUAL_SOURCES = tuple(
     map(Timeframe.parse, "1M 1w 3d 1d 12h 8h 6h 4h 2h 90m 1h 30m 15m 10m 5m 3m 2m 1m".split())
 )
 # Maximum number of bars fetched to build one; a monthly bar, for example, is not built from
@@ -78,10 +78,10 @@ class SourceTimeframes:
         """
         if not query.is_of_whole_weeks:
             return None
-        whole, days = (self._serving(query, step) for step in (query.timeframe, _DAY))
+        whole, days = (self._serving(query, step) for step in (query.timeframe, _DAILY))
         if not whole or not days or whole[0].capabilities is None:
             return None
-        return _DAY if whole[0].name == days[0].name else None
+        return _DAILY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
         """Return the first of :meth:`ranked`, or None."""
@@ -142,7 +142,7 @@ class SourceTimeframes:
         wanted = query.timeframe
         vendors = {
             c.name: c
-            for step in _USUAL
+            for step in _USUAL_SOURCES
             for c in candidates_of(self._selector, replace(query, timeframe=step))
         }
         labels = (
@@ -153,7 +153,7 @@ class SourceTimeframes:
         )
         return [
             step
-            for step in dict.fromkeys([*_USUAL, *map(Timeframe.parse, labels)])
+            for step in dict.fromkeys([*_USUAL_SOURCES, *map(Timeframe.parse, labels)])
             if not obstacle(step, wanted, calendar)
             and (query.offline or wanted.longest_ms // step.longest_ms <= _MOST_PARTS)
         ]

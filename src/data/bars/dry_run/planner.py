@@ -40,7 +40,7 @@ from ..validity import Expiry
 from .draft import DraftStore, DryRun, OutlineStore
 
 # Errors name their vendor.
-_NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
+_VENDOR_TWICE = re.compile(r"\b(\w+): \1 ")
 
 # The events of a dry run did not really happen, so they are not logged. This logger is not part of
 # the logger tree, so that no configuration can enable it.
@@ -349,7 +349,7 @@ def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
 
 def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
     part = _expected(span, grid)
-    return Lacking(span, part.bars, part.first, part.last, _NAMED_TWICE.sub(r"\1 ", reason))
+    return Lacking(span, part.bars, part.first, part.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
 
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Far above any dividend; used unless a close is stored.
-_PRICE = 1000.0
+_DEFAULT_PRICE = 1000.0
 _ACTIONS = "splits and dividends"
 
 
@@ -255,7 +255,7 @@ def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> B
     """Return the bars in ``span`` that have begun: stored bars, and synthetic ones elsewhere."""
     key = _series(run, vendor, grid.timeframe)
     stored = run.store.read(key, span)[0] if key else BarTable.empty()
-    price = float(stored.close[-1]) if len(stored) else _PRICE
+    price = float(stored.close[-1]) if len(stored) else _DEFAULT_PRICE
     stamps = begun(grid, span, now_ms)
     # No trades: a constant price in spite of trades would be judged wrong.
     flat, none = np.full(len(stamps), price), np.zeros(len(stamps))

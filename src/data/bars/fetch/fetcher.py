@@ -44,7 +44,7 @@ PAGES_A_COMMIT = 4
 # If there are more empty spans than this, they are recorded only while the call has time.
 WORTH_STOPPING = 1_000
 # Factor by which each chunk grows while nothing is received.
-_GROWTH = 8
+_CHUNK_GROWTH = 8
 
 
 class _SpanGroup(NamedTuple):
@@ -523,7 +523,7 @@ def _next_chunk(
     span = requests.groups[0].whole
     usual = caps.page_bars * PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
     is_growing = requests.chunk_ms and rows == requests.rows
-    size = requests.chunk_ms * _GROWTH if is_growing else usual
+    size = requests.chunk_ms * _CHUNK_GROWTH if is_growing else usual
     end = min(span.start + size, span.end) if size else span.end
     if caps and size and size == usual:
         end = chunk_end(span, size, request.grid.timeframe, caps, request.query.now_ms)

@@ -421,8 +421,8 @@ def _a_few_bars_after(grid: BarGrid, stamp: int) -> int:
 
 
 # If there are more spans than this, they are requested together if several fit in one page.
-_MANY = 8
-_USUAL_PAGE = 500
+_FEW_SPANS = 8
+_USUAL_PAGE_BARS = 500
 
 
 def in_few_requests(
@@ -433,9 +433,9 @@ def in_few_requests(
     If there are many small spans, they are requested together with the bars between them, page by
     page.
     """
-    if len(spans) <= _MANY:
+    if len(spans) <= _FEW_SPANS:
         return [[span] for span in spans]
-    bars = capabilities.page_bars if capabilities and capabilities.page_bars else _USUAL_PAGE
+    bars = capabilities.page_bars if capabilities and capabilities.page_bars else _USUAL_PAGE_BARS
     page = bars * timeframe.longest_ms
     groups = [[spans[0]]]
     for span in spans[1:]:

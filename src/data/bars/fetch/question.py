@@ -27,7 +27,7 @@ from ..validity import doubt_at, is_older, split_windows
 from .plan import requests_for
 
 # Minimum number of bars to compare, if they fit in the vendor's page.
-FEW = 5
+FEWEST = 5
 # Bars more than this many expected bars away are not compared.
 _LOOK_BARS = 3 * COMPARED
 _SHORTEST_LOOK_MS = 14 * DAY_MS
@@ -201,12 +201,12 @@ def request_start(
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())
-    fitting = min(len(stamps), FEW if compared is None else max(FEW, since))
+    fitting = min(len(stamps), FEWEST if compared is None else max(FEWEST, since))
     if caps.page_bars:
         room = -len(grid.opens(span)) % caps.page_bars
         fitting = min(fitting, max(room - 1, 0))  # a full page does not show that it is the last
     requests = requests_for(caps, span, grid, now_ms)
-    for count in (fitting, min(fitting, FEW)):
+    for count in (fitting, min(fitting, FEWEST)):
         start = int(stamps[-count]) if count else span.start
         if requests_for(caps, Span(start, span.end), grid, now_ms) <= requests:
             return start

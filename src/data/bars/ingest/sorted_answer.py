@@ -341,7 +341,7 @@ def _holds_a_session(span: Span, grid: BarGrid) -> bool:
 
 
 # Sentences that individual faults already cover.
-_OF_BARS = re.compile(
+_SENTENCE_OF_BARS = re.compile(
     rf"\d{{4}}-\d\d-\d\dT|\d+ of \d+ expected bars|\d+ rows cannot be bars|{MISSING_VOLUME}:"
 )
 
@@ -373,7 +373,7 @@ def faults_of(
     faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
-    notes = (text for text in checked.problems if not _OF_BARS.match(text))
+    notes = (text for text in checked.problems if not _SENTENCE_OF_BARS.match(text))
     faults += (Fault(_at(answered.start), NOTE, 1, text) for text in notes)
     return tuple(faults)
 

@@ -44,7 +44,7 @@ __all__ = (
     "offers_of",
 )
 
-_LOOK = "`onetape providers` lists the vendors and what each one lacks"
+_PROVIDERS_HINT = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
@@ -297,7 +297,7 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
         lacking=error,
         provider=name,
         symbol=query.instrument.symbol,
-        hint=error.hint if error and error.hint else _LOOK,
+        hint=error.hint if error and error.hint else _PROVIDERS_HINT,
     )
 
 

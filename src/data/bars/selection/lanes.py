@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from .candidates import Selector
 
 # Earlier than any bar.
-_EVER = -(10**15)
+_BEFORE_ANY_BAR = -(10**15)
 # Intraday bars with other sessions may be converted, such as extended hours to regular ones.
 _NEVER_CLOSED = "24h"
 # Maximum number of series whose declarations are cached.
-_REMEMBERED = 16_384
+_MOST_CACHED = 16_384
 
 
 class AnsweringLane(NamedTuple):
@@ -236,7 +236,7 @@ class LaneFinder:
             offers = offers_of(query, candidates_of(self._selector, query))
             # A custom selector may change its order without notice.
             if not isinstance(order, tuple):
-                if len(self._offers) >= _REMEMBERED:
+                if len(self._offers) >= _MOST_CACHED:
                     self._offers.clear()
                 # Loading vendors may have revealed more of the order.
                 self._offers[self.order(query.instrument, query.timeframe), *place[1:]] = offers
@@ -246,7 +246,7 @@ class LaneFinder:
 
 def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
     """Return whether a vendor has supplied stored bars in the range."""
-    span = query.span if query.bars is None else Span(_EVER, query.span.end)
+    span = query.span if query.bars is None else Span(_BEFORE_ANY_BAR, query.span.end)
     names = {name, canonical_vendor(name)}
     parts = view.coverage.touching(span).only(lambda part: part.state in WITH_BARS)
     return any(not names.isdisjoint(part.vendor.split(",")) for part in parts.sources)

@@ -20,7 +20,7 @@ from ...symbols.assets import agree
 from .candidates import Candidate, Route
 
 # At least twenty are needed; some may be missing on either side.
-_COMPARED = 60
+_BARS_COMPARED = 60
 
 
 class Namesakes:
@@ -83,7 +83,7 @@ class Namesakes:
             return BarTable.empty()
         step = query.timeframe.longest_ms
         end = own[-1].end
-        rows, _ = self._store.read(key, Span(end - _COMPARED * step, end))
+        rows, _ = self._store.read(key, Span(end - _BARS_COMPARED * step, end))
         return concat([rows.within(span) for span in own])
 
     def _fetch(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The only file vendor that rules can name; others must be pinned.
 _OF_RULES = "local"
 # Number of series whose states are cached; then the table is cleared.
-_MOST = 4096
+_MOST_CACHED = 4096
 
 
 class SourceCheck:
@@ -90,7 +90,7 @@ class SourceCheck:
             state: SourceState = files.read_state()
             return state
         if stored is not None and (before.stamps, before.has_rested) != (files.state.stamps, True):
-            if len(self._verified) >= _MOST:
+            if len(self._verified) >= _MOST_CACHED:
                 self._verified = {}
             self._verified[stored] = replace(files.state, content=stored.content)
         return stored

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 _MOST_SERIES_AT_EXIT = 500
 # Time that statistics spend on searching for damage.
-_GLANCE_S = 0.1
+_DAMAGE_SEARCH_S = 0.1
 # The name under which the index records the folder state that the summaries describe.
 _SUMMARIES_FACT = "summaries"
 
@@ -180,7 +180,7 @@ class CacheFolder:
 
     def _stats(self, holdings: Holdings) -> dict[str, Any]:
         # Done first, because reading documents repairs damaged ones.
-        health = self.maintenance.inspect(_GLANCE_S, holdings).to_json()
+        health = self.maintenance.inspect(_DAMAGE_SEARCH_S, holdings).to_json()
         stats = self._catalogue.stats(self.max_size_gb, holdings)
         if not self._summaries_are_current(holdings):
             self._summarise(stats, holdings)

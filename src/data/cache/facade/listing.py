@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
 # The lanes that are read if none is named; the one with sample data only if there is nothing else.
-_ANSWERING = ((), SAMPLE_LANE)
-_NONE = object()
+_DEFAULT_LANES = ((), SAMPLE_LANE)
+_NOT_LISTED = object()
 
 
 class Catalogue:
@@ -141,12 +141,12 @@ class Catalogue:
         """Yield the metadata of every year in the series that are read by default (without naming a lane)."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
-        listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
+        listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _DEFAULT_LANES}
         pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_in_order))
         for symbol, frame in pairs:
-            own, sample = (SeriesKey(symbol, frame, lane) for lane in _ANSWERING)
+            own, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = own if own in listed else sample
-            if listed.get(own, _NONE) is None or listed.get(sample, _NONE) is None:
+            if listed.get(own, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
                 yield from self._years_read(self.lane_of(own))
             else:
                 yield from _reported_years(lanes[key])
@@ -270,7 +270,7 @@ class Catalogue:
             key: entry.rows if entry else self.store.view(key).rows for key, entry in listed.items()
         }
         stored = [key for key, count in rows.items() if count]
-        answering = (key for key in stored if key.lane in _ANSWERING)
+        answering = (key for key in stored if key.lane in _DEFAULT_LANES)
         updated = max((self._updated(key, listed[key]) for key in answering), default=0)
         lanes = [lane for lane in holdings.lanes if lane.entry.quarantined]
         aside = [self.store.quarantined(lane.key) for lane in lanes]

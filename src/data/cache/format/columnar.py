@@ -42,8 +42,8 @@ START = 2 * SLOT
 BLOCK = 1024
 STAMPS, INDEX, ADJ_CLOSE = "stamps", "index", "adj_close"
 _COLUMNS = (STAMPS, INDEX, *PRICES, "volume")
-_FIXED = struct.Struct("<8sQII")
-_ITEM = 8
+_HEADER = struct.Struct("<8sQII")
+_VALUE_BYTES = 8
 NS_IN_MS = 1_000_000
 # Limits for a plausible header: the rows in a year of one-second bars, and a number that can still
 # be incremented.
@@ -119,12 +119,12 @@ class Head:
 
     def at(self, column: str, row: int) -> int:
         """Return the offset in the file at which the value in a column and row is stored."""
-        return START + (self.columns.index(column) * self.capacity + row) * _ITEM
+        return START + (self.columns.index(column) * self.capacity + row) * _VALUE_BYTES
 
     def checksum_at(self, column: str, block: int) -> int:
         """Return the offset at which the checksum of a column's full block is stored."""
         blocks = self.capacity // BLOCK
-        first = START + len(self.columns) * self.capacity * _ITEM
+        first = START + len(self.columns) * self.capacity * _VALUE_BYTES
         return first + (self.columns.index(column) * blocks + block) * 4
 
     @property
@@ -146,9 +146,9 @@ class Head:
             "tails": dict(self.tails),
         }
         text = json.dumps(plain, separators=(",", ":")).encode("ascii")
-        if _FIXED.size + len(text) > SLOT:
+        if _HEADER.size + len(text) > SLOT:
             raise ValueError(f"the header of {len(self.years)} years does not fit")
-        return _FIXED.pack(MAGIC, self.seq, len(text), _check(self.seq, text)) + text
+        return _HEADER.pack(MAGIC, self.seq, len(text), _check(self.seq, text)) + text
 
 
 def room_for(rows: int) -> int:
@@ -163,7 +163,7 @@ def read_head(start: bytes, identity: str) -> Head | None:
         start: First ``START`` bytes of the file.
         identity: Identifier of the series.
     """
-    one, other = (_FIXED.unpack_from(start, at)[1] for at in (0, SLOT))
+    one, other = (_HEADER.unpack_from(start, at)[1] for at in (0, SLOT))
     newer, older = (0, SLOT) if one >= other else (SLOT, 0)
     return _read_slot(start, newer, identity) or _read_slot(start, older, identity)
 
@@ -182,8 +182,8 @@ _decode = msgspec.json.Decoder(_Text).decode
 
 
 def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
-    magic, seq, length, check = _FIXED.unpack_from(start, at)
-    text = start[at + _FIXED.size : at + min(SLOT, _FIXED.size + length)]
+    magic, seq, length, check = _HEADER.unpack_from(start, at)
+    text = start[at + _HEADER.size : at + min(SLOT, _HEADER.size + length)]
     if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:

@@ -31,7 +31,7 @@ ROWS_WORTH_AN_IMPORT = 200_000
 # Number of rows parsed at a time in Python: their cells take ten times the memory of the text.
 BLOCK_ROWS = 4_096
 # Bytes that one pyarrow thread parses at a time.
-_PARSED = 1 << 21
+_PARSED_BYTES = 1 << 21
 # With this many rows at a time, the numbers in a block stay in the processor's cache.
 _ROWS_A_BLOCK = 16_384
 _ROWS_WORTH_A_BLOCK = 64
@@ -153,7 +153,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
     types: dict[str, Any] = {name: pa.float64() for name in columns}
     read = csv.read_csv(  # it raises ValueError for invalid text
         pa.BufferReader(text),
-        read_options=csv.ReadOptions(column_names=names, block_size=_PARSED),
+        read_options=csv.ReadOptions(column_names=names, block_size=_PARSED_BYTES),
         parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(
             column_types=types | {"timestamp": pa.timestamp("s")}, null_values=[""]
@@ -196,7 +196,7 @@ _LEAST, _MOST = 1e-4, 1e15
 # Numbers with up to this many digits fit into 32 bits, which are divided several times as fast.
 _DIGITS_OF_32_BITS = 9
 # If a larger share of a block is left to ``repr``, the fast path is not worthwhile.
-_FEW = 1 / 16
+_MOST_BY_REPR = 1 / 16
 _STAMP_WIDTH = 19
 _ZERO, _DOT, _MINUS, _COMMA, _LINE, _COLON = b"0.-,\n:"
 Chars = NDArray[np.uint8]
@@ -257,7 +257,7 @@ def _field(values: Floats) -> _Field | None:
         return None
     whole = np.rint(sizes * 10.0**decimals)
     odd |= whole / 10.0**decimals != sizes
-    if np.count_nonzero(odd) > _FEW * len(values):
+    if np.count_nonzero(odd) > _MOST_BY_REPR * len(values):
         return None
     front, behind = np.divmod(whole.astype(np.int64), 10**decimals)
     width, places = len(str(int(front.max(initial=0)))), max(decimals, 1)
@@ -290,7 +290,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 def _decimals(sizes: Floats) -> int | None:
     """Return how many decimals represent nearly all numbers exactly; None if that is impossible."""
-    few = _FEW * len(sizes)
+    few = _MOST_BY_REPR * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):
         scale = 10.0**decimals

@@ -539,17 +539,17 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         unproven date is ignored, and vendors are queried for it again.
         """
         if self.listing is None and self.delisting is None:
-            return _UNKNOWN
+            return _UNKNOWN_LIFETIME
         listed = self.listing.value() if self.listing and self.listing.proof else None
         return Lifetime(listed, self.delisting.value() if self.delisting else None)
 
 
-_UNKNOWN = Lifetime()
+_UNKNOWN_LIFETIME = Lifetime()
 # `next_due` is always present, and a lifetime has two keys.
-_FACTS = [one for one in fields(SeriesFacts) if not hasattr(_SeriesDocument, one.name)]
+_OPTIONAL_FACTS = [one for one in fields(SeriesFacts) if not hasattr(_SeriesDocument, one.name)]
 _WholeSeries: Any = msgspec.defstruct(
     "_WholeSeries",
-    _as_declared(_FACTS, SeriesFacts, source=_SourceState | None),
+    _as_declared(_OPTIONAL_FACTS, SeriesFacts, source=_SourceState | None),
     bases=(_SeriesDocument,),
     kw_only=True,
     forbid_unknown_fields=True,

@@ -32,13 +32,13 @@ MOST_ROW_BYTES = 512
 
 # gzip magic, deflate, an extra field follows, no time, no hint, unknown system
 _MAGIC = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
-_ID = b"OT"
+_FIELD_ID = b"OT"
 _SIZE_AT = 16
 _DIGEST_AT = 20
 _JSON_AT = 52
-_ZERO = bytes(32)
+_NO_DIGEST = bytes(32)
 _compact = json.JSONEncoder(separators=(",", ":")).encode
-_KNOWN = (
+_KNOWN_KEYS = (
     "v",
     "id",
     "seq",
@@ -54,7 +54,7 @@ _KNOWN = (
     "state",
     "holes",
 )
-_SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
+_SPELLED_KEYS = ("symbol", "timeframe", "lane", "year", "columns")
 
 
 def file_id(key: SeriesKey, year: int) -> str:
@@ -164,8 +164,8 @@ class Header:
             basis=basis,
             state=plain["state"],
             holes=tuple([Span(_number(a), _number(b)) for a, b in plain.get("holes", ())]),
-            spelled={k: plain[k] for k in _SPELLED if k in plain},
-            extra={k: v for k, v in plain.items() if k not in (*_KNOWN, *_SPELLED)},
+            spelled={k: plain[k] for k in _SPELLED_KEYS if k in plain},
+            extra={k: v for k, v in plain.items() if k not in (*_KNOWN_KEYS, *_SPELLED_KEYS)},
         )
 
 
@@ -235,8 +235,8 @@ def _assemble(header: Header, body: bytes) -> Member:
         )
     size = _JSON_AT + len(plain) + len(body)
     field_bytes = 36 + len(plain)
-    start = _MAGIC + struct.pack("<H2sHI", field_bytes + 4, _ID, field_bytes, size)
-    digest = hashlib.sha256(b"".join((start, _ZERO, plain, body))).digest()
+    start = _MAGIC + struct.pack("<H2sHI", field_bytes + 4, _FIELD_ID, field_bytes, size)
+    digest = hashlib.sha256(b"".join((start, _NO_DIGEST, plain, body))).digest()
     return Member(
         header, digest.hex(), b"".join((start, digest, plain, body)), _JSON_AT + len(plain)
     )
@@ -260,7 +260,7 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
     if size is None:
         return None
     raw = data[offset : offset + size]
-    digest = hashlib.sha256(raw[:_DIGEST_AT] + _ZERO)
+    digest = hashlib.sha256(raw[:_DIGEST_AT] + _NO_DIGEST)
     digest.update(memoryview(raw)[_JSON_AT:])
     if digest.digest() != raw[_DIGEST_AT:_JSON_AT]:
         return None
@@ -281,7 +281,7 @@ def claimed_end(data: bytes, offset: int) -> int | None:
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
     """Return the member size in the header at ``offset``; None if that is not a header of this library."""
-    if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
+    if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _FIELD_ID:
         return None
     if len(data) < offset + _JSON_AT:
         return None
@@ -327,11 +327,11 @@ def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] 
 
 def is_ours(data: bytes) -> bool:
     """Return whether the data contains one of this library's headers anywhere, valid or not."""
-    start = data.find(_ID)
+    start = data.find(_FIELD_ID)
     while start >= 0:
         if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:
             return True
-        start = data.find(_ID, start + 1)
+        start = data.find(_FIELD_ID, start + 1)
     return False
 
 
@@ -359,7 +359,7 @@ _FAST_LEVEL = 1
 # A year of minute bars is 31 MiB of text; no legitimate file inflates to ten times that. In bytes.
 MOST_TEXT = 320 * 1024 * 1024
 # Bytes inflated at a time: data that is too long is inflated only until that is certain.
-_STEP = 1 << 22
+_STEP_BYTES = 1 << 22
 # The module of ISA-L.
 FAST_LIBRARY = "isal.isal_zlib"
 # Bytes checksummed by the standard library. Concurrent additions by two threads may lose one, which
@@ -398,7 +398,7 @@ def inflated(packed: bytes) -> bytes:
     while packed:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
-            parts.append(member.decompress(packed, _STEP))
+            parts.append(member.decompress(packed, _STEP_BYTES))
             left -= len(parts[-1])
             packed = member.unconsumed_tail
             if left < 0 or not (member.eof or packed or parts[-1]):

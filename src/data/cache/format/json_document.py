@@ -20,10 +20,10 @@ from ...model.canonical import canonical
 T = TypeVar("T")
 
 FORMAT = 1
-_KEY = "sha256"
+_DIGEST_KEY = "sha256"
 # The bytes before the digest, and the offset of the text after it.
-_OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
-_SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
+_BEFORE_DIGEST = json.dumps({_DIGEST_KEY: ""})[:-2].encode("ascii")
+_TEXT_AT = len(json.dumps({_DIGEST_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
@@ -32,14 +32,14 @@ class DamagedError(CorruptEntryError):
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """Return ``document`` as JSON bytes that include a digest of its content."""
-    return seal(canonical({k: v for k, v in document.items() if k != _KEY}))
+    return seal(canonical({k: v for k, v in document.items() if k != _DIGEST_KEY}))
 
 
 def seal(document: str) -> bytes:
     """Return the bytes of a document, given its canonical JSON text, with a digest added."""
     text = document.encode("ascii")
     # The digest comes first; the rest is exactly the text from which it was computed.
-    return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
+    return b"".join((_BEFORE_DIGEST, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
 
 
 def dump_readable(content: Any) -> bytes:
@@ -59,12 +59,12 @@ def text_of(data: bytes) -> bytes:
     Raises:
         DamagedError: The document is not a JSON object, has no digest, or does not match it.
     """
-    text = b"{" + data[_SEALED:].removesuffix(b"\n")
-    if data.startswith(b"".join((_OPENING, _digest(text).encode("ascii"), b'",'))):
+    text = b"{" + data[_TEXT_AT:].removesuffix(b"\n")
+    if data.startswith(b"".join((_BEFORE_DIGEST, _digest(text).encode("ascii"), b'",'))):
         return text  # the bytes of `dump`
     document = plain(data)  # valid if it was only reformatted
     try:
-        claim = document.pop(_KEY)
+        claim = document.pop(_DIGEST_KEY)
         text = canonical(document).encode("ascii")
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise DamagedError(f"not a document of this library: {exc!r}"[:200]) from exc

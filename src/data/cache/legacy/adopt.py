@@ -27,7 +27,7 @@ from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
 log = logging.getLogger(__name__)
 
 # File that one older tool wrote for all years of a series.
-_OF_ALL = "metadata.json"
+_ALL_YEARS = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def set_aside(lane: LaneFiles, year: int, path: Path, *, make_room: bool) -> Non
     """
     lane.disk.make_folders(lane.paths.legacy)
     here = path.parent == lane.paths.folder
-    for source in (path, path.with_name(f"{year:04d}.metadata.json"), path.with_name(_OF_ALL)):
+    for source in (path, path.with_name(f"{year:04d}.metadata.json"), path.with_name(_ALL_YEARS)):
         content = lane.disk.read_if_exists(source)
         if content is None:
             continue
@@ -175,7 +175,7 @@ def set_aside(lane: LaneFiles, year: int, path: Path, *, make_room: bool) -> Non
         if kept != content:
             link_or_copy(lane.disk, source, target)
         lane.disk.sync_folder(lane.paths.legacy)
-        if here and make_room and source.name != _OF_ALL:
+        if here and make_room and source.name != _ALL_YEARS:
             lane.disk.remove(source)
 
 

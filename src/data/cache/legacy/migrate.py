@@ -182,8 +182,8 @@ def _put_aside(lane: LaneFiles, year: int, path: Path, damage: str) -> None:
 
 # --- deletion of originals ---------------------------------------------------------------
 
-_DATA = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.csv\.gz")
-_ABOUT = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata\.json")
+_DATA_NAME = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.csv\.gz")
+_METADATA_NAME = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata\.json")
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _weighed(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
     return [
         _weigh(store, lane, int(match[1]), lane.paths.legacy / name)
         for name in store.disk.list(lane.paths.legacy)
-        if (match := _DATA.fullmatch(name)) is not None
+        if (match := _DATA_NAME.fullmatch(name)) is not None
     ]
 
 
@@ -330,8 +330,8 @@ def _columns(table: BarTable) -> Sequence[NDArray[np.float64]]:
 def _drop_documents(lane: LaneFiles) -> None:
     """Remove the metadata of older tools' files that have been deleted."""
     names = lane.disk.list(lane.paths.legacy)
-    years = {match[1] for match in map(_DATA.fullmatch, names) if match is not None}
+    years = {match[1] for match in map(_DATA_NAME.fullmatch, names) if match is not None}
     for name in names:
-        match = _ABOUT.fullmatch(name)
+        match = _METADATA_NAME.fullmatch(name)
         if match is not None and (match[1] not in years if match[1] else not years):
             lane.disk.remove(lane.paths.legacy / name)

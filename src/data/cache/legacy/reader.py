@@ -46,7 +46,7 @@ SAMPLE_LANE = ("mock",)
 _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 _NO_SEPARATOR = frozenset("/\\:\0")
 _ANY_KIND = Kind(session="", anchor="")
-_UNKNOWN = Basis("unknown")
+_UNKNOWN_BASIS = Basis("unknown")
 
 
 class Reads(Protocol):
@@ -288,14 +288,14 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) ->
     if about.is_sample:
         return Coverage()
     return Coverage(
-        Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN, about.fetched_at)
+        Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN_BASIS, about.fetched_at)
         for span in runs(table.stamps[:-1], timeframe)
     )
 
 
 # --- stamps ------------------------------------------------------------------------------
 
-_MONDAY = 4 * DAY_MS  # 1970-01-05
+_FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05
 _FRIDAY_NIGHT = 5 * DAY_MS
 
 
@@ -331,7 +331,7 @@ def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArra
     are_certain = stamps % DAY_MS <= DAY_MS // 2
     days = stamps - stamps % DAY_MS
     if timeframe.unit == "w":
-        into_week = (days - _MONDAY) % WEEK_MS
+        into_week = (days - _FIRST_MONDAY_MS) % WEEK_MS
         return days - into_week, are_certain & (into_week < _FRIDAY_NIGHT)
     if timeframe.unit == "M":
         return days.astype("M8[ms]").astype("M8[M]").astype("M8[ms]").astype(np.int64), are_certain

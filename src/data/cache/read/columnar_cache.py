@@ -40,7 +40,7 @@ Columnar = Literal["map", "read", "off"]
 MOST_MAPS = 64
 EACH_BYTES = 8 << 10
 # One in this many of a process's file descriptors may be used for cached maps.
-_SHARE = 8
+_SHARE_OF_OPEN_FILES = 8
 # Bytes for a row, and at most for the header with its table of years.
 _A_ROW, _HEAD = 56, 16_384
 States = Mapping[int, YearState]
@@ -99,7 +99,7 @@ class Sidecars:
         self.are_kept = mode != "off"
         self._has_room = has_room
         self._memory = memory
-        most_maps = max(1, min(MOST_MAPS, disk.most_open() // _SHARE))
+        most_maps = max(1, min(MOST_MAPS, disk.most_open() // _SHARE_OF_OPEN_FILES))
         self._map_size = memory.most_bytes // most_maps
 
     # --- reading ---------------------------------------------------------------------------

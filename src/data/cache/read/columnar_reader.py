@@ -34,7 +34,7 @@ MOST_READ = 1 << 20
 MOST_COPIED = 1 << 19
 # A map occupies a file descriptor for as long as a frame needs it: at most a quarter of the
 # process's limit is used for that. Beyond it, frames are copied.
-_SHARE = 4
+_SHARE_OF_OPEN_FILES = 4
 # The maps in use by frames in this process.
 open_maps: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
@@ -154,7 +154,7 @@ class ColumnarFile:
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file into memory again, for one caller; None if that is impossible."""
-        if len(open_maps) >= self._disk.most_open() // _SHARE:
+        if len(open_maps) >= self._disk.most_open() // _SHARE_OF_OPEN_FILES:
             return None
         try:
             handle = self._disk.open_read(self.path)

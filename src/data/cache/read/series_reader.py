@@ -36,8 +36,8 @@ from .year_file import MismatchError, YearFile, open_year
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_TRIES = 3
-_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_MOST_READS = 3
+_WRITE_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState | None:
@@ -101,7 +101,7 @@ def _patiently(
     """
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
-    for _ in range(0 if is_previewed else _TRIES):
+    for _ in range(0 if is_previewed else _MOST_READS):
         try:
             return content(open_file())
         except (MismatchError, DamagedError) as exc:
@@ -121,7 +121,7 @@ def _patiently(
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
     except StorageError as exc:
-        if errno_of(exc) in _READ_ONLY:
+        if errno_of(exc) in _WRITE_REFUSED:
             raise _damaged(lane, year, problem) from exc
         raise
 
@@ -144,7 +144,7 @@ def _damaged(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEn
 
 # --- views -------------------------------------------------------------------------------
 
-_SPAN = attrgetter("span")
+_SPAN_OF = attrgetter("span")
 # Approximate memory for an index entry in bytes: fixed, per year, and per coverage entry.
 _ENTRY_BYTES, _YEAR_BYTES, _PART_BYTES = 3072, 512, 512
 # The latest year may have no bars yet.
@@ -271,7 +271,7 @@ class SeriesIndex:
         newest = own[-most_years:] if most_years else own
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
-        coverage, years = Coverage.joined(sorted(parts, key=_SPAN)), list(states.values())
+        coverage, years = Coverage.joined(sorted(parts, key=_SPAN_OF)), list(states.values())
         outdated = outdated_spans(lane.key, coverage)
         if outdated:
             coverage = coverage.without(outdated)

@@ -19,7 +19,7 @@ from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
 from ..lane_files import LaneFiles
 
 # Members with fewer bars are decoded together, because each one has a fixed cost.
-_SHORT = 2_000
+_FEW_BARS = 2_000
 
 
 class MismatchError(CorruptEntryError):
@@ -72,7 +72,7 @@ def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
 
     Damaged members are left for :func:`rows_of`.
     """
-    short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
+    short = [m for m in members if not m.decoded and m.header.rows < _FEW_BARS]
     if len(short) < 2 or columns != BASE_COLUMNS:
         return
     try:

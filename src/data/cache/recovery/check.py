@@ -388,9 +388,9 @@ Cure = Literal["recover", "rebuild", "drop", "move", "none"]
 # Time after the last change to a file during which a writer may still be active.
 IN_FLIGHT_MS = 10 * SECOND_MS
 # Maximum number of attempts to examine a year whose files keep changing.
-_LOOKS = 3
+_MOST_EXAMINATIONS = 3
 # Maps each case of a diagnosis to descriptions of the defect and of the repair.
-_WORDS = {
+_CASE_TEXTS = {
     "half_adopted": (
         "the conversion of another tool's file was not finished",
         "its own metadata are restored",
@@ -447,7 +447,7 @@ def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Ailment 
     changed in the meantime, there was a commit, and they are examined again. This cannot happen if
     the caller holds the lane's lock.
     """
-    for _ in range(_LOOKS):
+    for _ in range(_MOST_EXAMINATIONS):
         before = _states(lane, year)
         ailment = _diagnosed(lane, year)
         if ailment is None or is_locked:
@@ -480,7 +480,7 @@ def _diagnosed(lane: LaneFiles, year: int) -> Ailment | None:
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
     """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
-    words = _WORDS.get(diagnosis.case)
+    words = _CASE_TEXTS.get(diagnosis.case)
     if words is None:
         return None
     recorded = diagnosis.meta.state.rows if diagnosis.meta is not None else 0

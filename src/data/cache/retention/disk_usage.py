@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # A measurement visits all lane folders, so it is made at most once a minute.
-_EVERY_S = 60.0
+_MEASURED_EVERY_S = 60.0
 # Maximum number of files opened for the first time in one measurement; the rest wait for the next.
-_MOST_NEW = 500
+_MOST_NEW_FILES = 500
 _SIZE_AT = 16  # offset of a member's size in its header
 
 
@@ -93,8 +93,8 @@ class Gauge:
         holdings: Callable[[], Holdings],
         clock: Clock,
         *,
-        every_s: float = _EVERY_S,
-        most_new: int = _MOST_NEW,
+        every_s: float = _MEASURED_EVERY_S,
+        most_new: int = _MOST_NEW_FILES,
     ) -> None:
         self._holdings = holdings
         self._clock = clock

@@ -34,13 +34,13 @@ _TABLES = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB)",
 )
 _COLUMNS = {"outer_keys": OUTER, "growth": GROWTH}
-_READ = {
+_READ_SQL = {
     "": "SELECT lane, entry, NULL FROM entries",
     "outer_keys": "SELECT lane, entry, outer_keys FROM entries",
     "growth": "SELECT lane, entry, growth FROM entries",
 }
 # A part that was not read again remains valid while the entry is unchanged.
-_KEEP = """
+_KEEP_SQL = """
     INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (lane) DO UPDATE SET
     outer_keys = CASE WHEN entry = excluded.entry AND excluded.outer_keys IS NULL
         THEN outer_keys ELSE excluded.outer_keys END,
@@ -92,7 +92,7 @@ class LaneIndex:
         ``column`` names an additional part to read.
         """
         learned: dict[str, Learned] = {}
-        for lane, data, more in self._rows(_READ[column]):
+        for lane, data, more in self._rows(_READ_SQL[column]):
             entry: LaneEntry | None = ENTRY.load(str(lane), data)
             if entry is None:
                 continue
@@ -142,7 +142,7 @@ class LaneIndex:
 
         def work(db: sqlite3.Connection) -> None:
             """Replace the entries of ``learned``; drop entries and uses of ``removed``."""
-            db.executemany(_KEEP, rows)
+            db.executemany(_KEEP_SQL, rows)
             removed_rows = [(lane,) for lane in removed]
             db.executemany("DELETE FROM entries WHERE lane = ?", removed_rows)
             db.executemany("DELETE FROM uses WHERE lane = ?", removed_rows)

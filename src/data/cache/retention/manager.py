@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 15 * 60.0
+_CHECKED_EVERY_S = 15 * 60.0
 # Growth after which the folder is checked early, as a fraction of the limit, and in bytes.
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
 # Interval at which a process looks for data that is too old.
@@ -180,7 +180,7 @@ class RetentionManager(StoreListener):
     def _is_time(self) -> bool:
         limit = self._limits.limit()
         most = min(limit * _GROWN_SHARE, _GROWN_MOST) if limit else _GROWN_MOST
-        return self._grown > most or self._clock.monotonic() - self._looked_s >= _EVERY_S
+        return self._grown > most or self._clock.monotonic() - self._looked_s >= _CHECKED_EVERY_S
 
     # --- from time to time ---------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class RetentionManager(StoreListener):
         self.write_uses()
         size, measured_s = self._measured
         self._measured = size + grown, measured_s
-        is_old = self._looked_s - measured_s >= _EVERY_S
+        is_old = self._looked_s - measured_s >= _CHECKED_EVERY_S
         if is_old or size + grown > self._limits.limit():
             self.enforce()
 

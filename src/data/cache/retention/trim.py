@@ -124,7 +124,7 @@ def _is_known_again(lane: LaneFiles, year: int, now_ms: int) -> bool:
 
 # Times of last use that differ by less than this count as equal; then the larger file is removed
 # first.
-_ALIKE_MS = DAY_MS
+_SAME_USE_MS = DAY_MS
 
 
 class Found(NamedTuple):
@@ -195,7 +195,7 @@ def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Fou
             path = Path(folder.path, name)
             used = last_used(f"{folder.name}/{path.stem}")
             written = facts.st_mtime_ns // 1_000_000
-            yield Found(max(used, written) // _ALIKE_MS, -facts.st_size, path)
+            yield Found(max(used, written) // _SAME_USE_MS, -facts.st_size, path)
 
 
 def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:

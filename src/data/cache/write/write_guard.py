@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_WRITE_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Errors when creating the cache folder itself: its parent is missing or is a file.
-_NO_PARENT = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
+_PARENT_UNUSABLE = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 # Time before another attempt, so that not every request tries again: folders seldom change.
 _AGAIN_AFTER_S = 60.0
 _warned_read_only: set[Path] = set()
@@ -77,7 +77,7 @@ class WriteGuard:
             ReadOnlyError: The folder is read-only.
         """
         number, exists = errno_of(refusal), self._root.is_dir()
-        if number not in _REFUSALS and (exists or number not in _NO_PARENT):
+        if number not in _WRITE_REFUSED and (exists or number not in _PARENT_UNUSABLE):
             return
         # A read-only file system affects all folders; missing permissions may affect only this one.
         place = self._root if number == errno.EROFS or not exists else folder
