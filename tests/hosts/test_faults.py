@@ -131,7 +131,7 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
                     assert lease.is_held and leases.renew(lease, pages=1)
                     store.pull([PAIR])
                     at = 2 * turn + number
-                    store.commit(DAILY, bars(at, at + 1), seen=store.position(DAILY))
+                    store.commit(DAILY, bars(at, at + 1), based_on=store.position(DAILY))
         except BaseException as error:
             errors.append(error)
             raise

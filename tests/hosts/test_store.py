@@ -159,7 +159,7 @@ def test_bars_based_on_an_older_position_are_overtaken_and_marks_are_not(host: H
     b.pull([PAIR])
     a.commit(DAILY, bars(3, 5))
     with pytest.raises(OvertakenError):
-        b.commit(DAILY, bars(5, 6), seen=1)
+        b.commit(DAILY, bars(5, 6), based_on=1)
     assert shown(b) == [0, 1, 2, 3, 4], "the other host's bars are there for the next attempt"
     b.commit(DAILY, Commit(marks=(mark(9, 12, "empty", reason="closed"),)))
     a.pull([PAIR])
@@ -362,7 +362,7 @@ def test_without_the_token_a_lost_answer_is_taken_for_another_hosts(
         log_module, "_FIND", log_module._FIND.replace("e.token", "''::bytea as token")
     )
     with pytest.raises(OvertakenError):
-        a.commit(DAILY, bars(1, 2), seen=1)
+        a.commit(DAILY, bars(1, 2), based_on=1)
 
 
 def away(url: str, tmp_path: Path) -> SharedStore:

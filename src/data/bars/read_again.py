@@ -87,5 +87,5 @@ def _by_todays(
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
     how = Rebaser(store, query, read.series, view, today=today, is_alone=read.as_stored)
-    done = replace(how, lenient=True, in_part=True).rebased(table, coverage)
-    return done.table, AppliedActions.of_book(done.used.book, done.as_of, done.used.closes)
+    result = replace(how, lenient=True, in_part=True).rebased(table, coverage)
+    return result.table, AppliedActions.of_book(result.used.book, result.as_of, result.used.closes)

@@ -121,7 +121,7 @@ class Side(NamedTuple):
 
 
 class VendorQuestion(NamedTuple):
-    """One request to one vendor.
+    """A question to one vendor.
 
     Attributes:
         span: Missing span.
@@ -341,12 +341,12 @@ class SeriesStore:
         if self._query.offline and self._store.position(self._key) is not None:
             self.unstored.append(commit)  # no server may be contacted
             return
-        seen = self.snapshot.position if commit.pieces else None
+        based_on = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
         token = deadline.ends_fetching.set(ends_fetching)
         try:
-            self._store.commit(self._key, whole, _wait_s(), check, seen)
+            self._store.commit(self._key, whole, _wait_s(), check, based_on)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
             pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
             self.stored = spans_of(merged(np.concatenate([pieces, empty])))

@@ -59,8 +59,8 @@ def checked(
             symbol = instrument_of(one.symbol).symbol
             successor = instrument_of(one.successor).symbol if one.successor else ""
             ex_at = day_span(instrument, one.ex_date).start
-            named = replace(one, symbol=symbol, successor=successor)
-            mine.append(replace(named, ex_at=ex_at, fetched_at=now_ms))
+            canonical = replace(one, symbol=symbol, successor=successor)
+            mine.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
             _check(mine[-1], instrument.symbol)
         valid[instrument.symbol] = mine = list(dict.fromkeys(mine))
         dates = [(one.ex_date, one.ends(instrument.symbol)) for one in mine]

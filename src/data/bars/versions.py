@@ -73,7 +73,7 @@ class Versions:
         kind = view.kind or Kind()
         table = own_volume(table, coverage, kind)
         rebaser = Rebaser(self._store, query, view.key, view, lenient=True, in_part=True)
-        done = rebaser.rebased(table, coverage)
+        rebased = rebaser.rebased(table, coverage)
         committed = self._committed_ms(view.key, query.version or 0)
         facts: dict[str, Any] = {
             "lane": view.key.folder,
@@ -85,21 +85,21 @@ class Versions:
             "rejected": {},
             "asked_at": iso(self._clock.now_ms()),
         }
-        facts |= {"adjustment": done.instead} if done.instead else {}
+        facts |= {"adjustment": rebased.instead} if rebased.instead else {}
         lacking: Sequence[Gap] = self._gaps(query, span, coverage, kind, committed)
-        if done.begins is not None:
-            lacking = with_unadjusted(lacking, coverage, *done.begins)
+        if rebased.begins is not None:
+            lacking = with_unadjusted(lacking, coverage, *rebased.begins)
         return Answer(
             query=query,
-            table=done.table,
+            table=rebased.table,
             coverage=coverage,
             kind=kind,
-            as_of=done.as_of,
+            as_of=rebased.as_of,
             gaps=lacking,
-            substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
-            doubts=doubts_of(done, coverage),
-            used=done.used,
-            facts=with_disputes(facts, done, coverage),
+            substitute=f"{rebased.instead} prices ({view.key})" if rebased.instead else None,
+            doubts=doubts_of(rebased, coverage),
+            used=rebased.used,
+            facts=with_disputes(facts, rebased, coverage),
         )
 
     def _committed_ms(self, key: SeriesKey, version: int) -> int:

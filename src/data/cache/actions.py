@@ -119,8 +119,8 @@ class ActionBook:
         A report does not count if it differs from the one chosen for its event, or if the event
         itself does not count.
         """
-        words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
-        return tuple(sorted(action for dissents in words for action in dissents))
+        dissents = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
+        return tuple(sorted(action for reports in dissents for action in reports))
 
     @cached_property
     def disputed(self) -> tuple[ActionEvent, ...]:
@@ -146,8 +146,8 @@ class ActionBook:
         """Return the book reduced to the reports from ``vendor`` and the queries to that vendor."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
-        named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
-        if {one.source for one in named} <= {vendor}:
+        entries: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
+        if {one.source for one in entries} <= {vendor}:
             return self
         # One object for each vendor, so that anything cached for the object, such as its sorted
         # events, is computed once.
@@ -208,7 +208,7 @@ class ActionBook:
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
-    def by(self, now_ms: int) -> ActionBook:
+    def up_to(self, now_ms: int) -> ActionBook:
         """Return the book without the queries that were recorded as sent after ``now_ms``.
 
         Such queries were recorded while the clock was ahead, so the actions between their actual
@@ -216,7 +216,7 @@ class ActionBook:
         """
         valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
-        samples = self.samples and self.samples.by(now_ms)
+        samples = self.samples and self.samples.up_to(now_ms)
         if samples is self.samples and (len(valid), len(awaited)) == (
             len(self.answers),
             len(self.awaited),
@@ -250,8 +250,8 @@ class ActionBook:
         dividends on one day count as one.
         """
         if is_sample(answer.source):
-            return replace(self, samples=(self.samples or ActionBook())._after(actions, answer))
-        return self._after(actions, answer)
+            return replace(self, samples=(self.samples or ActionBook())._updated(actions, answer))
+        return self._updated(actions, answer)
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -264,7 +264,7 @@ class ActionBook:
         )
         return replace(self, samples=ActionBook(reports, answers, awaited, extra=old.extra))
 
-    def _after(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
+    def _updated(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         reports = list(self.reports)
         stamped = (
             replace(
@@ -291,10 +291,10 @@ class ActionBook:
             start = max(answer.until, answer.span.start)
             entry = entry._replace(span=Span(answer.span.start, start))
             awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
-        done = self.answers if entry.span.is_empty else _with_asked(self.answers, entry)
-        left = (a for a in awaited if gaps(a.span, [part.span for part in done]))
+        answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
+        awaited = [a for a in awaited if gaps(a.span, [part.span for part in answers])]
         return replace(
-            self, reports=tuple(sorted(reports)), answers=done, awaited=tuple(sorted(left))
+            self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
         )
 
     def _queried(self, day: date) -> set[str]:
@@ -311,36 +311,36 @@ class ActionBook:
         }
 
 
-def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Add ``new`` to the list, joining it to adjacent spans from the same source.
+def _answers_with(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
+    """Return the answers with ``new`` added, and joined to adjacent spans from the same source.
 
     When settled spans are joined, the latest of their query times is kept. When fresh spans are
     joined, the earliest is kept, because no fresh span may appear to have been requested later than
     it was.
     """
     same = [a for a in (*old, new) if a.source == new.source]
-    late = _joined([a._replace(span=a.settled) for a in same], max)
-    left = [a._replace(span=s) for a in same for s in gaps(a.span, (done.span for done in late))]
-    joined = _rejoined([*late, *_joined(left, min)])
+    settled = _joined_answers([a._replace(span=a.settled) for a in same], max)
+    fresh = [a._replace(span=s) for a in same for s in gaps(a.span, (b.span for b in settled))]
+    joined = _joined_responses([*settled, *_joined_answers(fresh, min)])
     return tuple(sorted([*(a for a in old if a.source != new.source), *joined]))
 
 
-def _joined(answers: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
+def _joined_answers(answers: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
     return [
         Asked(span, answers[0].source, time(a.fetched_at for a in answers if a.span.overlaps(span)))
         for span in coalesce(a.span for a in answers)
     ]
 
 
-def _rejoined(answers: Iterable[Asked]) -> list[Asked]:
+def _joined_responses(answers: Iterable[Asked]) -> list[Asked]:
     """Join adjacent ex-dates that came from the same response."""
-    whole: list[Asked] = []
+    joined: list[Asked] = []
     for part in sorted(answers):
-        last = whole[-1] if whole else None
+        last = joined[-1] if joined else None
         if last and (last.span.end, last.fetched_at) == (part.span.start, part.fetched_at):
-            part = part._replace(span=Span(whole.pop().span.start, part.span.end))
-        whole.append(part)
-    return whole
+            part = part._replace(span=Span(joined.pop().span.start, part.span.end))
+        joined.append(part)
+    return joined
 
 
 # --- on disk -------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ class ActionStore:
             LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
         return self._changed(
-            symbol, lambda old: old.by(answer.fetched_at).with_answer(actions, answer), wait_s
+            symbol, lambda old: old.up_to(answer.fetched_at).with_answer(actions, answer), wait_s
         )
 
     def forget(self, symbol: str, source: str, wait_s: float = math.inf) -> ActionBook:

@@ -179,8 +179,8 @@ class Comparisons:
                 return
             with lane.disk.lock(lane.paths.lock, self._lock_timeout_s):
                 spans = coalesce(one.span for one in fresh)
-                left = [one for one in read(lane) if not touching(spans, one.span)]
-                _write(lane, [*left, *fresh])
+                others = [one for one in read(lane) if not touching(spans, one.span)]
+                _write(lane, [*others, *fresh])
 
 
 def _fingerprint(table: BarTable, line: bytes = FRAME) -> str:

@@ -137,8 +137,8 @@ def faults_after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -
 
     If there are more than 64 faults, adjacent faults of the same kind are merged.
     """
-    left = [part for fault in old for part in fault.outside(answered)]
-    faults = sorted([*left, *fresh])
+    outside = [part for fault in old for part in fault.outside(answered)]
+    faults = sorted([*outside, *fresh])
     if len(faults) <= _MOST + _KINDS:
         return tuple(faults)
     joined: list[Fault] = []

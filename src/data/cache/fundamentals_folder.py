@@ -399,16 +399,16 @@ def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[FundamentalsFile]
     """Yield the files of a folder; a file name with an impossible time is skipped with a warning."""
     for name in disk.list(folder):
         try:
-            named = _named(name)
+            parts = _named(name)
         except ValueError:
             _warn_once(folder / name, "its name has an impossible time")
             continue
-        if named is None:
+        if parts is None:
             continue
-        if named[1] > now_ms + DAY_MS:
+        if parts[1] > now_ms + DAY_MS:
             _warn_once(folder / name, "its name has a time in the future")
             continue
-        yield FundamentalsFile(folder / name, *named)
+        yield FundamentalsFile(folder / name, *parts)
 
 
 def dump(

@@ -39,10 +39,10 @@ def commits_of(lane: LaneFiles) -> list[dict[str, Any]]:
     read as of this commit).
     """
     past = Past(lane)
-    kept = set(past.kept())
+    readable = set(past.kept())
     grouped = groupby(log_of(lane), key=lambda entry: int(entry["generation"]))
     return [
-        _as_one(generation, list(entries)) | {"kept": generation in kept}
+        _as_one(generation, list(entries)) | {"kept": generation in readable}
         for generation, entries in grouped
     ]
 

@@ -207,13 +207,13 @@ class LaneFiles:
     def actions(self) -> ActionBook:
         """Return the splits and dividends of the symbol; empty if they cannot be read."""
         if self.book is not None:
-            return self.book.by(self.clock.now_ms())
+            return self.book.up_to(self.clock.now_ms())
         path = self.paths.folder.parent / ACTIONS
         try:
             book = self.document_cache.load(path, lambda data: load_book(data, self.key.symbol))
         except (DamagedError, FormatVersionError):
             return ActionBook()
-        return (book or ActionBook()).by(self.clock.now_ms())
+        return (book or ActionBook()).up_to(self.clock.now_ms())
 
     # --- the log of commits ----------------------------------------------------------------
 

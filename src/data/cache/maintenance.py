@@ -280,14 +280,14 @@ def _each(
     keys: Iterable[SeriesKey], work: Callable[[SeriesKey], T]
 ) -> tuple[list[T], list[Problem]]:
     """Run ``work`` for each series; return the results, and the series that failed, with reasons."""
-    done: list[T] = []
+    results: list[T] = []
     problems: list[Problem] = []
     for key in keys:
         try:
-            done.append(work(key))
+            results.append(work(key))
         except DataError as error:
             problems.append((key, str(error)))
-    return done, problems
+    return results, problems
 
 
 # --- repair ------------------------------------------------------------------------------

@@ -43,11 +43,11 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
         log: Commits to the year.
         versions: All replaced files of the year, oldest first.
     """
-    kept: set[Path] = set()
+    paths: set[Path] = set()
     for own in _own_generations(pins, log):
         later = [path for generation, path in versions if own is None or generation >= own]
-        kept.update(later if own is None else later[:1])
-    return kept
+        paths.update(later if own is None else later[:1])
+    return paths
 
 
 def needs(

@@ -300,7 +300,7 @@ class BarStore:
         commit: Commit,
         wait_s: float = math.inf,
         check: Callable[[], object] = no_check,
-        seen: int | None = None,
+        based_on: int | None = None,
     ) -> None:
         """Store new answers and facts.
 
@@ -308,7 +308,7 @@ class BarStore:
         ``lock_timeout_s``. When it returns, the bars are durable. Each year is changed entirely or
         not at all. Within its span, a piece of the commit is authoritative: stored bars that it
         lacks are moved to the quarantine. ``check`` is called from time to time until the first
-        year is written; an exception that it raises ends the commit. ``seen`` is the
+        year is written; an exception that it raises ends the commit. ``based_on`` is the
         :meth:`position` that the commit was based on; None for any.
 
         Raises:
@@ -425,7 +425,7 @@ class BarStore:
             CorruptEntryError: The document is damaged. The actions must be fetched again; until
                 then, adjusted prices are not available.
         """
-        return self._actions.load(symbol).by(self._clock.now_ms())
+        return self._actions.load(symbol).up_to(self._clock.now_ms())
 
     def add_actions(
         self,

@@ -15,7 +15,7 @@ from .entry import Changed, Forgotten, ReportedActions, Value
 def after(book: ActionBook, value: Value) -> ActionBook:
     """Return a book with one entry applied, by the rules of :class:`.ActionStore`."""
     if isinstance(value, ReportedActions):
-        return book.by(value.answer.fetched_at).with_answer(value.actions, value.answer)
+        return book.up_to(value.answer.fetched_at).with_answer(value.actions, value.answer)
     if isinstance(value, Forgotten):
         return book.without(value.source)
     if isinstance(value, Changed):

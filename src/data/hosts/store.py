@@ -212,7 +212,7 @@ class SharedStore(BarStore):
         commit: Commit,
         wait_s: float = math.inf,
         check: Callable[[], object] = no_check,
-        seen: int | None = None,
+        based_on: int | None = None,
     ) -> None:
         """Append a commit to the log, and apply it; see :meth:`.BarStore.commit`.
 
@@ -230,10 +230,10 @@ class SharedStore(BarStore):
         commit = replace(commit, source=None)
         for _ in range(_TRIES):
             try:
-                seq = self._commit(key, commit, wait_s, check, seen)
+                seq = self._commit(key, commit, wait_s, check, based_on)
             except _MovedError:
                 self.pull([(key.symbol, key.timeframe)])
-                if seen is not None:
+                if based_on is not None:
                     break
             else:
                 if seq % EVERY == 0:
@@ -249,7 +249,7 @@ class SharedStore(BarStore):
         commit: Commit,
         wait_s: float,
         check: Callable[[], object],
-        seen: int | None,
+        based_on: int | None,
     ) -> int:
         """Append and apply a commit; return the number of the entry.
 
@@ -262,7 +262,7 @@ class SharedStore(BarStore):
         def append() -> Appended:
             """Append the commit to the log."""
             note = self.notes.read(self.notes.lane(key)) or Note()
-            if seen not in (None, note.position.seq) or self._copies.is_astray(lane, note):
+            if based_on not in (None, note.position.seq) or self._copies.is_astray(lane, note):
                 raise _MovedError
             made = self.shared.append(
                 name_of(key), note.position, commit, book_position.seq, facts_of(commit)
@@ -594,13 +594,13 @@ class SharedStore(BarStore):
 
     def _offer_year(self, key: SeriesKey, year: Span) -> int:
         for _ in range(_TRIES):
-            seen = self.position(key)
+            position = self.position(key)
             known = [part.span for part in self.view(key).coverage.within(year)]
             offer = lacking(*self._copies.aside.read(key, year), known)
             if offer.is_empty:
                 return 0
             try:
-                self.commit(key, offer, seen=seen)
+                self.commit(key, offer, based_on=position)
             except OvertakenError:
                 continue
             return len(offer.pieces) + len(offer.marks)

@@ -162,7 +162,7 @@ class SymbolBooks:
                 head = made and made.position
                 self.pull(symbol, head or self._log.heads([(symbol, "")]).get(name))
                 if made is not None:
-                    return self.now(symbol)[1].by(self._clock.now_ms())
+                    return self.now(symbol)[1].up_to(self._clock.now_ms())
         raise overtaken(f"the splits of {symbol}", symbol)
 
     def change_names(self, symbol: str, value: Changed) -> bool:
@@ -185,7 +185,7 @@ class SymbolBooks:
                     if (stored := self._stored(symbol)) is not None:
                         book = books.after(stored[1], value)
                         self._keep(symbol, book, stored[0].position)
-                        return book.by(self._clock.now_ms())
+                        return book.up_to(self._clock.now_ms())
         raise overtaken(f"the splits of {symbol}", symbol)
 
     def _file(self, symbol: str) -> bytes | None:

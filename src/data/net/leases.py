@@ -78,18 +78,18 @@ def first_free(
     """
     poll, previous = _FIRST_POLL_S, None
     while True:
-        taken = take()
-        if not isinstance(taken, Holder):
-            return taken, previous is not None
+        lease = take()
+        if not isinstance(lease, Holder):
+            return lease, previous is not None
         # A new holder has not made any progress yet during the wait.
-        if previous is not None and previous.name == taken.name and previous.pages < taken.pages:
+        if previous is not None and previous.name == lease.name and previous.pages < lease.pages:
             deadline.progress()
-        previous = taken
-        if (left := deadline.left_s()) <= 0:
+        previous = lease
+        if (left_s := deadline.left_s()) <= 0:
             deadline.waited_for = f"another {other} is fetching the series"
             return None, True
         with waiting():
-            clock.sleep(min(left, poll * (1 + clock.jitter())))
+            clock.sleep(min(left_s, poll * (1 + clock.jitter())))
         poll = min(_LONGEST_POLL_S, poll * _POLL_GROWTH)
 
 

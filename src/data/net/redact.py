@@ -119,12 +119,12 @@ def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
 
 def _unpacked(body: bytes) -> bytes | None:
     """Return the readable content of a gzip file, or None if it exceeds the size limit."""
-    parts, left, decode = list[bytes](), MOST_UNPACKED, decoder_of("gzip")
+    parts, room, decode = list[bytes](), MOST_UNPACKED, decoder_of("gzip")
     assert decode is not None
     try:
         for part in decode(body):
-            left -= len(part)
-            if left < 0:
+            room -= len(part)
+            if room < 0:
                 return None
             parts.append(part)
     except zlib.error:

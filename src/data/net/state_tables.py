@@ -402,9 +402,9 @@ class StateTables:
                 "DELETE FROM lacking_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
                 day.key,
             )
-        for found in fresh:
-            earlier = before.get(found.key, found)
-            day = found if 2 * found.symbols >= earlier.symbols else earlier
+        for new in fresh:
+            earlier = before.get(new.key, new)
+            day = new if 2 * new.symbols >= earlier.symbols else earlier
             values = (*day.key, *day.span, day.condition, day.symbols, day.lacking)
             self.rows.execute(
                 "INSERT OR REPLACE INTO lacking_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -98,8 +98,8 @@ class Rebaser:
             rows = table.take(table.stamps >= ex_at)
             if not self.in_part or len(rows) in (0, len(table)):
                 raise
-            done = self.rebased(rows, coverage)
-            return done if done.begins else done._replace(begins=(ex_at, str(error)))
+            rebased = self.rebased(rows, coverage)
+            return rebased if rebased.begins else rebased._replace(begins=(ex_at, str(error)))
 
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return all rows with the requested adjustment applied; only stock bars are converted.
@@ -143,11 +143,11 @@ class Rebaser:
             for book in books:
                 others = {a.source for a in book.answers} - {self.query.action_key or ""}
                 try:
-                    done = rebaser._brought(table, parts, own, book)
+                    rebased = rebaser._brought(table, parts, own, book)
                 except ActionsMissingError as missing:
                     errors.append(missing)
                 else:
-                    return done._replace(borrowed=tuple(sorted(others)))
+                    return rebased._replace(borrowed=tuple(sorted(others)))
         raise errors[0]
 
     def _brought(
@@ -161,8 +161,8 @@ class Rebaser:
             if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
                 later = None  # another split between the two dates may be unknown
             if later is None:
-                done = self._brought_to(as_of, None, table, parts, own, book)
-                return done._replace(unknown_since=awaited, is_awaited=True)
+                rebased = self._brought_to(as_of, None, table, parts, own, book)
+                return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._needed(table, parts, as_of)
             if (lacking := _lacking(book, needed)) is not None:
                 raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
@@ -199,8 +199,8 @@ class Rebaser:
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
             return Rebased(table, as_of, unknown_since=since, used=Used(book))
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-        done, used_for = self._converted(table, parts, book, as_of)
-        return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
+        converted, used_for = self._converted(table, parts, book, as_of)
+        return Rebased(converted, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
         """Return whether rows that cannot be converted may be used as they are, because they share one basis.
@@ -303,7 +303,7 @@ class Rebaser:
         own = book.of if book.disputed else None
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
         closes = ClosesBefore(book.actions, as_of, last_session, own)
-        done = rebase(
+        rows = rebase(
             table,
             parts,
             book.actions,
@@ -314,7 +314,7 @@ class Rebaser:
             timeframe=self.query.timeframe,
             close_before=closes,
         )
-        return done, Used(book, closes.closes)
+        return rows, Used(book, closes.closes)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.

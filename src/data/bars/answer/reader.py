@@ -138,6 +138,14 @@ class Reader:
     ) -> Answer:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
+        1. Read the stored bars and their coverage, and add the data that could not be stored.
+        2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
+           forming bar if it was requested.
+        3. For a share, convert the bars to the requested basis (:class:`.adjust.Rebaser`).
+        4. List the gaps: spans without coverage or without a bar, bars that could not be read, and
+           bars that cannot be adjusted.
+        5. Add the provenance: what the vendors' answers and the conversion left in doubt.
+
         ``lenient`` accepts an older basis if the latest one cannot be reached.
 
         Raises:
@@ -169,7 +177,7 @@ class Reader:
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
-        done = Rebased(table)
+        rebased = Rebased(table)
         if query.instrument.asset_class == "stock":
             from .adjust import Rebaser  # not needed for instruments without splits
 
@@ -189,7 +197,7 @@ class Reader:
                 is_alone=outcome.is_alone,
                 in_part=outcome.in_part,
             )
-            done = rebaser.rebased(table, coverage)
+            rebased = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
         # fetched them.
@@ -200,34 +208,34 @@ class Reader:
         )
         if unread := _unread(coverage, table):
             lacking = joined(lacking, unread)
-        if done.begins is not None:
-            lacking = with_unadjusted(lacking, coverage, *done.begins)
+        if rebased.begins is not None:
+            lacking = with_unadjusted(lacking, coverage, *rebased.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
-        facts = with_disputes(facts, done, coverage)
-        outdated = _outdated(done, query)
-        facts |= {"problems": [*outdated, *facts["problems"]]}
-        if done.is_awaited and not _holds(done.table, done.unknown_since):
+        facts = with_disputes(facts, rebased, coverage)
+        outdated = _outdated(rebased, query)
+        facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates()
+        if rebased.is_awaited and not _holds(rebased.table, rebased.unknown_since):
             outdated = []  # the basis that the answer names is correct, and is the latest
         return Answer(
             query=query,
-            table=done.table,
+            table=rebased.table,
             coverage=coverage,
             gaps=lacking,
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
-            as_of=done.as_of,
-            substitute=f"{done.instead} prices ({key})" if done.instead else None,
+            as_of=rebased.as_of,
+            substitute=f"{rebased.instead} prices ({key})" if rebased.instead else None,
             doubts=[
-                *_doubts(coverage, done.table, query.instrument.asset_class),
+                *_doubts(coverage, rebased.table, query.instrument.asset_class),
                 *bare,
-                *doubts_of(done, coverage),
+                *doubts_of(rebased, coverage),
                 *outdated,
             ],
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
-            used=done.used,
-            facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
+            used=rebased.used,
+            facts=facts | ({"adjustment": rebased.instead} if rebased.instead else {}),
         )
 
 
@@ -361,22 +369,22 @@ def _holds(table: BarTable, day: date | None) -> bool:
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
-def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
+def _outdated(rebased: Rebased, query: BarsQuery) -> list[str]:
     """Return a warning if recent splits and dividends are unknown; otherwise an empty list."""
-    if done.unknown_since is None:
+    if rebased.unknown_since is None:
         return []
-    if done.is_awaited:
+    if rebased.is_awaited:
         when = (
             "not in the sample"
             if is_sample(query.provider)
             else "published together with the bars of those days"
         )
         return [
-            f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
+            f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
             f"{when}"
         ]
     return [
-        f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
+        f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
         "not known"
     ]
 
@@ -416,8 +424,8 @@ def _with_forming(
         now,
         FORMING,
     )
-    kept = table.take(table.stamps < first)
-    return merge(kept, rows), coverage.overlaid([running])
+    closed = table.take(table.stamps < first)
+    return merge(closed, rows), coverage.overlaid([running])
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
@@ -461,22 +469,22 @@ def at_borders(coverage: Coverage) -> Coverage:
     """
     if not any(part.splices for part in coverage.sources):
         return coverage
-    kept_parts, before = [], None
+    parts_at_borders, before = [], None
     parts = [part for part in coverage if part.state in WITH_BARS]
-    behind = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
+    part_after = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
     for part in coverage:
         if part.splices:  # without bars there is nothing that could have been compared
-            after = behind.get(id(part))
-            kept = tuple(
+            after = part_after.get(id(part))
+            splices = tuple(
                 splice
                 for splice in part.splices
                 if part.state in WITH_BARS and _counts(splice, part, before, after)
             )
-            kept_parts.append(replace(part, splices=kept))
+            parts_at_borders.append(replace(part, splices=splices))
         else:
-            kept_parts.append(part)
+            parts_at_borders.append(part)
         before = before if part.state == "empty" else part
-    return Coverage(kept_parts)
+    return Coverage(parts_at_borders)
 
 
 def _counts(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
@@ -513,7 +521,7 @@ def _sentences(part: Covered) -> Iterator[str]:
 # --- splits and dividends that vendors disagree about
 
 
-def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
+def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -> dict[str, Any]:
     """Return provenance entries, adding disputed actions, each with a sentence in ``problems``.
 
     ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
@@ -524,16 +532,16 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
     Args:
         facts: Entries of the answer.
-        done: Rows of the answer, with the data used to convert them.
+        rebased: Rows of the answer, with the data used to convert them.
         coverage: Coverage of the rows, which names their vendors.
     """
     notes = []
-    if done.borrowed:
-        notes.append(f"splits and dividends were taken from {', '.join(done.borrowed)}")
-    if not done.disputed:
+    if rebased.borrowed:
+        notes.append(f"splits and dividends were taken from {', '.join(rebased.borrowed)}")
+    if not rebased.disputed:
         return facts | {"problems": [*notes, *facts["problems"]]}
-    entries = [e for event in done.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
-    problems = [_sentence(done, coverage), *notes, *facts["problems"]]
+    entries = [e for event in rebased.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
+    problems = [_sentence(rebased, coverage), *notes, *facts["problems"]]
     return facts | {"problems": problems, "actions_disputed": entries}
 
 

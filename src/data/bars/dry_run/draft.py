@@ -205,7 +205,7 @@ class DraftStore:
         commit: Commit,
         wait_s: float = 0.0,
         check: Callable[[], object] = no_check,
-        seen: int | None = None,
+        based_on: int | None = None,
     ) -> None:
         """Keep the bars and coverage changes of a commit in memory."""
 

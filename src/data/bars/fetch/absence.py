@@ -66,8 +66,8 @@ def record_absence(
     coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
     standing = coverage.spans(lambda p: _is_valid(p, now) and not _is_news(p, vendor, names))
     # Nearly all were answered a moment ago and are already marked.
-    left = subtract(lacking, standing)
-    lacking = [span for span in lacking if touching(left, span)] if left else []
+    unmarked = subtract(lacking, standing)
+    lacking = [span for span in lacking if touching(unmarked, span)] if unmarked else []
     context = CommitContext(
         grid=request.grid,
         basis=Basis(),
@@ -146,10 +146,10 @@ def _nothing(
     now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
-    stored = [kept for kept, rows in zip(spans, counts, strict=True) if rows]
-    for kept in stored:
-        expires = int(context.expiries(edges_of([kept]), coverage)[0])
-        yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
+    stored = [filled for filled, rows in zip(spans, counts, strict=True) if rows]
+    for filled in stored:
+        expires = int(context.expiries(edges_of([filled]), coverage)[0])
+        yield Covered(filled, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
             parts, expiries = context.empty_parts(edges_of([empty]), coverage)

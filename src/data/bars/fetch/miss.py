@@ -349,8 +349,8 @@ class MissHandler:
         except KindMismatchError as error:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
             return _TriedLane(None, journal)
-        named = [*map(lane.named, journal.attempts), *journal.side_attempts]
-        attempts = attempt_entries([*tried.attempts(aside=True), *named])
+        own = [*map(lane.named, journal.attempts), *journal.side_attempts]
+        attempts = attempt_entries([*tried.attempts(aside=True), *own])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, route, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
@@ -596,12 +596,12 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
     """Map each vendor that was not queried to the reason, with advice on how to request it."""
-    done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
-    left = [c.name for lane in route.lanes for c in lane.candidates if c.name not in done]
+    queried, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
+    others = [c.name for lane in route.lanes for c in lane.candidates if c.name not in queried]
     reason = f"{route.owner}, the exchange of this pair, does not list it"
     return {
         **route.namesakes,
-        **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in left},
+        **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in others},
     }
 
 
@@ -617,11 +617,11 @@ def _with_namesakes(
         return answer
     not_asked = "; ".join(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     columns = stretches(answer.gaps).columns
-    named = tuple(
+    sources = tuple(
         replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
         for gap in columns.sources
     )
-    return replace(answer, gaps=Stretches.of(columns._replace(sources=named)))
+    return replace(answer, gaps=Stretches.of(columns._replace(sources=sources)))
 
 
 def _failure(

@@ -504,12 +504,12 @@ class _CommitBuilder:
         edges = distinct(
             np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
         )
-        kept = [stamp for stamp in self._lost if stamp not in withdrawn]
-        following = edges[edges.searchsorted(kept, "right")].tolist()
+        stamps = [stamp for stamp in self._lost if stamp not in withdrawn]
+        following = edges[edges.searchsorted(stamps, "right")].tolist()
         return [
             # Only up to the next expected bar, which is missing rather than doubtful.
             (Span(stamp, min(end, self._end_of(stamp))), SPOILT if stamp in bad else LOST)
-            for stamp, end in zip(kept, following, strict=True)
+            for stamp, end in zip(stamps, following, strict=True)
         ]
 
     def _kept_marks(self) -> Iterator[Covered]:
@@ -793,10 +793,10 @@ class _CommitBuilder:
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
         """Return the spans without bars in three groups: closed hours, gaps, and off-grid rows."""
-        grid, kept = self.context.grid, edges_of(span for span, _ in self._kept)
+        grid, kept_edges = self.context.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
-        if len(kept):
-            holes, slots = difference(holes, kept), difference(slots, kept)
+        if len(kept_edges):
+            holes, slots = difference(holes, kept_edges), difference(slots, kept_edges)
         silent = difference(free, np.concatenate([with_bars, self._unusable]))
         spans = np.concatenate([holes, silent])
         spans = spans[spans[:, 0].argsort(kind="stable")]

@@ -381,13 +381,13 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
             yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
 
 
-def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) -> Iterator[Offer]:
-    for candidate in done.usable:
+def _offers(query: BarsQuery, candidates: Sequence[Candidate], groups: _Sorted) -> Iterator[Offer]:
+    for candidate in groups.usable:
         caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
         depth = caps.depth_days.get(query.timeframe.label) if caps else None
         folder = (candidate.folder_lane,) if candidate.folder_lane else None
         yield Offer(candidate.name, kind, depth, folder)
-    for candidate in done.made_up:
+    for candidate in groups.made_up:
         kind = candidate.kind(query.instrument, query.timeframe)
         yield Offer(candidate.name, kind, lane_name=SAMPLE_LANE)
 
@@ -429,8 +429,8 @@ def find_route(
         UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
     reporters = tuple(c for c in candidates if c.tells_actions)
-    done = _sorted(query, candidates, proved)
-    if kind is None and (first := first_of(query, _offers(query, candidates, done))):
+    groups = _sorted(query, candidates, proved)
+    if kind is None and (first := first_of(query, _offers(query, candidates, groups))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
     if query.provider is not None:
@@ -443,16 +443,16 @@ def find_route(
         # them.
         wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
-    placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(reporters))
+    has_actions |= bool(reporters)
+    placement = _Placement(query, stored, wanted, home, groups.usable, has_actions)
     for parts, candidate in placement.places():
         lanes.setdefault(parts, []).append(candidate)
-    if done.made_up:
-        lanes.setdefault(SAMPLE_LANE, []).extend(done.made_up)
-    if not lanes and done.namesakes:
-        raise unknown_symbol(query, (), done.namesakes)
+    if groups.made_up:
+        lanes.setdefault(SAMPLE_LANE, []).extend(groups.made_up)
+    if not lanes and groups.namesakes:
+        raise unknown_symbol(query, (), groups.namesakes)
     if not lanes:
-        raise _no_provider(query, done.rejected)
-    owner = done.owner
+        raise _no_provider(query, groups.rejected)
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), reporters)
@@ -460,10 +460,10 @@ def find_route(
         ),
         home,
         wanted,
-        done.rejected,
-        owner.name if owner else "",
-        done.namesakes,
-        owner is not None and _is_exchange(query, owner),
+        groups.rejected,
+        groups.owner.name if groups.owner else "",
+        groups.namesakes,
+        groups.owner is not None and _is_exchange(query, groups.owner),
     )
 
 

@@ -399,10 +399,10 @@ class CacheFolder:
                 "are not deleted automatically; use `onetape cache clean --all`"
             )
             return
-        gone = retention.delete(retention.unused(aged, now), wait_s=0.0).years
-        if gone:
-            rows = sum(one.rows for one in gone)
-            log.info("cache.retention: %d years, %d rows were deleted", len(gone), rows)
+        deleted = retention.delete(retention.unused(aged, now), wait_s=0.0).years
+        if deleted:
+            rows = sum(one.rows for one in deleted)
+            log.info("cache.retention: %d years, %d rows were deleted", len(deleted), rows)
 
     def _say_once(self, text: str) -> None:
         if text not in self._warned:

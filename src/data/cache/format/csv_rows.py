@@ -323,18 +323,18 @@ def _clock() -> Chars:
 
 def _times(stamps: Stamps) -> Chars:
     """Return ``YYYY-MM-DD HH:MM:SS`` for each stamp, one per row."""
-    days, left = np.divmod(stamps, DAY_MS)
+    days, times = np.divmod(stamps, DAY_MS)
     dates_once = distinct(days)
     places = np.searchsorted(dates_once, days)
     dates = np.datetime_as_string(dates_once.astype("M8[D]")).astype("S10")
     chars = np.empty((len(stamps), _STAMP_WIDTH), np.uint8)
     chars[:, :10] = dates.view(np.uint8).reshape(-1, 10)[places]
     chars[:, 10] = b" "[0]
-    minutes, rest = np.divmod(left, MINUTE_MS)
+    minutes, seconds = np.divmod(times, MINUTE_MS)
     chars[:, 11:17] = _clock()[minutes]
     chars[:, 17:] = _ZERO
-    if rest.any():
-        _put_digits(rest // 1000, chars[:, 17:].T)
+    if seconds.any():
+        _put_digits(seconds // 1000, chars[:, 17:].T)
     return chars
 
 

@@ -394,14 +394,14 @@ def inflated(packed: bytes) -> bytes:
         zlib.error: The bytes are not gzip.
     """
     parts: list[bytes] = []
-    left = MOST_TEXT
+    room = MOST_TEXT
     while packed:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
             parts.append(member.decompress(packed, _STEP_BYTES))
-            left -= len(parts[-1])
+            room -= len(parts[-1])
             packed = member.unconsumed_tail
-            if left < 0 or not (member.eof or packed or parts[-1]):
+            if room < 0 or not (member.eof or packed or parts[-1]):
                 raise ValueError("the gzip data is truncated, or too large for a year of bars")
         packed = member.unused_data
     if not any(parts):

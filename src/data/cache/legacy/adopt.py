@@ -169,10 +169,10 @@ def set_aside(lane: LaneFiles, year: int, path: Path, *, make_room: bool) -> Non
         if content is None:
             continue
         target = lane.paths.legacy / source.name
-        kept = lane.disk.read_if_exists(target)
-        if kept is not None and kept != content:
+        earlier = lane.disk.read_if_exists(target)
+        if earlier is not None and earlier != content:
             target = target.with_name(f"{sha256(content).hexdigest()[:16]}.{source.name}")
-        if kept != content:
+        if earlier != content:
             link_or_copy(lane.disk, source, target)
         lane.disk.sync_folder(lane.paths.legacy)
         if here and make_room and source.name != _ALL_YEARS:

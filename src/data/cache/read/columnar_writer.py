@@ -41,11 +41,11 @@ def write_new(
         DamagedColumnsError: The old file differs from what was written.
         ValueError: The number of years is too large.
     """
-    kept = {y: s for y, s in old.head.years.items() if y not in parts} if old else {}
+    others = {y: s for y, s in old.head.years.items() if y not in parts} if old else {}
     if old is not None:
-        for year in kept:
+        for year in others:
             old.all_of(year)  # damaged rows must not get a new checksum
-    years = dict(sorted((kept | {year: part.source for year, part in parts.items()}).items()))
+    years = dict(sorted((others | {year: part.source for year, part in parts.items()}).items()))
     rows = sum(source.rows for source in years.values())
     head = Head(identity, 1, room_for(rows), years)
 

@@ -101,8 +101,8 @@ class DocumentCache:
                 if value is None or not (is_settled or is_known):
                     self._memory.drop(key)
                     continue
-                kept = _Parsed(state if is_settled else None, content if is_known else None, value)
-                self._memory.put(key, kept, EACH_BYTES + times * len(content))
+                fresh = _Parsed(state if is_settled else None, content if is_known else None, value)
+                self._memory.put(key, fresh, EACH_BYTES + times * len(content))
         return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any, times: int = TIMES_ITS_BYTES) -> None:

@@ -131,16 +131,16 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
         return cells
-    kept: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = []
     counts.clear()
     invalid = 0
     for row in reversed(cells):
         is_bar = row[-1].startswith(WITHDRAWN)
         counts[row[0]] += not is_bar
         if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and invalid < MOST_ROWS):
-            kept.append(row)
+            rows.append(row)
             invalid += not is_bar
-    return kept[::-1]
+    return rows[::-1]
 
 
 def withdrawn(table: BarTable, vendor: str) -> list[BadRow]:

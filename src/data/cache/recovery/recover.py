@@ -251,10 +251,10 @@ def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearS
     scan = diagnosis.scan
     keep_file(lane, lane.paths.data(year), scan.content, f"damaged at byte {scan.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
-    done = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
+    saved = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
     if meta is not None:
         _log(lane, year, state, state.rows - meta.state.rows)
-    return done
+    return saved
 
 
 def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
@@ -502,18 +502,18 @@ def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     A member whose bars do not follow the preceding members' bars is omitted: in this case, the file
     is a mixture of two files, and it is unknown which one is newer.
     """
-    kept: list[YearSegment] = []
+    segments: list[YearSegment] = []
     for member in (*scan.members, *_members_after(scan.content, scan.end)):
         header = member.header
-        last = kept[-1].header.last if kept else None
+        last = segments[-1].header.last if segments else None
         if header.id != identity or header.first is None:
             continue
         if last is not None and header.first <= last:
             continue
         segment = _segment(member)
         if segment is not None:
-            kept.append(segment)
-    return kept
+            segments.append(segment)
+    return segments
 
 
 def _segment(member: Member) -> YearSegment | None:

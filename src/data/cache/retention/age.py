@@ -171,7 +171,7 @@ class AgeRetention:
     def unused(self, aged: Aged, now_ms: int) -> Aged:
         """Return ``aged`` without bars that are pinned or that a request in progress may need."""
         last_use = self._last_uses()
-        kept = (
+        unused = (
             one
             for one in aged.years
             if one.data_type != BARS
@@ -180,7 +180,7 @@ class AgeRetention:
                 or last_use(one.key).needs(year_span(one.year).end, now_ms)
             )
         )
-        return replace(aged, years=tuple(kept))
+        return replace(aged, years=tuple(unused))
 
     def check_clock(self, now_ms: int) -> int:
         """Return the time of the latest answer in the store; the current time cannot be earlier.

@@ -58,8 +58,8 @@ def clear_lane(
             disk.remove(path.with_name(f"{year:04d}.metadata.json"))
             disk.remove(path)
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
-        kept = (*inner, lane.paths.lock)
-        files = [name for name in disk.list(folder) if folder / name not in kept]
+        others = (*inner, lane.paths.lock)
+        files = [name for name in disk.list(folder) if folder / name not in others]
         plain = [name for name in files if not name.endswith(LOG)]
         for name in sorted(plain, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)

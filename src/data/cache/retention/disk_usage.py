@@ -126,14 +126,14 @@ class Gauge:
 
     def _look(self) -> Fill:
         holdings = self._holdings()
-        old, left = self._measured, self._most_new
+        old, new_files = self._measured, self._most_new
         self._measured = {}
         for lane in holdings.lanes:
             for year in lane.entry.years:
                 path = f"{lane.path}{os.sep}{year.year:04d}{DATA}"
                 before = old.get(path)
-                if year.bytes and (before is not None or left > 0):
-                    left -= before is None
+                if year.bytes and (before is not None or new_files > 0):
+                    new_files -= before is None
                     measured = _measured(path, year, before)
                     if measured is not None:
                         self._measured[path] = measured

@@ -193,10 +193,10 @@ class Judge:
             if not size:
                 continue
             if is_pinned:
-                kept = PINNED
+                reason = PINNED
             else:
-                kept = reasons.get(year, NO_VENDOR) if is_sound else UNREADABLE
-            yield Holding(key, year, size, generation, last_ms, kept or in_use)
+                reason = reasons.get(year, NO_VENDOR) if is_sound else UNREADABLE
+            yield Holding(key, year, size, generation, last_ms, reason or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
         """Map each year to the reason to keep it.
@@ -246,12 +246,12 @@ class Judge:
 
 def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:
     """Return how many of a folder's ``size`` bytes could be removed."""
-    kept: dict[str, int] = {}
+    bytes_by_reason: dict[str, int] = {}
     bars = 0
     for one in holdings:
         if one.kept:
-            kept[one.kept] = kept.get(one.kept, 0) + one.bytes
+            bytes_by_reason[one.kept] = bytes_by_reason.get(one.kept, 0) + one.bytes
         else:
             bars += one.bytes
-    ordered = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(bytes_by_reason.items(), key=lambda item: (-item[1], item[0]))
     return Freeable(size, derived, bars, dict(ordered))

@@ -240,14 +240,14 @@ class RetentionManager(StoreListener):
 
         ``holdings`` are the folder's contents, if already known.
         """
-        done = Trimmed()
+        total = Trimmed()
         for lane in (holdings or self.inventory.look()).lanes:
             if lane.entry.quarantined:
                 try:
-                    done = done.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
+                    total = total.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
                 except CacheError as exc:
                     log.debug("%s: the quarantine was not deleted: %s", lane.key, exc)
-        return done
+        return total
 
     def outdated(self) -> list[SeriesKey]:
         """Return the series with bars that earlier versions stored and that are never read again."""
@@ -281,18 +281,18 @@ class RetentionManager(StoreListener):
 
     def _enforce(self, limit: int, holdings: Holdings) -> int:
         self._time.note(eviction.vouched_ms(holdings.lanes))
-        left, dropped = holdings.size.bytes - limit, 0
-        if left > 0:
-            left -= self._drop_derived(holdings.lanes, left)
-        if left > 0:
+        excess, dropped = holdings.size.bytes - limit, 0
+        if excess > 0:
+            excess -= self._drop_derived(holdings.lanes, excess)
+        if excess > 0:
             years = self._years(holdings)
-            for one in eviction.choose(years, left):
+            for one in eviction.choose(years, excess):
                 if self._evict(one):
-                    left, dropped = left - one.bytes, dropped + 1
+                    excess, dropped = excess - one.bytes, dropped + 1
             later = sum(year.bytes for year in years if year.kept == eviction.IN_USE)
-            if left > later:
-                self._say(left)
-        self._measured = limit + left, self._clock.monotonic()
+            if excess > later:
+                self._say(excess)
+        self._measured = limit + excess, self._clock.monotonic()
         return dropped
 
     def _make_room(self, need: int) -> int:

@@ -67,15 +67,15 @@ def trim_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
     excess = sum(sizes.values()) - MOST_QUARANTINED
     if excess <= 0:
         return Trimmed()
-    done = Trimmed()
+    trimmed = Trimmed()
     for _, name in sorted(_may_go(lane, sizes)):
-        if done.file_bytes >= excess:
+        if trimmed.file_bytes >= excess:
             break
         note = f"{name}.json"
         for path in () if dry_run else (folder / name, folder / note):
             disk.remove_whole(path)
-        done = done.plus(Trimmed(0, 1, sizes[name] + sizes.get(note, 0)))
-    return done
+        trimmed = trimmed.plus(Trimmed(0, 1, sizes[name] + sizes.get(note, 0)))
+    return trimmed
 
 
 def purge_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:

@@ -91,11 +91,11 @@ def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
     spans = coalesce(spans)
-    left: list[Covered] = []
+    valid: list[Covered] = []
     for mark in part.marks:
         parts = clipped(spans, mark.span) if mark.state == "suspect" else [mark.span]
-        left += (replace(mark, span=span) for span in parts)
-    return Stretches(left)
+        valid += (replace(mark, span=span) for span in parts)
+    return Stretches(valid)
 
 
 def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:

@@ -297,14 +297,14 @@ def rewrite(
     Raises:
         StorageError: A step failed; the series is in its old or its new state.
     """
-    data, done = lane.paths.data(year), meta.committed(state)
+    data, committed = lane.paths.data(year), meta.committed(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     take_name = partial(lane.disk.replace, temp, data)
     with or_discarded(lane.disk, temp):
         if not meta.state.size:
             # Until the document has its name too, the members contain the same information about
             # the bars.
-            lane.write_meta(year, done, durable=True, before_rename=take_name)
+            lane.write_meta(year, committed, durable=True, before_rename=take_name)
         else:
             is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
             if keep_version or is_pinned:
@@ -312,9 +312,9 @@ def rewrite(
             lane.write_meta(year, meta.replaced(pending=state), durable=True)
             take_name()
             lane.disk.sync_folder(lane.paths.folder)
-            lane.write_meta(year, done, durable=True)
+            lane.write_meta(year, committed, durable=True)
     lane.tainted.discard((lane.key, year))
-    return done
+    return committed
 
 
 # --- older versions ------------------------------------------------------------------------
