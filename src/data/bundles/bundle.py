@@ -450,8 +450,8 @@ class Bundle:
             rows = whole.filter(pl.col("sid") == before.sid).sort(time)
             source = before
             if symbol in request["symbols"]:
-                left = rows.filter("left")[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
-                source = replace(before, missing=_missing(client, symbol, request, left))
+                stamps = rows.filter("left")[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
+                source = replace(before, missing=_missing(client, symbol, request, stamps))
             sources[symbol] = source
             if source.fingerprint is None:
                 continue
@@ -530,11 +530,13 @@ class Bundle:
         )
         records = replace(records, origin=replace(origin, symbols=symbols))
         writer = ParquetWriter(self.path, disk=self.disk)
-        done: Written = writer.replace_rows(
+        result: Written = writer.replace_rows(
             commit, records, frequency, rows, anew=damaged, drop=drop
         )
         failed = {symbol: a.error for symbol, a in answers.items() if a.error}
-        return BundleChange(done.places, failed, done.rounded, done.widened, tuple(quarantined))
+        return BundleChange(
+            result.places, failed, result.rounded, result.widened, tuple(quarantined)
+        )
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -549,21 +551,21 @@ class Bundle:
         self._files.finish()
         if not self.exists():
             raise self._absent()
-        found: Records | None = self._files.read_whole(
+        stored: Records | None = self._files.read_whole(
             lambda path_of, _: Records.read(self._files, self.disk, path_of(METADATA))
         )
-        if found is not None:
-            return found
+        if stored is not None:
+            return stored
         try:
             with self._files.writing(make=False) as commit:
                 # Another call may have rebuilt them in the meantime.
-                made = Records.read(self._files, self.disk, self.path / METADATA)
-                if made is None:
-                    made = rebuilt(self._files, commit)
-                    made.put(commit, self._files)
+                records = Records.read(self._files, self.disk, self.path / METADATA)
+                if records is None:
+                    records = rebuilt(self._files, commit)
+                    records.put(commit, self._files)
         except StorageError:  # the folder may be read-only; then the next call rebuilds them
-            made = rebuilt(self._files)
-        return made
+            records = rebuilt(self._files)
+        return records
 
     def _absent(self) -> BundleNotFoundError:
         return BundleNotFoundError(
@@ -587,19 +589,19 @@ class Bundle:
         records, problems = self._files.read_whole(partial(self._examined, thorough=True))
         wrong = {problem.place for problem in problems}
         now_ms = self._clock.now_ms()
-        found = []
+        updates = []
         for place, record in records.files.items():
             if place not in wrong:
-                found.append(replace(record, validated_ms=now_ms))
+                updates.append(replace(record, validated_ms=now_ms))
             elif record.is_unchanged(self.disk.stat(self.path / place)):
-                found.append(replace(record, state=None))
-        if found:
+                updates.append(replace(record, state=None))
+        if updates:
             with (
                 suppress(StorageError, LockTimeoutError),
                 self._files.writing(make=False) as commit,
             ):
                 if Records.read(self._files, self.disk, self.path / METADATA) == records:
-                    marked = records.with_files(found)
+                    marked = records.with_files(updates)
                     marked.put(commit, self._files, with_database=has_database(self._files))
         return tuple(problems)
 
@@ -620,9 +622,9 @@ class Bundle:
         records = Records.read(self._files, self.disk, path_of(METADATA))
         if records is None:
             return rebuilt(self._files, commit), []
-        gone = {place for place, name in pending.items() if name is None}
-        places = sorted({*self._places(), *records.files} - gone)
-        problems, seen = [], []
+        removals = {place for place, name in pending.items() if name is None}
+        places = sorted({*self._places(), *records.files} - removals)
+        problems, updates = [], []
         for place in places:
             path, record = path_of(place), records.files.get(place)
             now = self.disk.stat(path)
@@ -633,8 +635,8 @@ class Bundle:
             elif (
                 record is not None and now is not None
             ):  # a copy, for example, which is known from now on
-                seen.append(record.seen(now))
-        return records.with_files(seen) if seen else records, problems
+                updates.append(record.seen(now))
+        return records.with_files(updates) if updates else records, problems
 
     def _fault(self, path: Path, record: FileRecord | None) -> str | None:
         data = self.disk.read_if_exists(path)
@@ -808,12 +810,12 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
         every = client.actions(symbol)
     except (QueryError, CacheError):
         return None
-    counting = [known.action for known in every if known.counts]
+    counting = [entry.action for entry in every if entry.counts]
     rows = sorted(
         f"{a.ex_date} {a.type} {a.numerator}:{a.denominator} {a.amount!r}" for a in counting
     )
     digest = hashlib.sha256(chr(10).join(rows).encode()).hexdigest()
-    newest = max((known.action.ex_date for known in every), default=date.min)
+    newest = max((entry.action.ex_date for entry in every), default=date.min)
     return _Actions(f"sha256:{digest}", newest)
 
 
@@ -846,11 +848,11 @@ def _seal(
         return None
     try:
         series = client.series_of(query)
-        known = client.outline(series)
+        outline = client.outline(series)
     except (QueryError, CacheError):
         return None
     now, span = query.now_ms, query.span
-    parts = [part for part in known.coverage if part.span.overlaps(span)]
+    parts = [part for part in outline.coverage if part.span.overlaps(span)]
     is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
     is_open = is_open or query.bars is not None or span.end > now
     is_news = actions.newest > date_of(now - _NEWS_MS)
@@ -861,14 +863,14 @@ def _seal(
     plain = [
         __version__,
         str(series),
-        known.generation,
+        outline.generation,
         *(value for name, value in options_of(request).items() if name not in SELECTS_SERIES),
         actions.digest,
         *span,
     ]
     plain += [(*p.span, p.state, p.vendor, str(p.basis), p.fetched_at) for p in parts]
     text = digest_of(repr(plain).encode())[:32]
-    return _Seal(text, series.folder, known.generation)
+    return _Seal(text, series.folder, outline.generation)
 
 
 def _query(client: BarsClient, symbol: str, request: Mapping[str, Any]) -> BarsQuery | None:
@@ -921,8 +923,8 @@ def _missing(
     query = _query(client, symbol, request)
     if query is None:
         others = [one for one in request["symbols"] if one != symbol]
-        left = {**request, "symbols": others}
-        return max((_missing(client, one, left, stamps) for one in others), default=0)
+        of_others = {**request, "symbols": others}
+        return max((_missing(client, one, of_others, stamps) for one in others), default=0)
     if query.bars is not None:  # no start: this many bars up to the end
         return max(0, query.bars - len(stamps))
     grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)

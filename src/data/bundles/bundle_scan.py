@@ -77,11 +77,11 @@ def scan(
         BundleError: A file is damaged (can also be raised by ``collect``).
         FormatVersionError: A newer version of this library wrote a bundle.
     """
-    kept = [_Kept(bundle) for bundle in _bundles(bundles, folder)]
-    frequency = _frequency(kept, frequency)
-    names = _symbols(kept, symbols)
+    sources = [_Kept(bundle) for bundle in _bundles(bundles, folder)]
+    frequency = _frequency(sources, frequency)
+    names = _symbols(sources, symbols)
     bounds = _bounds(start, end, frequency)
-    opened = [_Opened(one, frequency) for one in kept]
+    opened = [_Opened(one, frequency) for one in sources]
     schema = {_BUNDLE: pl.String(), _SYMBOL: pl.String(), **get_schema_for_frequency(frequency)}
     del schema["sid"]
     schema["volume"] = max((one.volume() for one in opened), key=_digits)
@@ -95,15 +95,15 @@ def scan(
         # Polars counts rows before it filters them, so a limit also counts rows to be left out.
         used = predicate if n_rows is None else None
         within = bounds.within(time_bounds(used, time_column(frequency)))
-        left = n_rows
+        room = n_rows
         for one in opened:
-            if left == 0:
+            if room == 0:
                 return
             select = partial(selected_names, used, _SYMBOL)
             frame = one.rows(wanted, within, names, select)
-            if left is not None:
-                frame = frame.head(left)
-                left -= len(frame)
+            if room is not None:
+                frame = frame.head(room)
+                room -= len(frame)
             yield frame if predicate is None else frame.filter(predicate)
 
     return register_io_source(rows, schema=schema)
@@ -222,15 +222,15 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
             f"bundles must be names or Bundle objects, not {type(bundles).__name__}",
             hint='such as scan("mine") or scan(["mine", Bundle("theirs")])',
         )
-    found: list[Bundle] = []
+    unique: list[Bundle] = []
     for name in [bundles] if one else bundles:
         bundle = name if isinstance(name, Bundle) else Bundle(name, folder)
-        if any(other.path == bundle.path for other in found):
+        if any(other.path == bundle.path for other in unique):
             raise QueryError(f"bundle {bundle.name} is named twice")
-        found.append(bundle)
-    if not found:
+        unique.append(bundle)
+    if not unique:
         raise QueryError("scan needs at least one bundle", hint="`onetape bundle list` lists them")
-    return found
+    return unique
 
 
 def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
@@ -242,15 +242,15 @@ def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
     if frequency is not None:
         get_schema_for_frequency(frequency)
         return cast(Frequency, frequency)
-    found = {bundle.name: _frequencies(bundle) for bundle in bundles}
-    common = set[Frequency].union(*found.values())
+    frequencies = {bundle.name: _frequencies(bundle) for bundle in bundles}
+    common = set[Frequency].union(*frequencies.values())
     if len(common) == 1:
         return next(iter(common))
     if not common:
         raise BundleNotFoundError(f"bundle {bundles[0].name} has no bars")
     raise QueryError(
         "the bundles have daily and minute bars, which have different columns: "
-        + "; ".join(f"{name}: {', '.join(sorted(has))}" for name, has in found.items()),
+        + "; ".join(f"{name}: {', '.join(sorted(has))}" for name, has in frequencies.items()),
         hint='pass frequency="daily" or frequency="minute"',
     )
 
@@ -276,8 +276,8 @@ def _symbols(bundles: Sequence[_Kept], symbols: Any) -> set[str] | None:
     for symbol in wanted:
         if not isinstance(symbol, str):
             raise QueryError(f"not a symbol: {symbol!r:.80}", hint="symbols are strings")
-    known = {name for bundle in bundles for name in bundle.records().names().values()}
-    unknown = [symbol for symbol in dict.fromkeys(wanted) if symbol not in known]
+    available = {name for bundle in bundles for name in bundle.records().names().values()}
+    unknown = [symbol for symbol in dict.fromkeys(wanted) if symbol not in available]
     if unknown:
         raise QueryError(
             f"no bundle contains {', '.join(ascii(one)[:40] for one in unknown[:_NAMED])}"

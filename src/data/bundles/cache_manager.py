@@ -423,13 +423,13 @@ class CacheManager:
             state = self._frames.state(key)
             if state is None or state == self._outdated.get(key[:SHORT]):
                 return None
-            found = self._frames.peek(key)
+            stored = self._frames.peek(key)
         except CacheError as error:
             _log.warning("%s: %s", self.cache_dir, error)
             return None
-        if found is None:
+        if stored is None:
             return None
-        return self._remember(found.metadata["cache_key"], found.frame, found.metadata, state)
+        return self._remember(stored.metadata["cache_key"], stored.frame, stored.metadata, state)
 
     def _keep(self, key: str, data: Any, about: Mapping[str, Any]) -> None:
         """Store a frame, and keep it in memory."""

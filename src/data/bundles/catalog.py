@@ -229,15 +229,15 @@ class DataCatalog:
         start, end = _span(start_date, end_date)
         label = Timeframe.parse(resolution).label
         for _ in range(2):
-            found, is_sound = self._indexed(wanted, label, start, end, source)
+            best, is_sound = self._indexed(wanted, label, start, end, source)
             if is_sound:
                 break
             self._index.doubt()
         lane = self._lane_for(wanted, label, start, end, source)
-        if lane is not None and (found is None or _preference(lane[1]) < found[0]):
+        if lane is not None and (best is None or _preference(lane[1]) < best[0]):
             self._keep([lane])
             return lane[1].dataset_id
-        return found[1] if found else None
+        return best[1] if best else None
 
     def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
         """Return the catalog's information about a dataset.
@@ -500,8 +500,8 @@ class DataCatalog:
             row = rows.fetchone()
             return row and dict(zip([column[0] for column in rows.description], row, strict=True))
 
-        found = self._read(work)
-        return found and {**found, "symbols": json.loads(found["symbols"])}
+        bundle = self._read(work)
+        return bundle and {**bundle, "symbols": json.loads(bundle["symbols"])}
 
     def get_cache_size(self) -> int:
         """Return the total size in bytes of the bundles' files."""
@@ -578,13 +578,13 @@ class DataCatalog:
         except (KeyError, TypeError, ValueError):
             return None
         state = BundleFiles(self._folder / name, self._disk).moment()
-        known = self._bundles.get(name)
-        if known is None or known[0] != state:
+        cached = self._bundles.get(name)
+        if cached is None or cached[0] != state:
             records = self._records_of(name)
             if records is None:
                 return None
-            known = self._bundles[name] = state, self._bundle_source.dataset_of(name, records)
-        return known[1]
+            cached = self._bundles[name] = state, self._bundle_source.dataset_of(name, records)
+        return cached[1]
 
     def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
         """Return a dataset, and the location of its authoritative source.
@@ -730,15 +730,15 @@ def _key_of(dataset: Dataset) -> str:
 
 
 def _path_of(
-    given: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None
+    wanted: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None
 ) -> tuple[Path, str]:
     """Return the path of the SQLite file, and the one bundle that it covers (empty for all)."""
-    if given is None:
-        named = metadata_db_setting() if folder is None else None
-        return named or bundles_folder(folder) / DATABASE, ""
-    if not os.fspath(given):
+    if wanted is None:
+        configured = metadata_db_setting() if folder is None else None
+        return configured or bundles_folder(folder) / DATABASE, ""
+    if not os.fspath(wanted):
         raise QueryError("the path of the catalog is an empty string", hint="name a file")
-    path = Path(given).absolute()
+    path = Path(wanted).absolute()
     if path.name == DATABASE and folder is None:
         try:
             bundle = Bundle(path.parent.name, path.parent.parent)

@@ -50,8 +50,8 @@ class LaneDatasets:
         Raises:
             CacheError: The store cannot be read.
         """
-        known = self.instrument(symbol, resolution)
-        keys = self._client().lanes(known.symbol, Timeframe.parse(resolution)) if known else []
+        asset = self.instrument(symbol, resolution)
+        keys = self._client().lanes(asset.symbol, Timeframe.parse(resolution)) if asset else []
         for key in keys if source else keys[:1]:
             # These lanes answer only queries that name them.
             if key.is_outdated or (not source and (key.is_sample or key.made_of)):
@@ -69,12 +69,12 @@ class LaneDatasets:
         Raises the errors of :meth:`find`.
         """
         parts = self._client().coverage(key)
-        known = self._measured.get(key)
-        if known is None or known[0] != parts:
+        cached = self._measured.get(key)
+        if cached is None or cached[0] != parts:
             if not any(part.state in WITH_BARS for part in parts):
                 return None
-            known = self._measured[key] = parts, self._measure(key, parts)
-        return known[1]
+            cached = self._measured[key] = parts, self._measure(key, parts)
+        return cached[1]
 
     def at(self, place: DatasetPlace) -> Dataset | None:
         """Return the lane at a location; None if the lane is not in this cache or cannot be read."""

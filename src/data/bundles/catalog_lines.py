@@ -95,20 +95,20 @@ class LineSource:
         The result is None if the log is not a longer version of the log that was applied before;
         the index must then be rebuilt.
         """
-        done = _Progress.read(db)
-        if done is None:
+        progress = _Progress.read(db)
+        if progress is None:
             return None
-        content = self._log.read_at(done.size - len(done.tail))
+        content = self._log.read_at(progress.size - len(progress.tail))
         if content is None:
-            return None if done.size else set()
+            return None if progress.size else set()
         data, state = content
-        if state == done.state:
+        if state == progress.state:
             return set()
-        back = len(done.tail)
-        is_longer = state.inode == done.state.inode and state.size > done.state.size
-        if done.state != _NO_FILE and not (is_longer and data[:back] == done.tail):
+        back = len(progress.tail)
+        is_longer = state.inode == progress.state.inode and state.size > progress.state.size
+        if progress.state != _NO_FILE and not (is_longer and data[:back] == progress.tail):
             return None
-        end, size, bundles = data.rfind(b"\n") + 1, done.size, set[str]()
+        end, size, bundles = data.rfind(b"\n") + 1, progress.size, set[str]()
         for line in data[back:end].split(b"\n")[:-1]:
             bundles |= self._take(db, line, size)
             size += len(line) + 1

@@ -118,8 +118,8 @@ class CatalogLog:
             return None
         try:
             state = self._disk.fstat(handle)
-            left = max(0, state.size - offset)
-            wanted = left if count is None else min(count, left)
+            rest = max(0, state.size - offset)
+            wanted = rest if count is None else min(count, rest)
             return self._disk.read_at(handle, offset, wanted), state
         finally:
             self._disk.close(handle)

@@ -126,8 +126,8 @@ def bundles_setting(
     here = working_dir() if cwd is None else cwd
     if given is not None:
         return named_path(given, "the bundles folder", here), "argument"
-    if (named := _section(here, "catalog").get("parquet_dir")) is not None:
-        return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
+    if (configured := _section(here, "catalog").get("parquet_dir")) is not None:
+        return named_path(configured, str(CATALOG_FILE), here), str(CATALOG_FILE)
     return user_folder("data", environ) / APP / _BUNDLES_KEY, "user data folder"
 
 
@@ -142,8 +142,8 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
             file.
     """
     here = working_dir() if cwd is None else cwd
-    named = _section(here, "catalog").get("metadata_db")
-    return None if named is None else named_path(named, str(CATALOG_FILE), here)
+    configured = _section(here, "catalog").get("metadata_db")
+    return None if configured is None else named_path(configured, str(CATALOG_FILE), here)
 
 
 def cache_settings(

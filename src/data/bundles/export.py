@@ -137,8 +137,8 @@ def exported(
         raise CorruptEntryError(f"{path / RECORD} cannot be parsed: {exc!r:.200}") from exc
     for read, table in parts:
         stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
-        for piece, found in zip(read.pieces, _digests(read, stored), strict=True):
-            if piece.digest != found:
+        for piece, digest in zip(read.pieces, _digests(read, stored), strict=True):
+            if piece.digest != digest:
                 raise CorruptEntryError(
                     f"the bars for {read.series} in {path} differ from the recorded ones"
                 )

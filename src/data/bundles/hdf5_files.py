@@ -171,13 +171,13 @@ class _Scan:
 
     def walk(self) -> None:
         """Find and check every frame in the file."""
-        groups, seen = [("", self._file)], set()
+        groups, addresses = [("", self._file)], set()
         while groups:
             key, group = groups.pop()
             address = self._h5py.h5o.get_info(group.id).addr
-            if address in seen:  # a group may contain itself
+            if address in addresses:  # a group may contain itself
                 continue
-            seen.add(address)
+            addresses.add(address)
             if kind := _text(group, "pandas_type"):
                 if kind not in ("frame", "frame_table"):
                     self.skipped[key] = f"is a {kind} of pandas, not a frame"
@@ -303,26 +303,26 @@ class _Scan:
 
     def _bars(self, key: str, columns: list[_Column]) -> None:
         """Map a frame's columns to those of bars, or skip the frame if that is impossible."""
-        known: dict[str, _Column] = {}
+        roles: dict[str, _Column] = {}
         others: dict[str, _Column] = {}
         for column in columns:
             role = _role(column)
             if role is None:
                 continue  # an index of plain numbers
-            where = known if role in _KNOWN_COLUMNS else others
-            if role in where:
+            target = roles if role in _KNOWN_COLUMNS else others
+            if role in target:
                 raise ValueError(f"{key} has two columns for {role}")
             if column.dtype.kind not in ("iuf" if role in FIELDS else "biufS"):
                 raise ValueError(f"{key}: type {column.dtype} is not supported for {role}")
-            where[role] = column
-        lacking = [name for name in ("time", *FIELDS[:4]) if name not in known]
+            target[role] = column
+        lacking = [name for name in ("time", *FIELDS[:4]) if name not in roles]
         if lacking:
             self.skipped[key] = f"has no column for {', '.join(lacking)}"
             return
-        if "volume" not in known:
+        if "volume" not in roles:
             self.skipped[f"{key}{VOLUME}"] = "does not exist; stored as null"
-        is_nameless = not {"symbol", "sid"} & known.keys()
-        self._found.append((key, is_nameless, lambda symbol: _frame(symbol, known, others)))
+        is_nameless = not {"symbol", "sid"} & roles.keys()
+        self._found.append((key, is_nameless, lambda symbol: _frame(symbol, roles, others)))
 
     # --- Zipline ---------------------------------------------------------------------------
 
@@ -381,10 +381,10 @@ def _role(column: _Column) -> str | None:
 
 
 def _frame(
-    symbol: str, known: Mapping[str, _Column], others: Mapping[str, _Column]
+    symbol: str, roles: Mapping[str, _Column], others: Mapping[str, _Column]
 ) -> pl.DataFrame:
     """Read the columns of a pandas frame."""
-    stamps = _stamps(known["time"].read(), known["time"].unit, known["time"].zone)
+    stamps = _stamps(roles["time"].read(), roles["time"].unit, roles["time"].zone)
     local = stamps.dt.replace_time_zone(None)
     if (local == local.dt.truncate("1d")).all():
         columns: dict[str, Any] = {"date": local.dt.date()}
@@ -393,16 +393,16 @@ def _frame(
     else:
         utc = stamps.dt.convert_time_zone("UTC")
         columns = {"timestamp": utc.dt.replace_time_zone(None)}
-    if "sid" in known:
-        columns["sid"] = known["sid"].read().astype(np.int64)
-    elif "symbol" in known:
-        columns["symbol"] = _texts(known["symbol"].read(), null="nan")
+    if "sid" in roles:
+        columns["sid"] = roles["sid"].read().astype(np.int64)
+    elif "symbol" in roles:
+        columns["symbol"] = _texts(roles["symbol"].read(), null="nan")
     else:
         columns["symbol"] = pl.repeat(symbol, len(stamps), dtype=pl.String, eager=True)
     for name in FIELDS:
         columns[name] = (
-            np.ascontiguousarray(known[name].read())
-            if name in known
+            np.ascontiguousarray(roles[name].read())
+            if name in roles
             else pl.repeat(None, len(stamps), dtype=pl.Float64, eager=True)
         )
     for name, column in others.items():

@@ -183,16 +183,16 @@ class LineageRun:
                 return  # the same answer object, from memory
             handed = handed_on(answer)
             place = handed.place()
-            known = self._by_place.get(place) if place is not None else None
-            if known is not None and known.has(handed.span()):
-                known.asked_ms = max(known.asked_ms, answer.query.now_ms)
+            earlier = self._by_place.get(place) if place is not None else None
+            if earlier is not None and earlier.has(handed.span()):
+                earlier.asked_ms = max(earlier.asked_ms, answer.query.now_ms)
                 self._noted[id(answer)] = answer
                 return
-            kept = self._note(handed.read())
+            series = self._note(handed.read())
             # `_applied` keeps books alive, so that no other book can get the id that the place
             # uses.
             if place is not None:
-                self._by_place[place] = kept
+                self._by_place[place] = series
             self._noted[id(answer)] = answer
 
     @property
@@ -222,13 +222,13 @@ class LineageRun:
             read.substitute,
             digest,
         )
-        kept = self._kept.get(key)
-        if kept is None:
-            self._kept[key] = kept = _Kept(len(self._kept), read, applied)
-        kept.add(read)
-        if kept.is_new:
+        series = self._kept.get(key)
+        if series is None:
+            self._kept[key] = series = _Kept(len(self._kept), read, applied)
+        series.add(read)
+        if series.is_new:
             self._write_soon()
-        return kept
+        return series
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
         """Record a failed call, but only once for each symbol, timeframe and error."""
@@ -261,12 +261,12 @@ class LineageRun:
         Both are computed once for each book (a symbol's recorded splits and dividends).
         """
         place = (id(read.book), read.as_of)
-        known = self._applied.get(place)
-        if known is None or known[0] is not read.book:
+        cached = self._applied.get(place)
+        if cached is None or cached[0] is not read.book:
             applied = read.applied()
             digest = AppliedActions(applied.as_of, applied.rows, applied.own).to_json()["digest"]
-            self._applied[place] = known = (read.book, applied, digest)
-        return known[1], known[2]
+            self._applied[place] = cached = (read.book, applied, digest)
+        return cached[1], cached[2]
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class LineageRun:
         """
         self._hear(is_last=False)
         with self._lock:
-            self._write([kept for kept in self._kept.values() if kept.is_changed])
+            self._write([series for series in self._kept.values() if series.is_changed])
             if self._error is not None:
                 raise self._error
 
@@ -308,7 +308,7 @@ class LineageRun:
         self._before_writing.clear()
         with self._lock:
             self._is_open = False
-            changed = [kept for kept in self._kept.values() if kept.is_changed]
+            changed = [series for series in self._kept.values() if series.is_changed]
             failed = [{"run": self.id, "event": "failed", **e} for e in self._failed.values()]
             end = {"run": self.id, "event": "end", "unrecorded": list(self._outside)}
             self._write(changed, [*failed, end])
@@ -335,12 +335,12 @@ class LineageRun:
         An error is kept, and raised by :meth:`save` or :meth:`end`.
         """
         try:
-            entries = [self._line(kept) for kept in changed]
+            entries = [self._line(series) for series in changed]
             self._log.append_all(LINEAGE, [*entries, *(more or ())], FORMAT)
-            for kept in changed:
-                is_new, kept.is_new, kept.is_changed = kept.is_new, False, False
-                if is_new and kept.pin:
-                    self._client().pin(kept.read.series, kept.read.generation or 0)
+            for series in changed:
+                is_new, series.is_new, series.is_changed = series.is_new, False, False
+                if is_new and series.pin:
+                    self._client().pin(series.read.series, series.read.generation or 0)
         except DataError as error:
             self._error = self._error or error
 
@@ -514,11 +514,11 @@ class _Kept:
             one.grow(stretch.span.end, client.read_again(stored).table)
             stretch.rows, stretch.digest = one.rows, one.digest
 
-    def value(self, made: tuple[str, ...]) -> SeriesRead:
+    def value(self, timeframes: tuple[str, ...]) -> SeriesRead:
         """Return the reads of this generation as one :class:`SeriesRead`, the form that is logged.
 
         Args:
-            made: Timeframes built from the bars; empty if the bars themselves were read.
+            timeframes: Timeframes built from the bars; empty if the bars themselves were read.
         """
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
@@ -532,7 +532,7 @@ class _Kept:
             read.query.adjustment,
             read.query.provider,
             applied,
-            made,
+            timeframes,
             tuple(lacking[:MOST_LISTED]),
             tuple(unexpected[:MOST_LISTED]),
             tuple(unstored[:MOST_LISTED]),

@@ -387,8 +387,8 @@ def _cells(
             cause = UNEXPLAINED if stamp in aside else cause
         else:
             detail = f"{vendor_now} supplied it later"
-            known = {part.vendor for part in before.coverage if part.state in WITH_BARS}
-            cause = OTHER_VENDOR if known and vendor_now not in known else CORRECTION
+            vendors = {part.vendor for part in before.coverage if part.state in WITH_BARS}
+            cause = OTHER_VENDOR if vendors and vendor_now not in vendors else CORRECTION
         none = (_NAN,) * len(COMPARED)
         for name, was, is_now in zip(COMPARED, old or none, new or none, strict=True):
             if was == was or is_now == is_now:

@@ -363,14 +363,14 @@ def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
 
 
 def let_go(
-    log: CatalogLog, claims: Mapping[PinClaim, Mapping[str, Any]], gone: Iterable[PinClaim]
+    log: CatalogLog, claims: Mapping[PinClaim, Mapping[str, Any]], ended: Iterable[PinClaim]
 ) -> Iterator[PinClaim]:
     """Record that claims have ended, and yield those whose generation the caller must unpin.
 
     A generation must be unpinned if a lineage pinned it and no other run claims it. A generation
     that was pinned before any lineage claimed it stays pinned.
     """
-    over = set(gone)
+    over = set(ended)
     places = {claim.place for claim in claims if claim not in over}
     for claim in sorted(over):
         if claim.place not in places and claims[claim]["own"]:

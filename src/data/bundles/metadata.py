@@ -216,8 +216,8 @@ class BundleMetadata:
         """
         if cls.get(bundle_name) is None:
             raise QueryError(f"bundle {bundle_name!r} does not exist", hint="update() creates it")
-        known = {row["symbol"]: row["symbol_id"] for row in cls.get_symbols(bundle_name)}
-        number = known.get(symbol) or 1 + max(known.values(), default=0)
+        ids = {row["symbol"]: row["symbol_id"] for row in cls.get_symbols(bundle_name)}
+        number = ids.get(symbol) or 1 + max(ids.values(), default=0)
         cls._append(
             bundle_name,
             {"symbol": symbol, "id": number, "asset_type": asset_type, "exchange": exchange},

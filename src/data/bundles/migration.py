@@ -339,19 +339,19 @@ class HDF5ToParquetMigrator:
         """
         if problems := self.bundle.validate():
             raise self._differs(f"{problems[0].place} {problems[0].what}")
-        found = self._stored(source.rows.columns, records)
-        if len(found) != len(source.rows):
-            raise self._differs(f"it has {len(found):,} bars, not {len(source.rows):,}")
+        stored = self._stored(source.rows.columns, records)
+        if len(stored) != len(source.rows):
+            raise self._differs(f"it has {len(stored):,} bars, not {len(source.rows):,}")
         wide = records.origin.wide_volume
         expected = decimal_frame(source.decimals.frame, wide_volume=wide).frame
-        if _digest(found) != _digest(expected):
+        if _digest(stored) != _digest(expected):
             raise self._differs("its values have a different SHA256")
-        for at in random.sample(range(len(found)), min(_COMPARED_ROWS, len(found))):
-            row, original = found.row(at, named=True), source.rows.row(at, named=True)
+        for at in random.sample(range(len(stored)), min(_COMPARED_ROWS, len(stored))):
+            row, original = stored.row(at, named=True), source.rows.row(at, named=True)
             for name in FIELDS:
                 if not _is_same(original[name], row[name]):
                     raise self._differs(
-                        f"the {name} of {found.row(at)[:2]} is {row[name]}, not {original[name]}"
+                        f"the {name} of {stored.row(at)[:2]} is {row[name]}, not {original[name]}"
                     )
 
     def _stored(self, columns: list[str], records: Records) -> pl.DataFrame:

@@ -180,15 +180,15 @@ class ParquetReader:
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
             """Return one bar for each series in each of these files."""
-            made = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
+            frames = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
                 if scan is not None:
                     # Each file is sorted. Other series are filtered out later, when there are
                     # fewer rows.
                     bars = scan.group_by("sid").agg(bars_of_groups())
-                    made.append(bars.with_columns(pl.lit(last_day(place)).alias("date")))
-            whole = pl.concat(made, how="diagonal_relaxed")
+                    frames.append(bars.with_columns(pl.lit(last_day(place)).alias("date")))
+            whole = pl.concat(frames, how="diagonal_relaxed")
             return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
@@ -301,9 +301,9 @@ class ParquetReader:
             # All files of a bundle have the same schema for these fields; some may have more
             # columns.
             schema = pl.read_parquet_schema(paths[0])
-            known = {name: dtype for name, dtype in schema.items() if name in columns}
+            types = {name: dtype for name, dtype in schema.items() if name in columns}
             return pl.scan_parquet(
-                paths, schema=known, extra_columns="ignore", missing_columns="insert", glob=False
+                paths, schema=types, extra_columns="ignore", missing_columns="insert", glob=False
             ).select(columns)
         scans = [pl.scan_parquet(path, glob=False) for path in paths]
         some = [scan.select(n for n in columns if n in scan.collect_schema()) for scan in scans]
@@ -328,9 +328,9 @@ class ParquetReader:
         schema = {name: wanted[name] for name in (self._time, "sid")}
         lacking = list(fields)
         for place in places:
-            found = self._checked(partial(pl.read_parquet_schema, path_of(place)), path_of, [place])
-            schema.update((name, found[name]) for name in lacking if name in found)
-            lacking = [name for name in lacking if name not in found]
+            types = self._checked(partial(pl.read_parquet_schema, path_of(place)), path_of, [place])
+            schema.update((name, types[name]) for name in lacking if name in types)
+            lacking = [name for name in lacking if name not in types]
             if not lacking:
                 break
         for name in lacking:
@@ -401,9 +401,9 @@ class ParquetReader:
             path = path_of(place)
             state: FileState | None = self._files.disk.stat(path)
             key = place, state, sid
-            kept: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
-            if kept is not None:
-                return kept
+            cached: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
+            if cached is not None:
+                return cached
             data = self._files.disk.read(path)
             origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
             check_rows(data, place)

@@ -270,11 +270,11 @@ class ParquetWriter:
             created_at=records.origin.created_at or now,
         )
         by_place = _by_place(converted, frequency)
-        known = {*records.files, *anew}
+        recorded = {*records.files, *anew}
         groups: dict[str, list[str]] = {main: [] for main in by_place}
         if is_wide != was_wide:  # one bundle, one schema
-            known.update(self._places("daily"), self._places("minute"))
-        for place in sorted(known):
+            recorded.update(self._places("daily"), self._places("minute"))
+        for place in sorted(recorded):
             groups.setdefault(main_of(place), []).append(place)
         for main in by_place:  # an unrecorded file counts as well
             if not groups[main] and self._files.disk.stat(self.bundle_path / main) is not None:
@@ -452,11 +452,11 @@ def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> p
     if lacking := [name for name in FIELDS if name not in frame.columns]:
         raise _lacking(frequency, lacking)
     others = [n for n in frame.columns if n not in (time, key, *FIELDS)]
-    taken = frame.select(column, number, *FIELDS, *others)
-    nulls = sum(taken.select(time, key).null_count().row(0))
+    ordered = frame.select(column, number, *FIELDS, *others)
+    nulls = sum(ordered.select(time, key).null_count().row(0))
     if nulls:
         raise QueryError(f"{counted(nulls, 'row')} without {time} or {key}; nothing was written")
-    unique = taken.unique()  # one of several equal rows is kept
+    unique = ordered.unique()  # one of several equal rows is kept
     if len(doubled := unique.filter(unique.select(time, key).is_duplicated())):
         row = doubled.row(0)
         raise QueryError(
@@ -587,22 +587,22 @@ class _PartitionChange:
             read: Function that returns the rows of a part by its path.
             rewritten: Parts to write even if their rows do not change.
         """
-        left, gone, rows = new, list(drop), dict[str, int]()
+        unplaced, dropped, rows = new, list(drop), dict[str, int]()
         for place, record in self._parts.items():
-            known = None if place in rewritten else record
-            old = read(place) if known is None else None
-            sids = _sids_of(old) if known is None else known.sids.sids
-            mine, left = _split(left, sids)
-            if known is not None:
-                if mine is None and not np.isin(sids, gone).any():
-                    rows[place] = known.row_count
+            unchanged = None if place in rewritten else record
+            old = read(place) if unchanged is None else None
+            sids = _sids_of(old) if unchanged is None else unchanged.sids.sids
+            own, unplaced = _split(unplaced, sids)
+            if unchanged is not None:
+                if own is None and not np.isin(sids, dropped).any():
+                    rows[place] = unchanged.row_count
                     continue
                 old = read(place)
-            kept = old if old is None or not gone else old.filter(~pl.col("sid").is_in(gone))
-            merged = _merged(kept, mine)
+            rest = old if old is None or not dropped else old.filter(~pl.col("sid").is_in(dropped))
+            merged = _merged(rest, own)
             self.frames[place] = old, merged
             rows[place] = 0 if merged is None else len(merged)
-        self._add(left, rows, read)
+        self._add(unplaced, rows, read)
 
     def _add(
         self,
@@ -611,25 +611,25 @@ class _PartitionChange:
         read: Callable[[str], pl.DataFrame | None],
     ) -> None:
         """Add the rows of series that are not in any part yet, merged with all smaller parts."""
-        count, joined = 0 if new is None else len(new), list[str]()
-        left = {place: waiting for place, waiting in rows.items() if waiting}
-        for place, waiting in sorted(left.items(), key=lambda item: item[1]):
-            if count and waiting <= max(FEW_ROWS, count):
-                joined.append(place)
-                count += waiting
-        if self._main not in left and left:  # the first part always exists
-            joined = list(left)
-        if not count and not joined:
+        count, merged_parts = 0 if new is None else len(new), list[str]()
+        sizes = {place: size for place, size in rows.items() if size}
+        for place, size in sorted(sizes.items(), key=lambda item: item[1]):
+            if count and size <= max(FEW_ROWS, count):
+                merged_parts.append(place)
+                count += size
+        if self._main not in sizes and sizes:  # the first part always exists
+            merged_parts = list(sizes)
+        if not count and not merged_parts:
             return
-        kept = []
-        for place in joined:
+        parts = []
+        for place in merged_parts:
             old, merged = self.frames.get(place) or (None, read(place))
             self.frames[place] = old, None
-            kept += [] if merged is None else [merged]
-        before = pl.concat(kept, how="diagonal_relaxed") if kept else None
-        is_main = self._main in joined or self._main not in left
-        others = [place for place in rows if place not in joined]
-        target = self._main if is_main else min(joined, default=new_part(self._main, others))
+            parts += [] if merged is None else [merged]
+        before = pl.concat(parts, how="diagonal_relaxed") if parts else None
+        is_main = self._main in merged_parts or self._main not in sizes
+        others = [place for place in rows if place not in merged_parts]
+        target = self._main if is_main else min(merged_parts, default=new_part(self._main, others))
         old = self.frames[target][0] if target in self.frames else None
         self.frames[target] = old, _merged(before, new)
 
