@@ -161,7 +161,7 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
         mark = Covered(judged, "final", "acme", KIND, RAW, now)
         answer = replace(answer, verdicts=(replace(mark, **pick(verdicts)),))
     if pick([True, False, False, False]):
-        answer = replace(answer, doubt=f"4 {DID_NOT_COME}", is_believed=pick([True, False]))
+        answer = replace(answer, doubt=f"4 {DID_NOT_COME}", is_usable=pick([True, False]))
     return Case(
         fetched,
         answer,

@@ -117,7 +117,7 @@ def doubled_with_other_prices(sim: Simulation) -> None:
 
 
 def believe_contradicted_rows(patch: Patch) -> None:
-    patch.setattr(sorted_answer, "_disbelief", lambda *_: "")
+    patch.setattr(sorted_answer, "_rejection", lambda *_: "")
     real = quality._unique
 
     def unique(*args: Any) -> Any:
@@ -192,7 +192,7 @@ def damage_that_an_append_comes_upon(sim: Simulation) -> None:
 
 
 def plan_once(patch: Patch) -> None:
-    patch.setattr(LaneRun, "_lost", lambda *_: [])
+    patch.setattr(LaneRun, "_lost_spans", lambda *_: [])
 
 
 CASES = {

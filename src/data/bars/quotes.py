@@ -207,10 +207,10 @@ class QuoteService:
         streamed = live(instrument) if live is not None else None
         if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
             return self._of_stream(instrument, streamed, now_ms)
-        if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+        if (cached := self._cached(instrument, now_ms - age_ms)) is not None:
             return cached
         with self._locks.hold(("quote", instrument), self._clock):
-            if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+            if (cached := self._cached(instrument, now_ms - age_ms)) is not None:
                 return cached
             self._raise_failure(instrument, number)
             check_time(f"the last price of {instrument.symbol}")
@@ -220,7 +220,7 @@ class QuoteService:
                 self._note_failure(instrument, error)
                 raise
 
-    def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
+    def _cached(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return the cached quote if it was requested since ``since_ms`` and is still current, else None."""
         cached, now = self._quotes.get(instrument), self._clock.now_ms()
         if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
@@ -287,7 +287,7 @@ class QuoteService:
         Raises:
             DataError: No price could be found; this is the error of the first query.
         """
-        ways = self._ways(instrument, market, now_ms)
+        ways = self._queries(instrument, market, now_ms)
         newest: _Price | None = None
         failure: DataError | None = None
         while ways:
@@ -305,10 +305,10 @@ class QuoteService:
             if newest is not None and state_of(newest.time_ms, market) != "stale":
                 break
         if newest is None:
-            raise failure or _nothing(instrument)
+            raise failure or _no_price_error(instrument)
         return newest, failure
 
-    def _ways(
+    def _queries(
         self, instrument: Instrument, market: _Market, now_ms: int
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try them.
@@ -514,7 +514,7 @@ def _with_change(quote: Quote, close: float) -> Quote:
     return replace(quote, previous_close=close, change=change, change_percent=percent)
 
 
-def _nothing(instrument: Instrument) -> DataError:
+def _no_price_error(instrument: Instrument) -> DataError:
     return NoDataError(
         f"no price is known for {instrument.symbol} in recent weeks",
         symbol=instrument.symbol,

@@ -223,17 +223,17 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
     """
     listed = list(splits)
     parts = coverage.opened() if listed else ()
-    return any(_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
+    return any(_splits_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
 
 
 def split_windows(
     splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
 ) -> list[SplitWindow]:
     """Return the suspect interval around each split that is near one of the fetch times ``fetched``."""
-    return [SplitWindow(_window(split, calendar), split) for split in _near(splits, fetched)]
+    return [SplitWindow(_window(split, calendar), split) for split in _splits_near(splits, fetched)]
 
 
-def _near(splits: Iterable[Action], fetched: Sequence[int]) -> Iterator[Action]:
+def _splits_near(splits: Iterable[Action], fetched: Sequence[int]) -> Iterator[Action]:
     for split in splits:
         if any(abs(day_ms(split.ex_date) - at) < _REACH_MS for at in fetched):
             yield split

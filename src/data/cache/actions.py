@@ -79,7 +79,7 @@ class ActionBook:
         changes: Renames and other events after which the symbol means a different instrument or
             none at all, in order of date.
         extra: Keys written by other versions of this library, preserved unchanged.
-        has_unbelieved: Whether the document lists answers to queries that were never sent, as
+        has_untrusted: Whether the document lists answers to queries that were never sent, as
             versions up to 0.1.0 did.
     """
 
@@ -89,7 +89,7 @@ class ActionBook:
     samples: ActionBook | None = None
     changes: tuple[SymbolChange, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    has_unbelieved: bool = field(default=False, compare=False)
+    has_untrusted: bool = field(default=False, compare=False)
 
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
@@ -527,5 +527,5 @@ def _book_of(entries: BookEntries) -> ActionBook:
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
         answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
-        has_unbelieved=len(trusted) < len(entries.asked),
+        has_untrusted=len(trusted) < len(entries.asked),
     )

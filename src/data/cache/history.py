@@ -239,7 +239,7 @@ class Past:
         """Return the bars and coverage of one year as of a generation; None if they are no longer kept."""
         if self._is_folded(year, generation):
             return None
-        own, count = self._then(year, generation)
+        own, count = self._last_commit(year, generation)
         if own is None:
             return BarTable.empty(), Coverage()
         try:
@@ -276,7 +276,7 @@ class Past:
     def _is_kept(self, year: int, generation: int) -> bool:
         if self._is_folded(year, generation):
             return False
-        own, count = self._then(year, generation)
+        own, count = self._last_commit(year, generation)
         if own is None:
             return True
         try:
@@ -285,7 +285,7 @@ class Past:
         except MismatchError:
             return False
 
-    def _then(self, year: int, generation: int) -> tuple[int | None, int]:
+    def _last_commit(self, year: int, generation: int) -> tuple[int | None, int]:
         """Return a year's last commit up to ``generation``, and the year's bar count at that time.
 
         The first value is the commit's generation, or None if no commit up to then concerned the

@@ -314,7 +314,7 @@ def repair_series(store: StoreParts, lane: LaneFiles) -> tuple[list[Finding], li
             quarantine.keep_barring(lane, name, what)
         behind = check_series(store, lane.key, is_locked=True)
         for finding in behind:
-            _mend(store, lane, finding)
+            _repair(store, lane, finding)
         findings += behind
         lane.sweep()
         return findings, check_series(store, lane.key, is_locked=True) if findings else []
@@ -342,7 +342,7 @@ def repair_actions(
     return findings, check_actions(store, symbol)
 
 
-def _mend(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:
+def _repair(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
     if finding.where in (SERIES, CONFIRMED):

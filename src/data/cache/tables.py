@@ -184,7 +184,7 @@ class TableStore:
         """Return the rows in ``span``, or None if there are none."""
         import pandas as pd
 
-        frames = (self._sound(key, year).rows for year in self._years(key, span))
+        frames = (self._read_sound(key, year).rows for year in self._years(key, span))
         parts = [frame for frame in frames if frame is not None and len(frame)]
         if not parts:
             return None
@@ -201,7 +201,7 @@ class TableStore:
             span: Only years that overlap this span are read; None means all years.
         """
         years = self.years(key) if span is None else self._years(key, span)
-        return coalesce(part for year in years for part in self._sound(key, year).answered)
+        return coalesce(part for year in years for part in self._read_sound(key, year).answered)
 
     def answered_until(self, key: SeriesKey) -> int | None:
         """Return the end of the last answered span (UTC milliseconds), from the documents only.
@@ -261,7 +261,7 @@ class TableStore:
         names = self._disk.list(lane)
         logs = barred(lane / f"{year:04d}{LOG}" for year in logged_years(names))
         years = years_in(names)
-        return [*logs, *(damage for year in years for damage in self._looked(key, year).damage)]
+        return [*logs, *(damage for year in years for damage in self._peek(key, year).damage)]
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the log of a table, oldest first: commits, deletions, damaged files set aside.
@@ -296,7 +296,7 @@ class TableStore:
             for damage in barred(folder / f"{year:04d}{LOG}" for year in logged_years(names)):
                 self._keep(damage, {"span": None, "removed": 0})
             for year in years_in(names):
-                self._settled(key, year, moves=True)
+                self._read_locked(key, year, moves=True)
 
     def symbols(self) -> list[str]:
         """Return the symbols that have tables."""
@@ -354,7 +354,7 @@ class TableStore:
         Return None if the year has no rows or cannot be read; nothing is changed.
         """
         try:
-            rows = self._looked(key, year).rows
+            rows = self._peek(key, year).rows
         except CacheError:
             return None
         if rows is None or not len(rows):
@@ -392,7 +392,7 @@ class TableStore:
         import pandas as pd
 
         span, lacking = requested
-        files, stored = self._files(key, year), self._settled(key, year)
+        files, stored = self._files(key, year), self._read_locked(key, year)
         both = rows if stored.rows is None else pd.concat([stored.rows, rows])
         both = both[~both.index.duplicated(keep="last")].sort_index()
         packed = gzip.compress(csv_text(both), compresslevel=6, mtime=0)
@@ -440,20 +440,20 @@ class TableStore:
 
     # --- checks and repair ---------------------------------------------------------------------
 
-    def _sound(self, key: SeriesKey, year: int) -> _Stored:
+    def _read_sound(self, key: SeriesKey, year: int) -> _Stored:
         """Return the stored state of a year; damaged files are set aside and count as missing.
 
         Raises:
             FormatVersionError: A newer version of this library wrote the year.
             StorageError: The year cannot be read.
         """
-        stored = self._looked(key, year)
+        stored = self._peek(key, year)
         if not stored.damage:
             return stored
         self._refuse_barred(stored)
         try:
             with self._disk.lock(self._lane(key) / ".lock", self._lock_timeout_s):
-                return self._settled(key, year)
+                return self._read_locked(key, year)
         except FormatVersionError:
             raise
         except CacheError as exc:
@@ -461,7 +461,7 @@ class TableStore:
             log.warning("%s %s %s counts as missing: %s (%s)", self.data_type, key, year, why, exc)
             return _Stored()
 
-    def _looked(self, key: SeriesKey, year: int) -> _Stored:
+    def _peek(self, key: SeriesKey, year: int) -> _Stored:
         """Read a year without its lock; read it again if there may have been a commit in the meantime."""
         stored = self._stored(key, year)
         for _ in range(_MOST_READS - 1):
@@ -470,7 +470,7 @@ class TableStore:
             stored = self._stored(key, year)
         return stored
 
-    def _settled(
+    def _read_locked(
         self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
     ) -> _Stored:
         """Read a year under its lock; set damaged files aside whole, along with the reason.
@@ -501,7 +501,7 @@ class TableStore:
             self._keep(damage, loss)
             loss = no_loss  # the loss is logged only once
         if any(damage.barred for damage in stored.damage):  # more damage may now be visible
-            return self._settled(key, year, moves=moves, is_logged=is_gone)
+            return self._read_locked(key, year, moves=moves, is_logged=is_gone)
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
     unqueried = []
     for symbol in symbols:
         try:
-            if catalogue.store.actions(symbol).has_unbelieved:
+            if catalogue.store.actions(symbol).has_untrusted:
                 unqueried.append(symbol)
         except DataError:
             continue  # damaged documents are reported elsewhere

@@ -137,23 +137,23 @@ class HttpTransport:
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
-            response = within(self._total_s, self._unheard, session, request)
+            response = within(self._total_s, self._exchange_filtered, session, request)
         except DataError as exc:
             session.close()
             return exc.with_traceback(None)
         except (*LIBRARY_ERRORS, zlib.error) as exc:
             session.close()
-            return self._worded(exc, request.url, started, allowed)
+            return self._error_for(exc, request.url, started, allowed)
         with self._lock:
             self._idle.append(session)
         return response
 
-    def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
+    def _exchange_filtered(self, session: Any, request: HttpRequest) -> HttpResponse:
         """Run :meth:`_exchange` in a context of its own, in which the HTTP library's logs are filtered."""
         sending.set(True)
         return self._exchange(session, request)
 
-    def _worded(self, exc: Exception, url: str, started: float, allowed: float) -> DataError:
+    def _error_for(self, exc: Exception, url: str, started: float, allowed: float) -> DataError:
         from .http_sessions import worded
 
         error = worded(exc, url)

@@ -54,7 +54,7 @@ _MOST_CAUSES = 30
 
 def worded(exc: Exception, url: str) -> DataError:
     """Convert an error from the HTTP library to one of this library's errors, without quoting its text."""
-    error = _worded(exc, url)
+    error = _error_for(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
         # These errors happen before there is a connection, so no part of the request was sent.
@@ -97,7 +97,7 @@ def _is_silence(cause: object) -> bool:
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
 
 
-def _worded(exc: Exception, url: str) -> DataError:
+def _error_for(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
         return ConfigError(f"{place} is not a URL", hint="check providers.<name>.base_url")

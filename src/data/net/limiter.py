@@ -316,17 +316,17 @@ class Limiter:
 
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
         """Return the limiter for the account with these keys."""
-        return self._like(self._vendor, self._limits, Account(self._vendor, tuple(secrets)))
+        return self._copy(self._vendor, self._limits, Account(self._vendor, tuple(secrets)))
 
     def aside(self, name: str, limits: Limits) -> Limiter:
         """Return the limiter for another host of the same vendor, whose requests are counted separately."""
-        return self._like(f"{self._vendor}-{name}", limits, None)
+        return self._copy(f"{self._vendor}-{name}", limits, None)
 
     def look(self, endpoint: str) -> VendorStatus:
         """Return the vendor's status for an endpoint, without spending or creating anything."""
         if self._state.exists:
             with suppress(ProviderTimeoutError):  # a call without time left does not query a vendor
-                return self._state.run(partial(self._look, endpoint=endpoint), write=False)
+                return self._state.run(partial(self._status, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
@@ -348,7 +348,7 @@ class Limiter:
         """Forget all spent units and any pause, for all processes."""
         self._state.run(lambda tables: tables.forget_spent(self._name(tables)))
 
-    def _like(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
+    def _copy(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
         return Limiter(
             vendor, limits, self._state, account, self._on_circuit, is_local=self._is_local
         )
@@ -358,7 +358,7 @@ class Limiter:
     def _name(self, tables: StateTables) -> str:
         return self._account.named(tables.salt)
 
-    def _look(self, tables: StateTables, endpoint: str) -> VendorStatus:
+    def _status(self, tables: StateTables, endpoint: str) -> VendorStatus:
         name = self._name(tables)
         windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
         for window in windows if flying else ():

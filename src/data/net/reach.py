@@ -89,12 +89,12 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     """
     results: dict[str, Reached] = {}
 
-    def _ask(name: str, url: str) -> None:
+    def _check(name: str, url: str) -> None:
         results[name] = reach(url)
 
     # These are daemon threads, so that one that hangs in the system's resolver does not delay the
     # exit.
-    threads = [threading.Thread(target=_ask, args=item, daemon=True) for item in urls.items()]
+    threads = [threading.Thread(target=_check, args=item, daemon=True) for item in urls.items()]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + within_s

@@ -175,10 +175,10 @@ def _pattern(word: str) -> re.Pattern[bytes]:
 
 def _letters(word: str) -> list[bytes]:
     """Return a pattern per letter that matches it both plain and escaped as in URLs, JSON and HTML."""
-    return [b"(?:" + b"|".join(dict.fromkeys(_written(letter))) + b")" for letter in word]
+    return [b"(?:" + b"|".join(dict.fromkeys(_spellings(letter))) + b")" for letter in word]
 
 
-def _written(letter: str) -> Iterator[bytes]:
+def _spellings(letter: str) -> Iterator[bytes]:
     raw = letter.encode("utf-8", "replace")
     yield re.escape(raw)
     if letter == " ":
@@ -204,11 +204,11 @@ class QueryFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact the record's arguments in place; no record is dropped."""
         if sending.get() and isinstance(record.args, tuple):
-            record.args = tuple(_cut(arg) for arg in record.args)
+            record.args = tuple(_without_query(arg) for arg in record.args)
         return True
 
 
-def _cut(value: object) -> object:
+def _without_query(value: object) -> object:
     if isinstance(value, str) and value.startswith("/") and hiding_path.get():
         return "/" + MASK
     if not isinstance(value, str) or "?" not in value:

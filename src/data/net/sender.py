@@ -102,7 +102,7 @@ class Sender:
         """
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
-        return self._like(carrier, limiter)
+        return self._copy(carrier, limiter)
 
     def aside(self, name: str, limits: Limits) -> Sender:
         """Return a sender with the same policy for another host of the vendor, which has its own limits.
@@ -111,9 +111,9 @@ class Sender:
             name: Name of that host, in addition to the vendor's.
             limits: Request limits of that host.
         """
-        return self._like(self._transport, self._limiter.aside(name, limits))
+        return self._copy(self._transport, self._limiter.aside(name, limits))
 
-    def _like(self, carrier: Transport, limiter: Limiter) -> Sender:
+    def _copy(self, carrier: Transport, limiter: Limiter) -> Sender:
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt, self._recorder)
 
     def guard(
@@ -229,7 +229,7 @@ class Sender:
         return response
 
     def _answer(self, call: _Call) -> HttpResponse:
-        response = self._carried(call)
+        response = self._send_once(call)
         call.status, call.size = response.status, len(response.body)
         if (error := call.classify(response)) is not None:
             if isinstance(error, RateLimitedError):
@@ -237,7 +237,7 @@ class Sender:
             raise error
         return response
 
-    def _carried(self, call: _Call) -> HttpResponse:
+    def _send_once(self, call: _Call) -> HttpResponse:
         """Wait until the vendor's rate limit allows a request, send it once, and count the requests."""
         ticket = self._limiter.acquire(call.request.cost, call.deadline.left_s())
         call.waited_s = self._clock.monotonic() - call.begun
@@ -245,7 +245,7 @@ class Sender:
         try:
             self._count(call, 1)
             call.is_sent, sent = True, self._clock.monotonic()
-            response = redacted(self._transported(call), call.request)
+            response = redacted(self._send_in_time(call), call.request)
             response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - sent)))
             if self._recorder is not None and not self._limiter.is_local:
                 self._recorder.keep(call.vendor, call.request, response, self._clock.now_ms())
@@ -256,7 +256,7 @@ class Sender:
             self._limiter.charge(extra)
         return response
 
-    def _transported(self, call: _Call) -> HttpResponse:
+    def _send_in_time(self, call: _Call) -> HttpResponse:
         """Send the request over the transport, within the time left in the call.
 
         A source on this machine is read without a time limit.

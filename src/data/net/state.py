@@ -180,13 +180,13 @@ class State:
             # In one step: after an interrupt, the list shows whether the lock was taken.
             acquired.extend(map(lock.acquire, (True,), (wait_s if wait_s < BUSY_S else -1,)))
             if not acquired[0]:
-                raise _busy()
+                raise _busy_error()
             self._wait_s = min(wait_s, BUSY_S)
             return self._run(work, write)
         finally:
             if True in acquired:
                 lock.release()
-            self._say()
+            self._warn_once()
 
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call, such as a transaction that ends the call's leases.
@@ -239,7 +239,7 @@ class State:
                     raise  # the file is not at fault
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
                     self._close_quietly()  # it may be only partly set up
-                    raise _busy() from exc
+                    raise _busy_error() from exc
                 mend(exc)
         return self._transact(self._ready(), work, write)
 
@@ -256,7 +256,7 @@ class State:
                 self._timeout_s = self._wait_s
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             times, lost_s = self._times(db, write), read_fact(db, "lost_s")
-            result = _worked(work, StateTables(db, self._salt, *times, lost_s))
+            result = _run_checked(work, StateTables(db, self._salt, *times, lost_s))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -354,7 +354,7 @@ class State:
         keep_fact(db, "lost_s", self._times(db, write=True)[0])
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
-    def _say(self) -> None:
+    def _warn_once(self) -> None:
         """Log a warning about the first problem, and ignore later problems."""
         if self._unsaid and not self._has_warned:
             self._has_warned = True
@@ -417,7 +417,7 @@ class State:
             self._db = None
 
 
-def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
+def _run_checked(work: Callable[[StateTables], T], tables: StateTables) -> T:
     """Run ``work`` on the tables and return its result.
 
     Raises:
@@ -442,7 +442,7 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
         return  # another process is reading; this is optional
 
 
-def _busy() -> ProviderTimeoutError:
+def _busy_error() -> ProviderTimeoutError:
     error = ProviderTimeoutError(
         "another process was still writing to the shared limits when the time for this call ran "
         "out",

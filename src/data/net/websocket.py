@@ -135,7 +135,7 @@ class Dialer:
         except package.WebSocketBadStatusException as error:
             return _refused(error.status_code, error.resp_headers or {}, url)
         except (package.WebSocketException, OSError, ValueError, AttributeError) as error:
-            return _worded(error, package, f"{where(url)} could not be reached")
+            return _error_for(error, package, f"{where(url)} could not be reached")
         finally:
             cut.cancel()
             self._opening = None
@@ -176,7 +176,7 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
     return error or ResponseFormatError(f"{where(url)} did not accept a websocket (HTTP {status})")
 
 
-def _worded(error: Exception, library: Any, what: str) -> DataError:
+def _error_for(error: Exception, library: Any, what: str) -> DataError:
     """Convert an error from the WebSocket library or the operating system to one of this library's errors.
 
     The message begins with ``what``, which describes the connection, and does not quote the error's
@@ -189,10 +189,10 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
     protocol_errors = library.WebSocketProtocolException | library.WebSocketPayloadException
     if isinstance(error, protocol_errors | UnicodeDecodeError):
         return ResponseFormatError(f"{what}: it violates the protocol")
-    return UnavailableError(f"{what}: {_how(error, library)}")
+    return UnavailableError(f"{what}: {_cause(error, library)}")
 
 
-def _how(error: Exception, library: Any) -> str:
+def _cause(error: Exception, library: Any) -> str:
     """Return a fixed phrase for an error, or the operating system's text for its number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
@@ -293,7 +293,7 @@ class _Socket:
         except self._library.WebSocketTimeoutException:
             return None
         except (self._library.WebSocketException, OSError, ValueError, AttributeError) as error:
-            return _worded(error, self._library, f"the connection to {self._shown} was lost")
+            return _error_for(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
         """Return the error for a close frame, without the frame's text, which comes from the vendor."""
@@ -305,6 +305,6 @@ class _Socket:
         try:
             act()
         except (self._library.WebSocketException, OSError, ValueError, AttributeError) as raised:
-            error = _worded(raised, self._library, f"the connection to {self._shown} was lost")
+            error = _error_for(raised, self._library, f"the connection to {self._shown} was lost")
         if error is not None:
             raise error

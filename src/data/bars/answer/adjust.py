@@ -87,10 +87,10 @@ class Rebaser:
         earliest.
 
         Raises:
-            ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.
+            ActionsMissingError, DividendError, KindMismatchError: See :meth:`_rebased_all`.
         """
         try:
-            return self._whole(table, coverage)
+            return self._rebased_all(table, coverage)
         except DividendError as error:
             # Later rows do not need this dividend, but a dividend with a later ex-date may be
             # unusable, too.
@@ -101,7 +101,7 @@ class Rebaser:
             rebased = self.rebased(rows, coverage)
             return rebased if rebased.begins else rebased._replace(begins=(ex_at, str(error)))
 
-    def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
+    def _rebased_all(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return all rows with the requested adjustment applied; only stock bars are converted.
 
         Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be converted, nor can
@@ -121,13 +121,13 @@ class Rebaser:
             return Rebased(table, own)
         book, vendor = self._book(table, own), self.query.action_key
         if vendor is None:
-            return self._brought(table, parts, own, book)
+            return self._rebased_by(table, parts, own, book)
         mine = book.only(vendor)
         if not self.lenient:
-            return self._brought(table, parts, own, mine)
-        return self._of_pinned(table, parts, own, (mine,) if is_sample(vendor) else (mine, book))
+            return self._rebased_by(table, parts, own, mine)
+        return self._by_pinned(table, parts, own, (mine,) if is_sample(vendor) else (mine, book))
 
-    def _of_pinned(
+    def _by_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
         """Return the rows adjusted with the pinned vendor's actions, falling back to all vendors' actions.
@@ -143,14 +143,14 @@ class Rebaser:
             for book in books:
                 others = {a.source for a in book.answers} - {self.query.action_key or ""}
                 try:
-                    rebased = rebaser._brought(table, parts, own, book)
+                    rebased = rebaser._rebased_by(table, parts, own, book)
                 except ActionsMissingError as missing:
                     errors.append(missing)
                 else:
                     return rebased._replace(borrowed=tuple(sorted(others)))
         raise errors[0]
 
-    def _brought(
+    def _rebased_by(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
         """Return the rows with the requested adjustment applied, using the actions in ``book``."""
@@ -161,18 +161,18 @@ class Rebaser:
             if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
                 later = None  # another split between the two dates may be unknown
             if later is None:
-                rebased = self._brought_to(as_of, None, table, parts, own, book)
+                rebased = self._rebased_to(as_of, None, table, parts, own, book)
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._needed(table, parts, as_of)
-            if (lacking := _lacking(book, needed)) is not None:
+            if (lacking := _first_missing(book, needed)) is not None:
                 raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
             disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
             converted, used_for = self._converted(table, parts, book, later)
             return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
         as_of = self._target(book, own)
-        return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
+        return self._rebased_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
 
-    def _brought_to(
+    def _rebased_to(
         self,
         as_of: date,
         since: date | None,
@@ -186,10 +186,10 @@ class Rebaser:
         if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
             return Rebased(table, as_of, used=Used(book))  # usual for answers from the cache
         needed = self._needed(table, parts, as_of)
-        if self.lenient and as_of != own and _lacking(book, needed):
+        if self.lenient and as_of != own and _first_missing(book, needed):
             as_of, needed = own, self._needed(table, parts, own)
             since = self._unknown_since(book, own)
-        lacking = _lacking(book, needed)
+        lacking = _first_missing(book, needed)
         if lacking is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
             if self.lenient and self._is_substitute(bases):
@@ -383,7 +383,7 @@ def used(
     ]
 
 
-def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
+def _first_missing(book: ActionBook, needed: Iterable[Span]) -> Span | None:
     """Return the first of the ``needed`` spans of ex-dates that was never requested, or None."""
     return next((span for span in needed if not book.covers(span)), None)
 

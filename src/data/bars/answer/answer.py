@@ -255,8 +255,8 @@ def lacking_spans(
     ``unfilled`` segments. Outside ``traded``, bars are known not to exist. A span in which no bar
     is expected and no vendor was queried is included, because a vendor may have a bar there.
     """
-    reasons = _apart(unfilled)
-    failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
+    reasons = _disjoint(unfilled)
+    failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda c: c.state in WITH_BARS or c.is_valid(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     parts: list[Sequence[Gap]] = [lacking]
@@ -265,16 +265,16 @@ def lacking_spans(
         edges = empties.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
         if reason == UNASKED:
-            parts.append(_each(not_asked(wanted), edges))
+            parts.append(_copies(not_asked(wanted), edges))
         elif reason != CLOSED:
             if failures and reason.startswith(NO_BAR):
                 spans = spans_of(edges[~is_early])
-                failed = [gap for span in spans for gap in _cut(span, failures)]
+                failed = [gap for span in spans for gap in _unfilled_gaps(span, failures)]
                 rest = subtract(spans, [gap.span for gap in failed])
-                parts += [failed, _each(Gap(wanted, reason), edges_of(rest))]
+                parts += [failed, _copies(Gap(wanted, reason), edges_of(rest))]
             else:
-                parts.append(_each(Gap(wanted, reason), edges[~is_early]))
-            parts.append(_each(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
+                parts.append(_copies(Gap(wanted, reason), edges[~is_early]))
+            parts.append(_copies(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
     return joined(*parts)
 
 
@@ -283,7 +283,7 @@ def _reason(empty: Covered) -> str:
     return UNASKED if is_unasked(empty) else empty.reason
 
 
-def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
+def _copies(gap: Gap, edges: Edges) -> Stretches[Gap]:
     """Return a copy of ``gap`` for each span in ``edges``."""
     return Stretches.of(Columns.of_one(gap, edges))
 
@@ -302,7 +302,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
     return Stretches.of(columns.take(np.lexsort(columns[1::-1])).joined())
 
 
-def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
+def _disjoint(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     """Return the segments, ascending and disjoint; if several overlap, the first in the list is kept."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
@@ -323,7 +323,7 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     return disjoint
 
 
-def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
     """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) gives a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
@@ -341,7 +341,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
     ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
     lifetime of the series, or not published yet.
     """
-    cut = _cut(span, unfilled)
+    cut = _unfilled_gaps(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)

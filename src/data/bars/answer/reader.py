@@ -478,7 +478,7 @@ def at_borders(coverage: Coverage) -> Coverage:
             splices = tuple(
                 splice
                 for splice in part.splices
-                if part.state in WITH_BARS and _counts(splice, part, before, after)
+                if part.state in WITH_BARS and _stays(splice, part, before, after)
             )
             parts_at_borders.append(replace(part, splices=splices))
         else:
@@ -487,15 +487,16 @@ def at_borders(coverage: Coverage) -> Coverage:
     return Coverage(parts_at_borders)
 
 
-def _counts(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
+def _stays(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
+    """Return whether a comparison is still at a boundary between two vendors."""
     if splice.verdict == "constant":
         return True
     if splice.at == part.span.start:
-        return before is None or _differ(part, before)
-    return splice.at == part.span.end and (after is None or _differ(part, after))
+        return before is None or _is_change(part, before)
+    return splice.at == part.span.end and (after is None or _is_change(part, after))
 
 
-def _differ(one: Covered, other: Covered) -> bool:
+def _is_change(one: Covered, other: Covered) -> bool:
     return one.vendor != other.vendor or one.is_rescaled != other.is_rescaled
 
 
@@ -552,7 +553,7 @@ def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
     """
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
-        f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
+        f"{DOUBTFUL}{_dispute_of(event, coverage)}, and neither has more vendors"
         for event in open_splits[:1]
     ]
 
@@ -560,12 +561,12 @@ def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
 def _sentence(done: Rebased, coverage: Coverage) -> str:
     events = done.disputed
     count = f"{len(events)} splits or dividends" if len(events) > 1 else "an action"
-    what = _what(events[0], coverage)
+    what = _dispute_of(events[0], coverage)
     return f"vendors disagree on {count} that these prices depend on: {what}"
 
 
-def _what(event: ActionEvent, coverage: Coverage) -> str:
-    action = next(iter(_used(event, coverage)))
+def _dispute_of(event: ActionEvent, coverage: Coverage) -> str:
+    action = next(iter(_applied_to(event, coverage)))
     way = "used" if event.counts else "left out"
     others = "; ".join(
         f"{vendor}: {others}" for vendor, others in dissent_of(event, action).items()
@@ -574,7 +575,7 @@ def _what(event: ActionEvent, coverage: Coverage) -> str:
 
 
 def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
-    used = _used(event, coverage)
+    used = _applied_to(event, coverage)
     return [
         {
             "action": str(action),
@@ -590,7 +591,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
     ]
 
 
-def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
+def _applied_to(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
     """Map each version of an event to the vendors whose bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state in WITH_BARS and c.span.start < ex_date]

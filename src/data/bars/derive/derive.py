@@ -218,8 +218,8 @@ def derived(
         KindMismatchError: The source bars include hours that are not in the calendar and cannot be
             dropped.
     """
-    making = _Derivation(query, source, anchor, answer_query, hours)
-    answer = making.answer(1)
+    derivation = _Derivation(query, source, anchor, answer_query, hours)
+    answer = derivation.answer(1)
     if query.bars is None:
         return answer
     factor = 1
@@ -228,11 +228,11 @@ def derived(
         if closed_rows(answer) >= query.bars or is_cut_off:
             break
         try:
-            answer = making.again().answer(2**tries)
+            answer = derivation.again().answer(2**tries)
         except BadRangeError:
             break  # the calendar does not go back far enough for that many bars
         factor = 2**tries
-    return counted(answer, query.bars, making.start(factor))
+    return counted(answer, query.bars, derivation.start(factor))
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class _Derivation:
             # A different vendor answered than expected.
             return replace(self.again(), anchor=anchor, is_sure=True).answer(factor)
         is_open = self.query.include_forming or wanted.end < self.query.span.end
-        return self._folded(below, needed, is_open=is_open)
+        return self._built_from(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
         """Return the start (UTC ms) of a range with ``factor`` times the requested number of bars."""
@@ -286,7 +286,7 @@ class _Derivation:
         start = query.span.start if query.bars is None else grid.back(end, query.bars * factor)
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 
-    def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
+    def _built_from(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
         """Return the answer with bars built from the shorter bars in ``below``.
 
         With ``is_open``, not all bars in the range have closed.

@@ -80,7 +80,7 @@ def record_absence(
     marks = [
         mark
         for span in lacking
-        for mark in _none(request, series, span, coverage, names, vendor, context)
+        for mark in _absence_marks(request, series, span, coverage, names, vendor, context)
     ]
     if not dates:
         marks = [_unvouched(mark, now) for mark in marks]
@@ -89,7 +89,7 @@ def record_absence(
     return []
 
 
-def _none(
+def _absence_marks(
     request: LaneRequest,
     series: SeriesStore,
     segment: Span,
@@ -114,7 +114,7 @@ def _none(
         if _is_news(part, vendor, names):
             yield part.having(vendor=vendor)
     for span in gaps(answered, [part.span for part in standing]):
-        yield from _nothing(request, series, span, parts.within(span), vendor, context)
+        yield from _marks_without_bars(request, series, span, parts.within(span), vendor, context)
 
 
 def _is_valid(part: Covered, now_ms: int) -> bool:
@@ -131,7 +131,7 @@ def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
     return is_none and set(part.vendor.split(",")) < names
 
 
-def _nothing(
+def _marks_without_bars(
     request: LaneRequest,
     series: SeriesStore,
     span: Span,
@@ -219,7 +219,7 @@ def prove_listing(
         segments: Spans just requested; if none of them is empty now, nothing is done.
     """
     coverage = series.coverage()
-    before_first, after_last = _before_first_bar(coverage), _behind_last_bar(coverage)
+    before_first, after_last = _before_first_bar(coverage), _after_last_bar(coverage)
     if before_first is not None and any(before_first.overlaps(s) for s in segments):
         _prove_start(request, series, journal, before_first, coverage)
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
@@ -236,7 +236,7 @@ def _prove_start(
     listed = series.lifetime().listed
     if listed is not None and empty.end <= listed.at:
         return
-    agreeing = _agreeing(coverage, empty)
+    agreeing = _agreeing_vendors(coverage, empty)
     if empty.end - empty.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
         names = agreeing - journal.excluded.keys()
         agreeing &= _without_bars_before(request, series, empty, names)
@@ -264,7 +264,7 @@ def _prove_end(
     if settles_at(following, request.grid, request.settle_ms) <= now:
         return  # the span does not extend to the present
     expires = request.expiry.of_end(empty.start, now)
-    end = Bound(empty.start, _vendors(coverage, empty), now, expires)
+    end = Bound(empty.start, _reporting_vendors(coverage, empty), now, expires)
     series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
 
@@ -322,7 +322,7 @@ def _before_first_bar(coverage: Coverage) -> Span | None:
     return Span(start, end) if start < end else None
 
 
-def _behind_last_bar(coverage: Coverage) -> Span | None:
+def _after_last_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly after the last bars, or None."""
     behind = next((n for n, part in enumerate(reversed(coverage)) if part.state in WITH_BARS), 0)
     start = end = coverage[-behind].span.start if behind else 0
@@ -333,13 +333,13 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
     return Span(start, end) if start < end else None
 
 
-def _vendors(coverage: Coverage, empty: Span) -> str:
+def _reporting_vendors(coverage: Coverage, empty: Span) -> str:
     """Return the vendors that reported the span as empty."""
     names_of_parts = (part.vendor.split(",") for part in coverage.within(empty))
     return ",".join(sorted({name for names in names_of_parts for name in names if name}))
 
 
-def _agreeing(coverage: Coverage, empty: Span) -> set[str]:
+def _agreeing_vendors(coverage: Coverage, empty: Span) -> set[str]:
     """Return the vendors that reported every expected bar of ``empty`` as missing."""
     expected = [part for part in coverage.within(empty) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):

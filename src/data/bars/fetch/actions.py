@@ -68,7 +68,7 @@ class ActionFetcher:
             if candidate.name in journal.without_actions or self._is_shut_out(candidate):
                 continue
             current_call().answered_ms = None
-            lead = _lead(candidate, wanted)
+            lead = _with_lead(candidate, wanted)
             part = self.clock, True, candidate.fetch_actions, request.query.instrument
             reply = query_vendor(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
             self._series.end_phase()
@@ -87,12 +87,12 @@ class ActionFetcher:
                 f"{candidate.name} reports {what}, which is not applied to prices"
                 for what in getattr(actions, "unapplied", ())
             ]
-            until, answered_ms = self._until(actions, wanted), current_call().answered_ms
+            until, answered_ms = self._first_unknown(actions, wanted), current_call().answered_ms
             dates = wanted
             if answered_ms is None or now < answered_ms <= now + DAY_MS:
                 answered_ms = now
             elif until is None:  # one of the two clocks is wrong; the vendor's time is used
-                dates = self._dates(wanted, answered_ms)
+                dates = self._dates_known_at(wanted, answered_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
@@ -101,7 +101,7 @@ class ActionFetcher:
             return True
         return False
 
-    def _dates(self, span: Span, answered_ms: int) -> Span:
+    def _dates_known_at(self, span: Span, answered_ms: int) -> Span:
         """Return the ex-dates in ``span`` before the next session that opens after ``answered_ms``.
 
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
@@ -111,7 +111,7 @@ class ActionFetcher:
         coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
-    def _until(self, actions: Sequence[Action], span: Span) -> int | None:
+    def _first_unknown(self, actions: Sequence[Action], span: Span) -> int | None:
         """Return the first requested session whose actions the vendor cannot know yet, or None."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
@@ -192,7 +192,7 @@ def _is_locked_out(error: DataError | None) -> bool:
     return is_shut or isinstance(error, AuthenticationError)
 
 
-def _lead(candidate: Candidate, span: Span) -> Span:
+def _with_lead(candidate: Candidate, span: Span) -> Span:
     """Return a span to request that is long enough to reveal a truncated start of the answer.
 
     For a vendor that reports actions together with daily bars, this requires earlier days whose

@@ -106,7 +106,7 @@ class LaneRun:
         if query.bars is None:
             return answer
         reaches = [query.bars * 2**tries for tries in range(1, LOOKBACKS)]
-        late = self._late(answer)
+        late = self._late_bars(answer)
         if closed_rows(answer) + late >= query.bars:  # nothing else is missing
             reaches.insert(0, query.bars + late)
         for reach in reaches:
@@ -121,7 +121,7 @@ class LaneRun:
             answer = self._answer_for(wanted)
         return counted(answer, query.bars, wanted.start)
 
-    def _late(self, answer: Answer) -> int:
+    def _late_bars(self, answer: Answer) -> int:
         """Return how many of the last bars have closed but are not published yet."""
         rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
         if not gaps or gaps[-1].reason != UNPUBLISHED:
@@ -142,12 +142,12 @@ class LaneRun:
         plan = self._carry_out(plan)
         answer = as_known(self._read_with_actions(plan))
         for tries in range(_MOST_LOSSES + 1):
-            if not (lost := self._lost(before, plan)) or tries == _MOST_LOSSES:
+            if not (lost := self._lost_spans(before, plan)) or tries == _MOST_LOSSES:
                 break
             generation = series.view().generation
             self._carry_out(replace(plan, segments=tuple(lost), closed=(), generation=generation))
             answer = as_known(self._read_with_actions(plan))
-        doubts = [*answer.doubts, *self._unrefreshed()]
+        doubts = [*answer.doubts, *self._refresh_doubts()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
             doubts.append(journal.outdated)
@@ -170,7 +170,7 @@ class LaneRun:
         if len(answer.table) or not self._is_ahead(wanted):
             # Spans that a hit from the stored documents ignores are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
-        answer_gaps = _deleted(answer.gaps, lost)
+        answer_gaps = _with_deleted(answer.gaps, lost)
         lacking = joined(answer_gaps, [not_asked(span) for span in unasked])
         gaps = real_gaps(lacking, plan.cap, grid, self.request.route.kind)
         if not (gaps or len(answer.table) or query.offline):
@@ -178,7 +178,7 @@ class LaneRun:
             return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
         return gaps
 
-    def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
+    def _lost_spans(self, before: Coverage, plan: FetchPlan) -> list[Span]:
         """Return spans that were stored before planning or by this request but no longer exist.
 
         Either a repair could not preserve them, or another caller has deleted them.
@@ -190,7 +190,7 @@ class LaneRun:
         accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
-    def _unrefreshed(self) -> list[str]:
+    def _refresh_doubts(self) -> list[str]:
         """Return a list with one sentence if a requested refresh could not fetch all bars again.
 
         Otherwise the list is empty.
@@ -349,7 +349,7 @@ class LaneRun:
         return True
 
 
-def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
+def _with_deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
     """Return the gaps, with the reason ``deleted`` if bars were lost rather than unpublished."""
     if not lost:
         return gaps

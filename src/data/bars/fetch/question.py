@@ -86,10 +86,10 @@ def _side(
     grid: BarGrid, series: SeriesStore, candidate: Candidate, span: Span, *, is_later: bool
 ) -> Side | None:
     edge = span.end if is_later else span.start
-    rows, parts = series.read_with_unstored(_look(grid, edge, is_later=is_later))
+    rows, parts = series.read_with_unstored(_look_span(grid, edge, is_later=is_later))
     if not len(rows):
         return None
-    nearest = _at(parts, int(rows.stamps[0 if is_later else -1]))
+    nearest = _part_at(parts, int(rows.stamps[0 if is_later else -1]))
     if nearest is None or not _must_be_compared(nearest, candidate):
         return None
     final = [c.span for c in parts if c.state == "final" and _must_be_compared(c, candidate)]
@@ -116,7 +116,7 @@ def _must_be_compared(part: Covered, candidate: Candidate) -> bool:
     return part.state in WITH_BARS and (part.vendor != name or part.is_rescaled)
 
 
-def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
+def _look_span(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     """Return the span in which to look for bars to compare: before ``edge`` or, if ``is_later``, after it."""
     step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _LOOK_BARS * step)
@@ -127,7 +127,7 @@ def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     return Span(int(stamps[-_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge - far, edge)
 
 
-def _at(parts: Coverage, stamp: int) -> Covered | None:
+def _part_at(parts: Coverage, stamp: int) -> Covered | None:
     return next((part for part in parts if stamp in part.span), None)
 
 

@@ -324,7 +324,7 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
         stored: Bars stored for its span.
         vendor: Vendor that answered; its own bars are updated.
     """
-    if not answer.doubt or not answer.is_believed:
+    if not answer.doubt or not answer.is_usable:
         return answer
     rows, old_rows = answer.closed, stored.rows.stamps
     theirs = [
@@ -706,7 +706,7 @@ class _CommitBuilder:
     def _doubt(self) -> Suspicion | None:
         """The reason to doubt the whole answer, or None."""
         if self.answer.doubt:
-            holes = self.answer.is_believed and self.fetched.dense
+            holes = self.answer.is_usable and self.fetched.dense
             expires = self._expires(self.answer.answered, as_holes=holes)
             reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
             return Suspicion(reason, expires)

@@ -69,7 +69,7 @@ class ClassifiedAnswer:
         unpublished: Span at the end whose bars have closed but that the vendor has not published
             yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
-        is_believed: Whether the answer is usable, so that its full span need not be requested from
+        is_usable: Whether the answer is usable, so that its full span need not be requested from
             another vendor. If ``doubt`` is only that bars are missing, the answer is usable, though
             not trusted; if too many of the received rows are invalid, contradictory or off the
             calendar, it is neither.
@@ -92,7 +92,7 @@ class ClassifiedAnswer:
     contradicted: tuple[Span, ...] = ()
     unpublished: Span | None = None
     doubt: str = ""
-    is_believed: bool = True
+    is_usable: bool = True
     requested: tuple[Span, ...] = ()
     verdicts: tuple[Covered, ...] = ()
     grave: tuple[Span, ...] = ()
@@ -105,14 +105,14 @@ class ClassifiedAnswer:
     @property
     def refusal(self) -> str:
         """The reason why the answer as a whole cannot be used; empty if it can be used."""
-        if not self.is_believed:
+        if not self.is_usable:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
 
     @property
     def unanswered(self) -> list[Span]:
         """The spans for which the answer has no usable bars."""
-        return self._within_parts(not self.is_believed)
+        return self._within_parts(not self.is_usable)
 
     @property
     def lacking(self) -> list[Span]:
@@ -185,7 +185,7 @@ def sorted_answer(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
     odd = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
-    rejection = _disbelief(closed, len(bad), len(odd), least_share)
+    rejection = _rejection(closed, len(bad), len(odd), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
@@ -206,7 +206,7 @@ def sorted_answer(
         contradicted=tuple(coalesce(_spans_at(odd.tolist(), grid))),
         unpublished=unpublished,
         doubt=rejection or doubt,
-        is_believed=not rejection,
+        is_usable=not rejection,
         requested=tuple(requested),
     )
 
@@ -249,7 +249,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
     return distinct(slots[~among(slots, present)])
 
 
-def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
+def _rejection(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return the reason not to trust the rows as a whole; empty if they are trusted.
 
     Invalid rows are requested from another vendor in any case. If they outnumber the valid bars,

@@ -143,7 +143,7 @@ def take(
        and dividends, which are not stored yet; then drop rows that were not missing.
     3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
        multiply prices by a factor.
-    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before step 5, because the
+    4. :func:`_refuse_unusable`: reject an unusable answer. This is before step 5, because the
        splits in such an answer must not be stored.
     5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
        bars in the basis that they define.
@@ -177,7 +177,7 @@ def take(
     is_long = len(fetched.table) > _WORTH_STOPPING
     stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
     stop_if_late()
-    _refuse_unbelieved(request, series, checked)
+    _refuse_unusable(request, series, checked)
     _store_actions(request, series, checked)
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
@@ -259,14 +259,14 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     return CheckedAnswer(fitted, checked, grid, classified)
 
 
-def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
-    """Raise an error for an answer that is not trusted, if bars for its span are already stored.
+def _refuse_unusable(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
+    """Raise an error for an answer that is not usable, if bars for its span are already stored.
 
     Raises:
-        QualityError: The answer is not trusted; the message gives the reason.
+        QualityError: The answer is not usable; the message gives the reason.
     """
     classified, received = checked.classified, checked.fitted.received
-    if classified.is_believed or not len(series.read(received.question.span)[0]):
+    if classified.is_usable or not len(series.read(received.question.span)[0]):
         return
     vendor = received.fetched.vendor
     raise QualityError(

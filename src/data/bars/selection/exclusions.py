@@ -126,10 +126,10 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
         candidates = {}
     if name in candidates:
         return candidates[name].refusal(query.instrument, query.timeframe)
-    return _lack(selector, name)
+    return _why_not_built(selector, name)
 
 
-def _lack(selector: Any, name: str) -> str:
+def _why_not_built(selector: Any, name: str) -> str:
     """Return the reason why a vendor that the rules name cannot be built."""
     from ...vendors.factory import creation_error
 

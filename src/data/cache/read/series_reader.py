@@ -58,7 +58,7 @@ def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState |
             return YearFile(meta.state)
         return open_year(lane, year, meta)
 
-    return _patiently(
+    return _read_or_repair(
         lane,
         year,
         open_for_state,
@@ -83,10 +83,10 @@ def read_year(
         """Return the year's bars in ``span`` and the year's state; None if there is no file."""
         return None if file is None else (file.table(span), file.state)
 
-    return _patiently(lane, year, open_for_bars, content, lock_timeout_s)
+    return _read_or_repair(lane, year, open_for_bars, content, lock_timeout_s)
 
 
-def _patiently(
+def _read_or_repair(
     lane: LaneFiles,
     year: int,
     open_file: Callable[[], YearFile | None],
@@ -111,7 +111,7 @@ def _patiently(
         try:
             return content(_preview(lane, year, lane.previews))
         except MismatchError as exc:
-            raise _damaged(lane, year, exc) from exc
+            raise _damage_error(lane, year, exc) from exc
     log.debug("%s %s: %s; reading again under the lock", lane.key, year, problem)
     try:
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
@@ -119,10 +119,10 @@ def _patiently(
 
             return content(open_file()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
-        raise _damaged(lane, year, exc) from exc
+        raise _damage_error(lane, year, exc) from exc
     except StorageError as exc:
         if errno_of(exc) in _WRITE_REFUSED:
-            raise _damaged(lane, year, problem) from exc
+            raise _damage_error(lane, year, problem) from exc
         raise
 
 
@@ -134,7 +134,7 @@ def _preview(lane: LaneFiles, year: int, previews: dict[int, YearFile | None]) -
     return previews[year]
 
 
-def _damaged(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEntryError:
+def _damage_error(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEntryError:
     return CorruptEntryError(
         f"{lane.key} {year} cannot be read: {problem}",
         symbol=lane.key.symbol,
@@ -491,7 +491,7 @@ class RangeReader:
         ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
         coverage = self._index.long_empties(lane, own)
         if old or not self._sidecars.are_kept:
-            table, parts = self._mixed(lane, span, old, ours)
+            table, parts = self._read_mixed(lane, span, old, ours)
             return table, reduce(Coverage.overlaid, parts, coverage).within(span)
         documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
         states = {year: state for year, state in documents if state is not None}
@@ -561,7 +561,7 @@ class RangeReader:
         size = sum(values.nbytes for values in arrays)
         self._memory.put(("year", key, year), whole, size)
 
-    def _mixed(
+    def _read_mixed(
         self, lane: LaneFiles, span: Span, old: list[int], ours: list[int]
     ) -> tuple[BarTable, list[Coverage]]:
         """Read the year files written by this library and by older tools, one by one."""

@@ -195,7 +195,7 @@ class RetentionManager(StoreListener):
             return
         with self._looking:
             try:
-                self._look()
+                self._check()
             except CacheError as exc:
                 log.debug("the folder was not scanned: %s", exc)
 
@@ -207,7 +207,7 @@ class RetentionManager(StoreListener):
         except DataError as exc:
             log.debug("data beyond its maximum age was not deleted: %s", exc)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._clock.monotonic() - self._retained_s >= _RETAINED_EVERY_S:
             self.retain()
         grown, self._grown = self._grown, 0
@@ -291,7 +291,7 @@ class RetentionManager(StoreListener):
                     excess, dropped = excess - one.bytes, dropped + 1
             later = sum(year.bytes for year in years if year.kept == eviction.IN_USE)
             if excess > later:
-                self._say(excess)
+                self._warn_once(excess)
         self._measured = limit + excess, self._clock.monotonic()
         return dropped
 
@@ -314,7 +314,7 @@ class RetentionManager(StoreListener):
             log.debug("%s %s was not deleted: %s", one.key, one.year, exc)
             return False
 
-    def _say(self, left: int) -> None:
+    def _warn_once(self, left: int) -> None:
         if self._root not in warned:
             warned.add(self._root)
             log.warning(

@@ -427,10 +427,10 @@ class _Same:
             replace(part, basis=header.basis)
             for header in headers
             for part in coverage.within(header.span)
-            if part.state in WITH_BARS and part.vendor == header.vendor and self._says(part, header)
+            if part.state in WITH_BARS and part.vendor == header.vendor and self._fits(part, header)
         ]
 
-    def _says(self, part: Covered, header: Header) -> bool:
+    def _fits(self, part: Covered, header: Header) -> bool:
         """Return whether a coverage entry's basis is equivalent, but not equal, to its gzip member's."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:

@@ -68,7 +68,7 @@ class WriteGuard:
         """
         now = self._clock.monotonic()
         if any(self._refused.get(place, now) > now for place in (folder, self._root)):
-            raise self._error()
+            raise self._read_only_error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
         """Remember that a folder is read-only, if the error ``refusal`` shows this.
@@ -83,9 +83,9 @@ class WriteGuard:
         place = self._root if number == errno.EROFS or not exists else folder
         self._refused[place] = self._clock.monotonic() + _AGAIN_AFTER_S
         self._say_once(refusal)
-        raise self._error() from refusal.__cause__
+        raise self._read_only_error() from refusal.__cause__
 
-    def _error(self) -> ReadOnlyError:
+    def _read_only_error(self) -> ReadOnlyError:
         return ReadOnlyError(
             f"the cache folder {self._root} is read-only",
             hint="check the permissions of the folder, or name another with DATA_CACHE_DIR",
@@ -173,15 +173,15 @@ class FreeSpaceGuard:
         Raises:
             NoRoomError: The space is not sufficient, and no derived files are left to drop.
         """
-        shortfall = self._lack(need)
+        shortfall = self._shortfall(need)
         # A memory-mapped file frees no space until the map is closed.
-        while shortfall > 0 and self._dropped(shortfall):
-            shortfall = self._lack(need)
+        while shortfall > 0 and self._has_made_room(shortfall):
+            shortfall = self._shortfall(need)
         if shortfall > 0:
             # The error number is for callers that detect a full disk by it.
-            raise self._refusal() from OSError(errno.ENOSPC, "the reserve must be kept free")
+            raise self._no_room_error() from OSError(errno.ENOSPC, "the reserve must be kept free")
 
-    def _dropped(self, shortfall: int) -> bool:
+    def _has_made_room(self, shortfall: int) -> bool:
         now = self._clock.monotonic()
         if now < self._bare_until_s:
             return False
@@ -192,9 +192,9 @@ class FreeSpaceGuard:
 
     def has(self, need: int) -> bool:
         """Return whether ``need`` bytes can be written while the reserve stays free."""
-        return self._lack(need) <= 0
+        return self._shortfall(need) <= 0
 
-    def _lack(self, need: int) -> int:
+    def _shortfall(self, need: int) -> int:
         space = self._space()
         return 0 if space is None else need + self._reserve(space) - space.free
 
@@ -213,7 +213,7 @@ class FreeSpaceGuard:
             return self._min_free
         return min(max(_LEAST, round(space.total * _SHARE)), _MOST)
 
-    def _refusal(self) -> NoRoomError:
+    def _no_room_error(self) -> NoRoomError:
         space = self._space()
         free = space.free / MIB if space else 0.0
         text = f"only {free:,.0f} MiB are free on the disk of the cache"
