@@ -286,8 +286,8 @@ def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)
     # The timestamp of a rate is the moment of its calculation, some milliseconds later.
-    before, behind = (np.searchsorted(stamps, expected + side) for side in (-MINUTE_MS, MINUTE_MS))
-    starts = expected[before == behind].tolist()
+    before, after = (np.searchsorted(stamps, expected + side) for side in (-MINUTE_MS, MINUTE_MS))
+    starts = expected[before == after].tolist()
     return coalesce(Span(start, min(start + step_ms, span.end)) for start in starts)
 
 

@@ -132,8 +132,8 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
     if bars.overlaps(Span(closed.start - DAY_MS, closed.end + DAY_MS)):
         return True
     start, end = closed.start - HOUR_MS, closed.end + HOUR_MS
-    behind = (bars.start - start) % DAY_MS  # how long after `start` they begin, on its clock
-    return behind < end - start or behind + bars.end - bars.start > DAY_MS
+    offset = (bars.start - start) % DAY_MS  # how long after `start` they begin, on its clock
+    return offset < end - start or offset + bars.end - bars.start > DAY_MS
 
 
 # --- data fetched while a clock was ahead

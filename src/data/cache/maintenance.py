@@ -312,10 +312,10 @@ def repair_series(store: StoreParts, lane: LaneFiles) -> tuple[list[Finding], li
             findings = [finding for finding in findings if finding.cure == "move"]
         for name, what in barred.items():
             quarantine.keep_barring(lane, name, what)
-        behind = check_series(store, lane.key, is_locked=True)
-        for finding in behind:
+        others = check_series(store, lane.key, is_locked=True)
+        for finding in others:
             _repair(store, lane, finding)
-        findings += behind
+        findings += others
         lane.sweep()
         return findings, check_series(store, lane.key, is_locked=True) if findings else []
 

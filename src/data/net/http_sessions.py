@@ -73,8 +73,8 @@ def _causes(exc: BaseException) -> Iterator[object]:
     for cause in causes:  # the list grows during the loop
         yield cause
         if isinstance(cause, BaseException) and len(causes) < _MOST_CAUSES:
-            behind = (cause.__cause__, cause.__context__)
-            causes += [*cause.args, getattr(cause, "reason", None), *behind]
+            context = (cause.__cause__, cause.__context__)
+            causes += [*cause.args, getattr(cause, "reason", None), *context]
 
 
 def _is_own(cause: object) -> bool:

@@ -96,15 +96,15 @@ class DerivedAnswer:
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
-        behind = np.searchsorted(bounds[:, 0], ends)
+        after = np.searchsorted(bounds[:, 0], ends)
         # One entry for adjacent bars that are built from the same parts.
-        new = (np.diff(first) != 0) | (np.diff(behind) != 0) | (until[:-1] != stamps[1:])
+        new = (np.diff(first) != 0) | (np.diff(after) != 0) | (until[:-1] != stamps[1:])
         begins = np.append(0, np.flatnonzero(new) + 1)
         lasts = np.append(begins[1:], len(stamps)) - 1
         return Coverage.joined(
             self._entry(Span(start, end), self._sources[low:high])
             for start, end, low, high in _rows(
-                stamps[begins], until[lasts], first[begins], behind[begins]
+                stamps[begins], until[lasts], first[begins], after[begins]
             )
         )
 

@@ -79,8 +79,8 @@ class _Rows:
     def outline(self, span: Span) -> BarTable:
         """Return the first and the last row in ``span`` of each run of evenly spaced rows."""
         start, end = self._places(span)
-        behind = np.cumsum(self.counts)
-        edges = np.concatenate([behind - self.counts, behind - 1, [start, end - 1]])
+        ends = np.cumsum(self.counts)
+        edges = np.concatenate([ends - self.counts, ends - 1, [start, end - 1]])
         return self._at(np.unique(edges[(edges >= start) & (edges < end)]))
 
     def _places(self, span: Span) -> tuple[int, int]:
@@ -100,9 +100,9 @@ class _Rows:
         return BarTable.of_columns(self._stamps(places), columns[:5], adj_close)
 
     def _stamps(self, places: NDArray[np.int64]) -> Stamps:
-        behind = np.cumsum(self.counts)
-        run = behind.searchsorted(places, "right")
-        stamps: Stamps = self.begins[run] + (places - (behind - self.counts)[run]) * self.step
+        ends = np.cumsum(self.counts)
+        run = ends.searchsorted(places, "right")
+        stamps: Stamps = self.begins[run] + (places - (ends - self.counts)[run]) * self.step
         return stamps
 
 

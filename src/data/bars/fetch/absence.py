@@ -42,6 +42,12 @@ def record_absence(
 ) -> list[Unfilled]:
     """Store spans that all vendors report as empty; return the spans for which a vendor failed.
 
+    1. If a vendor failed, nothing is known about the spans. They are returned, with every reason.
+    2. Spans that the same vendors have already reported as empty are left out.
+    3. The other spans are marked: stored bars as doubtful, and the rest as empty
+       (:func:`_absence_marks`).
+    4. If no vendor sent its own time, marks near the present expire sooner (:func:`_unvouched`).
+
     Args:
         request: Request to the lane.
         series: Store of the series.
@@ -324,9 +330,9 @@ def _before_first_bar(coverage: Coverage) -> Span | None:
 
 def _after_last_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly after the last bars, or None."""
-    behind = next((n for n, part in enumerate(reversed(coverage)) if part.state in WITH_BARS), 0)
-    start = end = coverage[-behind].span.start if behind else 0
-    for part in coverage[-behind:] if behind else ():
+    count = next((n for n, part in enumerate(reversed(coverage)) if part.state in WITH_BARS), 0)
+    start = end = coverage[-count].span.start if count else 0
+    for part in coverage[-count:] if count else ():
         if part.span.start != end:
             break
         end = part.span.end

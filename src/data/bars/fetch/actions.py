@@ -53,6 +53,12 @@ class ActionFetcher:
     def fetch(self, span: Span) -> bool:
         """Fetch and store the actions with an ex-date in ``span``; return False if no vendor can.
 
+        1. Limit the span to ex-dates about which something can be known.
+        2. Query the vendors in order until one answers.
+        3. Determine the ex-dates for which the answer counts: a vendor that has not published the
+           latest ones, or that cut off the beginning, has not reported on these.
+        4. Store the actions, together with these ex-dates.
+
         A vendor that failed is not queried again by the same request. The same applies to a vendor
         that has just rejected the account or timed out.
         """

@@ -168,7 +168,16 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
 def plan_lacking(
     request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
 ) -> FetchPlan:
-    """Plan the requests, leaving out bars that are stored or have not closed."""
+    """Plan the requests, leaving out bars that are stored or have not closed.
+
+    1. Limit the span to bars that have closed, and extend it over closed hours in which bars may
+       exist.
+    2. Determine the coverage that need not be requested again: none of it for a refresh.
+    3. Request the expected bars outside that coverage, and provisional bars that are due.
+    4. Extend these segments over bars that have settled, and over bars to compare.
+    5. Add closed hours in which a vendor may have bars.
+    6. Leave out spans that this request has already queried, and add the forming bar.
+    """
     query, grid = request.query, request.grid
     view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
     reach = Span(wanted.start, min(wanted.end, cap))
@@ -404,8 +413,8 @@ def with_overlap(
     for start, end in segments:
         if before := by_end.get(start):
             start = max(before.start, grid.back(start, COMMON))
-        while (behind := by_start.get(end)) and (further := min(behind.end, cap)) > end:
-            end = min(further, _a_few_bars_after(grid, end))
+        while (after := by_start.get(end)) and (limit := min(after.end, cap)) > end:
+            end = min(limit, _a_few_bars_after(grid, end))
         widened.append(Span(start, end))
     return coalesce(widened)
 

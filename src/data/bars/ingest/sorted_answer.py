@@ -145,8 +145,13 @@ def sorted_answer(
 ) -> ClassifiedAnswer:
     """Sort the bars of a checked answer by finality, and find the missing bars.
 
-    A closed bar that was not received and has not settled yet is *unpublished*: nothing is
-    concluded from its absence.
+    1. Take the rows of bars that have closed; the others are still forming.
+    2. Set aside invalid rows and rows off the grid; a bar that was sent as such a row is not missing.
+    3. Find the *unpublished* part at the end, in which no bar has been received or has settled yet:
+       nothing is concluded from the absence of its bars.
+    4. Find the missing bars before that part, and decide whether they are too many to trust the
+       answer (:func:`_lacking`).
+    5. Decide whether the received rows are usable (:func:`_rejection`).
 
     Args:
         fetched: The answer.

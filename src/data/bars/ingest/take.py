@@ -434,7 +434,14 @@ def _sessions(
 def _complete_commit(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, judged: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
-    """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
+    """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately.
+
+    1. Build the commit of the answer's own bars and gaps (:func:`.commit.build_commit`).
+    2. Add marks for stored bars outside the answer that it makes doubtful: bars fetched close to a
+       split, bars from older tools that it contradicts, and bars with a basis in the future.
+    3. Add the facts about the series: comparisons with other vendors, when to fetch again, faults,
+       kind and lifetime.
+    """
     checked, stored, view = compared.checked, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)

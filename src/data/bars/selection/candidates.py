@@ -404,6 +404,11 @@ def find_route(
 ) -> Route:
     """Sort candidates into lanes.
 
+    1. Reject the candidates that must not be queried (:func:`_sorted`).
+    2. Determine the requested kind, and the lane in which its bars are stored.
+    3. Place each candidate in the lanes that its bars belong in (:class:`_Placement`).
+    4. Sort the lanes: the requested kind first (:func:`_ordered`).
+
     Args:
         query: The query.
         candidates: Candidates, in rule order.

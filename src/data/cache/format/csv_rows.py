@@ -259,16 +259,16 @@ def _field(values: Floats) -> _Field | None:
     odd |= whole / 10.0**decimals != sizes
     if np.count_nonzero(odd) > _MOST_BY_REPR * len(values):
         return None
-    front, behind = np.divmod(whole.astype(np.int64), 10**decimals)
-    width, places = len(str(int(front.max(initial=0)))), max(decimals, 1)
+    integers, fractions = np.divmod(whole.astype(np.int64), 10**decimals)
+    width, places = len(str(int(integers.max(initial=0)))), max(decimals, 1)
     # One row per character position, so that each step works on adjacent memory.
     chars = np.empty((1 + width + 1 + places, len(values)), np.uint8)
     mask = np.ones(chars.shape, dtype=bool)
     head, tail = slice(1, 1 + width), slice(2 + width, None)
     chars[0], mask[0] = _MINUS, values < 0
     chars[1 + width] = _DOT
-    _put_digits(front, chars[head])
-    _put_digits(behind, chars[tail])
+    _put_digits(integers, chars[head])
+    _put_digits(fractions, chars[tail])
     _drop_zeros(chars[head], mask[head])
     _drop_zeros(chars[tail][::-1], mask[tail][::-1])
     if absent.any():

@@ -224,9 +224,9 @@ class Sidecars:
         return self.on_disk(lane.key)
 
     def write(
-        self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None
+        self, key: SeriesKey, parts: Mapping[int, Part], target: ColumnarFile | None = None
     ) -> None:
-        """Write whole years or, given ``behind``, append rows to that file, under the lock.
+        """Write whole years or, given ``target``, append rows to that file, under the lock.
 
         Rows are appended only if the file is unchanged.
         """
@@ -236,10 +236,10 @@ class Sidecars:
         try:
             with writing(self._disk, path.parent):
                 now = self.on_disk(key)
-                if behind is None:
+                if target is None:
                     self._put(key, now, parts)
-                elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
-                    self._put_behind(key, now, parts)
+                elif now is not None and (now.inode, now.head) == (target.inode, target.head):
+                    self._append(key, now, parts)
         except LockTimeoutError:
             log.debug("%s: another process is writing the columnar file", key)
         except DamagedColumnsError as damage:  # in years that were to be copied
@@ -269,11 +269,11 @@ class Sidecars:
                 self._memory.drop(("columns", key))  # its header is outdated
                 return
             if min(lacking) > max(now.head.years) and len(lacking) == 1:
-                self._put_behind(key, now, lacking)
+                self._append(key, now, lacking)
                 return
         write_new(self._disk, self.path(key), file_id(key, 0), now, lacking)
 
-    def _put_behind(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
+    def _append(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
         from .columnar_writer import append_rows, write_new
 
         ((year, part),) = parts.items()
