@@ -411,7 +411,7 @@ class BarsClient:
         return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
     def _planner(self) -> RequestPlanner:
-        """Return a planner for one request, based on the current state of the store."""
+        """Return a planner for one query, based on the current state of the store."""
         from .dry_run.planner import RequestPlanner
 
         return RequestPlanner(self._store.preview(), self._selector, self._clock, *self._terms)
@@ -927,18 +927,18 @@ class BarsClient:
         """
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _TWO_DAYS, date_of(span.end) + _TWO_DAYS)
-        near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
+        inside = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
         stamps, grid = (
-            [day_ms(session.day) for session in near],
+            [day_ms(session.day) for session in inside],
             BarGrid(calendar, Timeframe(1, "d")),
         )
         settled = [settles_at(stamp, grid, 2 * MINUTE_MS) for stamp in stamps]
-        unknown = calendar.unrecorded(Span(stamps[0], stamps[-1] + DAY_MS)) if near else ()
-        recorded = [not any(day_ms(s.day) in part for part in unknown) for s in near]
-        early = (closes_early(instrument, s) for s in near)
+        unknown = calendar.unrecorded(Span(stamps[0], stamps[-1] + DAY_MS)) if inside else ()
+        recorded = [not any(day_ms(s.day) in part for part in unknown) for s in inside]
+        early = (closes_early(instrument, s) for s in inside)
         return tuple(
             SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, is_early, due, is_known)
-            for s, is_early, due, is_known in zip(near, early, settled, recorded, strict=True)
+            for s, is_early, due, is_known in zip(inside, early, settled, recorded, strict=True)
         )
 
 

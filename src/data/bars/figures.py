@@ -1,4 +1,4 @@
-"""Answers one request for figures of a perpetual future, from the cache or from vendors."""
+"""Answers queries for figures of a perpetual future, from the cache or from vendors."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class CacheLookup:
     def find(self, query: BarsQuery) -> LookupResult:
         """Look for an answer in the lane selected by the rules, or in the pinned vendor's lane.
 
-        A refresh or a request for the forming bar is always a miss.
+        A query that is a refresh, or includes the forming bar, is always a miss.
         """
         if query.refresh or query.include_forming:
             return MISS

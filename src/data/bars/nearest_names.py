@@ -22,11 +22,11 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
         changes = store.actions(symbol).changes
     except CacheError:
         changes = ()
-    mine = concerning(changes, symbol, query.span, intraday=query.timeframe.is_intraday)
-    if mine:
-        sentences = "; ".join(one.sentence(symbol) for one in mine)
+    relevant = concerning(changes, symbol, query.span, intraday=query.timeframe.is_intraday)
+    if relevant:
+        sentences = "; ".join(one.sentence(symbol) for one in relevant)
         error.args = (f"{sentences}. {error.args[0]}", *error.args[1:])
-    successors = [one.successor for one in mine if one.ends(symbol) and one.successor]
+    successors = [one.successor for one in relevant if one.ends(symbol) and one.successor]
     if successors:
         error.candidates = tuple(dict.fromkeys(reversed(successors)))
         error.hint = f"use {error.candidates[0]}"
@@ -54,5 +54,5 @@ def suggest(error: DataError, store: BarStore) -> None:
     listings = merged([*NameCache(store.root).all_listings(), stored])
     packaged = merged([common_listings()])
     if isinstance(error, UnknownSymbolError) or error.symbol not in listings | packaged:
-        near = nearest(error.symbol, listings.values()) or nearest(error.symbol, packaged.values())
-        propose(error, near)
+        names = nearest(error.symbol, listings.values()) or nearest(error.symbol, packaged.values())
+        propose(error, names)

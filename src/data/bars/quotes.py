@@ -105,7 +105,7 @@ class _Kept:
 
     Attributes:
         quote: The quote as it was returned.
-        requested_ms: Time of the request.
+        requested_ms: Time of the query.
         until_ms: Time at which its market next opens or closes; the quote is not reused after that.
     """
 
@@ -287,17 +287,17 @@ class QuoteService:
         Raises:
             DataError: No price could be found; this is the error of the first query.
         """
-        ways = self._queries(instrument, market, now_ms)
+        queries = self._queries(instrument, market, now_ms)
         newest: _Price | None = None
         failure: DataError | None = None
-        while ways:
+        while queries:
             try:
-                price = ways.pop(0)()
+                price = queries.pop(0)()
             except UnknownSymbolError:
                 raise
             except DataError as error:
-                if failure is None and len(ways) > 1 and error.reason not in _REASONS_OF_MINUTES:
-                    del ways[0]  # it would query the same vendors, which cannot be queried now
+                if failure is None and len(queries) > 1 and error.reason not in _REASONS_OF_MINUTES:
+                    del queries[0]  # it would query the same vendors, which cannot be queried now
                 failure = failure or error
                 continue
             if price is not None and (newest is None or price.time_ms > newest.time_ms):
@@ -318,18 +318,18 @@ class QuoteService:
         """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)
-        ways: list[Callable[[], _Price | None]] = [minute, day]
+        queries: list[Callable[[], _Price | None]] = [minute, day]
         if market.session is not None and market.newest_ms == market.session.close_ms:
-            ways = [day, minute]  # the close of a session is that of its daily bar
+            queries = [day, minute]  # the close of a session is that of its daily bar
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
             minute_ms = now_ms // MINUTE_MS * MINUTE_MS
             first = max(opened, minute_ms - _FIRST_LOOK_MS)
-            ways = [partial(minute, first), day]
+            queries = [partial(minute, first), day]
             if opened < first:
                 start = max(opened, minute_ms - _LOOK_BACK_MS)
-                ways.insert(1, partial(minute, start, first))
-        return ways
+                queries.insert(1, partial(minute, start, first))
+        return queries
 
     def _minute(
         self,

@@ -86,6 +86,6 @@ def _by_todays(
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
-    how = Rebaser(store, query, read.series, view, today=today, is_alone=read.as_stored)
-    result = replace(how, lenient=True, in_part=True).rebased(table, coverage)
+    rebaser = Rebaser(store, query, read.series, view, today=today, is_alone=read.as_stored)
+    result = replace(rebaser, lenient=True, in_part=True).rebased(table, coverage)
     return result.table, AppliedActions.of_book(result.used.book, result.as_of, result.used.closes)

@@ -54,13 +54,13 @@ class Refetchability:
             instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:
             return NO_SYMBOL
-        if not self._is_asked(key, part.vendor):
+        if not self._is_queried(key, part.vendor):
             return NOT_ASKED
         downloader = self._selector.downloaders.get(part.vendor)
         return self._refusal(instrument, key, part, downloader, now_ms)
 
-    def _is_asked(self, key: SeriesKey, vendor: str) -> bool:
-        """Return whether ``vendor`` is usable and is queried by an ordinary request for the series."""
+    def _is_queried(self, key: SeriesKey, vendor: str) -> bool:
+        """Return whether ``vendor`` is usable and is queried by an ordinary query for the series."""
         named = self._selector.get_provider_with_failover(key.symbol, key.timeframe.label)
         if vendor in named:
             return True

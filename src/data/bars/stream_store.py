@@ -230,8 +230,8 @@ def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
     A bar may be replaced only by its own vendor, named by ``corrects``, and only if it is due to be
     fetched again and has not been judged wrong.
     """
-    here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
-    return any(part.state in WITH_BARS and not _yields(part, corrects) for part in here)
+    parts = coverage.touching(Span(stamp_ms, stamp_ms + 1))
+    return any(part.state in WITH_BARS and not _yields(part, corrects) for part in parts)
 
 
 def _yields(part: Covered, vendor: str) -> bool:

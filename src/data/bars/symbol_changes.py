@@ -26,17 +26,17 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     query, facts = answer.query, answer.facts
     symbol, intraday = query.instrument.symbol, query.timeframe.is_intraday
     gaps = [_explained(gap, changes, symbol, intraday) for gap in answer.gaps]
-    mine = concerning(changes, symbol, query.span, intraday=intraday)
-    if mine and query.instrument.asset_class == "stock":
-        facts = facts | {FACT: [one.sentence(symbol) for one in mine]}
+    relevant = concerning(changes, symbol, query.span, intraday=intraday)
+    if relevant and query.instrument.asset_class == "stock":
+        facts = facts | {FACT: [one.sentence(symbol) for one in relevant]}
     return replace(answer, gaps=gaps, facts=facts)
 
 
 def _explained(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
     if gap.harmless and gap.reason != BEFORE_FIRST:
         return gap  # no bar is missing
-    mine = concerning(changes, symbol, gap.span, intraday=intraday)
-    sentences = [one.sentence(symbol) for one in mine]
+    relevant = concerning(changes, symbol, gap.span, intraday=intraday)
+    sentences = [one.sentence(symbol) for one in relevant]
     return replace(gap, reason="; ".join([*sentences, gap.reason])) if sentences else gap
 
 
@@ -54,17 +54,17 @@ def checked(
     valid: dict[str, list[SymbolChange]] = {}
     for typed, its_changes in changes.items():
         instrument = instrument_of(typed)
-        mine = []
+        own = []
         for one in its_changes:
             symbol = instrument_of(one.symbol).symbol
             successor = instrument_of(one.successor).symbol if one.successor else ""
             ex_at = day_span(instrument, one.ex_date).start
             canonical = replace(one, symbol=symbol, successor=successor)
-            mine.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
-            _check(mine[-1], instrument.symbol)
-        valid[instrument.symbol] = mine = list(dict.fromkeys(mine))
-        dates = [(one.ex_date, one.ends(instrument.symbol)) for one in mine]
-        for one, date in zip(mine, dates, strict=True):
+            own.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
+            _check(own[-1], instrument.symbol)
+        valid[instrument.symbol] = own = list(dict.fromkeys(own))
+        dates = [(one.ex_date, one.ends(instrument.symbol)) for one in own]
+        for one, date in zip(own, dates, strict=True):
             if dates.count(date) > 1:
                 text = f"there are two changes to {instrument.symbol} on {one.ex_date}"
                 raise QueryError(text, symbol=instrument.symbol, hint="record only one of them")

@@ -249,10 +249,10 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
     return Span(first, last)
 
 
-def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
+def doubted(coverage: Coverage, windows: Iterable[SplitWindow]) -> list[Covered]:
     """Return new coverage that marks as suspect the bars that were fetched close to a split."""
     marks: list[Covered] = []
-    for window in near:
+    for window in windows:
         doubt = window.doubt
         marks += [
             replace(part, state="suspect", reason=doubt.reason, expires=doubt.expires)
@@ -262,9 +262,9 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
     return marks
 
 
-def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
+def doubt_at(windows: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
     """Return the reason to doubt data fetched at ``fetched_at``, or None; of several, the longest-lasting."""
-    doubts = [window.doubt for window in near if fetched_at in window.span]
+    doubts = [window.doubt for window in windows if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
 

@@ -467,10 +467,10 @@ class _Kept:
         self.is_changed = True
         if read.unstored and not read.is_made:
             table = self._stored(read)
-        near = self._near(span)
-        for part in gaps(span, [s.span for s in near]):
+        overlapping = self._near(span)
+        for part in gaps(span, [s.span for s in overlapping]):
             rows = table.within(part)
-            last = next((s for s in near if s.span.end == part.start), None)
+            last = next((s for s in overlapping if s.span.end == part.start), None)
             if last is None:
                 last = _Stretch(Span(part.start, part.start))
                 place = bisect_left(self._starts, part.start)
@@ -668,9 +668,9 @@ class Lineages:
         """
         self.get(run)
         claims = claims_in(self.log)
-        mine = [claim for claim in claims if claim.run == run]
-        if mine:
-            _release(self.log, claims, mine, self.client)
+        own = [claim for claim in claims if claim.run == run]
+        if own:
+            _release(self.log, claims, own, self.client)
         self.log.append(LINEAGE, {"run": run, "event": "forget"}, FORMAT)
 
     def _release_expired(self) -> None:

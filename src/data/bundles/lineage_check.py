@@ -355,8 +355,8 @@ def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
     same = np.ones(len(at), dtype=bool)
-    for mine, theirs in zip(_values(one), _values(other), strict=True):
-        a, b = mine[at], theirs[beside]
+    for left, right in zip(_values(one), _values(other), strict=True):
+        a, b = left[at], right[beside]
         same &= (a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))
     differs = ~common
     differs[common] = ~same
@@ -394,14 +394,14 @@ def _cells(
             if was == was or is_now == is_now:
                 yield ChangedCell(stamp, name, was, is_now, (cause,), detail)
         return
-    mine = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
+    later_actions = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
     for name, was, there, is_now in zip(COMPARED, old, between or old, new, strict=True):
         if _same(was, is_now):
             continue
-        by_action = bool(mine) and not _same(was, there)
+        by_action = bool(later_actions) and not _same(was, there)
         by_bar = not _same(there, is_now) and not (by_action and _near(there, is_now))
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
-        words = [", ".join(map(str, mine))] * by_action + [detail] * by_bar
+        words = [", ".join(map(str, later_actions))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":
             causes, words = (CORRECTION,), ["the close before a dividend was corrected"]
         yield ChangedCell(stamp, name, was, is_now, causes or (UNEXPLAINED,), "; ".join(words))

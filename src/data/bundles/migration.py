@@ -365,9 +365,9 @@ class HDF5ToParquetMigrator:
         missing = [pl.lit(None).alias(name) for name in columns if name not in whole.columns]
         return whole.with_columns(missing).select(columns).sort(columns[1], columns[0])
 
-    def _differs(self, how: str) -> BundleError:
+    def _differs(self, difference: str) -> BundleError:
         return BundleError(
-            f"bundle {self.bundle.name} differs from the HDF5 files in {self.source}: {how}",
+            f"bundle {self.bundle.name} differs from the HDF5 files in {self.source}: {difference}",
             hint="the HDF5 files were not changed",
         )
 

@@ -75,18 +75,18 @@ class Fault(NamedTuple):
         ]
 
 
-def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
+def without_volume(stamps: Stamps, answered: Span) -> Iterator[Fault]:
     """Yield one fault per year for the bars in ``answered`` that lack a volume.
 
     Args:
-        bare: Timestamps of bars without a volume, ascending.
+        stamps: Timestamps of bars without a volume, ascending.
         answered: Span that was checked.
     """
-    bare = bare[(bare >= answered.start) & (bare < answered.end)]
-    if not len(bare):
+    stamps = stamps[(stamps >= answered.start) & (stamps < answered.end)]
+    if not len(stamps):
         return
-    for year in range(year_of(int(bare[0])), year_of(int(bare[-1])) + 1):
-        part = bare[(bare >= year_start(year)) & (bare < year_start(year + 1))]
+    for year in range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1):
+        part = stamps[(stamps >= year_start(year)) & (stamps < year_start(year + 1))]
         if len(part):
             yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
@@ -176,11 +176,11 @@ def quality_of(
     """
     grave = grave or {}
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
-    missing, bad, odd = (_count(group) for group in by_kind.values())
+    missing, bad, conflicts = (_count(group) for group in by_kind.values())
     stamps = rows + bad
     score = 1.0
     if stamps + missing:
-        score = rows / (stamps + missing) * (1 - min(odd, stamps) / stamps if stamps else 0.0)
+        score = rows / (stamps + missing) * (1 - min(conflicts, stamps) / stamps if stamps else 0.0)
     bare = _count([f for f in faults if f.kind == MISSING_VOLUME])
     score *= 1 - min(bare, rows) / rows if rows else 1.0
     return {
@@ -195,7 +195,7 @@ def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
     """Describe the faults, in at most 20 sentences."""
     missing = _count([f for f in faults if f.kind == MISSING])
     bad = [f for f in faults if f.kind == BAD]
-    odd = [f for f in faults if f.kind == CONTRADICTED]
+    conflicts = [f for f in faults if f.kind == CONTRADICTED]
     texts = [f.text for f in faults if f.kind == NOTE]
     if missing:
         texts.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
@@ -203,7 +203,7 @@ def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
         texts.append(f"missing_volume: {bare} of {rows} bars have no volume")
     if bad:
         texts.append(f"{_count(bad)} rows cannot be bars")
-    texts += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in odd]
+    texts += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in conflicts]
     texts += [f"{iso(f.span.start)}: {f.text}" for f in bad]
     return list(dict.fromkeys(texts))[:_MOST_SENTENCES]
 

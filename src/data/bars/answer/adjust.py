@@ -122,10 +122,10 @@ class Rebaser:
         book, vendor = self._book(table, own), self.query.action_key
         if vendor is None:
             return self._rebased_by(table, parts, own, book)
-        mine = book.only(vendor)
+        only = book.only(vendor)
         if not self.lenient:
-            return self._rebased_by(table, parts, own, mine)
-        return self._by_pinned(table, parts, own, (mine,) if is_sample(vendor) else (mine, book))
+            return self._rebased_by(table, parts, own, only)
+        return self._by_pinned(table, parts, own, (only,) if is_sample(vendor) else (only, book))
 
     def _by_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]

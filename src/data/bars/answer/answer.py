@@ -499,11 +499,11 @@ def as_known(answer: Answer) -> Answer:
         return answer
     longest = query.timeframe.longest_ms
     reach = longest if query.timeframe.is_intraday else longest + DAY_MS
-    near = stamps + reach > query.closed_by_ms
+    late = stamps + reach > query.closed_by_ms
     # If there are no such bars, the exchange's calendar is not read.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
-    near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
-    return replace(answer, table=answer.table.take(~near)) if near.any() else answer
+    late[late] = calendar.closes(query.timeframe, stamps[late], anchor) > query.closed_by_ms
+    return replace(answer, table=answer.table.take(~late)) if late.any() else answer
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
@@ -553,7 +553,7 @@ def _flagged(answer: Answer) -> list[tuple[int, str]]:
 
 
 def _from_cache(answer: Answer) -> float:
-    """Return the fraction of the rows that were stored before this request."""
+    """Return the fraction of the rows that were stored before this query."""
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0

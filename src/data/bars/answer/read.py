@@ -78,13 +78,13 @@ class HandedOn(NamedTuple):
             first = date_of(int(table.stamps[0]))
             closes = {day: close for day, close in used.closes.items() if day > first}
             used = used._replace(closes=closes)
-        near = [gap for gap in answer.gaps if gap.span.overlaps(span)]
+        overlapping = [gap for gap in answer.gaps if gap.span.overlaps(span)]
         return replace(
             answer,
             query=replace(answer.query, span=span, bars=None),
             table=table,
             coverage=answer.coverage.within(span),
-            gaps=[replace(gap, span=gap.span.clip(span)) for gap in near],
+            gaps=[replace(gap, span=gap.span.clip(span)) for gap in overlapping],
             as_of=answer.as_of if len(table) else None,
             used=used,
         )

@@ -163,7 +163,7 @@ class Reader:
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
         table, coverage = table.within(span), at_borders(coverage.within(span))
-        bare = _without_volume(
+        volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )
         flagged = _flagged(suspects, table, coverage)
@@ -227,7 +227,7 @@ class Reader:
             substitute=f"{rebased.instead} prices ({key})" if rebased.instead else None,
             doubts=[
                 *_doubts(coverage, rebased.table, query.instrument.asset_class),
-                *bare,
+                *volume_doubts,
                 *doubts_of(rebased, coverage),
                 *outdated,
             ],
@@ -348,10 +348,10 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
     """
     if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
-    bare = table.take(np.isnan(table.volume)).stamps
+    stamps = table.take(np.isnan(table.volume)).stamps
     count = int(
         inside(
-            bare,
+            stamps,
             coverage.where(
                 lambda c: (
                     c.state in WITH_BARS
@@ -567,11 +567,11 @@ def _sentence(done: Rebased, coverage: Coverage) -> str:
 
 def _dispute_of(event: ActionEvent, coverage: Coverage) -> str:
     action = next(iter(_applied_to(event, coverage)))
-    way = "used" if event.counts else "left out"
+    use = "used" if event.counts else "left out"
     others = "; ".join(
         f"{vendor}: {others}" for vendor, others in dissent_of(event, action).items()
     )
-    return f"the {action} of {action.source} was {way} ({others})"
+    return f"the {action} of {action.source} was {use} ({others})"
 
 
 def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:

@@ -209,8 +209,8 @@ def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> in
     same = new.stamps[:size] == stored.stamps[:size]
     for one, other in zip(new.values(), stored.values(), strict=False):
         same &= (one[:size] == other[:size]) | (np.isnan(one[:size]) & np.isnan(other[:size]))
-    odd = np.flatnonzero(~same)
-    at = int(odd[0]) if len(odd) else size
+    differing = np.flatnonzero(~same)
+    at = int(differing[0]) if len(differing) else size
     stamps = [int(one.stamps[at]) for one in (new, stored) if at < len(one)]
     stamps += _other_sources(answer.coverage, coverage, new)
     return min(stamps, default=None)

@@ -158,8 +158,8 @@ class DerivedAnswer:
         span = Span(bars[0].span.start, bars[-1].span.end)
         reason = f"{lacking} of {expected} {self.source} bars: {why}"
         first = bisect_right(self._hole_ends, span.start)
-        near = takewhile(lambda hole: hole.span.start < span.end, islice(self.holes, first, None))
-        holes = [hole for hole in near if hole.span.overlaps(span)]
+        begun = takewhile(lambda hole: hole.span.start < span.end, islice(self.holes, first, None))
+        holes = [hole for hole in begun if hole.span.overlaps(span)]
         return Gap(
             span,
             reason,

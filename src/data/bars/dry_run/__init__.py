@@ -1,1 +1,1 @@
-"""Plans that show what a request would do and cost, without querying a vendor or writing."""
+"""Plans that show what a query would do and cost, without querying a vendor or writing."""

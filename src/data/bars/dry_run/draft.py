@@ -1,4 +1,4 @@
-"""The store of one dry run, which never writes, and the outcome of its request."""
+"""The store of one dry run, which never writes, and the outcome of its query."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class _Draft:
 class DraftStore:
     """The store of one dry run, which keeps commits in memory. Not thread-safe.
 
-    The class has the methods of :class:`.BarStore` that a request calls, but none of these methods
+    The class has the methods of :class:`.BarStore` that a query calls, but none of these methods
     writes to disk. Everything that is not drafted is read from the preview.
 
     Args:
@@ -212,9 +212,9 @@ class DraftStore:
         def has_bars(spans: Edges) -> NDArray[np.bool_]:
             """Return a mask of the spans in which bars are stored or drafted."""
             read = self._preview.read
-            near = spans_of(spans)
+            ranges = spans_of(spans)
             return np.array(
-                [len(self._with_drafts(key, s, read(key, s)[0])) > 0 for s in near], bool
+                [len(self._with_drafts(key, s, read(key, s)[0])) > 0 for s in ranges], bool
             )
 
         if key not in self._drafts:
@@ -222,8 +222,8 @@ class DraftStore:
             self._drafts[key] = _Draft(base, base)
         draft = self._drafts[key]
         rows = [_Rows.of(piece.table) if len(piece.table) else None for piece in commit.pieces]
-        bare = (replace(piece, table=BarTable.empty()) for piece in commit.pieces)
-        draft.commits.append((replace(commit, pieces=tuple(bare)), rows))
+        outlined = (replace(piece, table=BarTable.empty()) for piece in commit.pieces)
+        draft.commits.append((replace(commit, pieces=tuple(outlined)), rows))
         draft.gone += [piece.span for piece in commit.pieces if not len(piece.table)]
         new = [one for one in rows if one is not None]
         for one in new:
@@ -242,8 +242,8 @@ class DraftStore:
         draft = self._drafts[key]
         if draft.gone:
             rows = rows.take(~inside(rows.stamps, draft.gone))
-        near = draft.rows[draft.near(span)]
-        new = concat(one.outline(span) if in_outline else one.within(span) for one in near)
+        drafts = draft.rows[draft.near(span)]
+        new = concat(one.outline(span) if in_outline else one.within(span) for one in drafts)
         return merge(rows, new) if len(rows) and len(new) else concat([rows, new])
 
     def actions(self, symbol: str) -> ActionBook:
@@ -358,17 +358,17 @@ class OutlineStore:
 
 @dataclass
 class DryRun:
-    """One request without vendors, and its result. Not thread-safe.
+    """One query that is answered without vendors, and the result. Not thread-safe.
 
     Attributes:
-        query: The request.
-        store: Store that the request reads from and commits to.
+        query: The query.
+        store: Store that the dry run reads from and commits to.
         steps: Requests to vendors, in order.
         plans: Plan of every lane, in order.
         is_routed: Whether the rules or a vendor were consulted.
         answer: Stored bars, with synthetic bars in place of those that would be fetched; None after
             an error.
-        error: Error that the request would raise instead of an answer.
+        error: Error that the query would raise instead of an answer.
     """
 
     query: BarsQuery
@@ -381,7 +381,7 @@ class DryRun:
 
     @property
     def is_hit(self) -> bool:
-        """Whether the request can be answered without a vendor."""
+        """Whether the query can be answered without a vendor."""
         if self.answer is None or self.steps:
             return False
         if all(gap.harmless for gap in self.answer.gaps):

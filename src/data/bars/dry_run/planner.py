@@ -1,8 +1,8 @@
-"""Plans a request by a dry run, which shows what the request would do and cost.
+"""Plans a query by a dry run, which shows what the query would do and cost.
 
-A dry run executes the request itself, with the code of :class:`~..service.BarsService`. Its store
+A dry run executes the query itself, with the code of :class:`~..service.BarsService`. Its store
 keeps commits in memory, and fake vendors answer instead of the real ones. A plan therefore always
-matches the behavior of real requests.
+matches the behavior of real queries.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ _NO_LOG.disabled = True
 
 @dataclass(frozen=True)
 class RequestPlanner:
-    """Plans requests without querying a vendor, writing or logging anything. Not thread-safe.
+    """Plans queries without sending them to a vendor, writing or logging anything. Not thread-safe.
 
     Attributes:
         store: Stored bars, as :meth:`.BarStore.preview` shows them.
         selector: Selects the vendors.
         clock: Source of the current time.
-        expiry, checks: Rules for expiry and for checking answers, the same as for real requests.
+        expiry, checks: Rules for expiry and for checking answers, the same as for real queries.
     """
 
     store: BarStore

@@ -113,8 +113,8 @@ class ActionFetcher:
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
         today = date_of(answered_ms)
-        near = self._request.grid.calendar.sessions(today, today + _SESSION_WITHIN)
-        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
+        sessions = self._request.grid.calendar.sessions(today, today + _SESSION_WITHIN)
+        coming = next((day_ms(s.day) for s in sessions if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
     def _first_unknown(self, actions: Sequence[Action], span: Span) -> int | None:

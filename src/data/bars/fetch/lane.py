@@ -186,9 +186,9 @@ class LaneRun:
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
         spans = before.within(reach).where(lambda part: part.state in WITH_BARS)
-        mine = edges_of(intersect(self.series.stored, [reach]))
+        own = edges_of(intersect(self.series.stored, [reach]))
         accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
-        return spans_of(difference(np.concatenate([spans, mine]), accounted))
+        return spans_of(difference(np.concatenate([spans, own]), accounted))
 
     def _refresh_doubts(self) -> list[str]:
         """Return a list with one sentence if a requested refresh could not fetch all bars again.

@@ -158,8 +158,8 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
     if not splits:
         return
     coverage = series.view().coverage.opened()
-    near = split_windows(splits, request.grid.calendar, [part.fetched_at for part in coverage])
-    marks, now = doubted(coverage, near), series.now_ms()
+    windows = split_windows(splits, request.grid.calendar, [part.fetched_at for part in coverage])
+    marks, now = doubted(coverage, windows), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
         journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now)]

@@ -41,7 +41,7 @@ def question_for(
     until: int,
     ends_fetching: bool,
 ) -> VendorQuestion:
-    """Return the request to make to a candidate.
+    """Return the question to a candidate.
 
     Args:
         request: Request to the lane.

@@ -290,21 +290,21 @@ def without_rescaled(
     is_final = inside(new.stamps, finals)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.array(new.values()[:5]) / np.array(old.values()[:5])
-    is_odd = np.zeros(len(new), bool)
+    is_rescaled = np.zeros(len(new), bool)
     for factor in (*_UNIT_FACTORS, *(_SPLIT_FACTORS if splits else ())):
         is_multiple = is_final & (np.abs(ratios[:4] / factor - 1) < _PRICE_TOLERANCE).all(axis=0)
         is_split = np.abs(ratios[4] * factor - 1) < _VOLUME_TOLERANCE
         if splits or not (is_multiple & is_split).any():
-            is_odd |= is_multiple
-    odd = common[is_odd]
-    if not len(odd):
+            is_rescaled |= is_multiple
+    rescaled = common[is_rescaled]
+    if not len(rescaled):
         return answer
-    bars = rows.take(odd).bars()
+    bars = rows.take(rescaled).bars()
     bad = [*answer.bad, *(BadRow(bar, RESCALED) for bar in bars)]
-    ends = np.append(rows.stamps, answer.answered.end)[odd + 1]
+    ends = np.append(rows.stamps, answer.answered.end)[rescaled + 1]
     spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
     is_kept = np.ones(len(rows), bool)
-    is_kept[odd] = False
+    is_kept[rescaled] = False
     return replace(
         answer,
         closed=rows.take(is_kept),
@@ -327,12 +327,12 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
     if not answer.doubt or not answer.is_usable:
         return answer
     rows, old_rows = answer.closed, stored.rows.stamps
-    theirs = [
+    doubted = [
         old_rows[slice(*np.searchsorted(old_rows, part.span))]
         for part in stored.coverage
         if part.reason.endswith(DID_NOT_COME) and part.vendor != vendor
     ]
-    is_kept = ~among(rows.stamps, np.concatenate(theirs)) if theirs else np.ones(len(rows), bool)
+    is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
 
 
@@ -401,9 +401,9 @@ class _CommitBuilder:
         closed, gaps, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
         bad, faults = self._new_bad_rows
         doubt, doubted = self._doubt or Suspicion("", 0), self._doubted(pieces)
-        odd = edges_of(self.answer.contradicted)
-        odd = difference(odd, doubted) if len(doubted) else odd
-        odd_reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
+        contradicted = edges_of(self.answer.contradicted)
+        contradicted = difference(contradicted, doubted) if len(doubted) else contradicted
+        contradiction = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
         closed_until = self.context.now_ms + self.context.expiry.old_ms
         rows: tuple[_Row, ...] = (
             (closed, "empty", CLOSED, self._until(closed_until)),
@@ -418,7 +418,7 @@ class _CommitBuilder:
             (self._unvouched(pieces), "provisional", UNVOUCHED, self._until(self._unvouched_until)),
             (self._trusted(pieces), "final", "", self._until(None)),
             (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._until(None)),
-            (odd, "suspect", odd_reason, self._as_doubts),
+            (contradicted, "suspect", contradiction, self._as_doubts),
             (doubted, "suspect", doubt.reason, self._until(doubt.expires)),
             list(self._kept_marks()),
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
@@ -602,11 +602,11 @@ class _CommitBuilder:
         """
         rows, new_rows = self.stored.rows, self.answer.closed
         both = np.intersect1d(rows.stamps, new_rows.stamps, assume_unique=True, return_indices=True)
-        stamps, here, there = both
+        stamps, old_places, new_places = both
         if new_rows.adj_close is None:
             return stamps[:0]
-        new = new_rows.adj_close[there]
-        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[here]
+        new = new_rows.adj_close[new_places]
+        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[old_places]
         same = np.isclose(old, new, rtol=_ADJUSTED_CLOSE_TOLERANCE, atol=0.0)
         return stamps[~same & ~np.isnan(new)]
 
@@ -889,8 +889,8 @@ def are_many(lost: int, stored: int) -> bool:
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
     """Return a mask of the rows that have equal prices and volumes, within ``tolerance``."""
     equal = np.ones(len(one), dtype=bool)
-    for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
-        equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
+    for left, right in zip(one.values()[:5], other.values()[:5], strict=True):
+        equal &= np.isclose(left, right, rtol=tolerance, atol=0.0, equal_nan=True)
     return equal
 
 

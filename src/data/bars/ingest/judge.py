@@ -247,9 +247,9 @@ class _Judge:
         for edge in edges:
             first, end = np.searchsorted(stamps, edge).tolist()
             for row in range(first, end):
-                near = slice(max(0, row - 1), row + 2)
-                is_left = not is_new[row] and is_new[near].any()
-                if is_left and not unit_jumps(table.take(near)).any():
+                neighbours = slice(max(0, row - 1), row + 2)
+                is_left = not is_new[row] and is_new[neighbours].any()
+                if is_left and not unit_jumps(table.take(neighbours)).any():
                     after = int(stamps[row + 1]) if row + 1 < end else edge.end
                     yield Covered(Span(int(stamps[row]), after), "provisional")
 
@@ -367,8 +367,8 @@ def _dividends(
     Only these dividends are grouped into events, because grouping decades of dividends would take
     longer than judging the bars.
     """
-    near = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, int(stamps[-1]) + _DATE_TOLERANCE_MS)
-    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
+    span = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, int(stamps[-1]) + _DATE_TOLERANCE_MS)
+    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in span)
     if not any(one.type == "dividend" for one in reports):
         return ()
     splits = [action for action in book.splits if action.is_sound]

@@ -189,8 +189,8 @@ def sorted_answer(
     finality = finality_of(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
-    odd = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
-    rejection = _rejection(closed, len(bad), len(odd), least_share)
+    contradicted = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
+    rejection = _rejection(closed, len(bad), len(contradicted), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
@@ -208,7 +208,7 @@ def sorted_answer(
         off_grid=off_grid,
         off_slots=tuple(coalesce(_spans_at(slots.tolist(), grid))),
         unexpected=unexpected,
-        contradicted=tuple(coalesce(_spans_at(odd.tolist(), grid))),
+        contradicted=tuple(coalesce(_spans_at(contradicted.tolist(), grid))),
         unpublished=unpublished,
         doubt=rejection or doubt,
         is_usable=not rejection,
@@ -254,7 +254,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
     return distinct(slots[~among(slots, present)])
 
 
-def _rejection(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
+def _rejection(closed: BarTable, bad: int, contradicted: int, least_share: float) -> str:
     """Return the reason not to trust the rows as a whole; empty if they are trusted.
 
     Invalid rows are requested from another vendor in any case. If they outnumber the valid bars,
@@ -264,8 +264,8 @@ def _rejection(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     doubts = []
     if bad > len(closed) > 0 and least_share > 0:
         doubts.append(f"{bad} of {rows} rows cannot be bars")
-    if rows and 1 - odd / rows < least_share:
-        doubts.append(f"{odd} of {rows} bars came in rows that contradict each other")
+    if rows and 1 - contradicted / rows < least_share:
+        doubts.append(f"{contradicted} of {rows} bars came in rows that contradict each other")
     return " and ".join(doubts) if len(closed) else ""
 
 
@@ -367,10 +367,10 @@ def faults_of(
         bisect_left(rows, answered.start, key=_stamp) : bisect_left(rows, answered.end, key=_stamp)
     ]
     stamps = np.array([row[0][0] for row in rows], np.int64)
-    odd = checked.contradicted[inside(checked.contradicted, [answered])]
+    contradicted = checked.contradicted[inside(checked.contradicted, [answered])]
     groups = [
         FaultGroup.of_bars(BAD, stamps, [reason for _, reason in rows]),
-        FaultGroup.of_bars(CONTRADICTED, odd),
+        FaultGroup.of_bars(CONTRADICTED, contradicted),
         *_missing(answer, grid, stays),
     ]
     total = sum(len(group.edges) for group in groups)

@@ -328,9 +328,9 @@ def _read_stored(
     sides = _with_sides(request.grid, answered)
     timeframe = request.grid.timeframe
     is_of_days = not timeframe.is_intraday and timeframe.step_ms == DAY_MS
-    near = _ALL_DAYS if is_of_days else sides
+    reach = _ALL_DAYS if is_of_days else sides
     try:
-        all_rows, all_coverage = series.read(near, is_use=False)
+        all_rows, all_coverage = series.read(reach, is_use=False)
     except CacheError:  # a year that cannot be read does not affect the other years
         all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
@@ -370,10 +370,10 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, classified: Classif
     Raises:
         QualityError: Many final bars came back with prices off by a factor.
     """
-    odd = sum(row.reason == RESCALED for row in classified.bad)
-    if odd and are_many(odd, odd + len(classified.closed)):
+    rescaled = sum(row.reason == RESCALED for row in classified.bad)
+    if rescaled and are_many(rescaled, rescaled + len(classified.closed)):
         raise QualityError(
-            f"{fetched.vendor} returned {odd} final bars multiplied by a constant factor: its "
+            f"{fetched.vendor} returned {rescaled} final bars multiplied by a constant factor: its "
             f"basis for {request.query} has changed without notice",
             provider=fetched.vendor,
             hint="the stored bars were kept; clear the series if they are the wrong ones",
@@ -504,8 +504,8 @@ def _split_doubts(
         return [], None
     coverage = series.coverage().opened()
     times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
-    near = split_windows(splits, request.grid.calendar, times)
-    return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
+    windows = split_windows(splits, request.grid.calendar, times)
+    return doubted(coverage, windows), doubt_at(windows, fetched.adjusted_at_ms)
 
 
 def _older_marks(
@@ -642,8 +642,8 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
         return request.grid
     if fetched.kind.anchor:
         return replace(request.grid, anchor=fetched.kind.anchor)
-    ways = [replace(request.grid, anchor=anchor) for anchor in ("session", "clock")]
-    return max(ways, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
+    grids = [replace(request.grid, anchor=anchor) for anchor in ("session", "clock")]
+    return max(grids, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
 
 
 def contradicted(

@@ -111,7 +111,7 @@ def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
 
 
 def not_named(query: BarsQuery) -> str:
-    """Return the reason why a vendor that neither the rules nor the request names is not queried."""
+    """Return the reason why a vendor that neither the rules nor the query names is not queried."""
     if query.provider is None:
         return "not in the rule for this"
     return f"{query.provider} is pinned"

@@ -110,9 +110,9 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     table = table_of(frame)
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     if not (are_certain.all() or timeframe.is_intraday):
-        odd = table.stamps[~are_certain][0]
+        uncertain = table.stamps[~are_certain][0]
         raise ValueError(
-            f"the time of {timeframe} bars must be 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
+            f"the time of {timeframe} bars must be 00:00 of their date: {np.datetime64(int(uncertain), 'ms')}"
         )
     return replace(table, stamps=stamps)
 
@@ -193,8 +193,8 @@ def _faults(
         Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
         for row in checked.bad
     ]
-    odd = checked.contradicted.tolist()
-    faults += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
+    contradicted = checked.contradicted.tolist()
+    faults += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in contradicted)
     for hole in lacking:
         for year in years_of(hole):
             part = hole.clip(year_span(year))

@@ -70,7 +70,7 @@ def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
     text = block_text(
         block.stamps,
         [values.get(name) for name in columns],
-        lambda odd: _lines(block.take(odd), columns),
+        lambda by_repr: _lines(block.take(by_repr), columns),
     )
     return _lines(block, columns) if text is None else text
 
@@ -207,7 +207,7 @@ class _Field(NamedTuple):
     """A column's characters (0 means an unused position), and the rows to format one by one."""
 
     chars: Chars
-    odd: Mask
+    by_repr: Mask
 
 
 def block_text(
@@ -223,7 +223,7 @@ def block_text(
     """
     rows = len(stamps)
     comma, line = (np.full((rows, 1), sign, np.uint8) for sign in (_COMMA, _LINE))
-    chars, odd = [_times(stamps)], np.zeros(rows, dtype=bool)
+    chars, by_repr = [_times(stamps)], np.zeros(rows, dtype=bool)
     for values in columns:
         chars.append(comma)
         if values is None:
@@ -232,16 +232,16 @@ def block_text(
         if field is None:
             return None
         chars.append(field.chars)
-        odd |= field.odd
+        by_repr |= field.by_repr
     text = np.hstack([*chars, line]).tobytes().translate(None, b"\0")
-    return _replaced(text, odd, lines_of(odd)) if odd.any() else text
+    return _replaced(text, by_repr, lines_of(by_repr)) if by_repr.any() else text
 
 
-def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return ``text`` with the lines of the rows in the mask ``odd`` replaced by ``lines``."""
+def _replaced(text: bytes, by_repr: Mask, lines: bytes) -> bytes:
+    """Return ``text`` with the lines of the rows in the mask ``by_repr`` replaced by ``lines``."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
-    for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
+    for row, line in zip(np.flatnonzero(by_repr).tolist(), lines.splitlines(True), strict=True):
         parts += [text[done : int(ends[row - 1]) if row else 0], line]
         done = int(ends[row])
     return b"".join([*parts, text[done:]])
@@ -250,14 +250,14 @@ def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
 def _field(values: Floats) -> _Field | None:
     absent = np.isnan(values)
     sizes = np.where(absent, 1.0, np.abs(values))
-    odd = (sizes < _LEAST) & ((sizes != 0) | np.signbit(values)) | (sizes >= _MOST)
-    sizes[odd] = 1.0
+    by_repr = (sizes < _LEAST) & ((sizes != 0) | np.signbit(values)) | (sizes >= _MOST)
+    sizes[by_repr] = 1.0
     decimals = _decimals(sizes)
     if decimals is None:
         return None
     whole = np.rint(sizes * 10.0**decimals)
-    odd |= whole / 10.0**decimals != sizes
-    if np.count_nonzero(odd) > _MOST_BY_REPR * len(values):
+    by_repr |= whole / 10.0**decimals != sizes
+    if np.count_nonzero(by_repr) > _MOST_BY_REPR * len(values):
         return None
     integers, fractions = np.divmod(whole.astype(np.int64), 10**decimals)
     width, places = len(str(int(integers.max(initial=0)))), max(decimals, 1)
@@ -274,7 +274,7 @@ def _field(values: Floats) -> _Field | None:
     if absent.any():
         mask[:, absent] = False
     chars *= mask
-    return _Field(chars.T, odd)
+    return _Field(chars.T, by_repr)
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
@@ -350,7 +350,7 @@ def read_csv(text: bytes) -> pd.DataFrame:
     Raises:
         ValueError: The bytes are not a table, or not text.
     """
-    # Only old caches and odd tables need the slow, tolerant parser.
+    # Only old caches and by_repr tables need the slow, tolerant parser.
     import pandas as pd
 
     cells = pd.read_csv(io.BytesIO(text), dtype=str, keep_default_na=False)

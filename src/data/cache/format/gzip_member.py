@@ -102,8 +102,8 @@ class Header:
 
         If so, they may be joined into one if their spans are adjacent.
         """
-        mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
-        return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
+        source = (self.vendor, self.kind, self.basis, self.state, self.extra)
+        return source == (other.vendor, other.kind, other.basis, other.state, other.extra)
 
     @property
     def is_possible(self) -> bool:

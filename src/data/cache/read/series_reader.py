@@ -573,7 +573,7 @@ class RangeReader:
                 old_year = self._old.read(lane.key, paths[year])
                 tables.append(old_year.table.within(span))
                 coverages.append(old_year.coverage)
-            elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
-                tables.append(mine[0])
-                coverages.append(mine[1].coverage)
+            elif (own := read_year(lane, year, span, self._lock_timeout_s)) is not None:
+                tables.append(own[0])
+                coverages.append(own[1].coverage)
         return concat(tables), coverages

@@ -480,8 +480,8 @@ def _diagnosed(lane: LaneFiles, year: int) -> Ailment | None:
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
     """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
-    words = _CASE_TEXTS.get(diagnosis.case)
-    if words is None:
+    texts = _CASE_TEXTS.get(diagnosis.case)
+    if texts is None:
         return None
     recorded = diagnosis.meta.state.rows if diagnosis.meta is not None else 0
     rows = diagnosis.state.rows if diagnosis.state is not None else 0
@@ -494,7 +494,7 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
         "end": diagnosis.scan.end,
         "size": len(diagnosis.scan.content),
     }
-    what, remedy = (text.format(**facts) for text in words)
+    what, remedy = (text.format(**facts) for text in texts)
     if diagnosis.case == "replace" and recorded > rows:
         remedy += f"; to be fetched again: {_bars(recorded - rows)}"
     return Ailment(what, remedy, in_flight=diagnosis.case in _IN_FLIGHT and not diagnosis.flaw)

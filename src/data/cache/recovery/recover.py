@@ -264,10 +264,10 @@ def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member])
     if meta is not None:
         return meta.replaced(updated_ms=now).with_shares(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
-    anew = YearMeta(
+    new = YearMeta(
         vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
     )
-    return anew.with_shares(shares)
+    return new.with_shares(shares)
 
 
 def _saved(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
@@ -487,8 +487,8 @@ def _members_after(content: bytes, start: int) -> Iterator[Member]:
             # The damaged member's own size is tried before searching for anything that looks like a
             # start.
             after = claimed_end(content, start)
-            there = verify(content, after) if after is not None else None
-            following = (after, there) if after is not None and there else find(content, start + 1)
+            later = verify(content, after) if after is not None else None
+            following = (after, later) if after is not None and later else find(content, start + 1)
             if following is None:
                 return
             start, member = following

@@ -432,15 +432,15 @@ class _Same:
 
     def _fits(self, part: Covered, header: Header) -> bool:
         """Return whether a coverage entry's basis is equivalent, but not equal, to its gzip member's."""
-        mine, own = part.basis, header.basis
-        if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
+        basis, own = part.basis, header.basis
+        if basis == own or basis.adjustment != own.adjustment or basis.as_of is None:
             return False
         first = max(part.span.start, header.first or 0)
-        if mine.of_bars(first, header.kind.session, intraday=self.intraday) == own:
+        if basis.of_bars(first, header.kind.session, intraday=self.intraday) == own:
             return True
         # The bars are unchanged, so for a split that is reported late it is unknown whether they
         # include it.
-        return self._is_quiet(own.as_of or self._day_before(first), mine.as_of, settled=False)
+        return self._is_quiet(own.as_of or self._day_before(first), basis.as_of, settled=False)
 
     def _day_before(self, stamp_ms: int) -> date:
         """Return the last day whose splits are certain to be included in a bar with this timestamp."""

@@ -163,11 +163,11 @@ class YearCommit:
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
             return counts
-        near = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
-        if len(near):
-            whole = Span(int(spans[near, 0].min()), int(spans[near, 1].max()))
+        places = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
+        if len(places):
+            whole = Span(int(spans[places, 0].min()), int(spans[places, 1].max()))
             stamps = self._file.table(whole).stamps
-            counts[near] += _counts(stamps[~inside(stamps, self._answered)], spans[near])
+            counts[places] += _counts(stamps[~inside(stamps, self._answered)], spans[places])
         return counts
 
     @cached_property
