@@ -255,7 +255,7 @@ class Bundle:
             DecimalRangeError, StorageError, LockTimeoutError: The update failed; the bundle is
                 unchanged.
         """
-        return self._updated_to_answer(manager, None, offline=offline, timeout=timeout)
+        return self._update_to_answer(manager, None, offline=offline, timeout=timeout)
 
     def ingest(
         self,
@@ -301,9 +301,9 @@ class Bundle:
             except BundleError:
                 if not self.exists():  # otherwise another program has created it meanwhile
                     raise
-        return self._updated_to_answer(manager, wanted, timeout=timeout)
+        return self._update_to_answer(manager, wanted, timeout=timeout)
 
-    def _updated_to_answer(
+    def _update_to_answer(
         self,
         manager: DataManager,
         wanted: Mapping[str, Any] | None,
@@ -311,11 +311,17 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Extend the bundle's request by ``wanted``, and update the bundle to the current answer."""
+        """Extend the bundle's request by ``wanted``, and update the bundle to the current answer.
+
+        1. Read the records, without the lock.
+        2. Get the answers of the symbols whose rows may differ, which may take long.
+        3. Under the lock, check that the bundle is still as it was read, and write the answers. If
+           another program has changed it, begin again with step 2.
+        """
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = extended(self.name, origin.request, wanted, canonical)
-        may_skip = not self._files.read_whole(self._examined)[1]
+        may_skip = not self._files.read_whole(self._examine)[1]
         while True:
             answers: dict[str, _Answer] = {}
             same: set[str] = set()
@@ -332,7 +338,7 @@ class Bundle:
                     hint="the bundle was not changed",
                 )
             with self._files.writing(make=False) as commit:
-                records, problems = self._examined(commit=commit)
+                records, problems = self._examine(commit=commit)
                 now = extended(self.name, records.origin.request, wanted, canonical)
                 is_as_read = records.origin.commit == origin.commit and not problems
                 if now == request and (is_as_read or not same):
@@ -347,6 +353,12 @@ class Bundle:
         A partition contains one month of daily bars, or one day of minute bars; the partition that
         contains ``before`` stays. If the bundle was built from the store, the dropped range is also
         removed from the bundle's recorded request, so that a refresh does not fetch it again.
+
+        1. Find the partitions to drop, and shorten the request.
+        2. Compute the records of the symbols from the rows that stay. If that is impossible, get the
+           stored answers for the shortened request.
+        3. Under the lock, check that the bundle is still as it was read. Then drop the partitions
+           or, with answers from step 2, write these in place of the bundle's rows.
 
         Args:
             manager: Data manager whose stored bars are used if the bundle's fingerprints cannot be
@@ -381,7 +393,7 @@ class Bundle:
         if request is not None and sources is None:
             answers = self._stored_answers(manager, request, records)
         with self._files.writing(make=False) as commit:
-            if self._examined()[0] != records:
+            if self._examine()[0] != records:
                 raise BundleError(
                     f"bundle {self.name} has just been changed by another program",
                     hint="run the command again",
@@ -476,7 +488,7 @@ class Bundle:
                 to remove them, even if the bundle itself is already gone.
         """
         if not self.exists() and not self._files.has_traces():
-            raise self._absent()
+            raise self._not_found()
         with self._files.writing(make=False) as commit:
             if self.exists():
                 commit.remove_all(self._places())
@@ -491,7 +503,9 @@ class Bundle:
     ) -> BundleChange:
         """Add the bars of the answers to a change, and set aside damaged files.
 
-        Only files that the answers cannot rebuild are set aside.
+        1. Number new symbols, and select the answers that differ from the bundle's rows.
+        2. Set aside those damaged files that the answers cannot rebuild.
+        3. Merge the selected rows into their partitions.
         """
         origin = records.origin
         frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
@@ -550,7 +564,7 @@ class Bundle:
         """
         self._files.finish()
         if not self.exists():
-            raise self._absent()
+            raise self._not_found()
         stored: Records | None = self._files.read_whole(
             lambda path_of, _: Records.read(self._files, self.disk, path_of(METADATA))
         )
@@ -567,7 +581,7 @@ class Bundle:
             records = rebuilt(self._files)
         return records
 
-    def _absent(self) -> BundleNotFoundError:
+    def _not_found(self) -> BundleNotFoundError:
         return BundleNotFoundError(
             f"bundle {self.name} does not exist in {self.path.parent}",
             hint="`onetape bundle list` lists the bundles",
@@ -586,7 +600,7 @@ class Bundle:
         """
         self.records()
         # The writers' lock is not taken, so that this also works on a read-only bundle.
-        records, problems = self._files.read_whole(partial(self._examined, thorough=True))
+        records, problems = self._files.read_whole(partial(self._examine, thorough=True))
         wrong = {problem.place for problem in problems}
         now_ms = self._clock.now_ms()
         updates = []
@@ -605,7 +619,7 @@ class Bundle:
                     marked.put(commit, self._files, with_database=has_database(self._files))
         return tuple(problems)
 
-    def _examined(
+    def _examine(
         self,
         path_of: Callable[[str], Path] | None = None,
         pending: Mapping[str, Any] = _NO_FILES,
@@ -663,7 +677,7 @@ class Bundle:
             CacheError: The store cannot be read.
         """
         self.records()
-        problems = self._files.read_whole(self._examined)[1]
+        problems = self._files.read_whole(self._examine)[1]
         if problems:
             return BundleState("corrupt", tuple(f"{p.place} {p.what}" for p in problems))
         records = self.records()

@@ -199,11 +199,11 @@ class CacheManager:
         self._outdated: dict[str, FileState] = {}
         self._counts = {"hot_hits": 0, "cold_hits": 0, "miss_count": 0}
         self._recorded = dict(self._counts)
-        self._is_told = False
+        self._has_warned = False
         self.after_fork()
         renew_after_fork(self)
         if not can_be_used(self.cache_dir):
-            self._tell("no permission to read or create it")
+            self._warn_once("no permission to read or create it")
 
     def after_fork(self) -> None:
         """Create a new lock in a forked child."""
@@ -315,7 +315,7 @@ class CacheManager:
             with self._frames.lock(cache_key):
                 self._frames.remove(cache_key)
         except CacheError:
-            self._outdate(cache_key)
+            self._mark_outdated(cache_key)
             raise
 
     def clear(self) -> None:
@@ -433,7 +433,7 @@ class CacheManager:
 
     def _keep(self, key: str, data: Any, about: Mapping[str, Any]) -> None:
         """Store a frame, and keep it in memory."""
-        frame = _collected(data)
+        frame = _own_frame(data)
         about = {**about, "stored_at": self._clock.now_ms() / 1000}
         try:
             with self._frames.lock(key):
@@ -441,14 +441,14 @@ class CacheManager:
                 state = self._frames.state(key)
             self._outdated.pop(key[:SHORT], None)
         except CacheError as error:
-            facts, state = about, self._outdate(key)
-            self._tell(error)
+            facts, state = about, self._mark_outdated(key)
+            self._warn_once(error)
         self._remember(key, frame, facts, state)
 
-    def _tell(self, reason: object) -> None:
+    def _warn_once(self, reason: object) -> None:
         """Warn, once, that frames cannot be stored."""
-        if not self._is_told:
-            self._is_told = True
+        if not self._has_warned:
+            self._has_warned = True
             warn_user(f"frames are kept in memory only, not in {self.cache_dir}: {reason}")
 
     def _remember(
@@ -482,10 +482,10 @@ class CacheManager:
         except LockTimeoutError:
             pass  # it is being replaced
         except CacheError as error:
-            self._outdate(key)
+            self._mark_outdated(key)
             _log.warning("%s: a stale frame cannot be removed: %s", self.cache_dir, error)
 
-    def _outdate(self, key: str) -> FileState | None:
+    def _mark_outdated(self, key: str) -> FileState | None:
         """Mark a stored frame that cannot be removed as outdated; return its state, if known."""
         try:
             state = self._frames.state(key)
@@ -508,7 +508,7 @@ class CacheManager:
         """Counts of this object's calls: hits, hits by tier, misses, and ``hit_rate`` (0.0 to 1.0)."""
         with self._guard:
             counts = dict(self._counts)
-        return _rated(counts["hot_hits"] + counts["cold_hits"], counts)
+        return _with_rate(counts["hot_hits"] + counts["cold_hits"], counts)
 
     def generate_cache_key(
         self,
@@ -667,7 +667,7 @@ class CacheManager:
         sizes = self._frames.sizes()
         hits = sum(row["hit_count"] for row in days)
         return {
-            **_rated(hits, {"miss_count": sum(row["miss_count"] for row in days)}),
+            **_with_rate(hits, {"miss_count": sum(row["miss_count"] for row in days)}),
             "entry_count": len(sizes),
             "total_size_mb": sum(sizes.values()) / _MB,
             "session_stats": self.session_stats,
@@ -692,7 +692,7 @@ def _stored_s(facts: Mapping[str, Any]) -> float:
     return seconds if isinstance(seconds, int | float) and 0 <= seconds < _LATEST_S else 0
 
 
-def _rated(hits: int, counts: Mapping[str, int]) -> dict[str, Any]:
+def _with_rate(hits: int, counts: Mapping[str, int]) -> dict[str, Any]:
     total = hits + counts["miss_count"]
     return {"hit_rate": hits / total if total else 0.0, "hit_count": hits, **counts}
 
@@ -732,7 +732,7 @@ def _hot_bytes(size_mb: float) -> int:
     return min(wanted, most)
 
 
-def _collected(data: Any) -> pl.DataFrame:
+def _own_frame(data: Any) -> pl.DataFrame:
     """Return ``data`` as a frame of its own, which later changes to ``data`` do not affect.
 
     Raises:

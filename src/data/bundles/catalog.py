@@ -234,8 +234,8 @@ class DataCatalog:
                 break
             self._index.doubt()
         lane = self._lane_for(wanted, label, start, end, source)
-        if lane is not None and (best is None or _preference(lane[1]) < best[0]):
-            self._keep([lane])
+        if lane is not None and (best is None or _rank(lane[1]) < best[0]):
+            self._add_lanes([lane])
             return lane[1].dataset_id
         return best[1] if best else None
 
@@ -421,9 +421,9 @@ class DataCatalog:
         chosen = datasets
         if chosen is None:
             chosen = [use.dataset_id for use in self.popular_datasets(count)]
-        return {own: self._warm(*self._dataset(own)) for own in chosen}
+        return {own: self._read_into_memory(*self._dataset(own)) for own in chosen}
 
-    def _warm(self, place: DatasetPlace, dataset: Dataset) -> int:
+    def _read_into_memory(self, place: DatasetPlace, dataset: Dataset) -> int:
         if place.kind == "lane":
             series = key_of(place.place.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
@@ -452,7 +452,7 @@ class DataCatalog:
         self._index.doubt()
         self._publish()
         if not self._scope:
-            self._keep(self._lanes.all())
+            self._add_lanes(self._lanes.all())
 
     # --- bundles, as their metadata --------------------------------------------------------
 
@@ -553,7 +553,7 @@ class DataCatalog:
 
         Instead, the dataset's line in the log or the bundle's records are read.
         """
-        dataset = self._truth(place)
+        dataset = self._authoritative(place)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()
         return dataset.covered(resolution, start, end)
@@ -566,7 +566,7 @@ class DataCatalog:
             return {}
         return entry_of(content[0]) if content else {}
 
-    def _truth(self, place: DatasetPlace) -> Dataset | None:
+    def _authoritative(self, place: DatasetPlace) -> Dataset | None:
         """Return a dataset from its authoritative source, or None if it is not there.
 
         A registered dataset is read from its line in ``catalog.jsonl``, a bundle from its records.
@@ -606,7 +606,7 @@ class DataCatalog:
                     self._index.doubt()
                 elif not self._scope:
                     self._kept.clear()
-                    self._keep(self._lanes.all())
+                    self._add_lanes(self._lanes.all())
                 continue
             place = DatasetPlace(*row)
             dataset = None
@@ -614,7 +614,7 @@ class DataCatalog:
                 dataset = self._lanes.at(place)
                 dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
             if place.kind in ("line", "bundle"):
-                dataset = self._truth(place)
+                dataset = self._authoritative(place)
             if dataset is not None and dataset.dataset_id == dataset_id:
                 if place.kind in ("lane", "read"):
                     place = place._replace(kind="lane" if dataset.covers else "read")
@@ -685,7 +685,7 @@ class DataCatalog:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
 
-    def _keep(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
+    def _add_lanes(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
         """Add rows for lanes (stored series) to the SQLite file, unless it already has them."""
         new = [(k, lane) for k, lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
@@ -749,7 +749,7 @@ def _path_of(
     return path, ""
 
 
-def _preference(lane: Dataset) -> tuple[Any, ...]:
+def _rank(lane: Dataset) -> tuple[Any, ...]:
     return 1, -lane.last_updated * 1000, 0, lane.dataset_id
 
 

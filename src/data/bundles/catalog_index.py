@@ -104,7 +104,7 @@ class CatalogIndex:
         with self._lock:
             for is_last in (False, True):
                 try:
-                    return work(self._synced())
+                    return work(self._current_db())
                 except _DAMAGE_ERRORS as exc:
                     self.close()
                     if is_last:
@@ -149,16 +149,16 @@ class CatalogIndex:
 
     # --- updates ---------------------------------------------------------------------------
 
-    def _synced(self) -> sqlite3.Connection:
+    def _current_db(self) -> sqlite3.Connection:
         now = self._moment()
         if self._db is None or now != self._seen:
             try:
-                self._bring(now)
+                self._update(now)
             except StorageError as exc:
                 if self._file.path is None or errno_of(exc) not in _NOT_WRITABLE_ERRNOS:
                     raise
                 self._keep_in_memory(exc)
-                self._bring(now)
+                self._update(now)
         assert self._db is not None
         return self._db
 
@@ -174,7 +174,7 @@ class CatalogIndex:
         self.close()
         self._file.keep_in_memory()
 
-    def _bring(self, now: _Moment) -> None:
+    def _update(self, now: _Moment) -> None:
         """Open the index and apply the changes in its sources; rebuild it if necessary."""
         path = self._file.path
         if path is not None:
@@ -183,7 +183,7 @@ class CatalogIndex:
         with self._file.alone():
             db = self._opened(now)
             if db is None or not self._is_applied(db):
-                self._remake()
+                self._rebuild()
         # The state before the read is kept, so that the next call reads changes made meanwhile.
         self._seen = now._replace(inode=None if path is None else self._moment().inode)
 
@@ -212,7 +212,7 @@ class CatalogIndex:
             return False
         return True
 
-    def _remake(self) -> None:
+    def _rebuild(self) -> None:
         """Build the index from its sources, and replace the file."""
         self._check_replaceable()
         self.close()

@@ -110,12 +110,12 @@ class LineSource:
             return None
         end, size, bundles = data.rfind(b"\n") + 1, progress.size, set[str]()
         for line in data[back:end].split(b"\n")[:-1]:
-            bundles |= self._take(db, line, size)
+            bundles |= self._apply_line(db, line, size)
             size += len(line) + 1
         _Progress(state, size, data[: max(end, back)][-_TAIL_BYTES:]).write(db)
         return bundles
 
-    def _take(self, db: sqlite3.Connection, line: bytes, offset: int) -> set[str]:
+    def _apply_line(self, db: sqlite3.Connection, line: bytes, offset: int) -> set[str]:
         """Apply a line, or no part of it if it makes no sense; return the bundle that it names."""
         entry = entry_of(line)
         kind = entry.get("type")

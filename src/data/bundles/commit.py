@@ -151,7 +151,7 @@ class BundleFiles:
                     self._decide(commit.places)
             except BaseException:
                 if self.disk.stat(self._journal) is None:
-                    self._sweep()
+                    self._remove_staged()
                 raise
             self._finish()
 
@@ -178,7 +178,7 @@ class BundleFiles:
         folders: set[Path] = set()
         pending = self.pending()
         if _is_removal(pending):
-            for entry in self._rest():
+            for entry in self._other_names():
                 self.disk.remove_whole(self.path / entry)
         for place, name in pending.items():
             target = self.path / place
@@ -199,7 +199,7 @@ class BundleFiles:
             self.disk.remove(self._journal)
             self.disk.sync_folder(self._staging)
             note_change(self.disk, self.path)
-        self._sweep()
+        self._remove_staged()
 
     def finish(self) -> None:
         """Finish the decided change of a killed writer, unless another process is writing.
@@ -214,14 +214,14 @@ class BundleFiles:
     def drop_folder(self, *, unless: Callable[[], bool]) -> None:
         """Remove the folder of a removed bundle, unless the bundle has been created again."""
         with suppress(CacheError), self.writing(make=False):
-            if not unless() and not self._rest():
+            if not unless() and not self._other_names():
                 with suppress(StorageError):  # Windows does not delete an open lock file
                     self.disk.remove_whole(self.path)
 
-    def _rest(self) -> list[str]:
+    def _other_names(self) -> list[str]:
         return [name for name in self.disk.list(self.path) if name not in (_STAGING, _LOCK)]
 
-    def _sweep(self) -> None:
+    def _remove_staged(self) -> None:
         for name in self.disk.list(self._staging):
             if name != _JOURNAL:
                 self.disk.remove(self._staging / name)

@@ -101,14 +101,14 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
         StorageError: The file cannot be opened.
     """
     h5py, disk = _library(), disk or Disk()
-    with _typed(path.name):
+    with _typed_errors(path.name):
         real = path.resolve()
     handle = disk.open_read(real)
     if handle is None:
         raise BundleError(f"{path} does not exist")
     try:
         state = disk.fstat(handle)
-        with _typed(path.name), h5py.File(real, "r", locking="best-effort") as file:
+        with _typed_errors(path.name), h5py.File(real, "r", locking="best-effort") as file:
             scan = _Scan(h5py, file, path.name, state.size)
             scan.walk()
             frames = tuple(Hdf5Frame(read(), key) for key, read in scan.frames(path.stem))
@@ -136,7 +136,7 @@ def _digest(disk: Disk, handle: Handle, size: int) -> str:
 
 
 @contextmanager
-def _typed(name: str) -> Iterator[None]:
+def _typed_errors(name: str) -> Iterator[None]:
     """Convert errors from the HDF5 libraries to a :class:`BundleError` that names the file."""
     try:
         yield
@@ -200,7 +200,7 @@ class _Scan:
         if link is None:
             raise ValueError(f"{group.name} has no member {name}")
         if not isinstance(link, self._h5py.HardLink):
-            raise self._refused(f"{group.name}/{name}", "is a link to another place")
+            raise self._refusal(f"{group.name}/{name}", "is a link to another place")
         child = group[name]
         if isinstance(child, self._h5py.Dataset):
             self._check(child)
@@ -215,16 +215,16 @@ class _Scan:
         """
         name, dtype, chunk = dataset.name, dataset.dtype, dataset.chunks or ()
         if dtype.hasobject:
-            raise self._refused(name, "contains pickled Python objects, which could run any code")
+            raise self._refusal(name, "contains pickled Python objects, which could run any code")
         if dataset.is_virtual or dataset.external:
-            raise self._refused(name, "has its values in other files")
+            raise self._refusal(name, "has its values in other files")
         count = max(dataset.size or 0, np.prod(chunk, dtype=float))
         # The sum, because any number of frames may share one dataset.
         self._bytes += count * dtype.itemsize
         if self._bytes > 8 * most_values(self._size):
             what = f"declares {count:,.0f} values of {dtype.itemsize:,} bytes"
             what = f"{what} in a file of {self._size:,} bytes"
-            raise self._refused(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
+            raise self._refusal(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
         filters = dataset.id.get_create_plist()
         for number in range(filters.get_nfilters()):
             code, _, _, text = filters.get_filter(number)
@@ -232,9 +232,9 @@ class _Scan:
                 with suppress(ImportError):
                     import hdf5plugin  # noqa: F401 - adds filters, which most files do not need
                 if not self._h5py.h5z.filter_avail(code):
-                    raise self._refused(name, f"is compressed with {text!r} (filter {code})")
+                    raise self._refusal(name, f"is compressed with {text!r} (filter {code})")
 
-    def _refused(self, place: str, what: str) -> BundleError:
+    def _refusal(self, place: str, what: str) -> BundleError:
         return BundleError(
             f"{self._name}: {place} {what}",
             hint="write the bars to a new file with pandas, without it; nothing was changed",
@@ -287,7 +287,7 @@ class _Scan:
             kind = _raw(table, f"{field}_kind")
             dtype, shape = table.dtype[field].base, table.dtype[field].shape
             if _text(table, f"{field}_meta") == "category":
-                raise self._refused(f"{group.name}/{field}", "is categorical")
+                raise self._refusal(f"{group.name}/{field}", "is categorical")
             is_index = field == "index"
             names = [""] if is_index else _names(kind) if kind else [field]
             unit = _unit(_text(table, f"{field}_kind" if is_index else f"{field}_dtype"))

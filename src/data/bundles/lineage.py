@@ -296,7 +296,7 @@ class LineageRun:
         Raises:
             StorageError, LockTimeoutError: The reads are not written.
         """
-        self._hear(is_last=False)
+        self._call_listeners(is_last=False)
         with self._lock:
             self._write([series for series in self._kept.values() if series.is_changed])
             if self._error is not None:
@@ -304,7 +304,7 @@ class LineageRun:
 
     def end(self) -> None:
         """Record the remaining reads and the end of the run; raises the errors of :meth:`save`."""
-        self._hear(is_last=True)
+        self._call_listeners(is_last=True)
         self._before_writing.clear()
         with self._lock:
             self._is_open = False
@@ -315,7 +315,7 @@ class LineageRun:
             if self._error is not None:
                 raise self._error
 
-    def _hear(self, *, is_last: bool) -> None:
+    def _call_listeners(self, *, is_last: bool) -> None:
         """Call the registered callbacks.
 
         The callbacks use other locks, so the run's lock must not be held.
@@ -466,7 +466,7 @@ class _Kept:
             return
         self.is_changed = True
         if read.unstored and not read.is_made:
-            table = self._stored(read)
+            table = self._split_off_unstored(read)
         overlapping = self._near(span)
         for part in gaps(span, [s.span for s in overlapping]):
             rows = table.within(part)
@@ -492,7 +492,7 @@ class _Kept:
         first = max(0, bisect_right(self._starts, span.start) - 1)
         return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]
 
-    def _stored(self, read: BarsRead) -> BarTable:
+    def _split_off_unstored(self, read: BarsRead) -> BarTable:
         """Return the rows of an answer that are in the store; set the others aside."""
         table, reasons = read.table, dict(read.unstored)
         aside = np.isin(table.stamps, list(reasons))

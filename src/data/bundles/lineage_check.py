@@ -183,7 +183,7 @@ def _checked(
         return CheckedRead(read, IDENTICAL, True)
     then, why = of_then(client, read)
     if then is None:
-        return _gone(client, read, why)
+        return _result_if_gone(client, read, why)
     try:
         now = today(client, read)
     except (QueryError, KindMismatchError, CacheError, DataError) as error:
@@ -227,7 +227,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
     return [digest_of([table.within(piece.span)]) for piece in read.pieces]
 
 
-def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
+def _result_if_gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
     Digests show whether the latest bars are nevertheless identical to the original ones.
@@ -396,10 +396,10 @@ def _cells(
         return
     later_actions = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
     for name, was, there, is_now in zip(COMPARED, old, between or old, new, strict=True):
-        if _same(was, is_now):
+        if _is_same(was, is_now):
             continue
-        by_action = bool(later_actions) and not _same(was, there)
-        by_bar = not _same(there, is_now) and not (by_action and _near(there, is_now))
+        by_action = bool(later_actions) and not _is_same(was, there)
+        by_bar = not _is_same(there, is_now) and not (by_action and _is_close(there, is_now))
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
         words = [", ".join(map(str, later_actions))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":
@@ -473,11 +473,11 @@ def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
     return sorted(differing)
 
 
-def _same(one: float, other: float) -> bool:
+def _is_same(one: float, other: float) -> bool:
     return np.float64(one).tobytes() == np.float64(other).tobytes() or (
         one != one and other != other
     )
 
 
-def _near(one: float, other: float) -> bool:
+def _is_close(one: float, other: float) -> bool:
     return abs(one - other) <= _ROUNDING_TOLERANCE * max(abs(one), abs(other))

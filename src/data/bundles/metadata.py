@@ -155,7 +155,7 @@ class BundleMetadata:
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
         """Return a bundle's row, or None if it has none. Times are Unix timestamps in seconds."""
         checked_name(bundle_name)
-        added, created, updated, _ = cls._added(bundle_name)
+        added, created, updated, _ = cls._user_metadata(bundle_name)
         bundle = Bundle(bundle_name, cls._folder)
         if not bundle.exists():
             if added is None:
@@ -200,7 +200,7 @@ class BundleMetadata:
 
         The bundle's files stay.
         """
-        if cls._added(bundle_name)[0] is None:
+        if cls._user_metadata(bundle_name)[0] is None:
             return False
         cls._append(bundle_name, {"deleted": True})
         return True
@@ -231,7 +231,7 @@ class BundleMetadata:
         Each row has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
         """
         rows: dict[str, dict[str, Any]] = {}
-        added = cls._added(bundle_name)[3]
+        added = cls._user_metadata(bundle_name)[3]
         bundle = Bundle(bundle_name, cls._folder)
         if bundle.exists():
             for symbol, source in bundle.records().origin.symbols.items():
@@ -268,7 +268,7 @@ class BundleMetadata:
         cls._log().append(_TYPE, {"bundle": checked_name(bundle_name), **entry})
 
     @classmethod
-    def _added(
+    def _user_metadata(
         cls, bundle_name: str
     ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
         """Return the metadata that user code recorded for a bundle.
@@ -290,7 +290,7 @@ class BundleMetadata:
                 symbols[name] = _symbol(name, entry["id"], entry["asset_type"], entry["exchange"])
             else:
                 created = created or updated
-                fields = {**(fields or {}), **_known(entry["fields"])}
+                fields = {**(fields or {}), **_known_fields(entry["fields"])}
         return fields, created, updated, symbols
 
     def as_dict(self) -> dict[str, Any]:
@@ -309,11 +309,11 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
         if "symbol" in entry:
             texts = entry["symbol"], entry["asset_type"], entry["exchange"] or ""
             is_right = type(entry["id"]) is int and all(isinstance(one, str) for one in texts)
-            is_right &= is_right and _fits(entry["id"])
+            is_right &= is_right and _fits_integer(entry["id"])
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
             is_right = isinstance(fields, dict)
-            is_right &= is_right and all(_is_value(*one) for one in _known(fields).items())
+            is_right &= is_right and all(_is_value(*one) for one in _known_fields(fields).items())
             is_right &= "path" not in entry or place_in(entry) is not None
     except (QueryError, KeyError, TypeError):
         is_right = False
@@ -325,7 +325,7 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
     return is_right
 
 
-def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that this version knows; a newer version may have recorded more."""
     return {name: value for name, value in fields.items() if name in ROW}
 
@@ -334,10 +334,10 @@ def _is_value(name: str, value: Any) -> bool:
     """Return whether a value is valid for a field (times in UTC seconds, integers of 64 bits)."""
     if name.endswith(("_date", "_timestamp")) and value is not None and type(value) is not int:
         return False
-    return not isinstance(value, int) or _fits(value)
+    return not isinstance(value, int) or _fits_integer(value)
 
 
-def _fits(number: int) -> bool:
+def _fits_integer(number: int) -> bool:
     return -(2**63) <= number < 2**63
 
 

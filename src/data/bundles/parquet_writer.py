@@ -211,15 +211,15 @@ class ParquetWriter:
                 hint="pass at least one row; nothing was changed",
             )
         facts = dict(source or {})
-        if odd := [key for key, fact in facts.items() if cannot_be_written(f"{key}{fact}")]:
-            raise QueryError(f"the {odd[0]!a:.40} of a source contains an unpaired surrogate")
+        if invalid := [key for key, fact in facts.items() if cannot_be_written(f"{key}{fact}")]:
+            raise QueryError(f"the {invalid[0]!a:.40} of a source contains an unpaired surrogate")
         with self._files.writing() as commit:
             records = self._records(commit)
-            has = records.origin.resolutions.get(frequency, timeframe)
-            if has != timeframe:
+            existing = records.origin.resolutions.get(frequency, timeframe)
+            if existing != timeframe:
                 raise QueryError(
                     (
-                        f"the {frequency} files of bundle {self.bundle_path.name} contain {has} bars, "
+                        f"the {frequency} files of bundle {self.bundle_path.name} contain {existing} bars, "
                         f"not {timeframe}"
                     ),
                     hint="write these bars to a separate bundle",
@@ -249,6 +249,12 @@ class ParquetWriter:
         """Merge checked rows into their partitions as part of a change.
 
         Partitions whose rows do not change are not written.
+
+        1. Convert the values to Decimal, and update the origin.
+        2. Group the affected partitions. If the volumes of the bundle get a wider type, these are all
+           partitions.
+        3. Merge the rows into each group (:class:`_PartitionChange`), and add the files that differ.
+        4. Add the records.
 
         Args:
             commit: Change to add to.
@@ -287,7 +293,7 @@ class ParquetWriter:
             change = _PartitionChange(main, {place: records.files.get(place) for place in parts})
             rewritten = parts if is_wide != was_wide else anew
             drops = drop if frequency_of(main) == frequency else ()
-            change.take(by_place.get(main), drops, partial(self._kept, anew), rewritten)
+            change.take(by_place.get(main), drops, partial(self._existing_rows, anew), rewritten)
             for place, (old, merged) in change.frames.items():
                 if merged is None or merged.is_empty():
                     commit.remove(place)
@@ -308,10 +314,10 @@ class ParquetWriter:
 
     def _records(self, commit: FileChanges | None = None) -> Records:
         """Return the records of the bundle; lost records are rebuilt from its files."""
-        found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
-        return found or rebuilt(self._files, commit)
+        records = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
+        return records or rebuilt(self._files, commit)
 
-    def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
+    def _existing_rows(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
         """Return the existing rows of a partition, or None if it is new or is being replaced."""
         return None if place in anew else self._read(place)
 
