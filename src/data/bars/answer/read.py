@@ -46,8 +46,8 @@ class HandedOn(NamedTuple):
         below = facts.get("derived_from")
         lane, generation = (below or facts).get("lane"), facts.get("generation")
         place = self.root, query.instrument.symbol, lane, generation, below is None
-        asked = query.timeframe.label, query.adjustment, query.provider
-        return *place, *asked, id(used.book), answer.as_of, answer.substitute
+        arguments = query.timeframe.label, query.adjustment, query.provider
+        return *place, *arguments, id(used.book), answer.as_of, answer.substitute
 
     def span(self) -> Span:
         """Return the span read from the series; for derived bars, the span of the shorter bars."""

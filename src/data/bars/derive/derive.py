@@ -38,7 +38,7 @@ from ..series import is_down
 from .result import DerivedAnswer
 from .sources import ShorterBars, SourceTimeframes
 
-Out = Mapping[str, DataError]
+Excluded = Mapping[str, DataError]
 AnswerQuery = Callable[[BarsQuery], Answer]
 
 # No vendor supplied the bars, and none are stored.
@@ -58,7 +58,7 @@ class Deriver:
     def __init__(
         self,
         shorter: SourceTimeframes,
-        answer_query: Callable[[BarsQuery, Out], Answer],
+        answer_query: Callable[[BarsQuery, Excluded], Answer],
         log: logging.Logger,
     ) -> None:
         self._shorter, self._answer_query, self._log = shorter, answer_query, log
@@ -137,9 +137,9 @@ class Deriver:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
             return None
 
-    def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:
+    def _derived(self, query: BarsQuery, source: ShorterBars, excluded: Excluded) -> Answer:
         anchor = source.anchor
-        return derived(query, source.timeframe, anchor, lambda part: self._answer_query(part, out))
+        return derived(query, source.timeframe, anchor, lambda q: self._answer_query(q, excluded))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
         """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""

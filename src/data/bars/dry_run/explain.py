@@ -14,7 +14,7 @@ from ...model.query import BarsQuery
 from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
-from ..selection.exclusions import differences, unasked
+from ..selection.exclusions import differences, not_queried
 from ..selection.lanes import LaneFinder
 from ..validity import lifetime_of
 from .planner import RequestPlanner
@@ -41,7 +41,7 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         named=rule.vendors if rule else (),
         ways=tuple(_ways(route, query)) if route else (),
         unasked={
-            **unasked(planner.selector, query, all_there=True),
+            **not_queried(planner.selector, query, all_there=True),
             **(route.namesakes if route else {}),
         },
         stored=tuple(_stored(planner, query, route)),

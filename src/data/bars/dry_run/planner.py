@@ -33,7 +33,7 @@ from ..fetch.plan import FetchPlan
 from ..lookup import Hit
 from ..observer import Observer
 from ..selection.candidates import Route
-from ..selection.exclusions import differences, unasked
+from ..selection.exclusions import differences, not_queried
 from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
@@ -210,7 +210,7 @@ class _Composer:
         """Return, keyed by vendor, why vendors are not candidates and why they are only substitutes."""
         if self._is_stored:
             return {}, {}
-        rejected = unasked(self._planner.selector, self._query)
+        rejected = not_queried(self._planner.selector, self._query)
         try:
             route = self._planner.route(self._query)
         except DataError:

@@ -180,8 +180,8 @@ class ActionFetcher:
         The failures that count are a timeout, a rejected key and, if the vendor's actions come with
         bars, a refusal to send those bars.
         """
-        out = self._journal.excluded.get(candidate.name)
-        if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
+        error = self._journal.excluded.get(candidate.name)
+        if isinstance(error, ProviderTimeoutError) or _is_locked_out(error):
             return True
         caps = candidate.capabilities
         if caps is None or not caps.actions_by_bar or self._request.grid.timeframe.is_intraday:

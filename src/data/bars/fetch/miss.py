@@ -82,13 +82,13 @@ class _TriedLanes:
     """The outcomes of the lanes tried so far, in order.
 
     Attributes:
-        of_caller: Vendors that the caller excluded, with the reason.
+        unusable: Vendors that the caller excluded, or that failed just before, with the reason.
         earlier: Failed attempts of a call just before this one, whose vendors are not queried
             again.
         lanes: Outcome of each lane.
     """
 
-    of_caller: Mapping[str, DataError] = field(default_factory=dict)
+    unusable: Mapping[str, DataError] = field(default_factory=dict)
     earlier: Sequence[Attempt] = ()
     lanes: list[_TriedLane] = field(default_factory=list)
 
@@ -108,9 +108,9 @@ class _TriedLanes:
 
     @property
     def excluded(self) -> dict[str, DataError]:
-        """The vendors not to query for further lanes: those excluded by the caller, or down."""
+        """The vendors not to query for further lanes: those that were unusable before, or are down."""
         failed = [pair for one in self.lanes for pair in one.journal.excluded.items()]
-        return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
+        return {**self.unusable, **{name: error for name, error in failed if is_down(error)}}
 
 
 class MissHandler:
@@ -256,8 +256,8 @@ class MissHandler:
         """Answer from the requested kind's lane or a complete substitute; also return the lanes tried."""
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
-        out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
-        route, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
+        unusable = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
+        route, tried = self.route_of(query, lane), _TriedLanes(unusable, earlier)
         try:
             answer = self._try_lanes(query, route, route.lanes, tried)
             if answer is None:
@@ -268,7 +268,7 @@ class MissHandler:
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
-        rejected = left_out(self._selector, query, route, vendors, out)
+        rejected = left_out(self._selector, query, route, vendors, unusable)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
             failed = (part.reason for part in tried.unfilled if part.failed)

@@ -15,7 +15,7 @@ SWITCHED_OFF = "the rules disable failover"
 NOT_NEEDED = "not needed"
 
 
-def unasked(
+def not_queried(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
     """Return the reason why each vendor that is left out is not queried for ``query``.
@@ -27,10 +27,10 @@ def unasked(
         query: The query.
         all_there: Whether to include vendors that the rules do not name for the query.
     """
-    named = named_for(selector, query)
+    vendors = named_for(selector, query)
     reasons = {}
-    for name in dict.fromkeys([*named, *(selector.provider_names() if all_there else ())]):
-        if reason := _reason(selector, query, name, named):
+    for name in dict.fromkeys([*vendors, *(selector.provider_names() if all_there else ())]):
+        if reason := _reason(selector, query, name, vendors):
             reasons[name] = reason
     return reasons
 
@@ -40,7 +40,7 @@ def left_out(
     query: BarsQuery,
     route: Route | DataError,
     attempted: Container[str],
-    out: Mapping[str, DataError],
+    failed: Mapping[str, DataError],
 ) -> dict[str, str]:
     """Return the reason why each vendor did not contribute to an answer. No vendor is queried.
 
@@ -49,22 +49,22 @@ def left_out(
         query: The query.
         route: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.
-        out: Vendors that failed earlier in the call, with their errors.
+        failed: Vendors that failed earlier in the call, with their errors.
     """
-    named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
-    if not isinstance(named, tuple):  # a test double
-        named = ()
+    vendors = named_for(selector, query) if hasattr(selector, "rule_for") else ()
+    if not isinstance(vendors, tuple):  # a test double
+        vendors = ()
     passed_over = dict(_passed_over(query, route)) if isinstance(route, Route) else {}
     reasons = {}
-    for name in dict.fromkeys([*named, *passed_over]):
+    for name in dict.fromkeys([*vendors, *passed_over]):
         if name in attempted:
             continue
-        if name in out:
-            reasons[name] = f"it failed earlier in this call: {out[name]}"
+        if name in failed:
+            reasons[name] = f"it failed earlier in this call: {failed[name]}"
         elif name in passed_over:
             reasons[name] = passed_over[name]
         else:
-            reasons[name] = _reason(selector, query, name, named) or str(route)
+            reasons[name] = _reason(selector, query, name, vendors) or str(route)
     return reasons
 
 

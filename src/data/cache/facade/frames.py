@@ -129,6 +129,10 @@ def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
 
 
 def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> Commit:
+    """Return the commit that stores the good rows of a frame.
+
+    Spans without rows are marked as closed or empty, and the invalid rows as suspect.
+    """
     piece = CommitPiece(
         checked.good,
         extent,
