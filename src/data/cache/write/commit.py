@@ -41,11 +41,11 @@ class CommitRun:
             commit.
         order: Function called under the lock, after all checks and before the first write; returns
             the number of this commit in a log that many hosts share.
-        done: Function called under the lock once everything is written.
+        on_written: Function called under the lock once everything is written.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year not written by this
             library.
-        taken: Maps each year to the file of an older tool that this commit imports.
+        older_files: Maps each year to the file of an older tool that this commit imports.
         parts: Maps each year to its part of the commit.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
@@ -56,10 +56,10 @@ class CommitRun:
     old: OldYears
     check: Callable[[], object] = no_check
     order: Callable[[], int] | None = None
-    done: Callable[[], object] = no_check
+    on_written: Callable[[], object] = no_check
     series: SeriesMeta = field(default_factory=SeriesMeta, init=False)
     metas: dict[int, YearMeta | None] = field(default_factory=dict, init=False)
-    taken: dict[int, Path] = field(default_factory=dict, init=False)
+    older_files: dict[int, Path] = field(default_factory=dict, init=False)
     parts: dict[int, YearChange] = field(default_factory=dict, init=False)
     generation: int = field(default=0, init=False)
     is_repaired: bool = field(default=False, init=False)
@@ -99,7 +99,7 @@ class CommitRun:
                     self._commit_year(year, part)
                     self._pass_point_of_no_return()
             self._write_series(kind, empties)
-            self.done()
+            self.on_written()
 
     def _pass_point_of_no_return(self) -> None:
         """Stop calling ``check``, because part of the commit is visible and the rest must follow.
@@ -130,8 +130,8 @@ class CommitRun:
         self.metas = {year: self._repaired_meta(year) for year in years}
         written_here = {year for year, meta in self.metas.items() if meta}
         self._remove_outdated()
-        self.taken = self.old.of(self.lane, years, written_here)
-        for year, path in self.taken.items():
+        self.older_files = self.old.of(self.lane, years, written_here)
+        for year, path in self.older_files.items():
             pieces = self.old.read(self.lane.key, path).pieces()
             before = by_year(Commit(pieces=pieces)).get(year, YearChange())
             part = self.parts.setdefault(year, YearChange())
@@ -237,7 +237,7 @@ class CommitRun:
         3. If the data turns out to be damaged, repair the year and apply the change once more.
         4. Remove the older tool's file from its own folder, if it is not in the lane folder.
         """
-        path = self.taken.get(year)
+        path = self.older_files.get(year)
         if path is not None:
             self._pass_point_of_no_return()  # files set aside now return only with the new file
             damage = self.old.read(self.lane.key, path).damage

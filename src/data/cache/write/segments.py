@@ -182,12 +182,12 @@ def with_pieces(
         if len(piece.table):
             new.append(of_piece(piece, identity, generation))
     answered = coalesce(piece.span for piece in pieces)
-    after = [part for segment in segments for part in _beside(segment, answered)] + new
+    after = [part for segment in segments for part in _outside_all(segment, answered)] + new
     after.sort(key=lambda s: s.header.first or 0)
     return after, _change(_rows_in(segments, answered), _rows_in(after, answered))
 
 
-def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
+def _outside_all(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
     """Return the parts of a segment that are outside all spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
@@ -205,7 +205,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
     if holding:
         holes = tuple(intersect(holding, header.holes))
         return [replace(segment, header=replace(header, span=holding[0], holes=holes))]
-    return [left for p in parts if (left := segment.part(p)) is not None]
+    return [part for p in parts if (part := segment.part(p)) is not None]
 
 
 def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
@@ -220,10 +220,10 @@ def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable
 
 
 def _change(old: BarTable, new: BarTable) -> Change:
-    kept, are_old = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
-    changed = _differences(old.take(kept), new.take(are_old))
-    removed = old.take(~kept)
-    return Change(int((~are_old).sum()), changed, len(removed), removed)
+    is_kept, is_old = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
+    changed = _differences(old.take(is_kept), new.take(is_old))
+    removed = old.take(~is_kept)
+    return Change(int((~is_old).sum()), changed, len(removed), removed)
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
@@ -259,7 +259,7 @@ def _split_by_state(segment: YearSegment, coverage: Coverage) -> list[YearSegmen
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
     edges = [header.span.start, *covered.columns.starts[1:].tolist(), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
-    return [done for part in parts if part is not None for done in _split_by_state(part, coverage)]
+    return [own for part in parts if part is not None for own in _split_by_state(part, coverage)]
 
 
 def _state(part: Covered) -> str:
@@ -361,11 +361,11 @@ def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
 
     The two agree if vendor, kind, basis and state are the same.
     """
-    mine = (header.state, header.vendor, header.kind, header.basis)
+    source = (header.state, header.vendor, header.kind, header.basis)
     return any(
         item.span.start <= gap.start
         and gap.end <= item.span.end
-        and mine == (item.state, item.vendor, item.kind, item.basis)
+        and source == (item.state, item.vendor, item.kind, item.basis)
         for item in coverage.within(gap)
     )
 
@@ -400,13 +400,13 @@ def unified(
     dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
     if not any(dated):
         return list(segments), coverage
-    same = _Same(lane.actions(), lane.key.timeframe.is_intraday)
-    segments = [replace(s, header=same.without_date(s.header)) for s in segments]
-    return segments, coverage.overlaid(same.of_bars(coverage, (s.header for s in segments)))
+    bases = _EquivalentBases(lane.actions(), lane.key.timeframe.is_intraday)
+    segments = [replace(s, header=bases.without_date(s.header)) for s in segments]
+    return segments, coverage.overlaid(bases.of_bars(coverage, (s.header for s in segments)))
 
 
 @dataclass(frozen=True)
-class _Same:
+class _EquivalentBases:
     """Decides which bases are equivalent, according to the splits and dividends in ``book``."""
 
     book: ActionBook
