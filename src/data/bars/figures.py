@@ -264,13 +264,13 @@ def _not_sent_again(
 
     The result is empty if the file had no more rows than are stored now.
     """
-    sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
+    new_stamps = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
     for lost_year in table.quarantined(key, span):
-        stamps, stored = sent, table.read(key, lost_year.span)
+        stamps, stored = new_stamps, table.read(key, lost_year.span)
         if stored is not None:
             old = stored.index.to_numpy("M8[ms]").astype(np.int64)
-            stamps = np.unique(np.concatenate([sent, old]))
+            stamps = np.unique(np.concatenate([new_stamps, old]))
         inside = (stamps >= lost_year.span.start) & (stamps < lost_year.span.end)
         if lost_year.rows is None or inside.sum() < lost_year.rows:
             lacking += _rowless(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)

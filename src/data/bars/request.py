@@ -93,9 +93,9 @@ class RequestParser:
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         if count is not None:
             # A bar off the calendar's grid also counts only if it has closed by the end.
-            ended = closing_time(instrument, end, now)
-            if ended is not None and ended < now:
-                closed_by = ended if closed_by is None else min(closed_by, ended)
+            closing = closing_time(instrument, end, now)
+            if closing is not None and closing < now:
+                closed_by = closing if closed_by is None else min(closed_by, closing)
         _check(wishes, instrument.symbol)
         pinned = provider if provider is None else self._pinned(provider)
         return filled(

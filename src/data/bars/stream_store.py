@@ -71,8 +71,8 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
         kinds = ", ".join(f"of {own}, the series has bars of {other}" for own, other in differing)
         return f"its bars are {kinds}"
     owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
-    listed = Listed(vendor, kind)
-    if not owner or is_proved(query.instrument, listed, Listed(owner, series)):
+    listing = Listed(vendor, kind)
+    if not owner or is_proved(query.instrument, listing, Listed(owner, series)):
         return ""
     symbol = query.instrument.symbol
     return f"nothing proves that its {query.instrument.spelling(vendor)} is the {symbol} of {owner}"

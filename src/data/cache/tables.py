@@ -416,8 +416,8 @@ class TableStore:
                 {"answered": answered, "digest": stored.digest, "pending": digest},
             )
             write_atomically(self._disk, files.data, packed)
-        added = subtract([span.clip(year_span(year))] if span else [], lacking)
-        answered = [list(part) for part in coalesce([*stored.answered, *added])]
+        newly_answered = subtract([span.clip(year_span(year))] if span else [], lacking)
+        answered = [list(part) for part in coalesce([*stored.answered, *newly_answered])]
         write(both, len(packed), {"answered": answered, "digest": digest, "pending": None})
         entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}
         append_entry(self._disk, files.log, self._clock, entry | _changes(stored.rows, both))

@@ -285,8 +285,8 @@ class Limiter:
             name = self._name(tables)
             circuit = tables.circuit(name, endpoint)
             if not circuit.is_closed:
-                tried = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
-                tables.keep_circuit(name, endpoint, tried)
+                on_trial = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
+                tables.keep_circuit(name, endpoint, on_trial)
 
         self._state.finish(partial(self._state.run, half_open, needs=Needs(endpoint)))
 

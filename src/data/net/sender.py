@@ -244,9 +244,9 @@ class Sender:
         response = None
         try:
             self._count(call, 1)
-            call.is_sent, sent = True, self._clock.monotonic()
+            call.is_sent, started = True, self._clock.monotonic()
             response = redacted(self._send_in_time(call), call.request)
-            response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - sent)))
+            response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - started)))
             if self._recorder is not None and not self._limiter.is_local:
                 self._recorder.keep(call.vendor, call.request, response, self._clock.now_ms())
         finally:

@@ -103,10 +103,10 @@ class Dialer:
                 hint="ws_url must begin with wss://; ws:// is for this machine only",
             )
         package = library()
-        opened = self._opened(package, url)
-        if isinstance(opened, DataError):
-            raise opened
-        return _Socket(opened, package, address.shown)
+        connection = self._opened(package, url)
+        if isinstance(connection, DataError):
+            raise connection
+        return _Socket(connection, package, address.shown)
 
     def abort(self) -> None:
         """Abandon the connection being opened."""
@@ -122,24 +122,24 @@ class Dialer:
         The socket library's own error is not kept after this function returns.
         """
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
-        opened = _capped(package)(enable_multithread=True, sslopt=options)
-        opened.due = _CLOCK.monotonic() + self._timeout
-        self._opening = opened
+        connection = _capped(package)(enable_multithread=True, sslopt=options)
+        connection.due = _CLOCK.monotonic() + self._timeout
+        self._opening = connection
         # Each read in the handshake has its own time limit; a server that sends slowly requires one
         # for all of them.
-        cut = threading.Timer(2 * self._timeout, self.abort)
-        cut.daemon = True
-        cut.start()
+        timer = threading.Timer(2 * self._timeout, self.abort)
+        timer.daemon = True
+        timer.start()
         try:
-            opened.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
+            connection.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
         except package.WebSocketBadStatusException as error:
             return _refused(error.status_code, error.resp_headers or {}, url)
         except (package.WebSocketException, OSError, ValueError, AttributeError) as error:
             return _error_for(error, package, f"{where(url)} could not be reached")
         finally:
-            cut.cancel()
+            timer.cancel()
             self._opening = None
-        return opened  # type: ignore[no-any-return]
+        return connection  # type: ignore[no-any-return]
 
 
 def library() -> Any:

@@ -230,8 +230,8 @@ class Rebaser:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [part.span for part in book.answers]
-        for needed in self._needed(table, parts, self._target(book, own)):
-            for hole in gaps(needed, spans):
+        for span in self._needed(table, parts, self._target(book, own)):
+            for hole in gaps(span, spans):
                 is_awaited = any(hole.start in part.span for part in book.awaited)
                 return date_of(hole.start) if is_awaited else None
         return None
@@ -269,8 +269,8 @@ class Rebaser:
             if self.lenient:
                 raise
             # Fetching them again starts a new book.
-            needed = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(own) + DAY_MS)
-            raise ActionsMissingError(str(error), needed, symbol=self.key.symbol) from error
+            span = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(own) + DAY_MS)
+            raise ActionsMissingError(str(error), span, symbol=self.key.symbol) from error
         return with_answers(book, self.unstored)
 
     def _target(self, book: ActionBook, own: date) -> date:

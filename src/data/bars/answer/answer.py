@@ -326,13 +326,13 @@ def _disjoint(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
 def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
     """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) gives a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
-    cut: list[Gap] = []
+    pieces: list[Gap] = []
     for segment in islice(unfilled, first, None):
         if segment.span.start >= span.end:
             break
         part = segment.span.clip(span)
-        cut.append(Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
-    return cut
+        pieces.append(Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
+    return pieces
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
@@ -341,11 +341,11 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
     ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
     lifetime of the series, or not published yet.
     """
-    cut = _unfilled_gaps(span, unfilled)
-    for rest in gaps(span, [g.span for g in cut]):
+    pieces = _unfilled_gaps(span, unfilled)
+    for rest in gaps(span, [g.span for g in pieces]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
-        cut += [
+        pieces += [
             gap
             for gap in (
                 Gap(early, BEFORE_FIRST, harmless=True),
@@ -354,7 +354,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             )
             if not gap.span.is_empty
         ]
-    return cut
+    return pieces
 
 
 def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:

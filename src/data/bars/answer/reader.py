@@ -575,7 +575,7 @@ def _dispute_of(event: ActionEvent, coverage: Coverage) -> str:
 
 
 def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
-    used = _applied_to(event, coverage)
+    vendors_by_action = _applied_to(event, coverage)
     return [
         {
             "action": str(action),
@@ -586,8 +586,8 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
             "settled": event.is_settled,
             "others": dissent_of(event, action),
         }
-        | ({"bars_of": vendors} if len(used) > 1 else {})
-        for action, vendors in used.items()
+        | ({"bars_of": vendors} if len(vendors_by_action) > 1 else {})
+        for action, vendors in vendors_by_action.items()
     ]
 
 

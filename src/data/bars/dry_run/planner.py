@@ -155,9 +155,9 @@ class _Composer:
         """Return the plan that results from the dry run."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
-        held = _stored(answer, self._requested_spans()) if answer else ()
+        stored = _stored(answer, self._requested_spans()) if answer else ()
         lacking = self._lacking(segments)
-        bars = sum(part.bars for part in held)
+        bars = sum(part.bars for part in stored)
         total = (self._rows(answer) if answer else 0) + sum(part.bars for part in lacking)
         share = bars / total if total else 0.0
         rejected, substitutes = self._others()
@@ -167,7 +167,7 @@ class _Composer:
             query.adjustment,
             self._span(),
             query.now_ms,
-            held,
+            stored,
             segments,
             besides,
             lacking,
@@ -311,23 +311,23 @@ def _reason(query: BarsQuery, error: DataError | None) -> str:
 
 def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
     """Merge adjacent requests to the same vendor."""
-    joined: list[PlanStep] = []
+    merged: list[PlanStep] = []
     for step in steps:
-        last = joined[-1] if joined else None
+        last = merged[-1] if merged else None
         if (
             last is None
             or last.span.end != step.span.start
             or last != replace(step, span=last.span, requests=last.requests, wait_s=last.wait_s)
         ):
-            joined.append(step)
+            merged.append(step)
             continue
-        joined[-1] = replace(
+        merged[-1] = replace(
             step,
             span=Span(last.span.start, step.span.end),
             requests=last.requests + step.requests,
             wait_s=last.wait_s + step.wait_s,
         )
-    return tuple(joined)
+    return tuple(merged)
 
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:

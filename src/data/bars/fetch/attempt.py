@@ -88,7 +88,7 @@ def query_vendor(
     Returns:
         The value, or an error from ``FAILOVER_ERRORS``; all other errors are raised.
     """
-    sent, started = _requests(side_attempts), clock.monotonic()
+    before, started = _requests(side_attempts), clock.monotonic()
     value: R | None = None
     error: DataError | None = None
     try:
@@ -97,7 +97,7 @@ def query_vendor(
         failure.provider = failure.provider or vendor
         error = failure
     seconds = clock.monotonic() - started
-    return VendorReply(vendor, span, value, error, seconds, _requests(side_attempts) - sent)
+    return VendorReply(vendor, span, value, error, seconds, _requests(side_attempts) - before)
 
 
 def _requests(side_attempts: Sequence[Attempt]) -> int:

@@ -299,17 +299,17 @@ def _lacking(
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
-    sent = [
+    gaps = [
         span
         for span in absent
         if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
     ][:MOST_HOLES]
-    expected = _outside(opens, sent)
+    expected = _outside(opens, gaps)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
-        return sent, ""
-    return sent, f"{missing} of {len(expected)} {DID_NOT_COME}"
+        return gaps, ""
+    return gaps, f"{missing} of {len(expected)} {DID_NOT_COME}"
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:

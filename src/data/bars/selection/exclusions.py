@@ -73,11 +73,11 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     reasons = left_out(selector, query, error, (), {})
     if not reasons:
         return error
-    listed = "; ".join(by_reason(reasons))
+    text = "; ".join(by_reason(reasons))
     are_keys = all(reason.startswith(NO_KEY) for reason in reasons.values())
     return NoProviderError(
-        f"No suitable provider found for {query}: {listed}",
-        lacking=MissingCredentialsError(listed) if are_keys else None,
+        f"No suitable provider found for {query}: {text}",
+        lacking=MissingCredentialsError(text) if are_keys else None,
         symbol=error.symbol,
         hint=error.hint,
     )

@@ -48,13 +48,13 @@ class Namesakes:
         for candidate in candidates if len(stored) else ():
             if candidate.name not in route.namesakes:
                 continue
-            started, sent = self._clock.monotonic(), current_call().requests
+            started, requests_before = self._clock.monotonic(), current_call().requests
             span = Span(int(stored.stamps[0]), int(stored.stamps[-1]) + 1)
             attempt = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
             try:
                 rows, requests = self._fetch(query, candidate, span)
             except FAILOVER_ERRORS as error:
-                attempt = replace(attempt, requests=current_call().requests - sent)
+                attempt = replace(attempt, requests=current_call().requests - requests_before)
                 attempts.append(self._failed(attempt, error, self._clock.monotonic() - started))
                 continue
             is_same = agree(stored, rows)
@@ -74,8 +74,8 @@ class Namesakes:
 
     def _stored(self, query: BarsQuery, route: Route) -> BarTable:
         """Return the latest stored final bars from the route's owner; empty if there are none."""
-        listed = (one for one in route.lanes if any(c.name == route.owner for c in one.candidates))
-        lane = next(listed, route.lanes[0])
+        lanes = (one for one in route.lanes if any(c.name == route.owner for c in one.candidates))
+        lane = next(lanes, route.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         coverage = self._store.view(key).coverage.opened()
         own = [p.span for p in coverage if p.state == "final" and p.vendor == route.owner]
@@ -106,17 +106,17 @@ class Namesakes:
         The owner is the vendor whose listing the symbol names. The hint is empty if that vendor has
         no such derivative.
         """
-        listed = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
-        fetch = getattr(listed[0].downloader, "derivative", None) if listed else None
-        if fetch is None or listed[0].capabilities is None or query.offline:
+        owners = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
+        fetch = getattr(owners[0].downloader, "derivative", None) if owners else None
+        if fetch is None or owners[0].capabilities is None or query.offline:
             return "", []
         started = self._clock.monotonic()
         attempt = Attempt(route.owner, "ok", "asked for a perpetual future")
-        sent = current_call().requests
+        requests_before = current_call().requests
         try:
             listing: Derivative = fetch(query.instrument, query.now_ms)
         except FAILOVER_ERRORS as error:
-            attempt = replace(attempt, requests=current_call().requests - sent)
+            attempt = replace(attempt, requests=current_call().requests - requests_before)
             return "", [self._failed(attempt, error, self._clock.monotonic() - started)]
         attempt = replace(
             attempt, seconds=self._clock.monotonic() - started, requests=listing.requests

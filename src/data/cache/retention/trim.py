@@ -193,9 +193,9 @@ def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Fou
             if name == ".lock":  # a writer may be waiting for it
                 continue
             path = Path(folder.path, name)
-            used = last_used(f"{folder.name}/{path.stem}")
-            written = facts.st_mtime_ns // 1_000_000
-            yield Found(max(used, written) // _SAME_USE_MS, -facts.st_size, path)
+            used_ms = last_used(f"{folder.name}/{path.stem}")
+            written_ms = facts.st_mtime_ns // 1_000_000
+            yield Found(max(used_ms, written_ms) // _SAME_USE_MS, -facts.st_size, path)
 
 
 def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
