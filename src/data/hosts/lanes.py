@@ -21,7 +21,7 @@ from ..cache.lane_files import LaneFiles
 from ..cache.layout import QUARANTINE, ROWS, VERSIONS, LanePaths, Layout
 from ..cache.legacy.adopt import OldYears
 from ..cache.read.document_cache import DocumentCache
-from ..cache.retention.clear import clear_lane, clear_years
+from ..cache.retention.clear import Number, clear_lane, clear_years
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
 from ..cache.write.commit import CommitRun
@@ -340,7 +340,7 @@ class LaneCopies:
         clock.at_ms = entry.at_ms
         if isinstance(entry.value, Cleared):
             if self._disk.stat(lane.paths.folder) is not None:
-                self.clear(lane, clock, entry.value, entry.position.seq)
+                self.clear(lane, clock, entry.value, lambda: entry.position.seq)
             return
         assert isinstance(entry.value, Commit)
         book = self._books.at(lane.key.symbol, entry.book)
@@ -416,10 +416,10 @@ class LaneCopies:
         disk.replace(temp, aside)
         disk.sync_folder(aside.parent)
 
-    def clear(self, lane: LaneFiles, clock: Clock, value: Cleared, seq: int) -> None:
-        """Remove what an entry removes; ``clock`` shows the entry's time, and ``seq`` is its number."""
+    def clear(self, lane: LaneFiles, clock: Clock, value: Cleared, number: Number) -> None:
+        """Remove what an entry removes; ``clock`` shows its time, and ``number`` returns its number."""
         lane, old, wait_s = replace(lane, clock=clock), self.no_old, self._lock_timeout_s
         if value.years is None:
-            clear_lane(lane, old, wait_s, value.by, seq)
+            clear_lane(lane, old, wait_s, value.by, number)
         else:
-            clear_years(lane, value.years, old, wait_s, value.by, number=seq)
+            clear_years(lane, value.years, old, wait_s, value.by, number=number)

@@ -726,19 +726,29 @@ class SharedStore(BarStore):
     def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | LogEntry) -> bool:
         """Apply a removal; return False if the folder has gone astray."""
         lane, path, clock = self._lane(key), self.notes.lane(key), EntryClock(self._clock)
-        note = self.notes.read(path) or Note()
-        if note.position.seq >= made.position.seq:
-            return True
-        if note.position.seq != made.position.seq - 1 or self._copies.is_astray(lane, note):
-            return False
+        before = self._position(key)
+        if before.seq != made.position.seq - 1:
+            return before.seq >= made.position.seq
         clock.at_ms = made.at_ms
-        with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
-            self._disk.make_folders(lane.paths.folder)
-            self._copies.clear(lane, clock, value, made.position.seq)
-            with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
-                # Another process may have applied this entry and later ones meanwhile.
-                if (self.notes.read(path) or Note()).position == note.position:
-                    self.notes.keep(path, Note(made.position, *self._copies.generations(lane)))
+
+        def number() -> int:
+            """Check that the folder still shows the entry before this one; return this one's number."""
+            note = self.notes.read(path) or Note()
+            if note.position != before or self._copies.is_astray(lane, note):
+                raise _MovedError
+            return made.position.seq
+
+        try:
+            with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
+                self._disk.make_folders(lane.paths.folder)
+                self._copies.clear(lane, clock, value, number)
+                with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
+                    # Another process may have applied this entry and later ones meanwhile.
+                    if self._position(key) == before:
+                        note = Note(made.position, *self._copies.generations(lane))
+                        self.notes.keep(path, note)
+        except _MovedError:
+            return self._position(key).seq >= made.position.seq
         self._sidecars.drop(key)
         return True
 

@@ -6,7 +6,7 @@ The lock file stays because another writer may be waiting for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +28,12 @@ from ..write.coverage_update import year_span
 log = logging.getLogger(__name__)
 
 _LONGEST_MONTH_MS = 31 * DAY_MS
+# Called under the lock before bars are removed; returns the generation of the deletion.
+Number = Callable[[], int]
 
 
 def clear_lane(
-    lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str, number: int | None = None
+    lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str, number: Number | None = None
 ) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
@@ -44,7 +46,9 @@ def clear_lane(
         old: Finder of files from older tools.
         lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
-        number: Generation of the deletion, if a log that many hosts share has given it one.
+        number: Function called under the lock before bars are removed, if a log that many hosts
+            share has given the deletion a number, its generation; an error that it raises ends the
+            deletion.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -78,7 +82,7 @@ def clear_years(
     lock_timeout_s: float,
     by: str,
     closed_by: int | None = None,
-    number: int | None = None,
+    number: Number | None = None,
 ) -> int:
     """Remove individual years of a series, and return the number of them that had bars.
 
@@ -194,7 +198,7 @@ class _Gone:
         years: Iterable[int],
         old_files: Mapping[int, Path],
         old: OldYears,
-        number: int | None,
+        number: Number | None,
     ) -> _Gone:
         """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
@@ -238,7 +242,7 @@ class _Gone:
                     state.rows,
                     bars_logged if entries else state.rows,
                 )
-        return cls(years_gone, max(newest) if number is None else number - 1)
+        return cls(years_gone, max(newest) if number is None else number() - 1)
 
     def write(self, lane: LaneFiles, by: str) -> None:
         """Record in the log of each year that ``by`` deleted its bars, and log a message."""
@@ -261,8 +265,7 @@ class _Gone:
 
 
 def _count(entry: Mapping[str, Any], name: str) -> int:
-    count = entry.get(name)
-    return count if isinstance(count, int) else 0
+    return count if isinstance(count := entry.get(name), int) else 0
 
 
 def evict_year(lane: LaneFiles, year: int, generation: int) -> bool:
