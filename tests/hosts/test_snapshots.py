@@ -585,7 +585,7 @@ def test_the_names_of_files_in_a_snapshot() -> None:
     assert snapshot.year_of("2024.rows.csv.gz", is_quarantine=True) == 2024
     for name in (
         ".lock",
-        "confirmations.json",
+        "confirmed.json",
         "2024.csv.gz.1",
         "../2024.csv.gz",
         "x",

@@ -816,6 +816,21 @@ def test_verify_finds_bytes_that_differ(host: Host, log: Log) -> None:
     assert [one.series for one in verify(a, deep=True)] == [DAILY]
 
 
+def test_comparisons_of_a_host_are_not_compared_with_the_log_and_stay_with_its_bars(
+    host: Host,
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    one = a.comparisons.to_confirm(DAILY, Span(at(0), at(3)))
+    assert one is not None
+    a.comparisons.keep(DAILY, [one])
+    assert list(verify(a, deep=True)) == []
+    a.parts.lane(DAILY).paths.metadata(2024).unlink()
+    assert a.pull([PAIR]), "made anew"
+    assert a.comparisons.entries(DAILY) == [(one, True)]
+    assert list(verify(a, deep=True)) == []
+
+
 def test_a_forked_child_has_a_connection_of_its_own(host: Host, log: Log, tmp_path: Path) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 1))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.actions import ActionBook
+from ..cache.confirmations import CONFIRMED
 from ..cache.format.json_document import DamagedError
 from ..cache.lane_files import LaneFiles
 from ..cache.layout import QUARANTINE, ROWS, VERSIONS, LanePaths, Layout
@@ -43,8 +44,6 @@ from .symbol_books import SymbolBooks
 
 log = logging.getLogger(__name__)
 
-# Comparisons of this host; each names the state of the file that it is about.
-_OWN = "confirmations.json"
 # Times that a series whose snapshot is replaced while it is built is built again.
 _TRIES = 5
 _ANEW, _ASIDE, _BEFORE = "anew", "aside", "before"
@@ -377,7 +376,8 @@ class LaneCopies:
         else:
             self._notes.keep(path, Note())
         same = set() if is_kept else {n for n in self._names(new) if self._is_one(new, paths, n)}
-        self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, _OWN))})
+        # This host's comparisons stay: each names the state of the file that it is about.
+        self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, CONFIRMED))})
         for name in disk.list(paths.versions):  # those of years that are replaced
             if name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same:
                 disk.remove(paths.versions / name)

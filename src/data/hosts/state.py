@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..cache.confirmations import CONFIRMED
 from ..cache.format import json_document
 from ..cache.layout import METADATA, Layout
 from ..errors import (
@@ -30,7 +31,6 @@ from .store import SharedStore
 State = Literal[
     "alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail", "corrupt"
 ]
-_OWN = ("confirmations.json",)
 # The standbys of the server that this user may see, and whether a commit waits for one of them.
 _STANDBYS = """
 select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
@@ -279,4 +279,4 @@ def _are_same(mine: Path, theirs: Path) -> bool:
 
 def _named(folder: Path) -> list[str]:
     files = (p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else ()
-    return sorted(n for n in files if n.endswith((".csv.gz", ".json")) and n not in _OWN)
+    return sorted(n for n in files if n.endswith((".csv.gz", ".json")) and n != CONFIRMED)

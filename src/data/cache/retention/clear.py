@@ -46,9 +46,9 @@ def clear_lane(
         old: Finder of files from older tools.
         lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
-        number: Function called under the lock before bars are removed, if a log that many hosts
-            share has given the deletion a number, its generation; an error that it raises ends the
-            deletion.
+        number: Function that returns the generation of the deletion, if a log that many hosts share
+            has numbered it. It is called under the lock before bars are removed, and an error that
+            it raises ends the deletion.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
