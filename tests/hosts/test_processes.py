@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 from src.data.cache.store import BarStore
@@ -13,13 +17,15 @@ from src.data.cache.values import Commit
 from src.data.clock import ManualClock
 from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Log
-from src.data.hosts.state import host_state
+from src.data.hosts.notes import Notes
+from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, EVER, NOW, at, mark, numbers, piece
 
 from .host_simulation import _files
 
+T = TypeVar("T")
 PAIR = DAILY.symbol, DAILY.timeframe
 Process = Callable[[str], SharedStore]
 
@@ -61,6 +67,27 @@ def act_once(
     patch.setattr(owner, name, acting)
 
 
+def waiting_for_the_lock(
+    patch: pytest.MonkeyPatch, store: SharedStore, work: Callable[[], T]
+) -> Future[T]:
+    """Do work in another thread; return once it waits for the lock of the series, or is done."""
+    waits, path = Event(), store.parts.lane(DAILY).paths.lock
+    lock = store.parts.disk.lock
+
+    def locking(wanted: Path, timeout_s: float) -> AbstractContextManager[None]:
+        if wanted == path:
+            waits.set()
+        return lock(wanted, timeout_s)
+
+    patch.setattr(store.parts.disk, "lock", locking)
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(work)
+    result.add_done_callback(lambda _: waits.set())
+    pool.shutdown(wait=False)
+    assert waits.wait(20)
+    return result
+
+
 def test_a_removal_that_another_process_has_applied_takes_nothing_that_came_after_it(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,3 +108,57 @@ def test_a_removal_that_another_process_has_applied_takes_nothing_that_came_afte
     assert a.position(DAILY) == b.position(DAILY) == 4 and host_state(b).state == "in step"
     assert _files(a, DAILY) == _files(b, DAILY)
     assert b.view(DAILY).next_due == at(406)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_pull_waits_for_a_commit_of_another_process_and_makes_nothing_anew(
+    process: Process, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Between the bars and the note, the files are not those that the note describes."""
+    b, beside = process("b"), process("b")
+    beside.check_joined()
+    if not first:
+        b.commit(DAILY, bars(0, 5))
+    pulls: list[Future[bool]] = []
+    monkeypatch.setattr(LaneCopies, "replace", lambda *_, **__: pytest.fail("made anew"))
+    act_once(
+        monkeypatch,
+        Notes,
+        "keep",
+        lambda: pulls.append(waiting_for_the_lock(monkeypatch, b, lambda: b.pull([PAIR]))),
+    )
+    beside.commit(DAILY, bars(5, 6))
+    assert pulls[0].result(20) is False
+    assert b.position(DAILY) == 2 - first and list(verify(b, deep=True)) == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_series_that_another_process_has_made_anew_is_not_made_anew_again(
+    process: Process, log_url: str, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    a, b, beside = process("a"), process("b"), process("b")
+    a.commit(DAILY, bars(0, 5))
+    a.commit(DAILY, bars(5, 10))
+    b.pull([PAIR])
+    if lost:
+        with psycopg.connect(log_url, autocommit=True) as db:
+            db.execute("delete from onetape.entry where seq = 2")
+            db.execute(
+                "update onetape.series set seq = 1, head = (select token from onetape.entry)"
+            )
+    else:
+        for n in range(10, 80):
+            a.commit(DAILY, bars(n, n + 1))
+        assert a.snapshot(DAILY)
+    made: list[object] = []
+    replace = LaneCopies.replace
+
+    def replacing(*args: Any, **more: Any) -> None:
+        made.append(args[0])
+        replace(*args, **more)
+
+    monkeypatch.setattr(LaneCopies, "replace", replacing)
+    act_once(monkeypatch, SharedStore, "_make_anew", lambda: beside.pull([PAIR]))
+    b.pull([PAIR])
+    assert made == [beside._copies]
+    assert shown(b) == [*range(10 if lost else 80)] and list(verify(b, deep=True)) == []

@@ -349,17 +349,15 @@ class LaneCopies:
     def replace(self, lane: LaneFiles, *, is_kept: bool) -> None:
         """Replace the files of a series by those that the log's snapshot and entries make.
 
-        The caller holds the lock of its note. With ``is_kept``, the old files are set aside. Otherwise
-        years that are right stay, with their replaced versions: the new series has them under a second
-        name, so no other process may write to the old one meanwhile.
+        The caller holds the locks of its note and of its files. With ``is_kept``, the old files are set
+        aside. Otherwise years that are right stay, with their replaced versions: the new series has them
+        under a second name, so no other process may write to the old one meanwhile.
         """
         path = self._notes.lane(lane.key)
         scratch = self._notes.folder / _ANEW / path.parent.name / path.stem
         self._disk.remove_whole(scratch)  # of a process that was killed
-        self._disk.make_folders(lane.paths.folder)
-        with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
-            made = self.built(lane.key, scratch, None if is_kept else lane)
-            self._swap(lane, scratch, path, made, is_kept=is_kept)
+        made = self.built(lane.key, scratch, None if is_kept else lane)
+        self._swap(lane, scratch, path, made, is_kept=is_kept)
         self._disk.remove_whole(scratch)
 
     def _swap(

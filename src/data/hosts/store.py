@@ -12,10 +12,10 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.layout import encode_lane
@@ -27,6 +27,7 @@ from ..errors import (
     CacheError,
     CorruptEntryError,
     FormatVersionError,
+    LockTimeoutError,
     LogUnreachableError,
     OvertakenError,
     QueryError,
@@ -201,8 +202,29 @@ class SharedStore(BarStore):
 
         Repairs, evictions, deleted files and interrupted commits cause this.
         """
-        note = self.notes.read(self.notes.lane(key)) or Note()
-        return self._copies.is_astray(self._lane(key), note)
+        try:
+            return self._described(key) is None
+        except (
+            LockTimeoutError,
+            StorageError,
+        ):  # it is being made anew, or the folder is read-only
+            return True
+
+    def _described(self, key: SeriesKey) -> Note | None:
+        """Return the note of a series if its files are those that it describes; None if they differ.
+
+        The note is empty if there is nothing. If another process is writing to the series, its end is
+        waited for.
+        """
+        lane, path = self._lane(key), self.notes.lane(key)
+        for waiting in (nullcontext(), self._disk.lock(lane.paths.lock, self._lock_timeout_s)):
+            with waiting:
+                note = self.notes.read(path) or Note()
+                if not self._copies.is_astray(lane, note):
+                    return note
+            if self._disk.stat(lane.paths.folder) is None:
+                break
+        return None
 
     # --- commits -------------------------------------------------------------------------------
 
@@ -370,17 +392,15 @@ class SharedStore(BarStore):
         is_changed, behind = False, dict[SeriesName, SeriesKey]()
         far: dict[SeriesName, LogPosition] = {}
         for key, head in lanes.items():
-            note = self.notes.read(self.notes.lane(key))
-            match self._step(key, note, head):
-                case "behind":
-                    seen = LogPosition() if note is None else note.position
-                    behind[name_of(key)] = key
-                    if note is None or (head is not None and head.seq - seen.seq > EVERY):
+            with _collecting(errors):
+                note, is_waiting = self._described(key), self._copies.is_waiting(key)
+                if note is None or (is_waiting and key not in self._offering):
+                    self._make_anew(key)
+                    is_changed = True
+                elif note.position != (head or LogPosition()):
+                    behind[name_of(key)], seen = key, note.position
+                    if not seen.seq or (head is not None and head.seq - seen.seq > EVERY):
                         far[name_of(key)] = seen
-                case "anew":
-                    with _collecting(errors):
-                        self._make_anew(key)
-                        is_changed = True
         if far:
             self._use_snapshots(far, behind, errors)
         applied = dict.fromkeys(behind.values(), (0, 0))
@@ -394,19 +414,6 @@ class SharedStore(BarStore):
             if is_long(entries // 2, size):
                 self.snapshot(key, entries, size)
         return is_changed
-
-    def _step(
-        self, key: SeriesKey, note: Note | None, head: LogPosition | None
-    ) -> Literal["", "behind", "anew"]:
-        """Return the step that brings a series to its latest entry; empty if it is there."""
-        lane, is_waiting = self._lane(key), self._copies.is_waiting(key)
-        if note is None and not is_waiting and not lane.years():
-            return "behind" if head else ""  # never seen here
-        if note is None or (is_waiting and key not in self._offering):
-            return "anew"
-        if self._copies.is_astray(lane, note):
-            return "anew"
-        return "behind" if note.position != (head or LogPosition()) else ""
 
     def _use_snapshots(
         self,
@@ -429,7 +436,7 @@ class SharedStore(BarStore):
                 new[name] = self._lane(key), found.snapshot
             elif found.is_known and found.snapshot.position.seq > seen.seq:
                 with _collecting(errors):
-                    self._make_anew(key, is_far=True)
+                    self._make_anew(key, seen=seen, is_far=True)
         for name, error in self._copies.restore(new).items():
             if pruned[name]:
                 errors.append(error)
@@ -445,12 +452,13 @@ class SharedStore(BarStore):
     ) -> dict[SeriesName, SeriesKey]:
         """Apply the next entries of series, and count them; return those that may have more."""
         left: dict[SeriesName, SeriesKey] = {}
-        for found in self.shared.since({name: self._position(key) for name, key in behind.items()}):
-            key = behind[found.name]
+        shown = {name: self._position(key) for name, key in behind.items()}
+        for found in self.shared.since(shown):
+            key, seen = behind[found.name], shown[found.name]
             with _collecting(errors):
                 if found.is_lost:
-                    is_far = self._is_pruned(found.name, self._position(key))
-                    self._make_anew(key, is_lost=not is_far, is_far=is_far)
+                    is_far = self._is_pruned(found.name, seen)
+                    self._make_anew(key, seen=seen, is_lost=not is_far, is_far=is_far)
                 elif not all(self._apply(key, entry) for entry in found.entries):
                     self._make_anew(key)
                 entries, size = applied[key]
@@ -529,7 +537,13 @@ class SharedStore(BarStore):
     # --- a series made anew ------------------------------------------------------------------
 
     def _make_anew(
-        self, key: SeriesKey, *, is_lost: bool = False, is_far: bool = False, keep: bool = False
+        self,
+        key: SeriesKey,
+        *,
+        seen: LogPosition | None = None,
+        is_lost: bool = False,
+        is_far: bool = False,
+        keep: bool = False,
     ) -> int:
         """Replace the files of a series by those that the log's entries make; return what was offered.
 
@@ -538,16 +552,21 @@ class SharedStore(BarStore):
 
         Args:
             key: Series.
+            seen: Entry that the folder shows; None for any.
             is_lost: Whether the log has lost the entry that the folder shows.
             is_far: Whether the folder shows an entry that is far behind the snapshot.
             keep: Whether the files are kept afterwards, because they are a user's own.
         """
-        lane, path = self._lane(key), self.notes.lane(key)
+        lane, path, wait_s = self._lane(key), self.notes.lane(key), self._lock_timeout_s
         self._disk.make_folders(path.parent)
-        with self._disk.lock(path.with_suffix(".lock"), self._lock_timeout_s):
+        self._disk.make_folders(lane.paths.folder)
+        with (
+            self._disk.lock(path.with_suffix(".lock"), wait_s),
+            self._disk.lock(lane.paths.lock, wait_s),
+        ):
             note = self.notes.read(path)
             is_waiting = self._copies.is_waiting(key)
-            if not (
+            if seen not in (None, LogPosition() if note is None else note.position) or not (
                 is_lost
                 or is_far
                 or is_waiting
@@ -557,7 +576,7 @@ class SharedStore(BarStore):
                 return 0  # another process has made it anew
             is_offered = is_lost or is_waiting or (note is None and not is_far)
             self._copies.replace(lane, is_kept=is_offered)
-            self._sidecars.drop(key)
+        self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)
         self._offering.add(key)
         try:
