@@ -18,6 +18,7 @@ from src.data.clock import ManualClock
 from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Log
 from src.data.hosts.notes import Notes
+from src.data.hosts.snapshot_log import Snapshots
 from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
 from src.data.model.series import SeriesKey
@@ -162,3 +163,50 @@ def test_a_series_that_another_process_has_made_anew_is_not_made_anew_again(
     b.pull([PAIR])
     assert made == [beside._copies]
     assert shown(b) == [*range(10 if lost else 80)] and list(verify(b, deep=True)) == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_series_that_another_process_is_writing_is_not_reported_as_astray(
+    process: Process, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    b, beside = process("b"), process("b")
+    beside.check_joined()
+    if not first:
+        b.commit(DAILY, bars(0, 5))
+    found: list[Future[str]] = []
+    act_once(
+        monkeypatch,
+        Notes,
+        "keep",
+        lambda: found.append(waiting_for_the_lock(monkeypatch, b, lambda: host_state(b).state)),
+    )
+    beside.commit(DAILY, bars(5, 6))
+    assert found[0].result(20) == "in step"
+
+
+def test_a_commit_of_another_process_after_the_heads_were_read_is_no_lost_tail(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b, beside = process("b"), process("b")
+    b.commit(DAILY, bars(0, 5))
+    act_once(monkeypatch, Snapshots, "size", lambda: beside.commit(DAILY, bars(5, 6)))
+    assert host_state(b).state == "in step"
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_bars_that_arrive_during_a_deep_check_are_no_difference(
+    process: Process, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    b, other = process("b"), process(name)
+    b.commit(DAILY, bars(0, 5))
+    other.pull([PAIR])
+    before = name == "a"  # another host has added bars that this one does not have yet
+    act_once(
+        monkeypatch, LaneCopies, "built", lambda: other.commit(DAILY, bars(5, 6)), after=not before
+    )
+    assert list(verify(b, deep=True)) == []
+    data = b.parts.lane(DAILY).paths.data(2024)
+    act_once(monkeypatch, LaneCopies, "built", lambda: other.commit(DAILY, bars(6, 7)))
+    b.pull([PAIR])
+    data.write_bytes(data.read_bytes()[:-1] + b"x")
+    assert [one.state for one in verify(b, deep=True)] == ["astray"]

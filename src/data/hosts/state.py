@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +25,12 @@ from .detached import detach as detach
 from .entry import SeriesName
 from .limits import SharedLimit, shared_limits
 from .log import Log, LogPosition
+from .notes import Note
 from .snapshot_log import LogSize
 from .store import SharedStore
 
+# Times that a series which others change is compared with the log again.
+_TRIES = 5
 State = Literal[
     "alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail", "corrupt"
 ]
@@ -135,6 +138,9 @@ def host_state(store: object) -> HostState:
         return HostState("alone")
     try:
         store.check_joined(join=False)
+        notes, keys = store.notes, (k for s in store.notes.symbols() for k in store.notes.keys(s))
+        # Before the heads are read, so that none of them is from before a commit of another process.
+        before = {key: notes.read(notes.lane(key)) or Note() for key in keys}
         heads = store.shared.all_heads()
         warnings = _warnings(store.shared)
         size = store.snapshots.size()
@@ -148,8 +154,7 @@ def host_state(store: object) -> HostState:
         for name, head in heads.items()
         if (key := key_of(name)) is not None and store.is_shared(key)
     }
-    keys = dict.fromkeys([*shown, *(k for s in store.notes.symbols() for k in store.notes.keys(s))])
-    series = tuple(_of_series(store, keys, heads))
+    series = tuple(_of_series(store, dict.fromkeys([*shown, *before]), heads, before))
     found = {one.state for one in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
     state: State = next((one for one in order if one in found), "in step")
@@ -190,20 +195,23 @@ def _warnings(log: Log) -> tuple[str, ...]:
 
 
 def _of_series(
-    store: SharedStore, keys: dict[SeriesKey, None], heads: dict[SeriesName, LogPosition]
+    store: SharedStore,
+    keys: Iterable[SeriesKey],
+    heads: Mapping[SeriesName, LogPosition],
+    before: Mapping[SeriesKey, Note],
 ) -> Iterator[SeriesState]:
+    """Yield the series that are not in step; ``before`` has the notes as they were before the heads."""
     for key in keys:
-        head = heads.get(name_of(key), LogPosition())
+        head, seen = heads.get(name_of(key), LogPosition()), before.get(key, Note()).position
+        is_astray = store.is_astray(key)
         note = store.notes.read(store.notes.lane(key))
         if note is None:
-            is_new = not store.years(key)
+            is_new = not (is_astray and store.years(key))
             yield SeriesState(key, "behind" if is_new else "astray", head.seq if is_new else 0)
-        elif note.position.seq > head.seq or (
-            note.position.seq == head.seq and note.position != head
-        ):
+        elif seen.seq > head.seq or (seen.seq == head.seq and seen != head):
             yield SeriesState(key, "lost tail")
-        elif store.is_astray(key):
-            yield SeriesState(key, "astray", head.seq - note.position.seq)
+        elif is_astray:
+            yield SeriesState(key, "astray", max(0, head.seq - note.position.seq))
         elif note.position.seq < head.seq:
             yield SeriesState(key, "behind", head.seq - note.position.seq)
 
@@ -244,22 +252,36 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
         if key is None or not store.is_shared(key):
             continue
         try:
-            is_same = _is_same(store, key)
+            is_same = _is_same(store, key, is_known=key in known)
         except (CorruptEntryError, FormatVersionError, OvertakenError) as error:
             yield SeriesState(key, "corrupt", reason=str(error))
         else:
-            if not is_same and key not in known:
+            if not is_same:
                 yield SeriesState(key, "astray")
 
 
-def _is_same(store: SharedStore, key: SeriesKey) -> bool:
-    mine = store.parts.lane(key).paths.folder
-    with store.rebuilt(key) as (scratch, _):
-        theirs = Layout(scratch).lane(key).folder
-        names = [_named(folder) for folder in (mine, theirs)]
-        if names[0] != names[1]:
-            return False
-        return all(_are_same(mine / name, theirs / name) for name in names[0])
+def _is_same(store: SharedStore, key: SeriesKey, *, is_known: bool) -> bool:
+    """Return whether a series is as the log makes it.
+
+    Return True also if only its entries are of interest, because it is known to differ, and if it
+    shows another entry than the one compared with, each time.
+    """
+    paths, wait_s, until = store.parts.lane(key).paths, store.parts.lock_timeout_s, None
+    for _ in range(_TRIES):
+        with store.rebuilt(key, until) as (scratch, seq):
+            until = store.position(key)
+            if is_known or not until:
+                return True
+            if until == seq:
+                with store.parts.disk.lock(paths.lock, wait_s):
+                    if store.position(key) == seq:
+                        return _are_equal(paths.folder, Layout(scratch).lane(key).folder)
+    return True
+
+
+def _are_equal(mine: Path, theirs: Path) -> bool:
+    names = [_named(folder) for folder in (mine, theirs)]
+    return names[0] == names[1] and all(_are_same(mine / n, theirs / n) for n in names[0])
 
 
 def _are_same(mine: Path, theirs: Path) -> bool:
