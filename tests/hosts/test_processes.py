@@ -15,6 +15,8 @@ import pytest
 from src.data.cache.store import BarStore
 from src.data.cache.values import Commit
 from src.data.clock import ManualClock
+from src.data.errors import StorageError
+from src.data.hosts.detached import detach
 from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Log
 from src.data.hosts.notes import Notes
@@ -210,3 +212,17 @@ def test_bars_that_arrive_during_a_deep_check_are_no_difference(
     b.pull([PAIR])
     data.write_bytes(data.read_bytes()[:-1] + b"x")
     assert [one.state for one in verify(b, deep=True)] == ["astray"]
+
+
+def test_a_commit_that_ends_after_a_detach_does_not_attach_the_folder_again(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = process("a")
+    a.commit(DAILY, bars(0, 3))
+    act_once(monkeypatch, Log, "append", lambda: detach(tmp_path / "a"), after=True)
+    a.commit(DAILY, bars(3, 4))
+    plain = BarStore(tmp_path / "a", clock=ManualClock(NOW))
+    plain.commit(DAILY, bars(4, 5))
+    with pytest.raises(StorageError, match="hosts attach"):
+        a.pull([PAIR])
+    assert shown(plain) == [0, 1, 2, 3, 4]

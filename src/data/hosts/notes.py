@@ -78,11 +78,13 @@ class Notes:
             return None
 
     def keep(self, path: Path, note: Note) -> None:
-        """Add a line to a note. It is not synced, because a lost note is rebuilt from the log.
+        """Add a line to a note, unless the folder was detached meanwhile.
 
-        An added line is much faster than a new file, which some file systems write out when it replaces
-        another one.
+        It is not synced, because a lost note is rebuilt from the log. An added line is much faster than
+        a new file, which some file systems write out when it replaces another one.
         """
+        if self._owner and not self.store():
+            return
         plain: dict[str, Any] = {
             "seq": note.position.seq,
             "token": note.position.token.hex(),
