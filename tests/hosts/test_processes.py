@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -15,7 +15,8 @@ import pytest
 from src.data.cache.store import BarStore
 from src.data.cache.values import Commit
 from src.data.clock import ManualClock
-from src.data.errors import StorageError
+from src.data.disk.files import Disk, DiskStep
+from src.data.errors import LockTimeoutError, StorageError
 from src.data.hosts.detached import detach
 from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Log
@@ -45,6 +46,16 @@ def bars(first: int, end: int) -> Commit:
 
 def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
     return numbers(store.read(key, EVER)[0])
+
+
+def restore_to(url: str, seq: int) -> None:
+    """Let the log of one series forget what it got after an entry."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("delete from onetape.entry where seq > %s", (seq,))
+        db.execute(
+            "update onetape.series set seq = %s, head = (select token from onetape.entry where seq = %s)",
+            (seq, seq),
+        )
 
 
 def act_once(
@@ -144,11 +155,7 @@ def test_a_series_that_another_process_has_made_anew_is_not_made_anew_again(
     a.commit(DAILY, bars(5, 10))
     b.pull([PAIR])
     if lost:
-        with psycopg.connect(log_url, autocommit=True) as db:
-            db.execute("delete from onetape.entry where seq = 2")
-            db.execute(
-                "update onetape.series set seq = 1, head = (select token from onetape.entry)"
-            )
+        restore_to(log_url, 1)
     else:
         for n in range(10, 80):
             a.commit(DAILY, bars(n, n + 1))
@@ -226,3 +233,41 @@ def test_a_commit_that_ends_after_a_detach_does_not_attach_the_folder_again(
     with pytest.raises(StorageError, match="hosts attach"):
         a.pull([PAIR])
     assert shown(plain) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_reader_misses_no_bars_while_another_process_makes_the_series_anew(
+    process: Process, log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """At each step it reads the bars of before or of after, or waits for the lock."""
+    a, b = process("a"), process("b")
+    beside = SharedStore(Log(log_url), tmp_path / "b", clock=ManualClock(NOW), lock_timeout_s=0)
+    a.commit(DAILY, bars(0, 5))
+    a.commit(DAILY, bars(400, 405))
+    if lost:
+        a.commit(DAILY, bars(405, 407))
+    b.pull([PAIR])
+    if lost:
+        restore_to(log_url, 2)
+    else:
+        a.commit(DAILY, bars(402, 410))
+        b.parts.lane(DAILY).paths.series.unlink()
+    seen: list[int] = []
+    swap = LaneCopies._swap
+
+    def step(disk: Disk, step: DiskStep, call: Callable[[], Any]) -> Any:
+        result = call()
+        if disk is b.parts.disk and step.name in ("replace", "unlink"):
+            with suppress(LockTimeoutError):
+                seen.append(len({*range(5), *range(400, 405)} & {*shown(beside)}))
+        return result
+
+    def swapping(*args: Any, **more: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Disk, "perform", step)
+            swap(*args, **more)
+
+    monkeypatch.setattr(LaneCopies, "_swap", swapping)
+    b.pull([PAIR])
+    assert len(seen) > 3 and set(seen) == {10}
+    assert list(verify(b, deep=True)) == []

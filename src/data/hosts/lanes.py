@@ -373,17 +373,21 @@ class LaneCopies:
             self._disk.remove(path)
         else:
             self._notes.keep(path, Note())
-        same = set() if is_kept else {n for n in self._names(new) if self._is_one(new, paths, n)}
-        # This host's comparisons stay: each names the state of the file that it is about.
-        self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, CONFIRMED))})
+        names = self._names(new)
+        same = set() if is_kept else {name for name in names if self._is_one(new, paths, name)}
         for name in disk.list(paths.versions):  # those of years that are replaced
-            if name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same:
+            if is_kept or (name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same):
                 disk.remove(paths.versions / name)
-        for name in self._names(new):
+        for name in lane.barred():
+            disk.remove_whole(paths.folder / name)
+        # One file replaces another, and what is left over goes last: readers miss no bars meanwhile.
+        for name in names:
             if name not in same:
                 disk.make_folders((paths.folder / name).parent)
                 disk.replace(new.folder / name, paths.folder / name)
                 lane.document_cache.forget(paths.folder / name)
+        # This host's comparisons stay: each names the state of the file that it is about.
+        self._remove_files(paths, {*names, VERSIONS, *(() if is_kept else (CONFIRMED,))})
         disk.sync_folder(paths.folder)
         lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
         self._notes.keep(path, Note(made.position, *self.generations(lane)))
