@@ -22,10 +22,10 @@ from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Log
 from src.data.hosts.notes import Notes
 from src.data.hosts.snapshot_log import Snapshots
-from src.data.hosts.state import host_state, verify
+from src.data.hosts.state import attach, host_state, verify
 from src.data.hosts.store import SharedStore
 from src.data.model.series import SeriesKey
-from tests.cache.bars import DAILY, EVER, NOW, at, mark, numbers, piece
+from tests.cache.bars import DAILY, EVER, NOW, at, mark, numbers, piece, store_in
 
 from .host_simulation import _files
 
@@ -271,3 +271,24 @@ def test_a_reader_misses_no_bars_while_another_process_makes_the_series_anew(
     b.pull([PAIR])
     assert len(seen) > 3 and set(seen) == {10}
     assert list(verify(b, deep=True)) == []
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_attach_keeps_the_original_files_of_a_series_that_another_process_needs_first(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    """The server may be away in between: the files then wait to be offered."""
+    store_in(tmp_path / "a").commit(DAILY, bars(0, 5))
+    a, beside = process("a"), process("a")
+
+    def pull() -> None:
+        if is_away:
+            with monkeypatch.context() as patch:
+                patch.setattr(Log, "append", lambda *_: pytest.fail("away"))
+                with pytest.raises(pytest.fail.Exception):
+                    beside.pull([PAIR])
+        beside.pull([PAIR])
+
+    act_once(monkeypatch, SharedStore, "attach", pull)
+    assert dict(attach(a)) == {"AAPL": 0}
+    assert shown(store_in(tmp_path / "a" / "_hosts" / "before")) == shown(a) == [*range(5)]

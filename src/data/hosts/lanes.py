@@ -163,6 +163,10 @@ class LaneCopies:
         """Return whether files of a series wait to be offered, because that was interrupted."""
         return self._disk.stat(self._place(_ASIDE, key)) is not None
 
+    def is_kept(self, key: SeriesKey) -> bool:
+        """Return whether files that a series had before the folder was attached are kept."""
+        return self._disk.stat(self._place(_BEFORE, key)) is not None
+
     def forget_aside(self, key: SeriesKey, *, keep: bool) -> None:
         """Remove the files of a series that waited to be offered, or keep them as they are."""
         aside = self._place(_ASIDE, key)

@@ -555,7 +555,7 @@ class SharedStore(BarStore):
             seen: Entry that the folder shows; None for any.
             is_lost: Whether the log has lost the entry that the folder shows.
             is_far: Whether the folder shows an entry that is far behind the snapshot.
-            keep: Whether the files are kept afterwards, because they are a user's own.
+            keep: Whether the files are kept afterwards even if others are, because they are a user's own.
         """
         lane, path, wait_s = self._lane(key), self.notes.lane(key), self._lock_timeout_s
         self._disk.make_folders(path.parent)
@@ -575,6 +575,8 @@ class SharedStore(BarStore):
             ):
                 return 0  # another process has made it anew
             is_offered = is_lost or is_waiting or (note is None and not is_far)
+            # Another process may be attaching the folder and not have come to this series yet.
+            keep |= not (is_lost or self._copies.is_kept(key))
             self._copies.replace(lane, is_kept=is_offered)
         self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)
