@@ -292,3 +292,17 @@ def test_attach_keeps_the_original_files_of_a_series_that_another_process_needs_
     act_once(monkeypatch, SharedStore, "attach", pull)
     assert dict(attach(a)) == {"AAPL": 0}
     assert shown(store_in(tmp_path / "a" / "_hosts" / "before")) == shown(a) == [*range(5)]
+
+
+def test_clear_takes_no_bars_that_another_process_has_stored_since(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b, beside = process("b"), process("b")
+    b.commit(DAILY, bars(0, 5))
+    act_once(
+        monkeypatch, SharedStore, "_remove", lambda: beside.commit(DAILY, bars(5, 6)), after=True
+    )
+    b.clear()
+    assert shown(beside) == shown(b) == [5] and host_state(b).state == "in step"
+    b.clear()
+    assert shown(b) == []

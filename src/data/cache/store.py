@@ -335,7 +335,7 @@ class BarStore:
     # `SharedStore` (`hosts/store.py`) overrides these three, `commit`, `read_version`, `clear`,
     # `clear_years`, and the methods that change actions or symbols. It also uses `_lane`,
     # `_drop_confirmations`, `_is_preview`, and these parts of `__init__`: `_disk`, `_clock`, `_layout`,
-    # `_documents`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
+    # `_documents`, `_old`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
 
     def position(self, key: SeriesKey) -> int | None:
         """Return the position in the shared log that the series reflects; None if the store is not shared.

@@ -14,12 +14,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..cache.actions import ActionBook, Asked
-from ..cache.layout import encode_lane
-from ..cache.retention.clear import holding
+from ..cache.layout import decode_lane, encode_lane
+from ..cache.retention.clear import clear_lane, clear_symbol, holding
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
 from ..cache.write.coverage_update import year_span, years_of
@@ -701,12 +702,39 @@ class SharedStore(BarStore):
             keys = [
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == one
             ]
-            for key in keys:
-                if timeframe in (None, key.timeframe) and self.is_shared(key):
-                    self._remove(key, Cleared(by))
+            removals = {
+                key: self._remove(key, Cleared(by))
+                for key in keys
+                if timeframe in (None, key.timeframe) and self.is_shared(key)
+            }
             if timeframe is None and SeriesName(one) in heads:
                 self._books.tell(one, Cleared(by))
-        super().clear(symbol, timeframe, by=by)  # what is not shared
+            self._clear_here(one, timeframe, by, removals)
+
+    def _clear_here(
+        self,
+        symbol: str,
+        timeframe: Timeframe | None,
+        by: str,
+        removals: Mapping[SeriesKey, LogPosition],
+    ) -> None:
+        """Remove what this folder has besides the log's series, unless bars came after their removals."""
+        folder = self._layout.symbol(symbol)
+        for name in self._disk.list(folder):
+            key = decode_lane(symbol, name)
+            if key is not None and timeframe in (None, key.timeframe):
+                at = partial(self._number_at, key, removals[key]) if key in removals else None
+                with suppress(_MovedError):
+                    clear_lane(self._lane(key), self._old, self._lock_timeout_s, by, at)
+                self._sidecars.drop(key)
+        if timeframe is None:
+            clear_symbol(self._disk, folder, self._lock_timeout_s)
+
+    def _number_at(self, key: SeriesKey, position: LogPosition) -> int:
+        """Return the number of an entry if the folder shows it."""
+        if self._position(key) != position:
+            raise _MovedError
+        return position.seq
 
     def clear_years(
         self,
@@ -733,7 +761,8 @@ class SharedStore(BarStore):
         self._remove(key, Cleared(by, tuple(wanted)))
         return removed
 
-    def _remove(self, key: SeriesKey, value: Cleared) -> None:
+    def _remove(self, key: SeriesKey, value: Cleared) -> LogPosition:
+        """Remove bars on all hosts; return the entry that did."""
         for _ in range(_TRIES):
             self.pull([(key.symbol, key.timeframe)])
             years = Facts(value.years or ())  # none for all of them
@@ -741,7 +770,7 @@ class SharedStore(BarStore):
             if made is not None:
                 if not self._apply_cleared(key, value, made):
                     self.pull([(key.symbol, key.timeframe)])
-                return
+                return made.position
         raise overtaken(str(key), key.symbol)
 
     def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | LogEntry) -> bool:
