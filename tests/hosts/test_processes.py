@@ -306,3 +306,17 @@ def test_clear_takes_no_bars_that_another_process_has_stored_since(
     assert shown(beside) == shown(b) == [5] and host_state(b).state == "in step"
     b.clear()
     assert shown(b) == []
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_year_that_another_process_or_host_adds_bars_to_is_not_removed_for_its_age(
+    process: Process, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    b, other = process("b"), process(name)
+    b.commit(DAILY, bars(0, 5))
+    other.pull([PAIR])
+    act_once(monkeypatch, Log, "append", lambda: other.commit(DAILY, bars(5, 6)))
+    assert b.clear_years(DAILY, [2024], closed_by=at(5)) == 0
+    assert shown(b) == [*range(6)] and b.position(DAILY) == 2
+    assert b.clear_years(DAILY, [2024], closed_by=at(6)) == 1
+    assert shown(b) == []

@@ -703,7 +703,7 @@ class SharedStore(BarStore):
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == one
             ]
             removals = {
-                key: self._remove(key, Cleared(by))
+                key: self._remove(key, lambda: Cleared(by))
                 for key in keys
                 if timeframe in (None, key.timeframe) and self.is_shared(key)
             }
@@ -750,23 +750,32 @@ class SharedStore(BarStore):
         if not self.is_shared(key):
             return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
         self.check_joined()
-        self.pull([(key.symbol, key.timeframe)])
-        lane = self._lane(key)
-        held = {year: holding(lane, year, {}, self._copies.no_old) for year in wanted}
-        if closed_by is not None:
-            wanted = [y for y in wanted if (one := held[y]) and one.closed_ms <= closed_by]
-        if not wanted:
-            return 0
-        removed = sum(self._disk.stat(lane.paths.data(year)) is not None for year in wanted)
-        self._remove(key, Cleared(by, tuple(wanted)))
+        lane, removed = self._lane(key), 0
+
+        def removal() -> Cleared | None:
+            """Return the removal of the years that no writer has added later bars to."""
+            nonlocal removed
+            held = {year: holding(lane, year, {}, self._copies.no_old) for year in wanted}
+            years = [
+                year
+                for year, one in held.items()
+                if closed_by is None or (one and one.closed_ms <= closed_by)
+            ]
+            removed = sum(self._disk.stat(lane.paths.data(year)) is not None for year in years)
+            return Cleared(by, tuple(years)) if years else None
+
+        self._remove(key, removal)
         return removed
 
-    def _remove(self, key: SeriesKey, value: Cleared) -> LogPosition:
-        """Remove bars on all hosts; return the entry that did."""
+    def _remove(self, key: SeriesKey, removal: Callable[[], Cleared | None]) -> LogPosition:
+        """Remove bars on all hosts, if any are to be removed; return the entry that did."""
         for _ in range(_TRIES):
             self.pull([(key.symbol, key.timeframe)])
+            seen, value = self._position(key), removal()
+            if value is None:
+                return seen
             years = Facts(value.years or ())  # none for all of them
-            made = self.shared.append(name_of(key), self._position(key), value, facts=years)
+            made = self.shared.append(name_of(key), seen, value, facts=years)
             if made is not None:
                 if not self._apply_cleared(key, value, made):
                     self.pull([(key.symbol, key.timeframe)])
