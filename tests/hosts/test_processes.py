@@ -320,3 +320,22 @@ def test_a_year_that_another_process_or_host_adds_bars_to_is_not_removed_for_its
     assert shown(b) == [*range(6)] and b.position(DAILY) == 2
     assert b.clear_years(DAILY, [2024], closed_by=at(6)) == 1
     assert shown(b) == []
+
+
+def test_a_commit_of_another_process_while_the_head_is_checked_is_no_damage_of_the_log(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, beside = process("a"), process("b"), process("b")
+    a.commit(DAILY, bars(0, 5))
+
+    def go_on() -> None:
+        beside.pull([PAIR])
+        beside.commit(DAILY, bars(5, 6))
+
+    def check() -> None:
+        act_once(monkeypatch, Log, "heads", lambda: beside.commit(DAILY, bars(6, 7)), after=True)
+
+    act_once(monkeypatch, Log, "since", go_on)
+    act_once(monkeypatch, SharedStore, "_check_head", check)
+    b.pull([PAIR])
+    assert shown(b) == [*range(7)] and host_state(b).state == "in step"

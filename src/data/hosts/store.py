@@ -490,7 +490,8 @@ class SharedStore(BarStore):
             CorruptEntryError: It does not, so nothing can be added to the series.
         """
         name, pair = name_of(key), (key.symbol, encode_lane(SeriesKey(key.symbol, key.timeframe)))
-        head, position = self.shared.heads([pair]).get(name, LogPosition()), self._position(key)
+        position = self._position(key)  # first: another process may commit in between
+        head = self.shared.heads([pair]).get(name, LogPosition())
         [found] = self.shared.since({name: position})
         if head != position and not (found.entries or found.is_lost or found.error):
             raise CorruptEntryError(
