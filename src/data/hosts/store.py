@@ -205,11 +205,8 @@ class SharedStore(BarStore):
         """
         try:
             return self._described(key) is None
-        except (
-            LockTimeoutError,
-            StorageError,
-        ):  # it is being made anew, or the folder is read-only
-            return True
+        except (LockTimeoutError, StorageError):
+            return True  # it is being made anew, or the folder is read-only
 
     def _described(self, key: SeriesKey) -> Note | None:
         """Return the note of a series if its files are those that it describes; None if they differ.
