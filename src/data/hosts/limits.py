@@ -56,6 +56,8 @@ DAYS_NAME = f"days {_NO_ACCOUNT.named(b'')}"
 _UNSEEN: tuple[int, Any] = (0, None)
 _NOTHING_LOST: float | None = None
 _DAY_S = 86_400.0
+# A request that is settled later than this may be counted twice: its host may not have seen that it was
+# already counted as one whose process died.
 _FLIGHT_S = 150.0
 # Entries of a ledger's log from which on a host replaces them by a newer base.
 _FOLD_AT = 16
