@@ -188,7 +188,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_each_of_two_segments_of_one_request_has_its_own_outcome": 6,
     },
     "tests/bars/test_plan.py": {
-        "test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs": 1,
+        "test_a_draft_returns_all_bars_and_its_outline_only_the_ends_of_each_run": 1,
     },
     "tests/bot/test_faults.py": {
         "test_no_text_shows_a_host_a_path_or_the_code": 1,
@@ -219,85 +219,85 @@ VALUES: dict[str, dict[str, int]] = {
         "test_any_sequence_of_writes_and_replacements": 1,
     },
     "tests/cache/test_adopt.py": {
-        "test_a_process_killed_while_it_takes_over_an_older_file_loses_no_bar": 1,
+        "test_a_process_killed_while_converting_an_older_file_loses_no_bar": 1,
     },
     "tests/cache/test_bit_rot.py": {
         "test_a_document_with_invalid_values_is_handled_like_a_lost_one": 1,
-        "test_a_flipped_bit_costs_one_member": 1,
-        "test_a_flipped_bit_of_a_document_costs_no_bar": 1,
-        "test_a_member_with_invalid_header_values_costs_only_its_bars": 1,
-        "test_an_empty_file_is_no_empty_year": 2,
-        "test_every_flipped_bit_of_a_document_is_seen": 2,
+        "test_a_flipped_bit_loses_only_its_own_member": 1,
+        "test_a_flipped_bit_of_a_document_loses_no_bar": 1,
+        "test_a_member_with_invalid_header_values_loses_only_its_bars": 1,
+        "test_an_empty_file_is_not_taken_for_a_year_without_bars": 2,
+        "test_every_flipped_bit_of_a_document_is_detected": 2,
         "test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off": 1,
-        "test_a_document_truncated_anywhere_costs_no_bar": 1,
-        "test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost": 3,
-        "test_a_flipped_bit_without_metadata_costs_its_own_member_only": 1,
+        "test_a_document_truncated_anywhere_loses_no_bar": 1,
+        "test_garbage_after_the_last_member_is_quarantined_and_no_bar_is_lost": 3,
+        "test_a_flipped_bit_without_metadata_loses_only_its_own_member": 1,
         "test_swapped_files_give_no_bars_of_another_series": 1,
     },
     "tests/cache/test_check_and_recovery.py": {
         "test_a_check_predicts_what_recovery_does_and_changes_no_file": 15,
     },
     "tests/cache/test_columnar.py": {
-        "test_the_second_read_opens_no_file_of_bars": 1,
+        "test_the_second_read_opens_no_year_file": 1,
         "test_a_change_of_returned_columns_does_not_change_the_store": 1,
-        "test_after_random_commits_columns_give_the_bars_of_the_files": 1,
+        "test_columns_equal_the_year_files_after_random_commits": 1,
     },
     "tests/cache/test_columnar_attacks.py": {
-        "test_a_damaged_stamp_on_the_path_of_a_search_changes_no_answer": 1,
+        "test_a_damaged_timestamp_read_by_a_binary_search_changes_no_answer": 1,
         "test_a_forged_columnar_header_does_not_change_the_answer": 5,
         "test_flipped_bits_in_a_long_columnar_file_change_no_answer": 1,
         "test_years_cleared_and_filled_with_other_bars_return_the_new_bars": 1,
     },
     "tests/cache/test_columnar_crashes.py": {
         "test_any_part_of_a_columnar_file_may_be_lost_in_a_power_failure": 1,
-        "test_a_process_killed_at_any_disk_call_leaves_answers_right": 1,
+        "test_a_process_killed_at_any_disk_call_changes_no_answer": 1,
         "test_a_failure_of_any_disk_call_changes_no_answer": 1,
-        "test_whatever_is_done_the_answer_is_that_of_a_dict": 1,
+        "test_random_operations_leave_the_answers_of_a_reference_model": 1,
     },
     "tests/cache/test_commit.py": {
         "test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars": 1,
     },
     "tests/cache/test_crash_states.py": {
         "test_acknowledged_actions_survive_a_power_failure": 1,
-        "test_an_older_tools_file_is_taken_over_whole": 1,
-        "test_no_acknowledged_bar_is_lost_whenever_the_power_fails": 2,
-        "test_repair_may_be_cut_short": 1,
+        "test_a_power_failure_during_the_adoption_of_an_older_file_loses_no_bar": 1,
+        "test_a_power_failure_at_any_time_loses_no_acknowledged_bar": 2,
+        "test_an_interrupted_repair_can_be_completed": 1,
         "test_a_commit_after_a_kill_survives_a_crash": 1,
         "test_bars_that_were_read_after_a_kill_survive_a_crash": 1,
     },
     "tests/cache/test_csv_rows.py": {
-        "test_blocks_of_market_numbers_are_written_as_each_by_itself": 1,
+        "test_blocks_of_market_numbers_equal_numbers_encoded_one_by_one": 1,
     },
     "tests/cache/test_document_reads.py": {
-        "test_the_view_after_a_failed_commit_is_that_of_a_new_process": 5,
+        "test_the_view_after_a_failed_commit_equals_that_of_a_new_process": 5,
     },
     "tests/cache/test_migrate.py": {
-        "test_whoever_dies_on_the_way_loses_nothing": 1,
+        "test_a_migration_killed_at_any_disk_call_loses_no_bar": 1,
     },
     "tests/cache/test_range_reader.py": {
-        "test_years_of_ours_and_of_older_tools_side_by_side": 1,
+        "test_years_of_this_library_and_of_older_tools_are_read_together": 1,
     },
     "tests/cache/test_recover.py": {
-        "TestDataDamaged::test_a_damaged_member_between_sound_ones_costs_only_its_bars": 1,
+        "TestDataDamaged::test_a_damaged_member_between_sound_ones_loses_only_its_bars": 1,
     },
     "tests/cache/test_segments.py": {
-        "test_corrected_years_are_the_same_as_written_number_by_number": 1,
+        "test_corrected_years_equal_years_encoded_number_by_number": 1,
     },
     "tests/cache/test_series_index.py": {
-        "test_a_used_index_shows_the_same_as_a_new_one": 1,
+        "test_a_used_index_equals_a_new_one": 1,
     },
     "tests/cache/test_store_faults.py": {
         "test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars": 1,
-        "test_death_at_every_call": 1,
+        "test_a_writer_killed_at_any_disk_call_leaves_old_or_new_bars": 1,
     },
     "tests/cache/test_table_faults.py": {
-        "test_a_damaged_document_costs_a_request_and_no_row": 1,
-        "test_a_full_disk_loses_nothing": 1,
-        "test_a_process_is_killed_for_real": 1,
-        "test_damaged_data_count_as_missing_and_are_kept_whole": 1,
+        "test_a_damaged_document_causes_a_new_request_and_loses_no_row": 1,
+        "test_a_full_disk_loses_no_row": 1,
+        "test_a_process_killed_by_sigkill_loses_no_row": 1,
+        "test_damaged_tables_count_as_missing_and_are_quarantined_whole": 1,
     },
     "tests/cache/test_writers.py": {
-        "test_concurrent_writers_and_readers": 1,
+        "test_concurrent_writers_and_readers_lose_no_bar": 1,
     },
     "tests/calendars/test_answer_files.py": {
         "test_a_closure_that_the_library_lacks_is_no_session": 5,
@@ -759,26 +759,26 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         "test_with_a_guard_removed_the_damage_tests_fail": CONTROL,
     },
     "tests/cache/test_columnar_crashes.py": {
-        "test_each_precaution_is_needed": CONTROL,
+        "test_each_guard_of_the_columns_is_needed": CONTROL,
     },
     "tests/cache/test_crash_states.py": {
         "test_an_older_tools_file_is_kept_before_it_is_replaced": CONTROL,
-        "test_another_order_breaks_a_rewrite": CONTROL,
+        "test_each_other_order_of_a_rewrite_breaks_a_promise": CONTROL,
         "test_with_a_guard_removed_a_power_failure_breaks_a_promise": CONTROL,
-        "test_bad_bytes_are_in_quarantine_before_they_are_taken_out": CONTROL,
-        "test_without_a_sync_something_is_lost": CONTROL,
+        "test_bad_bytes_are_quarantined_before_they_are_removed": CONTROL,
+        "test_each_sync_is_needed": CONTROL,
     },
     "tests/cache/test_kills.py": {
-        "test_careless_writers_are_found_out": CONTROL,
+        "test_writers_without_a_guard_are_detected": CONTROL,
     },
     "tests/cache/test_processes.py": {
-        "test_two_processes_and_a_reader": (
+        "test_two_writing_processes_and_a_reader_lose_no_bar": (
             "tests/cache/test_writers.py",
-            "test_concurrent_writers_and_readers",
+            "test_concurrent_writers_and_readers_lose_no_bar",
         ),
     },
     "tests/cache/test_table_faults.py": {
-        "test_the_order_of_writing_is_needed": CONTROL,
+        "test_the_power_failure_check_detects_a_rename_without_a_sync": CONTROL,
     },
     "tests/db/test_units.py": {
         "test_without_its_lock_a_writing_unit_loses_or_refuses_changes": CONTROL,

@@ -60,16 +60,14 @@ def test_daily_rows_hold_the_dividends_and_splits_of_their_date() -> None:
     [("2024-06-05", 2), ("2024-06-02", None), ("2024-06-07", None)],
     ids=["its bar is missing", "before the first", "after the last"],
 )
-def test_a_dividend_of_a_missing_bar_between_rows_is_in_the_next_row(
-    day: str, row: int | None
-) -> None:
+def test_a_dividend_on_a_day_without_a_bar_is_in_the_next_row(day: str, row: int | None) -> None:
     expected = [0.0, 0.0, 0.0]
     if row is not None:
         expected[row] = 1.0
     assert columns("1d", DAYS, paid(day))["dividend"] == expected
 
 
-def test_actions_that_do_not_count_are_not_in_the_columns() -> None:
+def test_unused_actions_are_not_in_the_columns() -> None:
     odd = KnownAction(Action(date(2024, 6, 4), "split", day_ms(date(2024, 6, 4)), math.nan, 1.0))
     found = columns("1d", DAYS, paid("2024-06-04", counts=False), odd)
     assert found == {"dividend": [0, 0, 0], "split": [0, 0, 0]}
@@ -86,7 +84,7 @@ def test_weekly_and_monthly_bars_sum_dividends_and_multiply_splits() -> None:
 @pytest.mark.parametrize(
     "ex_at", ["2024-06-04T04:00", "2024-06-04T13:30"], ids=["midnight", "open"]
 )
-def test_shorter_bars_have_them_on_the_first_of_the_session(ex_at: str) -> None:
+def test_intraday_bars_have_actions_in_the_first_row_of_the_session(ex_at: str) -> None:
     hours = [f"2024-06-0{day}T{hour}:30" for day in (3, 4) for hour in (13, 14, 15)]
     found = columns("1h", hours, paid("2024-06-04", ex_at=ex_at))
     assert found["dividend"] == [0, 0, 0, 1, 0, 0]

@@ -30,7 +30,7 @@ def test_a_covered_span_has_no_gaps() -> None:
     assert gaps_of(final(hours(0, 5)), asked) == []
 
 
-def test_a_closed_span_that_no_vendor_was_queried_for_is_a_harmless_gap() -> None:
+def test_a_span_of_closed_hours_that_was_not_requested_is_a_harmless_gap() -> None:
     parts = final(hours(0, 5)), empty(hours(5, 10), CLOSED)
     assert gaps_of(*parts) == [Gap(hours(5, 10), UNASKED, harmless=True)]
 
@@ -42,7 +42,7 @@ def test_an_empty_span_is_a_gap_with_its_reason_until_it_expires() -> None:
     assert gaps_of(*stale) == [Gap(hours(5, 10), "closed, not published yet")]
 
 
-def test_one_gap_with_two_reasons_is_two() -> None:
+def test_a_gap_with_two_reasons_is_split_into_two_gaps() -> None:
     failures = (Unfilled(hours(2, 5), "a: down"), Unfilled(hours(4, 7), "b: too deep"))
     assert gaps_of(final(hours(0, 2)), unfilled=failures) == [
         Gap(hours(2, 5), "a: down"), Gap(hours(5, 7), "b: too deep"),
@@ -66,7 +66,7 @@ def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
     ]
 
 
-def test_outside_a_lifetime_a_gap_is_before_the_first_bar_or_after_the_last() -> None:
+def test_a_gap_outside_a_lifetime_is_before_the_first_bar_or_after_the_last() -> None:
     gaps = gaps_of(
         final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8)
     )
@@ -77,13 +77,13 @@ def test_outside_a_lifetime_a_gap_is_before_the_first_bar_or_after_the_last() ->
     ]  # fmt: skip
 
 
-def test_a_running_bar_and_a_span_without_bars_are_no_gaps() -> None:
+def test_a_forming_bar_and_a_span_without_expected_bars_are_not_gaps() -> None:
     slit = Gap(Span(hour(3) + 1, hour(4)), "x")
     found = [slit, Gap(hours(5, 9), "y"), Gap(hours(9, 10), "z")]
     assert real_gaps(found, hour(7), HOURLY) == [Gap(hours(5, 7), "y")]
 
 
-def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
+def test_overlapping_failures_are_reported_with_the_reason_of_the_first() -> None:
     failed = (
         Unfilled(hours(6, 9), "late"),
         Unfilled(hours(2, 8), "first of two", failed=True),
@@ -100,7 +100,7 @@ def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
     ]
 
 
-def test_a_failure_comes_before_another_vendors_no_bar() -> None:
+def test_a_failure_takes_precedence_over_an_empty_answer_of_another_vendor() -> None:
     parts = empty(hours(0, 4), NO_BAR), final(hours(4, 6)), empty(hours(6, 8), f"{NO_BAR}; odd")
     down = Unfilled(hours(1, 7), "a: down", failed=True, is_outage=True)
     assert gaps_of(*parts, final(hours(8, 10)), unfilled=(down,)) == [

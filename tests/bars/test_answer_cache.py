@@ -136,7 +136,7 @@ def asked(manager: DataManager, question: tuple[str, ...] = ASKED, **more: objec
 
 
 @pytest.mark.parametrize("question", [ASKED, SHARE], ids=["coin", "share"])
-def test_the_same_question_is_not_read_again(
+def test_a_repeated_request_is_answered_without_reading_files(
     manager: DataManager, reads: Reads, tmp_path: Path, question: tuple[str, ...]
 ) -> None:
     held, other = asked(manager, question), DataManager(tmp_path / "cache", clock=ManualClock(NOW))
@@ -263,7 +263,9 @@ def test_a_data_file_that_was_tampered_with_is_read_again(
     assert len(reads) >= 1
 
 
-def test_a_split_learned_since_changes_the_prices(manager: DataManager, tmp_path: Path) -> None:
+def test_a_newly_stored_split_changes_the_prices_of_a_cached_answer(
+    manager: DataManager, tmp_path: Path
+) -> None:
     before = asked(manager, SHARE)["close"].iloc[0]
     split = Action(date(2024, 6, 10), "split", at(161), 4.0, 1.0, source="acme", fetched_at=at(200))
     store_at(tmp_path).add_actions("AAPL", [split], Span(at(100), at(400)), "acme", at(200))
@@ -276,7 +278,7 @@ def test_a_split_learned_since_changes_the_prices(manager: DataManager, tmp_path
      {"adjustment": "raw"}, {"adjustment": "all"}, {"version": 1}],
     ids=lambda more: next(iter(more)) + str(next(iter(more.values()))),
 )  # fmt: skip
-def test_another_question_gets_its_own_answer(
+def test_a_request_with_other_options_gets_its_own_answer(
     manager: DataManager, tmp_path: Path, more: dict[str, object]
 ) -> None:
     other = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), **more)
@@ -347,14 +349,14 @@ def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
      Commit((minutes(40, 50, steps=()),), marks=(mark(40, 50, "empty", 60_000, reason="x"),))],
     ids=["suspect", "provisional", "a hole"],
 )  # fmt: skip
-def test_an_answer_that_may_change_is_not_held(
+def test_an_answer_that_may_still_change_is_not_cached(
     manager: DataManager, tmp_path: Path, commit: Commit
 ) -> None:
     store_at(tmp_path).commit(MINUTES, commit)
     assert held_after(manager, tmp_path) == 0
 
 
-def test_an_incomplete_answer_is_not_held(manager: DataManager, tmp_path: Path) -> None:
+def test_an_incomplete_answer_is_not_cached(manager: DataManager, tmp_path: Path) -> None:
     gone = mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000)
     commit = Commit((minutes(0, 40), minutes(50, BARS)), marks=(gone,))
     store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
@@ -388,13 +390,15 @@ def test_an_answer_with_an_empty_span_is_cached_until_the_span_expires(
     assert reads != []
 
 
-def test_a_cached_answer_is_not_found_for_a_clock_before_it(manager: DataManager) -> None:
+def test_a_cached_answer_is_a_miss_if_the_clock_is_earlier_than_its_time(
+    manager: DataManager,
+) -> None:
     query = question_of(manager)
     assert isinstance(recent_of(manager).find(query), Hit)
     assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is MISS
 
 
-def test_no_two_frames_share_their_values(manager: DataManager) -> None:
+def test_frames_of_one_cached_answer_share_no_values(manager: DataManager) -> None:
     one, other = asked(manager), asked(manager)
     assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
 
@@ -416,7 +420,9 @@ def test_a_cached_frame_shares_the_memory_of_its_rows(manager: DataManager) -> N
         assert all(np.shares_memory(frame.to_numpy(), values) for values in rows.values())
 
 
-def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
+def test_each_thread_and_forked_process_gets_its_own_frame(
+    manager: DataManager, reads: Reads
+) -> None:
     truth, wrong = asked(manager).copy(deep=True), []
 
     def work() -> None:
@@ -472,7 +478,7 @@ def test_converted_prices_are_not_cached(manager: DataManager, tmp_path: Path) -
     assert held_after(manager, tmp_path, *SHARE, adjustment="raw") == 0
 
 
-def test_the_newest_session_which_names_no_date_is_not_converted(
+def test_the_newest_session_without_an_as_of_date_is_not_converted(
     manager: DataManager, tmp_path: Path
 ) -> None:
     """What a night fetches of its last session is stored so; its stretch begins at a weekend."""
@@ -490,7 +496,9 @@ def test_the_newest_session_which_names_no_date_is_not_converted(
     assert held_after(manager, tmp_path, *question, adjustment="raw") == 0
 
 
-def test_a_coin_has_nothing_to_convert(manager: DataManager, tmp_path: Path) -> None:
+def test_a_fully_adjusted_answer_for_a_coin_is_cached_because_it_needs_no_conversion(
+    manager: DataManager, tmp_path: Path
+) -> None:
     assert held_after(manager, tmp_path, adjustment="all") == 1
 
 
@@ -506,7 +514,7 @@ def test_an_answer_of_a_series_with_quarantined_rows_is_not_cached(
     assert held_after(manager, tmp_path) == 0
 
 
-def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+def test_answers_above_the_row_limit_are_not_cached(manager: DataManager, tmp_path: Path) -> None:
     store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, MOST_ROWS + 1),)))
     longest = str(pd.Timestamp(at(MOST_ROWS - 1, 60_000), unit="ms"))
     longer = str(pd.Timestamp(at(MOST_ROWS, 60_000), unit="ms"))
@@ -514,7 +522,7 @@ def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None
     assert held_after(manager, tmp_path, *ASKED[:3], longer) == 0
 
 
-def test_an_answer_is_not_cached_if_a_commit_came_while_it_was_read(
+def test_an_answer_is_not_cached_if_a_commit_happened_while_it_was_read(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted_again(manager, question_of(manager))
@@ -585,7 +593,7 @@ def test_an_answer_with_gaps_flags_doubts_or_a_substitute_is_not_cached(
      {"columns": ("source",)}, {"version": 1}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
-def test_a_query_with_extra_options_neither_uses_nor_stores_a_kept_answer(
+def test_a_query_with_extra_options_neither_uses_nor_stores_a_cached_answer(
     manager: DataManager, more: dict[str, Any]
 ) -> None:
     query, answer, frame = answered(manager)
@@ -753,7 +761,7 @@ def test_a_cached_answer_shares_no_memory_with_the_files(manager: DataManager) -
     assert not np.shares_memory(held.frame.index.asi8, frame.index.asi8)
 
 
-def test_kept_rows_are_shared_and_nobody_can_write_to_them(manager: DataManager) -> None:
+def test_cached_rows_are_shared_and_read_only(manager: DataManager) -> None:
     def given() -> Rows:
         symbol, timeframe, *ends = ASKED
         bounds, wishes = (*ends, None), Wishes(offline=True)
@@ -779,7 +787,7 @@ def test_kept_rows_are_shared_and_nobody_can_write_to_them(manager: DataManager)
     pd.testing.assert_frame_equal(asked(manager), before)
 
 
-def test_an_instrument_lives_no_longer_than_its_cached_answer(manager: DataManager) -> None:
+def test_an_instrument_is_released_with_its_cached_answer(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     instrument = replace(query.instrument)
     recent = wanted_again(manager, replace(query, instrument=instrument))

@@ -21,7 +21,7 @@ from src.data.model.span import Span
         (NoDataError("no bar"), 1, "DEBUG"),
     ],
 )
-def test_only_a_failure_that_was_to_be_expected_is_not_a_warning(
+def test_only_an_expected_failure_is_not_logged_as_a_warning(
     caplog: pytest.LogCaptureFixture, error: DataError, requests: int, level: str
 ) -> None:
     with caplog.at_level(logging.DEBUG, "onetape"):

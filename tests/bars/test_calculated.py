@@ -109,7 +109,7 @@ def stored_spans(client: BarsClient, key: SeriesKey) -> list[tuple[str, str, str
 
 
 @pytest.mark.parametrize("label, step", [("15m", 15), ("4h", 240), ("1d", 1440)])
-def test_minutes_of_two_years_become_longer_bars(
+def test_longer_bars_are_calculated_from_two_years_of_minutes(
     client: BarsClient, store: BarStore, label: str, step: int
 ) -> None:
     bars = put(store, "BTCUSDT", "2023-12-30", "2024-01-03", COIN)
@@ -154,7 +154,7 @@ def test_a_bar_is_not_calculated_if_one_of_its_minutes_is_missing(
     assert parse_iso("2024-06-10T05:00") not in [row[0] for row in stored(client, found.key)]
 
 
-def test_calculated_bars_are_appended_and_stored_ones_left_alone(
+def test_newly_calculated_bars_are_appended_without_rewriting_stored_ones(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-09", "2024-06-10T10:00", COIN)
@@ -186,7 +186,7 @@ def test_calculated_bars_follow_minutes_that_settle_are_revised_or_are_lost(
     ]  # fmt: skip
 
 
-def test_calculating_anew_replaces_earlier_calculated_bars(
+def test_a_recalculation_replaces_earlier_calculated_bars(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN)
@@ -195,7 +195,7 @@ def test_calculating_anew_replaces_earlier_calculated_bars(
     assert [c.deleted for c in client.commits(key)].count("calculate") == 1
 
 
-def test_stored_bars_of_a_vendor_are_unchanged_and_answer_instead_of_calculated_ones(
+def test_stored_bars_of_a_vendor_are_unchanged_and_preferred_to_calculated_ones(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN)
@@ -283,7 +283,7 @@ def test_a_day_of_extended_hours_has_all_960_minutes_and_a_half_day_780(
         assert (row[1], row[4]) == (bars[0].open, bars[-1].close)
 
 
-def test_in_winter_the_last_hour_is_one_of_the_next_day_in_utc(
+def test_the_last_extended_hour_is_on_the_next_utc_day_in_winter(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "AAPL", "2024-01-10T05:00", "2024-01-12T05:00", TAPE, vendor="alpaca", keep=traded)
@@ -296,7 +296,7 @@ def test_in_winter_the_last_hour_is_one_of_the_next_day_in_utc(
     assert [state for _, state, _ in stored_spans(client, key)] == ["final", "provisional"]
 
 
-def test_days_that_begin_on_the_evening_before_are_refused(
+def test_days_that_begin_the_evening_before_cannot_be_calculated(
     client: BarsClient, store: BarStore
 ) -> None:
     put(
@@ -322,7 +322,7 @@ def test_an_extended_day_without_its_early_minutes_is_not_calculated(
         calculated(client, "AAPL", "1d", "extended")
 
 
-def test_regular_minutes_make_regular_bars_as_they_were_adjusted(
+def test_regular_minutes_become_regular_bars_with_the_same_adjustment(
     client: BarsClient, store: BarStore
 ) -> None:
     opened = parse_iso("2024-06-10T13:30")

@@ -70,7 +70,7 @@ def test_the_first_vendor_decides_the_main_lane_even_over_stored_bars() -> None:
     assert found == [(("aggregate",), ["one"]), (("binance",), ["two"])]
 
 
-def test_the_main_lane_is_of_the_first_vendor_that_serves_the_range() -> None:
+def test_the_main_lane_belongs_to_the_first_vendor_that_serves_the_range() -> None:
     late = replace(query(), now_ms=DAY + 100 * DAY_MS)
     shallow = vendor("one", AGGREGATE, depth_days={"1h": 30})
     assert lanes(shallow, vendor("two"), of=late) == [((), ["two"]), (("aggregate",), ["one"])]
@@ -80,7 +80,7 @@ def test_the_main_lane_is_of_the_first_vendor_that_serves_the_range() -> None:
     assert lanes(shallow, deep, of=late)[0] == ((), ["one"]), "where nobody reaches it: the first"
 
 
-def test_a_pinned_vendor_has_a_lane_of_its_own_name() -> None:
+def test_a_pinned_vendor_has_a_lane_with_its_name() -> None:
     assert lanes(vendor("one"), of=query(provider="one"), stored=AGGREGATE) == [(("one",), ["one"])]
 
 
@@ -115,7 +115,7 @@ def test_the_substitute_with_the_requested_adjustment_comes_first() -> None:
     assert found == [((), ["split"]), (("all",), ["every"]), (("raw",), ["raw"])]
 
 
-def test_with_an_action_reporter_all_adjustments_share_a_lane_and_also_have_their_own() -> None:
+def test_vendors_of_all_adjustments_share_a_lane_if_a_vendor_reports_actions() -> None:
     action_key = vendor("teller", TAPE, adjustment="raw", actions=True)
     raw = vendor("raw", TAPE, adjustment="raw")
     every = vendor("every", TAPE, adjustment="all")
@@ -161,7 +161,7 @@ def test_a_rejected_vendor_is_reported_with_the_reason() -> None:
         find_route(query(), [], None)
 
 
-def test_an_older_downloader_agrees_with_any_kind() -> None:
+def test_a_downloader_without_a_declared_kind_can_join_any_kind() -> None:
     double = Candidate("double", Mock())
     assert lanes(vendor("one"), double) == [((), ["one", "double"])]
     assert lanes(double, stored=VENUE) == [((), ["double"])]

@@ -163,7 +163,7 @@ def test_a_batch_returns_a_frame_for_each_query_in_order(
     assert vendor.asked
 
 
-def test_rows_are_those_of_the_frames(client: BarsClient) -> None:
+def test_rows_equal_the_frames(client: BarsClient) -> None:
     names, bounds = ["BTCUSDT", "NOPE!"], ("2024-06-01", "2024-06-01", None)
     for columns in ((), ("state", "dividend"), ()):
         wishes = Wishes(columns=columns)
@@ -238,7 +238,7 @@ def test_a_year_file_of_an_older_tool_is_in_the_coverage(manager: DataManager) -
 # --- sessions ------------------------------------------------------------------------------
 
 
-def test_sessions_are_those_of_the_venue(manager: DataManager) -> None:
+def test_sessions_follow_the_calendar_of_the_venue(manager: DataManager) -> None:
     frame = manager.sessions("AAPL", "2024-07-02", "2024-07-05")
     assert frame.index.strftime("%Y-%m-%d").tolist() == ["2024-07-02", "2024-07-03", "2024-07-05"]
     assert frame["open"].dt.strftime("%H:%M").tolist() == ["13:30"] * 3
@@ -280,7 +280,9 @@ def test_sessions_reject_invalid_bounds(
         manager.sessions("AAPL", *bounds)
 
 
-def test_sessions_of_an_instrument_by_instants(client: BarsClient, manager: DataManager) -> None:
+def test_the_session_of_an_instrument_at_an_instant_lists_its_breaks(
+    client: BarsClient, manager: DataManager
+) -> None:
     who = manager.provider_selector.instrument("0700.HK")
     noon = parse_iso("2024-06-13T04:30")  # the market of Hong Kong pauses for lunch
     (session,) = client.sessions(who, Span(noon, noon + 1))
@@ -372,7 +374,7 @@ def test_subscribers_are_notified_of_each_commit_from_any_writer(
     assert len(heard) == 2
 
 
-def test_a_subscriber_that_raises_hurts_no_commit_and_no_other(
+def test_a_subscriber_that_raises_affects_neither_commits_nor_other_subscribers(
     client: BarsClient, store: BarStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[CommitNotice] = []
@@ -430,7 +432,7 @@ def test_a_pinned_generation_stays_readable_as_the_series_changes(
 
 
 @pytest.mark.parametrize("keep", [0, 1])
-def test_a_pin_of_today_outlives_rewrites_and_compaction(
+def test_a_pinned_generation_survives_rewrites_and_compaction(
     tmp_path: Path, clock: ManualClock, keep: int
 ) -> None:
     rules = tmp_path / "rules.yaml"
@@ -454,7 +456,7 @@ def test_a_pin_of_today_outlives_rewrites_and_compaction(
     assert store.read(HOURS, whole)[0].close[0] == 9.0
 
 
-def test_nothing_pinned_is_evicted_or_deleted_by_age(
+def test_pinned_generations_are_neither_evicted_nor_deleted_by_age(
     client: BarsClient, store: BarStore, services: Services, clock: ManualClock
 ) -> None:
     lane = store.parts.lane(HOURS)
@@ -486,7 +488,7 @@ def test_a_generation_that_does_not_exist_cannot_be_pinned(
     assert not list(services.cache.ohlcv_dir.glob("ETH*"))
 
 
-def test_the_generation_of_columns_can_be_pinned_after_a_commit_of_the_series_alone(
+def test_columns_can_be_pinned_after_a_commit_that_changed_no_year(
     client: BarsClient, store: BarStore
 ) -> None:
     store.commit(HOURS, Commit(next_due=NOW + HOUR_MS))
@@ -498,7 +500,7 @@ def test_the_generation_of_columns_can_be_pinned_after_a_commit_of_the_series_al
     assert table.close.tolist() == [100.0] * 24
 
 
-def test_read_only_columns_are_the_same_memory() -> None:
+def test_a_read_only_table_shares_memory_with_the_original() -> None:
     stamps, values = np.arange(3, dtype=np.int64), np.ones(3)
     shown = BarTable(stamps, values, values, values, values, values).read_only()
     assert np.shares_memory(shown.stamps, stamps) and np.shares_memory(shown.close, values)

@@ -80,7 +80,7 @@ def test_only_new_and_changed_bars_are_written() -> None:
     assert [m.span for m in commit.marks] == [hours(0, 2), hours(3, 6)]
 
 
-def test_rounding_of_an_adjustment_is_no_revision() -> None:
+def test_rounding_differences_of_an_adjustment_are_not_a_revision() -> None:
     rows = [bar(n) for n in range(3)]
     answer = fetched([bar(n, 100.00000001) for n in range(3)])
     stored = stored_range(rows, final(hours(0, 3)), tolerance=1e-7)
@@ -98,7 +98,7 @@ def test_missing_values_are_equal_to_missing_values() -> None:
     )
 
 
-def test_bars_of_unknown_basis_are_taken_over_by_known_ones() -> None:
+def test_stored_bars_of_unknown_basis_are_replaced_by_equal_bars_of_a_known_basis() -> None:
     rows = [bar(n) for n in range(4)]
     old = final(hours(0, 4), basis=Basis("unknown"), vendor="older")
     answer = fetched(rows)
@@ -112,7 +112,7 @@ def test_bars_of_unknown_basis_are_taken_over_by_known_ones() -> None:
 
 
 @pytest.mark.parametrize("gone", [0, 3, 5])
-def test_a_stored_bar_that_the_answer_lacks_stays_and_is_doubted(gone: int) -> None:
+def test_a_stored_bar_missing_from_the_answer_is_kept_and_marked_suspect(gone: int) -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([row for n, row in enumerate(rows) if n != gone])
     commit = build_commit(
@@ -142,7 +142,7 @@ def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
     assert (doubted.span, doubted.reason) == (hours(3, 4), SPOILT)
 
 
-def test_a_provisional_bar_is_withdrawn_where_later_ones_came() -> None:
+def test_a_provisional_bar_missing_from_an_answer_with_later_bars_is_withdrawn() -> None:
     rows = [bar(n) for n in range(6)]
     stored = stored_range(
         rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional")
@@ -189,7 +189,7 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
     assert empty.expires == LATER + 6 * HOUR_MS, "seen once it is no proof"
 
 
-def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
+def test_a_hole_that_has_not_settled_expires_when_it_settles() -> None:
     now = hour(4) + MINUTE_MS
     answer = fetched([bar(0), bar(1), bar(3)], now, settle_ms=90 * MINUTE_MS)
     context = commit_context(now, settle_ms=answer.settle_ms)
@@ -198,7 +198,7 @@ def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
     assert (empty.span, empty.expires) == (hours(2, 3), hour(3) + 90 * MINUTE_MS)
 
 
-def test_bad_rows_alone_leave_the_rest_empty() -> None:
+def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None:
     answer = fetched([bar(2, high=1.0)], dense=False)
     commit = build_commit(
         answer, classified(answer, hours(0, 4), density="unknown"), NOTHING, commit_context()
@@ -211,7 +211,7 @@ def test_bad_rows_alone_leave_the_rest_empty() -> None:
     assert sum(s.end - s.start for s in spans) == 4 * HOUR_MS, "all of it is answered for"
 
 
-def test_a_doubt_is_written_provisional_and_marked() -> None:
+def test_doubted_bars_are_stored_as_provisional_and_marked_suspect() -> None:
     doubt = Suspicion("a split nearby", LATER + DAY_MS)
     rows = [bar(n) for n in range(4)]
     answer = fetched(rows)
@@ -259,7 +259,7 @@ def test_a_split_basis_has_a_date_only_if_it_is_after_the_first_bar() -> None:
     assert basis_of(foreign, DAY, COIN, None) == RAW
 
 
-def test_a_stored_range_returns_which_bars_may_be_withdrawn_and_which_are_doubted() -> None:
+def test_a_stored_range_lists_withdrawable_and_doubted_bars() -> None:
     doubts = [
         replace(final(hours(0, 2)), reason=""),
         replace(final(hours(2, 3)), state="provisional"),
@@ -280,7 +280,7 @@ def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed
     assert (empty.reason, empty.expires) == (CLOSED, LATER + Expiry().old_ms)
 
 
-def test_of_two_bad_rows_for_one_stamp_the_last_counts() -> None:
+def test_the_last_of_two_bad_rows_with_the_same_stamp_is_kept() -> None:
     rows = suspects_table([Suspect(bar(1), "a"), Suspect(bar(0), "b"), Suspect(bar(1, 5.0), "c")])
     assert stamps(rows) == [0, 1]
     assert rows.close[1] == 5.0

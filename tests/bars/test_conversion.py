@@ -86,7 +86,7 @@ def ways(frame: pd.DataFrame) -> list[str]:
 # --- hours from the clock ----------------------------------------------------------------------
 
 
-def test_hours_from_the_open_are_rebuilt_by_a_vendor_of_hours_from_the_clock(
+def test_hours_from_the_open_are_rebuilt_from_half_hours_of_a_vendor_with_clock_hours(
     tmp_path: Path, tape: Tape
 ) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "15m 30m 1h 1d")
@@ -106,7 +106,7 @@ def test_hours_from_the_open_are_rebuilt_by_a_vendor_of_hours_from_the_clock(
     assert routed.other.asked == []
 
 
-def test_only_what_the_first_vendor_lacks_is_rebuilt(tmp_path: Path, tape: Tape) -> None:
+def test_only_bars_missing_at_the_first_vendor_are_rebuilt(tmp_path: Path, tape: Tape) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     lost = Span(parse_iso("2024-07-02T14:30"), parse_iso("2024-07-02T17:30"))
     routed.first.spoil["1h"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
@@ -155,7 +155,7 @@ def test_long_bars_are_the_substitute_if_short_bars_do_not_reach_back(
     assert rows(frame) == routed.closed("1h", near)
 
 
-def test_a_substitute_that_is_down_for_parts_is_not_asked_for_whole_bars(
+def test_a_substitute_that_fails_for_shorter_bars_is_not_queried_for_whole_bars(
     tmp_path: Path, tape: Tape
 ) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
@@ -211,7 +211,9 @@ def test_regular_hours_are_cut_out_of_extended_ones(
     assert provenance(frame)["kind"]["session"] == "regular"
 
 
-def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: Tape) -> None:
+def test_regular_hours_are_never_cut_out_of_whole_extended_hours(
+    tmp_path: Path, tape: Tape
+) -> None:
     routed = Pair(tmp_path, tape, LONG, "1h")
     routed.down("1h")
     with pytest.raises(AllProvidersFailedError, match="down"):
@@ -267,9 +269,7 @@ def test_a_vendor_whose_bars_can_be_converted_is_in_two_lanes() -> None:
     assert _lanes("1h", OPEN, OPEN) == [((), ["one", "two"])]
 
 
-def test_a_pinned_vendor_keeps_its_own_kind_and_nothing_converted_comes_into_it(
-    tmp_path: Path, tape: Tape
-) -> None:
+def test_the_lane_of_a_pinned_vendor_contains_no_converted_bars(tmp_path: Path, tape: Tape) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     routed.down("1h")
     routed.ask("1h", *RANGE, strict=True)
@@ -356,7 +356,7 @@ def test_an_hour_that_lacks_a_half_hour_cannot_be_rebuilt(tape: Tape) -> None:
     assert way.fetch(days, lambda same: same) is days  # type: ignore[arg-type, return-value, comparison-overlap]
 
 
-def test_a_bar_that_spans_the_open_is_in_no_converted_hour(tape: Tape) -> None:
+def test_a_bar_that_spans_the_open_is_not_used_for_a_converted_hour(tape: Tape) -> None:
     """Mumbai opens at 9:15: the half hour from 9:00 holds what was traded before."""
     reliance = Instrument("RELIANCE.NS", "stock", "XBOM", "Asia/Kolkata")
     mumbai = Tape(reliance, "2024-07-01", "2024-07-03", extended=True)
@@ -371,7 +371,7 @@ def test_a_bar_that_spans_the_open_is_in_no_converted_hour(tape: Tape) -> None:
     assert _bars(found.table) == [bar for bar in closed if bar[0] not in first]
 
 
-def test_missing_hours_of_a_sparse_vendor_are_not_holes(tape: Tape) -> None:
+def test_hours_missing_at_a_sparse_vendor_are_not_holes(tape: Tape) -> None:
     vendor = TapeVendor("acme", tape, NEW_YORK, CLOCK, "30m 1h")
     vendor.is_sparse = True
     now = parse_iso("2024-07-10T15:10")
@@ -392,7 +392,9 @@ def test_missing_hours_of_a_sparse_vendor_are_not_holes(tape: Tape) -> None:
     assert way.fetch(query, vendor.fetch).dense
 
 
-def test_the_running_hour_is_rebuilt_as_far_as_it_is_known(tmp_path: Path, tape: Tape) -> None:
+def test_the_forming_hour_is_rebuilt_only_if_all_its_parts_are_known(
+    tmp_path: Path, tape: Tape
+) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     routed.down("1h")
     routed.clock.set(parse_iso("2024-07-10T15:10:30"))
@@ -407,7 +409,7 @@ def test_the_running_hour_is_rebuilt_as_far_as_it_is_known(tmp_path: Path, tape:
     assert frame.index[-1] == pd.Timestamp("2024-07-10T13:30")
 
 
-def test_a_volume_that_lacks_a_part_is_not_known(tmp_path: Path, tape: Tape) -> None:
+def test_a_rebuilt_volume_is_nan_if_one_part_has_no_volume(tmp_path: Path, tape: Tape) -> None:
     routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     routed.down("1h")
     routed.other.spoil["30m"] = lambda bars: [

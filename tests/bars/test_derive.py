@@ -111,7 +111,7 @@ def test_a_derived_timeframe_needs_no_rule_of_its_own(
     assert len(routed.ask("45m", "2024-06-11", "2024-06-12")) == 9
 
 
-def test_a_length_that_nothing_divides_is_refused(
+def test_a_timeframe_that_no_served_timeframe_divides_is_refused(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     with pytest.raises(NoProviderError, match="serves no 7m"):
@@ -127,7 +127,7 @@ def test_a_failed_download_of_the_source_bars_is_the_reason_for_the_failure(
         routed.ask("2h", "2024-06-11", "2024-06-12")
 
 
-def test_a_coin_has_days_of_hours_and_keeps_the_anchor(tmp_path: Path) -> None:
+def test_days_of_a_coin_are_built_from_hours_and_keep_the_anchor(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
     vendor = TapeVendor("acme", tape, COIN, PAIR, "1h")
     routed = RoutedVendors(tmp_path, COIN, NOW, vendor)
@@ -141,7 +141,7 @@ def test_a_coin_has_days_of_hours_and_keeps_the_anchor(tmp_path: Path) -> None:
     )
 
 
-def test_a_share_has_no_days_of_hours(tmp_path: Path, tape: Tape) -> None:
+def test_days_of_a_share_are_not_built_from_hours(tmp_path: Path, tape: Tape) -> None:
     routed = RoutedVendors(tmp_path, NEW_YORK, NOW, yahoo(tape, "5m 1h"))
     with pytest.raises(NoProviderError, match="1d"):
         routed.ask("1d", "2024-06-03", "2024-06-08")
@@ -149,7 +149,7 @@ def test_a_share_has_no_days_of_hours(tmp_path: Path, tape: Tape) -> None:
         routed.ask("1w", "2024-06-03", "2024-06-08")
 
 
-def test_hours_counted_from_the_clock_make_hours_counted_from_the_clock(
+def test_bars_derived_from_clock_anchored_hours_are_clock_anchored(
     tmp_path: Path, tape: Tape
 ) -> None:
     kind = Kind("regular", "clock", "consolidated")
@@ -161,7 +161,7 @@ def test_hours_counted_from_the_clock_make_hours_counted_from_the_clock(
     assert provenance(frame)["kind"]["anchor"] == "clock"
 
 
-def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path) -> None:
+def test_bars_derived_from_extended_hours_use_only_the_regular_session(tmp_path: Path) -> None:
     tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", extended=True)
     kind = Kind("extended", "clock", "consolidated")
     routed = RoutedVendors(tmp_path, NEW_YORK, NOW, TapeVendor("acme", tape, NEW_YORK, kind, "15m"))
@@ -184,7 +184,7 @@ def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path
 @pytest.mark.parametrize(
     "session, label, source", [("extended", "2h", "1h"), ("24h", "2h", "1h"), ("24h", "45m", "15m")]
 )
-def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
+def test_bars_of_an_unexpected_kind_are_not_combined(
     routed: RoutedVendors, vendor: TapeVendor, tape: Tape, session: str, label: str, source: str
 ) -> None:
     """The vendor fails, and all that stands in for it has other hours."""
@@ -219,7 +219,7 @@ def question(label: str, start: str = "2024-04-01", end: str = NOW, **fields: An
     return BarsQuery(NEW_YORK, Timeframe.parse(label), span, now, **fields)
 
 
-def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
+def test_history_beyond_the_depth_of_longer_bars_is_built_from_shorter_ones(
     tmp_path: Path, tape: Tape
 ) -> None:
     vendor = yahoo(tape, "15m 30m 1h", depth_days={"1h": 20, "15m": 30})
@@ -231,7 +231,7 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
     assert str(parts.best(question("2h"))) == "15m"
 
 
-def test_stored_parts_are_preferred_to_fetched_ones(
+def test_stored_source_bars_are_preferred_to_fetched_ones(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     parts = SourceTimeframes(routed, LaneFinder(routed, routed.store))
@@ -286,7 +286,7 @@ def test_a_month_is_not_derived_from_five_minute_bars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["1w", "1M"])
-def test_weeks_are_made_of_days_where_the_same_vendor_serves_both(
+def test_weeks_are_built_from_days_if_one_vendor_serves_both(
     routed: RoutedVendors, vendor: TapeVendor, label: str
 ) -> None:
     frame = routed.ask(label, "2024-04-01", "2024-06-13", strict=True)
@@ -371,7 +371,7 @@ def test_weeks_of_a_pinned_vendor_are_built_from_its_own_days(
         routed.ask("1w", "2024-05-06", "2024-06-10", provider="nobody")
 
 
-def test_a_vendor_that_the_rules_name_for_weeks_is_asked_for_weeks(
+def test_weeks_come_from_the_vendor_that_the_rules_name_for_weeks(
     routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
@@ -426,7 +426,7 @@ def test_a_vendors_own_weeks_are_used_if_days_fail(
     assert [a.provider for a in failed.value.attempts] == ["yahoo"]
 
 
-def test_stored_weeks_answer_where_days_are_not_stored(
+def test_stored_weeks_are_returned_for_a_range_whose_days_are_not_stored(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     vendor.errors["1d"] = KindMismatchError("no days today")
@@ -441,7 +441,9 @@ def test_stored_weeks_answer_where_days_are_not_stored(
         routed.ask("1w", "2024-04-01", "2024-04-20", offline=True)
 
 
-def test_the_first_week_of_a_listing_is_whole_and_nothing_lacks_before_it(tmp_path: Path) -> None:
+def test_the_first_week_of_a_listing_is_complete_and_only_the_time_before_is_a_gap(
+    tmp_path: Path,
+) -> None:
     tape = Tape(NEW_YORK, "2024-05-15", "2024-06-12")
     routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor := yahoo(tape))
     vendor.listed_ms = parse_iso("2024-05-15T13:30")
@@ -469,7 +471,7 @@ def test_a_users_double_is_queried_for_weeks_directly(routed: RoutedVendors) -> 
 # --- what is asked, how ------------------------------------------------------------------------
 
 
-def test_a_count_of_bars_reaches_back_from_the_last_closed_one(
+def test_a_request_for_a_number_of_bars_reaches_back_from_the_last_closed_one(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     for label, anchor in (("45m", "15m"), ("2h", "1h"), ("1w", "1d")):
@@ -478,14 +480,14 @@ def test_a_count_of_bars_reaches_back_from_the_last_closed_one(
         assert rows(frame) == plain(closed)[-7:], (label, anchor)
 
 
-def test_a_count_of_more_bars_than_there_ever_were_is_answered_with_those_there_are(
+def test_a_request_for_more_bars_than_exist_returns_all_existing_bars(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     frame = routed.ask("3M", "2024-01-01", NOW, bars=30)
     assert rows(frame) == plain(vendor.tape.closed("3M", routed.clock.now_ms()))[-1:]
 
 
-def test_a_count_looks_further_back_where_bars_are_missing(
+def test_a_request_for_a_number_of_bars_reaches_further_back_over_missing_bars(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))
@@ -508,7 +510,7 @@ def test_a_forming_bar_is_returned_if_requested_and_never_stored(
     assert rows(closed) == rows(frame)[:-1]
 
 
-def test_a_running_week_between_sessions_holds_the_days_that_have_closed(
+def test_a_forming_week_between_sessions_contains_the_closed_days(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     routed.clock.set(parse_iso("2024-06-13T02:00"))
@@ -516,7 +518,7 @@ def test_a_running_week_between_sessions_holds_the_days_that_have_closed(
     assert rows(frame) == plain(vendor.tape.bars("1w", routed.clock.now_ms()), "2024-05-06")
 
 
-def test_a_running_bar_that_lacks_a_part_is_not_returned(
+def test_a_forming_bar_with_a_missing_part_is_not_returned(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     day = day_ms(date(2024, 6, 10))
@@ -526,7 +528,9 @@ def test_a_running_bar_that_lacks_a_part_is_not_returned(
     assert frame.index[-1] == pd.Timestamp("2024-06-03")
 
 
-def test_a_refresh_asks_for_the_parts_again(routed: RoutedVendors, vendor: TapeVendor) -> None:
+def test_a_refresh_requests_the_source_bars_again(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     routed.ask("2h", "2024-06-03", "2024-06-08")
     vendor.asked.clear()
     vendor.spoil["1h"] = lambda bars: [bar._replace(volume=1.0) for bar in bars]
@@ -566,7 +570,9 @@ def test_bars_derived_from_an_answer_with_many_holes_are_complete_or_missing(
     assert rows(frame) == [bar for i, bar in enumerate(closed) if i % 4 != 1]
 
 
-def test_a_volume_that_lacks_a_part_is_not_known(routed: RoutedVendors, vendor: TapeVendor) -> None:
+def test_a_derived_volume_is_nan_if_one_part_has_no_volume(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     day = day_ms(date(2024, 6, 5))
     vendor.spoil["1d"] = lambda bars: [
         bar._replace(volume=float("nan")) if bar.stamp_ms == day else bar for bar in bars
@@ -583,7 +589,7 @@ def test_a_range_without_an_expected_week_is_empty_and_complete(
     assert (len(frame), lacking(frame)) == (0, [])
 
 
-def test_a_derived_bar_has_no_look_ahead_beyond_closed_by(
+def test_a_derived_bar_uses_no_data_after_closed_by(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     at = parse_iso("2024-06-05T16:00")
@@ -631,7 +637,7 @@ def test_a_week_that_could_not_be_built_is_in_no_span_of_coverage(tape: Tape) ->
     assert [gap.reason for gap in answer.gaps] == [f"1 of 5 1d bars: {reason}"]
 
 
-def test_an_answer_is_whole_if_it_has_no_gap_no_flag_and_no_substitute() -> None:
+def test_an_answer_is_complete_if_it_has_no_gap_no_flag_and_no_substitute() -> None:
     whole = Answer(question("1w"), BarTable.empty(), Coverage())
     week = Span(0, WEEK_MS)
     assert is_whole(whole)
@@ -641,7 +647,7 @@ def test_an_answer_is_whole_if_it_has_no_gap_no_flag_and_no_substitute() -> None
     assert not is_whole(replace(whole, flagged=[(0, "bad")]))
 
 
-def test_a_bar_built_from_a_running_part_is_provisional(tape: Tape) -> None:
+def test_a_bar_built_from_a_forming_part_is_provisional(tape: Tape) -> None:
     """Its clock is behind ours: by our own the week is over."""
     closed = tape.closed("1d", parse_iso("2024-06-08"))
     first, last = day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 7))

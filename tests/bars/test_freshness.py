@@ -35,7 +35,7 @@ def held(start: str, end: str, state: State = "final", **other: object) -> Cover
         (FX, "1d", "2024-06-16T12:00:00", "2024-06-13"),
     ],
 )
-def test_the_newest_bar_that_should_be_final(
+def test_the_newest_bar_due_to_be_final_follows_settling_time_and_calendar(
     calendar: MarketCalendar, timeframe: str, now: str, due: str
 ) -> None:
     found = pace(calendar, timeframe, now).due
@@ -43,7 +43,7 @@ def test_the_newest_bar_that_should_be_final(
     assert iso(found) == iso(parse_iso(due))
 
 
-def test_a_bar_settles_at_the_very_instant() -> None:
+def test_a_bar_is_due_exactly_at_its_settling_time() -> None:
     settles = parse_iso("2024-06-12T15:02:00")
     dues = [
         Pace.at(ALWAYS, Timeframe.parse("1h"), now, 120_000).due for now in (settles - 1, settles)

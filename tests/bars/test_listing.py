@@ -122,7 +122,7 @@ def test_an_empty_span_of_several_vendors_as_long_as_a_halt_proves_a_listing() -
     ],
     ids=["one alone", "each of a part", "one bar by one alone", "nobody"],
 )
-def test_the_silence_of_one_vendor_proves_nothing_however_long(known: list[Covered]) -> None:
+def test_an_empty_span_of_one_vendor_alone_proves_no_listing(known: list[Covered]) -> None:
     vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
     case = Case(*known, final(hours(0, 9)), vendors=vendors)
     assert case.sought() is None
@@ -147,7 +147,7 @@ def test_a_short_empty_span_is_extended_backwards_by_queries_to_both_vendors() -
 
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("error", [None, UnavailableError("down")], ids=["has bars", "fails"])
-def test_a_vendor_that_has_bars_or_fails_proves_nothing(
+def test_a_vendor_that_has_bars_or_fails_proves_no_listing(
     error: Exception | None, place: int
 ) -> None:
     none = NoDataError("none")
@@ -158,7 +158,7 @@ def test_a_vendor_that_has_bars_or_fails_proves_nothing(
 
 
 @pytest.mark.parametrize("why", ["out", "neither", "no days", "no hours", "not ours"])
-def test_a_vendor_that_cannot_prove_a_listing_is_not_asked(why: str) -> None:
+def test_a_vendor_that_cannot_prove_a_listing_is_not_queried(why: str) -> None:
     none = NoDataError("none")
     first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
     known = empty(-9, 0, vendor="acme,other,zenith")
@@ -230,7 +230,7 @@ def test_an_empty_span_as_long_as_a_halt_proves_a_delisting(length: int, is_end:
         assert learned == Lifetime(delisted=Bound(hour(LAST - length), "acme", LATER, expires))
 
 
-def test_the_end_of_a_series_is_asked_for_again_at_the_latest_after_the_old_expiry() -> None:
+def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
     learned = ended(60 * HALT).sought(expiry=Expiry(old_ms=DAY_MS))
     assert learned is not None
     assert learned.delisted is not None
@@ -238,7 +238,7 @@ def test_the_end_of_a_series_is_asked_for_again_at_the_latest_after_the_old_expi
 
 
 @pytest.mark.parametrize("behind", [1, 24, 3 * HALT])
-def test_empty_coverage_that_does_not_reach_up_to_now_is_no_delisting(behind: int) -> None:
+def test_empty_coverage_that_does_not_reach_up_to_now_is_not_a_delisting(behind: int) -> None:
     end = LAST - behind
     case = Case(final(hours(end - 2 * HALT, end - HALT)), empty(end - HALT, end))
     assert case.sought() is None
@@ -278,7 +278,7 @@ def test_a_delisting_is_not_updated_if_its_span_was_not_just_requested() -> None
 # --- what is told of it ---------------------------------------------------------------------
 
 
-def test_a_listing_that_was_proved_is_read_off_the_coverage() -> None:
+def test_a_proved_listing_is_derived_from_the_coverage() -> None:
     proved = Covered(hours(-9, 0), "empty", BOTH, fetched_at=DAY, reason=BEFORE_FIRST, expires=7)
     older = Covered(hours(-19, -9), "empty", "old,oldest", fetched_at=1, reason=BEFORE_FIRST)
     end = Bound(hour(50), "zenith", 1, 2)

@@ -251,7 +251,7 @@ def _goes(case: Case, stamp: int) -> bool:
 
 @settings(max_examples=examples(300))
 @given(st.randoms(use_true_random=False))
-def test_of_several_marks_on_a_bar_the_strongest_counts(random: Random) -> None:
+def test_the_strongest_of_several_marks_on_a_bar_is_used(random: Random) -> None:
     case = random_case(random.choice)
     try:
         commit = build_commit(*case)

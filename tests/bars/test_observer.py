@@ -299,7 +299,7 @@ def test_a_keyboard_interrupt_in_a_listener_is_raised(observer: Observer) -> Non
         observer.attempted(record("UnavailableError"))
 
 
-def test_a_listener_can_be_taken_out_while_others_stay(observer: Observer) -> None:
+def test_a_listener_can_be_removed_while_others_stay(observer: Observer) -> None:
     first: list[Event] = []
     second: list[Event] = []
     remove = observer.on_event(first.append)

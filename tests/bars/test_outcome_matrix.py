@@ -267,7 +267,7 @@ def stored_of(expected: str) -> str:
 
 
 @pytest.mark.parametrize("outcome", ["empty", "holes", "truncated", "bad rows"])
-def test_incomplete_data_are_an_error_with_strict(tmp_path: Path, outcome: str) -> None:
+def test_incomplete_data_are_an_error_under_strict(tmp_path: Path, outcome: str) -> None:
     three_vendors = ThreeVendors(tmp_path)
     prepared(three_vendors, CASES[outcome], "all")
     with pytest.raises(IncompleteDataError) as caught:
@@ -317,7 +317,9 @@ def by_segment(first: str, second: str) -> Responder:
     return lambda wire, begin, end: (early if end <= 12 else late)(wire, begin, end)
 
 
-def test_one_segment_that_all_fail_at_does_not_spoil_the_other(tmp_path: Path) -> None:
+def test_a_segment_that_all_vendors_fail_for_does_not_affect_the_other_segment(
+    tmp_path: Path,
+) -> None:
     three_vendors = ThreeVendors(tmp_path)
     three_vendors.ask(10, 12)
     for name in NAMES:
@@ -335,7 +337,7 @@ def test_one_segment_that_all_fail_at_does_not_spoil_the_other(tmp_path: Path) -
     assert three_vendors.asked_by_half() == "a.pm"
 
 
-def test_every_place_of_every_outcome_is_written_down() -> None:
+def test_every_position_of_every_outcome_has_an_expected_result() -> None:
     assert all(len(case.asked) == len(PLACES) for case in CASES.values())
     results = set(itertools.chain.from_iterable(RESULTS.values()))
     partial = {day for day in results if "-" in day or "?" in day}

@@ -147,7 +147,7 @@ def test_every_ordered_pair_of_the_packaged_rules_has_its_row(selector: Provider
     assert {row.why for row in rows()} == set(REASONS), "a reason that stands for nothing"
 
 
-def test_a_first_vendor_of_extended_hours_keeps_to_regular_ones_beside_others(
+def test_a_first_vendor_with_extended_hours_supplies_only_regular_hours_if_others_share_its_lane(
     selector: ProviderSelector,
 ) -> None:
     who = selector.instrument("AAPL")

@@ -60,7 +60,7 @@ def test_counted_pages_equal_the_pages_of_a_simulated_download(bars: int, late_m
 
 @pytest.mark.parametrize(("instrument", "label"), [(AAPL, "1m"), (BTC, "1h"), (AAPL, "1d")])
 @pytest.mark.parametrize("days", [1, 3, 40, 200])
-def test_outlines_of_many_windows_equal_those_of_each_window(
+def test_outlines_of_many_windows_equal_those_computed_one_by_one(
     instrument: Instrument, label: str, days: int
 ) -> None:
     of, start = grid(instrument, label), parse_iso("2024-03-27T15:00")
@@ -87,7 +87,7 @@ def test_a_full_page_costs_another_request_only_if_the_span_goes_past_the_close(
     assert requests_for(caps, closing, grid(AAPL, "1h")) == 1
 
 
-def test_windows_of_days_are_counted_too() -> None:
+def test_request_counts_respect_windows_limited_in_days() -> None:
     caps = YahooDataDownloader.capabilities
     week = Span(START, START + 7 * DAY_MS)
     assert requests_for(caps, week, grid(AAPL, "1m")) == 1
@@ -96,7 +96,7 @@ def test_windows_of_days_are_counted_too() -> None:
     assert requests_for(None, week, grid(AAPL, "1m")) == 1
 
 
-def test_a_day_has_begun_when_its_session_has_opened() -> None:
+def test_a_day_begins_when_its_session_opens() -> None:
     span = Span(START, START + 10 * DAY_MS)
     before, after = (parse_iso(f"2024-06-05T13:{minute}") for minute in ("29", "30"))
     assert begun(grid(AAPL, "1d"), span, before)[-1] == parse_iso("2024-06-04")
@@ -138,7 +138,9 @@ def test_a_draft_is_read_as_if_stored_and_changes_no_file(tmp_path: Path) -> Non
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == held
 
 
-def test_the_store_of_a_dry_run_has_methods_of_the_real_one_and_none_that_writes() -> None:
+def test_the_store_of_a_dry_run_has_only_reading_methods_with_the_signatures_of_the_real_store() -> (
+    None
+):
     ours = {name for name in vars(DraftStore) if not name.startswith("_")}
     for name in ours:
         drafted = list(signature(getattr(DraftStore, name)).parameters)
@@ -175,7 +177,7 @@ def test_a_draft_on_a_damaged_file_shows_the_bars_that_a_repair_would_keep(
     assert coverage.standing(START) == draft.view(KEY).coverage.standing(START) == [later]
 
 
-def test_actions_of_a_draft_stay_in_it(tmp_path: Path) -> None:
+def test_actions_added_to_a_draft_are_not_stored(tmp_path: Path) -> None:
     store = BarStore(tmp_path)
     draft = DraftStore(store)
     split = Action(day := __import__("datetime").date(2024, 6, 10), "split", 0, numerator=10)
@@ -200,7 +202,7 @@ def rows_of(table: BarTable) -> str:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs(
+def test_a_draft_returns_all_bars_and_its_outline_only_the_ends_of_each_run(
     tmp_path: Path, seed: int
 ) -> None:
     dice, store = random.Random(seed), BarStore(tmp_path)
@@ -228,7 +230,7 @@ def test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs(
         assert not OutlineStore(draft, whole).is_outlined(KEY)
 
 
-def test_an_outline_of_a_long_run_is_two_bars(tmp_path: Path) -> None:
+def test_an_outline_of_a_long_run_consists_of_two_bars(tmp_path: Path) -> None:
     draft = DraftStore(BarStore(tmp_path))
     draft.commit(KEY, piece(START, 1000, 1.0))
     query = BarsQuery(BTC, HOUR, Span(START, START + 90 * DAY_MS), START + 90 * DAY_MS)

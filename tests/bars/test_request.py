@@ -80,7 +80,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("wishes, said", WRONG, ids=[said for _, said in WRONG])
-def test_a_bad_request_is_refused_for_one_symbol_and_for_many(
+def test_an_invalid_request_is_refused_for_one_symbol_and_for_many(
     asking: RequestParser, wishes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):
@@ -89,7 +89,7 @@ def test_a_bad_request_is_refused_for_one_symbol_and_for_many(
         asking.check_shared("1h", WHOLE, Wishes(**wishes))
 
 
-def test_a_symbol_and_a_timeframe_in_swapped_order_are_named_in_the_error(
+def test_the_error_for_swapped_symbol_and_timeframe_names_both(
     asking: RequestParser,
 ) -> None:
     with pytest.raises(
@@ -101,7 +101,7 @@ def test_a_symbol_and_a_timeframe_in_swapped_order_are_named_in_the_error(
     assert "must come before" not in str(caught.value)
 
 
-def test_a_pinned_vendor_is_named_canonically(asking: RequestParser) -> None:
+def test_an_alias_of_a_pinned_vendor_becomes_its_canonical_name(asking: RequestParser) -> None:
     assert ask(asking, provider="Acme").provider == "acme"
     with pytest.raises(UnknownProviderError, match="did you mean 'other'"):
         ask(asking, provider="othr")

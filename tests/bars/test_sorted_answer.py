@@ -42,13 +42,13 @@ def test_closed_provisional_and_forming_bars_are_separated() -> None:
     assert found.lacking == []
 
 
-def test_a_bar_has_settled_at_the_very_instant() -> None:
+def test_a_bar_has_settled_exactly_at_its_settling_time() -> None:
     now = hour(5) + 2 * MINUTE_MS
     found = classified(fetched([bar(n) for n in range(5)], now), hours(0, 5))
     assert found.finality.settled_before == hour(5)
 
 
-def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:
+def test_a_late_closed_bar_is_unpublished_and_not_a_hole() -> None:
     now = hour(5) + 30_000
     found = classified(fetched([bar(n) for n in range(4)], now), hours(0, 24))
     assert found.unpublished == Span(hour(4), hour(5))
@@ -57,7 +57,7 @@ def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:
     assert found.lacking == [found.unpublished], "another vendor may have it already"
 
 
-def test_a_settled_bar_that_did_not_come_is_a_hole() -> None:
+def test_a_settled_bar_missing_from_the_answer_is_a_hole() -> None:
     found = classified(fetched([bar(0), bar(1), bar(4)]), hours(0, 6))
     assert list(found.holes) == [hours(2, 4), hours(5, 6)]
 
@@ -88,7 +88,7 @@ def test_holes_of_a_dense_vendor_are_listed_and_too_many_are_a_doubt(hours: int,
     assert many.doubt == f"{most + 1} of {bars} expected bars did not come"
 
 
-def test_an_answer_for_some_spans_lacks_bars_only_inside_them() -> None:
+def test_an_answer_for_several_spans_has_holes_only_inside_them() -> None:
     wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
     rows = [bar(2), bar(6, high=1.0)]
     checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
@@ -98,7 +98,7 @@ def test_an_answer_for_some_spans_lacks_bars_only_inside_them() -> None:
     assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
 
 
-def test_a_sparse_vendor_has_holes_only_where_a_whole_session_is_missing() -> None:
+def test_a_sparse_vendor_has_a_hole_only_if_a_whole_session_is_missing() -> None:
     """New York trades 13:30 to 20:00 UTC, seven bars a day."""
     week = Span(parse_iso("2024-06-03"), parse_iso("2024-06-08"))
     every = SHARE_HOURS.opens(week).tolist()
@@ -112,7 +112,7 @@ def test_a_sparse_vendor_has_holes_only_where_a_whole_session_is_missing() -> No
 
 
 @pytest.mark.parametrize(("share", "doubted"), [(0.5, False), (0.6, True)])
-def test_an_answer_of_a_sparse_vendor_is_doubted_below_its_least_share_of_bars(
+def test_an_answer_of_a_sparse_vendor_is_doubted_below_the_minimum_share_of_bars(
     share: float, doubted: bool
 ) -> None:
     day = Span(parse_iso("2024-06-03"), parse_iso("2024-06-04"))

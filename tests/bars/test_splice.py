@@ -107,7 +107,9 @@ def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(shop: Shop
     assert VendorQuestion(hours(4, 8)).reach == hours(4, 8)
 
 
-def test_own_bars_are_no_neighbours_and_hide_those_behind_them(shop: Shop) -> None:
+def test_bars_of_the_same_vendor_are_not_neighbours_and_hide_the_bars_beyond_them(
+    shop: Shop,
+) -> None:
     shop.hold("b", 0, 4)
     shop.hold("a", 4, 6)
     assert shop.beside(6, 8) == ()
@@ -115,7 +117,7 @@ def test_own_bars_are_no_neighbours_and_hide_those_behind_them(shop: Shop) -> No
     assert stamps(side.rows) == [0, 1, 2, 3], "its own are left out behind them"
 
 
-def test_others_that_alternate_with_its_own_are_collected(shop: Shop) -> None:
+def test_bars_of_another_vendor_between_own_bars_are_collected(shop: Shop) -> None:
     for n in range(0, 12, 2):
         shop.hold("a", n, n + 1)
         shop.hold("b", n + 1, n + 2)
@@ -123,7 +125,7 @@ def test_others_that_alternate_with_its_own_are_collected(shop: Shop) -> None:
     assert stamps(side.rows) == [1, 3, 5, 7, 9, 11]
 
 
-def test_own_bars_are_compared_where_a_splice_was_repaired(shop: Shop) -> None:
+def test_own_bars_next_to_a_repaired_splice_are_compared(shop: Shop) -> None:
     shop.hold("a", 0, 4, splices=(FIXED,))
     (side,) = shop.beside(4, 8)
     assert (side.vendor, len(side.rows)) == ("a", 4)
@@ -139,7 +141,7 @@ def test_provisional_bars_are_neighbours_and_not_compared(shop: Shop) -> None:
     assert (len(side.rows), side.span) == (0, hours(6, 6))
 
 
-def test_bars_that_are_far_away_are_no_neighbours(shop: Shop) -> None:
+def test_distant_bars_are_not_neighbours(shop: Shop) -> None:
     shop.hold("b", 0, 4)
     assert len(shop.beside(60, 70)[0].rows) == 4
     assert len(shop.beside(62, 70)[0].rows) == 2
@@ -160,7 +162,7 @@ def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedA
     return ReceivedAnswer(shop.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
-def test_an_answer_is_fitted_separately_in_each_of_its_gaps(shop: Shop) -> None:
+def test_an_answer_for_several_gaps_is_fitted_separately_in_each(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     shop.hold("b", 12, 16)
     done = shop.fitted(reply(shop, 1.0))
@@ -186,13 +188,13 @@ def test_an_answer_without_neighbours_is_not_fitted(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("factor", [1.03, 2.0, 0.5])
-def test_coins_have_no_splits(shop: Shop, factor: float) -> None:
+def test_a_price_factor_of_a_coin_is_a_conflict_and_not_a_split(shop: Shop, factor: float) -> None:
     shop.hold("b", 0, 8)
     with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not match those from b"):
         shop.fitted(reply(shop, factor))
 
 
-def test_averages_over_venues_are_looked_at_less_closely(shop: Shop) -> None:
+def test_prices_averaged_over_venues_are_compared_with_a_wider_tolerance(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     shown = reply(shop, 1.002)
     with pytest.raises(SpliceConflictError):
@@ -292,7 +294,7 @@ def test_volume_of_another_unit_or_feed_is_nan_in_a_copy() -> None:
     np.testing.assert_array_equal(done.close, rows.close)
 
 
-def test_the_neighbouring_spans_touch_the_span_and_do_not_overlap_it(shop: Shop) -> None:
+def test_neighbouring_spans_touch_the_span_without_overlapping_it(shop: Shop) -> None:
     shop.hold("b", 0, 24)
     for first, end in itertools.combinations(range(1, 23, 4), 2):
         before, after = shop.beside(first, end)
@@ -302,7 +304,7 @@ def test_the_neighbouring_spans_touch_the_span_and_do_not_overlap_it(shop: Shop)
 # --- the basis in which they are compared ----------------------------------------------------
 
 
-def test_where_vendors_are_divided_about_a_split_the_word_of_the_bars_own_vendor_counts() -> None:
+def test_each_bar_uses_the_disputed_split_ratio_of_its_own_vendor() -> None:
     day, before = date(2024, 6, 3), parse_iso("2024-05-31")
     told = [
         Action(day, "split", day_ms(day), ratio, 1, source=vendor, fetched_at=LATER)
@@ -323,7 +325,7 @@ def test_where_vendors_are_divided_about_a_split_the_word_of_the_bars_own_vendor
 
 
 @pytest.mark.parametrize("stored", ["raw", "split"])
-def test_an_hour_that_holds_the_open_of_a_split_is_compared_as_one_behind_it(
+def test_an_hour_that_contains_the_open_of_a_split_is_compared_as_after_the_split(
     shop: Shop, stored: Adjustment
 ) -> None:
     day, opens = date(2024, 6, 3), parse_iso("2024-06-03T13:30")

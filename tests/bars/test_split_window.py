@@ -84,7 +84,7 @@ def test_bars_that_no_split_can_change_are_not_doubted(stored: Covered) -> None:
     assert not may_concern([split()], Coverage([stored]))
 
 
-def test_with_two_splits_the_doubt_that_expires_later_counts() -> None:
+def test_the_doubt_of_two_splits_expires_at_the_later_of_both_times() -> None:
     at = parse_iso("2024-06-12T15:00")
     near = split_windows([split(), split(date(2024, 6, 14))], NEW_YORK, [at])
     found = doubt_at(near, at)

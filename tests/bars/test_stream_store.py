@@ -90,7 +90,7 @@ def test_streamed_bars_are_appended_as_provisional(store: BarStore, keeper: Stre
     assert store.view(KEY).next_due == NOON + 5 * MINUTE_MS
 
 
-def test_a_series_may_begin_with_streamed_bars(store: BarStore, keeper: StreamKeeper) -> None:
+def test_a_new_series_can_begin_with_streamed_bars(store: BarStore, keeper: StreamKeeper) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1)) == 2
     assert store.view(KEY).kind == KIND
 
@@ -103,7 +103,7 @@ def test_streamed_bars_do_not_replace_stored_ones(store: BarStore, keeper: Strea
     assert store.view(KEY).coverage.within(Span(NOON, NOON + 3 * MINUTE_MS))
 
 
-def test_a_bar_that_several_feeds_bring_is_committed_once(
+def test_a_bar_delivered_by_several_feeds_is_committed_once(
     store: BarStore, keeper: StreamKeeper
 ) -> None:
     together, kept = threading.Barrier(4), []
@@ -167,7 +167,7 @@ def volumes(store: BarStore) -> list[float]:
     return list(table.volume)
 
 
-def test_a_bar_that_has_not_settled_yields_to_its_vendors_correction(
+def test_a_correction_replaces_an_unsettled_bar_of_the_same_vendor(
     store: BarStore, keeper: StreamKeeper
 ) -> None:
     keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 2))
@@ -178,7 +178,7 @@ def test_a_bar_that_has_not_settled_yields_to_its_vendors_correction(
 
 
 @pytest.mark.parametrize("vendor", ["binance", "other"])
-def test_a_correction_changes_nothing_that_is_final_or_of_another(
+def test_a_correction_changes_neither_final_bars_nor_bars_of_another_vendor(
     store: BarStore, keeper: StreamKeeper, vendor: str
 ) -> None:
     if vendor == "binance":
@@ -193,7 +193,7 @@ def test_a_correction_changes_nothing_that_is_final_or_of_another(
     ("reason", "stored_now"),
     [("the vendor does not have this bar any more", 1), ("grave: unit", 0)],
 )
-def test_a_doubted_bar_yields_to_a_correction_unless_it_was_judged(
+def test_a_correction_replaces_a_suspect_bar_unless_it_is_grave(
     store: BarStore, keeper: StreamKeeper, reason: str, stored_now: int
 ) -> None:
     keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 2))
@@ -204,7 +204,7 @@ def test_a_doubted_bar_yields_to_a_correction_unless_it_was_judged(
     assert volumes(store)[1] == (99.0 if stored_now else 11.0)
 
 
-def test_a_streamed_bar_that_has_not_closed_by_our_clock_is_not_stored(
+def test_a_streamed_bar_that_our_clock_says_is_still_forming_is_not_stored(
     store: BarStore, keeper: StreamKeeper, clock: ManualClock
 ) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(8, 9, 10)) == 2

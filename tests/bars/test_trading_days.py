@@ -25,7 +25,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("at", MOMENTS)
-def test_the_trading_day_is_that_of_the_last_open(at: str) -> None:
+def test_the_trading_day_is_the_day_of_the_last_open(at: str) -> None:
     days = TradingDays(ManualClock(parse_iso(at)))
     day, coming, wall = map(date.fromisoformat, MOMENTS[at])
     assert days.latest(NEW_YORK).day == wall, "without a calendar: the date at the venue"
@@ -33,7 +33,7 @@ def test_the_trading_day_is_that_of_the_last_open(at: str) -> None:
     assert days.latest(NEW_YORK)[:2] == (day, coming), "what a calendar said is remembered"
 
 
-def test_the_latest_trading_day_stands_until_the_next_session_opens() -> None:
+def test_the_latest_trading_day_changes_when_the_next_session_opens() -> None:
     clock = ManualClock(parse_iso("2024-06-14T20:30:00"))
     days = TradingDays(clock)
     days.current(NEW_YORK)
@@ -62,7 +62,7 @@ def test_each_market_has_its_own_trading_day() -> None:
         ("2024-07-03T19:00:00", "2024-07-03T19:00:00"),  # closes early
     ],
 )
-def test_trading_day_news_come_at_the_open_and_when_the_daily_bar_is_due(
+def test_a_trading_day_has_news_at_its_open_and_when_its_daily_bar_is_due(
     at: str, since: str
 ) -> None:
     days = TradingDays(ManualClock(parse_iso(at)))

@@ -36,7 +36,7 @@ def test_an_unknown_action_book_is_empty_and_creates_no_file(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_answer_is_kept_with_what_was_asked(tmp_path: Path) -> None:
+def test_actions_are_stored_with_the_span_that_was_requested(tmp_path: Path) -> None:
     told = store_in(tmp_path).add_actions("AAPL", [dividend(0.8), split()], YEAR, "acme", 5)
     book = store_in(tmp_path).actions("AAPL")
     assert book == told
@@ -53,7 +53,7 @@ def test_an_answer_is_kept_with_what_was_asked(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
+def test_an_empty_list_of_actions_is_stored_as_an_answer(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [], YEAR, "acme", 5)
     later = Span(YEAR.end, YEAR.end + DAY_MS)
@@ -63,7 +63,7 @@ def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
     assert {a.source for a in both.answers} == {"acme", "other"}
 
 
-def test_the_actions_of_one_vendor_alone_are_not_compared(
+def test_actions_of_a_single_vendor_are_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hit on a share with forty dividends took five times as long as one on a coin."""
@@ -127,14 +127,14 @@ def test_the_action_of_most_vendors_counts_and_other_reports_are_kept(tmp_path: 
     assert [e.action().ex_date for e in book.disputed] == [EX]
 
 
-def test_with_divided_vendors_each_ones_actions_count_for_its_own_bars(tmp_path: Path) -> None:
+def test_each_vendors_disputed_actions_are_used_for_its_own_bars(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 5)
     book = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 6)
     assert [book.of(vendor)[0].numerator for vendor in ("acme", "other", "third")] == [4, 2, 4]
 
 
-def test_several_dividends_of_one_day_are_one(tmp_path: Path) -> None:
+def test_several_dividends_of_one_day_are_summed(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     book = store.add_actions("AAPL", [dividend(0.8), dividend(1.5)], YEAR, "acme", 5)
     assert [a.amount for a in book.actions] == [pytest.approx(2.3)]
@@ -195,7 +195,7 @@ def test_adding_a_known_action_does_not_change_the_file(tmp_path: Path) -> None:
     assert len(store_in(tmp_path).actions("AAPL").actions) == 2
 
 
-def test_damage_is_an_error_until_fetched_again(tmp_path: Path) -> None:
+def test_a_damaged_action_book_is_an_error_until_it_is_fetched_again(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"
@@ -209,7 +209,7 @@ def test_damage_is_an_error_until_fetched_again(tmp_path: Path) -> None:
     assert kept.read_bytes() == damaged
 
 
-def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_an_action_book_of_a_newer_format_is_refused_and_not_changed(tmp_path: Path) -> None:
     store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"
     newer = dump(load(path.read_bytes()) | {"format": 2})
@@ -221,7 +221,7 @@ def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == newer
 
 
-def test_an_action_that_is_neither_split_nor_dividend_is_damage(tmp_path: Path) -> None:
+def test_an_action_book_with_an_unknown_type_of_action_is_damaged(tmp_path: Path) -> None:
     store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"
     plain = load(path.read_bytes())
@@ -231,7 +231,7 @@ def test_an_action_that_is_neither_split_nor_dividend_is_damage(tmp_path: Path) 
         store_in(tmp_path).actions("AAPL")
 
 
-def test_unknown_keys_are_kept(tmp_path: Path) -> None:
+def test_unknown_keys_of_an_action_book_are_kept(tmp_path: Path) -> None:
     store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"
     path.write_bytes(dump(load(path.read_bytes()) | {"renames": [{"to": "APL"}]}))

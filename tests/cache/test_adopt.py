@@ -118,7 +118,7 @@ def test_sample_bars_of_an_older_tool_are_not_covered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
-def test_a_process_killed_while_it_takes_over_an_older_file_loses_no_bar(
+def test_a_process_killed_while_converting_an_older_file_loses_no_bar(
     tmp_path: Path, where: str
 ) -> None:
     for n in range(1, 80, 1 if FULL else 6):

@@ -236,7 +236,7 @@ def classes(data: bytes) -> dict[str, list[int]]:
     return found
 
 
-def test_every_flipped_bit_of_the_bars_is_seen(sound: Path) -> None:
+def test_every_flipped_bit_of_the_bars_is_detected(sound: Path) -> None:
     """All of them, straight at the verification: a flip costs its member and no other."""
     data = (folder_of(sound) / DATA).read_bytes()
     identity = file_id(DAILY, 2024)
@@ -254,7 +254,7 @@ def test_every_flipped_bit_of_the_bars_is_seen(sound: Path) -> None:
     "magic", "extra length", "field id", "field length", "size", "digest", "facts", "bars",
     "checksum", "length",
 ])  # fmt: skip
-def test_a_flipped_bit_costs_one_member(sound: Path, tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_loses_only_its_own_member(sound: Path, tmp_path: Path, name: str) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     ends = [at_ + len(m.raw) for at_, m in layout(data)]
     for position in some(classes(data)[name], 3):
@@ -268,7 +268,7 @@ def test_a_flipped_bit_costs_one_member(sound: Path, tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("lost", [[META], [META, "2024.log", SERIES]])
-def test_a_flipped_bit_without_metadata_costs_its_own_member_only(
+def test_a_flipped_bit_without_metadata_loses_only_its_own_member(
     sound: Path, tmp_path: Path, lost: list[str]
 ) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
@@ -283,7 +283,7 @@ def test_a_flipped_bit_without_metadata_costs_its_own_member_only(
         assert not gone & {n for p, ns in enumerate(MEMBERS) for n in ns if p != place} - {1}
 
 
-def test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_one_of_twenty_members_loses_only_its_bars(tmp_path: Path) -> None:
     store = fresh(tmp_path)
     for n in range(20):
         store.commit(DAILY, Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)))
@@ -310,7 +310,7 @@ DOCUMENTS: dict[str, Callable[[bytes], object]] = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_flipped_bit_of_a_document_is_seen(sound: Path, name: str) -> None:
+def test_every_flipped_bit_of_a_document_is_detected(sound: Path, name: str) -> None:
     """A document reads as it was written, or it is lost: there is nothing in between."""
     data = (folder_of(sound) / name).read_bytes()
     load = DOCUMENTS[name]
@@ -325,7 +325,7 @@ def test_every_flipped_bit_of_a_document_is_seen(sound: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", [META, "2022.metadata.json", SERIES])
-def test_a_flipped_bit_of_a_document_costs_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_of_a_document_loses_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
     size = (folder_of(sound) / name).stat().st_size
     bars = {day for day, fact in truth_of(DAILY).items() if fact.shift is not None}
     for position in some(range(size), 6):
@@ -378,7 +378,7 @@ def test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off(
 
 
 @pytest.mark.parametrize("name", [META, "2022.metadata.json", SERIES])
-def test_a_document_truncated_anywhere_costs_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
+def test_a_document_truncated_anywhere_loses_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
     size = (folder_of(sound) / name).stat().st_size
     bars = {day for day, fact in truth_of(DAILY).items() if fact.shift is not None}
     for end in some(range(size - 1), 5):
@@ -398,7 +398,7 @@ GARBAGE: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-def test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost(
+def test_garbage_after_the_last_member_is_quarantined_and_no_bar_is_lost(
     sound: Path, tmp_path: Path, what: str
 ) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
@@ -412,7 +412,7 @@ def test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost(
 
 
 @pytest.mark.parametrize("block", [64, 512])
-def test_a_block_of_zeros_costs_only_the_members_that_it_hits(
+def test_a_block_of_zeros_loses_only_the_members_it_overwrites(
     sound: Path, tmp_path: Path, block: int
 ) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
@@ -430,7 +430,9 @@ def test_a_block_of_zeros_costs_only_the_members_that_it_hits(
 
 
 @pytest.mark.parametrize("names", [[DATA], [META], [DATA, META], [SERIES], ["2022.metadata.json"]])
-def test_an_empty_file_is_no_empty_year(sound: Path, tmp_path: Path, names: list[str]) -> None:
+def test_an_empty_file_is_not_taken_for_a_year_without_bars(
+    sound: Path, tmp_path: Path, names: list[str]
+) -> None:
     root = damaged(sound, tmp_path, names[0], lambda data: b"")
     for name in names[1:]:
         (folder_of(root) / name).write_bytes(b"")
@@ -512,7 +514,7 @@ def revised(sound: Path, tmp_path: Path) -> tuple[Path, bytes, bytes]:
     return root, old, new
 
 
-def test_old_and_new_mixed(sound: Path, tmp_path: Path) -> None:
+def test_a_file_mixed_from_two_versions_has_no_wrong_bar(sound: Path, tmp_path: Path) -> None:
     after, old, new = revised(sound, tmp_path)
     cuts = {at_ for data in (old, new) for at_, _ in layout(data)}
     cuts |= set(range(0, len(new), 10 if FULL else 1_100))
@@ -531,7 +533,7 @@ def test_old_and_new_mixed(sound: Path, tmp_path: Path) -> None:
                     assert closes[day] in [table([day], s or 0.0).close[0] for s in shifts]
 
 
-def test_data_from_a_backup_count_even_if_the_metadata_are_of_another_age(
+def test_bars_restored_from_a_backup_are_used_even_if_the_metadata_are_of_another_version(
     sound: Path, tmp_path: Path
 ) -> None:
     """A backup brought one of two files back: the data count, and no bar is made up or lost."""
@@ -563,7 +565,7 @@ class Odd(Header):
 @pytest.mark.parametrize("key", [
     "rows", "first", "last", "span", "vendor", "fetched_at", "kind", "basis", "holes", "prev", "seq",
 ])  # fmt: skip
-def test_a_member_with_invalid_header_values_costs_only_its_bars(
+def test_a_member_with_invalid_header_values_loses_only_its_bars(
     sound: Path, tmp_path: Path, key: str
 ) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
@@ -649,7 +651,7 @@ def _book_of_anyone(data: bytes, symbol: str) -> ActionBook:
 WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], object]]] = {
     "documents without digest": (
         [(json_document, "text_of", _unsealed)],
-        lambda sound, tmp: test_every_flipped_bit_of_a_document_is_seen(sound, META),
+        lambda sound, tmp: test_every_flipped_bit_of_a_document_is_detected(sound, META),
     ),
     "metadata of anyone": (
         [(lanes, "load_meta", _meta_of_anyone)],
@@ -676,19 +678,19 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
     ),
     "nothing kept aside": (
         [(recover, "keep_file", lambda *args: None)],
-        lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
+        lambda sound, tmp: test_a_flipped_bit_loses_only_its_own_member(sound, tmp, "bars"),
     ),
     "nothing saved from a damaged file": (
         [(recover, "salvage", lambda seen, identity: [])],
-        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
+        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_loses_only_its_bars(tmp),
     ),
     "only members before the damage saved": (
         [(salvages, "_members_after", lambda content, start: iter(()))],
-        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_costs_only_its_bars(tmp),
+        lambda sound, tmp: test_a_flipped_bit_in_one_of_twenty_members_loses_only_its_bars(tmp),
     ),
     "metadata not compared with the data": (
         [(year_file, "check_members", lambda found, state, most_rows: None)],
-        lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
+        lambda sound, tmp: test_a_flipped_bit_loses_only_its_own_member(sound, tmp, "bars"),
     ),
 }  # fmt: skip
 

@@ -206,7 +206,7 @@ class Interrupting(Disk):
         return content
 
 
-def test_a_commit_in_between_is_no_damage(folder: Path) -> None:
+def test_a_commit_during_a_check_is_not_reported_as_damage(folder: Path) -> None:
     disk = Interrupting(folder)
     assert found(folder, disk=disk) == []
     assert disk.times == 0
@@ -232,7 +232,7 @@ class HalfWay(Disk):
         return None if before is None else whole[: (len(before) + len(whole)) // 2]
 
 
-def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> None:
+def test_a_file_read_during_an_append_is_not_reported_as_damaged(folder: Path) -> None:
     disk = HalfWay(folder)
     assert found(folder, disk=disk) == []
     assert disk.times == 0
@@ -253,7 +253,7 @@ def test_a_first_year_file_that_is_written_during_a_check_is_not_reported_missin
     assert disk.times == 0
 
 
-def test_a_year_that_is_deleted_meanwhile_is_not_gone(folder: Path) -> None:
+def test_a_year_deleted_during_a_check_is_not_reported_as_missing(folder: Path) -> None:
     class Deleting(Disk):
         def read_if_exists(self, path: Path) -> bytes | None:
             if path.name == DATA:
@@ -281,7 +281,7 @@ def test_a_year_that_changes_at_each_read_has_no_findings(folder: Path) -> None:
     assert 1 < disk.looks < 9
 
 
-def test_a_newer_format_is_left_alone(folder: Path) -> None:
+def test_a_year_of_a_newer_format_is_not_changed(folder: Path) -> None:
     change(folder / META, lambda data: _resealed(data, need=["more"]))
     before = contents(folder)
     (one,), left = repaired(folder)
@@ -325,7 +325,9 @@ def test_a_year_without_readable_metadata_or_data_is_not_reported_as_waiting(
     assert waiting(store_of(make_hour_old(folder)).parts, [(DAILY, None)]) == []
 
 
-def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
+def test_a_file_longer_than_recorded_by_its_pending_state_is_not_reported_as_waiting(
+    folder: Path,
+) -> None:
     lane = store_of(folder).parts.lane(DAILY)
     meta = lane.meta(2024)
     assert meta is not None
@@ -344,7 +346,7 @@ def _resealed(data: bytes, **more: object) -> bytes:
     return json_document.dump(document)
 
 
-def test_a_readable_file_of_an_older_tool_has_no_findings_and_an_unreadable_one_no_cure(
+def test_a_readable_file_of_an_older_tool_has_no_findings_and_an_unreadable_one_no_remedy(
     tmp_path: Path,
 ) -> None:
     folder = lane_folder(tmp_path)
@@ -399,7 +401,7 @@ def test_correct_columns_have_no_findings(folder: Path, columns: Path) -> None:
     assert found(folder) == []
 
 
-def test_columns_of_an_older_state_are_no_finding(folder: Path, columns: Path) -> None:
+def test_columns_of_an_older_state_are_not_a_finding(folder: Path, columns: Path) -> None:
     store_of(folder).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
     assert found(folder) == []
 
@@ -417,7 +419,7 @@ def test_a_damaged_year_is_not_reported_as_damage_in_its_columns(
     assert [one.where for one in found(make_hour_old(folder))] == ["2024"]
 
 
-def test_columns_of_a_year_that_is_gone_are_no_finding(folder: Path, columns: Path) -> None:
+def test_columns_of_a_deleted_year_are_not_a_finding(folder: Path, columns: Path) -> None:
     for name in (DATA, META):
         (folder / name).unlink()
     assert columns.exists()

@@ -87,7 +87,7 @@ def test_clearing_years_of_an_unknown_series_writes_only_the_lock(tmp_path: Path
 
 
 @pytest.mark.parametrize("lane", [(), ("acme",)])
-def test_a_series_that_is_removed_leaves_its_log(
+def test_a_removed_series_leaves_its_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: tuple[str, ...]
 ) -> None:
     key, store = replace(DAILY, lane=lane), store_in(tmp_path)

@@ -59,7 +59,7 @@ def filled(root: Path, bars: int = LONG) -> BarStore:
 
 
 @MODES
-def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> None:
+def test_the_second_read_opens_no_year_file(tmp_path: Path, mode: str) -> None:
     filled(tmp_path)
     disk = LaterDisk()
     store = store_in(tmp_path, disk, columnar=mode)
@@ -73,7 +73,7 @@ def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> Non
     assert opened(disk) == []
 
 
-def test_a_year_without_columns_is_decoded_once_whatever_is_asked_for(tmp_path: Path) -> None:
+def test_a_year_without_columns_is_decoded_once_for_any_requested_span(tmp_path: Path) -> None:
     """A cache that came from another machine, or whose columns were dropped for room."""
     filled(tmp_path)
     shutil.rmtree(tmp_path / "_columnar")
@@ -110,7 +110,9 @@ def test_a_change_of_returned_columns_does_not_change_the_store(
     assert same(fresh.read(MINUTES, span)[0], table(range(bars), size=MINUTE))
 
 
-def test_a_frame_in_use_outlives_everything_that_happens_to_its_series(tmp_path: Path) -> None:
+def test_a_frame_in_use_does_not_change_when_its_series_is_changed_or_deleted(
+    tmp_path: Path,
+) -> None:
     store = filled(tmp_path)
     rows, _ = store.read(MINUTES, EVER)
     store.commit(MINUTES, Commit((minutes(LONG, LONG + 2_000),)))
@@ -180,7 +182,7 @@ def test_only_the_years_that_changed_are_read_again(tmp_path: Path) -> None:
     assert numbers(rows) == [*range(-700, 300)]
 
 
-def test_a_file_changed_by_somebody_else_is_verified_again(tmp_path: Path) -> None:
+def test_a_file_changed_by_another_program_is_verified_again(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
@@ -193,7 +195,7 @@ def test_a_file_changed_by_somebody_else_is_verified_again(tmp_path: Path) -> No
     assert list((lane_folder(tmp_path) / "_quarantine").iterdir())
 
 
-def test_a_year_file_that_was_only_touched_is_read_once_more_and_then_trusted(
+def test_a_year_file_with_a_new_modification_time_is_read_once_more_and_then_trusted(
     tmp_path: Path,
 ) -> None:
     store = store_in(tmp_path, columnar="map")
@@ -265,7 +267,7 @@ def test_a_disk_that_refuses_the_columnar_file_changes_no_answer(tmp_path: Path)
     assert n > 8
 
 
-def test_a_process_killed_while_it_writes_a_columnar_file_leaves_answers_right(
+def test_a_process_killed_while_writing_a_columnar_file_changes_no_answer(
     tmp_path: Path,
 ) -> None:
     for n in steps(60, 2):
@@ -282,7 +284,7 @@ def test_a_process_killed_while_it_writes_a_columnar_file_leaves_answers_right(
 
 
 @MODES
-def test_after_random_commits_columns_give_the_bars_of_the_files(tmp_path: Path, mode: str) -> None:
+def test_columns_equal_the_year_files_after_random_commits(tmp_path: Path, mode: str) -> None:
     dice = random.Random(11)
     store = store_in(tmp_path, columnar=mode)
     for turn in range(120 if FULL else 24):

@@ -111,7 +111,7 @@ def probes(rows: int, row: int) -> Iterator[int]:
 
 
 @MODES
-def test_a_damaged_stamp_on_the_path_of_a_search_changes_no_answer(
+def test_a_damaged_timestamp_read_by_a_binary_search_changes_no_answer(
     tmp_path: Path, mode: str
 ) -> None:
     rows = 8_192
@@ -148,7 +148,7 @@ def test_flipped_bits_in_a_long_columnar_file_change_no_answer(tmp_path: Path, m
             assert same(found, table(range(first, end), size=MINUTE_MS))
 
 
-def test_every_bit_of_a_header_counts(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_columnar_header_is_detected(tmp_path: Path) -> None:
     filled(tmp_path, 100)
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(100, 110),)))
@@ -165,7 +165,9 @@ def test_every_bit_of_a_header_counts(tmp_path: Path) -> None:
             assert found.seq == head.seq - 1, (place, bit)
 
 
-def test_a_damaged_year_that_nobody_asks_for_does_not_stay_in_the_way(tmp_path: Path) -> None:
+def test_damaged_columns_of_a_year_that_is_not_requested_do_not_stop_new_columns(
+    tmp_path: Path,
+) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(DAILY, Commit((piece(-300, 300),)))
     store.read(DAILY, EVER)
@@ -260,7 +262,7 @@ def test_a_valid_columnar_header_of_another_series_is_ignored(tmp_path: Path, na
     "name",
     sorted(LIES.keys() - {"no checksums", "endless room"}),
 )
-def test_the_header_before_one_that_lies_counts(name: str) -> None:
+def test_the_header_before_an_invalid_one_is_used(name: str) -> None:
     start = forged(PLAIN, 8).ljust(SLOT, b"\0") + forged(LIES[name](PLAIN), 9).ljust(SLOT, b"\0")
     found = read_head(start, IDENTITY)
     assert found is not None
@@ -281,7 +283,7 @@ def test_a_columnar_header_with_an_impossible_number_of_rows_is_rejected(
     assert (read_head(start, IDENTITY) is not None) is is_one
 
 
-def test_each_year_has_no_more_rows_than_there_can_be() -> None:
+def test_a_columnar_header_with_more_rows_than_seconds_in_a_year_is_rejected() -> None:
     years = {"2024": entry(5), "2025": entry(366 * 86_400 + 1)}
     start = forged(PLAIN | {"years": years, "capacity": 1 << 30}).ljust(START, b"\0")
     assert read_head(start, IDENTITY) is None
@@ -303,7 +305,7 @@ def test_a_columnar_header_of_the_largest_size_is_read_and_a_larger_one_rejected
         replace(longest, id=longest.id + "x").to_bytes()
 
 
-def test_the_last_number_of_all_does_not_stop_the_next_bars(tmp_path: Path) -> None:
+def test_the_largest_sequence_number_does_not_prevent_an_append(tmp_path: Path) -> None:
     content = filled(tmp_path, 100)
     head = head_of(content)
     (length,) = struct.unpack_from("<I", content, head.slot_at + 16)
@@ -319,7 +321,7 @@ def test_the_last_number_of_all_does_not_stop_the_next_bars(tmp_path: Path) -> N
 # --- files that change behind its back ------------------------------------------------------
 
 
-def test_a_year_rewritten_to_the_same_size_is_another_one(tmp_path: Path) -> None:
+def test_a_year_file_rewritten_to_the_same_size_is_read_again(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(DAILY, Commit((piece(0, 4),)))
     store.read(DAILY, EVER)
@@ -358,7 +360,7 @@ CHANGES: dict[str, tuple[bool, Action]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_data_file_that_is_not_the_one_that_was_verified_is_looked_at(
+def test_a_year_file_that_changed_after_verification_is_verified_again(
     tmp_path: Path, name: str
 ) -> None:
     keeps_time, change = CHANGES[name]
@@ -374,7 +376,7 @@ def test_a_data_file_that_is_not_the_one_that_was_verified_is_looked_at(
     assert numbers(store.read(DAILY, EVER)[0]) == []  # what cannot be had again is not made up
 
 
-def test_damage_that_hides_its_time_changes_no_answer(tmp_path: Path) -> None:
+def test_damage_with_an_unchanged_modification_time_changes_no_answer(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
@@ -417,7 +419,7 @@ def made(path: Path, rows: BarTable) -> ColumnarFile:
     return file
 
 
-def test_an_open_columns_file_is_read_and_not_the_one_that_took_its_name(tmp_path: Path) -> None:
+def test_an_open_columnar_file_is_read_after_another_file_took_its_name(tmp_path: Path) -> None:
     rows = 30_000
     path, truth = tmp_path / "x.bars", table(range(rows), size=MINUTE_MS)
     file = made(path, truth)
@@ -439,7 +441,7 @@ def test_no_rows_are_appended_to_another_file_with_the_same_name(tmp_path: Path)
     assert path.read_bytes() == before
 
 
-def test_nobody_writes_while_somebody_holds_the_lock(tmp_path: Path) -> None:
+def test_columns_are_not_written_while_another_process_holds_the_lock(tmp_path: Path) -> None:
     content = filled(tmp_path, 100)
     path = columns_file(tmp_path)
     store_in(tmp_path).commit(MINUTES, Commit((minutes(100, 110),)))
@@ -467,7 +469,9 @@ class Meanwhile(Quick):
 
 
 @pytest.mark.parametrize("left", [1, 4, 8])
-def test_two_processes_append_at_once_after_the_lock_was_deleted(tmp_path: Path, left: int) -> None:
+def test_two_processes_that_append_without_a_lock_file_change_no_answer(
+    tmp_path: Path, left: int
+) -> None:
     filled(tmp_path, 5_000)
     path = columns_file(tmp_path)
     store_in(tmp_path).commit(MINUTES, Commit((minutes(5_000, 5_010),)))
@@ -490,7 +494,9 @@ def test_two_processes_append_at_once_after_the_lock_was_deleted(tmp_path: Path,
 
 
 @pytest.mark.parametrize("left", [1, 4, 8])
-def test_a_series_cleared_while_its_columns_are_written(tmp_path: Path, left: int) -> None:
+def test_columns_of_a_series_cleared_while_they_were_written_are_not_used(
+    tmp_path: Path, left: int
+) -> None:
     store_in(tmp_path).commit(MINUTES, Commit((minutes(0, 5_000),)))
 
     def other() -> None:
@@ -571,7 +577,7 @@ print(len(os.listdir("/proc/self/fd")))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody tells which files are open")
-def test_many_frames_leave_files_for_everybody_else(tmp_path: Path) -> None:
+def test_many_frames_in_use_keep_few_files_open(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FEW, str(tmp_path)], cwd=ROOT, text=True, capture_output=True,
         check=False,
@@ -619,7 +625,7 @@ def test_a_temporary_file_of_a_dead_writer_is_dropped_with_the_columns(tmp_path:
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
-def test_values_are_those_of_the_files_to_the_last_bit(tmp_path: Path) -> None:
+def test_column_values_equal_the_year_files_bit_for_bit(tmp_path: Path) -> None:
     odd = table(range(5_000), size=MINUTE_MS)
     odd.volume[::7] = np.nan
     odd.volume[1::7] = 5e-324
@@ -630,7 +636,7 @@ def test_values_are_those_of_the_files_to_the_last_bit(tmp_path: Path) -> None:
         assert same(store.read(MINUTES, EVER)[0], plain)
 
 
-def test_a_year_that_lacks_rows_is_not_kept(tmp_path: Path) -> None:
+def test_columns_of_a_year_with_missing_rows_are_not_written(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(MINUTES, Commit((minutes(0, 50),)))
     lane = store.parts.lane(MINUTES)

@@ -75,7 +75,9 @@ def columnar(tmp_path: Path) -> ColumnarStore:
 # --- which are believed ---------------------------------------------------------------------
 
 
-def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Path) -> None:
+def test_a_year_with_a_new_modification_time_and_equal_content_is_verified_once(
+    tmp_path: Path,
+) -> None:
     columnar_in(tmp_path).store.commit(DAILY, Commit((piece(0, 9),)))
     disk = RecordingDisk()
     store = columnar_in(tmp_path, disk=disk).store
@@ -117,7 +119,9 @@ def test_a_columnar_file_is_valid_only_if_its_year_file_is_unchanged_or_grown(
 
 
 @pytest.mark.parametrize("fact", ["rows", "size", "head"])
-def test_years_of_another_state_are_not_served(columnar: ColumnarStore, fact: str) -> None:
+def test_columns_of_a_year_in_another_state_are_not_used(
+    columnar: ColumnarStore, fact: str
+) -> None:
     states = columnar.states
     assert columnar.sidecars.sources(columnar.lane, states) is not None
     other = {"rows": 8, "size": states[2023].size + 1, "head": "f" * 64}[fact]
@@ -137,7 +141,7 @@ def test_years_without_bars_need_no_columns(columnar: ColumnarStore) -> None:
     assert paths == ["2023.csv.gz", "2024.csv.gz"]
 
 
-def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None:
+def test_a_series_without_bars_is_answered_without_a_columnar_file(tmp_path: Path) -> None:
     disk = RecordingDisk()
     empty = columnar_in(tmp_path, disk=disk)
     found = empty.sidecars.read(empty.lane, EVER, {2024: YearState()})
@@ -161,7 +165,7 @@ def test_the_sources_of_a_columnar_file_are_known_without_opening_it(
     assert third.sidecars.sources(third.lane, third.states) is None
 
 
-def test_a_year_without_bars_does_not_spoil_the_file(
+def test_a_year_without_bars_is_left_out_of_the_columnar_file(
     columnar: ColumnarStore, tmp_path: Path
 ) -> None:
     columnar.sidecars.drop(DAILY)
@@ -200,7 +204,9 @@ def test_appended_bars_are_added_to_the_columns_by_a_read(columnar: ColumnarStor
     assert columnar.bars() == [*range(-9, 12)]
 
 
-def test_a_damaged_file_is_gone_at_once(columnar: ColumnarStore, tmp_path: Path) -> None:
+def test_a_damaged_columnar_file_is_deleted_at_once(
+    columnar: ColumnarStore, tmp_path: Path
+) -> None:
     path = columnar.sidecars.path(DAILY)
     content = bytearray(path.read_bytes())
     content[16_384] ^= 1
@@ -254,14 +260,14 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) 
         ([("A", 5), ("A", 0), ("B", 4)], "AB"),
     ],
 )  # fmt: skip
-def test_no_more_are_held_than_there_is_room_for(
+def test_open_columnar_files_are_bounded_by_number_and_by_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[tuple[str, int]], left: str
 ) -> None:
     assert held(few(monkeypatch, tmp_path), *files) == left
 
 
 @pytest.mark.parametrize(("most_open", "left"), [(16, "AB"), (8, "B"), (4, "B")])
-def test_where_few_files_may_be_open_fewer_are_mapped(
+def test_fewer_columnar_files_are_mapped_if_few_files_may_be_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open: int, left: str
 ) -> None:
     assert held(few(monkeypatch, tmp_path, most_open), ("A", 0), ("B", 0)) == left
@@ -299,7 +305,7 @@ def test_the_old_columns_file_counts_in_the_space_for_a_rewrite(columnar: Column
     assert full.asked[0] == 16_384 + 9 * 56 + path.stat().st_size
 
 
-def test_nobody_waits_for_another_writer(
+def test_a_writer_of_columns_does_not_wait_for_the_lock_of_another(
     columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -318,7 +324,7 @@ def test_nobody_waits_for_another_writer(
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "gone", "another file", "another head"])
-def test_rows_go_behind_the_very_file_they_were_read_for(
+def test_rows_are_appended_only_to_the_file_they_were_read_for(
     columnar: ColumnarStore, meanwhile: str
 ) -> None:
     path, behind = columnar.sidecars.path(DAILY), columnar.sidecars.on_disk(DAILY)
@@ -338,7 +344,7 @@ def test_rows_go_behind_the_very_file_they_were_read_for(
     assert (after == before) is (meanwhile != "nothing")
 
 
-def test_folders_of_columns_are_made_as_all_folders_are(tmp_path: Path) -> None:
+def test_columnar_folders_are_created_by_the_disk_of_the_cache(tmp_path: Path) -> None:
     columnar = columnar_in(tmp_path, disk=(disk := RecordingDisk()))
     columnar.store.commit(DAILY, Commit((piece(0, 9),)))
     columnar.store.read(DAILY, EVER)
@@ -354,7 +360,9 @@ def test_a_temporary_columns_file_of_a_dead_writer_is_deleted(columnar: Columnar
     assert not left.exists()
 
 
-def test_files_verified_again_cost_one_header(columnar: ColumnarStore) -> None:
+def test_verifying_year_files_again_rewrites_only_the_header_of_the_columns(
+    columnar: ColumnarStore,
+) -> None:
     path, whole = columnar.sidecars.path(DAILY), reader_of(columnar.store).read_whole
     before, states = path.stat(), columnar.states
     columnar.sidecars.keep(columnar.lane, whole(columnar.lane, states))
@@ -362,7 +370,7 @@ def test_files_verified_again_cost_one_header(columnar: ColumnarStore) -> None:
     assert columnar.bars() == [*range(-9, 9)]
 
 
-def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(
+def test_a_later_year_is_appended_and_an_earlier_one_makes_a_new_file(
     columnar: ColumnarStore,
 ) -> None:
     path = columnar.sidecars.path(DAILY)
@@ -377,13 +385,15 @@ def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(
     assert columnar.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
 
 
-def test_two_later_years_at_once_are_brought_in(columnar: ColumnarStore) -> None:
+def test_two_later_years_are_appended_at_once(columnar: ColumnarStore) -> None:
     columnar.store.commit(DAILY, Commit((piece(370, 373), piece(740, 743))))
     columnar.store.read(DAILY, EVER)
     assert columnar.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
 
 
-def test_more_years_than_a_head_has_room_for_are_read_from_their_files(tmp_path: Path) -> None:
+def test_years_are_read_from_their_files_if_the_columnar_header_has_no_room_for_all(
+    tmp_path: Path,
+) -> None:
     columnar, first = columnar_in(tmp_path), [-365 * n for n in range(160, -1, -1)]
     columnar.store.commit(DAILY, Commit(tuple(piece(n, n + 1) for n in first)))
     for _ in range(2):
@@ -391,7 +401,7 @@ def test_more_years_than_a_head_has_room_for_are_read_from_their_files(tmp_path:
     assert not columnar.sidecars.path(DAILY).exists()
 
 
-def test_a_file_that_was_dropped_is_held_no_longer(
+def test_a_dropped_columnar_file_is_no_longer_held_open(
     columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for held in (0, 9):  # a map, and what is read into memory
@@ -402,7 +412,7 @@ def test_a_file_that_was_dropped_is_held_no_longer(
         assert columnar.sidecars.opened(DAILY) is None
 
 
-def test_a_file_that_cannot_be_removed_costs_no_answer(
+def test_a_columnar_file_that_cannot_be_removed_changes_no_answer(
     columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:
@@ -413,7 +423,7 @@ def test_a_file_that_cannot_be_removed_costs_no_answer(
     assert same(columnar.store.read(DAILY, EVER)[0], table(range(-9, 9)))
 
 
-def test_a_later_year_with_another_column_is_brought_in(columnar: ColumnarStore) -> None:
+def test_a_later_year_with_an_additional_column_is_added(columnar: ColumnarStore) -> None:
     columnar.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
     columnar.store.read(DAILY, EVER)
     assert columnar.bars() == [*range(-9, 9), *range(370, 373)]

@@ -29,7 +29,7 @@ def modes(manager: DataManager) -> str:
     return manager.cache.store.parts.sidecars.mode
 
 
-def test_maps_become_reads_and_one_warning_names_the_rule(
+def test_columns_on_a_network_disk_are_read_and_one_warning_names_the_setting(
     share: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -39,7 +39,7 @@ def test_maps_become_reads_and_one_warning_names_the_rule(
     assert "cache.columnar: read" in record.getMessage()
 
 
-def test_on_a_disk_of_this_machine_they_are_mapped(
+def test_columns_on_a_local_disk_are_mapped(
     share: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert modes(DataManager(tmp_path / "near")) == "map"

@@ -144,7 +144,7 @@ def without_the_source(patch: pytest.MonkeyPatch) -> None:
         ("a revision", without_the_source),
     ],
 )
-def test_each_precaution_is_needed(
+def test_each_guard_of_the_columns_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
     guard: Callable[[pytest.MonkeyPatch], None],
 ) -> None:  # fmt: skip
@@ -179,7 +179,7 @@ def test_a_failure_of_any_disk_call_changes_no_answer(
 
 
 @ALL
-def test_a_process_killed_at_any_disk_call_leaves_answers_right(tmp_path: Path, name: str) -> None:
+def test_a_process_killed_at_any_disk_call_changes_no_answer(tmp_path: Path, name: str) -> None:
     # Each call is the last in every second kind of commit, in a full run in all.
     for n in range(1, 40) if FULL else range(1 + list(ACTS).index(name) % 2, 40, 2):
         root = tmp_path / str(n)
@@ -339,7 +339,7 @@ class Model:
 
 @pytest.mark.parametrize("seed", range(150 if FULL else 2))
 @MODES
-def test_whatever_is_done_the_answer_is_that_of_a_dict(
+def test_random_operations_leave_the_answers_of_a_reference_model(
     tmp_path: Path, mode: str, seed: int
 ) -> None:
     model = Model(tmp_path, mode, seed)

@@ -59,7 +59,7 @@ def watch(root: Path, mode: Any) -> None:
     print("reads", reads, flush=True)
 
 
-def test_readers_that_keep_columns_while_bars_are_added(tmp_path: Path) -> None:
+def test_readers_that_write_columns_while_bars_are_appended_read_right_bars(tmp_path: Path) -> None:
     writer = store_in(tmp_path, Quick(), columnar="map")
     writer.commit(MINUTES, Commit((minutes(0, LONG),)))
     readers = list[Talker]()
@@ -94,7 +94,7 @@ def add_until_killed(root: Path, calls: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
-def test_killed_while_columns_are_kept(tmp_path: Path) -> None:
+def test_processes_killed_while_writing_columns_lose_no_bar(tmp_path: Path) -> None:
     count = 0
     for kill in range(KILLS):
         child = fork(partial(add_until_killed, tmp_path, 1 + kill * 17 % 61))
@@ -135,7 +135,7 @@ def store(tmp_path: Path) -> BarStore:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no fork there")
-def test_a_child_has_frames_of_its_own(tmp_path: Path, store: BarStore) -> None:
+def test_a_forked_child_has_its_own_frames(tmp_path: Path, store: BarStore) -> None:
     rows, truth = store.read(MINUTES, EVER)[0], table(range(LONG), size=MINUTE_MS)
 
     def child() -> None:
@@ -155,7 +155,7 @@ def test_a_child_has_frames_of_its_own(tmp_path: Path, store: BarStore) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no fork there")
-def test_a_fork_while_another_thread_is_at_the_files(store: BarStore) -> None:
+def test_a_process_forked_while_another_thread_holds_the_locks_can_read(store: BarStore) -> None:
     sidecars = store.parts.sidecars
 
     def child() -> None:

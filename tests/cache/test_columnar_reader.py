@@ -104,7 +104,7 @@ def test_a_file_that_is_too_short_is_none(path: Path, disk: Disk, may_map: bool,
     assert open_columns(disk, path, NAME, may_map=may_map) is None
 
 
-def test_a_small_file_is_no_map(path: Path) -> None:
+def test_a_small_file_is_read_instead_of_mapped(path: Path) -> None:
     disk = Quick()
     found = years(disk, path)
     assert found.bytes == found.head.rows * 8 * (len(found.head.columns) - 1), "all but the index"
@@ -117,7 +117,7 @@ def test_a_small_file_is_read_at_once(path: Path) -> None:
     assert [step.name for step in disk.steps] == ["open", "fstat", "read", "close"]
 
 
-def test_the_index_of_a_small_file_is_made_and_not_read(path: Path) -> None:
+def test_the_index_of_a_small_file_is_computed_and_not_read(path: Path) -> None:
     disk = Quick()
     head = years(disk, path).head
     broken = bytearray(path.read_bytes())
@@ -146,7 +146,7 @@ def test_mapped_columns_take_no_memory(path: Path, disk: Disk, may_map: bool) ->
     [(-400, 400), (-375, -365), (-370, -366), (-366, -364), (-1, 1), (0, 1), (365, 366), (5, 5),
      (366, 400), (-500, -375)],
 )  # fmt: skip
-def test_a_stretch_is_that_of_the_bars(
+def test_the_columns_of_a_span_equal_its_bars(
     path: Path, disk: Disk, may_map: bool, first: int, end: int
 ) -> None:
     years(disk, path)
@@ -156,7 +156,9 @@ def test_a_stretch_is_that_of_the_bars(
 
 
 @MODES
-def test_years_between_which_one_is_left_out(path: Path, disk: Disk, may_map: bool) -> None:
+def test_the_columns_of_two_years_leave_out_the_year_between_them(
+    path: Path, disk: Disk, may_map: bool
+) -> None:
     years(disk, path)
     found = opened(disk, path, may_map=may_map).table(EVER, [2022, 2024])
     assert numbers(found) == [*range(-375, -365), *range(ROWS)]
@@ -164,7 +166,7 @@ def test_years_between_which_one_is_left_out(path: Path, disk: Disk, may_map: bo
 
 @MODES
 @pytest.mark.parametrize("adj", [(True, False), (False, True)])
-def test_a_column_that_one_year_has_alone(
+def test_a_column_that_only_one_year_has_is_nan_in_the_other(
     path: Path, disk: Disk, may_map: bool, adj: tuple[bool, bool]
 ) -> None:
     parts = {2023: part_of(-9, 0, adj=adj[0]), 2024: part_of(0, 9, adj=adj[1])}
@@ -184,7 +186,7 @@ def test_a_column_that_one_year_has_alone(
 @pytest.mark.parametrize(
     "lack", ["descriptors", "file", "another file", "open", "map", "memory", "nothing"]
 )
-def test_rows_are_copied_where_the_columnar_file_cannot_be_mapped(
+def test_rows_are_copied_if_the_columnar_file_cannot_be_mapped(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, lack: str
 ) -> None:
     file = years(disk, path)
@@ -209,7 +211,7 @@ def test_rows_are_copied_where_the_columnar_file_cannot_be_mapped(
     assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
 
 
-def test_a_short_stretch_is_no_map_of_its_own(
+def test_a_short_span_is_copied_instead_of_mapped(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = years(disk, path)
@@ -223,7 +225,7 @@ def test_a_short_stretch_is_no_map_of_its_own(
     assert longer.close.flags.writeable
 
 
-def test_no_span_of_columns_is_mapped_where_mapping_is_off(
+def test_no_span_of_columns_is_mapped_if_mapping_is_off(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     years(disk, path)
@@ -277,7 +279,7 @@ def test_a_changed_value_in_any_block_is_reported_as_damage(
     assert len(opened(disk, path, may_map=may_map).table(EVER, [2024])) == rows
 
 
-def test_the_checksum_of_columns_is_not_checked_again(
+def test_the_checksum_of_a_block_is_checked_once(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_file(disk, path, 2 * BLOCK + 5)
@@ -296,7 +298,7 @@ def test_the_checksum_of_columns_is_not_checked_again(
         assert len(checked) == times * columns, (first, end)
 
 
-def test_a_damaged_block_that_nobody_asks_for_is_not_looked_at(path: Path, disk: Disk) -> None:
+def test_a_damaged_block_is_an_error_only_if_it_is_requested(path: Path, disk: Disk) -> None:
     head = long_file(disk, path, 3 * BLOCK).head
     broken = bytearray(path.read_bytes())
     broken[head.at("close", BLOCK + 5)] ^= 1
@@ -333,7 +335,7 @@ def test_damage_outside_of_the_requested_rows_does_not_matter(
 @pytest.mark.parametrize(
     ("first", "end"), [(0, BLOCK), (0, BLOCK + 1), (BLOCK - 1, 2 * BLOCK), (BLOCK, 2 * BLOCK)]
 )
-def test_a_stamp_that_leads_astray_is_found_out(
+def test_a_wrong_timestamp_at_the_edge_of_a_block_leaves_out_no_bar(
     path: Path, disk: Disk, shift: int, first: int, end: int
 ) -> None:
     """The bars on either side of a block's edge are wrong in turn; none of them is left out."""
@@ -385,7 +387,7 @@ def test_rows_are_appended_to_a_columnar_file_up_to_its_capacity(
         assert same(file.table(EVER, [2024]), table(range(file.head.rows)))
 
 
-def test_the_last_row_that_there_is_room_for(path: Path, disk: Disk) -> None:
+def test_rows_are_appended_exactly_up_to_the_reserved_room(path: Path, disk: Disk) -> None:
     write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
     file, room = opened(disk, path), room_for(5)
     assert not append_rows(disk, file, 2024, part_of(5, room + 1, rows=room + 1))
@@ -408,7 +410,7 @@ def test_rows_that_do_not_follow_are_not_appended_to_columns(
     assert path.read_bytes() == before
 
 
-def test_the_file_that_took_the_name_is_left_alone(path: Path, disk: Disk) -> None:
+def test_a_file_that_took_the_name_is_not_changed(path: Path, disk: Disk) -> None:
     file = years(disk, path)
     content = path.read_bytes()
     path.rename(path.with_suffix(".old"))
@@ -430,7 +432,7 @@ def test_a_year_file_with_a_new_time_is_restamped_in_the_columnar_file(
 
 
 @pytest.mark.parametrize("adj", [True, False])
-def test_a_new_file_takes_the_other_years_over(path: Path, disk: Disk, adj: bool) -> None:
+def test_a_new_file_copies_the_other_years(path: Path, disk: Disk, adj: bool) -> None:
     old = years(disk, path)
     write_new(disk, path, NAME, old, {2023: part_of(-30, 0, adj=adj)})
     found = opened(disk, path)
@@ -462,7 +464,7 @@ def test_corrupt_columns_of_a_year_that_is_replaced_do_not_matter(path: Path, di
     assert same(found, table(range(-BLOCK, BLOCK), size=MINUTE_MS))
 
 
-def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
+def test_a_failed_replacement_leaves_only_the_old_file(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = years(disk, path)
@@ -488,7 +490,9 @@ def test_writing_columns_does_not_sync_the_disk(path: Path) -> None:
     assert SYNCS.isdisjoint(disk.names())
 
 
-def test_more_years_than_a_header_has_room_for(path: Path, disk: Disk) -> None:
+def test_a_file_with_more_years_than_its_header_has_room_for_is_refused(
+    path: Path, disk: Disk
+) -> None:
     parts = {1000 + n: part_of(n, n + 1) for n in range(400)}
     with pytest.raises(ValueError, match="400 years"):
         write_new(disk, path, NAME, None, parts)

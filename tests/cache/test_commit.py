@@ -173,7 +173,7 @@ def test_next_due_is_kept_after_a_commit_that_does_not_change_it(
     assert store_in(tmp_path).view(DAILY).next_due == NOW
 
 
-def test_when_bars_were_compared_is_known_until_they_are_again(
+def test_the_time_of_a_comparison_is_kept_until_the_next_comparison(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 2),), compared_at=7))
@@ -191,7 +191,7 @@ def test_when_bars_were_compared_is_known_until_they_are_again(
     ],
     ids=["listing", "delisting"],
 )
-def test_an_end_of_a_series_is_known_until_a_bar_disproves_it(
+def test_a_listing_or_delisting_is_kept_until_a_bar_disproves_it(
     store: BarStore, tmp_path: Path, end: Lifetime, disproves: CommitPiece
 ) -> None:
     store.commit(DAILY, Commit(lifetime=end))
@@ -220,7 +220,7 @@ def test_an_append_opens_no_other_years_bars(store: BarStore, tmp_path: Path) ->
     assert {name for name in opened if name.endswith(".csv.gz")} == {"2024.csv.gz"}
 
 
-def test_a_commit_mends_the_document_of_another_year(store: BarStore, tmp_path: Path) -> None:
+def test_a_commit_repairs_the_document_of_another_year(store: BarStore, tmp_path: Path) -> None:
     for n in range(3):
         store.commit(DAILY, Commit((piece(n - 9, n - 8),)))
     change(lane_folder(tmp_path) / "2023.metadata.json", lambda data: flipped(data, 90))
@@ -250,7 +250,7 @@ def test_a_commit_is_refused_if_one_year_has_a_newer_format(
 
 
 @pytest.mark.parametrize("elsewhere", [0, 3], ids=["alone", "beside a newer year"])
-def test_bars_that_are_saved_from_a_damaged_file_are_in_the_new_one(
+def test_bars_recovered_from_a_damaged_file_are_in_the_new_file(
     tmp_path: Path, elsewhere: int
 ) -> None:
     folder = three_members(tmp_path)
@@ -267,7 +267,7 @@ def test_bars_that_are_saved_from_a_damaged_file_are_in_the_new_one(
 
 
 @pytest.mark.parametrize("lost", [META, DATA])
-def test_a_year_of_which_one_file_is_lost_is_mended_first(tmp_path: Path, lost: str) -> None:
+def test_a_year_with_one_lost_file_is_repaired_before_the_commit(tmp_path: Path, lost: str) -> None:
     folder = three_members(tmp_path)
     (folder / lost).unlink()
     store_in(tmp_path).commit(DAILY, Commit((piece(8, 9),)))
@@ -313,7 +313,7 @@ def test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars(
 
 
 @pytest.mark.parametrize("piece_of", [(), (piece(8, 10, []),)], ids=["a doubt", "an answer"])
-def test_an_older_file_without_a_bar_gives_its_name_away(
+def test_an_unreadable_file_of_an_older_tool_is_set_aside_before_the_year_is_written(
     store: BarStore, tmp_path: Path, piece_of: tuple[CommitPiece, ...]
 ) -> None:
     """An unreadable file of an older tool is set aside, so that the year can be written."""
@@ -327,7 +327,7 @@ def test_an_older_file_without_a_bar_gives_its_name_away(
     assert bars(folder) == []
 
 
-def test_an_adopted_year_file_is_not_looked_for_again(store: BarStore, tmp_path: Path) -> None:
+def test_an_adopted_year_file_is_not_searched_for_again(store: BarStore, tmp_path: Path) -> None:
     leave(tmp_path / "AAPL/1d")
     store.commit(DAILY, Commit((piece(5, 7),)))
     assert not (lane_folder(tmp_path) / "_quarantine").exists()

@@ -77,7 +77,7 @@ def test_days_of_hours_become_one_member(tmp_path: Path) -> None:
     assert compacted(tmp_path, HOURLY).years == (), "there is nothing left to do"
 
 
-def test_the_series_goes_on_afterwards(tmp_path: Path) -> None:
+def test_bars_are_appended_to_a_compacted_series(tmp_path: Path) -> None:
     days_of_hours(tmp_path, 3)
     compacted(tmp_path, HOURLY)
     store = store_in(tmp_path)
@@ -109,7 +109,7 @@ def test_compaction_keeps_members_apart_that_differ(tmp_path: Path) -> None:
     assert states(store_in(tmp_path)) == [(0, 2, "final"), (2, 3, "final")]
 
 
-def test_damage_is_left_to_repair(tmp_path: Path) -> None:
+def test_compaction_reports_a_damaged_year_without_changing_it(tmp_path: Path) -> None:
     days_of_hours(tmp_path, 3)
     path = lane_folder(tmp_path, HOURLY) / DATA
     damaged = change(path, lambda data: flipped(data, 900))
@@ -118,7 +118,7 @@ def test_damage_is_left_to_repair(tmp_path: Path) -> None:
     assert path.read_bytes() == damaged
 
 
-def test_a_damaged_year_hides_no_other(tmp_path: Path) -> None:
+def test_a_damaged_year_does_not_prevent_the_compaction_of_others(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for first in (-2, -1, 0, 1, 366, 367):
         store.commit(DAILY, Commit((piece(first, first + 1),)))
@@ -147,7 +147,7 @@ def test_compaction_waits_for_the_lock_and_deletes_temporary_files_of_dead_write
     assert no_temps(tmp_path)
 
 
-def test_older_tools_files_are_left_alone(tmp_path: Path) -> None:
+def test_compaction_does_not_change_files_of_older_tools(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     leave(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -201,7 +201,7 @@ def _garbage(_: Path, columns: Path) -> None:
 
 
 @pytest.mark.parametrize("deed", [_revised, _gone, _garbage])
-def test_columns_that_are_those_of_no_year_now_go(
+def test_columns_that_match_no_current_year_are_deleted(
     tmp_path: Path, deed: Callable[[Path, Path], None]
 ) -> None:
     columns = columns_of(tmp_path)
@@ -213,14 +213,14 @@ def test_columns_that_are_those_of_no_year_now_go(
     assert not columns.exists()
 
 
-def test_columns_of_a_year_that_must_be_repaired_first_stay(tmp_path: Path) -> None:
+def test_columns_of_a_damaged_year_are_kept(tmp_path: Path) -> None:
     columns = columns_of(tmp_path)
     change(lane_folder(tmp_path) / "2024.metadata.json", lambda data: flipped(data, 200))
     assert compacted(tmp_path, dry_run=True).stale == 0
     assert columns.exists()
 
 
-def test_where_there_are_no_columns_none_are_stale(tmp_path: Path) -> None:
+def test_a_series_without_columns_has_no_stale_columns(tmp_path: Path) -> None:
     columns_of(tmp_path).unlink()
     assert compacted(tmp_path).stale == 0
 
@@ -235,14 +235,14 @@ def revise(root: Path, times: int, retention: Retention | None = None) -> list[s
     return sorted(path.name for path in (lane_folder(root) / "_versions").glob("*"))
 
 
-def test_as_many_versions_stay_as_the_rules_say(tmp_path: Path) -> None:
+def test_the_rules_set_how_many_versions_are_kept(tmp_path: Path) -> None:
     assert len(revise(tmp_path / "usual", 10)) == 8
     assert revise(tmp_path / "two", 4, Retention(2)) == ["2024.3.csv.gz", "2024.4.csv.gz"]
     assert revise(tmp_path / "none", 4, Retention(0)) == []
     assert same(store_in(tmp_path / "none").read(DAILY, EVER)[0], table(range(3), 4.0))
 
 
-def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
+def test_versions_are_deleted_by_age(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     store = BarStore(tmp_path, Quick(), clock, retention=Retention(8, days=2))
     for n in range(4):
@@ -259,7 +259,7 @@ def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
     assert names == ["2024.3.csv.gz"], "replaced two days ago, and not before"
 
 
-def test_bars_that_the_metadata_do_not_know_yet_are_kept(tmp_path: Path) -> None:
+def test_compaction_keeps_bars_that_the_metadata_do_not_list_yet(tmp_path: Path) -> None:
     days_of_hours(tmp_path, 3)
     document = lane_folder(tmp_path, HOURLY) / "2024.metadata.json"
     before = document.read_bytes()
@@ -269,7 +269,7 @@ def test_bars_that_the_metadata_do_not_know_yet_are_kept(tmp_path: Path) -> None
     assert same(store_in(tmp_path).read(HOURLY, EVER)[0], table(range(96), size=HOUR_MS))
 
 
-def test_a_first_write_that_was_never_finished_is_nothing_to_compact(tmp_path: Path) -> None:
+def test_an_unfinished_first_write_is_not_compacted(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     announced(folder)
     assert compacted(tmp_path) == Compacted(DAILY)

@@ -70,7 +70,7 @@ def test_settled_states_are_written_into_the_members(tmp_path: Path) -> None:
     assert states(store_in(tmp_path)) == [(0, 7, "final"), (7, 9, "provisional")]
 
 
-def test_unequal_neighbours_stay_apart(tmp_path: Path) -> None:
+def test_neighbouring_members_with_different_facts_are_not_joined(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(30):
         store.commit(DAILY, Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)))
@@ -78,7 +78,7 @@ def test_unequal_neighbours_stay_apart(tmp_path: Path) -> None:
     assert same(store.read(DAILY, EVER)[0], table(range(30)))
 
 
-def test_spans_that_do_not_adjoin_stay_apart(tmp_path: Path) -> None:
+def test_members_of_spans_that_do_not_adjoin_are_not_joined(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(0, 16, 2):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -86,7 +86,7 @@ def test_spans_that_do_not_adjoin_stay_apart(tmp_path: Path) -> None:
     assert len(states(store)) == 8
 
 
-def test_stretches_without_bars_between_do_not_keep_them_apart(tmp_path: Path) -> None:
+def test_members_are_joined_over_answered_spans_without_bars(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(0, 16, 2):
         store.commit(DAILY, Commit((piece(n, n + 1), piece(n + 1, n + 2, []))))
@@ -133,7 +133,7 @@ def test_minutes_are_joined_with_the_first_bar_of_a_new_day(tmp_path: Path) -> N
     assert same(store.read(MINUTES, EVER)[0], table(range(3 * A_DAY + 1), size=MINUTE_MS))
 
 
-def test_whole_days_of_minutes_are_appended_and_never_written_anew(tmp_path: Path) -> None:
+def test_whole_days_of_minutes_are_appended_and_never_rewritten(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
     file = lane_folder(tmp_path, MINUTES) / "2024.csv.gz"
@@ -146,7 +146,7 @@ def test_whole_days_of_minutes_are_appended_and_never_written_anew(tmp_path: Pat
     assert same(store.read(MINUTES, EVER)[0], table(range(5 * A_DAY), size=MINUTE_MS))
 
 
-def test_a_day_that_came_in_two_parts_is_joined_with_the_first_bar_of_the_next(
+def test_a_day_stored_in_two_parts_is_joined_with_the_first_bar_of_the_next_day(
     tmp_path: Path,
 ) -> None:
     store = store_in(tmp_path)
@@ -219,7 +219,7 @@ def bases(root: Path) -> list[tuple[int, Basis]]:
     return [(m.header.rows, m.header.basis) for m in members(root)]
 
 
-def test_members_of_an_older_writer_whose_date_says_nothing_are_joined(tmp_path: Path) -> None:
+def test_members_of_an_older_writer_with_meaningless_as_of_dates_are_joined(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(7):
         store.commit(DAILY, Commit((shares(n, n),)))
@@ -230,7 +230,7 @@ def test_members_of_an_older_writer_whose_date_says_nothing_are_joined(tmp_path:
     assert same(store.read(DAILY, EVER)[0], table(range(8)))
 
 
-def test_compacting_on_demand_joins_them_too(tmp_path: Path) -> None:
+def test_compaction_on_demand_joins_members_with_meaningless_as_of_dates(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(5):
         store.commit(DAILY, Commit((shares(n, n),)))
@@ -242,7 +242,7 @@ def test_compacting_on_demand_joins_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("late_days", "joined"), [(8, True), (0, False)])
-def test_bars_fetched_days_later_are_joined_if_no_split_can_lie_between(
+def test_bars_fetched_days_later_are_joined_if_no_split_can_be_between(
     tmp_path: Path, late_days: int, joined: bool
 ) -> None:
     store = store_in(tmp_path)
@@ -265,7 +265,7 @@ def test_bars_on_both_sides_of_a_split_keep_their_basis(tmp_path: Path) -> None:
         (4, Basis("split")), (2, Basis("split", day(5))), (10, Basis("split"))]  # fmt: skip
 
 
-def test_years_between_a_bar_and_its_fetch_are_never_left_out(tmp_path: Path) -> None:
+def test_bars_fetched_long_after_their_day_keep_their_as_of_date(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     asked(store, 60, late_days=8)
     for n in range(8):
@@ -273,7 +273,7 @@ def test_years_between_a_bar_and_its_fetch_are_never_left_out(tmp_path: Path) ->
     assert bases(tmp_path) == [(8, Basis("split", day(40)))]
 
 
-def test_hours_beside_the_market_keep_the_date_of_their_own_day(tmp_path: Path) -> None:
+def test_extended_hours_keep_the_as_of_date_of_their_own_day(tmp_path: Path) -> None:
     # At nine a share is traded as on the day before; what is fetched at night knows of a split.
     hourly, nine = SeriesKey("BTCUSDT", Timeframe(1, "h")), 9
     for session, basis in (("regular", Basis("split")), ("extended", Basis("split", day(0)))):
@@ -285,7 +285,7 @@ def test_hours_beside_the_market_keep_the_date_of_their_own_day(tmp_path: Path) 
         assert members(tmp_path / session, hourly)[0].header.basis == basis
 
 
-def test_closed_hours_that_no_vendor_answered_for_are_not_final(tmp_path: Path) -> None:
+def test_closed_hours_without_an_answer_of_a_vendor_are_not_final(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(0, 16, 2):
         closed = replace(mark(n + 1, n + 2, "empty"), reason=CLOSED, vendor="", expires=None)

@@ -42,7 +42,7 @@ def test_members_that_do_not_change_stay_byte_for_byte(tmp_path: Path) -> None:
     assert len(after) == 3
 
 
-def test_bars_appended_where_all_had_been_withdrawn_are_found_without_metadata(
+def test_bars_appended_after_a_withdrawal_of_all_are_found_without_metadata(
     tmp_path: Path,
 ) -> None:
     store = store_in(tmp_path)
@@ -74,7 +74,7 @@ def by_stamp(rows: BarTable) -> dict[int, list[float]]:
     ],
     ids=["earlier", "ever earlier", "in between", "the first goes", "a new column", "corrected"],
 )
-def test_bars_of_commits_that_do_not_adjoin_are_unchanged(
+def test_commits_that_do_not_adjoin_change_no_bar_of_each_other(
     tmp_path: Path, pieces: list[CommitPiece]
 ) -> None:
     wanted: dict[int, list[float]] = {}
@@ -86,7 +86,7 @@ def test_bars_of_commits_that_do_not_adjoin_are_unchanged(
     assert [path for path in quarantined(lane_folder(tmp_path)) if "rows" not in path.name] == []
 
 
-def test_answers_appended_at_once_are_one_chain(tmp_path: Path) -> None:
+def test_answers_appended_in_one_commit_form_one_chain(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(3, 4, vendor="one"), piece(4, 5, vendor="two"))))
@@ -95,7 +95,7 @@ def test_answers_appended_at_once_are_one_chain(tmp_path: Path) -> None:
     assert bars(folder) == [0, 1, 2, 3, 4]
 
 
-def test_the_text_of_many_members_is_that_of_each(tmp_path: Path) -> None:
+def test_text_written_for_many_members_equals_text_written_one_by_one(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     prices = [1.0, 0.1 + 0.2, 1e-9, 12345.678, float("nan")]
     tables = [piece(4 * n, 4 * n + n % 3 + 1).table for n in range(40)]

@@ -63,7 +63,7 @@ def indexed(root: Path) -> tuple[int, int]:
     return lane.entry.confirmed, lane.entry.contradicted
 
 
-def test_an_entry_names_bars_that_anybody_can_check(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_confirmation_can_be_checked_with_pandas(tmp_path: Path) -> None:
     proved(tmp_path)
     plain = json.loads((lane_folder(tmp_path) / CONFIRMED).read_bytes())
     (one,) = plain["stretches"]
@@ -75,7 +75,7 @@ def test_an_entry_names_bars_that_anybody_can_check(tmp_path: Path) -> None:
     assert (plain["symbol"], plain["timeframe"], plain["lane"]) == ("AAPL", "1d", "")
 
 
-def test_a_confirmation_stands_while_bars_are_appended(tmp_path: Path) -> None:
+def test_appending_bars_keeps_a_confirmation(tmp_path: Path) -> None:
     store = proved(tmp_path)
     store.commit(DAILY, Commit((piece(30, 31),)))
     store.commit(DAILY, Commit((piece(31, 33),)))
@@ -90,7 +90,7 @@ def test_a_revised_bar_ends_its_confirmation(tmp_path: Path) -> None:
     assert entry(store, 0, 10).bars != before.bars
 
 
-def test_a_revision_of_other_bars_leaves_the_fingerprint_as_it_was(tmp_path: Path) -> None:
+def test_a_revision_of_other_bars_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     store = proved(tmp_path)
     before = entry(store, 0, 10)
     store.commit(DAILY, Commit((piece(20, 21, shift=5.0),)))
@@ -100,7 +100,7 @@ def test_a_revision_of_other_bars_leaves_the_fingerprint_as_it_was(tmp_path: Pat
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
 
 
-def test_a_proof_of_before_the_new_fingerprint_is_taken_over_and_no_other_is(
+def test_only_a_valid_confirmation_with_the_older_fingerprint_is_converted(
     tmp_path: Path,
 ) -> None:
     store = proved(tmp_path)
@@ -128,7 +128,7 @@ def test_a_proof_of_before_the_new_fingerprint_is_taken_over_and_no_other_is(
     )
 
 
-def test_a_compaction_is_no_revision(tmp_path: Path) -> None:
+def test_a_compaction_keeps_confirmations(tmp_path: Path) -> None:
     store = proved(tmp_path)
     for day in range(30, 36):
         store.commit(DAILY, Commit((piece(day, day + 1),)))
@@ -146,7 +146,7 @@ def test_evicted_or_deleted_bars_are_not_counted_in_confirmations(tmp_path: Path
     assert store_in(tmp_path).comparisons.entries(DAILY) == []
 
 
-def test_no_bar_of_the_year_of_another_lane_is_counted(tmp_path: Path) -> None:
+def test_confirmations_copied_from_another_series_are_ignored(tmp_path: Path) -> None:
     proved(tmp_path)
     other = SeriesKey("MSFT", DAILY.timeframe)
     store = store_in(tmp_path)
@@ -161,7 +161,7 @@ def test_no_bar_of_the_year_of_another_lane_is_counted(tmp_path: Path) -> None:
     [b"", b"{", b"\x00" * 200, b'{"sha256":"0"}', b"[]"],
     ids=["empty", "torn", "zeros", "no digest", "list"],
 )
-def test_a_torn_document_costs_the_proof_and_nothing_else(
+def test_a_torn_document_loses_only_its_confirmations(
     tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     proved(tmp_path)
@@ -192,7 +192,7 @@ def test_a_truncated_or_altered_file_of_confirmations_confirms_no_bar(tmp_path: 
     assert store_in(tmp_path).comparisons.entries(DAILY) == []
 
 
-def test_the_document_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_document_of_a_newer_version_is_not_changed(tmp_path: Path) -> None:
     store = proved(tmp_path)
     path = lane_folder(tmp_path) / CONFIRMED
     newer = json_document.dump({**json_document.load(path.read_bytes()), "format": 2})
@@ -207,7 +207,7 @@ def test_the_document_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert indexed(tmp_path) == (0, 0)
 
 
-def test_two_writers_keep_both(tmp_path: Path) -> None:
+def test_confirmations_of_concurrent_writers_are_all_kept(tmp_path: Path) -> None:
     store = proved(tmp_path)
     parts = [entry(store, day, day + 1) for day in range(10, 22)]
     with ThreadPoolExecutor(4) as pool:
@@ -224,7 +224,7 @@ def test_a_new_confirmation_replaces_those_that_it_overlaps(tmp_path: Path) -> N
     assert indexed(tmp_path) == (4, 0)
 
 
-def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_the_old_or_the_new_confirmations(tmp_path: Path) -> None:
     for dies_at in range(1, 30):
         root = tmp_path / str(dies_at)
         one = entry(proved(root), 10, 20)
@@ -240,14 +240,14 @@ def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> No
     raise AssertionError("it never came to its end")
 
 
-def test_a_deleted_series_is_not_made_again(tmp_path: Path) -> None:
+def test_a_confirmation_does_not_create_a_deleted_series_again(tmp_path: Path) -> None:
     store = proved(tmp_path / "a")
     one = entry(store, 0, 10)
     store_in(tmp_path / "b").comparisons.keep(DAILY, [one])
     assert not lane_folder(tmp_path / "b").exists()
 
 
-def test_the_index_tells_when_bars_were_compared_last(tmp_path: Path) -> None:
+def test_the_index_contains_the_time_of_the_last_comparison(tmp_path: Path) -> None:
     proved(tmp_path)
     (lane,) = Inventory(store_in(tmp_path).parts).look().lanes
     assert lane.entry.compared_ms == NOW
@@ -263,10 +263,12 @@ def test_the_index_tells_when_bars_were_compared_last(tmp_path: Path) -> None:
         ((0, 0, 0), "0.0 % of bars confirmed by two sources, 0 contradicted"),
     ],
 )
-def test_the_share_is_never_rounded_up(counts: tuple[int, int, int], text: str) -> None:
+def test_the_percentage_of_confirmed_bars_is_never_rounded_up(
+    counts: tuple[int, int, int], text: str
+) -> None:
     assert proof_in_words(*counts) == text
 
 
-def test_bars_of_a_span_without_any_are_no_entry(tmp_path: Path) -> None:
+def test_a_span_without_bars_gets_no_confirmation(tmp_path: Path) -> None:
     assert proved(tmp_path).comparisons.to_confirm(DAILY, days(100, 110)) is None
     assert store_in(tmp_path).comparisons.to_confirm(DAILY, days(366, 367)) is None

@@ -25,7 +25,7 @@ def pairs_of(cases: Any, size: int) -> set[str]:
 
 
 @pytest.mark.parametrize(("axes", "size"), list(zip(AXES, (1, 2), strict=True)))
-def test_few_combinations_hold_each_value_and_each_pair_of_three_axes(
+def test_crossed_axes_contain_each_value_and_for_three_axes_each_pair(
     axes: tuple[tuple[Any, ...], ...], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = list(product(*axes))

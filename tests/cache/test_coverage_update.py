@@ -74,7 +74,7 @@ def test_coverage_that_was_never_final_loses_no_trust(state: str) -> None:
     assert not takes_trust(Coverage(), known(mark(0, 9, state)))
 
 
-def test_doubts_that_end_are_not_unsaid_unnoticed() -> None:
+def test_a_commit_that_ends_a_doubt_is_detected() -> None:
     assert takes_trust(known(mark(0, 9, "suspect")), known(mark(0, 9, "final")))
 
 
@@ -124,7 +124,7 @@ def test_a_verdict_on_bars_does_not_change_rejected_rows_between_them() -> None:
         ("suspect", Basis("split", MAY), Basis("split", JUNE), Basis("split", MAY)),
     ],
 )
-def test_bars_found_equal_are_as_good_as_fetched_then(
+def test_bars_found_equal_get_the_basis_date_of_the_comparison(
     state: str, old: Basis, said: Basis, then: Basis
 ) -> None:
     before = known(mark(0, 9, "final", basis=old))
@@ -138,7 +138,7 @@ def states_of(coverage: Coverage) -> list[tuple[Span, str]]:
     return [(part.span, part.state) for part in coverage]
 
 
-def test_empty_and_suspect_spans_of_lost_metadata_are_carried_on() -> None:
+def test_empty_and_suspect_spans_of_lost_metadata_are_carried_over() -> None:
     lost = known(mark(0, 2, "empty"), mark(2, 5, "suspect"), mark(9, 12, "empty"))
     rebuilt = known(mark(1, 4, "final"), mark(4, 8, "provisional"))
     assert states_of(carried(lost, rebuilt)) == [
@@ -148,7 +148,7 @@ def test_empty_and_suspect_spans_of_lost_metadata_are_carried_on() -> None:
 
 
 @pytest.mark.parametrize("state", ["final", "provisional"])
-def test_of_lost_metadata_no_trust_and_no_bars_are_carried_on(state: str) -> None:
+def test_finality_and_bars_of_lost_metadata_are_not_carried_over(state: str) -> None:
     """What the members do not say themselves may have been said before they were damaged."""
     rebuilt = known(mark(0, 3, "final"), mark(3, 5, "provisional"))
     assert carried(known(mark(0, 9, state)), rebuilt) == rebuilt
@@ -193,7 +193,7 @@ def test_a_span_of_zero_length_touches_no_year() -> None:
 
 @settings(max_examples=examples(300), derandomize=True)
 @given(st.lists(covering, max_size=8), st.lists(covering, max_size=12), st.sets(st.integers(0, 50)))
-def test_marks_of_one_commit_are_as_if_each_came_alone(
+def test_marks_of_one_commit_equal_the_same_marks_committed_one_by_one(
     before: list[Covered], marks: list[Covered], stored: set[int]
 ) -> None:
     def has_bars(spans: Edges) -> NDArray[np.bool_]:

@@ -435,7 +435,7 @@ def survive(tmp_path: Path, name: str, disk: Recorder | None = None) -> int:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_no_acknowledged_bar_is_lost_whenever_the_power_fails(tmp_path: Path, name: str) -> None:
+def test_a_power_failure_at_any_time_loses_no_acknowledged_bar(tmp_path: Path, name: str) -> None:
     assert survive(tmp_path, name) >= 10
 
 
@@ -550,7 +550,9 @@ def take_over(tmp_path: Path, place: str, forgets: Callable[[DiskStep], bool]) -
 
 
 @pytest.mark.parametrize("place", OLDER)
-def test_an_older_tools_file_is_taken_over_whole(tmp_path: Path, place: str) -> None:
+def test_a_power_failure_during_the_adoption_of_an_older_file_loses_no_bar(
+    tmp_path: Path, place: str
+) -> None:
     assert take_over(tmp_path, place, lambda step: False) > 10
 
 
@@ -659,7 +661,7 @@ def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[DiskStep], boo
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_repair_may_be_cut_short(tmp_path: Path, what: str) -> None:
+def test_an_interrupted_repair_can_be_completed(tmp_path: Path, what: str) -> None:
     assert repair_and_fail(tmp_path, what, lambda step: False) > 10
 
 
@@ -685,7 +687,7 @@ SYNCS = {
 
 
 @pytest.mark.parametrize("what", SYNCS)
-def test_without_a_sync_something_is_lost(tmp_path: Path, what: str) -> None:
+def test_each_sync_is_needed(tmp_path: Path, what: str) -> None:
     name, forgets = SYNCS[what]
     with pytest.raises(Violation):
         survive(tmp_path, name, Recorder(forgets))
@@ -714,7 +716,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
 @pytest.mark.parametrize("what, text", [
     ("torn tail", "_quarantine/.2024."), ("torn tail", "1d/_quarantine"), ("bad member", "1d/_quarantine"),
 ])  # fmt: skip
-def test_bad_bytes_are_in_quarantine_before_they_are_taken_out(
+def test_bad_bytes_are_quarantined_before_they_are_removed(
     tmp_path: Path, what: str, text: str
 ) -> None:
     with pytest.raises(Violation):
@@ -766,7 +768,7 @@ def _final(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
 
 
 @pytest.mark.parametrize("worse", [in_place, without_pending, metadata_first, data_before_pending])
-def test_another_order_breaks_a_rewrite(
+def test_each_other_order_of_a_rewrite_breaks_a_promise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: Rewrite
 ) -> None:
     monkeypatch.setattr(year_commit, "rewrite", worse)

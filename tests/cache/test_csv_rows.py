@@ -78,7 +78,7 @@ def test_a_column_that_bars_lack_is_empty() -> None:
     assert np.isnan(adj).all()
 
 
-def test_stamps_before_1970_and_at_both_ends() -> None:
+def test_timestamps_before_1970_and_at_both_limits_survive_the_csv_round_trip() -> None:
     stamps = np.array([year_start(1900), -SECOND_MS, 0, year_start(2100) - SECOND_MS])
     table = BarTable(stamps, *(np.ones(4) for _ in range(5)))
     assert round_trip(table).stamps.tolist() == stamps.tolist()
@@ -149,7 +149,7 @@ ROW = b"2024-01-01 00:00:00,1.0,1.0,1.0,1.0,1.0\n"
      (ROW.replace(b",1.0\n", b"\n1.0x"), 1), (ROW + ROW.replace(b"2024-01-01 00:00:00", b""), 2)],
 )  # fmt: skip
 @pytest.mark.parametrize("way", ["by hand", "pyarrow"])
-def test_text_that_is_not_ours(
+def test_text_that_another_program_wrote_is_not_decoded(
     text: bytes, rows: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "pyarrow":
@@ -159,7 +159,7 @@ def test_text_that_is_not_ours(
         csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, rows)
 
 
-def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tables_are_read_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 0)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert same(round_trip(table_of(HARD, adj=True)), table_of(HARD, adj=True))
@@ -174,7 +174,7 @@ def test_decoded_columns_are_writeable(way: str, monkeypatch: pytest.MonkeyPatch
     assert all(column.flags.writeable for column in (bars.stamps, *bars.values()))
 
 
-def test_the_rows_are_read_by_pythons_csv_reader() -> None:
+def test_pythons_csv_reader_reads_the_encoded_rows() -> None:
     table = table_of(HARD, adj=True)
     text = csv_rows.header_line(table.columns) + csv_rows.encode_rows(table, table.columns)
     rows = list(csv.DictReader(io.StringIO(text.decode("ascii"))))
@@ -212,13 +212,13 @@ ODD = st.sampled_from([
     )
 )  # fmt: skip
 @settings(max_examples=examples(40), deadline=None, derandomize=True)
-def test_blocks_of_any_numbers_are_written_as_each_by_itself(columns: list[list[float]]) -> None:
+def test_blocks_of_any_numbers_equal_numbers_encoded_one_by_one(columns: list[list[float]]) -> None:
     rows = of_columns(columns)
     assert csv_rows.encode_rows(rows, csv_rows.BASE_COLUMNS) == plainly(rows)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_blocks_of_market_numbers_are_written_as_each_by_itself(seed: int) -> None:
+def test_blocks_of_market_numbers_equal_numbers_encoded_one_by_one(seed: int) -> None:
     dice = np.random.default_rng(seed)
     size = 10.0 ** dice.integers(-3, 12)
     prices = [

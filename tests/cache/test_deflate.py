@@ -14,7 +14,7 @@ import pytest
 from src.data.cache.format import gzip_member
 
 
-def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_library_computes_small_checksums_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
     monkeypatch.setattr(gzip_member, "summed_bytes", 0)
     assert gzip_member.summing(8) is zlib.crc32
@@ -24,7 +24,7 @@ def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyP
     assert gzip_member.summing(8) is loaded.crc32
 
 
-def test_much_that_is_summed_little_by_little_loads_the_library(
+def test_a_mebibyte_of_small_checksums_loads_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("isal")
@@ -34,7 +34,7 @@ def test_much_that_is_summed_little_by_little_loads_the_library(
     assert sums == [zlib.crc32] * 3 + [sys.modules["isal.isal_zlib"].crc32]
 
 
-def test_a_library_that_is_not_installed_is_looked_for_once_in_a_mebibyte(
+def test_a_missing_library_is_searched_for_once_per_mebibyte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[str] = []
@@ -46,7 +46,7 @@ def test_a_library_that_is_not_installed_is_looked_for_once_in_a_mebibyte(
 
 
 @pytest.mark.parametrize(("bars", "used"), [(100, "zlib"), (1440, "isal")])
-def test_a_day_of_minutes_is_written_by_the_faster_library(
+def test_a_day_of_minutes_is_compressed_by_the_faster_library(
     bars: int, used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isal_zlib = pytest.importorskip("isal.isal_zlib")
@@ -93,18 +93,20 @@ def test_isal_is_not_needed(text: bytes, monkeypatch: pytest.MonkeyPatch) -> Non
     assert gzip_member.checksum(text) == zlib.crc32(text)
 
 
-def test_a_text_comes_back(stream: memoryview) -> None:
+def test_a_deflated_text_is_inflated_unchanged(stream: memoryview) -> None:
     assert gzip_member.inflated_stream(stream, len(TEXT)) == TEXT
 
 
 @pytest.mark.parametrize("claimed", [len(TEXT) - 1, len(TEXT) + 1, 0])
-def test_a_text_that_is_not_as_long_as_claimed(stream: memoryview, claimed: int) -> None:
+def test_a_text_with_another_length_than_stated_is_an_error(
+    stream: memoryview, claimed: int
+) -> None:
     with pytest.raises(ValueError, match=f"not decompress to the expected {claimed} bytes"):
         gzip_member.inflated_stream(stream, claimed)
 
 
 @pytest.mark.parametrize("end", [-1, -1000, 0])
-def test_a_stream_that_is_cut_off(stream: memoryview, end: int) -> None:
+def test_a_truncated_stream_is_an_error(stream: memoryview, end: int) -> None:
     with pytest.raises(ValueError, match="does not decompress to the expected"):
         gzip_member.inflated_stream(stream[:end] if end else stream[:0], len(TEXT))
 

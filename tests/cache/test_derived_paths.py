@@ -20,7 +20,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
-def test_a_file_tells_its_series(tmp_path: Path, key: SeriesKey) -> None:
+def test_the_path_of_a_columnar_file_identifies_its_series(tmp_path: Path, key: SeriesKey) -> None:
     path = Path(path_of(os.fspath(tmp_path), key))
     assert series_of(tmp_path, path) == key
     assert len({path_of("x", key) for key in KEYS}) == 3
@@ -31,7 +31,7 @@ def test_a_file_tells_its_series(tmp_path: Path, key: SeriesKey) -> None:
     ["_columnar/AAPL/1d.csv", "_columnar/AAPL/.lock", "_columnar/AAPL/1d", "ohlcv/AAPL/1d.bars",
      "_columnar/1d.bars", "_columnar/AAPL/x/1d.bars", "_columnar/aapl/1d.bars", "_columnar/AAPL/60x.bars"],
 )  # fmt: skip
-def test_other_files_are_of_none(tmp_path: Path, name: str) -> None:
+def test_paths_of_other_files_identify_no_series(tmp_path: Path, name: str) -> None:
     assert series_of(tmp_path, tmp_path / name) is None
 
 

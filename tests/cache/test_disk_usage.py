@@ -45,13 +45,15 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
     return BarStore(tmp_path / "cache", clock=clock)
 
 
-def test_a_folder_that_is_not_there_is_empty(tmp_path: Path, clock: ManualClock) -> None:
+def test_a_missing_folder_counts_as_empty(tmp_path: Path, clock: ManualClock) -> None:
     assert gauge_of(tmp_path / "none", clock).read() == Fill()
     assert Fill().compression_ratio is None
     assert not (tmp_path / "none").exists()
 
 
-def test_sizes_in_and_out_are_those_of_gzip(store: BarStore, clock: ManualClock) -> None:
+def test_plain_and_compressed_sizes_equal_those_of_gzip(
+    store: BarStore, clock: ManualClock
+) -> None:
     for first in (0, 40, 80):
         store.commit(DAILY, Commit(pieces=(piece(first, first + 40),)))
     found = gauge_of(store.root, clock).read()
@@ -84,7 +86,7 @@ def test_appended_bars_are_measured_from_where_the_last_measurement_stopped(
     assert (found.plain_bytes, found.packed_bytes) == (texts(store.root), packed(store.root))
 
 
-def test_a_rewritten_file_is_measured_anew(store: BarStore, clock: ManualClock) -> None:
+def test_a_rewritten_file_is_measured_again(store: BarStore, clock: ManualClock) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
     gauge = gauge_of(store.root, clock, every_s=0)
     gauge.read()
@@ -98,7 +100,7 @@ def test_a_rewritten_file_is_measured_anew(store: BarStore, clock: ManualClock) 
     )  # fmt: skip
 
 
-def test_a_file_that_was_replaced_by_a_longer_one_is_measured_anew(
+def test_a_file_replaced_by_a_longer_one_is_measured_again(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     folder = tmp_path / "ohlcv" / "AAPL" / "1d"
@@ -121,7 +123,9 @@ def test_files_of_other_tools_count_as_one_member(tmp_path: Path, clock: ManualC
     assert (found.plain_bytes, found.without_metadata) == (len(text), 1)
 
 
-def test_a_torn_or_empty_file_breaks_nothing(store: BarStore, clock: ManualClock) -> None:
+def test_a_torn_file_counts_its_readable_members_and_an_empty_one_nothing(
+    store: BarStore, clock: ManualClock
+) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
     (path,) = store.root.rglob("*/1d/2024.csv.gz")
     whole = path.read_bytes()
@@ -150,7 +154,7 @@ def test_two_names_of_one_file_count_once(tmp_path: Path, clock: ManualClock) ->
     assert (found.bytes, found.files) == (1000, 1)
 
 
-def test_only_so_many_files_are_opened_at_once(tmp_path: Path, clock: ManualClock) -> None:
+def test_the_number_of_files_opened_at_once_is_limited(tmp_path: Path, clock: ManualClock) -> None:
     for year in range(2000, 2010):
         folder = tmp_path / "ohlcv" / f"S{year}" / "1d"
         folder.mkdir(parents=True)
@@ -160,7 +164,7 @@ def test_only_so_many_files_are_opened_at_once(tmp_path: Path, clock: ManualCloc
     assert gauge_of(tmp_path, clock, most_new=0).read().compression_ratio is None
 
 
-def test_disk_usage_that_the_index_knows_opens_no_file(
+def test_disk_usage_in_the_index_is_read_without_opening_files(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
@@ -184,7 +188,7 @@ def test_disk_usage_that_the_index_knows_opens_no_file(
     assert opened == [f"{lane}{os.sep}2024.csv.gz"]
 
 
-def test_the_last_figures_stand_where_the_folder_cannot_be_listed(
+def test_the_last_figures_are_returned_if_the_folder_cannot_be_listed(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))

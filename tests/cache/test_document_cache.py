@@ -61,7 +61,7 @@ def rewritten(path: Path, content: bytes) -> None:
 
 
 class TestFiles:
-    def test_a_settled_document_is_parsed_once_and_again_after_a_change(
+    def test_a_document_older_than_a_clock_tick_is_parsed_once_and_again_after_a_change(
         self, tmp_path: Path
     ) -> None:
         path, memory = tmp_path / "a", documents(Later())
@@ -71,7 +71,7 @@ class TestFiles:
         path.write_bytes(b"22")
         assert memory.load(path, parse) == [b"22"]
 
-    def test_two_changes_within_one_step_of_the_clock_are_both_seen(self, tmp_path: Path) -> None:
+    def test_two_changes_within_one_tick_of_the_clock_are_both_read(self, tmp_path: Path) -> None:
         path, memory = tmp_path / "a", documents(Young())
         path.write_bytes(b"1")
         assert memory.load(path, parse) == [b"1"]
@@ -88,7 +88,7 @@ class TestFiles:
 
 
 class TestNames:
-    def test_a_settled_folder_is_listed_once_and_again_when_it_changes(
+    def test_a_folder_older_than_a_clock_tick_is_listed_once_and_again_after_a_change(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         disk = RecordingDisk()
@@ -101,14 +101,14 @@ class TestNames:
         os.utime(tmp_path, ns=(0, 0))
         assert memory.list(tmp_path) == ("a", "b")
 
-    def test_names_that_came_within_one_step_of_the_clock_are_seen(self, tmp_path: Path) -> None:
+    def test_names_added_within_one_tick_of_the_clock_are_listed(self, tmp_path: Path) -> None:
         memory, state = documents(Young()), os.stat(tmp_path)
         assert memory.list(tmp_path) == ()
         (tmp_path / "a").touch()
         os.utime(tmp_path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert memory.list(tmp_path) == ("a",)
 
-    def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
+    def test_a_missing_folder_is_listed_as_empty_until_it_exists(self, tmp_path: Path) -> None:
         memory = documents(Later())
         assert memory.list(tmp_path / "a") == ()
         (tmp_path / "a").mkdir()
@@ -165,7 +165,7 @@ class TestSeveral:
         assert memory.load_all(str(tmp_path), "dba", parse) == [None, "new", "a"]
         assert parsed == ["a", "b", "c", "b"]
 
-    def test_different_users_make_different_things_of_a_file(self, tmp_path: Path) -> None:
+    def test_different_parsers_of_one_file_have_separate_results(self, tmp_path: Path) -> None:
         path, memory = tmp_path / "a", documents(Later())
         path.write_bytes(b"1")
         assert memory.load(path, parse) == [b"1"]
@@ -191,7 +191,7 @@ commits = st.builds(
 
 @settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(st.lists(commits, min_size=1, max_size=4))
-def test_the_view_of_a_writer_is_the_view_of_a_new_process(
+def test_the_view_of_a_writer_equals_the_view_of_a_new_process(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Commit]
 ) -> None:
     root = tmp_path_factory.mktemp("store")
@@ -219,7 +219,7 @@ def test_a_commit_is_not_changed_by_its_caller_afterwards(tmp_path: Path) -> Non
     check_memory(store, DAILY)
 
 
-def test_another_writers_document_is_seen_though_ours_is_known(tmp_path: Path) -> None:
+def test_a_document_changed_by_another_writer_is_read_again(tmp_path: Path) -> None:
     one, other = store_in(tmp_path), store_in(tmp_path)
     for n in range(0, 6, 2):
         one.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -245,7 +245,7 @@ def test_repeated_appends_parse_no_metadata(
     assert (lane_folder(tmp_path) / "2024.metadata.json").exists()
 
 
-def test_known_coverage_is_not_encoded_again_by_a_commit(
+def test_coverage_in_memory_is_not_encoded_again_by_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick())
@@ -268,7 +268,7 @@ def test_known_coverage_is_not_encoded_again_by_a_commit(
     check_memory(store, DAILY)
 
 
-def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
+def test_an_append_lists_each_folder_and_stats_each_file_once(tmp_path: Path) -> None:
     store_in(tmp_path).commit(MINUTES, Commit((minutes(0, 3),), kind=KIND))
     disk = RecordingDisk()
     store = store_in(tmp_path, disk)
@@ -288,7 +288,7 @@ class Growing(RecordingDisk):
         return 0
 
 
-def test_a_first_read_opens_each_document_once_a_look(tmp_path: Path) -> None:
+def test_a_first_read_opens_each_document_once(tmp_path: Path) -> None:
     disk = Growing()
     store = store_in(tmp_path, disk, columnar="read")
 

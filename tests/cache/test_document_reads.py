@@ -84,7 +84,7 @@ def written(root: Path, document: dict[str, Any], name: str = META) -> None:
 
 
 @pytest.mark.parametrize("what", COMMITS)
-def test_the_index_of_a_writer_is_that_of_a_new_process(tmp_path: Path, what: str) -> None:
+def test_the_index_of_a_writer_equals_that_of_a_new_process(tmp_path: Path, what: str) -> None:
     writer = filled(tmp_path, what)
     other = store_in(tmp_path, Quick())
     assert other.view(DAILY) == writer.view(DAILY) != SeriesView(DAILY)
@@ -93,7 +93,7 @@ def test_the_index_of_a_writer_is_that_of_a_new_process(tmp_path: Path, what: st
     assert other.stored_span(DAILY, EVER).coverage == writer.stored_span(DAILY, EVER).coverage
 
 
-def test_a_view_is_of_all_years(tmp_path: Path) -> None:
+def test_a_view_covers_all_years(tmp_path: Path) -> None:
     store = filled(tmp_path, "three years of one vendor")
     store.commit(DAILY, Commit(marks=(mark(800, 900, "suspect"),)))  # a year without bars
     view = store_in(tmp_path, Quick()).view(DAILY)
@@ -107,7 +107,7 @@ def test_an_empty_span_has_no_years(tmp_path: Path) -> None:
     assert known.years(Span(at(3), at(3))) == known.years(Span(at(9), at(3))) == {}
 
 
-def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
+def test_a_view_reads_each_document_once_and_no_bars(tmp_path: Path) -> None:
     filled(tmp_path, "three years of one vendor")
     store = store_in(tmp_path, disk := RecordingDisk())
     store.view(DAILY)
@@ -122,7 +122,7 @@ def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
     assert [step.name for step in disk.steps] == ["stat"]
 
 
-def test_a_first_read_leaves_the_garbage_collector_little_to_look_at(tmp_path: Path) -> None:
+def test_a_first_read_creates_few_objects_for_the_garbage_collector(tmp_path: Path) -> None:
     """A batch takes a third of its time for collections where each series is many containers."""
     keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in ("AAPL", "MSFT", "IBM", "KO", "GE")]
     store = store_in(tmp_path, Quick(), columnar="map")
@@ -145,7 +145,7 @@ def fail(*_: object) -> None:
     raise AssertionError("that is known already")
 
 
-def test_a_view_after_an_own_commit_reads_no_metadata(
+def test_a_view_after_a_commit_of_the_same_store_reads_no_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = filled(tmp_path, "doubts and what is due")
@@ -226,7 +226,7 @@ def test_metadata_of_a_newer_version_are_refused_and_left_alone(tmp_path: Path, 
     assert (lane_folder(tmp_path) / META).read_bytes() == before
 
 
-def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_the_metadata_is_detected(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
     series = (lane_folder(tmp_path) / "series.json").read_bytes()
@@ -243,7 +243,7 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
                     load(changed)
 
 
-def test_keys_of_another_version_are_kept_with_all_that_is_known(tmp_path: Path) -> None:
+def test_unknown_keys_of_another_version_are_kept(tmp_path: Path) -> None:
     filled(tmp_path, "doubts and what is due")
     before = store_in(tmp_path, Quick()).view(DAILY)
     document, series = ours(tmp_path), json.loads((lane_folder(tmp_path) / SERIES).read_bytes())
@@ -259,7 +259,7 @@ def test_keys_of_another_version_are_kept_with_all_that_is_known(tmp_path: Path)
     assert json.loads((lane_folder(tmp_path) / SERIES).read_bytes())["mood"] == 7
 
 
-def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
+def test_a_reformatted_document_is_read_and_not_rewritten(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     path = lane_folder(tmp_path) / META
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
@@ -281,7 +281,7 @@ def test_metadata_with_a_valid_seal_and_bad_values_are_corrupt(value: bytes) -> 
         documents.load_series(data, DAILY)
 
 
-def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
+def test_a_text_that_looks_like_a_key_is_not_taken_for_one(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     document = ours(tmp_path)
     document["data_source"] = ',"onetape":{"rows":7},'
@@ -298,7 +298,7 @@ def test_recently_changed_documents_are_read_again(tmp_path: Path) -> None:
         assert store.view(DAILY).rows == day + 1
 
 
-def test_adjoining_spans_of_several_years_become_one(tmp_path: Path) -> None:
+def test_adjoining_spans_of_several_years_are_joined(tmp_path: Path) -> None:
     filled(tmp_path, "three years of one vendor")
     (one,) = store_in(tmp_path, Quick()).view(DAILY).coverage
     assert (one.span.start, one.span.end) == (at(-500), at(400))
@@ -315,12 +315,12 @@ def test_a_year_file_that_an_older_tool_rewrites_in_place_is_read_again(tmp_path
     assert store.view(DAILY).rows == 4
 
 
-def test_the_kind_of_a_series_without_bars_is_that_of_its_document(tmp_path: Path) -> None:
+def test_the_kind_of_a_series_without_bars_is_read_from_its_document(tmp_path: Path) -> None:
     filled(tmp_path, "nothing but what is empty").commit(DAILY, Commit(kind=KIND))
     assert store_in(tmp_path, Quick()).view(DAILY).kind == KIND
 
 
-def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_path: Path) -> None:
+def test_the_kind_of_a_series_with_a_lost_document_is_read_from_its_bars(tmp_path: Path) -> None:
     kind = Kind(session="extended", venue="consolidated")
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(3, 9, kind=kind),), marks=(mark(0, 3, "empty"),)))
@@ -335,7 +335,7 @@ def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_pat
 
 
 @pytest.mark.parametrize("fails_at", range(1, 25))
-def test_the_view_after_a_failed_commit_is_that_of_a_new_process(
+def test_the_view_after_a_failed_commit_equals_that_of_a_new_process(
     tmp_path: Path, fails_at: int
 ) -> None:
     """Its writer knows what it wrote; a year on its way from one file to the next is not known."""

@@ -114,7 +114,7 @@ def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the order -----------------------------------------------------------------------------------
 
 
-def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
+def test_the_least_recently_used_years_are_evicted_and_no_more_than_needed() -> None:
     held = [
         Holding(OTHER, year, 100, 1, used, kept)
         for year, used, kept in ((2020, 5, ""), (2021, 3, ""), (2022, 1, "why not"), (2023, 4, ""))
@@ -145,7 +145,9 @@ def test_eviction_counts_the_reads_of_another_process(tmp_path: Path) -> None:
     assert (mine.years(), mine.years(OTHER)) == ([2025], [2026])
 
 
-def test_without_the_uses_the_commits_count(cache: Cache, tmp_path: Path) -> None:
+def test_years_are_evicted_by_their_last_commit_if_uses_are_unknown(
+    cache: Cache, tmp_path: Path
+) -> None:
     cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
     cache.manager.write_uses()
     (tmp_path / "ohlcv/_metadata/index.sqlite").write_text("{ not ours")
@@ -155,7 +157,7 @@ def test_without_the_uses_the_commits_count(cache: Cache, tmp_path: Path) -> Non
     assert (another.years(), another.years(OTHER)) == ([], [2026])
 
 
-def test_derived_things_go_before_any_bar(tmp_path: Path) -> None:
+def test_derived_files_are_deleted_before_any_bar(tmp_path: Path) -> None:
     cache = Cache(tmp_path, columnar="map")
     cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
     cache.commit(Commit((piece(800, 801, shift=1.0),)))  # a revision keeps the file of before
@@ -176,7 +178,7 @@ def test_derived_things_go_before_any_bar(tmp_path: Path) -> None:
     assert cache.years() == cache.years(OTHER) == [2026]
 
 
-def test_tables_read_before_stay_what_they_are(tmp_path: Path) -> None:
+def test_tables_read_before_an_eviction_do_not_change(tmp_path: Path) -> None:
     cache = Cache(tmp_path, columnar="map")
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR), OTHER)
     first, _ = cache.store.read(DAILY, EVER)  # makes the columnar file
@@ -229,13 +231,13 @@ def test_a_year_file_that_cannot_be_fetched_again_is_not_evicted(
         assert same(cache.store.read(DAILY, EVER)[0], before)
 
 
-def test_months_vouch_for_themselves(cache: Cache) -> None:
+def test_recent_monthly_bars_show_that_a_symbol_is_still_traded(cache: Cache) -> None:
     months = SeriesKey("AAPL", Timeframe(1, "M"))
     cache.commit(Commit((piece(731, 884, [731, 762, 790, 821, 851]),)), months)
     assert cache.kept() == {}
 
 
-def test_an_answer_without_a_bar_vouches_for_nothing(cache: Cache) -> None:
+def test_an_answer_without_bars_does_not_show_that_a_symbol_is_still_traded(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(Commit((piece(731, 884, []),)))
     assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
 
@@ -252,7 +254,7 @@ def test_a_year_is_kept_for_a_possible_delisting_or_the_reason_of_its_vendor(cac
     assert why("gone out of business", just - 1) == "gone out of business"
 
 
-def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) -> None:
+def test_a_year_without_its_data_file_is_not_counted_as_evictable(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR))
     held = cache.manager.freeable().bars
     (lane_folder(cache.store.root) / "2025.csv.gz").unlink()
@@ -276,13 +278,15 @@ def test_a_year_that_its_vendor_can_no_longer_serve_is_not_evicted(tmp_path: Pat
     assert cache.years() == [2026]
 
 
-def test_a_cache_that_must_keep_all_evicts_no_year(tmp_path: Path) -> None:
+def test_a_cache_whose_owner_keeps_all_years_evicts_none(tmp_path: Path) -> None:
     cache = Cache(tmp_path, must_keep=keep_all).commit(days_of(THIS_YEAR))
     assert cache.shrink(10**9) == 0
     assert cache.years() == [2026]
 
 
-def test_new_bars_of_one_series_vouch_for_the_others_of_the_symbol_and_vendor(cache: Cache) -> None:
+def test_new_bars_of_one_timeframe_make_other_timeframes_of_the_symbol_and_vendor_evictable(
+    cache: Cache,
+) -> None:
     hours = SeriesKey("AAPL", Timeframe(1, "h"))
     cache.commit(days_of(LAST_YEAR), OTHER).commit(days_of(LAST_YEAR), hours)
     assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
@@ -293,7 +297,7 @@ def test_new_bars_of_one_series_vouch_for_the_others_of_the_symbol_and_vendor(ca
     assert (cache.years(hours), cache.years(OTHER)) == ([], [2025])
 
 
-def test_a_clock_behind_the_newest_commit_makes_no_delisted_symbol_alive(cache: Cache) -> None:
+def test_a_clock_behind_the_newest_commit_evicts_no_delisted_symbol(cache: Cache) -> None:
     delisted = SeriesKey("GONE", Timeframe(1, "d"))
     cache.commit(days_of(LAST_YEAR), delisted).commit(days_of(THIS_YEAR))
     assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
@@ -320,7 +324,7 @@ def without_what_told_the_time(root: Path) -> Cache:
     return again
 
 
-def test_a_delisted_symbol_is_not_evicted_after_the_commit_that_told_the_time_is_gone(
+def test_a_delisted_symbol_is_not_evicted_after_the_newest_commit_is_gone(
     tmp_path: Path,
 ) -> None:
     """The next look, of a new process, still has it."""
@@ -350,7 +354,9 @@ def test_without_the_time_file_no_year_is_evicted_until_a_newer_answer_comes(
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
-def test_something_else_in_the_place_of_that_file_is_its_loss(tmp_path: Path, kind: str) -> None:
+def test_a_folder_link_or_pipe_in_place_of_the_time_file_counts_as_a_lost_file(
+    tmp_path: Path, kind: str
+) -> None:
     cache = without_what_told_the_time(tmp_path)
     (file := tmp_path / "ohlcv" / ".time").unlink()
     elsewhere = tmp_path / "elsewhere"
@@ -370,7 +376,7 @@ def test_something_else_in_the_place_of_that_file_is_its_loss(tmp_path: Path, ki
     assert elsewhere.read_text() == '{"latest_ms":0}'
 
 
-def test_a_run_with_a_clock_a_year_ahead_changes_nothing_for_later_ones(cache: Cache) -> None:
+def test_a_run_with_a_clock_a_year_ahead_does_not_affect_later_runs(cache: Cache) -> None:
     """Its vendor told the right time."""
     cache.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR), GONE)
     cache.clock.set(NOW + 366 * DAY_MS)
@@ -382,7 +388,7 @@ def test_a_run_with_a_clock_a_year_ahead_changes_nothing_for_later_ones(cache: C
     assert (cache.years(), cache.years(GONE)) == ([], [2025])
 
 
-def test_the_time_is_written_before_anything_goes(
+def test_no_year_is_evicted_if_the_time_cannot_be_written(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
@@ -409,7 +415,7 @@ def test_a_year_file_in_use_is_not_evicted_and_nothing_is_logged(
     assert cache.years() == [2026]
 
 
-def test_files_that_are_not_understood_stay(cache: Cache, tmp_path: Path) -> None:
+def test_unreadable_years_are_not_evicted(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR))
     document = lane_folder(tmp_path) / "2026.metadata.json"
     document.write_text("{}")
@@ -474,7 +480,7 @@ def test_a_folder_is_measured_seldom_while_it_is_within_its_limit(
 # --- others at the same time ---------------------------------------------------------------------
 
 
-def test_one_evicts_and_the_others_go_on(cache: Cache, tmp_path: Path) -> None:
+def test_a_process_does_not_wait_for_an_eviction_by_another(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR))
     lock = tmp_path / "ohlcv/_metadata/.eviction.lock"
     lock.parent.mkdir()
@@ -483,14 +489,14 @@ def test_one_evicts_and_the_others_go_on(cache: Cache, tmp_path: Path) -> None:
     assert cache.shrink(10**9) == 1
 
 
-def test_a_series_that_somebody_is_at_stays(cache: Cache, tmp_path: Path) -> None:
+def test_a_locked_series_is_not_evicted(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
     with Disk().lock(lane_folder(tmp_path) / ".lock", 1.0):
         assert cache.shrink(10**9) == 1
     assert (cache.years(), cache.years(OTHER)) == ([2026], [])
 
 
-def test_a_year_that_has_changed_since_it_was_looked_at_stays(cache: Cache) -> None:
+def test_a_year_that_changed_after_it_was_measured_is_not_evicted(cache: Cache) -> None:
     cache.commit(days_of(THIS_YEAR))
     lane = cache.store.parts.lane(DAILY)
     generation = cache.store.view(DAILY).generation
@@ -499,7 +505,7 @@ def test_a_year_that_has_changed_since_it_was_looked_at_stays(cache: Cache) -> N
     assert evict_year(lane, 2026, cache.store.view(DAILY).generation)
 
 
-def test_readers_see_a_year_whole_or_not_at_all(cache: Cache) -> None:
+def test_readers_during_an_eviction_read_a_whole_year_or_none(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
     reader = BarStore(cache.store.root, clock=ManualClock(NOW))
     counts: set[int] = set()
@@ -585,7 +591,9 @@ def test_an_eviction_is_logged_and_an_earlier_version_is_refused(cache: Cache) -
 # --- crashes -------------------------------------------------------------------------------------
 
 
-def test_power_fails_during_an_eviction(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_power_failure_during_an_eviction_leaves_no_wrong_bar_or_coverage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever is left, no bar is wrong, none is claimed that is not there, and none is mourned."""
     live = tmp_path / "live"
     whole = days_of(LAST_YEAR, THIS_YEAR)
@@ -601,7 +609,7 @@ def test_power_fails_during_an_eviction(tmp_path: Path, caplog: pytest.LogCaptur
         assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-def test_killed_during_an_eviction(tmp_path: Path) -> None:
+def test_a_process_killed_during_an_eviction_leaves_a_sound_cache(tmp_path: Path) -> None:
     whole = days_of(LAST_YEAR, THIS_YEAR)
     calls = 0
     counting = Recorder()
@@ -619,7 +627,7 @@ def test_killed_during_an_eviction(tmp_path: Path) -> None:
         _check_sound(root, f"before call {dies_at}")
 
 
-def test_killed_while_years_are_cleared(tmp_path: Path) -> None:
+def test_a_process_killed_while_clearing_years_leaves_a_sound_cache(tmp_path: Path) -> None:
     whole = days_of(LAST_YEAR, THIS_YEAR)
     for dies_at in range(1, 12):
         root = tmp_path / str(dies_at)
@@ -651,7 +659,7 @@ def _check_sound(root: Path, where: str) -> None:
     ), where
 
 
-def test_the_dates_that_this_file_relies_on_are_right() -> None:
+def test_the_dates_assumed_in_this_file_are_right() -> None:
     """The clock stands where the tests believe it does."""
     assert isinstance(days_of(THIS_YEAR).pieces[0], CommitPiece)
     assert year_start(2026) == at(731)

@@ -66,7 +66,9 @@ def test_fundamentals_are_found_after_a_write(cache: FundamentalsCache, tmp_path
     assert cache.read_json(found.file_path) == GOOD
 
 
-def test_the_newest_wins_and_of_equal_age_the_combined_one(cache: FundamentalsCache) -> None:
+def test_the_newest_copy_is_returned_and_among_equal_ages_the_combined_one(
+    cache: FundamentalsCache,
+) -> None:
     cache.write_json("AAPL", "alpha_vantage", GOOD, days_ago(2))
     newest = cache.write_json("AAPL", "fmp", GOOD, days_ago(1))
     found = cache.find_latest_json("AAPL")
@@ -95,7 +97,7 @@ def test_fundamentals_are_fresh_for_seven_days_or_the_requested_age(
     assert cache.find_latest_json("AAPL", max_age_days=9) is not None
 
 
-def test_a_combiner_says_how_long_each_type_is_fresh(cache: FundamentalsCache) -> None:
+def test_a_combiner_sets_how_long_each_type_is_fresh(cache: FundamentalsCache) -> None:
     class Ages:
         def get_ttl_for_data_type(self, data_type: str) -> float:
             return {"statements": 90.0, "ratios": 0.25}.get(data_type, 7.0)
@@ -106,7 +108,7 @@ def test_a_combiner_says_how_long_each_type_is_fresh(cache: FundamentalsCache) -
     assert cache.is_cache_valid(days_ago(0.2), data_type="ratios")
 
 
-def test_a_profile_does_not_serve_for_statements(cache: FundamentalsCache) -> None:
+def test_a_stored_profile_is_not_returned_for_statements(cache: FundamentalsCache) -> None:
     cache.write_json("AAPL", "fmp", GOOD, data_type="general")
     assert cache.find_latest_json("AAPL", data_type="profile") is not None
     assert cache.find_latest_json("AAPL", data_type="statements") is None
@@ -116,7 +118,7 @@ def test_a_profile_does_not_serve_for_statements(cache: FundamentalsCache) -> No
     assert cache.get_cache_stats("AAPL")["files"] == 2
 
 
-def test_a_snapshot_comes_back_whole(cache: FundamentalsCache) -> None:
+def test_a_stored_snapshot_is_returned_unchanged(cache: FundamentalsCache) -> None:
     said = Snapshot(
         "fmp", "BRK-B", WEDNESDAY, {"market_cap": Fact(9.0e11, "money", "USD")},
         (Statement("income", "FY", "2023-12-31", "2024-02-24", "USD", {"revenue": 3.6e11}),),
@@ -134,7 +136,9 @@ def test_values_that_json_lacks_are_stored_as_null_text_or_lists(cache: Fundamen
 
 
 @pytest.mark.parametrize("symbol", ["", "../x", "A" * 300, None])
-def test_symbols_that_name_no_folder(cache: FundamentalsCache, symbol: Any, tmp_path: Path) -> None:
+def test_symbols_that_cannot_be_folder_names_are_refused_or_escaped(
+    cache: FundamentalsCache, symbol: Any, tmp_path: Path
+) -> None:
     if symbol == "../x":
         path = cache.write_json(symbol, "fmp", GOOD)
         assert (tmp_path / "fundamentals") in Path(path).parents
@@ -143,7 +147,7 @@ def test_symbols_that_name_no_folder(cache: FundamentalsCache, symbol: Any, tmp_
         cache.write_json(symbol, "fmp", GOOD)
 
 
-def test_older_files_are_strictly_older(cache: FundamentalsCache) -> None:
+def test_cleanup_deletes_only_older_files_of_the_same_vendor(cache: FundamentalsCache) -> None:
     old = cache.write_json("AAPL", "fmp", GOOD, days_ago(3))
     other = cache.write_json("AAPL", "yahoo", GOOD, days_ago(3))
     new = cache.write_json("AAPL", "fmp", GOOD)
@@ -152,7 +156,7 @@ def test_older_files_are_strictly_older(cache: FundamentalsCache) -> None:
     assert Path(other).exists()
 
 
-def test_tidying_keeps_the_newest_good_copy(cache: FundamentalsCache) -> None:
+def test_tidy_keeps_the_newest_good_copy(cache: FundamentalsCache) -> None:
     oldest = cache.write_json("AAPL", "fmp", GOOD, days_ago(5))
     good = cache.write_json("AAPL", "fmp", GOOD, days_ago(3))
     poor = cache.write_json("AAPL", "fmp", POOR, days_ago(1))
@@ -183,7 +187,9 @@ def test_the_statistics_count_symbols_files_and_vendors(cache: FundamentalsCache
     assert cache.get_cache_stats("MSFT")["files"] == 0
 
 
-def test_the_older_layout_is_read_where_it_lies(cache: FundamentalsCache, tmp_path: Path) -> None:
+def test_files_in_the_older_layout_are_read_in_place(
+    cache: FundamentalsCache, tmp_path: Path
+) -> None:
     folder = tmp_path / "AAPL" / "fundamentals"
     path = put(folder, "yfinance_20240610_120000.json", foreign(provider="yfinance"))
     found = cache.find_latest_json("AAPL", provider="yf")
@@ -223,7 +229,7 @@ def test_impossible_stamps_are_skipped_with_a_warning(
     ],
     ids=["empty", "torn", "list", "binary", "foreign", "shape", "deep", "another symbol"],
 )
-def test_a_corrupt_file_of_fundamentals_is_put_aside(
+def test_a_corrupt_file_of_fundamentals_is_set_aside(
     cache: FundamentalsCache, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = cache.write_json("AAPL", "fmp", GOOD, days_ago(1))
@@ -240,14 +246,14 @@ def test_a_corrupt_file_of_fundamentals_is_put_aside(
     assert "in quarantine" in caplog.text
 
 
-def test_a_flipped_bit_is_seen(cache: FundamentalsCache) -> None:
+def test_a_changed_value_in_a_fundamentals_file_is_detected(cache: FundamentalsCache) -> None:
     path = Path(cache.write_json("AAPL", "fmp", GOOD))
     path.write_bytes(path.read_bytes().replace(b"25.5", b"25.4"))
     os.utime(path, (1.7e9, 1.7e9))
     assert cache.find_latest_json("AAPL") is None
 
 
-def test_a_file_that_is_just_being_written_stays(cache: FundamentalsCache, tmp_path: Path) -> None:
+def test_a_recent_incomplete_file_is_not_moved(cache: FundamentalsCache, tmp_path: Path) -> None:
     path = put(tmp_path / "fundamentals" / "AAPL", "fmp_20240612_100000.json", b'{"meta')
     os.utime(path)
     assert cache.find_latest_json("AAPL") is None
@@ -278,7 +284,9 @@ def test_writers_do_not_lose_each_others_files(tmp_path: Path, clock: ManualCloc
     assert not list((tmp_path / "fundamentals" / "AAPL").glob("*.tmp"))
 
 
-def test_a_file_changed_behind_our_back_is_read_again(cache: FundamentalsCache) -> None:
+def test_a_fundamentals_file_changed_by_another_program_is_read_again(
+    cache: FundamentalsCache,
+) -> None:
     path = Path(cache.write_json("AAPL", "fmp", GOOD, days_ago(1)))
     assert cache.latest("AAPL")["fmp"].facts["pe_ratio"].value == 25.5
     cache.write_json("AAPL", "fmp", GOOD | {"pe_ratio": 9.25}, days_ago(1))
@@ -287,13 +295,15 @@ def test_a_file_changed_behind_our_back_is_read_again(cache: FundamentalsCache) 
     assert cache.latest("AAPL") == {}
 
 
-def test_one_cache_a_folder(tmp_path: Path) -> None:
+def test_each_folder_has_one_fundamentals_cache(tmp_path: Path) -> None:
     one = get_fundamentals_cache(tmp_path / "a")
     assert get_fundamentals_cache(str(tmp_path / "a")) is one
     assert get_fundamentals_cache(tmp_path / "b") is not one
 
 
-def test_ages_are_those_of_file_names(cache: FundamentalsCache, clock: ManualClock) -> None:
+def test_the_age_of_fundamentals_is_read_from_the_file_name(
+    cache: FundamentalsCache, clock: ManualClock
+) -> None:
     cache.write_json("AAPL", "fmp", GOOD)
     clock.advance(8 * DAY_MS / 1000)
     assert cache.find_latest_json("AAPL") is None

@@ -77,7 +77,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_file_is_set_aside_and_an_older_one_stands_in(tmp_path: Path, how: str) -> None:
+def test_a_damaged_file_is_set_aside_and_the_previous_copy_is_used(
+    tmp_path: Path, how: str
+) -> None:
     _, path = written(tmp_path)
     damaged = DAMAGE[how](path.read_bytes())
     path.write_bytes(damaged)
@@ -117,7 +119,7 @@ def test_any_flipped_bit_of_a_fundamentals_file_is_detected(tmp_path: Path) -> N
         path.write_bytes(content)
 
 
-def test_a_text_for_a_number_in_another_tools_file_is_no_figure(tmp_path: Path) -> None:
+def test_text_in_place_of_a_number_in_another_tools_file_is_ignored(tmp_path: Path) -> None:
     head = {"provider": "fmp", "symbol": "AAPL", "timestamp": "2024-06-13T15:00:30"}
     path = tmp_path / "fundamentals/AAPL/fmp_20240613_150030.json"
     path.parent.mkdir(parents=True)
@@ -127,7 +129,7 @@ def test_a_text_for_a_number_in_another_tools_file_is_no_figure(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["fmp_20240613_150030.json", ".lock", "files.log"])
-def test_a_folder_in_the_place_of_a_file_costs_that_file_at_most(tmp_path: Path, name: str) -> None:
+def test_a_folder_in_place_of_a_file_affects_at_most_that_file(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path)[0].parent
     (folder / name).unlink()
     (folder / name).mkdir()
@@ -144,7 +146,7 @@ def test_a_folder_in_the_place_of_a_file_costs_that_file_at_most(tmp_path: Path,
     assert (folder / name / "inside").read_bytes() == b"mine"
 
 
-def test_a_file_of_a_moment_ago_is_left_alone_until_a_repair(tmp_path: Path) -> None:
+def test_a_recently_written_damaged_file_is_not_moved_until_a_repair(tmp_path: Path) -> None:
     _, path = written(tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
     assert ratio(tmp_path) == 25.5
@@ -170,7 +172,7 @@ def write_both(root: Path, disk: Disk, told: Callable[[int], object]) -> None:
         told(number)
 
 
-def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
+def test_a_writer_killed_before_any_disk_call_loses_no_fundamentals(tmp_path: Path) -> None:
     for dies_at in range(1, 100):
         root, done = tmp_path / str(dies_at), []
         try:
@@ -183,7 +185,7 @@ def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
+def test_a_full_disk_loses_no_fundamentals(tmp_path: Path, for_ever: bool) -> None:
     for fails_at in range(1, 100):
         root, done = tmp_path / str(fails_at), []
         disk = Failing(fails_at, for_ever=for_ever)
@@ -197,7 +199,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
     assert 10 < fails_at < 99
 
 
-def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
+def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_fundamentals(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "root"
     root.mkdir()
     disk, before = Recorder(), Platter(root)
@@ -215,7 +219,7 @@ def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
             check(root, told, begun)
 
 
-def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
+def test_a_process_killed_while_setting_a_file_aside_loses_no_fundamentals(tmp_path: Path) -> None:
     for dies_at in range(1, 100):
         root = tmp_path / str(dies_at)
         _, path = written(root)
@@ -232,7 +236,7 @@ def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
     assert 10 < dies_at < 99
 
 
-def test_two_processes_write_and_lose_nothing(tmp_path: Path) -> None:
+def test_two_processes_that_write_fundamentals_lose_none(tmp_path: Path) -> None:
     def write(part: int) -> None:
         for n in range(part, 40, 2):
             opened(tmp_path).write_json("AAPL", "fmp", NEW, from_ms(WEDNESDAY + n * 1000))

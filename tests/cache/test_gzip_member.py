@@ -43,7 +43,7 @@ HEADER = Header(
 TEXT = b"a,1\nb,2\n"
 
 
-def test_the_bytes_are_as_documented() -> None:
+def test_a_gzip_member_has_the_documented_bytes() -> None:
     raw = build(HEADER, TEXT).raw
     magic, extra, subfield, field, size = struct.unpack_from("<10sH2sHI", raw)
     assert magic == bytes.fromhex("1f8b0804 00000000 00ff")
@@ -100,7 +100,7 @@ def test_a_gzip_member_at_the_limits_is_accepted(facts: dict[str, Any]) -> None:
      ({"basis": {"adjustment": "odd"}}, "odd")],
     ids=str,
 )  # fmt: skip
-def test_a_gzip_member_of_a_newer_version_is_not_taken_for_corrupt(
+def test_a_gzip_member_of_a_newer_version_is_not_reported_as_corrupt(
     facts: dict[str, Any], said: str
 ) -> None:
     raw = build(replace(HEADER, extra=facts), TEXT).raw
@@ -108,7 +108,7 @@ def test_a_gzip_member_of_a_newer_version_is_not_taken_for_corrupt(
         verify(raw)
 
 
-def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
+def test_a_text_longer_than_its_rows_allow_is_refused() -> None:
     header = replace(HEADER, rows=0, first=None, last=None)
     most = b"x" * MOST_ROW_BYTES
     assert build(header, most).text() == most
@@ -135,12 +135,12 @@ def test_the_file_id_is_a_hash_of_the_series_and_the_year() -> None:
     assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
 
 
-def test_a_header_that_is_too_long() -> None:
+def test_a_header_longer_than_the_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="4096 are allowed"):
         build(replace(HEADER, vendor="v" * 5000), TEXT)
 
 
-def test_a_header_that_just_fits() -> None:
+def test_a_header_of_exactly_the_limit_is_accepted() -> None:
     longest = "v" * (MOST_JSON - len(json.dumps(replace(HEADER, vendor="").to_json(),
                                                 separators=(",", ":"))))  # fmt: skip
     member = build(replace(HEADER, vendor=longest), TEXT)
@@ -157,7 +157,7 @@ def test_a_member_whose_header_lacks_required_keys_is_rejected(plain: object) ->
 
 
 @pytest.mark.parametrize("at", [0, 3, 10, 12, None])
-def test_a_digest_alone_makes_no_member(at: int | None) -> None:
+def test_a_member_with_a_right_digest_and_a_wrong_signature_is_rejected(at: int | None) -> None:
     raw = bytearray(build(HEADER, TEXT).raw)
     if at is not None:
         raw[at] ^= 1
@@ -176,14 +176,14 @@ def test_a_member_with_a_header_longer_than_the_limit_is_rejected(
     assert verify(longer.raw) is None
 
 
-def test_a_member_with_an_impossible_size_hides_no_member_behind_it() -> None:
+def test_the_member_after_one_with_an_impossible_size_is_found() -> None:
     first, second = build(HEADER, TEXT), build(replace(HEADER, seq=4), TEXT)
     data = first.raw[:16] + b"\xff" * 4 + first.raw[20:] + second.raw
     assert find(data, 0) == (len(first.raw), second)
 
 
 @pytest.mark.parametrize(("lures", "is_found"), [(3, True), (40, False)])
-def test_a_file_made_to_be_slow_is_given_up(lures: int, is_found: bool) -> None:
+def test_the_search_in_a_file_built_to_be_slow_is_given_up(lures: int, is_found: bool) -> None:
     member = build(HEADER, TEXT)
     head, size = member.raw[:16], lures * 60 + len(member.raw)
     # Each claims all that is left of the file.
@@ -193,7 +193,7 @@ def test_a_file_made_to_be_slow_is_given_up(lures: int, is_found: bool) -> None:
     assert find(data, 0) == ((lures * 60, member) if is_found else None)
 
 
-def test_walking_stops_where_the_chain_does() -> None:
+def test_a_walk_over_members_stops_at_the_end_of_their_chain() -> None:
     first = build(replace(HEADER, prev=None), TEXT)
     second = build(replace(HEADER, prev=first.digest[:16]), TEXT)
     stranger = build(replace(HEADER, prev=second.digest[:16], id="e" * 16), TEXT)
@@ -203,7 +203,7 @@ def test_walking_stops_where_the_chain_does() -> None:
     assert [m for _, m in walk(first.raw + first.raw, HEADER.id)] == [first]
 
 
-def test_a_year_file_of_ours_is_told_from_other_gzip_files() -> None:
+def test_our_year_files_are_distinguished_from_other_gzip_files() -> None:
     raw = build(HEADER, TEXT).raw
     assert is_ours(raw)
     assert is_ours(b"garbage" + raw[:20])
@@ -215,7 +215,7 @@ def test_a_year_file_of_ours_is_told_from_other_gzip_files() -> None:
     assert not is_ours(b"12345OT" + bytes(9) + raw[:2] + bytes(5))
 
 
-def test_a_year_file_is_one_plain_csv_for_everybody(tmp_path: Path) -> None:
+def test_other_programs_read_a_year_file_as_one_plain_csv(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2, adj=True),)))
     store.commit(DAILY, Commit((piece(2, 3, adj=True),)))
@@ -275,7 +275,7 @@ class TestDocuments:
         with pytest.raises(ValueError, match="JSON compliant"):
             json_document.dump({"a": float("nan")})
 
-    def test_letters_that_are_not_plain_are_read(self) -> None:
+    def test_a_document_with_non_ascii_letters_is_read(self) -> None:
         text = json.dumps({"a": "é"}, separators=(",", ":"), ensure_ascii=False).encode()
         seal = hashlib.sha256(text).hexdigest()
         data = b'{"sha256": "' + seal.encode("ascii") + b'",' + text[1:] + b"\n"

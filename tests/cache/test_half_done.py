@@ -82,7 +82,7 @@ class TestNewerVersions:
             fresh(folder).commit(DAILY, Commit((piece(8, 9),)))
         assert load((folder / META).read_bytes()) == plain
 
-    def test_unknown_keys_are_ignored_and_copied(self, folder: Path) -> None:
+    def test_unknown_keys_of_year_metadata_are_ignored_and_copied(self, folder: Path) -> None:
         self.newer(folder, colour="blue")
         plain = load((folder / META).read_bytes())
         plain["onetape"]["flavour"] = "sweet"
@@ -113,7 +113,9 @@ class TestPending:
         raise AssertionError("never pending")
 
     @pytest.mark.parametrize("replaced", [False, True])
-    def test_readers_find_both_states_good(self, folder: Path, replaced: bool) -> None:
+    def test_readers_accept_both_states_of_a_pending_rewrite(
+        self, folder: Path, replaced: bool
+    ) -> None:
         self.pending(folder, replaced=replaced)
         disk = RecordingDisk()
         rows, coverage = fresh(folder, disk).read(DAILY, EVER)
@@ -153,7 +155,7 @@ class TestPending:
         assert numbers(rows) == [0, 1, 2, 3, 4]
         assert len(quarantined(folder)) == 1
 
-    def test_a_smaller_file_that_did_not_take_the_name(self, folder: Path) -> None:
+    def test_a_pending_rewrite_to_a_smaller_file_keeps_the_old_bars(self, folder: Path) -> None:
         whole = Commit((piece(0, 6, [2]),))
         for n in range(1, 99):
             with pytest.raises(Killed):

@@ -119,7 +119,7 @@ def test_a_version_from_before_a_change_is_kept_or_refused(tmp_path: Path, later
     assert same(store.read_version(DAILY, EVER, 3)[0], store.read(DAILY, EVER)[0])
 
 
-def test_a_replaced_file_is_as_good_as_the_one_that_counts(tmp_path: Path) -> None:
+def test_versions_before_a_replaced_file_can_still_be_read(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(3, 5),)))
@@ -140,7 +140,7 @@ STEPS = st.lists(
 
 @settings(max_examples=examples(40), derandomize=True, deadline=None, database=None)
 @given(steps=STEPS, kept=st.sampled_from([8, 1, 0]), compact_at=st.integers(0, 9))
-def test_a_version_is_what_was_read_then_or_is_refused(
+def test_a_version_equals_the_bars_read_at_its_time_or_is_refused(
     steps: list[tuple[int, int, float]], kept: int, compact_at: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_version_is_read_if_only_the_requested_years_are_kept(tmp_path: Path) 
         store.read_version(DAILY, EVER, 1)
 
 
-def test_a_commit_that_is_not_in_the_log_yet_is_not_in_an_older_version(tmp_path: Path) -> None:
+def test_a_commit_not_yet_in_the_log_is_not_in_an_older_version(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3),)))
     log = lane_folder(tmp_path) / "2024.log"
@@ -185,7 +185,9 @@ def test_a_commit_that_is_not_in_the_log_yet_is_not_in_an_older_version(tmp_path
     assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1, 2]
 
 
-def test_an_answer_without_bars_and_a_file_that_is_gone(tmp_path: Path) -> None:
+def test_a_version_without_bars_is_read_and_one_whose_file_is_gone_is_refused(
+    tmp_path: Path,
+) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3, []),)))
     store.commit(DAILY, Commit((piece(3, 5),)))
@@ -200,7 +202,7 @@ def test_version_numbers_are_printed_as_ranges() -> None:
     assert history.ranges([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
 
 
-def test_commits_to_two_years_are_one(tmp_path: Path) -> None:
+def test_a_commit_to_two_years_is_listed_once(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(-2, 2),)))
     store.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
@@ -210,7 +212,7 @@ def test_commits_to_two_years_are_one(tmp_path: Path) -> None:
     assert (other["changed"], other["vendor"], other["kept"]) == (1, "acme", True)
 
 
-def test_a_commit_before_a_year_was_begun_is_kept_too(tmp_path: Path) -> None:
+def test_a_version_from_before_another_years_first_commit_is_kept(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(-2, 0),)))
@@ -227,7 +229,7 @@ def test_a_commit_recovered_in_one_of_its_years_is_listed_as_recovered(tmp_path:
     assert [commit["recovered"] for commit in commits_of(lane)] == [False, True]
 
 
-def test_without_any_file_no_version_is_promised(tmp_path: Path) -> None:
+def test_a_version_is_refused_if_its_year_file_is_gone(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     (lane_folder(tmp_path) / "2024.csv.gz").unlink()
@@ -236,7 +238,7 @@ def test_without_any_file_no_version_is_promised(tmp_path: Path) -> None:
     assert "cache.keep_versions" in str(caught.value.hint)
 
 
-def test_numbers_of_commits_ascend_whichever_are_left(tmp_path: Path) -> None:
+def test_generations_are_sorted_as_numbers(tmp_path: Path) -> None:
     lane = store_in(tmp_path).parts.lane(DAILY)
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 2),)))
     entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
@@ -264,7 +266,7 @@ def test_an_unknown_series_has_no_first_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("generation", [-1, 0, 3])
-def test_a_version_that_never_was_is_a_query_error(tmp_path: Path, generation: int) -> None:
+def test_a_version_that_never_existed_is_a_query_error(tmp_path: Path, generation: int) -> None:
     store = store_in(tmp_path)
     with pytest.raises(QueryError, match="no version"):
         store.read_version(DAILY, EVER, generation)
@@ -274,7 +276,7 @@ def test_a_version_that_never_was_is_a_query_error(tmp_path: Path, generation: i
         store.read_version(DAILY, EVER, generation)
 
 
-def test_the_log_of_all_years(tmp_path: Path) -> None:
+def test_the_log_lists_the_commits_of_all_years_and_skips_a_torn_line(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert store.log(DAILY) == []
     store.commit(DAILY, Commit((piece(-2, 2),)))
@@ -288,7 +290,7 @@ def test_the_log_of_all_years(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_lost", [True, False])
-def test_recovery_is_logged_too(tmp_path: Path, log_lost: bool) -> None:
+def test_a_recovery_is_logged(tmp_path: Path, log_lost: bool) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     metadata, log = (lane_folder(tmp_path) / f"2024.{end}" for end in ("metadata.json", "log"))
@@ -316,7 +318,7 @@ def forgotten(root: Path, *names: str) -> Callable[[], None]:
     return forget
 
 
-def test_a_commit_that_recovery_found_has_its_bars_and_no_more_facts(tmp_path: Path) -> None:
+def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     forget = forgotten(tmp_path, "metadata.json", "log")
@@ -362,7 +364,7 @@ def test_commits_that_only_mark_hide_no_older_version(tmp_path: Path) -> None:
     assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
 
 
-def test_a_last_bar_that_was_revised_since_is_not_taken_for_the_one_of_then(tmp_path: Path) -> None:
+def test_a_version_whose_last_bar_was_revised_later_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(0))
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(2, 5, shift=1.0),)))
@@ -382,7 +384,7 @@ def test_a_log_entry_for_several_commits_gives_no_version_between(tmp_path: Path
     assert {e["generation"]: e["kept"] for e in commits_of(lane)} == {2: False, 3: True}
 
 
-def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> None:
+def test_a_commit_that_only_marks_a_year_lists_its_vendor_once(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(-3, 0),), marks=(mark(3, 4, "empty"),)))
@@ -390,7 +392,7 @@ def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> N
     assert [(e["years"], e["vendor"]) for e in told] == [([2024], "acme"), ([2023, 2024], "acme")]
 
 
-def test_a_commit_that_is_not_in_the_log_yet_hides_no_older_version(tmp_path: Path) -> None:
+def test_a_commit_not_yet_in_the_log_hides_no_older_version(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))

@@ -97,7 +97,7 @@ def test_unchanged_series_are_not_read_again_by_the_index(place: Place) -> None:
     assert place.reads == list(ROWS) * 2
 
 
-def test_of_a_lane_that_stands_the_logs_alone_are_read_for_its_growth(
+def test_only_the_logs_of_an_unchanged_lane_are_read_for_its_growth(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.look()
@@ -158,7 +158,7 @@ CHANGES: dict[str, Callable[[Place], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_change_of_a_lane_is_seen(place: Place, change: str) -> None:
+def test_every_change_of_a_lane_is_detected(place: Place, change: str) -> None:
     place.look()
     os.utime(lane_folder(place.root), ns=(LONG_AGO, LONG_AGO))
     place.look()
@@ -171,7 +171,7 @@ def test_every_change_of_a_lane_is_seen(place: Place, change: str) -> None:
     assert place.look().lanes == fresh.look().lanes
 
 
-def test_a_young_folder_is_not_kept(place: Place) -> None:
+def test_a_recently_changed_folder_is_not_indexed(place: Place) -> None:
     """Two changes within one step of the clock of a file system look like one."""
     os.utime(lane_folder(place.root))
     assert place.rows() == ROWS
@@ -182,13 +182,13 @@ def test_a_young_folder_is_not_kept(place: Place) -> None:
     assert place.kept() == {"AAPL/1d@raw", "MSFT/1d"}
 
 
-def test_a_lane_at_which_a_writer_is_is_not_kept(place: Place) -> None:
+def test_a_lane_locked_by_a_writer_is_not_indexed(place: Place) -> None:
     with Disk().lock(lane_folder(place.root) / ".lock", 1.0):
         assert place.rows() == ROWS
     assert place.kept() == {"AAPL/1d@raw", "MSFT/1d"}
 
 
-def test_another_folder_of_the_name_is_another_one(place: Place) -> None:
+def test_a_folder_that_replaced_another_of_its_name_is_read_again(place: Place) -> None:
     place.look()
     folder = lane_folder(place.root)
     time = folder.stat().st_mtime_ns
@@ -210,7 +210,7 @@ def test_a_corrupt_document_is_read_each_time_and_not_indexed(place: Place) -> N
     assert place.kept() == {"AAPL/1d@raw", "MSFT/1d"}
 
 
-def test_an_odd_file_hides_no_series(place: Place) -> None:
+def test_a_pipe_or_folder_in_place_of_a_document_hides_no_series(place: Place) -> None:
     """A pipe in the place of a document is an error of its series alone, and nothing waits."""
     place.look()
     document = lane_folder(place.root) / "2025.metadata.json"
@@ -227,7 +227,7 @@ def test_an_odd_file_hides_no_series(place: Place) -> None:
     assert place.rows() == ROWS | {"AAPL 1d": 366}
 
 
-def test_bars_of_older_tools_keep_a_series_out(place: Place) -> None:
+def test_a_series_with_files_of_older_tools_is_not_indexed(place: Place) -> None:
     place.look()
     old = place.root / "aapl" / "1d"
     old.mkdir(parents=True)
@@ -322,7 +322,7 @@ ODD: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_an_index_file_of_others_is_left_alone_and_not_needed(place: Place, odd: str) -> None:
+def test_a_foreign_index_file_is_neither_changed_nor_used(place: Place, odd: str) -> None:
     place.look()
     place.reads.clear()
     ODD[odd](place.file)
@@ -385,7 +385,7 @@ def test_on_a_read_only_disk_the_index_is_read_and_not_changed(
     assert place.file.read_bytes() == before
 
 
-def test_a_process_that_only_looks_writes_nothing(place: Place) -> None:
+def test_a_listing_that_keeps_no_index_writes_no_file(place: Place) -> None:
     looking = Inventory(place.store.parts, keeps=False)
     before = sorted(place.root.rglob("*"))
     assert len(looking.look().lanes) == 3
@@ -423,7 +423,7 @@ def test_two_processes_rebuild_a_damaged_index_concurrently(place: Place) -> Non
     assert place.rows() == ROWS
 
 
-def test_an_index_is_right_after_its_writer_was_killed(place: Place) -> None:
+def test_the_index_is_right_after_its_writer_was_killed(place: Place) -> None:
     """Whatever call of ours is the last one, the next process finds what is there."""
     for dies_at in range(1, 9):
         shutil.rmtree(place.file.parent, ignore_errors=True)

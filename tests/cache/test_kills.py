@@ -104,12 +104,12 @@ def test_acknowledged_commits_survive_kills(tmp_path: Path, server: Talker) -> N
 
 
 @pytest.mark.parametrize("how", ["in-place", "early"])
-def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
+def test_writers_without_a_guard_are_detected(tmp_path: Path, how: str) -> None:
     with serving(how) as server, pytest.raises(AssertionError, match=r"lost|wrong|gone|trusted"):
         survive(tmp_path / "cache", server, 30)
 
 
-def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: Talker) -> None:
+def test_a_killed_writer_releases_the_lock(tmp_path: Path, server: Talker) -> None:
     for calls in range(8, 24, 5):
         killed(server, tmp_path, calls)
         repaired(store_in(tmp_path, Quick(), lock_timeout_s=0.2), DAILY)

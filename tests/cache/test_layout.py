@@ -59,7 +59,7 @@ def test_symbols_that_cannot_be_folder_names_are_refused(symbol: str, message: s
 
 
 @pytest.mark.parametrize("name", ["aapl", "%61pl", "A%2fB", "A%", "%FF", "%41APL", "_columnar", ""])
-def test_folders_that_are_not_ours(name: str) -> None:
+def test_folder_names_that_we_do_not_write_decode_to_no_symbol(name: str) -> None:
     assert decode_symbol(name) is None
 
 
@@ -74,7 +74,9 @@ def hostile() -> list[str]:
     return made + letters + [a + "." + a for a in RESERVED] + [a.lower() for a in RESERVED]
 
 
-def test_hostile_symbols_stay_inside_apart_and_come_back(tmp_path: Path) -> None:
+def test_hostile_symbols_get_separate_folders_inside_the_cache_and_are_decoded(
+    tmp_path: Path,
+) -> None:
     home = os.path.realpath(tmp_path / "ohlcv")
     layout = Layout(tmp_path)
     folders: dict[str, str] = {}
@@ -98,7 +100,7 @@ def test_hostile_symbols_stay_inside_apart_and_come_back(tmp_path: Path) -> None
 
 @settings(derandomize=True, max_examples=examples(300), deadline=None)
 @given(st.text(min_size=1, max_size=12))
-def test_any_text_comes_back_or_is_refused(symbol: str) -> None:
+def test_any_text_is_decoded_unchanged_or_refused_as_a_symbol(symbol: str) -> None:
     try:
         name = encode_symbol(symbol)
     except BadSymbolError:
@@ -127,11 +129,11 @@ def test_series_keys_are_encoded_as_lane_folders_and_decoded(key: SeriesKey, nam
 @pytest.mark.parametrize(
     "name", ["1M", "0d", "1x", "fundamentals", "1d@", "1d@RAW", "_legacy", "1d@%61"]
 )
-def test_folders_that_are_no_lanes(name: str) -> None:
+def test_folder_names_that_are_not_lanes_decode_to_none(name: str) -> None:
     assert decode_lane("A", name) is None
 
 
-def test_lanes_that_cannot_be_named() -> None:
+def test_lanes_that_cannot_be_folder_names_are_refused() -> None:
     with pytest.raises(QueryError):
         encode_lane(SeriesKey("A", DAY, ("",)))
     with pytest.raises(QueryError):
@@ -153,7 +155,7 @@ def test_a_link_out_of_the_cache_is_refused(tmp_path: Path) -> None:
     assert Layout(tmp_path / "link").symbol("MSFT").name == "MSFT"
 
 
-def test_the_folder_of_a_series_is_found_once_it_is_made(tmp_path: Path) -> None:
+def test_the_folder_of_a_series_is_found_once_it_exists(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     layout, key = Layout(tmp_path), SeriesKey("AAPL", DAY)
     for _ in range(2):

@@ -69,7 +69,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_both_layouts_are_taken_over(tmp_path: Path, place: str) -> None:
+def test_year_files_in_both_older_layouts_are_migrated(tmp_path: Path, place: str) -> None:
     original = leave(tmp_path / place)
     before = contents(tmp_path)
     planned = migrated(tmp_path, dry_run=True)
@@ -91,7 +91,7 @@ def test_both_layouts_are_taken_over(tmp_path: Path, place: str) -> None:
     assert no_temps(tmp_path)
 
 
-def test_migration_keeps_a_hidden_year_file_aside(tmp_path: Path) -> None:
+def test_migration_sets_a_hidden_year_file_aside(tmp_path: Path) -> None:
     better, hidden = leave(tmp_path / PLACES[0]), leave(tmp_path / PLACES[1], LINES[:3])
     one, other = migrated(tmp_path)
     assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
@@ -141,7 +141,7 @@ def test_files_are_reported_in_the_order_of_their_years(tmp_path: Path) -> None:
     assert [(file.year, file.taken) for file in migrated(tmp_path)] == [(2023, 5), (2024, 5)]
 
 
-def test_sample_data_never_become_an_answer(tmp_path: Path) -> None:
+def test_sample_data_are_never_migrated_into_answers(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1], vendor="mock")
     (done,) = migrated(tmp_path)
     assert "sample data" in done.said
@@ -200,7 +200,7 @@ def test_bars_lost_during_a_migration_raise_an_error(
         assert kept.read_bytes() == original
 
 
-def test_a_revision_that_is_committed_during_migration_is_no_loss(
+def test_a_revision_committed_during_migration_is_not_reported_as_a_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(tmp_path / PLACES[1])
@@ -246,7 +246,7 @@ def test_two_concurrent_migrations_set_aside_a_damaged_file_once(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_whoever_dies_on_the_way_loses_nothing(tmp_path: Path, place: str) -> None:
+def test_a_migration_killed_at_any_disk_call_loses_no_bar(tmp_path: Path, place: str) -> None:
     for dies_at in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(dies_at)
         original = leave(root / place)
@@ -315,7 +315,7 @@ def test_pruning_counts_the_bars_that_a_vendor_revised(
     assert one.held == 6 - sum(superseded.values())
 
 
-def test_a_doubted_answer_without_the_bar_does_not_replace_it(taken_over: Path) -> None:
+def test_a_legacy_bar_that_a_doubted_answer_lacks_is_kept(taken_over: Path) -> None:
     doubt = mark(5, 7, "suspect", reason="it cannot be a bar")
     store_in(taken_over).commit(DAILY, Commit(marks=(doubt,)))
     (one,) = pruned(taken_over)
@@ -330,7 +330,7 @@ def test_a_legacy_file_is_kept_if_the_cached_year_is_damaged(taken_over: Path) -
     assert "repair" in one.problem
 
 
-def test_whoever_dies_while_deleting_loses_nothing(tmp_path: Path) -> None:
+def test_a_process_killed_while_deleting_legacy_files_loses_no_bar(tmp_path: Path) -> None:
     for dies_at in range(1, 20):
         root = tmp_path / str(dies_at)
         leave(root / PLACES[1])
@@ -362,7 +362,7 @@ def test_migration_finds_a_year_file_that_was_left_after_the_first_look(tmp_path
     assert store.view(DAILY).rows == 5
 
 
-def test_a_year_file_that_migration_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
+def test_a_year_file_that_migration_set_aside_is_not_searched_for_again(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 5),)))
     leave(tmp_path / PLACES[1])
@@ -415,7 +415,7 @@ def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
     raise AssertionError("it never ended")
 
 
-def test_folders_of_migration_are_made_as_all_folders_are(tmp_path: Path) -> None:
+def test_folders_of_migration_are_created_by_the_disk_of_the_cache(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1])
     migrated(tmp_path, store_in(tmp_path, disk := RecordingDisk()))
     made = [step.path for step in disk.steps if step.name == "mkdir"]

@@ -11,7 +11,7 @@ import pytest
 from src.data.cache.format.csv_rows import csv_text, read_csv
 
 
-def test_every_float_survives() -> None:
+def test_every_float_survives_a_plain_csv_round_trip() -> None:
     dice = random.Random(7)
     values = [struct.unpack("<d", dice.randbytes(8))[0] for _ in range(2000)]
     finite = [v for v in values if v == v and abs(v) != float("inf")]
@@ -28,12 +28,12 @@ def test_columns_have_the_type_of_their_cells() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"\n\n", b"a,b\n1,2,3,4\n5\n6,7,8,9,10\n", b"\xff\xfe\x00"])
-def test_a_csv_that_is_no_table_is_an_error(text: bytes) -> None:
+def test_a_csv_that_is_not_a_table_is_an_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         read_csv(text)
 
 
-def test_a_frame_comes_back_as_it_was() -> None:
+def test_a_frame_survives_a_plain_csv_round_trip() -> None:
     index = pd.DatetimeIndex(["2025-01-01", "2025-01-01 08:00:00.003"])
     frame = pd.DataFrame({"a": [0.1 + 0.2, None], "b": [3, 4], "c": ['x,"y"', "z"]}, index=index)
     text = csv_text(frame)

@@ -42,7 +42,7 @@ def writer(others: list[Talker], root: Path, first: int, step: int) -> Talker:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_two_processes_and_a_reader(tmp_path: Path) -> None:
+def test_two_writing_processes_and_a_reader_lose_no_bar(tmp_path: Path) -> None:
     processes = list[Talker]()
     for n in range(2):
         writer(processes, tmp_path, n, 2)
@@ -83,7 +83,7 @@ def test_two_processes_and_a_reader(tmp_path: Path) -> None:
     assert not (lane_folder(tmp_path) / "_quarantine").exists()
 
 
-def test_threads_of_one_store(tmp_path: Path) -> None:
+def test_threads_that_commit_to_one_store_lose_no_bar(tmp_path: Path) -> None:
     store = store_in(tmp_path)
 
     def work(first: int) -> None:
@@ -99,7 +99,7 @@ def test_threads_of_one_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no kill -9 there")
-def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_no_acknowledged_bar(tmp_path: Path) -> None:
     for acks in (1, 7):
         root = tmp_path / str(acks)
         process = writer([], root, 0, 1)

@@ -29,7 +29,7 @@ def lane(tmp_path: Path) -> LaneFiles:
     return store.parts.lane(DAILY)
 
 
-def test_the_same_bytes_are_kept_once(lane: LaneFiles) -> None:
+def test_equal_bytes_are_quarantined_once(lane: LaneFiles) -> None:
     for _ in range(2):
         quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     source, copy = lane.paths.data(2024), lane.paths.folder / "copy" / "2024.csv.gz"
@@ -43,7 +43,7 @@ def test_the_same_bytes_are_kept_once(lane: LaneFiles) -> None:
     assert kept.stat().st_ino == source.stat().st_ino
 
 
-def test_beside_all_that_is_kept_stands_why_and_since_when(lane: LaneFiles) -> None:
+def test_each_quarantined_file_has_a_note_with_its_reason_and_time(lane: LaneFiles) -> None:
     source = lane.paths.data(2024)
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     quarantine.keep_file(lane, source, source.read_bytes(), "damaged")
@@ -56,7 +56,7 @@ def test_beside_all_that_is_kept_stands_why_and_since_when(lane: LaneFiles) -> N
     assert said == {"a torn tail": b"torn", "damaged": source.read_bytes()}
 
 
-def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
+def test_the_folder_of_a_quarantined_row_is_synced_even_if_a_killed_writer_made_it(
     tmp_path: Path, lane: LaneFiles
 ) -> None:
     lane.paths.quarantine.mkdir()  # and killed before its name was safe
@@ -80,7 +80,7 @@ def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: Lan
     assert [name for name in written if not name.endswith(".json")] == []
 
 
-def test_rows_come_back_as_they_came(lane: LaneFiles) -> None:
+def test_quarantined_rows_are_read_back_unchanged(lane: LaneFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD, LATER])
     assert repr(quarantine.rows_kept(lane, 2024)) == repr([BAD, LATER])
     text = gzip.decompress(lane.paths.rows(2024).read_bytes()).decode()
@@ -90,7 +90,7 @@ def test_rows_come_back_as_they_came(lane: LaneFiles) -> None:
     ]
 
 
-def test_new_rubbish_at_each_call_does_not_grow_for_ever(
+def test_the_number_of_quarantined_rows_is_bounded(
     lane: LaneFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine, "MOST_ROWS", 50)
@@ -137,7 +137,9 @@ LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
         "few cells",
     ],
 )
-def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: LaneFiles, content: bytes) -> None:
+def test_a_damaged_file_of_rows_is_set_aside_and_a_new_one_begun(
+    lane: LaneFiles, content: bytes
+) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     path = lane.paths.rows(2024)
     path.write_bytes(content)
@@ -148,14 +150,14 @@ def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: LaneFiles, content:
     assert quarantine.years_with_rows(lane) == [2024]
 
 
-def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: LaneFiles) -> None:
+def test_withdrawn_bars_are_not_listed_as_suspect_rows(tmp_path: Path, lane: LaneFiles) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1, [], holes=(days(0, 1),)),)))
     assert [row.reason for row in quarantine.rows_kept(lane, 2024)] == ["withdrawn by acme"]
     assert store.suspects(DAILY, days(0, 9)) == ()
 
 
-def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: LaneFiles) -> None:
+def test_only_rows_of_the_requested_years_are_read(tmp_path: Path, lane: LaneFiles) -> None:
     old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
     quarantine.keep_rows(lane, 2024, [BAD])
@@ -166,7 +168,7 @@ def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: LaneFil
     assert "2023.rows.csv.gz" not in opened
 
 
-def test_rows_kept_before_cost_a_later_one_little(lane: LaneFiles) -> None:
+def test_adding_a_row_does_not_parse_the_earlier_ones_again(lane: LaneFiles) -> None:
     """Of 2,000 rows a call more is not made into numbers and texts again."""
     many = [BAD._replace(bar=BAD.bar._replace(stamp_ms=n * 60_000)) for n in range(2_000)]
     quarantine.keep_rows(lane, 2024, many)

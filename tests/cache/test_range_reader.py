@@ -78,7 +78,7 @@ def test_a_seal_looks_up_the_years_of_the_request_only(
     assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]
 
 
-def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
+def test_columns_are_not_read_if_they_are_turned_off(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
@@ -91,7 +91,7 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["map", "off"])
-def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
+def test_an_older_tools_year_is_not_changed_if_another_year_is_requested(
     tmp_path: Path, mode: str
 ) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
@@ -104,7 +104,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
 
 
 @pytest.mark.parametrize("mode", ["map", "off"])
-def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
+def test_only_the_requested_years_are_read(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-9, 9),)))
     disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
@@ -115,7 +115,7 @@ def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["map", "read", "off"])
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
 @pytest.mark.parametrize("is_taken_over", [True, False])
-def test_years_of_ours_and_of_older_tools_side_by_side(
+def test_years_of_this_library_and_of_older_tools_are_read_together(
     tmp_path: Path, mode: str, where: str, is_taken_over: bool
 ) -> None:
     if is_taken_over:
@@ -137,7 +137,7 @@ def test_years_of_ours_and_of_older_tools_side_by_side(
 
 
 @pytest.mark.parametrize("mode", ["map", "off"])
-def test_a_year_that_is_gone_is_missing_from_both(tmp_path: Path, mode: str) -> None:
+def test_a_deleted_year_file_is_missing_from_rows_and_coverage(tmp_path: Path, mode: str) -> None:
     store = store_in(tmp_path, Quick(), columnar=mode)
     store.commit(DAILY, Commit((piece(-9, 9),)))
     (lane_folder(tmp_path) / "2024.csv.gz").unlink()
@@ -177,7 +177,7 @@ def sealed(root: Path) -> tuple[BarStore, Seal]:
     return store, seal
 
 
-def test_a_look_at_a_seal_counts_as_a_read(tmp_path: Path) -> None:
+def test_checking_a_seal_counts_as_a_read(tmp_path: Path) -> None:
     store, seal = sealed(tmp_path)
     seal.use.pop(1)
     assert store.holds(seal)
@@ -235,7 +235,7 @@ def halves(root: Path) -> BarStore:
     return store
 
 
-def test_years_that_are_not_in_memory_are_read_too(tmp_path: Path) -> None:
+def test_years_in_memory_and_years_on_disk_are_read_together(tmp_path: Path) -> None:
     store = halves(tmp_path)
     truth, coverage = store_in(tmp_path).read(DAILY, EVER)
     for _ in range(2):
@@ -244,7 +244,7 @@ def test_years_that_are_not_in_memory_are_read_too(tmp_path: Path) -> None:
         assert found[1] == coverage
 
 
-def test_a_year_cleared_meanwhile_is_missing_from_both(
+def test_a_year_cleared_during_a_read_is_missing_from_rows_and_coverage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = series_reader.read_year

@@ -78,7 +78,7 @@ def test_writing_into_a_returned_frame_does_not_change_cached_bars(tmp_path: Pat
     assert same(store.read(DAILY, EVER)[0], table(range(9)))
 
 
-def test_years_in_memory_are_read_only_and_count_in_its_limit(tmp_path: Path) -> None:
+def test_years_in_memory_are_read_only_and_count_towards_the_memory_limit(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 9),)))
     store = store_in(tmp_path, NoColumns(), columnar="map")
     store.read(DAILY, EVER)
@@ -88,7 +88,7 @@ def test_years_in_memory_are_read_only_and_count_in_its_limit(tmp_path: Path) ->
     assert store.memory.size >= sum(v.nbytes for v in (whole.table.stamps, *whole.table.values()))
 
 
-def test_marks_of_a_later_commit_are_told_with_bars_that_are_kept(tmp_path: Path) -> None:
+def test_marks_of_a_later_commit_are_returned_with_bars_from_memory(tmp_path: Path) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 9),)))
     store = store_in(tmp_path, disk := NoColumns(), columnar="map")

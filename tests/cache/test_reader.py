@@ -66,7 +66,7 @@ LAYOUTS = ["ohlcv/BTCUSDT/1h", "BTCUSDT/1h"]
 class TestBothLayouts:
     @pytest.mark.parametrize("folder", LAYOUTS)
     @pytest.mark.parametrize("documented", [True, False])
-    def test_the_bars_are_read(
+    def test_bars_of_an_older_tool_are_read_without_the_last(
         self, store: BarStore, tmp_path: Path, folder: str, documented: bool
     ) -> None:
         frame = bars("2025-01-01", 24)
@@ -83,7 +83,9 @@ class TestBothLayouts:
         assert view.coverage[0].vendor == ("binance" if documented else "unknown")
 
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_reading_changes_nothing(self, store: BarStore, tmp_path: Path, folder: str) -> None:
+    def test_reading_older_files_changes_no_file(
+        self, store: BarStore, tmp_path: Path, folder: str
+    ) -> None:
         path = older_file(tmp_path / folder, bars("2025-01-01", 24), 2025, data_source="x")
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
         store.view(BTC)
@@ -92,7 +94,7 @@ class TestBothLayouts:
         assert path in before
 
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_the_first_commit_takes_them_over(
+    def test_the_first_commit_converts_older_files(
         self, store: BarStore, tmp_path: Path, folder: str
     ) -> None:
         old = {
@@ -119,14 +121,18 @@ class TestBothLayouts:
             bases = [c.basis.adjustment for c in reader.view(BTC).coverage]
             assert set(bases) == {"unknown", "raw"}
 
-    def test_ours_is_never_taken_for_an_older_one(self, store: BarStore, tmp_path: Path) -> None:
+    def test_bars_of_this_library_take_precedence_over_an_older_file(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         new = bars("2025-02-01", 5)
         store.commit(BTC, piece(new))
         older_file(tmp_path / "BTCUSDT/1h", bars("2025-01-01", 24, seed=2), 2025)
         same(whole(BarStore(tmp_path), BTC), new)
 
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_files_that_are_really_old(self, store: BarStore, tmp_path: Path, folder: str) -> None:
+    def test_files_with_an_old_modification_time_are_read_and_remembered(
+        self, store: BarStore, tmp_path: Path, folder: str
+    ) -> None:
         """What is known of a file is remembered once it is older than a moment."""
         frame = bars("2025-01-01", 24)
         path = older_file(tmp_path / folder, frame, 2025, data_source="binance")
@@ -166,37 +172,39 @@ class TestBothLayouts:
         older_file(tmp_path / "ohlcv/AAPL/1m", bars("2025-01-01", 5, "MS"), 2025)
         assert not len(whole(store, SeriesKey("AAPL", Timeframe.parse("1m"))))
 
-    def test_lanes_have_no_older_files(self, tmp_path: Path) -> None:
+    def test_lanes_other_than_the_default_have_no_older_files(self, tmp_path: Path) -> None:
         older_file(tmp_path / "ohlcv/BTCUSDT/1h", bars("2025-01-01", 5), 2025)
         assert not legacy_years(tmp_path, SeriesKey("BTCUSDT", HOURS, ("raw",)), "BTCUSDT")
 
 
 class TestReading:
     @pytest.mark.parametrize("label", ["timestamp", "datetime", "Date", ""])
-    def test_any_first_column_is_the_time(self, tmp_path: Path, label: str) -> None:
+    def test_the_first_column_is_the_time_whatever_its_name(
+        self, tmp_path: Path, label: str
+    ) -> None:
         frame = bars("2025-01-01", 24)
         path = older_file(tmp_path / "1h", frame, 2025, label=label)
         same(build_frame(read_legacy(Disk(), path, HOURS)), frame)
 
-    def test_every_bit_survives(self, tmp_path: Path) -> None:
+    def test_values_of_older_files_are_read_bit_for_bit(self, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 2000)
         table = read_legacy(Disk(), older_file(tmp_path / "1h", frame, 2025), HOURS)
         assert table.close.tobytes() == frame["close"].to_numpy().tobytes()
 
-    def test_written_zones_are_converted(self, tmp_path: Path) -> None:
+    def test_times_with_a_time_zone_are_converted_to_utc(self, tmp_path: Path) -> None:
         frame = bars("2025-01-01 05:00", 24)
         local = frame.tz_localize("UTC").tz_convert("America/New_York")
         path = older_file(tmp_path / "1h", local, 2025)
         same(build_frame(read_legacy(Disk(), path, HOURS)), frame)
 
-    def test_capital_letters_and_more_columns(self, tmp_path: Path) -> None:
+    def test_capitalised_and_additional_columns_are_accepted(self, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 24)
         odd = frame.rename(columns=str.title).assign(trades=7, source="x")
         odd["Adj Close"] = frame["close"] / 2
         table = read_legacy(Disk(), older_file(tmp_path / "1h", odd, 2025), HOURS)
         same(build_frame(table), frame.assign(adj_close=frame["close"] / 2))
 
-    def test_rows_in_disorder_and_doubled(self, tmp_path: Path) -> None:
+    def test_unsorted_and_duplicate_rows_are_accepted(self, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 24)
         mixed = pd.concat([frame.iloc[3:4] * 2, frame.iloc[::-1]])
         path = older_file(tmp_path / "1h", mixed, 2025)
@@ -283,14 +291,14 @@ class TestReading:
         with pytest.raises(CorruptEntryError, match=r"2025\.csv\.gz"):
             read_legacy(Disk(), path, HOURS)
 
-    def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_gzip_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 1_000_000))
         with pytest.raises(CorruptEntryError, match="too large"):
             read_legacy(Disk(), path, HOURS)
 
-    def test_a_bomb_costs_no_more_than_a_year_may(
+    def test_a_gzip_bomb_is_inflated_no_further_than_the_limit_of_a_year(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         most = 24 << 20
@@ -305,7 +313,7 @@ class TestReading:
         finally:
             tracemalloc.stop()
 
-    def test_a_bomb_behind_all_that_is_allowed_is_refused(
+    def test_a_gzip_bomb_after_the_allowed_number_of_bytes_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
@@ -314,7 +322,7 @@ class TestReading:
         with pytest.raises(CorruptEntryError, match="too large"):
             read_legacy(Disk(), path, HOURS)
 
-    def test_a_bomb_in_many_pieces_is_refused(
+    def test_a_gzip_bomb_in_many_members_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
@@ -330,7 +338,7 @@ class TestReading:
         path.write_bytes(b"".join(map(gzip.compress, parts)))
         assert len(read_legacy(Disk(), path, HOURS)) == 10
 
-    def test_a_year_without_a_row_is_no_damage(self, tmp_path: Path) -> None:
+    def test_a_year_without_rows_is_not_reported_as_damaged(self, tmp_path: Path) -> None:
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"timestamp,open,high,low,close,volume\n"))
         assert len(read_legacy(Disk(), path, HOURS)) == 0
@@ -353,7 +361,7 @@ class TestReading:
         with pytest.raises(CorruptEntryError, match="does not contain"):
             read_legacy(Disk(), path, other)
 
-    def test_times_of_two_offsets_are_of_one_clock(self, tmp_path: Path) -> None:
+    def test_times_with_two_utc_offsets_are_converted_to_one_clock(self, tmp_path: Path) -> None:
         path = tmp_path / "2025.csv.gz"
         rows = [
             "timestamp,open,high,low,close,volume",
@@ -364,13 +372,13 @@ class TestReading:
         first = to_ms(datetime(2025, 3, 9, 6))
         assert read_legacy(Disk(), path, HOURS).stamps.tolist() == [first, first + HOUR_MS]
 
-    def test_whole_numbers_that_look_like_days_are_none(self, tmp_path: Path) -> None:
+    def test_integers_that_look_like_dates_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"date,open,high,low,close,volume\n20250102,1,1,1,1,1\n"))
         with pytest.raises(CorruptEntryError, match="numbers instead of times"):
             read_legacy(Disk(), path, DAYS)
 
-    def test_every_cut_of_a_file_is_noticed(self, tmp_path: Path) -> None:
+    def test_a_file_truncated_anywhere_is_refused(self, tmp_path: Path) -> None:
         path = older_file(tmp_path / "1h", bars("2025-01-01", 10), 2025)
         content = path.read_bytes()
         for size in range(len(content)):
@@ -381,12 +389,12 @@ class TestReading:
 
 class TestWhereTheyAreLookedFor:
     @pytest.mark.parametrize("symbol", ["A/../SECRET", "A/B", " AAPL", ".A", "_A"])
-    def test_a_symbol_leads_to_no_folder_but_its_own(self, tmp_path: Path, symbol: str) -> None:
+    def test_a_symbol_is_read_only_from_its_own_folder(self, tmp_path: Path, symbol: str) -> None:
         (tmp_path / "A").mkdir()
         older_file(tmp_path / symbol / "1d", bars("2025-01-01", 3), 2025)
         assert legacy_years(tmp_path, SeriesKey(symbol, DAYS), "QUOTED") == {}
 
-    def test_a_file_in_the_place_of_a_folder_holds_nothing(self, tmp_path: Path) -> None:
+    def test_a_file_in_place_of_a_folder_contains_no_years(self, tmp_path: Path) -> None:
         (tmp_path / "BTCUSDT").mkdir()
         (tmp_path / "BTCUSDT" / "1h").write_bytes(b"")
         assert legacy_years(tmp_path, BTC, "BTCUSDT") == {}
@@ -402,7 +410,7 @@ class TestWhereTheyAreLookedFor:
         with pytest.raises(StorageError, match="made to fail"):
             legacy_years(tmp_path, BTC, "BTCUSDT")
 
-    def test_a_folder_of_another_spelling_is_no_timeframe(self, tmp_path: Path) -> None:
+    def test_a_folder_with_another_spelling_is_not_a_timeframe(self, tmp_path: Path) -> None:
         for name in ("60m", "1mo", "7x"):
             older_file(tmp_path / name, bars("2025-01-01", 3), 2025)
         assert {frame.label for frame in folder_timeframes(tmp_path)} == {"1M"}
@@ -410,7 +418,9 @@ class TestWhereTheyAreLookedFor:
 
 class TestWhatIsSaid:
     @pytest.mark.parametrize("name", ["2025.metadata.json", "metadata.json"])
-    def test_documents_beside_a_file(self, tmp_path: Path, name: str) -> None:
+    def test_the_document_next_to_a_file_describes_the_file(
+        self, tmp_path: Path, name: str
+    ) -> None:
         (tmp_path / name).write_text(
             '{"data_source": "fmp", "last_updated": "2025-01-15T10:30:00"}'
         )
@@ -440,7 +450,7 @@ class TestWhatIsSaid:
         assert store.years(BTC) == []
         assert not len(whole(store, BTC))
 
-    def test_nights_and_weekends_end_a_run(self) -> None:
+    def test_a_missing_weekend_splits_the_coverage_of_an_older_file(self) -> None:
         days = pd.date_range("2025-01-06", periods=10, freq="B")
         frame = bars("2025-01-06", 10)
         frame.index = days
@@ -456,7 +466,7 @@ class TestWhatIsSaid:
         assert not legacy_coverage(table, HOURS, LegacyYear("x"))
         assert not legacy_coverage(BarTable.empty(), HOURS, LegacyYear("x"))
 
-    def test_months_follow_by_the_calendar(self) -> None:
+    def test_monthly_bars_are_adjacent_by_the_calendar(self) -> None:
         table = table_of(bars("2025-01-01", 6, "MS"))
         months = Timeframe.parse("1M")
         spans = [c.span for c in legacy_coverage(table, months, LegacyYear("x"))]
@@ -465,7 +475,7 @@ class TestWhatIsSaid:
 
 class TestDamage:
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_a_damaged_file_is_missing_and_kept(
+    def test_a_damaged_older_file_has_no_bars_and_is_kept(
         self, store: BarStore, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = older_file(tmp_path / folder, bars("2025-01-01", 24), 2025, data_source="binance")
@@ -491,7 +501,7 @@ class TestTheCompatFace:
         return UnifiedCache(root, 10.0, clock=ManualClock(NOW))
 
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_everything_in_the_folder_is_shown(self, tmp_path: Path, folder: str) -> None:
+    def test_the_cache_lists_bars_of_an_older_folder(self, tmp_path: Path, folder: str) -> None:
         frame = bars("2025-01-01", 24)
         older_file(tmp_path / folder, frame, 2025, data_source="binance")
         cache = self.cache(tmp_path)
@@ -519,7 +529,7 @@ class TestTheCompatFace:
         expected.iloc[[2, 20]] = revised
         same(cache.get("BTCUSDT", "1h", date(2025, 1, 1), date(2025, 1, 2)), expected)
 
-    def test_information_without_a_document(self, tmp_path: Path) -> None:
+    def test_get_data_info_describes_an_older_file_without_a_document(self, tmp_path: Path) -> None:
         older_file(tmp_path / LAYOUTS[1], bars("2025-01-01", 24), 2025)
         info = self.cache(tmp_path).get_data_info("BTCUSDT", "1h", 2025)
         assert info is not None
@@ -542,7 +552,7 @@ class TestTheCompatFace:
         assert not list(tmp_path.glob(f"{folder}/*.csv.gz"))
         assert other.exists()
 
-    def test_folders_of_other_things_are_no_symbols(self, tmp_path: Path) -> None:
+    def test_folders_of_other_data_are_not_listed_as_symbols(self, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 3)
         for folder in ("funding_rate/BTCUSDT/8h", "AAPL/fundamentals", "_metadata/1h"):
             older_file(tmp_path / folder, frame, 2025)

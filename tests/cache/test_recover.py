@@ -69,7 +69,7 @@ def documents(folder: Path) -> list[bytes]:
 
 
 class TestLongerThanRecorded:
-    def test_sound_members_behind_are_taken(self, folder: Path) -> None:
+    def test_a_commit_adopts_sound_members_after_the_recorded_end(self, folder: Path) -> None:
         old = (folder / META).read_bytes()
         fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
         (folder / META).write_bytes(old)
@@ -79,7 +79,7 @@ class TestLongerThanRecorded:
         assert (6, 8, "empty") in states(fresh(folder))
         assert quarantined(folder) == []
 
-    def test_a_torn_tail_is_kept_and_cut(self, folder: Path) -> None:
+    def test_a_torn_tail_is_quarantined_and_cut_off(self, folder: Path) -> None:
         whole = (folder / DATA).read_bytes()
         tail = members(folder)[1][1].raw[:-1]
         change(folder / DATA, lambda data: data + tail)
@@ -97,7 +97,9 @@ class TestLongerThanRecorded:
         assert done[done.index("truncate") + 1] == "fsync"
 
     @pytest.mark.parametrize("tail", ["other_id", "unchained"])
-    def test_strange_members_behind_are_not_ours(self, folder: Path, tail: str) -> None:
+    def test_foreign_members_after_the_recorded_end_are_not_adopted(
+        self, folder: Path, tail: str
+    ) -> None:
         last = members(folder)[-1][1]
         header = replace(last.header, id="0" * 16) if tail == "other_id" else last.header
         stray = build(replace(header, prev=last.digest[:16]), last.text())
@@ -128,7 +130,7 @@ class TestMetadataLost:
         assert documents(folder) == ([] if loss is None else [loss])
         assert generation(folder) == 5  # the log knows of four
 
-    def test_a_commit_finds_out_before_a_reader_does(self, folder: Path) -> None:
+    def test_a_commit_rebuilds_lost_metadata_before_it_appends(self, folder: Path) -> None:
         (folder / META).unlink()
         fresh(folder).commit(DAILY, Commit((piece(6, 7),)))
         assert bars(folder) == [0, 1, 2, 3, 4, 5, 6]
@@ -139,13 +141,13 @@ class TestMetadataLost:
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
         assert generation(folder) == 4  # the members know of three
 
-    def test_holes_are_still_missing(self, folder: Path) -> None:
+    def test_holes_are_still_missing_after_the_metadata_are_rebuilt(self, folder: Path) -> None:
         holes = (mark(9, 10, "empty").span,)
         fresh(folder).commit(DAILY, Commit((piece(8, 12, [8, 10, 11], holes=holes),)))
         (folder / META).unlink()
         assert states(fresh(folder))[-2:] == [(8, 9, "final"), (10, 12, "final")]
 
-    def test_garbage_behind_is_not_cut_when_the_size_is_unknown(self, folder: Path) -> None:
+    def test_garbage_at_the_end_is_not_cut_if_the_recorded_size_is_lost(self, folder: Path) -> None:
         (folder / META).unlink()
         inode = (folder / DATA).stat().st_ino
         changed = change(folder / DATA, lambda data: data + b"garbage")
@@ -153,7 +155,7 @@ class TestMetadataLost:
         (kept,) = quarantined(folder)
         assert (kept.read_bytes(), kept.stat().st_ino) == (changed, inode)
 
-    def test_metadata_of_another_year_or_symbol(self, folder: Path) -> None:
+    def test_metadata_copied_from_another_year_are_not_used(self, folder: Path) -> None:
         fresh(folder).commit(DAILY, Commit((piece(-5, 0),)))
         shutil.copy(folder / "2023.metadata.json", folder / META)
         rows, coverage = fresh(folder).read(DAILY, EVER)
@@ -177,7 +179,7 @@ class TestMetadataLost:
         assert recover(store_in(tmp_path).parts.lane(DAILY), 2024) is None
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    def test_older_tools_files_that_come_later_are_theirs_too(self, folder: Path) -> None:
+    def test_a_file_that_an_older_tool_writes_later_is_left_to_it(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert bars(folder) == []
         ours = (folder / META).read_bytes()  # knows of a nothing, and of no file
@@ -191,14 +193,14 @@ class TestMetadataLost:
 
 
 class TestDataDamaged:
-    def test_a_missing_tail_is_missing(self, folder: Path) -> None:
+    def test_bars_of_a_cut_off_tail_are_missing_from_rows_and_coverage(self, folder: Path) -> None:
         end = members(folder)[1][0]
         change(folder / DATA, lambda data: data[:end])
         assert bars(folder) == [0, 1, 2, 3]
         assert states(fresh(folder)) == [(0, 4, "final"), (6, 8, "empty")]
         assert quarantined(folder) == []
 
-    def test_a_missing_file_is_missing(self, folder: Path) -> None:
+    def test_bars_of_a_deleted_file_are_missing_from_rows_and_coverage(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert bars(folder) == []
         assert states(fresh(folder)) == [(6, 8, "empty")]
@@ -209,7 +211,7 @@ class TestDataDamaged:
         "place, left", [(0, [4, 5]), (1, [0, 1, 2, 3, 5]), (2, [0, 1, 2, 3, 4])]
     )
     @pytest.mark.parametrize("where", [0, 3, 17, 25, 60, -3])
-    def test_a_damaged_member_between_sound_ones_costs_only_its_bars(
+    def test_a_damaged_member_between_sound_ones_loses_only_its_bars(
         self, folder: Path, place: int, left: list[int], where: int
     ) -> None:
         at, member = members(folder)[place]
@@ -237,7 +239,7 @@ class TestDataDamaged:
         assert len(quarantined(folder)) == 1
         assert bars(folder) == [0, 1, 2, 3, 4, 8]
 
-    def test_the_name_of_the_data_is_never_absent(self, folder: Path) -> None:
+    def test_a_repair_replaces_the_data_file_without_removing_its_name(self, folder: Path) -> None:
         change(folder / DATA, lambda data: flipped(data, 60))
         disk = RecordingDisk()
         fresh(folder, disk).read(DAILY, EVER)
@@ -245,7 +247,7 @@ class TestDataDamaged:
         assert touched == []  # nothing takes the name away; the new file takes it over
         assert [s.name for s in disk.steps if s.target and s.target.name == DATA] == ["replace"]
 
-    def test_doubts_survive_the_repair(self, folder: Path) -> None:
+    def test_suspect_marks_survive_a_repair(self, folder: Path) -> None:
         fresh(folder).commit(DAILY, Commit(marks=(mark(0, 5, "suspect", reason="split"),)))
         at, _ = members(folder)[-1]
         change(folder / DATA, lambda data: flipped(data, at + 60))
@@ -259,7 +261,9 @@ class TestDataDamaged:
         fresh(folder).commit(DAILY, Commit((piece(2, 4),)))
         assert bars(folder) == [2, 3]
 
-    def test_the_file_of_another_symbol(self, folder: Path, tmp_path: Path) -> None:
+    def test_the_year_file_of_another_symbol_is_quarantined(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
         other = replace(DAILY, symbol="MSFT")
         store = store_in(tmp_path)
         store.commit(other, Commit((piece(0, 6, shift=7.0),)))
@@ -268,7 +272,7 @@ class TestDataDamaged:
         assert bars(folder) == []
         assert len(quarantined(folder)) == 1
 
-    def test_a_mixture_of_two_versions(self, folder: Path) -> None:
+    def test_a_file_mixed_from_two_versions_has_no_made_up_bar(self, folder: Path) -> None:
         old = (folder / DATA).read_bytes()
         first = members(folder)[0][1]
         fresh(folder).commit(DAILY, Commit((piece(0, 2, shift=1.0),)))
@@ -295,7 +299,7 @@ class TestDataDamaged:
             assert bars(copy / "ohlcv/AAPL/1d") == held[max(e for e in held if e <= size)]
 
 
-def test_a_bomb_is_not_inflated(folder: Path) -> None:
+def test_recovery_does_not_inflate_a_gzip_bomb(folder: Path) -> None:
     at, last = members(folder)[-1]
     bomb = build(replace(last.header, rows=1), b"0" * 50_000_000)
     with pytest.raises(ValueError, match="more than 1024 bytes"):
@@ -356,12 +360,16 @@ class TestRewritePending:
         return found.state.generation, len(bars(folder))
 
     @pytest.mark.parametrize("first_is_pending", [False, True])
-    def test_another_file_of_the_same_size(self, folder: Path, first_is_pending: bool) -> None:
+    def test_a_pending_rewrite_distinguishes_files_of_equal_size_by_their_head(
+        self, folder: Path, first_is_pending: bool
+    ) -> None:
         self.pending(folder, first_is_pending=first_is_pending, head="0" * 64)
         assert self.rolled(folder) == (4 + first_is_pending, 6)
 
     @pytest.mark.parametrize("first_is_pending", [False, True])
-    def test_a_file_that_begins_alike(self, folder: Path, first_is_pending: bool) -> None:
+    def test_a_pending_rewrite_distinguishes_files_with_equal_beginnings_by_their_size(
+        self, folder: Path, first_is_pending: bool
+    ) -> None:
         (_, one), (at_two, two), (end, _) = members(folder)
         shorter = {"size": end, "head": two.digest, "head_at": at_two, "last": two.header.last,
                    "rows": one.header.rows + two.header.rows, "members": 2}  # fmt: skip
@@ -415,7 +423,7 @@ class TestGenerations:
     @pytest.mark.parametrize(
         "edit", [lambda _: b"{}", lambda data: dump(load(data) | {"format": 2})]
     )
-    def test_a_document_of_the_series_that_cannot_be_read_costs_no_bars(
+    def test_an_unreadable_document_of_the_series_loses_no_bars(
         self, folder: Path, edit: Callable[[bytes], bytes]
     ) -> None:
         fresh(folder).commit(DAILY, Commit(next_due=7))
@@ -424,7 +432,7 @@ class TestGenerations:
         assert self.rebuilt(folder) == 5
 
 
-def test_a_writer_makes_a_lost_document_anew_too(folder: Path) -> None:
+def test_a_commit_rebuilds_a_lost_document(folder: Path) -> None:
     change(folder / META, lambda _: b"{}")
     found = sound_meta(fresh(folder).parts.lane(DAILY), 2024)
     assert found is not None
@@ -455,7 +463,7 @@ def test_rebuilt_metadata_contain_the_time_the_bars_were_created(folder: Path) -
     assert (found.created_ms, found.updated_ms) == (at(4), NOW)
 
 
-def test_a_damaged_file_is_no_older_version(folder: Path) -> None:
+def test_a_damaged_file_is_not_kept_as_an_older_version(folder: Path) -> None:
     change(folder / DATA, lambda data: flipped(data, 700))
     repaired(fresh(folder), DAILY)
     assert len(quarantined(folder)) == 1

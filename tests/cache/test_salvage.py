@@ -28,11 +28,11 @@ def saved(members: list[Member], *contents: bytes) -> list[int]:
     return [n for segment in found for n in numbers(segment.table())]
 
 
-def test_an_empty_file_is_not_whole() -> None:
+def test_an_empty_file_is_reported_as_damaged() -> None:
     assert not scan_file(b"", "").is_whole
 
 
-def test_adjusted_closes_are_saved_with_their_bars(tmp_path: Path) -> None:
+def test_adjusted_closes_are_recovered_with_their_bars(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in (0, 2, 4):
         store.commit(DAILY, Commit((piece(n, n + 2, adj=True, vendor=f"v{n}"),)))
@@ -43,14 +43,14 @@ def test_adjusted_closes_are_saved_with_their_bars(tmp_path: Path) -> None:
     assert same(rows, table([0, 1, 4, 5], adj=True))
 
 
-def test_a_member_whose_rows_are_none_costs_no_other(folder: Path) -> None:
+def test_a_member_with_invalid_rows_does_not_lose_other_members(folder: Path) -> None:
     found = [member for _, member in members(folder)]
     odd = build(replace(found[1].header, prev=found[0].digest[:16]), b"x,1,2,3,4,5\n")
     last = found[2].with_header(replace(found[2].header, prev=odd.digest[:16]))
     assert saved(found, found[0].raw, odd.raw, last.raw) == [0, 1, 2, 3, 5]
 
 
-def test_false_members_in_a_corrupt_one_hide_none_behind_it(folder: Path) -> None:
+def test_the_member_after_a_corrupt_one_that_contains_false_members_is_found(folder: Path) -> None:
     found = [member for _, member in members(folder)]
     head, count = found[1].raw[:16], 40
     # Each lure claims the rest of the file, so that a search for the next member gives up.
@@ -63,7 +63,7 @@ def test_false_members_in_a_corrupt_one_hide_none_behind_it(folder: Path) -> Non
     assert saved(found, found[0].raw, damaged, found[2].raw) == [0, 1, 2, 3, 5]
 
 
-def test_bars_behind_a_member_without_any_are_saved(tmp_path: Path) -> None:
+def test_bars_after_a_member_without_bars_are_recovered(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(0, 2, []),)))

@@ -50,7 +50,7 @@ def written(root: Path, commits: Sequence[Commit]) -> tuple[bytes, BarTable]:
     [[FIRST], [MIDDLE], [LAST], [FIRST, LAST], [MIDDLE, (150, 151)], [MIDDLE, (90, 101)]],
     ids=str,
 )
-def test_corrected_years_are_the_same_as_written_number_by_number(
+def test_corrected_years_equal_years_encoded_number_by_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[int, int]], wide: bool
 ) -> None:
     commits = [Commit((piece(0, 120, adj=wide),)), Commit((piece(120, 200, adj=wide),))]
@@ -81,7 +81,9 @@ def test_only_rows_of_a_changed_day_are_encoded_again(
     assert anew == [4000, 1, 2], "the two are of one day, and stand together"
 
 
-def test_a_column_more_is_written_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_additional_column_is_written_for_all_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(segments, "ROWS_WORTH_FINDING", 1)
     store = store_in(tmp_path)
     for part in (minutes(0, 4000), minutes(2000, 2001, adj=True)):
@@ -92,7 +94,7 @@ def test_a_column_more_is_written_for_all(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows.adj_close is not None and np.isnan(rows.adj_close).sum() == 3999
 
 
-def test_text_whose_line_is_not_found_is_written_from_the_numbers(
+def test_text_without_a_matching_line_is_encoded_from_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a line not be found, the numbers are written."""

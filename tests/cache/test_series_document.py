@@ -47,7 +47,9 @@ def test_a_document_of_another_series_is_rejected(other: SeriesKey) -> None:
 
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"format": None}, {"need": ["wings"]}], ids=str)
-def test_one_of_a_newer_version_is_no_damage(change: dict[str, Any]) -> None:
+def test_a_series_document_of_a_newer_version_is_not_reported_as_damaged(
+    change: dict[str, Any],
+) -> None:
     plain = json.loads(dump_series(SeriesMeta(next_due=NOW), DAILY))
     data = json_document.dump(plain | change)
     with pytest.raises(FormatVersionError, match=r"series\.json"):
@@ -75,7 +77,7 @@ def test_a_listing_without_its_proof_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("listing", [{}, 7, [], {"at": "x"}])
-def test_a_listing_of_another_shape_is_damage(listing: object) -> None:
+def test_a_listing_in_another_format_is_damage(listing: object) -> None:
     plain = json.loads(dump_series(SeriesMeta(), DAILY))
     with pytest.raises(json_document.DamagedError):
         load_series(json_document.dump(plain | {"listing": listing}), DAILY)

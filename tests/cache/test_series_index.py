@@ -76,7 +76,7 @@ def test_corrupt_files_seen_by_a_plan_are_repaired_by_the_next_read(
 # --- older tools' files beside ours -----------------------------------------------------------
 
 
-def test_bars_of_both_are_of_one_series(mixed: BarStore) -> None:
+def test_bars_of_this_library_and_of_an_older_file_form_one_series(mixed: BarStore) -> None:
     view = mixed.view(DAILY)
     assert (view.rows, view.first, view.last, view.generation) == (6 + 5, at(-9), at(4), 1)
     assert states(mixed) == [(-9, -3, "final"), (0, 5, "final")]
@@ -198,7 +198,7 @@ def any_change(dice: random.Random) -> Callable[[BarStore], object]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_used_index_shows_the_same_as_a_new_one(tmp_path: Path, seed: int) -> None:
+def test_a_used_index_equals_a_new_one(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     writer = store_in(tmp_path, Quick(), columnar="map")
     writer.commit(DAILY, Commit((piece(-900, 900),), next_due=NOW))

@@ -35,7 +35,7 @@ def test_the_nominal_end_of_a_bar_is_one_timeframe_later(
     assert texts(next_stamps(stamps(stamp), Timeframe.parse(timeframe))) == [following]
 
 
-def test_runs_break_where_a_bar_is_lacking() -> None:
+def test_a_missing_bar_ends_a_run() -> None:
     found = stamps("2025-01-01", "2025-01-02", "2025-01-04", "2025-01-05", "2025-01-09")
     ends = stamps("2025-01-03", "2025-01-06", "2025-01-10")
     starts = found[[0, 2, 4]]
@@ -55,7 +55,7 @@ def test_runs_break_where_a_bar_is_lacking() -> None:
         ("1M", "2025-01-31 00:00", "2025-01-01 00:00"),
     ],
 )
-def test_stamps_of_other_tools_become_session_dates_or_none(
+def test_timestamps_of_other_tools_become_session_dates_or_none(
     timeframe: str, stamp: str, meant: str | None
 ) -> None:
     ours, told = session_stamps(stamps(stamp), Timeframe.parse(timeframe))

@@ -71,7 +71,7 @@ class TestNothing:
 
 
 class TestPieces:
-    def test_bars_come_back_bit_for_bit_with_their_coverage(self, store: BarStore) -> None:
+    def test_bars_are_read_back_bit_for_bit_with_their_coverage(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 10, adj=True),), kind=KIND, next_due=7))
         view = store.view(DAILY)
         assert (view.rows, view.first, view.last) == (10, at(0), at(9))
@@ -107,7 +107,7 @@ class TestPieces:
         assert numbers(rows) == [0, 1, 3, 4, 5, 8, 9]
         assert [c.vendor for c in coverage] == ["acme", "other", "acme"]
 
-    def test_within_its_span_a_piece_is_the_truth(self, store: BarStore, tmp_path: Path) -> None:
+    def test_a_piece_replaces_all_bars_of_its_span(self, store: BarStore, tmp_path: Path) -> None:
         store.commit(DAILY, Commit((piece(0, 10),)))
         store.commit(DAILY, Commit((piece(3, 6, [3, 5], shift=50.0, vendor="other"),)))
         rows, _ = store.read(DAILY, EVER)
@@ -122,7 +122,7 @@ class TestPieces:
         assert gone.endswith(",withdrawn by other")
         assert store.suspects(DAILY, EVER) == ()
 
-    def test_the_old_bars_of_a_revision_stay_reachable(
+    def test_bars_replaced_by_a_revision_can_still_be_read(
         self, store: BarStore, tmp_path: Path
     ) -> None:
         store.commit(DAILY, Commit((piece(0, 10),)))
@@ -130,7 +130,9 @@ class TestPieces:
         store.commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
         assert (lane_folder(tmp_path) / "_versions/2024.1.csv.gz").read_bytes() == old
 
-    def test_a_piece_over_the_new_year_is_cut(self, store: BarStore, tmp_path: Path) -> None:
+    def test_a_piece_that_spans_the_new_year_is_split_between_two_files(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         store.commit(DAILY, Commit((piece(-3, 4),)))
         view = store.view(DAILY)
         assert store.years(DAILY) == [2023, 2024]
@@ -138,7 +140,9 @@ class TestPieces:
         assert numbers(store.read(DAILY, days(-1, 2))[0]) == [-1, 0, 1]
         assert (lane_folder(tmp_path) / "2023.csv.gz").exists()
 
-    def test_a_piece_without_bars_only_covers(self, store: BarStore, tmp_path: Path) -> None:
+    def test_a_piece_without_bars_writes_coverage_and_no_year_file(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         store.commit(DAILY, Commit((piece(0, 5, []),)))
         assert states(store) == [(0, 5, "final")]
         assert not (lane_folder(tmp_path) / "2024.csv.gz").exists()
@@ -170,7 +174,9 @@ class TestPieces:
         store.commit(DAILY, Commit((piece(0, 8, [0, 2, 3, 6, 7], holes=holes),)))
         assert states(store) == [(0, 1, "final"), (2, 4, "final"), (6, 8, "final")]
 
-    def test_a_hole_in_a_newer_answer_is_missing_too(self, store: BarStore) -> None:
+    def test_a_hole_in_a_newer_answer_removes_the_coverage_of_its_span(
+        self, store: BarStore
+    ) -> None:
         store.commit(DAILY, Commit((piece(0, 8, [0, 1, 2, 3, 5, 6, 7]),)))
         assert states(store) == [(0, 8, "final")]
         store.commit(DAILY, Commit((piece(3, 6, [3, 5], holes=(days(4, 5),)),)))
@@ -180,7 +186,9 @@ class TestPieces:
         (lane_folder(store.root) / "2024.metadata.json").unlink()
         assert states(store_in(store.root)) == [(0, 4, "final"), (5, 6, "final")]
 
-    def test_more_holes_than_a_member_can_list(self, store: BarStore, tmp_path: Path) -> None:
+    def test_a_piece_with_more_holes_than_a_member_can_list_is_split(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         holes = tuple(days(n, n + 1) for n in range(1, 301, 2))
         store.commit(DAILY, Commit((piece(0, 301, range(0, 301, 2), holes=holes),)))
         assert len(store.view(DAILY).coverage) == 151
@@ -192,7 +200,7 @@ class TestPieces:
         assert same(rows.within(days(2, 4)), table([2, 3], 9.0))
         assert numbers(rows) == [0, 1, 2, 3, 4, 5]
 
-    def test_the_column_comes_with_another_vendor_and_the_bars_before_it_are_written_anew(
+    def test_the_first_adjusted_closes_rewrite_the_earlier_bars_of_the_year(
         self, store: BarStore
     ) -> None:
         for n, vendor in ((0, "acme"), (2, "other")):
@@ -203,7 +211,7 @@ class TestPieces:
         assert rows.adj_close is not None
         assert same(rows.take(slice(4, 6)), table(range(4, 6), adj=True))
 
-    def test_the_column_of_adjusted_closes_comes_and_stays(self, store: BarStore) -> None:
+    def test_adjusted_closes_are_nan_for_bars_stored_without_them(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 2),)))
         assert store.read(DAILY, EVER)[0].adj_close is None
         store.commit(DAILY, Commit((piece(2, 4, adj=True),)))
@@ -224,21 +232,21 @@ class TestPieces:
             (piece(0, 2, [0, 1], size=MINUTE_MS + 1), "full second"),
         ],
     )
-    def test_broken_promises_are_refused(
+    def test_commits_that_break_a_promise_are_refused(
         self, store: BarStore, tmp_path: Path, bad: object, message: str
     ) -> None:
         with pytest.raises(ValueError, match=message):
             store.commit(DAILY, Commit((bad,)))  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_mark_that_could_not_be_read_again_is_refused(
+    def test_a_mark_that_could_not_be_read_back_is_refused(
         self, store: BarStore, tmp_path: Path
     ) -> None:
         with pytest.raises(ValueError, match="'missing' is not one of final, provisional"):
             store.commit(DAILY, Commit((piece(0, 3),), marks=(mark(0, 3, "missing"),)))
         assert list(tmp_path.iterdir()) == []
 
-    def test_another_kind_is_refused(self, store: BarStore) -> None:
+    def test_bars_of_another_kind_are_refused(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 3),)))
         with pytest.raises(KindMismatchError, match="GBp"):
             store.commit(DAILY, Commit((piece(3, 4, kind=Kind(venue="consolidated", unit="GBp")),)))
@@ -255,7 +263,9 @@ class TestMarks:
         assert states(store) == [(0, 3, "final")]
         assert (lane_folder(tmp_path) / "2024.csv.gz").read_bytes() == data
 
-    def test_a_final_mark_covers_no_span_that_was_unknown(self, store: BarStore) -> None:
+    def test_a_final_mark_does_not_cover_a_span_that_was_never_requested(
+        self, store: BarStore
+    ) -> None:
         store.commit(DAILY, Commit((piece(0, 2, state="provisional"),)))
         store.commit(DAILY, Commit(marks=(mark(0, 9, "final"),)))
         assert states(store) == [(0, 2, "final")]
@@ -294,7 +304,7 @@ class TestMarks:
         assert [c.state for c in kept] == ["empty", "final", "empty", "final"]
         assert kept[0].span == Span(before.start, at(-3))
 
-    def test_next_due_holds_only_with_the_years_it_was_written_for(
+    def test_next_due_is_ignored_if_a_year_is_older_than_its_document(
         self, store: BarStore, tmp_path: Path
     ) -> None:
         store.commit(DAILY, Commit((piece(0, 2),), next_due=5))
@@ -336,7 +346,9 @@ class TestMarks:
 class TestSuspects:
     BAD = Suspect(Bar(at(3), 1.0, 0.5, 2.0, NAN, float("inf")), 'high < low, "odd"')
 
-    def test_bad_rows_are_kept_beside_the_series(self, store: BarStore, tmp_path: Path) -> None:
+    def test_bad_rows_are_quarantined_in_the_series_folder(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         doubt = mark(3, 4, "suspect", reason="high < low")
         for _ in range(2):
             store.commit(DAILY, Commit((piece(0, 6, [0, 1, 2, 4, 5]),), (doubt,), (self.BAD,)))
@@ -381,7 +393,7 @@ class TestTheWhole:
         store.clear()
         assert store.keys() == []
 
-    def test_a_view_needs_no_pandas_and_no_lock(self, store: BarStore) -> None:
+    def test_a_view_uses_no_pandas_and_no_lock(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 5),)))
         code = (
             "import sys; from pathlib import Path\n"

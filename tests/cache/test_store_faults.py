@@ -133,7 +133,7 @@ def test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_death_at_every_call(tmp_path: Path, name: str) -> None:
+def test_a_writer_killed_at_any_disk_call_leaves_old_or_new_bars(tmp_path: Path, name: str) -> None:
     legal, calls = outcomes(tmp_path, name)
     # Of one commit the odd calls, of the next the even ones; in a full run all.
     first, step = (1, 1) if FULL else (1 + list(CASES).index(name) % 2, 2)
@@ -180,7 +180,7 @@ def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
     assert states(store) == [(0, 7, "final")]
 
 
-def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: Path) -> None:
+def test_an_append_that_cannot_be_undone_raises_the_first_error(tmp_path: Path) -> None:
     disk = RecordingDisk()
     store = store_in(tmp_path, disk)
     store.commit(DAILY, Commit((piece(0, 5),)))
@@ -211,7 +211,7 @@ def test_an_append_needs_one_fdatasync(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
+def test_a_rewrite_syncs_and_renames_in_the_safe_order(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
     disk = RecordingDisk()
     store_in(tmp_path, disk).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
@@ -229,7 +229,7 @@ def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
     assert kinds[8:] == ["fsync", "replace", "fsync_dir"]  # metadata with the new state
 
 
-def test_the_order_of_a_first_file(tmp_path: Path) -> None:
+def test_a_first_file_is_synced_and_renamed_in_the_safe_order(tmp_path: Path) -> None:
     disk = RecordingDisk()
     store_in(tmp_path / "new", disk).commit(DAILY, Commit((piece(0, 5),)))
     steps = [
@@ -245,7 +245,7 @@ def test_the_order_of_a_first_file(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_trust_is_taken_away_durably_and_given_cheaply(tmp_path: Path) -> None:
+def test_a_lost_finality_is_synced_and_a_gained_one_is_not(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5, state="provisional"),)))
     disk = RecordingDisk()
     store = store_in(tmp_path, disk)

@@ -55,7 +55,7 @@ def test_a_stored_span_of_an_unknown_series_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columnar", ["map", "off"])
-def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
+def test_a_commit_during_a_read_is_returned_with_its_own_view(
     tmp_path: Path, columnar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = BarStore(tmp_path, columnar=columnar)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
     assert found.view.rows == len(found.table) == 9
 
 
-def test_an_old_view_does_not_hide_what_was_committed_since(tmp_path: Path) -> None:
+def test_an_old_view_does_not_hide_a_later_commit(tmp_path: Path) -> None:
     store = BarStore(tmp_path, Watched(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 5),)))
     before = store.stored_span(DAILY, EVER).view
@@ -97,7 +97,7 @@ def test_reading_a_span_again_opens_no_file_and_stats_two(tmp_path: Path) -> Non
     assert disk.steps == ["stat", "stat"], "the file of the bars, then the folder again"
 
 
-def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path: Path) -> None:
+def test_newly_committed_suspect_rows_are_returned(tmp_path: Path) -> None:
     store = BarStore(tmp_path, Watched(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 5),)))
     assert store.stored_span(DAILY, EVER).suspects == ()
@@ -108,7 +108,7 @@ def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path
     assert store.stored_span(DAILY, EVER, bad_rows=False).suspects == ()
 
 
-def test_a_given_view_saves_disk_calls_however_recent_it_is(tmp_path: Path) -> None:
+def test_a_view_passed_by_the_caller_saves_disk_calls(tmp_path: Path) -> None:
     disk = Watched()
     disk.now_ns = lambda: 0  # type: ignore[method-assign]
     store = BarStore(tmp_path, disk)

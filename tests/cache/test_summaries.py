@@ -65,7 +65,7 @@ def test_the_summaries_hold_sources_quality_and_symbols(cache: UnifiedCache) -> 
     assert (score["score"], score["gaps"], score["duplicates"]) == (1.0, 0, 0)
 
 
-def test_the_summaries_are_written_again_only_where_a_lane_has_changed(cache: UnifiedCache) -> None:
+def test_the_summaries_are_rewritten_only_if_a_lane_has_changed(cache: UnifiedCache) -> None:
     cache.put(bars("2025-01-06", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
     lane = cache.ohlcv_dir / "AAPL" / "1d"
     os.utime(lane, (1e9, 1e9))
@@ -88,7 +88,7 @@ def test_a_summary_of_metadata_without_facts_is_not_an_error() -> None:
     assert list(contents["providers.json"]) == ["unknown"]
 
 
-def test_putting_does_not_write_them(cache: UnifiedCache) -> None:
+def test_a_put_does_not_write_the_summaries(cache: UnifiedCache) -> None:
     cache.put(bars("2025-01-06", 3), "AAPL", "1h", None, None)
     assert not cache.metadata_dir.exists()
 
@@ -104,7 +104,7 @@ def test_the_summaries_are_never_read(cache: UnifiedCache, content: str) -> None
     assert list(read(cache, "symbols.json")) == ["BTCUSDT"]
 
 
-def test_a_cache_that_may_only_be_read_has_statistics(
+def test_a_read_only_cache_has_statistics(
     cache: UnifiedCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.put(bars("2025-01-06", 3), "BTCUSDT", "1h", None, None)
@@ -172,6 +172,6 @@ def test_the_summaries_are_written_when_the_process_ends(tmp_path: Path) -> None
     assert written == [FILES, []]
 
 
-def test_a_cache_that_was_deleted_is_not_made_again(cache: UnifiedCache) -> None:
+def test_writing_summaries_does_not_create_a_deleted_cache_again(cache: UnifiedCache) -> None:
     assert cache.write_summaries() is False
     assert not cache.ohlcv_dir.exists()

@@ -100,7 +100,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_damaged_data_count_as_missing_and_are_kept_whole(tmp_path: Path, how: str) -> None:
+def test_damaged_tables_count_as_missing_and_are_quarantined_whole(
+    tmp_path: Path, how: str
+) -> None:
     folder = filled(tmp_path)
     path, document = folder / "2024.csv.gz", (folder / "2024.metadata.json").read_bytes()
     damaged = DAMAGE[how](path.read_bytes())
@@ -128,7 +130,7 @@ def test_damaged_data_count_as_missing_and_are_kept_whole(tmp_path: Path, how: s
 
 
 @pytest.mark.skipif(not FULL, reason="every bit of the files")
-def test_no_bit_matters_unseen(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_table_is_detected_or_harmless(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     for name in ("2024.csv.gz", "2024.metadata.json"):
         path = folder / name
@@ -162,7 +164,7 @@ DOCUMENTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", DOCUMENTS)
-def test_a_damaged_document_costs_a_request_and_no_row(tmp_path: Path, how: str) -> None:
+def test_a_damaged_document_causes_a_new_request_and_loses_no_row(tmp_path: Path, how: str) -> None:
     folder = filled(tmp_path)
     path = folder / "2024.metadata.json"
     damaged = DOCUMENTS[how](path.read_bytes())
@@ -184,13 +186,13 @@ def test_a_table_in_the_folder_of_another_symbol_is_not_served(tmp_path: Path) -
     assert {d.reason for d in opened(tmp_path).damage(KEY)} == set()
 
 
-def test_a_year_in_the_place_of_another_is_not_served(tmp_path: Path) -> None:
+def test_a_year_in_place_of_another_is_not_served(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     (folder / "2024.csv.gz").write_bytes((folder / "2025.csv.gz").read_bytes())
     same(opened(tmp_path).read(KEY, ALL), NEW)
 
 
-def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
+def test_rows_of_a_deleted_file_count_as_missing(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     (folder / "2024.csv.gz").unlink()
     store = opened(tmp_path)
@@ -202,7 +204,7 @@ def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json", ".lock"])
-def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_folder_in_place_of_a_file_is_an_error(tmp_path: Path, name: str) -> None:
     folder = filled(tmp_path)
     (folder / name).unlink()
     (folder / name).mkdir()
@@ -220,7 +222,7 @@ def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path, name: str) 
     assert (folder / name / "inside").read_bytes() == b"mine"
 
 
-def test_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_table_of_a_newer_version_is_not_changed(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     path = folder / "2024.metadata.json"
     plain = json_document.load(path.read_bytes())
@@ -237,7 +239,7 @@ def test_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
-def test_files_of_before_the_digest_are_read_and_join_when_written(tmp_path: Path) -> None:
+def test_files_without_a_digest_are_read_and_get_one_when_written(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     for path in folder.glob("*.metadata.json"):
         plain = json_document.load(path.read_bytes())
@@ -279,7 +281,7 @@ def test_text_for_a_number_is_not_stored(tmp_path: Path) -> None:
     same(opened(tmp_path).read(KEY, ALL), OLD)
 
 
-def test_a_folder_that_can_only_be_read_serves_nothing_damaged(tmp_path: Path) -> None:
+def test_a_read_only_folder_serves_no_damaged_rows(tmp_path: Path) -> None:
     class ReadOnly(Quick):
         def perform(self, step, call):  # type: ignore[no-untyped-def]
             if step.name in CHANGING:
@@ -362,7 +364,7 @@ def check(root: Path, told: int, begun: int) -> None:
     assert opened(root).answered(KEY) == [WHOLE]
 
 
-def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
+def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_row(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     disk, before = Recorder(), Platter(root)
@@ -380,7 +382,7 @@ def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
             check(root, told, begun)
 
 
-def test_the_order_of_writing_is_needed(tmp_path: Path) -> None:
+def test_the_power_failure_check_detects_a_rename_without_a_sync(tmp_path: Path) -> None:
     """Data that are renamed before they are synced would be found torn: the check above sees it."""
     root = tmp_path / "root"
     root.mkdir()
@@ -396,7 +398,7 @@ def test_the_order_of_writing_is_needed(tmp_path: Path) -> None:
         look()
 
 
-def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
+def test_a_writer_killed_before_any_disk_call_loses_no_row(tmp_path: Path) -> None:
     for dies_at in POINTS:
         root, done = tmp_path / str(dies_at), []
         try:
@@ -408,7 +410,7 @@ def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
     assert dies_at > 50
 
 
-def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
+def test_a_process_killed_while_setting_a_table_aside_loses_no_row(tmp_path: Path) -> None:
     for dies_at in range(1, 100):
         root = tmp_path / str(dies_at)
         folder = filled(root)
@@ -429,7 +431,7 @@ def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
+def test_a_full_disk_loses_no_row(tmp_path: Path, for_ever: bool) -> None:
     for fails_at in POINTS:
         root, done = tmp_path / str(fails_at), []
         disk = Failing(fails_at, for_ever=for_ever)
@@ -445,7 +447,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
     assert fails_at > 50
 
 
-def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
+def test_two_writing_processes_and_a_reader_lose_no_row(tmp_path: Path) -> None:
     def write(part: int) -> None:
         store = opened(tmp_path)
         for n in range(18 + part, 30, 2):
@@ -468,7 +470,7 @@ def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
 @pytest.mark.parametrize("calls", [3, 12, 25])
-def test_a_process_is_killed_for_real(tmp_path: Path, calls: int) -> None:
+def test_a_process_killed_by_sigkill_loses_no_row(tmp_path: Path, calls: int) -> None:
     reader, writer = os.pipe()
 
     def write() -> None:
@@ -481,7 +483,7 @@ def test_a_process_is_killed_for_real(tmp_path: Path, calls: int) -> None:
     check(tmp_path, done, min(done + 1, 3))
 
 
-def test_the_log_tells_of_each_write_and_outlives_the_rows(tmp_path: Path) -> None:
+def test_the_log_lists_each_write_and_survives_the_loss_of_rows(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     path = folder / "2025.csv.gz"
     revised = NEW.iloc[:5].copy()

@@ -35,7 +35,7 @@ def rates(start: str, count: int) -> pd.DataFrame:
     return bars(start, count, "8h")[["close"]].rename(columns={"close": "fundingRate"})
 
 
-def test_rows_and_answered_stretches(store: TableStore) -> None:
+def test_stored_rows_and_answered_spans_are_read_back(store: TableStore) -> None:
     one, other = rates("2024-12-30", 9), rates("2025-01-05", 3)
     spans = [Span(to_ms(datetime(2024, 12, 30)), to_ms(datetime(2025, 1, 2))),
              Span(to_ms(datetime(2025, 1, 4)), to_ms(datetime(2025, 1, 6)))]  # fmt: skip
@@ -73,7 +73,7 @@ def test_an_answer_without_rows_is_remembered(store: TableStore) -> None:
     assert store.read(KEY, ALL) is None
 
 
-def test_writers_lose_nothing(store: TableStore, tmp_path: Path) -> None:
+def test_concurrent_writers_lose_no_row(store: TableStore, tmp_path: Path) -> None:
     whole = rates("2025-01-01", 24)
     stores = [store, TableStore(tmp_path, "funding_rate", clock=ManualClock(NOW))]
 
@@ -109,6 +109,6 @@ def test_a_table_without_times_is_refused(store: TableStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["ohlcv", "fundamentals", "..", "A", "x/y"])
-def test_a_type_has_a_folder_of_its_own(tmp_path: Path, name: str) -> None:
+def test_each_type_of_table_has_its_own_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(QueryError):
         TableStore(tmp_path, name)

@@ -87,7 +87,7 @@ def test_log_entries_are_folded_up_to_each_kept_version() -> None:
     assert [(e.get("since"), e["generation"], e["added"]) for e in again] == [(1, 6, 6), (7, 8, 2)]
 
 
-def test_a_long_log_is_made_short_and_versions_are_what_they_were(
+def test_shortening_a_long_log_keeps_all_versions(
     store: BarStore,
     lane: Callable[[], LaneFiles],
     monkeypatch: pytest.MonkeyPatch,
@@ -139,7 +139,7 @@ def test_torn_log_lines_are_dropped_and_the_saved_bytes_are_returned(
     assert found == [(1, 2, 2), (None, 3, 1), (None, 4, 1)]
 
 
-def test_a_long_log_is_made_short_in_little_memory(
+def test_a_long_log_is_shortened_in_little_memory(
     store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A feed that runs for weeks does it in its own process, which never gives memory back.
@@ -160,7 +160,7 @@ def test_a_long_log_is_made_short_in_little_memory(
     assert most < 2 << 20, "what it read, and its lines: the entries would be 5 MB more"
 
 
-def test_short_logs_are_left_alone(
+def test_short_logs_are_not_changed(
     store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_file, "LATEST_ENTRIES", 1)
@@ -191,7 +191,7 @@ def known_whole(store: BarStore) -> None:
 
 
 @pytest.mark.usefixtures("little")
-def test_the_oldest_go_first_and_no_more_than_need_be(
+def test_the_oldest_quarantined_files_are_deleted_and_no_more_than_needed(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
@@ -241,7 +241,7 @@ def test_a_quarantine_file_of_unknown_age_is_not_trimmed(
 
 
 @pytest.mark.usefixtures("little")
-def test_where_the_metadata_are_damaged_bars_stay(
+def test_quarantined_bars_are_kept_while_the_metadata_are_damaged(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock
 ) -> None:
     known_whole(store)
@@ -278,7 +278,7 @@ def test_a_quarantine_file_that_may_be_the_only_copy_is_not_trimmed(
 
 
 @pytest.mark.usefixtures("little")
-def test_rows_and_strangers_files_stay(
+def test_quarantined_rows_and_foreign_files_are_not_deleted(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
@@ -291,7 +291,7 @@ def test_rows_and_strangers_files_stay(
     assert kept(tmp_path) == ["2024.note.csv.gz", "2024.rows.csv.gz"]
 
 
-def test_a_little_stays_for_ever(
+def test_a_small_quarantine_is_never_deleted(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)

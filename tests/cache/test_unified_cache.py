@@ -75,7 +75,7 @@ class TestPutAndGet:
         )
         same(cache.get("BTCUSDT", "1h", frame.index[0], frame.index[-1]), frame)
 
-    def test_a_row_off_the_full_minute_is_kept_aside(self, cache: UnifiedCache) -> None:
+    def test_a_row_off_the_full_minute_is_quarantined(self, cache: UnifiedCache) -> None:
         frame = bars("2018-02-09", 12)
         late = frame.set_axis(
             [at + pd.Timedelta("28min 14.789s") * int(at.hour >= 9) for at in frame.index]
@@ -87,7 +87,7 @@ class TestPutAndGet:
         assert cache.put(late[9:], "ETHUSDT", "1h", frame.index[0], frame.index[-1])
         assert cache.get("ETHUSDT", "1h", frame.index[0], frame.index[-1]) is None
 
-    def test_both_ends_are_inclusive(self, cache: UnifiedCache) -> None:
+    def test_both_ends_of_get_are_inclusive(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 48)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1])
         found = cache.get("BTCUSDT", "1h", datetime(2025, 3, 1, 5), datetime(2025, 3, 1, 9))
@@ -95,7 +95,9 @@ class TestPutAndGet:
         one = cache.get("BTCUSDT", "1h", datetime(2025, 3, 1, 5), datetime(2025, 3, 1, 5))
         same(one, frame.iloc[5:6])
 
-    def test_the_second_answer_is_the_first(self, cache: UnifiedCache) -> None:
+    def test_changing_a_returned_frame_does_not_change_the_next_answer(
+        self, cache: UnifiedCache
+    ) -> None:
         frame = bars("2025-03-01", 48)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1])
         first = everything(cache, "BTCUSDT", "1h")
@@ -134,7 +136,7 @@ class TestPutAndGet:
             pd.DataFrame({"open": [1], "high": [1], "low": [1], "close": [1]}),
         ],
     )
-    def test_a_put_of_no_frame_of_bars_is_logged(
+    def test_a_put_of_something_other_than_a_frame_of_bars_is_logged(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture, frame: object
     ) -> None:
         assert cache.put(frame, "BTCUSDT", "1h", date(2025, 1, 1), date(2025, 1, 2)) is False
@@ -157,7 +159,7 @@ class TestPutAndGet:
         with pytest.raises(BadRangeError):
             cache.get("BTCUSDT", "1h", datetime(2025, 2, 1, 1), datetime(2025, 1, 1, 1))
 
-    def test_aware_stamps_are_converted(self, cache: UnifiedCache) -> None:
+    def test_timestamps_with_a_time_zone_are_converted(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 24)
         aware = frame.tz_localize("UTC").tz_convert("America/New_York")
         cache.put(aware, "BTCUSDT", "1h", aware.index[0], aware.index[-1])
@@ -166,12 +168,12 @@ class TestPutAndGet:
             "BTCUSDT", "1h", datetime(2025, 3, 1, 2, tzinfo=UTC), datetime(2025, 3, 1, 3, tzinfo=UTC)
         ).index.hour.tolist() == [2, 3]  # fmt: skip
 
-    def test_a_timestamp_column_will_do(self, cache: UnifiedCache) -> None:
+    def test_a_frame_with_a_timestamp_column_is_accepted(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 24)
         cache.put(frame.reset_index(), "BTCUSDT", "1h", None, None)
         same(everything(cache, "BTCUSDT", "1h"), frame)
 
-    def test_aware_days_keep_the_date_of_their_venue(self, cache: UnifiedCache) -> None:
+    def test_days_with_a_time_zone_keep_the_date_of_their_venue(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-03", 5, "1D")
         for zone in ("America/New_York", "Asia/Tokyo"):
             cache.clear_all()
@@ -191,7 +193,7 @@ class TestPutAndGet:
         assert cache.put(frame, "AAPL", "1d", None, None)
         assert not cache.put(frame, "BTCUSDT", "1d", None, None)
 
-    def test_later_rows_win_and_others_stay(self, cache: UnifiedCache) -> None:
+    def test_later_rows_replace_equal_timestamps_and_others_stay(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 10)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1], provider="one")
         revised = bars("2025-03-01", 10, seed=2).iloc[[2, 5]]
@@ -200,7 +202,7 @@ class TestPutAndGet:
         expected.iloc[[2, 5]] = revised
         same(everything(cache, "BTCUSDT", "1h"), expected)
 
-    def test_invalid_rows_come_back_flagged(
+    def test_invalid_rows_are_returned_flagged(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture
     ) -> None:
         frame = bars("2025-03-01", 3)
@@ -222,14 +224,14 @@ class TestPutAndGet:
             ("yahoo", "final", Basis("split", date(2025, 6, 2)))
         ]
 
-    def test_unknown_words_are_named(
+    def test_unknown_options_of_a_put_are_named_in_the_log(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert cache.put(bars("2025-03-01", 3), "BTCUSDT", "1h", None, None, ajustment="raw")
         assert "ajustment" in caplog.text
         assert not cache.put(bars("2025-03-01", 3), "BTCUSDT", "1h", adjustment="some")
 
-    def test_the_range_asked_for_is_answered_for_a_day(
+    def test_the_requested_range_of_a_put_counts_as_answered_for_a_day(
         self, cache: UnifiedCache, clock: ManualClock
     ) -> None:
         frame = bars("2025-03-02", 24)
@@ -242,13 +244,13 @@ class TestPutAndGet:
             Span(to_ms(datetime(2025, 3, 2)), to_ms(datetime(2025, 3, 3)))
         ]
 
-    def test_the_future_is_never_answered(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_a_put_does_not_cover_the_future(self, cache: UnifiedCache, clock: ManualClock) -> None:
         frame = bars("2025-06-02", 6)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], datetime(2026, 1, 1))
         coverage = cache.store.view(SeriesKey("BTCUSDT", HOURS)).coverage
         assert coverage[-1].span.end <= clock.now_ms()
 
-    def test_sample_data_never_answer_a_real_question(self, cache: UnifiedCache) -> None:
+    def test_sample_data_are_never_returned_for_a_real_request(self, cache: UnifiedCache) -> None:
         made_up, real = bars("2025-03-01", 10), bars("2025-03-01", 5, seed=2)
         assert cache.put(made_up, "BTCUSDT", "1h", None, None, provider="mock")
         assert not cache.store.view(SeriesKey("BTCUSDT", HOURS)).exists
@@ -267,7 +269,7 @@ class TestPutAndGet:
 
 
 class TestOtherTables:
-    def test_any_columns_round_trip(self, cache: UnifiedCache) -> None:
+    def test_a_table_with_any_columns_round_trips(self, cache: UnifiedCache) -> None:
         index = pd.DatetimeIndex(
             ["2024-12-31 16:00:00.003", "2025-01-01 00:00", "2025-01-01 08:00"], name="timestamp"
         ).as_unit("ns")
@@ -286,7 +288,7 @@ class TestOtherTables:
         found = cache.get("BTCUSDT", "1h", date(2025, 1, 1), date(2025, 1, 2), data_type="things")
         same(found, pd.concat([frame.iloc[:2], frame.iloc[2:] * 2]))
 
-    def test_a_damaged_file_is_kept_aside(self, cache: UnifiedCache) -> None:
+    def test_a_damaged_table_file_is_set_aside(self, cache: UnifiedCache) -> None:
         frame = bars("2025-01-01", 6)
         cache.put(frame, "BTCUSDT", "1h", None, None, data_type="things")
         path = cache.cache_dir / "things/BTCUSDT/1h/2025.csv.gz"
@@ -312,13 +314,15 @@ class TestOtherTables:
         assert cache.get(*where) is not None
 
     @pytest.mark.parametrize("name", ["../up", "fundamentals", "_metadata", "A", ""])
-    def test_a_type_names_a_folder_of_its_own(self, cache: UnifiedCache, name: str) -> None:
+    def test_a_data_type_that_cannot_be_a_folder_name_is_refused(
+        self, cache: UnifiedCache, name: str
+    ) -> None:
         assert not cache.put(bars("2025-01-01", 3), "BTCUSDT", "1h", None, None, data_type=name)
         assert sorted(p.name for p in cache.cache_dir.iterdir()) == []
 
 
 class TestLists:
-    def test_symbols_timeframes_and_years(self, cache: UnifiedCache) -> None:
+    def test_symbols_timeframes_and_years_are_listed(self, cache: UnifiedCache) -> None:
         for symbol, frame, count in (("BTC/USDT", "1h", 3), ("^VIX", "1M", 3), ("AAPL", "1d", 3)):
             freq = {"1h": "1h", "1M": "MS", "1d": "1D"}[frame]
             cache.put(bars("2023-12-01", count, freq), symbol, frame, None, None)
@@ -330,7 +334,7 @@ class TestLists:
         assert cache.list_timeframes("NONE") == []
         assert cache.list_years("AAPL", "1h") == []
 
-    def test_folders_that_are_no_series_are_passed_over(self, cache: UnifiedCache) -> None:
+    def test_folders_that_are_not_series_are_skipped(self, cache: UnifiedCache) -> None:
         cache.put(bars("2025-01-01", 3), "AAPL", "1h", None, None)
         for name in ("_metadata/1h", "AAPL/fundamentals", "AAPL/1d@raw", ".x/1h"):
             folder = cache.ohlcv_dir / name
@@ -371,7 +375,7 @@ class TestLists:
         assert stats["total_size_gb"] > 0
         assert (stats["symbols_count"], stats["series_count"], stats["bars_count"]) == (2, 2, 13)
 
-    def test_stats_count_what_a_pinned_vendor_supplied_too(self, cache: UnifiedCache) -> None:
+    def test_get_stats_counts_bars_of_a_pinned_vendor(self, cache: UnifiedCache) -> None:
         cache.put(bars("2025-01-01", 5), "BTCUSDT", "1h", None, None)
         key = SeriesKey("AAPL", Timeframe.parse("1d"), ("yahoo",))
         cache.store.commit(key, Commit((piece(0, 7),)))
@@ -404,7 +408,7 @@ class TestPrivateNames:
         plain = pd.read_csv(tmp_path / "out.csv.gz", index_col=0, parse_dates=True)
         np.testing.assert_allclose(plain.to_numpy(), frame.to_numpy(), rtol=1e-12)
 
-    def test_save_compressed_csv_never_goes_past_a_lock(
+    def test_save_compressed_csv_refuses_files_of_the_locked_store(
         self, cache: UnifiedCache, tmp_path: Path
     ) -> None:
         frame = bars("2025-01-01", 3)
@@ -425,7 +429,7 @@ class TestTheOneCacheOfAProcess:
         monkeypatch.delitem(sys.modules, module.__name__)
         return importlib.import_module(module.__name__)
 
-    def test_the_calls_of_real_programs(self, tmp_path: Path, fresh: ModuleType) -> None:
+    def test_the_calls_used_by_older_programs_work(self, tmp_path: Path, fresh: ModuleType) -> None:
         cache = fresh.configure_unified_cache(cache_dir=str(tmp_path))
         frame = bars("2024-03-04", 5, "1D")
         a, b = datetime(2024, 3, 4), datetime(2024, 3, 8)
@@ -434,7 +438,7 @@ class TestTheOneCacheOfAProcess:
         assert cache.list_years("AAPL", "1d") == [2024]
         assert fresh.get_unified_cache() is cache
 
-    def test_the_snippet_of_the_manual(
+    def test_the_example_of_the_manual_works(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -444,7 +448,7 @@ class TestTheOneCacheOfAProcess:
         assert cache.ohlcv_dir == tmp_path / "my-cache" / "ohlcv"
         assert cache.metadata_dir == tmp_path / "my-cache" / "ohlcv" / "_metadata"
 
-    def test_the_environment_names_the_folder(
+    def test_environment_variables_set_the_folder_and_the_size(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: ModuleType
     ) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "told"))
@@ -452,7 +456,7 @@ class TestTheOneCacheOfAProcess:
         cache = fresh.get_unified_cache()
         assert (cache.cache_dir, cache.max_size_gb) == (tmp_path / "told", 20.0)
 
-    def test_threads_get_the_same(
+    def test_concurrent_threads_get_the_same_cache(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: ModuleType
     ) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path))
@@ -473,7 +477,7 @@ class TestTheOneCacheOfAProcess:
 class TestFaultsOfOld:
     """One test for each fault that caches of this layout used to have."""
 
-    def test_two_writers_lose_nothing(self, cache: UnifiedCache) -> None:
+    def test_two_writers_lose_no_bar(self, cache: UnifiedCache) -> None:
         """Interleaved rows of one range, by two objects and four threads."""
         frame = bars("2025-03-01", 120)
         caches = [cache, another(cache)]
@@ -492,7 +496,7 @@ class TestFaultsOfOld:
         for mine in caches:
             same(everything(mine, "BTCUSDT", "1h"), frame)
 
-    def test_two_objects_see_each_other(self, cache: UnifiedCache) -> None:
+    def test_two_caches_on_one_folder_read_each_others_bars(self, cache: UnifiedCache) -> None:
         other = another(cache)
         first, more = bars("2025-03-01", 5), bars("2025-03-02", 5)
         cache.put(first, "BTCUSDT", "1h", None, None)
@@ -502,7 +506,7 @@ class TestFaultsOfOld:
         other.clear_symbol("BTCUSDT")
         assert everything(cache, "BTCUSDT", "1h") is None
 
-    def test_an_append_does_not_write_the_year_again(self, cache: UnifiedCache) -> None:
+    def test_an_append_does_not_rewrite_the_year_file(self, cache: UnifiedCache) -> None:
         path = cache.ohlcv_dir / "BTCUSDT/1h/2025.csv.gz"
         cache.put(bars("2025-03-01", 500), "BTCUSDT", "1h", None, None)
         before = path.read_bytes()
@@ -525,7 +529,7 @@ class TestFaultsOfOld:
         assert quality["gaps"] == 1
         assert any("not positive" in text for text in quality["validation_errors"])
 
-    def test_created_at_stays_when_bars_are_added(
+    def test_created_at_does_not_change_when_bars_are_added(
         self, cache: UnifiedCache, clock: ManualClock
     ) -> None:
         cache.put(bars("2025-03-01", 5), "BTCUSDT", "1h", None, None)
@@ -545,7 +549,9 @@ class TestFaultsOfOld:
         assert everything(another(cache), "BTCUSDT", "1h") is None
         assert list(path.parent.glob("_quarantine/2025*"))
 
-    def test_the_limit_is_kept(self, tmp_path: Path, clock: ManualClock) -> None:
+    def test_enforce_limit_evicts_replaceable_bars_by_least_recent_use(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
         def must_keep(key: SeriesKey, part: Covered, now_ms: int) -> str:
             return "" if part.vendor == "binance" else "nobody else has it"
 
@@ -577,7 +583,7 @@ class TestFaultsOfOld:
         assert cache.list_symbols() == ["BTCUSDT"]
         assert caplog.text.count("above its limit") == 1
 
-    def test_the_limit_is_looked_at_now_and_then(
+    def test_the_size_limit_is_enforced_once_in_several_puts(
         self, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         cache = UnifiedCache(tmp_path, 1.0, clock=clock)
@@ -588,7 +594,7 @@ class TestFaultsOfOld:
             cache.put(bars(f"2025-03-0{day}", 1), "BTCUSDT", "1h", None, None)
         assert len(looks) == 2
 
-    def test_the_cache_works_on_after_clear_all(self, cache: UnifiedCache) -> None:
+    def test_the_cache_can_be_used_after_clear_all(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 5)
         cache.put(frame, "BTCUSDT", "1h", None, None)
         cache.get_stats()
@@ -598,7 +604,7 @@ class TestFaultsOfOld:
         assert cache.put(frame, "BTCUSDT", "1h", None, None)
         same(everything(cache, "BTCUSDT", "1h"), frame)
 
-    def test_clearing_takes_no_more_than_named(self, cache: UnifiedCache) -> None:
+    def test_clear_deletes_only_the_named_symbol_or_timeframe(self, cache: UnifiedCache) -> None:
         for symbol in ("AAA", "BBB"):
             for frame, freq in (("1h", "1h"), ("1d", "1D")):
                 cache.put(bars("2025-03-01", 3, freq), symbol, frame, None, None)
@@ -612,7 +618,9 @@ class TestFaultsOfOld:
     @pytest.mark.parametrize(
         "symbol", ["BTC/USDT", "^VIX", "CON", "BRK.B", "EURUSD=X", "BNB/USDT:USDT", "aapl", "..x"]
     )
-    def test_odd_symbols_stay_inside(self, cache: UnifiedCache, symbol: str) -> None:
+    def test_odd_symbols_are_stored_inside_the_cache_and_listed(
+        self, cache: UnifiedCache, symbol: str
+    ) -> None:
         frame = bars("2025-03-01", 3)
         assert cache.put(frame, symbol, "1h", None, None)
         assert cache.list_symbols() == [symbol]
@@ -626,7 +634,7 @@ class TestFaultsOfOld:
         cache.put(bars("2025-03-01", 3), symbol, "1h", None, None)
         assert [p.name for p in tmp_path.iterdir()] == ["cache"]
 
-    def test_minutes_and_months_never_meet(self, cache: UnifiedCache) -> None:
+    def test_minutes_and_months_are_stored_in_separate_folders(self, cache: UnifiedCache) -> None:
         minutes, months = bars("2025-03-01", 3, "1min"), bars("2025-01-01", 3, "MS")
         cache.put(minutes, "BTCUSDT", "1m", None, None)
         cache.put(months, "BTCUSDT", "1M", None, None)
@@ -656,12 +664,14 @@ class TestFaultsOfOld:
             cache.put(bars("2025-03-01", 3), "BTCUSDT", "1h", None, None)
 
     @pytest.mark.parametrize("end", [datetime(2024, 12, 31), date(2024, 12, 31), "2024-12-31"])
-    def test_an_end_at_midnight_is_the_whole_day(self, cache: UnifiedCache, end: object) -> None:
+    def test_an_end_at_midnight_includes_the_whole_day(
+        self, cache: UnifiedCache, end: object
+    ) -> None:
         frame = bars("2024-12-30", 72)
         cache.put(frame, "BTCUSDT", "1h", None, None)
         same(cache.get("BTCUSDT", "1h", datetime(2024, 1, 1), end), frame.iloc[:48])
 
-    def test_a_date_is_a_day_at_the_venue(self, tmp_path: Path, clock: ManualClock) -> None:
+    def test_a_date_means_the_day_of_the_venue(self, tmp_path: Path, clock: ManualClock) -> None:
         tokyo = Instrument("7203.T", "stock", "XTKS", "Asia/Tokyo")
         cache = UnifiedCache(tmp_path, 10.0, clock=clock, instrument_of=lambda _: tokyo)
         frame = bars("2025-03-03", 48)
@@ -669,7 +679,7 @@ class TestFaultsOfOld:
         day = cache.get("7203.T", "1h", date(2025, 3, 4), date(2025, 3, 4))
         same(day, frame.loc["2025-03-03 15:00":"2025-03-04 14:00"])
 
-    def test_a_part_is_not_taken_for_the_whole(
+    def test_a_frame_shorter_than_the_requested_range_covers_only_its_bars(
         self, cache: UnifiedCache, clock: ManualClock
     ) -> None:
         """A frame with less than was asked for leaves the rest to be asked again."""
@@ -682,7 +692,9 @@ class TestFaultsOfOld:
 
 
 class TestCleanup:
-    def test_cleanup_goes_by_the_last_update(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_cleanup_deletes_series_by_their_last_update(
+        self, cache: UnifiedCache, clock: ManualClock
+    ) -> None:
         cache.put(bars("2023-03-01", 3), "OLD", "1h", None, None)
         cache.put(bars("2023-03-01", 3), "QUIET", "1h", None, None)
         clock.advance(timedelta(days=400).total_seconds())
@@ -692,7 +704,7 @@ class TestCleanup:
         assert not cache.store.view(SeriesKey("OLD", HOURS)).coverage
         assert cache.cleanup_old_data() == 0
 
-    def test_only_the_old_years_of_a_series_go(
+    def test_cleanup_deletes_only_the_old_years_of_a_series(
         self, cache: UnifiedCache, clock: ManualClock
     ) -> None:
         cache.put(bars("2023-03-01", 3), "BTCUSDT", "1h", None, None)
@@ -720,7 +732,7 @@ def test_an_invalid_size_limit_is_refused(tmp_path: Path, size: float) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_stamps_that_are_sorted_are_not_hashed(
+def test_sorted_timestamps_are_not_hashed(
     cache: UnifiedCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sorting = np.unique

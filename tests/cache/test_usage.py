@@ -48,14 +48,14 @@ def test_a_commit_counts_at_its_time_and_a_read_when_it_is_taken() -> None:
     assert use.pop(LATER) is None
 
 
-def test_a_use_reaches_from_its_first_bar_on_and_not_for_long() -> None:
+def test_a_use_protects_bars_from_its_first_bar_on_for_a_limited_time() -> None:
     use = Use(NOW, START)
     assert use.needs(START + 1, NOW)
     assert not use.needs(START, NOW)
     assert not use.needs(START + 1, NOW + IN_USE_MS)
 
 
-def test_uses_that_follow_soon_reach_as_far_as_both() -> None:
+def test_uses_soon_after_each_other_are_merged() -> None:
     old, soon, late = Use(NOW, START), Use(LATER, START + 5), Use(NOW + IN_USE_MS, START + 5)
     assert soon.after(old) == old.after(soon) == Use(LATER, START)
     assert late.after(old) == late
@@ -79,7 +79,7 @@ def test_the_latest_use_of_all_processes_counts(index: LaneIndex, clock: ManualC
     assert mine.merged(index) == {lane_name(DAILY): Use(clock.now_ms(), START + 7)}
 
 
-def test_series_that_are_not_there_are_not_remembered(index: LaneIndex, clock: ManualClock) -> None:
+def test_uses_of_missing_series_are_not_kept(index: LaneIndex, clock: ManualClock) -> None:
     uses = uses_of(clock)
     uses.of(SeriesKey("GONE", DAILY.timeframe)).read(START)
     assert uses.merged(index) == {}

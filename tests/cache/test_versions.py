@@ -53,7 +53,7 @@ def refusing(code: int) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("code", NO_LINKS, ids=errno.errorcode.get)
-def test_where_there_are_no_links_bars_are_replaced_all_the_same(
+def test_bars_are_replaced_even_if_the_file_system_has_no_links(
     store: BarStore, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(os, "link", refusing(code))
@@ -75,7 +75,7 @@ def test_a_year_file_whose_old_version_cannot_be_kept_is_not_replaced(
     assert kept(store) == [OLD]
 
 
-def test_a_name_that_is_taken_is_left_alone(store: BarStore) -> None:
+def test_an_existing_file_with_the_name_of_a_version_is_not_changed(store: BarStore) -> None:
     folder = lane_folder(store.root) / "_versions"
     folder.mkdir()
     (folder / OLD).write_bytes(b"another file")
@@ -93,14 +93,14 @@ def test_a_writer_killed_before_it_replaced_the_file_leaves_no_version(store: Ba
     assert kept(store) == ["2024.2.csv.gz"]
 
 
-def test_versions_stay_where_the_file_itself_is_gone(store: BarStore) -> None:
+def test_versions_are_kept_if_the_year_file_is_gone(store: BarStore) -> None:
     store.commit(DAILY, REVISED)
     (lane_folder(store.root) / DATA).unlink()
     sweep_versions(store.parts.lane(DAILY), 2024)
     assert kept(store) == [OLD]
 
 
-def test_a_version_that_somebody_else_removes_is_no_failure(
+def test_a_version_removed_by_another_process_is_not_an_error(
     store: BarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, REVISED)
@@ -113,7 +113,7 @@ def test_a_version_that_somebody_else_removes_is_no_failure(
     assert kept(store) == [OLD]
 
 
-def test_retention_of_no_versions_makes_none_and_drops_old_ones(tmp_path: Path) -> None:
+def test_a_retention_of_zero_versions_makes_none_and_deletes_old_ones(tmp_path: Path) -> None:
     none = store_in(tmp_path, Quick(), retention=Retention(0))
     none.commit(DAILY, Commit((piece(0, 3),)))
     none.commit(DAILY, REVISED)
@@ -124,7 +124,7 @@ def test_retention_of_no_versions_makes_none_and_drops_old_ones(tmp_path: Path) 
     assert kept(none) == []
 
 
-def test_other_names_are_no_versions(store: BarStore) -> None:
+def test_files_with_other_names_are_not_versions(store: BarStore) -> None:
     store.commit(DAILY, REVISED)
     folder = lane_folder(store.root) / "_versions"
     for name in (DATA, "2024.7", "2024.x.csv.gz", "2023.7.csv.gz", "2024.7.csv.gz.part"):
@@ -132,7 +132,7 @@ def test_other_names_are_no_versions(store: BarStore) -> None:
     assert versions(store.parts.lane(DAILY), 2024) == [(1, folder / OLD)]
 
 
-def test_the_oldest_versions_go_first_however_many_digits_they_have(tmp_path: Path) -> None:
+def test_the_oldest_versions_by_number_are_deleted_first(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(3))
     for n in range(12):
         store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))

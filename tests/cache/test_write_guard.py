@@ -55,7 +55,7 @@ def refused(store: BarStore, first: int = 5) -> ReadOnlyError:
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
-def test_a_read_only_cache_is_warned_of_once_and_not_written_again(root: Path, code: int) -> None:
+def test_a_read_only_cache_warns_once_and_is_not_written_again(root: Path, code: int) -> None:
     disk, clock = RefusingDisk(code), ManualClock(NOW)
     store = BarStore(root, disk, clock)
     with pytest.warns(ReadOnlyCacheWarning, match="is read-only"):
@@ -74,7 +74,7 @@ def test_a_read_only_cache_is_warned_of_once_and_not_written_again(root: Path, c
     assert same(store.read(DAILY, EVER)[0], table(range(5)))
 
 
-def test_a_folder_that_can_be_written_again_is(root: Path) -> None:
+def test_a_folder_that_becomes_writable_is_written_again_after_a_minute(root: Path) -> None:
     disk, clock = RefusingDisk(), ManualClock(NOW)
     store = BarStore(root, disk, clock)
     with pytest.warns(ReadOnlyCacheWarning):
@@ -87,14 +87,14 @@ def test_a_folder_that_can_be_written_again_is(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
-def test_one_folder_of_somebody_else_does_not_stop_the_others(root: Path) -> None:
+def test_one_folder_of_another_user_does_not_stop_writes_to_the_others(root: Path) -> None:
     store = BarStore(root, RefusingDisk(errno.EACCES, "AAPL"), ManualClock(NOW))
     refused(store)
     store.commit(MINUTES, Commit((minutes(5, 6),)))
     assert len(store.read(MINUTES, EVER)[0]) == 6
 
 
-def test_a_full_disk_is_another_matter(root: Path) -> None:
+def test_a_full_disk_is_not_reported_as_a_read_only_cache(root: Path) -> None:
     store = BarStore(root, RefusingDisk(errno.ENOSPC), ManualClock(NOW))
     for _ in range(2):
         with pytest.raises(StorageError) as caught:
@@ -137,7 +137,7 @@ def test_a_folder_mounted_read_only_serves_bars_and_refuses_writes(mounted: Path
     assert sorted(mounted.rglob("*")) == before
 
 
-def test_a_warning_of_a_folder_leaves_that_of_a_full_disk_to_come(
+def test_a_full_disk_is_still_logged_after_a_warning_about_a_read_only_folder(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.warns(ReadOnlyCacheWarning):

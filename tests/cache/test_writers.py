@@ -55,7 +55,7 @@ def program(others: list[Talker], *words: object) -> Talker:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_concurrent_writers_and_readers(tmp_path: Path, mode: str) -> None:
+def test_concurrent_writers_and_readers_lose_no_bar(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(MINUTES, Commit((minutes(0, HELD),)))
     crowd = WRITERS * THREADS
     all_of_them: list[Talker] = []

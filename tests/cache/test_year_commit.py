@@ -55,33 +55,33 @@ APPEND = [*LOOK, "open", "write", "fdatasync", "close"]
 # --- no bar is doubled or lost --------------------------------------------------------------
 
 
-def test_the_last_bar_again_takes_its_place(store: BarStore) -> None:
+def test_a_second_answer_for_the_last_bar_replaces_it(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 5),)))
     store.commit(DAILY, Commit((piece(4, 6, shift=1.0),)))
     rows, _ = store.read(DAILY, EVER)
     assert same(rows, concat([table(range(4)), table([4, 5], 1.0)]))
 
 
-def test_pieces_behind_the_last_bar_may_come_in_any_order(store: BarStore) -> None:
+def test_pieces_after_the_last_bar_can_be_in_any_order(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(4, 6), piece(2, 4))))
     assert same(store.read(DAILY, EVER)[0], table(range(6)))
 
 
-def test_pieces_that_overlap_behind_the_last_bar_are_deduplicated(store: BarStore) -> None:
+def test_overlapping_pieces_after_the_last_bar_are_deduplicated(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 6), piece(4, 8, shift=1.0))))
     rows, _ = store.read(DAILY, EVER)
     assert same(rows, concat([table(range(4)), table(range(4, 8), 1.0)]))
 
 
-def test_of_pieces_that_overlap_the_later_counts_wherever_it_begins(store: BarStore) -> None:
+def test_the_later_of_two_overlapping_pieces_is_stored(store: BarStore) -> None:
     """If two pieces of one commit overlap, the bars of the later one are stored."""
     store.commit(DAILY, Commit((piece(2, 4, shift=1.0), piece(0, 6))))
     assert same(store.read(DAILY, EVER)[0], table(range(6)))
 
 
-def test_a_piece_that_keeps_replaces_its_own_bars_alone(store: BarStore, tmp_path: Path) -> None:
+def test_a_piece_with_keeps_replaces_only_bars_it_contains(store: BarStore, tmp_path: Path) -> None:
     """A piece with ``keeps`` replaces only the stored bars for which it has bars."""
     store.commit(DAILY, Commit((piece(0, 10, vendor="other"),)))
     store.commit(DAILY, Commit((piece(2, 6, [3, 5], shift=1.0, keeps=True),)))
@@ -92,7 +92,7 @@ def test_a_piece_that_keeps_replaces_its_own_bars_alone(store: BarStore, tmp_pat
     assert not (lane_folder(tmp_path) / "_quarantine").exists()
 
 
-def test_a_piece_that_keeps_spares_bars_of_the_same_commit(store: BarStore) -> None:
+def test_a_piece_with_keeps_leaves_other_bars_of_its_commit_in_place(store: BarStore) -> None:
     """A piece with ``keeps`` leaves other bars of an earlier piece of its commit in place."""
     store.commit(DAILY, Commit((piece(0, 4), piece(1, 6, [2, 5], shift=1.0, keeps=True))))
     rows, _ = store.read(DAILY, EVER)
@@ -131,7 +131,7 @@ def test_an_empty_mark_replaces_bars_that_its_commit_withdraws(store: BarStore) 
     assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]
 
 
-def test_a_bar_right_behind_withdrawn_bars_is_not_covered_by_an_empty_span(store: BarStore) -> None:
+def test_a_bar_right_after_withdrawn_bars_is_not_covered_by_an_empty_span(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 5, fetched_at=0),)))
     store.commit(DAILY, Commit((piece(1, 3, [], fetched_at=0),), (mark(1, 4, "empty"),)))
     assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]
@@ -200,7 +200,7 @@ def test_a_new_day_is_appended_if_no_members_are_to_be_joined(
     ],
     ids=["another value", "withdrawn", "put between", "the last again, and more", "the same"],
 )
-def test_the_old_file_is_kept_where_history_changes(
+def test_the_old_file_is_kept_only_if_stored_bars_change(
     store: BarStore, tmp_path: Path, again: CommitPiece, is_kept: bool
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 3), piece(5, 8))))
@@ -236,7 +236,7 @@ def test_the_source_of_a_year_is_the_vendor_of_most_of_its_bars(
     assert document_field(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 5}
 
 
-def test_how_many_bars_are_of_whom_outlives_corrections_and_damage(
+def test_the_number_of_bars_per_vendor_survives_corrections_and_damage(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 5, vendor="first"), piece(5, 8, vendor="second"))))

@@ -47,7 +47,7 @@ def tell(folder: Path, **facts: Any) -> BarStore:
      {"columns": ALL_COLUMNS}],
     ids=str,
 )  # fmt: skip
-def test_a_document_that_tells_of_other_bars_is_written_anew(
+def test_a_document_that_describes_other_bars_is_rewritten(
     tmp_path: Path, facts: dict[str, Any]
 ) -> None:
     folder = three_members(tmp_path)
@@ -139,17 +139,17 @@ class TestWhatIsWrong:
             open_year(lane, 2024, lane.meta(2024))
         return str(caught.value)
 
-    def test_data_that_are_too_short(self, tmp_path: Path) -> None:
+    def test_a_file_shorter_than_recorded_is_a_problem(self, tmp_path: Path) -> None:
         folder = three_members(tmp_path)
         size = len(change(folder / DATA, lambda data: data[:-3]))
         assert f"it has {size} bytes, but {size + 3} are recorded" in self.problem(folder)
 
-    def test_data_where_none_should_be(self, tmp_path: Path) -> None:
+    def test_a_file_with_data_that_should_be_empty_is_a_problem(self, tmp_path: Path) -> None:
         folder = three_members(tmp_path)
         tell(folder, size=0, rows=0, first=None, last=None, head=None, head_at=0)
         assert "not empty as recorded" in self.problem(folder)
 
-    def test_the_data_of_somebody_else(self, tmp_path: Path) -> None:
+    def test_a_file_with_another_last_member_is_a_problem(self, tmp_path: Path) -> None:
         folder = three_members(tmp_path)
         tell(folder, head="0" * 64)
         assert "its last member is not the recorded one" in self.problem(folder)
@@ -176,24 +176,22 @@ class TestRowsBehind:
         rows = rows_behind(lane, 2024, wanted, size=len(first.raw), head=first.digest[:16])
         return None if rows is None else numbers(rows)
 
-    def test_members_behind_a_known_end_are_all_read(self, folder: Path) -> None:
+    def test_all_members_after_a_known_end_are_read(self, folder: Path) -> None:
         disk = HoldingDisk()
         assert self.behind(folder, disk) == [4, 5]
         assert not disk.held
 
-    def test_without_members_behind_a_known_end_none_is_read(self, folder: Path) -> None:
+    def test_no_rows_are_read_if_a_known_end_is_not_the_end_of_a_member(self, folder: Path) -> None:
         first = self.first
         assert self.behind(folder, size=len(first.raw), head=first.digest) is None
 
-    def test_rows_behind_in_a_truncated_year_file_are_read_up_to_the_known_end(
-        self, folder: Path
-    ) -> None:
+    def test_rows_after_a_known_end_are_read_up_to_the_recorded_size(self, folder: Path) -> None:
         (_, second), (end, _) = members(folder)[1:]
         change(folder / DATA, lambda data: data[:-1])
         assert self.behind(folder, size=end, head=second.digest) == [4]
         assert self.behind(folder) is None
 
-    def test_rows_behind_in_a_corrupt_member_are_not_read(self, folder: Path) -> None:
+    def test_rows_in_a_corrupt_member_after_a_known_end_are_not_read(self, folder: Path) -> None:
         (_, second) = members(folder)[1]
         text = encode_rows(table([4]), BASE_COLUMNS).replace(b"100.4", b"100.x")
         other = build(second.header, text)
@@ -201,6 +199,6 @@ class TestRowsBehind:
         size = len(self.first.raw + other.raw)
         assert self.behind(folder, size=size, head=other.digest) is None
 
-    def test_the_file_is_gone(self, folder: Path) -> None:
+    def test_no_rows_are_read_from_a_deleted_file(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert self.behind(folder) is None

@@ -79,7 +79,7 @@ def test_a_sound_series_is_read_without_lock_or_change(tmp_path: Path) -> None:
     assert disk.names() == []
 
 
-def test_only_the_years_asked_for_are_opened(tmp_path: Path) -> None:
+def test_only_the_requested_years_are_opened(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(-400, 5),)))
     disk = Unlockable()
     store_in(tmp_path, disk).read(DAILY, piece(-30, 0).span)
@@ -87,7 +87,7 @@ def test_only_the_years_asked_for_are_opened(tmp_path: Path) -> None:
     assert {name for name in opened if name.endswith(".csv.gz")} == {"2023.csv.gz"}
 
 
-def test_bytes_behind_the_recorded_size_are_not_looked_at(tmp_path: Path) -> None:
+def test_bytes_after_the_recorded_size_are_not_read(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
     data = lane_folder(tmp_path) / DATA
     data.write_bytes(data.read_bytes() + b"an append under way")
@@ -97,7 +97,9 @@ def test_bytes_behind_the_recorded_size_are_not_looked_at(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_rewrite_between_metadata_and_data(tmp_path: Path, times: int) -> None:
+def test_a_year_rewritten_while_it_is_read_is_read_again_without_a_lock(
+    tmp_path: Path, times: int
+) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 9),)))
     revise = [
@@ -110,7 +112,7 @@ def test_a_rewrite_between_metadata_and_data(tmp_path: Path, times: int) -> None
     assert rows.close[2] == table([2], float(times)).close[0]
 
 
-def test_a_reader_that_is_always_late_looks_under_the_lock(tmp_path: Path) -> None:
+def test_a_year_rewritten_at_each_read_is_read_under_the_lock(tmp_path: Path) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 9),)))
     revise = [
@@ -169,14 +171,14 @@ class Unsound(Disk):
             raise StorageError("cannot lock it") from exc
 
 
-def test_a_disk_that_fails_is_neither_damage_nor_nothing(tmp_path: Path) -> None:
+def test_a_failing_disk_is_an_error_and_not_damage_or_an_empty_year(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
     (lane_folder(tmp_path) / META).unlink()
     with pytest.raises(StorageError, match="cannot lock it"):
         store_in(tmp_path, Unsound()).read(DAILY, EVER)
 
 
-def test_a_year_of_which_there_is_nothing_needs_no_lock(tmp_path: Path) -> None:
+def test_a_missing_year_is_read_without_a_lock(tmp_path: Path) -> None:
     lane = store_in(tmp_path, Unlockable()).parts.lane(DAILY)
     assert read_state(lane, 2024, 0.0) is None
 
@@ -214,7 +216,9 @@ class Coarse(Unlockable):
         return super().now_ns() + 10**12
 
 
-def test_metadata_that_do_not_fit_are_read_again_whatever_they_look_like(tmp_path: Path) -> None:
+def test_metadata_that_do_not_match_the_data_are_read_again_even_if_unchanged_by_stat(
+    tmp_path: Path,
+) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 5),)))
     lane = store_in(tmp_path, Coarse()).parts.lane(DAILY)
@@ -225,7 +229,7 @@ def test_metadata_that_do_not_fit_are_read_again_whatever_they_look_like(tmp_pat
     assert found[0].close[1] == table([1], 1.0).close[0]
 
 
-def test_a_lost_series_document_costs_no_bars(tmp_path: Path) -> None:
+def test_a_lost_series_document_loses_no_bars(tmp_path: Path) -> None:
     store_in(tmp_path).commit(
         DAILY, Commit((piece(0, 5),), (mark(-800, -366, "empty"),), next_due=4)
     )
@@ -237,7 +241,7 @@ def test_a_lost_series_document_costs_no_bars(tmp_path: Path) -> None:
     assert states(store_in(tmp_path)) == [(0, 5, "final")]
 
 
-def test_two_stores_on_one_folder_see_each_other(tmp_path: Path) -> None:
+def test_two_stores_on_one_folder_read_each_others_bars(tmp_path: Path) -> None:
     one, other = store_in(tmp_path), store_in(tmp_path)
     for n in range(6):
         one.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -268,7 +272,9 @@ class TestMemory:
         assert self.load(memory, path) is first
 
     @pytest.mark.parametrize("age_ms, trusted", [(19, False), (20, True), (-5, False)])
-    def test_a_young_file_is_read_again(self, tmp_path: Path, age_ms: int, trusted: bool) -> None:
+    def test_a_recently_changed_file_is_read_again(
+        self, tmp_path: Path, age_ms: int, trusted: bool
+    ) -> None:
         path = tmp_path / "a"
         path.write_bytes(b"1")
         state = os.stat(path)
@@ -278,7 +284,7 @@ class TestMemory:
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert self.load(memory, path) == (b"1" if trusted else b"2")
 
-    def test_another_size_inode_or_time_is_another_file(self, tmp_path: Path) -> None:
+    def test_a_file_with_another_size_inode_or_time_is_read_again(self, tmp_path: Path) -> None:
         path, other = tmp_path / "a", tmp_path / "b"
         path.write_bytes(b"1")
         state = os.stat(path)
@@ -295,7 +301,7 @@ class TestMemory:
         assert self.load(memory, path) is None
 
 
-def test_the_documented_keys_of_the_metadata(tmp_path: Path) -> None:
+def test_year_metadata_have_the_documented_keys(tmp_path: Path) -> None:
     quality = {"score": 0.95, "validation_errors": ["x"], "gaps": 2, "duplicates": 1}
     store = store_in(
         tmp_path, vendor_facts={"acme": {"reliability": 0.9, "rate_limit": "5/minute"}}
@@ -328,7 +334,7 @@ def test_a_vendor_that_the_rules_do_not_grade_has_no_reliability(tmp_path: Path)
     assert plain["provider_info"] == told, "the score of the bars says nothing of their vendor"
 
 
-def test_the_log_tells_every_commit(tmp_path: Path) -> None:
+def test_the_log_lists_every_commit(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 4),)))
     store.commit(DAILY, Commit((piece(1, 6, [1, 3, 4, 5], shift=1.0, vendor="other"),)))
