@@ -55,7 +55,7 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_actions_asked.py": {
         "test_a_refused_key_is_not_sent_again_for_the_next_symbol_or_process": 1,
-        "test_raw_asks_for_bars_alone": 1,
+        "test_a_request_for_raw_prices_fetches_only_bars": 1,
     },
     "tests/e2e/test_actions_of_lone_vendors.py": {
         "test_a_vendor_that_refuses_everything_gets_at_most_one_request_for_bars_and_for_actions": 1,
@@ -70,7 +70,7 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_empty_answers.py": {
         "test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried": 1,
-        "test_years_before_a_listing": 1,
+        "test_a_request_before_a_listing_is_empty_with_its_reason": 1,
     },
     "tests/e2e/test_every_vendor_failing.py": {
         "test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute": 1,
@@ -78,7 +78,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_vendor_that_lacks_some_bars_is_named_for_the_others": 1,
     },
     "tests/e2e/test_extended_hours.py": {
-        "test_bars_of_four_to_twenty_from_each_vendor_that_has_them": 1,
+        "test_each_vendor_with_extended_hours_supplies_bars_from_four_to_twenty": 1,
     },
     "tests/e2e/test_holes.py": {
         "test_a_hole_between_two_pages_is_refetched_at_once_and_not_recorded": 1,
@@ -89,20 +89,20 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_hole_of_one_vendor_is_filled_from_the_next_in_the_same_call": 1,
     },
     "tests/e2e/test_holidays.py": {
-        "test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so": 1,
-        "test_minutes_without_a_trade_in_extended_hours_are_no_gaps": 1,
+        "test_a_gap_in_years_of_unknown_holidays_is_reported_as_a_possible_holiday": 1,
+        "test_minutes_without_a_trade_in_extended_hours_are_not_gaps": 1,
     },
     "tests/e2e/test_last_bars.py": {
         "test_a_friday_end_returns_no_bar_of_sunday": 4,
         "test_the_last_bars_of_a_share_have_all_closed_by_the_end": 6,
     },
     "tests/e2e/test_listing_proofs.py": {
-        "test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing": 1,
+        "test_a_bar_before_a_hole_on_the_first_day_disproves_a_listing_there": 1,
         "test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks": 1,
-        "test_history_that_its_only_vendor_has_cut_is_never_whole": 1,
+        "test_history_truncated_by_its_only_vendor_is_never_complete": 1,
     },
     "tests/e2e/test_live_feeds.py": {
-        "test_polled_bars_are_those_of_the_vendor_once_and_stored": 1,
+        "test_polled_bars_are_delivered_once_and_stored": 1,
     },
     "tests/e2e/test_markets.py": {
         "test_plan_and_explain_reject_a_vendor_that_serves_only_us_stocks": 1,
@@ -110,7 +110,7 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_number_of_bars.py": {
         "test_derived_bars_are_as_many_as_requested_after_a_long_empty_span": 1,
-        "test_minutes_without_a_trade_are_not_silently_fewer": 1,
+        "test_a_number_of_minutes_reaches_back_over_minutes_without_a_trade": 1,
     },
     "tests/e2e/test_order_of_questions.py": {
         "test_any_order_of_requests_gives_the_same_bars_or_a_gap": 1,
@@ -118,27 +118,27 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_bars_of_a_sunday_are_the_same_whatever_was_requested_before": 1,
     },
     "tests/e2e/test_outages.py": {
-        "test_only_an_outage_lets_a_substitute_take_over": 1,
+        "test_a_substitute_is_used_only_during_an_outage": 1,
     },
     "tests/e2e/test_recordings.py": {
         "test_every_vendor_is_replayed_without_its_key": 1,
     },
     "tests/e2e/test_regular_hours.py": {
-        "test_regular_hours_are_cut_out_whoever_answers": 1,
+        "test_regular_hours_are_cut_out_of_the_bars_of_every_vendor_with_extended_hours": 1,
     },
     "tests/e2e/test_rescaled_answers.py": {
-        "test_final_bars_times_a_factor_are_no_revision": 1,
+        "test_final_bars_multiplied_by_a_factor_are_not_taken_as_a_revision": 1,
     },
     "tests/e2e/test_same_answer.py": {
-        "test_a_question_has_one_answer": 1,
-        "test_a_request_has_one_answer_whatever_was_requested_before": 1,
+        "test_a_request_has_one_answer_after_given_steps": 1,
+        "test_a_request_has_one_answer_after_random_steps": 1,
         "test_an_answer_without_the_vendors_splits_is_right_or_marked": 1,
     },
     "tests/e2e/test_unknown_here_alone.py": {
         "test_a_symbol_unknown_to_one_vendor_is_not_unknown_if_another_has_no_closed_bar_yet": 1,
     },
     "tests/e2e/test_vendors_with_keys.py": {
-        "test_an_unreadable_answer_is_no_success": 1,
+        "test_an_unreadable_answer_is_not_counted_as_a_success": 1,
         "test_a_fetch_with_a_key_returns_true_bars_within_the_daily_limit": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
@@ -206,17 +206,17 @@ VALUES: dict[str, dict[str, int]] = {
         "test_changed_bytes_are_typed_errors": 3,
     },
     "tests/bundles/test_effort.py": {
-        "test_a_range_that_goes_on_is_answered_whole": 1,
+        "test_a_range_without_an_end_in_the_past_is_requested_whole": 1,
     },
     "tests/bundles/test_lineage.py": {
         "test_recorded_actions_reproduce_adjusted_prices_despite_later_ones": 1,
-        "test_any_id_is_found_again_and_used_once": 1,
+        "test_a_run_id_of_any_text_is_found_and_cannot_be_reused": 1,
     },
     "tests/bundles/test_lineage_edges.py": {
-        "test_a_read_costs_the_same_after_many_others": 1,
+        "test_recording_a_read_takes_the_same_effort_after_many_others": 1,
     },
     "tests/bundles/test_parts.py": {
-        "test_any_sequence_of_writes_and_replacements": 1,
+        "test_any_sequence_of_writes_and_replacements_keeps_the_rows_of_a_reference_model": 1,
     },
     "tests/cache/test_adopt.py": {
         "test_a_process_killed_while_converting_an_older_file_loses_no_bar": 1,
@@ -382,7 +382,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_symbol_work_killed_at_any_statement_is_all_or_nothing": 1,
     },
     "tests/e2e/test_actions.py": {
-        "test_whichever_vendor_fails_the_series_is_the_same": 1,
+        "test_the_series_is_the_same_whichever_vendor_fails": 1,
     },
     "tests/e2e/test_actions_asked.py": {
         "test_actions_that_tiingo_refuses_are_not_requested_again_for_the_next_symbol": 1,
@@ -395,18 +395,18 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_barred_others.py": {
         "test_an_unreadable_actions_file_stops_only_its_symbol": 1,
-        "test_actions_that_are_rubbish": 2,
+        "test_an_actions_file_with_invalid_content_is_reported_and_fetched_again": 2,
         "test_an_unreadable_file_of_figures_stops_only_its_year": 1,
         "test_an_unreadable_file_of_fundamentals_leaves_other_vendors_readable": 4,
     },
     "tests/e2e/test_barred_years.py": {
-        "test_a_series_with_a_barred_file_can_be_cleared": 1,
-        "test_one_barred_file_costs_its_year_alone_until_a_repair": 2,
+        "test_a_series_with_an_unreadable_file_can_be_cleared": 1,
+        "test_an_unreadable_file_affects_only_its_year_until_a_repair": 2,
     },
     "tests/e2e/test_call_budget.py": {
         "test_every_method_ends_within_its_timeout_whatever_the_server_does": 1,
-        "test_every_method_ends_in_its_time_if_no_host_name_resolves": 1,
-        "test_work_on_a_long_answer_stops_with_the_time_of_the_call": 1,
+        "test_every_method_ends_within_its_timeout_if_no_host_name_resolves": 1,
+        "test_work_on_a_long_answer_stops_at_the_timeout_of_the_call": 1,
     },
     "tests/e2e/test_clock_during_a_job.py": {
         "test_no_bar_is_stored_before_its_close_and_none_is_lost": 1,
@@ -425,14 +425,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_damaged_figures_that_the_vendor_no_longer_has_are_a_gap_and_not_empty": 1,
         "test_corrupt_figures_are_fetched_again": 1,
         "test_corrupt_figures_that_no_vendor_has_any_more_are_a_gap": 1,
-        "test_an_empty_answer_is_complete_where_the_damaged_figures_had_no_rows": 1,
+        "test_an_empty_answer_is_complete_if_the_damaged_figures_had_no_rows": 1,
     },
     "tests/e2e/test_deleted_meanwhile.py": {
         "test_bars_deleted_before_they_are_read_are_fetched_again": 2,
     },
     "tests/e2e/test_derived.py": {
-        "test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve": 1,
-        "test_weeks_and_months_over_a_split_and_dividends": 1,
+        "test_timeframes_that_a_coin_venue_does_not_serve_are_derived_from_shorter_bars": 1,
+        "test_weeks_and_months_over_a_split_and_dividends_equal_the_true_ones": 1,
     },
     "tests/e2e/test_disk_trouble.py": {
         "test_a_job_ends_when_the_disk_is_full_and_the_next_one_continues": 1,
@@ -446,15 +446,15 @@ VALUES: dict[str, dict[str, int]] = {
         "test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_call": 1,
         "test_grave_bars_that_their_vendor_corrects_become_final": 1,
         "test_grave_bars_are_accepted_after_the_vendor_repeats_them_three_times": 2,
-        "test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end": 1,
+        "test_grave_bars_lower_the_score_of_their_year_until_they_are_accepted": 1,
     },
     "tests/e2e/test_holes.py": {
         "test_a_hole_of_bars_put_into_the_cache_is_not_covered": 1,
-        "test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole": 1,
+        "test_a_run_of_missing_bars_far_longer_than_usual_for_a_sparse_vendor_is_a_hole": 1,
         "test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect": 1,
     },
     "tests/e2e/test_identity.py": {
-        "test_twenty_common_bars_that_agree_are_a_proof": 1,
+        "test_twenty_equal_common_bars_prove_that_two_vendors_mean_the_same_coin": 1,
     },
     "tests/e2e/test_conformance_kit.py": {
         "test_our_own_downloaders_pass_the_examination_of_the_kit": 1,
@@ -463,46 +463,46 @@ VALUES: dict[str, dict[str, int]] = {
         "test_every_log_record_of_a_call_names_the_call": 2,
     },
     "tests/e2e/test_long_values.py": {
-        "test_no_argument_makes_a_message_long": 26,
+        "test_no_long_argument_makes_a_message_long": 26,
     },
     "tests/e2e/test_nightly_updates.py": {
-        "test_a_file_grown_by_nights_is_as_small_as_one_fetched_at_once": 1,
-        "test_nine_nights_and_one_call_have_one_fingerprint": 1,
+        "test_a_file_updated_nightly_is_as_small_as_one_fetched_at_once": 1,
+        "test_nine_nightly_updates_and_one_call_have_the_same_fingerprint": 1,
     },
     "tests/e2e/test_number_of_bars.py": {
-        "test_right_after_a_close_only_the_end_is_fetched_whichever_stored_bar_is_missing": 2,
+        "test_only_the_end_is_fetched_right_after_a_close_whichever_stored_bar_is_missing": 2,
         "test_the_requested_number_of_hours_comes_from_own_files": 1,
-        "test_own_hours_of_a_fresh_cache_are_as_many": 1,
+        "test_the_requested_number_of_hours_from_own_files_is_returned_with_an_empty_cache": 1,
     },
     "tests/e2e/test_order_of_questions.py": {
         "test_minutes_of_a_holiday_before_a_cached_day_are_fetched_once": 1,
-        "test_orders_of_the_same_questions_give_the_same_answers_and_the_same_store": 1,
+        "test_any_order_of_the_same_requests_gives_the_same_answers_and_stored_bars": 1,
         "test_own_files_are_read_even_when_the_calendar_is_closed": 1,
     },
     "tests/e2e/test_outages.py": {
-        "test_a_cache_that_is_filled_by_a_substitute_is_not_filled": 1,
-        "test_other_ways_to_ask_have_one_answer_too": 1,
+        "test_populate_cache_reports_a_substitute_as_a_failure": 1,
+        "test_counted_derived_and_refreshed_requests_also_have_one_answer_during_an_outage": 1,
         "test_an_answer_for_a_coin_during_an_outage_does_not_depend_on_cached_bars": 1,
         "test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars": 1,
     },
     "tests/e2e/test_own_downloaders.py": {
-        "test_a_key_in_an_error_of_its_own_is_masked": 4,
-        "test_a_key_in_the_error_of_an_own_downloader_is_masked_whatever_its_name": 8,
+        "test_a_key_in_an_error_of_a_custom_downloader_is_masked": 4,
+        "test_a_key_from_any_variable_is_masked_in_an_error_of_a_custom_downloader": 8,
         "test_data_other_than_bars_is_paused_after_five_failures_until_a_trial_succeeds": 2,
         "test_limits_for_a_custom_downloader_count_figures_and_fundamentals": 2,
-        "test_an_own_downloader_without_limits_is_never_throttled": 1,
+        "test_a_custom_downloader_without_limits_is_never_throttled": 1,
     },
     "tests/e2e/test_own_folders.py": {
-        "test_a_changed_file_is_read_again": 1,
-        "test_a_folder_recorded_anew_is_read_again": 1,
-        "test_a_percent_sign_in_the_name_of_a_recording_is_no_escape": 1,
-        "test_a_switched_link_leads_to_the_new_folder_at_once": 1,
+        "test_a_changed_own_file_is_read_again": 1,
+        "test_a_folder_recorded_again_is_read_again": 1,
+        "test_a_percent_sign_in_the_name_of_a_recording_is_taken_literally": 1,
+        "test_a_redirected_link_is_followed_to_the_new_folder_at_once": 1,
         "test_every_request_under_the_rules_reads_the_current_local_file": 1,
         "test_every_request_reads_the_current_files_of_its_own_folder": 1,
-        "test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of": 1,
+        "test_longer_bars_are_built_from_the_minutes_of_an_own_file": 1,
     },
     "tests/e2e/test_pages.py": {
-        "test_a_page_is_a_program": 1,
+        "test_a_page_runs_as_one_program": 1,
     },
     "tests/e2e/test_pitfalls.py": {
         "test_an_answer_names_the_unit_and_the_venue_of_its_volume": 1,
@@ -515,14 +515,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_number_of_bars_counts_closed_ones_and_the_running_one_is_added": 1,
     },
     "tests/e2e/test_quotes.py": {
-        "test_a_share_inside_and_outside_its_session": 3,
-        "test_splits_holidays_ends_and_halts": 1,
+        "test_the_state_and_change_of_a_share_quote_follow_its_session": 3,
+        "test_quotes_are_right_after_splits_holidays_delistings_and_halts": 1,
     },
     "tests/e2e/test_random_requests.py": {
-        "test_random_requests_under_faults_return_true_bars_or_name_their_gaps": 1,
+        "test_random_requests_during_faults_return_true_bars_or_list_their_gaps": 1,
     },
     "tests/e2e/test_read_only.py": {
-        "test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable": 1,
+        "test_bars_are_returned_from_a_read_only_home_and_one_warning_names_the_variable": 1,
     },
     "tests/e2e/test_recordings.py": {
         "test_a_file_that_cannot_be_read_is_named": 1,
@@ -532,19 +532,19 @@ VALUES: dict[str, dict[str, int]] = {
         "test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones": 1,
     },
     "tests/e2e/test_rules_decide.py": {
-        "test_the_first_vendor_of_the_rules_answers_batches_counts_quotes_and_feeds_too": 1,
-        "test_the_first_vendor_of_the_rules_answers_whatever_is_cached": 1,
+        "test_the_first_vendor_of_the_rules_supplies_batches_counts_quotes_and_feeds": 1,
+        "test_the_first_vendor_of_the_rules_supplies_the_answer_whatever_is_cached": 1,
         "test_cached_bars_of_another_kind_are_a_marked_substitute_while_the_first_vendor_is_down": 1,
     },
     "tests/e2e/test_same_answer.py": {
-        "test_two_splits_of_ten_are_no_change_of_units": 1,
+        "test_two_splits_of_ten_are_not_taken_for_a_change_of_units": 1,
     },
     "tests/e2e/test_secrets.py": {
         "test_no_response_of_a_vendor_leaks_the_key": 5,
         "test_the_command_line_leaks_no_key_of_the_environment": 1,
     },
     "tests/e2e/test_spoilt_rows.py": {
-        "test_a_feed_that_polls": 1,
+        "test_a_polled_feed_delivers_no_spoilt_row": 1,
         "test_a_quote_ignores_spoilt_rows": 5,
         "test_a_spoilt_row_of_a_recording_is_a_problem_and_never_stored": 1,
         "test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored": 1,
@@ -560,10 +560,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_versions_of_deleted_bars_are_refused_and_their_numbers_not_reused": 2,
     },
     "tests/e2e/test_workload.py": {
-        "test_a_week_of_nightly_updates_and_lookups": 1,
+        "test_the_cost_of_a_week_of_nightly_updates_and_lookups_is_bounded": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
-        "test_a_clock_ahead_during_one_fetch_costs_no_bar": 1,
+        "test_a_clock_ahead_during_one_fetch_loses_no_bar": 1,
         "test_a_running_bar_is_never_final_under_a_clock_that_stays_ahead": 1,
     },
     "tests/feed/test_backtrader_feed.py": {

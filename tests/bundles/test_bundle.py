@@ -216,7 +216,9 @@ def test_foreign_rows_in_a_bundle_of_ours_stay(bundle: Bundle, manager: DataMana
     assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 77], None, None)) == 47
 
 
-def test_deleting_every_view_costs_no_data(bundle: Bundle, manager: DataManager) -> None:
+def test_deleted_metadata_files_of_a_bundle_are_written_again(
+    bundle: Bundle, manager: DataManager
+) -> None:
     before = PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None)
     told = BundleMetadata.load("mine", bundle.path.parent)
     for name in ("metadata.parquet", "metadata.db"):
@@ -289,14 +291,14 @@ def test_a_bundle_of_five_minute_bars_is_read_by_the_minute_reader(
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "/tmp/x", "", ".hidden", "a\\b", "x" * 101, "é"])
-def test_a_path_is_no_name(tmp_path: Path, name: str) -> None:
+def test_an_invalid_bundle_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(QueryError, match="invalid bundle name"):
         Bundle(name, tmp_path)
     with pytest.raises(QueryError):
         BundleMetadata.load(name, tmp_path)
 
 
-def test_bundles_that_are_not_there_or_there_already(
+def test_a_missing_bundle_and_an_existing_one_are_typed_errors(
     bundle: Bundle, manager: DataManager, tmp_path: Path
 ) -> None:
     none = Bundle("none", tmp_path / "bundles")
@@ -326,7 +328,7 @@ def test_bundles_that_are_not_there_or_there_already(
 # --- BundleMetadata ----------------------------------------------------------------------------
 
 
-def test_metadata_as_a_value(bundle: Bundle) -> None:
+def test_bundle_metadata_has_the_documented_fields(bundle: Bundle) -> None:
     told = BundleMetadata.load("mine", bundle.path.parent)
     assert (told.bundle_name, told.symbols) == ("mine", ["MSFT", "AAPL"])
     assert (told.start_date, told.end_date) == (
@@ -418,7 +420,7 @@ def test_facts_from_the_files_override_those_a_program_recorded(
     assert row is not None and (row["row_count"], row["data_version"]) == (94, "7")
 
 
-def test_old_partitions_are_dropped_without_the_cache_that_they_were_made_of(
+def test_old_partitions_can_be_dropped_without_the_cache_they_came_from(
     bundle: Bundle, manager: DataManager, tmp_path: Path
 ) -> None:
     """The rows tell their digests themselves; where they are others, the store is asked."""
@@ -486,9 +488,7 @@ def test_records_of_a_thousand_series_over_years_stay_small(tmp_path: Path) -> N
     assert records.spans()[6] == (384 * files, first, first + (files - 1) * DAY_MS + 23_400_000)
 
 
-def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
-    bundle: Bundle, manager: DataManager
-) -> None:
+def test_a_read_only_bundle_can_be_compared(bundle: Bundle, manager: DataManager) -> None:
     class ReadOnly(Disk):
         def perform(self, step: DiskStep, call: Any) -> Any:
             if step.name not in ("stat", "read", "list", "open", "close", "fstat"):
@@ -521,7 +521,7 @@ def test_a_foreign_metadata_file_has_no_records(bundle: Bundle) -> None:
     assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
 
 
-def test_half_of_a_surrogate_pair_is_no_symbol_of_a_bundle(
+def test_a_bundle_refuses_half_of_a_surrogate_pair_as_a_symbol(
     manager: DataManager, tmp_path: Path
 ) -> None:
     one = Bundle("half", tmp_path / "halves")

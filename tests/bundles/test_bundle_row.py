@@ -87,7 +87,9 @@ def test_holes_count_as_missing_and_bad(manager: DataManager, bundles: Path) -> 
     assert figures(bundles) == (round(100 * share, 6), round(1 - share, 6), False, 4)
 
 
-def test_the_score_of_each_answer_counts_by_its_bars(manager: DataManager, bundles: Path) -> None:
+def test_the_quality_score_of_a_bundle_is_weighted_by_bars(
+    manager: DataManager, bundles: Path
+) -> None:
     """A share of rows that can be bars would be 1, and a mean of the scores something else."""
     bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
     sources, bars = bundle.records().origin.symbols, SESSIONS - HOLES["AAPL"]
@@ -108,7 +110,7 @@ def test_a_symbol_without_an_answer_lacks_all_of_its_bars(
     assert figures(bundles) == (50.0, 0.5, False, SESSIONS)
 
 
-def test_weeks_are_counted_as_weeks_and_minutes_as_minutes(
+def test_missing_bars_are_counted_in_the_timeframe_of_the_bundle(
     manager: DataManager, bundles: Path
 ) -> None:
     for name, timeframe, last, expected in (("w", "1w", LAST, 4), ("h", "1h", FIRST, 7)):
@@ -133,7 +135,7 @@ def test_bars_that_have_not_closed_are_not_missing(
     assert sources["GONE"].missing == rows > 0 == sources["NVDA"].missing
 
 
-def test_bars_that_the_bundle_has_of_a_symbol_that_fails_later_are_not_missing(
+def test_bars_in_the_bundle_of_a_symbol_that_fails_later_are_not_missing(
     manager: DataManager, bundles: Path
 ) -> None:
     bundle = create(manager, bundles, ["NVDA", "AAPL"])
@@ -162,7 +164,9 @@ def test_rows_written_by_a_program_are_judged_without_expected_bars(bundles: Pat
     assert {*ranges} == {(None,)}, "no bar is expected of them"
 
 
-def test_figures_of_a_bundle_are_the_same_in_sqlite(manager: DataManager, bundles: Path) -> None:
+def test_the_sqlite_tables_of_a_bundle_contain_its_gaps_counts_and_checksums(
+    manager: DataManager, bundles: Path
+) -> None:
     bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
     written = bundle.records().origin.ingested_at // 1000
     with closing(sqlite3.connect(bundle.path / "metadata.db")) as db:
@@ -197,7 +201,7 @@ def test_a_checksum_has_the_time_at_which_its_file_was_written_or_found_equal(
     assert times == [(first, first + 3600)] and validated == [(first + 3600,)]
 
 
-def test_validating_moves_the_time_of_the_files_that_are_as_they_were_written(
+def test_validate_updates_the_time_of_unchanged_files(
     bundles: Path,
 ) -> None:
     """In the bundle's own SQLite file and in the catalog's; a damaged file keeps its time."""
@@ -226,7 +230,7 @@ def test_validating_moves_the_time_of_the_files_that_are_as_they_were_written(
     assert times == [(written + 7200,)]
 
 
-def test_validating_writes_no_database_that_is_not_there_or_anothers(bundles: Path) -> None:
+def test_validate_neither_creates_a_database_nor_writes_to_a_foreign_one(bundles: Path) -> None:
     path = bundles / "mine" / "metadata.db"
     ParquetWriter(bundles / "mine", disk=Quick()).write_daily_bars(days(date(2024, 1, 2), 4))
     bundle = Bundle("mine", bundles, disk=Quick())
@@ -305,7 +309,7 @@ assert rows == [("mine", "fine", mine["per_bar"]), ("other", "coarse", 2.5)], ro
 """
 
 
-def test_a_field_is_declared_once(manager: DataManager, bundles: Path) -> None:
+def test_a_new_field_needs_only_one_declaration(manager: DataManager, bundles: Path) -> None:
     """One line is enough for a fact, for a column of the files' records, and for a computed field."""
     create(manager, bundles, ["NVDA"])
     DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column

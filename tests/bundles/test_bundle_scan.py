@@ -93,7 +93,9 @@ def test_a_scan_has_the_rows_of_the_reader_with_symbols(folder: Path, engine: En
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_several_bundles_are_one_frame_with_one_schema(folder: Path, engine: Engine) -> None:
+def test_several_bundles_are_scanned_as_one_frame_with_one_schema(
+    folder: Path, engine: Engine
+) -> None:
     lazy = scan(["others", Bundle("days", folder), "coins"], folder=folder)
     frame = lazy.collect(engine=engine)
     assert frame.schema["volume"] == WIDE_VOLUME and frame.schema["close"] == PRICE
@@ -106,7 +108,7 @@ def test_several_bundles_are_one_frame_with_one_schema(folder: Path, engine: Eng
     ]
 
 
-def test_minutes_and_bundles_of_both_frequencies(folder: Path) -> None:
+def test_a_scan_reads_minutes_and_needs_the_frequency_of_a_mixed_bundle(folder: Path) -> None:
     lazy = scan("minutes", folder=folder)
     assert list(lazy.collect_schema().items())[2] == ("timestamp", pl.Datetime("us"))
     assert len(scan("minutes", end=date(2023, 1, 2), folder=folder).collect()) == 10
@@ -143,7 +145,7 @@ def test_files_outside_of_the_range_are_never_opened(
         scan("days", folder=folder).collect(engine=engine)
 
 
-def test_only_the_symbols_and_columns_that_are_needed_are_read(
+def test_only_the_needed_symbols_and_columns_are_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[list[int], list[str]]] = []
@@ -237,7 +239,7 @@ def test_each_collect_reads_the_bundles_as_they_are_then(folder: Path) -> None:
         lazy.collect()
 
 
-def test_volumes_that_have_become_larger_need_a_new_scan(folder: Path) -> None:
+def test_a_volume_column_that_became_wider_needs_a_new_scan(folder: Path) -> None:
     lazy = scan("days", folder=folder)
     put_days(folder, "days", ["AAPL"], volume=3e10)
     with pytest.raises(BundleError, match="call scan again"):
@@ -246,7 +248,7 @@ def test_volumes_that_have_become_larger_need_a_new_scan(folder: Path) -> None:
     assert scan("days", folder=folder).collect().schema["volume"] == WIDE_VOLUME
 
 
-def test_no_collect_sees_a_part_of_a_change(folder: Path) -> None:
+def test_no_collect_reads_part_of_a_change(folder: Path) -> None:
     """Every change sets one price in all rows of all months; one is looked at around each step."""
     symbols = ["A", "B"]
     put_days(folder, "moving", symbols, price=1.0)
@@ -285,7 +287,7 @@ def test_no_collect_sees_a_part_of_a_change(folder: Path) -> None:
     assert seen <= set(map(Decimal, range(1, 10)))
 
 
-def test_rows_without_a_symbol_have_their_number(tmp_path: Path) -> None:
+def test_rows_without_a_symbol_show_their_number(tmp_path: Path) -> None:
     writer(tmp_path, "numbers").write(days(date(2023, 1, 1), 2, [7]), "daily")
     frame = scan("numbers", folder=tmp_path).collect()
     assert frame["symbol"].to_list() == ["7", "7"]
@@ -336,7 +338,7 @@ def test_a_symbol_or_range_without_bars_has_no_rows(folder: Path) -> None:
     assert scan("days", None, None, "1990-01-01", folder=folder).collect().is_empty()
 
 
-def test_one_query_over_a_bundle_and_a_stored_series(tmp_path: Path) -> None:
+def test_a_query_can_join_a_bundle_with_a_stored_series(tmp_path: Path) -> None:
     manager: DataManager = manager_on(tmp_path)
     first = parse_iso("2024-01-01")
     stamps = [first + n * DAY_MS for n in range(60)]

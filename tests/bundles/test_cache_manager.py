@@ -177,7 +177,7 @@ def test_each_eviction_policy_drops_its_own_files_first(
     assert dropped not in there and {kept, "D"} <= set(there)
 
 
-def test_arguments_defaults_and_text_for_a_path(tmp_path: Path) -> None:
+def test_the_constructor_accepts_documented_arguments_and_defaults(tmp_path: Path) -> None:
     cache = CacheManager(cache_dir=str(tmp_path / "c"))
     assert cache._hot.most_bytes == min(1024 * MB, cache_manager.all_memory() // 2)
     assert cache._frames._max_bytes == 51_200 * MB
@@ -190,7 +190,7 @@ def test_arguments_defaults_and_text_for_a_path(tmp_path: Path) -> None:
     assert CacheManager().cache_dir == default
 
 
-def test_the_documented_call_by_position_and_by_name(tmp_path: Path) -> None:
+def test_put_and_get_accept_arguments_by_position_and_by_name(tmp_path: Path) -> None:
     cache = CacheManager(tmp_path)
     names = {"symbols": ["AAPL"], "start_date": YEAR[0], "end_date": YEAR[1]}
     names |= {"resolution": "1d", "source": "mine"}
@@ -209,7 +209,7 @@ def test_a_second_put_replaces_the_frame(tmp_path: Path) -> None:
     assert cache.get_stats()["entry_count"] == 1
 
 
-def test_decimals_dates_and_frames_without_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_decimals_dates_and_frames_without_rows_are_read_back_unchanged(tmp_path: Path) -> None:
     exact = pl.DataFrame(
         {"date": [date(2023, 1, 3)], "close": ["12345678.12345678"]},
         schema={"date": pl.Date, "close": pl.String},
@@ -223,7 +223,7 @@ def test_decimals_dates_and_frames_without_rows_come_back_as_they_were(tmp_path:
             assert found.collect().schema == whole.schema
 
 
-def test_a_caller_may_write_into_a_frame(tmp_path: Path) -> None:
+def test_changing_a_returned_frame_does_not_change_the_cache(tmp_path: Path) -> None:
     cache, own = CacheManager(tmp_path, disk=LaterDisk()), frame()
     cache.put(["AAPL"], *YEAR, own)
     own[0, "close"] = -1.0
@@ -301,7 +301,7 @@ def test_a_key_is_the_digest_of_the_printed_json() -> None:
     assert cache.generate_cache_key(*arguments) == key[:16]
 
 
-def test_a_key_is_of_one_request() -> None:
+def test_different_requests_have_different_keys() -> None:
     """The order of symbols and the form of a time make no difference; everything else does."""
     cache = CacheManager()
     request = {
@@ -345,7 +345,7 @@ def test_an_invalid_cache_request_is_refused(arguments: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["../../x", "", "0" * 15, "G" * 16, "0" * 64 + "\n", "/etc", None])
-def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: Any) -> None:
+def test_an_invalid_cache_key_is_refused_before_any_file_changes(tmp_path: Path, key: Any) -> None:
     cache = CacheManager(tmp_path / "c")
     put(cache)
     before = sorted(tmp_path.rglob("*"))
@@ -436,7 +436,7 @@ def test_an_invalidated_frame_is_a_miss_until_the_next_put(tmp_path: Path) -> No
     assert got(cache) == 2.0
 
 
-def test_a_clock_that_was_set_back_keeps_no_frame_for_ever(tmp_path: Path) -> None:
+def test_a_frame_stored_long_after_the_current_time_is_a_miss(tmp_path: Path) -> None:
     put(CacheManager(tmp_path, clock=later(30 * DAY_S)))
     assert got(CacheManager(tmp_path, clock=later(30 * DAY_S - 59))) == 1.0
     assert got(CacheManager(tmp_path, clock=later(0))) is None
@@ -455,7 +455,7 @@ class Catalog:
 
 
 @pytest.mark.parametrize("is_hot", [True, False])
-def test_the_flow_of_a_validity_check(tmp_path: Path, is_hot: bool) -> None:
+def test_a_validity_check_follows_the_documented_steps(tmp_path: Path, is_hot: bool) -> None:
     """There, of the dataset's checksum, younger than the limit: in this order, and removed if not."""
     catalog, clock = Catalog("a"), later(0)
 
@@ -490,7 +490,9 @@ def settings_file(text: str) -> None:
     Path("config/data_catalog.yaml").write_text(text)
 
 
-def test_the_variable_of_the_hot_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_sets_the_size_of_the_hot_tier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings_file("cache: {hot_cache_size_mb: 9}\n")
     monkeypatch.setenv("RUSTYBT_HOT_CACHE_SIZE_MB", "0.5")
     assert CacheManager()._hot.most_bytes == MB // 2
@@ -501,7 +503,9 @@ def test_the_variable_of_the_hot_tier(monkeypatch: pytest.MonkeyPatch) -> None:
             CacheManager()
 
 
-def test_the_variable_of_the_cold_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_sets_the_size_of_the_cold_tier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings_file("cache: {cold_cache_size_mb: 9}\n")
     monkeypatch.setenv("RUSTYBT_COLD_CACHE_SIZE_MB", "2")
     assert CacheManager()._frames._max_bytes == 2 * MB
@@ -511,7 +515,7 @@ def test_the_variable_of_the_cold_tier(monkeypatch: pytest.MonkeyPatch) -> None:
         CacheManager()
 
 
-def test_the_section_of_the_file_is_obeyed(tmp_path: Path) -> None:
+def test_the_settings_file_sets_sizes_folder_age_and_policy(tmp_path: Path) -> None:
     settings_file(
         "cache: {hot_cache_size_mb: 2, cold_cache_size_mb: 3, cache_dir: mine, ttl_seconds: 60, "
         "eviction_policy: size}\n"
@@ -546,7 +550,7 @@ def test_invalid_cache_manager_options_raise(
         CacheManager(**options)
 
 
-def test_data_that_are_not_a_frame() -> None:
+def test_a_put_of_something_other_than_a_frame_is_refused() -> None:
     with pytest.raises(QueryError, match="must be a Polars frame, not dict"):
         CacheManager().put(["A"], *YEAR, {})  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="cannot be collected"):
@@ -665,7 +669,7 @@ def test_a_frame_that_could_not_be_replaced_or_removed_is_not_returned(tmp_path:
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_disk_that_fails_at_any_step_costs_no_frame(tmp_path: Path, for_ever: bool) -> None:
+def test_a_disk_that_fails_at_any_step_loses_no_frame(tmp_path: Path, for_ever: bool) -> None:
     fails_at, disk = 0, FailingDisk(0)
     while fails_at == 0 or disk.failed is not None:
         fails_at += 1
@@ -705,7 +709,7 @@ def test_metadata_of_a_foreign_type_are_a_miss(tmp_path: Path, wrong: dict[str, 
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "metadata.json"])
-def test_a_flipped_bit_is_noticed_and_the_frame_removed(
+def test_a_frame_with_a_flipped_bit_is_removed(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = CacheManager(tmp_path)
@@ -769,7 +773,7 @@ def test_a_digest_is_checked_once_for_a_file_and_process(
 
 
 @pytest.mark.parametrize("hot_mb", [0, 10])
-def test_use_is_noted_once_a_minute(tmp_path: Path, hot_mb: float) -> None:
+def test_the_use_of_a_frame_is_recorded_once_per_minute(tmp_path: Path, hot_mb: float) -> None:
     put(CacheManager(tmp_path))
     disk, clock = LaterDisk(), ManualClock(pd.Timestamp.now("UTC").value // 10**6)
     cache = CacheManager(tmp_path, hot_mb, disk=disk, clock=clock)
@@ -789,7 +793,7 @@ def test_use_is_noted_once_a_minute(tmp_path: Path, hot_mb: float) -> None:
     assert notes() == 1
 
 
-def test_a_put_costs_the_same_among_few_and_many_frames(tmp_path: Path) -> None:
+def test_a_put_takes_the_same_effort_with_few_and_many_frames(tmp_path: Path) -> None:
     """By counted steps of the disk; with one more listing an hour."""
     counts = list[int]()
     for frames in (50, 100, 200) if FULL else (20, 80):
@@ -804,7 +808,7 @@ def test_a_put_costs_the_same_among_few_and_many_frames(tmp_path: Path) -> None:
     assert len(set(counts)) == 1
 
 
-def test_frames_in_a_full_folder_cost_no_list_each(tmp_path: Path) -> None:
+def test_a_put_into_a_full_folder_does_not_list_the_folder_each_time(tmp_path: Path) -> None:
     """Lists grow with the bytes that are put, not with the square of the frames."""
     one = CacheManager(tmp_path / "one", 0)
     put(one, rows=500)
@@ -869,7 +873,7 @@ def coarse(state: FileState | None) -> FileState | None:
 
 @pytest.mark.parametrize("hot_mb", [0, 10])
 @pytest.mark.parametrize("kind", [Disk, CoarseDisk])
-def test_a_frame_changed_by_another_object_is_seen_at_the_next_call(
+def test_a_frame_changed_by_another_object_is_returned_at_the_next_call(
     tmp_path: Path, kind: type[Disk], hot_mb: float
 ) -> None:
     """Even if it has the same size, and within the resolution of file times."""
@@ -892,7 +896,7 @@ for n in range(1, int(sys.argv[2]) + 1):
 """
 
 
-def test_two_processes_on_one_folder(tmp_path: Path) -> None:
+def test_two_processes_share_one_folder_without_losing_frames(tmp_path: Path) -> None:
     """Each frame that is read is whole, and at least as new as what its writer has said it wrote."""
     rounds = 150 if FULL else 40
     program = [sys.executable, "-c", WRITER, str(tmp_path), str(rounds)]
@@ -913,7 +917,7 @@ def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     assert stored == round(cache.get_stats()["total_size_mb"] * MB)
 
 
-def test_threads_on_one_object(tmp_path: Path) -> None:
+def test_threads_share_one_cache_manager(tmp_path: Path) -> None:
     cache, errors = CacheManager(tmp_path, 0.01, 0.05), list[BaseException]()
 
     def work(seed: int) -> None:
@@ -940,7 +944,7 @@ def test_threads_on_one_object(tmp_path: Path) -> None:
 # --- as in older programs -----------------------------------------------------------------------
 
 
-def test_the_calls_of_the_older_class(tmp_path: Path) -> None:
+def test_the_methods_of_the_older_class_work(tmp_path: Path) -> None:
     cache = CacheManager(cache_directory=tmp_path, disk=LaterDisk())
     key = cache.generate_cache_key(["AAPL"], "2023-01-01", "2023-12-31", "1d", "yfinance")
     assert len(key) == 16
@@ -1002,7 +1006,7 @@ def test_daily_cache_statistics_are_recorded_once_per_day(tmp_path: Path) -> Non
     assert cache.get_cache_statistics()["hit_count"] == 0
 
 
-def test_the_older_cache_of_frames_in_memory() -> None:
+def test_the_older_cache_of_frames_in_memory_works() -> None:
     """A face of the one cache by bytes."""
     size = frame(rows=ROWS).estimated_size()
     memory = LRUCache(max_size_bytes=int(2.5 * size))
@@ -1020,7 +1024,7 @@ def test_the_older_cache_of_frames_in_memory() -> None:
     assert isinstance(memory._frames, LruCache)
 
 
-def test_the_policies_are_those_of_the_file() -> None:
+def test_the_eviction_policies_equal_those_accepted_in_the_settings_file() -> None:
     for policy in frame_cache.POLICIES:
         settings_file(f"cache: {{eviction_policy: {policy}}}\n")
         CacheManager()

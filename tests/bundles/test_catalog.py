@@ -132,7 +132,9 @@ def test_the_documented_calls_of_the_catalog_register_and_find_a_dataset(
     assert found == [(dataset_id, "yfinance", "1d", 1672531200, 1703980800)]
 
 
-def test_each_dataset_and_each_backtest_has_its_own(path: Path, catalog: DataCatalog) -> None:
+def test_each_dataset_and_each_backtest_has_its_own_facts_and_links(
+    path: Path, catalog: DataCatalog
+) -> None:
     """Two datasets that differ in everything, and backtests of which one has the other's id in its own."""
     hour = {
         "source": "ccxt:kraken",
@@ -476,7 +478,9 @@ def test_a_lane_of_which_parts_were_read_has_the_bars_of_all_of_them(
     assert info["row_count"] == 2 + 2 + 5
 
 
-def test_popular_predicted_and_warm(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
+def test_popular_predicted_and_warmed_datasets_follow_recorded_use(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
     create(manager, path.parent, "mine", "AAPL", "MSFT")
     bundle = catalog.find_dataset(["AAPL", "MSFT"], *SPRING, "1d")
     lane = catalog.find_dataset(["MSFT"], *SPRING, "1d", source="mock/1d@mock")
@@ -533,7 +537,9 @@ def test_warming_reads_every_byte_and_every_column(
     assert catalog.warm([lane]) == {lane: 8 * 2 * 6} and len(summed) == 6
 
 
-def test_the_catalog_of_one_bundle(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
+def test_the_catalog_of_one_bundle_finds_only_that_bundle(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
     bundle = create(manager, path.parent, "mine", "AAPL", "MSFT")
     create(manager, path.parent, "other", "AAPL")
     own = DataCatalog(bundle.path / "metadata.db", manager=manager)
@@ -649,7 +655,7 @@ def test_find_dataset_agrees_with_a_linear_search(
     st.integers(0, 10**10),
 )
 @settings(max_examples=300 if FULL else 30, deadline=None)
-def test_a_cache_key_is_unique_and_ignores_the_order_of_symbols(
+def test_a_cache_key_ignores_the_order_of_symbols_and_differs_for_other_requests(
     names: list[str], random: Any, a: int, b: int
 ) -> None:
     mixed = random.sample(names, len(names))
@@ -705,7 +711,7 @@ def test_a_dataset_is_found_among_thousands(
 # --- what is wrong with the file ---------------------------------------------------------------
 
 
-def test_flipped_bits_and_torn_files_cost_time_alone(
+def test_a_damaged_catalog_is_rebuilt_without_loss(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     own = register(catalog)
@@ -756,7 +762,9 @@ def test_an_index_that_contradicts_the_log_is_rebuilt(
     assert again.get_dataset_info(own)["symbols"] == ["AAPL", "MSFT"]
 
 
-def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> None:
+def test_a_foreign_file_in_place_of_the_catalog_is_not_changed(
+    path: Path, catalog: DataCatalog
+) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
@@ -779,7 +787,7 @@ def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> Non
     assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
 
 
-def test_newer_files_and_lines_are_left_alone(
+def test_files_and_lines_of_a_newer_version_are_not_changed(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     register(catalog)
@@ -1000,12 +1008,12 @@ def test_threads_and_forks_share_a_catalog(path: Path, catalog: DataCatalog) -> 
         ("get_cache_size", ""),
     ],
 )
-def test_documented_arguments_come_first(name: str, arguments: str) -> None:
+def test_the_documented_arguments_of_the_catalog_come_first(name: str, arguments: str) -> None:
     given = [one for one in signature(getattr(DataCatalog, name)).parameters if one != "self"]
     assert given[: len(arguments.split())] == arguments.split()
 
 
-def test_bundles_by_the_names_of_older_programs(
+def test_the_bundle_methods_of_older_programs_work(
     path: Path, manager: DataManager, tmp_path: Path
 ) -> None:
     catalog = DataCatalog(db_path=path, manager=manager)
@@ -1071,7 +1079,7 @@ def test_a_bundle_outside_the_folder_is_loaded_by_its_registered_name(
         rows_by_name.load("near")
 
 
-def test_a_registered_bundle_is_a_bundle_by_that_name(
+def test_a_registered_bundle_is_opened_by_its_registered_name(
     path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path,
     of_a_folder: type[BundleMetadata],
 ) -> None:  # fmt: skip

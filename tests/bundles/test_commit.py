@@ -33,7 +33,7 @@ def change(path: Path, new: dict[str, bytes], dies_in: int | None = None) -> Non
 
 
 @pytest.mark.parametrize("old", [{}, OLD], ids=["creation", "change"])
-def test_a_change_whose_writer_dies_at_any_call_is_all_or_nothing(
+def test_a_change_whose_writer_is_killed_at_any_call_is_all_or_nothing(
     tmp_path: Path, old: dict[str, bytes]
 ) -> None:
     found, step, is_dead = [], 0, True

@@ -89,7 +89,7 @@ def test_a_state_and_a_refresh_without_new_bars_read_no_partition(
     assert disk.taken() == (0, 2)  # both files of metadata
 
 
-def test_only_a_partition_that_was_touched_is_read(
+def test_only_a_changed_partition_is_read(
     bundle: Bundle, manager: DataManager, disk: Counting
 ) -> None:
     path = bundle.path / JANUARY
@@ -116,7 +116,7 @@ def test_the_files_of_a_copied_bundle_are_read_at_each_check_until_a_refresh(
     assert disk.taken() == (0, 0)
 
 
-def test_damage_without_a_trace_is_found_by_validate_and_then_mended(
+def test_damage_with_unchanged_size_and_time_is_found_by_validate_and_repaired(
     bundle: Bundle, manager: DataManager, disk: Counting
 ) -> None:
     path, told = bundle.path / JANUARY, bundle.records()
@@ -137,7 +137,7 @@ def test_damage_without_a_trace_is_found_by_validate_and_then_mended(
     assert pl.read_parquet(path).equals(pl.read_parquet(good))
 
 
-def test_symbols_ingested_one_at_a_time_are_answered_once_each(
+def test_symbols_ingested_one_at_a_time_are_requested_once_each(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each new one costs its own answer, and each partition of its range once."""
@@ -164,7 +164,7 @@ def test_symbols_ingested_one_at_a_time_are_answered_once_each(
     assert costs == [(MONTHS * (n - 1), (MONTHS + 2) * n) for n in counts]
 
 
-def test_a_symbol_of_one_month_rewrites_that_month_alone(
+def test_a_symbol_of_one_month_rewrites_only_that_month(
     bundle: Bundle, manager: DataManager, disk: Counting
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-30", provider="mock")
@@ -173,7 +173,7 @@ def test_a_symbol_of_one_month_rewrites_that_month_alone(
 
 
 @pytest.mark.parametrize("end", [None, "2124-01-01"])
-def test_a_range_that_goes_on_is_answered_whole(
+def test_a_range_without_an_end_in_the_past_is_requested_whole(
     manager: DataManager, tmp_path: Path, end: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = Bundle("open", tmp_path / "bundles", disk=Quick())
@@ -246,7 +246,7 @@ def test_a_bundle_without_an_end_date_is_read_each_time(
     assert answered == ["AAPL"] * 2
 
 
-def test_a_cache_that_was_deleted_and_filled_with_other_bars_is_found(
+def test_bars_of_a_deleted_and_refilled_cache_are_read_again(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its generations count from 1 again."""
@@ -268,7 +268,7 @@ def test_rows_of_a_damaged_partition_are_read_again_even_if_unchanged(
     assert sorted(answered) == ["AAPL", "MSFT"]
 
 
-def test_an_action_that_begins_to_count_with_time_is_looked_at(
+def test_an_action_that_takes_effect_later_makes_a_bundle_stale(
     tmp_path: Path, answered: list[str]
 ) -> None:
     clock = ManualClock(parse_iso("2024-04-10T12:00:00"))

@@ -30,7 +30,9 @@ def write(text: str) -> None:
     Path("config/data_catalog.yaml").write_text(text)
 
 
-def test_the_argument_comes_first_then_the_file_then_the_users_data_folder(tmp_path: Path) -> None:
+def test_the_bundles_folder_is_that_of_the_argument_then_of_the_file_then_the_default(
+    tmp_path: Path,
+) -> None:
     assert bundles_folder() == tmp_path / "home/.local/share/onetape/bundles"
     write("catalog:\n  parquet_dir: data/bundles\n")
     assert bundles_folder() == tmp_path / "data/bundles"
@@ -57,7 +59,7 @@ def test_an_invalid_bundles_folder_is_refused(tmp_path: Path) -> None:
             bundles_folder(wrong)
 
 
-def test_the_printed_file_is_read(tmp_path: Path) -> None:
+def test_the_documented_settings_file_is_read(tmp_path: Path) -> None:
     write(
         """
 catalog:

@@ -106,7 +106,9 @@ def test_an_invalid_journal_is_a_typed_error(bundle: Bundle, text: str) -> None:
         pl.col("volume").cast(pl.Float64).reshape((-1, 1)).alias("volume"),
     ],
 )
-def test_a_partition_of_other_types_is_a_typed_error(bundle: Bundle, change: pl.Expr) -> None:
+def test_a_partition_with_wrong_column_types_is_a_typed_error(
+    bundle: Bundle, change: pl.Expr
+) -> None:
     path = bundle.path / JANUARY
     path.write_bytes(parquet(pl.read_parquet(path).with_columns(change)))
     (bundle.path / "metadata.parquet").unlink()
@@ -157,7 +159,7 @@ def test_more_rows_than_bytes_can_be_are_refused_before_they_are_read(
         {"bundle": "mine"},
     ],
 )
-def test_a_wrong_line_about_a_bundle_is_skipped(
+def test_an_invalid_line_about_a_bundle_is_skipped(
     tmp_path: Path, line: dict[str, Any], of_a_folder: type[BundleMetadata]
 ) -> None:
     of_a_folder.set_db_path(tmp_path / "metadata.db")
@@ -205,7 +207,9 @@ def test_a_line_with_a_field_of_a_newer_version_keeps_the_others(
         {"run": "r", "cache": "c", "series": "A 1d", "generation": 1, "pin": {"until": 1}},
     ],
 )
-def test_a_wrong_line_about_a_pin_is_no_pin(tmp_path: Path, line: dict[str, Any]) -> None:
+def test_an_invalid_line_about_a_pin_pins_no_generation(
+    tmp_path: Path, line: dict[str, Any]
+) -> None:
     head = {"type": "lineage", "format": 1, "time": "2024-01-01T00:00:00Z", "event": "read"}
     (tmp_path / "catalog.jsonl").write_text(json.dumps({**head, **line}) + "\n")
     assert claims_in(Lineages(tmp_path).log) == {}

@@ -117,7 +117,9 @@ def test_a_change_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no fork, no limits there")
-def test_a_limit_for_files_is_named_and_costs_no_bundle(manager: DataManager, behind: Path) -> None:
+def test_a_reached_limit_of_the_file_size_is_named_and_damages_no_bundle(
+    manager: DataManager, behind: Path
+) -> None:
     """The real system refuses to write, not a disk that was made to; a child has the limit."""
     before = rows(Bundle("mine", behind))
 

@@ -46,7 +46,7 @@ def expected(frame: pd.DataFrame, symbol: str) -> list[tuple[Any, ...]]:
     {"format": "table", "data_columns": ["close"]},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("tz", [None, "UTC", "America/New_York", "Asia/Tokyo"])
-def test_a_frame_of_pandas_is_bars_by_the_dates_of_its_zone(
+def test_a_pandas_frame_becomes_bars_with_the_dates_of_its_time_zone(
     tmp_path: Path, options: dict[str, Any], tz: str | None
 ) -> None:
     frame = bars(tz=tz)
@@ -55,7 +55,7 @@ def test_a_frame_of_pandas_is_bars_by_the_dates_of_its_zone(
 
 
 @pytest.mark.parametrize("shape", ["columns", "levels", "levels fixed"])
-def test_symbols_are_a_column_or_a_level(tmp_path: Path, shape: str) -> None:
+def test_symbols_are_read_from_a_column_or_an_index_level(tmp_path: Path, shape: str) -> None:
     frame = long("AAPL", "aapl")
     if shape != "columns":
         frame = frame.set_index(["date", "symbol"])
@@ -84,7 +84,7 @@ def test_minutes_are_in_utc_and_other_columns_stay(tmp_path: Path, style: str) -
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("style", ["fixed", "table"])
-def test_each_unit_of_times(tmp_path: Path, unit: str, style: str) -> None:
+def test_times_in_every_unit_are_read(tmp_path: Path, unit: str, style: str) -> None:
     frame = bars(3, freq="min")
     frame.index = frame.index.as_unit(unit)
     found = rows(write(tmp_path / "x.h5", {"AAPL": frame}, format=style))
@@ -96,7 +96,7 @@ def test_each_unit_of_times(tmp_path: Path, unit: str, style: str) -> None:
 
 
 @pytest.mark.parametrize("library", ["zlib", "bzip2", "blosc", "blosc:zstd"])
-def test_each_compression_that_pandas_offers(tmp_path: Path, library: str) -> None:
+def test_files_with_every_compression_of_pandas_are_read(tmp_path: Path, library: str) -> None:
     pytest.importorskip("hdf5plugin", reason=WHY)
     frame = bars(2000, freq="min")
     path = write(tmp_path / "x.h5", {"A": frame}, format="table", complib=library, complevel=5)
@@ -262,7 +262,7 @@ def test_a_bomb_of_frames_that_share_their_values_is_refused(tmp_path: Path) -> 
         read_hdf5(path)
 
 
-def test_a_filter_that_nobody_has_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_hdf5_filter_names_it(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5", {"A": bars(2000)}, format="table", complib="zlib", complevel=5)
     content = path.read_bytes()
     with h5py.File(path) as file:
@@ -319,7 +319,7 @@ class Meddling(Disk):
         return call()
 
 
-def test_a_file_that_changes_meanwhile_is_not_used(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="was changed while it was read"):
         read_hdf5(write(tmp_path / "x.h5", {"A": bars()}), Meddling())
 
@@ -346,7 +346,7 @@ def test_the_same_column_twice_and_texts_as_prices_are_refused(tmp_path: Path) -
 @pytest.mark.parametrize("value", [
     None, "x", 3, -2.5, 2**70, ["a", "b"], ("a", (1, None)), {"a": {"b": ["c"]}, 1: ()},
 ])  # fmt: skip
-def test_plain_values_are_read_from_their_pickles(value: Any) -> None:
+def test_plain_values_are_read_from_pickles(value: Any) -> None:
     assert plain_value(pickle.dumps(value, 0)) == value
 
 
@@ -358,7 +358,7 @@ def test_other_pickles_are_errors(data: bytes) -> None:
         plain_value(data)
 
 
-def test_a_call_in_a_pickle_is_a_tuple(tmp_path: Path) -> None:
+def test_a_call_in_a_pickle_is_returned_as_a_tuple_and_not_run(tmp_path: Path) -> None:
     found = plain_value(pickle.dumps(Evil(tmp_path / "ran"), 0))
     assert found[0].endswith("mkdir") and found[1] == (str(tmp_path / "ran"),)
     assert not (tmp_path / "ran").exists()

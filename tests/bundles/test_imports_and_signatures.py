@@ -21,7 +21,7 @@ FOREIGN = {"requests", "urllib3", "http", "tenacity", "aiohttp", "socket", "yfin
 BELOW = ("vendors", "net", "fundamentals", "provider_selector", "network", "cache")
 
 
-def test_no_vendor_and_no_network_is_imported() -> None:
+def test_bundles_import_neither_vendors_nor_the_network() -> None:
     names = [f"{top}.{path.stem}" for top in OURS for path in (SOURCE / top).glob("*.py")]
     mine = [module(name.removesuffix(".__init__")) for name in names]
     assert len(mine) > 10
@@ -65,12 +65,12 @@ def test_no_vendor_and_no_network_is_imported() -> None:
         (schemas.get_schema_for_frequency, "frequency"),
     ],
 )
-def test_documented_arguments_come_first(function: object, names: str) -> None:
+def test_the_documented_arguments_of_bundles_come_first(function: object, names: str) -> None:
     given = [name for name in inspect.signature(function).parameters if name != "self"]  # type: ignore[arg-type]
     assert given[: len(names.split())] == names.split()
 
 
-def test_the_fields_of_bundle_metadata() -> None:
+def test_bundle_metadata_has_the_fields_of_older_programs() -> None:
     assert [field.name for field in fields(BundleMetadata)] == [
         "bundle_name", "symbols", "start_date", "end_date", "frequency", "source_type",
         "ingestion_time", "row_count", "size_bytes", "quality_score", "missing_data_pct",

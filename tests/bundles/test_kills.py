@@ -213,7 +213,7 @@ def test_a_folder_that_is_not_a_bundle_is_not_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
-def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None:
+def test_a_catalog_no_longer_lists_a_bundle_whose_removal_was_killed(made: Path) -> None:
     def listed() -> list[str]:
         return [one["bundle_name"] for one in DataCatalog(folder=made).list_bundles()]
 

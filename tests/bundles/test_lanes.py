@@ -76,7 +76,7 @@ def test_an_empty_part_of_a_lane_counts_as_covered_until_its_expiry(
     assert lane.source == f"{vendors}/1d"
 
 
-def test_an_empty_part_at_an_end_widens_the_coverage_and_no_figure() -> None:
+def test_an_empty_part_at_an_end_widens_only_the_coverage() -> None:
     """Nor is it a stretch of bars; its time counts, and its vendor does not."""
     lanes = lanes_of(
         [part(1, 3, "empty", "kraken"), part(5, 8, "final"), part(8, 10, "empty", "kraken")],

@@ -100,7 +100,7 @@ def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     assert lineages.check("adjusted").is_identical
 
 
-def test_weeks_made_of_days_are_noted_as_these_days(
+def test_weeks_built_from_days_are_recorded_as_reads_of_the_days(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     with lineage("weeks", folder=bundles, manager=manager):
@@ -178,7 +178,7 @@ def test_a_read_in_a_nested_lineage_is_recorded_in_both(
     assert names == {"outer": ["BTCUSDT 1h", "ETHUSDT 1h"], "inner": ["ETHUSDT 1h"]}
 
 
-def test_tasks_and_threads_with_the_context_are_noted_and_others_are_not(
+def test_only_reads_of_tasks_and_threads_with_the_context_are_recorded(
     manager: DataManager, bundles: Path, lineages: Lineages, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def read() -> None:
@@ -249,7 +249,7 @@ def refuse(*_: object) -> None:
     raise StorageError("the disk is full")
 
 
-def test_a_series_cleared_meanwhile_is_gone_and_the_same_bars_again_are_identical(
+def test_a_cleared_series_is_reported_as_gone_and_equal_bars_fetched_again_as_identical(
     manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
 ) -> None:
     with lineage("cleared", folder=bundles, manager=manager):
@@ -292,7 +292,7 @@ def test_a_lineage_check_as_today_repeats_the_call_without_a_request(
     assert vendors.count() == 0
 
 
-def test_a_kept_generation_outlives_revisions_and_ends(
+def test_a_kept_generation_survives_revisions_until_it_expires(
     manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
 ) -> None:
     def pinned() -> list[int]:
@@ -319,7 +319,7 @@ def test_a_kept_generation_outlives_revisions_and_ends(
     assert pinned() == [generation]
 
 
-def test_an_expired_pin_is_let_go_by_the_next_call(
+def test_an_expired_pin_is_released_by_the_next_call(
     manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
 ) -> None:
     with lineage("short", keep="2d", folder=bundles, manager=manager):
@@ -380,7 +380,7 @@ def test_a_damaged_export_is_refused(
 # --- what is not a proof -------------------------------------------------------------------------
 
 
-def test_a_run_without_a_read_is_not_identical(
+def test_a_run_without_a_read_is_not_reported_as_identical(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     with lineage("nothing", folder=bundles, manager=manager):
@@ -427,7 +427,7 @@ def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
 @pytest.mark.parametrize(
     "run", ["Läufe", 'a "quoted" one', "back\\slash", "'", "日本", "a/b", "\\u00e4", "x\\"]
 )
-def test_any_id_is_found_again_and_used_once(
+def test_a_run_id_of_any_text_is_found_and_cannot_be_reused(
     manager: DataManager, bundles: Path, lineages: Lineages, run: str
 ) -> None:
     with lineage(run, keep=True, folder=bundles, manager=manager):

@@ -233,7 +233,7 @@ class _Handed(NamedTuple):
 
 
 @pytest.mark.parametrize("step, length", [(1, 20), (30, 20), (-1, 20), (-30, 20)])
-def test_a_read_costs_the_same_after_many_others(
+def test_recording_a_read_takes_the_same_effort_after_many_others(
     manager: DataManager, bundles: Path, step: int, length: int
 ) -> None:
     """Windows that slide, that lie apart, and the same backwards; each lacks something."""

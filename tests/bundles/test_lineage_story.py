@@ -104,7 +104,9 @@ def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "calendar_for", lambda instrument: Corrected(real(instrument)))
 
 
-def test_an_unchanged_run_is_identical(ran: pd.DataFrame, lineages: Lineages) -> None:
+def test_a_repeated_run_with_unchanged_bars_is_identical(
+    ran: pd.DataFrame, lineages: Lineages
+) -> None:
     report = lineages.check("spring")
     assert report.is_identical and report.series[0].is_reproducible
     assert report.series[0].read.rows == len(ran) == 29

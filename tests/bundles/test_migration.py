@@ -83,7 +83,9 @@ def of(folder: Path, frames: dict[str, pd.DataFrame], **options: Any) -> HDF5ToP
     return HDF5ToParquetMigrator(folder / "source", folder / "mine", folder=folder, disk=Quick())
 
 
-def test_the_printed_call_writes_decimals_and_keeps_the_files(source: Path, bundles: Path) -> None:
+def test_the_documented_call_writes_decimals_and_keeps_the_files(
+    source: Path, bundles: Path
+) -> None:
     before = content(source)
     migrator = HDF5ToParquetMigrator(
         source_bundle_dir=str(source), output_bundle_dir=str(bundles / "quandl_parquet")
@@ -178,7 +180,7 @@ def test_two_bars_for_one_time_are_an_error_and_no_bundle_is_written(tmp_path: P
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_sids_of_zipline_stay(tmp_path: Path) -> None:
+def test_the_sids_of_zipline_are_kept(tmp_path: Path) -> None:
     prices = np.arange(1000, 1012).reshape(2, 6) * [[1], [0]] + [[0], [7]]
     zipline(tmp_path / "source" / "daily.h5", prices, [24, 8554])
     migrator = HDF5ToParquetMigrator(tmp_path / "source", tmp_path / "mine", folder=tmp_path)
@@ -191,7 +193,9 @@ def test_the_sids_of_zipline_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("freq, timeframe", [
     ("min", "1m"), ("5min", "5m"), ("h", "1h"), ("D", "1d"), ("W", "1w"), ("MS", "1M"),
 ])  # fmt: skip
-def test_the_timeframe_is_that_of_the_distances(tmp_path: Path, freq: str, timeframe: str) -> None:
+def test_the_timeframe_is_inferred_from_the_distances_of_timestamps(
+    tmp_path: Path, freq: str, timeframe: str
+) -> None:
     frame = bars(8, freq=freq)
     if freq == "h":
         frame.index = frame.index + pd.Timedelta(minutes=30)
@@ -215,7 +219,7 @@ def test_unsuitable_hdf5_files_are_refused_and_no_bundle_is_written(
     assert not (tmp_path / "mine").exists()
 
 
-def test_a_price_that_does_not_fit_is_refused_by_the_check_too(tmp_path: Path) -> None:
+def test_the_check_refuses_a_price_that_does_not_fit(tmp_path: Path) -> None:
     migrator = of(tmp_path, {"A": bars(first=2e10)})
     for call in (migrator.check, migrator.migrate):
         with pytest.raises(DecimalRangeError):
@@ -223,7 +227,7 @@ def test_a_price_that_does_not_fit_is_refused_by_the_check_too(tmp_path: Path) -
     assert not (tmp_path / "mine").exists()
 
 
-def test_arguments_without_a_meaning_are_refused(
+def test_invalid_arguments_of_a_migration_are_refused(
     migrator: HDF5ToParquetMigrator, source: Path, bundles: Path
 ) -> None:
     with pytest.raises(QueryError, match="unsupported compression 'snappy'"):
@@ -378,7 +382,7 @@ def test_the_same_files_are_compared_again_and_others_are_refused(
     assert migrator.bundle.exists()
 
 
-def test_a_bundle_of_another_origin_is_left_alone(
+def test_a_bundle_of_another_origin_is_not_changed(
     migrator: HDF5ToParquetMigrator, bundles: Path
 ) -> None:
     row = {"date": [pd.Timestamp("2024-01-02").date()], "symbol": ["X"]}

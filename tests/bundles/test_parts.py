@@ -81,7 +81,7 @@ def test_bytes_grow_with_the_number_of_series_that_are_added_one_by_one(tmp_path
     assert all(many / few < 2.4 for few, many in pairwise(written))
 
 
-def test_parts_are_read_as_one_bundle_also_by_others(tmp_path: Path) -> None:
+def test_parts_are_read_as_one_bundle_even_by_other_readers(tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     ParquetWriter(one, disk=Quick()).write_batch([days(sid) for sid in range(11)])
     for sid in range(11):
@@ -110,7 +110,7 @@ def test_parts_are_read_as_one_bundle_also_by_others(tmp_path: Path) -> None:
     assert bundle.records().origin.symbols == told.origin.symbols
 
 
-def test_days_out_of_minutes_in_parts(tmp_path: Path) -> None:
+def test_daily_bars_are_aggregated_from_minutes_in_several_parts(tmp_path: Path) -> None:
     stamps = [datetime(2024, 1, 2, 14, 30) + timedelta(minutes=n) for n in range(30)]
     for sid in range(9):
         rows = days(sid, 30).select(pl.Series("timestamp", stamps), pl.exclude("date"))
@@ -124,7 +124,9 @@ def test_days_out_of_minutes_in_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_sequence_of_writes_and_replacements(tmp_path: Path, seed: int) -> None:
+def test_any_sequence_of_writes_and_replacements_keeps_the_rows_of_a_reference_model(
+    tmp_path: Path, seed: int
+) -> None:
     """A series has its rows of a partition in one part, and the first part is always there."""
     chance, model, path = random.Random(seed), dict[int, pl.DataFrame](), tmp_path / "b"
     writer = ParquetWriter(path, disk=Quick())
@@ -179,7 +181,9 @@ def test_a_larger_volume_widens_every_part(tmp_path: Path) -> None:
     assert len(read(tmp_path / "b")) == 10 * DAYS
 
 
-def test_killed_while_parts_are_joined(tmp_path: Path) -> None:
+def test_a_process_killed_while_joining_parts_leaves_the_old_or_the_new_bundle(
+    tmp_path: Path,
+) -> None:
     """Each file is one of the bundle before or after, at every step."""
     before = tmp_path / "before"
     for sid in range(7):

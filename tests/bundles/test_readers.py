@@ -48,7 +48,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch, name: str, seen: list[str]) -> None:
     monkeypatch.setattr(pl, name, watched)
 
 
-def test_bars_of_a_range_with_both_ends(bundle: Path) -> None:
+def test_a_range_of_daily_bars_includes_both_ends(bundle: Path) -> None:
     reader = PolarsParquetDailyReader(str(bundle / "daily_bars"))
     lazy = reader.load_raw_arrays(
         [2, 1], ["close", "volume"], "2023-01-05", pd.Timestamp("2023-02-03")
@@ -84,7 +84,7 @@ def test_three_months_of_ten_years_open_three_files(tmp_path: Path, opened: list
     assert read == {f"year=2023/month=0{n}" for n in (1, 2, 3)}
 
 
-def test_values_and_last_trades(bundle: Path) -> None:
+def test_single_values_and_last_traded_dates_are_read(bundle: Path) -> None:
     reader = PolarsParquetDailyReader(bundle)
     assert reader.get_value(3, datetime(2023, 1, 1), "open") == Decimal(10)
     assert reader.get_value(3, "2021-01-01", "open") is None
@@ -128,7 +128,7 @@ def test_minutes_are_microseconds_of_utc_in_files_and_answers(tmp_path: Path) ->
         assert frame["timestamp"].to_list() == [datetime(2023, 1, 2, 14, m) for m in (30, 31)]
 
 
-def test_a_bar_without_volume_is_no_trade(tmp_path: Path) -> None:
+def test_a_bar_without_volume_does_not_count_as_a_trade(tmp_path: Path) -> None:
     writer = ParquetWriter(tmp_path / "b", disk=Quick())
     writer.write(days(date(2023, 1, 2), 3), "daily")
     writer.write(days(date(2023, 1, 5), 40, volume=0), "daily")
@@ -138,7 +138,7 @@ def test_a_bar_without_volume_is_no_trade(tmp_path: Path) -> None:
     assert reader.get_last_traded_dt(1, "2023-02-05") == pd.Timestamp("2023-01-06")
 
 
-def test_kept_rows_are_those_of_the_sid_and_of_the_file(bundle: Path) -> None:
+def test_rows_in_memory_belong_to_the_sid_and_the_current_file(bundle: Path) -> None:
     reader = PolarsParquetDailyReader(bundle)
     assert [reader.get_value(sid, "2022-12-01", "close") for sid in (1, 2, 1)] == [
         Decimal("10.01"), Decimal("10.02"), Decimal("10.01")
@@ -151,7 +151,7 @@ def test_kept_rows_are_those_of_the_sid_and_of_the_file(bundle: Path) -> None:
     )
 
 
-def test_minutes_by_their_instants(bundle: Path) -> None:
+def test_minute_bars_are_read_by_instants(bundle: Path) -> None:
     reader = PolarsParquetMinuteReader(bundle / "minute_bars")
     frame = reader.load_minute_bars([1], "2023-01-02 23:59", "2023-01-03 00:01+00:00", ["close"])
     assert frame["close"].to_list() == [19, 20, 21]

@@ -119,7 +119,7 @@ def test_a_refresh_keeps_the_keys_that_a_later_version_has_of_a_symbol(
     assert origin_in(bundle.path / "metadata.parquet")["symbols"]["AAPL"]["lot"] == 100
 
 
-def test_records_made_of_partitions_keep_the_keys_of_a_later_version(bundle: Bundle) -> None:
+def test_records_rebuilt_from_partitions_keep_the_keys_of_a_later_version(bundle: Bundle) -> None:
     of_a_later_version(bundle, records_too=False)
     assert bundle.records().origin.request is not None
     origin = origin_in(bundle.path / "metadata.parquet")
@@ -183,7 +183,7 @@ WRONG: list[dict[str, Any]] = [
 NO_ORIGIN = ["[]", "{", "1", '{"x":' * 900 + "1" + "}" * 900, "9" * 5000]
 
 
-def test_an_origin_that_is_wrong_is_an_error_and_stays(bundle: Bundle) -> None:
+def test_an_invalid_origin_is_an_error_and_not_changed(bundle: Bundle) -> None:
     path = bundle.path / "metadata.parquet"
     whole = path.read_bytes()
     origin = json.loads(pl.read_parquet_metadata(path)["onetape"])
@@ -243,7 +243,7 @@ def test_unreadable_records_are_quarantined_before_they_are_replaced(
     assert b"a third" in kept and len(kept) == 3
 
 
-def test_a_place_that_is_put_twice_has_its_last_content_and_others_have_theirs(
+def test_a_file_written_twice_has_its_last_content_and_other_files_keep_theirs(
     tmp_path: Path,
 ) -> None:
     files = BundleFiles(tmp_path / "one", Quick())

@@ -92,7 +92,7 @@ def zstd_of(path: Path) -> str:
     return str(parquet.ParquetFile(path).metadata.row_group(0).column(2).compression)
 
 
-def test_files_are_those_of_level_three(tmp_path: Path) -> None:
+def test_files_are_compressed_with_level_three(tmp_path: Path) -> None:
     """Parquet does not record the level: the bytes are compared with those of each level."""
     path = file_of(written(tmp_path, days(date(2023, 1, 1), 31, range(200))))
     metadata = pl.read_parquet_metadata(path)
@@ -129,7 +129,7 @@ def test_equal_rows_rewrite_no_partition(tmp_path: Path) -> None:
     assert state_at(file_of(bundle)) == before
 
 
-def test_symbols_get_numbers_that_stay(tmp_path: Path) -> None:
+def test_symbols_keep_their_numbers(tmp_path: Path) -> None:
     def of(*symbols: str) -> pl.DataFrame:
         frame = days(date(2023, 1, 2), 1, range(len(symbols)))
         return frame.with_columns(symbol=pl.Series(symbols)).drop("sid")
@@ -188,7 +188,7 @@ def test_bad_rows_are_refused_and_no_file_changes(bundle: Path, name: str) -> No
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
 
 
-def test_unsorted_and_repeated_rows_are_taken(tmp_path: Path) -> None:
+def test_unsorted_and_repeated_rows_are_accepted(tmp_path: Path) -> None:
     frame = days(date(2023, 1, 2), 5, [2, 1])
     bundle = written(tmp_path, pl.concat([frame.reverse(), frame.head(3)]))
     assert len(everything(bundle)) == 10
@@ -216,7 +216,7 @@ def test_one_bundle_has_one_timeframe_of_each_kind(tmp_path: Path, resolution: s
         writer.write_minute_bars(minutes(datetime(2023, 1, 3), 2), "snappy")
 
 
-def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+def test_a_bundle_with_a_newer_schema_is_not_changed(tmp_path: Path) -> None:
     bundle = written(tmp_path)
     newer = pl.read_parquet(file_of(bundle))
     newer.write_parquet(file_of(bundle), metadata={"schema_version": "2"})
@@ -226,7 +226,7 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         written(tmp_path, days(date(2023, 1, 3), 1))
 
 
-def test_a_strangers_database_is_not_replaced_and_a_damaged_one_is(tmp_path: Path) -> None:
+def test_a_foreign_database_is_not_replaced_and_a_damaged_one_is(tmp_path: Path) -> None:
     bundle = written(tmp_path)
     (bundle / "metadata.db").write_bytes(b"rubbish")
     written(tmp_path, days(date(2023, 1, 2), 1))
@@ -238,7 +238,7 @@ def test_a_strangers_database_is_not_replaced_and_a_damaged_one_is(tmp_path: Pat
     assert len(everything(bundle)) == 41
 
 
-def test_a_reader_of_the_database_hinders_no_writer(tmp_path: Path) -> None:
+def test_a_reader_of_the_database_does_not_block_a_writer(tmp_path: Path) -> None:
     bundle = written(tmp_path)
     with closing(sqlite3.connect(bundle / "metadata.db", isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
@@ -327,7 +327,7 @@ def test_a_power_loss_leaves_the_old_or_the_new_bundle(tmp_path: Path) -> None:
         assert _opens(everything(target / "b")) in (OLD_ROWS, NEW_ROWS), state.step
 
 
-def test_a_bundle_would_be_torn_without_a_sync_of_the_staged_files(tmp_path: Path) -> None:
+def test_the_sync_of_staged_files_is_needed(tmp_path: Path) -> None:
     bundle = tmp_path / "root" / "b"
     ParquetWriter(bundle).write(OLD, "daily")
     before = Platter(tmp_path / "root")
@@ -376,7 +376,7 @@ def test_concurrent_writers_lose_no_row(tmp_path: Path) -> None:
     assert len(everything(bundle)) == 12
 
 
-def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> None:
+def test_a_reader_during_a_write_reads_the_old_or_the_new_rows(tmp_path: Path) -> None:
     bundle = tmp_path / "b"
     ParquetWriter(bundle, disk=Quick()).write(OLD, "daily")
     seen = set()
@@ -395,7 +395,7 @@ def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> Non
     assert seen == {4, 41}
 
 
-def test_a_writer_that_does_not_end_is_named(
+def test_a_write_raises_an_error_if_another_writer_holds_the_lock_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.data.bundles import commit
@@ -438,7 +438,7 @@ def test_the_order_of_symbols_and_rows_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"source_type": "X\ud800"}, {"note\udfff": "x"}])
-def test_half_of_a_surrogate_pair_is_no_fact_about_a_source(
+def test_half_of_a_surrogate_pair_is_refused_as_a_fact_about_a_source(
     tmp_path: Path, facts: dict[str, str]
 ) -> None:
     frame = days(date(2024, 1, 2), 2).drop("sid").with_columns(symbol=pl.lit("A"))

@@ -112,7 +112,7 @@ def test_a_close_sent_raw_split_or_fully_adjusted_converts_to_the_other_two(
 
 
 @pytest.mark.parametrize(("order", "way"), crossed(ORDERS, ["down", "middle", "lacks"]))
-def test_whichever_vendor_fails_the_series_is_the_same(
+def test_the_series_is_the_same_whichever_vendor_fails(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, order: str,
     way: str, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ def test_whichever_vendor_fails_the_series_is_the_same(
     assert order[1] in provenance(frame)["vendors"]
 
 
-def test_two_of_three_fail_in_the_middle_and_bars_read_from_the_cache_alone_are_in_one_basis_too(
+def test_cached_bars_are_in_one_basis_after_two_of_three_vendors_failed_in_the_middle(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
     share["r"].script = share["s"].script = Script(lacks=[MIDDLE])
@@ -216,7 +216,7 @@ def test_a_pinned_vendor_without_splits_and_dividends_is_a_marked_substitute(
     assert provenance(as_asked)["substitute"] is None
 
 
-def test_raw_prices_fetched_on_two_days_are_one_substitute(
+def test_raw_prices_fetched_on_two_days_are_returned_as_one_substitute(
     ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     alone = {"x": ShareVendor("x", "raw", truth, clock)}
@@ -316,7 +316,7 @@ def with_split(*ratio: float) -> list[Action]:
     return [*(split(SPLIT.ex_date, r) for r in ratio), *DIVIDENDS]
 
 
-def test_splits_and_dividends_that_vendors_report_alike_are_not_disputed(
+def test_splits_and_dividends_that_vendors_report_equally_are_not_disputed(
     three: dict[str, ShareVendor], ask: Ask
 ) -> None:
     adjusted = dividend(date(2020, 2, 7), 0.1925, as_paid=False)
@@ -352,7 +352,7 @@ def test_the_split_ratio_of_most_vendors_is_used_and_the_dispute_is_reported(
     assert "actions_disputed" not in provenance(ask(three, "split", strict=True, **later))
 
 
-def test_a_split_that_as_many_deny_is_used_and_doubted(
+def test_a_split_that_half_of_the_vendors_omit_is_used_and_doubted(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     del three["three"]

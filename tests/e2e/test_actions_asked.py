@@ -60,7 +60,7 @@ def try_it(manager: DataManager, symbol: str, timeframe: str = "1d", **wishes: o
 @pytest.mark.parametrize("timeframe", ["1d", "1h"])
 @pytest.mark.parametrize("is_pinned", [False, True])
 @pytest.mark.parametrize("vendor", RAW)
-def test_raw_asks_for_bars_alone(
+def test_a_request_for_raw_prices_fetches_only_bars(
     vendor: str, is_pinned: bool, timeframe: str, alone: Make, vendors: VendorServer
 ) -> None:
     pin = {"provider": vendor} if is_pinned else {}

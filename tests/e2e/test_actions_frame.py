@@ -156,7 +156,7 @@ def test_disputed_dividends_are_marked_and_unused_splits_are_listed_as_left_out(
     assert left_out["ex_date"] == "2022-06-06" and "y: no split then" in left_out["dispute"]
 
 
-def test_a_symbol_that_is_no_share_has_no_actions(
+def test_a_symbol_that_is_not_a_share_has_no_actions(
     manager: DataManager, vendor: ShareVendor
 ) -> None:
     frame = manager.get_actions("BTCUSDT")
@@ -165,7 +165,9 @@ def test_a_symbol_that_is_no_share_has_no_actions(
     assert len(vendor.asked_actions) == 1
 
 
-def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVendor) -> None:
+def test_invalid_arguments_of_get_actions_are_typed_errors(
+    manager: DataManager, vendor: ShareVendor
+) -> None:
     with pytest.raises(BadRangeError, match="is before start"):
         manager.get_actions("AAPL", "2024-01-02", "2024-01-01")
     with pytest.raises(BadSymbolError):
@@ -182,7 +184,7 @@ def test_eight_concurrent_calls_of_get_actions_send_one_request(
     assert len(vendor.asked_actions) == 1
 
 
-def test_damaged_actions_are_never_an_empty_answer(
+def test_damaged_actions_are_never_returned_as_an_empty_answer(
     manager: DataManager, vendor: ShareVendor
 ) -> None:
     manager.get_actions("AAPL")

@@ -153,7 +153,9 @@ def test_a_vendor_that_reports_the_same_split_does_not_dispute_it(
         assert 0.5 < jump(frame) < 2
 
 
-def test_the_packaged_order_without_its_first_vendor(alone: Make, vendors: VendorServer) -> None:
+def test_bars_are_adjusted_for_a_split_if_the_first_packaged_vendor_is_down(
+    alone: Make, vendors: VendorServer
+) -> None:
     vendors.fault("yahoo", Fault.status(503))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -225,7 +227,7 @@ def _ask_all(alone: Make, vendor: str) -> None:
 # --- the column of adjusted closes ---------------------------------------------------------
 
 
-def test_a_refresh_brings_the_adjusted_closes_of_today(
+def test_a_refresh_fetches_todays_adjusted_closes(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     """Prices that come the same do not keep an adjusted close from before a dividend."""
@@ -240,7 +242,7 @@ def test_a_refresh_brings_the_adjusted_closes_of_today(
         assert provenance(frame)["as_of"] == "2024-06-13"
 
 
-def test_an_adjusted_close_that_its_vendor_corrects_comes_with_a_refresh(
+def test_a_refresh_fetches_a_corrected_adjusted_close(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     """A dividend is taken back: nothing but the adjusted closes changes."""

@@ -55,7 +55,7 @@ async def asked(vendors: VendorServer, count: int = 1) -> None:
 # --- each method
 
 
-def test_every_public_method_has_a_twin(twin: AsyncDataManager) -> None:
+def test_every_public_method_has_an_awaitable_counterpart(twin: AsyncDataManager) -> None:
     """Those apart that neither read nor wait."""
     public = {
         name
@@ -69,7 +69,9 @@ def test_every_public_method_has_a_twin(twin: AsyncDataManager) -> None:
         assert f":meth:`DataManager.{name}`" in method.__doc__
 
 
-def test_answers_are_those_of_the_methods(twin: AsyncDataManager, manager: DataManager) -> None:
+def test_awaited_answers_equal_those_of_the_synchronous_methods(
+    twin: AsyncDataManager, manager: DataManager
+) -> None:
     async def main() -> None:
         fetched = await twin.aget_ohlcv(*DAY, strict=True)
         held = await twin.aget_ohlcv(*DAY)
@@ -84,7 +86,9 @@ def test_answers_are_those_of_the_methods(twin: AsyncDataManager, manager: DataM
     asyncio.run(main())
 
 
-def test_a_batch_has_all_symbols_in_order(twin: AsyncDataManager, vendors: VendorServer) -> None:
+def test_an_awaited_batch_has_all_symbols_in_order(
+    twin: AsyncDataManager, vendors: VendorServer
+) -> None:
     symbols = ["ETHUSDT", "BTCUSDT", "ETHUSDT", "%%%"]
     range_ = ("1h", "2024-06-01", "2024-06-01")
     frames = asyncio.run(twin.aget_ohlcv_batch(symbols, *range_))
@@ -95,7 +99,7 @@ def test_a_batch_has_all_symbols_in_order(twin: AsyncDataManager, vendors: Vendo
     assert asyncio.run(twin.aget_ohlcv_batch(symbols=[], timeframe="1h")) == {}
 
 
-def test_a_wide_batch_is_that_of_the_facade(twin: AsyncDataManager) -> None:
+def test_an_awaited_wide_batch_equals_the_synchronous_one(twin: AsyncDataManager) -> None:
     asked: Any = (["ETHUSDT", "BTCUSDT"], "1h", "2024-06-01", "2024-06-01")
     wide: Any = asyncio.run(twin.aget_ohlcv_batch(*asked, layout="wide"))  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(wide, twin.manager.get_ohlcv_batch(*asked, layout="wide"))
@@ -158,7 +162,7 @@ def test_cached_bars_are_returned_while_every_call_thread_hangs(
     assert vendors.count("binance") == 1
 
 
-def test_fundamentals_and_figures_that_are_cached_do_not_wait_either(
+def test_cached_fundamentals_and_figures_do_not_wait_for_a_call_thread(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
@@ -177,7 +181,7 @@ def test_fundamentals_and_figures_that_are_cached_do_not_wait_either(
     asyncio.run(main())
 
 
-def test_a_call_is_counted_once(twin: AsyncDataManager) -> None:
+def test_an_awaited_call_is_counted_once(twin: AsyncDataManager) -> None:
     events: list[object] = []
     twin.manager.on_event(events.append)
     asyncio.run(twin.aget_ohlcv(*DAY))
@@ -230,7 +234,7 @@ def test_a_queued_call_that_is_cancelled_sends_no_request(
     assert vendors.count("binance") == 1
 
 
-def test_a_call_without_a_free_thread_ends_in_its_time(
+def test_a_call_without_a_free_thread_ends_within_its_timeout(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is cached, or with the error that says what it waited for."""
@@ -257,7 +261,7 @@ def test_a_call_without_a_free_thread_ends_in_its_time(
     assert vendors.count("binance") == 1
 
 
-def test_a_look_into_the_store_is_cut_by_a_time_of_the_caller_alone() -> None:
+def test_only_a_timeout_of_the_caller_limits_reads_of_the_store() -> None:
     """A long batch goes on looking after the time that one of its calls may wait."""
     clock = ManualClock(0)
     usual, timed = Deadline(clock), Deadline(clock, 5)
@@ -267,7 +271,7 @@ def test_a_look_into_the_store_is_cut_by_a_time_of_the_caller_alone() -> None:
     assert timed.without_waiting().is_over
 
 
-def test_a_warning_points_at_the_line_that_called(
+def test_a_warning_of_an_awaited_call_points_at_the_calling_line(
     twin: AsyncDataManager, vendors: VendorServer
 ) -> None:
     asyncio.run(twin.aget_ohlcv(*DAY))
@@ -277,7 +281,7 @@ def test_a_warning_points_at_the_line_that_called(
     assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_the_context_of_the_caller_goes_along(twin: AsyncDataManager) -> None:
+def test_an_awaited_call_runs_in_the_context_of_the_caller(twin: AsyncDataManager) -> None:
     name: ContextVar[str] = ContextVar("name", default="")
     seen: list[str] = []
     twin.manager.on_event(lambda event: seen.append(name.get()))
@@ -310,7 +314,7 @@ def test_two_event_loops_can_await_the_same_manager_at_once(twin: AsyncDataManag
     assert lengths == [24, 24]
 
 
-def test_a_loop_that_is_closed_while_a_call_hangs(
+def test_a_loop_can_be_closed_while_a_call_hangs(
     twin: AsyncDataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendors.fault("binance", Fault.hold())
@@ -326,7 +330,7 @@ def test_a_loop_that_is_closed_while_a_call_hangs(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_has_threads_of_its_own(twin: AsyncDataManager) -> None:
+def test_a_forked_child_has_its_own_call_threads(twin: AsyncDataManager) -> None:
     asyncio.run(twin.aget_ohlcv(*DAY))
     child = os.fork()
     if not child:  # pragma: no cover - counted in no process
@@ -337,7 +341,7 @@ def test_a_forked_child_has_threads_of_its_own(twin: AsyncDataManager) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_program_ends_though_a_call_hangs() -> None:
+def test_a_program_ends_even_if_a_call_hangs() -> None:
     script = """
 import asyncio
 from src.data import call_threads
@@ -355,7 +359,7 @@ asyncio.run(main())
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
 
 
-def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
+def test_a_new_job_does_not_wait_for_a_thread_that_has_just_taken_another() -> None:
     """It counts as idle until it has noted that it is not; its job may last for ever."""
     threads = call_threads.Threads("onetape-call", 2)
     taken, go_on, end = threading.Event(), threading.Event(), threading.Event()

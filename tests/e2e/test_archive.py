@@ -35,7 +35,7 @@ def counts(vendors: VendorServer) -> tuple[int, int]:
     return vendors.count("binance", PREFIX), vendors.count("binance", "/api/v3/klines")
 
 
-def test_a_whole_month_comes_as_a_file_and_the_days_around_it_in_pages(
+def test_a_whole_month_is_fetched_as_a_file_and_the_days_around_it_in_pages(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     frame = manager.get_ohlcv(*SPRING, strict=True)
@@ -64,7 +64,9 @@ def test_a_plan_predicts_the_archive_files_and_the_pages_around_them(
     assert plan.to_json()["segments"][0]["path"][1]["archive"] is True
 
 
-def test_long_ranges_take_two_requests_a_month(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_long_range_takes_two_requests_per_month(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     ask = ("BTCUSDT", "15m", "2023-02-01", "2023-03-31")
     planned = manager.plan(*ask).requests
     frame = manager.get_ohlcv(*ask, strict=True)
@@ -84,7 +86,9 @@ def test_pages_are_fetched_instead_of_archive_files_if_fewer_requests_suffice(
     assert counts(vendors)[0] == 0
 
 
-def test_the_last_month_is_not_there_yet(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_month_not_yet_in_the_archive_is_fetched_in_pages(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "15m", "2024-05-01", "2024-06-11", strict=True)
     assert [e.path.partition("-15m-")[2][:7] for e in vendors.log("binance", PREFIX)] == [
         "2024-05", "2024-05",
@@ -92,7 +96,7 @@ def test_the_last_month_is_not_there_yet(manager: DataManager, vendors: VendorSe
     assert rows(frame) == expected(vendors, "2024-05-01", "2024-06-11")
 
 
-def test_microseconds_since_2025_and_a_line_of_names(
+def test_archive_files_with_microseconds_and_a_header_line_are_read(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.advance((parse_iso("2025-03-12") - clock.now_ms()) / 1000)
@@ -139,7 +143,7 @@ def test_the_archive_has_a_circuit_of_its_own(manager: DataManager, vendors: Ven
     assert vendors.count("binance", "/api/v3/klines") > 0, "and the API is not"
 
 
-def test_before_a_listing_few_files_are_looked_for(
+def test_few_archive_files_are_requested_before_a_listing(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "15m", "2012-01-01", "2017-10-31")

@@ -43,7 +43,7 @@ def spoilt(*hours: int) -> Any:
     ],
     ids=lambda fault: fault.name,
 )  # fmt: skip
-def test_odd_answers_that_contain_every_bar_are_whole_and_cached(
+def test_unusual_answers_that_contain_every_bar_are_complete_and_cached(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault
 ) -> None:
     vendors.fault("binance", fault)
@@ -116,7 +116,9 @@ def test_a_bad_row_of_the_only_vendor_is_returned_flagged_and_requested_again_a_
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
 
 
-def test_nulls_are_a_hole_and_not_a_bar(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_row_of_nulls_is_a_hole_and_not_a_bar(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("yahoo", Fault.nulls(1))
     with pytest.warns(IncompleteDataWarning, match="has no bar"):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-06")
@@ -214,7 +216,7 @@ def test_a_refresh_that_no_vendor_answers_returns_cached_bars_with_a_warning(
         manager.get_ohlcv(*DAY, force_refresh=True, strict=True)
 
 
-def test_bars_that_are_due_again_are_bars_while_the_vendor_is_down(
+def test_bars_due_for_a_refetch_are_returned_while_the_vendor_is_down(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv(*DAY)

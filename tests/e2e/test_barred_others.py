@@ -105,7 +105,9 @@ RUBBISH = {"empty": b"", "garbage": b"\xff{", "bomb": BOMB, "deep": b"[" * 100_0
 
 
 @pytest.mark.parametrize("how", RUBBISH)
-def test_actions_that_are_rubbish(make: Make, tmp_path: Path, how: str) -> None:
+def test_an_actions_file_with_invalid_content_is_reported_and_fetched_again(
+    make: Make, tmp_path: Path, how: str
+) -> None:
     whole = make().get_ohlcv(*SHARE, adjustment="all", strict=True)
     place = tmp_path / "cache/ohlcv/AAPL/actions.json"
     place.write_bytes(RUBBISH[how])
@@ -131,7 +133,7 @@ def lock_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return lock_away
 
 
-def test_files_that_may_not_be_read_cost_themselves_alone(
+def test_files_without_read_permission_affect_only_their_own_data(
     make: Make, tmp_path: Path, figures: Path, lock_away: Callable[[Path], None]
 ) -> None:
     root = tmp_path / "cache"
@@ -240,7 +242,7 @@ def test_figures_are_cleared_even_if_a_folder_is_in_place_of_their_file(
     assert {path.name for path in figures.iterdir() if not path.is_file()} <= {"_quarantine"}
 
 
-def test_figures_of_an_answer(
+def test_a_pipe_in_place_of_a_figures_file_is_an_error_until_a_repair(
     make: Make, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make().get_funding_rate("BTCUSDT", "2024-06-01", "2024-06-05")

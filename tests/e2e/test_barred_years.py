@@ -72,7 +72,7 @@ CASES += [(name, kind) for name in HARMLESS for kind in ("full folder", "pipe")]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_one_barred_file_costs_its_year_alone_until_a_repair(
+def test_an_unreadable_file_affects_only_its_year_until_a_repair(
     market: Market, fixed: FixedVendor, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
     put(kind, lane(market) / name, monkeypatch)
@@ -106,7 +106,7 @@ def test_one_barred_file_costs_its_year_alone_until_a_repair(
 
 @pytest.mark.parametrize("is_repaired", [False, True])
 @pytest.mark.parametrize("name", ["2023.csv.gz", "2023.metadata.json", "2023.log", "series.json"])
-def test_a_series_with_a_barred_file_can_be_cleared(
+def test_a_series_with_an_unreadable_file_can_be_cleared(
     market: Market,
     fixed: FixedVendor,
     monkeypatch: pytest.MonkeyPatch,

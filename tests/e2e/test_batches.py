@@ -51,7 +51,7 @@ def spellings(symbol: str, count: int) -> list[str]:
     return ["".join(way) for way in islice(ways, count)]
 
 
-def test_hundreds_of_hits_start_no_thread(
+def test_a_batch_of_hundreds_of_hits_starts_no_thread(
     manager: DataManager, vendors: VendorServer, threads: list[str]
 ) -> None:
     names = [name for pair in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "OLDUSDT")
@@ -69,7 +69,7 @@ def test_hundreds_of_hits_start_no_thread(
     assert vendors.count() == 0
 
 
-def test_misses_go_to_a_few_threads_and_the_order_is_that_of_the_symbols(
+def test_misses_of_a_batch_use_few_threads_and_keep_the_order_of_the_symbols(
     manager: DataManager, vendors: VendorServer, threads: list[str]
 ) -> None:
     held = copied(manager, 3)
@@ -169,7 +169,9 @@ def test_a_wide_batch_has_the_values_of_the_frames(
     assert facts["symbols"]["AAPL"]["vendors"] == frames["AAPL"].attrs["onetape"]["vendors"]
 
 
-def test_an_unknown_layout_asks_no_vendor(manager: DataManager, vendors: VendorServer) -> None:
+def test_an_unknown_layout_is_refused_before_any_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     with pytest.raises(QueryError, match="unknown layout 'long'; use one of dict, wide"):
         manager.get_ohlcv_batch(["BTCUSDT"], *DAYS, layout="long")  # type: ignore[call-overload]
     assert vendors.count() == 0

@@ -263,7 +263,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("methods", [COIN_METHODS, SHARE_METHODS], ids=["coins", "shares"])
-def test_every_method_ends_in_its_time_if_no_host_name_resolves(
+def test_every_method_ends_within_its_timeout_if_no_host_name_resolves(
     methods: list[str], tmp_path: Path, no_names: None
 ) -> None:
     asks: Asks = {}
@@ -339,7 +339,7 @@ def stuck() -> Iterator[Stuck]:
     made.over.set()
 
 
-def test_a_users_downloader_is_left_behind_and_at_most_four_times(
+def test_a_hanging_downloader_of_a_user_is_abandoned_at_most_four_times(
     tmp_path: Path, stuck: Stuck
 ) -> None:
     manager = manager_of(tmp_path, "binance")
@@ -380,7 +380,7 @@ class TestWithCachedBars:
         manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")
         return manager
 
-    def test_cached_bars_are_the_answer_at_the_timeout_with_a_warning(
+    def test_cached_bars_are_returned_with_a_warning_at_the_timeout(
         self, held: DataManager, vendors: VendorServer, clock: ManualClock
     ) -> None:
         held.provider_selector.downloaders["binance"] = late = Late(clock)
@@ -473,7 +473,7 @@ def test_the_rules_set_the_timeout_of_jobs(
             populate_cache(["BTCUSDT"], ["1h"], *RANGE, tmp_path / "cache", timeout=bad)  # type: ignore[arg-type]
 
 
-def test_quotes_whose_turn_comes_after_the_timeout_are_not_looked_up(
+def test_quotes_not_begun_before_the_timeout_are_not_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of many hundred takes work of its own, also where no vendor is asked any more."""
@@ -510,7 +510,7 @@ def test_quotes_whose_turn_comes_after_the_timeout_are_not_looked_up(
         (year_commit, "compose"),
     ],
 )
-def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
+def test_work_on_a_long_answer_stops_at_the_timeout_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     """Nothing of it is stored; the next call has all of it."""

@@ -62,7 +62,7 @@ def test_a_pinned_ccxt_exchange_has_a_lane_with_a_portable_folder_name(
     assert vendors.count("binance") == asked
 
 
-def test_weeks_are_made_of_its_days(
+def test_weeks_of_a_ccxt_exchange_are_built_from_its_days(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1w", "2024-01-01", "2024-02-04")
@@ -80,7 +80,7 @@ def test_the_forming_bar_is_left_out(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-12T12:00", "2024-06-12T15:00")
 
 
-def test_an_unknown_pair_and_a_ban_have_their_types(
+def test_an_unknown_pair_and_a_ban_of_an_exchange_are_typed_errors(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(AllProvidersFailedError, match=r"^unknown symbol 'NOSUCHUSDT'") as unknown:
@@ -100,7 +100,7 @@ def test_a_plan_names_the_ccxt_vendor_without_a_request(
     assert vendors.count("binance") == 0
 
 
-def test_the_command_line_takes_the_colon(
+def test_the_command_line_accepts_a_vendor_name_with_a_colon(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

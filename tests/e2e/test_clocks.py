@@ -33,7 +33,7 @@ def test_a_vendors_clock_ahead_or_absent_closes_no_bar_early(
     assert provenance(frame)["spans"][-1]["state"] == "provisional"
 
 
-def test_a_bar_that_a_vendor_with_a_slow_clock_calls_running_is_not_stored(
+def test_a_bar_still_forming_by_a_vendors_slow_clock_is_not_stored(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.skew_date(-3600)
@@ -58,7 +58,7 @@ def test_the_forming_bar_is_returned_on_request_and_never_stored(
     assert frame["close"].iloc[-1] != running
 
 
-def test_a_range_within_the_running_bar_is_empty_unless_include_forming(
+def test_a_range_within_the_forming_bar_is_empty_unless_include_forming(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00:00", strict=True)
@@ -79,7 +79,7 @@ def test_a_forming_bar_right_after_the_end_of_the_range_is_not_fetched(
     assert vendors.count() == 0
 
 
-def test_an_impossible_running_bar_does_not_mark_the_bar_once_closed(
+def test_an_impossible_forming_bar_does_not_mark_the_bar_once_closed(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T15:30:00"))
@@ -139,7 +139,7 @@ def test_bars_before_a_holiday_weekend_are_not_final_before_the_next_open(
         ("2024-11-01T22:00:00", "2024-11-04T14:29:59", "2024-11-04T15:33:00"),  # and back
     ],
 )
-def test_hours_of_a_stock_over_a_change_of_clocks(
+def test_hours_of_a_stock_settle_on_time_after_a_daylight_saving_change(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     friday: str, before_open: str, after_first_hour: str,
 ) -> None:  # fmt: skip
@@ -154,7 +154,7 @@ def test_hours_of_a_stock_over_a_change_of_clocks(
     assert_true(frame, vendors, clock, "AAPL", "1h", day, after_first_hour, "split")
 
 
-def test_a_half_day_ends_early_and_is_no_hole(
+def test_a_half_day_ends_early_without_a_hole(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-07-03T17:05:00"))  # New York closes at 13:00, 17:00 UTC
@@ -188,7 +188,7 @@ def test_a_week_becomes_provisional_and_then_final(
     assert_true(frame, vendors, clock, symbol, "1w", "2024-05-06", "2024-06-17", adjustment)
 
 
-def test_an_end_in_the_future_and_a_start_on_the_last_bar(
+def test_a_range_from_the_last_bar_to_the_future_is_a_hit_the_second_time(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T14:00:00", "2025-01-01", strict=True)
@@ -208,7 +208,7 @@ def test_a_settled_bar_is_refetched_whole_even_if_the_range_ends_inside_the_bar(
     assert hits(manager, vendors, "BTCUSDT", "1h", TODAY, "2024-06-12T14:59:00")
 
 
-def test_a_small_revision_is_a_revision(
+def test_a_revision_as_small_as_4e_7_replaces_the_stored_bar(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     stamp = ms("2024-06-12T14:00:00")

@@ -106,7 +106,7 @@ def test_a_start_after_closed_by_returns_an_empty_frame_without_a_request(
             vendors.clear_log()
 
 
-def test_the_future_means_now(manager: DataManager) -> None:
+def test_a_closed_by_in_the_future_means_now(manager: DataManager) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", closed_by="2030-01-01")
     assert stamps(frame)[-1] == "2024-06-12T14:00"
     assert provenance(frame)["closed_by"] == "2024-06-12T15:00:30Z"
@@ -124,7 +124,7 @@ def test_gaps_are_reported_up_to_closed_by_and_no_further(manager: DataManager) 
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_a_bar_beside_the_calendar_counts_by_its_own_length(
+def test_a_bar_outside_the_calendar_is_visible_after_its_own_length(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = ScriptedVendor(vendors, YahooDataDownloader)

@@ -166,7 +166,7 @@ def test_unknown_column_names_are_refused_before_any_request(
     assert vendors.count() == 0
 
 
-def test_bars_that_older_tools_left_name_nobody_they_do_not_know(
+def test_the_source_column_names_the_vendor_given_to_a_put_even_if_it_is_unknown(
     make: Callable[[], DataManager], tmp_path: Path, clock: ManualClock
 ) -> None:
     manager = make()
@@ -182,7 +182,7 @@ def test_bars_that_older_tools_left_name_nobody_they_do_not_know(
 
 
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])
-def test_the_running_week_has_its_splits_and_dividends(
+def test_the_forming_week_has_its_splits_and_dividends(
     manager: DataManager, timeframe: str
 ) -> None:
     """NVDA: ten for one on this week's Monday, 0.01 on its Tuesday; it is Wednesday."""

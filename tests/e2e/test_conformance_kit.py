@@ -136,7 +136,7 @@ def test_the_kit_names_a_broken_promise_of_a_provider(
     assert [part for part in said if part not in str(told.value)] == []
 
 
-def test_promises_count_where_asserts_do_not() -> None:
+def test_promises_are_checked_even_if_python_leaves_out_asserts() -> None:
     """Python leaves out every ``assert`` under -O."""
     source, kit = Path(testing.__file__).read_text("utf-8"), ModuleType("onetape.testing")
     kit.__dict__.update(__package__="onetape", __file__=testing.__file__)
@@ -147,6 +147,6 @@ def test_promises_count_where_asserts_do_not() -> None:
         kit.examine(int, "x", "BTCUSDT", "1h", None, None)
 
 
-def test_a_question_that_was_not_recorded(record: Record) -> None:
+def test_a_request_that_was_not_recorded_is_an_error(record: Record) -> None:
     with pytest.raises(DataError, match="has no answer for GET"):
         examine(BinanceDataDownloader, record("binance", COIN), "ETHUSDT", *COIN[1:])

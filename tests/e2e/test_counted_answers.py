@@ -40,7 +40,7 @@ def failures(manager: DataManager) -> list[AttemptFailed]:
 
 @pytest.mark.parametrize(("vendor", "asked"), [("binance", DAY), ("yahoo", SHARE)])
 @pytest.mark.parametrize("payload", ["html", "{", '"text"'])
-def test_an_unreadable_answer_is_no_success(
+def test_an_unreadable_answer_is_not_counted_as_a_success(
     manager: DataManager, vendors: VendorServer, vendor: str, asked: Any, payload: str
 ) -> None:
     heard = failures(manager)
@@ -52,7 +52,7 @@ def test_an_unreadable_answer_is_no_success(
     assert [(e.outcome, e.status) for e in heard] == [("ResponseFormatError", 200)] * asked_for
 
 
-def test_rows_that_cannot_be_bars_are_no_success(
+def test_rows_that_cannot_be_bars_are_not_counted_as_a_success(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(*range(24)))
@@ -61,7 +61,7 @@ def test_rows_that_cannot_be_bars_are_no_success(
     assert counted(manager, "binance") == ({"QualityError": 1}, 0.0)
 
 
-def test_rows_that_are_refused_are_those_of_all_pages(
+def test_all_pages_of_an_answer_with_only_bad_rows_count_as_failures(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(*range(1000)))
@@ -73,7 +73,7 @@ def test_rows_that_are_refused_are_those_of_all_pages(
     assert rate == 0.0
 
 
-def test_the_pages_before_the_unreadable_one_were_answers(
+def test_the_pages_before_an_unreadable_one_count_as_successes(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     days = ("BTCUSDT", "1m", "2024-06-08", "2024-06-09")
@@ -98,7 +98,7 @@ def test_an_empty_answer_and_one_with_bars_count_as_successes(
     assert counted(manager, "binance")[1] == 1.0
 
 
-def test_figures_that_cannot_be_read_are_no_success(
+def test_unreadable_figures_are_not_counted_as_a_success(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.lie("html"))

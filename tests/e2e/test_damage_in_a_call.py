@@ -203,7 +203,7 @@ def test_a_plan_of_a_half_committed_series_changes_no_file_and_predicts_the_call
 
 
 @pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json"])
-def test_a_plan_fails_as_the_call_does_where_a_folder_is_in_the_place_of_a_file(
+def test_a_plan_fails_like_the_call_if_a_folder_is_in_place_of_a_file(
     tmp_path: Path, make: Callable[[], DataManager], name: str
 ) -> None:
     make().get_ohlcv(*COIN, "2024-06-10", strict=True)
@@ -218,7 +218,7 @@ def test_a_plan_fails_as_the_call_does_where_a_folder_is_in_the_place_of_a_file(
         manager.get_ohlcv(*request)
 
 
-def test_a_plan_makes_no_derived_files(tmp_path: Path, make: Callable[[], DataManager]) -> None:
+def test_a_plan_writes_no_columnar_files(tmp_path: Path, make: Callable[[], DataManager]) -> None:
     manager, request = make(), ("AAPL", "1d", "2021-01-04", "2024-06-10")
     manager.get_ohlcv(*request)
     shutil.rmtree(tmp_path / "cache/_columnar")

@@ -146,7 +146,7 @@ def test_damaged_figures_that_are_refetched_only_in_part_leave_a_gap(
 
 
 @pytest.mark.parametrize("what", MEASURES)
-def test_an_empty_answer_is_complete_where_the_damaged_figures_had_no_rows(
+def test_an_empty_answer_is_complete_if_the_damaged_figures_had_no_rows(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str
 ) -> None:
     ask(make(), what)

@@ -34,7 +34,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_a_split_learned_two_months_later_marks_the_bars_that_ignore_it(
+def test_a_split_reported_two_months_later_marks_bars_not_adjusted_for_it_as_grave(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = CASES[6].vendor(clock)
@@ -56,7 +56,7 @@ def test_a_split_learned_two_months_later_marks_the_bars_that_ignore_it(
 
 
 @pytest.mark.usefixtures("old_files")
-def test_the_night_of_a_longer_history_parses_no_more_rows(
+def test_a_nightly_update_of_a_longer_history_parses_no_more_rows(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, parsed = year_file.decode_rows, list[int]()

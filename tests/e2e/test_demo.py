@@ -22,7 +22,7 @@ STOCKS = pytest.importorskip("bokeh_sampledata.stocks")
 ASKED = ("AAPL", "1d", "2000-03-01", "2013-03-01")
 
 
-def test_every_adjustment_follows_from_the_samples_own_numbers(
+def test_every_adjustment_is_computed_from_the_numbers_of_the_sample(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     raw, split, both = (
@@ -65,7 +65,7 @@ def test_an_answer_from_sample_bars_is_marked_as_a_sample(
     assert [path.name for path in (tmp_path / "cache/ohlcv/AAPL").glob("1d*")] == ["1d@demo"]
 
 
-def test_its_bars_and_actions_concern_no_other_vendor(
+def test_demo_bars_and_actions_do_not_affect_other_vendors(
     make: Callable[[], DataManager], tmp_path: Path, vendors: VendorServer
 ) -> None:
     make().get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo", adjustment="all")

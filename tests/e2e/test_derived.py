@@ -55,7 +55,7 @@ def plain(frame: pd.DataFrame) -> list[Row]:
 @pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
 @pytest.mark.parametrize("label, stamp_of", [("1w", monday), ("1M", first)])
 @pytest.mark.parametrize("start, end", [("2014-05-01", "2014-08-01"), ("2020-08-01", "2020-12-01")])
-def test_weeks_and_months_over_a_split_and_dividends(
+def test_weeks_and_months_over_a_split_and_dividends_equal_the_true_ones(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     adjustment: str, label: str, stamp_of: Callable[[int], int], start: str, end: str,
 ) -> None:  # fmt: skip
@@ -88,7 +88,7 @@ def test_derived_weeks_are_adjusted_as_soon_as_a_split_is_reported(
     "symbol, label, source, minutes",
     [("BTCUSDT", "45m", "15m", 45), ("ETHUSDT", "10m", "5m", 10), ("BTCUSDT", "3h", "1h", 180)],
 )
-def test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve(
+def test_timeframes_that_a_coin_venue_does_not_serve_are_derived_from_shorter_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path,
     symbol: str, label: str, source: str, minutes: int,
 ) -> None:  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_gap_in_shorter_bars_removes_each_derived_bar_that_overlaps_the_gap(
         manager.get_ohlcv("HALTUSDT", "45m", "2024-03-05", "2024-03-05", strict=True)
 
 
-def test_a_substitute_below_is_a_substitute_above(
+def test_bars_derived_from_a_substitute_are_a_substitute(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.status(503))

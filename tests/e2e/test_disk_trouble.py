@@ -75,7 +75,7 @@ def test_gaps_are_reported_even_if_a_full_disk_cannot_store_them(
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
 
 
-def test_an_empty_range_that_a_full_disk_cannot_store_is_still_empty(
+def test_an_empty_answer_is_returned_even_if_a_full_disk_cannot_store_it(
     manager: DataManager, vendors: VendorServer, full: dict[str, bool]
 ) -> None:
     full["on"] = True

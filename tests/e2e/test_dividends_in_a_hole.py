@@ -108,7 +108,7 @@ def test_bars_after_a_dividend_in_a_hole_are_returned_and_the_earlier_ones_are_a
     assert not provenance(frame)["complete"]
 
 
-def test_a_version_of_the_series_leaves_out_the_same_part(
+def test_a_version_of_a_series_leaves_out_the_same_bars_as_the_answer(
     market: Market, clock: ManualClock
 ) -> None:
     manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
@@ -123,7 +123,7 @@ def test_a_version_of_the_series_leaves_out_the_same_part(
         full(manager, version=version, strict=True)
 
 
-def test_a_recorded_read_of_the_part_is_checked_as_any_other(
+def test_a_recorded_read_of_a_partial_answer_can_be_reproduced(
     market: Market, clock: ManualClock, tmp_path: Path
 ) -> None:
     manager = market.manager(Paying(clock, [IN_HOLE, LATER]))

@@ -53,7 +53,7 @@ def test_a_live_feed_begins_with_a_thousand_bars(manager: DataManager) -> None:
     assert len(feed.df) == 1000
 
 
-def test_the_feed_of_coingecko_asks_coingecko(
+def test_the_feed_of_coingecko_queries_only_coingecko(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "rules.yaml"
@@ -72,7 +72,7 @@ def test_the_feed_of_coingecko_asks_coingecko(
     assert vendors.count("binance") == vendors.count("yahoo") == 0
 
 
-def test_symbols_of_a_batch_are_fetched_at_once(
+def test_symbols_of_a_batch_are_fetched_concurrently(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.hold())
@@ -97,12 +97,14 @@ def test_symbols_of_a_batch_are_fetched_at_once(
         ("yahoo", 60, 0), ("polygon", 5, 0), ("coingecko", 50, 0), ("finnhub", 60, 0),
     ],
 )  # fmt: skip
-def test_limits_are_those_that_are_stated(vendor: str, a_minute: int, a_day: int) -> None:
+def test_packaged_limits_equal_the_documented_ones(vendor: str, a_minute: int, a_day: int) -> None:
     limits = downloader_class(vendor).limits
     assert (limits.per_minute, limits.per_day) == (a_minute, a_day)
 
 
-def test_the_quality_of_an_answer_is_scored(manager: DataManager, vendors: VendorServer) -> None:
+def test_an_answer_and_its_vendor_have_a_quality_score(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("binance", Fault.drop(3, 4, 5))
     vendors.fault("yahoo", Fault.status(503))
     with pytest.warns(match="2024-05-01"):
@@ -113,14 +115,14 @@ def test_the_quality_of_an_answer_is_scored(manager: DataManager, vendors: Vendo
     assert manager.metrics()["vendors"]["binance"]["quality_score"] == pytest.approx(scored)
 
 
-def test_sizes_of_the_cache_are_gigabytes(manager: DataManager, tmp_path: Path) -> None:
+def test_the_cache_size_is_given_in_gigabytes(manager: DataManager, tmp_path: Path) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     held = list((tmp_path / "cache" / "ohlcv").rglob("*.csv.gz"))
     told = manager.get_cache_stats()["total_size_gb"]
     assert sum(p.stat().st_size for p in held) / 2**30 <= told < 10 * 2**20 / 2**30
 
 
-def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
+def test_waits_between_attempts_are_lengthened_by_jitter(clock: ManualClock) -> None:
     spread = SimpleNamespace(
         now_ms=clock.now_ms, monotonic=clock.monotonic, sleep=clock.sleep, jitter=lambda: 0.5
     )

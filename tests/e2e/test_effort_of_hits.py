@@ -106,7 +106,7 @@ def test_a_repeated_request_takes_a_fifth_of_the_calls_of_the_first(held: Make) 
     assert again * 5 < first
 
 
-def test_a_long_answer_takes_no_call_for_each_bar(held: Make) -> None:
+def test_a_long_answer_takes_no_function_call_per_bar(held: Make) -> None:
     more_bars = 30 * 1440
     first = [calls(held(), *asked) for asked in (DAY, MONTH)]
     assert max(first) < 6000
@@ -160,7 +160,7 @@ def test_year_files_of_random_prices_take_half_of_their_values(tmp_path: Path) -
     assert 0.2 * values < path.stat().st_size < 0.35 * values
 
 
-def test_a_year_read_before_is_read_from_its_columns_alone(
+def test_a_year_read_before_is_read_only_from_its_columns(
     held: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a new process: a month takes the bytes that a day takes, as columns are mapped."""
@@ -200,7 +200,7 @@ def allocated(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_years_of_minutes_out_of_the_cache_take_no_effort_for_each_bar(
+def test_years_of_minutes_are_read_from_the_cache_without_a_call_per_bar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Right to the last, from one file of columns, in a few thousand calls: 85 thousand, or a million."""

@@ -64,7 +64,7 @@ SYMBOLS = {"1h": ("QQQQUSDT", "QQQWUSDT", "QQQZUSDT"), "1d": ("QQQQ", "QQQW", "Q
 
 
 @pytest.mark.parametrize("label", MOST)
-def test_a_small_miss_takes_no_more_work_than_noted(manager: DataManager, label: str) -> None:
+def test_a_small_miss_takes_no_more_calls_than_recorded(manager: DataManager, label: str) -> None:
     *first, last = SYMBOLS[label]
     for symbol in first:  # calendars, modules, the state of limits
         miss(manager, symbol, label)
@@ -74,7 +74,7 @@ def test_a_small_miss_takes_no_more_work_than_noted(manager: DataManager, label:
     assert files <= most_files
 
 
-def test_six_functions_decide_before_a_lane_is_filled(
+def test_a_miss_calls_six_functions_before_its_lane_is_filled(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way of a miss, from the service to its lane; another frame on it is seen here."""

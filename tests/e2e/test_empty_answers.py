@@ -37,7 +37,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_years_before_a_listing(
+def test_a_request_before_a_listing_is_empty_with_its_reason(
     market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fixed = FixedVendor(clock, WEEK, vendor)
@@ -75,7 +75,9 @@ def test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried(
     assert len(fixed.asked) == 1
 
 
-def test_a_weekend_behind_all_that_is_stored(market: Market, clock: ManualClock) -> None:
+def test_a_weekend_after_the_last_stored_bar_is_empty_with_its_reason(
+    market: Market, clock: ManualClock
+) -> None:
     fixed = FixedVendor(clock, every("1h", "2024-06-05T00:00", "2024-06-07T20:00"))
     clock.advance((at("2024-06-07T21:30") - clock.now_ms()) / 1000)
     manager = market.manager(fixed)
@@ -88,7 +90,7 @@ def test_a_weekend_behind_all_that_is_stored(market: Market, clock: ManualClock)
     assert len(fixed.asked) == 1, "as in a fresh cache: its vendor may have bars of a Sunday"
 
 
-def test_a_bar_that_has_not_closed(
+def test_a_range_with_only_an_unclosed_bar_is_empty_with_its_reason(
     market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     fixed = FixedVendor(clock, every("1h", "2024-06-11T00:00", "2024-06-12T15:00"), "binance")
@@ -104,7 +106,9 @@ def test_a_bar_that_has_not_closed(
     assert provenance(known)["empty"] == "no bar has closed yet"
 
 
-def test_a_range_within_one_bar(market: Market, clock: ManualClock) -> None:
+def test_a_range_within_one_bar_is_empty_with_its_reason(
+    market: Market, clock: ManualClock
+) -> None:
     fixed = FixedVendor(clock, every("1h", "2024-06-11T00:00", "2024-06-12T14:00"), "binance")
     manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T05:00")
@@ -128,7 +132,9 @@ def test_a_missing_bar_is_warned_about_once(
     assert lines(caplog) == []
 
 
-def test_an_answer_with_bars_has_no_empty_entry(market: Market, clock: ManualClock) -> None:
+def test_the_provenance_of_an_answer_with_bars_has_no_entry_for_emptiness(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(FixedVendor(clock, WEEK))
     frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
     assert "empty" not in provenance(frame)

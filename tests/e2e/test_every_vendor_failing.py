@@ -146,7 +146,7 @@ PAIRS = [
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.failing} helped by {p.helping}")
 
 
-def test_every_vendor_there_is_fails_once_and_helps_out_once() -> None:
+def test_each_vendor_is_tested_as_the_failing_and_as_the_helping_one() -> None:
     assert {pair.failing for pair in PAIRS} == set(VENDORS)
     assert {pair.helping for pair in PAIRS} == set(VENDORS) - {"local"}
 
@@ -229,7 +229,7 @@ def test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute
     {"symbol": "no symbol!"}, {"timeframe": "7x"}, {"start_date": "2024-06-09"},
     {"adjustment": "twice"}, {"provider": "nobody"},
 ], ids=lambda wrong: next(iter(wrong)))  # fmt: skip
-def test_a_wrong_call_raises_at_once_without_a_request(
+def test_an_invalid_call_raises_at_once_without_a_request(
     manager: DataManager, vendors: VendorServer, wrong: dict[str, str]
 ) -> None:
     call = {"symbol": "BTCUSDT", "timeframe": "1h", "start_date": "2024-06-03",

@@ -165,7 +165,7 @@ def test_the_managers_own_commits_keep_the_limit(
     assert manager.cache.list_symbols() == ["ETHUSDT"]
 
 
-def test_hits_look_at_no_size(
+def test_hits_do_not_measure_the_cache(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_ohlcv(*BTC)
@@ -209,7 +209,7 @@ def test_last_use_of_a_series_is_written_by_jobs_and_read_by_other_processes(
 # --- what stays ----------------------------------------------------------------------------------
 
 
-def test_bars_that_a_program_handed_in_stay(manager: DataManager, clock: ManualClock) -> None:
+def test_bars_put_by_a_program_are_not_evicted(manager: DataManager, clock: ManualClock) -> None:
     frame = manager.get_ohlcv(*BTC)
     manager.clear_cache()
     manager.cache.put(frame, "BTCUSDT", "1h", provider="binance", adjustment="raw")
@@ -227,7 +227,7 @@ def test_bars_older_than_a_vendors_history_are_not_evicted(
     assert why(manager) == [refetchable.TOO_OLD]
 
 
-def test_a_clock_behind_makes_no_short_history_longer(
+def test_a_clock_behind_evicts_no_bars_beyond_a_vendors_history(
     manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "5m", "2024-05-01", "2024-05-03")
@@ -266,7 +266,7 @@ def test_bars_of_a_vendor_that_is_no_longer_in_the_rules_are_not_evicted(
     assert why(another) == [refetchable.NOT_ASKED]
 
 
-def test_bars_of_a_users_own_vendor_stay(
+def test_bars_of_a_users_own_vendor_are_not_evicted(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -276,7 +276,7 @@ def test_bars_of_a_users_own_vendor_stay(
     assert why(manager) == [refetchable.FILES]
 
 
-def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
+def test_bars_of_a_symbol_now_unknown_to_its_vendor_are_not_evicted(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_ohlcv(*BTC)
@@ -341,7 +341,7 @@ def test_bars_are_returned_and_not_stored_below_the_disk_reserve(
     assert "ETHUSDT" in manager.cache.list_symbols()
 
 
-def test_derived_things_make_room_first(
+def test_columnar_files_are_deleted_first_to_free_space(
     manager: DataManager, disk: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_ohlcv(*BTC)
@@ -361,7 +361,7 @@ def test_derived_things_make_room_first(
     assert manager.cache.list_symbols() == ["BTCUSDT", "ETHUSDT"]
 
 
-def test_columns_are_not_written_where_there_is_no_room(
+def test_columns_are_not_written_on_a_full_disk(
     make: Callable[[], DataManager], manager: DataManager, disk: dict[str, int]
 ) -> None:
     store = manager.cache.store

@@ -103,7 +103,7 @@ def same_prices(frame: pd.DataFrame, truth: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("vendor", SERVING)
 @pytest.mark.parametrize("label", ["15m", "1h"])
-def test_bars_of_four_to_twenty_from_each_vendor_that_has_them(
+def test_each_vendor_with_extended_hours_supplies_bars_from_four_to_twenty(
     by: Make, vendors: VendorServer, vendor: str, label: str
 ) -> None:
     """Hours are made of minutes where a vendor has none that count from the clock."""
@@ -125,7 +125,7 @@ def test_bars_of_four_to_twenty_from_each_vendor_that_has_them(
 
 
 @pytest.mark.parametrize("first", ["regular", "extended"])
-def test_the_two_are_never_mixed_whichever_comes_first(
+def test_regular_and_extended_hours_are_never_mixed_in_any_order(
     by: Make, vendors: VendorServer, first: str
 ) -> None:
     manager = by("yahoo")
@@ -174,7 +174,7 @@ def test_a_vendor_without_extended_hours_is_refused_without_a_request(
     assert vendors.count() == 0
 
 
-def test_regular_bars_are_no_substitute(by: Make, vendors: VendorServer) -> None:
+def test_regular_bars_are_not_returned_for_extended_hours(by: Make, vendors: VendorServer) -> None:
     manager = by("yahoo")
     manager.get_ohlcv("AAPL", "15m", *DAY)
     vendors.fault("yahoo", Fault.status(503))
@@ -205,7 +205,7 @@ def test_extended_hours_of_an_asset_or_timeframe_without_them_are_refused(
     assert vendors.count() == 0
 
 
-def test_the_last_bars_are_those_behind_the_close(by: Make, vendors: VendorServer) -> None:
+def test_the_last_extended_bars_are_those_after_the_close(by: Make, vendors: VendorServer) -> None:
     for count in (1, 2, 20):
         frame = by("yahoo").get_ohlcv("AAPL", "30m", bars=count, session="extended", strict=True)
         same_prices(frame, oracle(vendors, "30m").iloc[-count:])
@@ -225,7 +225,7 @@ def test_a_bar_forms_outside_of_regular_hours(
     assert by("yahoo").get_ohlcv("AAPL", "15m", *DAY, include_forming=True).empty
 
 
-def test_a_hole_before_the_open_is_a_gap_of_these_hours_alone(
+def test_a_hole_before_the_open_is_a_gap_only_of_extended_hours(
     by: Make, vendors: VendorServer
 ) -> None:
     """What was never asked for is told, by hours that regular bars know nothing of."""
@@ -264,7 +264,7 @@ def _never_asked(manager: DataManager) -> list[ClassifiedGap]:
     return [one for one in lane.listed if one.gap_class == "never_asked"]
 
 
-def test_batch_plan_explain_await_and_quotes(
+def test_batches_plans_explanations_awaited_calls_and_quotes_accept_extended_hours(
     by: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager = by("yahoo")
@@ -293,7 +293,7 @@ def test_batch_plan_explain_await_and_quotes(
         ("2024-06-06T02:00", ("closed", "2024-06-05T20:00"), ("closed", "2024-06-06T00:00")),
     ],
 )  # fmt: skip
-def test_a_quote_before_the_open_is_of_now(
+def test_an_extended_quote_outside_regular_hours_is_the_current_price(
     by: Make, clock: ManualClock, vendors: VendorServer, now: str,
     regular: tuple[str, str], extended: tuple[str, str],
 ) -> None:  # fmt: skip
@@ -343,7 +343,7 @@ def test_populate_and_sync_update_extended_hours(
         populate_cache(["AAPL"], session="night")  # type: ignore[arg-type]
 
 
-def test_coverage_gaps_and_validation_go_by_their_own_hours(
+def test_coverage_gaps_and_validation_of_extended_hours_use_the_extended_calendar(
     by: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager = by("yahoo")

@@ -65,7 +65,7 @@ def test_a_hole_is_filled_by_a_second_vendor_of_the_same_kind(
     assert provenance(frame)["from_cache"] == 0.0
 
 
-def test_an_old_style_downloader_fills_the_hole_of_another(
+def test_an_older_downloader_fills_the_hole_of_another_vendor(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hours(*which: int) -> Mock:
@@ -86,7 +86,7 @@ def test_an_old_style_downloader_fills_the_hole_of_another(
     assert two.get_ohlcv.call_count == 1
 
 
-def test_failover_keeps_the_bars_that_came_and_asks_the_next_vendor_for_the_rest(
+def test_failover_keeps_the_received_bars_and_requests_the_rest_from_the_next_vendor(
     manager: DataManager,
     vendors: VendorServer,
     clock: ManualClock,
@@ -110,7 +110,7 @@ def test_failover_keeps_the_bars_that_came_and_asks_the_next_vendor_for_the_rest
     assert provenance(frame)["from_cache"] == pytest.approx(4_000 / 10_080, abs=1e-3)
 
 
-def test_behind_a_listing_each_four_pages_are_committed_again(
+def test_bars_after_a_listing_are_committed_every_four_pages(
     manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, _ = pair
@@ -121,7 +121,7 @@ def test_behind_a_listing_each_four_pages_are_committed_again(
     assert len(sizes[listed + 1 :]) >= 2 and max(sizes[listed + 1 :]) <= 4_000
 
 
-def test_a_chunk_that_is_not_trusted_goes_to_the_next_vendor_and_no_other_chunk(
+def test_only_a_chunk_that_is_not_trusted_is_requested_from_the_next_vendor(
     manager: DataManager,
     vendors: VendorServer,
     clock: ManualClock,
@@ -165,7 +165,7 @@ def test_many_changes_of_vendor_are_summarised_in_at_most_sixteen_spans(
     assert {entry["vendor"] for entry in entries} == {"twin", "second"}
 
 
-def test_the_provenance_is_that_of_the_rows_returned(
+def test_the_provenance_describes_the_returned_rows(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
@@ -186,7 +186,7 @@ def test_the_provenance_is_that_of_the_rows_returned(
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 @pytest.mark.parametrize("call", [{}, {"bars": 60}, {"adjustment": "raw"}])
-def test_the_second_answer_is_the_first(
+def test_a_repeated_request_returns_an_equal_frame(
     manager: DataManager, vendors: VendorServer, call: dict[str, object]
 ) -> None:
     symbol = "AAPL" if "adjustment" in call else "HALTUSDT"
@@ -244,7 +244,7 @@ def test_a_substitute_answers_wholly_or_not_at_all(
     assert provenance(frame)["substitute"] is None
 
 
-def test_cached_bars_are_the_answer_when_every_lane_fails(
+def test_cached_bars_are_returned_if_every_lane_fails(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -256,7 +256,7 @@ def test_cached_bars_are_the_answer_when_every_lane_fails(
     pd.testing.assert_frame_equal(first, frame)
 
 
-def test_with_nobody_to_ask_the_gaps_are_still_those_of_the_calendar(
+def test_gaps_follow_the_calendar_even_without_any_vendor(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
@@ -298,7 +298,7 @@ def test_bars_of_a_different_kind_are_rejected_and_come_from_the_next_vendor(
 
 
 @pytest.mark.usefixtures("young_files")
-def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
+def test_a_fallback_takes_one_more_request_no_file_access_and_few_calls(
     manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     """A day that the second vendor answers, beside one that the first does."""

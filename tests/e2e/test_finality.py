@@ -37,7 +37,7 @@ def test_the_forming_bar_is_absent_until_its_close(
     assert vendors.count() <= asked + 2
 
 
-def test_up_to_now_is_a_hit_until_the_next_bar_closes(
+def test_a_request_up_to_now_is_a_hit_until_the_next_bar_closes(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T15:10:00"))
@@ -92,12 +92,12 @@ def test_a_nightly_job_gets_todays_session_and_appends_a_bar_a_day(
     assert frame.attrs["onetape"]["spans"][-1]["state"] == "provisional"
 
 
-def test_while_the_market_trades_todays_session_is_not_there(manager: DataManager) -> None:
+def test_todays_daily_bar_is_absent_while_the_market_is_open(manager: DataManager) -> None:
     frame = manager.get_ohlcv("AAPL", "1d", "2024-06-10")
     assert [str(d.date()) for d in frame.index] == ["2024-06-10", "2024-06-11"]
 
 
-def test_the_running_bar_on_request_is_marked_and_never_stored(
+def test_the_forming_bar_on_request_is_marked_and_never_stored(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", TODAY, include_forming=True)
@@ -119,7 +119,7 @@ def test_a_vendor_without_the_forming_bar_gets_one_request(
     assert vendors.count("yahoo") == 1
 
 
-def test_a_request_for_older_bars_does_not_mark_the_running_bar_as_fetched(
+def test_a_request_for_older_bars_does_not_mark_the_forming_bar_as_fetched(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.advance(600)
@@ -138,7 +138,7 @@ def test_a_vendor_clock_behind_ours_decides_which_bars_have_closed(
     assert str(frame.index[-1]) == "2024-06-12 13:00:00"
 
 
-def test_a_bar_that_the_vendor_does_not_have_yet_is_no_hole(
+def test_a_bar_not_yet_available_at_the_vendor_is_not_a_hole(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.drop_stamps(ms("2024-06-12T14:00:00")), times=1)
@@ -165,7 +165,7 @@ def test_a_split_between_two_fetches_leaves_no_jump_and_appends_to_the_year_file
     assert after["close"].pct_change().abs().max() < 0.3
 
 
-def test_raw_split_and_all_come_from_one_store(
+def test_all_adjustments_are_computed_from_the_same_stored_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("NVDA", "1d", "2024-06-03", "2024-06-11")

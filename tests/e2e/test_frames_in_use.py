@@ -69,7 +69,7 @@ def hold(cache: Path, rules: Path, now_ms: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_frame_outlives_its_series(
+def test_a_frame_in_use_does_not_change_with_its_series(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, rules: Path
 ) -> None:
     child = Talker([], partial(hold, tmp_path / "cache", rules, clock.now_ms()))

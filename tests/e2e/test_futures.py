@@ -26,7 +26,7 @@ def stamps(frame: pd.DataFrame) -> list[int]:
     return [int(stamp.value) // 1_000_000 for stamp in frame.index]
 
 
-def test_rates_of_years_come_over_pages_and_then_from_the_cache(
+def test_years_of_funding_rates_are_fetched_in_pages_and_then_read_from_the_cache(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     rates = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2021-05-31")
@@ -58,12 +58,12 @@ def test_only_missing_funding_rates_are_fetched(
     ]
 
 
-def test_both_ends_are_inclusive_although_rates_come_late(manager: DataManager) -> None:
+def test_both_ends_of_a_range_of_funding_rates_are_inclusive(manager: DataManager) -> None:
     rates = manager.get_funding_rate("BTCUSDT", "2024-01-01T00:00:00", "2024-01-01T16:00:00")
     assert [stamp.hour for stamp in rates.index] == [0, 8, 16]
 
 
-def test_a_coin_settled_future_is_a_series_of_its_own(
+def test_a_coin_settled_future_has_its_own_series(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     # Two years are more than a page, and this one gives the newest rows first.
@@ -79,7 +79,7 @@ def test_a_coin_settled_future_is_a_series_of_its_own(
 
 
 @pytest.mark.parametrize("what", ["open_interest", "long_short_ratio"])
-def test_statistics_reach_back_a_month_and_stay_in_the_cache(
+def test_open_interest_reaches_back_a_month_and_stays_in_the_cache(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, what: str
 ) -> None:
     manager = make()
@@ -159,7 +159,7 @@ def test_an_invalid_open_interest_request_raises_before_any_request(
     assert vendors.count() == 0
 
 
-def test_an_unknown_future_is_named_so(manager: DataManager) -> None:
+def test_the_error_for_an_unknown_future_names_it(manager: DataManager) -> None:
     with pytest.raises(AllProvidersFailedError, match=r"^unknown symbol 'PEPEUSDT'"):
         manager.get_funding_rate("PEPE/USDT", "2024-06-10", "2024-06-11")
 

@@ -61,7 +61,7 @@ def only(manager: DataManager, *ask: Any) -> ClassifiedGap:
 BOUNDS = ("2024-05-01", "2024-05-31")
 
 
-def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
+def test_a_hole_seen_at_one_vendor_is_a_vendor_hole(market: Market, clock: ManualClock) -> None:
     one = FixedVendor(clock, without(SESSIONS, "2024-05-14"), "yahoo")
     two = FixedVendor(clock, SESSIONS, "tiingo")
     two.errors = [UnavailableError("down")] * 9
@@ -139,7 +139,9 @@ def test_a_closed_bar_that_has_not_settled_is_a_gap_of_class_not_published(
     assert late.next_step == "final from 2024-06-13 13:30 UTC"
 
 
-def test_a_young_hole_at_the_end_is_not_published(market: Market, clock: ManualClock) -> None:
+def test_a_recent_hole_at_the_end_is_of_class_not_published(
+    market: Market, clock: ManualClock
+) -> None:
     today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
     fixed = FixedVendor(clock, today[:12], "binance")
     manager = market.manager(fixed)
@@ -156,7 +158,7 @@ def test_a_weekend_is_a_closed_gap_without_bars(manager: DataManager) -> None:
     assert found(manager, "AAPL", "1d", "2024-05-25", "2024-05-27") == [], "within what is known"
 
 
-def test_an_outage_of_the_venue_over_the_wire(manager: DataManager) -> None:
+def test_an_outage_of_a_venue_on_the_server_is_a_vendor_hole(manager: DataManager) -> None:
     ask = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
     manager.get_ohlcv(*ask)
     gap = only(manager, *ask)
@@ -175,7 +177,9 @@ def test_gaps_in_a_span_in_doubt_are_listed_bar_by_bar(market: Market, clock: Ma
     assert one.listed[0].evidence.startswith("in doubt: ")
 
 
-def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:
+def test_a_gap_report_converts_to_a_dictionary_and_a_frame(
+    manager: DataManager, clock: ManualClock
+) -> None:
     clock.advance(600)
     manager.get_ohlcv("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
     report = manager.gaps()
@@ -295,7 +299,7 @@ def test_gaps_filled_by_another_vendor_count_towards_an_incident(
     assert [day for day in incidents(manager) if "06-05" in day] == [], "past after a month"
 
 
-def test_bars_of_a_quicker_vendor_are_no_lack_of_the_usual_one(
+def test_bars_first_published_by_another_vendor_are_not_an_incident_of_the_usual_one(
     market: Market, clock: ManualClock
 ) -> None:
     clock.advance(6 * 3600)  # an hour after the close of 12 June
@@ -311,7 +315,7 @@ def test_bars_of_a_quicker_vendor_are_no_lack_of_the_usual_one(
         clock.advance(24 * 3600)
 
 
-def test_half_a_session_is_degraded(market: Market, clock: ManualClock) -> None:
+def test_an_incident_of_half_a_session_is_degraded(market: Market, clock: ManualClock) -> None:
     hours = [
         s for day in SESSIONS[-9:-1] for s in range(day + 48_600_000, day + 72_000_000, HOUR_MS)
     ]
@@ -392,7 +396,7 @@ def test_vendors_that_have_a_session_are_queried_before_the_one_that_lacks_the_s
     assert [day.timeframe for day in market.services().network.vendor_days()] == ["1d"]
 
 
-def test_no_weekend_is_fetched_after_a_friday_that_a_vendor_lacks(
+def test_no_weekend_is_requested_after_a_friday_that_a_vendor_lacks(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = fleet(clock, "2024-06-07", 5), FixedVendor(clock, SESSIONS, "tiingo")
@@ -409,7 +413,7 @@ def test_no_weekend_is_fetched_after_a_friday_that_a_vendor_lacks(
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_no_night_is_fetched_next_to_hours_that_a_vendor_lacks(
+def test_no_night_is_requested_next_to_hours_that_a_vendor_lacks(
     market: Market, clock: ManualClock
 ) -> None:
     hours = [
@@ -488,7 +492,7 @@ def test_an_incident_shown_by_many_symbols_is_not_withdrawn_by_few(
     assert str(known) == "yahoo 2024-06-05 1d: missing for 5 of 8 symbols"
 
 
-def test_an_incident_that_is_not_found_again_is_forgotten_after_a_week(
+def test_an_incident_that_is_not_found_again_is_deleted_after_a_week(
     market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
 ) -> None:
     network = market.services().network

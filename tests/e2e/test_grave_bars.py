@@ -226,7 +226,7 @@ def test_grave_bars_are_accepted_if_a_second_vendor_has_the_same_prices(
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
+def test_grave_bars_lower_the_score_of_their_year_until_they_are_accepted(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     first, second = case.vendor(clock), case.vendor(clock, "second")
@@ -288,7 +288,7 @@ def test_grave_bars_that_their_vendor_corrects_become_final(
     assert frame["close"].min() > 97
 
 
-def test_a_second_vendor_that_is_down_leaves_the_verdict(
+def test_bars_stay_grave_while_the_second_vendor_is_down(
     market: Market, clock: ManualClock
 ) -> None:
     case = CASES[3]
@@ -402,7 +402,9 @@ def test_a_spoilt_streamed_bar_is_judged_at_the_next_fetch(
 
 
 @pytest.mark.parametrize("drop", [0.5, 0.05])
-def test_a_large_move_alone_is_no_error(market: Market, clock: ManualClock, drop: float) -> None:
+def test_a_large_move_alone_is_not_an_error(
+    market: Market, clock: ManualClock, drop: float
+) -> None:
     for case in (CASES[0], CASES[3]):
         vendor = case.vendor(clock)
         vendor.spoil = scaled(drop, "2024-04-16T00:00:00Z", "2024-06-30T00:00:00Z")
@@ -501,7 +503,7 @@ def test_an_answer_of_a_job_below_the_minimum_of_the_rules_is_an_event(
     assert [(event.score, event.minimum) for event in low] == [(0.9, least)] * is_told
 
 
-def test_the_edges_of_two_units_stay_where_they_are_if_bars_before_them_come(
+def test_bars_marked_at_a_change_of_units_stay_marked_if_earlier_bars_are_added(
     market: Market, clock: ManualClock
 ) -> None:
     """Each fetch beside them would doubt the bars next to them, if they were taken out of the series."""
@@ -524,7 +526,7 @@ def test_the_edges_of_two_units_stay_where_they_are_if_bars_before_them_come(
 
 
 @pytest.mark.parametrize("replaced", ["before", "after"])
-def test_the_edge_of_two_units_is_not_doubted_once_the_bars_of_the_other_are_replaced(
+def test_a_change_of_units_is_no_longer_doubted_after_the_wrong_bars_are_replaced(
     market: Market, clock: ManualClock, replaced: str
 ) -> None:
     clock.set(at("2024-06-07T00:00:00Z"))

@@ -132,7 +132,7 @@ CALLS.append(("feed", "src.data.DataFeedFactory"))
 
 
 @pytest.mark.parametrize("package, call", CALLS)
-def test_without_a_package_bars_are_returned_and_lost_functions_name_it(
+def test_bars_are_returned_without_an_optional_package_and_lost_functions_name_it(
     package: str, call: str, run: Run
 ) -> None:
     printed = run([package], call)
@@ -140,5 +140,5 @@ def test_without_a_package_bars_are_returned_and_lost_functions_name_it(
     assert f"lacks src.data.{package}" in printed and "reinstall onetape" in printed
 
 
-def test_without_all_of_them_bars_are_whole(bars_alone: str) -> None:
+def test_bars_are_complete_without_all_optional_packages(bars_alone: str) -> None:
     assert bars_alone == ""

@@ -147,7 +147,7 @@ def test_an_outage_of_the_venue_is_a_gap_with_its_reason(
     pd.testing.assert_frame_equal(caught.value.frame, frame)
 
 
-def test_cached_bars_survive_the_vendors_death(
+def test_cached_bars_are_returned_while_every_vendor_is_down(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-03")
@@ -237,14 +237,14 @@ def test_a_batch_has_every_symbol_and_fails_per_symbol(
         manager.get_ohlcv_batch(symbols, "1d", "2024-06-05", "2024-06-03")
 
 
-def test_the_callers_frame_is_his_own(manager: DataManager) -> None:
+def test_changing_a_frame_does_not_change_the_next_answer(manager: DataManager) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     kept = first.copy()
     first.loc[:, "close"] = 0.0
     pd.testing.assert_frame_equal(manager.get_ohlcv("BTCUSDT", "1h", *DAY), kept)
 
 
-def test_equal_instants_are_the_bar_that_opens_then(
+def test_a_range_of_one_instant_returns_the_bar_that_opens_then(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for symbol, label, at in (

@@ -137,7 +137,7 @@ def of_a_share(clock: ManualClock, vendor: str, lost: slice) -> FixedVendor:
 
 
 @pytest.mark.parametrize("lost", [slice(99, 112), slice(101, 112), slice(101, 200)])
-def test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole(
+def test_a_run_of_missing_bars_far_longer_than_usual_for_a_sparse_vendor_is_a_hole(
     market: Market, clock: ManualClock, lost: slice
 ) -> None:
     fixed = of_a_share(clock, "one", lost)
@@ -151,7 +151,7 @@ def test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole(
     assert len(whole) == len(HOURS)
 
 
-def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
+def test_few_hours_without_a_trade_are_not_a_hole_of_a_sparse_vendor(
     market: Market, clock: ManualClock
 ) -> None:
     fixed = of_a_share(clock, "one", slice(100, 230, 13))
@@ -435,7 +435,7 @@ def test_an_answer_with_too_many_missing_bars_is_requested_whole_from_the_next_v
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_bars_missing_at_the_trusted_vendor_are_taken_from_the_one_in_doubt(
+def test_bars_missing_at_the_trusted_vendor_are_taken_from_the_doubted_one(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, fifths(2), LOST)

@@ -42,7 +42,7 @@ MAY = ["1995-05-01", "1995-05-02", "1995-05-08", "1995-05-09", "1995-05-10"]
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so(
+def test_a_gap_in_years_of_unknown_holidays_is_reported_as_a_possible_holiday(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     manager = market.manager(FixedVendor(clock, map(at, MAY), vendor))
@@ -140,7 +140,7 @@ LATE = every("1m", "2024-06-05T20:03", "2024-06-05T23:59")[::29]
 
 
 @pytest.mark.parametrize("vendor", ["yahoo", "polygon", "alpaca", "alpha_vantage", "finnhub"])
-def test_minutes_without_a_trade_in_extended_hours_are_no_gaps(
+def test_minutes_without_a_trade_in_extended_hours_are_not_gaps(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     clock.set(at("2024-06-07T02:00"))

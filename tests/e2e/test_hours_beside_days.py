@@ -90,7 +90,7 @@ ALL = ("2024-05-01T00:00:00Z", "2024-05-08T23:30:00Z")
 
 
 @pytest.mark.parametrize(("symbol", "like", "hours", "factor"), [COIN, SHARE])
-def test_hours_that_are_all_off_alike_are_grave_where_their_days_are_stored(
+def test_hours_all_wrong_by_one_factor_are_grave_if_their_days_are_stored(
     market: Market, clock: ManualClock, symbol: str, like: str, hours: list[int], factor: float
 ) -> None:
     vendor = Both(clock, hours, like)
@@ -113,7 +113,7 @@ def test_hours_that_are_all_off_alike_are_grave_where_their_days_are_stored(
 
 
 @pytest.mark.parametrize(("symbol", "like", "hours", "factor"), [COIN, SHARE])
-def test_right_hours_beside_their_days_are_not_doubted(
+def test_right_hours_with_stored_days_are_not_doubted(
     market: Market, clock: ManualClock, symbol: str, like: str, hours: list[int], factor: float
 ) -> None:
     manager = market.manager(Both(clock, hours, like))
@@ -122,7 +122,7 @@ def test_right_hours_beside_their_days_are_not_doubted(
     assert manager.validate(symbol, "1h").at_least("warning") == ()
 
 
-def test_days_that_came_later_mark_hours_by_a_look_at_the_whole_series(
+def test_hours_are_marked_by_days_stored_later_when_the_whole_series_is_checked(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = Both(clock, COIN_HOURS, "binance")
@@ -212,7 +212,7 @@ def test_daily_bars_of_a_newer_format_do_not_affect_hourly_bars(
     assert later.validate("BTCUSDT", "1h").rows == 6 * 24
 
 
-def test_a_hit_does_not_look_at_the_days(
+def test_a_hit_for_hours_does_not_read_the_days(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = market.manager(Both(clock, COIN_HOURS, "binance"))

@@ -39,7 +39,7 @@ def manager_at(
     return DataManager(tmp_path / "cache", path, clock=clock)
 
 
-def test_days_are_fetched_once_and_kept(tmp_path: Path, clock: ManualClock) -> None:
+def test_days_of_interactive_brokers_are_fetched_once(tmp_path: Path, clock: ManualClock) -> None:
     script = Script(bars=[
         ("20240102", 187.15, 188.44, 183.88, 185.64, 82488.0),
         ("20240103", 184.22, 185.88, 183.43, 184.25, 58414.0),

@@ -29,7 +29,7 @@ RANGE = ("1d", "2024-06-01", "2024-06-10")
 NAMESAKES = ("META", "NVDA", "CL", "XAU", "TSLA") if FULL else ("META", "XAU")
 
 
-def test_the_coin_metadium_is_no_perpetual_on_a_share(
+def test_a_coin_with_the_letters_of_a_share_is_not_offered_as_a_perpetual_on_the_share(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for letters in NAMESAKES:
@@ -123,7 +123,7 @@ def test_a_pair_that_the_exchange_does_not_list_is_unknown_whatever_its_coin(
     assert provenance(frame)["vendors"] == ["yahoo"]
 
 
-def test_a_coin_of_one_meaning_has_substitutes_while_the_exchange_is_down(
+def test_a_coin_with_unambiguous_letters_has_substitutes_while_the_exchange_is_down(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.status(503))
@@ -185,7 +185,7 @@ def _listed_at_both(vendors: VendorServer, *, as_one: bool) -> None:
 @pytest.mark.parametrize("days, as_one, is_served", [
     (25, True, True), (25, False, False), (15, True, False),
 ])  # fmt: skip
-def test_twenty_common_bars_that_agree_are_a_proof(
+def test_twenty_equal_common_bars_prove_that_two_vendors_mean_the_same_coin(
     manager: DataManager, vendors: VendorServer, days: int, as_one: bool, is_served: bool
 ) -> None:
     _listed_at_both(vendors, as_one=as_one)
@@ -206,7 +206,9 @@ def test_twenty_common_bars_that_agree_are_a_proof(
                                               if a.provider == "yahoo"])  # fmt: skip
 
 
-def test_offline_no_proof_is_looked_for(manager: DataManager, vendors: VendorServer) -> None:
+def test_an_offline_call_searches_no_proof_of_identity(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     _listed_at_both(vendors, as_one=True)
     manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", "2024-04-25", strict=True)
     with pytest.raises(AllProvidersFailedError, match="offline"):
@@ -251,13 +253,13 @@ def test_an_exchange_prefix_of_a_share_pins_no_vendor(manager: DataManager) -> N
     assert not frame.attrs["onetape"].get("pinned")
 
 
-def test_two_vendors_for_one_question_are_refused(manager: DataManager) -> None:
+def test_two_different_vendors_for_one_call_are_refused(manager: DataManager) -> None:
     with pytest.raises(QueryError, match="names the vendor binance, but provider is 'yahoo'"):
         manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="yahoo")
     assert len(manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="bnc")) == 10
 
 
-def test_a_question_that_takes_no_vendor_refuses_one(manager: DataManager) -> None:
+def test_a_call_without_a_vendor_argument_refuses_a_vendor_prefix(manager: DataManager) -> None:
     with pytest.raises(QueryError, match="which is not possible here") as caught:
         manager.sessions("BINANCE:BTCUSDT", "2024-01-02", "2024-01-03")
     assert caught.value.candidates == ("BTCUSDT",)

@@ -52,7 +52,7 @@ def in_time(action: Callable[[], object]) -> None:
     assert not failed
 
 
-def test_a_lease_is_given_back(tmp_path: Path, clock: ManualClock) -> None:
+def test_an_interrupt_at_any_line_releases_the_lease(tmp_path: Path, clock: ManualClock) -> None:
     mine, others = State(tmp_path, clock), State(tmp_path, clock)
     others.run(lambda b: None)
 
@@ -89,7 +89,7 @@ def test_a_lease_whose_release_was_interrupted_can_be_taken_again(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_lock_is_released(tmp_path: Path) -> None:
+def test_an_interrupt_at_any_line_releases_the_lock(tmp_path: Path) -> None:
     mine, path = lock.Locks(), tmp_path / ".lock"
 
     def hold() -> None:
@@ -155,7 +155,7 @@ def test_a_call_after_an_interrupted_fetch_waits_for_no_lock(
         assert time.monotonic() - begun < 15
 
 
-def test_a_call_that_is_interrupted_is_no_part_of_the_next(manager: DataManager) -> None:
+def test_an_interrupted_call_leaves_no_state_for_the_next_one(manager: DataManager) -> None:
     """In the very same thread: nothing of the call, its log names or its deadline is left."""
     files = {str(m.__file__) for m in (deadline, observer, logs, contextlib)}
     calls = 0

@@ -148,7 +148,7 @@ def test_after_a_refused_key_the_next_one_works_at_once(
     assert set(desk.seen[1:]) == {"good"}
 
 
-def test_a_double_of_a_users_test_needs_no_key(
+def test_a_test_double_for_a_vendor_needs_no_key(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     double = mock.Mock()
@@ -175,7 +175,7 @@ def test_a_downloader_set_by_the_user_stays_when_its_key_leaves_the_environment(
     assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is own
 
 
-def test_new_rules_are_followed_by_downloaders_that_were_made_before(
+def test_new_rules_apply_to_downloaders_created_before(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEWSAPI_API_KEY", "good")
@@ -190,7 +190,7 @@ def test_new_rules_are_followed_by_downloaders_that_were_made_before(
     assert after.base_url == "https://mirror.example"
 
 
-def test_a_route_is_remembered_also_where_a_vendor_is_lacking(
+def test_a_vendor_without_a_key_is_not_created_again_for_each_call(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = mock.Mock(wraps=provider_selector.DataDownloaderFactory.create_downloader)

@@ -23,7 +23,7 @@ from .scripted_vendor import provenance
 BOUNDS = ("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
 
 
-def test_a_dead_venue_is_replaced_wholly_by_a_marked_substitute(
+def test_a_venue_that_is_down_is_replaced_for_the_whole_range_by_a_marked_substitute(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.fault("binance", Fault.status(503))
@@ -86,12 +86,12 @@ def test_a_pinned_vendor_is_the_only_one_queried_and_has_its_own_lane(
     assert vendors.count("binance") == 0
 
 
-def test_a_vendor_that_does_not_exist_is_named_with_the_nearest(manager: DataManager) -> None:
+def test_the_error_for_an_unknown_vendor_suggests_the_nearest_name(manager: DataManager) -> None:
     with pytest.raises(UnknownProviderError, match="binance"):
         manager.get_ohlcv(*BOUNDS, provider="binanse")
 
 
-def test_pence_are_not_pounds(
+def test_london_shares_are_in_the_unit_pence(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("VOD.L", "1d", "2024-06-03", "2024-06-07")

@@ -174,7 +174,7 @@ def test_a_short_empty_span_is_not_a_delisting(
     assert vendors.count("binance") == (0 if is_end else 1)
 
 
-def test_a_quiet_time_longer_than_a_halt_is_no_end_for_ever(
+def test_bars_after_a_pause_taken_for_a_delisting_are_fetched_again(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted="", outages=(("2024-04-20", "2024-06-12T18:00"),))
@@ -197,7 +197,7 @@ def test_an_old_request_with_an_empty_end_does_not_prove_a_delisting(
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-06-01", "2024-06-03")
 
 
-def test_a_vendor_that_failed_proves_no_end(
+def test_a_vendor_that_failed_proves_no_delisting(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = ScriptedVendor(vendors), ScriptedVendor(vendors)
@@ -212,7 +212,7 @@ def test_a_vendor_that_failed_proves_no_end(
     assert one.asked != []
 
 
-def test_a_plan_that_ends_before_now_proves_no_end(
+def test_a_vendor_plan_with_delayed_data_proves_no_delisting(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = ScriptedVendor(vendors)
@@ -224,7 +224,7 @@ def test_a_plan_that_ends_before_now_proves_no_end(
     assert gaps(frame)[-1][2] != "after the last bar"
 
 
-def test_an_end_that_is_wrong_hides_no_bar_that_is_stored(
+def test_a_wrong_delisting_date_hides_no_stored_bar(
     manager: DataManager, make: Make, vendors: VendorServer, tmp_path: Path, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-05")
@@ -253,7 +253,7 @@ def test_no_request_covers_the_time_before_a_listing_date_from_a_vendor(
     assert vendors.count("yahoo") == 1, "the days before that were not asked yet, and no proof"
 
 
-def test_the_document_of_the_series_may_be_lost(
+def test_a_listing_is_known_even_if_the_series_document_is_lost(
     manager: DataManager, make: Make, tmp_path: Path, vendors: VendorServer, look_at_both: Look
 ) -> None:
     look_at_both(manager)

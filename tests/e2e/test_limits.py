@@ -42,7 +42,7 @@ def test_a_monthly_limit_holds_over_restarts_until_the_month_ends(
     assert ask(make(), 3) == 24, "the first request is 31 days old"
 
 
-def test_the_variable_goes_before_the_rules_and_these_before_the_vendor(
+def test_a_limit_in_the_variable_overrides_the_rules_and_these_the_vendor(
     make: Callable[[], DataManager], rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = rules.read_text().replace(

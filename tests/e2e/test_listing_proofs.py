@@ -40,7 +40,7 @@ WHOLE = ("AAPL", "1d", "2021-01-04", "2021-08-31")
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_history_that_its_only_vendor_has_cut_is_never_whole(
+def test_history_truncated_by_its_only_vendor_is_never_complete(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     fixed = FixedVendor(clock, sessions(LISTED, "2021-08-31"), vendor)
@@ -115,7 +115,7 @@ FOURS = every("4h", "2024-06-03T00:00", "2024-06-10T20:00")
 
 @pytest.mark.parametrize("vendor", serving("crypto", "4h"))
 @pytest.mark.parametrize("both", [False, True], ids=["alone", "two vendors"])
-def test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing(
+def test_a_bar_before_a_hole_on_the_first_day_disproves_a_listing_there(
     market: Market, clock: ManualClock, vendor: str, both: bool
 ) -> None:
     # The first day has a bar at 00:00, none at 04:00 and 08:00, and then all of them.
@@ -134,7 +134,7 @@ def test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing(
     assert not provenance(whole)["complete"]
 
 
-def test_a_listing_that_an_earlier_version_took_as_proven_is_fetched_again(
+def test_time_before_a_listing_accepted_by_an_earlier_version_is_fetched_again(
     market: Market, clock: ManualClock, tmp_path: Path
 ) -> None:
     cut = FixedVendor(clock, sessions(LISTED, "2021-08-31"), "tiingo")

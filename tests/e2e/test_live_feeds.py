@@ -92,7 +92,7 @@ def test_the_history_of_a_live_feed_has_the_requested_adjustment(
 
 
 @pytest.mark.parametrize("backtrader", [True, False], ids=["backtrader", "plain"])
-def test_an_adjustment_that_there_is_not_is_refused(
+def test_an_unknown_adjustment_of_a_live_feed_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
     backtrader: bool,
 ) -> None:  # fmt: skip
@@ -137,7 +137,7 @@ def test_an_impossible_feed_is_an_error_of_live_feed_and_none_with_a_warning_of_
     assert "no live feed for" in caplog.text and why in caplog.text
 
 
-def test_without_history_the_error_is_that_of_the_bars(
+def test_a_live_feed_without_history_raises_the_error_of_the_bars(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(UnknownProviderError, match="POLYGON_API_KEY") as caught:
@@ -196,7 +196,7 @@ def test_a_feed_without_backtrader_calls_back_with_the_same_arguments(
     assert values == {"open": 101.0, "high": 103.0, "low": 99.0, "close": 102.0, "volume": 11.0}
 
 
-def test_any_series_of_a_manager(manager: DataManager) -> None:
+def test_a_replay_feed_delivers_the_stored_bars_of_a_manager(manager: DataManager) -> None:
     feed = replay_feed(manager, "BTCUSDT", "1h", "2024-06-10", "2024-06-10", speed=0, history=4)
     bars = list(feed)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-10", offline=True)
@@ -205,7 +205,7 @@ def test_any_series_of_a_manager(manager: DataManager) -> None:
 
 
 @pytest.mark.parametrize("symbol, timeframe, minutes", [("AAPL", "1m", 6), ("BTCUSDT", "5m", 21)])
-def test_polled_bars_are_those_of_the_vendor_once_and_stored(
+def test_polled_bars_are_delivered_once_and_stored(
     manager: DataManager, clock: ManualClock, vendors: VendorServer, symbol: str, timeframe: str,
     minutes: int,
 ) -> None:  # fmt: skip
@@ -226,7 +226,7 @@ def test_polled_bars_are_those_of_the_vendor_once_and_stored(
     assert list(held["close"]) == [row[4] for row in truth]
 
 
-def test_the_running_bar_of_a_vendor_without_a_stream(
+def test_the_forming_bar_of_a_vendor_without_a_stream_is_polled(
     manager: DataManager, clock: ManualClock
 ) -> None:
     source = polled(manager, "AAPL", "5m", lookback=3, interval_s=30.0, forming=True)

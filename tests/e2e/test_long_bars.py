@@ -20,7 +20,7 @@ from .oracle import assert_true, ms
         ("BTCUSDT", "1M", "raw"),
     ],
 )
-def test_the_running_week_and_month_are_absent(
+def test_the_forming_week_and_month_are_absent(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     symbol: str, timeframe: str, adjustment: str,
 ) -> None:  # fmt: skip
@@ -33,7 +33,7 @@ def test_the_running_week_and_month_are_absent(
     ("timeframe", "evening", "end"),
     [("1w", "2024-06-14T22:00:00", "2024-06-15"), ("1M", "2024-05-31T22:00:00", "2024-06-01")],
 )
-def test_after_the_last_session_the_whole_week_and_month_are_there(
+def test_the_week_and_month_are_complete_after_their_last_session(
     manager: DataManager,
     vendors: VendorServer,
     clock: ManualClock,
@@ -46,6 +46,8 @@ def test_after_the_last_session_the_whole_week_and_month_are_there(
     assert_true(frame, vendors, clock, "AAPL", timeframe, "2024-01-01", end, "split")
 
 
-def test_all_months_of_a_young_pair_without_bounds(manager: DataManager) -> None:
+def test_a_request_for_months_without_bounds_returns_all_months_of_a_pair(
+    manager: DataManager,
+) -> None:
     months = manager.get_ohlcv("BTCUSDT", "1M")
     assert 1 < len(months) < 500

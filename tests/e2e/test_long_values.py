@@ -63,7 +63,9 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
 
 
 @pytest.mark.parametrize("method, argument", list(arguments()))
-def test_no_argument_makes_a_message_long(method: str, argument: str, manager: DataManager) -> None:
+def test_no_long_argument_makes_a_message_long(
+    method: str, argument: str, manager: DataManager
+) -> None:
     names = inspect.signature(getattr(manager, method)).parameters
     right = {name: value for name, value in RIGHT.items() if name in names}
     for name in LONG if FULL else ("a word", "a mapping", "a number"):
@@ -99,7 +101,7 @@ def test_fundamentals_are_missing_with_a_short_warning(
 
 @pytest.mark.parametrize("argument", ["bars", "start_date", "end_date", "timeout", "version"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_number_longer_than_python_writes_is_refused_as_any_other(
+def test_a_number_with_more_digits_than_python_prints_is_refused(
     argument: str, sign: int, manager: DataManager
 ) -> None:
     with pytest.raises(QueryError):
@@ -107,7 +109,7 @@ def test_a_number_longer_than_python_writes_is_refused_as_any_other(
 
 
 @pytest.mark.parametrize("name", ["a word", "words"])
-def test_nor_does_a_value_in_the_rules(name: str, tmp_path: Path) -> None:
+def test_no_long_value_in_the_rules_makes_a_message_long(name: str, tmp_path: Path) -> None:
     text = (
         f"cache: {{columnar: '{LONG[name]}'}}\nproviders: {{yahoo: {{base_url: '{LONG[name]}'}}}}\n"
     )

@@ -55,7 +55,7 @@ def test_a_hit_does_not_wait_for_a_fetch_of_the_same_series(
         assert len(waiting.result(10)) == 24
 
 
-def test_threads_on_different_ranges_and_series_all_get_the_truth(
+def test_threads_on_different_ranges_and_series_all_get_the_true_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     jobs = [
@@ -87,7 +87,7 @@ def test_a_symbol_in_a_batch_and_in_a_concurrent_call_is_fetched_once(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_forked_during_a_fetch_can_ask_for_the_same_series(
+def test_a_child_forked_during_a_fetch_can_request_the_same_series(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     manager = make()

@@ -198,7 +198,7 @@ def test_own_files_without_volume_are_complete_only_if_the_rules_declare_that(
         ("EURUSD=X", "mine", True),
     ],
 )
-def test_frames_that_are_handed_in_are_judged_alike(
+def test_frames_put_by_a_program_have_the_same_rules_for_missing_volume(
     make: Make, symbol: str, provider: str, is_whole: bool
 ) -> None:
     cache = make().cache

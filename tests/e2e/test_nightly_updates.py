@@ -55,7 +55,7 @@ def live(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split"])
-def test_nine_nights_and_one_call_have_one_fingerprint(
+def test_nine_nightly_updates_and_one_call_have_the_same_fingerprint(
     tmp_path: Path,
     rules: Path,
     vendors: VendorServer,
@@ -88,7 +88,7 @@ def test_nine_nights_and_one_call_have_one_fingerprint(
         ("BTCUSDT", "1h", 24, "23:00:00"),
     ],
 )
-def test_a_file_grown_by_nights_is_as_small_as_one_fetched_at_once(
+def test_a_file_updated_nightly_is_as_small_as_one_fetched_at_once(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock, symbol: str,
     timeframe: str, bars: int, at: str,
 ) -> None:  # fmt: skip
@@ -139,7 +139,7 @@ def test_bars_stay_right_over_a_split_and_a_dividend_between_the_nights(
     assert len(headers(tmp_path / "cache", "AAPL", "1d")) <= 14
 
 
-def test_a_provisional_last_bar_of_a_night_is_final_the_next_night(
+def test_the_provisional_last_bar_of_a_nightly_update_is_final_the_next_night(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for night in range(3):

@@ -39,7 +39,7 @@ def seconded(
     return manager
 
 
-def test_an_outage_at_the_very_start_is_not_taken_for_the_time_before_a_listing(
+def test_an_outage_at_the_start_of_a_range_is_not_taken_for_the_time_before_a_listing(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     bounds = ("HALTUSDT", "1h", "2024-03-05T02:00:00", "2024-03-05T10:00:00")
@@ -52,7 +52,7 @@ def test_an_outage_at_the_very_start_is_not_taken_for_the_time_before_a_listing(
 
 
 @pytest.mark.parametrize("start", ["2024-06-03", "2024-05-20", "2023-06-01"])
-def test_the_time_before_a_listing_is_proved_and_then_harmless(
+def test_the_time_before_a_listing_is_a_harmless_gap_once_proved(
     vendors: VendorServer, clock: ManualClock, start: str, seconded: DataManager
 ) -> None:
     frame = seconded.get_ohlcv("NEWUSDT", "1h", start, "2024-06-04", strict=True)
@@ -90,7 +90,7 @@ def test_a_range_wholly_before_a_listing_is_empty_and_remembered(
     assert gaps(frame)[0][2] == "before the first bar"
 
 
-def test_more_bars_than_since_the_listing_return_all_there_are(
+def test_a_request_for_more_bars_than_since_the_listing_returns_all_bars(
     vendors: VendorServer, seconded: DataManager
 ) -> None:
     frame = seconded.get_ohlcv("NEWUSDT", "1h", bars=500, strict=True)
@@ -100,7 +100,9 @@ def test_more_bars_than_since_the_listing_return_all_there_are(
     assert vendors.count() == 0
 
 
-def test_a_count_of_bars_skips_holes(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_request_for_a_number_of_bars_skips_holes(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     frame = manager.get_ohlcv("HALTUSDT", "1h", end_date="2024-03-05T07:30:00", bars=6)
     assert [t.hour for t in frame.index] == [22, 23, 0, 1, 5, 6]
 
@@ -119,7 +121,7 @@ def test_a_delisted_pair_ends_with_a_gap_that_is_requested_once(
     assert len(frame) == 72
 
 
-def test_a_delisted_share_is_no_error_for_old_ranges(
+def test_old_ranges_of_a_delisted_share_are_not_an_error(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("GONE", "1d", "2023-03-01", "2023-03-10", strict=True)
@@ -129,7 +131,7 @@ def test_a_delisted_share_is_no_error_for_old_ranges(
     assert not provenance(later)["complete"]
 
 
-def test_an_empty_span_is_rechecked_after_hours_and_then_seldom(
+def test_an_empty_span_is_rechecked_after_hours_and_then_less_often(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
@@ -227,7 +229,7 @@ def test_many_holes_are_refetched_in_one_request(
     assert_true(frame, vendors, clock, "BTCUSDT", "15m", "2024-05-01", "2024-05-11")
 
 
-def test_weekends_need_no_substitute(
+def test_a_weekend_without_bars_is_complete_without_a_substitute(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "1h", "2024-06-07", "2024-06-10")

@@ -84,7 +84,9 @@ def test_the_requested_number_of_hours_comes_from_own_files(
 
 
 @pytest.mark.parametrize("bars", [1, 2, 7])
-def test_own_hours_of_a_fresh_cache_are_as_many(tmp_path: Path, bars: int) -> None:
+def test_the_requested_number_of_hours_from_own_files_is_returned_with_an_empty_cache(
+    tmp_path: Path, bars: int
+) -> None:
     make = own(tmp_path, OPENS["clock"])
     for provider in (None, "local"):
         for _ in range(2):
@@ -142,7 +144,7 @@ def test_fewer_bars_than_requested_are_incomplete(tmp_path: Path, provider: str 
 
 
 @pytest.mark.parametrize("vendor", serving("crypto", "1m"))
-def test_minutes_without_a_trade_are_not_silently_fewer(
+def test_a_number_of_minutes_reaches_back_over_minutes_without_a_trade(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     start = clock.now_ms() // HOUR_MS * HOUR_MS - 10 * HOUR_MS
@@ -154,7 +156,7 @@ def test_minutes_without_a_trade_are_not_silently_fewer(
         assert len(frame) == 7 or not provenance(frame)["complete"]
 
 
-def test_an_empty_series_is_searched_backwards_only_so_far(
+def test_the_search_backwards_in_an_empty_series_is_limited(
     market: Market, clock: ManualClock
 ) -> None:
     fixed = FixedVendor(clock, [], "binance")
@@ -186,7 +188,7 @@ def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first
 
 @pytest.mark.parametrize("bars", [2, 20, 300])
 @pytest.mark.parametrize("lacking", [None, 0, 1, -1], ids=["none", "first", "second", "last"])
-def test_right_after_a_close_only_the_end_is_fetched_whichever_stored_bar_is_missing(
+def test_only_the_end_is_fetched_right_after_a_close_whichever_stored_bar_is_missing(
     market: Market, clock: ManualClock, bars: int, lacking: int | None
 ) -> None:
     """What is stored does not depend on the bar that is not published yet."""

@@ -60,7 +60,7 @@ def of(events: list[Event], kind: type[Event]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def test_every_retry_is_seen_with_its_wait(
+def test_every_retry_is_logged_with_its_wait(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
 ) -> None:
     vendors.fault("binance", Fault.status(503), times=2)
@@ -115,7 +115,7 @@ def test_a_fallback_sends_an_event_with_vendors_and_rows(
     assert (calls["answers"], calls["hits"], calls["rows"]) == (2, 1, 48)
 
 
-def test_the_opening_and_the_closing_of_a_circuit_are_events(
+def test_an_event_is_sent_when_a_circuit_opens_and_closes(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
 ) -> None:
     vendors.fault("binance", Fault.status(451))
@@ -188,7 +188,7 @@ def test_a_split_of_a_cached_series_sends_one_event(
     ]  # fmt: skip
 
 
-def test_a_listener_that_raises_costs_no_bar(
+def test_a_listener_that_raises_does_not_affect_the_answer(
     manager: DataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def raising(event: Event) -> None:
@@ -200,7 +200,7 @@ def test_a_listener_that_raises_costs_no_bar(
     assert len([r for r in caplog.records if r.name == "onetape.events"]) == 1
 
 
-def test_one_call_is_one_request_in_the_log(
+def test_all_attempts_of_a_call_have_one_request_id_in_the_log(
     manager: DataManager, vendors: VendorServer, lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
     vendors.fault("binance", Fault.status(503), times=1)
@@ -215,7 +215,7 @@ def test_one_call_is_one_request_in_the_log(
     assert sent[0]["request"] == sent[1]["request"] != sent[2]["request"]
 
 
-def test_the_threads_of_a_batch_share_its_name_and_keep_their_symbols(
+def test_log_records_of_batch_threads_share_its_request_id_and_name_their_symbols(
     manager: DataManager, vendors: VendorServer, lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
     vendors.fault("yahoo", Fault.status(403))
@@ -229,7 +229,7 @@ def test_the_threads_of_a_batch_share_its_name_and_keep_their_symbols(
     assert warned >= {"AAPL", "?!"}
 
 
-def test_counters_are_those_of_one_manager(
+def test_each_manager_has_its_own_counters(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     one, two = make(), make()

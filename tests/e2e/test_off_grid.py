@@ -67,7 +67,7 @@ def hours_of(frame: pd.DataFrame) -> list[int]:
 
 
 class TestOffTheGrid:
-    def test_a_lonely_vendor_keeps_the_rest_of_the_range(
+    def test_bars_of_the_only_vendor_are_kept_around_rows_off_the_grid(
         self, make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path,
         clock: ManualClock,
     ) -> None:  # fmt: skip
@@ -95,7 +95,7 @@ class TestOffTheGrid:
         whole = make().get_ohlcv(*DAY, provider="binance", strict=True)
         assert_true(whole, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
 
-    def test_a_whole_day_off_the_grid_is_a_gap_and_no_crash(
+    def test_a_whole_day_off_the_grid_is_a_gap(
         self, manager: DataManager, vendors: VendorServer
     ) -> None:
         vendors.fault("binance", late(0, 24))
@@ -105,7 +105,7 @@ class TestOffTheGrid:
         assert gaps(frame) == [("2024-06-01T00:00:00", "2024-06-02T00:00:00", "off_grid")]
 
     @pytest.mark.parametrize("first, end", [(9, 12), (0, 24), (0, 1), (23, 24)])
-    def test_the_next_vendor_has_the_slots(
+    def test_bars_in_place_of_rows_off_the_grid_come_from_the_next_vendor(
         self, manager: DataManager, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch, first: int, end: int,
     ) -> None:  # fmt: skip
@@ -116,7 +116,7 @@ class TestOffTheGrid:
         assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
         assert "twin" in provenance(frame)["vendors"]
 
-    def test_a_next_vendor_without_the_bar_leaves_the_reason(
+    def test_a_gap_keeps_the_reason_off_grid_if_the_next_vendor_lacks_the_bar(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         binance, twin = (
@@ -130,7 +130,7 @@ class TestOffTheGrid:
             frame = manager.get_ohlcv(*DAY)
         assert gaps(frame) == [("2024-06-01T10:00:00", "2024-06-01T11:00:00", "off_grid")]
 
-    def test_one_symbol_never_ends_a_batch(
+    def test_rows_off_the_grid_of_one_symbol_do_not_end_a_batch(
         self, manager: DataManager, vendors: VendorServer
     ) -> None:
         vendors.fault("binance", late(0, 24), symbol="BTCUSDT")
@@ -140,7 +140,7 @@ class TestOffTheGrid:
             )
         assert [len(found["BTCUSDT"]), len(found["ETHUSDT"])] == [0, 24]
 
-    def test_half_hours_among_hours_are_kept_aside(
+    def test_half_hours_among_hours_are_quarantined(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:  # fmt: skip
@@ -156,7 +156,7 @@ class TestOffTheGrid:
             problems
         )
 
-    def test_a_stored_bar_outlives_a_row_off_the_grid(
+    def test_a_row_off_the_grid_does_not_replace_a_stored_bar(
         self, manager: DataManager, vendors: VendorServer
     ) -> None:
         first = manager.get_ohlcv(*DAY)
@@ -247,7 +247,7 @@ class TestOutsideTheCalendar:
         week = again.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", strict=True, offline=True)
         assert provenance(week)["complete"], "the week before has none"
 
-    def test_weekend_bars_invented_once_go_with_the_next_answer(
+    def test_weekend_bars_missing_from_the_next_answer_are_withdrawn(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         clock: ManualClock,
     ) -> None:  # fmt: skip
@@ -313,7 +313,7 @@ class TestContradictions:
         assert "second" in provenance(frame)["vendors"]
 
     @pytest.mark.parametrize("doubles", [1, 24])
-    def test_a_lonely_vendor_is_doubted(
+    def test_contradicting_rows_of_the_only_vendor_are_doubted(
         self, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch, doubles: int,
     ) -> None:  # fmt: skip
@@ -350,7 +350,7 @@ class TestContradictions:
         pd.testing.assert_frame_equal(first, frame)
         pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY, strict=True))
 
-    def test_the_limit_is_the_users(
+    def test_the_rules_set_how_many_contradictions_are_accepted(
         self, tmp_path: Path, rules: Path, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip

@@ -41,7 +41,7 @@ def leave(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
     return leave
 
 
-def test_bars_of_an_older_cache_answer_without_a_request(
+def test_bars_of_an_older_cache_are_returned_without_a_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
 ) -> None:
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
@@ -50,7 +50,7 @@ def test_bars_of_an_older_cache_answer_without_a_request(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-05-02", "2024-05-10")
 
 
-def test_coins_that_agree_are_completed(
+def test_older_bars_of_a_coin_equal_to_the_vendors_are_completed(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
 ) -> None:
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
@@ -61,7 +61,7 @@ def test_coins_that_agree_are_completed(
     assert provenance(frame)["from_cache"] > 0.6
 
 
-def test_coins_that_differ_are_fetched_anew(
+def test_older_bars_of_a_coin_that_differ_are_fetched_again(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
 ) -> None:
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
@@ -72,7 +72,7 @@ def test_coins_that_differ_are_fetched_anew(
     assert_true(inner, vendors, clock, "BTCUSDT", "1h", "2024-05-03", "2024-05-05")
 
 
-def test_coins_that_differ_and_cannot_be_fetched_anew_are_not_given_in_silence(
+def test_older_bars_of_a_coin_that_differ_and_cannot_be_fetched_again_raise_a_warning(
     manager: DataManager, vendors: VendorServer, leave: Callable[..., None]
 ) -> None:
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
@@ -86,7 +86,7 @@ def test_coins_that_differ_and_cannot_be_fetched_anew_are_not_given_in_silence(
 
 
 @pytest.mark.parametrize("factor", [1.0, 4.0])
-def test_shares_are_fetched_anew_as_soon_as_anything_is(
+def test_older_bars_of_a_share_are_fetched_again_with_the_first_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None],
     factor: float, tmp_path: Path,
 ) -> None:  # fmt: skip

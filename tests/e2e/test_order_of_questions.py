@@ -274,7 +274,7 @@ def test_any_order_of_requests_gives_the_same_bars_or_a_gap(
             assert (shown(again), fixed.asked) == (shown(frame), [])
 
 
-def test_any_order_of_questions_to_own_files_gives_the_same_bars(tmp_path: Path) -> None:
+def test_any_order_of_requests_to_own_files_gives_the_same_bars(tmp_path: Path) -> None:
     stamps = every("1h", "2024-05-26T12:00", "2024-06-01T22:00")[::2]
     make = own_hours(tmp_path, stamps)
     dice = random.Random(1)
@@ -353,7 +353,7 @@ def stored(manager: DataManager, symbol: str, stamps: list[int]) -> tuple[object
 
 
 @pytest.mark.parametrize(("asset_class", "now"), [(c, now) for c in TIMES for now in TIMES[c]])
-def test_orders_of_the_same_questions_give_the_same_answers_and_the_same_store(
+def test_any_order_of_the_same_requests_gives_the_same_answers_and_stored_bars(
     market: Market, clock: ManualClock, asset_class: str, now: str
 ) -> None:
     symbol, sent = SERIES[asset_class]

@@ -104,7 +104,7 @@ def test_an_answer_for_a_coin_during_an_outage_does_not_depend_on_cached_bars(
     assert provenance(frame)["vendors"] == ["binance"]
 
 
-def test_bars_that_are_all_cached_answer_during_an_outage(
+def test_fully_cached_bars_are_returned_during_an_outage(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     whole = manager.get_ohlcv(*DAYS)
@@ -128,7 +128,7 @@ def test_bars_that_are_all_cached_answer_during_an_outage(
     ],
     ids=["a count", "a vendor's longer bars", "made of shorter ones", "a refresh"],
 )  # fmt: skip
-def test_other_ways_to_ask_have_one_answer_too(
+def test_counted_derived_and_refreshed_requests_also_have_one_answer_during_an_outage(
     make: Callable[[], DataManager], rules: Path, tmp_path: Path, vendors: VendorServer,
     clock: ManualClock, question: dict[str, Any],
 ) -> None:  # fmt: skip
@@ -144,7 +144,7 @@ def test_other_ways_to_ask_have_one_answer_too(
         assert "earlier in this call: HTTP 503" in provenance(frame)["rejected"]["binance"]
 
 
-def test_a_substitute_that_is_not_whole_leaves_own_bars_in_place(
+def test_an_incomplete_substitute_does_not_replace_cached_bars(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     supplied(manager, HELD["head"])
@@ -190,7 +190,7 @@ def test_a_strict_call_that_refuses_substitutes_gets_the_cached_bars_with_its_er
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, DataError) else str(value),
 )
-def test_only_an_outage_lets_a_substitute_take_over(
+def test_a_substitute_is_used_only_during_an_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     error: DataError, vendor: str,
 ) -> None:  # fmt: skip
@@ -203,7 +203,7 @@ def test_only_an_outage_lets_a_substitute_take_over(
     assert provenance(frame)["vendors"] == ["twin"], "the venue is back"
 
 
-def test_a_bar_that_a_living_venue_lacks_is_no_outage(
+def test_a_bar_missing_at_an_available_venue_is_not_an_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two, other = (
@@ -285,7 +285,7 @@ def test_a_plan_names_the_substitute_during_an_outage(
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_cache_that_is_filled_by_a_substitute_is_not_filled(
+def test_populate_cache_reports_a_substitute_as_a_failure(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, *, cached: bool,
 ) -> None:  # fmt: skip

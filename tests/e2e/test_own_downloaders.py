@@ -104,7 +104,7 @@ def events_of(manager: DataManager) -> list[Event]:
     return heard
 
 
-def test_a_network_error_is_retried_with_waits_and_counted(
+def test_a_network_error_of_a_custom_downloader_is_retried_with_waits_and_counted(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     heard, acme = events_of(manager), bring(NetworkException("reset"), NetworkException("reset"))
@@ -119,7 +119,7 @@ def test_a_network_error_is_retried_with_waits_and_counted(
     ]  # fmt: skip
 
 
-def test_a_foreign_error_of_an_own_downloader_is_not_retried(
+def test_an_unknown_error_of_a_custom_downloader_is_not_retried(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     acme = bring(RuntimeError("boom"))
@@ -129,7 +129,7 @@ def test_a_foreign_error_of_an_own_downloader_is_not_retried(
     assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"ForeignError": 1}
 
 
-def test_an_own_downloader_is_paused_after_five_failures_until_a_trial_succeeds(
+def test_a_custom_downloader_is_paused_after_five_failures_until_a_trial_succeeds(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     heard, acme = events_of(manager), bring(*[RuntimeError("boom")] * 5)
@@ -170,7 +170,7 @@ def test_limits_for_a_custom_downloader_hold_across_managers(
     assert second.metrics()["vendors"]["acme"]["held_back"] == 1
 
 
-def test_an_own_downloader_without_limits_is_never_throttled(
+def test_a_custom_downloader_without_limits_is_never_throttled(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     acme = bring()
@@ -236,7 +236,7 @@ BESIDE_BARS = pytest.mark.parametrize(
 )
 
 
-def test_figures_of_an_own_downloader_are_returned_and_cached(
+def test_figures_of_a_custom_downloader_are_returned_and_cached(
     manager: DataManager, bring: Bring
 ) -> None:
     acme = bring()
@@ -248,7 +248,7 @@ def test_figures_of_an_own_downloader_are_returned_and_cached(
 
 
 @BESIDE_BARS
-def test_beside_bars_a_network_error_is_retried_with_waits_and_counted(
+def test_a_network_error_for_data_other_than_bars_is_retried_with_waits_and_counted(
     manager: DataManager, clock: ManualClock, bring: Bring, question: Ask
 ) -> None:
     heard, acme = events_of(manager), bring(NetworkException("reset"), NetworkException("reset"))
@@ -309,7 +309,7 @@ def test_unreadable_figures_of_a_custom_downloader_are_not_a_success(
     assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"ResponseFormatError": 1}
 
 
-def test_figures_that_are_no_numbers_are_refused(
+def test_figures_that_are_not_numbers_are_refused(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, bring: Bring
 ) -> None:
     acme = bring()
@@ -337,7 +337,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.mark.parametrize("error", [RuntimeError, NetworkException], ids=lambda e: e.__name__)
 @pytest.mark.parametrize("quoted", [KEY, "s3cr3t%2Fkey%2B0123456789", f"x{'.' * 185}{KEY}"])
-def test_a_key_in_an_error_of_its_own_is_masked(
+def test_a_key_in_an_error_of_a_custom_downloader_is_masked(
     manager: DataManager, bring: Bring, monkeypatch: pytest.MonkeyPatch, log: io.StringIO,
     error: type[Exception], quoted: str,
 ) -> None:  # fmt: skip
@@ -389,7 +389,7 @@ MakeWith = Callable[[str], DataManager]
 
 @pytest.mark.parametrize("named", [own_variable, own_secret, replaced, by_hand])
 @pytest.mark.parametrize("question", [ask, ask_figures, ask_fundamentals])
-def test_a_key_in_the_error_of_an_own_downloader_is_masked_whatever_its_name(
+def test_a_key_from_any_variable_is_masked_in_an_error_of_a_custom_downloader(
     tmp_path: Path, clock: ManualClock, bring: Bring, monkeypatch: pytest.MonkeyPatch,
     log: io.StringIO, named: Callable[[MakeWith, pytest.MonkeyPatch], DataManager], question: Ask,
 ) -> None:  # fmt: skip

@@ -35,7 +35,7 @@ def manager(folder: Path, more: str) -> DataManager:
 
 
 @pytest.mark.parametrize("anchor", ["session", "clock"])
-def test_hours_stamped_by_their_closes_are_whole_and_of_the_kind_declared(
+def test_hours_stamped_by_their_closes_are_complete_and_of_the_declared_kind(
     tmp_path: Path, anchor: str
 ) -> None:
     rows = "".join(f"2024-07-{close},1,2,1,2,3\n" for close in CLOSES[anchor].split(","))
@@ -56,13 +56,13 @@ def test_hours_stamped_by_their_closes_are_whole_and_of_the_kind_declared(
 @pytest.mark.parametrize(
     "wrong", ["label: close", "label: 1", "anchor: open", "anchor: true", "anchor: {}"]
 )
-def test_an_option_of_files_with_a_wrong_value_is_named(tmp_path: Path, wrong: str) -> None:
+def test_the_error_for_an_invalid_file_option_names_it(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ConfigError, match=rf"providers\.local\.{wrong.partition(':')[0]}"):
         manager(tmp_path, wrong).get_ohlcv("NVDA", "1h", "2024-07-02", provider="local")
 
 
 @pytest.mark.parametrize("year, state", [(2012, "final"), (2019, "final"), (2024, "provisional")])
-def test_bars_older_than_this_library_need_no_clock_to_be_final(
+def test_own_file_bars_older_than_this_library_are_final_whatever_the_clock(
     tmp_path: Path, year: int, state: str
 ) -> None:
     rows = "".join(f"{year}-05-{day:02d},1,2,1,2,3\n" for day in (6, 7, 8, 9, 10))

@@ -70,7 +70,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_two_folders_do_not_mix(cache: Path, tmp_path: Path) -> None:
+def test_bars_of_two_own_folders_are_never_mixed(cache: Path, tmp_path: Path) -> None:
     for close, name in ((1.0, "one"), (2.0, "two")):
         write(tmp_path / name, close)
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_two_folders_do_not_mix(cache: Path, tmp_path: Path) -> None:
     assert all(lane[:9] == "1d@local." and len(lane) == 17 for lane in lanes)
 
 
-def test_one_folder_by_two_names_is_one(cache: Path, tmp_path: Path) -> None:
+def test_one_folder_with_two_names_has_one_lane(cache: Path, tmp_path: Path) -> None:
     write(tmp_path / "one", 1.0)
     (tmp_path / "link").symlink_to(tmp_path / "one")
     for name in ("one", "link"):
@@ -92,7 +92,7 @@ def test_one_folder_by_two_names_is_one(cache: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
 @pytest.mark.parametrize("inner", ["", "bars"], ids=["the folder", "a folder above it"])
-def test_a_switched_link_leads_to_the_new_folder_at_once(
+def test_a_redirected_link_is_followed_to_the_new_folder_at_once(
     how: dict[str, Any], inner: str, cache: Path, tmp_path: Path
 ) -> None:
     link = tmp_path / "current"
@@ -166,7 +166,7 @@ def quiet(call: Callable[..., Any], *args: Any, **how: Any) -> Any:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
-def test_a_changed_file_is_read_again(
+def test_a_changed_own_file_is_read_again(
     change: Callable[[Path], None], is_new: bool, cache: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "own", 1.0)
@@ -226,7 +226,7 @@ def folder_of_answers(tmp_path: Path, _answers: Path) -> Callable[..., Path]:
 SPLIT = ("AAPL", "1d", "2020-08-20", "2020-09-10")  # 4:1 on 2020-08-31
 
 
-def test_two_recordings_of_one_relative_name_do_not_mix(
+def test_two_recordings_with_the_same_relative_name_are_not_mixed(
     folder_of_answers: Callable[..., Path],
     make: Callable[[], DataManager],
     tmp_path: Path,
@@ -251,7 +251,7 @@ def test_two_recordings_of_one_relative_name_do_not_mix(
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
-def test_a_folder_recorded_anew_is_read_again(
+def test_a_folder_recorded_again_is_read_again(
     is_new: bool, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -274,7 +274,7 @@ def test_a_folder_recorded_anew_is_read_again(
 
 
 @pytest.mark.parametrize("name", ["100%", "100%25", "a%2Fb"])
-def test_a_percent_sign_in_the_name_of_a_recording_is_no_escape(
+def test_a_percent_sign_in_the_name_of_a_recording_is_taken_literally(
     name: str, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -359,9 +359,7 @@ def test_coverage_of_own_files_is_suspect_once_the_file_has_changed(
     assert set(by_range(reader)["close"]) == {2.0}
 
 
-def test_a_file_that_cannot_be_read_any_more_leaves_its_bars_in_doubt(
-    cache: Path, tmp_path: Path
-) -> None:
+def test_bars_of_a_file_that_became_unreadable_are_doubted(cache: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "own", 1.0)
     reader = manager(cache, tmp_path / "own")
     assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [1.0] * 3
@@ -397,7 +395,7 @@ def test_a_changed_layout_in_the_rules_reads_own_files_again(cache: Path, tmp_pa
     assert (closes(euros), euros.attrs["onetape"]["kind"]["unit"]) == ([2.0] * 3, "EUR")
 
 
-def test_a_folder_is_no_timeframe(cache: Path, tmp_path: Path) -> None:
+def test_a_lane_of_own_files_is_not_listed_as_a_timeframe(cache: Path, tmp_path: Path) -> None:
     week(tmp_path / "own", 1.0)
     reader = manager(cache, tmp_path / "own")
     by_range(reader)
@@ -409,7 +407,7 @@ def test_a_folder_is_no_timeframe(cache: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
-def test_a_hit_costs_one_stat_of_the_folder_and_one_of_the_file(
+def test_a_hit_takes_one_stat_of_the_folder_and_one_of_the_file(
     how: dict[str, Any], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "own", 1.0)
@@ -461,7 +459,7 @@ def write_minutes(folder: Path, close: float, at: int = RESTED) -> None:
 
 @pytest.mark.parametrize("provider", [None, "local"], ids=["rules", "pinned"])
 @pytest.mark.parametrize("step, bars", [("1h", 2), ("30m", 4), ("2h", 1)])
-def test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of(
+def test_longer_bars_are_built_from_the_minutes_of_an_own_file(
     cache: Path, tmp_path: Path, step: str, bars: int, provider: str | None
 ) -> None:
     write_minutes(tmp_path / "own", 1.0)
@@ -528,7 +526,7 @@ def project(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[..., Da
     return make
 
 
-def test_bars_of_files_answer_no_project_whose_rules_do_not_name_the_folder(
+def test_bars_of_own_files_are_not_returned_if_the_rules_do_not_name_their_folder(
     project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
 ) -> None:
     for close, name in ((1.0, "one"), (2.0, "two")):
@@ -564,7 +562,7 @@ def test_every_request_under_the_rules_reads_the_current_local_file(
                 assert asked(reader) == {close}
 
 
-def test_backups_complete_own_files_of_the_kind_that_is_declared(
+def test_backup_vendors_complete_own_files_of_the_declared_kind(
     project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
 ) -> None:
     real = project("yahoo").get_ohlcv(*OWN)
@@ -585,7 +583,7 @@ def test_backups_complete_own_files_of_the_kind_that_is_declared(
         assert not alone.attrs["onetape"]["complete"]
 
 
-def test_own_files_stand_in_for_others_as_a_substitute(
+def test_own_files_of_another_kind_are_returned_as_a_substitute(
     project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
 ) -> None:
     write(tmp_path / "own", 1.0, OWN_DAYS)
@@ -597,7 +595,7 @@ def test_own_files_stand_in_for_others_as_a_substitute(
     vendors.heal()
 
 
-def test_commands_find_the_folder_of_the_rules(
+def test_commands_use_the_own_folder_of_the_rules(
     project: Callable[..., DataManager], tmp_path: Path
 ) -> None:
     for close, name in ((1.0, "one"), (2.0, "two")):

@@ -104,7 +104,7 @@ def cases() -> Iterator[Case]:
 CASES = {case.name: case for case in cases()}
 
 
-def test_every_block_is_run() -> None:
+def test_every_python_block_of_a_page_is_run() -> None:
     run = {block for case in CASES.values() for block in case.blocks}
     run |= {block for page in PROGRAMS for block in PAGES[page]}
     run |= {block for blocks in ELSEWHERE.values() for block in blocks}
@@ -125,7 +125,7 @@ def test_the_blocks_of_a_page_print_the_output_shown_below_them(
 
 
 @pytest.mark.parametrize("page", PROGRAMS)
-def test_a_page_is_a_program(page: str, tmp_path: Path, fresh: Fresh) -> None:
+def test_a_page_runs_as_one_program(page: str, tmp_path: Path, fresh: Fresh) -> None:
     """As a user would paste its blocks, one after another, into a program in an empty folder."""
     blocks = PAGES[page]
     if find_spec("polars") is None:

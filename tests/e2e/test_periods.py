@@ -10,7 +10,7 @@ from src.data.errors import BadRangeError
 from src.data.model.instant import iso
 
 
-def test_a_period_is_a_range_of_bars_of_a_plan_and_of_a_batch(
+def test_a_period_selects_the_same_range_for_bars_plans_and_batches(
     manager: DataManager, clock: ManualClock
 ) -> None:
     today = iso(clock.now_ms())[:10]

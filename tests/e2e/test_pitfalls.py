@@ -93,7 +93,7 @@ def test_a_page_cut_short_by_the_vendor_is_completed_or_reported_as_gaps(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
 
 
-def test_the_last_closed_bar_stays_where_a_vendor_sends_no_running_one(
+def test_the_last_closed_bar_is_kept_if_a_vendor_sends_no_forming_one(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_vendor_that_refuses_the_region_is_queried_once_and_the_next_at_once(
     assert clock.slept == []
 
 
-def test_tries_of_one_vendor_and_the_change_to_the_next_do_not_multiply(
+def test_retries_of_one_vendor_and_failover_to_the_next_do_not_multiply(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for vendor in ("binance", "yahoo"):
@@ -128,7 +128,7 @@ def test_tries_of_one_vendor_and_the_change_to_the_next_do_not_multiply(
     assert (vendors.count("binance"), vendors.count("yahoo")) == (3, 3)
 
 
-def test_a_minute_and_a_month_are_two_series_from_the_question_to_the_disk(
+def test_a_minute_and_a_month_are_separate_series_from_the_request_to_the_disk(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     months = manager.get_ohlcv("BTCUSDT", "1M", "2024-03-01", "2024-05-31", strict=True)

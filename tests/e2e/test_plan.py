@@ -284,7 +284,7 @@ def test_a_plan_requests_an_empty_span_that_has_expired(
     assert [s.reasons for s in plan.segments] == [("no data last time, due again",)]
 
 
-def test_actions_that_a_conversion_needs_are_counted(
+def test_a_plan_counts_the_request_for_actions_needed_by_an_adjustment(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     plan = agree(manager, vendors, *SHARE, adjustment="raw")
@@ -354,7 +354,7 @@ def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     assert (vendors.count(), len(twin.asked)) == (asked, before + 1)
 
 
-def test_a_vendor_that_is_compared_first_is_counted_twice(
+def test_a_plan_counts_a_comparison_with_a_vendor_as_a_second_request(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     """Yahoo's coin is that of Binance if its bars agree with the stored ones."""
@@ -413,7 +413,7 @@ def test_a_plan_predicts_waits_from_the_current_limits(
     assert clock.monotonic() - before == pytest.approx(plan.wait_s, abs=1)
 
 
-def test_a_symbol_that_a_vendor_does_not_know_is_not_counted(
+def test_a_plan_counts_no_request_to_a_vendor_that_does_not_know_the_symbol(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(AllProvidersFailedError):
@@ -434,7 +434,7 @@ def test_an_offline_plan_sends_no_request_and_names_the_missing_bars(
     assert (plan.requests, plan.is_hit, plan.error) == (0, False, "")
 
 
-def test_a_vendor_without_a_key_is_named_with_the_variable(
+def test_a_plan_names_the_variable_of_a_missing_key(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from src.data.vendors import factory
@@ -454,7 +454,7 @@ def test_a_vendor_without_a_key_is_named_with_the_variable(
     assert not explained.is_served
 
 
-def test_a_downloader_of_the_user_is_planned_too(
+def test_a_plan_includes_a_downloader_of_the_user(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Own:
@@ -466,7 +466,7 @@ def test_a_downloader_of_the_user_is_planned_too(
     assert plan.segments[0].path == "own 1 request"
 
 
-def test_mistakes_are_the_same_as_those_of_the_request(manager: DataManager) -> None:
+def test_a_plan_raises_the_same_errors_as_the_request(manager: DataManager) -> None:
     with pytest.raises(BadSymbolError):
         manager.plan("SOL", "1h")
     with pytest.raises(BadSymbolError):
@@ -524,7 +524,7 @@ def test_explain_shows_the_route_the_health_and_the_cached_bars(
     assert "a new request may return more" in str(manager.explain("BTCUSDT", "1h"))
 
 
-def test_explain_says_why_no_vendor_serves_a_symbol(manager: DataManager) -> None:
+def test_explain_gives_the_reason_if_no_vendor_serves_a_symbol(manager: DataManager) -> None:
     found = manager.explain("VOD.L", "1d", provider="local")
     assert not found.is_served
     assert found.title == "VOD.L 1d: no usable vendor"

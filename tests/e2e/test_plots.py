@@ -76,7 +76,7 @@ def test_a_vendor_that_is_down_leaves_a_gap(manager: DataManager, vendors: Vendo
         manager.plot(*HOURS[:3], "2024-06-03", strict=True)
 
 
-def test_several_are_lines_and_one_that_failed_is_named(manager: DataManager) -> None:
+def test_several_symbols_are_drawn_as_lines_and_a_failed_one_is_named(manager: DataManager) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
         chart = drawn(manager.plot(["BTCUSDT", "ETHUSDT", "NOPE5USDT"], *HOURS[1:])).chart
@@ -121,7 +121,7 @@ def test_aplot_draws_the_same_picture_as_plot(manager: DataManager) -> None:
     assert drawn(asyncio.run(ask())).svg() == drawn(manager.plot(*HOURS)).svg()
 
 
-def test_a_plot_without_bars_says_so_on_the_picture(
+def test_a_plot_without_bars_shows_a_text_instead(
     make: Callable[[], DataManager], tmp_path: Path
 ) -> None:
     with warnings.catch_warnings():

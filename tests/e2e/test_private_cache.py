@@ -80,7 +80,7 @@ def privacy(cache: Path, rules: Path) -> list[Check]:
     return [c for c in checkup(cache, rules, network=False) if c.topic == "privacy"]
 
 
-def test_all_files_and_folders_are_their_owners_alone(
+def test_all_files_and_folders_are_accessible_only_to_their_owner(
     private: Path, make: Callable[[], DataManager], tmp_path: Path, state_dir: Path,
     made: list[tuple[str, int]], clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -105,7 +105,7 @@ def test_all_files_and_folders_are_their_owners_alone(
 
 
 @pytest.mark.parametrize("maker", [UnifiedCache, FundamentalsCache])
-def test_caches_that_are_made_by_hand_obey_the_rules_too(
+def test_caches_created_directly_obey_the_privacy_setting_of_the_rules(
     maker: Any, private: Path, tmp_path: Path, made: list[tuple[str, int]],
     monkeypatch: pytest.MonkeyPatch, clock: ManualClock,
 ) -> None:  # fmt: skip

@@ -66,14 +66,16 @@ def test_a_forked_child_keeps_folder_and_rules(configured: DataManager, tmp_path
 
 
 @forks
-def test_a_forked_child_may_choose_another_cache_folder(
+def test_a_forked_child_can_choose_another_cache_folder(
     configured: DataManager, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     assert in_child(lambda: get_data_manager(other).cache.cache_dir == other)
 
 
-def test_feeds_without_a_manager_use_that_of_the_process(configured: DataManager) -> None:
+def test_feeds_without_a_manager_use_the_default_manager_of_the_process(
+    configured: DataManager,
+) -> None:
     pytest.importorskip("backtrader")
     assert default_manager() is configured
     config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1h", "lookback_bars": 5}
@@ -84,9 +86,7 @@ def test_feeds_without_a_manager_use_that_of_the_process(configured: DataManager
 
 @pytest.mark.parametrize("make", [DataManager, lambda path: UnifiedCache(path, 1.0)])
 @pytest.mark.parametrize("path", [os.fsdecode(b"/tmp/\xff"), "~nobody-of-that-name/cache", "a\0b"])
-def test_a_path_that_cannot_be_one_is_a_typed_error(
-    make: Callable[[str], object], path: str
-) -> None:
+def test_an_impossible_path_is_a_typed_error(make: Callable[[str], object], path: str) -> None:
     with pytest.raises(ConfigError, match="cache_dir"):
         make(path)
 
@@ -101,7 +101,7 @@ def test_an_unknown_home_folder_in_an_environment_variable_is_a_config_error(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a working directory cannot be removed")
-def test_a_working_directory_that_is_gone_is_a_typed_error(
+def test_a_deleted_working_directory_is_a_typed_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -121,7 +121,7 @@ def test_a_symbol_that_cannot_be_a_key_is_a_typed_error(manager: DataManager) ->
 
 
 @pytest.mark.parametrize("table", ["facts", "every"])
-def test_text_where_the_state_file_wants_a_number_is_set_aside(
+def test_a_state_file_with_text_in_place_of_a_number_is_set_aside(
     make: Callable[[], DataManager], state_dir: Path, table: str
 ) -> None:
     request = ("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T05:00")

@@ -47,7 +47,7 @@ def at(quote: Quote) -> str:
         ("2024-06-12T13:30:20", "forming", "2024-06-12T13:30:20Z", "2024-06-11"),
     ],
 )
-def test_a_share_inside_and_outside_its_session(
+def test_the_state_and_change_of_a_share_quote_follow_its_session(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, now: str, state: str, time: str,
     before: str,
 ) -> None:  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_share_inside_and_outside_its_session(
     assert ("market is closed until" in quote.note) == (state == "closed")
 
 
-def test_a_coin_and_its_change_since_the_utc_day(
+def test_the_change_of_a_coin_quote_is_since_the_start_of_the_utc_day(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     quote = manager.get_quote("BTCUSDT")
@@ -104,7 +104,7 @@ def test_a_price_of_the_last_minute_of_a_day_belongs_to_that_day(
         ("YOUNG", "2024-04-24T13:40:00", "forming", "2024-04-24T13:40:00Z", 39.59, None),
     ],
 )
-def test_splits_holidays_ends_and_halts(
+def test_quotes_are_right_after_splits_holidays_delistings_and_halts(
     manager: DataManager, clock: ManualClock, symbol: str, now: str, state: str, time: str,
     price: float, before: float | None,
 ) -> None:  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_quote_of_a_halted_share_is_stale_with_the_time_of_its_last_trade(
     assert vendors.count() == 4
 
 
-def test_while_the_day_is_not_published_its_last_minute_is_the_close(
+def test_the_last_minute_is_the_close_until_the_daily_bar_is_published(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2024-06-12T20:05:00"))
@@ -150,7 +150,7 @@ def test_while_the_day_is_not_published_its_last_minute_is_the_close(
     assert quote.previous_close == close
 
 
-def test_a_minute_without_a_trade_makes_no_price_new(
+def test_a_minute_without_a_trade_does_not_make_a_price_newer(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     quiet = parse_iso("2024-06-12T14:56:00")
@@ -164,7 +164,7 @@ def test_a_minute_without_a_trade_makes_no_price_new(
     assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:56:00Z")
 
 
-def test_while_no_vendor_answers_the_last_close_is_stale(
+def test_the_last_close_is_returned_as_stale_while_no_vendor_answers(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", bars=5)
@@ -199,7 +199,7 @@ def test_an_invalid_max_age_of_a_quote_is_refused(manager: DataManager, age: Any
 # --- how often vendors are asked -------------------------------------------------------------
 
 
-def test_within_its_age_a_quote_is_given_again(
+def test_a_quote_is_returned_again_within_its_max_age(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     first = manager.get_quote("BTCUSDT")
@@ -212,7 +212,7 @@ def test_within_its_age_a_quote_is_given_again(
     assert vendors.count() == asked + 1
 
 
-def test_each_new_quote_costs_one_request(
+def test_each_new_quote_takes_one_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_quote("BTCUSDT")
@@ -223,7 +223,7 @@ def test_each_new_quote_costs_one_request(
         assert vendors.count() == asked + 1
 
 
-def test_the_close_of_a_market_ends_a_quote(
+def test_a_quote_from_before_the_close_is_not_returned_after_the_close(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2024-06-12T19:59:58"))
@@ -295,7 +295,9 @@ def test_concurrent_calls_for_one_quote_send_one_request(
     assert vendors.count() == 1
 
 
-def test_those_that_wait_share_a_failure(manager: DataManager, vendors: VendorServer) -> None:
+def test_concurrent_callers_of_one_quote_share_its_failure(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("binance", Fault.status(400))
     vendors.fault("yahoo", Fault.hold())
 
@@ -310,7 +312,7 @@ def test_those_that_wait_share_a_failure(manager: DataManager, vendors: VendorSe
     assert vendors.count() < 24
 
 
-def test_a_batch_of_quotes_names_those_that_failed(manager: DataManager) -> None:
+def test_a_batch_of_quotes_names_the_failed_symbols(manager: DataManager) -> None:
     with pytest.warns(IncompleteDataWarning, match="1 of 3 quotes failed; NOPE"):
         quotes = manager.get_quotes(["AAPL", "NOPE", "BTCUSDT", "AAPL"])
     assert list(quotes) == ["AAPL", "BTCUSDT"]
@@ -326,7 +328,7 @@ def test_a_batch_of_quotes_names_those_that_failed(manager: DataManager) -> None
 # --- a running stream ------------------------------------------------------------------------
 
 
-def test_a_running_stream_answers_without_a_request(
+def test_a_quote_from_a_running_stream_takes_no_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = feeds_of(manager).find("BTCUSDT", "1m", 1)
@@ -353,7 +355,7 @@ def test_a_running_stream_answers_without_a_request(
     assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"  # it has ended
 
 
-def test_history_of_a_feed_is_no_live_price(
+def test_a_history_bar_of_a_feed_is_not_returned_as_a_live_price(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = feeds_of(manager).find("BTCUSDT", "1m", 1)

@@ -216,7 +216,7 @@ def _outage(vendors: VendorServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_outage")
 @pytest.mark.parametrize("seed", range(5 if FULL else 3))
-def test_random_requests_under_faults_return_true_bars_or_name_their_gaps(
+def test_random_requests_during_faults_return_true_bars_or_list_their_gaps(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     clock.set(parse_iso("2024-06-05T13:45:00"))

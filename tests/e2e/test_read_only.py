@@ -63,7 +63,7 @@ def test_fetches_with_a_read_only_cache_return_bars_and_warn_once(
     assert provenance(again)["from_cache"] == 1.0
 
 
-def test_pinned_and_statistics_and_versions_work_too(
+def test_pinned_calls_statistics_and_versions_work_with_a_read_only_cache(
     manager: DataManager, vendors: VendorServer, read_only: dict[str, int]
 ) -> None:
     held = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
@@ -109,7 +109,7 @@ CALLS: dict[str, Callable[[DataManager], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable(
+def test_bars_are_returned_from_a_read_only_home_and_one_warning_names_the_variable(
     homeless: Path, rules: Path, clock: ManualClock, vendors: VendorServer, call: str
 ) -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -54,7 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch, young_files: None) -> list[str]:
 
 
 @pytest.mark.parametrize(("symbol", "timeframe"), [("BTCUSDT", "1h"), ("AAPL", "1d")])
-def test_a_miss_looks_at_a_series_once_a_phase(
+def test_a_miss_reads_the_index_of_a_series_once_per_phase(
     symbol: str, timeframe: str, manager: DataManager, vendors: VendorServer, looks: list[str]
 ) -> None:
     for day, spared in (("2024-06-04", 1), ("2024-05-01", 0)):
@@ -66,7 +66,7 @@ def test_a_miss_looks_at_a_series_once_a_phase(
         assert len(looks) == LOOKS + BESIDE - spared
 
 
-def test_a_hit_looks_twice(make: Make, looks: list[str]) -> None:
+def test_a_hit_reads_the_index_of_a_series_twice(make: Make, looks: list[str]) -> None:
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-05")
     looks.clear()
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-05")

@@ -62,7 +62,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.json"))
 
 
-def test_bars_come_again_without_the_vendor(
+def test_recorded_bars_are_replayed_without_the_vendor(
     folder: Path,
     make: Callable[[], DataManager],
     replay: Callable[..., pd.DataFrame],
@@ -206,7 +206,7 @@ def test_a_replay_of_a_folder_with_several_vendors_or_none_is_refused(
             manager.get_ohlcv(*DAY, provider=f"replay:{nothing}")
 
 
-def test_answers_of_one_request_come_in_their_order(
+def test_several_answers_to_one_request_are_replayed_in_their_order(
     folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
 ) -> None:
     for _ in range(2):
@@ -227,7 +227,7 @@ def test_answers_of_one_request_come_in_their_order(
     ]
 
 
-def test_no_key_is_written(
+def test_a_recording_contains_no_key(
     folder: Path,
     vendors: VendorServer,
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_no_key_is_written(
     assert "Invalid API KEY *** ***" in texts[0]
 
 
-def test_a_folder_that_cannot_be_written_hurts_no_call(
+def test_a_recording_folder_that_cannot_be_written_is_logged_and_affects_no_call(
     folder: Path, make: Callable[[], DataManager], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.write_text("a file")
@@ -271,7 +271,7 @@ def test_a_replay_without_a_folder_is_refused(name: str, manager: DataManager) -
         manager.get_ohlcv(*DAY, provider=name)
 
 
-def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
+def test_a_request_with_half_a_surrogate_pair_is_recorded_and_replayed(tmp_path: Path) -> None:
     request = HttpRequest("http://any.where/bars", {"symbol": "\udc80"})
     Recorder(tmp_path).keep("acme", request, HttpResponse(200, body=b"[]"), 0)
     assert Recording(tmp_path / "acme").send(request).body == b"[]"

@@ -76,7 +76,7 @@ def regular(minutes: int) -> list[pd.Timestamp]:
 @pytest.mark.parametrize("pinned", [False, True])
 @pytest.mark.parametrize("vendor", SENDING)
 @pytest.mark.parametrize("minutes", [5, 15, 30])
-def test_regular_hours_are_cut_out_whoever_answers(
+def test_regular_hours_are_cut_out_of_the_bars_of_every_vendor_with_extended_hours(
     by: Make, vendors: VendorServer, vendor: str, minutes: int, pinned: bool
 ) -> None:
     manager = by("yahoo", vendor) if pinned else by(vendor)
@@ -100,7 +100,7 @@ def test_regular_hours_are_cut_out_whoever_answers(
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_hours_are_made_of_minutes_cut_to_regular_hours(by: Make, pinned: bool) -> None:
+def test_hours_are_built_from_minutes_cut_to_regular_hours(by: Make, pinned: bool) -> None:
     manager = by("yahoo", "alpaca") if pinned else by("alpaca")
     wishes = {"provider": "alpaca"} if pinned else {}
     frame = manager.get_ohlcv("AAPL", "1h", *DAYS, strict=True, **wishes)

@@ -26,7 +26,7 @@ CASES = [*(("binance", f) for f in (100, 0.01, 0.1, 0.5, 4)), ("yahoo", 100), ("
 
 @pytest.mark.parametrize(("vendor", "factor"), CASES)
 @pytest.mark.parametrize("places", [(), (3,)], ids=["all", "one"])
-def test_final_bars_times_a_factor_are_no_revision(
+def test_final_bars_multiplied_by_a_factor_are_not_taken_as_a_revision(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     vendor: str, factor: float, places: tuple[int, ...],
 ) -> None:  # fmt: skip

@@ -40,7 +40,7 @@ def revised(manager: DataManager, vendors: VendorServer, clock: ManualClock) -> 
     return manager
 
 
-def test_a_late_revision_replaces_the_stored_bar_for_no_further_request(
+def test_a_late_revision_replaces_the_stored_bar_without_a_further_request(
     revised: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     before = hours(revised, clock, "2024-06-13T14:10:00")
@@ -90,7 +90,7 @@ def test_equal_bars_change_no_byte_but_those_appended(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
 
 
-def test_a_hole_inside_is_filled_without_reaching_back(
+def test_a_hole_is_filled_without_comparing_bars_before_it(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for start, end in (("2024-06-01", "2024-06-05"), ("2024-06-08", "2024-06-11")):
@@ -125,7 +125,7 @@ def test_final_bars_are_compared_for_revisions_once_a_day(
     assert wide == 1
 
 
-def test_the_packaged_day_is_a_rule(
+def test_the_rules_set_the_time_between_comparisons(
     make: Any, rules: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules.write_text(rules.read_text() + "cache: {default_ttl_hours: 2}\n")
@@ -137,7 +137,7 @@ def test_the_packaged_day_is_a_rule(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-12T17:00:00")
 
 
-def test_a_share_is_compared_in_todays_basis(
+def test_bars_of_a_share_are_compared_in_todays_basis(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.revise("AAPL", "1d", ms("2024-06-07"), 1.01, ms("2024-06-12T12:00:00"))
@@ -166,7 +166,7 @@ def test_bars_of_another_vendor_are_not_compared_for_revisions(
     ]  # fmt: skip
 
 
-def test_a_vendor_is_compared_with_its_own_bars_alone(
+def test_a_vendor_is_compared_only_with_its_own_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
@@ -209,7 +209,7 @@ def test_an_answer_with_only_old_bars_counts_as_empty_and_the_next_vendor_fills_
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
 
 
-def test_a_plan_foretells_how_far_back_the_request_reaches(
+def test_a_plan_predicts_how_far_back_the_request_reaches(
     revised: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-13T15:10:00"))

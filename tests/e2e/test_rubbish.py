@@ -59,7 +59,7 @@ def day_of(manager: DataManager, clock: ManualClock, number: int):  # type: igno
     return manager.get_ohlcv("BTCUSDT", "1m", iso(start)[:10], iso(start)[:10], columns=("state",))
 
 
-def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
+def test_a_day_with_bad_rows_adds_little_to_the_documents_and_no_work_to_later_days(
     market: Market, clock: ManualClock, fixed: FixedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, entries = SourceDocument.covered, set()
@@ -91,7 +91,7 @@ def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
     assert document["members"] == 4
 
 
-def test_bad_rows_alone_are_fetched_again_and_the_day_is_then_complete(
+def test_only_bad_rows_are_fetched_again_and_the_day_is_then_complete(
     market: Market, clock: ManualClock, fixed: FixedVendor
 ) -> None:
     for number in (0, 1):

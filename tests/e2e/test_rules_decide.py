@@ -77,7 +77,7 @@ def whose(frame: pd.DataFrame) -> tuple[list[str], Any]:
     ],
     ids=["another year", "the same days", "in part", "another coin", "days", "made of hours"],
 )  # fmt: skip
-def test_the_first_vendor_of_the_rules_answers_whatever_is_cached(
+def test_the_first_vendor_of_the_rules_supplies_the_answer_whatever_is_cached(
     by: Make, held: pd.DataFrame, vendors: VendorServer, question: tuple[str, ...]
 ) -> None:
     manager = by("yahoo", "binance")
@@ -95,7 +95,7 @@ def test_the_first_vendor_of_the_rules_answers_whatever_is_cached(
 
 
 @pytest.mark.parametrize("many", ["bars", "batch", "quote", "await", "feed", "provenance"])
-def test_the_first_vendor_of_the_rules_answers_batches_counts_quotes_and_feeds_too(
+def test_the_first_vendor_of_the_rules_supplies_batches_counts_quotes_and_feeds(
     by: Make, held: pd.DataFrame, vendors: VendorServer, many: str
 ) -> None:
     manager = by("yahoo", "binance")
@@ -164,7 +164,7 @@ def test_a_vendor_that_prices_tether_in_dollars_keeps_to_one_lane(
     assert vendors.count() == asked == 3
 
 
-def test_a_stored_length_of_bars_that_no_vendor_of_the_rules_serves_does_not_decide(
+def test_stored_bars_of_a_timeframe_that_no_vendor_of_the_rules_serves_are_not_preferred(
     by: Make, vendors: VendorServer
 ) -> None:
     asked = ("BTCUSDT", "4h", *HELD[2:])
@@ -194,7 +194,9 @@ def test_cached_bars_are_a_marked_substitute_for_bars_that_cannot_be_derived(
         pd.testing.assert_frame_equal(frame, stored)
 
 
-def test_a_version_is_of_the_lane_that_answers(by: Make, held: pd.DataFrame) -> None:
+def test_a_version_is_read_from_the_lane_that_supplies_the_answer(
+    by: Make, held: pd.DataFrame
+) -> None:
     mine = by("yahoo", "binance").get_ohlcv(*HELD, strict=True)
     for names, frame in ((("yahoo", "binance"), mine), (("binance", "yahoo"), held)):
         asked = provenance(frame)["generation"]
@@ -248,7 +250,9 @@ def keyed(
     return make
 
 
-def test_a_key_that_is_gained_or_lost_decides_at_once(keyed: Make, vendors: VendorServer) -> None:
+def test_a_key_that_is_added_or_removed_takes_effect_at_once(
+    keyed: Make, vendors: VendorServer
+) -> None:
     names, both = ("alpaca", "yahoo"), ("alpaca",)
     # The second time nobody is asked: each has bars of its kind in a lane.
     for keys, vendor in (((), "yahoo"), (both, "alpaca"), ((), "yahoo"), (both, "alpaca")):
@@ -270,7 +274,7 @@ def test_a_key_that_is_gained_or_lost_decides_at_once(keyed: Make, vendors: Vend
     ],
     ids=str,
 )
-def test_cached_bars_answer_for_another_vendor_of_shares_of_the_same_kind(
+def test_cached_bars_of_a_share_are_returned_for_another_vendor_of_the_same_kind(
     keyed: Make, vendors: VendorServer, asked: tuple[str, ...], first: str, second: str
 ) -> None:
     """Raw and adjusted prices are of one kind, and so are regular hours cut out of extended ones."""

@@ -333,7 +333,7 @@ PAIRS = [
 
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.parametrize("vendor, case", PAIRS)
-def test_a_question_has_one_answer(
+def test_a_request_has_one_answer_after_given_steps(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str, case: str
 ) -> None:
     run(vendor, vendors, clock, tmp_path, SPLITS, CASES[case])
@@ -341,7 +341,7 @@ def test_a_question_has_one_answer(
 
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub", "twelvedata"])
-def test_two_splits_of_ten_are_no_change_of_units(
+def test_two_splits_of_ten_are_not_taken_for_a_change_of_units(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str
 ) -> None:
     """Adjusted prices asked again after both are a hundredth: as pence that became pounds would be."""
@@ -370,7 +370,7 @@ def test_a_split_and_a_dividend_on_one_day_are_no_defect(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(splits=_splits, dividends=_dividends, steps=_steps)
-def test_a_request_has_one_answer_whatever_was_requested_before(
+def test_a_request_has_one_answer_after_random_steps(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str,
     splits: list[tuple[date, tuple[int, int]]], dividends: list[tuple[date, float]],
     steps: list[Step],

@@ -28,7 +28,7 @@ KEYS = {"fmp": "FMP_API_KEY", "eodhd": "EODHD_API_KEY", "finnhub": "FINNHUB_API_
         "twelvedata": "TWELVE_DATA_API_KEY"}  # fmt: skip
 
 
-def test_a_name_finds_its_symbol(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_search_for_a_name_finds_its_symbol(manager: DataManager, vendors: VendorServer) -> None:
     assert manager.search("apple") == [APPLE]
     assert (vendors.count("yahoo"), vendors.count("binance")) == (1, 1)
     assert len(manager.get_ohlcv(manager.search("APPLE inc")[0].symbol, "1d", bars=2)) == 2
@@ -98,7 +98,9 @@ def test_vendors_with_keys_answer_a_search_if_yahoo_fails(
     assert [(one.symbol, one.vendor) for one in found] == [("VOD.L", vendor)]
 
 
-def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_search_that_all_vendors_refuse_is_an_error(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.search("apple")
     vendors.fault("yahoo", Fault.status(404))
     with pytest.raises(
@@ -168,7 +170,9 @@ def test_a_share_is_not_listed_under_the_name_of_a_coin(
     ]
 
 
-def test_names_are_safe_to_show(manager: DataManager, vendors: VendorServer) -> None:
+def test_names_from_a_search_contain_no_control_characters(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.truth.add(Traded("EVIL", "stock", 10.0, calendar="XNYS", timezone="America/New_York",
                              name="\x1b[2J<b>[red]Evil\u202e\x00 Corp"))  # fmt: skip
     assert [one.name for one in manager.search("evil")] == ["[2J<b>[red]Evil Corp"]
@@ -189,7 +193,7 @@ def test_an_invalid_limit_of_a_search_is_refused(manager: DataManager, limit: An
 # --- unknown symbols -------------------------------------------------------------------------
 
 
-def test_an_unknown_symbol_offers_the_nearest_without_a_request(
+def test_the_error_for_an_unknown_symbol_suggests_the_nearest_without_a_request(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.search("apple")

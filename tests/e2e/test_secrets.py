@@ -320,7 +320,7 @@ def test_no_response_of_a_vendor_leaks_the_key(
     assert_silent(heard, told, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
 
-def test_a_redirect_takes_the_key_to_no_other_host_or_port(
+def test_a_redirect_does_not_send_the_key_to_another_host_or_port(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     with serving(well) as stranger, listening() as heard:

@@ -54,7 +54,7 @@ def test_a_refusal_opens_one_circuit_for_all_processes_and_none_of_another_host(
     make().get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
 
 
-def test_a_vendor_that_keeps_failing_is_left_alone_for_a_while(
+def test_a_vendor_that_keeps_failing_is_paused(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.lie("html"))
@@ -86,6 +86,6 @@ assert "sqlite3" not in sys.modules
     assert not unused.exists()
 
 
-def test_files_on_this_machine_know_no_limits(manager: DataManager, state_dir: Path) -> None:
+def test_local_files_have_no_rate_limit(manager: DataManager, state_dir: Path) -> None:
     manager.rate_limiters["local"].acquire(1, 0)
     assert not state_dir.exists()

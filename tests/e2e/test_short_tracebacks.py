@@ -53,7 +53,7 @@ _MOST, _MONTH = 5, ("2024-01-01", "2024-02-01")
         lambda m: m.plot("AAPL", "1d", *_MONTH, offline=True),
     ],
 )  # fmt: skip
-def test_a_mistake_of_the_caller_has_few_frames(
+def test_the_traceback_of_an_invalid_call_has_few_frames(
     ask: Callable[[DataManager], Any], tmp_path: Path
 ) -> None:
     with pytest.raises((QueryError, AllProvidersFailedError)) as raised:

@@ -202,7 +202,7 @@ def test_no_overlap_is_fetched_if_the_neighbouring_bars_are_of_the_same_vendor(
     assert tuple(one.asked[-1]) == (ms("2024-06-05"), ms("2024-06-06")), "beside its own bars"
 
 
-def test_a_pinned_vendor_is_compared_with_nobody(
+def test_a_pinned_vendor_is_not_compared_with_other_vendors(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, _, three = trio
@@ -308,7 +308,7 @@ def test_prices_of_every_vendor_that_do_not_match_leave_a_gap_with_the_reason(
 
 
 @pytest.mark.parametrize("factor", [100.0, 0.01])
-def test_pence_beside_pounds_are_refused_by_name(
+def test_the_error_for_pence_next_to_pounds_names_the_units(
     manager: DataManager, trio: tuple[Vendor, ...], factor: float
 ) -> None:
     one, two, three = trio
@@ -317,7 +317,7 @@ def test_pence_beside_pounds_are_refused_by_name(
         assert len(manager.get_ohlcv(*DAY)) == 21
 
 
-def test_a_conflict_is_no_reason_to_shut_a_vendors_door_and_a_bad_answer_is(
+def test_a_bad_answer_counts_against_a_vendor_and_a_splice_conflict_does_not(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, three = trio
@@ -363,7 +363,7 @@ def assert_share(frame: pd.DataFrame, vendors: VendorServer, clock: ManualClock)
 
 
 @pytest.mark.parametrize("times, said", [(1, "left out"), (-1, "applied twice")])
-def test_a_split_that_the_second_vendor_missed_is_made_good_exactly(
+def test_a_split_that_the_second_vendor_missed_is_corrected_exactly(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...], times: int, said: str, make: Callable[[], DataManager],
 ) -> None:  # fmt: skip
@@ -406,7 +406,7 @@ def test_a_split_within_a_spliced_span_is_not_corrected(
 
 
 @pytest.mark.parametrize("lacks_until", ["2024-04-13", "2024-04-22", "2024-05-20"])
-def test_right_bars_beside_those_of_a_vendor_that_applied_a_split_in_part_stay_as_they_came(
+def test_right_bars_next_to_bars_with_a_partly_applied_split_are_not_corrected(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...], lacks_until: str,
 ) -> None:  # fmt: skip
@@ -485,7 +485,7 @@ def test_a_share_that_is_three_percent_off_is_refused_and_a_third_vendor_answers
     assert {v for v, _ in spans(frame)} == {"one", "three"}
 
 
-def test_a_dividend_applied_twice_by_the_second_vendor_is_put_back(
+def test_a_dividend_applied_twice_by_the_second_vendor_is_corrected(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -582,7 +582,7 @@ def test_older_metadata_without_splices_are_read(
 @settings(max_examples=25 if FULL else 4, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.data())
-def test_bars_of_two_vendors_are_true_at_any_order_of_outages_and_holes(
+def test_bars_of_two_vendors_are_true_in_any_order_of_outages_and_holes(
     vendors: VendorServer, clock: ManualClock, tmp_path_factory: pytest.TempPathFactory,
     rules: Path, data: st.DataObject,
 ) -> None:  # fmt: skip

@@ -75,7 +75,7 @@ def test_suspect_bars_near_a_split_are_rechecked_after_the_fourth_open_without_a
     assert vendors.count() == 0
 
 
-def test_a_vendor_that_applied_a_split_late_is_found_out(
+def test_bars_of_a_vendor_that_applied_a_split_late_are_corrected(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T22:00:00"))
@@ -149,7 +149,7 @@ def test_a_fetch_far_from_a_split_is_not_doubted(
 # --- one series, one basis -----------------------------------------------------------------
 
 
-def test_an_old_range_is_in_the_basis_of_the_newest_knowledge(
+def test_an_old_range_is_adjusted_for_splits_reported_later(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     before_split: pd.DataFrame,
 ) -> None:  # fmt: skip
@@ -239,7 +239,7 @@ def test_splits_requested_under_a_clock_that_was_ahead_are_requested_again(
         assert vendors.count() == 1
 
 
-def test_bars_read_from_the_cache_alone_are_adjusted_for_a_split_learned_since(
+def test_offline_bars_are_adjusted_for_a_split_stored_since_their_fetch(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.act("AAPL", split(EX_DATE, 4))

@@ -123,7 +123,7 @@ def test_a_quote_ignores_spoilt_rows(
 
 
 @pytest.mark.parametrize("how", ["negative low", "1e300", "ahead"])
-def test_a_feed_that_polls(market: Market, clock: ManualClock, how: str) -> None:
+def test_a_polled_feed_delivers_no_spoilt_row(market: Market, clock: ManualClock, how: str) -> None:
     bad = at("2024-06-12T15:02")
     fixed = vendor(clock, how, bad)
     source = polled(market.manager(fixed), "BTCUSDT", "1m", lookback=5)
@@ -140,7 +140,7 @@ def test_a_feed_that_polls(market: Market, clock: ManualClock, how: str) -> None
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_feed_of_the_past(market: Market, clock: ManualClock, how: str) -> None:
+def test_a_replay_feed_delivers_no_spoilt_row(market: Market, clock: ManualClock, how: str) -> None:
     manager = market.manager(vendor(clock, how))
     bars = list(replay_feed(manager, *OURS, speed=0, history=0))
     assert [bar.stamp_ms for bar in bars] == GOOD
@@ -166,7 +166,9 @@ def test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored(
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_frame_that_a_program_puts(market: Market, clock: ManualClock, how: str) -> None:
+def test_a_spoilt_row_of_a_frame_put_by_a_program_is_never_stored(
+    market: Market, clock: ManualClock, how: str
+) -> None:
     fixed = vendor(clock, how)
     rows = fixed.spoil([fixed.bar(stamp) for stamp in MINUTES if stamp < NOW - MINUTE_MS])
     frame = pd.DataFrame(rows).set_index("stamp_ms")

@@ -199,7 +199,7 @@ def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, C
     }
 
 
-def test_every_file_of_a_cache_is_a_place(filled: Path) -> None:
+def test_every_file_of_a_cache_is_in_the_list_of_this_test(filled: Path) -> None:
     found = {str(path.relative_to(filled)) for path in filled.rglob("*") if path.is_file()}
     assert found - PASSING - {"rules.yaml"} == set(FILES)
 
@@ -240,7 +240,7 @@ def test_a_pipe_link_or_device_in_place_of_a_file_is_neither_read_nor_followed(
         assert content(outside) == before, f"{name} has followed a link"
 
 
-def test_the_cache_folder_itself_may_be_a_link(
+def test_the_cache_folder_itself_can_be_a_link(
     filled: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     folder = copied(filled, tmp_path)

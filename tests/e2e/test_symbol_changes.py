@@ -196,7 +196,7 @@ def test_unknown_keys_of_an_actions_file_survive_a_rewrite(
     assert book_of(tmp_path, "FB")["nicknames"] == ["facebook"]
 
 
-def test_a_damaged_document_is_kept_aside_and_begun_anew(
+def test_a_damaged_document_is_set_aside_and_a_new_one_begun(
     renamed: DataManager, tmp_path: Path, make: Make
 ) -> None:
     path = tmp_path / "cache/ohlcv/FB/actions.json"
@@ -229,7 +229,7 @@ def test_an_impossible_symbol_change_is_refused_and_none_is_recorded(
     assert not (tmp_path / "cache/ohlcv/META").exists()
 
 
-def test_two_ends_on_one_day_are_refused(manager: DataManager) -> None:
+def test_two_changes_of_a_symbol_on_one_day_are_refused(manager: DataManager) -> None:
     other = replace(RENAME, successor="FACE")
     with pytest.raises(QueryError, match="two changes to FB on 2022-06-09"):
         client(manager).record_symbol_changes({"FB": [RENAME, other]})
@@ -297,7 +297,9 @@ def test_recording_a_symbol_change_is_all_or_nothing_per_symbol_at_any_kill(
     assert seen >= {(0, 0), (1, 1)}
 
 
-def test_a_folder_of_changes_alone_is_no_series_and_no_damage(renamed: DataManager) -> None:
+def test_a_folder_with_only_symbol_changes_is_neither_a_series_nor_damage(
+    renamed: DataManager,
+) -> None:
     upkeep = renamed.cache.maintenance
     assert upkeep.listing() == []
     assert upkeep.series() == []
@@ -307,7 +309,7 @@ def test_a_folder_of_changes_alone_is_no_series_and_no_damage(renamed: DataManag
     assert len(client(renamed).symbol_changes("META")) == 2
 
 
-def test_symbol_changes_that_concern_a_request_are_those_from_its_day_on() -> None:
+def test_a_request_lists_the_symbol_changes_from_its_day_on() -> None:
     def told(symbol: str, day: str) -> list[str]:
         start = pd.Timestamp(day).value // 10**6
         span = type(SPAN)(start, start + 86_400_000)

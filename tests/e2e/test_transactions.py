@@ -45,7 +45,7 @@ def begun(statements: list[str]) -> int:
 @pytest.mark.parametrize(
     ("symbol", "timeframe", "vendor"), [("BTCUSDT", "1h", "binance"), ("AAPL", "1d", "yahoo")]
 )
-def test_a_miss_with_one_request_takes_four(
+def test_a_miss_with_one_request_takes_four_transactions(
     symbol: str, timeframe: str, vendor: str, manager: DataManager, vendors: VendorServer,
     statements: list[str],
 ) -> None:  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_miss_with_one_request_takes_four(
     assert begun(statements) == OF_A_CALL
 
 
-def test_a_further_page_or_commit_takes_one_more_and_a_failure_two(
+def test_a_further_page_or_commit_takes_one_more_transaction_and_a_failure_two(
     make: Callable[[], DataManager], vendors: VendorServer, statements: list[str]
 ) -> None:
     manager = make()

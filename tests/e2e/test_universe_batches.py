@@ -92,7 +92,9 @@ def test_todays_members_for_past_bars_raise_a_survivorship_warning(mine: DataMan
     assert caught[0].filename == __file__
 
 
-def test_todays_members_need_no_warning_where_they_were_the_same(mine: DataManager) -> None:
+def test_todays_members_for_past_bars_raise_no_warning_if_they_were_the_same_then(
+    mine: DataManager,
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", SurvivorshipWarning)
         frames = mine.get_ohlcv_batch(None, "1d", "2023-03-13", "2023-03-17", universe="mine")
@@ -161,7 +163,7 @@ def test_sessions_are_counted_in_every_timeframe(
     assert gone[:3] == days
 
 
-def test_the_running_session_is_not_lacking_yet(mine: DataManager) -> None:
+def test_the_running_session_is_not_counted_as_without_bars(mine: DataManager) -> None:
     mine.universes = DatedUniverse({"AAPL": LISTED["AAPL"], "BTCUSDT": LISTED["AAPL"]})
     for timeframe in ("1d", "1h"):
         frames = mine.get_ohlcv_batch(None, timeframe, "-3d", universe="mine", as_of="today")
@@ -169,7 +171,7 @@ def test_the_running_session_is_not_lacking_yet(mine: DataManager) -> None:
         assert frames.without_bars == {}
 
 
-def test_a_session_in_which_no_bar_fits_is_not_lacking(mine: DataManager) -> None:
+def test_a_session_too_short_for_a_bar_is_not_counted_as_without_bars(mine: DataManager) -> None:
     mine.universes = DatedUniverse({"AAPL": LISTED["AAPL"]})
     bounds = ("2024-06-10T19:45", "2024-06-11T20:00")
     frames = mine.get_ohlcv_batch(None, "1h", *bounds, universe="mine", as_of="today")

@@ -48,7 +48,7 @@ def test_an_unknown_symbol_is_requested_once_by_all_processes_with_the_same_erro
     assert vendors.count("yahoo") == 2
 
 
-def test_a_listing_is_found_a_quarter_of_an_hour_after_the_first_question(
+def test_a_new_listing_is_found_a_quarter_of_an_hour_after_the_first_request(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.unknown_symbol())
@@ -59,7 +59,7 @@ def test_a_listing_is_found_a_quarter_of_an_hour_after_the_first_question(
     assert len(make().get_ohlcv(*BINANCE, provider="binance", strict=True)) == 48
 
 
-def test_a_forced_refresh_asks_at_once(
+def test_a_forced_refresh_requests_an_unknown_symbol_at_once(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.unknown_symbol())
@@ -89,7 +89,7 @@ def test_a_dollar_pair_unknown_to_the_first_vendor_comes_from_the_next(
     assert (vendors.count("binance"), vendors.count("yahoo")) == (1, 1)
 
 
-def test_a_missing_own_file_is_looked_for_by_each_call(
+def test_each_call_searches_for_a_missing_own_file(
     tmp_path: Path, clock: ManualClock, state_dir: Path
 ) -> None:
     rules = tmp_path / "own.yaml"
@@ -103,7 +103,7 @@ def test_a_missing_own_file_is_looked_for_by_each_call(
     assert len(manager.get_ohlcv(*asked, provider="local")) == 1
 
 
-def test_doctor_counts_unknown_symbols_without_a_fault(
+def test_doctor_counts_unknown_symbols_without_reporting_a_fault(
     manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

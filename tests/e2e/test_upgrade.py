@@ -79,7 +79,7 @@ def named(said: str, beginning: str) -> list[str]:
 @pytest.mark.parametrize(
     ("series", "lane"), [(("AAPL", "1d", *DAYS), "1d"), (("BTCUSDT", "1h", *HOURS), "1h")]
 )
-def test_bars_of_vendors_answer_without_a_request(
+def test_bars_stored_by_the_previous_version_are_returned_without_a_request(
     opened: Make, vendors: VendorServer, series: tuple[str, ...], lane: str
 ) -> None:
     frame = opened().get_ohlcv(*series, strict=True)
@@ -116,7 +116,7 @@ def test_doctor_names_exactly_the_series_that_an_upgrade_fetches_again(
     ) == sorted(["META 1d@local", "BTCUSDT 1h@replay:seen", "NVDA 1d"])
 
 
-def test_doctor_names_bars_that_the_rules_answer_from_elsewhere(
+def test_doctor_names_stored_bars_that_the_rules_no_longer_use(
     opened: Make, vendors: VendorServer, cache: Path, rules: Path
 ) -> None:
     manager = opened("yahoo")

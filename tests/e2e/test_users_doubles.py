@@ -36,7 +36,9 @@ def patched(manager: DataManager, **doubles: Mock):  # type: ignore[no-untyped-d
     return order, table
 
 
-def test_first_call_asks_the_double_once_and_the_second_not_at_all(plain: DataManager) -> None:
+def test_the_first_call_queries_a_test_double_once_and_the_second_not_at_all(
+    plain: DataManager,
+) -> None:
     double = Mock()
     double.get_ohlcv.return_value = hourly("2025-01-06", 24)
     order, table = patched(plain, whatever=double)
@@ -48,7 +50,7 @@ def test_first_call_asks_the_double_once_and_the_second_not_at_all(plain: DataMa
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_a_failing_primary_double_is_called_once_and_the_backup_supplies_the_bars(
+def test_a_failing_primary_test_double_is_called_once_and_the_backup_supplies_the_bars(
     plain: DataManager,
 ) -> None:
     primary, backup = Mock(), Mock()
@@ -63,7 +65,7 @@ def test_a_failing_primary_double_is_called_once_and_the_backup_supplies_the_bar
     assert [a["provider"] for a in told["attempts"]] == ["one", "two"]
 
 
-def test_all_doubles_failing_is_the_documented_error(plain: DataManager) -> None:
+def test_a_call_whose_test_doubles_all_fail_raises_the_documented_error(plain: DataManager) -> None:
     primary = Mock()
     primary.get_ohlcv.side_effect = RuntimeError("down")
     order, table = patched(plain, one=primary)

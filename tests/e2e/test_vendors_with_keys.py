@@ -146,7 +146,7 @@ def test_the_26th_request_of_a_day_names_the_line_that_raises_the_limit(
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_unreadable_answer_is_no_success(
+def test_an_unreadable_answer_is_not_counted_as_a_success(
     managers: Callable[..., DataManager], vendors: VendorServer, case: Case
 ) -> None:
     manager = managers(case.vendor)
@@ -192,7 +192,7 @@ def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_dividends(
 
 
 @pytest.mark.parametrize("vendor", ["alpha_vantage", "eodhd"])
-def test_the_error_without_splits_says_why_each_vendor_has_none(
+def test_the_error_without_splits_gives_the_reason_of_each_vendor(
     managers: Callable[..., DataManager], vendors: VendorServer, vendor: str
 ) -> None:
     vendors.face(vendor).key = "another"  # type: ignore[attr-defined]
@@ -202,7 +202,7 @@ def test_the_error_without_splits_says_why_each_vendor_has_none(
 
 
 @pytest.mark.parametrize("vendor", [v for v in ENV if v != "coingecko"])
-def test_without_a_key_no_request_is_sent_to_the_vendor(
+def test_no_request_is_sent_to_a_vendor_without_its_key(
     managers: Callable[..., DataManager], vendors: VendorServer, vendor: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -214,7 +214,7 @@ def test_without_a_key_no_request_is_sent_to_the_vendor(
     assert vendors.count(vendor) == 0
 
 
-def test_without_a_key_coingecko_still_returns_the_last_days(
+def test_coingecko_returns_the_last_days_without_a_key(
     managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -226,7 +226,7 @@ def test_without_a_key_coingecko_still_returns_the_last_days(
     assert_true(shown, vendors, clock, "ETHUSDT", "4h", "2024-06-03", "2024-06-09")
 
 
-def test_minutes_as_traded_of_a_pinned_vendor_are_a_marked_substitute(
+def test_raw_minutes_of_a_pinned_vendor_are_a_marked_substitute(
     managers: Callable[..., DataManager],
 ) -> None:
     asked = ("NVDA", "5m", "2024-06-06", "2024-06-07")

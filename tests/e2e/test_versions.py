@@ -98,7 +98,7 @@ def test_a_version_contains_no_bar_that_had_not_closed_then(
     assert len(manager.get_ohlcv("BTCUSDT", "1h", start)) == 78
 
 
-def test_a_number_of_bars_counts_those_of_the_version(
+def test_a_number_of_bars_counts_the_bars_of_the_version(
     manager: DataManager, grown: dict[int, pd.DataFrame]
 ) -> None:
     third = sorted(grown)[2]
@@ -112,7 +112,7 @@ def test_a_number_of_bars_counts_those_of_the_version(
     assert set(told_beside["source"]) == {"binance"}
 
 
-def test_a_revised_bar_is_the_one_of_then(
+def test_a_version_contains_the_bar_from_before_a_revision(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     before = manager.get_ohlcv(*WEEK)
@@ -159,7 +159,7 @@ def test_a_version_is_adjusted_by_its_own_basis(
     assert vendors.count() == 0
 
 
-def test_a_pinned_vendors_series_has_versions_of_its_own(
+def test_the_series_of_a_pinned_vendor_has_its_own_versions(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     pinned = manager.get_ohlcv(*WEEK, provider="binance")

@@ -13,7 +13,7 @@ from tests.cache.counts import FULL
 @pytest.mark.parametrize(
     ("symbols", "each"), [(COINS[:2], 23), (SHARES[:1], 10)], ids=["coins", "shares"]
 )
-def test_a_week_of_nightly_updates_and_lookups(
+def test_the_cost_of_a_week_of_nightly_updates_and_lookups_is_bounded(
     symbols: tuple[str, ...], each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Coins save 95 of 100 over whole evenings only.

@@ -84,7 +84,7 @@ def ask(manager: DataManager, own: Own | None, *request: str) -> pd.DataFrame:
 @pytest.mark.parametrize("dated", [True, False], ids=["Date", "no Date"])
 @pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
 @pytest.mark.parametrize("timeframe", ["1h", "1d"])
-def test_a_clock_ahead_during_one_fetch_costs_no_bar(
+def test_a_clock_ahead_during_one_fetch_loses_no_bar(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
     own: Own, ahead: int, dated: bool, timeframe: str,
 ) -> None:  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_clock_ahead_during_one_fetch_costs_no_bar(
         assert not gaps(frame)
 
 
-def test_a_clock_ahead_that_is_right_again_before_the_next_question_is_stale_for_an_hour_at_most(
+def test_bars_fetched_under_a_clock_ahead_are_stale_for_at_most_an_hour_once_it_is_right(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
     own: Own,
 ) -> None:  # fmt: skip

@@ -19,7 +19,7 @@ To add one of these, declare it in one place; the files, SQLite tables and metho
     an option of the query          a field of Request, whose docstring     request.py
                                     lists the other places
 
-``test_a_field_is_declared_once`` (``tests/bundles/test_bundle_row.py``) adds a field of each sort and
+``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds a field of each sort and
 follows it everywhere.
 """
 
