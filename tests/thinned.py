@@ -158,13 +158,13 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_no_strange_value_anywhere_stops_a_stream_or_becomes_a_bar": 1,
     },
     "tests/feed/test_seams.py": {
-        "test_a_clock_beside_the_vendors_moves_no_bar": 1,
+        "test_a_clock_ahead_of_or_behind_the_vendors_moves_no_bar": 1,
     },
     "tests/fundamentals/test_faults.py": {
         "test_one_bad_vendor_does_not_spoil_the_other": 4,
     },
     "tests/jobs/test_populate.py": {
-        "test_a_vendor_that_fails_where_the_next_one_has_no_bar_is_no_success": 1,
+        "test_a_vendor_that_fails_for_bars_missing_at_the_next_one_is_a_failure": 1,
     },
     "tests/v2/test_providers.py": {
         "test_each_declared_provider_asks_its_vendor_with_the_key_it_was_given": 1,
@@ -576,28 +576,28 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/feed/test_begun_in_an_outage.py": {
         "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 7,
         "test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar": 8,
-        "test_a_feed_begun_at_each_phase_of_an_outage": 1,
+        "test_a_feed_begun_in_any_phase_of_an_outage_loses_no_bar": 1,
         "test_waiting_bars_are_bounded_and_the_rest_is_fetched_later": 2,
     },
     "tests/feed/test_optstrategy.py": {
-        "test_two_processes_see_what_one_sees": 1,
+        "test_two_processes_have_the_results_of_one": 1,
     },
     "tests/feed/test_refused.py": {
         "test_streamed_values_that_cannot_be_a_bar_are_dropped_and_reported": 8,
     },
     "tests/feed/test_replay.py": {
-        "test_long_waits_are_told_beforehand": 1,
+        "test_long_waits_are_announced": 1,
     },
     "tests/feed/test_sick_streams.py": {
         "test_after_a_failed_handshake_the_feed_reconnects": 1,
-        "test_a_spoilt_message_costs_no_bar": 1,
+        "test_an_invalid_message_loses_no_bar": 1,
     },
     "tests/hosts/test_replay.py": {
-        "test_an_empty_host_has_the_same_bytes": 1,
+        "test_an_empty_host_replays_the_log_to_the_same_bytes": 1,
     },
     "tests/jobs/test_checkup.py": {
-        "test_integrity_is_never_good_over_damage": 1,
-        "test_integrity_sees_tables_and_fundamentals": 1,
+        "test_integrity_is_not_ok_with_any_damage": 1,
+        "test_integrity_covers_tables_and_fundamentals": 1,
     },
     "tests/jobs/test_confirm.py": {
         "test_a_newly_reported_split_ends_confirmations_of_earlier_bars": 1,
@@ -610,13 +610,13 @@ VALUES: dict[str, dict[str, int]] = {
         "test_figures_soon_beyond_a_vendors_history_are_reported": 1,
     },
     "tests/jobs/test_populate.py": {
-        "test_a_vendor_that_is_down_behind_cached_bars_is_no_success": 1,
+        "test_a_vendor_that_is_down_is_a_failure_even_with_cached_bars": 1,
     },
     "tests/jobs/test_quarantine.py": {
-        "test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all": 1,
+        "test_a_bar_from_before_a_split_is_restored_converted_or_not_at_all": 1,
     },
     "tests/jobs/test_signals.py": {
-        "test_no_signal_after_the_last_series_loses_the_report": 1,
+        "test_a_signal_after_the_last_series_does_not_lose_the_report": 1,
     },
     "tests/jobs/test_verify.py": {
         "test_verify_finds_no_difference_in_fetched_bars": 1,
@@ -633,19 +633,19 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/net/test_certificates.py": {
         "test_a_certificate_with_one_fault_is_refused_before_anything_is_sent": 5,
         "test_a_sound_certificate_is_accepted": 2,
-        "test_all_trust_what_the_first_variable_names": 4,
+        "test_all_transports_trust_the_certificates_of_the_first_variable_set": 4,
     },
     "tests/net/test_deadlines.py": {
-        "test_every_server_is_left_at_the_deadline": 1,
+        "test_a_request_to_every_misbehaving_server_ends_at_the_deadline": 1,
     },
     "tests/net/test_decoder.py": {
-        "test_pieces_of_any_size_make_the_body": 1,
+        "test_a_compressed_body_is_decoded_from_pieces_of_any_size": 1,
     },
     "tests/net/test_outcomes.py": {
         "test_each_error_leads_to_the_next_vendor_or_to_the_caller": 16,
     },
     "tests/net/test_secrets.py": {
-        "test_no_failure_tells_the_key": 1,
+        "test_no_failure_shows_the_key": 1,
     },
     "tests/packaging/test_installed.py": {
         "test_the_package_works_beside_a_consumers_own_src": 1,
@@ -725,7 +725,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_longer_bars_of_coins_are_derived_from_shorter_ones": 2,
     },
     "tests/vendors/test_adding_a_provider.py": {
-        "test_a_stream_that_fails_ends_its_own_feed_alone": 1,
+        "test_a_failing_stream_ends_only_its_own_feed": 1,
     },
     "tests/vendors/test_carriers.py": {
         "TestSocketsByRequests::test_a_forked_child_opens_its_own_connection": 1,
@@ -734,13 +734,13 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_malformed_answer_that_ccxt_reads_as_no_bars_is_rejected": 1,
     },
     "tests/vendors/test_offered_parts.py": {
-        "test_a_stream_at_fault_is_told_where_it_is_asked_for": 4,
-        "test_a_table_at_fault_is_told_where_it_is_asked_for": 4,
+        "test_a_faulty_stream_of_a_plugin_is_reported_when_requested": 4,
+        "test_a_faulty_table_of_a_plugin_is_reported_when_requested": 4,
     },
     "tests/vendors/test_plugin_faults.py": {
-        "test_a_fault_at_import_is_told_and_ends_nothing": 2,
-        "test_a_fault_is_the_vendors_failure": 5,
-        "test_an_answer_of_other_types_is_the_vendors_failure": 1,
+        "test_a_plugin_that_fails_to_import_is_reported_and_affects_no_other": 2,
+        "test_a_fault_of_a_plugin_counts_as_a_failure_of_its_vendor": 5,
+        "test_an_answer_of_wrong_types_counts_as_a_failure_of_the_vendor": 1,
     },
     "tests/yf/test_beside_yfinance.py": {
         "test_our_frames_equal_those_of_yfinance_except_for_listed_differences": 7,
@@ -804,7 +804,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     "tests/jobs/test_workers.py": {
         "test_a_dask_cluster_returns_every_result_although_a_task_dies_once": (
             "tests/jobs/test_workers.py",
-            "test_a_cluster_reports_the_same_though_a_worker_is_killed",
+            "test_a_cluster_reports_the_same_even_if_a_worker_is_killed",
         ),
     },
 }

@@ -48,7 +48,7 @@ def frame(bars: list[LiveBar]) -> pd.DataFrame:
 # --- bars ----------------------------------------------------------------------------------------
 
 
-def test_every_bar_once_in_order_by_its_close() -> None:
+def test_every_bar_is_delivered_once_in_order_stamped_by_its_close() -> None:
     past = [minute(n, origin="history") for n in range(5)]
     source = Hand([*past, LIVE, minute(5), minute(6)], ends=True)
     seen, _ = witnessed(feed_of(source))
@@ -58,7 +58,7 @@ def test_every_bar_once_in_order_by_its_close() -> None:
     assert seen == expected
 
 
-def test_doubles_are_deduplicated_and_older_and_running_bars_dropped() -> None:
+def test_duplicate_older_and_forming_bars_are_dropped() -> None:
     running = minute(3)._replace(is_closed=False)
     source = Hand([minute(0), minute(1), minute(1, 5.0), minute(0), running, minute(2)], ends=True)
     feed = feed_of(source)
@@ -67,7 +67,7 @@ def test_doubles_are_deduplicated_and_older_and_running_bars_dropped() -> None:
     assert feed.dropped == 2
 
 
-def test_a_stream_that_runs_already_gives_what_it_has_given() -> None:
+def test_a_stream_started_earlier_delivers_its_earlier_bars() -> None:
     source = Hand([LIVE, minute(0), minute(1)])
     feed = feed_of(source)
     feed.stream.start()
@@ -95,7 +95,7 @@ def test_the_same_data_can_be_run_again() -> None:
 
 
 @pytest.mark.parametrize("exactbars", [1, 0, -1, -2])
-def test_memory_may_be_saved(exactbars: int) -> None:
+def test_a_feed_works_with_every_memory_saving_setting_of_backtrader(exactbars: int) -> None:
     source = Hand([LIVE, *(minute(n) for n in range(20))], ends=True)
     seen, _ = witnessed(feed_of(source), exactbars=exactbars)
     assert len(seen) == 20
@@ -154,7 +154,7 @@ def test_resampled_live_equals_the_backtest(how: str, missing: tuple[int, ...]) 
     assert [row for row in seen if row[0] == 0] == [row for row in expected if row[0] == 0]
 
 
-def test_days_of_a_market_that_never_closes_hold_their_last_minute() -> None:
+def test_days_of_a_market_that_never_closes_include_their_last_minute() -> None:
     volumes: list[float] = []
 
     def act(strategy: Any) -> None:
@@ -204,7 +204,7 @@ def starving(items: list[Any]) -> BacktraderFeed:
 
 @settings(derandomize=True, max_examples=200)
 @given(st.integers(-2_000_000_000_000, 8_000_000_000_000))
-def test_moments_are_numbered_to_the_last_bit_as_backtrader_does(at_ms: int) -> None:
+def test_times_are_converted_to_exactly_the_numbers_of_backtrader(at_ms: int) -> None:
     assert day_number(at_ms) == bt.date2num(from_ms(at_ms))
 
 
@@ -217,7 +217,7 @@ def test_time_zones_by_name_and_by_zoneinfo(zone: Any) -> None:
     assert feed.num2date(feed.date2num(datetime(2024, 1, 2, 9, 30))) == datetime(2024, 1, 2, 9, 30)
 
 
-def test_other_zones_work_and_unknown_ones_are_named() -> None:
+def test_other_time_zones_work_and_the_error_names_an_unknown_one() -> None:
     seen: list[datetime] = []
     for zone in (UTC, timezone(timedelta(hours=2))):
         feed = feed_of(Hand([minute(0)], ends=True), tz=zone)
@@ -274,7 +274,7 @@ def test_a_strategy_is_notified_live_before_the_first_live_bar() -> None:
     assert known == [(1, "DELAYED"), (2, "LIVE")]
 
 
-def test_reasons_reach_the_strategy() -> None:
+def test_a_strategy_receives_the_reason_of_each_status() -> None:
     reasons: list[Any] = []
 
     class Curious(bt.Strategy):  # type: ignore[misc]
@@ -324,7 +324,7 @@ def test_bars_pushed_by_another_thread_wake_the_feed() -> None:
     assert time.monotonic() - began < SOON_S
 
 
-def test_waiting_costs_no_processor() -> None:
+def test_waiting_uses_no_processor_time() -> None:
     feed = feed_of(Hand([LIVE]))
     stopper = threading.Timer(1.0, feed.stop)
     stopper.start()
@@ -352,7 +352,7 @@ def test_a_backtrader_feed_stops_at_once(how: str, when: str) -> None:
     assert not feed.stream.is_running
 
 
-def test_should_stop_lets_history_be_given() -> None:
+def test_a_feed_told_to_stop_still_delivers_its_history() -> None:
     backlog = [minute(n, origin="history") for n in range(5)]
     source = Hand()
     feed = feed_of(source, backlog=backlog)
@@ -363,7 +363,7 @@ def test_should_stop_lets_history_be_given() -> None:
     assert source.starts == 0
 
 
-def test_history_that_comes_late_is_waited_for_by_all() -> None:
+def test_all_feeds_wait_for_the_late_history_of_one() -> None:
     """Else bars of one data would be seen after newer ones of the other."""
     late, early = Hand(), Hand([*(minute(n, origin="history") for n in range(3)), LIVE], ends=True)
     feeds = [feed_of(early, "EARLY"), feed_of(late, "LATE")]
@@ -379,7 +379,7 @@ def test_history_that_comes_late_is_waited_for_by_all() -> None:
     assert [row[0] for row in seen] == [0, 1] * 3
 
 
-def test_patience_with_history_ends() -> None:
+def test_the_wait_for_history_is_limited() -> None:
     early = Hand([LIVE, minute(0), minute(1)])
     feeds = [feed_of(early, "EARLY"), feed_of(Hand(), "NEVER", patience=0.2)]
     seen, _ = witnessed(*feeds, act=lambda s: len(s.data) == 2 and s.env.runstop())
@@ -404,7 +404,7 @@ def test_the_error_that_ends_a_stream_is_raised_after_the_cerebro_run() -> None:
     assert told.count("DISCONNECTED") == 2
 
 
-def test_a_strategy_that_is_too_slow_sees_no_hole() -> None:
+def test_a_strategy_that_is_too_slow_gets_an_error_instead_of_a_gap() -> None:
     stream = LiveFeed("BTCUSDT", "1m", Hand([minute(n) for n in range(50)]), capacity=20)
     feed = BacktraderFeed(stream)
     with pytest.raises(FeedLagError):
@@ -447,7 +447,7 @@ def test_no_thread_is_left_behind() -> None:
     wait_until(lambda: not set(threading.enumerate()) - before)
 
 
-def test_a_data_that_cannot_start_leaves_none_running() -> None:
+def test_a_feed_that_cannot_start_leaves_none_running() -> None:
     class Broken(Hand):
         def start(self, sink: Sink) -> None:
             raise ConfigError("no key")
@@ -458,7 +458,7 @@ def test_a_data_that_cannot_start_leaves_none_running() -> None:
     assert not good.stream.is_running
 
 
-def test_no_name_of_backtrader_is_taken() -> None:
+def test_no_attribute_of_a_feed_hides_a_method_of_backtrader() -> None:
     """An attribute of ours named like a method of theirs ends a run with a TypeError."""
     plain, feed = bt.DataBase(), feed_of(Hand([LIVE, minute(0)], ends=True))
     witnessed(plain)
@@ -478,5 +478,5 @@ def wait_until(done: Callable[[], object]) -> None:
     assert done()
 
 
-def test_a_feed_is_true() -> None:
+def test_a_feed_without_bars_is_true_in_a_condition() -> None:
     assert bool(BacktraderFeed(LiveFeed("BTCUSDT", "1m", Hand())))

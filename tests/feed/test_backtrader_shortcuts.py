@@ -156,7 +156,7 @@ def test_every_cerebro_setting_gives_the_same_run_as_plain_backtrader(
     assert ours == run(Plain, _SETTINGS[setting], **wanted)
 
 
-def test_a_bound_line_is_written_with_the_one_it_is_bound_to() -> None:
+def test_a_bound_line_is_written_together_with_its_source_line() -> None:
     data, volumes = feed(BacktraderFeed), []
 
     class Binding(bt.Strategy):  # type: ignore[misc]

@@ -57,14 +57,14 @@ def kline(stamp: int, *, sent: int | None = None, closed: bool = True, **changed
 
 
 @pytest.mark.parametrize("stream", [name for name in STREAMS if name != "alpaca-corrections"])
-def test_a_bar_called_closed_while_it_runs_is_the_running_one(stream: str) -> None:
+def test_a_bar_marked_closed_too_early_is_treated_as_forming(stream: str) -> None:
     make, topic, write = STREAMS[stream]
     told, refused = heard(make(), topic, write(OPEN, GOOD))
     assert [(bar.stamp_ms, bar.is_closed) for bar in told.bars] == [(OPEN, False)]
     assert refused == [(topic, OPEN, EARLY)]
 
 
-def test_a_correction_of_a_running_bar_is_refused() -> None:
+def test_a_correction_of_a_forming_bar_is_refused() -> None:
     make, topic, write = STREAMS["alpaca-corrections"]
     told, refused = heard(make(), topic, write(OPEN, GOOD))
     assert (told.bars, refused) == ([], [(topic, OPEN, EARLY)])
@@ -73,7 +73,9 @@ def test_a_correction_of_a_running_bar_is_refused() -> None:
 @pytest.mark.parametrize("sent, closed", [
     (-20_000, False), (-1_001, False), (-500, True), (0, True), (90, True), (None, True),
 ])  # fmt: skip
-def test_by_its_vendors_clock_a_bar_is_closed_when_it_is(sent: int | None, closed: bool) -> None:
+def test_a_bar_is_closed_by_the_time_at_which_its_vendor_sent_it(
+    sent: int | None, closed: bool
+) -> None:
     """Our clock is two seconds after the close: alone it would believe all of them."""
     at = None if sent is None else OPEN + sent
     told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(OPEN - MINUTE_MS, sent=at))
@@ -87,7 +89,7 @@ def test_a_clock_that_is_ten_seconds_behind_is_not_the_vendors_fault(behind_s: i
     assert [bar.is_closed for bar in told.bars] == [behind_s < 10]
 
 
-def test_a_minute_that_runs_is_in_no_longer_bar() -> None:
+def test_a_forming_minute_is_not_used_for_a_longer_bar() -> None:
     box, clock = Inbox(), ManualClock(MONDAY - 10_000)
     listener = MinuteListener(
         box, clock, MinuteBars(BarGrid(ALWAYS, Timeframe.parse("5m")), 180_000)
@@ -126,7 +128,7 @@ def said(stage: Stage, stamp: int, share: float) -> bytes:
     return framed(json.dumps(message).encode())
 
 
-def test_a_bar_called_closed_after_15_seconds_is_neither_given_nor_stored(stage: Stage) -> None:
+def test_a_bar_marked_closed_after_15_seconds_is_neither_delivered_nor_stored(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
     with feed:
@@ -199,7 +201,7 @@ def test_a_second_closed_bar_with_other_values_is_a_correction(stage: Stage) -> 
     ((100, 10**9, 12_000), [1.0, 2.0, 3.0]),  # the time of a vendor that is far ahead is ours
     ((None, None, None), [1.0, 2.0, 3.0]),
 ])  # fmt: skip
-def test_an_older_version_of_a_closed_bar_replaces_no_newer_one(
+def test_an_older_version_of_a_closed_bar_does_not_replace_a_newer_one(
     sent: tuple[int | None, ...], volumes: list[float]
 ) -> None:
     frames = [
@@ -228,7 +230,7 @@ def test_versions_of_a_few_closed_bars_are_remembered() -> None:
 @pytest.mark.parametrize("changed", [
     {"s": "ETHUSDT"}, {"stream": "ethusdt@kline_1m"}, {"stream": "btcusdt@kline_5m"}, {"s": None},
 ])  # fmt: skip
-def test_a_kline_of_two_symbols_is_of_none(changed: dict[str, object]) -> None:
+def test_a_kline_with_contradictory_symbols_is_unreadable(changed: dict[str, object]) -> None:
     message = json.loads(kline(OPEN, closed=False))
     (message if "stream" in changed else message["data"]).update(changed)
     frame = json.dumps(message)
@@ -240,14 +242,14 @@ def test_a_kline_of_two_symbols_is_of_none(changed: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("age_s, taken", [(0, True), (29, True), (31, False), (600, False)])
-def test_a_running_bar_that_was_sent_long_ago_is_no_news(age_s: int, taken: bool) -> None:
+def test_a_forming_bar_sent_long_ago_is_ignored(age_s: int, taken: bool) -> None:
     frame = kline(OPEN, sent=NOW - age_s * SECOND_MS, closed=False)
     told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), frame, frame)
     assert bool(told.bars) is taken
     assert refused == ([] if taken else [(Topic("BTCUSDT", "1m"), OPEN, LATE)])
 
 
-def test_a_closed_bar_that_was_sent_long_ago_is_one() -> None:
+def test_a_closed_bar_sent_long_ago_is_accepted() -> None:
     frame = kline(OPEN - 11 * MINUTE_MS, sent=OPEN - 10 * MINUTE_MS)
     told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), frame)
     assert [bar.is_closed for bar in told.bars] == [True] and not refused
@@ -280,7 +282,7 @@ WRONG_S = [-86_400, -3_600, -60, -15, 15, 60, 3_600, 86_400]
 
 @pytest.mark.parametrize("wrong_s", WRONG_S)
 @pytest.mark.parametrize("parts", ["trades", "minutes"])
-def test_bars_are_built_again_as_soon_as_the_clock_is_right(parts: str, wrong_s: int) -> None:
+def test_bars_are_built_again_once_the_clock_is_right(parts: str, wrong_s: int) -> None:
     true, clock = ManualClock(MONDAY - 10_000), ManualClock(MONDAY - 10_000 + wrong_s * SECOND_MS)
     box, grid = Inbox(), BarGrid(ALWAYS, Timeframe.parse("1m" if parts == "trades" else "5m"))
     listener: TradeListener | MinuteListener = TradeListener(box, clock, TradeBars(grid))
@@ -315,7 +317,7 @@ def test_bars_are_built_again_as_soon_as_the_clock_is_right(parts: str, wrong_s:
 
 
 @pytest.mark.parametrize("wrong_s", [60, 3_600, 86_400])
-def test_a_session_opened_by_a_clock_that_was_ahead_believes_no_early_close_afterwards(
+def test_a_stream_opened_under_a_clock_ahead_accepts_no_early_close_afterwards(
     wrong_s: int,
 ) -> None:
     clock, told = ManualClock(NOW + wrong_s * SECOND_MS), Told()
@@ -339,7 +341,7 @@ def trades(*stamps: int) -> str:
     return json.dumps({"type": "trade", "data": rows})
 
 
-def test_a_trade_of_ten_minutes_ago_counts_in_its_bar_and_is_no_price() -> None:
+def test_a_trade_of_ten_minutes_ago_is_in_its_bar_and_not_a_live_price() -> None:
     hour = BarGrid(ALWAYS, Timeframe.parse("1h"))
     box, clock = Inbox(), ManualClock(MONDAY - 10_000)
     listener = TradeListener(box, clock, TradeBars(hour))
@@ -372,7 +374,7 @@ def test_a_bar_whose_trades_come_after_its_close_is_left_to_history() -> None:
     assert owed[-1] == MONDAY + 8 * MINUTE_MS
 
 
-def test_late_trades_are_told_once_a_minute() -> None:
+def test_late_trades_are_logged_once_per_minute() -> None:
     old = NOW - 600_000
     told, refused = heard(
         FinnhubStream(credentials=KEYS),
@@ -387,7 +389,7 @@ def test_late_trades_are_told_once_a_minute() -> None:
 
 
 @pytest.mark.parametrize("stamp", [-1, -(10**30)])
-def test_nothing_is_streamed_from_before_1970(stamp: int) -> None:
+def test_bars_stamped_before_1970_are_refused(stamp: int) -> None:
     told, refused = heard(
         BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp), kline(OPEN, closed=False)
     )
@@ -395,7 +397,7 @@ def test_nothing_is_streamed_from_before_1970(stamp: int) -> None:
     assert [why for _, _, why in refused] == [BEFORE_1970]
 
 
-def test_a_stamp_of_a_thousand_digits_is_in_the_future() -> None:
+def test_a_timestamp_of_a_thousand_digits_is_refused_as_in_the_future() -> None:
     told, refused = heard(
         BinanceStream(), Topic("BTCUSDT", "1m"), kline(10**1000), kline(OPEN, closed=False)
     )
@@ -414,7 +416,9 @@ def test_alpacas_times_are_utc(time: str) -> None:
     lambda symbol: (FinnhubStream(credentials=KEYS),
                     json.dumps({"type": "trade", "data": [{"s": symbol, "p": 1, "v": 1, "t": NOW}]})),
 ])  # fmt: skip
-def test_a_list_in_place_of_a_symbol_ends_no_connection(write: Callable[[Any], Any]) -> None:
+def test_a_list_in_place_of_a_symbol_does_not_end_the_connection(
+    write: Callable[[Any], Any],
+) -> None:
     stream, frame = write(["AAPL"])
     [event] = stream.read(frame)
     assert isinstance(event, Unreadable)

@@ -62,7 +62,7 @@ def own(count: int = 3, **wanted: Any) -> Own:
     return Own("TEST", "1h", count, data_manager=Stub(hours(count)), **wanted)
 
 
-def test_history_is_asked_for_by_keywords() -> None:
+def test_history_is_requested_with_keyword_arguments() -> None:
     feed = own(4)
     (asked,) = feed.data_manager.asked  # type: ignore[attr-defined]
     start, end = asked["range"]
@@ -72,12 +72,12 @@ def test_history_is_asked_for_by_keywords() -> None:
 
 
 @pytest.mark.parametrize("frame", [None, hours(0)], ids=["None", "empty"])
-def test_without_history_there_is_no_feed(frame: pd.DataFrame | None) -> None:
+def test_a_feed_without_history_raises_an_error(frame: pd.DataFrame | None) -> None:
     with pytest.raises(ValueError, match="no history of TEST 1h"):
         Own("TEST", "1h", data_manager=Stub(frame))
 
 
-def test_the_base_is_abstract() -> None:
+def test_the_base_class_is_abstract() -> None:
     with pytest.raises(TypeError, match=r"abstract.*_connect_realtime, _disconnect"):
         BaseLiveDataFeed("AAPL", "1d")
 
@@ -100,7 +100,7 @@ def test_a_strategy_gets_the_history_and_then_pushed_bars() -> None:
     assert feed.last_update == datetime(2026, 1, 1, 3)
 
 
-def test_its_own_questions_bring_bars() -> None:
+def test_a_polling_feed_delivers_the_bars_it_requests() -> None:
     feed = own(2)
     feed.latest = hours(3)
     seen, told = witnessed(feed, act=lambda s: len(s.data) == 3 and s.env.runstop())
@@ -109,7 +109,7 @@ def test_its_own_questions_bring_bars() -> None:
     assert feed.left
 
 
-def test_a_method_that_raises_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_polling_method_that_raises_is_called_again(caplog: pytest.LogCaptureFixture) -> None:
     feed = own(2, retry_interval=0.01)
     tries: list[int] = []
 
@@ -126,7 +126,7 @@ def test_a_method_that_raises_is_tried_again(caplog: pytest.LogCaptureFixture) -
     assert "the feed of TEST 1h failed" in caplog.text
 
 
-def test_the_status_older_programs_read() -> None:
+def test_the_status_has_the_fields_that_older_programs_read() -> None:
     feed = own(3)
     assert feed.get_status() == {
         "symbol": "TEST", "interval": "1h", "is_connected": False, "last_update": None,
@@ -160,20 +160,20 @@ def test_a_feed_is_iterated_without_cerebro() -> None:
     assert given == [100.5, 101.5, 102.5]
 
 
-def test_columns_may_have_other_names() -> None:
+def test_columns_with_other_names_are_accepted() -> None:
     frame = hours(2).rename(columns={"close": "last"})
     feed = Own("TEST", "1h", 2, data_manager=Stub(frame), close="last")
     assert list(feed.df["close"]) == [100.5, 101.5]
 
 
-def test_a_substitute_is_no_history() -> None:
+def test_a_substitute_is_refused_as_history() -> None:
     frame = hours(2)
     frame.attrs["onetape"] = {"substitute": "yahoo: an average of venues"}
     with pytest.raises(ValueError, match=r"only a substitute is available .yahoo"):
         Own("TEST", "1h", 2, data_manager=Stub(frame))
 
 
-def test_failing_history_says_why() -> None:
+def test_the_error_for_failed_history_gives_the_reason() -> None:
     class Down(Stub):
         def get_ohlcv(self, **_: Any) -> Any:
             raise UnavailableError("all vendors are down")

@@ -226,7 +226,9 @@ def at(number: int) -> int:
 
 
 @KINDS
-def test_a_hole_in_the_history_is_filled_before_it_is_live(clock: ManualClock, kind: str) -> None:
+def test_a_hole_in_the_history_is_filled_before_the_feed_is_live(
+    clock: ManualClock, kind: str
+) -> None:
     vendor = Vendor(clock, lacking={at(n): (FAILED, at(4)) for n in (-9, -8, -3)})
     witness = Witness(clock)
     run(kind, vendor, witness, at(7))
@@ -240,7 +242,7 @@ def test_a_hole_in_the_history_is_filled_before_it_is_live(clock: ManualClock, k
 
 
 @KINDS
-def test_bars_before_a_hole_are_given_at_once_and_later_ones_held_back(
+def test_bars_before_a_hole_are_delivered_at_once_and_later_ones_held_back(
     clock: ManualClock, kind: str
 ) -> None:
     vendor = Vendor(clock, lacking={at(-9): (FAILED, at(400))})
@@ -252,7 +254,7 @@ def test_bars_before_a_hole_are_given_at_once_and_later_ones_held_back(
 
 
 @KINDS
-def test_a_bar_that_the_vendor_says_it_lacks_is_a_gap_after_two_minutes(
+def test_a_bar_reported_missing_by_the_vendor_is_a_gap_after_two_minutes(
     clock: ManualClock, kind: str
 ) -> None:
     never = [at(-9), at(-1)]
@@ -267,7 +269,9 @@ def test_a_bar_that_the_vendor_says_it_lacks_is_a_gap_after_two_minutes(
 
 
 @KINDS
-def test_bars_older_than_vendors_serve_are_not_waited_for(clock: ManualClock, kind: str) -> None:
+def test_a_feed_does_not_wait_for_bars_older_than_vendors_serve(
+    clock: ManualClock, kind: str
+) -> None:
     vendor = Vendor(clock, lacking={at(-9): ("demo serves 1m bars only 7 days back", at(9999))})
     witness = Witness(clock)
     run(kind, vendor, witness, at(3))
@@ -276,7 +280,7 @@ def test_bars_older_than_vendors_serve_are_not_waited_for(clock: ManualClock, ki
 
 
 @KINDS
-def test_no_history_at_all_for_a_failure_is_not_live(clock: ManualClock, kind: str) -> None:
+def test_a_feed_is_not_live_while_all_its_history_has_failed(clock: ManualClock, kind: str) -> None:
     vendor = Vendor(clock, lacking={at(n): (FAILED, at(3)) for n in range(-30, 20)})
     witness = Witness(clock)
     run(kind, vendor, witness, at(7))
@@ -285,7 +289,7 @@ def test_no_history_at_all_for_a_failure_is_not_live(clock: ManualClock, kind: s
 
 
 @KINDS
-def test_a_vendor_without_any_history_does_not_keep_a_feed_from_being_live(
+def test_a_feed_becomes_live_if_a_vendor_has_no_history_at_all(
     clock: ManualClock, kind: str
 ) -> None:
     never = [at(n) for n in range(-30, 2)]
@@ -302,7 +306,7 @@ def test_a_vendor_without_any_history_does_not_keep_a_feed_from_being_live(
 
 
 @pytest.mark.parametrize("kind", ["poll", "dense", "sparse"])
-def test_a_vendor_that_fails_for_all_of_the_history_is_not_one_that_has_none(
+def test_a_vendor_that_fails_for_all_history_is_not_taken_for_one_without_history(
     clock: ManualClock, kind: str
 ) -> None:
     vendor = Vendor(clock, lacking={at(n): (FAILED, at(9999)) for n in range(-30, 20)})
@@ -314,7 +318,7 @@ def test_a_vendor_that_fails_for_all_of_the_history_is_not_one_that_has_none(
 
 @pytest.mark.parametrize("fails_first", [False, True])
 @pytest.mark.parametrize("of", [range(-20, 0), range(-15, -1), range(-12, -3)])
-def test_bars_that_a_vendor_denies_for_a_moment_are_no_gap_of_a_dense_stream(
+def test_bars_briefly_reported_missing_are_not_a_gap_of_a_dense_stream(
     clock: ManualClock, of: range, *, fails_first: bool
 ) -> None:
     healthy_ms = at(1)
@@ -329,7 +333,7 @@ def test_bars_that_a_vendor_denies_for_a_moment_are_no_gap_of_a_dense_stream(
     assert given[0] <= at(-20) + 2 * MINUTE_MS
 
 
-def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(
+def test_a_bar_of_an_outage_first_reported_missing_is_not_a_gap(
     clock: ManualClock,
 ) -> None:
     """The stream loses bars for minutes, and history fails for longer; then it is empty once."""
@@ -348,7 +352,7 @@ def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(
     assert given == list(range(given[0], at(9), MINUTE_MS))
 
 
-def test_what_a_vendor_denied_before_it_failed_is_doubted_anew(clock: ManualClock) -> None:
+def test_bars_reported_missing_before_a_failure_are_requested_again(clock: ManualClock) -> None:
     vendor = Vendor(clock, down=Span(MONDAY + 31 * SECOND_MS, MONDAY + 120 * SECOND_MS))
     vendor.lacking = {at(n): (NO_BAR, MONDAY + 200 * SECOND_MS) for n in range(-12, -3)}
     witness = Witness(clock)
@@ -357,7 +361,7 @@ def test_what_a_vendor_denied_before_it_failed_is_doubted_anew(clock: ManualCloc
     assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(-20, 5)}
 
 
-def test_each_denial_is_doubted_as_long_as_the_first(clock: ManualClock) -> None:
+def test_each_report_of_missing_bars_is_doubted_as_long_as_the_first(clock: ManualClock) -> None:
     """A program that did not run for minutes asks for bars that closed long ago."""
     vendor, witness = Vendor(clock), Witness(clock)
     vendor.lacking = {at(n): (NO_BAR, MONDAY + 50 * SECOND_MS) for n in range(-12, -3)}
@@ -380,7 +384,7 @@ def test_each_denial_is_doubted_as_long_as_the_first(clock: ManualClock) -> None
     never=st.sets(st.integers(-20, 8), max_size=4),
 )  # fmt: skip
 @settings(max_examples=examples(60), deadline=None)
-def test_a_feed_begun_at_each_phase_of_an_outage(
+def test_a_feed_begun_in_any_phase_of_an_outage_loses_no_bar(
     kind: str, began: int, lasts: int, takes: float, second: int, holes: set[int], never: set[int]
 ) -> None:
     clock = ManualClock(MONDAY + second * SECOND_MS)
@@ -472,7 +476,7 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 @pytest.mark.parametrize("jump_s", [-86_400, -60, -15, 15, 60, 86_400])
-def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_bar_on(
+def test_a_feed_connected_under_a_wrong_clock_is_right_from_the_next_bar_on(
     clock: ManualClock, kind: str, jump_s: int
 ) -> None:
     true = ManualClock(clock.now_ms())

@@ -209,7 +209,7 @@ def test_a_bar_with_few_minutes_is_live_and_one_with_a_long_silence_is_backfille
     assert bars[-1][:5] == exchange.truth(NOON + 2 * FIVE)[0][:5]
 
 
-def test_a_silent_stream_of_minutes_becomes_stale_and_is_replaced(
+def test_a_silent_stream_of_minutes_becomes_stale_and_reconnects(
     exchange: Exchange, clock: ManualClock
 ) -> None:
     feed = exchange.feed()
@@ -249,7 +249,9 @@ def test_a_bar_during_which_the_connection_was_lost_is_backfilled(
     check_true(bars, exchange)
 
 
-def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: ManualClock) -> None:
+def test_built_bars_are_stored_next_to_bars_of_the_vendor(
+    exchange: Exchange, clock: ManualClock
+) -> None:
     feed = exchange.feed()
     with feed:
         live(feed, exchange)
@@ -271,7 +273,7 @@ def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: Manua
     (("alpaca", "/sip", "2m", None), "it does not serve 2m bars"),
     (("polygon", "", "90m", None), "it does not serve 90m bars"),
 ], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
-def test_bars_of_another_kind_than_the_caches_are_not_streamed(
+def test_bars_of_another_kind_than_the_cached_ones_are_not_streamed(
     wanted: tuple[str, str, str, str | None], why: str, tmp_path: Path, clock: ManualClock,
     vendors: VendorServer, streams: StreamServer, others: None, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -291,7 +293,7 @@ def test_a_series_cut_out_of_extended_hours_is_streamed(
     assert feeds_of(alone.manager).find("AAPL", "5m", provider="polygon") is not None
 
 
-def test_backtraders_feeds_are_streamed_too(exchange: Exchange) -> None:
+def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:
     feed = live_feed(exchange.manager, "AAPL", "15m", 3)
     assert isinstance(feed, StreamedLiveDataFeed)
     assert feed.get_status()["data_source"] == "polygon"

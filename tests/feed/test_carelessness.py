@@ -39,7 +39,7 @@ from .test_live_feed import Scripted, feed_of
 # --- left and dropped ----------------------------------------------------------------------------
 
 
-def test_a_feed_dropped_in_a_loop_that_was_left_ends(
+def test_a_feed_dropped_after_its_loop_was_left_ends(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = set(ours())
@@ -51,7 +51,7 @@ def test_a_feed_dropped_in_a_loop_that_was_left_ends(
     assert "was deleted without stop()" in caplog.text
 
 
-def test_a_feed_that_is_dropped_goes_on_for_its_listeners() -> None:
+def test_a_dropped_feed_continues_for_its_listeners() -> None:
     source, seen = Scripted(0, endless=True), []
     feed = feed_of(source)
     feed.on_bar(seen.append)
@@ -66,7 +66,7 @@ def test_a_feed_that_is_dropped_goes_on_for_its_listeners() -> None:
     source.stop()
 
 
-def test_stopping_properly_is_not_complained_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_properly_stopped_feed_logs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with feed_of(Scripted(3, endless=True)):
         pass
     assert list(feed_of(Scripted(3)))
@@ -77,7 +77,7 @@ def test_stopping_properly_is_not_complained_about(caplog: pytest.LogCaptureFixt
 # --- loops and callbacks -------------------------------------------------------------------------
 
 
-def test_a_loop_that_is_closed_under_a_listener_costs_others_nothing() -> None:
+def test_closing_the_loop_of_a_listener_does_not_affect_other_listeners() -> None:
     """It may be closed between any two lines of ours."""
     source, loop = Scripted(0, endless=True), asyncio.new_event_loop()
     feed = feed_of(source)
@@ -118,7 +118,7 @@ def test_an_async_loop_that_is_left_leaves_no_listener(
     wait_until(lambda: "was deleted without stop()" in caplog.text)
 
 
-def test_a_callback_that_exits_is_told_of_and_called_again(
+def test_a_callback_that_raises_system_exit_is_logged_and_called_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     feed, calls = feed_of(Scripted(3)), []
@@ -134,7 +134,7 @@ def test_a_callback_that_exits_is_told_of_and_called_again(
 
 
 @pytest.mark.parametrize("told", ["on_bar", "on_status"])
-def test_a_callback_may_stop_its_feed(stage: Stage, told: str) -> None:
+def test_a_callback_can_stop_its_feed(stage: Stage, told: str) -> None:
     feed, calls = stage.feed(lookback=2), []
 
     def call(item: object) -> None:
@@ -147,7 +147,7 @@ def test_a_callback_may_stop_its_feed(stage: Stage, told: str) -> None:
     assert feeds_of(stage.manager).hub.connections == 0
 
 
-def test_a_callback_may_ask_for_history(stage: Stage) -> None:
+def test_a_callback_can_request_history(stage: Stage) -> None:
     feed, lengths = stage.feed(lookback=2), []
     feed.on_bar(lambda bar: lengths.append(len(stage.manager.get_ohlcv("BTCUSDT", "1m", bars=5))))
     with feed:
@@ -163,7 +163,7 @@ def test_a_callback_may_ask_for_history(stage: Stage) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_waits_for_no_lock_of_a_feed_and_may_start_it_afresh() -> None:
+def test_a_forked_child_waits_for_no_lock_of_a_feed_and_can_start_it_again() -> None:
     source = Scripted(3, endless=True)
     feed, locks = with_locks(lambda: feed_of(source))
     box, more = with_locks(feed.subscribe)
@@ -201,12 +201,12 @@ def test_an_invalid_lookback_bars_is_refused(
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "1d"])
-def test_one_bar_is_enough_to_begin_with(stage: Stage, timeframe: str) -> None:
+def test_a_feed_can_begin_with_one_bar(stage: Stage, timeframe: str) -> None:
     feed: Any = stage.manager.get_live_feed("BTCUSDT", timeframe, lookback_bars=1)
     assert len(feed.df) == 1
 
 
-def test_history_longer_than_a_listener_may_lag_is_no_lag(
+def test_history_longer_than_the_allowed_lag_is_not_a_lag(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feeds, "CAPACITY", 10)
@@ -223,7 +223,7 @@ def test_history_longer_than_a_listener_may_lag_is_no_lag(
 # --- the machine ---------------------------------------------------------------------------------
 
 
-def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage) -> None:
+def test_bars_waiting_for_a_slow_vendor_of_history_do_not_count_as_silence(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
     with feed:
@@ -247,7 +247,7 @@ def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage
     assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
 
 
-def test_a_cache_that_can_only_be_read_costs_no_bar(
+def test_a_feed_with_a_read_only_cache_loses_no_bar(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = stage.feed(lookback=3)

@@ -34,7 +34,7 @@ STOCK = Instrument("AAPL", "stock", "XNYS", "America/New_York")
         (None, "1h", "2024-06-10T19:30:00", "2024-06-10T20:30:00"),
     ],
 )
-def test_a_bar_stands_by_its_close(
+def test_a_bar_is_stamped_by_its_close_as_in_backtrader(
     instrument: Instrument | None, label: str, opens: str, closes: str
 ) -> None:
     market = calendar_for(instrument) if instrument else None
@@ -53,7 +53,7 @@ def test_a_bar_stands_by_its_close(
         (None, "1h", datetime(2024, 6, 12, 12, 0, 30), datetime(2024, 6, 12, 15, 0, 30)),
     ],
 )
-def test_a_range_holds_so_many_closed_bars(
+def test_the_lookback_range_contains_the_requested_number_of_closed_bars(
     instrument: Instrument | None, label: str, start: date, end: date
 ) -> None:
     market = calendar_for(instrument) if instrument else None

@@ -36,7 +36,7 @@ def at(number: int) -> int:
 
 @settings(max_examples=examples(200), derandomize=True, deadline=None)
 @given(st.data())
-def test_every_bar_once_in_order_and_none_passed_over(data: st.DataObject) -> None:
+def test_every_bar_is_delivered_once_in_order_without_omissions(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 25))
     quiet = data.draw(st.sets(st.integers(0, size - 1)))  # minutes in which nobody traded
     traded = [n for n in range(size) if n not in quiet]
@@ -70,7 +70,7 @@ def _answer(
     known.learn(bars, [at(n) for n in told if n not in traded])
 
 
-def test_a_gap_reaches_up_to_the_bar_that_waits() -> None:
+def test_a_gap_reaches_up_to_the_waiting_bar() -> None:
     known = Continuation(MINUTES, BEGAN)
     known.offer(bar(3))
     assert known.take() == []
@@ -96,7 +96,7 @@ def test_a_delivered_bar_is_never_delivered_again() -> None:
     assert known.doubled == 1
 
 
-def test_the_streams_own_word_goes_before_historys() -> None:
+def test_bars_of_the_stream_take_precedence_over_bars_of_history() -> None:
     known = Continuation(MINUTES, BEGAN)
     known.offer(bar(1, close=1.0))
     known.offer(bar(1, close=2.0))
@@ -104,7 +104,7 @@ def test_the_streams_own_word_goes_before_historys() -> None:
     assert [b.close for b in known.take()] == [1.0, 2.0]
 
 
-def test_a_late_bar_that_was_thought_absent_is_still_given_in_order() -> None:
+def test_a_late_bar_taken_for_absent_is_delivered_in_order() -> None:
     known = Continuation(MINUTES, BEGAN)
     known.learn([], [at(0), at(1)])
     assert known.take() == []
@@ -115,13 +115,13 @@ def test_a_late_bar_that_was_thought_absent_is_still_given_in_order() -> None:
 
 @pytest.mark.parametrize("label", ["1m", "5m", "1h", "4h", "7m", "1d", "1w"])
 @pytest.mark.parametrize("past", [0, 1, 59_999, 60_000, 12_345_678])
-def test_the_quick_slots_answer_what_the_calendar_answers(label: str, past: int) -> None:
+def test_fast_slots_equal_those_of_the_calendar(label: str, past: int) -> None:
     grid = BarGrid(ALWAYS, Timeframe.parse(label), "clock")
     quick = slots_of(grid)
     assert quick.next_open(BEGAN + past) == grid.next_open(BEGAN + past)
 
 
-def test_a_night_is_no_gap() -> None:
+def test_a_night_between_sessions_is_not_a_gap() -> None:
     known = Continuation(SHARES, CLOSE - MINUTE_MS)
     known.offer(LiveBar(CLOSE - MINUTE_MS, 1, 1, 1, 1, 1))
     tomorrow = parse_iso("2024-07-11T13:30:00Z")

@@ -96,7 +96,7 @@ def test_the_factory_creates_a_file_feed(tmp_path: Path) -> None:
         ({"data_source": "yahoo", "polling_interval": 5, "lookback_bars": "many"}, "feed could be created"),
     ],
 )  # fmt: skip
-def test_none_and_the_reason_in_the_log(
+def test_the_factory_returns_none_for_an_invalid_configuration_and_logs_the_reason(
     caplog: pytest.LogCaptureFixture, said: dict[str, Any], why: str
 ) -> None:
     whole = {"symbol": "AAPL", "interval": "1h", "data_manager": Stub(hours(3))} | said
@@ -104,14 +104,14 @@ def test_none_and_the_reason_in_the_log(
     assert why in caplog.text
 
 
-def test_keys_that_nobody_reads_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_configuration_keys_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert made("yahoo", lookback_bar=5) is not None
     assert "'lookback_bar' of the feed: did you mean lookback_bars?" in caplog.text
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_packaged_presets_are_whole_and_can_be_made(
+def test_packaged_presets_are_complete_and_create_a_feed(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     preset = load_preset(name)
@@ -125,7 +125,7 @@ def test_packaged_presets_are_whole_and_can_be_made(
     assert "of the feed" not in caplog.text
 
 
-def test_histories_of_others_may_be_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_history_method_of_a_feed_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.DataFrame(hours(10))
     monkeypatch.setattr(CoinGeckoLiveDataFeed, "_load_historical_data", lambda self: frame)
     feed = made("coingecko", symbol="bitcoin", interval="1d", data_manager=Stub(None))

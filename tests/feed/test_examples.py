@@ -33,7 +33,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> type:
     return Example
 
 
-def test_history_replay_and_live_trade_alike(
+def test_the_example_trades_equally_on_history_replay_and_live_bars(
     stage: Stage, example: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: list[int] = []
@@ -72,5 +72,5 @@ def test_history_replay_and_live_trade_alike(
 
 
 @pytest.mark.parametrize("name", ["crossover", "on_history", "on_replay", "on_live"])
-def test_each_is_one_screen_long(name: str) -> None:
+def test_each_example_fits_on_one_screen(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= ONE_SCREEN

@@ -39,7 +39,7 @@ NINE = pd.Timestamp("2024-01-02 09:00")
     ["2024-01-02 09:00:00", "2024-01-02T09:00:00Z", "2024-01-02T10:00:00+01:00", 1704186000,
      1704186000000],
 )  # fmt: skip
-def test_stamps_are_utc_however_they_are_written(file: Path, stamp: Any) -> None:
+def test_timestamps_in_any_notation_are_converted_to_utc(file: Path, stamp: Any) -> None:
     frame = read_csv_bars(written(file, [stamp]))
     assert list(frame.index) == [NINE]
     assert frame.index.tz is None
@@ -56,7 +56,7 @@ def test_csv_times_are_read_in_the_given_zone_and_format(file: Path) -> None:
     assert list(frame.index) == [NINE, pd.Timestamp("2024-07-02 09:00")]  # winter and summer
 
 
-def test_rows_ascend_and_of_doubles_the_newest_counts(file: Path) -> None:
+def test_rows_are_sorted_and_the_last_of_equal_timestamps_is_used(file: Path) -> None:
     rows = "2024-01-03,3,3,3,3,1\n2024-01-02,2,2,2,2,1\n2024-01-02,1,1,1,1,1\n"
     file.write_text(HEAD.format(time="datetime") + "\n" + rows)
     assert list(read_csv_bars(file)["close"]) == [1.0, 3.0]
@@ -64,7 +64,7 @@ def test_rows_ascend_and_of_doubles_the_newest_counts(file: Path) -> None:
     assert list(read_csv_bars(file, newest_first)["close"]) == [2.0, 3.0]
 
 
-def test_other_columns_separators_and_open_interest(file: Path) -> None:
+def test_other_columns_separators_and_open_interest_are_read(file: Path) -> None:
     file.write_text("when;o;h;l;c;v;oi\n2024-01-02;1;2;0.5;1.5;10;7\n")
     columns = CsvColumns("when", "o", "h", "l", "c", "v", "oi", ";")
     (row,) = read_csv_bars(file, columns).to_dict("records")
@@ -78,7 +78,7 @@ def test_other_columns_separators_and_open_interest(file: Path) -> None:
     assert interest == [7.0]
 
 
-def test_rows_without_a_price_are_left_out_and_told(
+def test_rows_without_a_price_are_left_out_and_logged(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_text(
@@ -102,7 +102,7 @@ def test_rows_without_a_price_are_left_out_and_told(
         ("2124-01-03,1,1,1,1,1", "stamp in the future"),
     ],
 )
-def test_rows_that_can_be_no_bars_are_left_out_and_told(
+def test_rows_that_cannot_be_bars_are_left_out_and_logged(
     file: Path, caplog: pytest.LogCaptureFixture, row: str, why: str
 ) -> None:
     file.write_text(HEAD.format(time="datetime") + f"\n2024-01-02,1,2,0.5,1,1\n{row}\n")
@@ -127,7 +127,7 @@ def test_the_error_of_a_bad_csv_file_names_the_fault(file: Path, text: str, why:
         read_csv_bars(file)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
         FileDataFeed(dataname=tmp_path / "nothing.csv")
 
@@ -143,7 +143,7 @@ def sample(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_sample_is_the_same_every_time(sample: Path, tmp_path: Path) -> None:
+def test_the_sample_file_is_the_same_every_time(sample: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.csv"
     FileDataFeed.create_sample_csv(again, days=2)
     assert again.read_bytes() == sample.read_bytes()
@@ -151,7 +151,9 @@ def test_a_sample_is_the_same_every_time(sample: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("realtime", [False, True])
-def test_every_row_by_the_files_stamp(sample: Path, realtime: bool) -> None:
+def test_every_row_is_delivered_with_the_timestamp_of_the_file(
+    sample: Path, realtime: bool
+) -> None:
     feed = FileDataFeed(
         dataname=str(sample), symbol="TEST", simulate_realtime=realtime, realtime_interval=0
     )
@@ -166,7 +168,7 @@ def test_every_row_by_the_files_stamp(sample: Path, realtime: bool) -> None:
     }  # fmt: skip
 
 
-def test_with_a_timeframe_bars_stand_by_their_closes(sample: Path) -> None:
+def test_bars_of_a_feed_with_a_timeframe_are_stamped_by_their_closes(sample: Path) -> None:
     seen, _ = witnessed(FileDataFeed(dataname=sample, interval="1h"))
     assert (seen[0][1], seen[-1][1]) == (datetime(2024, 1, 1, 1), datetime(2024, 1, 3))
 
@@ -179,7 +181,7 @@ def test_fromdate_and_todate_limit_the_bars_of_a_file(sample: Path, moment: Any)
     )  # fmt: skip
 
 
-def test_simulated_bars_are_called_back(sample: Path) -> None:
+def test_simulated_live_bars_are_passed_to_the_callback(sample: Path) -> None:
     got: list[Any] = []
     feed = FileDataFeed(
         dataname=sample, symbol="TEST", simulate_realtime=True, realtime_interval=0,

@@ -45,7 +45,7 @@ def manager(
     return made
 
 
-def test_they_are_streamed_and_never_mixed_with_the_spot_market(
+def test_futures_are_streamed_and_never_mixed_with_the_spot_market(
     tmp_path: Path, manager: DataManager, clock: ManualClock, vendors: VendorServer,
     streams: StreamServer,
 ) -> None:  # fmt: skip
@@ -89,7 +89,7 @@ def test_a_preset_selects_the_futures_market(tmp_path: Path, manager: DataManage
     ({"market": "options"}, "live feeds are not available for market 'options'"),
     ({"market": "futures", "provider": "yahoo"}, "'futures' from yahoo"),
 ])  # fmt: skip
-def test_markets_there_are_not(
+def test_an_unknown_market_is_refused_with_the_reason(
     manager: DataManager, caplog: pytest.LogCaptureFixture, said: dict[str, str], why: str
 ) -> None:
     with pytest.warns(UserWarning, match="live feeds"):

@@ -28,7 +28,9 @@ def say(listener: BuildingListener, number: int) -> None:
 
 @pytest.mark.parametrize("lost", [True, False])
 @pytest.mark.parametrize("kind", ["trades", "minutes"])
-def test_a_bar_that_lost_its_connection_is_left_to_history(kind: str, lost: bool) -> None:
+def test_a_bar_interrupted_by_a_lost_connection_is_fetched_from_history(
+    kind: str, lost: bool
+) -> None:
     clock, box = ManualClock(MONDAY - 10_000), Inbox()
     listener: BuildingListener = (
         TradeListener(box, clock, TradeBars(FIVE)) if kind == "trades"

@@ -63,11 +63,11 @@ def feed_of(source: Scripted, **said: int) -> LiveFeed:
     return LiveFeed("BTCUSDT", "1m", source, **said)
 
 
-def test_iterating_gives_closed_bars_once_and_in_order() -> None:
+def test_iteration_delivers_closed_bars_once_and_in_order() -> None:
     assert list(feed_of(Scripted(1000))) == [bar(n) for n in range(1000)]
 
 
-def test_async_iteration_gives_every_bar_of_a_feed() -> None:
+def test_async_iteration_delivers_every_bar_of_a_feed() -> None:
     async def collect() -> list[LiveBar]:
         return [item async for item in feed_of(Scripted(1000))]
 
@@ -75,7 +75,7 @@ def test_async_iteration_gives_every_bar_of_a_feed() -> None:
 
 
 @pytest.mark.parametrize("reading", ["loop", "async"])
-def test_the_error_that_ended_a_feed_is_raised_after_its_bars(reading: str) -> None:
+def test_the_error_of_an_ended_feed_is_raised_after_its_bars(reading: str) -> None:
     feed, seen = feed_of(Scripted(3, error=RefusedError("refused"))), []
 
     async def collect() -> None:
@@ -88,7 +88,7 @@ def test_the_error_that_ended_a_feed_is_raised_after_its_bars(reading: str) -> N
     assert feed.status.state is StreamState.CLOSED
 
 
-def test_a_stopped_feed_starts_afresh() -> None:
+def test_a_stopped_feed_can_be_started_again() -> None:
     source = Scripted(5)
     feed = feed_of(source)
     assert list(feed) == list(feed)
@@ -138,7 +138,9 @@ def test_a_repeated_status_is_not_delivered_again() -> None:
         assert feed.status.at_ms == 7
 
 
-def test_a_slow_and_a_raising_callback_hold_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_or_raising_callback_delays_no_other_consumer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     feed, quick, wall = feed_of(Scripted(2000)), [], threading.Event()
     raised: list[LiveBar] = []
 
@@ -161,7 +163,7 @@ def test_a_slow_and_a_raising_callback_hold_up_nobody(caplog: pytest.LogCaptureF
     assert [bool(r.exc_info) for r in told()[:2]] == [True, False]
 
 
-def test_callbacks_listen_again_after_a_new_start() -> None:
+def test_callbacks_are_called_again_after_a_new_start() -> None:
     feed, seen = feed_of(Scripted(3)), []
     feed.on_bar(seen.append)
     for runs in (1, 2):
@@ -170,7 +172,7 @@ def test_callbacks_listen_again_after_a_new_start() -> None:
     assert seen == [bar(n) for n in range(3)] * 2
 
 
-def test_a_listener_far_behind_is_cut_off_without_a_hole() -> None:
+def test_a_listener_far_behind_is_ended_without_a_gap() -> None:
     feed = feed_of(Scripted(50), capacity=10)
     box, patient = feed.subscribe(), feed.subscribe(capacity=1000)
     feed.start()
@@ -183,7 +185,7 @@ def test_a_listener_far_behind_is_cut_off_without_a_hole() -> None:
     assert sum(isinstance(patient.get(), LiveBar) for _ in range(len(patient))) == 50
 
 
-def test_a_mailbox_gives_several_bars_in_order_and_then_its_error() -> None:
+def test_a_mailbox_delivers_several_bars_in_order_and_then_its_error() -> None:
     box = Mailbox()
     for number in range(5):
         box.put(bar(number))
@@ -234,7 +236,7 @@ def test_only_subscribers_to_forming_bars_get_them_and_only_the_newest_is_queued
         assert bars_in(plain) == [bar(2)]
 
 
-def test_a_correction_is_told_and_shown_but_never_given_again() -> None:
+def test_a_correction_is_delivered_as_a_revision_and_never_as_a_bar() -> None:
     feed, told = feed_of(Scripted(3, endless=True)), []
     box, curious = feed.subscribe(), feed.subscribe(revisions=True)
     feed.on_revision(told.append)
@@ -258,7 +260,7 @@ def test_a_snapshot_keeps_the_last_bars() -> None:
     assert (shown.given, shown.symbol, shown.timeframe) == (50, "BTCUSDT", "1m")
 
 
-def test_a_source_that_cannot_start_leaves_nothing_behind() -> None:
+def test_a_source_that_cannot_start_leaves_no_running_feed() -> None:
     class Broken(Scripted):
         def start(self, sink: Sink) -> None:
             raise RefusedError("no such symbol")
@@ -366,7 +368,7 @@ def collected(feed: LiveFeed, how: str, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["loop", "async", "queue", "callback"])
-def test_the_first_consumer_of_a_running_feed_gets_it_from_its_first_bar(how: str) -> None:
+def test_the_first_consumer_of_a_running_feed_gets_all_bars_from_its_first(how: str) -> None:
     feed, source = pushed()
     feed.on_status(lambda status: None)  # it takes no bars, so it is no consumer
     feed.on_revision(lambda revised: None)
@@ -409,7 +411,7 @@ def test_each_run_has_a_first_consumer() -> None:
     feed.stop()
 
 
-def test_beyond_the_bound_the_store_fills_in() -> None:
+def test_bars_beyond_the_kept_ones_are_read_from_the_store() -> None:
     history = Stored()
     feed, source = pushed(10, history)
     source.push(*range(500))
@@ -420,7 +422,7 @@ def test_beyond_the_bound_the_store_fills_in() -> None:
     feed.stop()
 
 
-def test_bars_that_come_while_the_store_is_asked_are_not_lost() -> None:
+def test_bars_that_arrive_during_a_read_of_the_store_are_not_lost() -> None:
     history = Stored()
     feed, source = pushed(10, history)
     source.push(*range(100))
@@ -464,7 +466,7 @@ def bars_of(items: Iterable[Item]) -> list[LiveBar]:
     return [item for item in items if isinstance(item, LiveBar)]
 
 
-def test_bars_read_again_for_a_late_consumer_say_whose_they_are() -> None:
+def test_bars_read_again_for_a_late_consumer_carry_their_symbol() -> None:
     feed, source = pushed(capacity=5, history=Stored())
     source.push(*range(20))
     seen = list(itertools.islice(iter(feed), 20))
@@ -492,7 +494,7 @@ def test_a_lagging_consumer_whose_bars_cannot_be_fetched_gets_an_error(
     feed.stop()
 
 
-def test_corrections_wait_with_the_bars() -> None:
+def test_a_late_subscriber_also_gets_earlier_corrections() -> None:
     feed, source = pushed()
     source.push(0)
     source.sink.revised(bar(0, close=1.5))

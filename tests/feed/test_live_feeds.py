@@ -35,7 +35,7 @@ def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
     return DataManager(tmp_path / "cache", clock=clock)
 
 
-def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> None:
+def test_a_feed_sends_no_request_before_it_starts(stage: Stage) -> None:
     feed = feeds_of(stage.manager).find("BTC/USDT", "1m")
     assert feed is not None
     assert isinstance(feed.source, GapFreeSource)
@@ -50,7 +50,7 @@ def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> No
     ("?", "1m", "symbol"),
     ("BTCUSDT", "1x", "unknown timeframe"),
 ])  # fmt: skip
-def test_for_a_symbol_without_a_live_feed_the_reason_is_logged(
+def test_the_reason_is_logged_for_a_symbol_without_a_live_feed(
     manager: DataManager, caplog: pytest.LogCaptureFixture, symbol: str, timeframe: str, said: str
 ) -> None:
     assert feeds_of(manager).find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
@@ -70,7 +70,7 @@ def test_a_stream_of_another_instrument_is_not_used(
     assert "polygon is not used: nothing proves that its METAUSDT" in caplog.text
 
 
-def test_an_option_nobody_reads_is_refused(
+def test_an_unknown_option_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert feeds_of(manager).find("BTCUSDT", "1m", on_bars=print) is None
@@ -85,7 +85,7 @@ def test_without_the_live_extra_no_feed_is_made(
     assert "[live]" in caplog.text
 
 
-def test_a_callback_is_called(stage: Stage) -> None:
+def test_a_callback_is_called_for_each_bar(stage: Stage) -> None:
     seen: list[object] = []
     feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     feed = feeds_of(stage.manager).find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
@@ -94,7 +94,7 @@ def test_a_callback_is_called(stage: Stage) -> None:
         wait_until(lambda: len(seen) == 5)
 
 
-def test_a_feed_goes_on_after_a_bar_that_is_known(stage: Stage) -> None:
+def test_a_feed_continues_after_a_given_bar(stage: Stage) -> None:
     feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     known = stage.closed_ms - 4 * MINUTE_MS
     feed = feeds_of(stage.manager).find("BTCUSDT", "1m", after_ms=known)
@@ -124,7 +124,7 @@ class OfTruth:
 
 
 @pytest.mark.parametrize("vendor", ["alpaca", "polygon", "finnhub"])
-def test_other_vendors_streams_speak_over_real_sockets(
+def test_streams_of_other_vendors_work_over_real_sockets(
     vendor: str, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = vendors.clock
@@ -160,7 +160,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
         assert [bar.origin for bar in bars][-3:] == ["live"] * 3
 
 
-def test_every_stream_is_of_a_vendor_there_is(manager: DataManager) -> None:
+def test_every_stream_belongs_to_a_registered_vendor(manager: DataManager) -> None:
     names = [name for name, row in (VENDORS | MEMBERS).items() if row.stream]
     assert [manager.provider_selector.canonical(name) for name in names] == names
     assert len(names) == 5

@@ -99,7 +99,7 @@ def test_a_login_is_in_the_audit_log_without_the_key(
 
 
 @pytest.mark.parametrize("vendor", ["alpaca", "polygon"])
-def test_a_login_that_is_refused_is_in_the_audit_log_and_ends_in_an_event(
+def test_a_refused_login_is_in_the_audit_log_and_sends_an_event(
     make: Make, vendor: str, records: Callable[[str], list[logging.LogRecord]]
 ) -> None:
     manager, feed = make(vendor, KEYS | {OWN[vendor][0]: "bad"})
@@ -120,7 +120,7 @@ def test_a_login_that_is_refused_is_in_the_audit_log_and_ends_in_an_event(
     feed.stop()
 
 
-def test_a_key_in_an_address_that_is_refused_is_in_the_audit_log(
+def test_a_refused_key_in_an_address_is_in_the_audit_log(
     make: Make, streams: StreamServer, records: Callable[[str], list[logging.LogRecord]]
 ) -> None:
     streams.handshakes.append(refusing("401 Unauthorized"))
@@ -151,7 +151,7 @@ def test_a_refusal_that_quotes_a_key_of_another_vendor_is_masked(
     assert "fm-key-123" not in failed.message + feed.status.reason + caplog.text
 
 
-def test_a_feed_that_is_stopped_is_no_failure(make: Make, clock: ManualClock) -> None:
+def test_a_stopped_feed_is_not_recorded_as_a_failure(make: Make, clock: ManualClock) -> None:
     manager, feed = make("alpaca")
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)

@@ -237,7 +237,7 @@ def test_no_odd_message_stops_a_stream_or_becomes_a_bar(
 
 
 @pytest.mark.parametrize("way", ["trades", "late trades", "minutes"])
-def test_parts_that_add_up_to_no_bar_are_left_to_history(way: str) -> None:
+def test_parts_that_do_not_form_a_valid_bar_are_left_to_history(way: str) -> None:
     clock, box, start = ManualClock(MONDAY), Inbox(), MONDAY + 5 * MINUTE_MS
     maker: TradeListener | MinuteListener
     if way == "minutes":
@@ -267,7 +267,7 @@ def test_parts_that_add_up_to_no_bar_are_left_to_history(way: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_unreadable_messages_are_warned_of_once_and_counted_each_minute(
+def test_unreadable_messages_raise_one_warning_and_are_counted_each_minute(
     vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     line = Line(vendor)

@@ -74,7 +74,7 @@ def results(processes: int, wanted: dict[str, Any]) -> list[tuple[int, Any]]:
 @pytest.mark.parametrize(
     "wanted", [{}, {"optdatas": False}, {"preload": False}, {"optreturn": False}], ids=str
 )
-def test_two_processes_see_what_one_sees(wanted: dict[str, Any]) -> None:
+def test_two_processes_have_the_results_of_one(wanted: dict[str, Any]) -> None:
     here, there = results(1, wanted), results(2, wanted)
     assert here == there
     assert [span for span, _ in there] == list(SPANS)
@@ -83,7 +83,7 @@ def test_two_processes_see_what_one_sees(wanted: dict[str, Any]) -> None:
     assert len({analysis[3] for _, analysis in there}) == len(SPANS)
 
 
-def test_a_data_that_was_sent_is_a_data_again() -> None:
+def test_a_pickled_feed_can_be_used_in_another_process() -> None:
     sent = pickle.loads(pickle.dumps(BacktestFeed(Waves(), "BTCUSDT", "1h")))
     cerebro = bt.Cerebro()
     cerebro.adddata(sent)
@@ -93,7 +93,7 @@ def test_a_data_that_was_sent_is_a_data_again() -> None:
     assert (sent.stream.symbol, sent.timeframe, sent.is_running) == ("BTCUSDT", "1h", False)
 
 
-def test_a_live_feed_that_is_sent_says_what_to_take(stage: Stage) -> None:
+def test_pickling_a_live_feed_raises_an_error_that_names_the_alternative(stage: Stage) -> None:
     feed = stage.manager.live_feed("BTCUSDT", "1m", 5)
     with pytest.raises(TypeError, match=r"BTCUSDT 1m belongs to one process.*use a BacktestFeed"):
         pickle.dumps(feed)

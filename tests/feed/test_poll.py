@@ -150,7 +150,7 @@ def check_whole(notebook: Notebook) -> None:
     assert stamps == list(range(stamps[0], stamps[-1] + 1, MINUTE_MS))
 
 
-def test_a_polled_feed_gives_history_and_then_every_bar_as_it_closes(
+def test_a_polled_feed_delivers_history_and_then_every_bar_as_it_closes(
     poll: Polled, vendor: Vendor
 ) -> None:
     notebook = poll(4.9)
@@ -171,7 +171,9 @@ def test_a_polled_feed_requests_each_bar_once_right_after_its_close(
         assert 2_000 <= at % MINUTE_MS <= 2_400
 
 
-def test_a_vendor_that_lags_is_asked_again_and_never_doubled(poll: Polled, vendor: Vendor) -> None:
+def test_a_late_vendor_is_queried_again_and_no_bar_is_delivered_twice(
+    poll: Polled, vendor: Vendor
+) -> None:
     vendor.lag_ms = 20_000
     notebook = poll(4)
     check_whole(notebook)
@@ -179,7 +181,7 @@ def test_a_vendor_that_lags_is_asked_again_and_never_doubled(poll: Polled, vendo
     assert len(vendor.asked) <= 5 * 6  # after 2, 4, 8, 16 ... seconds
 
 
-def test_bars_behind_a_missing_bar_wait_for_it(poll: Polled, vendor: Vendor) -> None:
+def test_bars_after_a_missing_bar_wait_for_it(poll: Polled, vendor: Vendor) -> None:
     lacking = NOON + MINUTE_MS
     vendor.late[lacking] = NOON + 4 * MINUTE_MS
     notebook = poll(6)
@@ -195,7 +197,7 @@ def test_bars_behind_a_missing_bar_wait_for_it(poll: Polled, vendor: Vendor) -> 
     assert origins[lacking] == "backfill"
 
 
-def test_a_bar_that_does_not_exist_is_passed_over(poll: Polled, vendor: Vendor) -> None:
+def test_a_bar_that_does_not_exist_is_skipped(poll: Polled, vendor: Vendor) -> None:
     vendor.never.add(NOON + MINUTE_MS)
     notebook = poll(5)
     stamps = [one.stamp_ms for one in notebook.bars]
@@ -203,7 +205,7 @@ def test_a_bar_that_does_not_exist_is_passed_over(poll: Polled, vendor: Vendor) 
     assert [one.state for one in notebook.states][-1] is StreamState.LIVE
 
 
-def test_a_silent_vendor_is_stale(poll: Polled, vendor: Vendor) -> None:
+def test_a_feed_of_a_silent_vendor_becomes_stale(poll: Polled, vendor: Vendor) -> None:
     for n in range(20):
         vendor.late[NOON + n * MINUTE_MS] = NOON + 60 * MINUTE_MS
     notebook = poll(8)
@@ -221,7 +223,7 @@ def test_corrections_of_the_last_bars_are_delivered_as_revisions(
     check_whole(notebook)
 
 
-def test_errors_of_a_vendor_are_outlasted(poll: Polled, vendor: Vendor) -> None:
+def test_a_polled_feed_survives_temporary_errors_of_a_vendor(poll: Polled, vendor: Vendor) -> None:
     down = UnavailableError("down")
     vendor.errors = [down, down, None, None, down, down, down, None]
     notebook = poll(8)
@@ -239,7 +241,7 @@ def test_an_error_that_cannot_pass_ends_a_polled_feed(poll: Polled, vendor: Vend
         poll(5)
 
 
-def test_nobody_is_asked_while_the_market_is_shut(
+def test_no_request_is_sent_while_the_market_is_closed(
     poll: Polled, vendor: Vendor, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2024-06-12T19:58:05Z"))  # two minutes before New York closes
@@ -253,7 +255,7 @@ def test_nobody_is_asked_while_the_market_is_shut(
     assert StreamState.STALE not in [one.state for one in notebook.states]
 
 
-def test_the_running_bar_is_looked_at_when_wanted(poll: Polled, vendor: Vendor) -> None:
+def test_the_forming_bar_is_polled_on_request(poll: Polled, vendor: Vendor) -> None:
     looked: list[int] = []
 
     def running() -> LiveBar:
@@ -267,7 +269,7 @@ def test_the_running_bar_is_looked_at_when_wanted(poll: Polled, vendor: Vendor) 
     assert all(one.stamp_ms in closed or one.stamp_ms > max(closed) for one in notebook.running)
 
 
-def test_a_clock_that_jumps_moves_no_bar(poll: Polled, vendor: Vendor, clock: ManualClock) -> None:
+def test_a_jump_of_the_clock_moves_no_bar(poll: Polled, vendor: Vendor, clock: ManualClock) -> None:
     slept = clock.sleep
 
     def sleep(seconds: float) -> None:
@@ -281,7 +283,7 @@ def test_a_clock_that_jumps_moves_no_bar(poll: Polled, vendor: Vendor, clock: Ma
     check_whole(poll(12))
 
 
-def test_a_clock_that_is_set_at_night_is_noticed_within_a_minute(
+def test_a_clock_set_at_night_is_noticed_within_a_minute(
     poll: Polled, vendor: Vendor, clock: ManualClock
 ) -> None:
     clock.set(SHUT.start + HOUR_MS)

@@ -82,7 +82,7 @@ def test_a_feed_from_an_unknown_vendor_is_refused_at_once(manager: DataManager) 
 
 
 @pytest.mark.parametrize("kind", ["plain", "for Backtrader"])
-def test_a_polled_feed_that_ends_for_good_is_a_failed_call(
+def test_a_polled_feed_that_ends_permanently_is_recorded_as_a_failed_call(
     manager: DataManager, records: Records, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     heard = events_of(manager)
@@ -108,14 +108,14 @@ def test_a_polled_feed_that_ends_for_good_is_a_failed_call(
     assert KEY not in repr(asked)
 
 
-def test_a_polled_feed_that_is_stopped_is_no_failure(manager: DataManager) -> None:
+def test_a_stopped_polled_feed_is_not_recorded_as_a_failure(manager: DataManager) -> None:
     feed = plain_feed(manager, ("AAPL", "5m", 3), provider="fmp")
     with feed:
         wait_until(lambda: feed.snapshot().bars, "history")
     assert manager.metrics()["calls"]["failed"] == {}
 
 
-def test_a_fault_of_a_source_ends_its_call_too(
+def test_a_fault_of_a_source_is_recorded_as_a_failed_call(
     manager: DataManager, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = events_of(manager)
@@ -156,7 +156,7 @@ def test_a_callback_logs_under_the_name_of_its_run(
     assert (told["symbol"], told["timeframe"]) == ("AAPL", "5m")
 
 
-def test_a_request_for_a_feed_that_cannot_be_made_is_a_failed_call(
+def test_a_request_for_an_impossible_feed_is_recorded_as_a_failed_call(
     manager: DataManager, records: Records
 ) -> None:
     heard = events_of(manager)

@@ -24,7 +24,7 @@ from .conftest import wait_until
 @pytest.mark.skipif(
     importlib.util.find_spec("ib_async") is None, reason="ib_async is not installed"
 )
-def test_a_gateway_is_asked_when_a_bar_closes(
+def test_a_gateway_is_queried_when_a_bar_closes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "ib_async")
@@ -51,7 +51,7 @@ def test_a_gateway_is_asked_when_a_bar_closes(
     importlib.util.find_spec("ib_async") is None, reason="ib_async is not installed"
 )
 @pytest.mark.parametrize("named_in_rules", [True, False], ids=["rules", "none"])
-def test_the_gateway_that_a_feed_names_is_asked_and_no_other(
+def test_only_the_gateway_named_by_a_feed_is_queried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, *, named_in_rules: bool
 ) -> None:
     caplog.set_level(logging.CRITICAL, "ib_async")
@@ -87,7 +87,7 @@ def row(day: str) -> tuple[str, float, float, float, float, float]:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed")
-def test_an_exchange_by_ccxt_is_asked_when_a_bar_closes(
+def test_a_ccxt_exchange_is_queried_when_a_bar_closes(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     rules, at = tmp_path / "rules.yaml", vendors.base_url("binance")

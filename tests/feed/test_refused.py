@@ -194,19 +194,19 @@ def test_streamed_values_that_cannot_be_a_trade_are_dropped_and_reported(
     assert told.lost == [Span(NOW, NOW)]
 
 
-def test_a_running_bar_is_dropped_and_told_once() -> None:
+def test_an_impossible_forming_bar_is_dropped_and_logged_once() -> None:
     running = [kline(CLOSED + MINUTE_MS, FAULTS["zero"][1]).replace("true", "false")] * 3
     told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), *running)
     assert (told.bars, told.lost, len(refused)) == ([], [], 1)
 
 
-def test_refused_bars_of_one_symbol_end_no_connection() -> None:
+def test_refused_bars_of_one_symbol_do_not_end_the_connection() -> None:
     spoilt = [kline(CLOSED, FAULTS["zero"][1])] * 150
     told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), *spoilt, kline(CLOSED, GOOD))
     assert (len(told.bars), len(refused)) == (1, 1)
 
 
-def test_a_clock_a_little_behind_refuses_nothing() -> None:
+def test_a_clock_slightly_behind_refuses_no_bar() -> None:
     running = kline(NOW + 9_000, GOOD).replace("true", "false")
     told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), running)
     assert (len(told.bars), refused) == (1, [])
@@ -219,7 +219,7 @@ FIVE = BarGrid(ALWAYS, Timeframe.parse("5m"))
 
 @pytest.mark.parametrize("spoilt", [True, False])
 @pytest.mark.parametrize("kind", ["trades", "minutes"])
-def test_a_bar_that_lacks_something_refused_is_left_to_history(kind: str, spoilt: bool) -> None:
+def test_a_bar_with_a_refused_part_is_left_to_history(kind: str, spoilt: bool) -> None:
     clock, box = ManualClock(MONDAY - 10_000), Inbox()
     listener = (
         TradeListener(box, clock, TradeBars(FIVE)) if kind == "trades"
@@ -246,7 +246,7 @@ def test_a_bar_that_lacks_something_refused_is_left_to_history(kind: str, spoilt
     assert owed[-1] == (second if spoilt else first)
 
 
-def test_a_bar_that_was_refused_is_asked_for() -> None:
+def test_a_refused_bar_is_requested_from_history() -> None:
     box = Inbox()
     BarListener(box, ManualClock(NOW), FIVE).refused(Span(CLOSED, NOW))
     [status] = emptied(box)
@@ -268,7 +268,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("late_s, absent", [(30, []), (600, [2])])
-def test_a_row_of_history_that_can_be_no_bar_is_passed_over_when_it_is_old(
+def test_an_old_row_of_history_that_cannot_be_a_bar_is_skipped(
     late_s: int, absent: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     bars = [minute(0), minute(1), minute(2)._replace(low=-1.0), minute(3)]

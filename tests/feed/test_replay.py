@@ -35,7 +35,7 @@ def replay(pace: object, clock: ManualClock, history: int = 0, count: int = 5) -
     return ReplaySource("BTCUSDT 1m", lambda: bars, pace, history=history, clock=clock)  # type: ignore[arg-type]
 
 
-def test_bars_come_as_they_closed_so_many_times_as_fast(clock: ManualClock) -> None:
+def test_bars_are_replayed_at_the_requested_multiple_of_their_pace(clock: ManualClock) -> None:
     items = played(replay(at_speed(CLOSING, 60.0, MINUTE_MS), clock))
     assert [item for item in items if isinstance(item, LiveBar)] == [minute(n) for n in range(5)]
     assert sum(clock.slept) == pytest.approx(4.0)  # four gaps of a minute
@@ -51,7 +51,7 @@ def test_a_replay_at_speed_zero_never_waits(clock: ManualClock) -> None:
     (60.0, "replayed"), (1.0, "replayed, a bar in 60 seconds"), (0.1, "replayed, a bar in 10 minutes"),
     (0.001, "replayed, a bar in 17 hours"),
 ])  # fmt: skip
-def test_long_waits_are_told_beforehand(clock: ManualClock, speed: float, said: str) -> None:
+def test_long_waits_are_announced(clock: ManualClock, speed: float, said: str) -> None:
     items = played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=2))
     assert said in [item.reason for item in items if isinstance(item, StreamStatus)]
     assert played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=1))
@@ -65,7 +65,7 @@ def test_a_replay_skips_nights_and_weekends() -> None:
     assert months(parse_iso("2024-01-01"), parse_iso("2024-02-01")) == 29 * 86400
 
 
-def test_history_comes_first_and_live_is_said_between(clock: ManualClock) -> None:
+def test_history_is_followed_by_the_status_live_and_the_replayed_bars(clock: ManualClock) -> None:
     items = played(replay(every(1.0), clock, history=3))
     bars = [item for item in items if isinstance(item, LiveBar)]
     assert [bar.origin for bar in bars] == ["history"] * 3 + ["live"] * 2
@@ -115,7 +115,7 @@ def test_an_invalid_replay_speed_is_refused(speed: float) -> None:
         at_speed(CLOSING, speed, MINUTE_MS)
 
 
-def test_a_long_replay_waits_for_nobody_and_loses_nothing(clock: ManualClock) -> None:
+def test_a_long_replay_waits_for_no_consumer_and_loses_no_bar(clock: ManualClock) -> None:
     bars = [minute(n) for n in range(1000)]
     source = ReplaySource("x", lambda: bars, every(0.0), clock=clock)
     feed = LiveFeed("BTCUSDT", "1m", source, capacity=1100)

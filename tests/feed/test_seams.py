@@ -23,7 +23,7 @@ from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, 
 DISCONNECTS = 500 if FULL else 12
 
 
-def test_history_then_live_without_a_seam(stage: Stage) -> None:
+def test_live_bars_follow_history_without_gap_or_duplicate(stage: Stage) -> None:
     feed = stage.feed(lookback=30)
     box = feed.subscribe()
     with feed:
@@ -142,7 +142,7 @@ def test_closed_bars_of_the_stream_are_stored_as_provisional(stage: Stage) -> No
     assert next(s["state"] for s in settled.attrs["onetape"]["spans"]) == "final"
 
 
-def test_one_connection_serves_all_feeds_and_goes_with_the_last(stage: Stage) -> None:
+def test_one_connection_serves_all_feeds_and_closes_with_the_last(stage: Stage) -> None:
     feeds = [stage.feed(lookback=2) for _ in range(3)]
     for feed in feeds:
         feed.start()
@@ -158,7 +158,7 @@ def test_one_connection_serves_all_feeds_and_goes_with_the_last(stage: Stage) ->
     assert feeds[0].status.state is StreamState.CLOSED
 
 
-def test_a_feed_that_comes_later_joins_what_is_subscribed_to(stage: Stage) -> None:
+def test_a_later_feed_joins_the_existing_subscription(stage: Stage) -> None:
     early, late = stage.feed(lookback=2), stage.feed(lookback=2)
     with early:
         stage.live(early)
@@ -169,7 +169,7 @@ def test_a_feed_that_comes_later_joins_what_is_subscribed_to(stage: Stage) -> No
     assert stage.streams.attempts == 1
 
 
-def test_a_stopped_feed_starts_again_where_history_ends(stage: Stage) -> None:
+def test_a_restarted_feed_continues_where_history_ends(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     for _ in range(2):
         box = feed.subscribe()
@@ -180,7 +180,7 @@ def test_a_stopped_feed_starts_again_where_history_ends(stage: Stage) -> None:
         stage.minute(publish=False)
 
 
-def test_running_bars_only_when_live_and_asked_for(stage: Stage) -> None:
+def test_forming_bars_are_delivered_only_when_live_and_requested(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     box, plain = feed.subscribe(forming=True), feed.subscribe()
     with feed:
@@ -192,7 +192,7 @@ def test_running_bars_only_when_live_and_asked_for(stage: Stage) -> None:
     assert all(bar.is_closed for bar in bars_in(emptied(plain)))
 
 
-def test_a_correction_is_told_and_stored_bars_are_asked_again(stage: Stage) -> None:
+def test_a_correction_is_delivered_and_its_stored_bar_refetched(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     told: list[object] = []
     feed.on_revision(told.append)
@@ -230,7 +230,7 @@ def test_a_day_of_streamed_minutes_leaks_no_thread_or_connection(stage: Stage) -
 
 
 @pytest.mark.parametrize("jump_s", [3600, -3600, 86_400])
-def test_a_clock_that_is_set_moves_no_bar(stage: Stage, jump_s: int) -> None:
+def test_setting_the_clock_moves_no_bar(stage: Stage, jump_s: int) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe()
     with feed:
@@ -248,7 +248,7 @@ def test_a_clock_that_is_set_moves_no_bar(stage: Stage, jump_s: int) -> None:
 
 
 @pytest.mark.parametrize("skew_s", [-5, 5])
-def test_a_clock_beside_the_vendors_moves_no_bar(stage: Stage, skew_s: int) -> None:
+def test_a_clock_ahead_of_or_behind_the_vendors_moves_no_bar(stage: Stage, skew_s: int) -> None:
     """Ours is fast or slow by so much: what is closed for us may still run for the vendor."""
     theirs = stage.vendors.clock = ManualClock(stage.began - skew_s * SECOND_MS)
     stage.vendors.skew_date(-2)  # no answer on its way is dated later than its rows
@@ -273,7 +273,7 @@ def test_a_clock_beside_the_vendors_moves_no_bar(stage: Stage, skew_s: int) -> N
     assert [tuple(bar[:6]) for bar in bars] == truth
 
 
-def test_a_wall_clock_that_stands_still_holds_up_no_bar(stage: Stage) -> None:
+def test_a_stopped_wall_clock_delays_no_bar(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe()
     with feed:
@@ -295,7 +295,7 @@ def stage_stamp(now_ms: int, number: int) -> int:
     return now_ms // MINUTE_MS * MINUTE_MS + (number - 1) * MINUTE_MS
 
 
-def test_a_forked_child_leaves_its_parents_connection_alone(stage: Stage) -> None:
+def test_a_forked_child_does_not_use_its_parents_connection(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     with feed:
         stage.live(feed)

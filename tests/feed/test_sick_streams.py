@@ -64,7 +64,7 @@ SPOILT: dict[str, Callable[[Stage], bytes]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_spoilt_message_costs_no_bar(stage: Stage, name: str) -> None:
+def test_an_invalid_message_loses_no_bar(stage: Stage, name: str) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe(forming=True)
     with feed:
@@ -84,7 +84,7 @@ def test_a_spoilt_message_costs_no_bar(stage: Stage, name: str) -> None:
     assert all(bar.is_closed for bar in bars)
 
 
-def test_every_record_of_a_stream_names_its_feeds(stage: Stage) -> None:
+def test_every_log_record_of_a_stream_names_its_feeds(stage: Stage) -> None:
     """Two feeds share a connection that is refused, sent rubbish, and broken off."""
     stage.streams.handshakes.append(refusing("500 Internal Server Error"))
     with listening() as ledger:
@@ -139,7 +139,7 @@ def test_after_a_failed_handshake_the_feed_reconnects(stage: Stage, name: str) -
     assert len(bars_in(emptied(box))) == 3
 
 
-def test_a_vendor_that_says_for_how_long_is_left_alone_for_so_long(stage: Stage) -> None:
+def test_a_retry_after_of_a_stream_is_obeyed(stage: Stage) -> None:
     stage.streams.handshakes.append(refusing("429 Too Many", "Retry-After: 50\r\n"))
     feed = stage.feed(lookback=3)
     with feed:
@@ -201,7 +201,7 @@ def _first_is_curt(stage: Stage) -> None:
     stage.streams.on_peer = turn
 
 
-def test_a_subscription_that_is_not_answered_is_tried_elsewhere(stage: Stage) -> None:
+def test_an_unanswered_subscription_is_tried_on_a_new_connection(stage: Stage) -> None:
     _first_is_curt(stage)
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed, RealTime(stage):
@@ -243,7 +243,7 @@ def test_the_watchdog_notices_a_stall(stage: Stage, where: str) -> None:
         _stops_at_once(feed)
 
 
-def test_a_vendor_that_drips_is_left(stage: Stage) -> None:
+def test_a_slowly_sending_vendor_is_disconnected(stage: Stage) -> None:
     """Bytes come, frames do not."""
     feed = stage.feed(lookback=3, tempo=QUICK)
     over = threading.Event()
@@ -267,7 +267,7 @@ def test_a_vendor_that_drips_is_left(stage: Stage) -> None:
     dripping.join()
 
 
-def test_heartbeats_keep_a_quiet_connection(stage: Stage) -> None:
+def test_heartbeats_keep_a_quiet_connection_open(stage: Stage) -> None:
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)
@@ -296,7 +296,7 @@ def test_a_stream_silent_in_an_open_market_becomes_stale_and_is_replaced(stage: 
     assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
 
 
-def test_silence_is_noticed_also_where_history_cannot_be_asked(stage: Stage) -> None:
+def test_silence_is_noticed_even_if_history_cannot_be_requested(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     with feed:
         stage.live(feed)
@@ -308,7 +308,7 @@ def test_silence_is_noticed_also_where_history_cannot_be_asked(stage: Stage) -> 
         wait_until(lambda: feed.status.state is StreamState.STALE)
 
 
-def test_a_vendor_that_leaves_is_followed_before_it_goes(stage: Stage) -> None:
+def test_a_feed_reconnects_before_an_announced_shutdown_of_the_vendor(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
     with feed:
@@ -372,7 +372,7 @@ def test_the_backoff_between_reconnects_grows_until_bars_have_come(stage: Stage)
     assert waits == [1, 2, 3, 1]
 
 
-def test_no_text_of_ours_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_sent_messages_are_not_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     feed = stage.feed(lookback=3)
     with feed:

@@ -22,7 +22,7 @@ DAY = "2024-07-10"
     (HONG_KONG, f"{DAY}T03:30Z", f"{DAY}T05:30Z", 1),  # lunch from 04:00 to 05:00
     (NEW_YORK, f"{DAY}T15:00Z", f"{DAY}T15:00Z", 0),
 ])  # fmt: skip
-def test_only_open_hours_count(
+def test_silence_is_measured_only_in_open_hours(
     calendar: MarketCalendar, start: str, end: str, hours: float
 ) -> None:
     assert open_ms(calendar, span(start, end)) == hours * HOUR_MS

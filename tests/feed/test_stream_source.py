@@ -51,7 +51,7 @@ class Told:
         self.feed = LiveFeed("BTCUSDT", "1m", source, clock=self.clock)
 
 
-def test_a_bar_that_is_corrected_while_it_waits_is_given_corrected() -> None:
+def test_a_waiting_bar_is_delivered_with_its_correction() -> None:
     told = Told()
     box = told.feed.subscribe(revisions=True)
     with told.feed:
@@ -67,7 +67,7 @@ def test_a_bar_that_is_corrected_while_it_waits_is_given_corrected() -> None:
     assert not [item for item in items if isinstance(item, Revision)]
 
 
-def test_a_bar_that_a_delayed_stream_lacks_is_fetched_and_none_newer() -> None:
+def test_a_bar_missing_in_a_delayed_stream_is_fetched_and_no_newer_one() -> None:
     told = Told(dense=False)
     with told.feed:
         wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
@@ -80,7 +80,7 @@ def test_a_bar_that_a_delayed_stream_lacks_is_fetched_and_none_newer() -> None:
     assert set(told.history.asked) == {Span(MONDAY, MONDAY + MINUTE_MS)}
 
 
-def test_a_fault_of_ours_ends_the_feed_and_has_its_traceback_in_the_log(
+def test_a_programming_error_ends_the_feed_and_is_logged_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object, **__: object) -> Filled:
@@ -181,7 +181,7 @@ def test_each_connection_and_its_missing_history_are_reported(begun: Begun) -> N
     assert [state for state, _ in notebook.told] == ["CONNECTING", "BACKFILLING", "LIVE"]
 
 
-def test_a_strategy_hears_of_every_connection() -> None:
+def test_a_strategy_is_notified_of_every_connection() -> None:
     stream = [StreamStatus(StreamState.CONNECTING, "starting"), JOINED, minute(0), LIVE,
               StreamStatus(StreamState.BACKFILLING, "bars are missing"), minute(1), LIVE,
               LOST, JOINED, LIVE, minute(2)]  # fmt: skip

@@ -80,7 +80,7 @@ RECORDED = {
 
 @needs_reference
 @pytest.mark.parametrize("name", RECORDED)
-def test_every_recorded_message_is_understood(name: str) -> None:
+def test_every_recorded_message_is_parsed(name: str) -> None:
     vendor, expected = RECORDED[name]
     lines = reference("recordings", "ws", f"{name}.jsonl").read_text("utf-8").splitlines()
     messages = [line["msg"] for line in map(json.loads, lines) if line["dir"] == "in"]
@@ -134,7 +134,7 @@ def test_control_messages_of_binance_become_events() -> None:
     assert asked["params"] == ["btcusdt@kline_1m", "x@kline_1M"]
 
 
-def test_futures_connect_to_the_path_that_speaks() -> None:
+def test_futures_connect_to_the_documented_path() -> None:
     assert BinanceFuturesStream().address().url == "wss://fstream.binance.com/market/stream"
 
 
@@ -142,7 +142,7 @@ ALPACA_BAR = {"T": "b", "S": "BRK.B", "o": 1.5, "h": 3, "l": 1, "c": 2, "v": 10,
               "t": "2024-07-10T14:30:00.000000001Z"}  # fmt: skip
 
 
-def test_alpacas_bars_and_corrections() -> None:
+def test_messages_of_alpaca_become_bars_and_corrections() -> None:
     bar = LiveBar(parse_iso("2024-07-10T14:30:00Z"), 1.5, 3.0, 1.0, 2.0, 10.0)
     topic = Topic("BRK.B", "1m")
     assert events("alpaca", [ALPACA_BAR, ALPACA_BAR | {"T": "u"}]) == [
@@ -207,7 +207,7 @@ def test_each_stream_subscribes_in_its_vendors_spelling(
     assert STREAMS[vendor].spelling(instrument, timeframe) == topic
 
 
-def test_the_address_of_alpacas_stream_tells_its_tape() -> None:
+def test_the_feed_of_alpacas_bars_follows_from_the_stream_address() -> None:
     tapes = {"wss://x.test/v2/iex": "iex", "wss://x.test/v2/sip": "sip",
              "wss://x.test/v2/delayed_sip": "sip"}  # fmt: skip
     for url, tape in tapes.items():
@@ -221,7 +221,7 @@ def test_a_stream_without_its_key_raises_missing_credentials(made: Any) -> None:
 
 
 @pytest.mark.parametrize("vendor", STREAMS)
-def test_keys_are_in_no_text(vendor: str) -> None:
+def test_no_text_form_of_a_stream_contains_its_key(vendor: str) -> None:
     stream = STREAMS[vendor]
     hello = [{"T": "success", "msg": "connected"}], [{"ev": "status", "status": "connected"}]
     shown = [stream.address(), *stream.opened(), *(stream.read(json.dumps(h)) for h in hello)]
@@ -245,12 +245,12 @@ JSON = st.recursive(
 
 @settings(max_examples=examples(300), derandomize=True, deadline=None)
 @given(st.sampled_from(sorted(STREAMS)), JSON.map(json.dumps) | st.text() | st.binary())
-def test_no_frame_breaks_a_stream(vendor: str, frame: str | bytes) -> None:
+def test_no_invalid_frame_breaks_a_stream(vendor: str, frame: str | bytes) -> None:
     stream: StreamProtocol = STREAMS[vendor]  # type: ignore[assignment]
     assert isinstance(list(stream.read(frame)), list)
 
 
-def test_a_frame_nested_beyond_reason_is_told() -> None:
+def test_an_extremely_nested_frame_is_unreadable() -> None:
     for stream in STREAMS.values():
         [event] = stream.read("[" * 100_000)
         assert isinstance(event, Unreadable)
@@ -264,7 +264,7 @@ def test_a_frame_nested_beyond_reason_is_told() -> None:
         (FinnhubStream, None),
     ],
 )
-def test_each_connection_logs_in_with_the_keys_of_its_moment(made: Any, greeting: Any) -> None:
+def test_each_connection_logs_in_with_the_current_keys(made: Any, greeting: Any) -> None:
     keys = dict(KEYS)
     stream = made(credentials=keys)
     for number in range(2):

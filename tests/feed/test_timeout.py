@@ -88,7 +88,7 @@ def test_each_polled_bar_is_fetched_within_the_feeds_timeout(
     assert set(times) == {7.0}
 
 
-def test_a_data_manager_of_ones_own_gets_the_feeds_timeout(clock: ManualClock) -> None:
+def test_a_custom_data_manager_gets_the_timeout_of_the_feed(clock: ManualClock) -> None:
     class Timed(Stub):
         timeout: float | None = None
 

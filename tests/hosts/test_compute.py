@@ -27,14 +27,16 @@ def processes(count: int = 1) -> Executor:
 
 
 @pytest.mark.parametrize("make", [ThreadPoolExecutor, processes] if FULL else [ThreadPoolExecutor])
-def test_an_executor_of_the_caller_is_used_and_left_open(make: type[ThreadPoolExecutor]) -> None:
+def test_an_executor_passed_by_the_caller_is_used_and_not_closed(
+    make: type[ThreadPoolExecutor],
+) -> None:
     with make(2) as mine:
         with workers(mine) as given:
             assert list(run_on(given, double, range(20))) == [(n, 2 * n) for n in range(20)]
         assert mine.submit(double, 4).result(60) == 8
 
 
-def test_dead_workers_of_the_caller_are_one_sentence() -> None:
+def test_dead_workers_of_a_passed_executor_raise_unavailable() -> None:
     with (
         processes() as mine,
         workers(mine) as given,

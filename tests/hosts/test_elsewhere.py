@@ -45,7 +45,7 @@ def options(tmp_path: Path, rules: Path) -> list[str]:
     return ["--cache-dir", str(tmp_path / "b" / "cache"), "--config", str(rules)]
 
 
-def test_the_store_names_what_only_other_hosts_have_in_one_statement(
+def test_series_stored_only_on_other_hosts_are_listed_with_one_statement(
     log: Log, tmp_path: Path
 ) -> None:
     a, b = (SharedStore(log, tmp_path / name) for name in "ab")
@@ -65,7 +65,7 @@ def test_the_store_names_what_only_other_hosts_have_in_one_statement(
     assert b.elsewhere().keys() == {DAILY, split}, "other years may be left"
 
 
-def test_lists_and_statistics_show_what_is_not_here_yet(
+def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
     two: tuple[DataManager, DataManager], tmp_path: Path, rules: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -95,7 +95,7 @@ def test_lists_and_statistics_show_what_is_not_here_yet(
     assert "canary-word" not in out + err
 
 
-def test_jobs_on_all_series_work_on_what_only_other_hosts_had(
+def test_jobs_on_all_series_include_series_of_other_hosts(
     host: Host, vendors: VendorServer, tmp_path: Path, rules: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -139,7 +139,7 @@ def test_jobs_on_all_series_work_on_what_only_other_hosts_had(
     assert sorted(report["success"]) == ["BTCUSDT_1h", "ETHUSDT_1h"]
 
 
-def test_a_job_goes_on_with_what_is_here_if_the_server_is_away(
+def test_a_job_continues_with_local_series_if_the_server_is_unreachable(
     two: tuple[DataManager, DataManager], tmp_path: Path, rules: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -154,7 +154,7 @@ def test_a_job_goes_on_with_what_is_here_if_the_server_is_away(
     assert "canary-word" not in caplog.text
 
 
-def test_offline_calls_and_hits_ask_nobody_for_names(
+def test_offline_calls_and_hits_do_not_query_the_server_for_series(
     two: tuple[DataManager, DataManager],
 ) -> None:
     _, b = two

@@ -57,7 +57,7 @@ def hosts(log_url: str, tmp_path: Path) -> Iterator[Hosts]:
 # --- encryption ----------------------------------------------------------------------------------
 
 
-def test_encrypted_connections_are_made_and_a_wrong_certificate_is_refused(
+def test_an_encrypted_connection_works_and_a_wrong_certificate_is_refused(
     own: OwnServer, log_url: str, authority: Authority, tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -147,7 +147,9 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
     assert shown(new) == list(range(2 * turns)) and new.position(DAILY) == 2 * turns
 
 
-def test_hosts_that_begin_an_empty_store_at_once_share_it(log_url: str, hosts: Hosts) -> None:
+def test_hosts_that_create_an_empty_store_at_the_same_time_share_it(
+    log_url: str, hosts: Hosts
+) -> None:
     """A connection that waits for another one's tables has looked for them before, and must look again."""
     logs = [hosts(name).shared for name in "abc"]
     found: list[str] = []
@@ -298,7 +300,7 @@ insert into onetape.entry
 select id, seq, %(token)s, 1, %(kind)s, 0, 0, '{}', null, null, 0, '', '', %(body)s from moved"""
 
 
-def test_a_store_of_before_the_function_takes_entries_of_both_kinds(
+def test_an_older_host_and_a_newer_one_append_to_an_upgraded_store(
     hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that was connected before the upgrade goes on with its own statement."""

@@ -40,12 +40,12 @@ def replayed(url: str, folder: Path) -> SharedStore:
     return store
 
 
-def test_the_golden_log_makes_the_same_bytes(log_url: str, tmp_path: Path) -> None:
+def test_replaying_the_golden_log_writes_the_same_bytes(log_url: str, tmp_path: Path) -> None:
     replayed(log_url, tmp_path)
     compare(tmp_path)
 
 
-def test_golden_snapshots_and_the_entries_after_them_make_the_same_bytes(
+def test_golden_snapshots_and_later_entries_write_the_same_bytes(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log(log_url)
@@ -73,7 +73,7 @@ def compare(folder: Path) -> None:
         assert made == wanted, name
 
 
-def test_an_entry_applied_beside_later_splits_makes_other_bytes(
+def test_an_entry_applied_with_later_splits_writes_other_bytes(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: an entry must be applied beside the splits that it names."""

@@ -102,7 +102,9 @@ _LEDGERS = [(name, column) for name in _OPS for column in ("base", "log")]
 
 # In `make test` the columns take turns.
 @pytest.mark.parametrize("name, column", _LEDGERS if FULL else _LEDGERS[::4] + _LEDGERS[3::4])
-def test_a_hostile_ledger_begins_anew(host: Hosts, server: Server, name: str, column: str) -> None:
+def test_a_hostile_ledger_is_replaced_with_half_of_the_limit_used(
+    host: Hosts, server: Server, name: str, column: str
+) -> None:
     """As after a crash of the server, half of the limit counts as used, by all hosts together."""
     a = host("a", per_minute=50)
     ask(a)
@@ -141,7 +143,7 @@ _KINDS_OF_FACTS = [(kind, name) for name in _FACTS for kind in ("pause", "circui
 
 # In `make test` the kinds take turns.
 @pytest.mark.parametrize("kind, name", _KINDS_OF_FACTS if FULL else _KINDS_OF_FACTS[::4])
-def test_a_hostile_fact_blocks_no_vendor_for_ever(
+def test_a_hostile_fact_blocks_no_vendor_permanently(
     host: Hosts, server: Server, kind: str, name: str
 ) -> None:
     a, b = host("a", per_minute=50), host("b", per_minute=50)
@@ -354,7 +356,7 @@ def _most_memory() -> int:
         "fence = -9223372036854775807, owner = null",
     ],
 )
-def test_a_hostile_lease_holds_up_nobody(log: Log, log_url: str, change: str) -> None:
+def test_a_hostile_lease_delays_no_host(log: Log, log_url: str, change: str) -> None:
     hosts = [SharedLeases(log, ManualClock(NOW), lambda: None, name) for name in "ab"]
     holder = Call(hosts[0])  # which would end if nothing referred to it
     rows(log_url, f"update onetape.lease set {change}")
@@ -371,7 +373,7 @@ def test_a_hostile_lease_holds_up_nobody(log: Log, log_url: str, change: str) ->
 # --- reports and pruning ---------------------------------------------------------------------------
 
 
-def test_a_snapshot_without_entries_stops_no_pruning(
+def test_a_snapshot_without_entries_does_not_prevent_pruning(
     log: Log, log_url: str, tmp_path: Path
 ) -> None:
     a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
@@ -385,7 +387,7 @@ def test_a_snapshot_without_entries_stops_no_pruning(
 
 
 @pytest.mark.parametrize("at_ms", [LARGEST, -LARGEST])
-def test_times_outside_the_calendar_stop_no_report(
+def test_times_outside_the_calendar_do_not_prevent_a_report(
     log: Log, log_url: str, tmp_path: Path, at_ms: int
 ) -> None:
     a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
@@ -441,7 +443,7 @@ _OBJECTS = {
 
 
 @pytest.mark.parametrize("what", _OBJECTS if FULL else ("columns", "alone"))
-def test_a_schema_of_another_program_is_one_sentence(
+def test_a_schema_of_another_program_is_refused_with_a_clear_error(
     log_url: str, what: str, tmp_path: Path
 ) -> None:
     with psycopg.connect(log_url, autocommit=True) as db:
@@ -457,7 +459,9 @@ def test_a_schema_of_another_program_is_one_sentence(
         assert host_state(store).state == "not attached"
 
 
-def test_a_user_without_rights_is_told_which_are_missing(own: OwnServer, log_url: str) -> None:
+def test_the_error_for_a_database_user_names_the_missing_rights(
+    own: OwnServer, log_url: str
+) -> None:
     with psycopg.connect(log_url, autocommit=True) as db:
         db.execute("drop role if exists visitor")
         db.execute("create role visitor login")
@@ -467,9 +471,7 @@ def test_a_user_without_rights_is_told_which_are_missing(own: OwnServer, log_url
         assert caught.value.hint and "own the schema onetape" in caught.value.hint
 
 
-def test_a_forged_head_is_reported_with_the_repair_which_works(
-    log_url: str, tmp_path: Path
-) -> None:
+def test_a_forged_head_is_reported_with_a_working_repair(log_url: str, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "many-hosts.md").read_text()
     [repair] = [block for block in page.split("```sql\n")[1:] if "update onetape.series" in block]
     with closing(Log(log_url)) as log:

@@ -72,7 +72,7 @@ def test_a_bar_is_fetched_by_one_host_and_served_by_all(host: Host, vendors: Ven
     assert second.attrs["onetape"]["generation"] == first.attrs["onetape"]["generation"] == 1
 
 
-def test_a_hit_an_offline_call_and_a_plan_send_nothing(host: Host) -> None:
+def test_a_hit_an_offline_call_and_a_plan_send_no_statement(host: Host) -> None:
     a = host("a")
     a.get_ohlcv("BTCUSDT", "1h", *DAY)
     trips = log_of(a).trips
@@ -83,7 +83,7 @@ def test_a_hit_an_offline_call_and_a_plan_send_nothing(host: Host) -> None:
     assert log_of(a).trips == trips
 
 
-def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
+def test_a_miss_takes_few_round_trips_and_a_batch_pulls_all_series_at_once(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = host("a")
@@ -104,7 +104,7 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
 
 
 @pytest.mark.parametrize("lacked", ["2024-06-01", "2024-06-02"])
-def test_a_miss_that_learns_which_days_a_vendor_lacks_takes_no_statement_more(
+def test_a_miss_that_finds_days_missing_at_a_vendor_takes_no_further_statement(
     host: Host, lacked: str
 ) -> None:
     a, b = host("a"), host("b")
@@ -122,7 +122,7 @@ def test_a_miss_that_learns_which_days_a_vendor_lacks_takes_no_statement_more(
     assert log_of(b).trips - trips == 4
 
 
-def test_a_vendor_that_one_host_found_down_is_asked_by_no_other(
+def test_a_vendor_found_down_by_one_host_is_queried_by_no_other(
     host: Host, vendors: VendorServer
 ) -> None:
     a, b = host("a"), host("b")
@@ -137,7 +137,7 @@ def test_a_vendor_that_one_host_found_down_is_asked_by_no_other(
     assert {one.vendor for one in b._services.network.pauses()} == {"binance"}, "doctor shows it"
 
 
-def test_a_failed_fetch_frees_its_series_and_a_second_host_asks_at_once(
+def test_a_failed_fetch_releases_its_series_and_a_second_host_fetches_at_once(
     host: Host, vendors: VendorServer
 ) -> None:
     a, b = host("a"), host("b")
@@ -174,7 +174,7 @@ def others(rules: Path, tmp_path: Path, host: Host) -> Callable[[str], Talker]:
     return start
 
 
-def test_two_hosts_that_miss_at_once_send_one_request_and_say_how_old_the_answer_is(
+def test_two_hosts_that_miss_at_once_send_one_request_and_return_the_age_of_the_answer(
     others: Callable[[str], Talker], vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.hold())
@@ -196,7 +196,7 @@ def test_two_hosts_that_miss_at_once_send_one_request_and_say_how_old_the_answer
 
 
 @pytest.mark.parametrize("ahead_ms", [300_000, -300_000])
-def test_a_host_whose_clock_is_off_stores_no_running_bar_and_keeps_none_from_the_others(
+def test_a_host_with_a_wrong_clock_stores_no_forming_bar_and_hides_none_from_others(
     host: Host, vendors: VendorServer, clock: ManualClock, ahead_ms: int
 ) -> None:
     wrong = ManualClock(clock.now_ms())
@@ -212,7 +212,7 @@ def test_a_host_whose_clock_is_off_stores_no_running_bar_and_keeps_none_from_the
     pd.testing.assert_frame_equal(frame, off.get_ohlcv("BTCUSDT", "1h", "2024-06-12"))
 
 
-def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(
+def test_a_host_killed_during_a_fetch_delays_no_other(
     others: Callable[[str], Talker], host: Host, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.hold())
@@ -229,7 +229,7 @@ def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(
     assert vendors.count("binance") == 2
 
 
-def test_a_commit_that_the_server_refuses_is_returned_and_frees_its_series(
+def test_bars_refused_by_the_server_are_returned_and_their_series_released(
     host: Host, vendors: VendorServer, log_url: str
 ) -> None:
     a, b = host("a"), host("b")
@@ -249,7 +249,7 @@ def test_a_commit_that_the_server_refuses_is_returned_and_frees_its_series(
     assert vendors.count("binance") == 2
 
 
-def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_store(
+def test_a_disconnected_host_serves_its_bars_and_reports_what_it_did_not_store(
     host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
@@ -275,7 +275,7 @@ def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_stor
     assert vendors.count("binance") == sent + 1
 
 
-def test_a_new_host_and_a_share_need_few_more_statements(host: Host) -> None:
+def test_a_new_host_and_a_share_take_few_more_statements(host: Host) -> None:
     host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
     b = host("b")
     log_of(b).store_id()
@@ -330,7 +330,7 @@ def test_status_doctor_and_metrics_show_what_hosts_share(
     assert registry.get_sample_value("onetape_host_limits_shared") == 1
 
 
-def test_a_status_says_why_the_shared_store_cannot_be_reached(
+def test_the_status_gives_the_reason_if_the_shared_store_is_unreachable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://127.0.0.1:9/none")  # nothing listens there
@@ -343,7 +343,7 @@ def test_a_status_says_why_the_shared_store_cannot_be_reached(
     assert reason[:40] in capsys.readouterr().out
 
 
-def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> None:
+def test_the_cache_of_the_manager_reads_bars_of_other_hosts(host: Host) -> None:
     host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
     b = host("b")
     frame = b.cache.get("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -380,7 +380,7 @@ def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     assert plain.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True).equals(frame)
 
 
-def test_without_a_store_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+def test_without_a_shared_store_none_of_its_modules_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom src.data import DataManager\n"
         f"manager = DataManager({str(tmp_path)!r})\nmanager.cache.list_symbols()\n"
@@ -432,7 +432,9 @@ def test_the_address_is_not_shown_and_a_file_that_was_only_found_may_not_set_it(
     assert "canary-word" not in str(caught.value)
 
 
-def test_the_variable_wins_and_a_wrong_one_is_an_error(tmp_path: Path) -> None:
+def test_the_environment_variable_overrides_the_rules_and_an_invalid_one_is_an_error(
+    tmp_path: Path,
+) -> None:
     rules = load_rules()
     assert shared_store(rules, {}).url == ""
     url = "postgres://bot@db/y"
@@ -460,7 +462,7 @@ def test_a_password_that_the_driver_would_take_for_a_host_is_refused(
         assert shared_store(load_rules(), {"ONETAPE_STORE": good}).url == good
 
 
-def test_an_invalid_address_is_one_sentence(
+def test_an_invalid_address_is_refused_with_a_short_error(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:port/x")
@@ -471,7 +473,7 @@ def test_an_invalid_address_is_one_sentence(
     assert "canary-word" not in str(caught.value)
 
 
-def test_without_the_extra_commands_say_so_and_detach_works(tmp_path: Path) -> None:
+def test_commands_without_the_extra_name_it_and_detach_works(tmp_path: Path) -> None:
     (tmp_path / "cache" / "_hosts").mkdir(parents=True)
     (tmp_path / "cache" / "_hosts" / "store.json").write_text("{}")
     script = """

@@ -83,7 +83,7 @@ def add(log: Log, name: SeriesName = NAME) -> int:
     return made.position.seq
 
 
-def test_an_entry_of_a_holder_that_was_overtaken_is_rejected(host: Host) -> None:
+def test_an_entry_of_a_holder_whose_lease_was_taken_over_is_rejected(host: Host) -> None:
     (log_a, a), (log_b, b) = host("a"), host("b")
     add(log_a)
     paused = Call(a, ttl_s=0)  # it pauses for longer than its time
@@ -112,7 +112,7 @@ def test_without_the_fence_a_paused_holder_stores_its_old_answer(
     assert paused.run(add, log_a) == 1
 
 
-def test_nobody_takes_over_while_an_entry_is_being_added(host: Host, log_url: str) -> None:
+def test_a_lease_is_not_taken_over_while_an_entry_is_being_added(host: Host, log_url: str) -> None:
     """An append that waits for another one of its series keeps its lease, although its time is over."""
     (log_a, a), (_, b) = host("a"), host("b")
     add(log_a)
@@ -138,9 +138,7 @@ def test_nobody_takes_over_while_an_entry_is_being_added(host: Host, log_url: st
 
 
 @pytest.mark.parametrize("ahead_ms", [300_000, -300_000])
-def test_a_holder_whose_clock_is_off_holds_its_lease_by_the_servers(
-    log_url: str, ahead_ms: int
-) -> None:
+def test_a_lease_expires_by_the_clock_of_the_server(log_url: str, ahead_ms: int) -> None:
     """Five minutes are ten times a lease, in either direction."""
     with closing(Log(log_url)) as log_a, closing(Log(log_url)) as log_b:
         off = SharedLeases(log_a, ManualClock(NOW + ahead_ms), lambda: None, "a")
@@ -163,7 +161,7 @@ def test_a_holder_whose_clock_is_off_holds_its_lease_by_the_servers(
         again.end()
 
 
-def test_fences_only_grow(host: Host) -> None:
+def test_fence_numbers_always_increase(host: Host) -> None:
     (_, a), (_, b) = host("a"), host("b")
     fences = []
     for leases in (a, b, a, b):
@@ -191,7 +189,7 @@ def test_the_newest_entries_come_with_the_lease_once(host: Host) -> None:
     call.end()
 
 
-def test_the_last_entry_of_a_turn_frees_the_lease_with_it(host: Host) -> None:
+def test_the_last_entry_of_a_turn_also_releases_the_lease(host: Host) -> None:
     (log_a, a), (_, b) = host("a"), host("b")
     first = Call(a)
     first.run(add, log_a)
@@ -208,7 +206,7 @@ def test_the_last_entry_of_a_turn_frees_the_lease_with_it(host: Host) -> None:
     assert log_a.trips == trips + 2, "only the entry and the question for its head"
 
 
-def test_an_error_frees_the_lease_at_once(host: Host) -> None:
+def test_an_error_releases_the_lease_at_once(host: Host) -> None:
     (_, a), (_, b) = host("a"), host("b")
     with pytest.raises(ZeroDivisionError), a.hold("x", about=KEY):
         raise ZeroDivisionError
@@ -217,7 +215,7 @@ def test_an_error_frees_the_lease_at_once(host: Host) -> None:
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_a_killed_holder_frees_the_lease_at_once_unless_a_pooler_hides_it(
+def test_a_killed_holder_releases_the_lease_at_once_unless_a_pooler_hides_its_death(
     host: Host, log_url: str, pooled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def work() -> None:
@@ -246,7 +244,7 @@ def test_a_killed_holder_frees_the_lease_at_once_unless_a_pooler_hides_it(
         assert lease.is_held is not pooled
 
 
-def test_a_claim_changes_no_freshness(host: Host, log_url: str) -> None:
+def test_a_lease_does_not_change_the_recorded_state_of_a_series(host: Host, log_url: str) -> None:
     log, a = host("a")
     add(log)
     before = log.all_heads()
@@ -258,7 +256,9 @@ def test_a_claim_changes_no_freshness(host: Host, log_url: str) -> None:
     assert log.all_heads() == before
 
 
-def test_the_hosts_path_is_not_in_the_server(host: Host, log_url: str, tmp_path: Path) -> None:
+def test_the_path_of_a_host_is_not_stored_on_the_server(
+    host: Host, log_url: str, tmp_path: Path
+) -> None:
     _, a = host(str(tmp_path))
     with a.hold("x", about=KEY), psycopg.connect(log_url, autocommit=True) as db:
         row = db.execute("select owner from onetape.lease").fetchone()
@@ -273,7 +273,7 @@ def test_series_that_stay_on_a_host_need_no_lease_of_the_server(host: Host) -> N
     assert log.trips == 0
 
 
-def test_a_store_of_the_version_before_is_upgraded(
+def test_a_store_of_the_previous_version_is_upgraded(
     log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

@@ -140,7 +140,7 @@ def test_the_rate_limit_is_shared_by_all_hosts(host: Hosts, server: Server) -> N
 
 
 @pytest.mark.parametrize("off_s", [300, -300])
-def test_a_host_whose_clock_is_five_minutes_off_changes_nothing(
+def test_a_host_with_a_clock_five_minutes_off_changes_no_limit(
     host: Hosts, server: Server, off_s: float
 ) -> None:
     a, off = host("a", per_minute=2), host("off", off_s, per_minute=2)
@@ -156,7 +156,7 @@ def test_a_host_whose_clock_is_five_minutes_off_changes_nothing(
     assert refused(a) == pytest.approx(50)
 
 
-def test_accounts_are_limited_each_for_itself_and_no_key_reaches_the_server(
+def test_each_account_has_its_own_limit_and_no_key_is_sent_to_the_server(
     host: Hosts, server: Server
 ) -> None:
     ask(host("a", key="canary-key", per_minute=1))
@@ -292,7 +292,7 @@ def test_hosts_whose_rules_differ_in_a_daily_limit_share_the_others(
 # --- pauses, circuits, symbols -----------------------------------------------------------------
 
 
-def test_a_pause_that_one_host_was_told_holds_for_all(host: Hosts, server: Server) -> None:
+def test_a_pause_requested_from_one_host_holds_for_all(host: Hosts, server: Server) -> None:
     a, b = host("a", per_minute=9), host("b", per_minute=9)
     a.pause(100)
     b.pause(30)
@@ -301,7 +301,7 @@ def test_a_pause_that_one_host_was_told_holds_for_all(host: Hosts, server: Serve
     ask(b)
 
 
-def test_a_vendor_that_one_host_found_down_is_asked_by_no_other_until_one_tries(
+def test_a_vendor_found_down_by_one_host_is_queried_by_no_other_until_a_trial(
     host: Hosts, server: Server
 ) -> None:
     a, b, c = host("a"), host("b", 300), host("c")
@@ -324,7 +324,7 @@ def test_a_vendor_that_one_host_found_down_is_asked_by_no_other_until_one_tries(
             pass
 
 
-def test_failures_of_several_hosts_add_up(host: Hosts) -> None:
+def test_failures_of_several_hosts_are_counted_together(host: Hosts) -> None:
     a, b = host("a", per_minute=60), host("b", per_minute=60)
     for one in (a, b, a, b, a):
         fails(one, UnavailableError("HTTP 503"))
@@ -332,7 +332,7 @@ def test_failures_of_several_hosts_add_up(host: Hosts) -> None:
         pass
 
 
-def test_two_hosts_whose_changes_meet_lose_none(host: Hosts) -> None:
+def test_concurrent_changes_of_two_hosts_are_all_kept(host: Hosts) -> None:
     a, b = host("a"), host("b")
     call = a.guard(DOOR)
     call.__enter__()
@@ -344,7 +344,7 @@ def test_two_hosts_whose_changes_meet_lose_none(host: Hosts) -> None:
         pass
 
 
-def test_a_symbol_that_is_unknown_to_a_vendor_is_asked_by_one_host(
+def test_a_symbol_unknown_to_a_vendor_is_requested_by_only_one_host(
     host: Hosts, server: Server
 ) -> None:
     a, b = host("a"), host("b", -300)
@@ -362,7 +362,7 @@ def test_a_symbol_that_is_unknown_to_a_vendor_is_asked_by_one_host(
 # --- round trips, and a server that is away ------------------------------------------------------
 
 
-def test_a_call_takes_one_statement_and_what_it_spent_rides_on_the_next(
+def test_a_call_takes_one_statement_and_its_spending_is_sent_with_the_next(
     host: Hosts, server: Server
 ) -> None:
     a, b = host("a", per_minute=60), host("b", per_minute=60)
@@ -388,7 +388,7 @@ def test_a_call_takes_one_statement_and_what_it_spent_rides_on_the_next(
     assert b.used() == {"60s": 5}
 
 
-def test_while_the_server_is_away_this_hosts_limits_hold_as_last_seen(
+def test_the_last_known_limits_hold_while_the_server_is_unreachable(
     host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = host("a", per_minute=5), host("b", 300, per_minute=5)
@@ -417,9 +417,7 @@ class SkewedClock(SystemClock):
         return super().now_ms() + 300_000
 
 
-def test_a_vendor_never_sees_more_than_its_limit_from_two_hosts(
-    log_url: str, tmp_path: Path
-) -> None:
+def test_two_hosts_together_never_exceed_a_vendors_limit(log_url: str, tmp_path: Path) -> None:
     asked, enough = list[float](), threading.Event()
 
     def vendor(handler: BaseHTTPRequestHandler) -> None:

@@ -20,7 +20,7 @@ def note(seq: int) -> Note:
 
 
 @pytest.mark.parametrize("lost", [1, 2, 50])
-def test_a_line_that_is_cut_off_leaves_the_note_before_it(tmp_path: Path, lost: int) -> None:
+def test_a_truncated_line_leaves_the_note_before_it(tmp_path: Path, lost: int) -> None:
     notes = Notes(tmp_path, Disk())
     path = notes.lane(DAILY)
     notes.join("a store")
@@ -36,7 +36,7 @@ def test_a_line_that_is_cut_off_leaves_the_note_before_it(tmp_path: Path, lost: 
     assert notes.read(path) is None, "a whole line that is damaged is not passed over"
 
 
-def test_a_note_does_not_grow_without_end(tmp_path: Path) -> None:
+def test_the_length_of_a_note_is_bounded(tmp_path: Path) -> None:
     notes = Notes(tmp_path, Disk())
     path, sizes = notes.lane(DAILY), list[int]()
     for seq in range(1, 400):

@@ -95,7 +95,7 @@ def test_prepared_statements_fail_through_a_pooler(pooled: str, tmp_path: Path) 
         list(commits)
 
 
-def test_no_statement_leaves_anything_in_its_session() -> None:
+def test_no_statement_leaves_state_in_its_database_session() -> None:
     words = re.compile(
         r"\b(unlisten|notify|set_config|pg_(try_)?advisory_lock|declare \w+ cursor|create temp"
         r"|listen \w|set (local|session|time zone|search_path|synchronous_commit|role))\b"

@@ -57,7 +57,7 @@ def _deadly(statement: int, moment: str) -> Callable[[Log, Any], Any]:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("statement", range(1, 10) if FULL else (1, 5, 7))
-def test_a_host_killed_between_pruning_and_the_next_snapshot_loses_nothing(
+def test_a_host_killed_between_pruning_and_the_next_snapshot_loses_no_bar(
     log_url: str, tmp_path: Path, hosts: Hosts, statement: int, moment: str
 ) -> None:
     """The log is pruned up to the old snapshot before the next one covers what follows."""
@@ -106,7 +106,7 @@ def _prepared(hosts: Hosts, state: str) -> SharedStore:
 
 @pytest.mark.parametrize("turns", range(1, 12) if FULL else (1, 2, 4))
 @pytest.mark.parametrize("state", ["new", "behind", "damaged", "other history"])
-def test_a_host_that_is_behind_while_two_others_prune_and_snapshot(
+def test_a_host_behind_two_others_that_prune_and_snapshot_loses_no_bar(
     hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch, state: str, turns: int
 ) -> None:
     """Before each of its statements, another host adds an entry, makes a snapshot, and prunes."""

@@ -45,7 +45,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("profile", SOME, ids=lambda profile: profile.name)
-def test_an_empty_host_has_the_same_bytes(profile: Profile, log_url: str) -> None:
+def test_an_empty_host_replays_the_log_to_the_same_bytes(profile: Profile, log_url: str) -> None:
     replayed = Replayed()
     _run(HostMachine, RUNS, profile=profile, url=log_url, replayed=replayed)
     print(profile.name, vars(replayed))
@@ -53,7 +53,7 @@ def test_an_empty_host_has_the_same_bytes(profile: Profile, log_url: str) -> Non
 
 
 @pytest.mark.parametrize("profile", SOME, ids=lambda profile: profile.name)
-def test_users_that_switch_between_two_hosts_see_one_store(profile: Profile, log_url: str) -> None:
+def test_users_that_switch_between_two_hosts_read_one_store(profile: Profile, log_url: str) -> None:
     replayed, hops = Replayed(), Counter[str]()
     _run(HoppingMachine, HOPS, profile=profile, url=log_url, replayed=replayed, hops=hops)
     print(profile.name, vars(replayed), dict(hops))

@@ -7,8 +7,8 @@ from tests.net.test_shared_limiter import *  # noqa: F403 - tests and their fixt
 
 # Reports of another host, and a call without a guard: they look at the copy on a host that made no call.
 for _name in (
-    "test_where_the_vendor_counts_more_its_count_holds",
-    "test_hidden_requests_count_and_a_reset_is_for_all",
+    "test_the_count_of_the_vendor_is_used_if_it_is_higher",
+    "test_charged_requests_and_resets_apply_to_all_processes",
     "test_a_vendor_without_limits_can_still_be_paused",
 ):
     del globals()[_name]

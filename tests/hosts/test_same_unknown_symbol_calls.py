@@ -7,10 +7,10 @@ from tests.net.test_unknown_symbol_calls import *  # noqa: F403 - tests and thei
 
 # What they say is of one file.
 for _name in (
-    "test_a_call_that_changes_nothing_takes_no_turn_to_write",
-    "test_the_table_does_not_grow_without_end",
+    "test_a_call_that_changes_no_report_writes_no_transaction",
+    "test_the_number_of_reports_is_bounded",
     "test_an_unknown_symbol_that_expired_long_ago_is_deleted",
     "test_only_reports_of_unknown_symbols_that_still_hold_are_counted",
-    "test_a_state_file_of_before_gets_the_table_and_keeps_the_rest",
+    "test_a_state_file_of_an_older_version_gets_the_table_and_keeps_its_data",
 ):
     del globals()[_name]

@@ -148,7 +148,7 @@ def test_the_committer_of_a_round_number_makes_a_snapshot_of_changed_years_only(
     assert same(a, b)
 
 
-def test_a_host_that_applied_many_bytes_makes_the_snapshot_for_the_next(
+def test_a_host_that_applied_many_bytes_makes_a_snapshot_for_the_next_host(
     host: Host, log: Log
 ) -> None:
     a, b, c = host("a"), host("b"), host("c")
@@ -165,7 +165,7 @@ def test_a_host_that_applied_many_bytes_makes_the_snapshot_for_the_next(
     assert same(a, c, MINUTES)
 
 
-def test_an_old_host_heals_a_year_and_not_the_lane(
+def test_an_outdated_host_repairs_one_year_and_not_the_whole_lane(
     host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its entry was pruned, but its token is still known, so nothing is offered."""
@@ -208,9 +208,7 @@ def test_without_the_tokens_of_pruned_entries_deleted_bars_come_back(
     assert b.years(DAILY) == [2024, 2025, 2026]
 
 
-def test_a_lost_tail_is_offered_even_if_the_log_is_pruned(
-    host: Host, log_url: str, log: Log
-) -> None:
+def test_a_lost_tail_of_a_pruned_log_is_offered_again(host: Host, log_url: str, log: Log) -> None:
     a, b, c = host("a"), host("b"), host("c")
     a.commit(DAILY, bars(0, 3))
     c.pull([PAIR])
@@ -232,7 +230,7 @@ def test_a_lost_tail_is_offered_even_if_the_log_is_pruned(
 @pytest.mark.parametrize(
     "name", ["2024.csv.gz", "2025.metadata.json", "series.json", "folder", "note"]
 )
-def test_damage_behind_pruned_entries_heals(host: Host, log_url: str, name: str) -> None:
+def test_damage_older_than_pruned_entries_is_repaired(host: Host, log_url: str, name: str) -> None:
     import shutil
 
     a = host("a")
@@ -256,7 +254,7 @@ def test_damage_behind_pruned_entries_heals(host: Host, log_url: str, name: str)
     assert again.position(DAILY) == 10, "what was stored is in the log, and nothing is offered"
 
 
-def test_nothing_is_pruned_that_is_young_or_that_no_snapshot_covers(
+def test_recent_entries_and_entries_without_a_snapshot_are_not_pruned(
     log_url: str, tmp_path: Path
 ) -> None:
     day = 86_400_000
@@ -275,7 +273,7 @@ def test_nothing_is_pruned_that_is_young_or_that_no_snapshot_covers(
     assert a.snapshots.prune(30 * day) == 0
 
 
-def test_a_snapshot_of_a_year_that_is_damaged_is_not_made(host: Host, log_url: str) -> None:
+def test_no_snapshot_is_made_of_a_damaged_year(host: Host, log_url: str) -> None:
     a = host("a")
     filled(a)
     path = a.parts.lane(DAILY).paths.data(2025)
@@ -362,7 +360,7 @@ def test_a_hostile_snapshot_is_refused(
         assert same(a, c)
 
 
-def test_two_hosts_that_prune_at_once(log_url: str, tmp_path: Path) -> None:
+def test_two_hosts_can_prune_at_the_same_time(log_url: str, tmp_path: Path) -> None:
     symbols = [f"S{n}" for n in range(6 if FULL else 3)]
     store = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
     for symbol in symbols:
@@ -391,7 +389,7 @@ def test_two_hosts_that_prune_at_once(log_url: str, tmp_path: Path) -> None:
     )
 
 
-def test_hosts_that_commit_snapshot_and_prune_at_once_lose_nothing(
+def test_hosts_that_commit_snapshot_and_prune_concurrently_lose_no_bar(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Age, "before", lambda _, now_ms: now_ms + 1000)  # everything is old
@@ -418,7 +416,7 @@ def test_hosts_that_commit_snapshot_and_prune_at_once_lose_nothing(
     assert same(a, b) and len(shown(b)) == commits == b.position(DAILY)
 
 
-def test_another_process_of_the_folder_waits_while_a_series_is_made_anew(
+def test_another_process_of_the_folder_waits_while_a_series_is_rebuilt(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Years that are right get a second name: what was applied to one meanwhile would be in both."""
@@ -454,7 +452,7 @@ def test_another_process_of_the_folder_waits_while_a_series_is_made_anew(
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("statement", range(1, 9) if FULL else (4, 6))
-def test_a_host_killed_at_any_statement_of_a_snapshot_loses_nothing(
+def test_a_host_killed_at_any_statement_of_a_snapshot_loses_no_bar(
     log_url: str, tmp_path: Path, statement: int, moment: str
 ) -> None:
     a = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
@@ -500,7 +498,7 @@ def test_a_host_killed_at_any_statement_of_a_snapshot_loses_nothing(
 
 @pytest.mark.parametrize("calls", range(1, 60) if FULL else (5, 14, 27))
 @pytest.mark.parametrize("state", ["new", "old"])
-def test_a_host_killed_while_it_uses_a_snapshot_goes_on(
+def test_a_host_killed_while_applying_a_snapshot_continues(
     log_url: str, tmp_path: Path, calls: int, state: str
 ) -> None:
     from src.data.disk.files import Disk
@@ -557,7 +555,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
     assert done and same(a, b)
 
 
-def test_an_unreachable_server_leaves_a_host_in_the_middle_of_a_snapshot_whole(
+def test_a_host_stays_whole_if_the_server_fails_in_the_middle_of_a_snapshot(
     host: Host, log: Log
 ) -> None:
     a = host("a")
@@ -577,7 +575,7 @@ def test_an_unreachable_server_leaves_a_host_in_the_middle_of_a_snapshot_whole(
     assert same(a, b)
 
 
-def test_the_names_of_files_in_a_snapshot() -> None:
+def test_only_files_with_known_names_are_accepted_in_a_snapshot() -> None:
     good = {"2024.csv.gz": 2024, "2024.metadata.json": 2024, "2024.log": 2024, "series.json": 0}
     for name, year in good.items():
         assert snapshot.year_of(name, is_quarantine=False) == year
@@ -627,7 +625,7 @@ def answer(work: Callable[[], Any]) -> Any:
 
 @pytest.mark.parametrize("seed", range(40) if FULL else (2,))
 @pytest.mark.parametrize("pruned", [True, False])
-def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
+def test_a_version_equals_that_of_a_plain_folder_or_raises_the_same_error(
     log_url: str, tmp_path: Path, seed: int, pruned: bool
 ) -> None:
     """A host makes versions that it does not keep from entries; without those, it says so."""

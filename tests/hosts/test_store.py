@@ -113,7 +113,7 @@ def test_one_statement_suffices_for_many_series_that_are_up_to_date(host: Host, 
 
 
 @pytest.mark.parametrize(("average_s", "is_free"), [(0.0, False), (1.0, True)])
-def test_others_of_a_job_compute_while_a_slow_server_is_waited_for(
+def test_other_threads_of_a_job_compute_while_one_waits_for_a_slow_server(
     log: Log, average_s: float, is_free: bool
 ) -> None:
     slots = ComputeSlots()
@@ -147,13 +147,13 @@ def test_series_of_folders_and_samples_stay_on_the_host(host: Host, log: Log) ->
     assert log.all_heads() == {}
 
 
-def test_a_preview_sends_nothing(host: Host, log: Log) -> None:
+def test_a_preview_sends_no_statement(host: Host, log: Log) -> None:
     host("a").commit(DAILY, bars(0, 2))
     trips, b = log.trips, host("b").preview()
     assert not b.pull([PAIR]) and b.position(DAILY) is None and log.trips == trips
 
 
-def test_bars_based_on_an_older_position_are_overtaken_and_marks_are_not(host: Host) -> None:
+def test_bars_based_on_an_older_position_are_rejected_and_marks_are_not(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
     b.pull([PAIR])
@@ -205,7 +205,7 @@ SPLIT_DAY = date(2024, 2, 1)
 SPLIT = Action(SPLIT_DAY, "split", at(31), 4.0, 1.0, source="acme", fetched_at=at(40))
 
 
-def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_beside(
+def test_a_commit_is_applied_with_the_splits_known_when_it_was_made(
     host: Host,
 ) -> None:
     a, b = host("a"), host("b")
@@ -218,7 +218,7 @@ def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_bes
     assert folders[0] == folders[1]
 
 
-def test_a_host_that_is_far_behind_reads_each_entry_about_splits_once(host: Host, log: Log) -> None:
+def test_a_host_far_behind_reads_each_entry_about_splits_once(host: Host, log: Log) -> None:
     """Each day's bars come with an answer about splits, so every entry was made beside another book."""
     a, b, days = host("a"), host("b"), 40
     for n in range(days):
@@ -230,7 +230,7 @@ def test_a_host_that_is_far_behind_reads_each_entry_about_splits_once(host: Host
     assert log.trips - trips < 12
 
 
-def test_after_a_lost_tail_the_splits_of_before_are_forgotten(host: Host, log_url: str) -> None:
+def test_splits_of_a_lost_tail_are_removed(host: Host, log_url: str) -> None:
     """A host that remembers the splits of an older history does not apply newer entries beside them."""
     a, b = host("a"), host("b")
     a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(60))
@@ -264,7 +264,7 @@ def test_splits_of_samples_stay_on_the_host(host: Host, log: Log) -> None:
     assert host_state(a).state == "in step"
 
 
-def test_two_stores_that_commit_at_once_lose_nothing(log_url: str, tmp_path: Path) -> None:
+def test_two_stores_that_commit_concurrently_lose_no_bar(log_url: str, tmp_path: Path) -> None:
     def work(number: int) -> None:
         store = SharedStore(Log(log_url), tmp_path / f"host{number % 2}", clock=ManualClock(NOW))
         for n in range(8):
@@ -280,7 +280,7 @@ def test_two_stores_that_commit_at_once_lose_nothing(log_url: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("calls", range(1, 120) if FULL else (1, 4, 9, 14, 18, 23))
-def test_a_writer_killed_at_any_call_loses_nothing_acknowledged(
+def test_a_writer_killed_at_any_call_loses_no_acknowledged_bar(
     log_url: str, tmp_path: Path, calls: int
 ) -> None:
     from src.data.disk.files import Disk
@@ -340,7 +340,7 @@ class _Proxy:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_append_whose_answer_is_lost_is_made_once(host: Host, log: Log, moment: str) -> None:
+def test_an_append_with_a_lost_response_is_stored_once(host: Host, log: Log, moment: str) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 1))
     log._connection = _Proxy(log._connection, moment)  # type: ignore[assignment]
@@ -351,7 +351,7 @@ def test_an_append_whose_answer_is_lost_is_made_once(host: Host, log: Log, momen
     assert shown(a) == shown(b) == [0, 1]
 
 
-def test_without_the_token_a_lost_answer_is_taken_for_another_hosts(
+def test_without_the_token_a_lost_response_is_taken_for_an_entry_of_another_host(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: by the number alone, one's own entry looks like another's."""
@@ -371,7 +371,7 @@ def away(url: str, tmp_path: Path) -> SharedStore:
     return SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
 
 
-def test_while_the_server_is_away_bars_are_read_and_not_stored(
+def test_bars_are_read_and_not_stored_while_the_server_is_unreachable(
     host: Host, log_url: str, tmp_path: Path
 ) -> None:
     host("a").commit(DAILY, bars(0, 3))
@@ -426,9 +426,7 @@ def back_to(log_url: str, entries: int) -> None:
         )
 
 
-def test_commits_that_a_restored_server_has_lost_are_offered_again(
-    host: Host, log_url: str
-) -> None:
+def test_commits_lost_by_a_restored_server_are_offered_again(host: Host, log_url: str) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
     a.commit(DAILY, bars(3, 6))
@@ -479,7 +477,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     "name",
     ["2024.csv.gz", "2024.metadata.json", "series.json", "note", "folder", "store", "actions"],
 )
-def test_local_damage_heals_from_the_log_without_a_vendor(host: Host, name: str, how: str) -> None:
+def test_local_damage_is_repaired_from_the_log_without_a_vendor(
+    host: Host, name: str, how: str
+) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 3))
     a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
@@ -505,7 +505,7 @@ def test_local_damage_heals_from_the_log_without_a_vendor(host: Host, name: str,
     assert host_state(again).state == "in step"
 
 
-def test_a_host_that_is_astray_keeps_its_bars_while_the_server_is_away(
+def test_a_host_without_its_position_keeps_its_bars_while_the_server_is_unreachable(
     host: Host, log_url: str, tmp_path: Path
 ) -> None:
     host("a").commit(DAILY, bars(0, 3))
@@ -610,7 +610,7 @@ def test_a_strange_symbol_in_the_log_blocks_no_operation(
     assert shown(a) == [] and {path.name for path in tmp_path.iterdir()} == {"a"}
 
 
-def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:
+def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_allocated() -> None:
     name = SeriesName("AAPL", "1d")
     _, payload = entry.dump(bars(0, 300))
     wire = entry._decoders["commit"].decode(payload)
@@ -707,14 +707,14 @@ def test_a_folder_that_two_machines_mount_is_refused(
     assert log.all_heads()[name_of(DAILY)].seq == 2
 
 
-def test_a_claim_of_a_clock_that_is_far_ahead_does_not_count_for_ever() -> None:
+def test_a_claim_by_a_clock_far_ahead_expires() -> None:
     found = claim.Claim("one", "one", 1_000_000_000)
     assert claim.is_elsewhere(found, "two", 1_000_000_000 - 300_000, 0)
     assert not claim.is_elsewhere(found, "two", 1_000_000_000 - 3_600_000, 0)
     assert not claim.is_elsewhere(found, "one", 1_000_000_000, 0)
 
 
-def test_a_folder_with_bars_of_its_own_is_attached_first(host: Host, tmp_path: Path) -> None:
+def test_a_folder_with_bars_must_be_attached_before_use(host: Host, tmp_path: Path) -> None:
     store_in(tmp_path / "a").commit(DAILY, bars(0, 3))
     with pytest.raises(StorageError, match="onetape hosts attach"):
         host("a").commit(DAILY, bars(3, 4))
@@ -758,7 +758,7 @@ def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
 
 
 @pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 9, 17, 25, 33, 35, 41))
-def test_an_attach_that_is_killed_goes_on(log_url: str, tmp_path: Path, calls: int) -> None:
+def test_a_killed_attach_can_be_completed(log_url: str, tmp_path: Path, calls: int) -> None:
     from src.data.disk.files import Disk
 
     own = store_in(tmp_path / "a")
@@ -839,7 +839,7 @@ def test_a_forked_child_has_a_connection_of_its_own(host: Host, log: Log, tmp_pa
     assert shown(a) == [0, 1, 2]
 
 
-def test_the_time_of_an_entry_is_the_servers(host: Host, log: Log) -> None:
+def test_the_time_of_an_entry_is_that_of_the_server(host: Host, log: Log) -> None:
     host("a").commit(DAILY, bars(0, 1))
     [found] = log.since({name_of(DAILY): LogPosition()})
     with psycopg.connect(log._url) as db:
@@ -848,7 +848,7 @@ def test_the_time_of_an_entry_is_the_servers(host: Host, log: Log) -> None:
     assert abs(found.entries[0].at_ms - int(row[0])) < 60_000, "not the host's, which is in 2025"
 
 
-def test_a_removal_is_compared_too(log: Log) -> None:
+def test_a_removal_is_accepted_only_at_the_current_position(log: Log) -> None:
     name = SeriesName("AAPL", "1d")
     first = log.append(name, LogPosition(), Cleared("test"))
     assert isinstance(first, Appended)
@@ -858,7 +858,7 @@ def test_a_removal_is_compared_too(log: Log) -> None:
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
-def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
+def test_a_hanging_connection_is_abandoned_and_the_append_is_stored_once(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = host("a")
@@ -875,7 +875,7 @@ def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
-def test_a_statement_that_hangs_holds_up_no_other_thread_for_long(
+def test_a_hanging_statement_delays_other_threads_only_briefly(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are cut off after a bounded wait for the one connection, and at once after that."""
@@ -901,7 +901,7 @@ def test_a_statement_that_hangs_holds_up_no_other_thread_for_long(
     log.all_heads()
 
 
-def test_a_response_that_arrives_slowly_is_not_taken_for_none(
+def test_a_slow_response_is_not_taken_for_a_lost_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bound is on silence, so a large entry through a slow network has all the time it needs."""
@@ -924,7 +924,7 @@ def test_a_response_that_arrives_slowly_is_not_taken_for_none(
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
-def test_ctrl_c_ends_a_statement_that_hangs_at_once(host: Host, log: Log) -> None:
+def test_ctrl_c_ends_a_hanging_statement_at_once(host: Host, log: Log) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 1))
     assert log._connection is not None
@@ -942,7 +942,7 @@ def test_ctrl_c_ends_a_statement_that_hangs_at_once(host: Host, log: Log) -> Non
     assert shown(a) == [0, 1]
 
 
-def test_a_removal_does_not_set_back_what_another_process_noted(
+def test_a_removal_does_not_undo_the_position_noted_by_another_process(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, other = host("a"), host("a")
@@ -963,7 +963,7 @@ def test_a_removal_does_not_set_back_what_another_process_noted(
     assert shown(a) == [0, 1, 2]
 
 
-def test_a_process_that_goes_on_after_a_detach_takes_no_bars_of_the_plain_cache(
+def test_a_process_still_running_after_a_detach_changes_no_bars_of_the_plain_cache(
     host: Host, tmp_path: Path
 ) -> None:
     a = host("a")

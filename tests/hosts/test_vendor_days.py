@@ -120,7 +120,7 @@ def by_vendor(days: Iterable[VendorDay]) -> list[VendorDay]:
 # --- what all hosts know ---------------------------------------------------------------------------
 
 
-def test_what_one_host_finds_the_others_know_with_their_next_lease(
+def test_missing_days_found_by_one_host_are_known_to_others_with_their_next_lease(
     host: Callable[..., Host],
 ) -> None:
     a, b = host("a"), host("b")
@@ -147,7 +147,7 @@ def test_a_day_that_a_vendor_has_again_is_forgotten_by_all_hosts(
     assert b.miss() == by_vendor(FOUND[3:])
 
 
-def test_a_job_takes_two_statements_and_one_if_nothing_has_changed(
+def test_a_job_takes_two_statements_or_one_without_changes(
     host: Callable[..., Host], server: Server
 ) -> None:
     a = host("a")
@@ -160,7 +160,7 @@ def test_a_job_takes_two_statements_and_one_if_nothing_has_changed(
     assert server.run("select version from onetape.fact where name like 'days %'") == [(1,)]
 
 
-def test_hosts_that_learn_at_once_lose_nothing_and_bring_nothing_back(
+def test_concurrent_changes_of_two_hosts_lose_no_day_and_restore_no_deleted_one(
     host: Callable[..., Host],
 ) -> None:
     """While one host decides, the other one records a day, forgets one, and counts many symbols."""
@@ -180,7 +180,7 @@ def test_hosts_that_learn_at_once_lose_nothing_and_bring_nothing_back(
     assert a.miss() == b.miss() == a.network.vendor_days() == left
 
 
-def test_the_count_over_most_symbols_stands_and_half_of_them_replace_it(
+def test_a_count_is_replaced_only_by_one_over_at_least_half_as_many_symbols(
     host: Callable[..., Host],
 ) -> None:
     """Hosts count the same series, which are copies, so their counts are not added."""
@@ -196,7 +196,7 @@ def test_the_count_over_most_symbols_stands_and_half_of_them_replace_it(
 
 
 @pytest.mark.parametrize("off_s", [0, 3 * 86_400, -3 * 86_400])
-def test_a_day_stands_for_a_week_by_the_servers_clock(
+def test_a_day_is_kept_for_a_week_by_the_clock_of_the_server(
     host: Callable[..., Host], server: Server, off_s: float
 ) -> None:
     a, b = host("a", off_s), host("b", -off_s)
@@ -211,7 +211,7 @@ def test_a_day_stands_for_a_week_by_the_servers_clock(
             assert one.miss() == host("c").miss() == by_vendor(left)
 
 
-def test_a_day_that_is_found_again_stands_longer_for_all_hosts(
+def test_a_day_found_again_is_kept_longer_for_all_hosts(
     host: Callable[..., Host], server: Server
 ) -> None:
     a, b = host("a"), host("b")
@@ -226,7 +226,7 @@ def test_a_day_that_is_found_again_stands_longer_for_all_hosts(
     assert a.miss() == FOUND[1:2]
 
 
-def test_no_more_days_are_shared_than_hosts_take(host: Callable[..., Host]) -> None:
+def test_the_number_of_shared_days_is_limited(host: Callable[..., Host]) -> None:
     a, b = host("a"), host("b")
     start = at("2019-01-01")
     days = [
@@ -242,7 +242,9 @@ def test_no_more_days_are_shared_than_hosts_take(host: Callable[..., Host]) -> N
 # --- a server that is away -------------------------------------------------------------------------
 
 
-def test_while_the_server_is_away_each_hosts_own_copy_decides(host: Callable[..., Host]) -> None:
+def test_each_host_uses_its_own_copy_while_the_server_is_unreachable(
+    host: Callable[..., Host],
+) -> None:
     a, b = host("a"), host("b")
     a.find(FOUND[:4])
     assert b.miss() == by_vendor(FOUND[:4])
@@ -258,7 +260,7 @@ def test_while_the_server_is_away_each_hosts_own_copy_decides(host: Callable[...
     assert a.miss() == b.miss() == by_vendor(FOUND[1:5])
 
 
-def test_a_host_that_has_never_reached_its_server_keeps_days_for_itself(
+def test_a_host_that_never_reached_its_server_keeps_its_own_days(
     host: Callable[..., Host],
 ) -> None:
     a = host("a")
@@ -353,9 +355,7 @@ def test_a_hostile_list_of_days_is_ignored(
     assert b.miss() == by_vendor(FOUND[1:3])
 
 
-def test_a_day_that_is_to_stand_for_years_is_ignored(
-    host: Callable[..., Host], server: Server
-) -> None:
+def test_a_day_to_be_kept_for_years_is_ignored(host: Callable[..., Host], server: Server) -> None:
     a = host("a")
     a.find(FOUND[:1])
     rows = [[*_row(), until] for until in (4e9, 1e30, -1, _SERVER_S + 8 * 86_400)]

@@ -211,7 +211,7 @@ def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: M
     assert SPLIT.ratio == 4
 
 
-def test_a_split_that_is_announced_moves_no_threshold_before_its_day(
+def test_an_announced_split_moves_the_threshold_only_from_its_day_on(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.set(parse_iso("2020-08-29T12:00:00"))
@@ -238,7 +238,7 @@ def test_prices_in_another_basis_fire_no_alert_and_are_reported(
     assert desk.run().events == {}
 
 
-def test_unavailable_bars_say_whether_the_failure_is_lasting(
+def test_unavailable_bars_report_whether_the_failure_is_permanent(
     market: Market, clock: ManualClock
 ) -> None:
     source = ClientBars(market.manager().client)
@@ -347,7 +347,7 @@ def test_a_response_of_a_changed_shape_fires_the_data_alert(
     assert desk.run().events == {}
 
 
-def test_history_that_the_vendor_begins_to_drop_is_a_problem_until_fetched(
+def test_history_about_to_be_dropped_by_the_vendor_is_a_problem_until_fetched(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     services = build(tmp_path / "cache", clock=clock)

@@ -106,14 +106,14 @@ def test_a_threshold_is_printed_in_the_form_typed_by_the_user(typed: str) -> Non
     assert f" is above {typed} (" in event.text and f" above {typed}" in f"{one}"
 
 
-def test_an_alert_beyond_its_threshold_at_creation_does_not_fire_and_says_so() -> None:
+def test_an_alert_beyond_its_threshold_at_creation_is_reported_and_does_not_fire() -> None:
     state, events = evaluate(alert(), None, bars([103]), T0)
     assert names(events) == ["beyond"] and "is already above 100" in events[0].text
     state, events = evaluate(alert(), state, bars([103, 104, 100, 101]), T0)
     assert fired(events) == [3]
 
 
-def test_bars_before_its_creation_are_not_looked_at_and_those_since_are() -> None:
+def test_an_alert_is_evaluated_on_bars_since_its_creation() -> None:
     made = alert(since_ms=T0 + 3 * HOUR_MS + 5)
     state, events = evaluate(made, None, bars([99, 101, 99, 99, 101, 102]), FAR - 1)
     assert fired(events) == [4] and state.seen_ms == T0 + 4 * HOUR_MS
@@ -170,7 +170,7 @@ def test_a_split_moves_the_threshold_with_the_bars() -> None:
     assert (again.scale, names(events)) == (4, [])
 
 
-def test_a_split_between_its_creation_and_its_first_evaluation_counts() -> None:
+def test_a_split_before_the_first_evaluation_moves_the_threshold() -> None:
     split = (T0 + 2 * HOUR_MS, 2.0)
     _state, events = evaluate(
         alert("below", 90.0), None, bars([50, 48, 46, 44], splits=(split,)), T0
@@ -182,7 +182,7 @@ def test_a_split_between_its_creation_and_its_first_evaluation_counts() -> None:
     ) == ["fired"]
 
 
-def test_volumes_move_against_prices_and_percentages_do_not() -> None:
+def test_a_split_scales_volume_thresholds_inversely_and_percentages_not_at_all() -> None:
     split = (T0 + 2 * HOUR_MS, 4.0)
     for quantity, value, expected in [
         ("volume", 12.0, 48.0),
@@ -213,7 +213,7 @@ def test_prices_in_another_basis_fire_no_alert_until_a_split_explains_them() -> 
     assert (names(events), fired(events)) == (["rebased", "fired"], [5])
 
 
-def test_a_corrected_bar_is_no_other_basis() -> None:
+def test_a_corrected_bar_is_not_taken_for_another_basis() -> None:
     one = alert("below", 90.0)
     assert fired(run(one, [bars([100, 98, 96]), bars([100, 98, 93, 91, 89])]).events) == [4]
 
@@ -241,13 +241,13 @@ def test_only_the_first_bar_of_a_substitute_is_reported() -> None:
     assert fired(events) == [6]
 
 
-def test_a_baseline_that_is_grave_is_no_baseline() -> None:
+def test_a_grave_bar_is_not_used_as_the_baseline() -> None:
     grave = {T0 + HOUR_MS: "grave: x"}
     made = alert(since_ms=T0 + 2 * HOUR_MS)
     assert fired(run(made, [bars([99, 9900, 101], withheld=grave)]).events) == [2]
 
 
-def test_a_value_that_there_is_not_yet_is_no_crossing() -> None:
+def test_a_first_available_value_beyond_the_threshold_is_not_a_crossing() -> None:
     one = alert(quantity="sma(3)", value=100.0)
     _state, events = run(one, [bars([101, 102]), bars([101, 102, 103, 104])])
     assert names(events) == ["beyond"]
@@ -298,7 +298,9 @@ def test_data_problems_are_reported_once_and_lasting_ones_again_after_their_end(
     ]
 
 
-def test_a_problem_needs_a_row_in_the_table_and_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_in_the_table_is_enough_to_add_a_data_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, can_end in (("late", True), ("odd", False)):
         kind = DataProblem(can_end, "{series} is {how} {{so}}")
         monkeypatch.setitem(DATA_PROBLEMS, name, kind)  # type: ignore[arg-type]
@@ -384,7 +386,7 @@ def test_continuing_data_problems_are_reported_once_however_many_there_are() -> 
     assert len(state.problems) == 512
 
 
-def test_the_bars_needed_are_the_window_and_all_since_the_last_look() -> None:
+def test_the_needed_bars_are_the_window_and_all_since_the_last_evaluation() -> None:
     one = alert(quantity="sma(50)")
     now = T0 + 100 * HOUR_MS
     state = AlertState(seen_ms=T0 + 90 * HOUR_MS)

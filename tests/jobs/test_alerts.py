@@ -110,7 +110,7 @@ def about_data(id: int, problem: Any, symbol: str = "*", timeframe: str = "*") -
 UP = [99, 99, 101, 99, 102, 99]
 
 
-def test_a_crossing_is_one_message_with_its_bar() -> None:
+def test_a_crossing_sends_one_message_with_its_bar() -> None:
     desk = Desk([alert()], UP)
     assert desk.run().deliveries == {}
     report = desk.run(hours=2)
@@ -122,7 +122,7 @@ def test_a_crossing_is_one_message_with_its_bar() -> None:
     assert desk.run(hours=1).events == {} and desk.records.active_alerts() == []
 
 
-def test_one_read_for_a_series_however_many_alerts() -> None:
+def test_a_series_is_read_once_for_all_its_alerts() -> None:
     alerts = [alert(n, 100 + n) for n in range(1, 20)]
     alerts += [alert(20, kind=IndicatorAlert, quantity="sma(30)"), alert(21, symbol="MSFT")]
     desk = Desk(alerts, UP)
@@ -141,7 +141,7 @@ def test_fifty_alerts_on_one_bar_are_one_message_for_each_recipient() -> None:
     assert desk.sent[0].text.count("\n") == 24
 
 
-def test_messages_of_other_channels_are_left_to_others() -> None:
+def test_messages_of_other_channels_are_left_to_other_jobs() -> None:
     desk = Desk([alert(channel="telegram")], UP)
     desk.run()
     assert desk.run(hours=2).deliveries == {} and len(desk.records.open_runs()) == 1
@@ -149,7 +149,7 @@ def test_messages_of_other_channels_are_left_to_others() -> None:
     assert [one.channel for one in desk.sent] == ["telegram"]
 
 
-def test_an_hour_of_outage_delivers_each_of_its_alerts_once_with_its_bar() -> None:
+def test_each_alert_of_an_outage_is_delivered_once_afterwards_with_its_bar() -> None:
     desk = Desk([alert(rearm=Rearm())], [99, 99, 101, 99, 102, 99, 103, 99])
     desk.run()
     desk.outcomes = [Outcome("later", "down")] * 3
@@ -197,7 +197,7 @@ def test_a_delivery_of_unknown_outcome_is_repeated_once_and_marked_as_a_copy() -
     assert desk.states()[0].status == "sent"
 
 
-def test_two_unknown_ends_are_the_end_with_the_reason() -> None:
+def test_a_delivery_ends_after_two_unknown_outcomes() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     desk.outcomes = [RuntimeError("CANARY token"), Outcome("unknown", "cut")]
@@ -209,7 +209,7 @@ def test_two_unknown_ends_are_the_end_with_the_reason() -> None:
     assert (desk.states()[0].status, desk.states()[0].reason) == ("unknown", "cut")
 
 
-def test_refused_is_the_end_and_blocked_pauses_all_alerts_of_that_recipient() -> None:
+def test_a_refused_message_is_not_repeated_and_a_block_pauses_all_alerts_of_the_recipient() -> None:
     alerts = [alert(rearm=Rearm()), alert(2, 101.5), alert(3, recipient="43")]
     desk = Desk(alerts, UP)
     desk.run()
@@ -223,7 +223,7 @@ def test_refused_is_the_end_and_blocked_pauses_all_alerts_of_that_recipient() ->
     assert desk.records.open_runs() == [] and len(desk.sent) == 3
 
 
-def test_a_process_that_died_in_an_attempt_leaves_an_unknown_end() -> None:
+def test_a_process_that_died_during_an_attempt_leaves_an_unknown_outcome() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     desk.outcomes = [KeyboardInterrupt()]  # type: ignore[list-item]
@@ -243,7 +243,7 @@ def _dies(delivery: Delivery) -> Outcome:
     raise KeyboardInterrupt
 
 
-def test_a_process_that_stood_still_leaves_the_message_to_the_copy() -> None:
+def test_a_process_suspended_during_an_attempt_leaves_the_message_to_its_repetition() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     take = desk.records.take_delivery
@@ -259,7 +259,7 @@ def test_a_process_that_stood_still_leaves_the_message_to_the_copy() -> None:
     assert [one.is_copy for one in desk.sent] == [True]
 
 
-def test_two_processes_at_once_store_and_send_once() -> None:
+def test_two_concurrent_processes_store_and_send_a_message_once() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     desk.clock.advance(7200)
@@ -278,7 +278,7 @@ def test_two_processes_at_once_store_and_send_once() -> None:
     assert len(desk.sent) == 1
 
 
-def test_a_changed_alert_begins_anew() -> None:
+def test_a_changed_alert_starts_with_a_new_state() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     stale = desk.records.active_alerts()[0]
@@ -303,7 +303,7 @@ def test_an_unknown_symbol_is_reported_once_and_an_outage_is_not() -> None:
     assert desk.run(hours=1).events == {"fired": 2}
 
 
-def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> None:
+def test_a_failing_or_unregistered_function_affects_only_its_own_alert() -> None:
     def broken(bars: indicators.Columns, period: int) -> float:
         raise RuntimeError("oops")
 
@@ -324,7 +324,7 @@ def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> Non
     assert desk.run(hours=2).events["fired"] == 1
 
 
-def test_alerts_about_data_come_the_same_way() -> None:
+def test_alerts_about_data_are_delivered_like_price_alerts() -> None:
     of_all = about_data(1, "stale")
     of_one = about_data(2, "gap", "AAPL", "1h")
     key = about_data(3, "key")
@@ -348,7 +348,7 @@ def test_alerts_about_data_come_the_same_way() -> None:
     assert desk.run(hours=1).events == {"data": 1}
 
 
-def test_records_that_fail_end_the_run_and_the_next_one_does_the_rest() -> None:
+def test_a_failure_to_store_records_ends_the_run_and_the_next_run_continues() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     store = desk.records.store
@@ -388,7 +388,7 @@ def test_a_clock_that_was_ahead_ends_no_alert(ahead_ms: int) -> None:
 
 
 @AHEAD
-def test_a_dead_job_is_seen_though_its_last_beat_is_ahead(ahead_ms: int) -> None:
+def test_a_dead_job_is_reported_even_if_its_last_heartbeat_is_in_the_future(ahead_ms: int) -> None:
     desk = Desk([alert(value=1_000.0)], UP)
     desk.run()
     right = desk.clock.now_ms()
@@ -409,7 +409,7 @@ def test_a_dead_job_is_seen_though_its_last_beat_is_ahead(ahead_ms: int) -> None
 
 @AHEAD
 @pytest.mark.parametrize("end", ["died", "later"])
-def test_a_delivery_of_a_clock_that_was_ahead_is_tried_again(ahead_ms: int, end: str) -> None:
+def test_a_delivery_begun_by_a_clock_ahead_is_tried_again(ahead_ms: int, end: str) -> None:
     desk = Desk([alert()], [99, 99, 101])
     desk.run()
     desk.clock.advance(2 * 3600 + ahead_ms / 1000)
@@ -465,7 +465,7 @@ def test_another_process_sees_the_health_of_the_alert_job() -> None:
     assert health["late_s"] == 0  # without alerts there is nothing to be late for
 
 
-def test_figures_of_the_job_are_of_the_alerts_and_runs_that_there_are() -> None:
+def test_the_figures_of_the_job_follow_its_alerts_and_runs() -> None:
     """Without a run the oldest alert decides; without an alert nothing is late."""
     runs = [
         SimpleNamespace(delivery=SimpleNamespace(status=status), events=[SimpleNamespace(at_ms=at)])
@@ -493,7 +493,7 @@ def test_figures_of_the_job_are_of_the_alerts_and_runs_that_there_are() -> None:
     assert [health([], beat)["late_s"] for beat in (ran, None)] == [0, 0]
 
 
-def test_the_oldest_of_several_to_deliver_counts() -> None:
+def test_the_age_of_pending_deliveries_is_that_of_the_oldest() -> None:
     desk = Desk([alert(rearm=Rearm())], UP)
     desk.run()
     desk.outcomes = [Outcome("later")] * 9
@@ -514,7 +514,9 @@ def test_the_oldest_of_several_to_deliver_counts() -> None:
         (["unknown", "later", "unknown"], ["pending", "pending", "unknown"]),
     ],
 )
-def test_how_a_delivery_ends(outcomes: list[Any], statuses: list[str]) -> None:
+def test_the_outcomes_of_attempts_set_the_status_of_a_delivery(
+    outcomes: list[Any], statuses: list[str]
+) -> None:
     run = AlertRun(1, T0, "42", "local", "AAPL 1h", ())
     now, ended = T0, []
     for outcome in outcomes:
@@ -558,7 +560,7 @@ def parsed(config: Any, rearm: Any = None) -> Alert:
         {**GOOD, "ticker": "مرحبا<b>"},
     ],
 )
-def test_an_alert_is_read_and_written(config: dict[str, Any]) -> None:
+def test_an_alert_survives_writing_and_reading(config: dict[str, Any]) -> None:
     rearm = {"hysteresis": 1, "hysteresis_type": "percentage", "persistence_bars": 2}
     one = parsed(config, rearm)
     assert parsed(json.loads(json.dumps(one.to_json())), rearm) == one
@@ -568,7 +570,7 @@ def test_an_alert_is_read_and_written(config: dict[str, Any]) -> None:
         assert parsed(config, json.loads(json.dumps(one.rearm.to_json()))) == one
 
 
-def test_an_alert_has_no_field_that_its_kind_does_not_use() -> None:
+def test_an_alert_has_only_the_fields_of_its_kind() -> None:
     crossing = {"quantity", "condition", "value", "rearm"}
     assert not crossing & {one.name for one in fields(DataAlert)}
     assert "problem" not in {one.name for one in fields(IndicatorAlert)}
@@ -576,7 +578,7 @@ def test_an_alert_has_no_field_that_its_kind_does_not_use() -> None:
         PriceAlert(1, "42", "AAPL", "1h", quantity="rsi(14)")  # type: ignore[call-arg]
 
 
-def test_only_an_alert_about_data_can_be_of_all_series() -> None:
+def test_only_an_alert_about_data_can_cover_all_series() -> None:
     assert parsed({"problem": "gap"}).is_of_all and parsed({"problem": "gap"}).series == "*"
     assert not parsed({**GOOD, "ticker": "*"}).is_of_all
     desk = Desk([replace(alert(), symbol="*")], [99, 101])

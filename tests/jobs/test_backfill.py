@@ -87,7 +87,7 @@ class Client(BarsClient):
 # --- the job -----------------------------------------------------------------------------------
 
 
-def test_every_symbol_in_every_timeframe_once() -> None:
+def test_a_job_contains_every_symbol_and_timeframe_once() -> None:
     assert [one[:2] for one in job(["A", "B", "A"], ["60m", "1h", "1d"]).series] == [
         ("A", "1h"), ("A", "1d"), ("B", "1h"), ("B", "1d"),
     ]  # fmt: skip
@@ -101,12 +101,12 @@ def test_a_job_names_all_its_invalid_timeframes_in_one_error() -> None:
 
 
 @pytest.mark.parametrize("bounds", [MAY[::-1], ("2031-01-01", "2031-01-02"), ("x", "y")])
-def test_a_wrong_range_is_the_jobs_own_error(bounds: Any) -> None:
+def test_an_invalid_range_is_an_error_of_the_job(bounds: Any) -> None:
     with pytest.raises(BadRangeError, match="every symbol"):
         job(["A"], ["1d"], bounds)
 
 
-def test_days_and_short_ranges_are_one_request() -> None:
+def test_days_and_short_ranges_are_not_split_into_parts() -> None:
     assert job(["A"], ["1d"], ("1990-01-01", "2024-06-01")).parts("1d") == [
         ("1990-01-01", "2024-06-01")
     ]
@@ -158,7 +158,7 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
 
 
-def test_an_uncertain_series_is_a_cause_with_its_own_advice() -> None:
+def test_series_with_uncertain_bars_are_reported_as_a_group_with_its_own_advice() -> None:
     """Every series that is not complete is among the causes, also if no bar is missing."""
     client = Client(lambda *_: bars(5, complete=False))
     report = fill(client, job(["A", "B"], ["1d"]))
@@ -190,7 +190,7 @@ def test_a_series_that_fails_does_not_stop_the_others() -> None:
     assert not report.interrupted
 
 
-def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
+def test_an_interrupt_ends_the_job_and_lists_the_series_not_requested() -> None:
     client = Client(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else bars())
     report = fill(client, job(["A", "B", "C"], ["1d"]))
     assert report.interrupted
@@ -228,13 +228,13 @@ def test_a_full_disk_ends_the_job() -> None:
     assert not report.interrupted
 
 
-def test_a_file_that_may_not_be_written_fails_its_series_alone() -> None:
+def test_a_file_without_write_permission_fails_only_its_series() -> None:
     client = Client(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else bars())
     report = fill(client, job(["A", "B"], ["1d"]))
     assert [r.ok for r in report.results] == [False, True]
 
 
-def test_other_errors_are_not_swallowed() -> None:
+def test_unexpected_errors_are_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
 
@@ -265,7 +265,7 @@ def test_the_statistics_keep_their_keys() -> None:
     assert empty.keys() == told.keys()
 
 
-def test_collections_are_as_rare_as_before_when_a_job_is_over() -> None:
+def test_the_garbage_collection_threshold_is_restored_after_a_job() -> None:
     of_tests, during = gc.get_threshold(), []
     client = Client(lambda *_: during.append(gc.get_threshold()) or bars())
     gc.set_threshold(700, 10, 10)

@@ -52,7 +52,7 @@ def test_a_checkup_without_network_sends_no_request(
     assert found(checks, "yahoo", "vendors").said == "usable; its network connection was not tested"
 
 
-def test_a_region_that_is_refused_is_named(
+def test_a_checkup_names_a_vendor_that_refuses_the_region(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = Reached(0.1, "it does not serve this region (HTTP 451)")
@@ -82,7 +82,7 @@ def test_the_clock_is_compared_with_the_vendors_dates(
 
 
 @pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")
-def test_a_gateway_answers_or_does_not(
+def test_a_checkup_reports_whether_a_gateway_answers(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ibkr() -> Check:
@@ -100,7 +100,7 @@ def test_a_gateway_answers_or_does_not(
     assert ibkr().ok is False, "who routes to it wants it"
 
 
-def test_a_disk_that_is_nearly_full(
+def test_a_nearly_full_disk_is_a_finding(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda _: 20_000_000)
@@ -109,7 +109,7 @@ def test_a_disk_that_is_nearly_full(
     assert "only 20 MB free" in check.said
 
 
-def test_a_cache_above_its_limit(
+def test_a_cache_above_its_limit_is_a_finding(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache").mkdir()
@@ -147,7 +147,7 @@ def test_a_checkup_without_a_home_folder_ends_with_that_finding(
     assert "no home folder" in checks[-1].said
 
 
-def test_keys_are_one_line_a_vendor(
+def test_keys_have_one_line_per_vendor(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BINANCE_API_KEY", "k" * 20)
@@ -162,7 +162,7 @@ def test_keys_are_one_line_a_vendor(
     assert all(c.ok is None and "not set" in c.said for c in others)
 
 
-def test_a_vendor_that_is_left_alone_is_a_finding(tmp_path: Path) -> None:
+def test_a_paused_vendor_is_a_finding(tmp_path: Path) -> None:
     assert [c for c in checkup(tmp_path, network=False) if "paused" in c.said] == []
     Network(Senders(SystemClock(), state_dir=load_settings().state_dir)).limiter("binance").pause(
         600
@@ -243,7 +243,7 @@ def damage(cache: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_integrity_is_never_good_over_damage(name: str, filled: Path, clock: ManualClock) -> None:
+def test_integrity_is_not_ok_with_any_damage(name: str, filled: Path, clock: ManualClock) -> None:
     check = health(filled, "integrity")
     assert (check.ok, check.said) == (True, "3 bar files, all read, nothing in quarantine")
     assert UnifiedCache(filled, clock=clock).get_stats()["health"] == {
@@ -261,7 +261,7 @@ def test_integrity_is_never_good_over_damage(name: str, filled: Path, clock: Man
 
 
 @pytest.mark.parametrize("what", ["table", "fundamentals"])
-def test_integrity_sees_tables_and_fundamentals(
+def test_integrity_covers_tables_and_fundamentals(
     what: str, filled: Path, clock: ManualClock
 ) -> None:
     cache = UnifiedCache(filled, clock=clock)

@@ -115,7 +115,9 @@ def test_equal_bars_are_confirmed_and_none_is_stored(
     assert (vendors.count(), again["compared"], again["reasons"]) == (0, 0, [])
 
 
-def test_pence_are_a_contradiction(manager: DataManager, run: Run, vendors: VendorServer) -> None:
+def test_bars_of_the_second_vendor_in_pence_are_contradictions(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
     vendors.fault("fmp", Fault.rescale(100.0, 3, 4, 5))
     report = run()
@@ -125,7 +127,7 @@ def test_pence_are_a_contradiction(manager: DataManager, run: Run, vendors: Vend
     assert (report["found"], report["contradicted"]) == (3, 3)
 
 
-def test_a_split_that_one_lacks_is_a_contradiction(
+def test_a_split_missing_at_one_vendor_is_a_contradiction(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
@@ -317,7 +319,7 @@ def test_a_pinned_series_is_compared_with_a_vendor_of_its_kind(
     assert (report["confirmed"], report["contradicted"]) == (rows, 0)
 
 
-def test_bars_that_the_second_vendor_lacks_are_neither(
+def test_bars_missing_at_the_second_vendor_are_neither_confirmed_nor_contradicted(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
@@ -354,7 +356,7 @@ def test_bars_of_another_kind_are_not_compared(
 # --- which, and how many ---------------------------------------------------------------------
 
 
-def test_the_oldest_are_first_and_the_next_night_goes_on(
+def test_the_oldest_bars_are_compared_first_and_the_next_run_continues(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -404,7 +406,7 @@ def test_a_slow_vendor_delays_no_other_and_running_comparisons_count(
     assert [one.done for one in heard] == [147, 294] and heard[0].total == report["bars"]
 
 
-def test_a_budget_that_is_given_back_is_used(
+def test_released_requests_of_the_budget_are_used_for_other_series(
     manager: DataManager, run: Run, vendors: VendorServer, rules: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -480,7 +482,7 @@ def test_an_invalid_number_of_requests_is_refused(requests: Any) -> None:
         confirm_sample("1%", requests)
 
 
-def test_an_empty_cache_is_a_wrong_question(run: Run) -> None:
+def test_confirm_with_an_empty_cache_is_a_query_error(run: Run) -> None:
     with pytest.raises(QueryError, match="no bars are stored"):
         run()
 
@@ -695,7 +697,7 @@ def test_confirmations_made_before_an_interrupt_are_kept(
     assert sum(map(len, entries)) == 2
 
 
-def test_two_runs_do_not_ask_the_same(
+def test_a_second_concurrent_run_of_confirm_is_refused(
     manager: DataManager, run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -715,7 +717,7 @@ def test_two_runs_do_not_ask_the_same(
     assert report["confirmed"] == report["bars"] - 1
 
 
-def test_a_torn_document_is_made_anew(
+def test_a_torn_document_of_confirmations_is_written_again(
     manager: DataManager, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")

@@ -54,7 +54,7 @@ def test_stored_bars_are_exported_bit_for_bit(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split"])
-def test_prices_are_those_that_the_manager_gives(
+def test_exported_prices_equal_those_of_the_manager(
     house: Services, rules: Path, clock: ManualClock, tmp_path: Path, adjustment: str
 ) -> None:
     manager = DataManager(tmp_path / "cache", rules, clock=clock)

@@ -98,7 +98,7 @@ def test_doubtful_bars_are_left_out_and_holes_are_counted(
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_a_share_and_bars_of_no_exchange_are_named(
+def test_a_share_and_bars_not_from_an_exchange_are_skipped_with_the_reason(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-31")
@@ -154,7 +154,7 @@ def test_a_folder_inside_the_cache_is_refused(manager: DataManager, tmp_path: Pa
         exported(manager, tmp_path / "cache" / "freqtrade")
 
 
-def test_a_folder_of_freqtrade_is_read_as_own_files(
+def test_an_exported_folder_can_be_read_as_own_files(
     manager: DataManager, tmp_path: Path, clock: ManualClock
 ) -> None:
     bars = manager.get_ohlcv(*DAY)
@@ -184,7 +184,7 @@ def test_perpetual_futures_have_a_folder_and_a_name_of_their_own(
 
 
 @pytest.mark.parametrize("venue", ["../../evil", "{}/evil", "..", "a\0b"])
-def test_a_stored_venue_does_not_lead_out_of_the_folder(
+def test_a_stored_venue_name_cannot_leave_the_folder(
     manager: DataManager, tmp_path: Path, venue: str
 ) -> None:
     """A cache may come from somebody else."""
@@ -222,7 +222,7 @@ def test_export_for_freqtrade_reports_missing_bars(
     assert "--raw cannot be combined" in json.dumps(run("--raw", "--for", "freqtrade", "x")[1])
 
 
-def test_a_time_is_that_of_the_open(
+def test_exported_times_are_those_of_the_open(
     manager: DataManager, make: Callable[[], DataManager], tmp_path: Path
 ) -> None:
     manager.get_ohlcv(*DAY)

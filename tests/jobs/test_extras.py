@@ -22,7 +22,7 @@ def selector(folder: Path, rules: str = "version: 1\n") -> ProviderSelector:
     return selector_of(load_settings(folder / "cache", path))
 
 
-def test_every_extra_there_is_has_its_line_and_its_package() -> None:
+def test_every_extra_of_the_setup_is_listed_with_its_package() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras_of_setup = dict(setup["options.extras_require"])
@@ -80,7 +80,7 @@ def test_the_state_of_an_extra_depends_on_the_transport(
     assert extra_state(chosen, name) == ExtraState(ok, said, remedy)
 
 
-def test_other_extras_are_not_about_vendors(
+def test_the_state_of_an_extra_without_vendors_does_not_depend_on_the_rules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = selector(tmp_path)
@@ -97,7 +97,7 @@ def test_other_extras_are_not_about_vendors(
     "mode, version, ok",
     [("sdk", "9.1", False), ("sdk", "", False), ("auto", "9.1", None), ("http", "", None)],
 )
-def test_a_file_that_hides_a_package_matters_where_the_package_is_wanted(
+def test_a_file_that_hides_a_package_is_a_fault_only_if_the_transport_needs_the_package(
     mode: str, version: str, ok: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "installed", lambda _: (version, "mine/alpaca.py"))
@@ -135,14 +135,14 @@ def put(site: Path, *, is_one_file: bool = False) -> None:
 
 
 @pytest.mark.parametrize("is_one_file", [False, True])
-def test_the_version_is_that_of_the_package(site: Path, is_one_file: bool) -> None:
+def test_the_reported_version_is_that_of_the_package(site: Path, is_one_file: bool) -> None:
     assert installed(SAMPLE) == ("", "")
     put(site, is_one_file=is_one_file)
     assert installed(SAMPLE) == ("9.1", "")
 
 
 @pytest.mark.parametrize("is_one_file", [False, True])
-def test_a_file_of_the_users_hides_a_package(site: Path, is_one_file: bool) -> None:
+def test_a_file_of_the_user_that_hides_a_package_is_reported(site: Path, is_one_file: bool) -> None:
     put(site, is_one_file=is_one_file)
     mine = site.parent / "program" / f"{NAME}.py"
     mine.write_text("raise RuntimeError('nothing imports it')\n")
@@ -157,14 +157,14 @@ def test_a_folder_with_the_name_of_a_package_is_not_an_installation(site: Path) 
     assert installed(SAMPLE) == ("9.1", "")
 
 
-def test_a_module_without_a_package_is_no_package(site: Path) -> None:
+def test_a_module_without_a_distribution_is_not_an_installation(site: Path) -> None:
     mine = site.parent / "program" / f"{NAME}.py"
     mine.write_text("")
     importlib.invalidate_caches()
     assert installed(SAMPLE) == ("", str(mine))
 
 
-def test_a_transport_without_effect_is_found(tmp_path: Path) -> None:
+def test_vendors_with_a_transport_setting_without_effect_are_listed(tmp_path: Path) -> None:
     rules = "providers: {fmp: {transport: sdk}, ccxt: {transport: sdk}, yahoo: {transport: sdk}}\n"
     assert without_effect(selector(tmp_path, rules)) == ["fmp", "ccxt"]
     assert without_effect(selector(tmp_path)) == []

@@ -45,7 +45,7 @@ def watch(
     return SeriesWatch(store.root, selector, clock, **how)
 
 
-def test_series_are_fresh_behind_or_at_rest(
+def test_series_are_counted_as_fresh_stale_or_at_rest(
     store: BarStore, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     # Wednesday, the market has opened: Tuesday's bar is final.
@@ -78,7 +78,7 @@ def test_freshness_is_computed_again_as_time_passes(
     assert looking.look().stale == 0
 
 
-def test_a_folder_that_nobody_wrote_to_for_long_is_not_even_read(
+def test_a_folder_unchanged_for_long_is_not_read(
     store: BarStore, selector: ProviderSelector, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "AAPL", "2024-06-11")
@@ -132,7 +132,7 @@ def test_series_with_invalid_names_are_counted_as_unread(
     assert (found.fresh, found.unread) == (1, 1)
 
 
-def test_a_cache_that_is_not_there_has_no_series_and_is_not_made(
+def test_a_missing_cache_has_no_series_and_is_not_created(
     tmp_path: Path, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     found = SeriesWatch(tmp_path / "none", selector, clock).look()

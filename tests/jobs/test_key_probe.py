@@ -74,7 +74,9 @@ def verdicts(found: list[ProbeResult]) -> list[tuple[str, str]]:
     return [(one.what, one.verdict) for one in found]
 
 
-def test_one_question_for_each_thing_served(places: tuple[Path, Path], server: Recorder) -> None:
+def test_a_probe_sends_one_request_for_each_served_class_and_timeframe(
+    places: tuple[Path, Path], server: Recorder
+) -> None:
     found = probed(places)
     assert verdicts(found) == [("crypto 1d", "yes"), ("stock 1d", "yes"), ("stock 5m", "no")]
     assert "plan" in found[-1].why
@@ -117,7 +119,9 @@ def test_a_probe_stops_after_a_refused_key(
     assert {path.partition("?")[0] for path, _ in server.requests} == {"/tiingo/crypto/prices"}
 
 
-def test_a_probe_without_a_name_asks_only_vendors_with_a_key(places: tuple[Path, Path]) -> None:
+def test_a_probe_without_a_vendor_name_queries_only_vendors_with_a_key(
+    places: tuple[Path, Path],
+) -> None:
     selector, _ = prober_of(*places)
     assert probed_vendors(selector, None) == ["tiingo"]
     assert probed_vendors(selector, "bnc") == ["binance"]

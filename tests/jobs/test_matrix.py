@@ -31,7 +31,7 @@ CAPS = Capabilities(
 )
 
 
-def test_the_page_is_fresh() -> None:
+def test_the_page_equals_the_generated_matrix() -> None:
     assert PAGE.read_text("utf-8") == markdown(), "run `make docs`"
 
 

@@ -14,7 +14,7 @@ def test_the_printed_rules_equal_the_file_in_the_repository(
     assert capsys.readouterr().out == AS_READ.read_text("utf-8"), "run `make docs`"
 
 
-def test_rules_with_mistakes_are_not_written_down(
+def test_rules_with_mistakes_are_not_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package_rules, "packaged_bytes", lambda: b"crypto: {primary: nobody}")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("rules")
 DAYS = ["2024-05-01", "2024-05-14", "2024-05-31"]
 
 
-def test_the_function_of_old(
+def test_populate_cache_works_with_its_older_signature(
     tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = populate_cache(
@@ -69,7 +69,7 @@ def test_arguments_left_out_keep_their_older_meaning(tmp_path: Path) -> None:
     )
 
 
-def test_a_wrong_job_asks_nobody(tmp_path: Path, vendors: VendorServer) -> None:
+def test_an_invalid_job_sends_no_request(tmp_path: Path, vendors: VendorServer) -> None:
     with pytest.raises(BadTimeframeError):
         populate_cache(["AAPL"], ["1d", "1x"], cache_dir=tmp_path / "cache")
     with pytest.raises(BadRangeError):
@@ -81,7 +81,7 @@ def test_a_wrong_job_asks_nobody(tmp_path: Path, vendors: VendorServer) -> None:
     "symbol, step, rows", [("BTCUSDT", "1h", 744), ("BTCUSDT", "90m", 496), ("HALTUSDT", "1h", 72)]
 )
 @pytest.mark.parametrize("fault", ["status", "html", "reset"])
-def test_a_vendor_that_is_down_behind_cached_bars_is_no_success(
+def test_a_vendor_that_is_down_is_a_failure_even_with_cached_bars(
     fault: str, symbol: str, step: str, rows: int, tmp_path: Path, vendors: VendorServer
 ) -> None:
     """Averages may stand in for the first of the two coins, for all of it; for the other none."""
@@ -168,7 +168,7 @@ def test_an_open_circuit_is_one_warning_in_a_job_for_any_number_of_series(
     assert vendors.count() == asked
 
 
-def test_a_failure_in_the_middle_of_the_range_is_no_success(
+def test_a_failure_in_the_middle_of_the_range_is_not_a_success(
     tmp_path: Path, vendors: VendorServer
 ) -> None:
     cache = tmp_path / "cache"
@@ -181,7 +181,7 @@ def test_a_failure_in_the_middle_of_the_range_is_no_success(
 
 
 @pytest.mark.parametrize(("job", "day"), crossed(["populate", "sync"], DAYS))
-def test_a_vendor_that_fails_where_the_next_one_has_no_bar_is_no_success(
+def test_a_vendor_that_fails_for_bars_missing_at_the_next_one_is_a_failure(
     rules: Path,
     tmp_path: Path,
     vendors: VendorServer,
@@ -202,7 +202,7 @@ def test_a_vendor_that_fails_where_the_next_one_has_no_bar_is_no_success(
     assert told["errors"]["AAPL_1d"].startswith("yahoo: ")
 
 
-def test_a_vendor_that_has_banned_us_is_no_success(tmp_path: Path, vendors: VendorServer) -> None:
+def test_a_ban_by_a_vendor_is_a_failure(tmp_path: Path, vendors: VendorServer) -> None:
     steps = ["5m", "15m", "30m", "1h", "4h", "1d"]
     fill = functools.partial(populate_cache, ["HALTUSDT"], steps, "2024-05-01")
     assert fill("2024-05-02", tmp_path)["failed"] == []
@@ -244,7 +244,7 @@ class TestCachePopulator:
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {"1d": True}
         assert populator.discover_existing_tickers() == ["AAPL"]
 
-    def test_populating_answers_by_symbol_and_timeframe(
+    def test_populate_returns_results_by_symbol_and_timeframe(
         self, populator: CachePopulator, capsys: pytest.CaptureFixture[str]
     ) -> None:
         done = populator.populate_cache(
@@ -257,7 +257,7 @@ class TestCachePopulator:
         populator.print_summary({"X": {"1h": True}})
         assert "X: 1h ok" in capsys.readouterr().out
 
-    def test_years_are_valid_when_a_vendor_supplied_them(
+    def test_years_supplied_by_a_vendor_are_valid(
         self, populator: CachePopulator, tmp_path: Path
     ) -> None:
         populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31")
@@ -265,7 +265,9 @@ class TestCachePopulator:
         assert not populator.is_valid_cached_data("AAPL", "1d", 2023)
         assert not populator.is_valid_cached_data("AAPL", "1h", 2024)
 
-    def test_bars_of_a_test_double_are_not(self, populator: CachePopulator, tmp_path: Path) -> None:
+    def test_years_of_the_mock_vendor_are_not_valid(
+        self, populator: CachePopulator, tmp_path: Path
+    ) -> None:
         folder = tmp_path / "cache" / "ohlcv" / "AAPL" / "1d"
         folder.mkdir(parents=True)
         rows = "timestamp,open,high,low,close,volume\n2024-05-01,1,1,1,1,1\n2024-05-02,1,1,1,1,1\n"
@@ -316,7 +318,7 @@ class TestCachePopulator:
         with pytest.raises(KeyboardInterrupt):
             populator.populate_cache(["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
 
-    def test_a_vendor_that_is_down_is_false(
+    def test_the_result_for_a_vendor_that_is_down_is_false(
         self, populator: CachePopulator, vendors: VendorServer
     ) -> None:
         vendors.fault("yahoo", Fault.status(503))

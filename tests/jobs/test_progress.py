@@ -183,7 +183,7 @@ def test_in_a_notebook_one_display_is_updated_without_widgets(
     assert 'value="0.500"' in shown[1] and shown[2] == ""
 
 
-def test_a_display_of_the_programs_own_is_left_alone() -> None:
+def test_a_display_passed_by_the_program_is_not_replaced() -> None:
     screen = Console(file=Terminal(), force_terminal=True)
     with Live(console=screen), bar_on(screen) as show:
         show(Progress(SeriesResult("A", "1d"), 1, 2, 0.5))

@@ -124,7 +124,7 @@ PLACES = ["amid others", "where nothing is known", "where vendors have none"]
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("is_told", [True, False])
-def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
+def test_a_bar_from_before_a_split_is_restored_converted_or_not_at_all(
     is_told: bool, place: str, tmp_path: Path, clock: ManualClock, services: Services
 ) -> None:
     """Five days at 100; after a split 2:1 they come at 50, and the third does not come any more."""
@@ -175,7 +175,7 @@ def test_a_rejected_row_that_looks_like_a_bar_is_not_restored(
     assert (done, [reason for _, reason in left]) == ([], [RESCALED, AHEAD])
 
 
-def test_a_bar_of_a_series_without_any_comes_back_without_an_adjustment(
+def test_a_bar_restored_to_an_empty_series_has_an_unknown_adjustment(
     tmp_path: Path, clock: ManualClock, services: Services
 ) -> None:
     store = DataManager(tmp_path / "cache", clock=clock).cache.store

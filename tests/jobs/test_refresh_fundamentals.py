@@ -203,7 +203,7 @@ def test_an_open_circuit_is_one_warning_of_a_run(
         assert sum("fmp is paused" in message for message in warned) == 1
 
 
-def test_an_answer_that_cannot_be_stored_is_no_success_and_a_full_disk_ends_the_run(
+def test_an_answer_that_cannot_be_stored_is_a_failure_and_a_full_disk_ends_the_run(
     run: Run, vendors: world.Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: FundamentalsCache, snapshot: Snapshot) -> Path:
@@ -243,7 +243,7 @@ def test_an_interrupted_run_reports_results_and_symbols_not_requested(
 
 
 @pytest.mark.usefixtures("held")
-def test_the_periodic_job_takes_ratios_and_profiles_of_the_oldest(
+def test_the_periodic_job_requests_ratios_and_profiles_of_the_oldest(
     cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
@@ -273,7 +273,7 @@ def test_refresh_accepts_a_data_manager(cache: Path, rules: Path, clock: ManualC
                     "data_types": {"profile": {"success": True, "fields_count": 2}}}  # fmt: skip
 
 
-def test_a_list_of_symbols_in_a_file(tmp_path: Path) -> None:
+def test_symbols_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "symbols.txt"
     path.write_text("# those I watch\naapl\n\nBRK.B  # Berkshire\nKO,1d,2020-01-01,2\n")
     assert load_symbols_from_file(path) == ["AAPL", "BRK.B", "KO"]

@@ -11,7 +11,7 @@ AGES = {"MID": 10.0, "NEW": 1.0, "OLD": 30.0, "NEVER": None, "LATE": 12.0}
 TODAY = 19_886
 
 
-def test_the_oldest_come_first_and_the_missing_before_them() -> None:
+def test_missing_fundamentals_are_refreshed_first_and_then_the_oldest() -> None:
     assert Choice().of(AGES, TODAY) == ["NEVER", "OLD", "LATE", "MID", "NEW"]
 
 
@@ -32,7 +32,7 @@ def test_a_choice_of_symbols_selects_by_age_and_count(choice: Choice, selected: 
     assert choice.of(AGES, TODAY) == selected
 
 
-def test_runs_get_round_to_all_of_them() -> None:
+def test_successive_runs_cover_all_symbols() -> None:
     ages: dict[str, float | None] = {"A": 10.0, "B": 9.0, "C": 8.0, "D": 7.0, "E": None}
     taken: list[str] = []
     for _ in range(3):

@@ -27,7 +27,7 @@ from src.data.model.instant import iso, parse_iso
          "2024-11-01T20:05:00Z", "schedule 7, due 2024-11-01T20:05:00Z", "2024-11-04T21:05:00Z"),
     ],
 )  # fmt: skip
-def test_only_the_newest_missed_report_is_run_and_says_so(
+def test_only_the_newest_missed_report_is_run_and_mentions_the_others(
     cron: str, due: str, now: str, run: str, text: str, after: str
 ) -> None:
     report = DueReport(7, "42", "telegram", cron, "price AAPL", parse_iso(due))
@@ -58,7 +58,7 @@ def test_an_unreadable_schedule_ends_with_its_reason() -> None:
         ("CRON_TZ=Asia/Tokyo 0 9 1 * *", "CRON_TZ=Asia/Tokyo 0 9 1 * *"),
     ],
 )
-def test_times_are_written_as_users_do(times: str, line: str) -> None:
+def test_times_of_a_schedule_are_accepted_in_common_notations(times: str, line: str) -> None:
     assert cron_line(times) == line
 
 
@@ -99,7 +99,9 @@ def test_a_schedule_uses_the_date_of_its_own_time_zone(
         ("0 20 * * 0", "2024-06-10T00:00", "2024-06-10T00:00", "2024-06-17T00:00"),
     ],
 )
-def test_times_are_those_of_the_zone(line: str, moment: str, last: str, after: str) -> None:
+def test_scheduled_times_follow_the_time_zone(
+    line: str, moment: str, last: str, after: str
+) -> None:
     cron = Cron.parse(f"CRON_TZ=America/New_York {line}")
     now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
     assert [cron.last(now).isoformat()[:16], cron.after(now).isoformat()[:16]] == [last, after]

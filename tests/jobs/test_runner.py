@@ -68,7 +68,7 @@ class Ran:
         self._then[2]()
 
 
-def test_results_and_events_come_in_the_thread_of_the_caller() -> None:
+def test_results_and_events_are_delivered_in_the_thread_of_the_caller() -> None:
     def work(item: str, tell: Callable[[Any], None]) -> str:
         tell(f"at {item}")
         return item.upper()
@@ -117,7 +117,7 @@ def test_the_number_of_concurrent_tasks_is_limited_for_each_group() -> None:
     assert most == {"a": 3, "b": 3}
 
 
-def test_few_compute_at_once_however_many_work() -> None:
+def test_the_number_of_threads_that_compute_at_once_is_limited() -> None:
     computing = ThreadMeter()
 
     def work(item: str, _: Callable[[Any], None]) -> None:
@@ -222,7 +222,7 @@ def test_a_hanging_task_is_abandoned_after_ctrl_c(monkeypatch: pytest.MonkeyPatc
     assert (ran.done, ran.runner.stopped) == ([], INTERRUPTED)
 
 
-def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_ends_the_run_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     monkeypatch.setattr(module, "GRACE_S", 600.0)
     end = threading.Event()

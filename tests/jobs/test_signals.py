@@ -68,7 +68,7 @@ def _found(name: str) -> Any:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_no_signal_after_the_last_series_loses_the_report(
+def test_a_signal_after_the_last_series_does_not_lose_the_report(
     moment: str, number: int, run: Run, vendors: VendorServer, tmp_path: Path,
     signalled_at: Callable[..., list[int]],
 ) -> None:  # fmt: skip
@@ -85,7 +85,7 @@ def test_no_signal_after_the_last_series_loses_the_report(
 @pytest.mark.parametrize(
     "moment", ["runner.Runner.run", "confirm.totals", "confirm.proof_in_words"]
 )
-def test_nor_that_of_a_comparison(
+def test_a_signal_does_not_lose_the_report_of_a_comparison(
     moment: str, run: Run, tmp_path: Path, signalled_at: Callable[..., list[int]]
 ) -> None:
     run("fetch", "BTCUSDT", "1d", "--bars", "3")
@@ -96,7 +96,7 @@ def test_nor_that_of_a_comparison(
 
 
 @pytest.mark.parametrize("moment", ["runner.Runner.run", "refresh_fundamentals.requests_between"])
-def test_nor_that_of_a_refresh(
+def test_a_signal_does_not_lose_the_report_of_a_refresh(
     moment: str, run: Run, tmp_path: Path, signalled_at: Callable[..., list[int]]
 ) -> None:
     (tmp_path / "list.csv").write_text("AAPL,,,soon\n")
@@ -108,7 +108,7 @@ def test_nor_that_of_a_refresh(
 
 
 @pytest.mark.parametrize("steps", ["1", "2"])
-def test_nor_that_of_the_pipeline(
+def test_a_signal_does_not_lose_the_report_of_the_pipeline(
     steps: str, run: Run, rules: Path, cache: Path, capsys: pytest.CaptureFixture[str],
     signalled_at: Callable[..., list[int]],
 ) -> None:  # fmt: skip
@@ -122,7 +122,7 @@ def test_nor_that_of_the_pipeline(
     assert (told["steps_executed"], told["interrupted"]) == ([int(steps)], True)
 
 
-def test_nor_that_of_filled_gaps(
+def test_a_signal_does_not_lose_the_report_of_filled_gaps(
     run: Run, rules: Path, cache: Path, signalled_at: Callable[..., list[int]]
 ) -> None:
     run("populate", "--symbols", "HALTUSDT", "--timeframes", "1h", "--start", "2024-03-04",
@@ -133,7 +133,7 @@ def test_nor_that_of_filled_gaps(
     assert (sent, told["failed"]) == ([signal.SIGINT], {})
 
 
-def test_the_second_signal_ends_a_report_and_the_handlers_are_as_before(
+def test_a_second_signal_ends_a_report_and_restores_the_handlers(
     run: Run, signalled_at: Callable[..., list[int]]
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -144,7 +144,7 @@ def test_the_second_signal_ends_a_report_and_the_handlers_are_as_before(
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_signals_interrupt_each_work_of_a_command_and_belong_to_the_main_thread() -> None:
+def test_signals_interrupt_a_command_and_are_handled_only_in_the_main_thread() -> None:
     with job_signals() as outer, job_signals():
         hold_signals()
         os.kill(os.getpid(), signal.SIGINT)

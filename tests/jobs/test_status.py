@@ -48,7 +48,7 @@ def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
     return found
 
 
-def test_a_new_installation_has_no_worries_and_status_creates_no_file(
+def test_a_new_installation_has_no_warnings_and_status_creates_no_file(
     watch: Watch, tmp_path: Path, state_dir: Path, vendors: VendorServer
 ) -> None:
     found = watch.look()
@@ -63,7 +63,7 @@ def test_a_new_installation_has_no_worries_and_status_creates_no_file(
     assert json.loads(json.dumps(found.to_json()))["at"] == "2024-06-12T15:00:30Z"
 
 
-def test_a_fetch_is_seen_in_the_next_status(
+def test_the_next_status_shows_the_effects_of_a_fetch(
     watch: Watch, rules: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     before = watch.look()
@@ -82,7 +82,7 @@ def test_a_fetch_is_seen_in_the_next_status(
     assert watch.look().series.stale == 0
 
 
-def test_a_paused_vendor_is_a_worry(watch: Watch, clock: ManualClock) -> None:
+def test_a_paused_vendor_is_a_warning(watch: Watch, clock: ManualClock) -> None:
     network = Network(Senders(clock, state_dir=load_settings().state_dir))
     network.limiter("binance").pause(600)
     found = watch.look()
@@ -96,7 +96,7 @@ def test_a_paused_vendor_is_a_worry(watch: Watch, clock: ManualClock) -> None:
     assert vendor(watch.look(), "binance").is_well
 
 
-def test_doors_are_knocked_at_every_five_minutes(
+def test_connections_to_vendors_are_tested_every_five_minutes(
     watch: Watch, door: Door, clock: ManualClock
 ) -> None:
     for _ in range(60):
@@ -122,7 +122,7 @@ def test_a_status_without_reach_reports_no_connection_test(
     assert vendor(found, "binance").is_well
 
 
-def test_little_space_little_memory_and_a_full_cache_are_worries(watch: Watch) -> None:
+def test_little_space_little_memory_and_a_full_cache_are_warnings(watch: Watch) -> None:
     well = watch.look()
     fill = replace(well.places.fill, bytes=3 * 1024**3)
     places = replace(well.places, free=20_000_000, limit_gb=2.0, fill=fill)

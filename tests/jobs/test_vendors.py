@@ -55,14 +55,14 @@ def test_a_vendor_that_cannot_be_queried_has_a_reason(make) -> None:  # type: ig
     ]
 
 
-def test_a_pinned_vendor_is_alone_on_the_way(make) -> None:  # type: ignore[no-untyped-def]
+def test_only_a_pinned_vendor_is_queried(make) -> None:  # type: ignore[no-untyped-def]
     services = make()
     roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h", provider="yahoo"))
     assert roles[0] == VendorRole("yahoo", "asked")
     assert {one.why for one in roles[1:]} == {"yahoo is pinned"}
 
 
-def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped-def]
+def test_each_vendor_has_a_reason_if_none_can_be_queried(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: binance, backup: []}\n")
     roles = vendor_roles(services.selector, query(services, "AAPL", "1d"))
     assert roles[0] == VendorRole("binance", "not asked", "serves no stock")

@@ -100,7 +100,7 @@ def test_verify_finds_no_difference_in_fetched_bars(
     assert one.equal_share == 1.0
 
 
-def test_the_last_five_hundred_are_looked_at_and_all_on_request(
+def test_verify_compares_the_last_five_hundred_bars_or_all_on_request(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-06-05")
@@ -130,7 +130,7 @@ def test_verify_finds_a_revision_and_its_advice_corrects_the_bars(
     assert check("BTCUSDT", "1h").ok
 
 
-def test_pence_for_pounds_are_found(
+def test_verify_finds_pence_in_place_of_pounds(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("VOD.L", "1d", "2024-05-01", "2024-06-10")
@@ -166,7 +166,7 @@ def test_a_split_that_the_vendor_applied_late_is_found(
     )
 
 
-def test_bars_that_one_side_lacks(
+def test_verify_reports_bars_missing_on_one_side(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     gone = ms("2024-06-03T05:00")
@@ -183,7 +183,7 @@ def test_bars_that_one_side_lacks(
     assert advice.startswith("nothing: the cache keeps")
 
 
-def test_a_bar_that_was_lacking_at_the_end_is_found_too(
+def test_verify_reports_a_bar_missing_at_the_end(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     fault = vendors.fault("binance", Fault.drop_stamps(ms("2024-06-02T23:00")))
@@ -279,7 +279,7 @@ def test_a_span_that_several_vendors_recorded_as_empty_is_verified_with_each(
     assert named(only(found)) == [("missing here", 2, "2024-06-10T02:00")]
 
 
-def test_a_lane_of_its_own_is_looked_at_too(
+def test_verify_covers_the_lane_of_a_pinned_vendor(
     manager: DataManager,
     services: Services,
     vendors: VendorServer,
@@ -327,7 +327,7 @@ def test_verify_reports_bars_older_than_the_vendors_history(
     assert not one.ok and "does not serve 1m bars that far back" in one.error
 
 
-def test_dividends_do_not_disturb(
+def test_a_new_dividend_is_not_reported_as_a_difference(
     manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("MSFT", "1d", "2024-01-02", "2024-05-31")
@@ -405,7 +405,7 @@ def test_verify_against_a_vendor_that_is_down_reports_the_error(rivals: Any) -> 
     assert not found.ok and "down for good" in found.error
 
 
-def test_a_comparison_of_different_kinds_has_a_remark(
+def test_a_comparison_of_different_kinds_has_a_note(
     check: Verify, vendors: VendorServer, tmp_path: Path
 ) -> None:
     one = only(check("BTCUSDT", "1d", "2024-06-01", "2024-06-10", provider="binance",

@@ -66,9 +66,7 @@ def test_a_work_list_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch
         ("- {symbol: , timeframe: 1d}\n- MSFT", "entry 1 has no symbol"),
     ],
 )
-def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
-    text: str, place: str, tmp_path: Path
-) -> None:
+def test_a_row_with_a_mistake_affects_only_that_row(text: str, place: str, tmp_path: Path) -> None:
     items = read(tmp_path, text)
     assert [item.problem for item in items if item.problem] == [place]
     assert all(item.symbol for item in items), "what names none is named by its place"
@@ -106,7 +104,7 @@ def test_a_work_list_of_ten_thousand_rows_is_read(tmp_path: Path) -> None:
     assert len(items) == 10_000 and items[-1] == WorkItem("S9999USDT", "1d")
 
 
-def test_a_field_of_any_length_is_a_mistake_of_its_row(tmp_path: Path) -> None:
+def test_a_field_that_is_too_long_is_a_mistake_of_its_row(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text(f"AAPL\n{'A' * 131_073},1d\nMSFT\n")
     good, long, last = read_work_list(path)

@@ -26,12 +26,12 @@ from tests.processes import fork_workers
 from .tasks import die, die_once, double, refuse
 
 
-def test_each_task_is_done_once_and_any_number_of_them() -> None:
+def test_each_of_many_tasks_is_done_once() -> None:
     with workers("processes:2") as make:
         assert list(run_on(make, double, range(100))) == [(n, 2 * n) for n in range(100)]
 
 
-def test_an_error_is_the_result_of_its_task_alone() -> None:
+def test_an_error_affects_only_the_result_of_its_task() -> None:
     with workers("processes:1") as make:
         done = dict(run_on(make, refuse, range(4)))
     assert isinstance(done.pop(2), ValueError)
@@ -155,7 +155,7 @@ def test_a_dask_cluster_returns_every_result_although_a_task_dies_once(
         assert [result for _, result in run_on(make, die_once, tasks)] == list(range(20))
 
 
-def test_a_cluster_reports_the_same_though_a_worker_is_killed(
+def test_a_cluster_reports_the_same_even_if_a_worker_is_killed(
     scheduler: str, installation: Services
 ) -> None:
     from distributed import Client

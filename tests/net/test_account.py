@@ -16,13 +16,13 @@ def test_an_account_is_identified_by_vendor_and_keys_in_any_order() -> None:
     assert Account("acme").named(SALT) == "acme:-"
 
 
-def test_a_member_of_a_family_has_a_colon_in_its_name() -> None:
+def test_the_account_name_of_a_family_member_contains_its_full_vendor_name() -> None:
     name = Account("ccxt:okx", ("key",)).named(SALT)
     assert name.startswith("ccxt:okx:")
     assert fingerprint(name) == name.removeprefix("ccxt:okx:")[:8]
 
 
-def test_nothing_shows_the_keys() -> None:
+def test_no_text_form_of_an_account_shows_its_keys() -> None:
     account = Account("acme", ("CANARY-1234567890",))
     assert "CANARY" not in repr(account) + account.named(SALT)
     assert account.named(SALT) != account.named(b"t" * 32)

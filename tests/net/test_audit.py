@@ -65,7 +65,7 @@ def test_the_audit_log_names_vendor_address_account_and_outcome(make: Make, uses
     assert "AAPL" not in f"{record.__dict__}", "no query"
 
 
-def test_every_attempt_is_a_use(make: Make, uses: Uses) -> None:
+def test_every_attempt_leaves_an_audit_record(make: Make, uses: Uses) -> None:
     sender = make(answer(status=503), UnavailableError("no connection"))
     with pytest.raises(UnavailableError):
         sender.send(KEYED, vendor="acme")
@@ -86,7 +86,7 @@ def test_a_request_refused_by_the_rate_limit_leaves_no_audit_record(make: Make, 
     assert len(uses()) == 1
 
 
-def test_accounts_are_told_apart_and_known_again(make: Make, uses: Uses) -> None:
+def test_an_account_has_the_same_name_in_all_audit_records(make: Make, uses: Uses) -> None:
     for key in (KEY, "another key", KEY):
         make(answer([1]), key=key).send(KEYED, vendor="acme")
     first, other, again = (record.__dict__["account"] for record in uses())
@@ -102,13 +102,13 @@ def test_the_audit_log_is_off_until_a_handler_listens(
     assert not [r for r in caplog.records if r.name == "onetape.audit"]
 
 
-def test_without_a_book_accounts_have_no_name(uses: Uses) -> None:
+def test_accounts_have_no_name_without_a_state_folder(uses: Uses) -> None:
     sender_over(ScriptedTransport(answer([1]))).send(KEYED, vendor="acme")
     (record,) = uses()
     assert record.__dict__["account"] == "-"
 
 
-def test_a_key_in_the_query_is_a_use_too(make: Make, uses: Uses) -> None:
+def test_a_key_in_the_query_leaves_an_audit_record(make: Make, uses: Uses) -> None:
     with pytest.raises(DataError):
         make(answer(status=401)).send(HttpRequest(URL, secret_params={"k": KEY}), vendor="acme")
     (record,) = uses()

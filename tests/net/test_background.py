@@ -64,7 +64,7 @@ def test_a_vendor_with_four_calls_still_running_is_not_called_again() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_forked_child_has_left_nothing_behind() -> None:
+def test_a_forked_child_counts_no_abandoned_calls_of_its_parent() -> None:
     stuck = [Stuck() for _ in range(MOST_LEFT)]
     for one in stuck:
         one.leave("forked")

@@ -38,7 +38,7 @@ def clock() -> ManualClock:
     return ManualClock(NOW_MS)
 
 
-def test_a_call_goes_on_as_long_as_pages_come(clock: ManualClock) -> None:
+def test_a_call_continues_while_pages_arrive(clock: ManualClock) -> None:
     deadline = Deadline(clock)
     for _ in range(10):
         clock.advance(QUIET_S - 1)
@@ -48,7 +48,7 @@ def test_a_call_goes_on_as_long_as_pages_come(clock: ManualClock) -> None:
     assert deadline.is_over
 
 
-def test_no_page_prolongs_the_time_that_the_caller_gave(clock: ManualClock) -> None:
+def test_no_page_prolongs_the_timeout_of_the_caller(clock: ManualClock) -> None:
     deadline = Deadline(clock, 5)
     clock.advance(4)
     deadline.progress()
@@ -57,7 +57,7 @@ def test_no_page_prolongs_the_time_that_the_caller_gave(clock: ManualClock) -> N
     assert deadline.left_s() == 0
 
 
-def test_one_of_many_vendors_leaves_time_for_the_next(clock: ManualClock) -> None:
+def test_a_vendor_with_others_after_it_may_use_only_part_of_the_time(clock: ManualClock) -> None:
     def asked() -> list[float]:
         part = current_deadline(clock)
         first = part.left_s()
@@ -75,7 +75,7 @@ def test_one_of_many_vendors_leaves_time_for_the_next(clock: ManualClock) -> Non
     assert run_call(clock, 30, call) == ([20, 12, 0], 6, 6)
 
 
-def test_a_call_in_a_call_has_no_more_than_is_left(clock: ManualClock) -> None:
+def test_a_nested_call_has_no_more_time_than_is_left(clock: ManualClock) -> None:
     def inner() -> float:
         return current_deadline(clock).left_s()
 
@@ -98,7 +98,7 @@ def test_a_bad_timeout_is_a_query_error(bad: Any) -> None:
 
 
 @pytest.mark.parametrize("good", [1, 0.25, np.float64(3), np.int64(3)])
-def test_any_number_is_a_time(good: Any) -> None:
+def test_every_positive_number_is_accepted_as_a_timeout(good: Any) -> None:
     assert seconds_of(good, "AAPL") == float(good)
     assert seconds_of(None, "AAPL") is None
 
@@ -128,7 +128,7 @@ class TestSending:
         assert clock.slept == []
         assert run_call(clock, 9, lambda: sender.send(REQUEST, vendor="acme")).status == 200
 
-    def test_a_page_is_progress(self, clock: ManualClock) -> None:
+    def test_a_received_page_prolongs_a_call_without_a_timeout(self, clock: ManualClock) -> None:
         def slow(_: HttpRequest) -> HttpResponse:
             clock.advance(20)
             return answer([1])
@@ -177,7 +177,7 @@ class TestSending:
             run_call(clock, 10, lambda: sender.send(REQUEST, vendor="acme"))
         assert outcome_of(error) == "failing"
 
-    def test_longer_waits_are_told(self, clock: ManualClock) -> None:
+    def test_long_waits_for_a_limit_are_reported(self, clock: ManualClock) -> None:
         waits: list[Wait] = []
         transport = ScriptedTransport(answer([1]), answer([1]))
         sender = sender_over(transport, clock=clock, limits=Limits(per_minute=1))
@@ -194,7 +194,7 @@ class TestSending:
         assert waits[0].text(began_s + 60) == "", "it is over"
 
 
-def test_a_deadline_tells_its_listeners_of_every_page_while_the_block_runs() -> None:
+def test_a_deadline_notifies_its_listeners_of_every_page_while_the_block_runs() -> None:
     deadline, heard = Deadline(ManualClock(0)), list[str]()
     with deadline.telling(lambda: heard.append("outer")):
         with deadline.telling(lambda: heard.append("inner")):
@@ -204,7 +204,7 @@ def test_a_deadline_tells_its_listeners_of_every_page_while_the_block_runs() -> 
     assert heard == ["outer", "inner", "outer"]
 
 
-def test_a_block_of_one_query_inside_another_shares_what_was_down() -> None:
+def test_a_nested_query_block_shares_the_recorded_failures_of_the_outer_one() -> None:
     with querying_once():
         with querying_once():
             down_for("AAPL")["yahoo"] = Attempt("yahoo", "UnavailableError", "down", 0.1)

@@ -133,7 +133,7 @@ def test_a_certificate_with_one_fault_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("ask", TRANSPORTS)
-def test_all_trust_what_the_first_variable_names(
+def test_all_transports_trust_the_certificates_of_the_first_variable_set(
     ask: Ask, variable: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_package_of(ask)
@@ -154,7 +154,7 @@ def test_all_trust_what_the_first_variable_names(
         assert len(server.requests) == asked
 
 
-def test_a_socket_has_a_variable_of_its_own(
+def test_a_websocket_has_its_own_variable_for_certificates(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_package_of(websocket)

@@ -64,11 +64,11 @@ def test_five_failures_in_a_row_open_the_circuit() -> None:
     assert opened.reason == "why"
 
 
-def test_an_answer_in_between_starts_the_count_again() -> None:
+def test_a_success_between_failures_resets_the_count() -> None:
     assert after(*["failing"] * 4, "answered", *["failing"] * 4).is_closed
 
 
-def test_an_outcome_that_says_nothing_leaves_the_circuit_breaker_unchanged() -> None:
+def test_an_undecided_outcome_does_not_change_the_circuit() -> None:
     circuit = after("failing", "failing")
     assert after("says nothing", start=circuit) is circuit
 
@@ -77,12 +77,14 @@ def test_an_outcome_that_says_nothing_leaves_the_circuit_breaker_unchanged() -> 
     "outcome, calls, seconds",
     [("unreadable", 3, 300), ("refused", 1, 900), ("locked out", 1, 3600)],
 )
-def test_each_kind_has_its_own_patience(outcome: Outcome, calls: int, seconds: float) -> None:
+def test_each_kind_of_failure_has_its_own_threshold_and_duration(
+    outcome: Outcome, calls: int, seconds: float
+) -> None:
     assert after(*[outcome] * (calls - 1)).is_closed
     assert after(*[outcome] * calls).shut_for(1000) == seconds
 
 
-def test_a_vendor_that_answered_lately_may_have_refused_one_symbol_only() -> None:
+def test_a_refusal_soon_after_a_success_needs_three_repetitions_to_open_the_circuit() -> None:
     proven = after("answered", at=1000)
     assert after("refused", "refused", at=2000, start=proven).is_closed
     assert after("refused", "refused", "refused", at=2000, start=proven).shut_for(2000) == 900
@@ -120,7 +122,7 @@ def test_a_trial_that_never_ends_does_not_keep_the_circuit_open() -> None:
     assert trying.shut_for(1030 + POLICY.trial_s) == 0
 
 
-def test_calls_that_began_before_it_opened_change_nothing() -> None:
+def test_calls_begun_before_the_circuit_opened_do_not_change_it() -> None:
     opened = after(*["failing"] * 5)
     assert after("failing", "answered", "refused", start=opened) is opened
 
@@ -156,7 +158,7 @@ def test_bad_answers_that_were_fetched_at_the_same_time_count_each() -> None:
     assert (first.failures, second.failures) == (1, 2)
 
 
-def test_a_trial_that_brought_a_bad_answer_waits_twice_as_long() -> None:
+def test_a_trial_with_a_bad_answer_doubles_the_backoff() -> None:
     shut = after(*["unreadable"] * 3)
     trial = POLICY.enter(shut, 1300)
     closed = POLICY.leave(trial, "answered", 1301, trial=True)

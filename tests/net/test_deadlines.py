@@ -70,7 +70,9 @@ def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
 
 
 @pytest.mark.parametrize(("transport", "behaviour"), crossed(TRANSPORTS, BEHAVIOURS))
-def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) -> None:
+def test_a_request_to_every_misbehaving_server_ends_at_the_deadline(
+    transport: str, behaviour: str
+) -> None:
     package, path, make = TRANSPORTS[transport]
     if package:
         pytest.importorskip(package)
@@ -126,7 +128,7 @@ def dripping_handshake() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("transport", ["plain", "curl"])
-def test_a_handshake_that_drips_is_left_too(transport: str, dripping_handshake: int) -> None:
+def test_a_slow_tls_handshake_ends_at_the_deadline(transport: str, dripping_handshake: int) -> None:
     package, path, make = TRANSPORTS[transport]
     if package:
         pytest.importorskip(package)
@@ -135,7 +137,7 @@ def test_a_handshake_that_drips_is_left_too(transport: str, dripping_handshake: 
 
 
 @pytest.mark.parametrize("behaviour", ["silence", "status line", "headers"])
-def test_a_proxy_that_drips_is_left_too(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_proxy_ends_at_the_deadline(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with endless(behaviour) as port:
@@ -152,7 +154,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     return clock
 
 
-def test_time_runs_over_all_redirects(steady: ManualClock) -> None:
+def test_the_deadline_covers_all_redirects_together(steady: ManualClock) -> None:
     """Each hop alone is quick enough."""
 
     def handle(h: BaseHTTPRequestHandler) -> None:
@@ -184,7 +186,7 @@ def test_a_request_that_is_interrupted_leaves_no_deadline_behind(steady: ManualC
     assert place > 3
 
 
-def test_a_kept_connection_has_its_full_time_again(steady: ManualClock) -> None:
+def test_each_request_on_a_kept_connection_has_its_full_time(steady: ManualClock) -> None:
     """One answer takes most of the time; two of them take more than one request has."""
 
     def handle(h: BaseHTTPRequestHandler) -> None:
@@ -220,7 +222,7 @@ class Connected:
     def disconnect(self) -> None: ...
 
 
-def test_a_gateway_that_is_busy_with_others_is_not_waited_for() -> None:
+def test_a_request_to_a_busy_gateway_ends_at_the_deadline() -> None:
     """Questions go one after the other; the one before these does not end."""
     pytest.importorskip("ib_async")
     begun, over = list[str](), threading.Event()

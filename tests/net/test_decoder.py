@@ -38,7 +38,7 @@ def decoded(coding: str, pieces: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_pieces_of_any_size_make_the_body(name: str) -> None:
+def test_a_compressed_body_is_decoded_from_pieces_of_any_size(name: str) -> None:
     coding, packed = PACKED[name]
 
     @settings(derandomize=True, max_examples=30, database=None, deadline=None)
@@ -60,7 +60,7 @@ def test_a_truncated_compressed_body_is_an_error(name: str, share: float) -> Non
         decoded(coding, [packed[: int(len(packed) * share)]])
 
 
-def test_no_more_is_made_than_is_taken() -> None:
+def test_the_decoder_inflates_no_more_than_is_read() -> None:
     bomb = gzip.compress(b"0" * 8_000_000)
     decode = decoder_of("gzip")
     assert decode is not None
@@ -80,5 +80,5 @@ def test_a_content_coding_that_was_not_requested_is_not_decoded(coding: str) -> 
     assert decoder_of(coding) is None
 
 
-def test_an_empty_body_needs_no_end() -> None:
+def test_an_empty_compressed_body_is_accepted() -> None:
     assert decoded("gzip", []) == b""

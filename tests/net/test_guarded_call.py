@@ -120,7 +120,7 @@ def test_another_key_is_another_account(circuits: Circuits) -> None:
 
 
 @pytest.mark.parametrize("error", [RateLimitedError("x"), KeyboardInterrupt(), NoDataError("x")])
-def test_an_error_that_is_no_failure_does_not_open_the_circuit_breaker(
+def test_an_error_that_is_not_a_failure_does_not_open_the_circuit_breaker(
     circuits: Circuits, error: BaseException
 ) -> None:
     for _ in range(6):
@@ -128,7 +128,7 @@ def test_an_error_that_is_no_failure_does_not_open_the_circuit_breaker(
     assert not is_shut(circuits)
 
 
-def test_exactly_one_of_all_callers_tries_again(
+def test_exactly_one_of_all_callers_makes_the_trial_call(
     circuits: Circuits, make: Make, clock: ManualClock
 ) -> None:
     call(circuits, EntitlementError("x"))
@@ -181,7 +181,7 @@ def test_an_interrupted_trial_lets_the_next_call_try(
     assert circuits.look(ACME, DAILY).is_closed
 
 
-def test_a_trial_whose_process_died_is_overtaken(
+def test_a_trial_whose_process_died_is_taken_over(
     circuits: Circuits, make: Make, clock: ManualClock
 ) -> None:
     call(circuits, EntitlementError("x"))
@@ -203,7 +203,7 @@ def test_a_healthy_circuit_is_not_stored_each_time(
     assert os.path.getsize(tmp_path / "state.sqlite-wal") == size
 
 
-def test_the_reason_is_short(circuits: Circuits) -> None:
+def test_the_stored_reason_of_a_circuit_is_truncated(circuits: Circuits) -> None:
     call(circuits, EntitlementError("x" * 5000))
     assert len(circuits.look(ACME, DAILY).reason) == 200
 
@@ -229,20 +229,20 @@ class TestBlame:
         with pytest.raises(CircuitOpenError, match="3 times in a row, last with QualityError"):
             call(make())
 
-    def test_a_good_answer_in_between_starts_the_count_again(self, circuits: Circuits) -> None:
+    def test_a_good_answer_between_bad_ones_resets_the_count(self, circuits: Circuits) -> None:
         for _ in range(4):
             self.answer_badly(circuits)
             self.answer_badly(circuits)
             call(circuits)
         assert not is_shut(circuits)
 
-    def test_other_failures_count_along(self, circuits: Circuits) -> None:
+    def test_bad_answers_and_other_failures_are_counted_together(self, circuits: Circuits) -> None:
         call(circuits, ResponseFormatError("no JSON"))
         self.answer_badly(circuits)
         call(circuits, ResponseFormatError("no JSON"))
         assert is_shut(circuits)
 
-    def test_a_trial_that_answers_badly_has_failed(
+    def test_a_trial_with_a_bad_answer_has_failed(
         self, circuits: Circuits, make: Make, clock: ManualClock
     ) -> None:
         for _ in range(3):
@@ -269,7 +269,7 @@ class TestBlame:
     @pytest.mark.parametrize(
         "error", [KindMismatchError("x"), NoDataError("x"), RateLimitedError("x")]
     )
-    def test_an_error_that_is_no_failure_leaves_the_circuit_breaker_unchanged(
+    def test_blame_for_an_error_that_is_not_a_failure_does_not_change_the_circuit_breaker(
         self, circuits: Circuits, error: DataError
     ) -> None:
         with circuits.guard(ACME, DAILY) as visit:
@@ -309,7 +309,7 @@ def in_a_job(circuits: Circuits, deadline: Deadline, work: Callable[[], object])
     run_within(deadline, only_one)
 
 
-def test_the_wait_for_other_calls_of_the_job_is_no_time_of_the_call(
+def test_waiting_for_other_calls_of_the_job_does_not_count_as_time_of_the_call(
     circuits: Circuits, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = JobCalls.place
@@ -326,7 +326,7 @@ def test_the_wait_for_other_calls_of_the_job_is_no_time_of_the_call(
     assert left == [20.0] and whole.left_s() == 20.0
 
 
-def test_a_call_within_another_waits_for_no_second_place(
+def test_a_nested_call_to_the_same_vendor_does_not_wait_for_a_second_slot(
     circuits: Circuits, clock: ManualClock
 ) -> None:
     """As of a program's own downloader that asks ours of the same vendor."""

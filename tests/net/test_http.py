@@ -38,7 +38,7 @@ def quick(**options: float) -> HttpTransport:
     return HttpTransport(timeout=(0.3, 0.3), **options)  # type: ignore[arg-type]
 
 
-def test_pages_travel_over_one_connection_also_from_different_threads() -> None:
+def test_pages_share_one_connection_even_from_different_threads() -> None:
     with serving(reply) as server:
         transport = quick()
         for page in range(5):
@@ -67,7 +67,7 @@ def test_an_error_answer_and_a_redirect_keep_the_connection() -> None:
         transport.close()
 
 
-def test_threads_at_the_same_time_have_their_own_connections() -> None:
+def test_concurrent_threads_have_their_own_connections() -> None:
     barrier = threading.Barrier(3)
 
     def handle(h: BaseHTTPRequestHandler) -> None:
@@ -115,7 +115,7 @@ def test_a_gzip_encoded_body_is_decompressed() -> None:
         transport.close()
 
 
-def test_a_bomb_costs_no_more_than_the_cap() -> None:
+def test_a_gzip_bomb_takes_no_more_memory_than_the_cap() -> None:
     bomb, cap = gzip.compress(b"0" * 20_000_000), 8 * 1024 * 1024
     with serving(lambda h: reply(h, bomb, Content_Encoding="gzip")) as server:
         transport = HttpTransport(max_bytes=cap)
@@ -128,7 +128,7 @@ def test_a_bomb_costs_no_more_than_the_cap() -> None:
             tracemalloc.stop()
 
 
-def test_a_bomb_is_stopped_at_the_cap() -> None:
+def test_a_gzip_bomb_is_stopped_at_the_cap() -> None:
     bomb = gzip.compress(b"0" * 20_000_000)
     with serving(lambda h: reply(h, bomb, Content_Encoding="gzip")) as server:
         transport = quick(max_bytes=1_000_000)
@@ -136,7 +136,7 @@ def test_a_bomb_is_stopped_at_the_cap() -> None:
             transport.send(HttpRequest(server.base))
 
 
-def test_a_bomb_in_a_redirect_is_stopped_at_the_cap() -> None:
+def test_a_gzip_bomb_in_a_redirect_is_stopped_at_the_cap() -> None:
     bomb = gzip.compress(b"0" * 20_000_000)
 
     def handle(h: BaseHTTPRequestHandler) -> None:
@@ -152,7 +152,7 @@ def test_a_bomb_in_a_redirect_is_stopped_at_the_cap() -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
-def test_an_encoding_that_was_not_asked_for_is_refused(coding: str) -> None:
+def test_an_encoding_that_was_not_requested_is_refused(coding: str) -> None:
     with (
         serving(lambda h: reply(h, gzip.compress(b"[]"), Content_Encoding=coding)) as server,
         pytest.raises(ResponseFormatError, match="not requested"),
@@ -160,7 +160,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused(coding: str) -> None:
         quick().send(HttpRequest(server.base))
 
 
-def test_compressed_data_that_ends_early_is_no_answer() -> None:
+def test_truncated_compressed_data_is_an_error() -> None:
     """The length is right, and what is there inflates: without its end it may lack lines."""
     cut = gzip.compress(b"1,2,3\n" * 10_000)[:-20]
     with (
@@ -174,12 +174,12 @@ def test_compressed_data_that_ends_early_is_no_answer() -> None:
     "url",
     ["https://vendor.example@127.0.0.1/x", "http://a:b@127.0.0.1/x", "https://a\\@127.0.0.1/"],
 )
-def test_an_address_with_a_user_is_not_asked(url: str) -> None:
+def test_an_address_with_a_user_name_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="contains a user name"):
         quick().send(HttpRequest(url))
 
 
-def test_a_body_of_exactly_the_cap_is_fine() -> None:
+def test_a_body_of_exactly_the_cap_is_accepted() -> None:
     with serving(lambda h: reply(h, b"x" * 1000)) as server:
         transport = quick(max_bytes=1000)
         assert len(transport.send(HttpRequest(server.base)).body) == 1000
@@ -190,7 +190,7 @@ def test_a_body_of_exactly_the_cap_is_fine() -> None:
     "location",
     ["https://elsewhere.example/x?key=CANARY", "//elsewhere.example", "http://127.0.0.1:1/"],
 )
-def test_another_host_is_not_followed(location: str) -> None:
+def test_a_redirect_to_another_host_is_refused(location: str) -> None:
     with (
         serving(lambda h: reply(h, b"", 302, Location=location)) as server,
         pytest.raises(ResponseFormatError, match="redirects to another host") as caught,
@@ -219,7 +219,7 @@ def test_a_silent_server_times_out() -> None:
         release.set()
 
 
-def test_a_server_that_drips_is_cut_off() -> None:
+def test_a_slowly_sending_server_is_cut_off() -> None:
     done = threading.Event()
 
     def drip(h: BaseHTTPRequestHandler) -> None:
@@ -238,7 +238,7 @@ def test_a_server_that_drips_is_cut_off() -> None:
         done.set()
 
 
-def test_a_truncated_answer_is_no_answer() -> None:
+def test_a_truncated_answer_is_an_error() -> None:
     def cut(h: BaseHTTPRequestHandler) -> None:
         h.send_response(200)
         h.send_header("Content-Length", "1000")
@@ -250,7 +250,7 @@ def test_a_truncated_answer_is_no_answer() -> None:
         quick().send(HttpRequest(server.base))
 
 
-def test_damaged_gzip_is_no_answer() -> None:
+def test_damaged_gzip_is_an_error() -> None:
     damaged = b"\x1f\x8b\x08" + b"garbage" * 10
     with (
         serving(lambda h: reply(h, damaged, Content_Encoding="gzip")) as server,
@@ -314,7 +314,7 @@ def test_a_connection_that_is_refused_or_breaks_is_the_vendors_failure(
 @pytest.mark.parametrize(
     "url", ["http://vendor.example/x", "ftp://127.0.0.1/x", "vendor.example/x", "", "http://[::1"]
 )
-def test_plain_http_is_for_this_machine_only(url: str) -> None:
+def test_plain_http_is_allowed_only_to_this_machine(url: str) -> None:
     with pytest.raises(ConfigError, match="TLS"):
         quick().send(HttpRequest(url))
 
@@ -324,7 +324,7 @@ def test_an_invalid_address_is_refused() -> None:
         quick().send(HttpRequest("https://exa mple:notaport/x"))
 
 
-def test_loopback_passes_by_the_proxy_and_netrc_is_not_read(
+def test_loopback_requests_bypass_the_proxy_and_netrc_is_not_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     netrc = f"{tmp_path}/netrc"
@@ -385,7 +385,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def test_certificates_are_verified_and_a_wrong_one_is_told_without_the_query(
+def test_certificates_are_verified_and_the_error_does_not_show_the_query(
     verified: list[Any],
 ) -> None:
     with pytest.raises(
@@ -398,7 +398,7 @@ def test_certificates_are_verified_and_a_wrong_one_is_told_without_the_query(
     assert caught.value.__context__ is None
 
 
-def test_the_first_bundle_of_the_environment_is_verified_against(
+def test_certificates_are_verified_with_the_first_bundle_of_the_environment(
     verified: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
@@ -425,7 +425,7 @@ def _nothing() -> HTTPResponse:
 
 
 @pytest.mark.parametrize("location", ["http://acme.example/x", "https://acme.example:444/x"])
-def test_a_redirect_leaves_neither_tls_nor_the_port(
+def test_a_redirect_without_tls_or_to_another_port_is_refused(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []

@@ -67,7 +67,7 @@ def test_a_wait_for_a_lease_ends_at_the_deadline_without_the_lease(
         assert next_one.is_held
 
 
-def test_a_page_of_the_holder_is_progress_of_the_one_that_waits(
+def test_a_page_of_the_holder_prolongs_the_wait_of_the_others(
     make: Make, state: State, clock: ManualClock
 ) -> None:
     holder, pages, deadline = make(), 0, Deadline(clock)
@@ -89,7 +89,9 @@ def test_a_page_of_the_holder_is_progress_of_the_one_that_waits(
     assert "another process is fetching" in str(deadline.over("acme"))
 
 
-def test_a_page_prolongs_no_time_that_the_caller_gave(make: Make, clock: ManualClock) -> None:
+def test_a_page_of_the_holder_does_not_prolong_the_timeout_of_a_waiting_caller(
+    make: Make, clock: ManualClock
+) -> None:
     holder, deadline = make(), Deadline(clock, 5)
     with holder.hold(NAME) as lease:
         holder.renew(lease, pages=1)
@@ -106,7 +108,7 @@ def test_a_caller_without_the_lease_does_not_release_it(make: Make, clock: Manua
             assert not third.is_held
 
 
-def test_a_holder_that_takes_longer_than_it_said_is_overtaken(
+def test_a_lease_is_taken_over_when_its_announced_time_is_over(
     make: Make, clock: ManualClock
 ) -> None:
     one = make()
@@ -159,7 +161,7 @@ class TestGoneProcesses:
             assert not lease.has_waited
         assert clock.slept == []
 
-    def test_elsewhere_nobody_knows_and_their_time_is_waited_for(
+    def test_a_lease_of_a_process_on_another_machine_is_waited_for(
         self, make: Make, state: State, clock: ManualClock, gone: int
     ) -> None:
         held_by(state, gone, seconds=5, machine="another host")
@@ -167,7 +169,7 @@ class TestGoneProcesses:
             assert lease.is_held
         assert clock.monotonic() >= 5
 
-    def test_a_process_of_somebody_else_is_there(
+    def test_a_lease_of_another_users_process_is_respected(
         self, make: Make, state: State, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def forbidden(pid: int, signal: int) -> None:
@@ -179,7 +181,7 @@ class TestGoneProcesses:
             assert not lease.is_held
 
 
-def test_waits_are_spread_and_short(
+def test_waits_for_a_lease_are_short_and_have_jitter(
     make: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "jitter", lambda: 0.5)
@@ -189,7 +191,7 @@ def test_waits_are_spread_and_short(
     assert max(clock.slept) <= 0.75
 
 
-def test_of_many_threads_one_holds_it_at_a_time(tmp_path: Path) -> None:
+def test_only_one_of_many_threads_holds_a_lease_at_a_time(tmp_path: Path) -> None:
     processes = [Leases(State(tmp_path, SystemClock())) for _ in range(2)]
     inside, most, entered = list[int](), list[int](), list[int]()
 
@@ -211,7 +213,7 @@ def test_of_many_threads_one_holds_it_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_forked_child_does_not_give_back_what_its_parent_holds(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_release_the_lease_of_its_parent(tmp_path: Path) -> None:
     leases = Leases(State(tmp_path, SystemClock()))
     hold = leases.hold(NAME)
     hold.__enter__()

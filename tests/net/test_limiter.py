@@ -65,7 +65,7 @@ def test_a_pause_holds_back_everybody_and_the_longer_one_stays() -> None:
     assert clock.slept == [30]
 
 
-def test_requests_that_a_package_sent_itself_count() -> None:
+def test_requests_sent_by_a_package_itself_are_counted() -> None:
     one, _ = limiter(Limits(per_minute=5))
     one.charge(5)
     with pytest.raises(RateLimitedError):
@@ -74,7 +74,7 @@ def test_requests_that_a_package_sent_itself_count() -> None:
     ask(one, 1, 0)
 
 
-def test_a_request_counts_from_its_answer_however_slowly_that_is_written_down(
+def test_a_request_counts_from_its_answer_even_if_recording_it_is_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, clock = limiter(Limits(per_minute=1))
@@ -91,7 +91,7 @@ def test_a_request_counts_from_its_answer_however_slowly_that_is_written_down(
     assert one.wait_s() == 50
 
 
-def test_bursts_go_out_at_once_and_the_rate_still_holds() -> None:
+def test_bursts_are_sent_at_once_within_the_rate_limit() -> None:
     one, clock = limiter(Limits(per_second=2, burst=4))
     for _ in range(12):
         ask(one, 1, 100)
@@ -99,7 +99,7 @@ def test_bursts_go_out_at_once_and_the_rate_still_holds() -> None:
     assert len(clock.slept) == 2
 
 
-def test_many_threads_never_spend_more_than_there_is() -> None:
+def test_many_threads_never_exceed_the_rate_limit() -> None:
     one, _ = limiter(Limits(per_minute=50))
     passed: list[int] = []
     barrier = threading.Barrier(16)
@@ -150,7 +150,9 @@ class TestGuardedCalls:
             assert one.used() == {"60s": 1}
         assert one.used() == {"60s": 0}
 
-    def test_a_dearer_first_request_is_counted_once_and_reserved_the_next_time(self) -> None:
+    def test_a_more_expensive_first_request_is_counted_once_and_reserved_the_next_time(
+        self,
+    ) -> None:
         one, _ = limiter(Limits(per_minute=20))
         for spent in (5, 10):
             with one.guard("bars/1d"):
@@ -180,13 +182,13 @@ class TestGuardedCalls:
         clock.advance(20)
         assert one.used() == {"60s": 1}
 
-    def test_a_refusal_is_settled_at_once(self) -> None:
+    def test_a_refused_request_inside_a_guard_is_settled_at_once(self) -> None:
         one, _ = limiter(Limits(per_minute=100))
         with one.guard("bars/1d"):
             one.settle(one.acquire(1, 0), answer(status=429, x_mbx_used_weight_1m="90"))
             assert one.used() == {"60s": 90}
 
-    def test_an_interrupted_call_leaves_nothing_behind(self) -> None:
+    def test_an_interrupted_guarded_call_does_not_affect_the_next_request(self) -> None:
         one, _ = limiter(Limits(per_minute=9))
 
         def interrupted() -> None:

@@ -59,7 +59,7 @@ def asked_vendor() -> Iterator[tuple[Vendor, str]]:
 
 
 @pytest.mark.slow
-def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_says_so(
+def test_many_processes_never_exceed_a_vendors_limit_and_obey_its_pause(
     asked_vendor: tuple[Vendor, str], tmp_path: Path
 ) -> None:
     vendor, base = asked_vendor

@@ -12,7 +12,7 @@ from src.data.net.deadline import QUIET_S, current_deadline, run_call
 from src.data.net.locks import SeriesLocks
 
 
-def test_of_many_threads_one_holds_it_at_a_time() -> None:
+def test_only_one_of_many_threads_holds_a_lock_at_a_time() -> None:
     table, inside, most = SeriesLocks(), list[int](), list[int]()
 
     def work(number: int) -> None:
@@ -29,7 +29,7 @@ def test_of_many_threads_one_holds_it_at_a_time() -> None:
     assert most == [1] * 8
 
 
-def test_the_thread_that_holds_it_goes_on_at_once() -> None:
+def test_a_lock_of_a_series_is_reentrant() -> None:
     table, clock = SeriesLocks(), SystemClock()
     with table.hold("a", clock):
         with table.hold("a", clock), table.hold("b", clock):
@@ -99,8 +99,10 @@ class TestWaiting:
         assert seconds == QUIET_S
         assert "another thread is fetching the series" in error
 
-    def test_a_page_of_the_holder_is_progress(self, clock: ManualClock) -> None:
+    def test_a_page_of_the_holder_prolongs_the_wait_for_the_lock(self, clock: ManualClock) -> None:
         assert self.waited(clock, 3, None)[0] == 60 + QUIET_S
 
-    def test_the_callers_own_time_is_not_prolonged(self, clock: ManualClock) -> None:
+    def test_a_page_of_the_holder_does_not_prolong_the_timeout_of_a_waiting_caller(
+        self, clock: ManualClock
+    ) -> None:
         assert self.waited(clock, 3, 40)[0] == 40

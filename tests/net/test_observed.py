@@ -21,7 +21,7 @@ from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 REQUEST = HttpRequest("https://vendor.example/path")
 
 
-def test_a_record_tells_what_of_its_time_was_a_wait_for_the_limit() -> None:
+def test_a_record_lists_the_time_waited_for_the_limit_separately() -> None:
     told: list[SendRecord] = []
     clock = ManualClock(NOW_MS)
 
@@ -41,7 +41,7 @@ def test_a_record_tells_what_of_its_time_was_a_wait_for_the_limit() -> None:
     ]  # fmt: skip
 
 
-def test_an_attempt_that_never_got_past_the_limit_has_waited_for_nothing() -> None:
+def test_an_attempt_refused_by_the_limit_has_no_recorded_wait() -> None:
     told: list[SendRecord] = []
     clock = ManualClock(NOW_MS)
     transport = ScriptedTransport(answer(status=429, retry_after="500"), answer([1]))

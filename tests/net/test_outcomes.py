@@ -113,14 +113,12 @@ ROWS = [pytest.param(CLASSES[name], Row(*row), id=name) for name, row in TABLE.i
 of_the_table = pytest.mark.parametrize("kind, row", ROWS)
 
 
-def test_every_error_has_its_line() -> None:
+def test_every_error_class_has_a_row_in_the_table() -> None:
     assert TABLE.keys() == CLASSES.keys(), "say what a new error leads to"
 
 
 @of_the_table
-def test_the_table_says_for_which_errors_the_retry_policy_retries(
-    kind: type[DataError], row: Row
-) -> None:
+def test_the_retry_policy_retries_the_errors_of_the_table(kind: type[DataError], row: Row) -> None:
     wait = RetryPolicy().next_wait(kind("x"), 1, 30.0, 0.0)
     assert (wait is not None) is row.again
 
@@ -133,7 +131,9 @@ def test_each_error_has_its_outcome_for_the_health_of_the_vendor(
 
 
 @of_the_table
-def test_how_many_failures_in_a_row_open_the_circuit(kind: type[DataError], row: Row) -> None:
+def test_each_error_opens_the_circuit_after_the_number_of_failures_in_the_table(
+    kind: type[DataError], row: Row
+) -> None:
     policy, circuit, failures = CircuitPolicy(), Circuit(), 0
     while circuit.is_closed and failures < 20:
         failures += 1
@@ -174,7 +174,7 @@ def test_the_flags_of_an_error_agree_with_failover_and_retry(
 @pytest.mark.parametrize(
     "kind, row", [p for p in ROWS if issubclass(p.values[0], errors.CacheError)]
 )
-def test_a_store_that_refuses_costs_no_bar(
+def test_bars_are_returned_even_if_the_store_refuses_them(
     kind: type[DataError], row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three_vendors = ThreeVendors(tmp_path)
@@ -192,7 +192,7 @@ def test_a_store_that_refuses_costs_no_bar(
             three_vendors.ask()
 
 
-def test_the_handler_of_an_error_follows_from_whether_the_next_vendor_is_asked() -> None:
+def test_errors_that_lead_to_the_next_vendor_are_handled_by_the_walk_over_vendors() -> None:
     assert {row[1]: row[4] for row in TABLE.values() if row[4] != _KEEPER} == {
         True: _WALK, False: _CALLER,
     }  # fmt: skip

@@ -122,7 +122,7 @@ def test_a_vendor_that_does_not_respond_while_another_does_is_paused(circuits: C
     assert is_open(circuits, ACME)
 
 
-def test_a_name_that_is_not_found_while_another_vendor_answers_is_the_vendors(
+def test_a_host_name_not_found_while_another_vendor_answers_counts_against_the_vendor(
     circuits: Circuits,
 ) -> None:
     assert fail(circuits, ACME, no_name()).is_own
@@ -134,7 +134,7 @@ def test_a_name_that_is_not_found_while_another_vendor_answers_is_the_vendors(
     assert is_open(circuits, ACME)
 
 
-def test_names_that_are_not_found_of_all_vendors_pause_none(circuits: Circuits) -> None:
+def test_host_names_not_found_for_all_vendors_pause_none(circuits: Circuits) -> None:
     answer(circuits, APEX)
     for _ in range(10):
         assert fail(circuits, ACME, no_name()).is_own
@@ -160,7 +160,7 @@ def test_the_first_answer_after_a_lost_network_lifts_the_pauses_that_it_made(
     answer(circuits, ACME)
 
 
-def test_an_answer_lifts_other_pauses_of_the_same_vendor_for_want_of_a_connection(
+def test_an_answer_ends_other_connection_pauses_of_the_same_vendor(
     circuits: Circuits, clock: ManualClock
 ) -> None:
     for _ in range(5):
@@ -170,7 +170,7 @@ def test_an_answer_lifts_other_pauses_of_the_same_vendor_for_want_of_a_connectio
 
 
 @pytest.mark.parametrize(("error", "passes"), [(silence(), True), (UnavailableError("503"), False)])
-def test_a_refresh_passes_a_pause_for_want_of_a_connection(
+def test_a_refresh_ignores_a_connection_pause(
     circuits: Circuits, error: TransientError, passes: bool
 ) -> None:
     for _ in range(5):
@@ -188,7 +188,7 @@ def test_a_refresh_passes_a_pause_for_want_of_a_connection(
             pass
 
 
-def test_another_host_of_a_vendor_is_no_other_vendor() -> None:
+def test_another_host_of_a_vendor_does_not_count_as_another_vendor() -> None:
     contacts = Contacts({"acme-archive": 5.0})
     assert not contacts.is_own("acme", 6.0, is_unresolved=False)
     assert contacts.is_own("apex", 6.0, is_unresolved=False)
@@ -212,7 +212,7 @@ def full_port() -> Iterator[int]:
             one.close()
 
 
-def test_a_host_that_drops_packets_is_not_connected_to(
+def test_a_host_that_drops_packets_raises_a_connection_timeout(
     full_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", full_port))
@@ -225,7 +225,7 @@ def test_a_host_that_drops_packets_is_not_connected_to(
     assert (it.value.is_unconnected, it.value.is_own, it.value.was_sent) == (True, False, False)
 
 
-def test_a_port_of_this_machine_says_nothing_of_the_network(full_port: int) -> None:
+def test_a_timeout_on_this_machine_does_not_count_as_a_lost_network(full_port: int) -> None:
     with pytest.raises(ProviderTimeoutError) as it:
         HttpTransport((0.1, 5.0)).send(HttpRequest(f"http://127.0.0.1:{full_port}/x"))
     assert not it.value.is_unconnected

@@ -34,13 +34,13 @@ def test_paused_vendors_are_listed_with_the_length_of_the_pause(tmp_path: Path) 
     assert vendor_pauses(state) == []
 
 
-def test_a_member_of_a_family_is_told_by_its_whole_name(tmp_path: Path) -> None:
+def test_a_paused_family_member_is_listed_with_its_full_name(tmp_path: Path) -> None:
     state = State(tmp_path / "state", ManualClock(NOW_MS))
     Limiter("ccxt:okx", Limits(), state).pause(60)
     assert [one.vendor for one in vendor_pauses(state)] == ["ccxt:okx"]
 
 
-def test_a_shut_door_that_is_reopened_is_tried_once(tmp_path: Path) -> None:
+def test_a_reopened_circuit_allows_one_trial(tmp_path: Path) -> None:
     acme = Limiter("acme", Limits(), State(tmp_path / "state", ManualClock(NOW_MS)))
     acme.reopen("bars/1d")
     for refusals in range(2):

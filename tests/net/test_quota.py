@@ -10,7 +10,7 @@ from src.data.model.capabilities import Limits
 from src.data.net.quota import Pause, QuotaReport, Spent, Window, windows_of
 
 
-def test_a_window_is_full_until_its_first_spending_leaves_it() -> None:
+def test_a_full_window_has_room_when_its_oldest_spending_expires() -> None:
     window = Window(10, 2)
     window.spend(1, 100)
     window.spend(1, 103)
@@ -20,7 +20,7 @@ def test_a_window_is_full_until_its_first_spending_leaves_it() -> None:
     assert window.used(110) == 1
 
 
-def test_more_than_the_capacity_can_still_be_sent_alone() -> None:
+def test_a_request_above_the_capacity_is_allowed_in_an_empty_window() -> None:
     window = Window(10, 3)
     assert window.wait(50, 0) == 0
     window.spend(50, 0)
@@ -78,13 +78,13 @@ def test_thousands_of_spendings_are_kept_as_few_entries() -> None:
     assert len(window.entries) <= 101
 
 
-def test_a_month_is_as_long_as_the_longest() -> None:
+def test_a_monthly_window_has_31_days() -> None:
     (month,) = windows_of(Limits(per_month=10))
     month.spend(10, 0)
     assert month.wait(1, 0) == 31 * 86_400
 
 
-def test_units_on_their_way_count_and_nobody_knows_until_when() -> None:
+def test_units_of_unanswered_requests_count_until_their_answer() -> None:
     window = Window(60, 10)
     window.spend(4, 0)
     assert window.wait(2, 1, flying=4) == 0
@@ -92,14 +92,14 @@ def test_units_on_their_way_count_and_nobody_knows_until_when() -> None:
     assert window.wait(9, 1, flying=4) == 60, "nothing spent is enough: a request must come back"
 
 
-def test_half_of_a_window_is_held_back_when_nobody_knows_what_was_spent() -> None:
+def test_half_of_a_window_is_reserved_if_earlier_spending_is_unknown() -> None:
     window = Window(60, 10)
     assert window.unknown(None, 5) == 0
     assert window.unknown(0, 59) == 5
     assert window.unknown(0, 60) == 0
 
 
-def test_a_window_goes_on_from_what_was_remembered() -> None:
+def test_a_window_continues_from_its_stored_spending() -> None:
     window = Window(60, 10)
     window.load([Spent(0, 1, 6), Spent(30, 30, 4)])
     assert window.wait(1, 50) == 11
@@ -126,7 +126,7 @@ def test_a_requested_pause_is_kept_and_the_longer_one_counts() -> None:
     assert Pause().after(10**9, 0).left_s(0) == 7 * 86_400, "nothing lasts for ever"
 
 
-def test_a_pause_without_a_given_length_grows_until_it_is_forgiven() -> None:
+def test_a_pause_without_a_given_length_grows_until_it_is_reset() -> None:
     pause, now, lengths = Pause(), 0.0, []
     for _ in range(4):
         pause = pause.after(None, now)

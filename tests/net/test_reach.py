@@ -14,7 +14,7 @@ from src.data.net.reach import Reached, reach, reach_all
 from tests.vendor_server import Fault, VendorServer
 
 
-def test_any_status_is_an_answer(vendors: VendorServer) -> None:
+def test_any_http_status_counts_as_reachable(vendors: VendorServer) -> None:
     assert reach(vendors.base_url("binance")).ok
     for code in (404, 429, 503):
         vendors.fault("binance", Fault.status(code), times=1)
@@ -22,14 +22,14 @@ def test_any_status_is_an_answer(vendors: VendorServer) -> None:
     assert {entry.path for entry in vendors.log()} == {"/"}
 
 
-def test_a_region_that_is_refused(vendors: VendorServer) -> None:
+def test_a_refusal_of_the_region_is_reported(vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.status(451))
     found = reach(vendors.base_url("binance"))
     assert not found.ok
     assert "451" in found.refusal
 
 
-def test_a_redirect_elsewhere_is_an_answer(vendors: VendorServer) -> None:
+def test_a_redirect_to_another_host_counts_as_reachable(vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.redirect("http://localhost:1/"))
     assert reach(vendors.base_url("binance")).ok
 
@@ -39,14 +39,14 @@ def test_a_refused_connection_is_reported_as_unreachable(vendors: VendorServer) 
     assert found.refusal.startswith("no connection to 127.0.0.1")
 
 
-def test_a_gateway_is_connected_to() -> None:
+def test_a_gateway_is_checked_by_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         at = f"127.0.0.1:{door.getsockname()[1]}"
         assert reach(f"ibkr://{at}").ok
     assert reach(f"ibkr://{at}").refusal.startswith(f"nothing answers at {at}: ")
 
 
-def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_that_cannot_be_resolved_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -56,11 +56,11 @@ def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_an_address_that_is_not_safe_is_not_asked() -> None:
+def test_no_request_is_sent_to_an_unsafe_address() -> None:
     assert "TLS" in reach("http://198.51.100.7/x").refusal
 
 
-def test_an_address_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_address_does_not_delay_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def knock(url: str) -> Reached:
@@ -79,7 +79,7 @@ def test_an_address_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("scheme", ["http", "ibkr"])
-def test_how_long_the_answer_took_is_measured(
+def test_the_response_time_is_measured(
     scheme: str, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter([100.0, 100.25])

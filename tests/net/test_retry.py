@@ -28,20 +28,20 @@ def test_the_backoff_stops_growing_at_the_cap() -> None:
     assert POLICY.backoff(5000, 0) == 5
 
 
-def test_jitter_only_lengthens() -> None:
+def test_jitter_only_lengthens_a_wait() -> None:
     assert POLICY.next_wait(UnavailableError("x"), 1, 30, 0.5) == 1.5
 
 
-def test_the_last_attempt_is_the_last() -> None:
+def test_there_is_no_wait_after_the_last_attempt() -> None:
     assert POLICY.next_wait(UnavailableError("x"), 4, 30, 0) is None
 
 
-def test_a_wait_that_leaves_no_time_to_ask_is_not_begun() -> None:
+def test_a_wait_that_leaves_no_time_for_the_request_is_not_begun() -> None:
     assert POLICY.next_wait(UnavailableError("x"), 1, 1.1, 0) == 1.0
     assert POLICY.next_wait(UnavailableError("x"), 1, 1.0, 0) is None
 
 
-def test_retry_after_rules_where_it_is_longer() -> None:
+def test_a_longer_retry_after_replaces_the_backoff() -> None:
     assert POLICY.next_wait(RateLimitedError("x", 12.0), 1, 30, 0) == 12.0
     assert POLICY.next_wait(RateLimitedError("x", 0.2), 1, 30, 0) == 1.0
     assert POLICY.next_wait(RateLimitedError("x", 31.0), 1, 30, 0) is None
@@ -53,5 +53,5 @@ def test_a_permanent_error_is_not_retried(kind: Any) -> None:
     assert POLICY.next_wait(kind("x"), 1, 30, 0) is None
 
 
-def test_foreign_errors_are_not_retried() -> None:
+def test_errors_of_other_packages_are_not_retried() -> None:
     assert POLICY.next_wait(KeyError("x"), 1, 30, 0) is None

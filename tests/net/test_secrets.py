@@ -156,7 +156,7 @@ def vendor_at(base: str) -> tuple[Keyed, list[Any]]:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_no_failure_tells_the_key(
+def test_no_failure_shows_the_key(
     name: str, log: Everything, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(FAILURES[name]) as server, warnings.catch_warnings(record=True) as warned:
@@ -173,7 +173,7 @@ def test_no_failure_tells_the_key(
     assert any("urllib3" in line for line in log.lines), "the library logged nothing: no test"
 
 
-def test_a_refused_connection_does_not_tell_the_key(log: Everything) -> None:
+def test_a_refused_connection_does_not_show_the_key(log: Everything) -> None:
     vendor, _ = vendor_at("http://127.0.0.1:9")
     with pytest.raises(DataError) as caught:
         vendor.fetch(query("1d", 0, 1))
@@ -182,7 +182,7 @@ def test_a_refused_connection_does_not_tell_the_key(log: Everything) -> None:
 
 
 @pytest.mark.parametrize("key", [KEY + "\n", "CANARY\u2019s", KEY + "\r\nX: y"])
-def test_a_key_that_no_header_can_carry_is_said_without_it(key: str, log: Everything) -> None:
+def test_the_error_for_a_key_invalid_in_headers_does_not_show_it(key: str, log: Everything) -> None:
     sender: Sender = sender_over(HttpTransport(timeout=(0.3, 0.3)))
     request = HttpRequest("http://127.0.0.1:9/x", secret_headers={"X-Key": key})
     with pytest.raises(AuthenticationError, match="line break") as caught:
@@ -200,14 +200,14 @@ def test_success_is_logged_without_the_key(log: Everything) -> None:
     assert leaks("\n".join(lines)) == []
 
 
-def test_requests_and_errors_of_other_users_are_left_alone(log: Everything) -> None:
+def test_log_records_of_other_users_of_urllib3_are_not_changed(log: Everything) -> None:
     logger = logging.getLogger("urllib3.connectionpool")
     HttpTransport()
     logger.debug("%s", "/theirs?q=1")
     assert any("/theirs?q=1" in line for line in log.lines)
 
 
-def test_an_echoed_key_is_taken_out_in_every_form() -> None:
+def test_an_echoed_key_is_masked_in_every_form() -> None:
     request = HttpRequest("https://v.example", secret_headers={"Authorization": "Token abc/defgh+"})
     body = b"a abc/defgh+ b abc%2Fdefgh%2B c YWJjL2RlZmdoKw== d Token abc/defgh+ e"
     got = redacted(HttpResponse(200, {"location": "/?t=abc%2Fdefgh%2B"}, body, "u?k=v"), request)
@@ -229,14 +229,14 @@ def test_an_echoed_key_is_taken_out_in_every_form() -> None:
         "a%62/" + "".join(f"%{ord(c):02X}" for c in 'cd+ef=gh"ij<'),
     ],
 )  # fmt: skip
-def test_an_escaped_key_is_taken_out_too(echo: str) -> None:
+def test_an_escaped_key_is_masked(echo: str) -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": 'ab/cd+ef=gh"ij<'})
     got = redacted(HttpResponse(200, {"x": echo}, f"a {echo} b".encode()), request)
     assert (got.body, got.headers["x"]) == (b"a *** b", "***")
 
 
 @pytest.mark.parametrize("end", ["ab/cd+", "ab/cd+ef=g", r"ab\/cd+ef\u00", "ab%2Fcd%2Bef=gh%2"])
-def test_a_key_that_an_answer_ends_within_is_taken_out_too(end: str) -> None:
+def test_a_key_truncated_at_the_end_of_an_answer_is_masked(end: str) -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": 'ab/cd+ef=gh"ij<'})
     assert redacted(HttpResponse(200, {}, f"a {end}".encode()), request).body == b"a ***"
     for whole in (f"a {end}, and b", "a ab/cd"):
@@ -244,7 +244,7 @@ def test_a_key_that_an_answer_ends_within_is_taken_out_too(end: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_a_key_in_another_encoding_is_taken_out_too(code: str) -> None:
+def test_a_key_in_another_encoding_is_masked(code: str) -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": "abcdef123456"})
     for echo in ("abcdef123456", "%61bcdef123456", "a b".join(["", "abcdef123456", ""])):
         body = f'{{"error": "no plan for {echo}"}}'.encode(code)
@@ -254,7 +254,7 @@ def test_a_key_in_another_encoding_is_taken_out_too(code: str) -> None:
     assert redacted(HttpResponse(403, {}, other), request).body == other
 
 
-def test_a_key_inside_gzip_is_taken_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_inside_gzip_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": "abcdef123456"})
     text = b"time,key\n1,abcdef123456\n2,x\n"
     for body in (gzip.compress(text), gzip.compress(text[:5]) + gzip.compress(text[5:])):
@@ -269,14 +269,14 @@ def test_a_key_inside_gzip_is_taken_out_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert gzip.decompress(long) == b"***", "what is not looked into is not shown"
 
 
-def test_bars_are_not_touched_by_keys_that_look_like_numbers() -> None:
+def test_bars_are_not_changed_by_keys_that_look_like_numbers() -> None:
     rows = b'[[1717200000000,"67540.01","67599.98"]]'
     for key in ("171720", "67540.01", "0000000000"):
         request = HttpRequest("https://v.example", secret_params={"apikey": f"{key}abcdef"})
         assert redacted(HttpResponse(200, {}, rows), request).body == rows
 
 
-def test_words_of_less_than_six_characters_are_no_keys() -> None:
+def test_keys_shorter_than_six_characters_are_not_masked() -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": "demo"})
     assert redacted(HttpResponse(200, {}, b"demolition"), request).body == b"demolition"
     request = HttpRequest("https://v.example", secret_params={"apikey": "k3y456"})

@@ -100,7 +100,7 @@ def test_the_cost_of_a_request_is_spent_each_time() -> None:
     assert sum(clock.slept) == pytest.approx(60)
 
 
-def test_the_vendor_may_call_a_success_an_error() -> None:
+def test_a_vendor_can_classify_a_response_with_status_200_as_an_error() -> None:
     def classify(response: HttpResponse) -> DataError | None:
         return NoDataError("nothing") if b"Note" in response.body else None
 
@@ -128,7 +128,7 @@ def test_every_attempt_is_reported_with_its_outcome_and_wait() -> None:
     assert (second.outcome, second.status, second.size, second.wait_s) == ("ok", 200, 3, None)
 
 
-def test_a_defect_of_ours_is_not_retried() -> None:
+def test_a_programming_error_is_not_retried() -> None:
     def broken(_: HttpRequest) -> HttpResponse:
         raise ZeroDivisionError
 
@@ -138,7 +138,7 @@ def test_a_defect_of_ours_is_not_retried() -> None:
     assert len(transport.asked) == 2
 
 
-def test_another_carrier_keeps_limits_and_policy() -> None:
+def test_a_sender_over_another_carrier_keeps_limits_and_policy() -> None:
     clock = ManualClock(NOW_MS)
     one = sender_over(ScriptedTransport(OK), clock=clock, limits=Limits(per_minute=1))
     other = one.over(ScriptedTransport(OK))
@@ -148,7 +148,7 @@ def test_another_carrier_keeps_limits_and_policy() -> None:
     assert other.now_ms() == NOW_MS
 
 
-def test_a_host_that_timed_out_is_not_asked_again_in_the_same_call() -> None:
+def test_a_host_that_timed_out_is_not_queried_again_in_the_same_call() -> None:
     late = ProviderTimeoutError("late")
     transport = ScriptedTransport(late, answer({}), answer({}), answer({}))
     sender = sender_over(transport, retry=RetryPolicy(attempts=1))

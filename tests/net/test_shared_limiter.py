@@ -68,7 +68,7 @@ def test_the_setting_that_raises_a_limit_is_named(
     assert f"`providers.acme.rate_limits: {{{setting}: ...}}`" in str(caught.value)
 
 
-def test_of_a_pause_no_setting_is_named(make: Make) -> None:
+def test_the_error_for_a_pause_names_no_setting(make: Make) -> None:
     one = make(per_day=1)
     one.pause(9)
     with pytest.raises(RateLimitedError, match="asked us to pause") as caught:
@@ -130,7 +130,7 @@ def test_a_refused_request_uses_up_no_shared_rate_limit(make: Make) -> None:
     assert one.used() == {"60s": 3}
 
 
-def test_accounts_are_limited_each_for_itself(make: Make) -> None:
+def test_each_account_has_its_own_rate_limit(make: Make) -> None:
     one = make(per_minute=1)
     ask(one)
     ask(one.acting_for(["first"]))
@@ -139,7 +139,7 @@ def test_accounts_are_limited_each_for_itself(make: Make) -> None:
         ask(make(per_minute=1).acting_for(["second"]))
 
 
-def test_hidden_requests_count_and_a_reset_is_for_all(make: Make) -> None:
+def test_charged_requests_and_resets_apply_to_all_processes(make: Make) -> None:
     one = make(per_minute=5)
     one.charge(5)
     one.pause(600)
@@ -148,7 +148,7 @@ def test_hidden_requests_count_and_a_reset_is_for_all(make: Make) -> None:
     one.acquire(1, 0)
 
 
-def test_where_the_vendor_counts_more_its_count_holds(make: Make, clock: ManualClock) -> None:
+def test_the_count_of_the_vendor_is_used_if_it_is_higher(make: Make, clock: ManualClock) -> None:
     one = make(per_minute=100)
     ask(one, 10, x_mbx_used_weight_1m="90")
     assert one.used() == {"60s": 90}
@@ -204,7 +204,7 @@ class TestSending:
 
         return over
 
-    def test_a_date_counts_from_our_clock_where_the_vendor_sends_none(
+    def test_a_retry_after_date_is_compared_with_our_clock_if_the_vendor_sends_no_date(
         self, script: Callable[..., tuple[Sender, ScriptedTransport]], clock: ManualClock
     ) -> None:
         sender, _ = script(
@@ -244,7 +244,9 @@ class TestSending:
             late.send(REQUEST, vendor="acme")
         assert untouched.asked == []
 
-    def test_a_request_that_failed_is_over_too(self, make: Make, clock: ManualClock) -> None:
+    def test_a_failed_request_no_longer_counts_as_in_flight(
+        self, make: Make, clock: ManualClock
+    ) -> None:
         def broken(_: HttpRequest) -> HttpResponse:
             raise ZeroDivisionError
 
@@ -255,7 +257,9 @@ class TestSending:
         clock.advance(60)
         assert one.used() == {"60s": 0}
 
-    def test_a_senders_keys_are_the_account(self, make: Make, clock: ManualClock) -> None:
+    def test_the_keys_of_a_sender_identify_its_account(
+        self, make: Make, clock: ManualClock
+    ) -> None:
         transport = ScriptedTransport(answer([1]), answer([2]), answer([3]))
         anybody = Sender(transport, make(per_minute=1), clock)
         known = anybody.over(None, {"ACME_API_KEY": "canary"})

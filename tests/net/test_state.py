@@ -82,7 +82,7 @@ class TestTheFile:
         assert State(folder, ManualClock(NOW_MS + 3_600_000)).run(count) == 4
         assert State(folder, SystemClock()).run(count) == 1, "a day is over"
 
-    def test_a_failed_transaction_leaves_nothing(self, state: State) -> None:
+    def test_a_failed_transaction_is_rolled_back(self, state: State) -> None:
         def fail(book: StateTables) -> None:
             count(book)
             raise ZeroDivisionError
@@ -91,7 +91,9 @@ class TestTheFile:
             state.run(fail)
         assert state.run(count) == 1
 
-    def test_no_key_is_in_it_and_its_name_needs_the_salt(self, folder: Path) -> None:
+    def test_the_state_file_contains_no_key_and_account_names_depend_on_a_salt(
+        self, folder: Path
+    ) -> None:
         names = []
         for place in (folder, folder.with_name("other")):
             one = limiter(State(place, ManualClock(NOW_MS))).acting_for(["CANARY-1234567890"])
@@ -103,7 +105,7 @@ class TestTheFile:
         assert len(set(names)) == 2, "who has one file cannot look for the same account in another"
         assert all(name.startswith("acme:") for name in names)
 
-    def test_many_threads_write_one_after_the_other(self, state: State) -> None:
+    def test_writes_of_many_threads_are_serialized(self, state: State) -> None:
         barrier, found = threading.Barrier(8), list[int]()
 
         def work() -> None:
@@ -129,7 +131,7 @@ class TestTheFile:
 
 
 class TestTrouble:
-    def test_a_damaged_file_is_set_aside_and_the_start_is_careful(
+    def test_a_damaged_file_is_set_aside_and_half_of_each_limit_counts_as_used(
         self, state: State, folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         state.run(count)
@@ -146,7 +148,7 @@ class TestTrouble:
         assert (folder / "state.damaged").read_bytes().startswith(b"not a database")
         assert free(State(folder, state.clock)) == 5, "the others know that it was lost"
 
-    def test_a_file_damaged_in_its_middle_is_no_ones_failure(
+    def test_a_file_damaged_in_its_middle_fails_no_call(
         self, state: State, folder: Path, clock: ManualClock
     ) -> None:
         for _ in range(300):
@@ -162,7 +164,7 @@ class TestTrouble:
         assert (folder / "state.damaged").exists()
 
     @pytest.mark.parametrize("lost", [FILE, SALT])
-    def test_a_loss_means_a_careful_start_that_ends_with_the_window(
+    def test_half_of_each_limit_counts_as_used_for_one_window_after_a_loss(
         self, state: State, folder: Path, clock: ManualClock, lost: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
@@ -183,7 +185,7 @@ class TestTrouble:
             "UPDATE facts SET value = 'soon' WHERE name = 'anchor_wall_s'",
         ],
     )
-    def test_a_file_that_lost_its_time_is_damaged(
+    def test_a_file_without_its_reference_time_is_damaged(
         self, state: State, folder: Path, clock: ManualClock, sql: str
     ) -> None:
         state.run(count)
@@ -194,7 +196,7 @@ class TestTrouble:
         assert State(folder, clock).run(count) > 0, "a careful start, not an error"
         assert (folder / "state.damaged").exists()
 
-    def test_a_number_beyond_all_is_damage(
+    def test_an_impossible_number_in_the_state_file_is_damage(
         self, folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Each number of each table in turn."""
@@ -215,15 +217,13 @@ class TestTrouble:
             assert State(folder, clock).run(count) > 0
             assert (folder / "state.damaged").exists(), (table, place)
 
-    def test_a_first_start_is_not_a_loss(
+    def test_a_first_start_is_not_treated_as_a_loss(
         self, state: State, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert free(state) == 10
         assert not caplog.records
 
-    def test_a_folder_that_is_cleaned_up_under_our_hands_is_made_again(
-        self, state: State, folder: Path
-    ) -> None:
+    def test_a_folder_deleted_during_use_is_created_again(self, state: State, folder: Path) -> None:
         state.run(count)
         for path in folder.iterdir():
             path.unlink()
@@ -231,7 +231,7 @@ class TestTrouble:
         assert state.run(count) == 1
         assert State(folder, state.clock).run(count) == 2
 
-    def test_a_folder_that_cannot_be_made_is_done_without(
+    def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "file").write_text("in the way")
@@ -316,20 +316,20 @@ class TestClocks:
 
     @pytest.mark.skipif(not boot(), reason="this machine does not tell its starts apart")
     @pytest.mark.parametrize("jump_s", [3600, -86_400 * 365])
-    def test_another_process_does_not_believe_the_wall_either(
+    def test_a_pause_does_not_depend_on_the_wall_clock_of_another_process(
         self, folder: Path, jump_s: int
     ) -> None:
         limiter(State(folder, SystemClock())).pause(60)
         assert 59 < limiter(State(folder, Jumped(jump_s))).wait_s() <= 60
 
-    def test_a_pause_outlives_a_restart_of_the_machine(
+    def test_a_pause_survives_a_restart_of_the_machine(
         self, left: Look, folder: Path, clock: ManualClock
     ) -> None:
         clock.advance(10)
         restarted = limiter(State(folder, ManualClock(NOW_MS + 40_000)))
         assert restarted.wait_s() == pytest.approx(20)
 
-    def test_a_restart_with_a_clock_that_is_behind_locks_nobody_for_longer(
+    def test_a_restart_with_a_clock_behind_prolongs_no_pause(
         self, left: Look, folder: Path
     ) -> None:
         behind = ManualClock(NOW_MS - 10 * 86_400_000)
@@ -342,7 +342,7 @@ class TestClocks:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 class TestForks:
-    def test_parent_and_child_write_one_after_the_other(self, folder: Path) -> None:
+    def test_writes_of_parent_and_child_are_serialized(self, folder: Path) -> None:
         state = State(folder, SystemClock())
         state.run(count)
         children = [fork(lambda: [state.run(count) for _ in range(10)]) for _ in range(2)]
@@ -351,7 +351,7 @@ class TestForks:
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert state.run(count) == 32
 
-    def test_a_fork_amid_the_work_of_other_threads_hangs_nobody(self, folder: Path) -> None:
+    def test_a_fork_during_the_work_of_other_threads_blocks_no_process(self, folder: Path) -> None:
         state, stop = State(folder, SystemClock()), threading.Event()
 
         def work() -> None:
@@ -380,7 +380,7 @@ class TestForks:
         child = fork(lambda: not inherited(folder) and state.run(count) == 2)
         assert os.waitpid(child, 0)[1] == 0
 
-    def test_a_book_in_memory_is_the_parents_alone(self, tmp_path: Path) -> None:
+    def test_a_forked_child_starts_with_an_empty_state_in_memory(self, tmp_path: Path) -> None:
         (tmp_path / "state").write_text("in the way")
         state = State(tmp_path / "state", SystemClock())
         assert state.run(count) == 1
@@ -454,7 +454,7 @@ class TestWithinACall:
         writer.execute("ROLLBACK")
         assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
 
-    def test_after_five_seconds_a_locked_state_file_is_done_without(
+    def test_a_locked_state_file_is_given_up_after_five_seconds(
         self, tmp_path: Path, writer: sqlite3.Connection, caplog: pytest.LogCaptureFixture
     ) -> None:
         clock = ManualClock(NOW_MS)
@@ -468,7 +468,7 @@ class TestWithinACall:
         assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
         assert "this process keeps its own limits" in caplog.text
 
-    def test_the_end_of_a_call_is_written_when_the_state_file_is_free(
+    def test_the_end_of_a_call_is_written_once_the_state_file_is_free(
         self, tmp_path: Path, writer: sqlite3.Connection
     ) -> None:
         clock = SystemClock()
@@ -484,7 +484,7 @@ class TestWithinACall:
         assert written.wait(60)
         assert state.run(lambda book: book.on_their_way("acme:-"), write=False) == 3
 
-    def test_a_thread_that_waits_for_the_file_holds_up_no_shorter_call(
+    def test_a_thread_waiting_for_the_file_delays_no_call_with_a_shorter_timeout(
         self, tmp_path: Path, writer: sqlite3.Connection
     ) -> None:
         clock = SystemClock()
@@ -499,7 +499,7 @@ class TestWithinACall:
         patient.join()
 
 
-def test_a_state_that_nothing_uses_any_more_closes_its_connection(folder: Path) -> None:
+def test_an_unreferenced_state_closes_its_connection(folder: Path) -> None:
     """From 3.13 on Python warns of one that is collected while it is open."""
     state = State(folder, ManualClock(NOW_MS))
     state.run(count)

@@ -48,7 +48,7 @@ def test_every_status_means_one_thing(status: int, kind: Any) -> None:
         b" <!DOCTYPE html><title>404</title>",
     ],
 )
-def test_a_page_that_is_not_there_is_no_word_about_a_symbol(page: bytes) -> None:
+def test_a_404_for_a_page_does_not_mean_an_unknown_symbol(page: bytes) -> None:
     assert type(error_of(answer(page, 404))) is ResponseFormatError
     assert type(error_of(answer(b'{"detail": "page not found"}', 404))) is SymbolNotFoundError
     assert (
@@ -57,7 +57,7 @@ def test_a_page_that_is_not_there_is_no_word_about_a_symbol(page: bytes) -> None
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
-def test_success_is_no_error(status: int) -> None:
+def test_a_success_status_is_not_an_error(status: int) -> None:
     assert error_of(answer(status=status)) is None
 
 
@@ -72,11 +72,11 @@ DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
         ("inf", None), ("nan", None), ("1_0", None), ("²", None),
     ],
 )  # fmt: skip
-def test_retry_after_in_seconds_or_as_a_date(told: str, seconds: float | None) -> None:
+def test_retry_after_is_read_in_seconds_or_as_a_date(told: str, seconds: float | None) -> None:
     assert retry_after_s(answer(status=429, retry_after=told, date=DATE)) == seconds
 
 
-def test_a_date_without_the_vendors_clock_says_nothing() -> None:
+def test_a_retry_after_date_without_the_vendors_clock_is_ignored() -> None:
     assert retry_after_s(answer(status=429, retry_after=DATE)) is None
 
 

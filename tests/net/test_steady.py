@@ -42,12 +42,12 @@ def test_a_wall_clock_set_back_takes_no_seconds_away(owner: str) -> None:
 
 
 @pytest.mark.parametrize("mono", [-400, 20, 1e6])
-def test_after_a_restart_of_the_machine_or_on_another_one_the_wall_counts(mono: float) -> None:
+def test_the_wall_clock_is_used_after_a_restart_or_on_another_machine(mono: float) -> None:
     assert passed(reading(), reading(HOUR, mono, "another", "tuesday")) == HOUR
     assert passed(reading(), reading(-HOUR, mono, "another", "tuesday")) == 0
 
 
-def test_an_unknown_start_is_no_start_in_common() -> None:
+def test_readings_without_a_boot_id_are_not_taken_as_from_the_same_boot() -> None:
     before, after = reading(boot=""), reading(HOUR, 20, "another", "")
     assert passed(before, after) == HOUR
     assert passed(before, reading(HOUR, 20, "one", "")) == 20
@@ -61,7 +61,7 @@ def test_an_unknown_start_is_no_start_in_common() -> None:
         (reading(1, 1, "another", "tuesday"), True),
     ],
 )  # fmt: skip
-def test_the_clocks_are_compared_afresh_now_and_then_and_after_every_jump(
+def test_the_clocks_are_compared_again_periodically_and_after_every_jump(
     after: Reading, stale: bool
 ) -> None:
     assert Anchor(reading(), START).is_stale(after) is stale

@@ -53,7 +53,7 @@ def ask(symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", *
 UNKNOWN = SymbolNotFoundError("no such symbol")
 
 
-def test_an_unknown_symbol_is_asked_once_by_all_processes(
+def test_an_unknown_symbol_is_requested_once_by_all_processes(
     symbols: Symbols, make: Make, clock: ManualClock
 ) -> None:
     assert ask(symbols, UNKNOWN)
@@ -94,7 +94,7 @@ def test_an_answer_for_a_symbol_clears_its_unknown_report(
     assert ask(symbols), "as if it had been said for the first time"
 
 
-def test_a_failure_in_between_says_nothing_about_the_symbol(
+def test_a_failure_is_not_counted_as_a_report_of_an_unknown_symbol(
     symbols: Symbols, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)
@@ -105,7 +105,9 @@ def test_a_failure_in_between_says_nothing_about_the_symbol(
     assert not ask(symbols), "said twice"
 
 
-def test_other_symbols_accounts_and_addresses_are_asked(symbols: Symbols, make: Make) -> None:
+def test_other_symbols_accounts_and_addresses_are_still_requested(
+    symbols: Symbols, make: Make
+) -> None:
     ask(symbols, UNKNOWN)
     assert ask(symbols, symbol="ZZZ2")
     assert ask(make(Account("acme", ("another key",))))
@@ -114,7 +116,7 @@ def test_other_symbols_accounts_and_addresses_are_asked(symbols: Symbols, make: 
     assert not ask(symbols)
 
 
-def test_an_unknown_symbol_is_asked_again_on_request_and_the_answer_believed(
+def test_an_unknown_symbol_is_requested_again_if_the_caller_insists(
     symbols: Symbols,
 ) -> None:
     ask(symbols, UNKNOWN)
@@ -125,14 +127,14 @@ def test_an_unknown_symbol_is_asked_again_on_request_and_the_answer_believed(
     assert not ask(symbols)
 
 
-def test_a_symbol_it_has_just_known_is_not_unknown_at_the_first_word(
+def test_the_first_unknown_report_of_a_recently_served_symbol_is_not_kept(
     symbols: Symbols,
 ) -> None:
     assert ask(symbols, UNKNOWN, is_trusted=True)
     assert ask(symbols)
 
 
-def test_a_call_that_changes_nothing_takes_no_turn_to_write(
+def test_a_call_that_changes_no_report_writes_no_transaction(
     symbols: Symbols, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bool] = []
@@ -149,7 +151,7 @@ def test_a_call_that_changes_nothing_takes_no_turn_to_write(
     assert looks == [False] * 4, "one to enter and one to leave"
 
 
-def test_the_table_does_not_grow_without_end(
+def test_the_number_of_reports_is_bounded(
     symbols: Symbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_tables, "MOST_UNKNOWN", 5)
@@ -184,7 +186,7 @@ def test_only_reports_of_unknown_symbols_that_still_hold_are_counted(
     assert unknown_symbols(State(tmp_path, clock)) == {}
 
 
-def test_a_state_file_of_before_gets_the_table_and_keeps_the_rest(
+def test_a_state_file_of_an_older_version_gets_the_table_and_keeps_its_data(
     make: Make, tmp_path: Path, clock: ManualClock
 ) -> None:
     old = State(tmp_path, clock)
@@ -197,7 +199,7 @@ def test_a_state_file_of_before_gets_the_table_and_keeps_the_rest(
     assert new.state.run(lambda b: b.on_their_way("acme:-"), write=False) == 7
 
 
-def test_symbols_of_any_text_are_only_text(symbols: Symbols) -> None:
+def test_symbols_with_sql_or_control_characters_are_stored_as_text(symbols: Symbols) -> None:
     for symbol in ("'; DROP TABLE unknown; --", "a\0b", "^VIX", "ｅ", ""):
         assert ask(symbols, UNKNOWN, symbol)
         assert not ask(symbols, symbol=symbol)

@@ -23,7 +23,7 @@ def test_the_first_report_of_an_unknown_symbol_holds_for_15_minutes() -> None:
     assert not known.holds(1900)
 
 
-def test_an_unknown_symbol_is_believed_twice_as_long_each_time_up_to_six_hours() -> None:
+def test_a_report_of_an_unknown_symbol_holds_twice_as_long_each_time_up_to_six_hours() -> None:
     at = 0.0
     known = reported_again(None, at)
     terms = [known.until_s - at]

@@ -52,7 +52,7 @@ def test_the_forecast_of_a_wait_is_the_wait_for_the_rate_limit(
     assert (found.stuck_s > 0) == (passed < requests)
 
 
-def test_looking_spends_nothing(tmp_path: Path) -> None:
+def test_reading_the_status_uses_no_quota(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", clock))
     limiter.settle(limiter.acquire(2, 10), None)
@@ -64,14 +64,14 @@ def test_looking_spends_nothing(tmp_path: Path) -> None:
     assert limiter.used() == {"60s": 2}
 
 
-def test_looking_makes_no_state(tmp_path: Path) -> None:
+def test_reading_the_status_creates_no_state_folder(tmp_path: Path) -> None:
     limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
     health = limiter.look("bars/1d").health(NOW)
     assert (health.left, health.state) == ("5 of 5 a minute left", "ready")
     assert not (tmp_path / "s").exists()
 
 
-def test_requests_on_their_way_count(tmp_path: Path) -> None:
+def test_requests_in_flight_count_as_used_quota(tmp_path: Path) -> None:
     limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
     limiter.acquire(2, 10)
     assert limiter.look("d").health(NOW).quotas[0].used == 2

@@ -75,7 +75,9 @@ def _stall(h: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize("fault", [_cut, _half, _stall])
-def test_a_lost_answer_is_unknown(fault: Callable[[BaseHTTPRequestHandler], None]) -> None:
+def test_a_lost_answer_of_a_webhook_has_an_unknown_outcome(
+    fault: Callable[[BaseHTTPRequestHandler], None],
+) -> None:
     def take(h: BaseHTTPRequestHandler) -> None:
         h.rfile.read(int(h.headers["Content-Length"]))
         fault(h)
@@ -84,7 +86,7 @@ def test_a_lost_answer_is_unknown(fault: Callable[[BaseHTTPRequestHandler], None
         assert hook(server.base).post({}).status == "unknown"
 
 
-def test_without_a_connection_nothing_was_sent() -> None:
+def test_a_webhook_message_without_a_connection_is_tried_later() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -62,7 +62,7 @@ def joined(server: StreamServer) -> Iterator[tuple[Wire, Peer]]:
     wire.abort()
 
 
-def test_texts_go_both_ways(joined: tuple[Wire, Peer]) -> None:
+def test_texts_are_sent_and_received_in_fragments(joined: tuple[Wire, Peer]) -> None:
     wire, peer = joined
     wire.send('{"method": "SUBSCRIBE", "params": ["x@kline_1m"], "id": 7}')
     assert wire.receive(5.0) == '{"result": null, "id": 7}'
@@ -75,7 +75,7 @@ def test_texts_go_both_ways(joined: tuple[Wire, Peer]) -> None:
     assert wire.receive(5.0) == "half"
 
 
-def test_pings_are_heartbeats_both_ways(joined: tuple[Wire, Peer]) -> None:
+def test_pings_of_both_sides_are_answered_as_heartbeats(joined: tuple[Wire, Peer]) -> None:
     wire, peer = joined
     peer.send(framed(b"x", PING))
     assert wire.receive(5.0) == ""
@@ -84,7 +84,7 @@ def test_pings_are_heartbeats_both_ways(joined: tuple[Wire, Peer]) -> None:
 
 
 @pytest.mark.parametrize("code", [1001, 4002])
-def test_a_close_frame_is_told_with_its_code(joined: tuple[Wire, Peer], code: int) -> None:
+def test_a_close_frame_is_reported_with_its_code(joined: tuple[Wire, Peer], code: int) -> None:
     wire, peer = joined
     peer.send(framed(code.to_bytes(2, "big") + b"secret words", CLOSE))
     with pytest.raises(UnavailableError, match=f"closed the connection with code {code}$"):
@@ -120,7 +120,7 @@ def test_a_violation_of_the_websocket_protocol_is_reported_in_bounded_memory(
         tracemalloc.stop()
 
 
-def test_a_server_that_drips_keeps_nobody(joined: tuple[Wire, Peer]) -> None:
+def test_a_slowly_sending_server_does_not_prolong_a_receive(joined: tuple[Wire, Peer]) -> None:
     wire, peer = joined
     over = threading.Event()
 
@@ -175,7 +175,7 @@ def test_a_refused_websocket_handshake_raises_a_typed_error(
     assert server.attempts == 1
 
 
-def test_a_silent_handshake_is_over_in_time_and_can_be_given_up(server: StreamServer) -> None:
+def test_a_silent_handshake_times_out_and_can_be_aborted(server: StreamServer) -> None:
     server.handshakes.append(hanging)
     with pytest.raises(ProviderTimeoutError):
         dialer(server, timeout=0.1)()
@@ -200,7 +200,7 @@ def test_a_silent_handshake_is_over_in_time_and_can_be_given_up(server: StreamSe
     assert failed
 
 
-def test_a_tls_handshake_that_drips_is_over_in_time() -> None:
+def test_a_slow_tls_handshake_times_out() -> None:
     """It comes before anything of ours that could be cut."""
     over = threading.Event()
 
@@ -226,7 +226,9 @@ def test_a_tls_handshake_that_drips_is_over_in_time() -> None:
         server.join(5.0)
 
 
-def test_keys_are_in_no_error(server: StreamServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_websocket_error_contains_the_key(
+    server: StreamServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     server.handshakes.extend([refusing("401 Unauthorized"), refusing("nonsense")])
     for _ in range(2):
@@ -271,7 +273,7 @@ def test_a_failed_websocket_connection_is_reported_without_the_key(
     assert KEY not in told and "x.test" not in told
 
 
-def test_a_refused_websocket_connection_says_so_in_words() -> None:
+def test_the_error_for_a_refused_websocket_connection_is_readable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         url = f"ws://127.0.0.1:{door.getsockname()[1]}/x"
     with pytest.raises(UnavailableError, match=r"could not be reached: connection refused$"):
@@ -279,7 +281,7 @@ def test_a_refused_websocket_connection_says_so_in_words() -> None:
 
 
 @pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])
-def test_only_tls_leaves_this_machine(url: str) -> None:
+def test_a_websocket_to_another_machine_must_use_tls(url: str) -> None:
     with pytest.raises(ConfigError, match="does not use TLS"):
         Dialer(lambda: StreamAddress(url, url))()
 

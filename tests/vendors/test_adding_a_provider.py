@@ -123,7 +123,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [built(name, top) for name in PACKAGES]
 
 
-def test_the_first_package_installs_from_its_folder_with_its_test_beside_it(
+def test_the_first_package_of_the_page_can_be_installed_with_its_test(
     tmp_path: Path,
 ) -> None:
     """What `pip install -e .` has built; section 3 alone, before anything is added to it."""
@@ -178,7 +178,7 @@ def acme_server(handler: BaseHTTPRequestHandler) -> None:
     return reply(handler, json.dumps(body).encode())
 
 
-def test_the_vendor_that_is_read_reads_as_its_files_do() -> None:
+def test_the_excerpts_of_the_page_equal_the_files_of_the_vendor() -> None:
     vendors = ROOT / "src" / "data" / "vendors"
     files = [*sorted((vendors / "finnhub").glob("*.py")), vendors / "registry.py"]
     code = [file.read_text("utf-8") for file in files]
@@ -188,7 +188,7 @@ def test_the_vendor_that_is_read_reads_as_its_files_do() -> None:
         assert any(excerpt in text for text in code), excerpt
 
 
-def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
+def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
     """The package is copied; the folder and the row of the page are all that is added."""
     package = tmp_path / "src" / "data"
     # Files that another process compiles just now vanish under the copy.
@@ -229,7 +229,7 @@ def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_page_from_the_first_block_to_the_last(
+def test_the_page_runs_from_the_first_block_to_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -249,7 +249,9 @@ def test_the_page_from_the_first_block_to_the_last(
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
 
 
-def test_a_notebook_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_registered_in_a_notebook_needs_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with package_folder(tmp_path, monkeypatch) as site:
         site.add("onetape_acme", CLASS)
         assert canonical_name("acme") is None
@@ -422,7 +424,7 @@ def test_the_code_of_a_section_prints_the_output_shown(
         ("return [Ready()]", "return ['ready']"),
     ],
 )
-def test_a_stream_that_fails_ends_its_own_feed_alone(
+def test_a_failing_stream_ends_only_its_own_feed(
     good: str, bad: str, place: Place, installed: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert good in RELAY

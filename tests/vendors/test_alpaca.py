@@ -72,7 +72,7 @@ def bars(*rows: Any, symbol: str = "AAPL", token: str | None = None) -> HttpResp
     "label, theirs",
     [("1m", "1Min"), ("5m", "5Min"), ("15m", "15Min"), ("30m", "30Min"), ("1h", "1Hour")],
 )
-def test_the_request_for_minutes_is_the_span(label: str, theirs: str) -> None:
+def test_a_request_for_minutes_covers_exactly_the_span(label: str, theirs: str) -> None:
     vendor, _ = alpaca()
     asked = query(label, "2024-01-02T14:30:00", "2024-01-02T21:00:00", AAPL)
     request = vendor.bars_request(asked, None)
@@ -97,14 +97,14 @@ def test_the_request_for_minutes_is_the_span(label: str, theirs: str) -> None:
         ("2024-07-03", "2024-07-03T15:00", "2024-07-03T04:00:00Z", "2024-07-04T03:59:59.999Z"),
     ],
 )
-def test_the_request_for_days_is_from_midnight_to_midnight_in_new_york(
+def test_a_request_for_days_is_from_midnight_to_midnight_in_new_york(
     first: str, last: str, start: str, end: str
 ) -> None:
     params = alpaca()[0].bars_request(query("1d", first, last, AAPL), None).params
     assert (params["timeframe"], params["start"], params["end"]) == ("1Day", start, end)
 
 
-def test_pairs_are_asked_at_their_own_address() -> None:
+def test_pairs_are_requested_at_their_own_address() -> None:
     vendor, transport = alpaca(bars(ROW, symbol="BTC/USD"))
     got = vendor.fetch(query("1h", "2024-01-02T14:00", "2024-01-02T16:00", BTC))
     assert transport.asked[0].url == "https://data.alpaca.markets/v1beta3/crypto/us/bars"
@@ -117,7 +117,7 @@ def test_pairs_are_asked_at_their_own_address() -> None:
     )  # fmt: skip
 
 
-def test_days_of_pairs_begin_at_another_hour_than_ours() -> None:
+def test_days_of_pairs_that_begin_at_another_hour_are_refused_without_a_request() -> None:
     vendor, transport = alpaca()
     with pytest.raises(CapabilityError, match="midnight in New York"):
         vendor.fetch(query("1d", "2024-01-02", "2024-01-03", BTC))
@@ -146,12 +146,12 @@ def test_the_newest_minutes_of_stocks_are_left_out() -> None:
         (Instrument("X", "crypto", base="A", quote="B", spellings={"alpaca": "A1/B"}), "A1/B"),
     ],
 )  # fmt: skip
-def test_symbols_in_its_spelling(who: Instrument, spelled: str) -> None:
+def test_symbols_are_sent_in_alpacas_spelling(who: Instrument, spelled: str) -> None:
     asked = query("1h", "2024-01-02T14:00", "2024-01-02T16:00", who)
     assert alpaca()[0].bars_request(asked, None).params["symbols"] == spelled
 
 
-def test_a_share_listed_elsewhere_is_not_asked_for_its_namesake() -> None:
+def test_a_share_listed_elsewhere_is_not_requested_under_the_same_ticker() -> None:
     vendor, transport = alpaca()
     with pytest.raises(CapabilityError, match="serves US stocks"):
         vendor.fetch(query("1d", "2024-01-02", "2024-01-03",
@@ -171,14 +171,14 @@ def test_days_are_stamped_with_their_date_across_clock_changes(label: str, day: 
     assert [b.stamp_ms for b in page.bars] == [parse_iso(day)]
 
 
-def test_an_absent_value_is_nan() -> None:
+def test_a_missing_value_is_nan() -> None:
     asked = query("1m", "2024-01-02", "2024-01-03", AAPL)
     (bar,) = alpaca()[0].parse_bars(bars({**ROW, "c": None}), asked).bars
     assert math.isnan(bar.close)
     assert bar[1:4] == (1.5, 2.0, 1.0)
 
 
-def test_kinds_of_days_and_minutes() -> None:
+def test_days_and_minutes_have_their_declared_kinds() -> None:
     caps = alpaca()[0].capabilities
     day, minute = (caps.kind(AAPL, query(t, 0, 1).timeframe) for t in ("1d", "1m"))
     assert (day.session, day.anchor, day.venue, day.feed) == (
@@ -193,7 +193,7 @@ def test_kinds_of_days_and_minutes() -> None:
 # --- direct use --------------------------------------------------------------------------------
 
 
-def test_direct_use_is_raw_unless_said_otherwise() -> None:
+def test_a_direct_call_returns_raw_prices_by_default() -> None:
     rows = [{**ROW, "t": f"2024-01-0{n}T05:00:00Z"} for n in (2, 3, 4)]
     vendor, transport = alpaca(*[bars(*rows)] * 2)
     frame = vendor.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04")
@@ -207,7 +207,7 @@ def test_direct_use_is_raw_unless_said_otherwise() -> None:
 
 
 @pytest.mark.parametrize("said", [{"adjustment": "dividend"}, {"limit": 0}, {"limit": "many"}])
-def test_options_that_cannot_be(said: dict[str, Any]) -> None:
+def test_invalid_options_of_a_direct_call_are_refused(said: dict[str, Any]) -> None:
     with pytest.raises(QueryError):
         alpaca()[0].get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04", **said)
     with pytest.raises(TypeError, match="has no option nonsense"):
@@ -221,7 +221,7 @@ def test_bars_requested_split_adjusted_have_the_split_basis() -> None:
     assert vendor.fetch(adjusted).basis == Basis("split")
 
 
-def test_keys_and_hosts_of_the_constructor() -> None:
+def test_the_constructor_accepts_keys_and_hosts() -> None:
     sender = sender_over(ScriptedTransport())
     made = AlpacaDataDownloader("one", "two", "https://mirror.example/", sender=sender)
     asked = made.bars_request(query("1m", "2024-01-02", "2024-01-03", AAPL), None)
@@ -255,7 +255,7 @@ TOLD = {
 }  # fmt: skip
 
 
-def test_actions_of_several_pages() -> None:
+def test_actions_of_several_pages_are_joined() -> None:
     one = {"corporate_actions": {"cash_dividends": TOLD["cash_dividends"]}, "next_page_token": "p2"}
     two = {"corporate_actions": {**TOLD, "cash_dividends": []}, "next_page_token": None}
     vendor, transport = alpaca(answer(one), answer(two))
@@ -317,12 +317,12 @@ def test_actions_of_another_share_that_are_not_applied_are_unreadable(types: str
 
 @pytest.mark.parametrize("body", [{}, [], {"corporate_actions": None, "next_page_token": None},
     {"corporate_actions": {"cash_dividends": [{"rate": 1}]}, "next_page_token": None}])  # fmt: skip
-def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
+def test_actions_in_another_format_are_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError, match="splits and dividends"):
         alpaca(answer(body))[0].fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)
 
 
-def test_actions_without_end_are_given_up() -> None:
+def test_endless_pages_of_actions_are_an_error() -> None:
     for_ever = answer({"corporate_actions": {}, "next_page_token": "again"})
     with pytest.raises(ResponseFormatError, match="sends the same splits and dividends again"):
         alpaca(*[for_ever] * 100)[0].fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)
@@ -346,7 +346,7 @@ def test_actions_without_end_are_given_up() -> None:
         (504, "", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int, message: str, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, message: str, kind: Any) -> None:
     error = alpaca()[0].classify(answer({"message": message}, status))
     assert type(error) is kind
     assert "c4nary" not in repr(error)
@@ -358,12 +358,12 @@ def test_errors_of_the_vendor(status: int, message: str, kind: Any) -> None:
         {"bars": {"AAPL": [{"t": "yesterday"}]}}, {"bars": {"TSLA": [ROW]}},
         {"bars": {"AAPL": [{"t": "2024-01-02T14:30:00Z"}]}}],
 )  # fmt: skip
-def test_another_shape_is_unreadable(body: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError):
         alpaca(answer(body))[0].fetch(query("1m", "2024-01-02", "2024-01-03", AAPL))
 
 
-def test_no_secret_is_told_by_any_text() -> None:
+def test_no_text_form_shows_a_secret() -> None:
     vendor, _ = alpaca(answer(b"<html>"))
     asked = query("1m", "2024-01-02", "2024-01-03", AAPL)
     request = vendor.bars_request(asked, None)
@@ -398,7 +398,7 @@ def _first(recording: dict[str, Any]) -> str:
 
 
 @needs_reference
-def test_recorded_pages_follow_one_another() -> None:
+def test_recorded_pages_join_in_order() -> None:
     _, one = recorded("alpaca", "stocks-bars-META-asof-page1")
     recording, two = recorded("alpaca", "stocks-bars-META-asof-page2")
     meta = Instrument("META", "stock")
@@ -419,7 +419,7 @@ def test_a_recorded_empty_answer_raises_no_data() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_recorded_latest_bars_are_no_range(name: str) -> None:
+def test_recorded_latest_bars_are_refused_as_a_range(name: str) -> None:
     _, response = recorded("alpaca", name)
     who = BTC if "BTC" in name else AAPL
     with pytest.raises(ResponseFormatError):

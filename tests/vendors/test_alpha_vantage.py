@@ -100,17 +100,17 @@ def test_a_bars_request_has_the_documented_url(
     assert line_of(request) == BASE + asked + tail
 
 
-def test_its_key_is_sent_and_never_shown() -> None:
+def test_the_key_is_sent_and_never_shown() -> None:
     assert_keeps_its_key(av()[0], query("1d", 0, DAY_MS, AAPL), "ALPHAVANTAGE_API_KEY")
 
 
-def test_either_name_of_the_key_will_do() -> None:
+def test_the_key_is_accepted_under_either_name() -> None:
     made = AlphaVantageDataDownloader(credentials={"ALPHAVANTAGE_API_KEY": "k"}, sender=None)
     assert made.secret("ALPHA_VANTAGE_API_KEY") == "k"
 
 
 @pytest.mark.parametrize("who", [EUR, BTC])
-def test_minutes_of_pairs_are_not_asked_for(who: Instrument) -> None:
+def test_minutes_of_pairs_are_refused_without_a_request(who: Instrument) -> None:
     vendor, transport = av()
     with pytest.raises(CapabilityError, match="serves the timeframes 1d 1w 1M, not 5m"):
         vendor.fetch(query("5m", 0, DAY_MS, who))
@@ -145,7 +145,7 @@ def test_labels_in_the_answers_time_zone_become_stamps(
     assert page.bars[0][1:6] == (10.0, 11.0, 9.0, 10.0, 7.0)
 
 
-def test_only_the_span_is_handed_on_of_all_there_is() -> None:
+def test_only_bars_of_the_requested_span_are_returned() -> None:
     rows = {f"2024-12-{day:02}": float(day) for day in range(2, 28)}
     asked = query("1d", "2024-12-05", "2024-12-07", AAPL)
     got = av(answer(series(rows)))[0].fetch(asked)
@@ -154,7 +154,7 @@ def test_only_the_span_is_handed_on_of_all_there_is() -> None:
         av(answer(series(rows)))[0].fetch(query("1d", "2024-11-05", "2024-11-07", AAPL))
 
 
-def test_currencies_have_no_volume_and_pairs_tell_their_unit() -> None:
+def test_currencies_have_no_volume_and_pairs_have_their_unit() -> None:
     fx = {"Time Series FX (Daily)": {"2024-12-02": {
         "1. open": "1.1", "2. high": "1.2", "3. low": "1.0", "4. close": "1.1"}}}  # fmt: skip
     bar = av()[0].parse_bars(answer(fx), query("1d", "2024-12-02", "2024-12-03", EUR)).bars[0]
@@ -171,7 +171,7 @@ def test_currencies_have_no_volume_and_pairs_tell_their_unit() -> None:
         av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", BTC))
 
 
-def test_prices_that_are_not_there_are_nan() -> None:
+def test_missing_prices_are_nan() -> None:
     body = series({"2024-12-02": 5.0})
     body["Time Series (Daily)"]["2024-12-02"] |= {"1. open": None, "2. high": "None"}
     bar = av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", AAPL)).bars[0]
@@ -192,13 +192,15 @@ def test_prices_that_are_not_there_are_nan() -> None:
         ("Information", "We moved.", ResponseFormatError, None),
     ],
 )  # fmt: skip
-def test_sentences_in_place_of_data(key: str, text: str, kind: Any, wait: float | None) -> None:
+def test_sentences_in_place_of_data_become_typed_errors(
+    key: str, text: str, kind: Any, wait: float | None
+) -> None:
     error = av()[0].classify(answer({key: text}))
     assert type(error) is kind
     assert getattr(error, "retry_after", None) == wait
 
 
-def test_a_quote_of_nothing_is_an_unknown_symbol() -> None:
+def test_an_empty_quote_means_an_unknown_symbol() -> None:
     assert type(av()[0].classify(answer({"Global Quote": {}}))) is SymbolNotFoundError
 
 
@@ -209,7 +211,7 @@ def test_a_quote_of_nothing_is_an_unknown_symbol() -> None:
         {"Meta Data": {}, "Time Series (Daily)": {}}, {"Meta Data": None, "Time Series (Daily)": {}},
     ],
 )  # fmt: skip
-def test_an_answer_of_empty_values_says_nothing_of_a_symbol(body: Any) -> None:
+def test_an_answer_with_empty_values_does_not_mean_an_unknown_symbol(body: Any) -> None:
     vendor, _ = av(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", "2024-12-02", "2024-12-03", AAPL))
@@ -261,7 +263,7 @@ def months_of_truth(request: HttpRequest) -> HttpResponse:
 
 @settings(max_examples=examples(25), derandomize=True, deadline=None)
 @given(st.integers(0, 76), st.integers(1, 80 * 24))
-def test_months_join_into_the_truth(day: int, hours: int) -> None:
+def test_bars_joined_from_months_are_the_true_ones(day: int, hours: int) -> None:
     start = FIRST + day * DAY_MS + hours * MINUTE_MS
     end = min(start + hours * HOUR_MS, LAST)
     vendor, transport = av(*[months_of_truth] * 5)
@@ -308,7 +310,7 @@ def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
 
 
 @needs_reference
-def test_recorded_days_by_hand() -> None:
+def test_a_recorded_day_equals_the_values_written_by_hand() -> None:
     _, response = recorded("alpha_vantage", "daily-adjusted-MSFT-2018-05")
     asked = query("1d", "2018-05-24", "2018-05-25", _meant("MSFT"))
     (bar,) = av()[0].parse_bars(response, asked).bars
@@ -324,7 +326,7 @@ def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ["Europe", "../../etc/passwd", "Nowhere/Land", "", 5, True, []])
-def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
+def test_an_answer_with_an_unknown_time_zone_is_unreadable(zone: Any) -> None:
     body = series({"2024-12-02": 10.0})
     body["Meta Data"]["5. Time Zone"] = zone
     vendor, _ = av(answer(body))
@@ -339,7 +341,7 @@ def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
         ("Daily", {"Interval": "5min"}, False),
     ],
 )  # fmt: skip
-def test_bars_of_another_length_than_requested_are_no_answer(
+def test_bars_of_another_timeframe_than_requested_are_unreadable(
     title: str, meta: dict[str, str], is_ours: bool
 ) -> None:
     vendor, _ = av(answer(series({"2024-03-04": 10.0}, title, Symbol="AAPL", **meta)))

@@ -31,7 +31,7 @@ def cut(start: str, end: str, label: str = "1m", caps: Capabilities = CAPS) -> l
     return [f"{iso(p.span.start)[:10]} {'month' if p.is_archived else 'pages'}" for p in found]
 
 
-def test_months_stand_between_pages() -> None:
+def test_whole_months_are_fetched_from_the_archive_and_the_rest_in_pages() -> None:
     assert cut("2023-11-15", "2024-02-10") == [
         "2023-11-15 pages", "2023-12-01 month", "2024-01-01 month", "2024-02-01 pages",
     ]  # fmt: skip
@@ -41,7 +41,7 @@ def test_months_stand_between_pages() -> None:
     assert cut("2024-02-01", "2024-02-01") == []
 
 
-def test_a_month_is_there_some_days_after_its_end() -> None:
+def test_a_month_is_in_the_archive_some_days_after_its_end() -> None:
     assert cut("2024-05-01", "2024-06-12")[0] == "2024-05-01 month"
     late = Capabilities(frozenset(), {}, page_bars=1000, archive_days=13)
     assert cut("2024-05-01", "2024-06-12", caps=late) == ["2024-05-01 pages"]
@@ -66,7 +66,7 @@ def test_a_vendor_without_an_archive_is_queried_in_pages() -> None:
     ("2024-01-01", 60, "2024-03-01"), ("2024-01-01", 59, "2024-02-01"),
     ("2024-06-01", 5, "2024-06-06"), ("2024-06-10", 5, "2024-06-12"),
 ])  # fmt: skip
-def test_a_chunk_cuts_no_month(start: str, days: int, end: str) -> None:
+def test_a_chunk_ends_at_the_end_of_a_month(start: str, days: int, end: str) -> None:
     span = Span(parse_iso(start), parse_iso("2024-06-12"))
     assert iso(chunk_end(span, days * DAY_MS, MINUTES, CAPS, NOW))[:10] == end
 
@@ -113,7 +113,7 @@ def unpacked(file: bytes) -> str:
     return "read"
 
 
-def test_a_month_packed_in_another_way_is_refused() -> None:
+def test_a_month_compressed_in_another_way_is_refused() -> None:
     assert unpacked(packed(zipfile.ZIP_STORED)) == unpacked(packed(zipfile.ZIP_DEFLATED)) == "read"
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         assert "is encrypted, or uses an unsupported compression" in unpacked(packed(method))
@@ -121,7 +121,7 @@ def test_a_month_packed_in_another_way_is_refused() -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_no_damage_to_an_archive_raises_anything_but_a_sentence(method: int) -> None:
+def test_any_damage_to_an_archive_is_a_typed_error(method: int) -> None:
     whole = packed(method)
     damaged = [whole[:length] for length in range(len(whole))]
     for place in range(len(whole)):

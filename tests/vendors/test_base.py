@@ -53,7 +53,7 @@ class Unprepared(BaseDataDownloader):
         return None
 
 
-def test_the_old_contract_works_without_any_declaration() -> None:
+def test_a_downloader_with_the_older_interface_needs_no_declaration() -> None:
     old = Legacy()
     assert old.get_provider_name() == "old"
     assert old.get_intervals() == ["1d"]
@@ -67,13 +67,13 @@ def test_the_old_contract_works_without_any_declaration() -> None:
     assert other.download_multiple_symbols(["A"], other.get_ohlcv, "1d", 1, 2) == {"A": None}
 
 
-def test_the_base_can_be_made_and_serves_nothing() -> None:
+def test_the_base_class_can_be_created_and_serves_no_data() -> None:
     base = BaseDataDownloader()
     with pytest.raises(CapabilityError):
         base.get_ohlcv("A", "1d", "2024-01-01", "2024-01-02")
 
 
-def test_ours_are_those_whose_get_ohlcv_nobody_replaced() -> None:
+def test_a_downloader_is_ours_only_if_its_get_ohlcv_is_not_replaced() -> None:
     vendor, _ = acme()
     assert is_ours(vendor)
     assert not is_ours(Legacy())
@@ -106,7 +106,7 @@ def test_get_ohlcv_has_the_index_shape_where_declared(monkeypatch: pytest.Monkey
     assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
 
 
-def test_get_ohlcv_is_tidy() -> None:
+def test_get_ohlcv_returns_sorted_rows_without_duplicates_or_nan() -> None:
     nan = float("nan")
     script = [*days(2), [START + DAY_MS, nan, nan, nan, nan, nan], *days(0), *days(2, value=7)]
     vendor, _ = acme(answer({"rows": script}))
@@ -116,7 +116,7 @@ def test_get_ohlcv_is_tidy() -> None:
     assert frame["timestamp"].is_monotonic_increasing
 
 
-def test_nothing_is_an_empty_frame_of_the_same_shape() -> None:
+def test_an_answer_without_bars_is_an_empty_frame_of_the_same_shape() -> None:
     vendor, _ = acme(answer({"rows": []}))
     frame = vendor.get_ohlcv("X", "1d", "2024-12-20", "2024-12-21")
     assert frame is not None
@@ -166,14 +166,14 @@ def test_unknown_timeframes_and_arguments_are_refused() -> None:
         vendor.get_ohlcv("X", "1d", "2024-12-20", "2024-12-21", limit=5)
 
 
-def test_a_batch_leaves_out_what_failed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_leaves_out_failed_symbols(caplog: pytest.LogCaptureFixture) -> None:
     vendor, _ = acme(answer({"rows": days(0)}), answer(status=404), answer({"rows": days(1)}))
     got = vendor.get_ohlcv_batch(["A", "B", "C"], "1d", "2024-12-20", "2024-12-21")
     assert list(got) == ["A", "C"]
     assert "B 1d ignored" in caplog.text
 
 
-def test_any_function_may_download_and_any_error_is_survived() -> None:
+def test_a_custom_download_function_is_used_and_its_errors_are_survived() -> None:
     def download(symbol: str, *_: Any) -> str:
         if symbol == "bad":
             raise Exception("https://vendor.example/?apikey=CANARY is down")
@@ -228,7 +228,7 @@ def test_a_missing_key_raises_an_error_at_construction(credentials: dict[str, st
     assert isinstance(caught.value, ValueError)
 
 
-def test_another_host_and_another_carrier() -> None:
+def test_another_host_and_another_carrier_can_be_set() -> None:
     unused, carrier = ScriptedTransport(), ScriptedTransport(answer({"rows": days(0)}))
     vendor = AcmeDataDownloader(
         base_url="http://127.0.0.1:9/", sender=sender_over(unused), carrier=carrier

@@ -75,13 +75,13 @@ def test_both_ends_are_sent_in_milliseconds_and_inclusive() -> None:
 
 
 @pytest.mark.parametrize("label", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
-def test_every_timeframe_is_asked_in_its_own_case(label: str) -> None:
+def test_every_timeframe_is_sent_in_its_own_case(label: str) -> None:
     vendor, transport = binance(answer([row(0)]))
     vendor.fetch(query(label, 0, DAY_MS))
     assert transport.asked[0].params["interval"] == label
 
 
-def test_full_pages_are_followed_without_asking_twice_for_a_bar() -> None:
+def test_full_pages_are_followed_without_requesting_a_bar_twice() -> None:
     full = [row(i * MINUTE_MS) for i in range(1000)]
     vendor, transport = binance(answer(full), answer([row(1000 * MINUTE_MS)]))
     got = vendor.fetch(query("1m", 0, 2000 * MINUTE_MS))
@@ -95,7 +95,7 @@ def test_the_last_full_page_of_a_span_needs_no_further_request() -> None:
     assert len(transport.asked) == 1
 
 
-def test_microseconds_are_tolerated() -> None:
+def test_times_in_microseconds_are_accepted() -> None:
     vendor, _ = binance()
     bars = vendor.parse_bars(answer([row(1735689600000000), row(1735689660000)]), query("1m", 0, 1))
     assert [b.stamp_ms for b in bars.bars] == [1735689600000, 1735689660000]
@@ -108,7 +108,7 @@ def test_an_empty_list_of_klines_raises_no_data() -> None:
 
 
 @pytest.mark.parametrize("body", [{"a": 1}, [[1]], [["x"] * 12], [[1, "1", "2", "1", None, "1"]]])
-def test_another_shape_is_unreadable(body: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
     vendor, _ = binance(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS))
@@ -131,12 +131,12 @@ def test_another_shape_is_unreadable(body: Any) -> None:
         (400, [1], CapabilityError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     vendor, _ = binance()
     assert type(vendor.classify(answer(body, status))) is kind
 
 
-def test_how_long_a_ban_lasts() -> None:
+def test_the_length_of_a_ban_is_read_from_the_response() -> None:
     vendor, _ = binance()
     banned = {"code": -1003, "msg": "Way too many requests; IP banned until 1529256050872."}
     by_header = vendor.classify(answer(banned, 418, retry_after="120"))
@@ -159,7 +159,9 @@ def test_how_long_a_ban_lasts() -> None:
         (-5_000, {}, 0.0),
     ],
 )
-def test_a_ban_is_waited_for(ahead_ms: int, headers: dict[str, str], wait_s: float) -> None:
+def test_no_request_is_sent_until_a_ban_ends(
+    ahead_ms: int, headers: dict[str, str], wait_s: float
+) -> None:
     until = 1529256050872
     clock = ManualClock(until - ahead_ms)
     said = answer({"code": -1003, "msg": f"IP banned until {until}."}, 418, **headers)
@@ -179,7 +181,7 @@ def test_the_declared_kind_is_a_dense_24_hour_market_in_usdt() -> None:
     assert vendor.is_dense(query("1m", 0, 1).timeframe)
 
 
-def test_older_callers_pass_keys_and_none_is_sent() -> None:
+def test_keys_passed_by_older_callers_are_not_sent() -> None:
     transport = ScriptedTransport(answer([row(0)]))
     vendor = BinanceDataDownloader("CANARY", "CANARY", sender=sender_over(transport))
     vendor.get_ohlcv("BTCUSDT", "1d", "1970-01-01", "1970-01-02")
@@ -202,7 +204,7 @@ def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
 
 
 @needs_reference
-def test_a_recorded_bar_by_hand() -> None:
+def test_a_recorded_bar_equals_the_values_written_by_hand() -> None:
     _, response = recorded("binance", "klines-spot-BTCUSDT-1d-2019")
     vendor, _ = binance()
     bar = vendor.parse_bars(response, query("1d", 0, 1)).bars[0]
@@ -248,7 +250,7 @@ def test_no_time_before_1970_is_sent(start: int, end: int) -> None:
         lambda row: [row[0], True, *row[2:]], lambda row: [True, *row[1:]],
     ],
 )  # fmt: skip
-def test_a_row_of_another_shape_is_no_bar(change: Any) -> None:
+def test_a_row_in_another_format_is_not_read_as_a_bar(change: Any) -> None:
     row = [1704067200000, "1", "2", "0.5", "1.5", "10", 1704153599999, "15", 3, "4", "6", "0"]
     vendor, _ = binance(answer([row, change(row)]))
     with pytest.raises(ResponseFormatError):

@@ -42,7 +42,7 @@ def binance(*answers: Any, **how: Any) -> tuple[BinanceDataDownloader, ScriptedT
 @pytest.mark.parametrize("text", [
     rows(), rows(1000), "open_time,open,high,low,close,volume\n" + rows(1000),
 ], ids=["milliseconds", "microseconds", "named"])  # fmt: skip
-def test_a_month_is_read_whole(text: str) -> None:
+def test_all_bars_of_a_month_are_read(text: str) -> None:
     packed = zipped(text)
     vendor, transport = binance(answer(checksum(packed)), answer(packed))
     table, requests = fetch_month(vendor, JANUARY)
@@ -63,7 +63,7 @@ def test_a_month_of_another_pair_is_refused() -> None:
         fetch_month(vendor, JANUARY)
 
 
-def test_another_host_has_the_files_too() -> None:
+def test_the_files_are_requested_from_a_configured_host() -> None:
     vendor, _ = binance(base_url="http://127.0.0.1:1/b")
     assert vendor.month_url(JANUARY).startswith("http://127.0.0.1:1/b/data/spot/monthly/klines/")
 
@@ -81,20 +81,20 @@ def test_a_damaged_or_incomplete_monthly_archive_is_refused(packed: bytes, why: 
         fetch_month(vendor, JANUARY)
 
 
-def test_a_file_that_is_not_the_one_of_its_checksum_is_refused() -> None:
+def test_a_file_with_another_checksum_is_refused() -> None:
     vendor, _ = binance(answer(checksum(b"another")), answer(zipped(rows())))
     with pytest.raises(ResponseFormatError, match="does not match its checksum"):
         fetch_month(vendor, JANUARY)
 
 
-def test_where_there_is_no_checksum_no_file_is_asked_for() -> None:
+def test_no_file_is_requested_without_its_checksum() -> None:
     vendor, transport = binance(answer(b"<Error/>", 404))
     with pytest.raises(SymbolNotFoundError):
         fetch_month(vendor, JANUARY)
     assert len(transport.asked) == 1
 
 
-def test_a_file_that_says_it_is_huge_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_declares_a_huge_size_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.data.vendors.archives.LARGEST", 100)
     packed = zipped(rows())
     vendor, _ = binance(answer(checksum(packed)), answer(packed))

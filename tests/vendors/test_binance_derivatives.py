@@ -73,7 +73,7 @@ def interest(stamp: int) -> dict[str, Any]:
          {"pair": "BTCUSD", "period": "1h", "limit": 500}),
     ],
 )  # fmt: skip
-def test_each_future_is_asked_at_its_own_address(
+def test_each_future_is_requested_at_its_own_address(
     measure: Measure, instrument: Instrument, url: str, params: dict[str, Any]
 ) -> None:
     vendor, transport = binance(answer([]))
@@ -83,14 +83,14 @@ def test_each_future_is_asked_at_its_own_address(
     assert (transport.asked[0].url, transport.asked[0].params) == (url, params | bounds)
 
 
-def test_another_host_speaks_for_its_futures_too() -> None:
+def test_a_configured_host_also_serves_futures() -> None:
     vendor, transport = binance(answer([]), base_url="https://mirror.example/b")
     vendor.fetch_figures(asked(FUNDING))
     assert transport.asked[0].url == "https://mirror.example/b/fapi/v1/fundingRate"
 
 
 @pytest.mark.parametrize("side", ["oldest", "newest"])
-def test_all_pages_are_had_whichever_end_the_vendor_begins_with(side: str) -> None:
+def test_all_pages_are_fetched_whichever_end_the_vendor_begins_with(side: str) -> None:
     stamps = [DAY.start + i * MINUTE_MS for i in range(0, 30 * 1440, 5)]
     end = stamps[-1] + 1
 
@@ -108,7 +108,7 @@ def test_all_pages_are_had_whichever_end_the_vendor_begins_with(side: str) -> No
     assert got.requests == len(transport.asked) == -(-len(stamps) // 500)
 
 
-def test_before_a_listing_one_more_request_tells_that_there_is_nothing() -> None:
+def test_one_more_request_confirms_that_there_is_nothing_before_a_listing() -> None:
     start, listed = parse_iso("2019-01-01"), parse_iso("2019-09-10T08:00:00")
     page = [rate(listed + i * 8 * HOUR_MS) for i in range(1000)]
     vendor, transport = binance(answer(page), answer([]), answer([]))
@@ -128,7 +128,7 @@ def test_a_rate_is_stamped_with_its_full_second() -> None:
     [rate(DAY.start, "NaN")], [rate(DAY.start, symbol="ETHUSDT")], [{"symbol": "BTCUSDT"}], {"a": 1},
     [3],
 ])  # fmt: skip
-def test_what_is_no_figure_of_this_future_is_refused(rows: Any) -> None:
+def test_rows_that_are_not_figures_of_the_future_are_refused(rows: Any) -> None:
     vendor, _ = binance(answer(rows))
     with pytest.raises(ResponseFormatError) as caught:
         vendor.fetch_figures(asked(FUNDING))

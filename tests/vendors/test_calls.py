@@ -72,7 +72,7 @@ class TestUnknownSymbols:
         clock.advance(900)
         assert len(other.fetch(DAYS).table) == 1
 
-    def test_a_query_that_insists_is_sent_although_the_symbol_is_unknown(
+    def test_a_query_with_insist_is_sent_even_if_the_symbol_is_unknown(
         self, script: Script
     ) -> None:
         vendor, transport = script(answer(status=404), answer(ROWS), answer(ROWS))
@@ -82,14 +82,14 @@ class TestUnknownSymbols:
         vendor.fetch(DAYS)
         assert len(transport.asked) == 3
 
-    def test_a_direct_call_insists(self, script: Script) -> None:
+    def test_a_direct_call_is_sent_even_if_the_symbol_is_unknown(self, script: Script) -> None:
         vendor, _ = script(answer(status=404), answer(ROWS))
         day = ("BTCUSDT", "1d", "2024-12-20", "2024-12-21")
         with pytest.raises(SymbolNotFoundError):
             vendor.get_ohlcv(*day)
         assert vendor.get_ohlcv(*day) is not None
 
-    def test_a_symbol_that_has_just_been_served_is_asked_again(self, script: Script) -> None:
+    def test_a_symbol_that_has_just_been_served_is_requested_again(self, script: Script) -> None:
         vendor, transport = script(answer(ROWS), answer(status=404), answer(ROWS))
         vendor.fetch(DAYS)
         with pytest.raises(SymbolNotFoundError):
@@ -97,21 +97,21 @@ class TestUnknownSymbols:
         vendor.fetch(DAYS)
         assert len(transport.asked) == 3
 
-    def test_the_vendors_own_spelling_counts(self, script: Script) -> None:
+    def test_unknown_symbols_are_remembered_in_the_vendors_spelling(self, script: Script) -> None:
         vendor, _ = script(answer(status=404), answer(ROWS))
         with pytest.raises(SymbolNotFoundError):
             vendor.fetch(DAYS)
         corrected = Instrument("BTCUSDT", "crypto", spellings={"acme": "BTC_USDT"})
         vendor.fetch(replace(DAYS, instrument=corrected))
 
-    def test_another_address_is_another_place(self, script: Script) -> None:
+    def test_an_unknown_symbol_is_remembered_per_address(self, script: Script) -> None:
         vendor, _ = script(answer(status=404))
         with pytest.raises(SymbolNotFoundError):
             vendor.fetch(DAYS)
         mended, _ = script(answer(ROWS), base_url="https://acme.example/api")
         mended.fetch(DAYS)
 
-    def test_being_unknown_does_not_pass_for_an_answer_of_a_door_on_trial(
+    def test_a_remembered_unknown_symbol_does_not_end_the_trial_of_a_circuit(
         self, script: Script, clock: ManualClock
     ) -> None:
         other = replace(DAYS, instrument=Instrument("ETHUSDT", "crypto"))
@@ -132,7 +132,9 @@ class TestUnknownSymbols:
             vendor.fetch(other)
         assert len(transport.asked) == 5
 
-    def test_what_a_vendor_does_not_serve_is_not_its_word_on_a_symbol(self, script: Script) -> None:
+    def test_a_request_outside_of_a_vendors_data_does_not_make_a_symbol_unknown(
+        self, script: Script
+    ) -> None:
         vendor, _ = script(answer(ROWS))
         with pytest.raises(CapabilityError):
             vendor.fetch(query("1w", START, START + 7 * DAY_MS))
@@ -150,7 +152,7 @@ class TestBlame:
         vendor.fetch(MINUTES)
         assert len(transport.asked) == 4
 
-    def test_the_time_of_asking_does_not_matter(self, script: Script) -> None:
+    def test_an_answer_is_blamed_whatever_the_time_of_its_request(self, script: Script) -> None:
         vendor, _ = script(*[answer(ROWS)] * 3)
         for _ in range(3):
             vendor.fetch(DAYS)
@@ -165,7 +167,7 @@ class TestBlame:
             vendor.blame(DAYS, BAD)
         vendor.fetch(DAYS)
 
-    def test_other_questions_and_other_threads_are_not_blamed(self, script: Script) -> None:
+    def test_other_requests_and_other_threads_are_not_blamed(self, script: Script) -> None:
         vendor, _ = script(*[answer(ROWS)] * 5)
         for _ in range(4):
             vendor.fetch(DAYS)
@@ -175,7 +177,7 @@ class TestBlame:
             elsewhere.join()
         vendor.fetch(DAYS)
 
-    def test_a_question_that_failed_is_not_blamed_again(self, script: Script) -> None:
+    def test_a_failed_request_is_not_blamed_again(self, script: Script) -> None:
         vendor, transport = script(*[answer(b"<html>")] * 3)
         for _ in range(2):
             with pytest.raises(ResponseFormatError):
@@ -185,7 +187,7 @@ class TestBlame:
             vendor.fetch(DAYS)
         assert len(transport.asked) == 3
 
-    def test_a_question_without_an_answer_leaves_nothing_to_be_blamed(self, script: Script) -> None:
+    def test_blame_for_a_request_without_an_answer_has_no_effect(self, script: Script) -> None:
         vendor, _ = script(*[answer(ROWS), answer({"rows": []})] * 3, answer(ROWS))
         for _ in range(3):
             vendor.fetch(DAYS)
@@ -213,7 +215,9 @@ class TestOtherDoors:
         with vendor.guarded_call("fundamentals/profile", "X"):
             vendor.send(HttpRequest("https://vendor.example/of"))
 
-    def test_an_unknown_symbol_is_asked_once_and_its_bars_still_are(self, script: Script) -> None:
+    def test_an_unknown_symbol_for_other_data_does_not_stop_requests_for_its_bars(
+        self, script: Script
+    ) -> None:
         vendor, transport = script(answer(status=404), answer(ROWS))
         for _ in range(2):
             with pytest.raises(SymbolNotFoundError):
@@ -221,7 +225,7 @@ class TestOtherDoors:
         assert len(transport.asked) == 1
         assert len(vendor.fetch(DAYS).table) == 1
 
-    def test_failures_open_that_door_alone(self, script: Script) -> None:
+    def test_failures_open_only_the_circuit_of_their_endpoint(self, script: Script) -> None:
         refusals = [answer(status=403)] * 20
         vendor, transport = script(*refusals)
         while True:

@@ -204,7 +204,7 @@ class TestByRequests:
         }  # fmt: skip
         assert [row[4] for row in told] == [1.5]
 
-    def test_shares_of_alpaca_over_pages(self) -> None:
+    def test_shares_of_alpaca_are_fetched_in_pages(self) -> None:
         pytest.importorskip("alpaca")
         later = BAR_OF_ALPACA | {"t": "2024-01-02T14:31:00Z", "c": 1.75}
         cursor = "QUFQTHxNfDE3MD+/QXYZ=="
@@ -226,7 +226,7 @@ class TestByRequests:
         assert [row[4] for row in told] == [1.25, 1.75]
 
     @pytest.mark.parametrize("name", ["BTC/USD", "A&B=C/D#?", "50%25 +/Ü€", "\U0001f680", " /;,"])
-    def test_pairs_of_alpaca_with_odd_letters(self, name: str) -> None:
+    def test_pairs_of_alpaca_with_special_characters_are_fetched(self, name: str) -> None:
         pytest.importorskip("alpaca")
         odd = Instrument("ODD", "crypto", base="A", quote="B", spellings={"alpaca": name})
         case = CASES["alpaca"]._replace(
@@ -239,7 +239,7 @@ class TestByRequests:
         assert asked.query["symbols"] == [name]
         assert len(told) == 1
 
-    def test_splits_and_dividends_of_alpaca(self) -> None:
+    def test_splits_and_dividends_of_alpaca_are_fetched(self) -> None:
         pytest.importorskip("alpaca")
         one, two = (
             {
@@ -301,12 +301,12 @@ class TestByRequests:
         if answer.get("status") == 429:
             assert slept == [7.0, 7.0], "the vendor's own wait, not the package's"
 
-    def test_an_answer_after_a_failure_is_taken(self, case: Case) -> None:
+    def test_an_answer_after_a_failed_attempt_is_accepted(self, case: Case) -> None:
         good = {"json": [BAR]} if case is CASES["binance"] else page(BAR_OF_ALPACA)
         asked, told, slept = exchanged(case, [{"status": 503}, good])
         assert (len(asked), len(told), len(slept)) == (2, 1, 1)
 
-    def test_what_is_more_than_memory_bears_is_not_parsed_by_the_package(
+    def test_a_response_too_large_for_memory_is_not_parsed_by_the_package(
         self, case: Case, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Four megabytes that would take 300 of it."""
@@ -317,7 +317,7 @@ class TestByRequests:
         assert "MiB of values" in told[1]
         assert parsed == []
 
-    def test_a_key_that_is_quoted_comes_back_masked(self, caplog: Any) -> None:
+    def test_a_key_quoted_in_a_response_is_masked(self, caplog: Any) -> None:
         pytest.importorskip("alpaca")
         caplog.set_level(0)
         quoted = " ".join(ALPACA_KEYS.values())
@@ -327,7 +327,7 @@ class TestByRequests:
         assert "c4nary" not in caplog.text
 
     @pytest.mark.parametrize("letter", ["\n", "\r\n X: y"])
-    def test_a_key_that_no_header_carries_is_told_without_it(self, letter: str) -> None:
+    def test_the_error_for_a_key_invalid_in_headers_does_not_show_it(self, letter: str) -> None:
         pytest.importorskip("alpaca")
         keys = {"ALPACA_API_KEY": f"c4nary{letter}0123", "ALPACA_SECRET_KEY": "c4nary-secret"}
         for carrier in (None, AlpacaCarrier()):
@@ -344,7 +344,7 @@ class TestByRequests:
                 assert "c4nary" not in f"{told!r} {vars(told)}"
                 told = told.__cause__ or told.__context__
 
-    def test_keys_stay_secret_below_the_package(self) -> None:
+    def test_keys_are_not_logged_by_the_libraries_of_the_package(self) -> None:
         pytest.importorskip("alpaca")
         below = ScriptedTransport(answer({}))
         keys = {"APCA-API-KEY-ID": "c4nary-id", "APCA-API-SECRET-KEY": "c4nary-secret"}
@@ -353,7 +353,7 @@ class TestByRequests:
         assert below.asked[0].secret_headers == keys
         assert "c4nary" not in repr(below.asked[0])
 
-    def test_each_thread_and_each_key_has_a_client_of_its_own(self) -> None:
+    def test_each_thread_and_each_key_has_its_own_client(self) -> None:
         pytest.importorskip("alpaca")
         below = ScriptedTransport(*[answer([number]) for number in range(40)])
         carrier, url = AlpacaCarrier(below), "https://data.alpaca.markets/v2/stocks/bars"
@@ -373,13 +373,13 @@ class TestByRequests:
     @pytest.mark.parametrize(
         "url", ["https://vendor.example/klines", "https://vendor.example/v2", "https:///v2/bars"]
     )
-    def test_an_address_that_the_package_cannot_ask(self, case: Case, url: str) -> None:
+    def test_an_address_that_the_package_cannot_use_is_refused(self, case: Case, url: str) -> None:
         below = ScriptedTransport()
         with pytest.raises(ResponseFormatError, match="cannot use the address"):
             case.carrier(below).send(HttpRequest(url))
         assert below.asked == []
 
-    def test_a_mirror_below_a_path_is_asked_there(self) -> None:
+    def test_a_mirror_below_a_path_is_queried_at_that_path(self) -> None:
         pytest.importorskip("alpaca")
         case = CASES["alpaca"]
         case = case._replace(
@@ -401,7 +401,7 @@ class TestByRequests:
         assert install_line(name) in str(caught.value)
         assert "transport: http" in str(caught.value)
 
-    def test_a_version_that_does_not_send_by_our_session_sends_nothing(
+    def test_a_package_version_that_bypasses_our_session_sends_no_request(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else keys would go out by a session without a timeout and with retries."""
@@ -423,7 +423,7 @@ class TestByRequests:
         assert len(server.calls) == len(below.asked) == 0
 
     @pytest.mark.parametrize("path", ["/fapi/v1/fundingRate", "/futures/data/openInterestHist"])
-    def test_futures_of_binance_are_asked_without_the_client(self, path: str) -> None:
+    def test_futures_of_binance_are_requested_without_the_client(self, path: str) -> None:
         below = ScriptedTransport(answer([]))
         request = HttpRequest(f"https://fapi.binance.com{path}", {"symbol": "A"})
         BinanceCarrier(below).send(request)
@@ -451,7 +451,7 @@ class TestSocketsByRequests:
                 assert carrier.send(self.request(case, server.base)).requests == 1
             assert server.connections == 1
 
-    def test_without_an_answer_the_error_is_ours(self, case: Case) -> None:
+    def test_a_missing_answer_raises_our_error(self, case: Case) -> None:
         carrier = case.carrier(HttpTransport(timeout=(0.2, 0.2)))
         with pytest.raises(UnavailableError, match="no connection"):
             carrier.send(self.request(case, "http://127.0.0.1:9"))
@@ -479,7 +479,7 @@ class TestSocketsByRequests:
 
 @needs_yfinance
 class TestYahoo:
-    def test_the_browser_like_session_sends_one_for_one(self, server: Recorder) -> None:
+    def test_the_browser_like_session_sends_one_request_per_call(self, server: Recorder) -> None:
         carrier = YFinanceCarrier.light()
         vendor = YahooDataDownloader(
             base_url=server.base, sender=sender_over(HttpTransport()), carrier=carrier
@@ -491,7 +491,7 @@ class TestYahoo:
         assert "interval=1d" in path
         assert "Chrome" in headers["user-agent"]
 
-    def test_through_yfinance_every_hidden_request_is_counted(self, server: Recorder) -> None:
+    def test_every_hidden_request_of_yfinance_is_counted(self, server: Recorder) -> None:
         carrier = YFinanceCarrier()
         request = HttpRequest(f"{server.base}/v8/finance/chart/AAPL", {"interval": "1d"})
         first = carrier.send(request)
@@ -503,7 +503,7 @@ class TestYahoo:
         again = carrier.send(request)
         assert again.requests == len(server.requests) - asked
 
-    def test_yfinance_is_imported_where_it_sends_alone(
+    def test_yfinance_is_imported_only_if_it_sends_requests(
         self, server: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The session alone does not wait for it, and a file that hides it does no harm there."""
@@ -550,9 +550,7 @@ class TestYahoo:
     @pytest.mark.parametrize(
         "to", ["http://localhost:{port}/x", "//127.0.0.1:1/x", "https://127.0.0.1:{port}/x"]
     )
-    def test_a_redirect_is_followed_on_the_same_host_alone(
-        self, through_sdk: bool, to: str
-    ) -> None:
+    def test_a_redirect_is_followed_only_on_the_same_host(self, through_sdk: bool, to: str) -> None:
         def handle(h: BaseHTTPRequestHandler) -> None:
             if "chart" in h.path:
                 reply(h, b"", 302, Location=to.format(port=server.server_port))
@@ -567,7 +565,7 @@ class TestYahoo:
         assert hosts == {f"127.0.0.1:{server.server_port}"}
         assert "/x" not in paths(server)
 
-    def test_the_yfinance_carrier_follows_a_redirect_on_the_same_host(self) -> None:
+    def test_the_yfinance_carrier_follows_a_redirect_only_on_the_same_host(self) -> None:
         def handle(h: BaseHTTPRequestHandler) -> None:
             if h.path.startswith("/old"):
                 reply(h, b"", 301, Location="/new?a=b")
@@ -582,7 +580,7 @@ class TestYahoo:
         assert [path for path, _ in server.requests] == ["/old?c=1", "/new?a=b"]
 
     @pytest.mark.parametrize("status", [200, 302, 500])
-    def test_a_bomb_is_stopped_at_the_cap(self, status: int) -> None:
+    def test_a_gzip_bomb_is_stopped_at_the_cap(self, status: int) -> None:
         """Twenty megabytes of zeros; what is kept of them is not more than the cap."""
         bomb = gzip.compress(b"0" * 20_000_000)
         send = YFinanceCarrier(through_sdk=False, max_bytes=1_000_000).send
@@ -617,10 +615,10 @@ class TestChoice:
         assert self.choose("http", self.BY_SDK[vendor]) is self.PLAIN
 
     @needs_yfinance
-    def test_auto_is_the_browser_for_yahoo(self) -> None:
+    def test_transport_auto_selects_the_browser_like_transport_for_yahoo(self) -> None:
         assert isinstance(self.choose("auto", YahooDataDownloader), YFinanceCarrier)
 
-    def test_auto_is_http_for_the_others_and_without_the_package(
+    def test_transport_auto_selects_http_for_other_vendors_and_without_the_package(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert self.choose("auto", BinanceDataDownloader) is self.PLAIN
@@ -629,7 +627,7 @@ class TestChoice:
         assert self.choose("auto", YahooDataDownloader) is self.PLAIN
 
     @pytest.mark.parametrize("case", CASES, indirect=True)
-    def test_sdk_is_the_package(self, case: Case) -> None:
+    def test_transport_sdk_selects_the_package_of_the_vendor(self, case: Case) -> None:
         cls = case.vendor.func if isinstance(case.vendor, partial) else case.vendor
         assert isinstance(self.choose("sdk", cls), case.carrier)
 

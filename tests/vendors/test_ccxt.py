@@ -64,20 +64,22 @@ def made(exchange: str, *answers: Any) -> tuple[CCXTDataDownloader, ScriptedTran
 
 
 class TestNames:
-    def test_a_member_is_a_vendor_of_its_own(self) -> None:
+    def test_each_exchange_of_ccxt_is_its_own_vendor(self) -> None:
         assert canonical_name(" CCXT:Kraken ") == "ccxt:kraken"
         assert [canonical_name(name) for name in ("ccxt:", "ccxt:a/b", "yahoo:x", ":x")] == [
             None
         ] * 4
 
-    def test_the_family_itself_asks_for_one(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_error_for_ccxt_without_an_exchange_asks_for_one(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with pytest.raises(ConfigError, match=r"name one .*ccxt:kraken"):
             CCXTDataDownloader()
         assert DataDownloaderFactory.create_downloader("ccxt") is None
         assert "ccxt:kraken" in caplog.text
 
     @needs_ccxt
-    def test_a_name_that_ccxt_does_not_know(self) -> None:
+    def test_an_exchange_unknown_to_ccxt_is_refused(self) -> None:
         with pytest.raises(UnknownProviderError, match="did you mean ccxt:kraken"):
             downloader_class("ccxt:kraaken")
         with pytest.raises(UnknownProviderError, match="no bars"):
@@ -107,7 +109,7 @@ class TestDeclared:
         assert okx.default_base_url == "https://www.okx.com"
         assert okx.name == "ccxt:okx"
 
-    def test_nothing_longer_than_a_day_or_shorter_than_a_minute(self) -> None:
+    def test_timeframes_longer_than_a_day_or_shorter_than_a_minute_are_not_served(self) -> None:
         for name in ("binance", "gate", "kraken"):
             labels = set(downloader_class(f"ccxt:{name}").capabilities.timeframes)
             assert labels.isdisjoint({"1s", "10s", "1w", "7d", "2w", "1M", "3d"}), name
@@ -137,7 +139,7 @@ class TestAsking:
         assert asked.params == {"symbol": spelled, "timeframe": "1h", "since": 0, "limit": 5}
         assert asked.url == "https://www.okx.com/okx/bars"
 
-    def test_pages_follow_the_last_bar_and_pass_over_quiet_ones(self) -> None:
+    def test_pages_follow_the_last_bar_and_skip_quiet_times(self) -> None:
         def bars(*hours: int) -> HttpResponse:
             return answer([[h * HOUR, 1, 2, 0.5, 1.5, None] for h in hours])
 
@@ -150,7 +152,7 @@ class TestAsking:
         assert len(found.table) == 302
         assert (found.vendor, found.kind.venue, found.dense) == ("ccxt:okx", "okx", False)
 
-    def test_bars_on_another_clock_are_refused(self) -> None:
+    def test_bars_off_the_grid_of_the_timeframe_are_refused(self) -> None:
         """Days of Singapore begin at 16:00 UTC."""
         late = 90 * HOUR + 1_694_789
         rows = [[at, 1, 2, 0.5, 1.5, 3] for at in (89 * HOUR, late)]
@@ -160,7 +162,7 @@ class TestAsking:
         with pytest.raises(KindMismatchError, match="1970-01-01T16:00"):
             okx.fetch(query(BTC, "1d", 0, 3 * DAY))
 
-    def test_newest_bars_in_place_of_older_ones_are_no_proof_of_nothing(self) -> None:
+    def test_the_newest_bars_in_place_of_older_ones_do_not_count_as_an_empty_answer(self) -> None:
         okx, _ = made("okx", answer([[h * HOUR, 1, 2, 0.5, 1.5, 3] for h in (90, 91)]))
         with pytest.raises(CapabilityError, match="from 1970-01-04T18:00"):
             okx.fetch(query(BTC, "1h", 0, 5 * HOUR))
@@ -179,7 +181,9 @@ class TestAsking:
             ("SomethingNew", CapabilityError),
         ],
     )
-    def test_errors_are_named_by_the_nearest_base(self, names: str, kind: type[DataError]) -> None:
+    def test_errors_of_ccxt_are_mapped_by_their_nearest_base_class(
+        self, names: str, kind: type[DataError]
+    ) -> None:
         okx, _ = made("okx")
         found = okx.classify(HttpResponse(200, {ERROR_HEADER: names}))
         assert type(found) is kind
@@ -326,7 +330,7 @@ def test_bars_of_a_pair_that_is_not_even_listed_are_refused(other: str) -> None:
 
 @needs_ccxt
 @pytest.mark.parametrize("case", RECORDED, ids=[r[0] for r in RECORDED])
-def test_an_answer_without_bars_is_nothing_only_where_the_list_of_bars_is_empty(
+def test_only_an_empty_list_of_bars_counts_as_an_empty_answer(
     case: tuple[Any, ...],
 ) -> None:
     exchange, _, who, label, word, listing, *_ = case

@@ -63,7 +63,7 @@ def test_all_requests_of_ccxt_go_to_the_named_host_and_are_counted(
     assert (query["startTime"], query["symbol"], query["limit"]) == (str(BAR[0]), "BTCUSDT", "9")
 
 
-def test_a_pair_listed_since_is_found_when_the_list_is_old(
+def test_a_newly_listed_pair_is_found_once_the_list_of_pairs_is_old(
     exchange: responses.RequestsMock,
 ) -> None:
     clock = ManualClock(NOW_MS)
@@ -89,7 +89,7 @@ def test_a_pair_listed_since_is_found_when_the_list_is_old(
         (503, {}, {}, "ExchangeNotAvailable"),
     ],
 )
-def test_a_refusal_is_told_once_with_its_status(
+def test_a_refusal_is_reported_once_with_its_status(
     exchange: responses.RequestsMock, status: int, body: Any, headers: dict[str, str], name: str
 ) -> None:
     carrier = CcxtCarrier("binance")
@@ -159,7 +159,7 @@ def test_a_file_that_hides_ccxt_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         exchanges_with_bars()
 
 
-def test_without_an_answer_the_error_is_ours() -> None:
+def test_a_missing_answer_raises_our_error() -> None:
     with pytest.raises(UnavailableError, match="no connection"):
         CcxtCarrier("binance").send(
             HttpRequest("http://127.0.0.1:9/binance/bars", {"symbol": "BTC/USDT"})

@@ -55,7 +55,7 @@ def rows(first_close: int, step: int, count: int) -> list[list[float]]:
     return [[first_close + n * step, 10, 12, 9, 11] for n in range(count)]
 
 
-def test_four_hours_are_asked_by_the_shortest_range_that_holds_them() -> None:
+def test_four_hour_bars_are_requested_with_the_shortest_sufficient_range() -> None:
     four = 4 * HOUR_MS
     vendor, transport = gecko(*[answer(rows(NOW_MS - 40 * four, four, 41))] * 3)
     for days, first in ((7, 7 * DAY_MS), (14, 7 * DAY_MS + four + 1), (30, 30 * DAY_MS)):
@@ -76,7 +76,7 @@ def test_a_bar_is_stamped_with_its_open_and_has_no_volume() -> None:
     assert (got.kind.venue, got.kind.unit, got.kind.volume) == ("aggregate", "USD", "none")
 
 
-def test_the_running_bar_is_put_on_its_grid_and_only_that() -> None:
+def test_only_the_forming_bar_is_moved_onto_the_grid() -> None:
     step = STEPS["30m"]
     vendor, _ = gecko()
     running = [*rows(NOW_MS, step, 2), [NOW_MS + step + 7, 1, 1, 1, 1]]
@@ -93,13 +93,13 @@ def test_the_running_bar_is_put_on_its_grid_and_only_that() -> None:
 
 
 @pytest.mark.parametrize("sent", [4 * HOUR_MS, 4 * DAY_MS])
-def test_bars_of_another_length_are_never_taken_for_those_asked(sent: int) -> None:
+def test_bars_of_another_timeframe_are_never_returned(sent: int) -> None:
     vendor, _ = gecko(answer(rows(NOW_MS - 5 * sent, sent, 5)))
     with pytest.raises(ResponseFormatError, match="instead of 30m"):
         vendor.fetch(query("30m", NOW_MS - DAY_MS, NOW_MS, BTC))
 
 
-def test_more_than_it_reaches_back_is_refused_unasked() -> None:
+def test_a_range_beyond_its_history_is_refused_without_a_request() -> None:
     vendor, transport = gecko()
     for label, days in (("30m", 1), ("4h", 30)):
         with pytest.raises(CapabilityError, match=f"only for the last {days} days"):
@@ -108,7 +108,7 @@ def test_more_than_it_reaches_back_is_refused_unasked() -> None:
 
 
 @pytest.mark.parametrize("label", ["1m", "1h", "1d", "4d"])
-def test_without_a_paid_plan_only_what_is_free_is_declared(label: str) -> None:
+def test_without_a_paid_plan_only_free_data_are_declared(label: str) -> None:
     vendor, transport = gecko(demo="d")
     assert vendor.get_supported_intervals() == ["30m", "4h"]
     with pytest.raises(CapabilityError):
@@ -117,7 +117,7 @@ def test_without_a_paid_plan_only_what_is_free_is_declared(label: str) -> None:
 
 
 @pytest.mark.parametrize("label, interval", [("1h", "hourly"), ("1d", "daily")])
-def test_a_paid_plan_is_asked_by_closes_at_its_own_address(label: str, interval: str) -> None:
+def test_a_paid_plan_is_queried_by_closes_at_its_own_address(label: str, interval: str) -> None:
     step = STEPS[label]
     start = NOW_MS - 5 * step
     vendor, transport = gecko(answer(rows(start + step, step, 2)), pro="p4id")
@@ -132,7 +132,7 @@ def test_a_paid_plan_is_asked_by_closes_at_its_own_address(label: str, interval:
     assert got.table.stamps.tolist() == [start, start + step]
 
 
-def test_no_end_ahead_of_its_clock_is_sent() -> None:
+def test_the_end_sent_is_limited_to_the_current_time() -> None:
     vendor, transport = gecko(answer(rows(NOW_MS, HOUR_MS, 1)), pro="p")
     vendor.fetch(query("1h", NOW_MS - HOUR_MS, NOW_MS + HOUR_MS, BTC, now_ms=NOW_MS + 120_000))
     assert transport.asked[0].params["to"] == NOW_MS // 1000 + 60
@@ -140,7 +140,7 @@ def test_no_end_ahead_of_its_clock_is_sent() -> None:
         vendor.fetch(query("1h", NOW_MS, NOW_MS + HOUR_MS, BTC))
 
 
-def test_keys_are_shown_nowhere() -> None:
+def test_no_text_form_shows_a_key() -> None:
     vendor, transport = gecko(answer(rows(NOW_MS, 4 * HOUR_MS, 1)), demo="CANARY")
     vendor.fetch(query("4h", NOW_MS - 4 * HOUR_MS, NOW_MS, BTC))
     asked = transport.asked[0]
@@ -179,12 +179,12 @@ def test_pages_of_days_join_without_overlap_or_hole(count: int, before: int) -> 
         (503, b"{broken", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(gecko()[0].classify(answer(body, status))) is kind
 
 
 @pytest.mark.parametrize("body", [{"error": "x"}, [[1]], [[NOW_MS, "x", 1, 1, 1]], ["a"], [None]])
-def test_another_shape_is_unreadable(body: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
     vendor, _ = gecko(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("4h", NOW_MS - DAY_MS, NOW_MS, BTC))
@@ -222,7 +222,7 @@ def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
 
 
 @needs_reference
-def test_currencies_and_ids_are_the_recorded_ones() -> None:
+def test_currencies_and_ids_equal_the_recorded_ones() -> None:
     quoted = recorded("coingecko", "coin-history-ethereum-2024-01-01")[0]["body"]["market_data"]
     assert {c.lower() for c in CURRENCIES} <= set(quoted["current_price"])
     listed = {

@@ -39,7 +39,7 @@ def actions(symbol: str) -> list[Action]:
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "FB", "GOOG", "IBM", "MSFT"])
-def test_every_bar_is_the_samples(symbol: str) -> None:
+def test_every_bar_equals_the_sample(symbol: str) -> None:
     got, there = whole(symbol), getattr(STOCKS, symbol)
     assert [str(date_of(int(stamp))) for stamp in got.table.stamps] == list(there["date"])
     for name in ("open", "high", "low", "close"):
@@ -54,7 +54,7 @@ def test_every_bar_is_the_samples(symbol: str) -> None:
     assert (got.basis, got.kind.unit, got.table.adj_close) == (Basis("raw"), "USD", None)
 
 
-def test_the_doubled_volume_is_that_of_another_source() -> None:
+def test_the_split_adjusted_volume_agrees_with_another_source() -> None:
     """Yahoo's file of 2018 has 162,902,600 shares for 2005-02-28, after the 7:1 split of 2014."""
     got = whole("AAPL").table
     (volume,) = got.volume[got.stamps == parse_iso("2005-02-28")]
@@ -64,7 +64,9 @@ def test_the_doubled_volume_is_that_of_another_source() -> None:
 @pytest.mark.parametrize(
     ("symbol", "count"), [("AAPL", 5), ("FB", 0), ("GOOG", 0), ("IBM", 52), ("MSFT", 38)]
 )
-def test_the_adjusted_column_has_just_these_steps(symbol: str, count: int) -> None:
+def test_the_adjusted_column_changes_only_at_known_splits_and_dividends(
+    symbol: str, count: int
+) -> None:
     """``adj_close`` is the close times a factor; where it changes, there is a split or a dividend."""
     sample = getattr(STOCKS, symbol)
     closes, adjusted = (np.array(sample[name]) for name in ("close", "adj_close"))
@@ -107,7 +109,7 @@ def test_an_error_lists_the_symbols_dates_and_timeframes_of_the_sample() -> None
         vendor().fetch(query("1h", "2012-01-01", "2012-02-01", AAPL))
 
 
-def test_other_numbers_than_those_that_were_checked_are_refused(
+def test_samples_with_other_numbers_than_the_checked_ones_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An older release has volumes that are adjusted for splits under the same prices."""

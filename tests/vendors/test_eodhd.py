@@ -74,19 +74,19 @@ def test_a_bars_request_has_the_documented_url_and_cost(
     assert request.cost == (1 if timeframe == "1d" else 5)
 
 
-def test_its_key_is_sent_and_never_shown() -> None:
+def test_the_key_is_sent_and_never_shown() -> None:
     assert_keeps_its_key(eodhd()[0], query("1d", 0, DAY_MS, AAPL), "EODHD_API_KEY")
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "1h"])
-def test_minutes_of_shares_that_hold_other_hours_are_not_asked_for(timeframe: str) -> None:
+def test_minutes_of_shares_with_other_hours_are_refused_without_a_request(timeframe: str) -> None:
     vendor, transport = eodhd()
     with pytest.raises(CapabilityError, match="serves the timeframes 5m 1d"):
         vendor.fetch(query(timeframe, 0, DAY_MS, US))
     assert transport.asked == []
 
 
-def test_the_official_close_is_no_bar() -> None:
+def test_the_official_close_is_not_read_as_a_bar() -> None:
     at = parse_iso("2024-01-02T20:55:00")
     rows = [row(at), row(at + 5 * MINUTE_MS) | {"volume": None}]
     asked = query("5m", at, at + DAY_MS, US)
@@ -95,7 +95,7 @@ def test_the_official_close_is_no_bar() -> None:
     assert len(eodhd()[0].parse_bars(answer(rows), pair).bars) == 2
 
 
-def test_a_price_that_is_not_there_is_nan_and_pairs_tell_their_unit() -> None:
+def test_a_missing_price_is_nan_and_pairs_have_their_unit() -> None:
     at = parse_iso("2024-01-02")
     page = eodhd()[0].parse_bars(
         answer([row(at) | {"open": None}]), query("1m", at, at + DAY_MS, BTC)
@@ -115,7 +115,7 @@ def test_a_price_that_is_not_there_is_nan_and_pairs_tell_their_unit() -> None:
         (429, b"Too many", RateLimitedError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(eodhd()[0].classify(answer(body, status))) is kind
 
 
@@ -129,7 +129,7 @@ def day(text: str, adjusted: float | None) -> dict[str, Any]:
     return row(parse_iso(text)) | {"date": text, "adjusted_close": adjusted, "volume": 400}
 
 
-def test_volumes_of_days_are_put_back_into_the_shares_of_their_day() -> None:
+def test_daily_volumes_are_unadjusted_for_later_splits() -> None:
     splits = [
         {"date": "2020-08-31", "split": "4.000000/1.000000"},
         {"date": "2020-09-02", "split": "1.000000/2.000000"},
@@ -148,7 +148,7 @@ def test_volumes_of_days_are_put_back_into_the_shares_of_their_day() -> None:
     [(AAPL, 10.0, 1), (AAPL, 9.99, 2), (AAPL, None, 2), (BTC, 5.0, 1)],
     ids=lambda value: getattr(value, "symbol", str(value)),
 )
-def test_splits_are_asked_where_there_can_be_any(
+def test_splits_are_requested_only_if_there_can_be_any(
     who: Instrument, adjusted: float | None, requests: int
 ) -> None:
     vendor, transport = eodhd(answer([day("2024-05-28", adjusted)]), answer([]))
@@ -197,7 +197,7 @@ def range_of_truth(request: HttpRequest) -> HttpResponse:
 
 @settings(max_examples=25, derandomize=True, deadline=None)
 @given(st.integers(-1, 1400), st.integers(1, 1500))
-def test_windows_join_into_the_truth(day: int, days: int) -> None:
+def test_bars_joined_from_windows_are_the_true_ones(day: int, days: int) -> None:
     start, length = min(TRUTH) + day * DAY_MS + days * MINUTE_MS, days * DAY_MS
     expected = {at: p for at, p in TRUTH.items() if start <= at < start + length}
     try:
@@ -232,7 +232,7 @@ def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
 
 
 @needs_reference
-def test_recorded_days_by_hand() -> None:
+def test_a_recorded_day_equals_the_values_written_by_hand() -> None:
     _, response = recorded("eodhd", "eod-AAPL.US-daily-csv-2018-2019")
     (bar,) = eodhd()[0].parse_bars(response, query("1d", "2018-01-02", "2018-01-03", AAPL)).bars[:1]
     assert bar[1:] == (170.16, 172.3, 169.26, 172.26, 25555934.0, 167.7017)
@@ -259,7 +259,7 @@ def test_recorded_splits_and_dividends_become_actions() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("suffix", [".L", ".DE", ".AX", ".SS", ".SZ", ".KS", ".PA", ".WA", ".BD"])
-def test_venues_are_written_as_it_lists_them(suffix: str) -> None:
+def test_venues_are_sent_in_eodhds_spelling(suffix: str) -> None:
     recording, _ = recorded("eodhd", "exchanges-list")
     codes = {entry["Code"] for entry in recording["body"]}
     spelled = {"eodhd": "X" + suffix} | dict(stock_names("X", suffix, suffix))

@@ -21,7 +21,7 @@ def test_the_folder_is_the_registry() -> None:
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_every_vendor_declares_what_the_registry_says(name: str) -> None:
+def test_the_declarations_of_every_vendor_agree_with_the_registry(name: str) -> None:
     cls = downloader_class(name)
     assert cls.name == name
     assert cls.display_name
@@ -40,7 +40,7 @@ def test_aliases_resolve_to_the_vendors_canonical_name(code: str, name: str) -> 
     assert DataDownloaderFactory.PROVIDER_MAP[code.lower()] == name
 
 
-def test_downloaders_are_made_by_alias() -> None:
+def test_downloaders_are_created_by_alias() -> None:
     sender = sender_over(ScriptedTransport())
     made = DataDownloaderFactory.create_downloader("bnc", sender=sender, api_key="k")
     assert isinstance(made, BinanceDataDownloader)

@@ -170,7 +170,7 @@ def test_a_field_of_another_type_is_refused(place: tuple[str, ...], value: Any) 
         assert from_ms(ms - DAY_MS) < from_ms(ms + DAY_MS)
 
 
-def test_the_whole_answer_passes_with_all_that_is_optional_left_out_or_given() -> None:
+def test_a_valid_answer_passes_with_and_without_its_optional_fields() -> None:
     bare = Fetched(TABLE.with_adj_close(None), "acme", Kind("", ""), Basis("unknown"), 0)
     for answer in (WHOLE, bare, replace(WHOLE, table=replace(TABLE, index=TABLE.stamps))):
         assert not wrong_answer(answer, {"acme", "Acme"}, NOW)
@@ -215,7 +215,7 @@ NO_BARS = [
 
 
 @pytest.mark.parametrize("answer", NO_BARS)
-def test_what_holds_no_bars_is_refused(answer: object) -> None:
+def test_an_answer_that_contains_no_bars_is_refused(answer: object) -> None:
     assert "not bars" in wrong_answer(answer, {"acme"}, NOW)
 
 
@@ -232,7 +232,7 @@ def test_a_split_without_a_ratio_is_refused(parts: tuple[float, float]) -> None:
     assert "a split of" in wrong_actions([split], {"acme"})
 
 
-def test_an_answer_of_tomorrow_is_refused() -> None:
+def test_an_answer_fetched_in_the_future_is_refused() -> None:
     later = replace(WHOLE, server_now_ms=NOW + 2 * DAY_MS)
     assert "later than the query" in wrong_answer(later, {"acme"}, NOW)
     # The vendor's own clock may be ahead of ours, which may be wrong.
@@ -280,7 +280,7 @@ def test_capabilities_of_another_type_are_refused(name: str, value: Any) -> None
     assert "stock" not in kept.asset_classes or type(value) is not str
 
 
-def test_what_packaged_vendors_declare_passes() -> None:
+def test_the_declarations_of_packaged_vendors_pass() -> None:
     for name in SERVED:
         if (cls := usable_class(name)) is not None:
             assert not wrong_capabilities(cls.capabilities), name

@@ -76,13 +76,13 @@ def test_a_bars_request_has_the_documented_url(who: Instrument, timeframe: str, 
     assert line_of(request) == f"{BASE}{asked}&from=1704153600&to=1706745599"
 
 
-def test_its_key_is_sent_and_never_shown() -> None:
+def test_the_key_is_sent_and_never_shown() -> None:
     vendor, _ = finnhub()
     assert_keeps_its_key(vendor, query("1d", 0, DAY_MS, AAPL), "FINNHUB_API_KEY")
     assert not vendor.bars_request(query("1d", 0, DAY_MS, AAPL), None).secret_params
 
 
-def test_hours_of_shares_are_not_asked_for() -> None:
+def test_hours_of_shares_are_refused_without_a_request() -> None:
     vendor, transport = finnhub()
     with pytest.raises(CapabilityError, match="serves the timeframes 1m 5m 15m 30m 1d, not 1h"):
         vendor.fetch(query("1h", 0, DAY_MS, BRK))
@@ -118,7 +118,7 @@ def test_times_of_candles_become_stamps(
     assert (iso(bar.stamp_ms), bar[1:6]) == (stamp, (10.0, 11.0, 9.0, 10.0, 7.0))
 
 
-def test_a_price_that_is_not_there_is_nan() -> None:
+def test_a_missing_price_is_nan() -> None:
     body = columns({DAY_MS: 10.0}) | {"o": [None]}
     assert math.isnan(
         finnhub()[0].parse_bars(answer(body), query("1d", 0, NOW_MS, BRK)).bars[0].open
@@ -138,7 +138,7 @@ def test_a_price_that_is_not_there_is_nan() -> None:
         (429, b"API limit reached", RateLimitedError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(finnhub()[0].classify(answer(body, status))) is kind
 
 
@@ -180,7 +180,7 @@ def range_of_truth(request: HttpRequest) -> HttpResponse:
 
 @settings(max_examples=25, derandomize=True, deadline=None)
 @given(st.integers(-1, 60), st.integers(1, 60))
-def test_windows_join_into_the_truth(day: int, days: int) -> None:
+def test_bars_joined_from_windows_are_the_true_ones(day: int, days: int) -> None:
     start, length = min(TRUTH) + day * DAY_MS + days * MINUTE_MS, days * DAY_MS
     expected = {at: p for at, p in TRUTH.items() if start <= at < start + length}
     vendor, _ = finnhub(*[range_of_truth] * 5)

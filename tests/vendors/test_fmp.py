@@ -83,11 +83,11 @@ def test_a_bars_request_has_the_documented_url(
     assert line_of(vendor.bars_request(query(timeframe, start, end, who), None)) == BASE + asked
 
 
-def test_its_key_is_sent_and_never_shown() -> None:
+def test_the_key_is_sent_and_never_shown() -> None:
     assert_keeps_its_key(fmp()[0], query("1d", 0, DAY_MS, AAPL), "FMP_API_KEY")
 
 
-def test_four_hours_are_not_asked_for() -> None:
+def test_four_hour_bars_are_refused_without_a_request() -> None:
     vendor, transport = fmp()
     with pytest.raises(CapabilityError, match="not 4h"):
         vendor.fetch(query("4h", 0, DAY_MS, AAPL))
@@ -113,7 +113,7 @@ def test_labels_of_rows_become_stamps(
     assert (iso(bar.stamp_ms), bar[1:6]) == (stamp, (10.0, 11.0, 9.0, 10.0, 7.0))
 
 
-def test_what_only_came_with_whole_dates_is_not_handed_on() -> None:
+def test_bars_outside_of_the_span_on_its_dates_are_left_out() -> None:
     asked = query("5m", "2024-03-11T14:00:00Z", "2024-03-11T15:00:00Z", AAPL)
     labels = ["2024-03-11 10:55:00", "2024-03-11 11:00:00", "2024-03-11 09:30:00"]
     got = fmp()[0].parse_bars(answer([row(label) for label in labels]), asked).bars
@@ -123,12 +123,12 @@ def test_what_only_came_with_whole_dates_is_not_handed_on() -> None:
 
 
 @pytest.mark.parametrize("body", [[], {}])
-def test_nothing_is_not_an_error(body: Any) -> None:
+def test_an_empty_response_raises_no_data(body: Any) -> None:
     with pytest.raises(NoDataError):
         fmp(answer(body))[0].fetch(query("1d", "2024-01-02", "2024-02-01", AAPL))
 
 
-def test_a_price_that_is_not_there_is_nan() -> None:
+def test_a_missing_price_is_nan() -> None:
     asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
     (bar,) = fmp()[0].parse_bars(answer([row("2024-01-02") | {"open": None}]), asked).bars
     assert math.isnan(bar.open)
@@ -152,7 +152,7 @@ def test_a_price_that_is_not_there_is_nan() -> None:
         (200, {"Error Message": "Something else"}, ResponseFormatError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(fmp()[0].classify(answer(body, status))) is kind
 
 
@@ -197,7 +197,7 @@ def days_of_truth(request: HttpRequest) -> HttpResponse:
 
 @settings(max_examples=25, derandomize=True, deadline=None)
 @given(st.integers(-1, 28), st.integers(4, 30 * 24))
-def test_windows_join_into_the_truth(day: int, hours: int) -> None:
+def test_bars_joined_from_windows_are_the_true_ones(day: int, hours: int) -> None:
     start = min(TRUTH) + day * DAY_MS + hours * 60_000
     end = start + hours * HOUR_MS
     expected = {at: p for at, p in TRUTH.items() if start <= at < end}

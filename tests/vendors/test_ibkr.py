@@ -83,7 +83,9 @@ def ask(label: str, start: str, end: str, who: Instrument = AAPL) -> FetchQuery:
 
 @needs_ib
 class TestOverTheSocket:
-    def test_days_are_session_dates_of_regular_trades(self, script: Script, port: int) -> None:
+    def test_days_are_stamped_with_session_dates_and_use_regular_trades(
+        self, script: Script, port: int
+    ) -> None:
         script.bars = [
             ("20231229", 9, 9, 9, 9, 9),
             ("20240102", 187.15, 188.44, 183.88, 185.64, 82488.0),
@@ -102,7 +104,7 @@ class TestOverTheSocket:
             "duration": "4 D", "rth": "1", "what": "TRADES", "format": "2",
         }]  # fmt: skip
 
-    def test_minutes_are_instants_and_middles_have_no_volume(
+    def test_minutes_are_stamped_by_instants_and_midpoints_have_no_volume(
         self, script: Script, port: int
     ) -> None:
         script.bars = [(str(JAN_2 // 1000 + 60), 1.1, 1.2, 1.0, 1.15, -1)]
@@ -120,7 +122,9 @@ class TestOverTheSocket:
             ibkr.fetch(ask("1d", "2024-01-02", end))
         assert script.logins == 1
 
-    def test_long_ranges_begin_with_the_first_bar_there_is(self, script: Script, port: int) -> None:
+    def test_requests_for_long_ranges_begin_with_the_first_available_bar(
+        self, script: Script, port: int
+    ) -> None:
         script.head = str(parse_iso("2024-01-01T14:30") // 1000)
         script.bars = [(str(JAN_2 // 1000 + 52_200), 1, 2, 1, 2, 3)]
         ibkr = vendor(port)
@@ -146,7 +150,7 @@ class TestOverTheSocket:
         ],
         ids=lambda value: str(value[0]) if isinstance(value, tuple) else value.__name__,
     )  # fmt: skip
-    def test_each_refusal_has_its_type(
+    def test_each_refusal_becomes_a_typed_error(
         self, script: Script, port: int, refusal: tuple[int, str], kind: type[DataError]
     ) -> None:
         script.refusal = refusal
@@ -160,7 +164,9 @@ class TestOverTheSocket:
         with pytest.raises(ProviderTimeoutError, match=rf"127.0.0.1:{port} did not .* 0.05 s"):
             vendor(port, timeout_s=0.05).fetch(ask("1d", "2024-01-02", "2024-01-05"))
 
-    def test_a_gateway_that_goes_away_is_connected_to_anew(self, script: Script, port: int) -> None:
+    def test_a_lost_connection_to_the_gateway_is_made_again(
+        self, script: Script, port: int
+    ) -> None:
         script.drops, ibkr = True, vendor(port)
         with pytest.raises(UnavailableError, match="closed the connection"):
             ibkr.fetch(ask("1d", "2024-01-02", "2024-01-05"))
@@ -168,7 +174,9 @@ class TestOverTheSocket:
         assert len(ibkr.fetch(ask("1d", "2024-01-02", "2024-01-06")).table) == 1
         assert script.logins == 2
 
-    def test_the_same_is_not_asked_again_within_15_s(self, script: Script, port: int) -> None:
+    def test_the_same_request_is_not_sent_again_within_15_seconds(
+        self, script: Script, port: int
+    ) -> None:
         script.bars, clock = [("20240103", 1, 2, 1, 2, 3)], ManualClock(NOW_MS)
         ibkr, asked = vendor(port, clock), ask("1d", "2024-01-02", "2024-01-05")
         ibkr.fetch(asked)
@@ -192,7 +200,7 @@ def test_an_error_about_a_missing_gateway_contains_the_remedy() -> None:
 
 
 @needs_ib
-def test_a_client_that_is_there_already_is_used() -> None:
+def test_a_client_that_is_passed_in_is_used() -> None:
     class Client:
         """Stands for an ``ib_async.IB`` that the user has connected."""
 
@@ -239,7 +247,9 @@ def test_without_the_package_the_extra_is_named(
         ({"port": 4001, "client_id": 0}, {"IBKR_PORT": "9"}, Gateway("127.0.0.1", 4001, 0)),
     ],
 )
-def test_where_the_gateway_is(said: Any, environ: dict[str, str], expected: Gateway) -> None:
+def test_the_address_of_the_gateway_follows_from_arguments_and_environment(
+    said: Any, environ: dict[str, str], expected: Gateway
+) -> None:
     assert ibkr_gateway(said, environ) == expected
 
 
@@ -250,7 +260,7 @@ def test_an_invalid_port_is_refused(value: str) -> None:
 
 
 @pytest.mark.parametrize("status, kind", [(200, type(None)), (503, UnavailableError)])
-def test_an_answer_without_a_number_is_read_by_its_status(status: int, kind: type) -> None:
+def test_an_error_without_a_code_is_classified_by_its_status(status: int, kind: type) -> None:
     assert type(error_of_answer(HttpResponse(status))) is kind
     unknown = error_of_answer(HttpResponse(400, {CODE_HEADER: "9999"}))
     assert type(unknown) is CapabilityError
@@ -271,13 +281,13 @@ def stock(symbol: str, zone: str, quote: str) -> Instrument:
     ],
     ids=lambda value: value.symbol if isinstance(value, Instrument) else None,
 )
-def test_shares_are_named_as_the_vendor_does(
+def test_shares_are_sent_in_the_vendors_spelling(
     who: Instrument, symbol: str, primary: str, currency: str
 ) -> None:
     found = contract_of(who, "ibkr")
     assert (found.symbol, found.primary, found.currency) == (symbol, primary, currency)
 
 
-def test_london_is_not_asked_for() -> None:
+def test_shares_of_london_are_refused_without_a_request() -> None:
     with pytest.raises(CapabilityError, match=r"VOD\.L"):
         contract_of(stock("VOD.L", "Europe/London", "GBp"), "ibkr")

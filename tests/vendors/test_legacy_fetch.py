@@ -34,7 +34,7 @@ def stub(**behaviour: Any) -> Mock:
     return downloader
 
 
-def test_a_mock_is_asked_by_the_old_contract() -> None:
+def test_a_mock_is_called_with_the_older_interface() -> None:
     stamps = pd.date_range("2024-01-01", periods=3, freq="h", name="timestamp")
     downloader = stub(return_value=frame().set_index(stamps))
     got = fetch_legacy(downloader, ASKED, "test")
@@ -70,7 +70,7 @@ def test_an_empty_answer_of_an_older_downloader_raises_no_data(nothing: Any) -> 
 
 
 @pytest.mark.parametrize("odd", [Mock(), [1, 2], "text", frame().drop(columns="close"), frame()])
-def test_something_else_is_a_format_error(odd: Any) -> None:
+def test_an_answer_of_another_type_is_a_format_error(odd: Any) -> None:
     with pytest.raises(ResponseFormatError) as caught:
         fetch_legacy(stub(return_value=odd), ASKED, "test")
     assert caught.value.provider == "test"
@@ -85,7 +85,7 @@ def test_any_error_of_a_legacy_downloader_allows_failover(raised: Exception) -> 
     assert error.__cause__ is raised
 
 
-def test_the_quote_is_short_and_without_queries() -> None:
+def test_the_quoted_error_is_short_and_contains_no_url_query() -> None:
     raised = RuntimeError("GET https://v.example/x?apikey=CANARY&y=1 failed " + "z" * 500)
     with pytest.raises(ForeignError) as caught:
         fetch_legacy(stub(side_effect=raised), ASKED, "test")
@@ -101,6 +101,6 @@ def test_our_own_errors_pass_through() -> None:
     assert raised.provider == "test"
 
 
-def test_the_end_of_the_world_is_not_swallowed() -> None:
+def test_a_keyboard_interrupt_is_not_swallowed() -> None:
     with pytest.raises(KeyboardInterrupt):
         fetch_legacy(stub(side_effect=KeyboardInterrupt), ASKED, "test")

@@ -56,7 +56,7 @@ def test_csv_and_gzip_files_are_read_as_bars(tmp_path: Path, name: str) -> None:
     assert (got.basis, got.dense, got.kind) == (Basis("raw"), False, Kind("", "", "", "USD"))
 
 
-def test_rows_that_a_program_filled_are_no_bars(tmp_path: Path) -> None:
+def test_rows_filled_in_by_a_program_are_not_read_as_bars(tmp_path: Path) -> None:
     header, rows = HEADER.strip() + ",filled\n", ROWS.replace("\n", ",False\n")
     (tmp_path / "AAPL_1d.csv").write_text(header + rows)
     assert len(fetch(local(tmp_path)).table) == 2
@@ -66,7 +66,7 @@ def test_rows_that_a_program_filled_are_no_bars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
-def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: str) -> None:
+def test_fields_are_separated_by_the_declared_delimiter(tmp_path: Path, delimiter: str) -> None:
     rows = '"2024-01-02",1,2,0.5,1.5,10\n' + "2024-01-03,2,3,1.5,2.5,\n"
     (tmp_path / "AAPL_1d.csv").write_text((HEADER + rows).replace(",", delimiter))
     got = fetch(local(tmp_path, delimiter=delimiter))
@@ -77,14 +77,14 @@ def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: 
     assert "delimiter" in str(undeclared.value)
 
 
-def test_decimal_commas_are_told_and_not_guessed(tmp_path: Path) -> None:
+def test_decimal_commas_are_an_error_and_not_guessed(tmp_path: Path) -> None:
     text = HEADER.replace(",", ";") + "2024-01-02;1,5;2;0;1;10\n"
     (tmp_path / "AAPL_1d.csv").write_text(text)
     with pytest.raises(ResponseFormatError, match="line 2: column 'open' contains '1,5'"):
         fetch(local(tmp_path, delimiter=";"))
 
 
-def test_the_delimiter_is_not_that_of_parquet(tmp_path: Path) -> None:
+def test_the_delimiter_setting_does_not_affect_parquet_files(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -198,7 +198,7 @@ EUR = Instrument("EURUSD", "forex", "FX", "America/New_York", quote="USD")
          "2024-07-01 20:00 2024-07-02 00:00"),
     ],
 )  # fmt: skip
-def test_closes_of_hours_are_brought_to_the_opens(
+def test_hours_stamped_by_closes_are_moved_to_their_opens(
     tmp_path: Path, who: Instrument, timeframe: str, anchor: str, closes: str, opens: str
 ) -> None:
     def times(text: str) -> list[str]:
@@ -234,7 +234,7 @@ def test_closes_of_hours_are_brought_to_the_opens(
         (EUR, "1d", "UTC", "2024-07-02 21:00", "2024-07-02"),
     ],
 )
-def test_closes_of_days_and_longer_name_the_bar_that_ends(
+def test_daily_and_longer_bars_stamped_by_closes_are_moved_to_their_opens(
     tmp_path: Path, who: Instrument, timeframe: str, zone: str, close: str, stamp: str
 ) -> None:
     (tmp_path / f"{who.symbol}_{timeframe}.csv").write_text(HEADER + f"{close},1,2,1,2,3\n")
@@ -244,7 +244,7 @@ def test_closes_of_days_and_longer_name_the_bar_that_ends(
     assert got.table.stamps.tolist() == [parse_iso(stamp)]
 
 
-def test_the_anchor_that_is_declared_is_that_of_the_bars(tmp_path: Path) -> None:
+def test_bars_have_the_declared_anchor(tmp_path: Path) -> None:
     hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
     declared = {
         anchor: local(tmp_path, anchor=anchor).capabilities for anchor in ("", "clock", "session")
@@ -263,13 +263,13 @@ def test_the_anchor_that_is_declared_is_that_of_the_bars(tmp_path: Path) -> None
     assert declared["clock"].kind(NVDA, day).anchor == "session"
 
 
-def test_a_file_of_closes_without_a_row(tmp_path: Path) -> None:
+def test_a_file_stamped_by_closes_without_rows_raises_no_data(tmp_path: Path) -> None:
     (tmp_path / "NVDA_1h.csv").write_text(HEADER)
     with pytest.raises(NoDataError):
         local(tmp_path, label="end").fetch(query("1h", "2024-01-01", "2024-12-31", NVDA))
 
 
-def test_only_the_span_comes_back(tmp_path: Path) -> None:
+def test_only_bars_of_the_span_are_returned(tmp_path: Path) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1,,\n\n" + ROWS)
     assert len(fetch(local(tmp_path)).table) == 2
     with pytest.raises(NoDataError):
@@ -310,13 +310,13 @@ CODED = {
 
 
 @pytest.mark.parametrize("name", CODED)
-def test_a_file_of_another_coding_is_named_as_such(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_file_in_another_encoding_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / "AAPL_1d.csv").write_bytes(CODED[name])
     with pytest.raises(ResponseFormatError, match=r"AAPL_1d\.csv is not CSV text in UTF-8"):
         fetch(local(tmp_path))
 
 
-def test_rows_are_read_only_while_the_call_has_time(
+def test_reading_rows_ends_at_the_timeout_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(HEADER + ROWS * 5_000)
@@ -348,7 +348,9 @@ def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "symbol", ["MSFT", "../secret", "..", "/etc/passwd", "a/../../b", "%2e%2e"]
 )
-def test_no_file_and_no_way_out_of_the_folder(tmp_path: Path, symbol: str) -> None:
+def test_a_symbol_without_a_file_is_unknown_and_cannot_leave_the_folder(
+    tmp_path: Path, symbol: str
+) -> None:
     folder = tmp_path / "bars"
     folder.mkdir()
     (tmp_path / "secret_1d.csv").write_text(HEADER + ROWS)
@@ -360,7 +362,7 @@ def test_no_file_and_no_way_out_of_the_folder(tmp_path: Path, symbol: str) -> No
         fetch(local(folder, pattern="../{symbol}_{timeframe}"), symbol="secret")
 
 
-def test_the_file_that_is_lacking_is_named_as_it_would_be_called(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_contains_its_expected_name(tmp_path: Path) -> None:
     with pytest.raises(SymbolNotFoundError, match=r"there is no file my MSFT in its folder"):
         fetch(local(tmp_path, pattern="my {symbol}"), symbol="MSFT")
 
@@ -393,7 +395,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_layout_that_is_not_understood(mapping: dict[str, Any], said: str) -> None:
+def test_an_unknown_layout_is_refused(mapping: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         LocalDataDownloader(mapping, sender=sender_over(None))
 

@@ -23,7 +23,7 @@ from src.data.vendors.local import carrier
 from src.data.vendors.local.carrier import FileCarrier
 
 
-def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0" * 20_000_000))
     tracemalloc.start()
     try:
@@ -34,7 +34,7 @@ def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_what_inflates_far_more_than_bars_do_is_stopped_by_its_own_size(tmp_path: Path) -> None:
+def test_a_file_that_inflates_far_more_than_bars_is_stopped_by_its_own_size(tmp_path: Path) -> None:
     bomb = gzip.compress(b"\0" * (65 << 20))
     assert len(bomb) < 100_000
     (tmp_path / "a.csv.gz").write_bytes(bomb)
@@ -42,7 +42,7 @@ def test_what_inflates_far_more_than_bars_do_is_stopped_by_its_own_size(tmp_path
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
-def test_a_parquet_table_is_stopped_before_it_is_whole_in_memory(tmp_path: Path) -> None:
+def test_a_huge_parquet_table_is_stopped_before_it_is_in_memory(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     text = "x" * 10_000
@@ -53,7 +53,7 @@ def test_a_parquet_table_is_stopped_before_it_is_whole_in_memory(tmp_path: Path)
         FileCarrier(tmp_path, max_bytes=8 << 20).send(HttpRequest("file:///a"))
 
 
-def test_a_feather_table_is_stopped_before_it_is_decompressed(tmp_path: Path) -> None:
+def test_a_huge_feather_table_is_stopped_before_it_is_decompressed(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     feather = pytest.importorskip("pyarrow.feather")
     rows = 12_000_000
@@ -71,7 +71,9 @@ def test_a_feather_table_is_stopped_before_it_is_decompressed(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["parquet", "feather"])
 @pytest.mark.parametrize("rows", [0, 1, 9_999, 10_001])
-def test_a_table_is_read_with_one_header(tmp_path: Path, rows: int, kind: str) -> None:
+def test_a_repeated_header_of_a_table_is_not_read_as_a_row(
+    tmp_path: Path, rows: int, kind: str
+) -> None:
     pa = pytest.importorskip("pyarrow")
     library = pytest.importorskip(f"pyarrow.{kind}")
     write = library.write_table if kind == "parquet" else library.write_feather
@@ -107,7 +109,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
-def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+def test_a_pipe_in_place_of_a_file_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path := tmp_path / "a.csv").write_text("close\n1")
@@ -122,7 +124,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
-def test_a_file_is_read_only_while_the_call_has_time(
+def test_reading_a_file_ends_at_the_timeout_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.csv").write_bytes(b"close\n" + b"11.5\n" * 2_000_000)
@@ -158,7 +160,9 @@ def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:
     assert carrier.send(HttpRequest("file:///A.csv")).text == "upper"
 
 
-def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_the_extra_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[parquet\]"):
@@ -220,5 +224,5 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path, read: list[P
     assert len(read) == 2, "once it has rested it is kept"
 
 
-def test_a_missing_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_missing_folder_counts_as_a_missing_file(tmp_path: Path) -> None:
     assert FileCarrier(tmp_path / "none").send(HttpRequest("file:///a")).status == 404

@@ -40,7 +40,7 @@ def test_made_up_bars_of_a_window_equal_those_of_the_whole(start: int, count: in
 
 
 # A change here changes what users' programs were tried on.
-def test_made_up_bars_have_the_same_values_for_ever() -> None:
+def test_made_up_bars_always_have_the_same_values() -> None:
     first = bars("1d", FIRST, FIRST + DAY_MS, AAPL)
     assert [float(column[0]) for column in first.values()] == [
         80.949596, 81.302272, 79.513973, 80.507686, 1_392_901.0,
@@ -59,7 +59,7 @@ def test_made_up_bars_have_ordered_prices_and_volume(who: Instrument, label: str
     assert len(set(table.close.tolist())) > 1
 
 
-def test_they_stand_where_the_market_trades() -> None:
+def test_made_up_bars_follow_the_calendar_of_the_market() -> None:
     days = bars("1d", FIRST - DAY_MS, parse_iso("2024-01-17"), AAPL).stamps
     shut = {parse_iso(day) for day in ("2024-01-01", "2024-01-06", "2024-01-15")}
     assert len(days) == 10
@@ -69,12 +69,12 @@ def test_they_stand_where_the_market_trades() -> None:
 
 
 @pytest.mark.parametrize("who", [AAPL, BTC], ids=lambda w: w.symbol)
-def test_days_open_and_close_as_their_minutes_do(who: Instrument) -> None:
+def test_opens_and_closes_of_days_equal_those_of_their_minutes(who: Instrument) -> None:
     day, minutes = (bars(label, FIRST, FIRST + DAY_MS, who) for label in ("1d", "1m"))
     assert (day.open[0], day.close[0]) == (minutes.open[0], minutes.close[-1])
 
 
-def test_two_symbols_and_two_timeframes_differ() -> None:
+def test_made_up_bars_differ_between_symbols_and_timeframes() -> None:
     end = FIRST + 5 * HOUR_MS
     other = Instrument("ETHUSDT", "crypto", base="ETH", quote="USDT")
     assert not (bars("1h", FIRST, end).close == bars("1h", FIRST, end, other).close).any()
@@ -91,7 +91,7 @@ def test_made_up_bars_that_have_not_closed_are_left_out() -> None:
         bars("7m", NOW_MS - DAY_MS, NOW_MS)
 
 
-def test_asked_directly_it_knows_the_market_of_a_symbol() -> None:
+def test_a_direct_call_uses_the_market_of_the_symbol() -> None:
     frame = mock().get_ohlcv("AAPL", "1d", "2024-01-05", "2024-01-08")
     assert frame is not None
     assert frame["timestamp"].dt.day.tolist() == [5, 8]

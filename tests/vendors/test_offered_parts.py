@@ -96,7 +96,7 @@ STREAMS_AT_FAULT = {
 
 
 @pytest.mark.parametrize("how", TABLES)
-def test_a_table_at_fault_is_told_where_it_is_asked_for(
+def test_a_faulty_table_of_a_plugin_is_reported_when_requested(
     how: str, site: PackageFolder, caplog: pytest.LogCaptureFixture, tmp_path: Path,
     make: Callable[..., DataManager],
 ) -> None:  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_table_at_fault_is_told_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize("how", STREAMS_AT_FAULT)
-def test_a_stream_at_fault_is_told_where_it_is_asked_for(
+def test_a_faulty_stream_of_a_plugin_is_reported_when_requested(
     how: str,
     site: PackageFolder,
     caplog: pytest.LogCaptureFixture,
@@ -161,7 +161,7 @@ def test_a_stream_at_fault_is_told_where_it_is_asked_for(
         assert manager.get_live_feed("BTCUSDT", "1m", provider="relay") is None
 
 
-def test_a_stream_that_raises_hurts_no_other(
+def test_a_stream_that_raises_does_not_affect_other_streams(
     site: PackageFolder, make: Callable[..., DataManager]
 ) -> None:
     put_relay(site, RELAY.replace("symbol = spelled(", f"symbol = 1 / 0 or '{KEY}' or spelled("))
@@ -181,7 +181,7 @@ def test_a_stream_that_raises_hurts_no_other(
         ("NOSUCHUSDT", "", "nothing proves that its NOSUCHUSDT is the NOSUCHUSDT of binance"),
     ],
 )
-def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
+def test_a_stream_without_history_continues_only_from_bars_of_its_kind_and_instrument(
     symbol: str, venue: str, said: str, site: PackageFolder, make: Callable[..., DataManager],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -241,7 +241,7 @@ def asks(manager: DataManager, **options: Any) -> dict[str, Any]:
 FIRST = '{"provider_sequences": {"ratios": ["ledger"]}}'
 
 
-def test_a_table_of_another_package_is_asked_by_its_rules_and_key(
+def test_a_table_of_a_plugin_is_queried_with_its_rules_and_key(
     site: PackageFolder, make: Callable[..., DataManager], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -279,7 +279,7 @@ def test_a_table_sends_keys_that_its_vendor_declares(
 
 
 @pytest.mark.parametrize("vendor", ["ledger", "tiingo"])
-def test_a_vendor_that_the_file_does_not_name_is_not_asked(
+def test_a_plugin_vendor_that_the_rules_do_not_name_is_not_queried(
     vendor: str,
     site: PackageFolder,
     make: Callable[..., DataManager],
@@ -295,7 +295,7 @@ def test_a_vendor_that_the_file_does_not_name_is_not_asked(
         assert asks(manager) == {}
 
 
-def test_doctor_names_what_is_at_fault(site: PackageFolder, tmp_path: Path) -> None:
+def test_doctor_names_faulty_plugins(site: PackageFolder, tmp_path: Path) -> None:
     put_ledger(site, LEDGER.replace('"pe_ratio"', '"pe"'))
     put_relay(site)
     found = checkup(tmp_path / "cache", network=False)

@@ -48,7 +48,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFol
         yield made
 
 
-def test_a_package_brings_a_vendor(site: PackageFolder) -> None:
+def test_an_installed_package_adds_a_vendor(site: PackageFolder) -> None:
     assert canonical_name("acme") is None
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
     assert canonical_name(" Acme ") == "acme"
@@ -104,7 +104,7 @@ def test_a_broken_vendor_plugin_is_reported_and_breaks_no_other(
 
 
 @pytest.mark.parametrize("name", ["binance", "bnc", "ibkr", "Acme", "a-b", "../x", "9lives"])
-def test_names_that_are_taken_or_none_are_refused(
+def test_vendor_names_that_are_taken_or_invalid_are_refused(
     name: str, site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = canonical_name(name)
@@ -115,7 +115,7 @@ def test_names_that_are_taken_or_none_are_refused(
     assert canonical_name(name) == before
 
 
-def test_of_two_packages_the_first_by_name_has_the_name(
+def test_the_first_package_by_name_provides_a_vendor_offered_by_two(
     site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.put("zzz", GOOD, {"acme": "zzz:Acme"})
@@ -125,7 +125,7 @@ def test_of_two_packages_the_first_by_name_has_the_name(
     assert "of zzz is ignored: aaa already uses this name" in caplog.text
 
 
-def test_a_package_that_is_there_twice_is_one(
+def test_a_package_installed_twice_counts_once(
     site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"}, "acme-one")
@@ -150,7 +150,7 @@ def test_rules_may_name_a_vendor_plugin_and_a_typo_suggests_its_name(
         load_rules(path)
 
 
-def test_what_is_installed_is_not_looked_up_for_names_of_ours(
+def test_installed_packages_are_not_searched_for_built_in_vendor_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("src.data.config.offered.offers", lambda: pytest.fail("looked up"))
@@ -159,7 +159,7 @@ def test_what_is_installed_is_not_looked_up_for_names_of_ours(
     assert downloader_class("local").name == "local"
 
 
-def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
+def test_importing_the_package_and_loading_rules_reads_no_package_metadata() -> None:
     code = (
         "import sys, src.data, src.data.data_manager, src.data.vendors.factory as r\n"
         "from src.data.config.rules_file import load_rules\n"

@@ -30,7 +30,7 @@ def day(number: int) -> int:
     return 20_000 * DAY_MS + number * DAY_MS
 
 
-def test_one_answer_becomes_one_table() -> None:
+def test_one_page_becomes_one_table() -> None:
     vendor, transport = acme(answer({"rows": rows(day(0), day(1)), "unit": "USDC"}))
     got = vendor.fetch(query("1d", day(0), day(2)))
     assert got.table.stamps.tolist() == [day(0), day(1)]
@@ -40,7 +40,7 @@ def test_one_answer_becomes_one_table() -> None:
     assert transport.asked[0].params == {"from": day(0), "to": day(2) - 1}
 
 
-def test_without_a_unit_in_the_answer_the_instrument_says_it() -> None:
+def test_the_instrument_sets_the_unit_if_the_answer_has_none() -> None:
     vendor, _ = acme(answer({"rows": rows(day(0))}))
     assert vendor.fetch(query("1d", day(0), day(2))).kind.unit == "USDT"
 
@@ -75,7 +75,7 @@ def test_cursors_are_followed_within_the_same_span() -> None:
     assert {r.params["from"] for r in transport.asked} == {day(0)}
 
 
-def test_pages_by_time_go_on_where_the_last_one_ended() -> None:
+def test_pages_by_time_continue_where_the_last_one_ended() -> None:
     vendor, transport = acme(
         answer({"rows": rows(day(0)), "next": day(0) + 1}),
         answer({"rows": rows(day(1)), "next": day(2)}),
@@ -103,7 +103,7 @@ def test_pages_that_do_not_advance_are_an_error(pages: list[dict[str, Any]]) -> 
     assert transport.answers == []
 
 
-def test_there_is_a_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_pages_are_stopped_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGE_CAP", 3)
     vendor, _ = acme(*(answer({"rows": rows(day(0)), "cursor": f"{i}"}) for i in range(9)))
     with pytest.raises(ResponseFormatError, match="more than 3 pages"):
@@ -122,7 +122,7 @@ def test_pages_without_a_new_bar_of_the_range_end(brought: list[int]) -> None:
     assert len(transport.asked) <= 2 + paging.IDLE_PAGES
 
 
-def test_a_few_pages_may_be_empty_in_between() -> None:
+def test_a_few_empty_pages_are_accepted() -> None:
     vendor, _ = acme(
         answer({"rows": rows(day(0)), "cursor": "a"}),
         answer({"rows": [], "cursor": "b"}),
@@ -133,7 +133,9 @@ def test_a_few_pages_may_be_empty_in_between() -> None:
 
 
 @pytest.mark.parametrize("turns", ["cursor", "next"])
-def test_far_more_rows_than_places_end(turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_more_rows_than_possible_bars_end_the_paging_with_an_error(
+    turns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each page has news, a few milliseconds later than the last."""
     monkeypatch.setattr(paging, "ROWS_BEYOND", 20)
 
@@ -148,7 +150,7 @@ def test_far_more_rows_than_places_end(turns: str, monkeypatch: pytest.MonkeyPat
     assert len(transport.asked) == 6
 
 
-def test_a_long_span_is_cut_into_windows_the_vendor_answers() -> None:
+def test_a_long_span_is_split_into_windows_that_the_vendor_serves() -> None:
     start = NOW_MS - 20 * DAY_MS
     vendor, transport = acme(*(answer({"rows": rows(start)}) for _ in range(3)))
     vendor.fetch(query("1m", start, NOW_MS))
@@ -168,14 +170,14 @@ def test_an_answer_without_any_bar_raises_no_data() -> None:
     assert (caught.value.provider, caught.value.symbol) == ("acme", "BTCUSDT")
 
 
-def test_the_earlier_of_the_two_clocks_counts() -> None:
+def test_the_earlier_of_our_clock_and_the_vendors_is_used() -> None:
     late, early = "Wed, 01 Jan 2025 00:00:07 GMT", "Tue, 31 Dec 2024 23:59:53 GMT"
     for date, expected in ((late, NOW_MS), (early, NOW_MS - 7000), ("?", NOW_MS)):
         vendor, _ = acme(answer({"rows": rows(day(0))}, date=date))
         assert vendor.fetch(query("1d", day(0), day(3))).server_now_ms == expected
 
 
-def test_rows_are_as_old_as_the_request_when_an_answer_takes_long() -> None:
+def test_rows_of_a_slow_answer_have_the_time_of_the_request() -> None:
     """A bar that ran when we asked is not closed by the head of an answer that came after its end."""
     clock = ManualClock(NOW_MS + 60_000)  # a minute fast
 
@@ -205,7 +207,7 @@ def test_an_undeclared_timeframe_or_asset_class_is_refused_without_a_request(
     assert transport.asked == []
 
 
-def test_a_span_cut_by_a_slightly_earlier_clock_still_passes() -> None:
+def test_a_span_limited_by_a_slightly_earlier_clock_is_accepted() -> None:
     start = NOW_MS - 30 * DAY_MS - MINUTE_MS
     vendor, _ = acme(answer({"rows": rows(start)}))
     assert len(vendor.fetch(query("1m", start, start + 7 * DAY_MS)).table) == 1
@@ -228,7 +230,7 @@ def test_each_malformed_answer_raises_a_format_error(body: Any) -> None:
     assert caught.value.provider == "acme"
 
 
-def test_a_failure_on_the_second_page_is_a_failure() -> None:
+def test_a_failure_on_the_second_page_fails_the_request() -> None:
     vendor, _ = acme(
         answer({"rows": rows(day(0)), "cursor": "b"}), *[answer(status=503) for _ in range(3)]
     )

@@ -128,7 +128,7 @@ def make(site: PackageFolder, tmp_path: Path) -> Iterator[Callable[[str], DataMa
 
 
 @pytest.mark.parametrize(("method", "fault"), CASES)
-def test_a_fault_is_the_vendors_failure(
+def test_a_fault_of_a_plugin_counts_as_a_failure_of_its_vendor(
     method: str, fault: str, make: Callable[[str], DataManager]
 ) -> None:
     manager = make(f"class Bad(Bad):\n    {method} = lambda *_: FAULTS[{fault!r}]()")
@@ -140,7 +140,7 @@ def test_a_fault_is_the_vendors_failure(
 
 
 @pytest.mark.parametrize("method", ["fetch", "bars_request", "parse_bars", "classify"])
-def test_a_hang_ends_within_the_time_of_the_call(
+def test_a_hanging_plugin_ends_within_the_timeout_of_the_call(
     method: str, make: Callable[[str], DataManager]
 ) -> None:
     manager = make(f"class Bad(Bad):\n    {method} = lambda *_: hang()")
@@ -171,7 +171,7 @@ def test_a_fault_of_the_only_vendor_plugin_is_the_error_of_the_call(
         ("class Bad(Bad):\n    __init__ = FAULTS['SystemExit']", "raised SystemExit: 3"),
     ],
 )
-def test_a_fault_at_import_is_told_and_ends_nothing(
+def test_a_plugin_that_fails_to_import_is_reported_and_affects_no_other(
     code: str,
     said: str,
     make: Callable[[str], DataManager],
@@ -188,7 +188,7 @@ def test_a_fault_at_import_is_told_and_ends_nothing(
         assert said in told, (command, told)
 
 
-def test_an_import_that_does_not_end_leaves_time_for_the_next(
+def test_a_hanging_import_leaves_time_for_the_next_vendor(
     make: Callable[[str], DataManager], site: PackageFolder
 ) -> None:
     manager = make("hang()")
@@ -198,7 +198,7 @@ def test_an_import_that_does_not_end_leaves_time_for_the_next(
     assert frame.attrs["onetape"]["vendors"] == ["good"]
 
 
-def test_a_constructor_that_does_not_end_leaves_time_for_the_next(
+def test_a_hanging_constructor_leaves_time_for_the_next_vendor(
     make: Callable[[str], DataManager], site: PackageFolder
 ) -> None:
     manager = make("class Bad(Bad):\n    def __init__(self, **wired):\n        hang()")
@@ -221,7 +221,7 @@ CONSTRUCTORS = {
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)
-def test_a_constructor_that_makes_something_else_is_a_failed_one(
+def test_a_constructor_that_returns_another_type_is_a_failure(
     name: str, make: Callable[[str], DataManager]
 ) -> None:
     code, said = CONSTRUCTORS[name]
@@ -235,7 +235,7 @@ def test_a_constructor_that_makes_something_else_is_a_failed_one(
         manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")
 
 
-def test_a_class_that_makes_no_object_of_itself_is_a_failed_one(
+def test_a_class_whose_new_returns_another_object_is_a_failure(
     make: Callable[[str], DataManager],
 ) -> None:
     manager = make("class Bad(Bad):\n    def __new__(cls, **wired):\n        return 'a text'")
@@ -273,7 +273,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_an_answer_of_other_types_is_the_vendors_failure(
+def test_an_answer_of_wrong_types_counts_as_a_failure_of_the_vendor(
     name: str, make: Callable[[str], DataManager]
 ) -> None:
     manager = make(

@@ -77,7 +77,7 @@ def adjusting(asked: FetchQuery, how: Adjustment) -> FetchQuery:
     [("1m", "1/minute"), ("5m", "5/minute"), ("15m", "15/minute"), ("30m", "30/minute"),
      ("1h", "1/hour")],
 )  # fmt: skip
-def test_the_request_for_minutes_is_the_span(label: str, theirs: str) -> None:
+def test_a_request_for_minutes_covers_exactly_the_span(label: str, theirs: str) -> None:
     asked = query(label, MINUTE, MINUTE + 390 * MINUTE_MS, AAPL)
     request = polygon()[0].bars_request(asked, None)
     assert request.url == (
@@ -95,14 +95,14 @@ def test_the_request_for_minutes_is_the_span(label: str, theirs: str) -> None:
         ("2024-01-02T10:00", "2024-01-04T10:00", "2024-01-03/2024-01-04"),
     ],
 )
-def test_the_request_for_days_is_of_dates(first: str, last: str, asked: str) -> None:
+def test_a_request_for_days_is_sent_in_dates(first: str, last: str, asked: str) -> None:
     request = polygon()[0].bars_request(query("1d", first, last, AAPL), None)
     assert request.url.endswith(f"/v2/aggs/ticker/AAPL/range/1/day/{asked}")
     with pytest.raises(NoDataError):
         polygon()[0].bars_request(query("1d", "2024-01-02T10", "2024-01-02T11", AAPL), None)
 
 
-def test_the_next_page_is_asked_at_our_host_and_without_a_key_in_its_url() -> None:
+def test_the_next_page_is_requested_from_our_host_without_a_key_in_its_url() -> None:
     """``next_url`` is a whole address; another host must not get the key, nor a log its text."""
     evil = NEXT.replace("api.massive.com", "evil.example") + "&apiKey=c4nary-key"
     vendor, transport = polygon(aggs(ROW, next_url=evil), aggs({**ROW, "t": MINUTE + MINUTE_MS}))
@@ -119,7 +119,7 @@ def test_the_next_page_is_asked_at_our_host_and_without_a_key_in_its_url() -> No
     "following",
     ["x:@evil.example/steal?cursor=a", "@evil.example/x", "https:\\\\evil.example\\x", "ftp://a/b"],
 )
-def test_a_next_page_that_is_no_address_is_not_asked(following: str) -> None:
+def test_an_invalid_address_of_a_next_page_is_not_requested(following: str) -> None:
     """``https://api.polygon.io@evil.example`` is another host, and would get the key."""
     vendor, transport = polygon(
         aggs(ROW, next_url=following), answer({**SPLITS, "next_url": following})
@@ -131,7 +131,7 @@ def test_a_next_page_that_is_no_address_is_not_asked(following: str) -> None:
     assert len(transport.asked) == 2
 
 
-def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:
+def test_a_page_that_names_itself_as_the_next_is_an_error() -> None:
     vendor, _ = polygon(*[aggs(ROW, next_url=NEXT)] * 3)
     with pytest.raises(ResponseFormatError, match="do not advance"):
         vendor.fetch(query("1m", MINUTE, MINUTE + DAY_MS, AAPL))
@@ -147,7 +147,7 @@ def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:
         (Instrument("Y", "crypto", base="A", quote="B", spellings={"polygon": "X:AB"}), "X:AB"),
     ],
 )  # fmt: skip
-def test_symbols_in_its_spelling(who: Instrument, spelled: str) -> None:
+def test_symbols_are_sent_in_polygons_spelling(who: Instrument, spelled: str) -> None:
     request = polygon()[0].bars_request(query("1h", MINUTE, MINUTE + DAY_MS, who), None)
     assert request.url.split("/")[6] == spelled
 
@@ -180,26 +180,28 @@ def test_days_are_stamped_with_their_date_across_clock_changes(label: str, day: 
     assert [b.stamp_ms for b in page.bars] == [parse_iso(day)]
 
 
-def test_an_absent_value_is_nan() -> None:
+def test_a_missing_value_is_nan() -> None:
     page = polygon()[0].parse_bars(aggs({**ROW, "c": None}), query("1m", MINUTE, NOW_MS, AAPL))
     assert math.isnan(page.bars[0].close)
     assert page.bars[0][1:4] == (1.5, 2.0, 1.0)
 
 
-def test_a_delayed_answer_is_an_answer() -> None:
+def test_an_answer_with_status_delayed_is_accepted() -> None:
     vendor, _ = polygon(aggs(ROW, status="DELAYED"))
     assert len(vendor.fetch(query("1m", MINUTE, NOW_MS, AAPL)).table) == 1
     assert vendor.capabilities.settle_ms > 15 * MINUTE_MS, "what has not come is not settled"
 
 
 @pytest.mark.parametrize("more", [{}, {"results": []}, {"status": "DELAYED"}])
-def test_no_rows_are_no_data_also_for_unknown_tickers(more: dict[str, Any]) -> None:
+def test_an_answer_without_rows_raises_no_data_even_for_unknown_tickers(
+    more: dict[str, Any],
+) -> None:
     with pytest.raises(NoDataError):
         polygon(aggs(**more))[0].fetch(query("1m", MINUTE, NOW_MS, AAPL))
 
 
 @pytest.mark.parametrize("how, said", [("raw", "false"), ("split", "true")])
-def test_prices_are_adjusted_as_asked(how: Adjustment, said: str) -> None:
+def test_prices_have_the_requested_adjustment(how: Adjustment, said: str) -> None:
     asked = adjusting(query("1m", MINUTE, NOW_MS, AAPL), how)
     vendor, transport = polygon(aggs(ROW, adjusted=how == "split"))
     assert vendor.fetch(asked).basis == Basis(how)
@@ -210,7 +212,7 @@ def test_prices_are_adjusted_as_asked(how: Adjustment, said: str) -> None:
         polygon()[0].fetch(adjusting(asked, "all"))
 
 
-def test_kinds_of_days_and_minutes() -> None:
+def test_days_and_minutes_have_their_declared_kinds() -> None:
     caps = polygon()[0].capabilities
     day, minute = Timeframe(1, "d"), Timeframe(1, "m")
     assert (caps.kind(AAPL, day).session, caps.kind(AAPL, day).anchor) == ("regular", "session")
@@ -220,7 +222,7 @@ def test_kinds_of_days_and_minutes() -> None:
     assert [polygon()[0].is_dense(t) for t in (day, minute)] == [True, False]
 
 
-def test_direct_use_knows_pairs_by_their_mark() -> None:
+def test_a_direct_call_recognises_pairs_by_their_prefix() -> None:
     vendor, transport = polygon(aggs({**ROW, "t": parse_iso("2024-01-02")}), aggs(ROW))
     frame = vendor.get_ohlcv("X:BTCUSD", "1d", "2024-01-02", "2024-01-02")
     assert frame is not None
@@ -258,7 +260,7 @@ PAID = {"status": "OK", "results": [
 ]}  # fmt: skip
 
 
-def test_actions_are_of_two_addresses() -> None:
+def test_splits_and_dividends_are_requested_at_two_addresses() -> None:
     following = "https://api.massive.com/v3/reference/splits?cursor=abc"
     none = {"status": "OK", "results": []}
     vendor, transport = polygon(
@@ -296,7 +298,7 @@ def test_a_dividend_in_another_currency_is_not_taken_for_dollars() -> None:
         {"status": "NOT_AUTHORIZED", "results": [], "message": "no"},
     ],
 )  # fmt: skip
-def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
+def test_actions_in_another_format_are_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError):
         polygon(answer(body))[0].fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)
 
@@ -315,7 +317,7 @@ def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
         (502, b"<html>", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(polygon()[0].classify(answer(body, status))) is kind
 
 
@@ -324,12 +326,12 @@ def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
         {"status": "OK", "results": [ROW]}, {"status": "OK", "results": 3, "adjusted": False},
         {"status": "OK", "results": [{"t": MINUTE}], "adjusted": False}],
 )  # fmt: skip
-def test_another_shape_is_unreadable(body: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError):
         polygon(answer(body))[0].fetch(query("1m", MINUTE, NOW_MS, AAPL))
 
 
-def test_no_secret_is_told_by_any_text() -> None:
+def test_no_text_form_shows_a_secret() -> None:
     vendor, transport = polygon(answer(b"<html>"))
     with pytest.raises(DataError) as caught:
         vendor.fetch(query("1m", MINUTE, NOW_MS, AAPL))
@@ -366,7 +368,7 @@ def test_recorded_adjusted_prices_are_not_taken_for_raw_ones() -> None:
 
 
 @needs_reference
-def test_the_recorded_next_page() -> None:
+def test_the_recorded_next_page_is_followed() -> None:
     _, response = recorded("polygon", "doc-aggs-stocks-AAPL-next_url")
     asked = adjusting(query("1d", "2020-01-01", "2020-01-11", AAPL), "split")
     vendor, transport = polygon(response, aggs(adjusted=True))
@@ -407,7 +409,7 @@ def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
         ("You are not entitled to this data.", EntitlementError),
     ],
 )  # fmt: skip
-def test_what_a_plan_lacks_for_some_days_shuts_nothing(message: str, kind: Any) -> None:
+def test_a_plan_without_some_days_opens_no_circuit(message: str, kind: Any) -> None:
     body = {"status": "NOT_AUTHORIZED", "request_id": "1", "message": message}
     assert type(polygon()[0].classify(answer(body, 403))) is kind
 
@@ -420,13 +422,13 @@ def test_what_a_plan_lacks_for_some_days_shuts_nothing(message: str, kind: Any) 
         {"status": "OK", "resultsCount": 0, "results": "x"},
     ],
 )  # fmt: skip
-def test_a_success_without_rows_and_without_a_count_is_no_answer(body: Any) -> None:
+def test_a_success_without_rows_and_count_is_unreadable(body: Any) -> None:
     vendor, _ = polygon(answer({"adjusted": False, **body}))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", "2024-06-03", "2024-06-05", AAPL))
 
 
-def test_a_page_token_that_is_no_text_is_no_answer() -> None:
+def test_a_page_token_that_is_not_text_is_unreadable() -> None:
     for url in ([], ["https://api.polygon.io/x"], {}, 7, True):
         vendor, _ = polygon(aggs(ROW, next_url=url))
         if url:

@@ -63,7 +63,7 @@ def rules(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_registered_class_is_named_by_calls_and_by_rules(tmp_path: Path, rules: Path) -> None:
+def test_a_registered_class_can_be_named_in_calls_and_rules(tmp_path: Path, rules: Path) -> None:
     cls = vendor(11.0)
     assert onetape.register(cls) is cls
     assert closes(DataManager(tmp_path / "pinned"), provider="note") == {11.0}
@@ -79,7 +79,7 @@ def test_a_cell_that_is_run_again_replaces_its_class(tmp_path: Path, rules: Path
     assert closes(ruled, LATER) == {10.5}
 
 
-def test_a_class_that_could_not_be_made_is_made_once_it_is_repaired(
+def test_a_class_that_could_not_be_created_is_created_once_repaired(
     tmp_path: Path, rules: Path
 ) -> None:
     broken = vendor(11.0)
@@ -103,12 +103,12 @@ def test_a_class_that_could_not_be_made_is_made_once_it_is_repaired(
         (lambda: vendor(1.0)(), "not a subclass of BaseDataDownloader"),
     ],
 )
-def test_what_cannot_be_a_vendor_is_refused(cls: Callable[[], Any], why: str) -> None:
+def test_a_class_that_cannot_be_a_vendor_is_refused(cls: Callable[[], Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         onetape.register(cls())
 
 
-def test_the_name_of_an_installed_package_is_not_taken(
+def test_the_name_of_an_installed_vendor_plugin_cannot_be_registered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: PackageFolder
@@ -118,7 +118,7 @@ def test_the_name_of_an_installed_package_is_not_taken(
             onetape.register(vendor(1.0))
 
 
-def test_a_vendor_that_is_not_installed_is_hinted_at(
+def test_the_error_for_an_unknown_vendor_mentions_packages_not_installed(
     tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     how = "pip install -e"

@@ -47,7 +47,9 @@ PAIR = {"symbol": "ETHBTC", "status": "TRADING", "baseAsset": "ETH", "quoteAsset
          [Listing("ETH/BTC", "ETH/BTC", "Binance", "crypto", "BTC")]),
     ],
 )  # fmt: skip
-def test_listings_are_read(vendor: str, body: Any, wanted: list[Listing]) -> None:
+def test_search_responses_are_parsed_as_listings(
+    vendor: str, body: Any, wanted: list[Listing]
+) -> None:
     table = search_of(vendor)
     assert table is not None and table.vendor == vendor
     assert list(table.read(body)) == wanted
@@ -55,7 +57,7 @@ def test_listings_are_read(vendor: str, body: Any, wanted: list[Listing]) -> Non
 
 @pytest.mark.parametrize("vendor", [name for name, row in VENDORS.items() if row.search])
 @pytest.mark.parametrize("body", [None, {}, {"data": {}, "quotes": 5, "symbols": "x"}, [1], "text"])
-def test_another_shape_is_refused(vendor: str, body: Any) -> None:
+def test_a_search_response_in_another_format_is_refused(vendor: str, body: Any) -> None:
     table = search_of(vendor)
     assert table is not None
     with pytest.raises((KeyError, TypeError, AttributeError)):

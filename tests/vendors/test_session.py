@@ -117,7 +117,7 @@ def test_each_account_has_its_own_limits(
     assert vendor.seen == ["good"] * 2 + ["better"] * 2
 
 
-def test_all_pages_of_a_question_are_asked_with_one_key(
+def test_all_pages_of_a_request_use_one_key(
     make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
 ) -> None:
     vendor.between = lambda: environ.update(KEYED_API_KEY="next")
@@ -127,7 +127,7 @@ def test_all_pages_of_a_question_are_asked_with_one_key(
     assert downloader.secret("KEYED_API_KEY") == "next"
 
 
-def test_another_thread_takes_the_new_key_while_a_question_is_under_way(
+def test_another_thread_uses_the_new_key_during_a_running_request(
     make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
 ) -> None:
     downloader, vendor.accepted = make(), {"good", "next"}
@@ -150,7 +150,7 @@ def test_another_thread_takes_the_new_key_while_a_question_is_under_way(
 
 
 @pytest.mark.parametrize("gone", ["KEYED_API_KEY", "KEYED_SECRET"])
-def test_a_key_that_is_gone_is_missed_before_anybody_is_asked(
+def test_a_removed_key_is_an_error_before_any_request(
     make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor, gone: str
 ) -> None:
     downloader = make()
@@ -164,7 +164,7 @@ def test_a_key_that_is_gone_is_missed_before_anybody_is_asked(
     downloader.fetch(DAYS)
 
 
-def test_the_other_spelling_takes_over(
+def test_a_key_under_another_variable_name_is_used(
     make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
 ) -> None:
     downloader = make()
@@ -174,7 +174,7 @@ def test_the_other_spelling_takes_over(
     assert vendor.seen == ["good", "good"]
 
 
-def test_the_environment_is_read_where_nothing_is_handed_over(
+def test_keys_are_read_from_the_environment_if_none_are_passed(
     monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:
     monkeypatch.setenv("KEYED_KEY", "first")

@@ -106,12 +106,12 @@ def test_each_vendor_gets_each_symbol_in_its_own_spelling(vendor: str) -> None:
     )
 
 
-def test_no_vendor_is_left_out() -> None:
+def test_every_vendor_is_in_the_table() -> None:
     assert {name.partition(":")[0] for name in WIRE} == set(SERVED) - SAMPLES - {"local", "mock"}
 
 
 @pytest.mark.parametrize("vendor", WIRE)
-def test_a_vendors_spelling_stands_for_one_symbol_only(vendor: str) -> None:
+def test_a_vendors_spelling_means_only_one_symbol(vendor: str) -> None:
     ours: dict[str, set[str]] = defaultdict(set)
     for symbol, wire in zip(SYMBOLS, WIRE[vendor], strict=True):
         if wire is not None:
@@ -121,7 +121,7 @@ def test_a_vendors_spelling_stands_for_one_symbol_only(vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", WIRE)
-def test_typed_as_the_vendor_writes_it_nothing_else_is_meant(vendor: str) -> None:
+def test_a_symbol_in_the_vendors_spelling_has_the_same_meaning(vendor: str) -> None:
     """It is not understood, or it is the same instrument; never a namesake."""
     tables = load_rules().classification
     for symbol, wire in zip(SYMBOLS, WIRE[vendor], strict=True):

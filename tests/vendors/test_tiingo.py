@@ -69,7 +69,7 @@ def tiingo(*answers: Any) -> tuple[TiingoDataDownloader, ScriptedTransport]:
         ("1M", "2024-01-01", "2024-03-01", "2024-01-01", "2024-03-30", "monthly"),
     ],
 )
-def test_the_request_for_days_and_longer(
+def test_a_request_for_days_or_longer_has_the_documented_url(
     label: str, start: str, end: str, first: str, last: str, freq: str
 ) -> None:
     """Weeks and months are labelled with their last day, which may lie behind the span."""
@@ -83,7 +83,7 @@ def test_the_request_for_days_and_longer(
 
 
 @pytest.mark.parametrize("label, freq", [("5m", "5min"), ("15m", "15min"), ("30m", "30min")])
-def test_the_request_for_minutes_is_of_whole_dates(label: str, freq: str) -> None:
+def test_a_request_for_minutes_covers_whole_dates(label: str, freq: str) -> None:
     asked = query(label, "2024-01-02T15:00", "2024-01-03T16:00", AAPL)
     request = tiingo()[0].bars_request(asked, None)
     assert request.url == "https://api.tiingo.com/iex/AAPL/prices"
@@ -93,7 +93,7 @@ def test_the_request_for_minutes_is_of_whole_dates(label: str, freq: str) -> Non
     }  # fmt: skip
 
 
-def test_the_request_for_crypto() -> None:
+def test_a_request_for_crypto_has_the_documented_url() -> None:
     request = tiingo()[0].bars_request(query("1d", "2024-01-02", "2024-01-04", BTC), None)
     assert request.url == "https://api.tiingo.com/tiingo/crypto/prices"
     assert request.params == {
@@ -127,7 +127,7 @@ def test_bars_that_tiingo_does_not_serve_are_refused_without_a_request(
         (Instrument("SOL.US", "stock", spellings={"tiingo": "SOL"}), "SOL"),
     ],
 )
-def test_symbols_in_its_spelling(who: Instrument, spelled: str) -> None:
+def test_symbols_are_sent_in_tiingos_spelling(who: Instrument, spelled: str) -> None:
     request = tiingo()[0].bars_request(query("1d", "2024-01-02", "2024-01-04", who), None)
     assert request.url.split("/")[5] == spelled
 
@@ -151,7 +151,7 @@ def test_dates_of_rows_become_stamps(label: str, theirs: str, stamp: str) -> Non
     assert [b.stamp_ms for b in page.bars] == [parse_iso(stamp)]
 
 
-def test_what_came_only_because_of_whole_dates_is_left_out() -> None:
+def test_bars_outside_of_the_span_on_its_dates_are_left_out() -> None:
     rows = [{**ROW, "date": f"2024-01-{n:02}T00:00:00Z"} for n in (12, 19, 26)]
     page = tiingo()[0].parse_bars(answer(rows), query("1w", "2024-01-08", "2024-01-15", AAPL))
     assert [b.stamp_ms for b in page.bars] == [parse_iso("2024-01-08"), parse_iso("2024-01-22")]
@@ -169,7 +169,7 @@ def test_a_raw_week_or_month_across_a_split_is_missing_rather_than_wrong(
     assert math.isfinite(bar.close) is is_there
 
 
-def test_an_absent_value_is_nan() -> None:
+def test_a_missing_value_is_nan() -> None:
     asked = query("1d", "2024-01-01", "2024-02-05", AAPL)
     (bar,) = tiingo()[0].parse_bars(answer([{**ROW, "close": None, "volume": None}]), asked).bars
     assert math.isnan(bar.close)
@@ -182,7 +182,7 @@ def test_an_empty_answer_for_a_pair_raises_no_data() -> None:
         tiingo(answer([]))[0].fetch(query("1d", "2024-01-02", "2024-01-04", BTC))
 
 
-def test_minutes_are_of_another_venue_than_days() -> None:
+def test_minutes_and_days_are_of_different_venues() -> None:
     caps = tiingo()[0].capabilities
     day, minute = (caps.kind(AAPL, Timeframe.parse(t)) for t in ("1d", "5m"))
     assert (day.venue, day.feed, day.session) == ("consolidated", "sip", "regular")
@@ -217,7 +217,7 @@ def test_the_constructor_needs_a_key_and_returns_a_working_vendor(
 @pytest.mark.parametrize(
     "factor, ratio", [(4.0, (4, 1)), (1.5, (3, 2)), (0.125, (1, 8)), (0.333333, (1, 3))]
 )
-def test_actions_stand_beside_days(factor: float, ratio: tuple[int, int]) -> None:
+def test_actions_are_read_from_daily_rows(factor: float, ratio: tuple[int, int]) -> None:
     rows = [
         {**ROW, "divCash": 0.24}, {**ROW, "date": "2024-01-03T00:00:00Z", "splitFactor": factor},
         {**ROW, "date": "2024-01-04T00:00:00Z"}, {**ROW, "date": "2024-01-09T00:00:00Z", "divCash": 1},
@@ -237,7 +237,7 @@ def test_actions_stand_beside_days(factor: float, ratio: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("body", [{}, [{"date": "2024-01-02"}], b"<html>"])
-def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
+def test_actions_in_another_format_are_unreadable(body: Any) -> None:
     vendor, _ = tiingo(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)
@@ -258,7 +258,7 @@ def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
         (503, b"<html>", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) -> None:
     assert type(tiingo()[0].classify(answer(body, status))) is kind
     assert tiingo()[0].classify(answer([ROW])) is None
 
@@ -267,12 +267,12 @@ def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
     "body", [b"<html>", b'[{"date": "2024', b"", {}, {"detail": "x"}, [{"date": "2024-01-02"}],
         [{**ROW, "date": "soon"}], [[1, 2]], [{**ROW, "close": "much"}]],
 )  # fmt: skip
-def test_another_shape_is_unreadable(body: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError):
         tiingo(answer(body))[0].fetch(query("1d", "2024-01-02", "2024-01-04", AAPL))
 
 
-def test_no_secret_is_told_by_any_text() -> None:
+def test_no_text_form_shows_a_secret() -> None:
     vendor, transport = tiingo(answer(b"<html>"))
     with pytest.raises(DataError) as caught:
         vendor.fetch(query("1d", "2024-01-02", "2024-01-04", AAPL))
@@ -317,7 +317,7 @@ def test_a_recorded_dividend_becomes_an_action() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_recorded_answers_in_another_format(name: str) -> None:
+def test_recorded_answers_in_another_format_are_unreadable(name: str) -> None:
     _, response = recorded("tiingo", name)
     with pytest.raises(ResponseFormatError):
         tiingo(response)[0].fetch(query("1d", "2018-01-05", "2018-01-20", GOOGL))

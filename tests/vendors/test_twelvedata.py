@@ -58,7 +58,7 @@ def refusal(code: int, message: str) -> dict[str, Any]:
     return {"code": code, "message": message, "status": "error"}
 
 
-def test_minutes_are_asked_in_utc_and_days_with_one_more() -> None:
+def test_minutes_are_requested_in_utc_and_days_with_one_more_day() -> None:
     vendor, transport = twelve(answer(body("2024-01-03 14:30:00")), answer(body("2024-01-03")))
     vendor.fetch(query("1m", "2024-01-03T14:30:00Z", "2024-01-03T15:00:00Z", IBM))
     vendor.fetch(query("1d", "2024-01-03T00:00:00Z", "2024-01-05T00:00:00Z", IBM))
@@ -78,7 +78,7 @@ def test_minutes_are_asked_in_utc_and_days_with_one_more() -> None:
 
 
 @pytest.mark.parametrize("end", ["2024-01-04T00:00:00.001Z", "2024-01-05T00:00:00Z"])
-def test_the_last_date_asked_for_is_behind_the_last_day(end: str) -> None:
+def test_the_end_date_of_a_request_is_the_day_after_the_last_day(end: str) -> None:
     asked = query("1d", "2024-01-03T00:00:00Z", end, IBM)
     assert twelve()[0].bars_request(asked, None).params["end_date"] == "2024-01-05"
 
@@ -90,13 +90,13 @@ def test_the_last_date_asked_for_is_behind_the_last_day(end: str) -> None:
         ("2024-01-03T15:00:00.001Z", "2024-01-03 15:00:00"),
     ],
 )
-def test_the_last_second_asked_for_is_the_last_of_the_range(end: str, last: str) -> None:
+def test_the_end_of_a_request_is_the_last_second_of_the_range(end: str, last: str) -> None:
     asked = query("1m", "2024-01-03T14:30:00Z", end, IBM)
     assert twelve()[0].bars_request(asked, None).params["end_date"] == last
 
 
 @pytest.mark.parametrize("label, name", TwelveDataDataDownloader.capabilities.timeframes.items())
-def test_every_timeframe_is_asked_in_its_own_words(label: str, name: str) -> None:
+def test_every_timeframe_is_sent_in_twelvedatas_spelling(label: str, name: str) -> None:
     vendor, transport = twelve(answer(body("2024-01-01")))
     vendor.fetch(query(label, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z", IBM))
     assert transport.asked[0].params["interval"] == name
@@ -141,7 +141,7 @@ def test_symbols_become_the_vendors_symbol_country_and_exchange(
     assert {k: v for k, v in params.items() if k in known} == named
 
 
-def test_a_listing_that_is_not_known_is_not_asked_for() -> None:
+def test_an_unknown_listing_is_refused_without_a_request() -> None:
     vendor, transport = twelve()
     with pytest.raises(CapabilityError, match=r"\.BE"):
         vendor.fetch(query("1d", 0, DAY_MS, Instrument("SAP.BE", "stock", "XFRA")))
@@ -153,7 +153,7 @@ def test_a_listing_that_is_not_known_is_not_asked_for() -> None:
 @example(4999, 0)
 @example(5000, 1)
 @example(5001, 1440)
-def test_windows_join_and_none_could_be_cut(count: int, offset: int) -> None:
+def test_windows_join_and_none_is_long_enough_to_be_truncated(count: int, offset: int) -> None:
     start = parse_iso("2024-01-01T00:00:00") + offset * MINUTE_MS
     end = start + count * MINUTE_MS
 
@@ -174,7 +174,7 @@ def test_windows_join_and_none_could_be_cut(count: int, offset: int) -> None:
     assert len(transport.asked) == len(cut)
 
 
-def test_an_answer_that_may_be_cut_is_refused() -> None:
+def test_an_answer_that_may_be_truncated_is_refused() -> None:
     vendor, _ = twelve(answer(body(*["2024-01-01 00:00:00"] * 5000)))
     with pytest.raises(
         ResponseFormatError, match="5,000 rows, of at most 5,000, so it may be truncated"
@@ -208,7 +208,9 @@ def test_a_window_without_bars_does_not_lose_the_others() -> None:
         (500, "Internal error", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int | None, code: int, message: str, kind: Any) -> None:
+def test_error_responses_become_typed_errors(
+    status: int | None, code: int, message: str, kind: Any
+) -> None:
     vendor, _ = twelve()
     error = vendor.classify(answer(refusal(code, message), status or code))
     assert type(error) is kind
@@ -218,7 +220,7 @@ def test_errors_of_the_vendor(status: int | None, code: int, message: str, kind:
 
 @pytest.mark.parametrize("status", [200, 404])
 @pytest.mark.parametrize("said", [b"404 page not found", refusal(404, "Not found"), b"<html>404"])
-def test_a_404_about_the_address_is_no_unknown_symbol(said: Any, status: int) -> None:
+def test_a_404_for_the_address_is_not_an_unknown_symbol(said: Any, status: int) -> None:
     vendor, _ = twelve(answer(said, status))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS, IBM))
@@ -234,13 +236,13 @@ def test_the_pause_after_a_rate_limit_depends_on_the_credits_used_up(of: str, wa
 @pytest.mark.parametrize(
     "wrong", [[1], {}, {"values": [{}], "meta": {}}, {"values": [{"datetime": "x"}], "meta": {}}]
 )
-def test_another_shape_is_unreadable(wrong: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(wrong: Any) -> None:
     vendor, _ = twelve(answer(wrong))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS, IBM))
 
 
-def test_the_key_under_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_accepted_under_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MissingCredentialsError, match="TWELVE_DATA_API_KEY or TWELVEDATA_API_KEY"):
@@ -271,7 +273,7 @@ def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
 
 
 @needs_reference
-def test_the_timeframes_are_those_that_it_names_itself() -> None:
+def test_the_timeframes_equal_those_of_the_recorded_error() -> None:
     said = recorded("twelvedata", "error-400-bad-interval")[0]["body"]["message"]
     named = said.split("Supported intervals: ")[1].split(", ")
     assert list(TwelveDataDataDownloader.capabilities.timeframes.values()) == named
@@ -285,7 +287,7 @@ def test_recorded_answers_of_other_endpoints_are_refused_as_bars(name: str) -> N
         vendor.fetch(query("1d", 0, DAY_MS, IBM))
 
 
-def test_the_same_letters_at_another_venue_are_another_share() -> None:
+def test_bars_of_the_same_ticker_at_another_venue_are_refused() -> None:
     london = Instrument("VOD.L", "stock", "XLON", "Europe/London")
     vendor, _ = twelve(answer(body("2024-06-03", symbol="VOD", mic_code="XNAS")))
     with pytest.raises(ResponseFormatError, match="answered for 'XNAS', not 'XLON'"):
@@ -293,7 +295,9 @@ def test_the_same_letters_at_another_venue_are_another_share() -> None:
 
 
 @pytest.mark.parametrize("interval, is_ours", [("1day", True), ("1week", False), ("1min", False)])
-def test_bars_of_another_length_than_requested_are_no_answer(interval: str, is_ours: bool) -> None:
+def test_bars_of_another_timeframe_than_requested_are_unreadable(
+    interval: str, is_ours: bool
+) -> None:
     vendor, _ = twelve(answer(body("2024-03-04", symbol="IBM", interval=interval)))
     asked = query("1d", "2024-03-04", "2024-03-05", IBM)
     if is_ours:

@@ -13,7 +13,7 @@ from src.data.vendors.paging import windows
 HOUR, MONTH = Timeframe.parse("1h"), Timeframe.parse("1M")
 
 
-def test_without_limits_there_is_one_window() -> None:
+def test_a_span_without_limits_is_one_window() -> None:
     assert windows(Span(0, 10**12), HOUR) == [Span(0, 10**12)]
 
 
@@ -21,14 +21,14 @@ def test_an_empty_span_is_split_into_no_windows() -> None:
     assert windows(Span(5, 5), HOUR, bars=1) == []
 
 
-def test_bars_and_days_whichever_is_shorter() -> None:
+def test_a_window_is_limited_by_bars_or_days_whichever_is_shorter() -> None:
     span = Span(0, 3 * DAY_MS)
     assert windows(span, HOUR, bars=36) == [Span(0, 36 * HOUR_MS), Span(36 * HOUR_MS, 3 * DAY_MS)]
     assert len(windows(span, HOUR, bars=36, days=1)) == 3
     assert len(windows(span, HOUR, bars=12, days=1)) == 6
 
 
-def test_a_page_of_months_is_never_too_long() -> None:
+def test_a_page_of_months_never_exceeds_the_limit() -> None:
     assert all(w.end - w.start <= 2 * 28 * DAY_MS for w in windows(Span(0, 10**11), MONTH, bars=2))
 
 

@@ -102,7 +102,7 @@ def stamps(response: HttpResponse, asked: FetchQuery) -> list[int]:
     return [b.stamp_ms for b in yahoo()[0].parse_bars(response, asked).bars]
 
 
-def test_the_request_for_minutes_is_the_span() -> None:
+def test_a_request_for_minutes_covers_exactly_the_span() -> None:
     vendor, _ = yahoo()
     asked = vendor.bars_request(query("5m", OPEN * 1000, (OPEN + 600) * 1000 + 1, AAPL), None)
     assert asked.url == "https://query1.finance.yahoo.com/v8/finance/chart/AAPL"
@@ -130,7 +130,7 @@ def test_each_request_to_yahoo_has_a_browsers_user_agent() -> None:
     ],
 )
 @pytest.mark.parametrize("end", ["2024-01-03", "2024-01-02T01:20:34Z"])
-def test_the_request_for_days_holds_every_label_of_its_dates(
+def test_a_request_for_days_covers_every_label_of_its_dates(
     zone: str, label: str, end: str
 ) -> None:
     vendor, _ = yahoo()
@@ -145,7 +145,7 @@ def test_the_request_for_days_holds_every_label_of_its_dates(
 @pytest.mark.parametrize(
     "label, theirs", [("1h", "1h"), ("90m", "90m"), ("1w", "1wk"), ("1M", "1mo")]
 )
-def test_timeframes_in_their_spelling(label: str, theirs: str) -> None:
+def test_timeframes_are_sent_in_yahoos_spelling(label: str, theirs: str) -> None:
     vendor, _ = yahoo()
     assert vendor.bars_request(query(label, 0, DAY_MS, AAPL), None).params["interval"] == theirs
 
@@ -159,7 +159,7 @@ def test_symbols_are_spelled_and_quoted(symbol: str, spelled: str) -> None:
     assert vendor.bars_request(query("1d", 0, 1, who), None).url.endswith(f"/chart/{spelled}")
 
 
-def test_a_long_span_of_minutes_is_asked_week_by_week() -> None:
+def test_a_long_span_of_minutes_is_requested_week_by_week() -> None:
     start = NOW_MS - 20 * DAY_MS
     vendor, transport = yahoo(*(chart([start // 1000 + 60 * i]) for i in range(3)))
     vendor.fetch(query("1m", start, NOW_MS, AAPL))
@@ -167,7 +167,7 @@ def test_a_long_span_of_minutes_is_asked_week_by_week() -> None:
     assert lengths == [7 * 86400, 7 * 86400, 6 * 86400]
 
 
-def test_bars_older_than_yahoo_keeps_are_not_asked() -> None:
+def test_bars_older_than_yahoos_history_are_not_requested() -> None:
     vendor, transport = yahoo()
     with pytest.raises(CapabilityError, match="1m bars only for the last 29 days"):
         vendor.fetch(query("1m", NOW_MS - 40 * DAY_MS, NOW_MS, AAPL))
@@ -194,7 +194,7 @@ def test_times_of_a_chart_become_stamps(timeframe: str, label: str, stamp: str) 
     "timeframe, after_open, opens",
     [("5m", 1234, 1200), ("1h", 3599, 0), ("1h", 3600, 3600), ("90m", 6000, 5400), ("1m", 61, 60)],
 )
-def test_the_running_bar_is_put_on_the_grid_of_its_session(
+def test_the_forming_bar_is_moved_onto_the_grid_of_its_session(
     timeframe: str, after_open: int, opens: int
 ) -> None:
     asked = query(timeframe, OPEN * 1000, (OPEN + 23400) * 1000, AAPL)
@@ -214,7 +214,7 @@ def test_the_running_bar_is_put_on_the_grid_of_its_session(
         (AAPL, "2024-06-05T20:00:05Z", "2024-06-05T19:59:58Z"),
     ],
 )
-def test_a_late_label_is_not_put_on_the_grid_of_a_bar_that_has_closed(
+def test_a_late_label_is_not_moved_onto_a_bar_that_has_closed(
     instrument: Instrument, now: str, label: str
 ) -> None:
     """Once its hour is over by the vendor's date, whatever our clock says."""
@@ -228,13 +228,13 @@ def test_a_late_label_is_not_put_on_the_grid_of_a_bar_that_has_closed(
         assert stamps(late, asked) == [(at - 3600) * 1000, at * 1000]
 
 
-def test_outside_the_running_session_nothing_is_moved() -> None:
+def test_no_bar_is_moved_outside_of_the_running_session() -> None:
     asked = query("1h", (OPEN - 99_999) * 1000, (OPEN + 99_999) * 1000, AAPL)
     for label in (OPEN - 1, OPEN + 23400, OPEN + 23411):
         assert stamps(chart([label]), asked) == [label * 1000]
 
 
-def test_only_the_last_row_can_be_the_running_bar() -> None:
+def test_only_the_last_row_can_be_the_forming_bar() -> None:
     asked = query("1h", OPEN * 1000, (OPEN + 23400) * 1000, AAPL)
     odd = [OPEN, OPEN + 17, OPEN + 3600]
     assert stamps(chart(odd), asked) == [second * 1000 for second in odd]
@@ -248,7 +248,7 @@ def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
 
 
 @pytest.mark.parametrize("timeframe", ["5m", "1d", "1w"])
-def test_a_bar_that_is_sent_twice_is_no_last_trade(timeframe: str) -> None:
+def test_a_bar_sent_twice_is_not_taken_for_a_last_trade(timeframe: str) -> None:
     """Both rows are handed on: where they differ, neither is believed."""
     asked = query(timeframe, (OPEN - 8 * 86_400) * 1000, (OPEN + 86_400) * 1000, AAPL)
     bars = yahoo()[0].parse_bars(chart([OPEN, OPEN]), asked).bars
@@ -259,7 +259,9 @@ def test_a_bar_that_is_sent_twice_is_no_last_trade(timeframe: str) -> None:
 
 
 @pytest.mark.parametrize("after_s, volume, kept", [(0, 0, 1), (1, None, 1), (0, 7, 2), (300, 0, 2)])
-def test_the_last_price_after_the_close_is_no_bar(after_s: int, volume: Any, kept: int) -> None:
+def test_the_last_price_after_the_close_is_not_read_as_a_bar(
+    after_s: int, volume: Any, kept: int
+) -> None:
     asked = query("5m", OPEN * 1000, (OPEN + 30_000) * 1000, AAPL)
     flat = {name: [5.0, 6.0] for name in ("open", "high", "low", "close")} | {"volume": [9, volume]}
     labels = [OPEN + 23_100, OPEN + 23_400 + after_s]
@@ -275,7 +277,7 @@ def test_a_null_row_is_a_row_of_nan() -> None:
     assert all(math.isnan(value) for value in bars[1][1:])
 
 
-def test_what_came_only_through_the_margin_is_not_handed_on() -> None:
+def test_bars_outside_of_the_span_in_the_margin_are_left_out() -> None:
     asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
     labels = [OPEN - 4 * 86400, OPEN, OPEN + 86400]  # Friday before, the day, the day after
     assert stamps(chart(labels[1:]), asked) == [parse_iso("2024-01-02")]
@@ -284,12 +286,12 @@ def test_what_came_only_through_the_margin_is_not_handed_on() -> None:
         vendor.fetch(asked)
 
 
-def test_rows_from_elsewhere_are_handed_on() -> None:
+def test_rows_far_from_the_span_are_returned_to_be_checked() -> None:
     asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
     assert stamps(chart([OPEN - 400 * 86400]), asked) == [parse_iso("2022-11-28")]
 
 
-def test_adjusted_closes_come_with_days() -> None:
+def test_daily_bars_have_adjusted_closes() -> None:
     adjusted = {"quote": [{}], "adjclose": [{"adjclose": [9.5, None]}]}
     answered = chart([OPEN, OPEN + 86400])
     payload = answered.json()
@@ -302,7 +304,7 @@ def test_adjusted_closes_come_with_days() -> None:
 
 
 @pytest.mark.parametrize("place", [3, 4])
-def test_weeks_of_a_fund_with_capital_gains_are_whole(place: int) -> None:
+def test_weeks_of_a_fund_with_capital_gains_are_complete(place: int) -> None:
     """The day of a payment can be a row without prices inside its week, or at the end."""
     paid = OPEN + (16 if place == 3 else 22) * 86400
     labels = [OPEN - 86400 + 7 * 86400 * n for n in range(4)]
@@ -328,7 +330,7 @@ def test_weeks_of_a_fund_with_capital_gains_are_whole(place: int) -> None:
     assert [(one.type, one.amount) for one in got.actions or ()] == [("dividend", 0.5)]
 
 
-def test_without_bars_there_may_still_be_actions() -> None:
+def test_a_chart_without_bars_can_contain_actions() -> None:
     events = {"splits": {"1": {"date": OPEN, "numerator": 3, "denominator": 2}}}
     result = {"meta": NY, "indicators": {"quote": [{}]}, "events": events}
     page = yahoo()[0].parse_bars(
@@ -340,7 +342,7 @@ def test_without_bars_there_may_still_be_actions() -> None:
     ]
 
 
-def test_actions_alone_are_one_chart_of_days() -> None:
+def test_a_request_for_only_actions_is_one_chart_of_days() -> None:
     events = {
         "dividends": {
             str(OPEN): {"date": OPEN, "amount": 0.24},
@@ -399,14 +401,14 @@ def test_a_chart_without_a_day_rules_out_splits_only_if_no_session_has_closed(
         (500, "internal-error", UnavailableError),
     ],
 )
-def test_errors_of_the_vendor(status: int, description: str, kind: Any) -> None:
+def test_error_responses_become_typed_errors(status: int, description: str, kind: Any) -> None:
     body = {"chart": {"result": None, "error": {"code": "X", "description": description}}}
     error = yahoo()[0].classify(answer(body, status))
     assert type(error) is kind
 
 
 @pytest.mark.parametrize("body", [b"Edge: Too Many Requests", b"<html>", b'{"chart": 1}', b""])
-def test_errors_without_the_vendors_words_are_told_by_status(body: bytes) -> None:
+def test_errors_without_a_message_are_classified_by_status(body: bytes) -> None:
     assert type(yahoo()[0].classify(answer(body, 429))) is RateLimitedError
     assert type(yahoo()[0].classify(answer(body, 503))) is UnavailableError
     assert yahoo()[0].classify(answer(body)) is None
@@ -422,7 +424,7 @@ def test_errors_without_the_vendors_words_are_told_by_status(body: bytes) -> Non
         {"chart": {"result": [{"meta": NY, "timestamp": [10**30], "indicators": {}}]}},
     ],
 )  # fmt: skip
-def test_another_shape_is_unreadable(payload: Any) -> None:
+def test_a_response_in_another_format_is_unreadable(payload: Any) -> None:
     vendor, _ = yahoo(answer(payload))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS, AAPL))
@@ -448,7 +450,7 @@ def test_days_are_dense_and_minutes_are_not() -> None:
     assert not vendor.is_dense(query("1m", 0, 1).timeframe)
 
 
-def test_the_batch_maps_columns_by_name() -> None:
+def test_get_ohlcv_batch_selects_columns_by_name() -> None:
     vendor, _ = yahoo(chart([OPEN]), chart([OPEN + 86400]))
     got = vendor.get_ohlcv_batch(["AAPL", "MSFT"], "1d", date(2024, 1, 2), date(2024, 1, 3))
     assert list(got) == ["AAPL", "MSFT"]
@@ -506,7 +508,7 @@ def test_recorded_charts_pass_the_check_of_bars(name: str) -> None:
 
 
 @needs_reference
-def test_the_recorded_split_and_dividend() -> None:
+def test_the_recorded_split_and_dividend_are_read() -> None:
     _, response = recorded("yahoo", "chart-AAPL-1d-2020-08-31-split-4for1-dividend")
     split, dividend = yahoo()[0].parse_bars(response, whole("1d", response)).actions
     assert (split.type, split.ex_date, split.ratio) == ("split", date(2020, 8, 31), 4)
@@ -530,7 +532,7 @@ def test_recorded_dividends_become_actions() -> None:
 
 
 @needs_reference
-def test_the_recorded_running_bar() -> None:
+def test_the_recorded_forming_bar_is_moved_onto_the_grid() -> None:
     _, response = recorded("yahoo", "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row")
     day = parse_iso("2020-07-13")
     last_trade = parse_iso("2020-07-13T15:30:24Z")
@@ -555,7 +557,7 @@ def test_a_recorded_empty_chart_raises_no_data(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_recorded_answers_without_prices(name: str) -> None:
+def test_recorded_answers_without_prices_raise_typed_errors(name: str) -> None:
     _, response = recorded("yahoo", name)
     vendor, _ = yahoo(response)
     with pytest.raises(ResponseFormatError, match="open"):
@@ -585,7 +587,7 @@ def test_dollars_against_a_currency_have_a_short_name(named: str, is_ours: bool)
     "zone",
     ["Europe", "../../etc/passwd", "Nowhere/Land", "x" * 5000, "", 5, None, True, "a\0b", []],
 )
-def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
+def test_an_answer_with_an_unknown_time_zone_is_unreadable(zone: Any) -> None:
     vendor, _ = yahoo(chart([OPEN], NY | {"exchangeTimezoneName": zone}))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1h", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL))
@@ -599,7 +601,7 @@ def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
         ("1d", "x" * 5000, False), ("1d", None, True),
     ],
 )  # fmt: skip
-def test_bars_of_another_length_than_requested_are_no_answer(
+def test_bars_of_another_timeframe_than_requested_are_unreadable(
     timeframe: str, named: str | None, is_ours: bool
 ) -> None:
     response = chart([OPEN], NY | {"dataGranularity": named})
