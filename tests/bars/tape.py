@@ -1,7 +1,7 @@
 """Trades of a market in steps of five minutes, and vendors that build their bars from them.
 
-Bars are put together by plain loops over the trades, with the hours of ``exchange_calendars`` and
-the clocks of ``zoneinfo``: nothing of the library has a hand in what its answers are held against.
+Bars are built by plain loops over the trades, with the hours of ``exchange_calendars`` and the time zones
+of ``zoneinfo``: expected values do not depend on the code under test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tests that the strongest of several marks on a bar wins, against a plain list as the oracle.
 
-The list below decides for one bar at a time and knows nothing of spans, runs or arrays. It is the
-rule as one would say it, and not an older version of the code.
+The list below decides for one bar at a time, without spans, runs or arrays. It states the rule itself,
+and is not an older version of the code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tests every kind of answer at every place in the order of vendors: who is queried and what is stored.
 
-What is expected is written down, never computed: requests as ``3a b`` (three to ``a``, then one to
+Expected results are written down, never computed: requests as ``3a b`` (three to ``a``, then one to
 ``b``), a day as ``a5 -3 b16`` (five hours of ``a``, three
 without a bar, sixteen of ``b``; ``?`` marks rows that cannot be bars). For example, ``3a 3b c`` with
 the result ``c24``: ``a`` and ``b`` were each queried three times and failed, then ``c`` was queried

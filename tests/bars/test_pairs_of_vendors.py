@@ -1,12 +1,12 @@
 """Tests which bars a second vendor may add to a series that the first began, for all pairs of vendors.
 
 The verdicts are written by hand, from what is known of the vendors; the code computes them from what
-the vendors' files declare. Who breaks a row has changed what may be spliced with what.
+the vendors' files declare. If a row fails, the change affects which vendors' bars may be combined.
 
-``same``: its bars stand in the series as they are. ``volume``: they do, but their volume counts
-something else and is left out. ``prices``: splits, told by somebody, bring its prices to the same
-basis. ``hours``: its bars are cut, or built anew, for the same hours; often the prices too.
-``substitute``: another kind that only ever answers alone. ``-``: it does not serve the timeframe.
+``same``: its bars are added unchanged. ``volume``: they are added, but their volume has another unit and
+is left out. ``prices``: its prices are converted to the same basis by reported splits. ``hours``: its
+bars are cut or rebuilt for the same hours, and often the prices are converted too. ``substitute``: its
+bars are of another kind and only ever form a whole answer. ``-``: it does not serve the timeframe.
 """
 
 from __future__ import annotations

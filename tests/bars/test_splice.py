@@ -114,7 +114,7 @@ def test_bars_of_the_same_vendor_are_not_neighbours_and_hide_the_bars_beyond_the
     shop.hold("a", 4, 6)
     assert shop.beside(6, 8) == ()
     (side,) = shop.beside(-2, 0)
-    assert stamps(side.rows) == [0, 1, 2, 3], "its own are left out behind them"
+    assert stamps(side.rows) == [0, 1, 2, 3], "the bars of vendor a beyond them are left out"
 
 
 def test_bars_of_another_vendor_between_own_bars_are_collected(shop: Shop) -> None:

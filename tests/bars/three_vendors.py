@@ -1,6 +1,6 @@
 """Three vendors in one process, each with its own sender, limiter and circuit breaker.
 
-They serve the same prices; their volumes 1, 2 and 3 tell them apart.
+They serve the same prices; their volumes 1, 2 and 3 distinguish them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Bundle changes, each in a child process that SIGKILL ends before the n-th changing disk call.
 
-A program of its own: a child that is forked after Polars has begun to work waits for threads that
-it does not have. Here the process that forks never does such work.
+It is a separate program because a child forked after Polars has started its threads waits for threads that
+do not exist in it. The process that forks here never uses Polars.
 
 ``python -m tests.bundles.deaths`` reads lines ``[CHANGE, CACHE, BEFORE, FOLDER, EVERY, VARIABLES]``. For each
-one it copies ``BEFORE`` to ``FOLDER/1`` and so on, for every such step, until a child lives to its end, and
+one it copies ``BEFORE`` to ``FOLDER/1`` and so on, for every such step, until a child finishes, and
 prints the number of that step.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +34,12 @@ MINUTES = SeriesKey("BTCUSDT", Timeframe(1, "m"))
 KIND = Kind(venue="consolidated", unit="USD")
 BASIS = Basis("split")
 EVER = Span(year_start(2000), year_start(2040))
+OLDER_CSV = "timestamp,open,high,low,close,volume\n" + "".join(
+    f"2024-01-{n + 1:02d} 00:00:00,{100 + n / 10},{101 + n / 10},{99 + n / 10},{100 + n / 10},{n * 10}.0\n"
+    for n in range(6)
+)
+OLDER_DESCRIPTION = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_source": "tool",
+         "last_updated": "2024-06-01T00:00:00"}  # fmt: skip
 
 
 def stored(coverage: Coverage) -> Coverage:
@@ -52,7 +60,7 @@ def days(first: int, end: int) -> Span:
 def table(
     steps: Iterable[int], shift: float = 0.0, *, size: int = DAY_MS, adj: bool = False
 ) -> BarTable:
-    """Return bars whose values tell their number and ``shift``."""
+    """Return bars whose values follow from their number and ``shift``."""
     numbers = np.array(list(steps), dtype=np.int64)
     price = numbers * 0.1 + 100.0 + shift
     return BarTable(
@@ -119,6 +127,15 @@ def make_older(folder: Path) -> None:
     """Let a folder and what is in it be as it is for some time."""
     for path in (*folder.iterdir(), folder):
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+
+
+def write_older_year(
+    folder: Path, text: str = OLDER_CSV, about: dict[str, object] = OLDER_DESCRIPTION
+) -> None:
+    """Write the year file and the metadata of an older tool, by default with bars 0 to 5."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "2024.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (folder / "2024.metadata.json").write_text(json.dumps(about))
 
 
 def numbers(rows: BarTable, size: int = DAY_MS) -> list[int]:

@@ -1,7 +1,7 @@
 """Sets how thorough the fault tests are: few cases by default, many in a full run.
 
-Many is not all where one case takes a store of its own: what is checked at every byte is checked
-there straight at the verification, and a sample shows that the store goes by it.
+A full run does not take all cases if each needs its own store: then every byte is checked by calling the
+verification directly, and a sample of stores shows that the store uses the verification.
 """
 
 from __future__ import annotations

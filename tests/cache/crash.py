@@ -1,15 +1,15 @@
 """A model of what a disk may contain after a power failure: files, folders and all possible outcomes.
 
 :class:`Recorder` is a disk that really works and remembers every changing call. :class:`Platter`
-replays the calls and keeps apart what is safe and what was merely handed to the system: the bytes
-of a file are safe after a sync of that file, a name after a sync of its folder. When the power
-goes, each thing that is not safe may have happened or not, in any combination:
+replays the calls and distinguishes durable data from data that were only handed to the system: the
+bytes of a file are durable after a sync of that file, a name after a sync of its folder. After a
+power failure, each change that is not durable may have happened or not, in any combination:
 
 * bytes: none of them, all, the first half, zeros or garbage in their place, or garbage in the
   place of one write of many;
-* names (create, rename, link, unlink, new folders): seen or not, each for itself.
+* names (create, rename, link, unlink, new folders): present or not, each independently.
 
-A rename is one stroke: never is a name absent because of it. Bytes that were safe stay.
+A rename is atomic: it never makes a name disappear. Durable bytes stay.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class Quick(Disk):
 
 
 class Recorder(Quick):
-    """A disk that remembers what was done, and may be killed before its n-th changing call.
+    """A disk that records its changing calls, and can be killed before the n-th of them.
 
     Args:
-        forgets: syncs that are left out, to see what they were good for.
+        forgets: Selects syncs to leave out, to show that they are needed.
     """
 
     def __init__(self, forgets: Callable[[DiskStep], bool] = lambda step: False) -> None:
         super().__init__()
-        self.tape: list[DiskCall | Promise] = []
+        self.events: list[DiskCall | Promise] = []
         self.dies_in: int | None = None
         self._forgets = forgets
 
@@ -78,22 +78,22 @@ class Recorder(Quick):
         result = super().perform(step, call)
         if step.name in CHANGING and not (step.name in SYNCS and self._forgets(step)):
             taken = bytes(step.data)[:result] if step.data is not None else b""  # type: ignore[misc]
-            self.tape.append(DiskCall(step.name, step.path, step.target, taken, step.at or 0))
+            self.events.append(DiskCall(step.name, step.path, step.target, taken, step.at or 0))
         return result
 
     def disk_calls(self) -> list[DiskCall]:
-        return [made_call for made_call in self.tape if isinstance(made_call, DiskCall)]
+        return [made_call for made_call in self.events if isinstance(made_call, DiskCall)]
 
 
 @dataclass
 class _File:
-    """Bytes of one file: the safe ones, and what was done since."""
+    """Bytes of one file: the durable ones, and the calls since."""
 
     safe: bytes = b""
     since: list[DiskCall] = field(default_factory=list)
 
     def outcomes(self) -> list[bytes]:
-        """Return what may be found in it, the newest first and the oldest last."""
+        """Return the possible contents, the newest first and the oldest last."""
         changes = (_same, _half, _zeros, _garbage)
         found = [*map(self.after, changes), self.safe]
         if len(self.since) > _FEW:
@@ -129,11 +129,11 @@ def _garbage(data: bytes) -> bytes:
     return b"".join(itertools.islice(blocks, len(data) // 32 + 1))[: len(data)]
 
 
-Entry = int | None  # number of a file or folder; None where the name is gone
+Entry = int | None  # number of a file or folder; None if the name was removed
 
 
 class _Change(NamedTuple):
-    """Names that change at one stroke."""
+    """Names that change atomically."""
 
     names: tuple[tuple[str, Entry], ...]
 
@@ -322,9 +322,9 @@ class State:
     """One thing that may be found.
 
     Attributes:
-        tree: it.
-        step: the call behind which the power failed, the first such.
-        promises: what had been told and begun at each instant that may leave it.
+        tree: Files and folders.
+        step: First call after which a power failure can lead to this state.
+        promises: Levels acknowledged and begun at each instant that can lead to this state.
     """
 
     tree: Tree
@@ -333,26 +333,26 @@ class State:
 
 
 def states(
-    before: Platter, tape: Sequence[DiskCall | Promise], most: int, start: int = 0
+    before: Platter, events: Sequence[DiskCall | Promise], most: int, start: int = 0
 ) -> list[State]:
-    """Return every state that a crash during ``tape`` may leave, each once.
+    """Return every state that a crash during ``events`` may leave, each once.
 
-    A state that may come about at several instants must satisfy what is expected at all of them.
+    A state that several instants can lead to must satisfy the expectations of all of them.
 
     Args:
-        before: the disk when the tape begins.
-        tape: what was done and told.
-        most: states of one instant.
-        start: the first step that the power may fail behind.
+        before: Disk before the events.
+        events: Disk calls and promises, in their order.
+        most: Maximum number of states per instant.
+        start: First step after which the power can fail.
     """
     found: dict[Tree, State] = {}
     told = begun = 0
-    for step in range(len(tape) + 1):
+    for step in range(len(events) + 1):
         for tree in before.outcomes(most) if step >= start else ():
             found.setdefault(tree, State(tree, step)).promises.add((told, begun))
-        if step == len(tape):
+        if step == len(events):
             break
-        event = tape[step]
+        event = events[step]
         if isinstance(event, DiskCall):
             before.replay(event)
         elif event.kind == "told":

@@ -13,6 +13,7 @@ from src.data.model.kind import Basis
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
+    OLDER_DESCRIPTION,
     days,
     lane_folder,
     mark,
@@ -22,30 +23,17 @@ from tests.cache.bars import (  # fmt: skip
     states,
     store_in,
     table,
+    write_older_year,
 )
 from tests.cache.counts import FULL
 from tests.cache.disks import DyingDisk, Killed
-
-OLD = "timestamp,open,high,low,close,volume\n" + "".join(
-    f"2024-01-{n + 1:02d} 00:00:00,{100 + n / 10},{101 + n / 10},{99 + n / 10},{100 + n / 10},{n * 10}.0\n"
-    for n in range(6)
-)
-ABOUT = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_source": "tool",
-         "last_updated": "2024-06-01T00:00:00"}  # fmt: skip
-
-
-def leave(folder: Path, text: str = OLD, about: dict[str, object] = ABOUT) -> None:
-    """Write what an older tool would have left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "2024.csv.gz").write_bytes(gzip.compress(text.encode()))
-    (folder / "2024.metadata.json").write_text(json.dumps(about))
 
 
 @pytest.fixture(params=["ohlcv/AAPL/1d", "AAPL/1d"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return a folder, in either place, with an older tool's AAPL 1d, bars 0 to 5 of 2024."""
     folder = tmp_path / str(request.param)
-    leave(folder)
+    write_older_year(folder)
     return folder
 
 
@@ -57,7 +45,7 @@ def test_year_files_of_older_tools_are_read_in_place(old: Path, tmp_path: Path) 
     (known,) = view.coverage
     assert (known.span, known.vendor, known.basis) == (days(0, 5), "tool", Basis("unknown"))
     rows, coverage = store.read(DAILY, EVER)
-    assert numbers(rows) == [0, 1, 2, 3, 4]  # whether the last one was closed nobody knows
+    assert numbers(rows) == [0, 1, 2, 3, 4]  # the last one may not have been closed
     assert coverage == view.coverage
     assert store.years(DAILY) == [2024]
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -73,20 +61,20 @@ def test_the_first_commit_converts_year_files_of_older_tools(old: Path, tmp_path
     assert [c.basis.adjustment for c in coverage] == ["unknown", "split"]
     kept = lane_folder(tmp_path) / "_legacy"
     assert (kept / "2024.csv.gz").read_bytes() == raw
-    assert json.loads((kept / "2024.metadata.json").read_text()) == ABOUT
+    assert json.loads((kept / "2024.metadata.json").read_text()) == OLDER_DESCRIPTION
     if old != lane_folder(tmp_path):
         assert list(old.iterdir()) == []
 
 
 def test_a_commit_to_any_year_converts_all_years_of_older_tools(tmp_path: Path) -> None:
-    leave(lane_folder(tmp_path))
+    write_older_year(lane_folder(tmp_path))
     store_in(tmp_path).commit(DAILY, Commit((piece(-10, -5),)))
     assert store_in(tmp_path).view(DAILY).rows == 10
     assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
 
 
 def test_a_new_answer_replaces_bars_of_an_older_file(tmp_path: Path) -> None:
-    leave(lane_folder(tmp_path))
+    write_older_year(lane_folder(tmp_path))
     store_in(tmp_path).commit(DAILY, Commit((piece(1, 3, shift=5.0),)))
     rows, _ = store_in(tmp_path).read(DAILY, EVER)
     assert rows.close[1:3].tolist() == table([1, 2], 5.0).close.tolist()
@@ -100,7 +88,7 @@ def test_a_new_answer_replaces_bars_of_an_older_file(tmp_path: Path) -> None:
 def test_unreadable_files_of_older_tools_give_no_bars_and_are_kept(
     tmp_path: Path, content: bytes
 ) -> None:
-    leave(lane_folder(tmp_path))
+    write_older_year(lane_folder(tmp_path))
     (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
     store = store_in(tmp_path)
     assert store.view(DAILY).rows == 0
@@ -113,7 +101,7 @@ def test_unreadable_files_of_older_tools_give_no_bars_and_are_kept(
 
 
 def test_sample_bars_of_an_older_tool_are_not_covered(tmp_path: Path) -> None:
-    leave(lane_folder(tmp_path), about=ABOUT | {"data_source": "mock"})
+    write_older_year(lane_folder(tmp_path), about=OLDER_DESCRIPTION | {"data_source": "mock"})
     assert store_in(tmp_path).view(DAILY).coverage == ()
 
 
@@ -123,7 +111,7 @@ def test_a_process_killed_while_converting_an_older_file_loses_no_bar(
 ) -> None:
     for n in range(1, 80, 1 if FULL else 6):
         root = tmp_path / str(n)
-        leave(root / where)
+        write_older_year(root / where)
         try:
             store_in(root, DyingDisk(n)).commit(DAILY, Commit((piece(5, 7),)))
         except Killed:

@@ -1,7 +1,7 @@
 """Tests flipped bits and files that are cut, padded, emptied or swapped: an answer is correct or missing.
 
-What is damaged is found by its digest, never by chance; what is not damaged is kept; what is lost
-is missing from the coverage, so that it is asked for again; and the damaged bytes are kept aside.
+Damage is found by digests, never by chance. Undamaged bars are kept, lost bars are missing from the
+coverage so that they are requested again, and damaged bytes are quarantined.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from src.data.cache.recovery.check import Finding, check_series
 from src.data.cache.recovery.recover import recover
 from src.data.cache.store import Commit
 from src.data.errors import FormatVersionError
-from tests.cache.bars import DAILY, lane_folder, mark, piece, store_in
+from tests.cache.bars import DAILY, lane_folder, mark, piece, store_in, write_older_year
 from tests.cache.damage import (
     DATA,
     LOG,
@@ -36,7 +36,6 @@ from tests.cache.damage import (
     three_members,
 )
 from tests.cache.disks import DyingDisk, Killed, RecordingDisk
-from tests.cache.test_adopt import leave
 
 Snapshot = dict[str, tuple[int, int, int, bytes]]
 SERIES = "series.json"
@@ -211,7 +210,7 @@ def _mixture(folder: Path) -> None:
 
 def _another_tools_file(folder: Path) -> None:
     ours = (folder / META).read_bytes()
-    leave(folder)
+    write_older_year(folder)
     (folder / META).write_bytes(ours)
 
 
@@ -222,7 +221,7 @@ def _half_adopted(folder: Path) -> None:
 
 
 def _foreign(folder: Path) -> None:
-    leave(folder)
+    write_older_year(folder)
     (folder / DATA).write_bytes(gzip.compress(b"timestamp,open,high,low,close,volume\n"))
 
 

@@ -1,7 +1,7 @@
 """Tests power failures, disk errors and kills while columnar files are written: no wrong bar is read.
 
-Of columnar files nothing is synced, so any part of them may be lost while the rest is there. The
-answer must be that of the year files, and the next bars must find their place.
+Columnar files are never synced, so any part of them may be lost while the rest is present. The answer
+must equal that of the year files, and later bars must be appended correctly.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def crashed(root: Path, name: str, most: int) -> int:
     before, disk = Platter(live), Recorder()
     store_in(live, disk, columnar="map").read(MINUTES, EVER)
     assert any(made.path.suffix in (".bars", ".tmp") for made in disk.disk_calls())
-    found = states(before, disk.tape, most)
+    found = states(before, disk.events, most)
     truth = truth_of(live)
     for number, state in enumerate(found):
         state.tree.put(root / "after")

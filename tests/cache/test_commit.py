@@ -26,6 +26,7 @@ from tests.cache.bars import (
     piece,
     states,
     store_in,
+    write_older_year,
 )  # fmt: skip
 from tests.cache.counts import steps
 from tests.cache.damage import (
@@ -39,7 +40,6 @@ from tests.cache.damage import (
     three_members,
 )
 from tests.cache.disks import DyingDisk, Killed, RecordingDisk
-from tests.cache.test_adopt import leave
 
 T = TypeVar("T")
 PENCE = Kind(unit="GBp")
@@ -301,7 +301,7 @@ def test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars(
     nothing = piece(8, 10, [])
     for n in steps(60, 3, first):
         root = tmp_path / str(n)
-        leave(root / place)
+        write_older_year(root / place)
         try:
             store_in(root, DyingDisk(n)).commit(DAILY, Commit((nothing,)))
         except Killed:
@@ -318,7 +318,7 @@ def test_an_unreadable_file_of_an_older_tool_is_set_aside_before_the_year_is_wri
 ) -> None:
     """An unreadable file of an older tool is set aside, so that the year can be written."""
     folder = lane_folder(tmp_path)
-    leave(folder)
+    write_older_year(folder)
     (folder / DATA).write_bytes(b"garbage")
     store.commit(DAILY, Commit(piece_of, (mark(0, 3, "suspect"),)))
     assert [path.read_bytes() for path in quarantined(folder)] == [b"garbage"]
@@ -328,7 +328,7 @@ def test_an_unreadable_file_of_an_older_tool_is_set_aside_before_the_year_is_wri
 
 
 def test_an_adopted_year_file_is_not_searched_for_again(store: BarStore, tmp_path: Path) -> None:
-    leave(tmp_path / "AAPL/1d")
+    write_older_year(tmp_path / "AAPL/1d")
     store.commit(DAILY, Commit((piece(5, 7),)))
     assert not (lane_folder(tmp_path) / "_quarantine").exists()
     store_in(tmp_path).clear_years(DAILY, [2024])  # as another process does

@@ -31,11 +31,11 @@ from tests.cache.bars import (
     states,
     store_in,
     table,
+    write_older_year,
 )
 from tests.cache.crash import Quick
 from tests.cache.damage import announced, change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
-from tests.cache.test_adopt import leave
 
 HOURLY = SeriesKey("BTCUSDT", Timeframe(1, "h"))
 DATA = "2024.csv.gz"
@@ -149,7 +149,7 @@ def test_compaction_waits_for_the_lock_and_deletes_temporary_files_of_dead_write
 
 def test_compaction_does_not_change_files_of_older_tools(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
-    leave(folder)
+    write_older_year(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=False)
     assert found == Compacted(DAILY)

@@ -1,11 +1,11 @@
 """Tests every state of the disk that a power failure may leave, for every kind of commit.
 
-Each scenario is run once on a disk that remembers. Then the power fails behind each of its calls,
-in every way that is legal, and a new process opens what is left. It must find nothing torn, nothing
-wrong, everything that was acknowledged; repair must be final, and the next commit must work.
+Each scenario is run once on a disk that records its calls. Then a power failure is simulated after each
+call, in every way that is possible, and a new process opens the result. It must read no torn or wrong
+bar and every acknowledged one; a repair must be final, and the next commit must work.
 
-What would happen without each of the precautions is tested too: if leaving one out changed nothing
-that these tests see, then either it or they would be good for nothing.
+Each precaution is also left out in turn: if no test failed without it, either the precaution or the tests
+would be useless.
 """
 
 from __future__ import annotations
@@ -401,9 +401,9 @@ def played(root: Path, scenario: Scenario, disk: Recorder) -> Platter:
 
 def play(store: BarStore, scenario: Scenario, disk: Recorder) -> None:
     for level, commit in enumerate(scenario.acts, 1):
-        disk.tape.append(Promise("begun", level))
+        disk.events.append(Promise("begun", level))
         store.commit(DAILY, commit)
-        disk.tape.append(Promise("told", level))
+        disk.events.append(Promise("told", level))
 
 
 def fail_everywhere(
@@ -419,7 +419,7 @@ def fail_everywhere(
         most: states of one instant.
         keeps: bytes that must be found in some file, always.
     """
-    found = states(before, disk.tape, most or MOST, start)
+    found = states(before, disk.events, most or MOST, start)
     for state in found:
         check(tmp_path / "left", scenario, state)
         files = (path for path in (tmp_path / "left").rglob("*") if path.is_file())
@@ -475,13 +475,13 @@ def after_a_kill(
     scenario = replace(whole, acts=whole.acts[:1], truth=whole.truth[:2], durable=())
     disk = Recorder(forgets)
     before = prepared(tmp_path / f"live{dies_in}", scenario)
-    disk.tape.append(Promise("begun", 1))
+    disk.events.append(Promise("begun", 1))
     disk.dies_in = dies_in
     with pytest.raises(Killed):
         store_in(tmp_path / f"live{dies_in}", disk).commit(DAILY, scenario.acts[0])
-    disk.dies_in, step = None, len(disk.tape)
+    disk.dies_in, step = None, len(disk.events)
     shown = then(store_in(tmp_path / f"live{dies_in}", disk), scenario.acts[0])
-    disk.tape.append(Promise("told", shown))
+    disk.events.append(Promise("told", shown))
     fail_everywhere(tmp_path, scenario, before, disk, step, most)
 
 
@@ -592,18 +592,18 @@ def survive_actions(
     root, disk = tmp_path / f"live{dies_in}", Recorder(forgets)
     root.mkdir()
     before = Platter(root)
-    disk.tape.append(Promise("begun", 1))
+    disk.events.append(Promise("begun", 1))
     if dies_in is not None:
         disk.dies_in = dies_in
         with pytest.raises(Killed):
             told_actions(store_in(root, disk), SPLIT)
         disk.dies_in = None
     told_actions(store_in(root, disk), SPLIT)
-    disk.tape += [Promise("told", 1), Promise("begun", 2)]
+    disk.events += [Promise("told", 1), Promise("begun", 2)]
     told_actions(store_in(root, disk), DIVIDEND)
-    disk.tape.append(Promise("told", 2))
+    disk.events.append(Promise("told", 2))
     days = (SPLIT.ex_date, DIVIDEND.ex_date)
-    for state in states(before, disk.tape, MOST):
+    for state in states(before, disk.events, MOST):
         check_actions(tmp_path / "left", state, tuple(set(days[:n]) for n in range(3)))
 
 

@@ -29,6 +29,7 @@ from tests.cache.bars import (
     EVER,
     KIND,
     NOW,
+    OLDER_CSV,
     at,
     index_of,
     lane_folder,
@@ -38,10 +39,10 @@ from tests.cache.bars import (
     piece,
     same,
     store_in,
+    write_older_year,
 )
 from tests.cache.crash import Quick
 from tests.cache.disks import FailingDisk, RecordingDisk
-from tests.cache.test_adopt import OLD, leave
 
 META, DATA, SERIES = "2024.metadata.json", "2024.csv.gz", "series.json"
 COMMITS: dict[str, Callable[[], list[Commit]]] = {
@@ -306,11 +307,11 @@ def test_adjoining_spans_of_several_years_are_joined(tmp_path: Path) -> None:
 
 def test_a_year_file_that_an_older_tool_rewrites_in_place_is_read_again(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
-    leave(folder)
+    write_older_year(folder)
     make_older(folder)
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 5
-    lines = OLD.splitlines(keepends=True)
+    lines = OLDER_CSV.splitlines(keepends=True)
     (folder / DATA).write_bytes(gzip.compress("".join(lines[:-1]).encode()))
     assert store.view(DAILY).rows == 4
 

@@ -601,7 +601,7 @@ def test_a_power_failure_during_an_eviction_leaves_no_wrong_bar_or_coverage(
     platter, disk = Platter(live), Recorder()
     lane = BarStore(live, disk, ManualClock(NOW)).parts.lane(DAILY)
     assert evict_year(lane, 2026, 1)
-    left = states_after(platter, disk.tape, MOST)
+    left = states_after(platter, disk.events, MOST)
     assert len(left) > 4
     for state in left:
         state.tree.put(tmp_path / "after")

@@ -205,13 +205,13 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_fundamentals(
     root = tmp_path / "root"
     root.mkdir()
     disk, before = Recorder(), Platter(root)
-    disk.tape.append(Promise("begun", 1))
+    disk.events.append(Promise("begun", 1))
 
     def tell(number: int) -> None:
-        disk.tape += [Promise("told", number), Promise("begun", min(number + 1, 2))]
+        disk.events += [Promise("told", number), Promise("begun", min(number + 1, 2))]
 
     write_both(root, disk, tell)
-    found = states(before, disk.tape, 60 if FULL else 6)
+    found = states(before, disk.events, 60 if FULL else 6)
     assert len(found) >= 30
     for state in found:
         for told, begun in state.promises:

@@ -1,7 +1,7 @@
 """Tests writers killed with SIGKILL at any file system call: acknowledged bars are stored.
 
-A child serves: it forks one writer after another on the same cache. Each goes on where the last one
-died, and is killed before or in the middle of a call that is counted, not timed.
+A child process forks one writer after another on the same cache. Each continues where the last one was
+killed, and is killed before or during a call that is selected by counting, not by time.
 """
 
 from __future__ import annotations

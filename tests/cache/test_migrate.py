@@ -45,7 +45,7 @@ PLACES = ("ohlcv/AAPL/1d", "AAPL/1d")
 DATA, META = "2024.csv.gz", "2024.metadata.json"
 
 
-def leave(folder: Path, lines: list[str] = LINES, vendor: str = "tool") -> bytes:
+def write_older_file(folder: Path, lines: list[str] = LINES, vendor: str = "tool") -> bytes:
     """Write what an older tool would have left; return the bytes of its bars."""
     folder.mkdir(parents=True, exist_ok=True)
     packed = gzip.compress((HEADER + "".join(lines)).encode(), mtime=0)
@@ -70,7 +70,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_year_files_in_both_older_layouts_are_migrated(tmp_path: Path, place: str) -> None:
-    original = leave(tmp_path / place)
+    original = write_older_file(tmp_path / place)
     before = contents(tmp_path)
     planned = migrated(tmp_path, dry_run=True)
     assert contents(tmp_path) == before
@@ -92,7 +92,10 @@ def test_year_files_in_both_older_layouts_are_migrated(tmp_path: Path, place: st
 
 
 def test_migration_sets_a_hidden_year_file_aside(tmp_path: Path) -> None:
-    better, hidden = leave(tmp_path / PLACES[0]), leave(tmp_path / PLACES[1], LINES[:3])
+    better, hidden = (
+        write_older_file(tmp_path / PLACES[0]),
+        write_older_file(tmp_path / PLACES[1], LINES[:3]),
+    )
     one, other = migrated(tmp_path)
     assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
     assert (other.path, other.taken) == (f"{PLACES[1]}/{DATA}", 0)
@@ -107,7 +110,7 @@ def test_migration_sets_a_hidden_year_file_aside(tmp_path: Path) -> None:
 def test_migration_sets_a_corrupt_year_file_aside_with_a_copy_in_quarantine(
     tmp_path: Path, place: str
 ) -> None:
-    leave(tmp_path / place)
+    write_older_file(tmp_path / place)
     (tmp_path / place / DATA).write_bytes(b"no gzip at all")
     (done,) = migrated(tmp_path)
     assert (done.taken, "not a readable year file" in done.problem) == (0, True)
@@ -121,7 +124,7 @@ def test_migration_sets_a_corrupt_year_file_aside_with_a_copy_in_quarantine(
 
 
 def test_a_bar_that_may_not_have_closed_is_set_aside_and_reported(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[0], LINES[:1])
+    write_older_file(tmp_path / PLACES[0], LINES[:1])
     (done,) = migrated(tmp_path)
     assert (done.rows, done.taken, done.problem) == (1, 0, "")
     assert done.said == "set aside: none of its bars is known to have closed"
@@ -134,15 +137,15 @@ def test_a_bar_that_may_not_have_closed_is_set_aside_and_reported(tmp_path: Path
 
 
 def test_files_are_reported_in_the_order_of_their_years(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[1])
-    leave(tmp_path / PLACES[0], [line.replace("2024", "2023", 1) for line in LINES])
+    write_older_file(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[0], [line.replace("2024", "2023", 1) for line in LINES])
     for path in [*(tmp_path / PLACES[0]).iterdir()]:
         path.rename(path.with_name(path.name.replace("2024", "2023")))
     assert [(file.year, file.taken) for file in migrated(tmp_path)] == [(2023, 5), (2024, 5)]
 
 
 def test_sample_data_are_never_migrated_into_answers(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[1], vendor="mock")
+    write_older_file(tmp_path / PLACES[1], vendor="mock")
     (done,) = migrated(tmp_path)
     assert "sample data" in done.said
     assert len(store_in(tmp_path).read(DAILY, EVER)[0]) == 0
@@ -153,7 +156,7 @@ def test_sample_data_are_never_migrated_into_answers(tmp_path: Path) -> None:
 def test_a_migration_that_would_change_bars_moves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     before = contents(tmp_path)
     compose = migrate.compose
 
@@ -191,7 +194,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
 def test_bars_lost_during_a_migration_raise_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[BarStore], object]
 ) -> None:
-    original = leave(tmp_path / PLACES[1])
+    original = write_older_file(tmp_path / PLACES[1])
     meanwhile(monkeypatch, lambda: lose(store_in(tmp_path)))
     with pytest.raises(CorruptEntryError, match="_legacy"):
         migrated(tmp_path)
@@ -203,7 +206,7 @@ def test_bars_lost_during_a_migration_raise_an_error(
 def test_a_revision_committed_during_migration_is_not_reported_as_a_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     revised = Commit((piece(0, 5, shift=1.0),))
     meanwhile(monkeypatch, lambda: store_in(tmp_path).commit(DAILY, revised))
     (done,) = migrated(tmp_path)
@@ -229,7 +232,7 @@ def test_two_concurrent_migrations_set_aside_a_damaged_file_once(
     tmp_path: Path, damaged: int
 ) -> None:
     for place in PLACES:
-        leave(tmp_path / place)
+        write_older_file(tmp_path / place)
     (tmp_path / PLACES[damaged] / DATA).write_bytes(b"no gzip at all")
     kept: list[list[Path]] = []
 
@@ -249,7 +252,7 @@ def test_two_concurrent_migrations_set_aside_a_damaged_file_once(
 def test_a_migration_killed_at_any_disk_call_loses_no_bar(tmp_path: Path, place: str) -> None:
     for dies_at in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(dies_at)
-        original = leave(root / place)
+        original = write_older_file(root / place)
         store = store_in(root, DyingDisk(dies_at))
         try:
             migrated(root, store)
@@ -271,7 +274,7 @@ def test_a_migration_killed_at_any_disk_call_loses_no_bar(tmp_path: Path, place:
 @pytest.fixture
 def taken_over(tmp_path: Path) -> Path:
     """Return a cache folder in which an older tool's files in ``AAPL/1d`` have been migrated."""
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     migrated(tmp_path)
     return tmp_path
 
@@ -333,7 +336,7 @@ def test_a_legacy_file_is_kept_if_the_cached_year_is_damaged(taken_over: Path) -
 def test_a_process_killed_while_deleting_legacy_files_loses_no_bar(tmp_path: Path) -> None:
     for dies_at in range(1, 20):
         root = tmp_path / str(dies_at)
-        leave(root / PLACES[1])
+        write_older_file(root / PLACES[1])
         migrated(root, store_in(root, Quick()))
         store_in(root, Quick()).commit(DAILY, Commit((piece(5, 7),)))
         try:
@@ -356,7 +359,7 @@ def test_migrating_an_empty_folder_creates_no_file(tmp_path: Path) -> None:
 def test_migration_finds_a_year_file_that_was_left_after_the_first_look(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert not store.view(DAILY).exists
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
     assert done.taken == 5
     assert store.view(DAILY).rows == 5
@@ -365,7 +368,7 @@ def test_migration_finds_a_year_file_that_was_left_after_the_first_look(tmp_path
 def test_a_year_file_that_migration_set_aside_is_not_searched_for_again(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 5),)))
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
     assert "other bars for that year" in done.said
     assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
@@ -395,8 +398,8 @@ class Locked(RecordingDisk):
 
 
 def test_no_file_is_moved_without_the_lock(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[0])
-    leave(tmp_path / PLACES[1], LINES[:3])
+    write_older_file(tmp_path / PLACES[0])
+    write_older_file(tmp_path / PLACES[1], LINES[:3])
     assert len(migrated(tmp_path, store_in(tmp_path, disk := Locked()))) == 2
     assert disk.careless == []
 
@@ -404,7 +407,7 @@ def test_no_file_is_moved_without_the_lock(tmp_path: Path) -> None:
 def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
     for n in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(n)
-        leave(root / PLACES[1])
+        write_older_file(root / PLACES[1])
         try:
             migrated(root, store_in(root, DyingDisk(n)))
         except Killed:
@@ -416,7 +419,7 @@ def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
 
 
 def test_folders_of_migration_are_created_by_the_disk_of_the_cache(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[1])
+    write_older_file(tmp_path / PLACES[1])
     migrated(tmp_path, store_in(tmp_path, disk := RecordingDisk()))
     made = [step.path for step in disk.steps if step.name == "mkdir"]
     assert lane_folder(tmp_path) in made

@@ -30,10 +30,10 @@ from tests.cache.bars import (
     same,
     states,
     store_in,
+    write_older_year,
 )  # fmt: skip
 from tests.cache.crash import Quick
 from tests.cache.disks import RecordingDisk
-from tests.cache.test_adopt import leave
 
 
 def opened(disk: RecordingDisk) -> list[str]:
@@ -95,7 +95,7 @@ def test_an_older_tools_year_is_not_changed_if_another_year_is_requested(
     tmp_path: Path, mode: str
 ) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
-    leave(tmp_path / "AAPL" / "1d")
+    write_older_year(tmp_path / "AAPL" / "1d")
     disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     lane = store.parts.lane(DAILY)
@@ -119,11 +119,11 @@ def test_years_of_this_library_and_of_older_tools_are_read_together(
     tmp_path: Path, mode: str, where: str, is_taken_over: bool
 ) -> None:
     if is_taken_over:
-        leave(tmp_path / where)
+        write_older_year(tmp_path / where)
     writer = store_in(tmp_path, Quick())
     writer.commit(DAILY, Commit((piece(-9, 0), piece(400, 402))))
     if not is_taken_over:
-        leave(tmp_path / where)
+        write_older_year(tmp_path / where)
     for _ in range(2):
         store = store_in(tmp_path, Quick(), columnar=mode)
         for _ in range(2):

@@ -34,6 +34,7 @@ from tests.cache.bars import (
     states,
     store_in,
     table,
+    write_older_year,
 )
 from tests.cache.counts import FULL
 from tests.cache.damage import (
@@ -50,7 +51,6 @@ from tests.cache.damage import (
     three_members,
 )
 from tests.cache.disks import HoldingDisk, RecordingDisk
-from tests.cache.test_adopt import leave
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ class TestMetadataLost:
 
     def test_metadata_of_older_tools_are_left_alone_by_recovery(self, tmp_path: Path) -> None:
         folder = lane_folder(tmp_path)
-        leave(folder)
+        write_older_year(folder)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert recover(store_in(tmp_path).parts.lane(DAILY), 2024) is None
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -183,7 +183,7 @@ class TestMetadataLost:
         (folder / DATA).unlink()
         assert bars(folder) == []
         ours = (folder / META).read_bytes()  # knows of a nothing, and of no file
-        leave(folder)
+        write_older_year(folder)
         left = (folder / DATA).read_bytes()
         (folder / META).write_bytes(ours)
         assert recover(fresh(folder).parts.lane(DAILY), 2024) is None

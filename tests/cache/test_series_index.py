@@ -27,9 +27,9 @@ from tests.cache.bars import (
     piece,
     states,
     store_in,
+    write_older_year,
 )
 from tests.cache.crash import Quick
-from tests.cache.test_adopt import leave
 
 
 def known(store: BarStore) -> IndexEntry:
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> BarStore:
 def mixed(store: BarStore, tmp_path: Path) -> BarStore:
     """A series of which an older tool left the later year, after ours was committed."""
     store.commit(DAILY, Commit((piece(-9, -3),)))
-    leave(tmp_path / "AAPL/1d")
+    write_older_year(tmp_path / "AAPL/1d")
     return store_in(tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_empty_spans_after_the_last_bar_are_listed_after_the_bars(
 ) -> None:
     store.commit(DAILY, Commit((piece(-9, -3),), (mark(400, 500, "empty"),)))
     assert states(store_in(tmp_path)) == [(-9, -3, "final"), (400, 500, "empty")]
-    leave(tmp_path / "AAPL/1d")
+    write_older_year(tmp_path / "AAPL/1d")
     expected = [(-9, -3, "final"), (0, 5, "final"), (400, 500, "empty")]
     assert states(store_in(tmp_path)) == expected
 
@@ -100,12 +100,12 @@ def test_suspect_rows_are_listed_even_with_an_older_file(store: BarStore, tmp_pa
     store.commit(DAILY, Commit((piece(-9, -3),), (mark(-2, -1, "suspect"),), (bad,)))
     before = store_in(tmp_path).suspects(DAILY, EVER)
     assert [suspect.bar.stamp_ms for suspect in before] == [at(-2)]
-    leave(tmp_path / "AAPL/1d")
+    write_older_year(tmp_path / "AAPL/1d")
     assert store_in(tmp_path).suspects(DAILY, EVER) == before
 
 
 def test_the_first_and_last_bar_of_an_older_file_are_known(tmp_path: Path) -> None:
-    leave(lane_folder(tmp_path))
+    write_older_year(lane_folder(tmp_path))
     view = store_in(tmp_path).view(DAILY)
     assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 0)
 

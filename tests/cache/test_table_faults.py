@@ -368,13 +368,13 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_row(tmp_path:
     root = tmp_path / "root"
     root.mkdir()
     disk, before = Recorder(), Platter(root)
-    disk.tape.append(Promise("begun", 1))
+    disk.events.append(Promise("begun", 1))
 
     def tell(number: int) -> None:
-        disk.tape += [Promise("told", number), Promise("begun", min(number + 1, 3))]
+        disk.events += [Promise("told", number), Promise("begun", min(number + 1, 3))]
 
     write_all(opened(root, disk), tell)
-    found = states(before, disk.tape, 60 if FULL else 4)
+    found = states(before, disk.events, 60 if FULL else 4)
     assert len(found) > 100
     for state in found if FULL else found[::41]:
         for told, begun in state.promises:
@@ -390,7 +390,7 @@ def test_the_power_failure_check_detects_a_rename_without_a_sync(tmp_path: Path)
     write_all(opened(root, disk))
 
     def look() -> None:
-        for state in states(before, disk.tape, 6):
+        for state in states(before, disk.events, 6):
             state.tree.put(root)
             check(root, 0, 3)
 

@@ -1,7 +1,7 @@
 """A program that writes to a store; tests run it as ``python -m tests.cache.writer``.
 
-It never opens a window for chance: what it does, and behind which call of the file system it is
-killed, is told by its arguments.
+Nothing depends on chance: its arguments set what it does, and after which call of the file system it is
+killed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs requests in processes that have loaded only pandas and the manager's module.
 
 Loading pandas takes most of the work of a small program. It is loaded once, in a program that waits; each
-question runs in a fork of it, in which no other module is loaded.
+request runs in a fork of this program, in which no other module is loaded.
 """
 
 from __future__ import annotations

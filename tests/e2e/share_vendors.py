@@ -1,8 +1,8 @@
 """In-process vendors of one share: the same trades raw, split-adjusted and fully adjusted.
 
-The share is Apple's: its splits and dividends since 2020, its close of 2020-01-02 and those before
-ex-dates up to February 2021. The closes between them, and after them, are made up; they are chosen
-so that the first one is 300.35 raw, 75.09 adjusted for splits and 72.27 adjusted for all.
+The share is Apple's: its splits and dividends since 2020, its close of 2020-01-02 and those before ex-dates
+up to February 2021. The other closes are made up, and chosen so that the first one is 300.35 raw, 75.09
+adjusted for splits and 72.27 adjusted for all.
 """
 
 from __future__ import annotations

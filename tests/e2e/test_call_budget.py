@@ -1,6 +1,6 @@
 """Tests that a call ends within its timeout, whatever servers, libraries and other callers do.
 
-The servers are real sockets on this machine, and the clock is the machine's: waits are short.
+The servers are real sockets on this machine, and the clock is the system's, so the waits are short.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cost of a cache hit in counted calls and bytes, which do not depend on the machine's load.
 
-`make bench` measures the times; here a change fails that makes an answer look at each bar, or a
-repeated question read anew.
+`make bench` measures the times. These tests fail if a change makes an answer process each bar, or a
+repeated request read its files again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Failover with every vendor as the failing one and as the fallback, for all bars and for some.
 
-The provenance names the vendor whose rows they are. The rows of one of the two are marked: its
-prices are a millionth too high. A vendor for which the vendor server has no face is played in
-process, with the capabilities that it declares, so that the routing decides as it does for the
-vendor itself; with a face, its name goes into ``FACES``.
+The provenance must name the vendor that supplied the rows. To identify the rows of one of the two, its
+prices are a millionth too high. A vendor that the vendor server does not imitate is simulated in process,
+with the capabilities that it declares, so that the routing is the same as for the vendor itself; the
+names of the imitated ones are in ``FACES``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A returned frame keeps its values, whatever happens to its series and its files.
 
-In a process of its own: memory mapped from a file that was cut would kill it.
+It runs in its own process: reading memory mapped from a truncated file would kill it.
 """
 
 from __future__ import annotations

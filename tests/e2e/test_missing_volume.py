@@ -1,6 +1,6 @@
 """Bars without the volume that their vendor declares: reported, scored lower, refused if ``strict``.
 
-Vendors that declare none are asked with ``strict`` in ``test_vendors_with_keys``.
+Vendors that declare none are queried with ``strict`` in ``test_vendors_with_keys``.
 """
 
 from __future__ import annotations

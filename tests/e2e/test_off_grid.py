@@ -1,7 +1,7 @@
 """Bars off the time grid or outside the calendar, and rows that contradict each other.
 
-What is off the grid is kept in the quarantine under its own stamp, never moved, and its slot is a
-gap unless another vendor has the bar. What cannot be believed is never final.
+A row off the grid is quarantined with its own timestamp and never moved, and its place in the grid is a
+gap unless another vendor has the bar. Bars that are not trusted are never final.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from .scripted_vendor import provenance
 
 
 @pytest.fixture
-def leave(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
+def store_older_bars(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
     """Return what writes bars as an older tool did."""
 
-    def leave(
+    def store_older_bars(
         symbol: str, timeframe: str, start: str, end: str, factor: float = 1.0, vendor: str = ""
     ) -> None:
         rows = vendors.truth.expected(symbol, timeframe, ms(start), ms(end), "split")
@@ -38,22 +38,28 @@ def leave(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
             text = f'{{"data_source": "{vendor}", "last_updated": "2024-06-01T00:00:00"}}'
             (folder / "2024.metadata.json").write_text(text)
 
-    return leave
+    return store_older_bars
 
 
 def test_bars_of_an_older_cache_are_returned_without_a_request(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    store_older_bars: Callable[..., None],
 ) -> None:
-    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
+    store_older_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02", "2024-05-09", strict=True)
     assert vendors.count() == 0
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-05-02", "2024-05-10")
 
 
 def test_older_bars_of_a_coin_equal_to_the_vendors_are_completed(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    store_older_bars: Callable[..., None],
 ) -> None:
-    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
+    store_older_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
     spans = {(int(r.params["startTime"]), int(r.params["endTime"])) for r in vendors.log("binance")}
@@ -62,9 +68,12 @@ def test_older_bars_of_a_coin_equal_to_the_vendors_are_completed(
 
 
 def test_older_bars_of_a_coin_that_differ_are_fetched_again(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    store_older_bars: Callable[..., None],
 ) -> None:
-    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
+    store_older_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
     assert provenance(frame)["vendors"] == ["binance"]
@@ -73,9 +82,9 @@ def test_older_bars_of_a_coin_that_differ_are_fetched_again(
 
 
 def test_older_bars_of_a_coin_that_differ_and_cannot_be_fetched_again_raise_a_warning(
-    manager: DataManager, vendors: VendorServer, leave: Callable[..., None]
+    manager: DataManager, vendors: VendorServer, store_older_bars: Callable[..., None]
 ) -> None:
-    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
+    store_older_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
     vendors.fault("binance", Fault.status(503), skip=1)
     with pytest.warns(IncompleteDataWarning, match="says something else"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-12")
@@ -87,10 +96,10 @@ def test_older_bars_of_a_coin_that_differ_and_cannot_be_fetched_again_raise_a_wa
 
 @pytest.mark.parametrize("factor", [1.0, 4.0])
 def test_older_bars_of_a_share_are_fetched_again_with_the_first_request(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None],
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, store_older_bars: Callable[..., None],
     factor: float, tmp_path: Path,
 ) -> None:  # fmt: skip
-    leave("AAPL", "1d", "2024-03-01", "2024-05-01", factor=factor, vendor="yahoo")
+    store_older_bars("AAPL", "1d", "2024-03-01", "2024-05-01", factor=factor, vendor="yahoo")
     alone = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-04-26", strict=True)
     assert vendors.count() == 0
     assert len(alone) == 39

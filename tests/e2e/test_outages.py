@@ -1,6 +1,6 @@
 """Tests that during a vendor's outage the answer is the same, whatever part of it is cached.
 
-And each answer says who was not asked for it.
+Each answer also lists the vendors that were not queried for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every block of Python in README and docs runs, and prints what is shown below it.
 
 A new page runs without an entry here: its blocks one after another, with a manager whose vendors are the
-scripted server. The tables say where a page needs another place, and which test runs it elsewhere.
+scripted server. The tables list the pages that need another environment, and the tests that run a page.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Common pitfalls of market data, each played to the whole library by the vendor server.
+"""Common pitfalls of market data, each produced by the vendor server and tested with the whole library.
 
-``docs/pitfalls.md`` lists them all; here stand those that no other test shows from end to end.
+``docs/pitfalls.md`` lists them all; this file contains those that no other end-to-end test shows.
 """
 
 from __future__ import annotations

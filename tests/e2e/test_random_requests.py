@@ -1,8 +1,7 @@
 """Random requests, faults and times from a seed, compared with a simple model of the true bars.
 
-After every step: a closed bar returned is the truth (or what the vendor said of it before it had
-settled); a bar that is absent lies in a gap that was told; nothing that runs is stored; the same
-request again asks nobody.
+After every step: each returned closed bar is true (or the vendor's value before it settled); each absent
+bar is in a reported gap; no forming bar is stored; repeating the request queries no vendor.
 """
 
 from __future__ import annotations

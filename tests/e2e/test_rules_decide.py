@@ -1,6 +1,6 @@
 """The rules, and not the cached bars, decide whose bars are returned.
 
-Yahoo's prices of coins are averages over venues, Binance's those of a venue: two kinds.
+Yahoo's prices of coins are averages over venues and Binance's are those of one venue: two kinds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Tests that a request has one answer: in pieces, nightly, backwards, offline, after a loss or a split.
 
-Every vendor of shares stands alone here. What it tells is the truth of its day: the day after a
-split it tells all prices anew. Whatever was asked before, in which order, by which timeframe, an
-answer is in the prices of the last session that has opened, or it says why not and is refused
-under ``strict``.
+Each vendor of shares is the only one here. It returns prices as of its day: the day after a split, all
+prices are adjusted for it. Whatever was requested before, in any order and timeframe, an answer has the
+prices as of the last session that has opened, or it contains the reason and is refused under ``strict``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """API keys: sent to their vendor and leaked nowhere else, whatever fails on the way.
 
-Every vendor here is asked with canaries for keys. Afterwards all that the library has said or
-written is searched for them: exceptions with their whole chains, every logger at DEBUG, warnings,
-both streams, every file's name and content, the answer's provenance.
+Every vendor is queried with canary keys. Afterwards all output of the library is searched for them:
+exceptions with their whole chains, every logger at DEBUG, warnings, both streams, the name and content
+of every file, and the provenance of the answer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows that cannot be bars, from every source: dropped and reported, and the other rows stay.
 
-By the one rule of ``prices/bar_rule.py``. What streams send is in ``tests/feed/test_refused.py``.
+The rule is in ``prices/bar_rule.py``. For messages of streams, see ``tests/feed/test_refused.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A scripted exchange without sockets, which moves the clock and waits for each bar's delivery.
 
-What a connection reads is what happens next, so weeks of a market pass as fast as a feed can follow,
-and each time alike. All its bars are made up.
+Each read of a connection returns the next event, so weeks of a market pass as fast as a feed can process
+them, and in the same way each time. All bars are made up.
 """
 
 from __future__ import annotations

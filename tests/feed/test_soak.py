@@ -1,7 +1,7 @@
 """Hours of streaming with broken connections: memory, threads and descriptors stay constant.
 
-``make soak`` goes on for an hour (``MINUTES=...``) at ten minutes of the market a second; as one test
-among others it passes three quarters of an hour of the market as fast as it can.
+``make soak`` runs for an hour (``MINUTES=...``) at ten minutes of the market per second; in the test suite,
+it streams three quarters of an hour of the market as fast as possible.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Weeks of two markets in seconds: 86,400 bars through a connection, a feed and Cerebro.
 
-No vendor streams bars shorter than a minute, so what would be a day of seconds is sixty days of
-minutes, the vendor's cut of old connections every one of them. Nothing is missing, and memory,
-threads and descriptors stay where they were.
+No vendor streams bars shorter than a minute, so the number of seconds in a day becomes sixty days of
+minutes, on each of which the vendor closes old connections. No bar is lost, and memory, threads and
+descriptors stay constant.
 """
 
 from __future__ import annotations

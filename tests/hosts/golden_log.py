@@ -1,8 +1,8 @@
 """Generator of the golden log: ``python -m tests.hosts.golden_log URL FOLDER`` makes a copy of it.
 
-With ``snapshots`` as a third word, it makes the golden snapshots: of a host that has applied half of the
-log's entries, with the entries that are left when all that they cover are pruned. Neither is ever made
-again in place: entries that a later version makes prove nothing about older ones.
+With ``snapshots`` as a third word, it makes the golden snapshots: those of a host that has applied half of
+the log's entries, with the entries left after the covered ones are pruned. Neither is ever regenerated in
+place: entries written by a later version prove nothing about older ones.
 """
 
 from __future__ import annotations

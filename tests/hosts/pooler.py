@@ -1,4 +1,4 @@
-"""A pooler in transaction mode: it gives each transaction of a client to another connection of the server.
+"""A pooler in transaction mode: each transaction of a client uses another connection to the server.
 
 It runs in a process of its own, because tests may not connect to a socket file.
 """

@@ -1,8 +1,8 @@
 """Random schedules of kills, cuts and outages for the job of alerts, and what must hold after each.
 
-A schedule runs against any records: ``make`` returns them for some alerts, whose numbers it may choose,
-and a function that returns all runs. A kill is one of the process: before a transaction, or after it; what a
-transaction has not committed is rolled back, and that is the same as before it.
+A schedule runs with any kind of records: ``make`` returns the records for some alerts, whose numbers it may
+choose, and a function that returns all runs. The process is killed before or after a transaction; a kill
+during a transaction rolls it back, which is the same as a kill before it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A script whose threads query one vendor as fast as its limits allow.
 
-Told what to do by lines on its standard input, it answers each with one line of JSON:
+It reads commands from its standard input, and answers each with one line of JSON:
 
 ``run <seconds>``
-    ask for so long, or until the vendor sends everybody away for minutes.
+    send requests for so long, or until the vendor asks for a pause of minutes.
 ``ask``
-    ask once, and tell what came of it.
+    send one request, and print its outcome.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Servers that never finish a response, each in its own way, on a real socket.
 
-Each is written by hand after RFC 9112: what it sends is a valid beginning of an answer for ever.
+Each is written by hand after RFC 9112 and keeps sending a valid beginning of a response.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The outcome of each error: one table, compared with the code that decides.
 
 ==================  ===============================================================================
-asked again         at the same vendor, within its budget: ``RetryPolicy``
-next vendor         is asked: the walk over the candidates
-door                what it says of the vendor's health: ``outcome_of`` and ``CircuitPolicy``
-handled by          ``walk``: noted as an attempt, the caller does not see it while anybody has bars
-                    · ``keeper``: where storing raises it, the bars are answered all the same
+retried             at the same vendor, within its budget: ``RetryPolicy``
+next vendor         is queried: the walk over the candidates
+circuit             what it means for the vendor's health: ``outcome_of`` and ``CircuitPolicy``
+handled by          ``walk``: recorded as an attempt; not raised if another vendor has bars
+                    · ``keeper``: raised while storing; the bars are returned anyway
                     · ``caller``: it ends the request
 ==================  ===============================================================================
 """
