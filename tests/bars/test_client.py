@@ -95,7 +95,7 @@ def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     for path in services.settings.cache_dir.rglob("*"):
         os.utime(path, (1e9, 1e9))  # what has just changed is looked at twice
-    told = client.get(query).attrs["onetape"]
+    reported = client.get(query).attrs["onetape"]
     client = build(services.settings.cache_dir, clock=services.clock).client
     names: list[str] = []
     read = Disk.read_all
@@ -110,7 +110,7 @@ def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
         found = client.lookup(query)
     assert sorted(names) == ["2024.metadata.json", "series.json"], "each document is read once"
     assert found.is_hit and found.missing == ()
-    assert found.provenance == told
+    assert found.provenance == reported
     assert not vendor.asked
 
 

@@ -49,8 +49,8 @@ def test_a_first_answer_is_one_piece() -> None:
 def test_unsettled_bars_are_a_piece_of_their_own() -> None:
     answer = fetched([bar(n) for n in range(4)], hour(4) + MINUTE_MS)
     commit = build_commit(answer, classified(answer, hours(0, 24)), NOTHING, commit_context())
-    told = [(p.span, p.state) for p in commit.pieces]
-    assert told == [(hours(0, 3), "final"), (hours(3, 4), "provisional")]
+    reported = [(p.span, p.state) for p in commit.pieces]
+    assert reported == [(hours(0, 3), "final"), (hours(3, 4), "provisional")]
 
 
 def test_equal_bars_are_marked_and_not_written_again() -> None:
@@ -205,8 +205,8 @@ def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None
     )
     assert commit.pieces == ()
     assert [s.bar.stamp_ms for s in commit.suspects] == [hour(2)]
-    told = {(m.state, m.span) for m in commit.marks}
-    assert told == {("suspect", hours(2, 3)), ("empty", hours(0, 2)), ("empty", hours(3, 4))}
+    reported = {(m.state, m.span) for m in commit.marks}
+    assert reported == {("suspect", hours(2, 3)), ("empty", hours(0, 2)), ("empty", hours(3, 4))}
     spans = [m.span for m in commit.marks]
     assert sum(s.end - s.start for s in spans) == 4 * HOUR_MS, "all of it is answered for"
 

@@ -177,8 +177,8 @@ def test_a_vendor_that_cannot_prove_a_listing_is_not_queried(why: str) -> None:
 
 @pytest.mark.parametrize(("at", "is_news"), [(-1, True), (0, False), (1, False)])
 def test_a_listing_date_of_a_vendor_needs_no_proof(at: int, is_news: bool) -> None:
-    told = Lifetime(Bound(hour(at), "acme", DAY, LATER + 1))
-    case = Case(empty(-HALT, 0), final(hours(0, 9)), life=told)
+    reported = Lifetime(Bound(hour(at), "acme", DAY, LATER + 1))
+    case = Case(empty(-HALT, 0), final(hours(0, 9)), life=reported)
     assert (case.sought() is not None) is is_news
 
 
@@ -286,8 +286,8 @@ def test_a_proved_listing_is_derived_from_the_coverage() -> None:
     view = SeriesView(key, Coverage([older, proved, final(hours(0, 9))]),
                       lifetime=Lifetime(delisted=end))  # fmt: skip
     assert lifetime_of(view) == Lifetime(Bound(hour(0), BOTH, DAY, 7, PAGES), end)
-    told = Lifetime(Bound(hour(-1), "told", 1, 2), end)
-    assert lifetime_of(SeriesView(key, view.coverage, lifetime=told)) == told
+    reported = Lifetime(Bound(hour(-1), "told", 1, 2), end)
+    assert lifetime_of(SeriesView(key, view.coverage, lifetime=reported)) == reported
     for_ever = SeriesView(key, Coverage([older]))
     assert lifetime_of(for_ever).listed == Bound(hour(-9), "old,oldest", 1, 0, PAGES)
     alone = replace(proved, vendor="acme")

@@ -93,12 +93,12 @@ def test_a_call_counts_as_a_hit_if_no_vendor_was_queried(
 
 def test_a_call_adds_its_request_to_the_log_context_until_it_ends(observer: Observer) -> None:
     with observer.call(QUERY) as call:
-        told = context()
+        reported = context()
         with observer.call(QUERY) as inner:
             assert inner.number == call.number
             inner.answered(answer())
         call.answered(answer())
-    assert told == {
+    assert reported == {
         "request": request_id(call.number), "symbol": "AAPL", "timeframe": "1d", "provider": "",
     }  # fmt: skip
     assert set(context().values()) == {""}
@@ -242,11 +242,11 @@ def test_a_changed_answer_shape_raises_one_event_a_day(
     for _ in range(3):
         observer.attempted(record("ok", shape=change))
     observer.attempted(record("ResponseFormatError", shape=change))
-    told = [event for event in heard if isinstance(event, ShapeChanged)]
-    assert [(e.vendor, e.endpoint, e.differences) for e in told] == [
+    reported = [event for event in heard if isinstance(event, ShapeChanged)]
+    assert [(e.vendor, e.endpoint, e.differences) for e in reported] == [
         ("acme", "v1/bars", change.differences)
     ]
-    assert told[0].to_json()["differences"][1] == {
+    assert reported[0].to_json()["differences"][1] == {
         "change": "missing", "key": "a.y", "expected": "text", "came": "nothing",
     }  # fmt: skip
     assert [r.getMessage() for r in caplog.records] == [

@@ -226,10 +226,10 @@ def chain(*parts: tuple[str, int, int, tuple[Splice, ...]]) -> Coverage:
 def test_a_splice_is_listed_only_while_the_other_vendors_bars_are_stored() -> None:
     before, after = replace(EQUAL, at=hour(4)), replace(EQUAL, at=hour(8))
     both = (before, after)
-    told = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("b", 8, 9, ())))
-    assert [part.splices for part in told] == [(), both, ()]
-    told = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
-    assert told[1].splices == (after,), "the bars before have been replaced"
+    reported = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("b", 8, 9, ())))
+    assert [part.splices for part in reported] == [(), both, ()]
+    reported = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
+    assert reported[1].splices == (after,), "the bars before have been replaced"
     assert at_borders(chain(("a", 5, 7, both)))[0].splices == (), "clipped"
     assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), "alone in the answer"
 
@@ -306,11 +306,11 @@ def test_neighbouring_spans_touch_the_span_without_overlapping_it(shop: Shop) ->
 
 def test_each_bar_uses_the_disputed_split_ratio_of_its_own_vendor() -> None:
     day, before = date(2024, 6, 3), parse_iso("2024-05-31")
-    told = [
+    reported = [
         Action(day, "split", day_ms(day), ratio, 1, source=vendor, fetched_at=LATER)
         for vendor, ratio in (("a", 4), ("b", 2))
     ]
-    book = ActionBook(tuple(sorted(told)))
+    book = ActionBook(tuple(sorted(reported)))
     assert book.disputed
     rows = BarTable.from_bars([Bar(before, 100.0, 100.0, 100.0, 100.0, 8.0)])
     basis = CommonBasis("split", day_ms(day), book, intraday=False)

@@ -220,14 +220,14 @@ def test_records_with_numbers_that_no_bar_has_are_made_again(
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(data)
     path = tmp_path / "theirs" / "metadata.parquet"
-    told, metadata = BundleMetadata.load("theirs", tmp_path), pl.read_parquet_metadata(path)
+    reported, metadata = BundleMetadata.load("theirs", tmp_path), pl.read_parquet_metadata(path)
     frame = pl.read_parquet(path)
     wrong = pl.Series(name, [-(2**60)])
     if frame[name].dtype == pl.List(pl.Int64):
         wrong = pl.Series(name, [[-(2**60)] * 2])
     own = {key: metadata[key] for key in ("onetape", "schema_version")}
     frame.with_columns(wrong).write_parquet(path, metadata=own)
-    assert BundleMetadata.load("theirs", tmp_path) == told
+    assert BundleMetadata.load("theirs", tmp_path) == reported
 
 
 def test_a_partition_with_a_date_that_no_bar_has_is_damaged(

@@ -135,12 +135,12 @@ def test_a_newly_reported_action_makes_a_bundle_stale(bundle: Bundle, manager: D
     from src.data.bundles import bundle as module
 
     records = bundle.records()
-    told = {
+    reported = {
         s: replace(source, actions="sha256:other") for s, source in records.origin.symbols.items()
     }
     files = BundleFiles(bundle.path)
     with files.writing() as commit:
-        replace(records, origin=replace(records.origin, symbols=told)).put(commit, files)
+        replace(records, origin=replace(records.origin, symbols=reported)).put(commit, files)
     assert bundle.state(manager) == module.BundleState(
         "stale", ("MSFT: its splits and dividends differ", "AAPL: its splits and dividends differ")
     )
@@ -220,12 +220,12 @@ def test_deleted_metadata_files_of_a_bundle_are_written_again(
     bundle: Bundle, manager: DataManager
 ) -> None:
     before = PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None)
-    told = BundleMetadata.load("mine", bundle.path.parent)
+    reported = BundleMetadata.load("mine", bundle.path.parent)
     for name in ("metadata.parquet", "metadata.db"):
         (bundle.path / name).unlink()
     again = BundleMetadata.load("mine", bundle.path.parent)
     assert (bundle.path / "metadata.parquet").is_file() and (bundle.path / "metadata.db").is_file()
-    assert again == told
+    assert again == reported
     assert bundle.state(manager).state == "current"
     shutil.rmtree(bundle.path)
     bundle.create(manager, ["MSFT", "AAPL"], "1d", date(2024, 1, 2), "2024-03-08", provider="mock")
@@ -329,15 +329,19 @@ def test_a_missing_bundle_and_an_existing_one_are_typed_errors(
 
 
 def test_bundle_metadata_has_the_documented_fields(bundle: Bundle) -> None:
-    told = BundleMetadata.load("mine", bundle.path.parent)
-    assert (told.bundle_name, told.symbols) == ("mine", ["MSFT", "AAPL"])
-    assert (told.start_date, told.end_date) == (
+    reported = BundleMetadata.load("mine", bundle.path.parent)
+    assert (reported.bundle_name, reported.symbols) == ("mine", ["MSFT", "AAPL"])
+    assert (reported.start_date, reported.end_date) == (
         pd.Timestamp("2024-01-02"),
         pd.Timestamp("2024-03-08"),
     )
-    assert (told.frequency, told.source_type, told.schema_version) == ("1d", "mock", "1")
-    assert told.row_count == 94 and told.size_bytes > 0
-    assert told.quality_score == 1.0 and told.missing_data_pct == 0.0
+    assert (reported.frequency, reported.source_type, reported.schema_version) == (
+        "1d",
+        "mock",
+        "1",
+    )
+    assert reported.row_count == 94 and reported.size_bytes > 0
+    assert reported.quality_score == 1.0 and reported.missing_data_pct == 0.0
 
 
 def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(
@@ -358,12 +362,12 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(
     with closing(sqlite3.connect(folder / "metadata.db")) as db:
         query = "SELECT created_at, updated_at, fetch_timestamp FROM bundle_metadata"
         assert db.execute(query).fetchall() == [(*times, times[1])]
-    told = BundleMetadata.load("mine", folder)
-    assert told.ingestion_time == pd.Timestamp(times[1], unit="s")
-    assert told.size_bytes == sum(p.stat().st_size for p in folder.rglob("data.parquet"))
-    assert (told.frequency, told.row_count) == ("1d,1m", 7)
-    assert told.start_date == pd.Timestamp("2000-01-03")
-    assert told.end_date == pd.Timestamp("2000-02-01 00:03")
+    reported = BundleMetadata.load("mine", folder)
+    assert reported.ingestion_time == pd.Timestamp(times[1], unit="s")
+    assert reported.size_bytes == sum(p.stat().st_size for p in folder.rglob("data.parquet"))
+    assert (reported.frequency, reported.row_count) == ("1d,1m", 7)
+    assert reported.start_date == pd.Timestamp("2000-01-03")
+    assert reported.end_date == pd.Timestamp("2000-02-01 00:03")
     of_a_folder.set_db_path(folder / "metadata.db")
     of_a_folder.update("mine", source_type="csv")  # now, long after
     row = of_a_folder.get("mine")

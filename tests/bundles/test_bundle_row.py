@@ -65,11 +65,11 @@ def create(manager: DataManager, folder: Path, symbols: list[str], **options: An
 
 
 def figures(folder: Path) -> tuple[float, float, bool, int]:
-    told, row = BundleMetadata.load("mine", folder), BundleMetadata.get("mine")
+    reported, row = BundleMetadata.load("mine", folder), BundleMetadata.get("mine")
     assert row is not None
     return (
-        round(told.missing_data_pct, 6),
-        round(told.quality_score, 6),
+        round(reported.missing_data_pct, 6),
+        round(reported.quality_score, 6),
         row["validation_passed"],
         row["missing_days_count"],
     )

@@ -1063,17 +1063,17 @@ def test_a_bundle_outside_the_folder_is_loaded_by_its_registered_name(
         catalog.register_bundle(name, outside.path)
     rows_by_name = of_a_folder
     rows_by_name.set_db_path(path)
-    told = rows_by_name.load("near")
-    assert (told.bundle_name, told.symbols) == ("far", ["AAPL"])
+    reported = rows_by_name.load("near")
+    assert (reported.bundle_name, reported.symbols) == ("far", ["AAPL"])
     assert [row["symbol"] for row in rows_by_name.get_symbols("near")] == ["AAPL"]
     assert rows_by_name.load("mine").symbols == ["MSFT"]
-    assert rows_by_name.load("near", path.parent) == told
+    assert rows_by_name.load("near", path.parent) == reported
     rows_by_name.update("near", outlier_count=2)
-    assert rows_by_name.load("near") == told
+    assert rows_by_name.load("near") == reported
     for wrong in (5, "far", "/no such name", "/", "/a\0/b"):
         line = {"bundle": "near", "fields": {}, "path": wrong}
         CatalogLog(path.parent).append("bundle", line)
-    assert rows_by_name.load("near") == told
+    assert rows_by_name.load("near") == reported
     rows_by_name.delete("near")
     with pytest.raises(BundleError, match="near"):
         rows_by_name.load("near")

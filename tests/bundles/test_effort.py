@@ -119,7 +119,7 @@ def test_the_files_of_a_copied_bundle_are_read_at_each_check_until_a_refresh(
 def test_damage_with_unchanged_size_and_time_is_found_by_validate_and_repaired(
     bundle: Bundle, manager: DataManager, disk: Counting
 ) -> None:
-    path, told = bundle.path / JANUARY, bundle.records()
+    path, reported = bundle.path / JANUARY, bundle.records()
     good = path.read_bytes()
     with path.open("r+b") as file:  # as a disk that fails does: same inode, size and time
         stat = path.stat()
@@ -130,7 +130,7 @@ def test_damage_with_unchanged_size_and_time_is_found_by_validate_and_repaired(
     disk.taken()
     assert [one.place for one in bundle.validate()] == [JANUARY]
     assert disk.taken()[0] == MONTHS, "each is read"
-    assert bundle.records() == told
+    assert bundle.records() == reported
     assert bundle.state(manager).state == "corrupt"
     assert bundle.refresh(manager, offline=True).written == (JANUARY,)
     assert bundle.validate() == () and bundle.state(manager).state == "current"

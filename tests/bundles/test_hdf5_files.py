@@ -139,7 +139,7 @@ def test_nodes_without_bars_are_listed(tmp_path: Path) -> None:
 # --- hostile files -----------------------------------------------------------------------------
 
 
-class Evil:
+class RunsMkdir:
     """What runs a command where it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_pickle_in_an_attribute_is_never_run(tmp_path: Path, place: str) -> No
     write(path, {"T": bars()}, format="table")
     name, _, attribute = place.partition(":")
     with h5py.File(path, "a") as file:
-        file[name].attrs[attribute] = np.bytes_(pickle.dumps(Evil(mark), 0))
+        file[name].attrs[attribute] = np.bytes_(pickle.dumps(RunsMkdir(mark), 0))
     with suppress(BundleError):
         read_hdf5(path)
     assert not mark.exists()
@@ -169,7 +169,7 @@ def test_a_pickle_in_an_attribute_is_never_run(tmp_path: Path, place: str) -> No
 
 
 def test_pickled_columns_are_refused_before_any_value_is_read(tmp_path: Path) -> None:
-    frame = bars().assign(note=[Evil(tmp_path / "ran"), *"abcd"])
+    frame = bars().assign(note=[RunsMkdir(tmp_path / "ran"), *"abcd"])
     path = write(tmp_path / "x.h5", {"A": bars()})
     with pytest.warns(pd.errors.PerformanceWarning):
         write(path, {"B": frame})
@@ -309,7 +309,7 @@ def test_a_file_that_another_program_is_writing_is_refused(tmp_path: Path) -> No
     assert len(rows(path)) == 5
 
 
-class Meddling(Disk):
+class ChangingDisk(Disk):
     """A disk on which somebody adds a byte to each file while it is read."""
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
@@ -321,7 +321,7 @@ class Meddling(Disk):
 
 def test_a_file_that_changes_while_it_is_read_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="was changed while it was read"):
-        read_hdf5(write(tmp_path / "x.h5", {"A": bars()}), Meddling())
+        read_hdf5(write(tmp_path / "x.h5", {"A": bars()}), ChangingDisk())
 
 
 def test_times_that_cannot_be_stored_are_refused(tmp_path: Path) -> None:
@@ -359,6 +359,6 @@ def test_other_pickles_are_errors(data: bytes) -> None:
 
 
 def test_a_call_in_a_pickle_is_returned_as_a_tuple_and_not_run(tmp_path: Path) -> None:
-    found = plain_value(pickle.dumps(Evil(tmp_path / "ran"), 0))
+    found = plain_value(pickle.dumps(RunsMkdir(tmp_path / "ran"), 0))
     assert found[0].endswith("mkdir") and found[1] == (str(tmp_path / "ran"),)
     assert not (tmp_path / "ran").exists()

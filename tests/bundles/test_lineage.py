@@ -399,12 +399,12 @@ def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
             manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02", "2024-05-01")
 
     def elsewhere() -> list[str]:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as reported:
             warnings.simplefilter("always")
             thread = threading.Thread(target=outside)
             thread.start()
             thread.join()
-        return [str(one.message) for one in told if "is not recorded" in str(one.message)]
+        return [str(one.message) for one in reported if "is not recorded" in str(one.message)]
 
     manager.get_ohlcv(*WEEK)
     assert elsewhere() == []  # no run is open

@@ -104,10 +104,10 @@ def test_parts_are_read_as_one_bundle_even_by_other_readers(tmp_path: Path) -> N
     months = pl.scan_parquet(many / "daily_bars/**/data.parquet", hive_partitioning=True)
     assert len(months.filter(pl.col("month") == 2).collect()) == 11 * 28
     bundle = Bundle("many", tmp_path)
-    told = bundle.records()
+    reported = bundle.records()
     (many / "metadata.parquet").unlink()
-    assert bundle.records().spans() == told.spans() and bundle.validate() == ()
-    assert bundle.records().origin.symbols == told.origin.symbols
+    assert bundle.records().spans() == reported.spans() and bundle.validate() == ()
+    assert bundle.records().origin.symbols == reported.origin.symbols
 
 
 def test_daily_bars_are_aggregated_from_minutes_in_several_parts(tmp_path: Path) -> None:

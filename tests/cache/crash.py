@@ -346,17 +346,17 @@ def states(
         start: First step after which the power can fail.
     """
     found: dict[Tree, State] = {}
-    told = begun = 0
+    reported = begun = 0
     for step in range(len(events) + 1):
         for tree in before.outcomes(most) if step >= start else ():
-            found.setdefault(tree, State(tree, step)).promises.add((told, begun))
+            found.setdefault(tree, State(tree, step)).promises.add((reported, begun))
         if step == len(events):
             break
         event = events[step]
         if isinstance(event, DiskCall):
             before.replay(event)
         elif event.kind == "told":
-            told = event.level
+            reported = event.level
         else:
             begun = event.level
     return list(found.values())

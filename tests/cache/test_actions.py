@@ -37,9 +37,9 @@ def test_an_unknown_action_book_is_empty_and_creates_no_file(tmp_path: Path) -> 
 
 
 def test_actions_are_stored_with_the_span_that_was_requested(tmp_path: Path) -> None:
-    told = store_in(tmp_path).add_actions("AAPL", [dividend(0.8), split()], YEAR, "acme", 5)
+    reported = store_in(tmp_path).add_actions("AAPL", [dividend(0.8), split()], YEAR, "acme", 5)
     book = store_in(tmp_path).actions("AAPL")
-    assert book == told
+    assert book == reported
     assert [(a.type, a.source, a.fetched_at) for a in book.actions] == [
         ("dividend", "acme", 5), ("split", "acme", 5),
     ]  # fmt: skip
@@ -71,8 +71,8 @@ def test_actions_of_a_single_vendor_are_not_compared(
     def compared(*_: object) -> None:
         raise AssertionError("a value was made comparable")
 
-    told = [split(), *(dividend(0.5, day=EX.replace(day=day)) for day in range(1, 30))]
-    store_in(tmp_path).add_actions("AAPL", told, YEAR, "acme", YEAR.end)
+    reported = [split(), *(dividend(0.5, day=EX.replace(day=day)) for day in range(1, 30))]
+    store_in(tmp_path).add_actions("AAPL", reported, YEAR, "acme", YEAR.end)
     monkeypatch.setattr(disputes, "amount_on", compared)
     book = store_in(tmp_path).actions("AAPL")
     assert len(book.splits) == 1

@@ -156,10 +156,10 @@ def test_the_sources_of_a_columnar_file_are_known_without_opening_it(
     columnar: ColumnarStore, tmp_path: Path
 ) -> None:
     other = columnar_in(tmp_path)
-    told = other.sidecars.sources(other.lane, other.states)
-    assert told == columnar.sidecars.sources(columnar.lane, columnar.states)
-    assert told is not None
-    assert [Path(path).name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
+    reported = other.sidecars.sources(other.lane, other.states)
+    assert reported == columnar.sidecars.sources(columnar.lane, columnar.states)
+    assert reported is not None
+    assert [Path(path).name for path, _ in reported] == ["2023.csv.gz", "2024.csv.gz"]
     other.sidecars.path(DAILY).unlink()
     third = columnar_in(tmp_path)
     assert third.sidecars.sources(third.lane, third.states) is None

@@ -75,9 +75,9 @@ def test_readers_that_write_columns_while_bars_are_appended_read_right_bars(tmp_
         if n % 10 == 9:
             writer.parts.sidecars.drop(MINUTES)
     for one in readers:
-        told = one.end().splitlines()
-        assert len(told) == 1, told
-        assert int(told[0].removeprefix("reads ")) > 0
+        reported = one.end().splitlines()
+        assert len(reported) == 1, reported
+        assert int(reported[0].removeprefix("reads ")) > 0
     rows, _ = store_in(tmp_path, Quick(), columnar="map").read(MINUTES, EVER)
     assert same(rows, table(range(count), size=MINUTE_MS))
     assert no_temps(tmp_path)

@@ -200,13 +200,13 @@ def _garbage(_: Path, columns: Path) -> None:
     columns.write_bytes(b"garbage")
 
 
-@pytest.mark.parametrize("deed", [_revised, _gone, _garbage])
+@pytest.mark.parametrize("damage", [_revised, _gone, _garbage])
 def test_columns_that_match_no_current_year_are_deleted(
-    tmp_path: Path, deed: Callable[[Path, Path], None]
+    tmp_path: Path, damage: Callable[[Path, Path], None]
 ) -> None:
     columns = columns_of(tmp_path)
     assert compacted(tmp_path).stale == 0
-    deed(tmp_path, columns)
+    damage(tmp_path, columns)
     size = columns.stat().st_size
     found = compacted(tmp_path)
     assert (found.stale, found.years) == (size, ())

@@ -24,8 +24,8 @@ def test_compaction_updates_the_state_of_a_kept_member(tmp_path: Path) -> None:
     store.commit(DAILY, Commit(marks=(mark(0, 2, "final", vendor="other"),)))
     compact_series(store.parts, DAILY, dry_run=False)
     folder = lane_folder(tmp_path)
-    told = [(m.header.rows, m.header.vendor, m.header.state) for _, m in members(folder)]
-    assert told == [(2, "other", "final"), (2, "acme", "final")]
+    reported = [(m.header.rows, m.header.vendor, m.header.state) for _, m in members(folder)]
+    assert reported == [(2, "other", "final"), (2, "acme", "final")]
     (folder / META).unlink()
     assert states(store_in(tmp_path))[0] == (0, 2, "final")
 

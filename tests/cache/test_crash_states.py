@@ -328,10 +328,10 @@ def check(root: Path, scenario: Scenario, state: State) -> None:
         shown = seen(fresh(root))
         view = repaired(fresh(root), DAILY)
         found = seen(fresh(root))
-        for told, begun in state.promises:
-            trusted = max((n for n in scenario.durable if n <= told), default=0)
+        for reported, begun in state.promises:
+            trusted = max((n for n in scenario.durable if n <= reported), default=0)
             before = check_levels(shown, truth, range(trusted, begun + 1), "at first sight")
-            after = check_levels(found, truth, range(told, begun + 1), "after repair")
+            after = check_levels(found, truth, range(reported, begun + 1), "after repair")
             if any(after[year] < before[year] for year in before):
                 raise Violation(f"time went back from {shown} to {found}")
         if view.next_due is not None and not any(
@@ -342,7 +342,7 @@ def check(root: Path, scenario: Scenario, state: State) -> None:
             f.shift is not None for f in found.values()
         ):
             raise Violation("views differ")
-        if max(told for told, _ in state.promises) >= scenario.kept_from:
+        if max(reported for reported, _ in state.promises) >= scenario.kept_from:
             check_kept(root, scenario)
         once = contents(root)
         repaired(fresh(root), DAILY)
@@ -576,8 +576,8 @@ def check_actions(root: Path, state: State, truth: tuple[set[date], ...]) -> Non
     state.tree.put(root)
     try:
         found = {action.ex_date for action in fresh(root).actions("AAPL").actions}
-        for told, begun in state.promises:
-            if found not in truth[told : begun + 1]:
+        for reported, begun in state.promises:
+            if found not in truth[reported : begun + 1]:
                 raise Violation(f"behind step {state.step}: {found}")
         told_actions(fresh(root), SPLIT, DIVIDEND)
         if len(fresh(root).actions("AAPL").actions) != 2 or not no_temps(root):

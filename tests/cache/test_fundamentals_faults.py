@@ -214,9 +214,9 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_fundamentals(
     found = states(before, disk.events, 60 if FULL else 6)
     assert len(found) >= 30
     for state in found:
-        for told, begun in state.promises:
+        for reported, begun in state.promises:
             state.tree.put(root)
-            check(root, told, begun)
+            check(root, reported, begun)
 
 
 def test_a_process_killed_while_setting_a_file_aside_loses_no_fundamentals(tmp_path: Path) -> None:

@@ -42,20 +42,23 @@ def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> N
     store.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
     store.commit(DAILY, Commit((piece(-3, 0),)))
     store.commit(DAILY, Commit((piece(5, 6), piece(0, 1, []))))
-    told = {}
+    reported = {}
     for generation in range(1, 6):
         rows, coverage = store.read_version(DAILY, EVER, generation)
-        told[generation] = numbers(rows), rows.close.tolist()
+        reported[generation] = numbers(rows), rows.close.tolist()
         assert sum(c.span.end - c.span.start for c in coverage) >= len(rows) * 86_400_000
     plain = table(range(5)).close.tolist()
     revised = [plain[0], plain[1] + 1.0, *plain[2:]]
-    assert told[1] == ([0, 1, 2], plain[:3])
-    assert told[2] == ([0, 1, 2, 3, 4], plain)
-    assert told[3] == ([0, 1, 2, 3, 4], revised)
-    assert told[4] == ([-3, -2, -1, 0, 1, 2, 3, 4], table([-3, -2, -1]).close.tolist() + revised)
-    assert told[5][0] == [-3, -2, -1, 1, 2, 3, 4, 5]
+    assert reported[1] == ([0, 1, 2], plain[:3])
+    assert reported[2] == ([0, 1, 2, 3, 4], plain)
+    assert reported[3] == ([0, 1, 2, 3, 4], revised)
+    assert reported[4] == (
+        [-3, -2, -1, 0, 1, 2, 3, 4],
+        table([-3, -2, -1]).close.tolist() + revised,
+    )
+    assert reported[5][0] == [-3, -2, -1, 1, 2, 3, 4, 5]
     now, _ = store.read(DAILY, EVER)
-    assert told[5] == (numbers(now), now.close.tolist())
+    assert reported[5] == (numbers(now), now.close.tolist())
     assert numbers(store.read_version(DAILY, days(1, 3), 2)[0]) == [1, 2]
 
 
@@ -152,17 +155,17 @@ def test_a_version_equals_the_bars_read_at_its_time_or_is_refused(
         seen[store.view(DAILY).generation] = store.read(DAILY, EVER)[0]
         if n == compact_at:
             compact_series(store.parts, DAILY, dry_run=False)
-    told = {e["generation"]: e["kept"] for e in commits_of(store.parts.lane(DAILY))}
-    assert told.keys() == seen.keys()
+    reported = {e["generation"]: e["kept"] for e in commits_of(store.parts.lane(DAILY))}
+    assert reported.keys() == seen.keys()
     for generation, rows in seen.items():
         try:
             found = store.read_version(DAILY, EVER, generation)[0]
         except QueryError:
-            assert not told[generation]
+            assert not reported[generation]
             continue
-        assert told[generation]
+        assert reported[generation]
         assert same(found, rows)
-    assert told[max(told)], "the newest can always be read"
+    assert reported[max(reported)], "the newest can always be read"
 
 
 def test_a_version_is_read_if_only_the_requested_years_are_kept(tmp_path: Path) -> None:
@@ -283,8 +286,8 @@ def test_the_log_lists_the_commits_of_all_years_and_skips_a_torn_line(tmp_path: 
     store.commit(DAILY, Commit(marks=(mark(2, 3, "empty"),)))
     path = lane_folder(tmp_path) / "2024.log"
     path.write_bytes(path.read_bytes() + b'{"generation": 9, "tor')
-    told = [(e["generation"], e["year"], e["added"]) for e in store.log(DAILY)]
-    assert told == [(1, 2023, 2), (1, 2024, 2), (2, 2024, 0)]
+    reported = [(e["generation"], e["year"], e["added"]) for e in store.log(DAILY)]
+    assert reported == [(1, 2023, 2), (1, 2024, 2), (2, 2024, 0)]
     store.commit(DAILY, Commit((piece(3, 4),)))
     assert [e["generation"] for e in store.log(DAILY)] == [1, 1, 2, 3]
 
@@ -301,8 +304,8 @@ def test_a_recovery_is_logged(tmp_path: Path, log_lost: bool) -> None:
         log.write_bytes(before[1])
     repaired(store_in(tmp_path), DAILY)
     last = store_in(tmp_path).log(DAILY)[-1]
-    told = (last["generation"], last["added"], last["recovered"])
-    assert told == (3, 3 if log_lost else 0, True)
+    reported = (last["generation"], last["added"], last["recovered"])
+    assert reported == (3, 3 if log_lost else 0, True)
     assert len(store_in(tmp_path).read_version(DAILY, EVER, 3)[0]) == 5
     assert len(store_in(tmp_path).read_version(DAILY, EVER, 1)[0]) == 2
 
@@ -327,8 +330,8 @@ def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) 
     store = store_in(tmp_path, Quick())
     repaired(store, DAILY)
     recovered = store.view(DAILY).generation
-    told = commits_of(store.parts.lane(DAILY))
-    assert [(e["span"], e["vendor"], e["added"]) for e in told] == [
+    reported = commits_of(store.parts.lane(DAILY))
+    assert [(e["span"], e["vendor"], e["added"]) for e in reported] == [
         (list(days(0, 2)), "acme", 2), (None, "", 2),
     ]  # fmt: skip
     rows, coverage = store.read_version(DAILY, EVER, recovered)
@@ -388,8 +391,11 @@ def test_a_commit_that_only_marks_a_year_lists_its_vendor_once(tmp_path: Path) -
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(-3, 0),), marks=(mark(3, 4, "empty"),)))
-    told = commits_of(store.parts.lane(DAILY))
-    assert [(e["years"], e["vendor"]) for e in told] == [([2024], "acme"), ([2023, 2024], "acme")]
+    reported = commits_of(store.parts.lane(DAILY))
+    assert [(e["years"], e["vendor"]) for e in reported] == [
+        ([2024], "acme"),
+        ([2023, 2024], "acme"),
+    ]
 
 
 def test_a_commit_not_yet_in_the_log_hides_no_older_version(tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ def server() -> Iterator[Talker]:
 def killed(server: Talker, root: Path, calls: int) -> list[str]:
     """Run a writer until it is killed; return what it acknowledged."""
     server.tell(f"{root} {calls}")
-    died_of, _, told = server.hear().rstrip("\n").partition(";")
+    died_of, _, reported = server.hear().rstrip("\n").partition(";")
     assert died_of == str(int(signal.SIGKILL))
-    return told.split(",")[:-1]
+    return reported.split(",")[:-1]
 
 
 class Known:

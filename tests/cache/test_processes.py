@@ -104,13 +104,13 @@ def test_a_killed_writer_loses_no_acknowledged_bar(tmp_path: Path) -> None:
         root = tmp_path / str(acks)
         process = writer([], root, 0, 1)
         process.tell("go")
-        told = [int(process.hear()) for _ in range(acks)]
-        told += [int(line) for line in process.kill().split()]
+        reported = [int(process.hear()) for _ in range(acks)]
+        reported += [int(line) for line in process.kill().split()]
         store = store_in(root)
         repaired(store, DAILY)
         rows, _ = store.read(DAILY, EVER)
         assert same(rows, table(numbers(rows)))
-        assert set(told) <= set(numbers(rows))
+        assert set(reported) <= set(numbers(rows))
         assert no_temps(root)
         store.commit(DAILY, Commit((piece(200, 201),)))
         assert numbers(store.read(DAILY, EVER)[0])[-1] == 200

@@ -90,7 +90,7 @@ class TestLongerThanRecorded:
         assert kept.read_bytes() == tail
         why = load(kept.with_name(kept.name + ".json").read_bytes())
         assert why["reason"] == "torn tail of an append"
-        # What is served is made durable first; the tail is safe before it is cut.
+        # The served bytes are synced first, and the quarantined tail is synced before it is cut off.
         done = [name for name in disk.names() if name != "write"]
         assert done[:3] == ["fsync", "fsync_dir", "mkdir"]
         assert done.index("truncate") > done.index("fsync", 2)
@@ -102,10 +102,10 @@ class TestLongerThanRecorded:
     ) -> None:
         last = members(folder)[-1][1]
         header = replace(last.header, id="0" * 16) if tail == "other_id" else last.header
-        stray = build(replace(header, prev=last.digest[:16]), last.text())
+        foreign = build(replace(header, prev=last.digest[:16]), last.text())
         if tail == "unchained":
-            stray = build(replace(header, prev="f" * 16), last.text())
-        changed = change(folder / DATA, lambda data: data + stray.raw)
+            foreign = build(replace(header, prev="f" * 16), last.text())
+        changed = change(folder / DATA, lambda data: data + foreign.raw)
         repaired(fresh(folder), DAILY)
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
         # It verifies, so it is not cut off in place: the file is kept whole.
@@ -128,7 +128,7 @@ class TestMetadataLost:
         ]  # fmt: skip
         assert (folder / DATA).read_bytes() == data
         assert documents(folder) == ([] if loss is None else [loss])
-        assert generation(folder) == 5  # the log knows of four
+        assert generation(folder) == 5  # the log lists four commits
 
     def test_a_commit_rebuilds_lost_metadata_before_it_appends(self, folder: Path) -> None:
         (folder / META).unlink()
@@ -139,7 +139,7 @@ class TestMetadataLost:
         (folder / META).unlink()
         (folder / LOG).unlink()
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
-        assert generation(folder) == 4  # the members know of three
+        assert generation(folder) == 4  # the members contain three
 
     def test_holes_are_still_missing_after_the_metadata_are_rebuilt(self, folder: Path) -> None:
         holes = (mark(9, 10, "empty").span,)
@@ -182,12 +182,13 @@ class TestMetadataLost:
     def test_a_file_that_an_older_tool_writes_later_is_left_to_it(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert bars(folder) == []
-        ours = (folder / META).read_bytes()  # knows of a nothing, and of no file
+        # Our metadata, which record an empty span and no data file.
+        metadata = (folder / META).read_bytes()
         write_older_year(folder)
-        left = (folder / DATA).read_bytes()
-        (folder / META).write_bytes(ours)
+        older_data = (folder / DATA).read_bytes()
+        (folder / META).write_bytes(metadata)
         assert recover(fresh(folder).parts.lane(DAILY), 2024) is None
-        assert (folder / DATA).read_bytes() == left
+        assert (folder / DATA).read_bytes() == older_data
         assert not (folder / META).exists()
         assert quarantined(folder) == []
 

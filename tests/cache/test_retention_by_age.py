@@ -128,10 +128,10 @@ def test_deleting_by_age_removes_versions_and_quarantine_of_the_year(
 
 def test_a_dry_run_says_the_same_and_writes_nothing(cache: UnifiedCache, tmp_path: Path) -> None:
     before = tree(tmp_path)
-    told = cache.delete_older_than("5y", dry_run=True)
+    reported = cache.delete_older_than("5y", dry_run=True)
     assert tree(tmp_path) == before
-    assert cache.delete_older_than("5y").to_json() == told.to_json()
-    plain = told.to_json()
+    assert cache.delete_older_than("5y").to_json() == reported.to_json()
+    plain = reported.to_json()
     assert (plain["before"], plain["rows"]) == ("2021-11-21T14:00:00Z", 306)
 
 

@@ -58,5 +58,5 @@ def test_a_missing_bar_ends_a_run() -> None:
 def test_timestamps_of_other_tools_become_session_dates_or_none(
     timeframe: str, stamp: str, meant: str | None
 ) -> None:
-    ours, told = session_stamps(stamps(stamp), Timeframe.parse(timeframe))
-    assert (texts(ours)[0] if told[0] else None) == meant
+    ours, reported = session_stamps(stamps(stamp), Timeframe.parse(timeframe))
+    assert (texts(ours)[0] if reported[0] else None) == meant

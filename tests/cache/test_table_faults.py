@@ -112,9 +112,9 @@ def test_damaged_tables_count_as_missing_and_are_quarantined_whole(
     same(store.read(KEY, ALL), NEW)
     assert {damaged, document} <= set(kept(folder).values())
     assert len(reasons(folder)) == 2
-    (told,) = store.quarantined(KEY, span("2024-12-31", "2025-01-01"))
-    assert told.file.startswith("open_interest/BTCUSDT/1h/_quarantine/2024.")
-    assert (told.span, told.rows) == (span("2024-12-31", "2025-01-01"), 24)
+    (reported,) = store.quarantined(KEY, span("2024-12-31", "2025-01-01"))
+    assert reported.file.startswith("open_interest/BTCUSDT/1h/_quarantine/2024.")
+    assert (reported.span, reported.rows) == (span("2024-12-31", "2025-01-01"), 24)
     assert store.quarantined(KEY, span("2025-01-01", "2025-01-02")) == []
     entries = [json.loads(line) for line in (folder / "2024.log").read_text().splitlines()]
     assert [e["reason"] for e in entries if "quarantined" in e] == [
@@ -377,9 +377,9 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_row(tmp_path:
     found = states(before, disk.events, 60 if FULL else 4)
     assert len(found) > 100
     for state in found if FULL else found[::41]:
-        for told, begun in state.promises:
+        for reported, begun in state.promises:
             state.tree.put(root)
-            check(root, told, begun)
+            check(root, reported, begun)
 
 
 def test_the_power_failure_check_detects_a_rename_without_a_sync(tmp_path: Path) -> None:
@@ -506,8 +506,8 @@ def test_the_log_lists_each_write_and_survives_the_loss_of_rows(tmp_path: Path) 
     assert [bool(entry["quarantined"]) for entry in aside] == [True, True]
     assert [entry["removed"] for entry in aside] == [26, 0], "what was lost, and told once"
     assert (last["deleted"], last["size"]) == ("clear", 0)
-    told = [e for e in opened(tmp_path).log(KEY) if e["year"] == 2025]
-    assert [(e["deleted"], bool(e["quarantined"])) for e in told] == [
+    reported = [e for e in opened(tmp_path).log(KEY) if e["year"] == 2025]
+    assert [(e["deleted"], bool(e["quarantined"])) for e in reported] == [
         (None, False), (None, False), (None, True), (None, True), ("clear", False)
     ]  # fmt: skip
 
@@ -516,5 +516,5 @@ def test_the_log_of_an_older_version_is_read(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     with (folder / "2025.log").open("a") as log:
         log.write('{"time":"2026-01-01T00:00:00Z","cleared":true}\n{"time"\n')
-    told = opened(tmp_path).log(KEY)[-1]
-    assert (told["deleted"], told["removed"], told["year"]) == ("clear", None, 2025)
+    reported = opened(tmp_path).log(KEY)[-1]
+    assert (reported["deleted"], reported["removed"], reported["year"]) == ("clear", None, 2025)

@@ -69,8 +69,8 @@ def test_concurrent_writers_and_readers_lose_no_bar(tmp_path: Path, mode: str) -
     for one in writers:
         one.tell("go")
     assert [one.end() for one in writers] == [""] * WRITERS
-    for told in (one.end() for one in readers):
-        assert int(told.removeprefix("reads ")) > 0
+    for reported in (one.end() for one in readers):
+        assert int(reported.removeprefix("reads ")) > 0
     count = crowd * APPENDS
     store = store_in(tmp_path, columnar=mode)
     rows, coverage = store.read(MINUTES, EVER)

@@ -330,8 +330,8 @@ def test_a_vendor_that_the_rules_do_not_grade_has_no_reliability(tmp_path: Path)
     store.commit(DAILY, Commit((piece(0, 3),), quality={"score": 0.4}))
     plain = json.loads((lane_folder(tmp_path) / META).read_bytes())
     assert plain["data_quality"]["score"] == 0.4
-    told = {"name": "acme", "reliability": None, "rate_limit": "5/minute"}
-    assert plain["provider_info"] == told, "the score of the bars says nothing of their vendor"
+    reported = {"name": "acme", "reliability": None, "rate_limit": "5/minute"}
+    assert plain["provider_info"] == reported, "the score of the bars says nothing of their vendor"
 
 
 def test_the_log_lists_every_commit(tmp_path: Path) -> None:
@@ -341,8 +341,10 @@ def test_the_log_lists_every_commit(tmp_path: Path) -> None:
     store.commit(DAILY, Commit(marks=(mark(6, 7, "empty"),)))
     lines = (lane_folder(tmp_path) / "2024.log").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
-    told = [(e["generation"], e["vendor"], e["added"], e["changed"], e["removed"]) for e in entries]
-    assert told == [(1, "acme", 4, 0, 0), (2, "other", 2, 2, 1), (3, "", 0, 0, 0)]
+    reported = [
+        (e["generation"], e["vendor"], e["added"], e["changed"], e["removed"]) for e in entries
+    ]
+    assert reported == [(1, "acme", 4, 0, 0), (2, "other", 2, 2, 1), (3, "", 0, 0, 0)]
     assert entries[1]["span"] == list(piece(1, 6).span)
     assert entries[1]["time"] == "2025-01-01T00:00:00Z"
     assert entries[2]["size"] == (lane_folder(tmp_path) / DATA).stat().st_size

@@ -115,8 +115,8 @@ def killed(root: Path, calls: int, how: str) -> str:
         )  # fmt: skip
     os.close(write)
     with os.fdopen(read) as said:
-        told = said.read()
-    return f"{os.WTERMSIG(os.waitpid(child, 0)[1])};{told}"
+        reported = said.read()
+    return f"{os.WTERMSIG(os.waitpid(child, 0)[1])};{reported}"
 
 
 # --- many at once ---------------------------------------------------------------------------

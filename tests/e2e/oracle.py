@@ -21,8 +21,8 @@ def assert_true(
     """Assert that ``frame`` holds exactly the closed bars of ``[start, end)``."""
     rows = vendors.truth.expected(symbol, timeframe, ms(start), ms(end), adjustment, clock.now_ms())
     assert len(rows), "the truth itself is empty: the test asks for nothing"
-    told = [
+    reported = [
         (int(stamp.value // 1_000_000), *(float(v) for v in values[:5]))
         for stamp, values in zip(frame.index, frame.to_numpy(), strict=True)
     ]
-    assert told == [tuple(row) for row in rows]
+    assert reported == [tuple(row) for row in rows]

@@ -161,9 +161,9 @@ class ShareVendor(BaseDataDownloader):
         if not bars:
             raise NoDataError("nothing here", provider=self.name)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
-        told = self._told(query.span) if self.capabilities.actions else ()
+        reported = self._told(query.span) if self.capabilities.actions else ()
         return Fetched(BarTable.from_bars(bars), self.name, kind, Basis(adjustment),
-                       self.clock.now_ms(), told)  # fmt: skip
+                       self.clock.now_ms(), reported)  # fmt: skip
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Answer the actions of a span."""

@@ -92,8 +92,8 @@ def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: M
 
 
 def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:
-    told = us_dividend("2023-08-11", 0.24, pay_date, currency)
-    return told.pay_date, told.currency
+    reported = us_dividend("2023-08-11", 0.24, pay_date, currency)
+    return reported.pay_date, reported.currency
 
 
 def test_actions_are_requested_once_until_the_next_session_opens(
@@ -124,9 +124,9 @@ def test_stored_actions_are_returned_while_no_vendor_answers(
     with pytest.warns(IncompleteDataWarning, match="AAPL: r sent no splits and dividends"):
         frame = manager.get_actions("AAPL", "2024-01-01")
     assert frame["paid"].tolist() == [0.24, 0.25]
-    told = frame.attrs["onetape"]
-    assert not told["complete"] and told["gaps"][0]["start"] == "2024-06-13"
-    assert [a["outcome"] for a in told["attempts"]] == ["UnavailableError"]
+    reported = frame.attrs["onetape"]
+    assert not reported["complete"] and reported["gaps"][0]["start"] == "2024-06-13"
+    assert [a["outcome"] for a in reported["attempts"]] == ["UnavailableError"]
 
 
 def test_get_actions_without_stored_actions_or_an_answer_is_an_error(

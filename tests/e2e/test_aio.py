@@ -40,7 +40,7 @@ def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def twin(manager: DataManager) -> AsyncDataManager:
+def async_manager(manager: DataManager) -> AsyncDataManager:
     """Return the async methods of ``manager``."""
     return AsyncDataManager(manager)
 
@@ -55,7 +55,7 @@ async def asked(vendors: VendorServer, count: int = 1) -> None:
 # --- each method
 
 
-def test_every_public_method_has_an_awaitable_counterpart(twin: AsyncDataManager) -> None:
+def test_every_public_method_has_an_awaitable_counterpart(async_manager: AsyncDataManager) -> None:
     """Those apart that neither read nor wait."""
     public = {
         name
@@ -63,95 +63,104 @@ def test_every_public_method_has_an_awaitable_counterpart(twin: AsyncDataManager
         if not name.startswith("_") and callable(value)
     }
     for name in public - {"on_event"}:
-        method = getattr(twin, f"a{name}")
-        assert inspect.signature(method) == inspect.signature(getattr(twin.manager, name)), name
+        method = getattr(async_manager, f"a{name}")
+        assert inspect.signature(method) == inspect.signature(
+            getattr(async_manager.manager, name)
+        ), name
         assert method.__name__ == f"a{name}"
         assert f":meth:`DataManager.{name}`" in method.__doc__
 
 
 def test_awaited_answers_equal_those_of_the_synchronous_methods(
-    twin: AsyncDataManager, manager: DataManager
+    async_manager: AsyncDataManager, manager: DataManager
 ) -> None:
     async def main() -> None:
-        fetched = await twin.aget_ohlcv(*DAY, strict=True)
-        held = await twin.aget_ohlcv(*DAY)
+        fetched = await async_manager.aget_ohlcv(*DAY, strict=True)
+        held = await async_manager.aget_ohlcv(*DAY)
         pd.testing.assert_frame_equal(fetched, held)
         pd.testing.assert_frame_equal(held, manager.get_ohlcv(*DAY))
-        assert (await twin.acoverage("BTCUSDT", "1h"))["vendor"].tolist() == ["binance"]
-        assert "BTCUSDT" in str(await twin.aplan(*DAY))
-        assert len(await twin.asessions("AAPL", "2024-06-03", "2024-06-07")) == 5
-        await twin.aclear_cache("BTCUSDT")
-        assert (await twin.acoverage("BTCUSDT", "1h")).empty
+        assert (await async_manager.acoverage("BTCUSDT", "1h"))["vendor"].tolist() == ["binance"]
+        assert "BTCUSDT" in str(await async_manager.aplan(*DAY))
+        assert len(await async_manager.asessions("AAPL", "2024-06-03", "2024-06-07")) == 5
+        await async_manager.aclear_cache("BTCUSDT")
+        assert (await async_manager.acoverage("BTCUSDT", "1h")).empty
 
     asyncio.run(main())
 
 
 def test_an_awaited_batch_has_all_symbols_in_order(
-    twin: AsyncDataManager, vendors: VendorServer
+    async_manager: AsyncDataManager, vendors: VendorServer
 ) -> None:
     symbols = ["ETHUSDT", "BTCUSDT", "ETHUSDT", "%%%"]
     range_ = ("1h", "2024-06-01", "2024-06-01")
-    frames = asyncio.run(twin.aget_ohlcv_batch(symbols, *range_))
-    again = twin.manager.get_ohlcv_batch(symbols, *range_)
+    frames = asyncio.run(async_manager.aget_ohlcv_batch(symbols, *range_))
+    again = async_manager.manager.get_ohlcv_batch(symbols, *range_)
     assert list(frames) == list(again) == ["ETHUSDT", "BTCUSDT", "%%%"]
     for symbol, frame in frames.items():
         pd.testing.assert_frame_equal(frame, again[symbol])
-    assert asyncio.run(twin.aget_ohlcv_batch(symbols=[], timeframe="1h")) == {}
+    assert asyncio.run(async_manager.aget_ohlcv_batch(symbols=[], timeframe="1h")) == {}
 
 
-def test_an_awaited_wide_batch_equals_the_synchronous_one(twin: AsyncDataManager) -> None:
+def test_an_awaited_wide_batch_equals_the_synchronous_one(async_manager: AsyncDataManager) -> None:
     asked: Any = (["ETHUSDT", "BTCUSDT"], "1h", "2024-06-01", "2024-06-01")
-    wide: Any = asyncio.run(twin.aget_ohlcv_batch(*asked, layout="wide"))  # type: ignore[arg-type]
-    pd.testing.assert_frame_equal(wide, twin.manager.get_ohlcv_batch(*asked, layout="wide"))
+    wide: Any = asyncio.run(async_manager.aget_ohlcv_batch(*asked, layout="wide"))  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(
+        wide, async_manager.manager.get_ohlcv_batch(*asked, layout="wide")
+    )
     with pytest.raises(QueryError, match="layout"):
-        asyncio.run(twin.aget_ohlcv_batch(*asked, layout="x"))  # type: ignore[arg-type]
+        asyncio.run(async_manager.aget_ohlcv_batch(*asked, layout="x"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("symbols", ["BTCUSDT", 7, [["BTCUSDT"]]])
 def test_an_awaited_batch_of_wrong_symbols_raises_the_error_of_the_synchronous_one(
-    twin: AsyncDataManager, symbols: Any
+    async_manager: AsyncDataManager, symbols: Any
 ) -> None:
-    with pytest.raises((QueryError, TypeError)) as told:
-        twin.manager.get_ohlcv_batch(symbols, "1h")
-    with pytest.raises(type(told.value), match=str(told.value)[:20].replace("[", ".")):
-        asyncio.run(twin.aget_ohlcv_batch(symbols, "1h"))
+    with pytest.raises((QueryError, TypeError)) as caught:
+        async_manager.manager.get_ohlcv_batch(symbols, "1h")
+    with pytest.raises(type(caught.value), match=str(caught.value)[:20].replace("[", ".")):
+        asyncio.run(async_manager.aget_ohlcv_batch(symbols, "1h"))
 
 
 def test_an_awaited_batch_with_a_wrong_timeframe_raises_without_a_request(
-    twin: AsyncDataManager, vendors: VendorServer
+    async_manager: AsyncDataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(QueryError, match="1q"):
-        asyncio.run(twin.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1q"))
+        asyncio.run(async_manager.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1q"))
     assert vendors.count("binance") == 0
 
 
 @pytest.mark.parametrize("timeout", [-1, "soon", float("nan"), True])
-def test_an_awaited_call_refuses_an_invalid_timeout(twin: AsyncDataManager, timeout: Any) -> None:
+def test_an_awaited_call_refuses_an_invalid_timeout(
+    async_manager: AsyncDataManager, timeout: Any
+) -> None:
     with pytest.raises(QueryError, match="timeout"):
-        asyncio.run(twin.aget_ohlcv(*DAY, timeout=timeout))
-    assert asyncio.run(twin.aget_fundamentals("AAPL", timeout=timeout)) == {}
+        asyncio.run(async_manager.aget_ohlcv(*DAY, timeout=timeout))
+    assert asyncio.run(async_manager.aget_fundamentals("AAPL", timeout=timeout)) == {}
 
 
 # --- what is cached waits for nothing
 
 
 def test_cached_bars_are_returned_while_every_call_thread_hangs(
-    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    async_manager: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 2))
 
     async def main() -> None:
         for question in (DAY, ("ETHUSDT", *DAY[1:])):
-            await twin.aget_ohlcv(*question)
+            await async_manager.aget_ohlcv(*question)
         vendors.clear_log()
         vendors.fault("binance", Fault.hold())
-        hanging = [asyncio.ensure_future(twin.aget_ohlcv(*NEXT)) for _ in range(8)]
+        hanging = [asyncio.ensure_future(async_manager.aget_ohlcv(*NEXT)) for _ in range(8)]
         await asked(vendors)
-        assert len(await twin.aget_ohlcv(*DAY)) == 24
-        assert len(await twin.aget_ohlcv("BTCUSDT", "2h", *DAY[2:], offline=True)) == 12
-        frames = await twin.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], *DAY[1:])
+        assert len(await async_manager.aget_ohlcv(*DAY)) == 24
+        assert len(await async_manager.aget_ohlcv("BTCUSDT", "2h", *DAY[2:], offline=True)) == 12
+        frames = await async_manager.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], *DAY[1:])
         assert [len(frame) for frame in frames.values()] == [24, 24]
-        assert len(await twin.aget_ohlcv("BTCUSDT", "1h", *DAY[2:3], NEXT[3], offline=True)) == 24
+        assert (
+            len(await async_manager.aget_ohlcv("BTCUSDT", "1h", *DAY[2:3], NEXT[3], offline=True))
+            == 24
+        )
         assert not any(call.done() for call in hanging)
         vendors.heal()
         assert {len(frame) for frame in await asyncio.gather(*hanging)} == {24}
@@ -163,30 +172,30 @@ def test_cached_bars_are_returned_while_every_call_thread_hangs(
 
 
 def test_cached_fundamentals_and_figures_do_not_wait_for_a_call_thread(
-    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    async_manager: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
     rate = ("BTCUSDT", "2024-06-01", "2024-06-02")
 
     async def main() -> None:
-        rates = await twin.aget_funding_rate(*rate)
+        rates = await async_manager.aget_funding_rate(*rate)
         vendors.clear_log()
         vendors.fault("binance", Fault.hold())
-        hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        hanging = asyncio.ensure_future(async_manager.aget_ohlcv(*DAY))
         await asked(vendors)
-        pd.testing.assert_frame_equal(await twin.aget_funding_rate(*rate), rates)
+        pd.testing.assert_frame_equal(await async_manager.aget_funding_rate(*rate), rates)
         vendors.heal()
         await hanging
 
     asyncio.run(main())
 
 
-def test_an_awaited_call_is_counted_once(twin: AsyncDataManager) -> None:
+def test_an_awaited_call_is_counted_once(async_manager: AsyncDataManager) -> None:
     events: list[object] = []
-    twin.manager.on_event(events.append)
-    asyncio.run(twin.aget_ohlcv(*DAY))
-    asyncio.run(twin.aget_ohlcv(*DAY))
-    calls = twin.manager.metrics()["calls"]
+    async_manager.manager.on_event(events.append)
+    asyncio.run(async_manager.aget_ohlcv(*DAY))
+    asyncio.run(async_manager.aget_ohlcv(*DAY))
+    calls = async_manager.manager.metrics()["calls"]
     assert (calls["answers"], calls["hits"], calls["failed"]) == (2, 1, {})
     assert events == []
 
@@ -195,12 +204,12 @@ def test_an_awaited_call_is_counted_once(twin: AsyncDataManager) -> None:
 
 
 def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
-    twin: AsyncDataManager, vendors: VendorServer
+    async_manager: AsyncDataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.hold())
 
     async def main() -> None:
-        call = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        call = asyncio.ensure_future(async_manager.aget_ohlcv(*DAY))
         await asked(vendors)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -208,20 +217,22 @@ def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
 
     asyncio.run(main())
     vendors.heal()
-    assert len(twin.manager.get_ohlcv(*DAY)) == 24  # of the same fetch, which is waited for
+    assert (
+        len(async_manager.manager.get_ohlcv(*DAY)) == 24
+    )  # of the same fetch, which is waited for
     assert vendors.count("binance") == 1
 
 
 def test_a_queued_call_that_is_cancelled_sends_no_request(
-    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    async_manager: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
     vendors.fault("binance", Fault.hold())
 
     async def main() -> None:
-        hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        hanging = asyncio.ensure_future(async_manager.aget_ohlcv(*DAY))
         await asked(vendors)
-        queued = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
+        queued = asyncio.ensure_future(async_manager.aget_ohlcv("ETHUSDT", *DAY[1:]))
         while not call_threads.calls.jobs.qsize():
             await asyncio.sleep(0)
         queued.cancel()
@@ -235,23 +246,23 @@ def test_a_queued_call_that_is_cancelled_sends_no_request(
 
 
 def test_a_call_without_a_free_thread_ends_within_its_timeout(
-    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    async_manager: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is cached, or with the error that says what it waited for."""
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
 
     async def main() -> None:
-        await twin.aget_ohlcv(*DAY)
+        await async_manager.aget_ohlcv(*DAY)
         vendors.clear_log()
         vendors.fault("binance", Fault.hold())
-        hanging = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
+        hanging = asyncio.ensure_future(async_manager.aget_ohlcv("ETHUSDT", *DAY[1:]))
         await asked(vendors)
         with pytest.raises(
             AllProvidersFailedError, match="other calls are already waiting for vendors"
         ):
-            await twin.aget_ohlcv("SOLUSDT", *DAY[1:], timeout=0.05)
+            await async_manager.aget_ohlcv("SOLUSDT", *DAY[1:], timeout=0.05)
         with pytest.warns(IncompleteDataWarning, match="the time for this call"):
-            part = await twin.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3], timeout=0.05)
+            part = await async_manager.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3], timeout=0.05)
         assert len(part) == 24
         assert not hanging.done()
         vendors.heal()
@@ -272,26 +283,26 @@ def test_only_a_timeout_of_the_caller_limits_reads_of_the_store() -> None:
 
 
 def test_a_warning_of_an_awaited_call_points_at_the_calling_line(
-    twin: AsyncDataManager, vendors: VendorServer
+    async_manager: AsyncDataManager, vendors: VendorServer
 ) -> None:
-    asyncio.run(twin.aget_ohlcv(*DAY))
+    asyncio.run(async_manager.aget_ohlcv(*DAY))
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning) as caught:
-        asyncio.run(twin.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3]))
+        asyncio.run(async_manager.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3]))
     assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_an_awaited_call_runs_in_the_context_of_the_caller(twin: AsyncDataManager) -> None:
+def test_an_awaited_call_runs_in_the_context_of_the_caller(async_manager: AsyncDataManager) -> None:
     name: ContextVar[str] = ContextVar("name", default="")
     seen: list[str] = []
-    twin.manager.on_event(lambda event: seen.append(name.get()))
+    async_manager.manager.on_event(lambda event: seen.append(name.get()))
 
     async def main() -> None:
         name.set("mine")
         with pytest.raises(QueryError):
-            await twin.aget_ohlcv("%%%", "1h")
+            await async_manager.aget_ohlcv("%%%", "1h")
         with pytest.raises(QueryError):
-            await twin.aget_funding_rate("AAPL")
+            await async_manager.aget_funding_rate("AAPL")
 
     asyncio.run(main())
     assert seen == ["mine"]
@@ -300,11 +311,13 @@ def test_an_awaited_call_runs_in_the_context_of_the_caller(twin: AsyncDataManage
 # --- loops, threads, forks
 
 
-def test_two_event_loops_can_await_the_same_manager_at_once(twin: AsyncDataManager) -> None:
+def test_two_event_loops_can_await_the_same_manager_at_once(
+    async_manager: AsyncDataManager,
+) -> None:
     lengths: list[int] = []
 
     def run() -> None:
-        lengths.append(len(asyncio.run(twin.aget_ohlcv(*DAY))))
+        lengths.append(len(asyncio.run(async_manager.aget_ohlcv(*DAY))))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -315,27 +328,27 @@ def test_two_event_loops_can_await_the_same_manager_at_once(twin: AsyncDataManag
 
 
 def test_a_loop_can_be_closed_while_a_call_hangs(
-    twin: AsyncDataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
+    async_manager: AsyncDataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendors.fault("binance", Fault.hold())
     loop = asyncio.new_event_loop()
-    call = loop.create_task(twin.aget_ohlcv(*DAY))
+    call = loop.create_task(async_manager.aget_ohlcv(*DAY))
     loop.run_until_complete(asked(vendors))
     call.cancel()
     loop.run_until_complete(asyncio.wait({call}))
     loop.close()
     vendors.heal()
-    assert len(twin.manager.get_ohlcv(*DAY)) == 24
+    assert len(async_manager.manager.get_ohlcv(*DAY)) == 24
     assert "exception calling callback" not in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_has_its_own_call_threads(twin: AsyncDataManager) -> None:
-    asyncio.run(twin.aget_ohlcv(*DAY))
+def test_a_forked_child_has_its_own_call_threads(async_manager: AsyncDataManager) -> None:
+    asyncio.run(async_manager.aget_ohlcv(*DAY))
     child = os.fork()
     if not child:  # pragma: no cover - counted in no process
         try:
-            os._exit(0 if len(asyncio.run(twin.aget_ohlcv(*DAY))) == 24 else 1)
+            os._exit(0 if len(asyncio.run(async_manager.aget_ohlcv(*DAY))) == 24 else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -387,10 +387,10 @@ class TestWithCachedBars:
         with pytest.warns(IncompleteDataWarning, match="1 gap, first"):
             frame = held.get_ohlcv("BTCUSDT", "1h", *RANGE, timeout=5)
         assert (len(frame), late.asked) == (24, 1)
-        told = frame.attrs["onetape"]
-        assert not told["complete"]
-        assert "the time for this call (5 seconds) has run out" in str(told["attempts"])
-        assert told["gaps"][0]["start"].startswith("2024-05-02")
+        reported = frame.attrs["onetape"]
+        assert not reported["complete"]
+        assert "the time for this call (5 seconds) has run out" in str(reported["attempts"])
+        assert reported["gaps"][0]["start"].startswith("2024-05-02")
 
     def test_a_complete_cached_answer_is_returned_even_within_a_nanosecond(
         self, held: DataManager

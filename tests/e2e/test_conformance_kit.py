@@ -131,9 +131,9 @@ ALL_BROKEN: list[Any] = [(Careless, [text for _, said in BROKEN for text in said
 def test_the_kit_names_a_broken_promise_of_a_provider(
     provider: Any, said: list[str], record: Record
 ) -> None:
-    with pytest.raises(AssertionError, match=provider.__name__) as told:
+    with pytest.raises(AssertionError, match=provider.__name__) as caught:
         examine(provider, record("binance", COIN), *COIN)
-    assert [part for part in said if part not in str(told.value)] == []
+    assert [part for part in said if part not in str(caught.value)] == []
 
 
 def test_promises_are_checked_even_if_python_leaves_out_asserts() -> None:

@@ -118,8 +118,8 @@ def test_an_answer_and_its_vendor_have_a_quality_score(
 def test_the_cache_size_is_given_in_gigabytes(manager: DataManager, tmp_path: Path) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     held = list((tmp_path / "cache" / "ohlcv").rglob("*.csv.gz"))
-    told = manager.get_cache_stats()["total_size_gb"]
-    assert sum(p.stat().st_size for p in held) / 2**30 <= told < 10 * 2**20 / 2**30
+    reported = manager.get_cache_stats()["total_size_gb"]
+    assert sum(p.stat().st_size for p in held) / 2**30 <= reported < 10 * 2**20 / 2**30
 
 
 def test_waits_between_attempts_are_lengthened_by_jitter(clock: ManualClock) -> None:
@@ -162,8 +162,8 @@ def test_metrics_report_memory_used_peak_and_free(make: Callable[[], DataManager
 def test_metrics_report_processor_time(make: Callable[[], DataManager]) -> None:
     manager = make()
     before = time.process_time()
-    told = manager.metrics()["process"]["cpu_seconds"]
-    assert 0 < before <= told <= time.process_time()
+    reported = manager.metrics()["process"]["cpu_seconds"]
+    assert 0 < before <= reported <= time.process_time()
     assert "cpu_percent" in manager.metrics()["process"]
 
 

@@ -248,13 +248,13 @@ def test_a_session_that_a_vendor_lacks_for_most_symbols_is_one_incident_one_even
     market: Market, clock: ManualClock
 ) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 4))
-    told: list[Any] = []
-    manager.on_event(told.append)
+    reported: list[Any] = []
+    manager.on_event(reported.append)
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
     for _ in range(2):
         report = manager.gaps()
-    (event,) = [event for event in told if event.name == "VendorDayLacking"]
+    (event,) = [event for event in reported if event.name == "VendorDayLacking"]
     assert (event.vendor, event.day, event.condition) == ("yahoo", "2024-06-05", "missing")
     assert (event.symbols, event.lacking) == (5, 4)
     assert manager.metrics()["vendor_days"] == {"yahoo": 1}
@@ -332,10 +332,10 @@ def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualCl
     manager = market.manager(fleet(clock, "2024-06-11", 4))
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
-    told: list[Any] = []
-    manager.on_event(told.append)
+    reported: list[Any] = []
+    manager.on_event(reported.append)
     assert incidents(manager) == ["yahoo 2024-06-11 1d: pending for 4 of 5 symbols"]
-    assert (told, manager.metrics()["vendor_days"]) == ([], {})
+    assert (reported, manager.metrics()["vendor_days"]) == ([], {})
     two = FixedVendor(clock, SESSIONS, "tiingo")
     market.manager(fleet(clock, "2024-06-11", 4), two).get_ohlcv(
         "OTHER", "1d", "2024-06-10", "2024-06-11", strict=True
@@ -343,7 +343,7 @@ def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualCl
     assert two.asked == [], "the usual order"
     clock.advance(6 * 3600)
     assert incidents(manager) == ["yahoo 2024-06-11 1d: missing for 4 of 6 symbols"]
-    assert [event.name for event in told] == ["VendorDayLacking"]
+    assert [event.name for event in reported] == ["VendorDayLacking"]
 
 
 # --- what follows from it --------------------------------------------------------------------------

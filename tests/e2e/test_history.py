@@ -71,8 +71,8 @@ def test_only_the_hole_between_two_stored_ranges_is_fetched(
     (asked,) = vendors.log("binance")
     assert int(asked.params["startTime"]) == ms("2024-05-04")
     assert int(asked.params["endTime"]) < ms("2024-05-06")
-    told = frame.attrs["onetape"]
-    assert told["from_cache"] == pytest.approx(1 - 48 / 192, abs=1e-3)
+    reported = frame.attrs["onetape"]
+    assert reported["from_cache"] == pytest.approx(1 - 48 / 192, abs=1e-3)
 
 
 def test_only_head_and_tail_around_a_stored_range_are_fetched(
@@ -159,9 +159,9 @@ def test_cached_bars_are_returned_while_every_vendor_is_down(
     with pytest.warns(IncompleteDataWarning, match="binance"):
         more = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-04")
     pd.testing.assert_frame_equal(first, more)
-    told = more.attrs["onetape"]
-    assert not told["complete"]
-    assert "503" in told["gaps"][0]["reason"]
+    reported = more.attrs["onetape"]
+    assert not reported["complete"]
+    assert "503" in reported["gaps"][0]["reason"]
     vendors.heal()
     healed = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-04", strict=True)
     assert len(healed) == 96

@@ -103,10 +103,10 @@ def test_every_log_record_of_a_call_names_the_call(
             asked(call, manager)
         vendors.heal()
         for record in ledger.records:
-            told = (trouble.__name__, record["name"], record["message"])
-            assert record["request"], told
-            assert record["symbol"] in symbols, told
-            assert record["timeframe"] in timeframes, told
+            reported = (trouble.__name__, record["name"], record["message"])
+            assert record["request"], reported
+            assert record["symbol"] in symbols, reported
+            assert record["timeframe"] in timeframes, reported
         seen += len(ledger.records)
     assert seen or what in SILENT
 

@@ -70,7 +70,7 @@ def test_no_long_argument_makes_a_message_long(
     right = {name: value for name, value in RIGHT.items() if name in names}
     for name in LONG if FULL else ("a word", "a mapping", "a number"):
         value = LONG[name]
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as reported:
             warnings.simplefilter("always")
             try:
                 getattr(manager, method)(**right | {argument: value})
@@ -78,7 +78,7 @@ def test_no_long_argument_makes_a_message_long(
                 said = str(error)
             else:
                 said = ""
-        for text in (said, *(str(one.message) for one in told)):
+        for text in (said, *(str(one.message) for one in reported)):
             assert len(text) <= MOST, f"{name}: {text[:300]}"
 
 

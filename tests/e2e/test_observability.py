@@ -106,8 +106,8 @@ def test_a_fallback_sends_an_event_with_vendors_and_rows(
     one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // 3_600_000 % 24 <= 7]
     route_to(monkeypatch, manager, twin=one, second=two)
     manager.get_ohlcv(*DAY)
-    (told,) = of(heard, FellBack)
-    assert (told.vendor, told.others, told.rows) == ("second", ("twin",), 3)
+    (reported,) = of(heard, FellBack)
+    assert (reported.vendor, reported.others, reported.rows) == ("second", ("twin",), 3)
     heard.clear()
     manager.get_ohlcv(*DAY)
     assert heard == [], "the second answer is a hit"
@@ -168,8 +168,8 @@ def test_an_incomplete_answer_sends_an_event(
     route_to(monkeypatch, manager, twin=one)
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv(*DAY)
-    (told,) = of(heard, AnswerIncomplete)
-    assert "1 gap, first" in told.trouble[0]
+    (reported,) = of(heard, AnswerIncomplete)
+    assert "1 gap, first" in reported.trouble[0]
     assert manager.metrics()["quality"]["incomplete"] == 1
 
 
@@ -221,11 +221,11 @@ def test_log_records_of_batch_threads_share_its_request_id_and_name_their_symbol
     vendors.fault("yahoo", Fault.status(403))
     symbols = ["BTCUSDT", "ETHUSDT", "AAPL", "?!"]
     manager.get_ohlcv_batch(symbols, "1d", "2024-06-03", "2024-06-05")
-    told = [line for line in lines() if "request" in line]
-    assert len({line["request"] for line in told}) == 1
-    assert {line["symbol"] for line in told} == set(symbols)
-    assert all(line["symbol"] for line in told)
-    warned = {line["symbol"] for line in told if line["level"] == "WARNING"}
+    reported = [line for line in lines() if "request" in line]
+    assert len({line["request"] for line in reported}) == 1
+    assert {line["symbol"] for line in reported} == set(symbols)
+    assert all(line["symbol"] for line in reported)
+    warned = {line["symbol"] for line in reported if line["level"] == "WARNING"}
     assert warned >= {"AAPL", "?!"}
 
 
@@ -277,9 +277,9 @@ def test_a_failed_call_for_figures_sends_an_event_with_the_request_id_of_its_att
     assert {event.request for event in heard} == {failed.request}
     assert {(e.symbol, e.timeframe) for e in of(heard, AttemptFailed)} == {("BTCUSDT", timeframe)}
     assert manager.metrics()["calls"]["failed"] == {"AllProvidersFailedError": 1}
-    told = [line for line in lines() if line["logger"].startswith(("onetape", "src.data"))]
-    assert any("outcome" in line for line in told)
-    assert {(x.get("request"), x.get("symbol"), x.get("timeframe")) for x in told} == {
+    reported = [line for line in lines() if line["logger"].startswith(("onetape", "src.data"))]
+    assert any("outcome" in line for line in reported)
+    assert {(x.get("request"), x.get("symbol"), x.get("timeframe")) for x in reported} == {
         (failed.request, "BTCUSDT", timeframe)
     }
 

@@ -403,12 +403,12 @@ def test_a_key_from_any_variable_is_masked_in_an_error_of_a_custom_downloader(
     bring(RuntimeError(f"401 for api key {KEY} at home"), into=manager)
     with pytest.raises(AllProvidersFailedError) as caught:
         question(manager)
-    told = json.dumps([event.to_json() for event in heard])
+    reported = json.dumps([event.to_json() for event in heard])
     if question is not ask_fundamentals:  # whose error is the test's own
         assert "401 for api key ***" in str(caught.value)
-    assert "401 for api key ***" in told
+    assert "401 for api key ***" in reported
     assert "401 for api key ***" in log.getvalue()
-    assert "s3cr3t" not in str(caught.value) + told + log.getvalue()
+    assert "s3cr3t" not in str(caught.value) + reported + log.getvalue()
     stream = io.StringIO()
     attach(handler := logging.StreamHandler(stream), "json", "warning")
     logging.getLogger("onetape.own").warning("for %s", KEY)

@@ -49,8 +49,8 @@ def test_hours_stamped_by_their_closes_are_complete_and_of_the_declared_kind(
         )
         local = bars.index.tz_localize("UTC").tz_convert("America/New_York")
         assert list(local.strftime("%d %H:%M")) == OPENS[anchor].split(",")
-        told = bars.attrs["onetape"]
-        assert (told["complete"], told["kind"]["anchor"]) == (True, anchor)
+        reported = bars.attrs["onetape"]
+        assert (reported["complete"], reported["kind"]["anchor"]) == (True, anchor)
 
 
 @pytest.mark.parametrize(

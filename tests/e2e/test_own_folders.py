@@ -286,9 +286,11 @@ def test_a_percent_sign_in_the_name_of_a_recording_is_taken_literally(
     ]
     assert asked[0]["close"].iloc[-1] == pytest.approx(8 * asked[1]["close"].iloc[-1])
     # As the answer names it.
-    (told,) = asked[0].attrs["onetape"]["vendors"]
+    (reported,) = asked[0].attrs["onetape"]["vendors"]
     assert (
-        make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
+        make()
+        .get_ohlcv(*SPLIT, provider=reported, adjustment="raw")["close"]
+        .equals(asked[0]["close"])
     )
 
 
@@ -351,9 +353,9 @@ def test_coverage_of_own_files_is_suspect_once_the_file_has_changed(
     assert not client.lookup(client.query("MSFT", "1d", "2024-07-01", "2024-07-05",
                                           wishes=Wishes(provider="local"))).is_hit  # fmt: skip
     offline = quiet(reader.get_ohlcv, *ASKED, provider="local", offline=True)
-    told = offline.attrs["onetape"]
-    assert (offline["close"].tolist(), told["complete"]) == ([1.0] * 3, False)
-    assert "changed since" in str(told)
+    reported = offline.attrs["onetape"]
+    assert (offline["close"].tolist(), reported["complete"]) == ([1.0] * 3, False)
+    assert "changed since" in str(reported)
     with pytest.raises(IncompleteDataError):
         reader.get_ohlcv(*ASKED, provider="local", offline=True, strict=True)
     assert set(by_range(reader)["close"]) == {2.0}

@@ -186,9 +186,9 @@ def test_a_file_that_cannot_be_read_is_named(
     make().get_ohlcv(*DAY)
     ((file),) = files(folder)
     file.write_text(damage(file.read_text("utf-8")), "utf-8")
-    with pytest.raises(DataError, match=said) as told:
+    with pytest.raises(DataError, match=said) as caught:
         replay(*DAY)
-    assert file.name in str(told.value)
+    assert file.name in str(caught.value)
 
 
 def test_a_replay_of_a_folder_with_several_vendors_or_none_is_refused(

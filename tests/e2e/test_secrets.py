@@ -67,8 +67,12 @@ STAMPS = range(ms("2024-06-01"), ms("2024-06-02"), 3_600_000)
 
 def leaks(where: str, text: str | bytes) -> list[str]:
     """Return where and in which form a canary stands in ``text``."""
-    told = (text.decode("latin-1") if isinstance(text, bytes) else text).lower()
-    return [f"{where}: {told[max(0, told.find(f) - 80) :][:160]!r}" for f in FORMS if f in told]
+    reported = (text.decode("latin-1") if isinstance(text, bytes) else text).lower()
+    return [
+        f"{where}: {reported[max(0, reported.find(f) - 80) :][:160]!r}"
+        for f in FORMS
+        if f in reported
+    ]
 
 
 class Keyed(BaseDataDownloader):
@@ -117,8 +121,8 @@ def says(status: int, text: str, **headers: str) -> Handle:
 
 
 def repeats_the_request(handler: BaseHTTPRequestHandler, status: int = 400) -> None:
-    told = f"cannot serve {handler.path} for {dict(handler.headers)}"
-    reply(handler, json.dumps({"message": told}).encode(), status)
+    reported = f"cannot serve {handler.path} for {dict(handler.headers)}"
+    reply(handler, json.dumps({"message": reported}).encode(), status)
 
 
 def refuses_the_key(handler: BaseHTTPRequestHandler) -> None:
@@ -310,14 +314,14 @@ def test_no_response_of_a_vendor_leaks_the_key(
 ) -> None:  # fmt: skip
     with serving(ANSWERS[name]) as server, listening() as heard:
         vendor = ask(server.base)
-        told = failing(manager, vendor)
+        reported = failing(manager, vendor)
     path, headers = server.requests[0]
     assert quote_plus(KEY) in path
     assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
     assert any("urllib3" in line for line in heard.lines), "the library logged nothing: no test"
     assert any(line.startswith("onetape.audit ") for line in heard.lines), "its use was not noted"
     badge = vendor.session
-    assert_silent(heard, told, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
+    assert_silent(heard, reported, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
 
 def test_a_redirect_does_not_send_the_key_to_another_host_or_port(
@@ -327,10 +331,10 @@ def test_a_redirect_does_not_send_the_key_to_another_host_or_port(
         for host in (stranger.base, stranger.base.replace("127.0.0.1", "localhost")):
             there = f"{host}/bars?apikey={quote(KEY, safe='')}"
             with serving(says(302, "", Location=there)) as server:
-                told = failing(manager, ask(server.base))
-            assert "not followed" in told
+                reported = failing(manager, ask(server.base))
+            assert "not followed" in reported
     assert stranger.requests == []
-    assert_silent(heard, told)
+    assert_silent(heard, reported)
 
 
 def _nobody_listens() -> str:
@@ -355,9 +359,9 @@ def test_an_unknown_host_does_not_leak_the_key(
 
     with listening() as heard, monkeypatch.context() as network:
         network.setattr(socket, "getaddrinfo", unknown)
-        told = failing(manager, ask("https://keyed.invalid"))
-    assert "keyed.invalid" in told
-    assert_silent(heard, told)
+        reported = failing(manager, ask("https://keyed.invalid"))
+    assert "keyed.invalid" in reported
+    assert_silent(heard, reported)
 
 
 def test_a_failing_proxy_leaks_neither_the_key_nor_its_password(
@@ -367,9 +371,9 @@ def test_a_failing_proxy_leaks_neither_the_key_nor_its_password(
     with serving(hangs_up) as proxy, listening() as heard:
         there = proxy.base.replace("//", f"//user:{quote(KEY, safe='')}@")
         monkeypatch.setenv("HTTPS_PROXY", there)
-        told = failing(manager, ask("https://keyed.invalid"))
+        reported = failing(manager, ask("https://keyed.invalid"))
         assert proxy.connections, "the proxy was not used: no test"
-    assert_silent(heard, told)
+    assert_silent(heard, reported)
 
 
 def test_a_vendor_that_hangs_does_not_leak_the_key(
@@ -377,10 +381,10 @@ def test_a_vendor_that_hangs_does_not_leak_the_key(
 ) -> None:
     over = threading.Event()
     with serving(lambda _: bool(over.wait(10))) as server, listening() as heard:  # type: ignore[arg-type]
-        told = failing(manager, ask(server.base))
+        reported = failing(manager, ask(server.base))
         over.set()
-    assert "ProviderTimeoutError" in told
-    assert_silent(heard, told)
+    assert "ProviderTimeoutError" in reported
+    assert_silent(heard, reported)
 
 
 @pytest.mark.parametrize("tail", ["\n", "\r\nX-More: y", "\u2019"])
@@ -388,10 +392,10 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_leaked(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None], tail: str
 ) -> None:
     with serving(well) as server, listening() as heard:
-        told = failing(manager, ask(server.base, KEY + tail))
+        reported = failing(manager, ask(server.base, KEY + tail))
     assert server.requests == []
-    assert "AuthenticationError" in told
-    assert_silent(heard, told)
+    assert "AuthenticationError" in reported
+    assert_silent(heard, reported)
 
 
 def test_the_audit_log_names_the_account_and_not_the_key(
@@ -405,8 +409,8 @@ def test_the_audit_log_names_the_account_and_not_the_key(
     with serving(refuses_the_key) as server, listening() as heard:
         audit.addHandler(handler)
         try:
-            told = failing(manager, ask(server.base, KEY))
-            told += failing(manager, ask(server.base, NEXT_KEY))
+            reported = failing(manager, ask(server.base, KEY))
+            reported += failing(manager, ask(server.base, NEXT_KEY))
         finally:
             audit.removeHandler(handler)
             handler.close()
@@ -417,7 +421,7 @@ def test_the_audit_log_names_the_account_and_not_the_key(
     assert [len(name) for name in lines] == [8] * 4
     assert len(set(lines)) == 4, "names of a direct call hold in its process alone"
     assert lines[0] != lines[2]
-    assert_silent(heard, told)
+    assert_silent(heard, reported)
 
 
 def test_a_replaced_key_is_not_leaked(
@@ -426,16 +430,16 @@ def test_a_replaced_key_is_not_leaked(
     environ = {"KEYED_API_KEY": KEY}
     with serving(refuses_the_key) as server, listening() as heard:
         vendor = ask(server.base, keys=environ)
-        told = failing(manager, vendor)
+        reported = failing(manager, vendor)
         environ["KEYED_API_KEY"] = NEXT_KEY
-        told += failing(manager, vendor)
+        reported += failing(manager, vendor)
         session = vendor.session
         environ.clear()
         with pytest.raises(AllProvidersFailedError, match="set KEYED_API_KEY") as caught:
             manager.get_ohlcv(*DAY)
-        told += told_by(caught.value)
+        reported += told_by(caught.value)
     assert len(server.requests) == 4
-    assert_silent(heard, told, repr(session))
+    assert_silent(heard, reported, repr(session))
 
 
 def test_no_event_and_no_counter_contains_the_key(
@@ -449,8 +453,8 @@ def test_no_event_and_no_counter_contains_the_key(
                 ask(server.base)
                 with pytest.raises(AllProvidersFailedError):
                     manager.get_ohlcv(*DAY)
-    told = {event.name for event in events}
-    assert told >= {"AttemptFailed", "CallFailed", "CircuitOpened"}
+    reported = {event.name for event in events}
+    assert reported >= {"AttemptFailed", "CallFailed", "CircuitOpened"}
     assert any('"outcome": "AuthenticationError"' in line for line in heard.lines), "no JSON"
     texts = [f"{event!r}{json.dumps(event.to_json())}" for event in events]
     assert_silent(heard, *texts, json.dumps(manager.metrics()))

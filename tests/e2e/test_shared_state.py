@@ -45,9 +45,9 @@ def test_a_refusal_opens_one_circuit_for_all_processes_and_none_of_another_host(
     assert "451" in reasons(make())
     vendors.heal()
     vendors.clear_log()
-    told = reasons(make())
-    assert "is paused for bars/1h at 127.0.0.1" in told
-    assert "next request possible in 15 minutes (15:16 UTC)" in told
+    reported = reasons(make())
+    assert "is paused for bars/1h at 127.0.0.1" in reported
+    assert "next request possible in 15 minutes (15:16 UTC)" in reported
     assert vendors.count() == 0
     make().get_ohlcv("BTCUSDT", "4h", *DAY, provider="binance", strict=True)
     clock.advance(900)

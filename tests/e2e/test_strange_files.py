@@ -173,7 +173,7 @@ def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, C
     keys = [SeriesKey("AAPL", Timeframe(1, "d")), SeriesKey("BTCUSDT", Timeframe(1, "h"))]
     index = pd.date_range("2024-06-05", periods=3, freq="8h", name="timestamp")
     rates = pd.DataFrame({"rate": 0.2}, index=index)
-    told = fundamentals(folder, clock)
+    reported = fundamentals(folder, clock)
     return {
         "coin": lambda: manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-10"),
         "share": lambda: manager.get_ohlcv("AAPL", "1d", "2023-12-05", "2024-06-04"),
@@ -182,9 +182,9 @@ def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, C
         "rewrite": lambda: manager.get_ohlcv("AAPL", "1d", "2023-10-02", "2024-06-12"),
         "table": lambda: cache.get("BTCUSDT", "8h", data_type="funding_rates"),
         "put": lambda: cache.put(rates, "BTCUSDT", "8h", data_type="funding_rates"),
-        "told": lambda: told.find_latest_json("AAPL"),
-        "tell": lambda: told.write_json("AAPL", "fmp", {"sector": "shops"}),
-        "tidy": lambda: told.tidy("AAPL"),
+        "told": lambda: reported.find_latest_json("AAPL"),
+        "tell": lambda: reported.write_json("AAPL", "fmp", {"sector": "shops"}),
+        "tidy": lambda: reported.tidy("AAPL"),
         "stats": cache.get_stats,
         "names": lambda: [cache.list_timeframes(symbol) for symbol in cache.list_symbols()],
         "fill": lambda: Gauge(cache.holdings, clock).read(),

@@ -99,10 +99,10 @@ def test_the_gap_after_a_rename_names_the_successor(
         with pytest.warns(IncompleteDataWarning, match="OLDN was renamed NEWN on 2024-06-05"):
             frame = asked.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07")
         assert len(frame) == {"1d": 2, "1h": 14}[timeframe]
-        told = "OLDN was renamed NEWN on 2024-06-05 (notice); use NEWN"
+        reported = "OLDN was renamed NEWN on 2024-06-05 (notice); use NEWN"
         assert reasons(frame)
-        assert all(reason.startswith(f"{told}; ") for reason in reasons(frame))
-        assert list(frame.attrs["onetape"]["symbol_changes"]) == [told]
+        assert all(reason.startswith(f"{reported}; ") for reason in reasons(frame))
+        assert list(frame.attrs["onetape"]["symbol_changes"]) == [reported]
     with pytest.raises(IncompleteDataError, match="use NEWN"):
         manager.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07", strict=True)
 

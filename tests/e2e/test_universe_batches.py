@@ -64,10 +64,14 @@ def test_a_wide_frame_has_members_and_days_in_its_attrs(mine: DataManager) -> No
         end_date=RANGE[1], layout="wide",
     )  # fmt: skip
     assert list(wide["close"].columns) == ["AAPL", "GONE"]
-    told = wide.attrs["onetape"]["universe"]
-    assert (told["name"], told["as_of"], told["is_pit"]) == ("mine", "2023-03-06", True)
-    assert (told["known_from"], list(told["unresolved"]), told["reason"]) == ("2010-01-04", [], "")
-    assert told["without_bars"] == {
+    reported = wide.attrs["onetape"]["universe"]
+    assert (reported["name"], reported["as_of"], reported["is_pit"]) == ("mine", "2023-03-06", True)
+    assert (reported["known_from"], list(reported["unresolved"]), reported["reason"]) == (
+        "2010-01-04",
+        [],
+        "",
+    )
+    assert reported["without_bars"] == {
         "GONE": [
             {
                 "first": "2023-03-13",
@@ -86,9 +90,11 @@ def test_todays_members_for_past_bars_raise_a_survivorship_warning(mine: DataMan
     with pytest.warns(SurvivorshipWarning) as caught:
         frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine")
     assert list(frames) == ["AAPL", "MSFT"], "the one that failed is left out"
-    (told,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
-    assert "1 of the 2 members on 2023-03-06 are not included, and 1 that joined later are" in told
-    assert "as_of='2023-03-06'" in told
+    (reported,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
+    assert (
+        "1 of the 2 members on 2023-03-06 are not included, and 1 that joined later are" in reported
+    )
+    assert "as_of='2023-03-06'" in reported
     assert caught[0].filename == __file__
 
 
@@ -119,8 +125,8 @@ def test_members_without_any_bar_are_named_once(mine: DataManager) -> None:
     )
     with pytest.warns(SurvivorshipWarning) as caught:
         frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine", as_of=RANGE[0])
-    (told,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
-    assert told.startswith("mine: no bars for 2 of the 3 members: A A, ZZZZQ;")
+    (reported,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
+    assert reported.startswith("mine: no bars for 2 of the 3 members: A A, ZZZZQ;")
     assert isinstance(frames, MemberFrames)
     (days,) = frames.without_bars["ZZZZQ"]
     assert days[:3] == (date(2023, 3, 6), date(2023, 3, 17), 10)

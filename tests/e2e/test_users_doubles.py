@@ -60,9 +60,9 @@ def test_a_failing_primary_test_double_is_called_once_and_the_backup_supplies_th
     with order, table:
         frame = plain.get_ohlcv("BTCUSDT", "1h", START, END)
     assert primary.get_ohlcv.call_count == backup.get_ohlcv.call_count == 1
-    told = frame.attrs["onetape"]
-    assert told["vendors"] == ["two"]
-    assert [a["provider"] for a in told["attempts"]] == ["one", "two"]
+    reported = frame.attrs["onetape"]
+    assert reported["vendors"] == ["two"]
+    assert [a["provider"] for a in reported["attempts"]] == ["one", "two"]
 
 
 def test_a_call_whose_test_doubles_all_fail_raises_the_documented_error(plain: DataManager) -> None:

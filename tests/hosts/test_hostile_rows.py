@@ -150,8 +150,8 @@ def test_a_hostile_fact_blocks_no_vendor_permanently(
     with suppress(SymbolNotFoundError), a.guard(DOOR, CHECK):
         a.pause(1)
         raise SymbolNotFoundError("no such symbol")
-    told = {f"circuit acme:- {DOOR}": FactChange([0, 0, 0, 0, 0, ""], 0, 1e6)}
-    host.logs["a"].tell(told)
+    reported = {f"circuit acme:- {DOOR}": FactChange([0, 0, 0, 0, 0, ""], 0, 1e6)}
+    host.logs["a"].tell(reported)
     put(
         server.url,
         "update onetape.fact set value = %s::jsonb, expires = null"

@@ -295,19 +295,19 @@ def test_a_writer_killed_at_any_call_loses_no_acknowledged_bar(
                     os.kill(os.getpid(), signal.SIGKILL)
             return call()
 
-    told = tmp_path / "told"
+    reported = tmp_path / "told"
 
     def work() -> None:
         store = SharedStore(Log(log_url), tmp_path / "a", Deadly(), ManualClock(NOW))
         for n in range(6):
             store.commit(DAILY, bars(n, n + 1))
-            with told.open("a") as file:
+            with reported.open("a") as file:
                 file.write(f"{n} ")
 
     Log(log_url).store_id()
     end = ended(fork(work))
     assert end in (0, -signal.SIGKILL)
-    known = {int(n) for n in told.read_text().split()} if told.exists() else set()
+    known = {int(n) for n in reported.read_text().split()} if reported.exists() else set()
     a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab")
     for store in (a, b):
         store.pull([PAIR])

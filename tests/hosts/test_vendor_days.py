@@ -460,13 +460,15 @@ def test_a_day_is_reported_by_the_host_that_found_it(
 ) -> None:
     a = hosts("a", _fixed_vendor(clock, "tiingo", "1d", "2024-06-05"))
     b = hosts("b", _fixed_vendor(clock, "tiingo", "1d", "2024-06-05"))
-    told: dict[str, list[Any]] = {"a": [], "b": []}
-    a.on_event(told["a"].append)
-    b.on_event(told["b"].append)
+    reported: dict[str, list[Any]] = {"a": [], "b": []}
+    a.on_event(reported["a"].append)
+    b.on_event(reported["b"].append)
     for letter in "ABCD":
         a.get_ohlcv(f"SYX{letter}", "1d", *WEEK)
     for manager in (a, b, a, b):
         assert len(manager.gaps().incidents) == 1
-    assert {name: [e.name for e in events].count("VendorDayLacking") for name, events in told.items()} == {
-        "a": 1, "b": 0
-    }  # fmt: skip
+    counts = {
+        name: [e.name for e in events].count("VendorDayLacking")
+        for name, events in reported.items()
+    }
+    assert counts == {"a": 1, "b": 0}

@@ -218,8 +218,8 @@ def test_an_announced_split_moves_the_threshold_only_from_its_day_on(
     times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
     below = PriceAlert(1, "42", "AAPL", "1d", condition="below", value=400, **times)
     desk = Desk(market.manager(ShareVendor("s", "split", Truth(), clock)), clock, below)
-    told = SimpleNamespace(counts=True, action=SPLIT)
-    monkeypatch.setattr(BarsClient, "actions", lambda *_: (told,))
+    reported = SimpleNamespace(counts=True, action=SPLIT)
+    monkeypatch.setattr(BarsClient, "actions", lambda *_: (reported,))
     assert desk.run().events == {}
 
 

@@ -205,8 +205,8 @@ def test_prices_in_another_basis_fire_no_alert_until_a_split_explains_them() -> 
     state, events = evaluate(one, state, bars([25, 24.5, 24, 23, 22, 21]), T0)
     assert names(events) == [] and state.seen_ms == T0 + 5 * HOUR_MS
     split = (T0 + 2 * HOUR_MS, 4.0)
-    told = bars([25, 24.5, 24, 23, 22, 21, 23, 22], splits=(split,))
-    state, events = evaluate(one, state, told, T0)
+    reported = bars([25, 24.5, 24, 23, 22, 21, 23, 22], splits=(split,))
+    state, events = evaluate(one, state, reported, T0)
     assert (names(events), fired(events)) == (["moved", "fired"], [7])
     # Back in its own basis: nothing has to be explained any more.
     state, events = run(one, [bars([100, 98, 96]), rebased, bars([100, 98, 96, 92, 88, 89])])
@@ -549,5 +549,7 @@ def test_an_alert_fires_on_the_same_days_as_a_reference_computation(
     if state.phase != "done":
         assert names(events).count("moved") == (len(passed) if scaled else 0)
         assert state.rebased == 1
-    told = [event for event in events if event.name == "withheld"]
-    assert len(told) <= len(bad) and (bool(told) == bool(bad) or state.phase == "done"), iso(made)
+    reported = [event for event in events if event.name == "withheld"]
+    assert len(reported) <= len(bad) and (bool(reported) == bool(bad) or state.phase == "done"), (
+        iso(made)
+    )

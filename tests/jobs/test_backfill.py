@@ -244,8 +244,8 @@ def test_progress_is_reported_part_by_part(monkeypatch: pytest.MonkeyPatch) -> N
     answers = iter([bars(), bars(), AllProvidersFailedError("no"), bars(), bars()])
     heard: list[Progress] = []
     fill(Client(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
-    told = [(p.result.symbol, p.result.rows, p.done, p.share, p.is_over) for p in heard]
-    assert told == [
+    reported = [(p.result.symbol, p.result.rows, p.done, p.share, p.is_over) for p in heard]
+    assert reported == [
         ("A", 0, 0, 0.0, False), ("A", 3, 0, 0.25, False), ("A", 6, 0, 0.5, False),
         ("A", 6, 1, 0.5, True), ("B", 0, 1, 0.5, False), ("B", 0, 2, 1.0, True),
     ]  # fmt: skip
@@ -254,15 +254,17 @@ def test_progress_is_reported_part_by_part(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_statistics_keep_their_keys() -> None:
     client = Client(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else bars())
-    told = fill(client, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
-    assert list(told)[:4] == ["success", "failed", "cache_stats", "data_quality"]
-    assert told["success"] == ["A_1d"]
-    assert told["failed"] == ["B_1d"]
-    assert told["cache_stats"] == {"files_count": 1}
-    assert told["data_quality"] == {"A_1d": {"score": None, "gaps": 0, "rows": 3, "complete": True}}
-    assert told["errors"] == {"B_1d": "no"}
+    reported = fill(client, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
+    assert list(reported)[:4] == ["success", "failed", "cache_stats", "data_quality"]
+    assert reported["success"] == ["A_1d"]
+    assert reported["failed"] == ["B_1d"]
+    assert reported["cache_stats"] == {"files_count": 1}
+    assert reported["data_quality"] == {
+        "A_1d": {"score": None, "gaps": 0, "rows": 3, "complete": True}
+    }
+    assert reported["errors"] == {"B_1d": "no"}
     empty = fill(client, job([], ["1d"])).statistics({})
-    assert empty.keys() == told.keys()
+    assert empty.keys() == reported.keys()
 
 
 def test_the_garbage_collection_threshold_is_restored_after_a_job() -> None:

@@ -255,9 +255,9 @@ def test_integrity_is_not_ok_with_any_damage(name: str, filled: Path, clock: Man
     symbol = where.split("/")[1]
     assert f"damaged: {symbol} " in check.said
     assert "onetape cache repair" in check.advice
-    told = UnifiedCache(filled, clock=clock).get_stats()["health"]
-    assert (told["ok"], told["damaged_count"]) == (False, 1)
-    assert told["damage"][0].startswith(f"{symbol} ")
+    reported = UnifiedCache(filled, clock=clock).get_stats()["health"]
+    assert (reported["ok"], reported["damaged_count"]) == (False, 1)
+    assert reported["damage"][0].startswith(f"{symbol} ")
 
 
 @pytest.mark.parametrize("what", ["table", "fundamentals"])
@@ -268,11 +268,11 @@ def test_integrity_covers_tables_and_fundamentals(
     index = pd.date_range("2024-05-01", periods=9, freq="8h", name="timestamp")
     rates = pd.DataFrame({"fundingRate": 0.25}, index=index)
     cache.put(rates, "BTCUSDT", "8h", data_type="funding_rate")
-    told = FundamentalsCache(filled, clock=clock).write_json("MSFT", "fmp", {"pe_ratio": 25.5})
+    reported = FundamentalsCache(filled, clock=clock).write_json("MSFT", "fmp", {"pe_ratio": 25.5})
     check = health(filled, "integrity")
     said = "3 bar files and 2 with tables and fundamentals, all read, nothing in quarantine"
     assert (check.ok, check.said) == (True, said)
-    path = filled / "funding_rate/BTCUSDT/8h/2024.csv.gz" if what == "table" else Path(told)
+    path = filled / "funding_rate/BTCUSDT/8h/2024.csv.gz" if what == "table" else Path(reported)
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (1.7e9, 1.7e9))
     check = health(filled, "integrity")

@@ -178,8 +178,8 @@ def _claim(manager: DataManager, *actions: Action) -> None:
     now, ever = parse_iso("2024-06-13T22:30:00"), Span(0, parse_iso("2024-06-14"))
     for path in Path(manager.cache.cache_dir).rglob("actions.json"):
         path.unlink()
-    told = [replace(one, source="yahoo", fetched_at=now) for one in actions]
-    manager.cache.store.add_actions("AAPL", told, ever, "yahoo", now)
+    reported = [replace(one, source="yahoo", fetched_at=now) for one in actions]
+    manager.cache.store.add_actions("AAPL", reported, ever, "yahoo", now)
 
 
 FEBRUARY, MAY = dividend("2024-02-09", 0.24), dividend("2024-05-10", 0.25)
@@ -201,8 +201,8 @@ def test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not(
 ) -> None:  # fmt: skip
     bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
     _claim(manager, *here)
-    told = [replace(one, source="fmp") for one in (FEBRUARY, MAY, *there)]
-    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    reported = [replace(one, source="fmp") for one in (FEBRUARY, MAY, *there)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: reported)
     report = run()
     right = int((bars.index >= since).sum())
     assert report["confirmed"] == right
@@ -228,8 +228,8 @@ def test_a_newly_reported_split_ends_confirmations_of_earlier_bars(
 ) -> None:  # fmt: skip
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
     _claim(manager, FEBRUARY, MAY)
-    told = [replace(one, source="fmp") for one in (FEBRUARY, MAY)]
-    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    reported = [replace(one, source="fmp") for one in (FEBRUARY, MAY)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: reported)
     assert run()["confirmed"] == 61
     now = parse_iso("2024-06-13T23:00:00")
     own = replace(later, source="yahoo", fetched_at=now)
@@ -249,8 +249,8 @@ def test_an_answer_after_which_the_same_splits_count_ends_no_confirmation(
     known = split("2024-03-04", 2)
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
     _claim(manager, FEBRUARY, known, MAY)
-    told = [replace(one, source="fmp") for one in (FEBRUARY, known, MAY)]
-    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    reported = [replace(one, source="fmp") for one in (FEBRUARY, known, MAY)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: reported)
     assert run()["confirmed"] == 61
     now = parse_iso("2024-06-13T23:00:00")
     day = Span(day_ms(known.ex_date), day_ms(known.ex_date) + DAY_MS)
@@ -302,8 +302,8 @@ def test_raw_bars_before_an_unstored_split_are_not_confirmed(
     bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
     for path in (tmp_path / "cache").rglob("actions.json"):
         path.unlink()
-    told = [FEBRUARY, split("2024-03-04", 1, 20), MAY]
-    monkeypatch.setattr(AlphaVantageDataDownloader, "fetch_actions", lambda *_: told)
+    reported = [FEBRUARY, split("2024-03-04", 1, 20), MAY]
+    monkeypatch.setattr(AlphaVantageDataDownloader, "fetch_actions", lambda *_: reported)
     report = run()
     assert report["confirmed"] == int((bars.index >= "2024-03-04").sum())
 
@@ -377,8 +377,8 @@ def test_confirm_sends_no_vendor_more_requests_than_the_limit_given(
     for most in (1, 2):
         report = run("90%", most)
         for vendor in ("fmp", "finnhub"):
-            told = report["vendors"].get(vendor, {"requests": 0})["requests"]
-            assert vendors.count(vendor) == told <= most
+            reported = report["vendors"].get(vendor, {"requests": 0})["requests"]
+            assert vendors.count(vendor) == reported <= most
         assert vendors.count("yahoo") == 0
 
 
@@ -399,7 +399,7 @@ def test_a_slow_vendor_delays_no_other_and_running_comparisons_count(
 
     monkeypatch.setattr(StoredBars, "beside", slow)
     report = run("100%", 3, progress=heard.append)
-    assert {name: told["requests"] for name, told in report["vendors"].items()} == {
+    assert {name: reported["requests"] for name, reported in report["vendors"].items()} == {
         "fmp": 3, "finnhub": 3,
     } == {name: vendors.count(name) for name in ("fmp", "finnhub")}  # fmt: skip
     assert "its budget of 3 requests is used" in report["reasons"][0]["why"]

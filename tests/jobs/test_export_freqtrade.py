@@ -205,19 +205,19 @@ def test_export_for_freqtrade_reports_missing_bars(
         return code, json.loads(printed.out) if code < 2 else printed.err
 
     manager.get_ohlcv(*DAY)
-    code, told = run("--for", "freqtrade", str(tmp_path / "data"))
-    assert (code, [one["rows"] for one in told]) == (0, [24])
+    code, reported = run("--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, [one["rows"] for one in reported]) == (0, [24])
     manager.get_ohlcv("ETHUSDT", *DAY[1:])
     path = tmp_path / "data" / "binance" / "ETH_USDT-1h.feather"
     path.mkdir()
-    code, told = run("--for", "freqtrade", str(tmp_path / "data"))
-    assert (code, sorted(one["rows"] for one in told)) == (1, [0, 24]), "one was not written"
+    code, reported = run("--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, sorted(one["rows"] for one in reported)) == (1, [0, 24]), "one was not written"
     path.rmdir()
     vendors.fault("binance", Fault.drop(5), times=1)
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
-    code, told = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
-    assert (code, told[0]["rows"], told[0]["missing"]) == (1, 47, 1)
+    code, reported = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, reported[0]["rows"], reported[0]["missing"]) == (1, 47, 1)
     assert "known: freqtrade" in json.dumps(run("--for", "zipline", "x")[1])
     assert "--raw cannot be combined" in json.dumps(run("--raw", "--for", "freqtrade", "x")[1])
 

@@ -55,13 +55,13 @@ def test_series_are_counted_as_fresh_stale_or_at_rest(
     put(store, "NVDA", "2024-02-01")
     found = watch(store, selector, clock).look()
     assert (found.total, found.fresh, found.stale, found.at_rest, found.unread) == (4, 1, 2, 1, 0)
-    told = [one.to_json() for one in found.stalest]
-    assert [(t["symbol"], t["timeframe"], t["behind"]) for t in told] == [
+    reported = [one.to_json() for one in found.stalest]
+    assert [(t["symbol"], t["timeframe"], t["behind"]) for t in reported] == [
         ("MSFT", "1d", 2), ("IBM", "1d@raw", 1),
     ]  # fmt: skip
-    assert told[0]["newest"] == "2024-06-07T00:00:00Z"
-    assert told[0]["due"] == "2024-06-11T00:00:00Z"
-    assert told[0]["age_s"] == (2 * 6.5 + 1.5) * 3600 + 30
+    assert reported[0]["newest"] == "2024-06-07T00:00:00Z"
+    assert reported[0]["due"] == "2024-06-11T00:00:00Z"
+    assert reported[0]["age_s"] == (2 * 6.5 + 1.5) * 3600 + 30
 
 
 def test_freshness_is_computed_again_as_time_passes(

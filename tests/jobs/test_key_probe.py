@@ -140,8 +140,8 @@ def test_providers_probe_prints_the_verdict_of_each_key_and_sets_the_exit_code(
     out = capsys.readouterr().out
     assert "✗ tiingo stock 5m" in " ".join(out.split())
     assert main(["providers", "--probe", "tiingo", "--json", *where]) == 0
-    told = json.loads(capsys.readouterr().out)["probe"]
-    assert told[0] == {"vendor": "tiingo", "what": "crypto 1d", "verdict": "yes", "why": ""}
+    reported = json.loads(capsys.readouterr().out)["probe"]
+    assert reported[0] == {"vendor": "tiingo", "what": "crypto 1d", "verdict": "yes", "why": ""}
     plan.lacks = {"/": 401}
     assert main(["providers", "--probe", "tiingo", *where]) == 1
     monkeypatch.delenv("TIINGO_API_KEY")

@@ -30,8 +30,8 @@ DAY_S = 86_400
 def cache(tmp_path: Path) -> Path:
     """Return a cache with minutes of a vendor that goes back 59 days, and of one without such an end."""
     folder = tmp_path / "cache"
-    told = populate_cache(["AAPL", "BTCUSDT"], ["5m"], "2024-06-10", "2024-06-11", folder)
-    assert (told["failed"], told["perishable"]) == ([], [])
+    reported = populate_cache(["AAPL", "BTCUSDT"], ["5m"], "2024-06-10", "2024-06-11", folder)
+    assert (reported["failed"], reported["perishable"]) == ([], [])
     return folder
 
 

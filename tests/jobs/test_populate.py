@@ -33,17 +33,17 @@ DAYS = ["2024-05-01", "2024-05-14", "2024-05-31"]
 def test_populate_cache_works_with_its_older_signature(
     tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = populate_cache(
+    reported = populate_cache(
         symbols=["BTCUSDT", "AAPL"], intervals=["1h", "1d"],
         start_date=datetime(2024, 5, 1), end_date=datetime(2024, 5, 31),
         cache_dir=str(tmp_path / "cache"),
     )  # fmt: skip
-    assert told["success"] == ["BTCUSDT_1h", "BTCUSDT_1d", "AAPL_1h", "AAPL_1d"]
-    assert told["failed"] == []
-    assert told["cache_stats"]["files_count"] == 4
-    assert told["data_quality"]["BTCUSDT_1h"]["score"] > 0.9
+    assert reported["success"] == ["BTCUSDT_1h", "BTCUSDT_1d", "AAPL_1h", "AAPL_1d"]
+    assert reported["failed"] == []
+    assert reported["cache_stats"]["files_count"] == 4
+    assert reported["data_quality"]["BTCUSDT_1h"]["score"] > 0.9
     assert (tmp_path / "cache" / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz").is_file()
-    json.dumps(told)
+    json.dumps(reported)
     asked = vendors.count()
     walks, look = list[str](), Inventory.look
 
@@ -62,9 +62,9 @@ def test_populate_cache_works_with_its_older_signature(
 def test_arguments_left_out_keep_their_older_meaning(tmp_path: Path) -> None:
     assert populate_cache(cache_dir=tmp_path / "cache")["results"] == []
     populate_cache(["NEWUSDT"], ["1d"], cache_dir=tmp_path / "cache")
-    told = populate_cache(intervals=["4h"], cache_dir=tmp_path / "cache")
-    assert told["success"] == ["NEWUSDT_4h"]
-    assert told["results"][0]["rows"] == 9 * 6 + 1, (
+    reported = populate_cache(intervals=["4h"], cache_dir=tmp_path / "cache")
+    assert reported["success"] == ["NEWUSDT_4h"]
+    assert reported["results"][0]["rows"] == 9 * 6 + 1, (
         "from the 4 hours of the listing to the last closed"
     )
 
@@ -91,10 +91,10 @@ def test_a_vendor_that_is_down_is_a_failure_even_with_cached_bars(
     faults = {"status": Fault.status(503), "html": Fault.lie("html"), "reset": Fault.reset()}
     vendors.fault("binance", faults[fault])
     name = f"{symbol}_{step}"
-    told = may(end_date="2024-05-31")
-    assert (told["success"], told["failed"]) == ([], [name])
-    assert "binance" in told["errors"][name]
-    (result,) = told["results"]
+    reported = may(end_date="2024-05-31")
+    assert (reported["success"], reported["failed"]) == ([], [name])
+    assert "binance" in reported["errors"][name]
+    (result,) = reported["results"]
     vendor = "yahoo" if symbol == "BTCUSDT" else "binance"
     assert (result["rows"], result["vendors"]) == (rows, [vendor])
     assert ("substitute" in result["lacking"]) == (vendor == "yahoo")
@@ -141,8 +141,8 @@ def test_ten_requests_run_at_once_per_vendor_after_failover_too(
     vendors.fault("tiingo", Fault.status(503))
     vendors.fault("yahoo", Fault("kept back", instead=keep_back))
     shares = ["AAPL", "MSFT", "SPY", "NVDA", "BRK-B", "YOUNG"]
-    told = populate_cache(shares, ["1d", "1h"], "2024-05-09", "2024-05-10", tmp_path / "cache")
-    assert len(told["failed"]) == 2 * len(shares) == 12 and vendors.count("tiingo") > 0
+    reported = populate_cache(shares, ["1d", "1h"], "2024-05-09", "2024-05-10", tmp_path / "cache")
+    assert len(reported["failed"]) == 2 * len(shares) == 12 and vendors.count("tiingo") > 0
     assert arrived[0] == 10
 
 
@@ -175,9 +175,9 @@ def test_a_failure_in_the_middle_of_the_range_is_not_a_success(
     populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-06", cache)
     populate_cache(["HALTUSDT"], ["1h"], "2024-03-10", "2024-03-12", cache)
     vendors.fault("binance", Fault.status(503))
-    told = populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-12", cache)
-    assert told["failed"] == ["HALTUSDT_1h"]
-    assert "503" in told["errors"]["HALTUSDT_1h"], "not the outage of the venue before it"
+    reported = populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-12", cache)
+    assert reported["failed"] == ["HALTUSDT_1h"]
+    assert "503" in reported["errors"]["HALTUSDT_1h"], "not the outage of the venue before it"
 
 
 @pytest.mark.parametrize(("job", "day"), crossed(["populate", "sync"], DAYS))
@@ -197,9 +197,9 @@ def test_a_vendor_that_fails_for_bars_missing_at_the_next_one_is_a_failure(
         fill(["AAPL"], ["1d"], "2024-04-01", "2024-04-30")
     vendors.fault("yahoo", Fault.status(503))
     vendors.fault("fmp", Fault.drop_stamps(parse_iso(day)))
-    told = fill(None if job == "sync" else ["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
-    assert told["failed"] == ["AAPL_1d"]
-    assert told["errors"]["AAPL_1d"].startswith("yahoo: ")
+    reported = fill(None if job == "sync" else ["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
+    assert reported["failed"] == ["AAPL_1d"]
+    assert reported["errors"]["AAPL_1d"].startswith("yahoo: ")
 
 
 def test_a_ban_by_a_vendor_is_a_failure(tmp_path: Path, vendors: VendorServer) -> None:
@@ -208,8 +208,8 @@ def test_a_ban_by_a_vendor_is_a_failure(tmp_path: Path, vendors: VendorServer) -
     assert fill("2024-05-02", tmp_path)["failed"] == []
     vendors.clear_log()
     vendors.fault("binance", Fault.ban(retry_after=7200))
-    told = fill("2024-05-10", tmp_path)
-    assert (told["success"], len(told["failed"])) == ([], len(steps))
+    reported = fill("2024-05-10", tmp_path)
+    assert (reported["success"], len(reported["failed"])) == ([], len(steps))
     assert vendors.count("binance") <= 6, "those at once; the others failed without a request"
 
 
@@ -217,10 +217,10 @@ def test_bars_that_no_vendor_can_have_are_not_a_failure(
     tmp_path: Path, vendors: VendorServer
 ) -> None:
     """Yahoo has minutes of 60 days: older ones were never asked for."""
-    told = populate_cache(["AAPL"], ["5m"], "2024-01-02", "2024-05-31", tmp_path / "cache")
-    assert told["success"] == ["AAPL_5m"]
-    assert told["results"][0]["complete"] is False
-    assert "back" in told["results"][0]["lacking"]
+    reported = populate_cache(["AAPL"], ["5m"], "2024-01-02", "2024-05-31", tmp_path / "cache")
+    assert reported["success"] == ["AAPL_5m"]
+    assert reported["results"][0]["complete"] is False
+    assert "back" in reported["results"][0]["lacking"]
 
 
 def test_both_older_import_paths_give_the_same_populate_functions() -> None:

@@ -64,8 +64,8 @@ def test_a_batch_reports_progress_by_symbol_in_the_calling_thread(
     frames = manager.get_ohlcv_batch(COINS, "1h", *MAY, progress=listen)
     assert [len(frame) for frame in frames.values()][:2] == [96, 96]
     assert threads == {threading.current_thread()}
-    told = [(p.result.symbol, p.result.rows, p.result.ok, p.done, p.total) for p in heard]
-    assert told == [
+    reported = [(p.result.symbol, p.result.rows, p.result.ok, p.done, p.total) for p in heard]
+    assert reported == [
         ("ETHUSDT", 0, True, 1, 3), ("ETHUSDT", 96, True, 2, 3), ("SOLUSDT", 0, False, 3, 3),
     ]  # fmt: skip
     assert [p.share for p in heard] == [1 / 3, 2 / 3, 1.0]

@@ -88,8 +88,8 @@ def test_cache_statistics_count_quarantined_rows_and_files(
     elsewhere = tmp_path / "cache" / "fundamentals" / "AAPL" / "_quarantine"
     elsewhere.mkdir(parents=True)
     (elsewhere / "profile.0123.json").write_bytes(b"odd")
-    told = bare("cache", "stats", "--json", "--cache-dir", str(tmp_path / "cache")).json
-    assert (told["quarantined_rows"], told["quarantined_files"]) == (one["rows"], 2)
+    reported = bare("cache", "stats", "--json", "--cache-dir", str(tmp_path / "cache")).json
+    assert (reported["quarantined_rows"], reported["quarantined_files"]) == (one["rows"], 2)
     shown = bare("cache", "stats", "--cache-dir", str(tmp_path / "cache")).out
     assert f"{one['rows']} rows, 2 files (see `onetape cache quarantine list`)" in shown
 

@@ -74,24 +74,24 @@ def names(told: dict[str, Any]) -> list[str]:
 
 @pytest.mark.usefixtures("held")
 def test_a_dry_run_lists_the_order_and_sends_no_request(run: Run, vendors: world.Vendors) -> None:
-    told = run(Refresh(data_types=BOTH, dry_run=True))
-    assert [(one["symbol"], round(one["age_days"])) for one in told["selected"]] == [
+    reported = run(Refresh(data_types=BOTH, dry_run=True))
+    assert [(one["symbol"], round(one["age_days"])) for one in reported["selected"]] == [
         ("AAPL", 20), ("MSFT", 9), ("KO", 1),
     ]  # fmt: skip
-    assert (told["results"], vendors.asked) == ([], [])
-    assert {name: cost["series"] for name, cost in told["vendors"].items()} == {
+    assert (reported["results"], vendors.asked) == ([], [])
+    assert {name: cost["series"] for name, cost in reported["vendors"].items()} == {
         "fmp": 4, "alpha_vantage": 4,
     }  # fmt: skip
     run(Refresh(data_types=BOTH))
-    assert told["requests"] == len(vendors.asked)
+    assert reported["requests"] == len(vendors.asked)
 
 
 def test_stale_fundamentals_are_requested_and_fresh_ones_are_not(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock
 ) -> None:
-    told = run(Refresh(["aapl", "KO"], BOTH, delay_s=0))
-    assert names(told) == ["AAPL", "KO"]
-    assert told["successful"] == ["AAPL", "KO"]
+    reported = run(Refresh(["aapl", "KO"], BOTH, delay_s=0))
+    assert names(reported) == ["AAPL", "KO"]
+    assert reported["successful"] == ["AAPL", "KO"]
     assert "/stable/profile" in vendors.asked
     assert vendors.server is not None
     assert not [path for path, _ in vendors.server.requests if "KO" in path]
@@ -116,9 +116,9 @@ def test_the_age_given_to_a_run_decides_which_fundamentals_are_stale(
     run(Refresh(["KO"], ("profile",), Choice(stale_min_days=2)))
     assert vendors.asked == []
     vendors.bodies["OVERVIEW"] = world.av_overview("KO", Name="Apple Inc.")
-    told = run(Refresh(["KO"], ("profile",), Choice(stale_min_days=0.5)))
+    reported = run(Refresh(["KO"], ("profile",), Choice(stale_min_days=0.5)))
     assert "OVERVIEW" in vendors.asked
-    assert told["successful"] == ["KO"]
+    assert reported["successful"] == ["KO"]
 
 
 @pytest.mark.usefixtures("held")
@@ -126,9 +126,9 @@ def test_a_refresh_that_only_finds_old_copies_is_not_a_success(
     run: Run, vendors: world.Vendors
 ) -> None:
     vendors.bodies = {}
-    told = run(Refresh(["AAPL"], ("profile",), force=True))
-    assert told["failed"] == ["AAPL"]
-    assert "older copies are used" in told["results"][0]["errors"][0]
+    reported = run(Refresh(["AAPL"], ("profile",), force=True))
+    assert reported["failed"] == ["AAPL"]
+    assert "older copies are used" in reported["results"][0]["errors"][0]
     nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
     assert nobody["failed"] == ["ZZZZ", "../x"]
     assert "fmp has no profile for ZZZZ" in nobody["results"][0]["errors"][0]
@@ -156,14 +156,14 @@ def test_a_vendor_that_does_not_answer_delays_no_other(
 
     def look(now: Progress) -> None:
         if now.waiting:
-            told = held.latest("AAPL", "profile")["alpha_vantage"]
-            if told.fetched_at_ms == clock.now_ms():  # it has answered
+            reported = held.latest("AAPL", "profile")["alpha_vantage"]
+            if reported.fetched_at_ms == clock.now_ms():  # it has answered
                 waits.append(now.waiting)
                 vendors.gate.set()
 
-    told = run(Refresh(["AAPL"], ("profile",)), progress=look)
+    reported = run(Refresh(["AAPL"], ("profile",)), progress=look)
     assert "for fmp" in waits[0]
-    assert told["successful"] == ["AAPL"]
+    assert reported["successful"] == ["AAPL"]
 
 
 def test_equal_failures_are_one_reason_and_a_second_vendors_answer_is_a_success(
@@ -172,21 +172,23 @@ def test_equal_failures_are_one_reason_and_a_second_vendors_answer_is_a_success(
     vendors.status = {"/stable/profile": 503}
     vendors.bodies["OVERVIEW"] = world.av_overview("AAPL")
     rows = [WorkItem("AAPL", "1d", "2020-01-01", 2), WorkItem("KO", priority=1)]
-    told = run(Refresh([*rows, WorkItem("X", problem="line 3: no")], ("profile",)))
-    assert names(told) == ["KO", "AAPL"]
-    assert (told["successful"], told["failed"]) == (["AAPL"], ["KO", "X"])
-    assert [(one["series"], one["failed"]) for one in told["reasons"]] == [
+    reported = run(Refresh([*rows, WorkItem("X", problem="line 3: no")], ("profile",)))
+    assert names(reported) == ["KO", "AAPL"]
+    assert (reported["successful"], reported["failed"]) == (["AAPL"], ["KO", "X"])
+    assert [(one["series"], one["failed"]) for one in reported["reasons"]] == [
         (["KO profile"], True), (["AAPL profile"], False), (["X profile"], True),
     ]  # fmt: skip
-    assert "HTTP 503" in told["reasons"][0]["why"] and "503" in told["reasons"][1]["why"]
-    assert told["requests"]["alpha_vantage"] == {"sent": 2, "answered": 1}
+    assert "HTTP 503" in reported["reasons"][0]["why"] and "503" in reported["reasons"][1]["why"]
+    assert reported["requests"]["alpha_vantage"] == {"sent": 2, "answered": 1}
 
 
 @pytest.mark.usefixtures("held")
 def test_progress_counts_symbols_as_the_report_does(run: Run) -> None:
     heard: list[Progress] = []
-    told = run(Refresh(["KO", WorkItem("X", problem="line 3: no")], BOTH), progress=heard.append)
-    assert (told["successful"], told["failed"]) == (["KO"], ["X"])
+    reported = run(
+        Refresh(["KO", WorkItem("X", problem="line 3: no")], BOTH), progress=heard.append
+    )
+    assert (reported["successful"], reported["failed"]) == (["KO"], ["X"])
     assert [(now.done, now.total, now.share) for now in heard] == [
         (0, 2, 0.25), (1, 2, 0.5), (1, 2, 0.75), (2, 2, 1.0),
     ]  # fmt: skip
@@ -211,10 +213,10 @@ def test_an_answer_that_cannot_be_stored_is_a_failure_and_a_full_disk_ends_the_r
 
     monkeypatch.setattr(FundamentalsCache, "keep", full)
     monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
-    told = run(Refresh(["AAPL", *MANY], ("profile",)))
-    assert (told["successful"], len(told["failed"])) == ([], 51)
+    reported = run(Refresh(["AAPL", *MANY], ("profile",)))
+    assert (reported["successful"], len(reported["failed"])) == ([], 51)
     assert len(vendors.asked) <= 8  # of each vendor one symbol at most, and FMP's four requests
-    assert "not asked: the disk is full" in str(told["results"][-1]["errors"])
+    assert "not asked: the disk is full" in str(reported["results"][-1]["errors"])
 
 
 def test_an_interrupted_run_reports_results_and_symbols_not_requested(
@@ -224,8 +226,10 @@ def test_an_interrupted_run_reports_results_and_symbols_not_requested(
     quiet = [False]
 
     def stop(now: Progress) -> None:
-        told = held.latest("AAPL", "profile").get("fmp")  # on a busy machine it comes after others
-        if now.waiting and told and told.fetched_at_ms == clock.now_ms():
+        reported = held.latest("AAPL", "profile").get(
+            "fmp"
+        )  # on a busy machine it comes after others
+        if now.waiting and reported and reported.fetched_at_ms == clock.now_ms():
             if quiet.pop():  # since then nothing more has come
                 raise KeyboardInterrupt
             quiet.append(True)
@@ -234,12 +238,20 @@ def test_an_interrupted_run_reports_results_and_symbols_not_requested(
     monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.1)
     monkeypatch.setattr("src.data.jobs.runner.GRACE_S", 0.0)
     wanted = Refresh([WorkItem("AAPL", priority=1), *MANY], ("profile",), force=True)
-    told = run(wanted, progress=stop)
-    assert (told["interrupted"], told["successful"], len(told["failed"])) == (True, ["AAPL"], 50)
-    assert all("alpha_vantage: not asked: interrupted" in one["why"] for one in told["reasons"])
+    reported = run(wanted, progress=stop)
+    assert (reported["interrupted"], reported["successful"], len(reported["failed"])) == (
+        True,
+        ["AAPL"],
+        50,
+    )
+    assert all("alpha_vantage: not asked: interrupted" in one["why"] for one in reported["reasons"])
     monkeypatch.setattr(FundamentalsService, "plan", Mock(side_effect=KeyboardInterrupt))
-    told = run(wanted)
-    assert (told["interrupted"], told["successful"], len(told["failed"])) == (True, [], 51)
+    reported = run(wanted)
+    assert (reported["interrupted"], reported["successful"], len(reported["failed"])) == (
+        True,
+        [],
+        51,
+    )
 
 
 @pytest.mark.usefixtures("held")
@@ -248,9 +260,9 @@ def test_the_periodic_job_requests_ratios_and_profiles_of_the_oldest(
 ) -> None:
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
     monkeypatch.setattr("src.data.jobs.refresh_fundamentals.PERIODIC_SYMBOLS", 2)
-    told = periodic_refresh(None, cache, config_path=rules)
-    assert names(told) == ["AAPL", "MSFT"]
-    assert set(told["results"][0]["data_types"]) == {"ratios", "profile"}
+    reported = periodic_refresh(None, cache, config_path=rules)
+    assert names(reported) == ["AAPL", "MSFT"]
+    assert set(reported["results"][0]["data_types"]) == {"ratios", "profile"}
 
 
 def test_cleaning_up_keeps_the_newest_good_copy_of_each(
@@ -268,8 +280,10 @@ def test_cleaning_up_keeps_the_newest_good_copy_of_each(
 
 @pytest.mark.usefixtures("held")
 def test_refresh_accepts_a_data_manager(cache: Path, rules: Path, clock: ManualClock) -> None:
-    told = refresh_symbol_fundamentals(DataManager(cache, rules, clock=clock), "KO", ["profile"])
-    assert told == {"symbol": "KO", "success": True, "errors": [],
+    reported = refresh_symbol_fundamentals(
+        DataManager(cache, rules, clock=clock), "KO", ["profile"]
+    )
+    assert reported == {"symbol": "KO", "success": True, "errors": [],
                     "data_types": {"profile": {"success": True, "fields_count": 2}}}  # fmt: skip
 
 

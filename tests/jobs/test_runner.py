@@ -148,8 +148,8 @@ def test_the_runner_reports_unfinished_tasks_after_a_quiet_period(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
-    told = threading.Event()
-    ran = Ran(lambda *_: told.wait(_LONG_S), on_quiet=told.set)
+    reported = threading.Event()
+    ran = Ran(lambda *_: reported.wait(_LONG_S), on_quiet=reported.set)
     ran.run([("v", "a")])
     assert ran.quiet[0] == ["a"]
     assert ran.done == [("a", True)]

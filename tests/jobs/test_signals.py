@@ -76,10 +76,10 @@ def test_a_signal_after_the_last_series_does_not_lose_the_report(
     words = ("--symbols", "BTCUSDT", "--timeframes", "1d", *MAY, "--every", "1h")
     ran = run("populate", *words, "--report", "night.json")
     assert sent == [number] and "1 of 1 series succeeded" in ran.out
-    told = json.loads((tmp_path / "night.json").read_text())
-    assert told["success"] == ["BTCUSDT_1d"] and told["cache_stats"]["bars_count"] == 31
+    reported = json.loads((tmp_path / "night.json").read_text())
+    assert reported["success"] == ["BTCUSDT_1d"] and reported["cache_stats"]["bars_count"] == 31
     is_told = moment in ("the last series", "retention", "incidents")
-    assert (told["interrupted"], ran.code) == (is_told, int(is_told)), "it ended either way"
+    assert (reported["interrupted"], ran.code) == (is_told, int(is_told)), "it ended either way"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_signal_does_not_lose_the_report_of_a_comparison(
     run("fetch", "BTCUSDT", "1d", "--bars", "3")
     assert signalled_at(f"src.data.jobs.{moment}") == []
     assert run("verify", "--sample", "100%", "--report", "proof.json").code == 1
-    told = json.loads((tmp_path / "proof.json").read_text())
-    assert (told["bars"], told["interrupted"]) == (3, True)
+    reported = json.loads((tmp_path / "proof.json").read_text())
+    assert (reported["bars"], reported["interrupted"]) == (3, True)
 
 
 @pytest.mark.parametrize("moment", ["runner.Runner.run", "refresh_fundamentals.requests_between"])
@@ -103,8 +103,8 @@ def test_a_signal_does_not_lose_the_report_of_a_refresh(
     signalled_at(f"src.data.jobs.{moment}")
     words = ("--symbols-file", "list.csv", "--data-types", "profile", "--report", "r.json")
     assert run("refresh", *words).code == 1
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert (told["failed"], told["interrupted"]) == (["AAPL"], True)
+    reported = json.loads((tmp_path / "r.json").read_text())
+    assert (reported["failed"], reported["interrupted"]) == (["AAPL"], True)
 
 
 @pytest.mark.parametrize("steps", ["1", "2"])
@@ -118,8 +118,8 @@ def test_a_signal_does_not_lose_the_report_of_the_pipeline(
     places = ["--config", str(rules), "--cache-dir", str(cache), "--json"]
     dates = ["--start-date", day[0], "--end-date", day[1]] if steps == "1" else []
     assert run_pipeline.main(["--steps", steps, "--tickers", "BTCUSDT", *dates, *places]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["steps_executed"], told["interrupted"]) == ([int(steps)], True)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["steps_executed"], reported["interrupted"]) == ([int(steps)], True)
 
 
 def test_a_signal_does_not_lose_the_report_of_filled_gaps(
@@ -129,8 +129,8 @@ def test_a_signal_does_not_lose_the_report_of_filled_gaps(
         "--end", "2024-03-06")  # fmt: skip
     validate_gaps(None, None, cache, config_path=rules)
     sent = signalled_at("src.data.jobs.runner.Runner.run", signal.SIGINT)
-    told = fill_gaps(None, None, cache, config_path=rules)
-    assert (sent, told["failed"]) == ([signal.SIGINT], {})
+    reported = fill_gaps(None, None, cache, config_path=rules)
+    assert (sent, reported["failed"]) == ([signal.SIGINT], {})
 
 
 def test_a_second_signal_ends_a_report_and_restores_the_handlers(

@@ -90,8 +90,10 @@ def test_a_paused_vendor_is_a_warning(watch: Watch, clock: ManualClock) -> None:
     assert next(iter(found.worries())) == (
         "binance is paused: it asked us to pause; next request possible in 10 minutes (15:11 UTC)"
     )
-    (told,) = (v["alone"] for v in found.to_json()["vendors"] if v["name"] == "binance")
-    assert told == [{"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}]
+    (reported,) = (v["alone"] for v in found.to_json()["vendors"] if v["name"] == "binance")
+    assert reported == [
+        {"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}
+    ]
     clock.advance(600)
     assert vendor(watch.look(), "binance").is_well
 
@@ -105,8 +107,8 @@ def test_connections_to_vendors_are_tested_every_five_minutes(
     assert len(door.knocks) == 1
     assert set(door.knocks[0]) == {"binance", "coingecko", "yahoo"}
     assert vendor(found, "binance").reached == Reached(0.01)
-    told = vendor(found, "binance").to_json()
-    assert (told["reached"], told["reached_s"]) == (True, 0.01)
+    reported = vendor(found, "binance").to_json()
+    assert (reported["reached"], reported["reached_s"]) == (True, 0.01)
     door.refusal = "no network"
     found = watch.look()
     assert len(door.knocks) == 2

@@ -101,7 +101,7 @@ def test_the_reason_why_a_vendor_cannot_be_queried_comes_with_advice(make) -> No
 
 
 def test_routes_name_the_vendors_that_are_ready(make) -> None:  # type: ignore[no-untyped-def]
-    told = routes(make("stock_daily: {primary: newsapi, backup: [yahoo]}\n").selector)
-    (days,) = [row for row in told if row["rule"] == "stock_daily"]
+    reported = routes(make("stock_daily: {primary: newsapi, backup: [yahoo]}\n").selector)
+    (days,) = [row for row in reported if row["rule"] == "stock_daily"]
     assert days["vendors"] == ["newsapi", "yahoo"]
     assert days["ready"] == ["yahoo"]

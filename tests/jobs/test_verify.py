@@ -435,9 +435,9 @@ def test_a_verification_is_plain_json(
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
     vendors.revise("AAPL", "1d", ms("2024-05-20"), 1.004, ms("2099-01-01"))
-    told = check("AAPL", "1d").to_json()
-    assert (told["symbol"], told["timeframe"], told["ok"]) == ("AAPL", "1d", False)
-    (one,) = told["comparisons"]
+    reported = check("AAPL", "1d").to_json()
+    assert (reported["symbol"], reported["timeframe"], reported["ok"]) == ("AAPL", "1d", False)
+    (one,) = reported["comparisons"]
     assert (one["ours"], one["theirs"], one["lane"], one["rows"]) == ("cache", "yahoo", "1d", 28)
     assert (one["equal"], one["equal_share"]) == (27, round(27 / 28, 6))
     (found,) = one["differences"]

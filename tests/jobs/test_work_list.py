@@ -88,9 +88,9 @@ def test_a_row_with_a_mistake_affects_only_that_row(text: str, place: str, tmp_p
     ],
 )
 def test_an_invalid_work_list_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match=r"the list .*list\.txt") as told:
+    with pytest.raises(QueryError, match=r"the list .*list\.txt") as caught:
         read(tmp_path, text)
-    assert said in str(told.value)
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["nowhere.csv", "", "a\0b", "."])

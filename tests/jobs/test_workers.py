@@ -98,8 +98,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Services:
 
 
 def reports(services: Services, executor: str | None) -> list[Any]:
-    told = validate_all(services, executor=executor)
-    return [one.as_dict() if isinstance(one, QualityReport) else repr(one) for one in told]
+    reported = validate_all(services, executor=executor)
+    return [one.as_dict() if isinstance(one, QualityReport) else repr(one) for one in reported]
 
 
 def test_worker_processes_report_the_same_as_one_process(
@@ -161,12 +161,12 @@ def test_a_cluster_reports_the_same_even_if_a_worker_is_killed(
     from distributed import Client
 
     alone = reports(installation, None)
-    told = validate_all(installation, executor=scheduler)
-    first = next(told)
+    reported = validate_all(installation, executor=scheduler)
+    first = next(reported)
     with Client(scheduler.replace("dask:", "tcp:"), set_as_default=False) as client:
         pids = client.run(os.getpid)
         os.kill(next(iter(pids.values())), signal.SIGKILL)
-    assert [one.as_dict() for one in [first, *told] if isinstance(one, QualityReport)] == alone
+    assert [one.as_dict() for one in [first, *reported] if isinstance(one, QualityReport)] == alone
 
 
 @pytest.mark.parametrize("says", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n"])

@@ -69,8 +69,10 @@ def test_every_attempt_leaves_an_audit_record(make: Make, uses: Uses) -> None:
     sender = make(answer(status=503), UnavailableError("no connection"))
     with pytest.raises(UnavailableError):
         sender.send(KEYED, vendor="acme")
-    told = [(r.__dict__["attempt"], r.__dict__["outcome"], r.__dict__["status"]) for r in uses()]
-    assert told == [(1, "UnavailableError", 503), (2, "UnavailableError", 0)]
+    reported = [
+        (r.__dict__["attempt"], r.__dict__["outcome"], r.__dict__["status"]) for r in uses()
+    ]
+    assert reported == [(1, "UnavailableError", 503), (2, "UnavailableError", 0)]
 
 
 def test_a_request_without_a_key_leaves_no_audit_record(make: Make, uses: Uses) -> None:
@@ -137,4 +139,4 @@ def test_the_audit_log_is_written_to_a_file_as_documented(
     documented = DOCS.read_text(encoding="utf-8").splitlines()
     shape = r"[-\d]+ [\d:,]+ \w+ account [0-9a-f]{8}: GET \S+, attempt \d: \w+ \(HTTP \d+\)"
     assert re.fullmatch(shape, line)
-    assert len([told for told in documented if re.fullmatch(shape, told)]) == 2
+    assert len([reported for reported in documented if re.fullmatch(shape, reported)]) == 2

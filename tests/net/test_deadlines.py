@@ -247,11 +247,11 @@ def test_a_request_to_a_busy_gateway_ends_at_the_deadline() -> None:
         return str(caught.value)
 
     with ThreadPoolExecutor(6) as callers:
-        told = [ask("A"), *callers.map(ask, "BCDEFG")]
+        reported = [ask("A"), *callers.map(ask, "BCDEFG")]
     assert not over.is_set(), "they waited until it was free"
     over.set()
     while "Z" not in begun:  # all that was to come before it has come
         with suppress(ProviderTimeoutError):
             carrier.send(HttpRequest("tws://127.0.0.1:9/", {**asked, "symbol": "Z"}))
-    assert all("was busy with other requests" in one for one in told)
+    assert all("was busy with other requests" in one for one in reported)
     assert begun == ["A", "Z"], "nobody waits for the other answers any more"

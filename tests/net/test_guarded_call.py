@@ -282,11 +282,11 @@ class TestBlame:
     def test_a_change_of_the_circuit_breaker_is_reported(
         self, tmp_path: Path, clock: ManualClock
     ) -> None:
-        told: list[CircuitChange] = []
-        circuits = Circuits(State(tmp_path, clock), on_change=told.append)
+        reported: list[CircuitChange] = []
+        circuits = Circuits(State(tmp_path, clock), on_change=reported.append)
         for _ in range(3):
             self.answer_badly(circuits)
-        assert [(change.is_open, change.seconds) for change in told] == [(True, 300.0)]
+        assert [(change.is_open, change.seconds) for change in reported] == [(True, 300.0)]
 
 
 # --- the calls of a job --------------------------------------------------------------------------

@@ -91,10 +91,10 @@ def test_many_processes_never_exceed_a_vendors_limit_and_obey_its_pause(
     late = Talker(crowd, work)
     assert json.loads(late.hear()) == "ready"
     late.tell("ask")
-    told = json.loads(late.hear())
+    reported = json.loads(late.hear())
     assert late.end() == ""
-    assert told["error"] == "RateLimitedError"
-    assert 3500 < told["after_s"] <= 3600
+    assert reported["error"] == "RateLimitedError"
+    assert 3500 < reported["after_s"] <= 3600
     assert len(vendor.asked) == asked
     assert KEY.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
 

@@ -57,8 +57,8 @@ class Keyed(BaseDataDownloader):
 
 def echo(status: int, **headers: str) -> Any:
     def handle(handler: BaseHTTPRequestHandler) -> None:
-        told = f'{{"message": "your key {KEY} is wrong", "rows": ["{KEY}"]}}'
-        reply(handler, told.encode(), status, **headers)
+        reported = f'{{"message": "your key {KEY} is wrong", "rows": ["{KEY}"]}}'
+        reply(handler, reported.encode(), status, **headers)
 
     return handle
 
@@ -148,11 +148,11 @@ def leaks(text: str) -> list[str]:
 
 
 def vendor_at(base: str) -> tuple[Keyed, list[Any]]:
-    told: list[Any] = []
+    reported: list[Any] = []
     sender = sender_over(
-        HttpTransport(timeout=(0.3, 0.3)), retry=RetryPolicy(attempts=2), on_attempt=told.append
+        HttpTransport(timeout=(0.3, 0.3)), retry=RetryPolicy(attempts=2), on_attempt=reported.append
     )
-    return Keyed(credentials={"KEYED_API_KEY": KEY}, base_url=base, sender=sender), told
+    return Keyed(credentials={"KEYED_API_KEY": KEY}, base_url=base, sender=sender), reported
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -160,7 +160,7 @@ def test_no_failure_shows_the_key(
     name: str, log: Everything, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(FAILURES[name]) as server, warnings.catch_warnings(record=True) as warned:
-        vendor, told = vendor_at(server.base)
+        vendor, reported = vendor_at(server.base)
         with pytest.raises(DataError) as caught:
             vendor.fetch(query("1d", 0, 1))
         assert server.requests, "the key was never sent"
@@ -168,7 +168,7 @@ def test_no_failure_shows_the_key(
         assert server.requests[0][1]["x-key"] == KEY
     assert leaks(everything_of(caught.value)) == []
     assert leaks("\n".join(log.lines)) == []
-    assert leaks(repr(told) + repr(vendor) + repr([str(w.message) for w in warned])) == []
+    assert leaks(repr(reported) + repr(vendor) + repr([str(w.message) for w in warned])) == []
     assert leaks("".join(capsys.readouterr())) == []
     assert any("urllib3" in line for line in log.lines), "the library logged nothing: no test"
 

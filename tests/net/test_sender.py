@@ -119,10 +119,10 @@ def test_hidden_requests_count_against_the_limit() -> None:
 
 
 def test_every_attempt_is_reported_with_its_outcome_and_wait() -> None:
-    told: list[SendRecord] = []
-    sender = sender_over(ScriptedTransport(answer(status=502), OK), on_attempt=told.append)
+    reported: list[SendRecord] = []
+    sender = sender_over(ScriptedTransport(answer(status=502), OK), on_attempt=reported.append)
     sender.send(HttpRequest("https://vendor.example/path", params={"q": 1}), vendor="acme")
-    first, second = told
+    first, second = reported
     assert (first.vendor, first.address, first.attempt) == ("acme", "vendor.example/path", 1)
     assert (first.outcome, first.status, first.wait_s) == ("UnavailableError", 502, 0.5)
     assert (second.outcome, second.status, second.size, second.wait_s) == ("ok", 200, 3, None)

@@ -235,8 +235,8 @@ def test_no_websocket_error_contains_the_key(
         with pytest.raises(DataError) as caught:
             dialer(server)()
         error = caught.value
-        told = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
-        assert KEY not in told
+        reported = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+        assert KEY not in reported
         assert error.__context__ is None
         assert error.__cause__ is None
     assert KEY not in caplog.text
@@ -269,8 +269,8 @@ def test_a_failed_websocket_connection_is_reported_without_the_key(
     with pytest.raises(DataError) as caught:
         dialer(server)()
     assert str(caught.value).endswith(f"could not be reached: {words}")
-    told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
-    assert KEY not in told and "x.test" not in told
+    reported = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert KEY not in reported and "x.test" not in reported
 
 
 def test_the_error_for_a_refused_websocket_connection_is_readable() -> None:

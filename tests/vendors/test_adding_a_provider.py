@@ -207,13 +207,15 @@ def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> 
         rules = json.loads(json.dumps(RULES))
         rules["providers"]["acme"]["base_url"] = server.base
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-        told = "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
+        reported = (
+            "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
+        )
         known = (
             "from src.data.config.credentials import all_credentials\n"
             "assert 'ACME_API_KEY' in all_credentials()"
         )
         ran = subprocess.run(
-            [sys.executable, "-c", "\n".join((USE, known, told))],
+            [sys.executable, "-c", "\n".join((USE, known, reported))],
             cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300,
             env=os.environ | {
                 "ACME_API_KEY": KEY,

@@ -369,8 +369,8 @@ def test_no_text_form_shows_a_secret() -> None:
     request = vendor.bars_request(asked, None)
     with pytest.raises(DataError) as caught:
         vendor.fetch(asked)
-    told = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
-    assert "c4nary" not in told
+    reported = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
+    assert "c4nary" not in reported
 
 
 # --- recorded answers --------------------------------------------------------------------------

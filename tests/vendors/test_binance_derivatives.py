@@ -206,9 +206,9 @@ def test_recorded_figures_are_parsed_completely(name: str) -> None:
     assert len(found) == len(raw) > 0
     if first is not None:
         assert found[0].values[0] == first
-    for row, told in zip(found, raw, strict=True):
-        assert row.values == tuple(float(told[column]) for column in measure.columns)
-        stamp = told.get("fundingTime", told.get("timestamp"))
+    for row, reported in zip(found, raw, strict=True):
+        assert row.values == tuple(float(reported[column]) for column in measure.columns)
+        stamp = reported.get("fundingTime", reported.get("timestamp"))
         assert 0 <= stamp - row.stamp_ms < 1000
         assert row.stamp_ms % (5 * MINUTE_MS) == 0
 

@@ -174,15 +174,15 @@ def exchanged(case: Case, answers: Sequence[dict[str, Any]], ask: Ask | None = N
     for carrier in (None, case.carrier()):
         clock = ManualClock(NOW_MS)
         sender = sender_over(HttpTransport(), clock=clock)
-        vendor, told = case.vendor(sender=sender, carrier=carrier), Any
+        vendor, reported = case.vendor(sender=sender, carrier=carrier), Any
         with responses.RequestsMock(assert_all_requests_are_fired=False) as server:
             for one in answers:
                 server.get(re.compile("https://"), **one)
             try:
-                told = ask(vendor) if ask else rows(vendor, case.asked)
+                reported = ask(vendor) if ask else rows(vendor, case.asked)
             except DataError as error:
-                told = type(error), str(error), vars(error)
-            ways.append((sent(server.calls), told, clock.slept))
+                reported = type(error), str(error), vars(error)
+            ways.append((sent(server.calls), reported, clock.slept))
     assert ways[0] == ways[1]
     return ways[1]
 
@@ -196,19 +196,19 @@ class TestByRequests:
 
     def test_bars_are_fetched_through_the_binance_package(self) -> None:
         pytest.importorskip("binance")
-        (asked,), told, _ = exchanged(CASES["binance"], [{"json": [BAR]}])
+        (asked,), reported, _ = exchanged(CASES["binance"], [{"json": [BAR]}])
         assert asked.url == "https://data-api.binance.vision/api/v3/klines"
         assert asked.query == {
             "symbol": ["BTCUSDT"], "interval": ["1d"], "limit": ["1000"],
             "startTime": ["1704067200000"], "endTime": ["1704239999999"],
         }  # fmt: skip
-        assert [row[4] for row in told] == [1.5]
+        assert [row[4] for row in reported] == [1.5]
 
     def test_shares_of_alpaca_are_fetched_in_pages(self) -> None:
         pytest.importorskip("alpaca")
         later = BAR_OF_ALPACA | {"t": "2024-01-02T14:31:00Z", "c": 1.75}
         cursor = "QUFQTHxNfDE3MD+/QXYZ=="
-        asked, told, _ = exchanged(
+        asked, reported, _ = exchanged(
             CASES["alpaca"], [page(BAR_OF_ALPACA, token=cursor), page(later)]
         )
         assert [(one.method, one.url, one.body) for one in asked] == [
@@ -223,7 +223,7 @@ class TestByRequests:
             "adjustment": ["raw"], "feed": ["sip"],
         }  # fmt: skip
         assert asked[1].query == {**asked[0].query, "page_token": [cursor]}
-        assert [row[4] for row in told] == [1.25, 1.75]
+        assert [row[4] for row in reported] == [1.25, 1.75]
 
     @pytest.mark.parametrize("name", ["BTC/USD", "A&B=C/D#?", "50%25 +/Ü€", "\U0001f680", " /;,"])
     def test_pairs_of_alpaca_with_special_characters_are_fetched(self, name: str) -> None:
@@ -232,12 +232,12 @@ class TestByRequests:
         case = CASES["alpaca"]._replace(
             asked=query("1h", "2024-01-02T14:00", "2024-01-02T16:00", odd)
         )
-        (asked,), told, _ = exchanged(
+        (asked,), reported, _ = exchanged(
             case, [page(BAR_OF_ALPACA | {"t": "2024-01-02T14:00:00Z"}, symbol=name)]
         )
         assert asked.url == "https://data.alpaca.markets/v1beta3/crypto/us/bars"
         assert asked.query["symbols"] == [name]
-        assert len(told) == 1
+        assert len(reported) == 1
 
     def test_splits_and_dividends_of_alpaca_are_fetched(self) -> None:
         pytest.importorskip("alpaca")
@@ -251,7 +251,7 @@ class TestByRequests:
             for day, token in (("2020-11-06", "p2=&"), ("2021-02-05", None))
         )
         span = Span(1_577_836_800_000, 1_640_995_200_000)
-        asked, told, _ = exchanged(
+        asked, reported, _ = exchanged(
             CASES["alpaca"],
             [{"json": one}, {"json": two}],
             lambda vendor: vendor.fetch_actions(AAPL, span, NOW_MS),
@@ -259,7 +259,7 @@ class TestByRequests:
         url = "https://data.alpaca.markets/v1/corporate-actions"
         assert [one.url for one in asked] == [url] * 2
         assert asked[1].query == asked[0].query | {"page_token": ["p2=&"]}
-        assert [action.amount for action in told] == [0.205, 0.205]
+        assert [action.amount for action in reported] == [0.205, 0.205]
 
     @pytest.mark.parametrize(
         "answer, attempts",
@@ -293,9 +293,9 @@ class TestByRequests:
     def test_every_error_of_a_vendors_package_becomes_a_typed_error_without_the_key(
         self, case: Case, answer: dict[str, Any], attempts: int | None
     ) -> None:
-        asked, told, slept = exchanged(case, [answer])
-        assert issubclass(told[0], DataError)
-        assert "c4nary" not in repr(told)
+        asked, reported, slept = exchanged(case, [answer])
+        assert issubclass(reported[0], DataError)
+        assert "c4nary" not in repr(reported)
         if attempts is not None:
             assert (len(asked), len(slept)) == (attempts, attempts - 1)
         if answer.get("status") == 429:
@@ -303,8 +303,8 @@ class TestByRequests:
 
     def test_an_answer_after_a_failed_attempt_is_accepted(self, case: Case) -> None:
         good = {"json": [BAR]} if case is CASES["binance"] else page(BAR_OF_ALPACA)
-        asked, told, slept = exchanged(case, [{"status": 503}, good])
-        assert (len(asked), len(told), len(slept)) == (2, 1, 1)
+        asked, reported, slept = exchanged(case, [{"status": 503}, good])
+        assert (len(asked), len(reported), len(slept)) == (2, 1, 1)
 
     def test_a_response_too_large_for_memory_is_not_parsed_by_the_package(
         self, case: Case, monkeypatch: pytest.MonkeyPatch
@@ -312,9 +312,9 @@ class TestByRequests:
         """Four megabytes that would take 300 of it."""
         parsed: list[requests.Response] = []
         monkeypatch.setattr(requests.Response, "json", lambda self: parsed.append(self))
-        _, told, _ = exchanged(case, [{"body": b"[" + b"{}," * 1_400_000 + b"{}]"}])
-        assert told[0] is ResponseFormatError
-        assert "MiB of values" in told[1]
+        _, reported, _ = exchanged(case, [{"body": b"[" + b"{}," * 1_400_000 + b"{}]"}])
+        assert reported[0] is ResponseFormatError
+        assert "MiB of values" in reported[1]
         assert parsed == []
 
     def test_a_key_quoted_in_a_response_is_masked(self, caplog: Any) -> None:
@@ -322,8 +322,8 @@ class TestByRequests:
         caplog.set_level(0)
         quoted = " ".join(ALPACA_KEYS.values())
         for status in (200, 403, 500):
-            _, told, _ = exchanged(CASES["alpaca"], [{"status": status, "body": quoted}])
-            assert "c4nary" not in repr(told)
+            _, reported, _ = exchanged(CASES["alpaca"], [{"status": status, "body": quoted}])
+            assert "c4nary" not in repr(reported)
         assert "c4nary" not in caplog.text
 
     @pytest.mark.parametrize("letter", ["\n", "\r\n X: y"])
@@ -339,10 +339,10 @@ class TestByRequests:
                 server.get(re.compile("https://"), json={})
                 with pytest.raises(AuthenticationError, match="invalid in a header") as caught:
                     vendor.fetch(CASES["alpaca"].asked)
-            told: BaseException | None = caught.value
-            while told is not None:
-                assert "c4nary" not in f"{told!r} {vars(told)}"
-                told = told.__cause__ or told.__context__
+            error: BaseException | None = caught.value
+            while error is not None:
+                assert "c4nary" not in f"{error!r} {vars(error)}"
+                error = error.__cause__ or error.__context__
 
     def test_keys_are_not_logged_by_the_libraries_of_the_package(self) -> None:
         pytest.importorskip("alpaca")
@@ -639,6 +639,6 @@ class TestChoice:
         self, vendor: str, package: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
-        told = f"transport: sdk needs {package} ({install_line(vendor)}, or set transport: http)"
-        with pytest.raises(MissingExtraError, match=f"^{re.escape(told)}$"):
+        message = f"transport: sdk needs {package} ({install_line(vendor)}, or set transport: http)"
+        with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
             self.choose("sdk", self.BY_SDK[vendor])

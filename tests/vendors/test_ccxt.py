@@ -252,8 +252,8 @@ def test_recorded_answers_of_exchanges_are_read_as_bars(
     exchange: str, file: str, who: Instrument, label: str, word: str, listing: Any,
     rows: Any, by_hand: Row,
 ) -> None:  # fmt: skip
-    told, recording = recorded(*file.split("/"))
-    body = told["body"]
+    reported, recording = recorded(*file.split("/"))
+    body = reported["body"]
     expected = sorted(by_hand(row) for row in rows(body))
 
     class Exchange:
@@ -313,8 +313,8 @@ def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("other", ["ETHUSDT", "BTCUSD", "XYZUSDT", "btc-usdc"])
 def test_bars_of_a_pair_that_is_not_even_listed_are_refused(other: str) -> None:
     exchange, file, who, label, word, listing, *_ = RECORDED[4]
-    told, _ = recorded(*file.split("/"))
-    named = {**told["body"], "result": {**told["body"]["result"], "symbol": other}}
+    reported, _ = recorded(*file.split("/"))
+    named = {**reported["body"], "result": {**reported["body"]["result"], "symbol": other}}
 
     class Exchange:
         def send(self, request: HttpRequest) -> HttpResponse:

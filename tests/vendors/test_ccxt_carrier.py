@@ -95,11 +95,11 @@ def test_a_refusal_is_reported_once_with_its_status(
     carrier = CcxtCarrier("binance")
     carrier.send(ask())
     exchange.replace(responses.GET, BARS, json=body, status=status, headers=headers)
-    told = carrier.send(ask())
-    assert told.status == status
-    assert name in told.headers[ERROR_HEADER].split()
-    assert told.headers.get("retry-after") == headers.get("Retry-After")
-    assert (told.requests, len(exchange.calls)) == (1, 3), "ccxt asks nothing again"
+    reported = carrier.send(ask())
+    assert reported.status == status
+    assert name in reported.headers[ERROR_HEADER].split()
+    assert reported.headers.get("retry-after") == headers.get("Retry-After")
+    assert (reported.requests, len(exchange.calls)) == (1, 3), "ccxt asks nothing again"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,6 @@ def hyperliquid(request: requests.PreparedRequest) -> tuple[int, dict[str, str],
 
 def test_an_exchange_that_needs_post_requests_gets_them(exchange: responses.RequestsMock) -> None:
     exchange.add_callback(responses.POST, f"{BASE}/info", hyperliquid)
-    told = CcxtCarrier("hyperliquid").send(ask("PURR/USDC", "hyperliquid"))
-    assert told.json() == [[BAR[0], 1, 2, 0.5, 1.5, 10]]
+    reported = CcxtCarrier("hyperliquid").send(ask("PURR/USDC", "hyperliquid"))
+    assert reported.json() == [[BAR[0], 1, 2, 0.5, 1.5, 10]]
     assert addresses(exchange) == [f"{BASE}/info"] * 2

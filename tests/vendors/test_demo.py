@@ -87,12 +87,12 @@ def test_the_adjusted_column_changes_only_at_known_splits_and_dividends(
 
 
 def test_demo_actions_cover_only_the_time_of_the_sample() -> None:
-    told = vendor().actions_of(AAPL, EVER, NOW_MS)
-    assert getattr(told, "until", None) == parse_iso("2013-03-02")
+    reported = vendor().actions_of(AAPL, EVER, NOW_MS)
+    assert getattr(reported, "until", None) == parse_iso("2013-03-02")
     last = parse_iso(STOCKS.AAPL["date"][-1])
-    assert max(day_ms(one.ex_date) for one in told) <= last < parse_iso("2013-03-02")
-    assert {(one.source, one.fetched_at) for one in told} == {("demo", NOW_MS)}
-    assert all(one.as_paid for one in told if one.type == "dividend")
+    assert max(day_ms(one.ex_date) for one in reported) <= last < parse_iso("2013-03-02")
+    assert {(one.source, one.fetched_at) for one in reported} == {("demo", NOW_MS)}
+    assert all(one.as_paid for one in reported if one.type == "dividend")
 
 
 def test_a_share_that_is_not_in_the_sample_is_refused() -> None:

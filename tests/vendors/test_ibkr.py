@@ -154,10 +154,10 @@ class TestOverTheSocket:
         self, script: Script, port: int, refusal: tuple[int, str], kind: type[DataError]
     ) -> None:
         script.refusal = refusal
-        with pytest.raises(kind) as told:
+        with pytest.raises(kind) as caught:
             vendor(port).fetch(ask("1d", "2024-01-02", "2024-01-05"))
-        assert type(told.value) is kind
-        assert (told.value.provider, told.value.symbol) == ("ibkr", "AAPL")
+        assert type(caught.value) is kind
+        assert (caught.value.provider, caught.value.symbol) == ("ibkr", "AAPL")
 
     def test_a_gateway_that_does_not_answer_times_out(self, script: Script, port: int) -> None:
         script.is_mute = True
@@ -181,9 +181,9 @@ class TestOverTheSocket:
         ibkr, asked = vendor(port, clock), ask("1d", "2024-01-02", "2024-01-05")
         ibkr.fetch(asked)
         clock.advance(5)
-        with pytest.raises(RateLimitedError) as told:
+        with pytest.raises(RateLimitedError) as caught:
             ibkr.fetch(asked)
-        assert told.value.retry_after == 10
+        assert caught.value.retry_after == 10
         clock.advance(10)
         ibkr.fetch(asked)
         assert len(script.asked) == 2
@@ -194,9 +194,9 @@ def test_an_error_about_a_missing_gateway_contains_the_remedy() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port}.*start TWS") as told:
+        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port}.*start TWS") as caught:
             vendor(port).fetch(ask("1d", "2024-01-02", "2024-01-05"))
-    assert "IBKR_PORT" in str(told.value)
+    assert "IBKR_PORT" in str(caught.value)
 
 
 @needs_ib

@@ -84,9 +84,9 @@ def test_made_up_bars_differ_between_symbols_and_timeframes() -> None:
 def test_made_up_bars_that_have_not_closed_are_left_out() -> None:
     table = bars("1h", NOW_MS - 2 * HOUR_MS, NOW_MS + 5 * HOUR_MS)
     assert table.stamps.tolist() == [NOW_MS - 2 * HOUR_MS, NOW_MS - HOUR_MS]
-    with pytest.raises(NoDataError) as told:
+    with pytest.raises(NoDataError) as caught:
         bars("1h", NOW_MS, NOW_MS + HOUR_MS)
-    assert (told.value.provider, told.value.symbol) == ("mock", "BTCUSDT")
+    assert (caught.value.provider, caught.value.symbol) == ("mock", "BTCUSDT")
     with pytest.raises(CapabilityError):
         bars("7m", NOW_MS - DAY_MS, NOW_MS)
 

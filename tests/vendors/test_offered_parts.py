@@ -124,9 +124,11 @@ def test_a_faulty_table_of_a_plugin_is_reported_when_requested(
     settings = load_settings(tmp_path / "cache")
     profile = vendor_profile(settings, "ledger")
     assert profile["fundamentals"] == [] and said in profile["no_fundamentals"]
-    told = {vendor["name"]: vendor["faults"] for vendor in describe_vendors(selector_of(settings))}
-    assert said in told.pop("ledger")[0]
-    assert not any(told.values())
+    reported = {
+        vendor["name"]: vendor["faults"] for vendor in describe_vendors(selector_of(settings))
+    }
+    assert said in reported.pop("ledger")[0]
+    assert not any(reported.values())
 
 
 @pytest.mark.parametrize("how", STREAMS_AT_FAULT)
@@ -299,8 +301,8 @@ def test_doctor_names_faulty_plugins(site: PackageFolder, tmp_path: Path) -> Non
     put_ledger(site, LEDGER.replace('"pe_ratio"', '"pe"'))
     put_relay(site)
     found = checkup(tmp_path / "cache", network=False)
-    told = [(c.section, c.topic, c.ok) for c in found if c.topic in ("ledger", "relay")]
+    reported = [(c.section, c.topic, c.ok) for c in found if c.topic in ("ledger", "relay")]
     # A key that is missing is named once, among the keys.
-    assert sorted(told, key=str) == [
+    assert sorted(reported, key=str) == [
         ("keys", "ledger", None), ("vendors", "ledger", False), ("vendors", "relay", True),
     ]  # fmt: skip

@@ -96,9 +96,9 @@ def test_a_broken_vendor_plugin_is_reported_and_breaks_no_other(
     assert {"binance", "beta"} <= set(DataDownloaderFactory.get_provider_info())
     assert "acme" not in DataDownloaderFactory.get_provider_info()
     selector = selector_of(load_settings(tmp_path / "cache"))
-    told = {v["name"]: v for v in describe_vendors(selector)}
-    assert said in told["acme"]["why_not"]
-    assert told["beta"]["ready"]
+    reported = {v["name"]: v for v in describe_vendors(selector)}
+    assert said in reported["acme"]["why_not"]
+    assert reported["beta"]["ready"]
     assert downloader_for(selector, "acme") is None
     assert downloader_for(selector, "beta") is not None
 

@@ -135,8 +135,8 @@ def test_a_fault_of_a_plugin_counts_as_a_failure_of_its_vendor(
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
     assert frame.attrs["onetape"]["vendors"] == ["good"]
     assert len(frame) == 4
-    told = str(frame.attrs["onetape"])
-    assert fault in told or "AttributeError" in told, told
+    reported = str(frame.attrs["onetape"])
+    assert fault in reported or "AttributeError" in reported, reported
 
 
 @pytest.mark.parametrize("method", ["fetch", "bars_request", "parse_bars", "classify"])
@@ -184,8 +184,8 @@ def test_a_plugin_that_fails_to_import_is_reported_and_affects_no_other(
     assert frame.attrs["onetape"]["vendors"] == ["good"]
     for command in (["providers", "bad"], ["providers"], ["doctor", "--no-network"]):
         main([*command, "--config", str(tmp_path / "rules.yaml")])
-        told = " ".join("".join(capsys.readouterr()).split())
-        assert said in told, (command, told)
+        reported = " ".join("".join(capsys.readouterr()).split())
+        assert said in reported, (command, reported)
 
 
 def test_a_hanging_import_leaves_time_for_the_next_vendor(

@@ -336,8 +336,8 @@ def test_no_text_form_shows_a_secret() -> None:
     with pytest.raises(DataError) as caught:
         vendor.fetch(query("1m", MINUTE, NOW_MS, AAPL))
     request = transport.asked[0]
-    told = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
-    assert "c4nary" not in told
+    reported = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
+    assert "c4nary" not in reported
 
 
 # --- recorded answers --------------------------------------------------------------------------
