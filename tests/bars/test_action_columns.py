@@ -112,5 +112,7 @@ def test_ex_dates_span_the_days_of_the_rows_and_no_future_days() -> None:
     assert dates("1d", *DAYS) == ("2024-06-03", "2024-06-06")
     assert dates("1w", "2024-05-27") == ("2024-05-27", "2024-06-02")
     assert dates("1h", "2024-06-03T13:30", "2024-06-04T19:30") == ("2024-06-03", "2024-06-04")
-    assert dates("1w", "2024-06-10") == ("2024-06-10", "2024-06-12"), "and none of the future"
+    assert dates("1w", "2024-06-10") == ("2024-06-10", "2024-06-12"), (
+        "no action of the future is included"
+    )
     assert ex_dates(BarsQuery(SHARE, Timeframe.parse("1d"), Span(0, 1), NOW), np.array([])).is_empty

@@ -792,7 +792,7 @@ def test_an_instrument_is_released_with_its_cached_answer(manager: DataManager) 
     instrument = replace(query.instrument)
     recent = wanted_again(manager, replace(query, instrument=instrument))
     recent.keep(replace(query, instrument=instrument), answer, frame)
-    assert recent.find(query) is MISS, "it may be understood otherwise now"
+    assert recent.find(query) is MISS, "the frame may now be interpreted differently"
     known = weakref.ref(instrument)
     del instrument
     assert known() is not None

@@ -77,7 +77,9 @@ def test_the_main_lane_belongs_to_the_first_vendor_that_serves_the_range() -> No
     recent = replace(late, span=Span(DAY, late.now_ms))
     assert lanes(shallow, vendor("two"), of=recent) == [((), ["one"]), (("binance",), ["two"])]
     deep = vendor("two", depth_days={"1h": 31})
-    assert lanes(shallow, deep, of=late)[0] == ((), ["one"]), "where nobody reaches it: the first"
+    assert lanes(shallow, deep, of=late)[0] == ((), ["one"]), (
+        "the first vendor if no vendor reaches back so far"
+    )
 
 
 def test_a_pinned_vendor_has_a_lane_with_its_name() -> None:

@@ -222,7 +222,7 @@ def test_coverage_of_a_series_that_is_not_stored_is_empty(manager: DataManager) 
     assert len(frame) == 0 and frame["next_due"].dtype == "datetime64[ns]"
     with pytest.raises(BadTimeframeError):
         manager.coverage("ETHUSDT", "1x")
-    assert not list((manager.cache.cache_dir / "ohlcv").glob("ETH*")), "who looks makes no folder"
+    assert not list((manager.cache.cache_dir / "ohlcv").glob("ETH*")), "a lookup creates no folder"
 
 
 def test_a_year_file_of_an_older_tool_is_in_the_coverage(manager: DataManager) -> None:
@@ -307,7 +307,7 @@ def test_columns_are_read_only_views_of_one_generation(client: BarsClient, store
             values[0] = 1
     store.commit(HOURS, Commit((piece(DAY, 101.0),)))
     assert client.columns(HOURS, part).generation == found.generation + 1
-    assert found.table.close.tolist() == [100.0] * 3, "what was handed out stays"
+    assert found.table.close.tolist() == [100.0] * 3, "returned columns do not change"
     assert client.columns(HOURS, part).table.close.tolist() == [101.0] * 3
 
 
@@ -365,7 +365,7 @@ def test_subscribers_are_notified_of_each_commit_from_any_writer(
     assert [(n.series, n.generation, n.vendor) for n in heard] == [
         (HOURS, 2, "binance"), (HOURS, 3, "binance"),
     ]  # fmt: skip
-    assert [n.bars for n in heard] == [24, 29], "five that were held came along to be compared"
+    assert [n.bars for n in heard] == [24, 29], "five stored bars were fetched for comparison"
     assert heard[0].span == DAY and heard[0].at_ms == NOW
     client.plan(client.query("BTCUSDT", "1h", "2024-06-03", "2024-06-03"))
     assert len(heard) == 2, "a plan commits nothing"
@@ -423,7 +423,7 @@ def test_a_pinned_generation_stays_readable_as_the_series_changes(
 
     assert then(2) == 101.0
     drop_derived(store.parts, Inventory(store.parts).look().lanes, lambda lane: 0, 1 << 40)
-    assert then(2) == 101.0, "room is made with other files"
+    assert then(2) == 101.0, "space is freed from other files"
     client.unpin(HOURS, 2)
     client.unpin(HOURS, 2)
     store.commit(HOURS, Commit((piece(DAY, 106.0),), kind=KIND))
@@ -470,7 +470,7 @@ def test_pinned_generations_are_neither_evicted_nor_deleted_by_age(
     store.commit(SeriesKey("XRPUSDT", HOURS.timeframe), Commit((late,), kind=KIND))
     clock.advance(86_400)
     services.cache.look_after()
-    assert store.view(other).rows == 0, "what is old enough went"
+    assert store.view(other).rows == 0, "old data were deleted"
     assert store.view(HOURS).rows == 24
     assert not evict_year(lane, 2024, 1)
     assert PINNED in services.cache.freeable().kept
@@ -493,7 +493,7 @@ def test_columns_can_be_pinned_after_a_commit_that_changed_no_year(
 ) -> None:
     store.commit(HOURS, Commit(next_due=NOW + HOUR_MS))
     generation = client.columns(HOURS, DAY).generation
-    assert generation == 2, "no year was touched, and no log has it"
+    assert generation == 2, "no year was changed, and no log lists the generation"
     client.pin(HOURS, generation)
     store.commit(HOURS, Commit((piece(DAY, 101.0),), kind=KIND))
     table, _ = store.read_version(HOURS, DAY, generation)

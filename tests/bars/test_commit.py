@@ -186,7 +186,7 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
     assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
-    assert empty.expires == LATER + 6 * HOUR_MS, "seen once it is no proof"
+    assert empty.expires == LATER + 6 * HOUR_MS, "one observation is not a proof"
 
 
 def test_a_hole_that_has_not_settled_expires_when_it_settles() -> None:
@@ -208,7 +208,7 @@ def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None
     reported = {(m.state, m.span) for m in commit.marks}
     assert reported == {("suspect", hours(2, 3)), ("empty", hours(0, 2)), ("empty", hours(3, 4))}
     spans = [m.span for m in commit.marks]
-    assert sum(s.end - s.start for s in spans) == 4 * HOUR_MS, "all of it is answered for"
+    assert sum(s.end - s.start for s in spans) == 4 * HOUR_MS, "the whole span is covered"
 
 
 def test_doubted_bars_are_stored_as_provisional_and_marked_suspect() -> None:

@@ -173,7 +173,9 @@ def test_bars_derived_from_extended_hours_use_only_the_regular_session(tmp_path:
     routed.store.clear()
     routed.downloaders["acme"] = TapeVendor("acme", tape, NEW_YORK, kind, "15m 1h")
     frame = routed.ask("3h", "2024-06-03", "2024-06-12", strict=True)
-    assert provenance(frame)["derived_from"]["timeframe"] == "15m", "cannot be cut"
+    assert provenance(frame)["derived_from"]["timeframe"] == "15m", (
+        "hourly bars cannot be cut to regular hours"
+    )
     for other, label in ((kind, "1h"), (Kind("24h", "clock"), "15m")):
         routed.store.clear()
         routed.downloaders = {"acme": TapeVendor("acme", tape, NEW_YORK, other, label)}
@@ -419,7 +421,7 @@ def test_a_vendors_own_weeks_are_used_if_days_fail(
     vendor.errors["1d"] = UnavailableError("down")
     frame = routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
     assert list(provenance(frame)["vendors"]) == ["other"]
-    assert vendor.labels() == ["1d"], "who is down is not asked for weeks too"
+    assert vendor.labels() == ["1d"], "a vendor that is down is not queried for weeks"
     other.errors["1w"] = UnavailableError("down as well")
     with pytest.raises(AllProvidersFailedError, match="1d: yahoo: down") as failed:
         routed.ask("1w", "2024-04-01", "2024-04-20")

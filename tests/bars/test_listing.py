@@ -200,7 +200,7 @@ def test_only_an_empty_span_next_to_the_bars_proves_a_listing() -> None:
     vendor = Vendor("acme")
     case = Case(empty(-2 * HALT, -20), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
     assert case.sought() is None
-    assert len(vendor.asked) == 1, "what it has of the day before"
+    assert len(vendor.asked) == 1, "the bars of the day before"
     case = Case(empty(-2 * HALT, -9), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
     assert case.sought() is not None
 
@@ -291,5 +291,7 @@ def test_a_proved_listing_is_derived_from_the_coverage() -> None:
     for_ever = SeriesView(key, Coverage([older]))
     assert lifetime_of(for_ever).listed == Bound(hour(-9), "old,oldest", 1, 0, PAGES)
     alone = replace(proved, vendor="acme")
-    assert lifetime_of(SeriesView(key, Coverage([alone]))) == Lifetime(), "of an earlier version"
+    assert lifetime_of(SeriesView(key, Coverage([alone]))) == Lifetime(), (
+        "a proof by one vendor is from an earlier version"
+    )
     assert lifetime_of(SeriesView(key, Coverage([empty(-9, 0)]))) == Lifetime()

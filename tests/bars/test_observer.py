@@ -102,7 +102,9 @@ def test_a_call_adds_its_request_to_the_log_context_until_it_ends(observer: Obse
         "request": request_id(call.number), "symbol": "AAPL", "timeframe": "1d", "provider": "",
     }  # fmt: skip
     assert set(context().values()) == {""}
-    assert observer.metrics.snapshot()["calls"]["answers"] == 1, "a call inside is part of it"
+    assert observer.metrics.snapshot()["calls"]["answers"] == 1, (
+        "a nested call belongs to the outer one"
+    )
 
 
 def test_the_observer_reports_substitutes_and_quality(
@@ -160,7 +162,7 @@ def test_a_failed_call_raises_an_event(observer: Observer, heard: list[Event]) -
     assert observer.metrics.snapshot()["calls"]["failed"] == {"AllProvidersFailedError": 1}
     with pytest.raises(ZeroDivisionError), observer.call(QUERY):
         raise ZeroDivisionError
-    assert len(heard) == 1, "a defect of ours is counted, and raised"
+    assert len(heard) == 1, "a programming error is counted and raised"
 
 
 def split(day: str, times: int) -> Action:

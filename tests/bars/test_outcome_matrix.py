@@ -222,7 +222,7 @@ def answered(three_vendors: ThreeVendors, expected: str) -> Sequence[dict[str, s
         warnings.simplefilter("always")
         frame = three_vendors.ask()
     assert vendors_by_hour(frame) == expected
-    assert sources(frame) == expected, "the provenance names somebody else"
+    assert sources(frame) == expected, "the provenance names another vendor"
     whole = "-" not in expected and "?" not in expected
     assert frame.attrs["onetape"]["complete"] is whole
     assert [w.category for w in said] == ([] if whole else [IncompleteDataWarning])
@@ -254,7 +254,7 @@ def test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars(
         three_vendors.clock.advance(26 * 3600)
     else:
         answered(three_vendors, expected.replace("-", "a") if is_open else expected)
-        assert three_vendors.asked() == "a" * is_open, "what was learned is remembered for a while"
+        assert three_vendors.asked() == "a" * is_open, "known outcomes are remembered for a while"
         three_vendors.clock.advance(26 * 3600)
     frame = three_vendors.ask(strict=True)
     assert len(frame) == 24

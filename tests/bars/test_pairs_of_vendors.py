@@ -137,14 +137,14 @@ def test_each_pair_of_vendors_gets_the_documented_verdict(
 
 def test_every_ordered_pair_of_the_packaged_rules_has_its_row(selector: ProviderSelector) -> None:
     written = {(row.rule, row.timeframe, row.first, row.second) for row in rows()}
-    assert len(written) == len(rows()), "a pair stands there twice"
+    assert len(written) == len(rows()), "a pair is listed twice"
     wanted = set()
     for rule, timeframe in sorted({(row.rule, row.timeframe) for row in rows()}):
         who = selector.instrument(SYMBOLS.get(rule, "AAPL"))
         names = selector.rule_for(who, timeframe).vendors
         wanted |= {(rule, timeframe, *pair) for pair in permutations(names, 2)}
     assert written == wanted
-    assert {row.why for row in rows()} == set(REASONS), "a reason that stands for nothing"
+    assert {row.why for row in rows()} == set(REASONS), "a reason that no row uses"
 
 
 def test_a_first_vendor_with_extended_hours_supplies_only_regular_hours_if_others_share_its_lane(

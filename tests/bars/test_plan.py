@@ -171,7 +171,7 @@ def test_a_draft_on_a_damaged_file_shows_the_bars_that_a_repair_would_keep(
     draft.commit(KEY, piece(START + 6 * HOUR_MS, 2, 2.0))
     day, later = Span(START, START + DAY_MS), Span(START + 6 * HOUR_MS, START + 8 * HOUR_MS)
     known = draft.view(KEY).coverage.standing(START)
-    assert known == [Span(START, START + 4 * HOUR_MS), later], "the document alone is sound"
+    assert known == [Span(START, START + 4 * HOUR_MS), later], "only the document is sound"
     rows, coverage = draft.read(KEY, day)
     assert rows.close.tolist() == [2, 2]
     assert coverage.standing(START) == draft.view(KEY).coverage.standing(START) == [later]

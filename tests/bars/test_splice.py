@@ -166,7 +166,7 @@ def test_an_answer_for_several_gaps_is_fitted_separately_in_each(shop: Shop) -> 
     shop.hold("b", 0, 8)
     shop.hold("b", 12, 16)
     done = shop.fitted(reply(shop, 1.0))
-    assert stamps(done.fetched.table) == [8, 9, 10, 11, *range(16, 24)], "as it came beyond that"
+    assert stamps(done.fetched.table) == [8, 9, 10, 11, *range(16, 24)], "unchanged beyond that"
     assert done.splices == (
         Splice(hour(8), "b", "equal", 1.0, 8),
         Splice(hour(12), "b", "unchecked", 1.0, 4, "only 4 common bars, median ratio 1"),
@@ -231,7 +231,9 @@ def test_a_splice_is_listed_only_while_the_other_vendors_bars_are_stored() -> No
     reported = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
     assert reported[1].splices == (after,), "the bars before have been replaced"
     assert at_borders(chain(("a", 5, 7, both)))[0].splices == (), "clipped"
-    assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), "alone in the answer"
+    assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), (
+        "the only splice in the answer"
+    )
 
 
 def test_a_repaired_splice_is_reported_for_every_part() -> None:

@@ -171,7 +171,7 @@ def test_a_correction_replaces_an_unsettled_bar_of_the_same_vendor(
     store: BarStore, keeper: StreamKeeper
 ) -> None:
     keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 2))
-    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1)) == 0, "no correction is meant"
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1)) == 0, "the bar is not a correction"
     assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1), is_revision=True) == 1
     assert volumes(store) == [10.0, 99.0, 12.0]
     assert {part.state for part in store.view(KEY).coverage} == {"provisional"}

@@ -30,7 +30,7 @@ def test_the_trading_day_is_the_day_of_the_last_open(at: str) -> None:
     day, coming, wall = map(date.fromisoformat, MOMENTS[at])
     assert days.latest(NEW_YORK).day == wall, "without a calendar: the date at the venue"
     assert days.current(NEW_YORK)[:2] == (day, coming)
-    assert days.latest(NEW_YORK)[:2] == (day, coming), "what a calendar said is remembered"
+    assert days.latest(NEW_YORK)[:2] == (day, coming), "the result of a calendar is remembered"
 
 
 def test_the_latest_trading_day_changes_when_the_next_session_opens() -> None:

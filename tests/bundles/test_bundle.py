@@ -460,7 +460,7 @@ def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
     frame.drop(lists).with_columns(sids=pl.Series(texts)).write_parquet(path, metadata=own)
     written = path.read_bytes()
     older = bundle.records()
-    assert path.read_bytes() == written, "they are read, and not made again"
+    assert path.read_bytes() == written, "the files are read and not written again"
     path.unlink()
     again = bundle.records()
     assert all(source.seal is None for source in again.origin.symbols.values())

@@ -126,7 +126,7 @@ def test_damage_with_unchanged_size_and_time_is_found_by_validate_and_repaired(
         file.seek(len(good) // 3)
         file.write(bytes([good[len(good) // 3] ^ 1]))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert bundle.state(manager).state == "current", "no trace of it"
+    assert bundle.state(manager).state == "current", "the change left no trace"
     disk.taken()
     assert [one.place for one in bundle.validate()] == [JANUARY]
     assert disk.taken()[0] == MONTHS, "each is read"

@@ -94,7 +94,7 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
                 rows(one)
             with pytest.raises(BundleNotFoundError):
                 one.state(manager)
-            assert not left_over(one), "a command that looks has finished the removal"
+            assert not left_over(one), "a reading command has finished the removal"
             with pytest.raises(BundleNotFoundError):
                 BundleMetadata.load("mine", folder)
         again = folder / "again"
@@ -110,7 +110,9 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
         create(one, manager)
         assert rows(one).equals(before) and raw(one).select(before.columns).equals(before)
         names = {path.name for path in one.path.iterdir()} - {".staging", ".lock"}
-        assert names == {"daily_bars", "metadata.parquet", "metadata.db"}, "nothing of the old one"
+        assert names == {"daily_bars", "metadata.parquet", "metadata.db"}, (
+            "no rows of the old bundle"
+        )
         assert one.state(manager).state == "current" and not left_over(one)
     assert found == sorted(found, reverse=True) and {*found} == {True, False}
 

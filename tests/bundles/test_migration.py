@@ -327,7 +327,7 @@ def test_a_bundle_with_another_number_of_bars_differs(migrator: HDF5ToParquetMig
     for call in (migrator.check, migrator.migrate, migrator.revert):
         with pytest.raises(BundleError, match="it has 91 bars, not 90"):
             call()
-    assert len(rows(migrator.bundle)) == 91, "what another program wrote is never removed"
+    assert len(rows(migrator.bundle)) == 91, "files of another program are never removed"
 
 
 def test_a_bundle_with_another_value_has_another_digest(migrator: HDF5ToParquetMigrator) -> None:

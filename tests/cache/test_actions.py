@@ -77,7 +77,7 @@ def test_actions_of_a_single_vendor_are_not_compared(
     book = store_in(tmp_path).actions("AAPL")
     assert len(book.splits) == 1
     assert book.newest(EX) == EX
-    assert "events" not in vars(book), "for splits no dividend is looked at"
+    assert "events" not in vars(book), "dividends do not matter for splits"
     assert (len(book.actions), book.disputed) == (30, ())
 
 
@@ -165,9 +165,9 @@ def test_a_vendor_is_silent_about_an_action_it_omits_a_week_later_or_more(
 
     late = ex + 5 * DAY_MS + week
     assert silent(YEAR, late) == [("other",)]
-    assert silent(YEAR, late - 1) == [()], "it may tell it yet"
+    assert silent(YEAR, late - 1) == [()], "the vendor may still report it"
     assert silent(Span(ex - 4 * DAY_MS, YEAR.end), late) == [("other",)]
-    assert silent(Span(ex, YEAR.end), late) == [()], "it may date it a day before"
+    assert silent(Span(ex, YEAR.end), late) == [()], "the vendor may date it a day earlier"
     assert silent(Span(YEAR.start, ex), late) == [()]
 
 

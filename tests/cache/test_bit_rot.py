@@ -145,7 +145,7 @@ def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> s
     foreseen = previewed(root, key)
     rows, coverage = fresh(root).read(key, EVER)
     assert fresh(root).view(key).coverage == coverage
-    assert same(foreseen[0], rows), "a plan foresees other bars than a repair leaves"
+    assert same(foreseen[0], rows), "a plan predicts other bars than a repair leaves"
     assert foreseen[1:] == (coverage, fresh(root).view(key))
     shown = dict(zip(numbers(rows), range(len(rows)), strict=True))
     assert set(shown) <= set(SLOTS)
@@ -263,7 +263,7 @@ def test_a_flipped_bit_loses_only_its_own_member(sound: Path, tmp_path: Path, na
         bent = (folder_of(root) / DATA).read_bytes()
         assert judge(root) == held_by(place), position
         assert kept(root, bent)
-        assert judge(root) == held_by(place), "the second reader sees something else"
+        assert judge(root) == held_by(place), "the second reader reads other bars"
     heal(root, held_by(place))
 
 

@@ -173,7 +173,7 @@ def test_the_remedy_contains_the_number_of_lost_bars(folder: Path) -> None:
 
 def test_an_unfinished_commit_is_not_reported_as_damage(folder: Path) -> None:
     _metadata_of_before(folder)
-    assert found(folder) == [], "whoever writes has not finished"
+    assert found(folder) == [], "the writer has not finished"
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
     make_hour_old(folder)
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == [(DAILY, 2024)]
@@ -286,7 +286,7 @@ def test_a_year_of_a_newer_format_is_not_changed(folder: Path) -> None:
     before = contents(folder)
     (one,), left = repaired(folder)
     assert (one.cure, left) == ("none", [one])
-    assert one.what.startswith("metadata have the unknown format"), "the series is named beside it"
+    assert one.what.startswith("metadata have the unknown format"), "the error names the series"
     assert contents(folder) == before
 
 

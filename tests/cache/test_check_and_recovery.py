@@ -356,7 +356,9 @@ def test_a_check_predicts_what_recovery_does_and_changes_no_file(
         return
     recover(fresh(folder).parts.lane(DAILY), 2024)
     after = Year.of(folder)
-    assert (after == before) is (not findings), "it does something, and a check said nothing"
+    assert (after == before) is (not findings), (
+        "the repair changes files, but the check reported nothing"
+    )
     assert (not findings) is (kind in SOUND)
     for one in findings:
         words = f"{one.what}; {one.remedy}"

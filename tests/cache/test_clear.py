@@ -77,7 +77,7 @@ def test_clear_years_counts_years_with_bars_and_keeps_only_their_log(tmp_path: P
     store.commit(DAILY, Commit((piece(-5, 2),)))
     assert store.clear_years(DAILY, [2022, 2023]) == 1
     names = [path.name for path in lane_folder(tmp_path).iterdir()]
-    assert [name for name in names if name.startswith("2023")] == ["2023.log"], "and what it says"
+    assert [name for name in names if name.startswith("2023")] == ["2023.log"], "with its content"
     assert sum(name.startswith("2024") for name in names) == 3
 
 

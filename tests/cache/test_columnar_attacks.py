@@ -161,7 +161,7 @@ def test_every_flipped_bit_of_a_columnar_header_is_detected(tmp_path: Path) -> N
             broken = bytearray(start)
             broken[head.slot_at + place] ^= 1 << bit
             found = read_head(bytes(broken), IDENTITY)
-            assert found is not None, "the header before it is gone, too"
+            assert found is not None, "the previous header is damaged too"
             assert found.seq == head.seq - 1, (place, bit)
 
 
@@ -398,7 +398,7 @@ def test_years_cleared_and_filled_with_other_bars_return_the_new_bars(
     store.commit(DAILY, Commit((piece(-500, 200),)))
     store.read(DAILY, EVER)
     assert store.clear_years(DAILY, years) == len(years)
-    assert not list((tmp_path / "_columnar").rglob("*.bars")), "what is gone for good is there"
+    assert not list((tmp_path / "_columnar").rglob("*.bars")), "deleted rows are still there"
     for reader in (store, store_in(tmp_path, columnar=mode)):
         assert same(reader.read(DAILY, EVER)[0], store_in(tmp_path).read(DAILY, EVER)[0])
     store.commit(DAILY, Commit((piece(-500, 200, range(-500, 200, 3), shift=2.0),)))
@@ -520,7 +520,7 @@ class Watching(Quick):
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.path.suffix == ".bars" and step.name in ("write", "truncate"):
-            assert step.name == "write", "a file was cut"
+            assert step.name == "write", "a file was truncated"
             assert step.data is not None
             head = head_of(step.path.read_bytes()[:START])
             begin, end = step.at or 0, (step.at or 0) + len(step.data)

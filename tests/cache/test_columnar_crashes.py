@@ -262,7 +262,7 @@ class Model:
         path.unlink()
         path.write_bytes(content)
         held = numbers(self.store.read(DAILY, EVER)[0])
-        assert set(held) <= set(self.bars), "bars out of nowhere"
+        assert set(held) <= set(self.bars), "bars that were never stored"
         self.bars = {n: self.bars[n] for n in held}
 
     def mark(self) -> None:

@@ -103,7 +103,7 @@ def test_processes_killed_while_writing_columns_lose_no_bar(tmp_path: Path) -> N
             MINUTES, EVER
         )
         assert same(rows, table(range(len(rows)), size=MINUTE_MS))
-        assert len(rows) >= count, "bars are gone"
+        assert len(rows) >= count, "bars are lost"
         count = len(rows)
     assert count > 100
 

@@ -199,7 +199,7 @@ def test_a_listing_or_delisting_is_kept_until_a_bar_disproves_it(
     assert store_in(tmp_path).view(DAILY).lifetime == end
     store.commit(DAILY, Commit((disproves,)))
     document = load((lane_folder(tmp_path) / "series.json").read_bytes())
-    assert not {"listing", "delisting"} & document.keys(), "not even once those bars are cleared"
+    assert not {"listing", "delisting"} & document.keys(), "not even after those bars are cleared"
 
 
 def test_a_commit_that_only_doubts_unknown_bars_writes_no_series_file(

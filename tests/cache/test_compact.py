@@ -71,9 +71,11 @@ def test_days_of_hours_become_one_member(tmp_path: Path) -> None:
     after = fresh.read(HOURLY, EVER)
     assert same(before[0], after[0])
     assert before[1] == after[1]
-    assert fresh.view(HOURLY) == view, "generation, next_due and coverage are those of before"
+    assert fresh.view(HOURLY) == view, "generation, next_due and coverage are unchanged"
     assert no_temps(tmp_path)
-    assert not (lane_folder(tmp_path, HOURLY) / "_versions").exists(), "they hold the same bars"
+    assert not (lane_folder(tmp_path, HOURLY) / "_versions").exists(), (
+        "the columns contain the same bars"
+    )
     assert compacted(tmp_path, HOURLY).years == (), "there is nothing left to do"
 
 
@@ -175,8 +177,8 @@ def test_compaction_removes_stale_columnar_files(tmp_path: Path) -> None:
     assert not columns.exists()
     assert same(reader.read(HOURLY, EVER)[0], table(range(72), size=HOUR_MS))
     made = open_columns(Disk(), columns, file_id(HOURLY, 0), may_map=False)
-    assert made is not None, "and are made anew by the next reader"
-    assert compacted(tmp_path, HOURLY).stale == 0, "true ones stay"
+    assert made is not None, "the next reader writes them again"
+    assert compacted(tmp_path, HOURLY).stale == 0, "valid columns stay"
 
 
 def columns_of(root: Path) -> Path:

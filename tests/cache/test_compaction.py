@@ -128,7 +128,9 @@ def test_minutes_are_joined_with_the_first_bar_of_a_new_day(tmp_path: Path) -> N
     assert len(members(tmp_path, MINUTES)) == 4
     store.commit(MINUTES, Commit((minutes(3 * A_DAY, 3 * A_DAY + 1),)))
     found = members(tmp_path, MINUTES)
-    assert [m.header.rows for m in found] == [3 * A_DAY - 3, 4], "few bars need no member a day"
+    assert [m.header.rows for m in found] == [3 * A_DAY - 3, 4], (
+        "few bars do not get one member per day"
+    )
     assert found[0].raw == bulk
     assert same(store.read(MINUTES, EVER)[0], table(range(3 * A_DAY + 1), size=MINUTE_MS))
 
@@ -223,7 +225,7 @@ def test_members_of_an_older_writer_with_meaningless_as_of_dates_are_joined(tmp_
     store = store_in(tmp_path)
     for n in range(7):
         store.commit(DAILY, Commit((shares(n, n),)))
-    assert len(members(tmp_path)) == 7, "as they were written before"
+    assert len(members(tmp_path)) == 7, "as older versions wrote them"
     store.commit(DAILY, Commit((shares(7, 7),)))
     assert bases(tmp_path) == [(8, Basis("split"))]
     assert len(store.view(DAILY).coverage) == 1

@@ -32,7 +32,7 @@ def test_crossed_axes_contain_each_value_and_for_three_axes_each_pair(
     monkeypatch.setattr(counts, "FULL", False)
     few = list(crossed(*axes))
     assert len(few) < len(every)
-    assert [case for case in every if case in few] == few, "in the order of all"
+    assert [case for case in every if case in few] == few, "in the original order"
     assert pairs_of(few, size) == pairs_of(every, size)
     monkeypatch.setattr(counts, "FULL", True)
     assert list(crossed(*axes)) == every

@@ -72,7 +72,7 @@ def test_appended_bars_are_measured_from_where_the_last_measurement_stopped(
     gauge = gauge_of(store.root, clock)
     first = gauge.read().packed_bytes
     store.commit(DAILY, Commit(pieces=(piece(200, 201),)))
-    assert gauge.read().packed_bytes == first, "a look is good for a minute"
+    assert gauge.read().packed_bytes == first, "figures are reused for a minute"
     clock.advance(60)
     starts = []
     real = module.hop

@@ -202,7 +202,7 @@ def test_corrupt_metadata_are_found_and_repaired(tmp_path: Path, what: str) -> N
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 9
     data = (lane_folder(tmp_path) / META).read_bytes()
-    assert documents.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, "repaired by the look"
+    assert documents.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, "repaired by reading"
     assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
 
 
@@ -265,7 +265,7 @@ def test_a_reformatted_document_is_read_and_not_rewritten(tmp_path: Path) -> Non
     path = lane_folder(tmp_path) / META
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
     assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
-    assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
+    assert path.read_bytes().startswith(b"{\n"), "a sound document is not rewritten"
 
 
 @pytest.mark.parametrize(

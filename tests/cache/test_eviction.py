@@ -347,7 +347,7 @@ def test_without_the_time_file_no_year_is_evicted_until_a_newer_answer_comes(
     assert cache.years(GONE) == [2025]
     cache.clock.set(NOW)
     cache.commit(days_of(THIS_YEAR), OTHER)
-    assert cache.kept().keys() == {eviction.NO_TIME}, "a look that only reads writes nothing"
+    assert cache.kept().keys() == {eviction.NO_TIME}, "a read-only check writes no file"
     assert cache.shrink(10**9) == 1
     assert (cache.years(GONE), cache.years(OTHER)) == ([2025], [])
     assert json.loads(file.read_bytes())["latest_ms"] == at(THIS_YEAR.stop)
@@ -381,7 +381,9 @@ def test_a_run_with_a_clock_a_year_ahead_does_not_affect_later_runs(cache: Cache
     cache.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR), GONE)
     cache.clock.set(NOW + 366 * DAY_MS)
     cache.commit(Commit((piece(731, 884),)))
-    assert cache.kept().keys() == {eviction.MAYBE_DELISTED}, "while it is wrong nothing goes"
+    assert cache.kept().keys() == {eviction.MAYBE_DELISTED}, (
+        "no year is evicted while the clock is wrong"
+    )
     assert cache.shrink(10**9) == 0
     cache.clock.set(NOW + DAY_MS)
     assert cache.shrink(10**9) == 2

@@ -355,7 +355,7 @@ def test_a_recovered_commit_may_be_joined_with_a_later_one(tmp_path: Path) -> No
     assert coverage[-1].span.end == at(6), "not up to the bar that came later"
     rows, coverage = store.read_version(DAILY, EVER, then - 1)
     assert numbers(rows) == [*range(4)]
-    assert coverage[-1].span.end == at(3) + 1, "what it was asked for nobody knows"
+    assert coverage[-1].span.end == at(3) + 1, "the requested span is unknown"
 
 
 def test_commits_that_only_mark_hide_no_older_version(tmp_path: Path) -> None:

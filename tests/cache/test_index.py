@@ -90,7 +90,7 @@ def test_unchanged_series_are_not_read_again_by_the_index(place: Place) -> None:
     assert place.reads == list(ROWS)
     first = place.look("growth")
     again = place.look("growth")
-    assert place.reads == list(ROWS) * 2, "once for the growth that was not asked for before"
+    assert place.reads == list(ROWS) * 2, "read once for the growth figures"
     assert again.lanes == first.lanes
     place.look()
     assert Inventory(place.store.parts).look("growth").lanes == first.lanes

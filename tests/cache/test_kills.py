@@ -94,7 +94,7 @@ def survive(root: Path, server: Talker, kills: int) -> None:
             root, known, count = root.with_name(f"cache{kill}"), Known(), 0
         known.add(killed(server, root, 1 + kill * 37 % 83))
         now = known.check(root)
-        assert now >= count, "bars are gone"
+        assert now >= count, "bars are missing"
         count = now
     assert len(known.bars) > 20
 

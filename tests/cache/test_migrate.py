@@ -84,7 +84,7 @@ def test_year_files_in_both_older_layouts_are_migrated(tmp_path: Path, place: st
     if place == "AAPL/1d":
         assert list((tmp_path / place).iterdir()) == []
     rows, coverage = store_in(tmp_path).read(DAILY, EVER)
-    assert same(rows, table(range(5))), "whether the last bar had closed nobody knows"
+    assert same(rows, table(range(5))), "the last bar may not have closed"
     assert {c.basis for c in coverage} == {Basis("unknown")}
     assert b"OT" in (lane_folder(tmp_path) / DATA).read_bytes()[:16]
     assert migrated(tmp_path) == []
@@ -102,7 +102,7 @@ def test_migration_sets_a_hidden_year_file_aside(tmp_path: Path) -> None:
     assert "other bars for that year" in other.said
     kept = {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")}
     assert kept == {better, hidden}
-    assert quarantined(lane_folder(tmp_path)) == [], "nothing is wrong with it"
+    assert quarantined(lane_folder(tmp_path)) == [], "the file is sound"
     assert list((tmp_path / PLACES[1]).iterdir()) == []
 
 
@@ -257,7 +257,7 @@ def test_a_migration_killed_at_any_disk_call_loses_no_bar(tmp_path: Path, place:
         try:
             migrated(root, store)
         except Killed:
-            assert original in contents(root).values(), "the original has one name at least"
+            assert original in contents(root).values(), "the original still exists under some name"
             assert same(store_in(root).read(DAILY, EVER)[0], table(range(5)))
             migrated(root)
             assert (lane_folder(root) / "_legacy" / DATA).read_bytes() == original

@@ -103,7 +103,7 @@ def test_the_number_of_quarantined_rows_is_bounded(
         quarantine.keep_rows(lane, 2024, rows)
         kept = quarantine.rows_kept(lane, 2024)
         assert set(map(repr, rows)) <= set(map(repr, kept)), "the newest"
-        assert bar.reason in {row.reason for row in kept}, "a bar that was real once"
+        assert bar.reason in {row.reason for row in kept}, "a bar that was once stored"
         assert len(kept) <= 51
     assert sum(row.bar.stamp_ms == BAD.bar.stamp_ms for row in kept) <= 4
 

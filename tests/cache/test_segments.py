@@ -78,7 +78,7 @@ def test_only_rows_of_a_changed_day_are_encoded_again(
     store.commit(MINUTES, Commit((minutes(0, 4000),)))
     for n in (2000, 2001):
         store.commit(MINUTES, Commit((minutes(n, n + 1, shift=1.0),)))
-    assert anew == [4000, 1, 2], "the two are of one day, and stand together"
+    assert anew == [4000, 1, 2], "both rows are of one day and adjacent"
 
 
 def test_an_additional_column_is_written_for_all_rows(

@@ -67,7 +67,7 @@ def test_corrupt_files_seen_by_a_plan_are_repaired_by_the_next_read(
     foreseen = shown.view(DAILY)
     assert path.read_bytes() == damaged
     store.view(DAILY)
-    assert (path.read_bytes() == damaged) == (name == "2024.csv.gz"), "that takes reading"
+    assert (path.read_bytes() == damaged) == (name == "2024.csv.gz"), "detecting it takes a read"
     assert numbers(store.read(DAILY, EVER)[0]) == left
     assert store.view(DAILY) == foreseen
     assert path.read_bytes() != damaged, "it is repaired"
@@ -173,7 +173,7 @@ def test_the_size_of_an_index_entry_counts_its_years_and_coverage(tmp_path: Path
         sizes.append(known(store).size)
     one, years, holes = sizes
     assert 0 < one < years < holes
-    assert holes > 450 * 100, "each stretch is an object of its own"
+    assert holes > 450 * 100, "each stretch is a separate object"
 
 
 # --- whatever is done to a series -------------------------------------------------------------

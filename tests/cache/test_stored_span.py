@@ -121,4 +121,4 @@ def test_a_view_passed_by_the_caller_saves_disk_calls(tmp_path: Path) -> None:
         once = len(disk.steps)
         disk.steps.clear()
         store.stored_span(DAILY, EVER)
-        assert len(disk.steps) > once, "without a view it is looked at before the read, too"
+        assert len(disk.steps) > once, "without a view, the folder is also checked before the read"

@@ -108,7 +108,9 @@ def test_damaged_tables_count_as_missing_and_are_quarantined_whole(
     damaged = DAMAGE[how](path.read_bytes())
     path.write_bytes(damaged)
     store = opened(tmp_path)
-    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")], "the other year's stays"
+    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")], (
+        "the data of the other year stay"
+    )
     same(store.read(KEY, ALL), NEW)
     assert {damaged, document} <= set(kept(folder).values())
     assert len(reasons(folder)) == 2
@@ -496,7 +498,7 @@ def test_the_log_lists_each_write_and_survives_the_loss_of_rows(tmp_path: Path) 
     opened(tmp_path).clear(key=KEY)
     assert opened(tmp_path).read(KEY, ALL) is None
     assert opened(tmp_path).answered(KEY) == []
-    assert kept(folder) == {}, "what is cleared is gone, the quarantine too"
+    assert kept(folder) == {}, "cleared data are deleted with their quarantine"
     first, second, *aside, last = [
         json.loads(line) for line in (folder / "2025.log").read_text().splitlines()
     ]
@@ -504,7 +506,7 @@ def test_the_log_lists_each_write_and_survives_the_loss_of_rows(tmp_path: Path) 
     assert (second["added"], second["changed"], second["span"]) == (2, 2, None)
     assert (second["size"], second["vendor"]) == (size, "binance")
     assert [bool(entry["quarantined"]) for entry in aside] == [True, True]
-    assert [entry["removed"] for entry in aside] == [26, 0], "what was lost, and told once"
+    assert [entry["removed"] for entry in aside] == [26, 0], "the loss is logged once"
     assert (last["deleted"], last["size"]) == ("clear", 0)
     reported = [e for e in opened(tmp_path).log(KEY) if e["year"] == 2025]
     assert [(e["deleted"], bool(e["quarantined"])) for e in reported] == [

@@ -66,7 +66,7 @@ def test_a_read_only_cache_warns_once_and_is_not_written_again(root: Path, code:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refused(store)
-        assert disk.refused == tried, "nothing is tried again for a while"
+        assert disk.refused == tried, "writes are not retried for a while"
         clock.advance(61)
         refused(store)
         assert disk.refused > tried

@@ -331,7 +331,9 @@ def test_a_vendor_that_the_rules_do_not_grade_has_no_reliability(tmp_path: Path)
     plain = json.loads((lane_folder(tmp_path) / META).read_bytes())
     assert plain["data_quality"]["score"] == 0.4
     reported = {"name": "acme", "reliability": None, "rate_limit": "5/minute"}
-    assert plain["provider_info"] == reported, "the score of the bars says nothing of their vendor"
+    assert plain["provider_info"] == reported, (
+        "the score of the bars is not the reliability of the vendor"
+    )
 
 
 def test_the_log_lists_every_commit(tmp_path: Path) -> None:

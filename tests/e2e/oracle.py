@@ -20,7 +20,7 @@ def assert_true(
 ) -> None:  # fmt: skip
     """Assert that ``frame`` holds exactly the closed bars of ``[start, end)``."""
     rows = vendors.truth.expected(symbol, timeframe, ms(start), ms(end), adjustment, clock.now_ms())
-    assert len(rows), "the truth itself is empty: the test asks for nothing"
+    assert len(rows), "no true bars in this range: the test would check nothing"
     reported = [
         (int(stamp.value // 1_000_000), *(float(v) for v in values[:5]))
         for stamp, values in zip(frame.index, frame.to_numpy(), strict=True)

@@ -108,7 +108,9 @@ def test_a_close_sent_raw_split_or_fully_adjusted_converts_to_the_other_two(
     for adjustment, close in {"raw": 300.35, "split": 75.0875, "all": 72.273}.items():
         assert closes[adjustment] == pytest.approx(close, abs=2 * near[adjustment])
     sent = {"r": ("raw", 300.35), "s": ("split", 75.09), "a": ("all", 72.27)}[name]
-    assert closes[sent[0]] == sent[1], "what is asked for as it was sent is returned as it was sent"
+    assert closes[sent[0]] == sent[1], (
+        "prices requested in their original adjustment are returned unchanged"
+    )
 
 
 @pytest.mark.parametrize(("order", "way"), crossed(ORDERS, ["down", "middle", "lacks"]))
@@ -291,7 +293,7 @@ def test_without_splits_from_any_vendor_bars_are_fetched_again_to_stay_in_one_ba
         assert provenance(frame)["as_of"] == f"2024-05-{day:02}"
         (file,) = tmp_path.rglob("2024.csv.gz")
         sizes.append(file.read_bytes())
-    assert sizes[1].startswith(sizes[0]), "bars that came the same are not written again"
+    assert sizes[1].startswith(sizes[0]), "equal bars are not written again"
     assert not sizes[4].startswith(sizes[3])
 
 

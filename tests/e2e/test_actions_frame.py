@@ -65,7 +65,7 @@ def test_actions_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareV
     assert set(paid["currency"]) == {"USD"} and frame["currency"][SPLIT_DAY] == ""
     assert frame["pay_date"].dtype == "datetime64[ns]" and frame["pay_date"].isna().all()
     assert frame.attrs["onetape"]["complete"]
-    assert not vendor.asked, "no bar is asked for"
+    assert not vendor.asked, "no bars are requested"
 
 
 def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: ManualClock) -> None:
@@ -74,7 +74,7 @@ def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: M
     ever = Span(0, day_ms(date(2024, 6, 13)))
     path = Path(manager.cache.cache_dir, "ohlcv", "AAPL", "actions.json")
     store.add_actions("AAPL", (dividend(day, 0.24),), ever, "x", clock.now_ms())
-    assert b"pay_date" not in path.read_bytes(), "what nobody tells is not stored"
+    assert b"pay_date" not in path.read_bytes(), "actions that no vendor reports are not stored"
     later = dividend(day, 0.24, pay_date="2023-08-17", currency="EUR")
     store.add_actions("AAPL", (later,), ever, "x", clock.now_ms() + 1)
     (one,) = manager.get_actions("AAPL", "2023-08-01", "2023-08-31").itertuples()
@@ -112,7 +112,9 @@ def test_actions_are_requested_once_until_the_next_session_opens(
     manager.get_actions("AAPL")
     assert len(vendor.asked_actions) == 2
     asked = vendor.asked_actions[-1]
-    assert asked.start == day_ms(date(2024, 6, 14)) - 14 * DAY_MS, "some are told days late"
+    assert asked.start == day_ms(date(2024, 6, 14)) - 14 * DAY_MS, (
+        "some actions are reported days late"
+    )
 
 
 def test_stored_actions_are_returned_while_no_vendor_answers(
@@ -276,7 +278,7 @@ def test_dividends_and_splits_are_null_with_a_warning_if_no_vendor_reports_actio
     with pytest.warns(IncompleteDataWarning, match="splits and dividends are not known"):
         frame = manager.get_ohlcv(*question, columns=ROWS)
     assert frame[["dividend", "split"]].isna().all(axis=None) and len(frame) == 10
-    assert frame["close"].notna().all(), "the bars are what they are"
+    assert frame["close"].notna().all(), "the bars are unchanged"
     with pytest.raises(IncompleteDataError, match="splits and dividends are not known"):
         manager.get_ohlcv(*question, columns=ROWS, strict=True)
 

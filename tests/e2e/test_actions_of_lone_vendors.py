@@ -112,7 +112,7 @@ def test_an_empty_list_of_actions_from_an_older_version_is_fetched_again(
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")} == bars
     vendors.clear_log()
     pd.testing.assert_frame_equal(asked(alone(vendor), strict=True), frame)
-    assert vendors.count() == 0, "what has been asked is asked once"
+    assert vendors.count() == 0, "each span is requested once"
 
 
 @pytest.mark.parametrize("vendor", WRONGLY_NONE)
@@ -356,7 +356,7 @@ def test_actions_published_with_the_bar_of_their_day_are_unknown_before_its_clos
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         mixed = manager.get_ohlcv(*minutes, provider="tiingo")
-    assert not provenance(mixed)["complete"], "there are bars of the day of which nothing is known"
+    assert not provenance(mixed)["complete"], "there are bars of a day with unknown actions"
     clock.set(ms("2024-06-10T22:00:00"))
     vendors.clear_log()
     known = manager.get_ohlcv(*minutes, provider="tiingo", strict=True)

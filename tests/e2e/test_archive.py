@@ -139,8 +139,8 @@ def test_the_archive_has_a_circuit_of_its_own(manager: DataManager, vendors: Ven
     asked = counts(vendors)[0]
     assert asked > 0
     manager.get_ohlcv("ETHBTC", "15m", "2023-02-01", "2023-02-28", strict=True)
-    assert counts(vendors)[0] == asked, "it is left alone for a while"
-    assert vendors.count("binance", "/api/v3/klines") > 0, "and the API is not"
+    assert counts(vendors)[0] == asked, "the archive is not queried for a while"
+    assert vendors.count("binance", "/api/v3/klines") > 0, "the API still is"
 
 
 def test_few_archive_files_are_requested_before_a_listing(
@@ -150,8 +150,8 @@ def test_few_archive_files_are_requested_before_a_listing(
     assert rows(frame) == expected(vendors, "2012-01-01", "2017-10-31")
     assert frame.index[0] == pd.Timestamp("2017-08-17T04:00")
     archive, api = counts(vendors)
-    assert archive == 2 * 2 + 3, "two months, and a look before each stretch of nothing"
-    assert api < 8, "the month of the listing, and the nothing before it"
+    assert archive == 2 * 2 + 3, "two months, and a check before each empty stretch"
+    assert api < 8, "the month of the listing, and the empty time before it"
 
 
 def test_a_mirror_without_the_archive_is_queried_in_pages_after_one_attempt(

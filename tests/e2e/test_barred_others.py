@@ -196,7 +196,9 @@ def test_an_unreadable_file_of_figures_stops_only_its_year(
     put(kind, figures / name, monkeypatch)
     new = table(root).read(FUNDING, NEW)
     assert new is not None
-    assert (len(new), table(root).answered(FUNDING, NEW)) == (30, [NEW]), "the other year answers"
+    assert (len(new), table(root).answered(FUNDING, NEW)) == (30, [NEW]), (
+        "the other year is returned"
+    )
     assert table(root).put(FUNDING, rates(NEW), NEW, "binance") == 30
     assert table(root).answered_until(FUNDING) == NEW.end
     make().cache.get_stats()
@@ -223,8 +225,8 @@ def test_an_unreadable_file_of_figures_stops_only_its_year(
     if name.endswith(".csv.gz"):
         assert rows is None
         (lost,) = table(root).quarantined(FUNDING, OLD)
-        assert (lost.span, lost.rows) == (OLD, 30), "as its document tells"
-        assert sum(entry["removed"] or 0 for entry in log) == 30, "told once"
+        assert (lost.span, lost.rows) == (OLD, 30), "as recorded in its document"
+        assert sum(entry["removed"] or 0 for entry in log) == 30, "reported once"
     else:
         assert rows is not None
         assert len(rows) == 30

@@ -179,7 +179,7 @@ def end_in_time(asks: Asks) -> None:
             thread.start()
         for thread in threads:
             thread.join(20)
-    assert len(took) == len(threads), "some have not ended, or not with an error of ours"
+    assert len(took) == len(threads), "some calls have not ended, or raised a foreign error"
     late = {
         name: f"{ended - begun:.2f} s, of them {lateness.between(begun, ended):.2f} s by the machine"
         for name, (begun, ended) in took.items()
@@ -493,7 +493,7 @@ def test_quotes_not_begun_before_the_timeout_are_not_requested(
         with pytest.warns(IncompleteDataWarning, match="45 of 45 quotes failed"):
             quotes = manager.get_quotes(symbols, timeout=BUDGET_S)
     assert list(quotes.errors) == symbols
-    assert 0 < len(begun) <= 16, "those that are looked for at once, and their next ones at most"
+    assert 0 < len(begun) <= 16, "at most the concurrent ones and those that follow them"
     late = [quotes.errors[symbol] for symbol in symbols if symbol not in begun]
     assert all(isinstance(error, ProviderTimeoutError) for error in late)
     assert "the time for this call (0.3 seconds) has run out" in str(late[0])

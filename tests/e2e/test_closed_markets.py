@@ -121,7 +121,7 @@ def test_a_range_in_a_closed_market_takes_at_most_one_request(
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-09T12:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-09T15:00", "2024-06-09T16:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-11", strict=True)
-    assert len(fixed.asked) <= 1, "the whole closed stretch at once"
+    assert len(fixed.asked) <= 1, "the whole closed stretch is requested at once"
 
 
 def test_the_coverage_of_a_closed_market_is_committed_once(

@@ -69,7 +69,7 @@ def test_all_pages_of_an_answer_with_only_bad_rows_count_as_failures(
         manager.get_ohlcv("BTCUSDT", "1m", "2024-06-08", "2024-06-08", provider="binance")
     outcomes, rate = counted(manager, "binance")
     assert outcomes == {"QualityError": vendors.count("binance")}
-    assert outcomes["QualityError"] > 1, "else this test is about nothing"
+    assert outcomes["QualityError"] > 1, "otherwise this test checks nothing"
     assert rate == 0.0
 
 
@@ -79,7 +79,7 @@ def test_the_pages_before_an_unreadable_one_count_as_successes(
     days = ("BTCUSDT", "1m", "2024-06-08", "2024-06-09")
     manager.get_ohlcv(*days, provider="binance")
     pages = counted(manager, "binance")[0]["ok"]
-    assert pages > 2, "else this test is about nothing"
+    assert pages > 2, "otherwise this test checks nothing"
     vendors.fault("binance", Fault.lie("html"), times=1, skip=1)
     with pytest.warns(IncompleteDataWarning, match="fetched again"):
         manager.get_ohlcv(*days, provider="binance", force_refresh=True)

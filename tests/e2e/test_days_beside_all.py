@@ -48,7 +48,9 @@ def test_a_split_reported_two_months_later_marks_bars_not_adjusted_for_it_as_gra
     manager.get_actions("AAPL", "2024-01-01")
     asked = len(vendor.asked)
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-03")
-    assert all(span.start > day_ms(SPLIT_DAY) for span in vendor.asked[asked:]), "only the night"
+    assert all(span.start > day_ms(SPLIT_DAY) for span in vendor.asked[asked:]), (
+        "only the bars of the night"
+    )
     frame = manager.get_ohlcv("AAPL", "1d", "2024-01-02", LAST, offline=True)
     spans = grave_spans(frame)
     assert sum(span["rows"] for span in spans) == len(CASES[6].bad)

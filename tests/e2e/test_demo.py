@@ -57,7 +57,7 @@ def test_an_answer_from_sample_bars_is_marked_as_a_sample(
     frame = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")
     facts = provenance(frame)
     assert (facts["sample"], facts["vendors"], facts["complete"]) == (True, ["demo"], True)
-    assert facts["as_of"] == "2013-03-03", "the day before the first session behind the sample"
+    assert facts["as_of"] == "2013-03-03", "the day before the first session after the sample"
     assert facts["problems"] == [
         "prices are as of 2013-03-03: splits and dividends from 2013-03-04 on are not in the sample"
     ]

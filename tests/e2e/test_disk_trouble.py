@@ -121,7 +121,7 @@ def test_a_job_ends_when_the_disk_is_full_and_the_next_one_continues(
     why = report.results[1].error
     assert ("only 1 MiB are free" if has_reserve else "no space left") in why
     assert {result.error for result in report.results[2:]} == {f"not asked: {why}"}
-    assert vendors.count("binance") == 2, "what cannot be stored is not asked"
+    assert vendors.count("binance") == 2, "bars that cannot be stored are not requested"
     full["on"] = False
     monkeypatch.undo()
     report = fill(client, job, at_work=1)

@@ -144,9 +144,9 @@ def test_strict_raises_for_a_dividend_in_a_hole_and_the_error_has_the_later_bars
             full(manager, strict=True)
         assert len(refused.value.frame) == len(BEHIND)
         asked.append(len(vendor.asked))
-    assert asked[0] == asked[1], "what is stored is not asked for again"
+    assert asked[0] == asked[1], "stored bars are not requested again"
     behind = manager.get_ohlcv("AAPL", "1d", "2021-03-01", AROUND[3], adjustment="all", strict=True)
-    assert len(behind) == len(BEHIND), "what no such dividend concerns is whole"
+    assert len(behind) == len(BEHIND), "bars not affected by such a dividend are complete"
 
 
 def test_a_range_wholly_before_a_dividend_in_a_hole_is_refused(

@@ -229,4 +229,4 @@ def test_years_of_minutes_are_read_from_the_cache_without_a_call_per_bar(
     assert np.array_equal(frame.index.to_numpy().astype("datetime64[m]").astype(np.int64), minutes)
     assert np.array_equal(frame["close"].to_numpy(), 100 + minutes % 997 * 0.25)
     assert np.array_equal(first["close"].to_numpy(), frame["close"].to_numpy())
-    assert calls < 20_000 and files <= 10, "those of a new manager, too"
+    assert calls < 20_000 and files <= 10, "the calls of a new manager are included"

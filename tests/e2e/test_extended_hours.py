@@ -160,7 +160,7 @@ def test_extended_hours_come_from_the_next_vendor_that_serves_them(
     assert provenance(frame)["vendors"] == ["polygon"]
     assert provenance(frame)["rejected"] == {"tiingo": "does not serve extended hours"}
     asked_for = [entry.path for entry in vendors.log("tiingo")]
-    assert not any("/iex/" in path for path in asked_for), "it is asked for actions alone"
+    assert not any("/iex/" in path for path in asked_for), "only actions are requested"
 
 
 @pytest.mark.parametrize("vendor", PLAIN)

@@ -105,7 +105,7 @@ def test_failover_keeps_the_received_bars_and_requests_the_rest_from_the_next_ve
     assert gap[1] == "2024-05-08T00:00:00"
     one.asked.clear()
     frame = manager.get_ohlcv(*minutes, strict=True)
-    assert one.asked[0].start == two.asked[0].start + 20 * 60_000, "only the rest is asked for"
+    assert one.asked[0].start == two.asked[0].start + 20 * 60_000, "only the rest is requested"
     assert_true(frame, vendors, clock, "BTCUSDT", "1m", "2024-05-01", "2024-05-08")
     assert provenance(frame)["from_cache"] == pytest.approx(4_000 / 10_080, abs=1e-3)
 
@@ -117,7 +117,7 @@ def test_bars_after_a_listing_are_committed_every_four_pages(
     manager.get_ohlcv("BTCUSDT", "1h", "2014-01-01", "2018-12-31")
     sizes = [(span.end - span.start) // HOUR for span in one.asked if len(span)]
     listed = next(n for n, span in enumerate(one.asked) if span.end > ms("2017-08-17"))
-    assert sizes[:listed] and sizes[listed] > 4_000, "the nothing before it costs few requests"
+    assert sizes[:listed] and sizes[listed] > 4_000, "the empty time before it takes few requests"
     assert len(sizes[listed + 1 :]) >= 2 and max(sizes[listed + 1 :]) <= 4_000
 
 

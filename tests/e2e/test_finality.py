@@ -103,7 +103,7 @@ def test_the_forming_bar_on_request_is_marked_and_never_stored(
     frame = manager.get_ohlcv("BTCUSDT", "1h", TODAY, include_forming=True)
     assert str(frame.index[-1]) == "2024-06-12 15:00:00"
     assert frame.attrs["onetape"]["spans"][-1]["reason"] == "forming"
-    assert vendors.count() == 1, "the running bar came along with the closed ones"
+    assert vendors.count() == 1, "the forming bar was sent with the closed ones"
     again = manager.get_ohlcv("BTCUSDT", "1h", TODAY)
     assert str(again.index[-1]) == "2024-06-12 14:00:00"
 
@@ -159,7 +159,7 @@ def test_a_split_between_two_fetches_leaves_no_jump_and_appends_to_the_year_file
     stored = file.read_bytes()
     clock.set(ms("2024-06-12T22:00:00"))
     after = manager.get_ohlcv("AAPL", "1d", "2024-05-01")
-    assert file.read_bytes().startswith(stored), "the split cost an append, not a rewrite"
+    assert file.read_bytes().startswith(stored), "the split caused an append, not a rewrite"
     assert after["close"].iloc[-2] == pytest.approx(before["close"].iloc[-1] / 4)
     assert_true(after, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-13", "split")
     assert after["close"].pct_change().abs().max() < 0.3

@@ -35,7 +35,7 @@ def hold(cache: Path, rules: Path, now_ms: int) -> None:
     maps = Path("/proc/self/maps")
     if maps.exists():
         mapped = [line for line in maps.read_text().splitlines() if str(cache) in line]
-        assert sum(".bars" in line for line in mapped) >= 3, "the frames are no maps"
+        assert sum(".bars" in line for line in mapped) >= 3, "the frames are not memory maps"
     truth = frame.copy(deep=True)
     mine.loc[:, "close"] = -1.0
 

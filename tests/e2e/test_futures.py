@@ -36,11 +36,11 @@ def test_years_of_funding_rates_are_fetched_in_pages_and_then_read_from_the_cach
     assert rates["fundingRate"].tolist() == [funding_rate(s) for s in stamps(rates)]
     asked = vendors.count()
     again = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2021-05-31")
-    assert vendors.count() == asked, "what was answered is asked once"
+    assert vendors.count() == asked, "an answered span is requested once"
     pd.testing.assert_frame_equal(again, rates)
     assert (provenance(again)["from_cache"], provenance(rates)["from_cache"]) == (1.0, 0.0)
     manager.get_funding_rate("BTCUSDT", "2021-05-30", "2021-05-31", True)
-    assert vendors.count() == asked + 1, "but for a forced refresh"
+    assert vendors.count() == asked + 1, "except for a forced refresh"
 
 
 def test_only_missing_funding_rates_are_fetched(
@@ -109,11 +109,13 @@ def test_the_newest_open_interest_is_refetched_and_settled_rows_are_not(
         return max(stamps(frame))
 
     before = newest()
-    assert before == clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS, "that of 15:00 is not there yet"
+    assert before == clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS, (
+        "the value of 15:00 is not available yet"
+    )
     clock.advance(300)
     assert newest() == before + HOUR_MS
     starts = [int(e.params["startTime"]) for e in vendors.log()]
-    assert starts[1] > starts[0] + 12 * HOUR_MS, "what is settled is not asked again"
+    assert starts[1] > starts[0] + 12 * HOUR_MS, "settled values are not requested again"
 
 
 def test_a_failed_fetch_of_figures_is_reported_and_cached_ones_are_returned(

@@ -408,7 +408,7 @@ def test_no_weekend_is_requested_after_a_friday_that_a_vendor_lacks(
     manager = market.manager(one, two)
     ask = (NAMES[4], "1d", "2024-06-07", "2024-06-10")
     assert len(manager.get_ohlcv(*ask, strict=True)) == 2
-    assert [span.start for span in one.asked] == [at("2024-06-10")], "Monday alone"
+    assert [span.start for span in one.asked] == [at("2024-06-10")], "only Monday"
     assert len(manager.get_ohlcv(*ask, strict=True)) == 2
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
@@ -443,7 +443,7 @@ def test_the_vendor_that_lacks_a_session_is_queried_last_and_can_still_supply_th
     one, two = known
     two.errors = [UnavailableError("down")] * 3
     frame = market.manager(one, two).get_ohlcv("OTHER", "1d", "2024-06-05", "2024-06-05")
-    assert len(frame) == 1, "it is there of this symbol"
+    assert len(frame) == 1, "this symbol has the session"
     assert len(two.asked) >= 1
 
 

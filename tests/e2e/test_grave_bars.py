@@ -186,7 +186,7 @@ def test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetch
     asked = len(vendor.asked)
     for manager in (market.manager(vendor), market.manager()):
         again = ask(manager, case, offline=not manager.provider_selector.downloaders)
-        assert len(vendor.asked) == asked, "the verdict is read, nobody is asked"
+        assert len(vendor.asked) == asked, "the verdict is read from the store without a request"
         pd.testing.assert_frame_equal(again, frame)
         assert grave_spans(again) == grave_spans(frame)
         assert provenance(again)["quality"]["score"] == account["quality"]["score"]
@@ -221,7 +221,7 @@ def test_grave_bars_are_accepted_if_a_second_vendor_has_the_same_prices(
     second.spoil = lambda rows: [r._replace(volume=r.volume + 1) for r in honest(rows)]
     frame = ask(market.manager(first, second), case, strict=True)
     assert grave_spans(frame) == []
-    assert provenance(frame)["vendors"] == [first.name], "the first one's bars stay"
+    assert provenance(frame)["vendors"] == [first.name], "the bars of the first vendor stay"
     assert any("second has the same" in text for text in provenance(frame)["problems"])
 
 
@@ -298,7 +298,9 @@ def test_bars_stay_grave_while_the_second_vendor_is_down(
     assert len(grave_spans(ask(manager, case))) == 1
     clock.advance(HOUR + 60)
     frame = ask(manager, case, strict=True)
-    assert frame["close"].max() < 103, "asked again when it expires, and the second one then"
+    assert frame["close"].max() < 103, (
+        "requested again at the expiry, and then from the second vendor"
+    )
 
 
 def test_grave_bars_stay_if_the_second_vendor_has_other_wrong_ones(
@@ -465,7 +467,7 @@ def test_a_validation_below_the_minimum_of_the_rules_is_an_event_once(
         ("BTCUSDT", "1d", 0.9, least)
     ] * is_told
     ask(manager, case, offline=True)
-    assert [event for event in events if isinstance(event, QualityLow)] == low, "of answers too"
+    assert [event for event in events if isinstance(event, QualityLow)] == low, "answers included"
 
 
 def test_grave_derived_bars_send_one_event_for_each_timeframe(
@@ -559,7 +561,7 @@ def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(
     vendor.spoil = scaled(0.01, "2024-06-05T01:00:00Z", "2024-06-05T01:00:00Z")
     manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T01:00")
     both = manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00", offline=True)
-    assert len(both) == 2 and len(grave_spans(both)) == 2, "each is doubted beside the other"
+    assert len(both) == 2 and len(grave_spans(both)) == 2, "each is doubted next to the other"
     (gap,) = provenance(both)["gaps"]
     assert (gap["start"], gap["end"]) == ("2024-06-05T02:00:00Z", "2024-06-05T12:00:00Z")
     assert len(manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00")) == 12

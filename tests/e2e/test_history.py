@@ -142,7 +142,7 @@ def test_an_outage_of_the_venue_is_a_gap_with_its_reason(
     vendors.clear_log()
     with pytest.raises(IncompleteDataError) as caught:
         manager.get_ohlcv(*bounds, strict=True)
-    assert vendors.count() == 0, "what the vendor said stands for a while"
+    assert vendors.count() == 0, "the answer of the vendor is used for a while"
     assert caught.value.frame is not None
     pd.testing.assert_frame_equal(caught.value.frame, frame)
 

@@ -79,7 +79,7 @@ def test_a_fetch_loads_the_vendor_module_and_the_http_library(
 ) -> None:
     rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, clock.now_ms(), COIN)
     assert rows[0] > 200
-    assert "requests" in heavy, "the test above would pass for nothing"
+    assert "requests" in heavy, "the test above would check nothing"
     assert "src.data.vendors.binance.bars" in modules
 
 

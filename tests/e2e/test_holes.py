@@ -340,7 +340,7 @@ def test_many_holes_are_filled_by_the_next_vendor_in_few_requests(
     assert provenance(frame)["problems"] == []
     assert (len(one.asked), len(two.asked)) == (1, 1)
     places = [place for place, source in enumerate(frame["source"]) if source == "second"]
-    assert places == LOST, "the missing bars alone"
+    assert places == LOST, "only the missing bars"
     assert (frame["volume"] == 8.0).tolist() == [n in LOST for n in range(720)]
     again = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
     assert again.equals(frame)
@@ -426,7 +426,7 @@ def test_an_answer_with_too_many_missing_bars_is_requested_whole_from_the_next_v
     wanted = ("source", "state")
     frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=wanted)
     assert len(frame) == 720
-    assert set(frame["state"]) == {"final"}, "the second one vouches for the first one's bars"
+    assert set(frame["state"]) == {"final"}, "the second vendor confirms the bars of the first"
     assert [n for n, name in enumerate(frame["source"]) if name == "second"] == fifths(2)
     assert provenance(frame)["problems"] == []
     assert (len(one.asked), len(two.asked)) == (1, 1)
@@ -461,7 +461,7 @@ def test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect(
     missing = fifths(*nowhere)
     assert shown(frame) == [iso(stamp)[:16] for stamp in lacking(MINUTES, missing)]
     filled = frame["source"] == "second"
-    assert filled.sum() == 144, "only what the first one lacks"
+    assert filled.sum() == 144, "only bars missing at the first vendor"
     assert (frame["volume"] == 8.0).tolist() == filled.tolist()
     assert set(frame["state"]) == {"suspect"}
     assert provenance(frame)["complete"] is False

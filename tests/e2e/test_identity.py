@@ -91,7 +91,7 @@ def test_a_coin_with_the_same_letters_is_not_a_substitute_while_the_exchange_is_
     vendors.fault("binance", Fault.status(503))
     with pytest.raises(AllProvidersFailedError, match="yahoo is skipped: nothing proves") as one:
         manager.get_ohlcv("METAUSDT", timeframe, *RANGE[1:])
-    assert not isinstance(one.value, SymbolNotFoundError), "nobody knows that"
+    assert not isinstance(one.value, SymbolNotFoundError), "whether they mean the same is unknown"
     assert vendors.count("yahoo") == 0
 
 

@@ -109,7 +109,7 @@ def test_a_vendor_is_available_while_its_key_is_set(
     for _ in range(3):
         with pytest.raises(NoProviderError):
             manager.get_ohlcv("BTCUSDT", "1h", *DAY)
-    assert len([r for r in caplog.records if "no downloader" in r.message]) == 1, "said once"
+    assert len([r for r in caplog.records if "no downloader" in r.message]) == 1, "logged once"
     monkeypatch.setenv("NEWSAPI_API_KEY", "good")
     assert names(manager) == ["newsapi"]
     assert len(manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)) == 48
@@ -198,7 +198,7 @@ def test_a_vendor_without_a_key_is_not_created_again_for_each_call(
     for key, expected in (("", []), ("good", ["newsapi"]), ("", []), ("better", ["newsapi"])):
         monkeypatch.setenv("NEWSAPI_API_KEY", key)
         assert [names(manager) for _ in range(20)] == [expected] * 20
-    assert tried.call_count == 2, "once in vain, once with a key; then it is there"
+    assert tried.call_count == 2, "once without a key, once with one; then it is reused"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

@@ -64,7 +64,7 @@ def test_a_substitute_is_not_spliced_to_the_venues_own_bars(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: yahoo"):
         frame = manager.get_ohlcv(*BOUNDS)
-    assert frame.attrs["onetape"]["vendors"] == ["yahoo"], "in whole, as with an empty cache"
+    assert frame.attrs["onetape"]["vendors"] == ["yahoo"], "the whole range, as with an empty cache"
     assert len(frame) == 5
 
 

@@ -113,11 +113,13 @@ def test_the_time_after_a_delisting_is_not_requested_again(
     vendors.clear_log()
     for one in (manager, make()):
         frame = one.get_ohlcv("OLDUSDT", "1h", "2022-05-01T00:00:00", "2024-06-12")
-        assert vendors.count("binance") == 1, "what was not asked yet of the time before"
+        assert vendors.count("binance") == 1, (
+            "the part of the time before that was not requested yet"
+        )
         assert frame.index[-1].isoformat() == "2022-05-13T00:00:00"
         assert gaps(frame)[-1][2] == "after the last bar"
         assert not provenance(frame)["complete"], (
-            "whoever wants bars of then must know that there are none"
+            "a request for that time must report the absence of bars"
         )
         assert provenance(frame)["delisted"] == ENDED
         clock.advance(3600)
@@ -250,7 +252,7 @@ def test_no_request_covers_the_time_before_a_listing_date_from_a_vendor(
     assert vendors.count() == 0
     frame = manager.get_ohlcv("YOUNG", "1d", "2023-01-01", "2024-05-31", strict=True)
     assert_true(frame, vendors, clock, "YOUNG", "1d", "2024-04-24", "2024-06-01", "split")
-    assert vendors.count("yahoo") == 1, "the days before that were not asked yet, and no proof"
+    assert vendors.count("yahoo") == 1, "the days not requested yet, and no proof"
 
 
 def test_a_listing_is_known_even_if_the_series_document_is_lost(

@@ -68,7 +68,7 @@ def test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks(
     assert len(frame) == 167
     assert provenance(frame)["complete"]
     # Where no vendor tells splits, all bars are asked for anew, in one basis.
-    assert cut.asked == [] or not cut.capabilities.tells_actions, "what it said still stands"
+    assert cut.asked == [] or not cut.capabilities.tells_actions, "its listing date is still used"
     other.asked.clear()
     assert len(market.manager(cut, other).get_ohlcv(*WHOLE, strict=True)) == 167
     assert other.asked == []

@@ -177,7 +177,7 @@ def test_a_feed_has_its_documented_methods_without_backtrader(
     assert documented <= {*dir(plain)} and documented <= {*dir(both)}
     older = {"df", "interval", "is_connected", "last_update", "get_status", "should_stop"}
     assert older <= {*dir(both)}
-    assert not older & {*dir(plain)}, "those of older programs come with Backtrader"
+    assert not older & {*dir(plain)}, "the feeds of older programs need Backtrader"
 
 
 def test_a_feed_without_backtrader_calls_back_with_the_same_arguments(

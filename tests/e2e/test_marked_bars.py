@@ -54,7 +54,7 @@ def test_a_marked_bar_is_refetched_and_replaced_by_the_right_one(
     asked = len(vendor.asked)
     with pytest.raises(IncompleteDataError, match="as the whole series shows"):
         ask(manager, case, strict=True)
-    assert len(vendor.asked) == asked, "the mark is read, and nobody is asked at once"
+    assert len(vendor.asked) == asked, "the mark is read from the store without a request"
     vendor.spoil = lambda rows: rows
     clock.advance(HOUR + 60)
     frame = ask(manager, case, strict=True)
@@ -161,5 +161,5 @@ def test_a_lane_of_own_files_is_marked_and_read_again_when_the_mark_expires(
         clock.advance(wait + 60)
         mine()
     assert provenance(mine(strict=True))["complete"], (
-        "the files say the same after a week: it is settled"
+        "the files contain the same bar after a week, so it is settled"
     )

@@ -146,7 +146,7 @@ def test_the_provisional_last_bar_of_a_nightly_update_is_final_the_next_night(
         clock.set(ms("2023-01-03T23:00:00") + night * DAY_MS)
         vendors.clear_log()
         manager.get_ohlcv("BTCUSDT", "1h", bars=24)
-        assert vendors.count() <= 2, "for no request more"
+        assert vendors.count() <= 2, "without a further request"
     coverage = manager.cache.store.view(SeriesKey("BTCUSDT", Timeframe.parse("1h"))).coverage
     assert [part.state for part in coverage] == ["final", "provisional"]
     assert coverage[-1].span.start == ms("2023-01-05T22:00:00")

@@ -45,7 +45,7 @@ def test_an_outage_at_the_start_of_a_range_is_not_taken_for_the_time_before_a_li
     bounds = ("HALTUSDT", "1h", "2024-03-05T02:00:00", "2024-03-05T10:00:00")
     with pytest.raises(IncompleteDataError, match="has no bar"):
         manager.get_ohlcv(*bounds, strict=True)
-    assert vendors.count("binance") == 1, "what it says of the days before proves nothing"
+    assert vendors.count("binance") == 1, "its answer for the days before is not a proof"
     with pytest.raises(IncompleteDataError, match="has no bar"):
         manager.get_ohlcv(*bounds, strict=True)
     assert vendors.count("binance") == 1
@@ -71,8 +71,8 @@ def test_years_before_a_listing_cost_few_requests(
 ) -> None:
     frame = seconded.get_ohlcv("NEWUSDT", "1m", "2018-01-01", "2024-06-03", strict=True)
     assert len(frame) == 13 * 60 + 30
-    assert vendors.count("binance", "/api/") <= 8, "3.4 million minutes of nothing"
-    assert vendors.count("binance", "/data/") <= 6, "its archive is looked into now and then"
+    assert vendors.count("binance", "/api/") <= 8, "3.4 million minutes without bars"
+    assert vendors.count("binance", "/data/") <= 6, "its archive is checked occasionally"
     assert {reason for *_, reason in gaps(frame)} == {"before the first bar"}
 
 
@@ -86,7 +86,7 @@ def test_a_range_wholly_before_a_listing_is_empty_and_remembered(
     assert asked <= 2
     seconded.get_ohlcv("NEWUSDT", "1h", "2024-02-02", "2024-06-04")
     frame = seconded.get_ohlcv(*bounds, strict=True)
-    assert frame.empty, "now it is known to be before the first bar"
+    assert frame.empty, "the span is now known to be before the first bar"
     assert gaps(frame)[0][2] == "before the first bar"
 
 

@@ -163,7 +163,7 @@ def test_the_search_backwards_in_an_empty_series_is_limited(
     for _ in range(3):
         frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1h", bars=7)
         assert len(frame) == 0 and not provenance(frame)["complete"]
-    assert len(fixed.asked) <= 4 + 2, "as far back as is looked, then what has not settled"
+    assert len(fixed.asked) <= 4 + 2, "the steps backwards, then the unsettled end"
 
 
 @pytest.mark.parametrize("bars", [1, 20])

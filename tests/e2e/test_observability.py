@@ -70,7 +70,7 @@ def test_every_retry_is_logged_with_its_wait(
     assert heard == failed
     assert [event.attempt for event in failed] == [1, 2]
     waits = [event.wait_s for event in failed]
-    assert waits == clock.slept, "what is told is what was waited"
+    assert waits == clock.slept, "the reported wait is the real one"
     assert 0 < waits[0] < waits[1]
     assert {(e.vendor, e.outcome, e.status) for e in failed} == {
         ("binance", "UnavailableError", 503)
@@ -89,7 +89,7 @@ def test_a_throttling_vendor_sends_an_event_with_the_pause(
     with pytest.raises(AllProvidersFailedError):
         manager.get_ohlcv(*DAY, provider="binance")
     assert [(e.vendor, e.seconds) for e in of(heard, VendorPaused)] == [("binance", 7200.0)]
-    assert of(heard, AttemptFailed)[-1].wait_s is None, "nobody waits for two hours"
+    assert of(heard, AttemptFailed)[-1].wait_s is None, "the call does not wait for two hours"
     (failed,) = of(heard, CallFailed)
     assert failed.error == "AllProvidersFailedError"
     found = manager.metrics()

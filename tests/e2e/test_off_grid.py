@@ -89,7 +89,7 @@ class TestOffTheGrid:
         with pytest.warns(IncompleteDataWarning, match="at which no bar can open"):
             again = make().get_ohlcv(*DAY, provider="binance")
         pd.testing.assert_frame_equal(frame, again)
-        assert vendors.count() == 0, "after a restart no vendor is asked again for a while"
+        assert vendors.count() == 0, "after a restart, no vendor is queried again for a while"
         vendors.heal("binance")
         clock.advance(25 * 3600)
         whole = make().get_ohlcv(*DAY, provider="binance", strict=True)
@@ -221,9 +221,9 @@ class TestOutsideTheCalendar:
         clock.advance(400 * 86_400)
         later = again.get_ohlcv(*query)
         assert states(later)["2024-06-08T00:00:00Z"] == "suspect"
-        assert len(twin.asked) == asked, "no vendor is asked for them alone"
+        assert len(twin.asked) == asked, "no vendor is queried only for them"
         refreshed = again.get_ohlcv(*query, force_refresh=True)
-        assert states(refreshed)["2024-06-08T00:00:00Z"] == "suspect", "the same again is no proof"
+        assert states(refreshed)["2024-06-08T00:00:00Z"] == "suspect", "a repetition is not a proof"
 
     @pytest.mark.parametrize("offline", [False, True])
     def test_weekend_bars_of_a_share_are_refused_under_strict(

@@ -63,7 +63,9 @@ def test_older_bars_of_a_coin_equal_to_the_vendors_are_completed(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
     spans = {(int(r.params["startTime"]), int(r.params["endTime"])) for r in vendors.log("binance")}
-    assert all(b - a < 60 * 3_600_000 for a, b in spans), "head and tail, and what was compared"
+    assert all(b - a < 60 * 3_600_000 for a, b in spans), (
+        "only head, tail and the bars for comparison"
+    )
     assert provenance(frame)["from_cache"] > 0.6
 
 

@@ -222,7 +222,9 @@ def test_a_bar_missing_at_an_available_venue_is_not_an_outage(
     one.errors = [UnavailableError("down")]
     two.spoil = lambda rows: rows
     frame = manager.get_ohlcv(*DAYS, force_refresh=True)
-    assert "second" in provenance(frame)["vendors"], "another of the kind comes before a substitute"
+    assert "second" in provenance(frame)["vendors"], (
+        "another vendor of the kind is used before a substitute"
+    )
     assert (len(frame), other.asked) == (5, [])
 
 
@@ -372,7 +374,7 @@ def test_each_vendor_of_a_coin_is_queried_or_listed_with_the_reason(
     )
     hit = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
     assert (provenance(hit)["attempts"], provenance(hit)["rejected"]) == ([], {}), (
-        "there was nothing to ask"
+        "there was nothing to request"
     )
     offline = manager.get_ohlcv(*DAYS, offline=True)
     assert set(provenance(offline)["rejected"].values()) == {"offline=True allows no request"}
@@ -408,7 +410,7 @@ def test_each_vendor_of_a_share_is_queried_or_listed_with_the_reason(
         assert rejected == {name: plan.rejected[name] for name in ("alpaca", "fmp")}
         assert rejected["fmp"] == "no key: set FMP_API_KEY"
     pinned = manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-13", provider="yahoo")
-    assert provenance(pinned)["rejected"] == {}, "the rules have no say"
+    assert provenance(pinned)["rejected"] == {}, "the rules do not matter"
 
 
 def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(

@@ -275,7 +275,7 @@ def test_data_other_than_bars_is_paused_after_five_failures_until_a_trial_succee
     (opened,) = [event for event in heard if isinstance(event, CircuitOpened)]
     assert opened.vendor == "acme"
     assert manager.metrics()["calls"]["failed"] == {"AllProvidersFailedError": 8}
-    assert len(ask(manager)) == 24, "it is left alone for what failed"
+    assert len(ask(manager)) == 24, "it is paused for the failed data"
     clock.advance(opened.seconds + 1)
     assert len(question(manager, 9))
 

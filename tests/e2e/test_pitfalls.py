@@ -65,7 +65,7 @@ def test_a_rate_limit_sent_with_status_200_is_not_an_empty_answer(
         with pytest.raises(AllProvidersFailedError) as caught:
             manager.get_ohlcv(*DAY)
         assert caught.value.attempts[0].outcome == "RateLimitedError"
-    assert vendors.count() == 1, "asked while it wanted to be left alone"
+    assert vendors.count() == 1, "a request was sent during the requested pause"
     assert manager.rate_limiters["binance"].used()["60s"] == 2, "the refusal was not counted"
     vendors.heal()
     clock.advance(3600)
@@ -136,7 +136,9 @@ def test_a_minute_and_a_month_are_separate_series_from_the_request_to_the_disk(
     assert_true(months, vendors, clock, "BTCUSDT", "1M", "2024-03-01", "2024-06-01")
     assert_true(minutes, vendors, clock, "BTCUSDT", "1m", "2024-05-31", "2024-06-01")
     folders = {path.name.lower() for path in (tmp_path / "cache" / "ohlcv" / "BTCUSDT").iterdir()}
-    assert len(folders - {".lock", "actions.json"}) == 2, "one folder where letters have no case"
+    assert len(folders - {".lock", "actions.json"}) == 2, (
+        "one folder on a case-insensitive file system"
+    )
 
 
 @pytest.fixture
@@ -160,7 +162,9 @@ def test_the_zone_of_the_machine_does_not_matter(
     stored: dict[str, list[bytes]] = {}
     for zone in ("UTC", "Asia/Kolkata", "America/Los_Angeles"):
         host_zone(zone)
-        assert time.tzname[0] != "UTC" or zone == "UTC", "the zone was not set: no test"
+        assert time.tzname[0] != "UTC" or zone == "UTC", (
+            "the time zone was not set: the test would check nothing"
+        )
         folder = tmp_path / zone.replace("/", "-")
         manager = DataManager(folder, rules, clock=clock)
         frames[zone] = [

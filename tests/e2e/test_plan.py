@@ -165,7 +165,7 @@ def test_a_request_sends_what_its_plan_predicts_whatever_is_cached(
             wishes = {"bars": 5}
         plan = agree(manager, vendors, *request, **wishes)
         kinds.add("hit" if plan.is_hit else "asks" if plan.requests else "lacks")
-    assert "asks" in kinds and len(kinds) > 1, "the dice threw nothing worth testing"
+    assert "asks" in kinds and len(kinds) > 1, "the random requests covered no case"
 
 
 def test_a_plan_read_in_outline_equals_one_read_in_full(
@@ -342,7 +342,7 @@ def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     asked, before = vendors.count(), len(twin.asked)
     caplog.clear()
     plan = manager.plan("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
-    assert caplog.records == [], "what is in a dry run has not happened"
+    assert caplog.records == [], "a dry run changes no stored data"
     first, second = plan.segments[0].offers
     assert (first.vendor, first.requests) == ("binance", 0)
     assert first.trouble.startswith("paused after ")
@@ -369,7 +369,9 @@ def test_a_plan_counts_a_comparison_with_a_vendor_as_a_second_request(
     assert plan.requests == vendors.count() == 2
     steps = [(step.vendor, step.requests) for step in plan.steps]
     assert steps == [("binance", 0), ("yahoo", 1), ("yahoo", 1)]
-    assert "1d bars: yahoo 1 request" in str(plan), "the compared bars are not the running one"
+    assert "1d bars: yahoo 1 request" in str(plan), (
+        "the compared bars do not include the forming one"
+    )
 
 
 def test_a_plan_names_a_limit_that_is_used_up(

@@ -43,7 +43,7 @@ def test_a_plot_draws_the_bars_of_get_ohlcv(manager: DataManager, vendors: Vendo
     assert layout_of(picture.chart, 800, 500).counts == (48, 48, 0, 0)
     again = plot(frame)
     assert again.chart.ribbon == picture.chart.ribbon
-    assert again.svg() == picture.svg(), "the frame tells it all by itself"
+    assert again.svg() == picture.svg(), "the frame contains all information"
 
 
 def test_plot_takes_the_arguments_of_get_ohlcv_except_columns() -> None:
@@ -111,7 +111,7 @@ def test_a_plot_marks_grave_bars_even_if_the_spans_are_merged(
     )
     chart = drawn(manager.plot(*HOURS[:3], "2024-06-01")).chart
     assert {mark.text for mark in chart.marks} == {"almost certainly wrong: day x100"}
-    assert chart.ribbon, "vendors are those of the column beside the bars"
+    assert chart.ribbon, "vendors are those of the source column"
 
 
 def test_aplot_draws_the_same_picture_as_plot(manager: DataManager) -> None:

@@ -61,7 +61,7 @@ def test_a_forked_child_keeps_folder_and_rules(configured: DataManager, tmp_path
             and mine.provider_selector.parsed_rules == rules
         )
 
-    assert in_child(lambda: in_child(same) and same()), "a child, after a child of its own"
+    assert in_child(lambda: in_child(same) and same()), "a child that has forked a child"
     assert get_data_manager() is configured
 
 

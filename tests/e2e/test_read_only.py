@@ -55,8 +55,8 @@ def test_fetches_with_a_read_only_cache_return_bars_and_warn_once(
             assert any("is read-only" in said for said in provenance(frame)["problems"])
     (one,) = [w for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
     assert "bars are returned" in str(one.message)
-    assert one.filename == __file__, "it points at the line that asked"
-    assert read_only["refused"] == 1, "and then left in peace"
+    assert one.filename == __file__, "the warning points at the calling line"
+    assert read_only["refused"] == 1, "no further attempts to write"
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
     again = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02", strict=True)
     pd.testing.assert_frame_equal(again, held)

@@ -70,7 +70,7 @@ def test_a_hit_reads_the_index_of_a_series_twice(make: Make, looks: list[str]) -
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-05")
     looks.clear()
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-05")
-    assert len(looks) == 2, "what it is decided by, and behind the read"
+    assert len(looks) == 2, "before the decision, and after the read"
 
 
 # --- other writers ---------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_bars_that_another_process_stored_during_a_request_are_kept(
     meanwhile.append(lambda: other.cache.store.commit(KEY, bars_of(behind, 7.0)))
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04T00:00", "2024-06-05T04:00")
     assert len(frame) == 29
-    assert not (frame["close"] == 7.0).any(), "the vendor has just said otherwise"
+    assert not (frame["close"] == 7.0).any(), "the vendor has just returned other bars"
     count = vendors.count("binance")
     before = Span(DAY.start - 5 * HOUR_MS, DAY.start)
     meanwhile.append(lambda: other.cache.store.commit(KEY, bars_of(before, 8.0)))

@@ -177,7 +177,7 @@ def test_a_vendor_is_compared_only_with_its_own_bars(
     route_to(monkeypatch, manager, second=two)
     hours(manager, clock, "2024-06-13T06:10:00")
     hours(manager, clock, "2024-06-13T16:10:00")
-    assert iso(two.asked[-1].start) == "2024-06-13T01:00:00Z", "where its own begin"
+    assert iso(two.asked[-1].start) == "2024-06-13T01:00:00Z", "where the bars of the vendor begin"
 
 
 def test_bars_that_the_vendor_no_longer_returns_are_kept_and_new_ones_are_stored(

@@ -91,7 +91,7 @@ def test_the_first_vendor_of_the_rules_supplies_the_answer_whatever_is_cached(
     assert vendors.count() == asked
     again = by("binance", "yahoo").get_ohlcv(*HELD, strict=True)
     pd.testing.assert_frame_equal(again, held)
-    assert vendors.count() == asked, "nothing was mixed with what is cached"
+    assert vendors.count() == asked, "no bars were mixed with cached ones"
 
 
 @pytest.mark.parametrize("many", ["bars", "batch", "quote", "await", "feed", "provenance"])

@@ -406,7 +406,7 @@ def test_an_answer_without_the_vendors_splits_is_right_or_marked(
             with pytest.raises(IncompleteDataError):
                 world.manager.get_ohlcv(*bounds, strict=True)
     assert provenance(frame)["complete"] == (vendor in {"fmp", "finnhub"}), (
-        "bars were asked for again"
+        "bars were requested again"
     )
     before = vendors.count()
     for _ in range(3):

@@ -287,7 +287,7 @@ def assert_silent(
     def check(heard: Heard, *texts: str) -> None:
         found = [leak for text in (*texts, *capfd.readouterr()) for leak in leaks("text", text)]
         assert found + heard.leaks() + written_leaks(tmp_path, state_dir) == []
-        assert any(state_dir.iterdir()), "nothing was remembered: no test of the state folder"
+        assert any(state_dir.iterdir()), "nothing was stored: the state folder is not tested"
 
     return check
 
@@ -318,8 +318,12 @@ def test_no_response_of_a_vendor_leaks_the_key(
     path, headers = server.requests[0]
     assert quote_plus(KEY) in path
     assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
-    assert any("urllib3" in line for line in heard.lines), "the library logged nothing: no test"
-    assert any(line.startswith("onetape.audit ") for line in heard.lines), "its use was not noted"
+    assert any("urllib3" in line for line in heard.lines), (
+        "the library logged nothing: the test would check nothing"
+    )
+    assert any(line.startswith("onetape.audit ") for line in heard.lines), (
+        "its use was not recorded"
+    )
     badge = vendor.session
     assert_silent(heard, reported, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
@@ -372,7 +376,7 @@ def test_a_failing_proxy_leaks_neither_the_key_nor_its_password(
         there = proxy.base.replace("//", f"//user:{quote(KEY, safe='')}@")
         monkeypatch.setenv("HTTPS_PROXY", there)
         reported = failing(manager, ask("https://keyed.invalid"))
-        assert proxy.connections, "the proxy was not used: no test"
+        assert proxy.connections, "the proxy was not used: the test would check nothing"
     assert_silent(heard, reported)
 
 
@@ -528,7 +532,7 @@ def test_the_command_line_leaks_no_key_of_the_environment(
     assert codes == [0 if fault == "none" else 1] * 2
     shown = "".join(capfd.readouterr())
     assert "keyed" not in shown
-    assert "DEBUG" in shown, "nothing was logged: no test"
+    assert "DEBUG" in shown, "nothing was logged: the test would check nothing"
     assert '"level": "DEBUG"' in shown
     sent = [repr(entry) for entry in vendors.log()]
     found = [leak for text in (shown, *sent) for leak in leaks("shown or sent", text)]

@@ -161,7 +161,9 @@ def test_a_hole_is_compared_on_both_sides_in_one_request(
         "from the cache as well as fresh"
     )
     part = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01T06:00", "2024-06-01T20:00")
-    assert [s[1] for s in splices(part)] == ["2024-06-01T08:00"], "what begins inside tells none"
+    assert [s[1] for s in splices(part)] == ["2024-06-01T08:00"], (
+        "a range that begins inside lists no splice"
+    )
 
 
 def test_bars_of_the_returning_first_vendor_are_compared_at_the_splice(
@@ -179,7 +181,7 @@ def test_bars_of_the_returning_first_vendor_are_compared_at_the_splice(
     assert spans(frame) == [("two", 24), ("one", 24)]
     assert splices(frame) == [("one", "2024-06-02T00:00", "two", "equal", 1.0, 20)]
     assert [tuple(s) for s in one.asked] == [(ms("2024-06-01T04:00"), ms("2024-06-03"))]
-    assert (tmp_path / YEAR_FILE).read_bytes().startswith(stored), "what is there stays as it is"
+    assert (tmp_path / YEAR_FILE).read_bytes().startswith(stored), "stored bars are unchanged"
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-31", "2024-06-02", strict=True)
     assert splices(frame)[0] == ("one", "2024-06-01T00:00", "two", "equal", 1.0, 20)
 
@@ -199,7 +201,7 @@ def test_no_overlap_is_fetched_if_the_neighbouring_bars_are_of_the_same_vendor(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-04")
     assert spans(frame)[-2:] == [("two", 24), ("one", 24)]
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-05")
-    assert tuple(one.asked[-1]) == (ms("2024-06-05"), ms("2024-06-06")), "beside its own bars"
+    assert tuple(one.asked[-1]) == (ms("2024-06-05"), ms("2024-06-06")), "next to its own bars"
 
 
 def test_a_pinned_vendor_is_not_compared_with_other_vendors(
@@ -304,7 +306,7 @@ def test_prices_of_every_vendor_that_do_not_match_leave_a_gap_with_the_reason(
     assert "prices from three" in reason
     with pytest.raises(IncompleteDataError, match="do not match"):
         manager.get_ohlcv(*DAY, strict=True)
-    assert len(two.asked) == 1, "the first vendor's word counts for a while"
+    assert len(two.asked) == 1, "the answer of the first vendor is used for a while"
 
 
 @pytest.mark.parametrize("factor", [100.0, 0.01])
@@ -441,7 +443,9 @@ def test_prices_are_not_rescaled_before_new_bars_for_an_unreported_split(
     one.errors = [UnavailableError("down")] * 2
     with pytest.warns(IncompleteDataWarning, match="median ratio 0.25"):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-22")
-    assert all(stamp.value // 1_000_000 < early for stamp in frame.index), "rather none than wrong"
+    assert all(stamp.value // 1_000_000 < early for stamp in frame.index), (
+        "no bars rather than wrong ones"
+    )
 
 
 def test_a_splice_is_not_corrected_if_splits_of_that_time_were_not_requested(

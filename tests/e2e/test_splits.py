@@ -49,7 +49,7 @@ def test_bars_fetched_within_three_sessions_of_a_split_become_suspect(
     assert (tmp_path / YEAR_FILE).read_bytes().startswith(stored)
     vendors.clear_log()
     manager.get_ohlcv("AAPL", "1d", "2024-05-01")
-    assert vendors.count() == 0, "doubted bars are not asked for again at once"
+    assert vendors.count() == 0, "doubted bars are not requested again at once"
 
 
 def test_suspect_bars_near_a_split_are_rechecked_after_the_fourth_open_without_a_rewrite(
@@ -84,7 +84,7 @@ def test_bars_of_a_vendor_that_applied_a_split_late_are_corrected(
     clock.set(ms("2024-06-13T22:00:00"))
     manager.get_ohlcv("AAPL", "1d", "2024-06-10")
     doubted = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
-    assert reasons(doubted), "one learned later counts, too"
+    assert reasons(doubted), "a split stored later is used too"
     clock.set(ms("2024-06-18T14:00:00"))
     frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
     assert frame["close"].iloc[0] == pytest.approx(first["close"].iloc[0] / 4)

@@ -77,7 +77,7 @@ def check(manager: DataManager, how: str, *, is_dense: bool = True, **wishes: An
     assert [stamp for stamp in stamps if stamp != BAD] == GOOD
     account = provenance(frame)
     if how != "ahead":
-        assert any(iso(BAD) in text for text in account["problems"]), "told"
+        assert any(iso(BAD) in text for text in account["problems"]), "reported"
     if how != "ahead" or is_dense:
         assert not account["complete"]
         with pytest.raises(IncompleteDataError):

@@ -136,7 +136,7 @@ def test_a_symbol_change_is_listed_with_the_bars_and_changes_none(
             "AAPL was merged into MSFT on 2024-06-10 (made up); use MSFT from then on"
         ]
     book = book_of(tmp_path, "AAPL")
-    assert book["actions"], "the splits and dividends stay beside it"
+    assert book["actions"], "the splits and dividends are kept"
 
 
 def test_a_cache_hit_reads_no_further_file_for_symbol_changes(

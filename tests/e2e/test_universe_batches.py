@@ -52,7 +52,7 @@ def test_members_of_a_day_have_frames_and_days_without_bars_are_listed(
     assert frames.members.as_of == date(2023, 3, 6) and frames.members.is_pit
     assert frames.without_bars == {
         "GONE": (DaysWithoutBars(date(2023, 3, 13), date(2023, 3, 17), 5, "the vendor has no bar"),)
-    }, "behind its last session, and of the one that goes on none"
+    }, "after its last session, and none of the running session"
     pd.testing.assert_frame_equal(frames["AAPL"], mine.get_ohlcv("AAPL", "1d", *RANGE))
     again = pickle.loads(pickle.dumps(frames))
     assert (again.members, again.without_bars) == (frames.members, frames.without_bars)
@@ -142,7 +142,7 @@ def test_days_before_a_listing_and_between_bars_count_and_holidays_do_not(
         None, "1h", "2024-03-04", "2024-03-06", universe="mine", as_of="2024-03-04"
     )
     assert isinstance(frames, MemberFrames)
-    assert frames.without_bars == {}, "an hour that is missing leaves the day its other bars"
+    assert frames.without_bars == {}, "a missing hour does not remove the other bars of the day"
     good_friday = ("2023-04-06", "2023-04-10")
     frames = mine.get_ohlcv_batch(None, "1h", *good_friday, universe="mine", as_of=good_friday[0])
     assert isinstance(frames, MemberFrames)

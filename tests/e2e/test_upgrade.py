@@ -148,7 +148,7 @@ def test_doctor_names_splits_and_dividends_that_will_be_requested_again(
     assert named(upgraded(cache, rules).said, "splits and dividends") == ["AAPL"]
     manager.get_ohlcv("AAPL", "1d", *DAYS, **question)
     assert vendors.count() > 0
-    assert "splits and dividends" not in upgraded(cache, rules).said, "they have been asked for"
+    assert "splits and dividends" not in upgraded(cache, rules).said, "they have been requested"
 
 
 def test_doctor_names_bars_that_were_never_judged_nor_compared(
@@ -170,7 +170,7 @@ def test_doctor_names_bars_that_were_never_judged_nor_compared(
     assert named(
         said,
         "bars that were stored without being checked for near-certain errors are not fetched again (",
-    ) == ["BTCUSDT 1h"], "those beside new ones"
+    ) == ["BTCUSDT 1h"], "those next to new bars"
 
 
 def test_doctor_reports_no_upgrade_for_a_cache_of_this_version(

@@ -158,7 +158,7 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
         ("final", "2024-06-01T00:00:00Z"), ("provisional", "2024-06-07T00:00:00Z")
     ]  # fmt: skip
     ask(make(), own, *request)
-    assert own.asked == 1, "not asked at once again"
+    assert own.asked == 1, "not requested again at once"
     at("2024-06-12T16:30:00", ours, clock)
     ask(make(), own, *request)
     assert own.asked == 2
@@ -167,7 +167,7 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
     assert {s["state"] for s in provenance(frame)["spans"]} == {"final"}
     at("2024-06-20T16:00:00", ours, clock)
     ask(make(), own, *request)
-    assert own.asked == 3, "believed for good"
+    assert own.asked == 3, "trusted permanently"
 
 
 def test_a_clock_that_was_behind_fetches_a_day_again_and_loses_no_bar(
@@ -273,7 +273,7 @@ def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     doubted = lone(vendor).get_ohlcv(*LATE, columns=["state"])
     asked = vendors.count()
     again = lone(vendor).get_ohlcv(*LATE, columns=["state"])
-    assert vendors.count() == asked, "not asked again before the clock is right"
+    assert vendors.count() == asked, "not requested again before the clock is right"
     for frame in (doubted, again):
         assert set(frame["state"]) == {"suspect"} and not provenance(frame)["complete"]
     at(AFTER_SPLIT, ours, clock)

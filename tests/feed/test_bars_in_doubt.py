@@ -187,7 +187,9 @@ def test_a_second_closed_bar_with_other_values_is_a_correction(stage: Stage) -> 
         stage.live(feed)
         assert feed.snapshot().revisions == 1
     assert [tuple(bar[:6]) for bar in corrected] == [truth(stage, stamp)]
-    assert [bar.stamp_ms for bar in bars_in(emptied(box))].count(stamp) == 1, "never given twice"
+    assert [bar.stamp_ms for bar in bars_in(emptied(box))].count(stamp) == 1, (
+        "never delivered twice"
+    )
     [event] = [event for event in told if isinstance(event, BarCorrected)]
     assert (event.opens_ms, event.vendor, event.is_stored) == (stamp, "binance", True)
     assert stage.manager.metrics()["events"]["BarCorrected"] == 1

@@ -205,7 +205,7 @@ def test_pushed_bars_of_the_future_are_dropped() -> None:
     soon = from_ms(feed.live_clock.now_ms() + 3_600_000)
     feed._process_new_data(hours(1, soon.isoformat()))
     feed._process_new_data(hours(1, "2026-01-01T03:00:00"))
-    assert [bar.time.hour for bar in feed.stream.snapshot().bars] == [3], "the next one counts"
+    assert [bar.time.hour for bar in feed.stream.snapshot().bars] == [3], "the next one is used"
     feed.stream.stop()
 
 

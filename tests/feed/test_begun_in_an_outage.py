@@ -463,7 +463,7 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
 
     go_on(at(20))
     seen = [bar.stamp_ms for bar in witness.bars]
-    assert seen[-1] >= at(17), "it does not stand still"
+    assert seen[-1] >= at(17), "the feed does not stall"
     clock.set(true.now_ms())
     for state in (StreamState.CONNECTING, StreamState.BACKFILLING):
         times.stream.push(StreamStatus(state, "anew"))

@@ -192,7 +192,7 @@ def test_a_mailbox_delivers_several_bars_in_order_and_then_its_error() -> None:
     assert box.take(3) == [bar(0), bar(1), bar(2)]
     box.close(RefusedError("refused"))
     assert box.take(3, timeout=None) == [bar(3), bar(4)]
-    assert not box.is_over, "nobody was told yet"
+    assert not box.is_over, "no consumer was notified yet"
     with pytest.raises(RefusedError):
         box.take(3, timeout=None)
     assert box.is_over

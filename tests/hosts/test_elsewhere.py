@@ -122,7 +122,7 @@ def test_jobs_on_all_series_include_series_of_other_hosts(
     assert {one.series for one in manager.gaps().series} == {BTC, ETH}
     _, manager = new("gap")
     assert [one.series for one in manager.gaps("ETHUSDT", "1h").series] == [ETH]
-    assert manager.client.series() == [ETH], "the others were not asked for"
+    assert manager.client.series() == [ETH], "the others were not requested"
     folder, manager = new("pattern")
     report = sync_cache("ETH* 1h", folder, config_path=rules, dry_run=True)
     assert report["series"] == 1 and manager.client.series() == [ETH]
@@ -133,7 +133,7 @@ def test_jobs_on_all_series_include_series_of_other_hosts(
     monkeypatch.setenv("DATA_PROVIDER_RULES", str(rules))
     populator = CachePopulator(new("older")[0])
     assert populator.discover_existing_tickers() == ["BTCUSDT", "ETHUSDT"]
-    assert vendors.count("binance") == sent, "a vendor was asked for what another host has"
+    assert vendors.count("binance") == sent, "a vendor was queried for bars of another host"
     folder, _ = new("sync")
     report = sync_cache("*", folder, config_path=rules)
     assert sorted(report["success"]) == ["BTCUSDT_1h", "ETHUSDT_1h"]

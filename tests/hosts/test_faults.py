@@ -210,7 +210,7 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
         standby.promote()
         c = hosts("c", url)
         c.commit(DAILY, bars(20, 22))
-        assert shown(c) == [0, 1, 2, 3, 20, 21], "the standby had all of it"
+        assert shown(c) == [0, 1, 2, 3, 20, 21], "the standby had all entries"
         assert {one.state for one in host_state(a).series} == {"lost tail"}
         together(a, b)
         for store in (a, b, c):

@@ -225,7 +225,7 @@ def test_a_host_killed_during_a_fetch_delays_no_other(
     b = host("b")
     assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
     slept = sum(b._services.clock.slept)  # type: ignore[attr-defined]
-    assert slept < 5, "the lease stands for 30 s"
+    assert slept < 5, "the lease is valid for 30 s"
     assert vendors.count("binance") == 2
 
 

@@ -99,7 +99,7 @@ def test_an_entry_of_a_holder_whose_lease_was_taken_over_is_rejected(host: Host)
         paused.run(add, log_a)  # that the other one has ended makes the first no holder again
     assert not a.renew(paused.lease)
     paused.end()
-    assert add(log_a) == 3, "without a lease, the head alone is compared"
+    assert add(log_a) == 3, "without a lease, only the head is compared"
 
 
 def test_without_the_fence_a_paused_holder_stores_its_old_answer(
@@ -180,7 +180,7 @@ def test_the_newest_entries_come_with_the_lease_once(host: Host) -> None:
     call, pairs = Call(a), [("AAPL", "1d"), ("AAPL", "")]
     trips = log_a.trips
     assert call.run(log_a.heads, [("AAPL", "1d")])[NAME].seq == 1
-    assert log_a.trips == trips + 1, "another question is sent"
+    assert log_a.trips == trips + 1, "another statement is sent"
     heads = call.run(log_a.heads, pairs)
     assert {name: head.seq for name, head in heads.items()} == {NAME: 1, BOOK: 1}
     assert heads == log_b.all_heads() and log_a.trips == trips + 1
@@ -200,10 +200,12 @@ def test_the_last_entry_of_a_turn_also_releases_the_lease(host: Host) -> None:
     second = Call(b, deadline=late())
     heads = second.turn().heads
     assert second.lease.is_held and heads is not None
-    assert heads[NAME][0] == 2, "what was added is there"
-    assert first.run(add, log_a) == 3, "what follows is compared with the head, as without a lease"
+    assert heads[NAME][0] == 2, "the added entry is there"
+    assert first.run(add, log_a) == 3, (
+        "later entries are compared with the head, as without a lease"
+    )
     first.end()
-    assert log_a.trips == trips + 2, "only the entry and the question for its head"
+    assert log_a.trips == trips + 2, "only the entry and the query for its head"
 
 
 def test_an_error_releases_the_lease_at_once(host: Host) -> None:

@@ -250,7 +250,7 @@ def test_a_newer_base_of_a_ledger_keeps_what_other_hosts_added_meanwhile(
     other = b.acquire(7, 0)
     a.settle(ticket, answer())
     [row] = server.run("select folded >= 16, jsonb_array_length(log) from onetape.bucket")
-    assert row == (True, 2), "what the other host took off, and the end of the first"
+    assert row == (True, 2), "the spending of the other host, and the end of the first"
     b.settle(other, answer())
     ask(c)
     assert c.used() == {"60s": spent + 7 + 1}

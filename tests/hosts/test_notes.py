@@ -33,7 +33,7 @@ def test_a_truncated_line_leaves_the_note_before_it(tmp_path: Path, lost: int) -
     assert notes.read(path) == note(4)
     with path.open("ab") as file:
         file.write(b"{}\n")
-    assert notes.read(path) is None, "a whole line that is damaged is not passed over"
+    assert notes.read(path) is None, "a damaged complete line is not skipped"
 
 
 def test_the_length_of_a_note_is_bounded(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_host_behind_two_others_that_prune_and_snapshot_loses_no_bar(
     new = {1000 + 2 * n for n in range(left[0], turns)}
     assert new < set(shown(c)) and turns > left[0]
     if state == "other history":
-        assert {700, 701} < set(shown(a)), "what the server lost is offered again"
+        assert {700, 701} < set(shown(a)), "entries lost by the server are offered again"
     else:
         assert host_state(c).state == "in step"
         assert a.position(DAILY) == c.position(DAILY)

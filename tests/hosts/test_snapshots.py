@@ -251,7 +251,7 @@ def test_damage_older_than_pruned_entries_is_repaired(host: Host, log_url: str, 
     shown(again)
     again.pull([PAIR])
     assert _files(again, DAILY) == before and host_state(again).state == "in step"
-    assert again.position(DAILY) == 10, "what was stored is in the log, and nothing is offered"
+    assert again.position(DAILY) == 10, "the stored commits are in the log, and nothing is offered"
 
 
 def test_recent_entries_and_entries_without_a_snapshot_are_not_pruned(

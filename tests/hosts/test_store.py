@@ -531,7 +531,7 @@ def test_an_entry_of_a_newer_format_is_refused_and_the_rest_is_served(
     with pytest.raises(FormatVersionError, match="update this library"):
         b.pull([PAIR, (MINUTES.symbol, MINUTES.timeframe)])
     assert shown(b) == [0, 1, 2]
-    assert b.position(MINUTES) == 1, "other series are not held up"
+    assert b.position(MINUTES) == 1, "other series are not delayed"
     with pytest.raises(FormatVersionError):
         b.commit(DAILY, bars(9, 10))
 
@@ -561,7 +561,7 @@ def test_a_hostile_body_is_refused(
     c = host("c")
     with pytest.raises(CorruptEntryError, match="entry 2 of AAPL 1d"):
         c.pull([PAIR])
-    assert shown(c) == [0, 1, 2], "what comes before it is there"
+    assert shown(c) == [0, 1, 2], "the entries before it are there"
 
 
 @pytest.mark.parametrize("attack", ["year", "nested", "told", "book", "fetched", "due"])

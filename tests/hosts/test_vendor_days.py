@@ -435,7 +435,7 @@ def test_a_host_queries_a_vendor_last_for_the_days_that_another_host_found_missi
     b = hosts("b", *daily)
     assert b._services.network.vendor_days() == []
     assert _sources(b, "NEWA", "1d") == [x, x, y, x, x]
-    assert all(at("2024-06-05") not in span for span in daily[0].asked), "it was not asked"
+    assert all(at("2024-06-05") not in span for span in daily[0].asked), "it was not queried"
     assert len(b._services.network.vendor_days()) == 3
     assert _sources(hosts("b", *daily[::-1]), "NEWB", "1d") == [y, y, y, x, y]
     assert _sources(hosts("b", *hourly), "NEWA", "1h") == [x, y, x, x, x]

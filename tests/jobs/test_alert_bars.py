@@ -326,7 +326,7 @@ def test_a_refused_key_is_a_problem(
     clock.advance(3600)
     # Another vendor stands in, with prices of another kind.
     assert desk.run().events == {"data": 1}
-    assert desk.source.other_problems() == {}, "each is told once"
+    assert desk.source.other_problems() == {}, "each is reported once"
     assert "binance rejected the key for BTCUSDT 1h (AuthenticationError)" in desk.text
     assert "shape" not in desk.text
 
@@ -342,7 +342,7 @@ def test_a_response_of_a_changed_shape_fires_the_data_alert(
     assert desk.text == "binance changed the format of its responses (api/v3/klines)"
     for number in range(300):
         desk.source.hear(ShapeChanged(at_ms=0, vendor=str(number), endpoint="x", differences=()))
-    assert len(desk.source.other_problems()) == 256, "a storm of them takes no more memory"
+    assert len(desk.source.other_problems()) == 256, "many of them take no more memory"
     clock.advance(3600)
     assert desk.run().events == {}
 

@@ -174,7 +174,7 @@ def test_a_series_without_bars_is_a_failure_with_its_reason() -> None:
     (result,) = fill(Client(lambda *_: empty), job(["A"], ["5m"])).results
     assert result.error == "no bars a..b: v serves 5m bars only 59 days back"
     (result,) = fill(Client(lambda *_: bars(0)), job(["A"], ["5m"])).results
-    assert result.ok, "an empty truth is no failure"
+    assert result.ok, "a range that has no bars is not a failure"
 
 
 def test_a_series_that_fails_does_not_stop_the_others() -> None:

@@ -39,7 +39,7 @@ def test_a_checkup_covers_every_section_and_requests_no_bars(
     checks = checkup(tmp_path / "cache", rules)
     assert list(dict.fromkeys(check.section for check in checks)) == SECTIONS
     assert [c for c in checks if c.ok is False] == []
-    assert {entry.path for entry in vendors.log()} == {"/"}, "one knock each, no bars"
+    assert {entry.path for entry in vendors.log()} == {"/"}, "one connection each, no bars"
     assert vendors.count() == 3
     assert not (tmp_path / "cache").exists()
 
@@ -97,7 +97,7 @@ def test_a_checkup_reports_whether_a_gateway_answers(
     assert (check.ok, check.said.split(": ")[0]) == (None, f"nothing answers at 127.0.0.1:{port}")
     assert "start the gateway" in check.advice
     rules.write_text(rules.read_text() + "forex: {primary: ibkr}\n")
-    assert ibkr().ok is False, "who routes to it wants it"
+    assert ibkr().ok is False, "the rules name the vendor, so its package is needed"
 
 
 def test_a_nearly_full_disk_is_a_finding(

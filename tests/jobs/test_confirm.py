@@ -363,10 +363,12 @@ def test_the_oldest_bars_are_compared_first_and_the_next_run_continues(
     nights = [run("10%", 3) for _ in range(5)]
     starts = [one["start"][:10] for night in nights for one in night["results"]]
     assert starts == ["2023-06-01", "2023-10-24", "2024-01-02", "2024-05-24"]
-    assert vendors.count() == 0, "in the fifth nothing is left"
+    assert vendors.count() == 0, "nothing is left in the fifth run"
     assert [night["confirmed"] for night in nights] == [100, 147, 247, 260, 260]
     entries = [one for one, _ in manager.cache.store.comparisons.entries(_key(manager))]
-    assert [iso(one.start)[:4] for one in entries] == ["2023", "2024"], "neighbours are one a year"
+    assert [iso(one.start)[:4] for one in entries] == ["2023", "2024"], (
+        "neighbouring entries are joined per year"
+    )
 
 
 def test_confirm_sends_no_vendor_more_requests_than_the_limit_given(
@@ -496,7 +498,7 @@ def test_confirm_asks_another_vendor_if_one_is_down(
     manager.get_ohlcv("AAPL", "1d", *YEAR)
     vendors.fault("fmp", Fault.status(503))
     report = run()
-    assert vendors.count("fmp") == 1, "it is asked no more"
+    assert vendors.count("fmp") == 1, "it is not queried again"
     assert "503" in report["vendors"]["fmp"]["why"]
     assert report["confirmed"] == report["bars"] - 1
 
@@ -555,7 +557,7 @@ def test_a_series_that_a_vendor_does_not_know_takes_one_request(
     report = run("90%")
     assert vendors.count("fmp") == 1
     assert (report["confirmed"], report["found"]) == (0, 0)
-    assert report["vendors"]["fmp"]["why"] == "", "other series are asked for"
+    assert report["vendors"]["fmp"]["why"] == "", "other series are requested"
 
 
 def test_bars_that_would_have_to_be_converted_are_not_compared(

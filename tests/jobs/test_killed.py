@@ -107,7 +107,7 @@ def test_a_job_whose_quota_ends_continues_the_next_day(
             if r["fetched"] and not r["error"]
         ]
         fetched = sum(r["fetched"] for r in report["results"])
-        assert fetched or not late, "a day with requests brings nothing"
+        assert fetched or not late, "a day with requests stores no new bars"
         day += 1
         clock.advance(86_400)
     assert sorted(whole) == sorted((symbol, step) for symbol in SYMBOLS for step in steps)

@@ -149,5 +149,5 @@ def test_three_vendors_take_no_longer_than_the_slowest_alone(
     for what, vendors in (("alone", [slowest]), ("all", [slowest, *others])):
         monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / f"state-{what}"))
         spent[what] = seconds(tmp_path / what, vendors, at_once, work)
-    assert spent["alone"] >= 60 * (SERIES / LIMITS["stock_daily"][1] - 1), "its limit was kept"
+    assert spent["alone"] >= 60 * (SERIES / LIMITS["stock_daily"][1] - 1), "its limit was obeyed"
     assert spent["all"] <= 1.05 * spent["alone"]

@@ -164,7 +164,7 @@ def test_an_open_circuit_is_one_warning_in_a_job_for_any_number_of_series(
     vendors.fault("binance", Fault.refuse("restricted"))
     assert len(warned_in_a_job()) == 1, "of the call that opens it"
     asked = vendors.count()
-    assert len(warned_in_a_job()) == 1, "of the first series that is not asked for"
+    assert len(warned_in_a_job()) == 1, "of the first series that is not requested"
     assert vendors.count() == asked
 
 
@@ -355,4 +355,4 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
     assert populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)["marked"] == {}
     assert looked_at == [], "nothing was stored"
     populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)
-    assert looked_at == ["AAPL 1h", "BTCUSDT 1h"], "not the days beside them"
+    assert looked_at == ["AAPL 1h", "BTCUSDT 1h"], "not the days next to them"

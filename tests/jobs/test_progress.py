@@ -72,7 +72,7 @@ def test_a_batch_reports_progress_by_symbol_in_the_calling_thread(
     assert heard[0].left_s is not None and heard[0].left_s > 0, "as planned"
     heard.clear()
     manager.get_ohlcv_batch(COINS[:2], "1h", *MAY, progress=listen)
-    assert heard == [], "what is stored takes no time"
+    assert heard == [], "stored bars take no time"
 
 
 def test_an_awaited_batch_reports_each_symbol_once(manager: DataManager) -> None:
@@ -105,7 +105,7 @@ def test_the_time_for_each_vendor_is_planned_before_its_first_request(
     assert (vendor, seconds >= 60, asked) == ("binance", True, 0)
     planned.clear()
     fill()
-    assert planned == [], "nobody listens"
+    assert planned == [], "no listener is registered"
     text = Progress(SeriesResult("A", "1d"), 0, 3, left_s=seconds).text()
     assert text.startswith("A 1d, about ") and text.endswith(" left")
 

@@ -72,7 +72,7 @@ def test_the_next_status_shows_the_effects_of_a_fetch(
     after = watch.look()
     assert (before.series.total, after.series.fresh) == (0, 1)
     left = [vendor(s, "binance").quotas[0].left for s in (before, after)]
-    assert left[1] < left[0], "quota is that of all processes"
+    assert left[1] < left[0], "the quota is shared by all processes"
     assert after.places.state_bytes
     clock.advance(7200)
     later = watch.look()

@@ -44,7 +44,7 @@ def test_a_universe_is_synced_and_failures_are_counted(
     vendors.clear_log()
     again = sync(DataSyncManager(str(tmp_path), universes, start_date="2024-05-01"), "mine", ["1h"])
     assert again.successful_syncs == 2
-    assert vendors.count("binance") <= 1, "of the running hour at most"
+    assert vendors.count("binance") <= 1, "at most in the running hour"
 
 
 def test_an_unknown_universe_or_timeframe_is_refused(tmp_path: Path, vendors: VendorServer) -> None:
@@ -82,7 +82,9 @@ def test_a_sync_fetches_ten_series_of_a_vendor_at_once_without_blocking_the_loop
 
     ten, share, more, is_over, report = asyncio.run(synced())
     watchdog.cancel()
-    assert (ten, more, is_over) == (True, False, False), "ten on their way, no eleventh, loop free"
+    assert (ten, more, is_over) == (True, False, False), (
+        "ten requests in flight, no eleventh, and the loop not blocked"
+    )
     assert share, "those of a share, of another vendor, meanwhile (4h is made of 1h)"
     assert (report.successful_syncs, report.failed_syncs) == (5 * len(STEPS), 0)
 

@@ -199,7 +199,7 @@ def test_a_bar_stored_before_settling_is_reported_as_stale(
     clock.set(ms("2024-06-12T12:00:30"))
     vendors.revise("BTCUSDT", "1h", ms("2024-06-12T11:00"), 1.3, ms("2024-06-12T12:01:30"))
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
-    assert check("BTCUSDT", "1h").ok, "both sides say the same"
+    assert check("BTCUSDT", "1h").ok, "both sides have the same bars"
     clock.set(ms("2024-06-12T12:30"))
     assert named(only(check("BTCUSDT", "1h"))) == [("stale", 1, "2024-06-12T11:00")]
     clock.set(ms("2024-06-12T15:00:30"))
@@ -382,7 +382,7 @@ def test_two_vendors_that_agree_up_to_rounding_are_equal(rivals: Any) -> None:
     assert found.ok
     assert (found.ours, found.theirs, found.compared.rows) == ("twin", "other", 48)
     assert (len(one.asked), len(other.asked)) == (1, 1)
-    assert run().compared.rows == 500, "the last closed ones where nobody says which"
+    assert run().compared.rows == 500, "the last closed bars by default"
 
 
 def test_differences_between_two_vendors_are_named_by_class_and_time(rivals: Any) -> None:

@@ -69,7 +69,7 @@ def test_a_work_list_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch
 def test_a_row_with_a_mistake_affects_only_that_row(text: str, place: str, tmp_path: Path) -> None:
     items = read(tmp_path, text)
     assert [item.problem for item in items if item.problem] == [place]
-    assert all(item.symbol for item in items), "what names none is named by its place"
+    assert all(item.symbol for item in items), "a row without a symbol is named by its line"
     assert items[-1] == WorkItem("MSFT")
 
 

@@ -110,7 +110,9 @@ def test_worker_processes_report_the_same_as_one_process(
     before = installation.observer.metrics.snapshot()["quality"]
     assert reports(installation, f"processes:{2 if FULL else 1}") == alone
     after = installation.observer.metrics.snapshot()["quality"]
-    assert after["validated"] - before["validated"] == 12, "counted where it was asked for"
+    assert after["validated"] - before["validated"] == 12, (
+        "counted in the process that requested it"
+    )
     fork_workers(monkeypatch)  # those above were new interpreters
     keys = installation.client.series()
     for work in ("check", "compact") if FULL else ("check",):

@@ -85,7 +85,9 @@ def test_a_nested_call_has_no_more_time_than_is_left(clock: ManualClock) -> None
 
     assert run_call(clock, 10, outer) == [6, 2, 6]
     assert run_job(clock, 600, inner) == 600
-    assert current_deadline(clock).left_s() == QUIET_S, "outside each request has its own"
+    assert current_deadline(clock).left_s() == QUIET_S, (
+        "outside of a call, each request has its own deadline"
+    )
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_blaming_a_bad_answer_restores_the_failures_it_had_reset() -> None:
     assert answered.failures == 0
     opened = POLICY.blame(answered, before, "unreadable", 1001, "why")
     assert (opened.failures, opened.shut_for(1001), opened.reason) == (3, 300, "why")
-    assert opened.answered_s == 1000, "it did answer: the door is open to this account"
+    assert opened.answered_s == 1000, "it answered: the circuit is closed for this account"
 
 
 def test_bad_answers_that_were_fetched_at_the_same_time_count_each() -> None:

@@ -254,4 +254,4 @@ def test_a_request_to_a_busy_gateway_ends_at_the_deadline() -> None:
         with suppress(ProviderTimeoutError):
             carrier.send(HttpRequest("tws://127.0.0.1:9/", {**asked, "symbol": "Z"}))
     assert all("was busy with other requests" in one for one in reported)
-    assert begun == ["A", "Z"], "nobody waits for the other answers any more"
+    assert begun == ["A", "Z"], "no caller waits for the other answers any more"

@@ -129,7 +129,7 @@ def test_a_lease_can_be_prolonged(make: Make, clock: ManualClock) -> None:
         with make().hold(NAME, deadline=Deadline(clock, 10)) as late:
             assert not late.is_held
     clock.advance(60)
-    assert one.renew(lease), "nobody else wanted it meanwhile"
+    assert one.renew(lease), "no other process requested it meanwhile"
 
 
 def test_an_error_releases_the_lease(make: Make) -> None:

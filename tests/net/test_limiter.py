@@ -161,7 +161,7 @@ class TestGuardedCalls:
         with one.guard("bars/1d"):
             assert one.used() == {"60s": 15}
             with one.guard("bars/1h"):
-                assert one.used() == {"60s": 20}, "another door is guessed to be as dear"
+                assert one.used() == {"60s": 20}, "another endpoint is assumed to cost as much"
 
     def test_a_first_request_that_does_not_fit_the_rate_limit_waits(self) -> None:
         one, clock = limiter(Limits(per_minute=2))

@@ -114,7 +114,7 @@ of_the_table = pytest.mark.parametrize("kind, row", ROWS)
 
 
 def test_every_error_class_has_a_row_in_the_table() -> None:
-    assert TABLE.keys() == CLASSES.keys(), "say what a new error leads to"
+    assert TABLE.keys() == CLASSES.keys(), "add a row for the new error"
 
 
 @of_the_table

@@ -155,7 +155,7 @@ def test_the_first_answer_after_a_lost_network_lifts_the_pauses_that_it_made(
     changes.clear()
     answer(circuits, APEX)
     assert not is_open(circuits, ACME)
-    assert is_open(circuits, down), "it answered, and badly"
+    assert is_open(circuits, down), "it returned a bad answer"
     assert changes == [CircuitChange("acme", DAILY, is_open=False)]
     answer(circuits, ACME)
 

@@ -19,7 +19,7 @@ def test_paused_vendors_are_listed_with_the_length_of_the_pause(tmp_path: Path) 
     clock = ManualClock(NOW_MS)
     state = State(tmp_path / "state", clock)
     assert vendor_pauses(state) == []
-    assert not (tmp_path / "state").exists(), "asking makes nothing"
+    assert not (tmp_path / "state").exists(), "reading creates no file"
     Limiter("zeta", Limits(), state).acting_for(["key"]).pause(60)
     acme = Limiter("acme", Limits(), state)
     with acme.guard("bars/1h"):

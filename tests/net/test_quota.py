@@ -88,8 +88,10 @@ def test_units_of_unanswered_requests_count_until_their_answer() -> None:
     window = Window(60, 10)
     window.spend(4, 0)
     assert window.wait(2, 1, flying=4) == 0
-    assert window.wait(3, 1, flying=4) == 59, "what was spent first is free first"
-    assert window.wait(9, 1, flying=4) == 60, "nothing spent is enough: a request must come back"
+    assert window.wait(3, 1, flying=4) == 59, "the oldest spending expires first"
+    assert window.wait(9, 1, flying=4) == 60, (
+        "no expired spending suffices: a request must be answered"
+    )
 
 
 def test_half_of_a_window_is_reserved_if_earlier_spending_is_unknown() -> None:
@@ -123,14 +125,16 @@ def test_a_requested_pause_is_kept_and_the_longer_one_counts() -> None:
     pause = Pause().after(30, 100).after(5, 101)
     assert pause.left_s(101) == 29
     assert Pause().after(0, 100).left_s(100) == 0
-    assert Pause().after(10**9, 0).left_s(0) == 7 * 86_400, "nothing lasts for ever"
+    assert Pause().after(10**9, 0).left_s(0) == 7 * 86_400, "every pause ends"
 
 
 def test_a_pause_without_a_given_length_grows_until_it_is_reset() -> None:
     pause, now, lengths = Pause(), 0.0, []
     for _ in range(4):
         pause = pause.after(None, now)
-        assert pause.after(None, now + 1) is pause, "what was on its way is no strike of its own"
+        assert pause.after(None, now + 1) is pause, (
+            "a request in flight is not counted as a further refusal"
+        )
         lengths.append(pause.left_s(now))
         now += pause.left_s(now)
     assert lengths == [15, 40, 60, 60]

@@ -170,7 +170,9 @@ def test_no_failure_shows_the_key(
     assert leaks("\n".join(log.lines)) == []
     assert leaks(repr(reported) + repr(vendor) + repr([str(w.message) for w in warned])) == []
     assert leaks("".join(capsys.readouterr())) == []
-    assert any("urllib3" in line for line in log.lines), "the library logged nothing: no test"
+    assert any("urllib3" in line for line in log.lines), (
+        "the library logged nothing: the test would check nothing"
+    )
 
 
 def test_a_refused_connection_does_not_show_the_key(log: Everything) -> None:
@@ -266,7 +268,7 @@ def test_a_key_inside_gzip_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert redacted(HttpResponse(200, {}, other), request).body == other
     monkeypatch.setattr("src.data.net.redact.MOST_UNPACKED", 4999)
     long = redacted(HttpResponse(200, {}, gzip.compress(b"0" * 5000)), request).body
-    assert gzip.decompress(long) == b"***", "what is not looked into is not shown"
+    assert gzip.decompress(long) == b"***", "a body that is not searched is not shown"
 
 
 def test_bars_are_not_changed_by_keys_that_look_like_numbers() -> None:

@@ -153,7 +153,7 @@ def test_the_count_of_the_vendor_is_used_if_it_is_higher(make: Make, clock: Manu
     ask(one, 10, x_mbx_used_weight_1m="90")
     assert one.used() == {"60s": 90}
     ask(one, 5, x_mbx_used_weight_1m="20")
-    assert one.used() == {"60s": 95}, "its minute began anew; what we know still counts"
+    assert one.used() == {"60s": 95}, "its minute began again; our own count still holds"
     ask(make(per_minute=100), 1, x_ratelimit_remaining="1")
     assert one.used() == {"60s": 99}
     clock.advance(60)

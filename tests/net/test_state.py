@@ -102,7 +102,7 @@ class TestTheFile:
             names.append(found[0][0])
             for path in place.iterdir():
                 assert b"CANARY" not in path.read_bytes()
-        assert len(set(names)) == 2, "who has one file cannot look for the same account in another"
+        assert len(set(names)) == 2, "the account names of two files cannot be matched"
         assert all(name.startswith("acme:") for name in names)
 
     def test_writes_of_many_threads_are_serialized(self, state: State) -> None:
@@ -146,7 +146,7 @@ class TestTrouble:
         (record,) = caplog.records
         assert "starting cautiously" in record.message
         assert (folder / "state.damaged").read_bytes().startswith(b"not a database")
-        assert free(State(folder, state.clock)) == 5, "the others know that it was lost"
+        assert free(State(folder, state.clock)) == 5, "other processes know that the file was lost"
 
     def test_a_file_damaged_in_its_middle_fails_no_call(
         self, state: State, folder: Path, clock: ManualClock
@@ -239,7 +239,7 @@ class TestTrouble:
         one = limiter(state)
         one.acquire(4, 0)
         one.pause(30)
-        assert one.wait_s() == 30, "limits go on within the process"
+        assert one.wait_s() == 30, "limits continue within the process"
         clock.advance(100)
         assert free(state) == 5, "it was tried again, and started carefully again"
         (record,) = caplog.records

@@ -91,7 +91,7 @@ def test_an_answer_for_a_symbol_clears_its_unknown_report(
     assert ask(symbols, answer)
     assert ask(symbols, UNKNOWN)
     clock.advance(900)
-    assert ask(symbols), "as if it had been said for the first time"
+    assert ask(symbols), "as after a first report"
 
 
 def test_a_failure_is_not_counted_as_a_report_of_an_unknown_symbol(
@@ -102,7 +102,7 @@ def test_a_failure_is_not_counted_as_a_report_of_an_unknown_symbol(
     ask(symbols, UnavailableError("HTTP 503"))
     assert ask(symbols, UNKNOWN), "a failure is not remembered as an unknown symbol"
     clock.advance(900)
-    assert not ask(symbols), "said twice"
+    assert not ask(symbols), "reported twice"
 
 
 def test_other_symbols_accounts_and_addresses_are_still_requested(
@@ -121,7 +121,7 @@ def test_an_unknown_symbol_is_requested_again_if_the_caller_insists(
 ) -> None:
     ask(symbols, UNKNOWN)
     assert ask(symbols, insist=True)
-    assert ask(symbols), "it was known after all"
+    assert ask(symbols), "the symbol was served after all"
     ask(symbols, UNKNOWN)
     assert ask(symbols, UNKNOWN, insist=True)
     assert not ask(symbols)
@@ -177,7 +177,7 @@ def test_only_reports_of_unknown_symbols_that_still_hold_are_counted(
 ) -> None:
     state = State(tmp_path / "elsewhere", clock)
     assert unknown_symbols(state) == {}
-    assert not (tmp_path / "elsewhere").exists(), "asking makes nothing"
+    assert not (tmp_path / "elsewhere").exists(), "reading creates no file"
     ask(symbols, UNKNOWN)
     ask(make(Account("acme", ("key",))), UNKNOWN)
     ask(make(Account("zeta")), UNKNOWN)
