@@ -44,7 +44,7 @@ Trade = tuple[int, float, float, Session]  # when, price, volume, in whose sessi
 
 @cache
 def sessions(code: str, first: date, last: date) -> tuple[Session, ...]:
-    """Return the sessions of an exchange as somebody else's calendar has them."""
+    """Return the sessions of an exchange from ``exchange_calendars``."""
     if code == "24/7":
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         return tuple((day, day_ms(day), day_ms(day) + DAY_MS) for day in days)
@@ -127,7 +127,7 @@ class Tape:
         return found
 
     def _namer(self, label: str, anchor: str) -> Callable[[Trade], int]:
-        """Return what tells the stamp of the bar that a trade belongs to."""
+        """Return a function from the time of a trade to the timestamp of its bar."""
         step = Timeframe.parse(label)
         length = step.step_ms or 1
         if not step.is_intraday:
@@ -197,7 +197,7 @@ class TapeVendor(BaseDataDownloader):
         self.listed_ms: int | None = None
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer what the tape says, or what the script wants."""
+        """Return bars built from the trades, or the scripted error."""
         label = query.timeframe.label
         self.asked.append((label, query.span))
         if label in self.errors:
@@ -220,7 +220,7 @@ class TapeVendor(BaseDataDownloader):
         return ()
 
     def labels(self) -> list[str]:
-        """Return the lengths asked for, in order."""
+        """Return the requested timeframes, in order."""
         return [label for label, _ in self.asked]
 
 
@@ -240,7 +240,7 @@ class RoutedVendors:
         self.service = BarsService(self.store, self, self.clock)
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return who is asked, as the selector does."""
+        """Return the vendors to query, as the selector does."""
         return self.rules.get(timeframe, list(self.downloaders))
 
     def ask(self, label: str, start: str, end: str, **wishes: Any) -> pd.DataFrame:

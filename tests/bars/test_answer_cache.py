@@ -68,7 +68,7 @@ def store_at(root: Path) -> BarStore:
 
 
 def settle(root: Path) -> None:
-    """Make all files old enough to be believed."""
+    """Make all files old enough to be trusted by their modification time."""
     for number, path in enumerate(sorted((root / "cache").rglob("*"))):
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10 - number))
 
@@ -322,7 +322,7 @@ def forget(manager: DataManager) -> None:
 
 
 def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
-    """Return how many answers are held once this was asked often enough, and nothing else."""
+    """Return the number of cached answers after one request was repeated often enough."""
     forget(manager)
     settle(root)
     for _ in range(3):
@@ -335,7 +335,7 @@ def question_of(manager: DataManager) -> BarsQuery:
 
 
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
-    """Return what holds nothing, and was asked this often enough to hold the answer."""
+    """Return an empty cache that has seen a query often enough to keep its next answer."""
     forget(manager)
     memory_of(manager).put(("seen", *place_of(query)), True, 1)
     assert recent_of(manager).find(query) is MISS
@@ -885,7 +885,7 @@ def test_bars_with_adjusted_closes_are_cached_with_that_column(tmp_path: Path) -
 def test_bars_of_shares_are_cached_until_the_next_session(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, now: str
 ) -> None:
-    """Also on a weekend, when no session has opened since the actions were asked for."""
+    """The same on a weekend, when no session has opened since the actions were requested."""
     clock.set(parse_iso(now))
     rules = tmp_path / "rules.yaml"
     rules.write_text(

@@ -50,7 +50,7 @@ def store(services: Services) -> BarStore:
 
 
 def walked(stamps: Iterable[int]) -> list[Bar]:
-    """Return bars whose prices move, each by its stamp alone."""
+    """Return bars whose prices depend only on their timestamps."""
     moved = ((stamp, 100 + stamp // MINUTE_MS * 7919 % 1000 / 100) for stamp in stamps)
     return [Bar(stamp, p, p + 0.5, p - 0.25, p + 0.125, float(stamp // MINUTE_MS % 9 + 1))
             for stamp, p in moved]  # fmt: skip
@@ -235,7 +235,7 @@ def local(stamp: int) -> datetime:
 
 
 def traded(stamp: int) -> bool:
-    """Tell whether New York trades, before the open and behind the close too: by hand."""
+    """Return whether New York trades, including extended hours, computed by hand."""
     time = local(stamp)
     last = 17 if time.strftime("%m-%d") == "07-03" else 20
     return time.weekday() < 5 and time.strftime("%m-%d") != "07-04" and 4 <= time.hour < last

@@ -79,7 +79,7 @@ class Pair(RoutedVendors):
 
 
 def ways(frame: pd.DataFrame) -> list[str]:
-    """Return what is said of the attempts that went well."""
+    """Return the messages of the successful attempts."""
     return [a["message"] for a in provenance(frame)["attempts"] if a["outcome"] == "ok"]
 
 

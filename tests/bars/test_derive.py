@@ -189,7 +189,7 @@ def test_bars_derived_from_extended_hours_use_only_the_regular_session(tmp_path:
 def test_bars_of_an_unexpected_kind_are_not_combined(
     routed: RoutedVendors, vendor: TapeVendor, tape: Tape, session: str, label: str, source: str
 ) -> None:
-    """The vendor fails, and all that stands in for it has other hours."""
+    """The vendor fails, and its only substitutes have other hours."""
     routed.downloaders["long"] = TapeVendor("long", tape, NEW_YORK, Kind(session, "clock"), source)
     vendor.errors[source] = UnavailableError("down")
     # Extended hours are not even asked for; other hours turn out not to be put together.
@@ -259,7 +259,7 @@ def test_stored_bars_of_a_removed_vendor_still_make_longer_bars(routed: RoutedVe
 def test_stored_bars_of_the_requested_timeframe_are_preferred_to_derived_ones(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    """As an older tool left them, and nobody serves them any more."""
+    """An older tool stored them, and no vendor serves them any more."""
     vendor.capabilities.timeframes["2h"] = "2h"  # type: ignore[index]
     routed.ask("2h", "2024-06-03", "2024-06-08")
     del vendor.capabilities.timeframes["2h"]  # type: ignore[attr-defined]
@@ -600,7 +600,7 @@ def test_a_derived_bar_uses_no_data_after_closed_by(
 
 
 def test_a_week_is_a_gap_if_its_days_end_before_the_answer_does(tape: Tape) -> None:
-    """A hit ends with what is held, and does not tell of a gap behind it."""
+    """A hit ends with the stored bars, and reports no gap after them."""
     bars = [
         bar for bar in tape.closed("1d", parse_iso(NOW)) if bar.stamp_ms < day_ms(date(2024, 6, 6))
     ]
@@ -620,7 +620,7 @@ def test_a_week_is_a_gap_if_its_days_end_before_the_answer_does(tape: Tape) -> N
 
 
 def test_a_week_that_could_not_be_built_is_in_no_span_of_coverage(tape: Tape) -> None:
-    """Nothing of what is told of the weeks beside it is told of a week that is not there."""
+    """The coverage of neighbouring weeks does not extend over a missing week."""
     closed = tape.closed("1d", parse_iso("2024-06-22"))
     bars = [bar for bar in closed if bar.stamp_ms != day_ms(date(2024, 6, 12))]
     span = Span(day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 22)))
@@ -650,7 +650,7 @@ def test_an_answer_is_complete_if_it_has_no_gap_no_flag_and_no_substitute() -> N
 
 
 def test_a_bar_built_from_a_forming_part_is_provisional(tape: Tape) -> None:
-    """Its clock is behind ours: by our own the week is over."""
+    """The vendor's clock is behind ours, by which the week is over."""
     closed = tape.closed("1d", parse_iso("2024-06-08"))
     first, last = day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 7))
     table = BarTable.from_bars(closed).within(Span(first, last + 1))

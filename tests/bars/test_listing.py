@@ -33,7 +33,7 @@ LAST = (LATER - DAY) // HOUR_MS
 
 
 class Vendor:
-    """A vendor that is asked for the days before a listing."""
+    """A vendor that is queried for the days before a listing."""
 
     def __init__(self, name: str, error: Exception | None = None, *, can_tell: bool = True) -> None:
         self.name, self.error, self.can_tell = name, error, can_tell
@@ -76,7 +76,7 @@ class Case:
         """Nothing of it changes."""
 
     def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
-        """Look for proof after these were asked; return what was learned."""
+        """Search for a proof after these requests, and return the new lifetime."""
         request: Any = SimpleNamespace(
             log=logging.getLogger("onetape.routing"),
             query=SimpleNamespace(instrument=COIN),
@@ -215,7 +215,7 @@ def test_no_listing_proof_is_sought_for_a_span_that_was_not_just_requested(segme
 
 
 def ended(length: int, **other: Any) -> Case:
-    """Return a case of bars, and of as many hours of nothing up to now."""
+    """Return a case of bars followed by empty hours up to now."""
     first = LAST - length
     return Case(final(hours(first - 9, first)), empty(first, LAST - 5, vendor="acme"),
                 empty(LAST - 5, LAST, vendor="acme"), **other)  # fmt: skip

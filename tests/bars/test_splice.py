@@ -57,7 +57,7 @@ FIXED = Splice(hour(4), "b", "constant", 4.0, 20, "the split had been left out")
 
 
 class Shop:
-    """A series with stored bars, and a vendor ``a`` that is about to be asked."""
+    """A series with stored bars, and a vendor ``a`` that is about to be queried."""
 
     def __init__(self, folder: Path) -> None:
         self.store = BarStore(folder, clock=ManualClock(LATER))

@@ -122,7 +122,7 @@ class ThreeVendors:
         self.service = BarsService(self.store, self, self.clock)
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return who is asked, as the selector does."""
+        """Return the vendors to query, as the selector does."""
         return list(self.downloaders)
 
     def ask(self, first: int = 0, end: int = 24, **wishes: Any) -> pd.DataFrame:

@@ -15,7 +15,7 @@ __all__ = ["make", "manager", "rules"]
 
 @pytest.fixture
 def of_a_folder() -> Iterator[type[BundleMetadata]]:
-    """Return the class whose methods by name are for no folder before a test and behind it."""
+    """Return the class whose methods by name have no folder before and after a test."""
     yield BundleMetadata
     BundleMetadata.set_db_path(None)
 

@@ -427,7 +427,7 @@ def test_facts_from_the_files_override_those_a_program_recorded(
 def test_old_partitions_can_be_dropped_without_the_cache_they_came_from(
     bundle: Bundle, manager: DataManager, tmp_path: Path
 ) -> None:
-    """The rows tell their digests themselves; where they are others, the store is asked."""
+    """The digests are computed from the rows; if they differ, the store is read."""
     other = DataManager(tmp_path / "other")
     bundle.clean(other, date(2024, 2, 1))
     assert sorted(bundle.records().files) == [FEBRUARY, FEBRUARY.replace("=02", "=03")]

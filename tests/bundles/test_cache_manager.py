@@ -897,7 +897,7 @@ for n in range(1, int(sys.argv[2]) + 1):
 
 
 def test_two_processes_share_one_folder_without_losing_frames(tmp_path: Path) -> None:
-    """Each frame that is read is whole, and at least as new as what its writer has said it wrote."""
+    """Each frame read is whole, and at least as new as the last one reported by its writer."""
     rounds = 150 if FULL else 40
     program = [sys.executable, "-c", WRITER, str(tmp_path), str(rounds)]
     environment = os.environ | {"PYTHONPATH": PYTHONPATH}

@@ -39,7 +39,7 @@ class Failing(FailingDisk):
 
 
 class Full(Failing):
-    """A disk that is full from the n-th such call on: nothing is added, but files are removed."""
+    """A disk that is full from the n-th such call on: writes fail, and files can be removed."""
 
     def __init__(self, step: int) -> None:
         super().__init__(step, for_ever=True)

@@ -310,7 +310,7 @@ def test_a_file_that_another_program_is_writing_is_refused(tmp_path: Path) -> No
 
 
 class ChangingDisk(Disk):
-    """A disk on which somebody adds a byte to each file while it is read."""
+    """A disk that appends a byte to each file while it is read."""
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "read":

@@ -72,7 +72,7 @@ def assert_same_bits(lineages: Lineages, run: str, *seen: pd.DataFrame) -> None:
 def test_a_lineage_records_substituted_prices_and_replays_the_same_read(
     share: Share, bundles: Path, clock: ManualClock, tmp_path: Path
 ) -> None:
-    """The same bars as they are told, which nothing stands in for, are another read."""
+    """The same bars without a substitute are another read."""
     vendor = ShareVendor("x", "all", Truth(), clock)
     manager = share(vendor)
     with lineage("instead", folder=bundles, manager=manager):
@@ -197,7 +197,7 @@ def test_a_killed_lineage_run_keeps_its_reads_and_its_id(
 def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one begins between the call and the lock: that the id is unused is seen behind it."""
+    """The other process begins between the call and the lock, after which the id is checked."""
     real, others = Disk.lock, [lineage("same", folder=bundles, manager=manager)]
 
     def lock(disk: Disk, path: Path, *more: Any, **options: Any) -> Any:

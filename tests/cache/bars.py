@@ -91,7 +91,7 @@ def mark(first: int, end: int, state: Any, size: int = DAY_MS, **other: Any) -> 
 
 
 def store_in(root: Path, disk: Disk | None = None, **other: Any) -> BarStore:
-    """Return a store with a clock that stands still."""
+    """Return a store whose clock is fixed."""
     return BarStore(root, disk, ManualClock(NOW), **other)
 
 
@@ -119,7 +119,7 @@ def reader_of(store: BarStore) -> RangeReader:
 
 
 def lane_folder(root: Path, key: SeriesKey = DAILY) -> Path:
-    """Return where the default lane of a plain symbol lies."""
+    """Return the folder of the default lane of a plain symbol."""
     return root / "ohlcv" / key.symbol / key.timeframe.folder
 
 

@@ -44,7 +44,7 @@ class DiskCall(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """A point in time: ``level`` is what the caller was told is safe, or what has been begun."""
+    """A point in time: ``level`` is the acknowledged state, or the state begun."""
 
     kind: str
     level: int
@@ -175,7 +175,7 @@ class Tree(NamedTuple):
 
 
 class Platter:
-    """The disk under ``root`` as replayed so far; what lies there at the beginning is safe."""
+    """The disk under ``root`` as replayed so far; its initial files are durable."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

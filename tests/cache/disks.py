@@ -16,11 +16,11 @@ CHANGING = frozenset({
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it runs any more."""
+    """Stands for the death of the process: no further code of the writer runs."""
 
 
 class HoldingDisk(Disk):
-    """A disk that knows which files are open."""
+    """A disk that records which files are open."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ def same(one: pd.DataFrame | None, other: pd.DataFrame) -> None:
 def older_file(
     folder: Path, frame: pd.DataFrame, year: int, *, label: str = "timestamp", **metadata: Any
 ) -> Path:
-    """Write a year file into ``folder`` by pandas alone, with a document when facts are given."""
+    """Write a year file into ``folder`` with pandas, and a document if facts are given."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{year}.csv.gz"
     frame.to_csv(path, index=True, index_label=label, compression="gzip")

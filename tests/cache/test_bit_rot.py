@@ -167,7 +167,7 @@ def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> s
 
 
 def previewed(root: Path, key: SeriesKey) -> tuple[BarTable, Coverage, SeriesView]:
-    """Return what a plan sees of a series: it repairs nothing."""
+    """Return the bars that a plan reads from a series, without a repair."""
     disk = RecordingDisk()
     shown = store_in(root, disk).preview()
     rows, coverage = shown.read(key, EVER)
@@ -311,7 +311,7 @@ DOCUMENTS: dict[str, Callable[[bytes], object]] = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_flipped_bit_of_a_document_is_detected(sound: Path, name: str) -> None:
-    """A document reads as it was written, or it is lost: there is nothing in between."""
+    """A document is read exactly as written, or counts as lost."""
     data = (folder_of(sound) / name).read_bytes()
     load = DOCUMENTS[name]
     true, lost = load(data), 0
@@ -554,7 +554,7 @@ NO_SPANS = [{"span": ["a", "b"], "state": "final"}]
 
 
 class Odd(Header):
-    """A header in which one thing is said that no header says."""
+    """A header with one value that no writer produces."""
 
     said: dict[str, object]
 

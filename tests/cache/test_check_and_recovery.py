@@ -139,7 +139,7 @@ def _bars_behind(folder: Path) -> None:
 
 
 def _stray(**facts: str) -> Kind:
-    """Put a sound member behind the others that is not of this file, or not chained to it."""
+    """Append a sound member of another file, or one that is not chained to the others."""
 
     def stray(folder: Path) -> None:
         last = members(folder)[-1][1]
@@ -383,6 +383,6 @@ def age(root: Path) -> None:
 
 
 def found(root: Path, disk: RecordingDisk | None = None) -> list[Finding]:
-    """Return what a check says of the year that is damaged."""
+    """Return the findings of a check for the damaged year."""
     findings = check_series(store_in(root, disk).parts, DAILY)
     return [one for one in findings if one.where == "2024"]

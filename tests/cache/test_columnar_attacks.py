@@ -188,7 +188,7 @@ def test_damaged_columns_of_a_year_that_is_not_requested_do_not_stop_new_columns
 
 
 def forged(plain: Any, seq: int = 9) -> bytes:
-    """Return a slot with a true checksum, whatever it says."""
+    """Return a slot with a right checksum for any text."""
     text = plain if isinstance(plain, bytes) else json.dumps(plain).encode("ascii")
     check = zlib.crc32(text, zlib.crc32(seq.to_bytes(8, "little")))
     return struct.pack("<8sQII", MAGIC, seq, len(text), check) + text
@@ -512,7 +512,7 @@ def test_columns_of_a_series_cleared_while_they_were_written_are_not_used(
 
 
 class Watching(Quick):
-    """A disk that checks each write to a columnar file: nothing that a header speaks for."""
+    """A disk that asserts that no write touches columns described by a header."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -49,11 +49,11 @@ class ColumnarStore(NamedTuple):
 
     @property
     def states(self) -> dict[int, YearState]:
-        """What the metadata say."""
+        """States of the years in the metadata."""
         return index_of(self.store).entry(self.lane).years(EVER)
 
     def bars(self) -> list[int] | None:
-        """Return which bars are read from the columns alone."""
+        """Return the bars read only from the columns."""
         found = self.sidecars.read(self.lane, EVER, self.states)
         return None if found is None else numbers(found)
 
@@ -230,7 +230,7 @@ def test_an_open_columns_file_is_read_after_its_name_is_deleted(columnar: Column
 
 
 def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
-    """Hold files of so many bytes, 0 stands for a map; return whose files are held then."""
+    """Open files of these sizes (0: mapped), and return the symbols whose files stay open."""
     for symbol, size in files:
         key = SeriesKey(symbol, DAILY.timeframe)
         sidecars.hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from src.data.jobs.checkup import checkup
 
 @pytest.fixture
 def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder that is said to lie on another machine."""
+    """Return a folder that the system reports as a network disk."""
     table, folder = tmp_path / "mountinfo", tmp_path.resolve() / "share"
     table.write_text(f"40 22 0:50 / {folder} rw - nfs4 server:/bars rw\n")
     monkeypatch.setattr(mounts, "MOUNTS", table)

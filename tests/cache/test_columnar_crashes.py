@@ -97,7 +97,7 @@ def check(root: Path, mode: str = "map") -> None:
 
 
 def crashed(root: Path, name: str, most: int) -> int:
-    """Let the power fail behind each call; return how many different states there were."""
+    """Simulate a power failure after each call, and return the number of different states."""
     live = root / "live"
     act = prepared(live, name)
     store_in(live, Quick()).commit(MINUTES, act)
@@ -196,7 +196,7 @@ def test_a_process_killed_at_any_disk_call_changes_no_answer(tmp_path: Path, nam
 
 
 class Watched(HoldingDisk, Quick):
-    """A disk that knows which files are open, and does not wait for the platter."""
+    """A disk that records which files are open, and does not sync."""
 
 
 class Model:
@@ -232,7 +232,7 @@ class Model:
         self.bars |= dict.fromkeys(days, shift)
 
     def crash(self) -> None:
-        """Die during a commit to one year: all of it has happened, or nothing."""
+        """Kill a commit to one year: it has happened completely or not at all."""
         begin, shift = self.dice.randrange(0, 300), float(self.dice.randrange(50))
         end = begin + self.dice.choice([1, 3, 60])
         disk = DyingDisk(self.dice.randrange(1, 30))

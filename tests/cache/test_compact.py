@@ -182,7 +182,7 @@ def test_compaction_removes_stale_columnar_files(tmp_path: Path) -> None:
 
 
 def columns_of(root: Path) -> Path:
-    """Store bars of two years that leave nothing to join, and return their columnar file."""
+    """Store bars of two years without members to join, and return their columnar file."""
     store = store_in(root, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-5, 5),)))
     store.read(DAILY, EVER)

@@ -212,7 +212,7 @@ def shares(number: int, until: int, count: int = 1) -> CommitPiece:
 
 
 def asked(store: BarStore, until: int, *, late_days: int, actions: tuple[Action, ...] = ()) -> None:
-    """Have a vendor tell all actions up to the day ``until``, so many days after it."""
+    """Store a vendor's answer with all actions up to the day ``until``, requested later."""
     first, last = piece(0, 1).span.start, piece(until, until + 1).span.end
     store.add_actions(DAILY.symbol, actions, Span(first, last), "acme", last + late_days * DAY_MS)
 

@@ -149,7 +149,7 @@ def test_empty_and_suspect_spans_of_lost_metadata_are_carried_over() -> None:
 
 @pytest.mark.parametrize("state", ["final", "provisional"])
 def test_finality_and_bars_of_lost_metadata_are_not_carried_over(state: str) -> None:
-    """What the members do not say themselves may have been said before they were damaged."""
+    """Facts that are not in the members may date from before their damage."""
     rebuilt = known(mark(0, 3, "final"), mark(3, 5, "provisional"))
     assert carried(known(mark(0, 9, state)), rebuilt) == rebuilt
     assert carried(None, rebuilt) is rebuilt

@@ -184,7 +184,7 @@ def test_pythons_csv_reader_reads_the_encoded_rows() -> None:
 
 
 def plainly(rows: BarTable) -> bytes:
-    """Write rows as the format says, number by number."""
+    """Encode rows by the documented format, number by number."""
     lines = []
     for i, stamp in enumerate(rows.stamps.tolist()):
         time = str(np.datetime64(stamp, "ms").astype("M8[s]")).replace("T", " ")

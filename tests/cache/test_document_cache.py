@@ -54,7 +54,7 @@ class Young(Disk):
 
 
 def rewritten(path: Path, content: bytes) -> None:
-    """Change a file in place, so that nothing but its bytes shows it."""
+    """Change the bytes of a file, and keep its size and times."""
     state = os.stat(path)
     path.write_bytes(content)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -203,7 +203,7 @@ def test_the_view_of_a_writer_equals_the_view_of_a_new_process(
 
 
 def check_memory(store: BarStore, key: SeriesKey) -> None:
-    """Compare what is known of each document of a series with what its bytes say."""
+    """Compare the parsed documents in memory with the bytes of their files."""
     lane = store.parts.lane(key)
     for year in lane.years():
         content = lane.paths.metadata(year).read_bytes()
@@ -282,7 +282,7 @@ def test_an_append_lists_each_folder_and_stats_each_file_once(tmp_path: Path) ->
 
 
 class Growing(RecordingDisk):
-    """A disk on which every file has just been changed: no time of change tells anything."""
+    """A disk on which every file seems just changed, so no modification time is trusted."""
 
     def now_ns(self) -> int:
         return 0

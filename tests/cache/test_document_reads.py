@@ -339,7 +339,7 @@ def test_the_kind_of_a_series_with_a_lost_document_is_read_from_its_bars(tmp_pat
 def test_the_view_after_a_failed_commit_equals_that_of_a_new_process(
     tmp_path: Path, fails_at: int
 ) -> None:
-    """Its writer knows what it wrote; a year on its way from one file to the next is not known."""
+    """The writer keeps its own documents in memory, except for a year during a rewrite."""
     disk = FailingDisk(0)
     store = store_in(tmp_path, disk)
     store.commit(DAILY, Commit((piece(0, 9),)))

@@ -88,7 +88,7 @@ class Cache:
         return dropped
 
     def rest(self) -> None:
-        """Let an hour pass in which nobody uses anything."""
+        """Let an hour pass without any use."""
         self.manager.write_uses()
         self.clock.advance(3600)
 
@@ -377,7 +377,7 @@ def test_a_folder_link_or_pipe_in_place_of_the_time_file_counts_as_a_lost_file(
 
 
 def test_a_run_with_a_clock_a_year_ahead_does_not_affect_later_runs(cache: Cache) -> None:
-    """Its vendor told the right time."""
+    """The vendor returned the right time."""
     cache.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR), GONE)
     cache.clock.set(NOW + 366 * DAY_MS)
     cache.commit(Commit((piece(731, 884),)))
@@ -662,7 +662,7 @@ def _check_sound(root: Path, where: str) -> None:
 
 
 def test_the_dates_assumed_in_this_file_are_right() -> None:
-    """The clock stands where the tests believe it does."""
+    """The clock has the time that the tests assume."""
     assert isinstance(days_of(THIS_YEAR).pieces[0], CommitPiece)
     assert year_start(2026) == at(731)
     assert at(884) < NOW < at(885)

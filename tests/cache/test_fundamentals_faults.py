@@ -157,7 +157,7 @@ def test_a_recently_written_damaged_file_is_not_moved_until_a_repair(tmp_path: P
 
 
 def check(root: Path, told: int, begun: int) -> None:
-    """What was acknowledged is served, nothing else, and nothing is damaged."""
+    """Assert that exactly the acknowledged data are served, without damage."""
     assert ratio(root) in [(None, 25.5, 26.5)[n] for n in range(told, begun + 1)]
     assert opened(root).damage("AAPL") == []
     assert quarantined(root) == {}

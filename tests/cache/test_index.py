@@ -33,7 +33,7 @@ LONG_AGO = 1_700_000_000_000_000_000
 
 
 class Place:
-    """A store whose lanes look as if nothing had been written for long, and its inventory."""
+    """A store whose lanes were last changed long ago, and its inventory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -211,7 +211,7 @@ def test_a_corrupt_document_is_read_each_time_and_not_indexed(place: Place) -> N
 
 
 def test_a_pipe_or_folder_in_place_of_a_document_hides_no_series(place: Place) -> None:
-    """A pipe in the place of a document is an error of its series alone, and nothing waits."""
+    """A pipe in place of a document is an error of its series only, and no reader blocks."""
     place.look()
     document = lane_folder(place.root) / "2025.metadata.json"
     document.unlink()

@@ -375,7 +375,7 @@ def test_a_year_file_that_migration_set_aside_is_not_searched_for_again(tmp_path
 
 
 class Locked(RecordingDisk):
-    """A disk that remembers which files were changed by somebody who did not hold the lock."""
+    """A disk that records files changed without holding the lock."""
 
     is_held = False
 

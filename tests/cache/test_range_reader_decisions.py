@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class NoColumns(RecordingDisk):
-    """A disk on which nothing can be written beside the bars."""
+    """A disk on which no columnar file can be written."""
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING and "_columnar" in step.path.parts:

@@ -442,7 +442,7 @@ def test_a_commit_rebuilds_a_lost_document(folder: Path) -> None:
 
 
 def test_recovery_ends_with_an_fsync_of_the_metadata(folder: Path) -> None:
-    """Doubts stand in the document alone: it must not be lost with the one that took its place."""
+    """Suspect marks are only in the document, so its replacement must be durable."""
     old = (folder / META).read_bytes()
     fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
     (folder / META).write_bytes(old)

@@ -16,7 +16,7 @@ from tests.cache.bars import DAILY, EVER, at, days, piece, store_in
 
 
 class Watched(Disk):
-    """Remembers what was looked at; its clock is far ahead, so that nothing is too young."""
+    """A disk that records its reads, with a clock so far ahead that every file counts as old."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -308,7 +308,7 @@ POINTS = range(1, 1000) if FULL else range(1, 1000, 29)
 
 
 class Unsynced:
-    """A disk that does not wait for the platter: nothing here is about power."""
+    """A disk that does not sync, for tests without power failures."""
 
     def perform(self, step, call):  # type: ignore[no-untyped-def]
         return super().perform(step, (lambda: None) if step.name in SYNCS else call)  # type: ignore[misc]

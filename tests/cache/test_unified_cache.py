@@ -682,7 +682,7 @@ class TestFaultsOfOld:
     def test_a_frame_shorter_than_the_requested_range_covers_only_its_bars(
         self, cache: UnifiedCache, clock: ManualClock
     ) -> None:
-        """A frame with less than was asked for leaves the rest to be asked again."""
+        """The rest of the requested range is requested again."""
         frame = bars("2025-03-10", 24)
         cache.put(frame, "BTCUSDT", "1h", datetime(2025, 3, 1), datetime(2025, 3, 20))
         coverage = cache.store.view(SeriesKey("BTCUSDT", HOURS)).coverage

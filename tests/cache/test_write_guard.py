@@ -107,7 +107,7 @@ def test_a_full_disk_is_not_reported_as_a_read_only_cache(root: Path) -> None:
 
 @pytest.fixture
 def mounted(root: Path) -> Iterator[Path]:
-    """Return the cache on a file system that is mounted for reading alone."""
+    """Return the cache on a file system that is mounted read-only."""
     commands = [["mount", "--bind", str(root), str(root)],
                 ["mount", "-o", "remount,ro,bind", str(root)]]  # fmt: skip
     try:

@@ -60,7 +60,7 @@ def test_a_document_that_describes_other_bars_is_rewritten(
 
 
 def with_text(folder: Path, text: bytes, **facts: Any) -> None:
-    """Let the year be one member, sound in itself, with that text; nothing else tells of it."""
+    """Write the year as one sound member with that text, without other records of it."""
     first = members(folder)[0][1]
     (folder / DATA).write_bytes(build(replace(first.header, **facts), text).raw)
     (folder / META).unlink()
@@ -97,7 +97,7 @@ def test_an_error_about_a_year_of_a_newer_version_names_the_year(tmp_path: Path)
 
 
 class TestWhileARewriteIsPending:
-    """The committed state and the pending one are both good, and nothing between them."""
+    """The committed and the pending state are both valid, and no other."""
 
     def pending(self, folder: Path, disk: Disk, **facts: Any) -> LaneFiles:
         """Return the series with a rewrite pending that was not done yet."""
@@ -131,7 +131,7 @@ class TestWhileARewriteIsPending:
 
 
 class TestWhatIsWrong:
-    """Where nothing can be repaired, a reader is told what does not fit."""
+    """If a year cannot be repaired, the error of a reader names the contradiction."""
 
     def problem(self, folder: Path) -> str:
         lane = fresh(folder).parts.lane(DAILY)
@@ -156,7 +156,7 @@ class TestWhatIsWrong:
 
 
 class TestRowsBehind:
-    """What was appended is read alone only where it is a sound continuation up to what is known."""
+    """Appended rows are read separately only if they soundly continue a known end."""
 
     first: Member
 
@@ -168,7 +168,7 @@ class TestRowsBehind:
         return folder
 
     def behind(self, folder: Path, disk: Disk | None = None, **state: Any) -> list[int] | None:
-        """Return the bars behind those of ``first`` that a year in that ``state`` has."""
+        """Return the bars after those of ``first`` in a year with that ``state``."""
         lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None

@@ -44,7 +44,7 @@ class Unlockable(RecordingDisk):
 
 
 class ReadOnly(Disk):
-    """A disk on which nothing can be changed."""
+    """A read-only disk."""
 
     def lock(self, path: Path, timeout_s: float) -> object:  # type: ignore[override]
         try:

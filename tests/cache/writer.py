@@ -103,7 +103,7 @@ def work(store: BarStore, say: Callable[[str], object], *, early: bool = False) 
 
 
 def killed(root: Path, calls: int, how: str) -> str:
-    """Fork a writer that is killed behind so many calls; return the signal and what it said."""
+    """Fork a writer that is killed after a number of calls; return the signal and its output."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -172,7 +172,7 @@ def watch(root: Path, mode: Any) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the program with its command-line arguments."""
     what, *rest = sys.argv[1:]
     if what == "append":
         root, mode, count, *places = rest

@@ -111,13 +111,13 @@ class FixedVendor(BaseDataDownloader):
 
 
 class Market:
-    """One cache folder; managers on it ask the vendors given, alone."""
+    """One cache folder, whose managers query only the vendors given to them."""
 
     def __init__(self, folder: Path, clock: ManualClock, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.clock, self.patch = folder, clock, patch
 
     def manager(self, *vendors: BaseDataDownloader, folder: str = "cache") -> DataManager:
-        """Return a new manager that asks these vendors, in this order."""
+        """Return a new manager that queries these vendors in this order."""
         manager = DataManager(self.folder / folder, clock=self.clock)
         route_to(self.patch, manager, **{vendor.name: vendor for vendor in vendors})
         return manager

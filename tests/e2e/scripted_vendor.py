@@ -71,7 +71,7 @@ def route_to(monkeypatch: Any, asking: Any, **downloaders: Any) -> None:
 
 
 def beside(monkeypatch: Any, manager: Any, second: BaseDataDownloader) -> None:
-    """Let a manager ask one more vendor, behind those of the rules."""
+    """Add a vendor to a manager, after those of the rules."""
     selector = manager.provider_selector
     rules = selector.get_provider_with_failover
     monkeypatch.setattr(

@@ -52,7 +52,7 @@ def split(day: date, ratio: float, **more: Any) -> Action:
 
 
 def dividend(day: date, amount: float, **more: Any) -> Action:
-    """Return a dividend as it was paid, unless told otherwise."""
+    """Return a dividend, by default with the amount as paid."""
     return Action(day, "dividend", day_ms(day) + _OPEN_MS, amount=amount,
                   **({"as_paid": True} | more))  # fmt: skip
 
@@ -76,7 +76,7 @@ def _path() -> dict[date, float]:
 
 
 class Truth:
-    """The share as it was traded, and as it is told, by plain arithmetic on floats."""
+    """The share as traded and in each adjustment, by plain arithmetic on floats."""
 
     def __init__(self) -> None:
         self.closes = dict(_path())
@@ -149,7 +149,7 @@ class ShareVendor(BaseDataDownloader):
         self.tells: Sequence[Action] | None = None
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer the bars of a span as they are told today."""
+        """Return the bars of a span as adjusted today."""
         self.asked.append(query.span)
         self._fail_if(any(query.span.overlaps(span) for span in self.script.down))
         adjustment, opened = self.capabilities.adjustment, self._opened()

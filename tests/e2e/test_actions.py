@@ -65,7 +65,7 @@ def share(truth: Truth, clock: ManualClock) -> dict[str, ShareVendor]:
 
 @pytest.fixture
 def ask(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Return what asks vendors in an order for the year 2020."""
+    """Return a function that requests the year 2020 from vendors in an order."""
 
     def asked(vendors: Mapping[str, ShareVendor], adjustment: str, **more: Any) -> pd.DataFrame:
         manager = DataManager(tmp_path / "cache", clock=clock)
@@ -200,7 +200,7 @@ def test_a_vendor_of_fully_adjusted_prices_is_a_marked_substitute_for_other_adju
 def test_a_pinned_vendor_without_splits_and_dividends_is_a_marked_substitute(
     ask: Ask, truth: Truth, clock: ManualClock, adjustment: Adjustment
 ) -> None:
-    """As it does where the rules name it alone; in pieces, and after a restart."""
+    """The same as if the rules named only this vendor: in pieces, and after a restart."""
     alone = {"x": ShareVendor("x", adjustment, truth, clock)}
     bounds = {"end_date": date(2020, 6, 30), "provider": "x"}
     for wishes in (bounds, {"provider": "x"}, {"provider": "x", "offline": True}):
@@ -302,12 +302,12 @@ def test_without_splits_from_any_vendor_bars_are_fetched_again_to_stay_in_one_ba
 
 @pytest.fixture
 def three(truth: Truth, clock: ManualClock) -> dict[str, ShareVendor]:
-    """Return three vendors of raw bars that all tell actions."""
+    """Return three vendors of raw bars that all report actions."""
     return {n: ShareVendor(n, "raw", truth, clock, actions=True) for n in ("one", "two", "three")}
 
 
 def heard(ask: Ask, vendors: Mapping[str, ShareVendor]) -> None:
-    """Have every vendor tell its actions."""
+    """Store the actions of every vendor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)  # of the divided ones
         for name, vendor in vendors.items():
@@ -332,7 +332,7 @@ def test_splits_and_dividends_that_vendors_report_equally_are_not_disputed(
 def test_the_split_ratio_of_most_vendors_is_used_and_the_dispute_is_reported(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
-    """Every vendor is kept with what it told."""
+    """The report of every vendor is kept."""
     three["one"].tells = with_split(2.0)
     heard(ask, three)
     book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
@@ -424,7 +424,7 @@ def test_a_pinned_vendor_without_splits_is_adjusted_by_another_vendor_and_the_an
 def test_of_two_disputed_dividends_the_one_reported_as_used_is_the_one_used(
     truth: Truth, clock: ManualClock, ask: Ask
 ) -> None:
-    """Where neither has more vendors the bars of each are adjusted by its own word."""
+    """If neither has more vendors, the bars of each are adjusted by its own report."""
     late = [SPLIT, dividend(date(2020, 5, 8), 0.28), *DIVIDENDS[2:], DIVIDENDS[0]]
     one = ShareVendor("one", "raw", truth, clock, actions=True)
     two = ShareVendor("two", "raw", truth, clock, actions=True)

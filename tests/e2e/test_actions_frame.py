@@ -69,7 +69,7 @@ def test_actions_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareV
 
 
 def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: ManualClock) -> None:
-    """As told by any vendor that agrees with it; told later, it is kept too, and no amount changes."""
+    """They come from any vendor that reports the same dividend, even later; no amount changes."""
     store, day = manager.cache.store, date(2023, 8, 11)
     ever = Span(0, day_ms(date(2024, 6, 13)))
     path = Path(manager.cache.cache_dir, "ohlcv", "AAPL", "actions.json")
@@ -257,7 +257,7 @@ def test_splits_and_dividends_are_on_the_rows_of_their_ex_dates(
 def test_a_request_for_raw_bars_with_a_dividend_column_fetches_the_actions_too(
     manager: DataManager, vendor: ShareVendor
 ) -> None:
-    """Nothing is said to be no dividend before a vendor was asked for it."""
+    """A dividend is never zero before a vendor was queried for it."""
     question = ("AAPL", "1d", "2020-07-01", "2020-12-31")
     manager.get_ohlcv(*question, adjustment="raw")
     book = manager.cache.store.actions("AAPL")

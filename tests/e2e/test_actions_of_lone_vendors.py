@@ -83,7 +83,7 @@ def jump(frame: pd.DataFrame) -> float:
 
 
 def as_version_0_1_0_wrote_it(tmp_path: Path, vendor: str, *others: dict[str, Any]) -> Path:
-    """Replace what is known of the actions by "asked, and there are none"."""
+    """Replace the stored actions by an empty list that counts as requested."""
     (path,) = tmp_path.rglob("actions.json")
     known = json.loads(path.read_bytes())
     span = [day_ms(date(2024, 5, 1)), day_ms(date(2024, 6, 13)) + DAY_MS]
@@ -245,7 +245,7 @@ def test_a_refresh_fetches_todays_adjusted_closes(
 def test_a_refresh_fetches_a_corrected_adjusted_close(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    """A dividend is taken back: nothing but the adjusted closes changes."""
+    """A dividend is withdrawn, so only the adjusted closes change."""
     early = ("AAPL", "1d", "2024-04-22", "2024-05-07")
     alone("yahoo").get_ohlcv(*early)
     known = vendors.truth.listing("AAPL").actions
@@ -258,7 +258,7 @@ def test_a_refresh_fetches_a_corrected_adjusted_close(
 def test_bars_that_are_compared_again_keep_the_basis_of_their_adjusted_closes(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    """Bars fetched before a dividend and found the same after it: it still lies between."""
+    """Bars fetched before a dividend and found equal after it keep their basis."""
     clock.set(ms("2024-05-09T22:30:00"))
     alone("yahoo").get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-09")
     for day in (10, 13, 14, 15, 17):

@@ -248,7 +248,7 @@ def test_a_queued_call_that_is_cancelled_sends_no_request(
 def test_a_call_without_a_free_thread_ends_within_its_timeout(
     async_manager: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what is cached, or with the error that says what it waited for."""
+    """It returns the cached bars, or an error that names the reason of the wait."""
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
 
     async def main() -> None:
@@ -373,7 +373,7 @@ asyncio.run(main())
 
 
 def test_a_new_job_does_not_wait_for_a_thread_that_has_just_taken_another() -> None:
-    """It counts as idle until it has noted that it is not; its job may last for ever."""
+    """The thread counts as idle until it has recorded its job, which may never end."""
     threads = call_threads.Threads("onetape-call", 2)
     taken, go_on, end = threading.Event(), threading.Event(), threading.Event()
 

@@ -126,7 +126,7 @@ TICK_S = 0.005
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each test counts for itself what it leaves behind, and keeps no cookies of this user."""
+    """Count abandoned calls per test, and keep no cookies of this user."""
     monkeypatch.setattr(background, "left_behind", background.LeftBehind())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -363,7 +363,7 @@ def test_a_hanging_downloader_of_a_user_is_abandoned_at_most_four_times(
 def test_a_call_that_timed_out_blocks_no_later_call(
     tmp_path: Path, stuck: Stuck, vendors: VendorServer
 ) -> None:
-    """A call that was left behind holds nothing that others wait for, of its own series too."""
+    """An abandoned call holds no lock that others wait for, not even of its own series."""
     manager = manager_of(tmp_path, "binance", vendors.base_url("binance"))
     usual = manager.provider_selector.downloaders
     manager.provider_selector.downloaders["binance"] = stuck
@@ -476,7 +476,7 @@ def test_the_rules_set_the_timeout_of_jobs(
 def test_quotes_not_begun_before_the_timeout_are_not_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of many hundred takes work of its own, also where no vendor is asked any more."""
+    """Each of many hundreds takes some work, even if no vendor is queried any more."""
     begun: list[str] = []
     real = quotes_module.market_at
 

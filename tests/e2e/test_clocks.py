@@ -17,7 +17,7 @@ TODAY = "2024-06-12"
 
 
 def hits(manager: DataManager, vendors: VendorServer, *request: str) -> bool:
-    """Tell whether a request asks nobody."""
+    """Return whether a request sends no request to a vendor."""
     before = vendors.count()
     manager.get_ohlcv(*request)
     return vendors.count() == before

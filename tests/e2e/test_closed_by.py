@@ -32,7 +32,7 @@ def stamps(frame: pd.DataFrame) -> list[str]:
 def assert_known(
     frame: pd.DataFrame, vendors: VendorServer, symbol: str, timeframe: str, start: str, at: str
 ) -> None:
-    """Assert that the frame is what the truth shows to somebody who looks at it at ``at``."""
+    """Assert that the frame equals the true bars visible at ``at``."""
     rows = vendors.truth.expected(symbol, timeframe, ms(start), ms(at), "raw", ms(at))
     got = [
         (int(stamp.value // 1_000_000), *(float(v) for v in values[:5]))

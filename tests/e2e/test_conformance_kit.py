@@ -67,7 +67,7 @@ def test_our_own_downloaders_pass_the_examination_of_the_kit(
 
 
 class Swallows(BinanceDataDownloader):
-    """What it cannot read is nothing to it."""
+    """Returns no data for a response that it cannot read."""
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         try:
@@ -77,7 +77,7 @@ class Swallows(BinanceDataDownloader):
 
 
 class Shows(BinanceDataDownloader):
-    """Its key stands in the query."""
+    """Sends its key in the query."""
 
     secrets = ("ACME_KEY",)
 
@@ -94,7 +94,7 @@ class Shrugs(BinanceDataDownloader):
 
 
 class Forgets(BinanceDataDownloader):
-    """Its answers depend on what it was asked before."""
+    """Its answers depend on earlier requests."""
 
     asked = 0
 

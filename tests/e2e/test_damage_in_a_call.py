@@ -139,7 +139,7 @@ def assert_foretold(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, cache: Path,
     request: tuple[str, str, str, str],
 ) -> None:  # fmt: skip
-    """Assert that the plan of a request changes nothing, and says what the request then does."""
+    """Assert that the plan of a request changes no file, and predicts the request."""
     with nothing_is_written(cache):
         plan = manager.plan(*request)
         manager.explain(*request[:2])

@@ -33,7 +33,7 @@ AROUND = ("AAPL", "1d", "2015-03-01", "2021-05-31")
 
 
 class Paying(FixedVendor):
-    """Has no bar between two stretches, and tells a dividend of that time and one of the second stretch."""
+    """Has two stretches of bars, and reports a dividend between them and one in the second."""
 
     def __init__(self, clock: ManualClock, ex_dates: list[date], amount: float = 2.0) -> None:
         super().__init__(clock, map(day_ms, (*BEFORE, *BEHIND)), "yahoo")
@@ -168,10 +168,10 @@ def test_a_dividend_as_large_as_the_price_removes_only_the_bars_before_its_ex_da
 
 
 class Silent(Paying):
-    """Tells dividends only if it is asked for them alone: its bars come without a list of them."""
+    """Reports dividends only in a separate request: its bars have no list of them."""
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer with bars, and nothing about dividends."""
+        """Return bars without a list of dividends."""
         return replace(super().fetch(query), actions=None)
 
 

@@ -26,7 +26,7 @@ from tests.vendor_server import Fault, VendorServer
 
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """Leave no manager of the process behind."""
+    """Reset the default manager of the process."""
     reset_data_manager()
     yield
     reset_data_manager()

@@ -43,7 +43,7 @@ class Own:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> DataManager:
-    """Return a manager that asks the own downloader in place of two vendors."""
+    """Return a manager that uses the custom downloader in place of two vendors."""
     manager = DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
     rules = dict(manager.provider_selector.rules)
     for rule, name in {"crypto": "binance", "stock_daily": "yahoo"}.items():

@@ -48,7 +48,7 @@ HEADER = "timestamp,open,high,low,close,volume\n"
 
 
 class Stage:
-    """A manager over all vendors, each of which can be told to fail or to answer half."""
+    """A manager over all vendors, each of which can be made to fail or to omit bars."""
 
     def __init__(self, manager: DataManager, vendors: VendorServer, folder: Path) -> None:
         self.manager, self.vendors, self.folder = manager, vendors, folder
@@ -91,7 +91,7 @@ class Stage:
             self.by_name[name].errors = [UnavailableError("down")] * 9
 
     def halve(self, name: str, request: tuple[str, str, str, str]) -> None:
-        """Let a vendor lack the second and third bar of what is asked."""
+        """Make a vendor omit the second and third requested bar."""
         if name == "yahoo":
             self.vendors.fault(name, Fault.nulls(1, 2))
         elif name == "binance":
@@ -103,7 +103,7 @@ class Stage:
 
 
 def marked(rows: list[Bar]) -> list[Bar]:
-    """Return the rows with prices that tell whose they are."""
+    """Return the rows with prices that identify their vendor."""
     return [Bar(row.stamp_ms, *(price * MARK for price in row[1:5]), row.volume) for row in rows]
 
 

@@ -49,7 +49,7 @@ def limit(manager: DataManager, size: float) -> None:
 
 
 def rest(manager: DataManager, clock: ManualClock) -> None:
-    """Let an hour pass in which nobody uses anything."""
+    """Let an hour pass without any use."""
     manager.cache.look_after()
     clock.advance(3600)
 
@@ -127,7 +127,7 @@ def test_years_that_a_request_is_about_to_need_are_not_evicted(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Between its look at what is held and its own commit somebody else keeps the limit."""
+    """Another process evicts between its read of the store and its commit."""
     manager.get_ohlcv("BTCUSDT", "1d", "2023-11-01", "2023-12-31")
     manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", "2024-06-10")
     rest(manager, clock)

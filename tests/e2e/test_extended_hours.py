@@ -95,7 +95,7 @@ def oracle(vendors: VendorServer, label: str, *, extended: bool = True) -> pd.Da
 
 
 def same_prices(frame: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Compare stamps and prices; Yahoo tells no volume outside of regular hours."""
+    """Compare timestamps and prices; Yahoo has no volume outside of regular hours."""
     assert frame.index.equals(truth.index.as_unit("ns"))
     columns = ["open", "high", "low", "close"]
     np.testing.assert_allclose(frame[columns], truth[columns], rtol=1e-9)
@@ -228,7 +228,7 @@ def test_a_bar_forms_outside_of_regular_hours(
 def test_a_hole_before_the_open_is_a_gap_only_of_extended_hours(
     by: Make, vendors: VendorServer
 ) -> None:
-    """What was never asked for is told, by hours that regular bars know nothing of."""
+    """Hours never requested are reported, which are not part of the regular session."""
     manager = by("yahoo")
     manager.get_ohlcv("AAPL", "15m", OPENS, CLOSES, session="extended", strict=True)
     with warnings.catch_warnings():

@@ -35,7 +35,7 @@ HOUR = 3_600_000
 def pair(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[ScriptedVendor, ScriptedVendor]:
-    """Return two vendors of one kind that the manager asks in this order."""
+    """Return two vendors of one kind that the manager queries in this order."""
     one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two)

@@ -52,7 +52,7 @@ class Walker(FixedVendor):
         return Bar(stamp, opened, high, low, close, volume)
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer with the splits that it tells."""
+        """Return bars with the splits that the vendor reports."""
         if self.actions is not None and query.instrument.asset_class == "stock":
             return replace(super().fetch(query), actions=self.actions)
         return super().fetch(query)

@@ -193,7 +193,7 @@ def test_a_hole_between_two_pages_that_a_second_request_confirms_is_a_gap(
 
 
 def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> FixedVendor:
-    """Return a vendor that lacks hours at a new page once, and is down when asked for them alone."""
+    """Return a vendor that omits hours at a page break once, and fails if only these are requested."""
     fixed = FixedVendor(clock, DAY, vendor, dense=True)
     fixed.page, fixed.errors = [DAY[12]], [None, UnavailableError("down")]
     fixed.spoil = lambda rows: [row for row in rows if row.stamp_ms not in {DAY[n] for n in lost}]
@@ -252,7 +252,7 @@ def test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end(
 
 
 def hours_asked(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """Return each vendor asked and the hours lacking that it was asked for, the last one inclusive."""
+    """Return each queried vendor with the missing hours requested, the last one inclusive."""
     spans = ((a["provider"], at(a["start"]), at(a["end"])) for a in provenance(frame)["attempts"])
     return [(name, (s - DAY[0]) // HOUR_MS, (e - DAY[0]) // HOUR_MS - 1) for name, s, e in spans]
 

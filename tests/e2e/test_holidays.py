@@ -25,7 +25,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 def whole(manager: DataManager, symbol: str, step: str, start: str, end: str) -> list[str]:
-    """Return the bars of an answer that may lack none, asked twice."""
+    """Return the bars of an answer that must be complete, requested twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", IncompleteDataWarning)
         manager.get_ohlcv(symbol, step, start, end, strict=True)

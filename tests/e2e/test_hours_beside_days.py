@@ -52,7 +52,7 @@ class Both(Walker):
         return Bar(stamp, bars[0].open, high, low, bars[-1].close, volume)
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer bars of the length that is asked for."""
+        """Return bars of the requested timeframe."""
         spoil, self.stamps = self.spoil, self.hours
         if not query.timeframe.is_intraday:
             self.stamps = sorted({stamp // DAY_MS * DAY_MS for stamp in self.hours})

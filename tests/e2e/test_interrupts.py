@@ -72,7 +72,7 @@ def test_an_interrupt_at_any_line_releases_the_lease(tmp_path: Path, clock: Manu
 def test_a_lease_whose_release_was_interrupted_can_be_taken_again(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Two interrupts, one while the first is being cleaned up after: the process itself knows."""
+    """A second interrupt comes during the cleanup of the first; the process recovers its lease."""
     mine = State(tmp_path, clock)
     with pytest.MonkeyPatch.context() as patch:
 
@@ -156,7 +156,7 @@ def test_a_call_after_an_interrupted_fetch_waits_for_no_lock(
 
 
 def test_an_interrupted_call_leaves_no_state_for_the_next_one(manager: DataManager) -> None:
-    """In the very same thread: nothing of the call, its log names or its deadline is left."""
+    """In the same thread, no state of the call, its log context or its deadline remains."""
     files = {str(m.__file__) for m in (deadline, observer, logs, contextlib)}
     calls = 0
     for place in itertools.count(1, 1 if FULL else 37):

@@ -45,7 +45,7 @@ def make(
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Make:
-    """Return a maker of managers with a second venue, for the word of one proves no listing."""
+    """Return a maker of managers with a second venue, because one vendor proves no listing."""
 
     def made() -> DataManager:
         manager = DataManager(tmp_path / "cache", rules, clock=clock)
@@ -80,7 +80,7 @@ def _looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def look_at_both(_looked: Path) -> Look:
-    """Return what lays a copy of that cache down under a manager that has asked for nothing yet."""
+    """Return a function that copies that cache to a manager without earlier requests."""
 
     def look(manager: DataManager) -> None:
         shutil.copytree(_looked, manager.cache.cache_dir, dirs_exist_ok=True)

@@ -64,7 +64,7 @@ def well(manager: DataManager, vendors: VendorServer, folder: Path) -> None:
 
 
 def failing(manager: DataManager, vendors: VendorServer, folder: Path) -> None:
-    """Be down at first, then ask to be left alone."""
+    """Fail at first, then request a pause."""
     for vendor in ("binance", "yahoo"):
         vendors.fault(vendor, Fault.status(503), times=1)
         vendors.fault(vendor, Fault.throttle(7200))

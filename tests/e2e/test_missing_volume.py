@@ -92,7 +92,7 @@ def test_a_refresh_with_volume_ends_the_problem_of_missing_volume(
 
 
 class Duck:
-    """Answers days without a volume; ``capabilities`` may say that there is none."""
+    """Returns days without a volume; ``capabilities`` may declare that there is none."""
 
     def __init__(self, capabilities: Capabilities | None = None) -> None:
         if capabilities is not None:

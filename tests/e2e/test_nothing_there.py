@@ -34,7 +34,7 @@ def _quiet() -> None:
 def seconded(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> DataManager:
-    """Return a manager with a second venue, for the word of one vendor proves no listing."""
+    """Return a manager with a second venue, because one vendor proves no listing."""
     beside(monkeypatch, manager, ScriptedVendor(vendors))
     return manager
 
@@ -267,7 +267,7 @@ def test_an_offline_request_for_a_span_recorded_as_empty_is_not_an_error(
 def five(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, ScriptedVendor]:
-    """Return five vendors of shares of one kind, in the order in which they are asked."""
+    """Return five vendors of shares of one kind, in the order in which they are queried."""
     found = {}
     for name in ("one", "two", "three", "four", "five"):
         found[name] = ScriptedVendor(vendors, like=YahooDataDownloader)

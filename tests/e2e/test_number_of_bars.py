@@ -170,7 +170,7 @@ def test_the_search_backwards_in_an_empty_series_is_limited(
 def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first(
     market: Market, clock: ManualClock, bars: int
 ) -> None:
-    """In the second after a close one bar more is asked for, and not the whole history again."""
+    """In the second after a close, one more bar is requested, and not the whole history again."""
     clock.set(at("2024-06-10T12:00:01"))
     hours = every("1h", "2024-06-01T00:00", "2024-06-10T10:00")  # that of 11:00 has closed, too
     fixed = FixedVendor(clock, hours, "binance")

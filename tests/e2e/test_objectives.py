@@ -71,7 +71,7 @@ def stage(
 
 
 def lived(stage: Stage) -> tuple[list[tuple[object, ...]], list[str]]:
-    """Trade on the past and on bars that close meanwhile; return the bars seen, and what was told."""
+    """Trade on history and on bars that close meanwhile; return the bars and the notifications."""
     seen: list[tuple[object, ...]] = []
     notices: list[str] = []
     enough = PAST + LIVE

@@ -50,7 +50,7 @@ def shifted(by_ms: int) -> Spoil:
 
 
 def doubled(rows: list[Bar]) -> list[Bar]:
-    """Return every row with another one of its stamp that says something else."""
+    """Return every row, followed by a different one with the same timestamp."""
     return [copy for row in rows for copy in (row, row._replace(close=row.close * 1.001))]
 
 
@@ -185,7 +185,7 @@ class TestOffTheGrid:
 
 class TestOutsideTheCalendar:
     def weekend(self, rows: list[Bar]) -> list[Bar]:
-        """Return days with a Saturday and a Sunday that nobody traded on."""
+        """Return days with made-up bars on a Saturday and a Sunday."""
         friday = next(r for r in rows if r.stamp_ms == ms("2024-06-07"))
         invented = [friday._replace(stamp_ms=ms(day)) for day in ("2024-06-08", "2024-06-09")]
         return sorted([*rows, *invented])

@@ -59,7 +59,7 @@ def _quiet() -> Iterator[None]:
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Assert that two answers are one: bars, kind, vendors, marks, gaps, and who was not asked."""
+    """Assert that two answers are equal in bars, kind, vendors, marks, gaps and vendors not queried."""
     pd.testing.assert_frame_equal(one, other)
     facts = [{k: v for k, v in provenance(f).items() if k not in OWN} for f in (one, other)]
     assert facts[0] == facts[1]
@@ -325,7 +325,7 @@ WEEK = {
 def test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, held: str, down: str
 ) -> None:
-    """Two tell prices adjusted for splits; one tells raw ones, and nobody the splits."""
+    """Two return split-adjusted prices and one raw prices, and none reports the splits."""
     truth = Truth()
     truth.actions = []
     share = {

@@ -93,7 +93,7 @@ def bring(manager: DataManager, monkeypatch: pytest.MonkeyPatch, kind: type[Duck
 
 
 def ask(manager: DataManager, day: int = 1) -> pd.DataFrame:
-    """Ask for a day of hours that was not asked for before."""
+    """Request a day of hours that was not requested before."""
     at = datetime(2024, 5, day)
     return manager.get_ohlcv("BTCUSDT", "1h", at, at + timedelta(hours=23))
 
@@ -222,7 +222,7 @@ def ask_figures(manager: DataManager, day: int = 1) -> pd.DataFrame:
 
 
 def ask_fundamentals(manager: DataManager, day: int = 1) -> dict[str, Any]:
-    """Ask about another company each day; an empty record stands for an error."""
+    """Request another company each day; an empty record stands for an error."""
     symbol = f"{'ABCDEFGHIJKLMNOP'[day]}CME"
     found = manager.get_fundamentals(symbol, providers=["acme"])
     if not found:
@@ -321,7 +321,7 @@ def test_figures_that_are_not_numbers_are_refused(
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Return all that is logged, by a handler that masks nothing."""
+    """Return everything logged, by a handler without masking."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     loggers = [logging.getLogger(name) for name in ("onetape", "src.data")]
@@ -356,7 +356,7 @@ def test_a_key_in_an_error_of_a_custom_downloader_is_masked(
 
 
 def own_variable(make: MakeWith, monkeypatch: pytest.MonkeyPatch) -> DataManager:
-    """Name the key's variable in the rules; nothing has been asked with it yet."""
+    """Name the key's variable in the rules, before any request with it."""
     monkeypatch.setenv("MY_OWN_NAME", KEY)
     return make("fmp: {api_key_env: MY_OWN_NAME}")
 

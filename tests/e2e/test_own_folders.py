@@ -128,12 +128,12 @@ def edited(folder: Path) -> None:
 
 
 def edited_within_a_tick(folder: Path) -> None:
-    """Change prices alone: size and time are what they were."""
+    """Change only prices, and keep size and time."""
     write(folder, 7.0)
 
 
 def scaled(folder: Path) -> None:
-    """Change all prices by a factor that no vendor would be believed to send."""
+    """Change all prices by an implausible factor."""
     write(folder, 100.0, at=RESTED + 9)
 
 

@@ -35,7 +35,7 @@ NOTE = '{"Note": "Thank you! Our standard limit is 25 requests a day."}'
 
 
 class Noting(BinanceDataDownloader):
-    """Says that it was asked too often with HTTP 200 and a sentence in place of the data."""
+    """Reports a rate limit with HTTP 200 and a sentence in place of the data."""
 
     name = "noting"
 

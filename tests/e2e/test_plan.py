@@ -54,7 +54,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def asked_spans(vendors: VendorServer) -> list[tuple[str, str]]:
-    """Return what the server was asked for, in milliseconds, from its own log; files apart."""
+    """Return the spans requested from the server, in milliseconds, without archive files."""
     return [
         (e.params.get("startTime") or f"{e.params['period1']}000",
          e.params.get("endTime") or f"{e.params['period2']}000")
@@ -118,7 +118,7 @@ print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 
 
 def agree(manager: DataManager, vendors: VendorServer, *request: Any, **wishes: Any) -> Plan:
-    """Assert that a request does what its plan says, and return the plan."""
+    """Assert that a request does what its plan predicts, and return the plan."""
     plan: Plan = manager.plan(*request, **wishes)
     vendors.clear_log()
     try:

@@ -32,7 +32,7 @@ def _open_umask() -> Iterator[None]:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Return path and mode of each file and folder, as the system is told when it is made."""
+    """Return path and mode of each file and folder, as passed to the system at its creation."""
     found: list[tuple[str, int]] = []
     opened, new_folder = os.open, os.mkdir
 
@@ -76,7 +76,7 @@ def modes_below(*folders: Path) -> dict[str, int]:
 
 
 def privacy(cache: Path, rules: Path) -> list[Check]:
-    """Return what `doctor` says of it."""
+    """Return the lines of `doctor` about privacy."""
     return [c for c in checkup(cache, rules, network=False) if c.topic == "privacy"]
 
 

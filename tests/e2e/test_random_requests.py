@@ -151,7 +151,7 @@ class Check:
         return {row[0]: row[1:] for row in rows}
 
     def values(self, stamps: list[int], wanted: Span) -> None:
-        """Every closed bar is the truth in the basis told."""
+        """Assert that every closed bar is true in the reported basis."""
         basis = provenance(self.frame)["as_of"]
         as_of = parse_iso(basis) + DAY_MS if basis else self.model.clock.now_ms()
         true = self.truth(wanted, as_of)
@@ -169,7 +169,7 @@ class Check:
                        for s in spoken), f"{self.request} {iso(stamp)} {told_now} {spoken}"  # fmt: skip
 
     def state_at(self, stamp: int) -> str:
-        """Return the state told for a stamp; unclear where spans were merged."""
+        """Return the reported state of a timestamp; unclear if spans were merged."""
         for span in provenance(self.frame)["spans"]:
             if parse_iso(span["start"]) <= stamp < parse_iso(span["end"]):
                 if span.get("reason") == "forming":
@@ -178,7 +178,7 @@ class Check:
         return "unclear"
 
     def absences(self, stamps: set[int], wanted: Span) -> None:
-        """Every bar that had closed when it was asked for is there, or lies in a gap told."""
+        """Assert that every bar closed at its request is returned, or in a reported gap."""
         gaps = [
             Span(parse_iso(g["start"]), parse_iso(g["end"])) for g in provenance(self.frame)["gaps"]
         ]

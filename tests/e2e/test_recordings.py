@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def replay(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., pd.DataFrame]:
-    """Return what asks a recording by a manager that can reach no vendor, on an empty cache."""
+    """Return a function that requests bars from a recording, with no vendor and an empty cache."""
 
     def ask(*question: str, of: str = "seen", **how: object) -> pd.DataFrame:
         monkeypatch.delenv("ONETAPE_RECORD")

@@ -65,7 +65,7 @@ def _loud() -> Iterator[None]:
 
 
 def whose(frame: pd.DataFrame) -> tuple[list[str], Any]:
-    """Return the vendors of an answer, and as what it stands in, if it does."""
+    """Return the vendors of an answer, and the substitute mark, if any."""
     return provenance(frame)["vendors"], provenance(frame)["substitute"]
 
 

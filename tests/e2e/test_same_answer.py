@@ -145,7 +145,7 @@ class World:
         self.manager = self.make("cache")
 
     def make(self, cache: str) -> DataManager:
-        """Return a manager whose rules know this vendor alone."""
+        """Return a manager whose rules name only this vendor."""
         rules = self.folder / "rules.yaml"
         alone = "".join(
             f"{rule}: {{primary: {self.vendor}, backup: []}}\n"
@@ -219,7 +219,7 @@ class World:
     def check(
         self, frame: pd.DataFrame, bounds: tuple[str, ...], span: tuple[int, int], question: Ask
     ) -> None:
-        """Assert that an answer is that of today, or says why not and is refused under strict."""
+        """Assert that an answer is as of today, or has a reason and is refused under strict."""
         said, how = provenance(frame), question.adjustment
         mistake = self.mistake(frame, bounds[1], span, how)
         if not question.offline:
@@ -256,7 +256,7 @@ class World:
     def truth(
         self, label: str, span: tuple[int, int], how: Adjustment
     ) -> dict[int, tuple[float, ...]]:
-        """Return prices by stamp: for days by the tape itself, else as told in one piece."""
+        """Return prices by timestamp: for days from the trades, else as fetched in one piece."""
         now = self.clock.now_ms()
         if label == "1d":
             rows = self.vendors.truth.expected(SYMBOL, label, *span, how, now)
@@ -272,7 +272,7 @@ class World:
 
 @pytest.fixture
 def keyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a key for everybody, and hear of incomplete answers from their provenance alone."""
+    """Set a key for every vendor, and silence the warnings for incomplete answers."""
     for name in (name for names in KEYS.values() for name in names):
         monkeypatch.setenv(name, KEY)
     with warnings.catch_warnings():
@@ -343,7 +343,7 @@ def test_a_request_has_one_answer_after_given_steps(
 def test_two_splits_of_ten_are_not_taken_for_a_change_of_units(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str
 ) -> None:
-    """Adjusted prices asked again after both are a hundredth: as pence that became pounds would be."""
+    """Adjusted prices requested again after both are a hundredth, like pence turned into pounds."""
     twice = actions_of([(date(2024, 2, 5), (10, 1)), (date(2024, 3, 1), (10, 1))], [])
     run(vendor, vendors, clock, tmp_path, twice, [Ask(FIRST, None), Mishap("restart")])
 

@@ -66,7 +66,7 @@ STAMPS = range(ms("2024-06-01"), ms("2024-06-02"), 3_600_000)
 
 
 def leaks(where: str, text: str | bytes) -> list[str]:
-    """Return where and in which form a canary stands in ``text``."""
+    """Return the place and form of each canary in ``text``."""
     reported = (text.decode("latin-1") if isinstance(text, bytes) else text).lower()
     return [
         f"{where}: {reported[max(0, reported.find(f) - 80) :][:160]!r}"
@@ -178,7 +178,7 @@ ANSWERS: dict[str, Handle] = {
 
 @dataclass
 class Heard:
-    """All that the library has told anybody meanwhile."""
+    """All output of the library during a block."""
 
     lines: list[str] = field(default_factory=list)
     warned: list[Any] = field(default_factory=list)
@@ -218,7 +218,7 @@ def listening() -> Iterator[Heard]:
 
 
 def told_by(error: BaseException) -> str:
-    """Return all that an error tells, as text or pickled, along its whole chain."""
+    """Return the texts of an error, printed and pickled, along its whole chain."""
     texts, pending, seen = [], [error], set()
     while pending:
         exc = pending.pop()
@@ -265,7 +265,7 @@ def written_leaks(*folders: Path) -> list[str]:
 def ask(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Keyed]:
-    """Return what makes the manager ask the keyed vendor, and it alone, at an address."""
+    """Return a function that makes the manager query only the keyed vendor at an address."""
 
     def at(base: str, key: str = KEY, keys: Mapping[str, str] | None = None) -> Keyed:
         own_sender, keys = manager.provider_selector.own_sender, keys or {"KEYED_API_KEY": key}
@@ -293,7 +293,7 @@ def assert_silent(
 
 
 def failing(manager: DataManager, vendor: Keyed) -> str:
-    """Ask in vain, through the manager and directly; return all that was told about it."""
+    """Make failing requests, through the manager and directly; return all output about them."""
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv(*DAY)
     assert [a.provider for a in caught.value.attempts] == ["keyed"]
@@ -496,7 +496,7 @@ VARIABLES = sorted({name for vendor in VENDORS for name in key_names(vendor)} | 
 
 @pytest.fixture
 def rules(rules: Path, vendors: VendorServer) -> Path:
-    """Return rules that lead no vendor to a host of its own: with a key each would be asked."""
+    """Return rules that send no vendor with a key to its real host."""
     named = rules.read_text()
     others = [name for name in SERVED if f"  {name}: " not in named]
     text = "".join(f"  {name}: {{base_url: '{vendors.refused_url(name)}'}}\n" for name in others)

@@ -18,7 +18,7 @@ DAY = ("2024-06-03", "2024-06-04")
 
 
 def reasons(manager: DataManager, timeframe: str = "1h", provider: str = "binance") -> str:
-    """Ask for something that nobody can supply and return why not."""
+    """Request bars that no vendor can supply, and return the reasons."""
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv("BTCUSDT", timeframe, *DAY, provider=provider)
     return str(caught.value)

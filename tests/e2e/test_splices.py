@@ -112,7 +112,7 @@ def scaled(row: Bar, factor: float, shares: float = 1.0) -> Bar:
 def trio(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Vendor, Vendor, Vendor]:
-    """Return three vendors of one kind, asked in this order."""
+    """Return three vendors of one kind, queried in this order."""
     one, two, three = (Vendor(vendors, name) for name in ("one", "two", "three"))
     route_to(monkeypatch, manager, one=one, two=two, three=three)
     return one, two, three

@@ -22,7 +22,7 @@ YEAR_FILE = Path("cache", "ohlcv", "AAPL", "1d", "2024.csv.gz")
 
 @pytest.fixture
 def before_split(manager: DataManager, vendors: VendorServer, clock: ManualClock) -> pd.DataFrame:
-    """Return an answer of the evening before a split that nobody knows of."""
+    """Return an answer of the evening before a split that is not announced."""
     vendors.truth.act("AAPL", split(EX_DATE, 4))
     clock.set(ms("2024-06-11T22:00:00"))
     frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01")

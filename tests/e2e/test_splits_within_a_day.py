@@ -30,7 +30,7 @@ ALL = ("AAPL", "1h", "2021-04-28T13:30:00Z", "2021-05-03T17:30:00Z")
 
 
 class Splitting(FixedVendor):
-    """Adjusts its prices for a split of 2:1 at once, and tells it with the hours that contain the open."""
+    """Adjusts its prices for a 2:1 split at once, and reports it with the hours around the open."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, HOURS, "yahoo")
@@ -46,7 +46,7 @@ class Splitting(FixedVendor):
         return (split,) * (now >= OPEN)
 
     def bar(self, stamp: int) -> Bar:
-        """Return a bar of about 100 before the split and 50 behind it."""
+        """Return a bar of about 100 before the split and 50 after it."""
         price = (50.0 if stamp >= OPEN or self.split else 100.0) + stamp // 3_600_000 % 7 / 8
         return Bar(stamp, price, price + 0.5, price - 0.5, price + 0.25, 1000.0)
 

@@ -71,7 +71,7 @@ def vendor(clock: ManualClock, how: str, stamp: int = BAD) -> FixedVendor:
 
 
 def check(manager: DataManager, how: str, *, is_dense: bool = True, **wishes: Any) -> None:
-    """The row is returned as what it is, if nobody has a better one, and told; it is no bar of the store."""
+    """Assert that an invalid row is reported, replaced if another vendor has the bar, and never stored."""
     frame = manager.get_ohlcv(*OURS, **wishes)
     stamps = [int(stamp.timestamp() * 1000) for stamp in frame.index.tz_localize("UTC")]
     assert [stamp for stamp in stamps if stamp != BAD] == GOOD
@@ -88,7 +88,7 @@ def check(manager: DataManager, how: str, *, is_dense: bool = True, **wishes: An
 
 
 def check_store(manager: DataManager, bad: int, now_ms: int = NOW) -> None:
-    """Nothing that can be no bar stands in a year file."""
+    """Assert that no year file contains a row that cannot be a bar."""
     store = manager.cache.store
     kept = [store.read(key, Span(0, 1 << 60))[0] for key in store.keys()]
     assert sum(map(len, kept)) > 5

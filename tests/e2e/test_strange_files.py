@@ -168,7 +168,7 @@ def within(work: Callable[[], object]) -> object:
 
 
 def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return what may be done with a cache: read, append, revise, look after, tell, remove."""
+    """Return the operations on a cache: read, append, revise, maintain, report, remove."""
     cache = manager.cache
     keys = [SeriesKey("AAPL", Timeframe(1, "d")), SeriesKey("BTCUSDT", Timeframe(1, "h"))]
     index = pd.date_range("2024-06-05", periods=3, freq="8h", name="timestamp")

@@ -187,7 +187,7 @@ def test_a_recorded_symbol_change_is_plain_json(renamed: DataManager, tmp_path: 
 def test_unknown_keys_of_an_actions_file_survive_a_rewrite(
     renamed: DataManager, tmp_path: Path, make: Make
 ) -> None:
-    """That version knows no key ``changes``, as this one knows no ``nicknames``."""
+    """The key ``changes`` is unknown to that version, as ``nicknames`` is to this one."""
     path = tmp_path / "cache/ohlcv/FB/actions.json"
     document = json_document.load(path.read_bytes()) | {"nicknames": ["facebook"]}
     path.write_bytes(json_document.dump(document))

@@ -54,7 +54,7 @@ def opened(cache: Path, tmp_path: Path, rules: Path, clock: ManualClock) -> Make
 
 
 def stored(symbol: str, lane: str) -> list[list[float]]:
-    """Return the prices and volumes that were written, by a reader of CSV alone."""
+    """Return the prices and volumes in the year file, read with a plain CSV reader."""
     text = gzip.decompress(
         (WRITTEN / "ohlcv" / symbol / lane / "2024.csv.gz").read_bytes()
     ).decode()

@@ -34,7 +34,7 @@ ENV = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked of a vendor: whole days, both inclusive; ``cost`` as the vendor counts it."""
+    """A request to a vendor: whole days, both inclusive; ``cost`` as the vendor counts it."""
 
     vendor: str
     symbol: str
@@ -75,7 +75,7 @@ CASES = [
 def managers(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., DataManager]:
-    """Return a maker of managers whose rules know one vendor alone, over one cache."""
+    """Return a maker of managers on one cache, whose rules name only one vendor."""
 
     def make(vendor: str, limits: str = "{}") -> DataManager:
         monkeypatch.setenv(ENV[vendor], KEY)
@@ -93,7 +93,7 @@ def managers(
 
 
 def without_volume(frame: pd.DataFrame, vendors: VendorServer, case: Case) -> pd.DataFrame:
-    """Return the frame with the true volumes in place of those that the vendor does not tell."""
+    """Return the frame with the true volumes in place of missing ones."""
     assert frame["volume"].isna().all()
     true = {
         pd.Timestamp(row.stamp_ms, unit="ms"): row.volume
@@ -177,7 +177,7 @@ def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_dividends(
     managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock, vendor: str,
     cost: int,
 ) -> None:  # fmt: skip
-    """Splits and dividends are asked for, and splits once more for EODHD's volumes."""
+    """Splits and dividends are requested, and splits once more for EODHD's volumes."""
     case = next(case for case in CASES if case.vendor == vendor)
     manager = managers(vendor, f"{{requests_per_day: {cost}}}")
     frame = case.ask(manager, adjustment="split", strict=True)

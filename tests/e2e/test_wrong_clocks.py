@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataW
 
 
 class Own:
-    """A downloader of the user's own, which says no time; its running bar is served too."""
+    """A custom downloader without a time, which also returns its forming bar."""
 
     def __init__(self, vendors: VendorServer) -> None:
         self.vendors, self.asked = vendors, 0
@@ -70,7 +70,7 @@ def own(vendors: VendorServer) -> Own:
 
 
 def ask(manager: DataManager, own: Own | None, *request: str) -> pd.DataFrame:
-    """Ask the user's downloader alone, or Binance."""
+    """Request from only the custom downloader, or from Binance."""
     if own is None:
         return manager.get_ohlcv(*request, strict=False)
     selector = manager.provider_selector

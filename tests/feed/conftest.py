@@ -99,7 +99,7 @@ class Stage:
         return self.clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
 
     def minute(self, *, publish: bool = True) -> int:
-        """Move one second beyond the next close; the venue tells of that bar. Return its stamp."""
+        """Advance to a second after the next close, and publish that bar. Return its timestamp."""
         self.clock.advance(61 - self.clock.now_ms() % MINUTE_MS / SECOND_MS)
         if publish:
             self.streams.publish("binance", *BITCOIN, self.closed_ms)
@@ -135,7 +135,7 @@ def stage(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:  # fmt: skip
-    """Yield a stage; no thread of a feed or stream is left behind by the test."""
+    """Yield a stage, and check that the test leaves no thread of a feed or stream."""
     free = replace(BinanceStream.traits, connects=Limits(), spacing_s=0.0)
     monkeypatch.setattr(BinanceStream, "traits", free)
     path = tmp_path / "rules.yaml"
@@ -156,7 +156,7 @@ def ours() -> list[threading.Thread]:
 
 
 def check_states(items: list[object], grace_s: float) -> None:
-    """Check that bars ascend minute by minute, and that LIVE is said when none is missing."""
+    """Check that bars ascend minute by minute, and that LIVE is reported if none is missing."""
     last: int | None = None
     for item in items:
         if isinstance(item, LiveBar):

@@ -34,7 +34,7 @@ def made_up(stamp_ms: int) -> LiveBar:
 
 
 class Tape:
-    """What trades in a market: all expected minutes, but for those in which nobody trades. A history.
+    """Bars of a market: all expected minutes except quiet ones. It also serves history.
 
     Args:
         grid: when the market is open.
@@ -58,7 +58,7 @@ class Tape:
         return [stamp for stamp in self.grid.opens(span).tolist() if self.traded(stamp)]
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return the last so many, or fewer where nobody traded."""
+        """Return the last bars, fewer if minutes were quiet."""
         end = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
         return Filled(self._bars(Span(self.grid.back(end, count), end)), [])
 
@@ -74,7 +74,7 @@ class Tape:
 
 
 class Exchange:
-    """The minutes of a market up to an instant, told to whoever is connected; it dials too.
+    """Streams the minutes of a market up to an instant to its connection; also acts as the dialer.
 
     Args:
         tape: what trades.
@@ -108,16 +108,16 @@ class Exchange:
         return self.current
 
     def abort(self) -> None:
-        """Have nothing to give up: connecting takes no time."""
+        """Do nothing: connecting takes no time."""
 
     def given(self, stamp_ms: int) -> None:
-        """Be told that a bar has reached whom it is for."""
+        """Note that a bar has reached its consumer."""
         with self._changed:
             self._given = stamp_ms
             self._changed.notify_all()
 
     def next(self) -> str | None:
-        """Return what is told next, once all that was due has been given; None: it is over.
+        """Return the next message once all due bars were delivered, or None at the end.
 
         Raises:
             UnavailableError: the connection is lost.
@@ -147,7 +147,7 @@ class Exchange:
             yield self._told(stamp, number)
 
     def _wait(self, stamp_ms: int) -> Iterator[str]:
-        """Let the market be closed until a bar opens; bars beside its hours are told all the same."""
+        """Pass the closed hours until a bar opens; bars outside of its hours are still sent."""
         looked = self._clock.now_ms()
         while self._clock.now_ms() < stamp_ms - 2 * _BEAT_MS:
             self._pass(self._clock.now_ms() + _BEAT_MS)
@@ -158,7 +158,7 @@ class Exchange:
             yield ""
 
     def _told(self, stamp_ms: int, number: int) -> str:
-        """Return what is told of a bar; one that is not told is due a little later."""
+        """Return the message about a bar; an unsent bar is due a little later."""
         if not self._tape.traded(stamp_ms):
             return ""
         self._expect(stamp_ms)
@@ -203,7 +203,7 @@ class Wire:
         self._idle.set()
 
     def receive(self, timeout: float) -> str | None:
-        """Return what happens next; one that was left for another still tells one thing more."""
+        """Return the next event; an abandoned connection still delivers one more."""
         if self._said:
             return self._said.popleft()
         is_old = self is not self._exchange.current

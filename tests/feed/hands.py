@@ -106,7 +106,7 @@ def feed_of(source: Any, symbol: str = "BTCUSDT", **wanted: Any) -> BacktraderFe
 def witnessed(
     *datas: Any, act: Any = lambda strategy: None, resample: int = 0, **wanted: Any
 ) -> tuple[list[Any], list[str]]:
-    """Run datas, the first one also resampled to so many minutes; return what was seen and told."""
+    """Run datas, the first one also resampled; return the bars and notifications seen."""
     seen: list[Any] = []
     told: list[str] = []
     cerebro = bt.Cerebro(stdstats=False)

@@ -172,7 +172,7 @@ def test_days_of_a_market_that_never_closes_include_their_last_minute() -> None:
 
 
 class Slow(ThreadedSource):
-    """Pushes one item after another, each when nothing was found after the last one."""
+    """Pushes the next item whenever Cerebro has found none after the last one."""
 
     def __init__(self, items: list[Any]) -> None:
         super().__init__("slow")
@@ -187,7 +187,7 @@ class Slow(ThreadedSource):
 
 
 def starving(items: list[Any]) -> BacktraderFeed:
-    """Return a data in which Cerebro finds nothing between two items, and asks what time it is."""
+    """Return a data in which Cerebro finds no bar between two items, and requests the time."""
     source = Slow(items)
     feed = feed_of(source, qcheck=0.0005)
     load = feed._load
@@ -257,7 +257,7 @@ def test_a_strategy_is_notified_of_every_status_of_the_stream() -> None:
 
 
 def test_a_strategy_is_notified_live_before_the_first_live_bar() -> None:
-    """What a strategy knows when it sees each bar."""
+    """Compare the status known to a strategy at each bar."""
     known: list[tuple[int, str]] = []
     told: list[str] = []
 
@@ -413,7 +413,7 @@ def test_a_strategy_that_is_too_slow_gets_an_error_instead_of_a_gap() -> None:
 
 
 class Endless(ThreadedSource):
-    """Pushes more bars than anybody takes, from a thread, and ends when it is stopped."""
+    """Pushes more bars than are consumed, from a thread, until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__("endless")

@@ -76,7 +76,7 @@ def test_a_correction_of_a_forming_bar_is_refused() -> None:
 def test_a_bar_is_closed_by_the_time_at_which_its_vendor_sent_it(
     sent: int | None, closed: bool
 ) -> None:
-    """Our clock is two seconds after the close: alone it would believe all of them."""
+    """Our clock is two seconds after the close: by it, all of them would be accepted."""
     at = None if sent is None else OPEN + sent
     told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(OPEN - MINUTE_MS, sent=at))
     assert [bar.is_closed for bar in told.bars] == [closed]

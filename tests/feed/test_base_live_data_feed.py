@@ -26,7 +26,7 @@ def hours(count: int, start: str = "2026-01-01") -> pd.DataFrame:
 
 
 class Stub:
-    """Somebody else's data manager: it knows the four usual keywords."""
+    """A foreign data manager, which accepts the four usual keywords."""
 
     def __init__(self, frame: pd.DataFrame | None) -> None:
         self.frame = frame

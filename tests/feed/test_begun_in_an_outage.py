@@ -46,7 +46,7 @@ def made(stamp_ms: int) -> LiveBar:
 
 @dataclass
 class Vendor:
-    """The answers of a manager: all minutes, but those that it lacks, for a reason and until a time.
+    """A manager with all minutes except some, which it lacks for a reason and until a time.
 
     Attributes:
         asked: spans of the questions for holes.
@@ -362,7 +362,7 @@ def test_bars_reported_missing_before_a_failure_are_requested_again(clock: Manua
 
 
 def test_each_report_of_missing_bars_is_doubted_as_long_as_the_first(clock: ManualClock) -> None:
-    """A program that did not run for minutes asks for bars that closed long ago."""
+    """A program suspended for minutes requests bars that closed long ago."""
     vendor, witness = Vendor(clock), Witness(clock)
     vendor.lacking = {at(n): (NO_BAR, MONDAY + 50 * SECOND_MS) for n in range(-12, -3)}
     times = Times(vendor, witness)
@@ -443,7 +443,7 @@ PHASES = [
 def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
     clock: ManualClock, kind: str, phase_s: int, jump_s: int
 ) -> None:
-    """Set before the outage, within it or after it; set right, and connected anew, a while later."""
+    """The clock is set before, during or after the outage, and corrected, with a new connection, later."""
     vendor = Vendor(clock, down=Span(at(1), at(4)))
     witness = Witness(clock)
     times = Times(vendor, witness, dense=kind == "dense")

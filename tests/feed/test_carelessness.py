@@ -96,7 +96,7 @@ def test_closing_the_loop_of_a_listener_does_not_affect_other_listeners() -> Non
 def test_an_async_loop_that_is_left_leaves_no_listener(
     stage: Stage, leaving: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A listener would keep a feed that nobody else has from ending."""
+    """A remaining listener would keep an unreferenced feed from ending."""
 
     async def follow(feed: LiveFeed) -> None:
         async for _ in feed:

@@ -62,7 +62,7 @@ def _answer(
     data: st.DataObject, known: Continuation, gap: Span, traded: list[int], size: int,
     whole: bool = False,
 ) -> None:  # fmt: skip
-    """Let history answer, wholly or in part; sometimes with more than was asked."""
+    """Answer from history, completely or partly, sometimes with more than requested."""
     inside = [n for n in range(size) if at(n) in gap]
     told = inside if whole else data.draw(st.lists(st.sampled_from(inside), unique=True))
     more = [] if whole else data.draw(st.lists(st.sampled_from(traded))) if traded else []

@@ -113,7 +113,7 @@ class OfTruth:
         self._vendors = vendors
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return nothing: there is no lookback."""
+        """Return no bars: there is no lookback."""
         return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:

@@ -22,7 +22,7 @@ SPANS = (2, 3, 5)
 
 
 class Waves:
-    """A manager that knows sixty hours of one coin."""
+    """A manager with sixty hours of one coin."""
 
     def get_ohlcv(self, *_: Any, **__: Any) -> pd.DataFrame:
         stamps = MONDAY + HOUR_MS * np.arange(60)

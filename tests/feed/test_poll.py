@@ -32,7 +32,7 @@ def bar(stamp_ms: int, close: float = 1.0) -> LiveBar:
 
 @dataclass
 class Vendor:
-    """Has every minute ``lag_ms`` after its close, but for what the test takes away.
+    """Has every minute ``lag_ms`` after its close, except those that a test removes.
 
     Attributes:
         asked: the time of every question, with the span; None for the first.

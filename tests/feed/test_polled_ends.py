@@ -39,7 +39,7 @@ def clock() -> ManualClock:
 def manager(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> DataManager:
-    """Return a manager that asks a vendor with a key and without a stream."""
+    """Return a manager that queries a vendor with a key and without a stream."""
     monkeypatch.setenv("FMP_API_KEY", KEY)
     path, at = tmp_path / "rules.yaml", vendors.base_url("fmp")
     path.write_text(json.dumps({"providers": {"fmp": {"base_url": at}}}))

@@ -103,7 +103,7 @@ STREAMS: dict[str, tuple[Callable[[], Any], Topic, Callable[[int, Values], str]]
 
 
 class Script:
-    """A socket that says what it is given, then nothing."""
+    """A socket that delivers the given frames, then nothing."""
 
     def __init__(self, *frames: str) -> None:
         self._frames, self.said = deque(frames), threading.Event()
@@ -131,7 +131,7 @@ class Script:
 
 
 class Told(Listener):
-    """A listener that writes down what it is told."""
+    """A listener that records its notifications."""
 
     def __init__(self) -> None:
         super().__init__(Inbox(), ManualClock(NOW))
@@ -144,7 +144,7 @@ class Told(Listener):
 
 
 def heard(protocol: Any, topic: Topic, *frames: str) -> tuple[Told, list[tuple[Topic, int, str]]]:
-    """Return what a listener is told of frames, and what is reported as refused."""
+    """Return the notifications for some frames, and the values reported as refused."""
     told, refused, script, clock = Told(), [], Script(*frames), ManualClock(NOW)
     connection = Connection(
         protocol, script, Limiter("x", Limits(), State(None, clock)), clock,

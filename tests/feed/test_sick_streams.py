@@ -33,7 +33,7 @@ RESERVED = bytes([0xF1, 2]) + b"{}"
 
 
 def kline_of(stage: Stage, **changed: object) -> bytes:
-    """Return the message about the last bar, spoilt."""
+    """Return an invalid message about the last bar."""
     message = json.loads(stage.streams.text("binance", *BITCOIN, stage.closed_ms))
     message["data"]["k"].update(changed)
     return framed(json.dumps(message).encode())
@@ -382,7 +382,7 @@ def test_sent_messages_are_not_logged(stage: Stage, caplog: pytest.LogCaptureFix
 
 
 class DeafDialer:
-    """Connects to nobody, and gives up when it was told so often enough, or is let go."""
+    """Never connects, and ends when it is aborted often enough, or released."""
 
     go = threading.Event()
     deafness = 0
@@ -441,7 +441,7 @@ def test_a_feed_stops_at_once_even_while_a_callback_blocks(stage: Stage) -> None
 
 
 def _stops_at_once(feed: object) -> None:
-    """Stop it. How soon that is, benchmarks tell; here it waits for nothing that may last."""
+    """Stop the feed without waiting for anything slow; benchmarks measure how fast."""
     began = time.monotonic()
     feed.stop()  # type: ignore[attr-defined]
     assert time.monotonic() - began < LONG_S / 4

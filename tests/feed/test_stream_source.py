@@ -24,7 +24,7 @@ from .hands import LIVE, MONDAY, Hand, HandStream, feed_of, minute, witnessed
 
 
 class Later:
-    """History that has nothing until it is told to."""
+    """History without bars until a test allows them."""
 
     def __init__(self) -> None:
         self.held: list[LiveBar] = []
@@ -98,7 +98,7 @@ def test_a_programming_error_ends_the_feed_and_is_logged_with_its_traceback(
 
 
 class Empty:
-    """History that cannot be asked, or has five bars, as the test says."""
+    """History that fails or has five bars, as set by the test."""
 
     def __init__(self) -> None:
         self.refusals = [UnavailableError("nobody answers")] * 3
@@ -115,7 +115,7 @@ class Empty:
 
 
 class Notebook:
-    """A sink that writes down what it is told."""
+    """A sink that records its notifications."""
 
     def __init__(self) -> None:
         self.bars: list[LiveBar] = []

@@ -99,7 +99,7 @@ def coins(start: str, end: str) -> Market:
 
 
 def shares(start: str, end: str) -> Market:
-    """Return a market that closes; in every seventh minute nobody trades."""
+    """Return a market that closes, with no trade in every seventh minute."""
     share = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
     grid = BarGrid(calendar_for(share), Timeframe.parse("1m"))
     tape = Tape(grid, ManualClock(parse_iso(start)), quiet=7)
@@ -130,7 +130,7 @@ class Following(bt.Strategy):  # type: ignore[misc]
 
 
 def followed(market: Market) -> Counter[StreamState]:
-    """Run a market through a strategy, ever holding the same; return what was said."""
+    """Run a market through a strategy with constant memory; return the reported statuses."""
     samples: list[Sample] = []
     told: Counter[StreamState] = Counter()
     feed = market.feed()

@@ -161,7 +161,7 @@ class HoppingMachine(HostMachine):
 
     @rule(place=st.integers(0, 5))
     def hop(self, place: int) -> None:
-        """Go on at the other host, and ask there what was asked before."""
+        """Continue on the other host, and repeat the earlier requests there."""
         self.sim.hop()
         self.hops.update(["hops"])
         if self.asked:
@@ -245,7 +245,7 @@ def _files(store: BarStore, key: SeriesKey) -> dict[str, bytes]:
 
 
 def _of_every_host(path: Path) -> bytes:
-    """Return a file's bytes, without what the rules of a host say about a vendor."""
+    """Return a file's bytes, without the facts from the rules of a host."""
     if not path.name.endswith(".metadata.json"):
         return path.read_bytes()
     document = json_document.load(path.read_bytes())
@@ -254,7 +254,7 @@ def _of_every_host(path: Path) -> bytes:
 
 
 def _book(path: Path, symbol: str) -> bytes | None:
-    """Return the bytes of a symbol's book without what stays on a host, which is what samples say."""
+    """Return the bytes of a symbol's action book, without the samples, which stay on a host."""
     if not path.exists():
         return None
     data = path.read_bytes()

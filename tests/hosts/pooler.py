@@ -47,7 +47,7 @@ class _Stream:
         return kind, kind + head + self.read(struct.unpack("!i", head)[0] - 4)
 
     def until_ready(self) -> tuple[list[bytes], bool]:
-        """Return the messages up to the next that says that the server is ready, and whether it is idle."""
+        """Return the messages until the server is ready, and whether it is idle."""
         found: list[bytes] = []
         while True:
             kind, data = self.message()

@@ -105,7 +105,7 @@ def test_jobs_on_all_series_include_series_of_other_hosts(
     sent = vendors.count("binance")
 
     def new(name: str) -> tuple[Path, DataManager]:
-        """Return the folder and the manager of a host that has nothing yet."""
+        """Return the folder and the manager of an empty host."""
         manager = host(name)
         capsys.readouterr()
         return manager.cache.cache_dir, manager

@@ -265,7 +265,7 @@ def test_a_forged_snapshot_stops_no_other_series(
 
 
 def _declares_less(folder: Path, year: int) -> tuple[SnapshotPart, bytes]:
-    """Return a part whose body is far larger than it says."""
+    """Return a part whose body is far larger than declared."""
     body, files = bytes(40 << 20), {f"{year}.csv.gz": 0}
     digest = sha256(snapshot.place_of(name_of(DAILY), year, files) + body).digest()
     return SnapshotPart(year, digest, 1, files), body
@@ -305,7 +305,7 @@ def test_a_forged_snapshot_takes_little_memory(
     forge: Callable[[Path, int], tuple[SnapshotPart, bytes]],
     years: Sequence[int],
 ) -> None:
-    """Its digests are right, as those of somebody who may write into the tables would be."""
+    """Its digests are right, as an attacker with write access to the tables would make them."""
     a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
     filled(a)
     a.snapshot(DAILY)

@@ -153,7 +153,7 @@ def test_a_failed_fetch_releases_its_series_and_a_second_host_fetches_at_once(
 
 @pytest.fixture
 def others(rules: Path, tmp_path: Path, host: Host) -> Callable[[str], Talker]:
-    """Return a function that starts the process of a host, which asks once when it is told to."""
+    """Return a function that starts a process of a host, which makes one request on command."""
     log_of(host("c")).store_id()
     started: list[Talker] = []
 

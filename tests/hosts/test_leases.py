@@ -77,7 +77,7 @@ def late(clock: ManualClock | None = None) -> Deadline:
 
 
 def add(log: Log, name: SeriesName = NAME) -> int:
-    """Add an entry behind the newest one, and return its number."""
+    """Add an entry after the newest one, and return its number."""
     made = log.append(name, log.all_heads().get(name, LogPosition()), Cleared("test"))
     assert made is not None
     return made.position.seq

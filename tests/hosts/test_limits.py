@@ -80,7 +80,7 @@ def server(log_url: str) -> Iterator[Server]:
 
 
 class Hosts:
-    """Hosts with a state and a clock each; a name stands for one."""
+    """Hosts by name, each with its own state and clock."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url, self._folder = url, folder

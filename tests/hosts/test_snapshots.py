@@ -313,7 +313,7 @@ def test_a_snapshot_of_lost_entries_is_not_stored(host: Host, log_url: str) -> N
 def test_a_hostile_snapshot_is_refused(
     host: Host, log_url: str, attack: str, pruned: bool, tmp_path: Path
 ) -> None:
-    """While all entries are there it is not needed; after that the error is typed, and nothing is written."""
+    """It is not needed while all entries exist; otherwise the error is typed and no file is written."""
     a = host("a")
     filled(a)
     a.snapshot(DAILY)
@@ -628,7 +628,7 @@ def answer(work: Callable[[], Any]) -> Any:
 def test_a_version_equals_that_of_a_plain_folder_or_raises_the_same_error(
     log_url: str, tmp_path: Path, seed: int, pruned: bool
 ) -> None:
-    """A host makes versions that it does not keep from entries; without those, it says so."""
+    """A host rebuilds versions from entries; without the entries, it raises an error."""
     store = {
         name: SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW), keep=None)
         for name in ("a", "b", "c")

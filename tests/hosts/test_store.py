@@ -169,7 +169,7 @@ def test_bars_based_on_an_older_position_are_rejected_and_marks_are_not(host: Ho
 def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard of the test before: a log that compares nothing loses bars."""
+    """Counterpart of the test before: a log without the comparison loses bars."""
     without(monkeypatch, " and seq = _seen and head = _head", " where s.seq = 0 and s.head = _head")
     *before, append = log_module.MIGRATIONS
     append = append.replace("set seq = 1,", "set seq = s.seq + 1,")
@@ -354,7 +354,7 @@ def test_an_append_with_a_lost_response_is_stored_once(host: Host, log: Log, mom
 def test_without_the_token_a_lost_response_is_taken_for_an_entry_of_another_host(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard of the test before: by the number alone, one's own entry looks like another's."""
+    """Counterpart of the test before: by its number only, an own entry looks like a foreign one."""
     a = host("a")
     a.commit(DAILY, bars(0, 1))
     log._connection = _Proxy(log._connection, "after")  # type: ignore[assignment]
@@ -366,7 +366,7 @@ def test_without_the_token_a_lost_response_is_taken_for_an_entry_of_another_host
 
 
 def away(url: str, tmp_path: Path) -> SharedStore:
-    """Return a store whose server nobody listens for."""
+    """Return a store whose server is unreachable."""
     log = Log("postgresql://bot:canary-word@127.0.0.1:1/prices")
     return SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
 

@@ -387,7 +387,7 @@ WEEK = "2024-06-03", "2024-06-07"
 def hosts(
     tmp_path: Path, clock: ManualClock, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., DataManager]:
-    """Return a function that returns the manager of a host, which asks these vendors in this order."""
+    """Return a maker of managers of hosts, which query these vendors in this order."""
     warnings.simplefilter("ignore", IncompleteDataWarning)
     monkeypatch.setattr(connect, "_logs", connect._Logs())
     monkeypatch.setenv("ONETAPE_STORE", log_url)

@@ -384,7 +384,7 @@ def put(store: BarStore, until_ms: int) -> None:
 
 
 class Manager:
-    """Has counted nothing."""
+    """A manager whose counters are all zero."""
 
     def metrics(self) -> dict[str, Any]:
         from src.data.observability.metrics import Metrics

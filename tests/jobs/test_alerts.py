@@ -466,7 +466,7 @@ def test_another_process_sees_the_health_of_the_alert_job() -> None:
 
 
 def test_the_figures_of_the_job_follow_its_alerts_and_runs() -> None:
-    """Without a run the oldest alert decides; without an alert nothing is late."""
+    """Without a run, the oldest alert decides; without an alert, the job is never late."""
     runs = [
         SimpleNamespace(delivery=SimpleNamespace(status=status), events=[SimpleNamespace(at_ms=at)])
         for status, at in (

@@ -46,7 +46,7 @@ fill = partial(fill_at_work, at_work=1)
 
 
 class Words(tuple[Any, ...]):
-    """The arguments of a question, which stands for the checked one."""
+    """The arguments of a query, in place of a checked one."""
 
     @property
     def instrument(self) -> Instrument:
@@ -54,7 +54,7 @@ class Words(tuple[Any, ...]):
 
 
 class Client(BarsClient):
-    """Answers from a script and remembers what it was asked."""
+    """Answers from a script, and records its requests."""
 
     def __init__(self, answer: Callable[[str, str], Any] = lambda *_: bars()) -> None:
         self.asked: list[tuple[Any, ...]] = []

@@ -162,7 +162,7 @@ def test_keys_have_one_line_per_vendor(
     assert all(c.ok is None and "not set" in c.said for c in others)
 
 
-def test_a_paused_vendor_is_a_finding(tmp_path: Path) -> None:
+def test_a_vendor_in_a_pause_is_a_finding(tmp_path: Path) -> None:
     assert [c for c in checkup(tmp_path, network=False) if "paused" in c.said] == []
     Network(Senders(SystemClock(), state_dir=load_settings().state_dir)).limiter("binance").pause(
         600
@@ -221,7 +221,7 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.fixture
 def filled(tmp_path: Path, rules: Path, clock: ManualClock) -> Path:
-    """Return a cache of two series whose files are old enough to be nobody's work."""
+    """Return a cache of two series whose files are too old to be in use by a writer."""
     cache = tmp_path / "cache"
     manager = DataManager(cache, rules, clock=clock)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-03")

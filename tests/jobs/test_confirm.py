@@ -74,7 +74,7 @@ def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
 
 @pytest.fixture
 def run(tmp_path: Path, rules: Path, vendors: VendorServer) -> Run:
-    """Return a run over the cache; the server's log is that of the run alone."""
+    """Return a run over the cache, which first clears the server's log."""
 
     def once(sample: str = "100%", requests: int = 50, **more: Any) -> dict[str, Any]:
         vendors.clear_log()
@@ -174,7 +174,7 @@ def test_bars_adjusted_for_dividends_by_the_second_vendor_are_confirmed(
 
 
 def _claim(manager: DataManager, *actions: Action) -> None:
-    """Let the vendor of the stored bars have told these splits and dividends alone, of all days."""
+    """Store these splits and dividends as the only ones of the bars' vendor."""
     now, ever = parse_iso("2024-06-13T22:30:00"), Span(0, parse_iso("2024-06-14"))
     for path in Path(manager.cache.cache_dir).rglob("actions.json"):
         path.unlink()
@@ -755,7 +755,7 @@ def _key(manager: DataManager) -> SeriesKey:
 
 
 def _rewritten(manager: DataManager, factor: float = 1.0) -> Commit:
-    """Return a commit that writes the stored days of January anew."""
+    """Return a commit that rewrites the stored days of January."""
     store, key = manager.cache.store, _key(manager)
     span = Span(parse_iso("2024-01-01"), parse_iso("2024-02-01"))
     table, coverage = store.read(key, span)

@@ -187,7 +187,7 @@ def test_perpetual_futures_have_a_folder_and_a_name_of_their_own(
 def test_a_stored_venue_name_cannot_leave_the_folder(
     manager: DataManager, tmp_path: Path, venue: str
 ) -> None:
-    """A cache may come from somebody else."""
+    """The cache may come from another user."""
     store_of_venue(manager, "BTCUSDT", venue.format(tmp_path))
     one = exported(manager, tmp_path / "data" / "below")["BTCUSDT 1h"]
     assert (one.path, one.problem) == ("", "its bars are not from an exchange")

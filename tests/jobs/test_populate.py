@@ -216,7 +216,7 @@ def test_a_ban_by_a_vendor_is_a_failure(tmp_path: Path, vendors: VendorServer) -
 def test_bars_that_no_vendor_can_have_are_not_a_failure(
     tmp_path: Path, vendors: VendorServer
 ) -> None:
-    """Yahoo has minutes of 60 days: older ones were never asked for."""
+    """Yahoo has minutes of 60 days: older ones were never requested."""
     reported = populate_cache(["AAPL"], ["5m"], "2024-01-02", "2024-05-31", tmp_path / "cache")
     assert reported["success"] == ["AAPL_5m"]
     assert reported["results"][0]["complete"] is False

@@ -46,7 +46,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def held(cache: Path, clock: ManualClock, rules: Path) -> FundamentalsCache:
-    """Hold what was told of three companies 20, 9 and 1 days ago."""
+    """Store fundamentals of three companies, fetched 20, 9 and 1 days ago."""
     kept = FundamentalsCache(cache, clock=clock)
     for symbol, days in (("MSFT", 9), ("AAPL", 20), ("KO", 1)):
         keep(kept, symbol, clock.now_ms() - days * DAY_MS)
@@ -54,7 +54,7 @@ def held(cache: Path, clock: ManualClock, rules: Path) -> FundamentalsCache:
 
 
 def keep(kept: FundamentalsCache, symbol: str, at_ms: int) -> None:
-    """Keep both types as both vendors told them."""
+    """Store both types from both vendors."""
     for vendor in world.USUAL:
         for kind in BOTH:
             facts = {"beta": Fact(1.5, "ratio"), "company_name": Fact("Apple Inc.", "text")}
@@ -63,7 +63,7 @@ def keep(kept: FundamentalsCache, symbol: str, at_ms: int) -> None:
 
 @pytest.fixture
 def run(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return the job on that folder, on a clock that stands still but for its own waits."""
+    """Return the job on that folder, with a clock that only its own waits advance."""
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
     return lambda wanted, **more: refresh_fundamentals(wanted, cache, config_path=rules, **more)
 

@@ -40,7 +40,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def signalled_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Return what sends this process a signal at a moment, before or behind it."""
+    """Return a function that makes a call send this process a signal, before or after it."""
 
     def patch(name: str, number: int = signal.SIGTERM, *, most: int = 1) -> list[int]:
         owner, _, attribute = name.rpartition(".")

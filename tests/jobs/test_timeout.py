@@ -41,7 +41,7 @@ Times = list[float | None]
 
 @pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> Times:
-    """Return what time each question for fundamentals had; no vendor is asked."""
+    """Return the timeout of each request for fundamentals, without querying a vendor."""
     noted: Times = []
 
     def find(self: FundamentalsService, symbol: str, wish: Wish) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from src.data.wiring import Services, build
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Return a maker of services by the text of a rules file; nobody is ever asked."""
+    """Return a maker of services from the text of a rules file; no vendor is queried."""
     monkeypatch.delenv("BINANCE_API_KEY", raising=False)
     monkeypatch.delenv("BINANCE_KEY", raising=False)
 

@@ -175,7 +175,7 @@ def test_a_cluster_reports_the_same_even_if_a_worker_is_killed(
 def test_workers_without_a_dask_scheduler_raise_unavailable(
     says: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing listens; what listens says nothing; or it is something else."""
+    """Nothing listens at the address, a silent server does, or another program does."""
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     monkeypatch.setattr("src.data.jobs.workers.CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:

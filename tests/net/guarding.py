@@ -35,7 +35,7 @@ class Circuits:
 
 
 class Symbols:
-    """The symbols that one account asks for at one address."""
+    """The symbols that one account requests at one address."""
 
     def __init__(self, state: State, account: Account, address: str) -> None:
         self.state = state

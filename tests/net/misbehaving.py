@@ -42,7 +42,7 @@ def _endless(text: bytes) -> Iterator[int]:
 
 
 def _empty_blocks(window: int) -> tuple[bytes, bytes]:
-    """Return the beginning of a compressed stream, and a block of it that holds nothing."""
+    """Return the beginning of a compressed stream, and an empty block of it."""
     packer = zlib.compressobj(9, zlib.DEFLATED, window)
     return packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH), b"\x00\x00\x00\xff\xff"
 

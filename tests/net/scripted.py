@@ -32,7 +32,7 @@ def answer(body: Any = b"", status: int = 200, **headers: str) -> HttpResponse:
 
 
 class ScriptedTransport:
-    """Answers one request after the other from a list; remembers what it was asked."""
+    """Answers requests from a list, in order, and records them."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -54,7 +54,7 @@ def sender_over(
     retry: RetryPolicy | None = None,
     on_attempt: Any = None,
 ) -> Sender:
-    """Make a sender on a clock that stands still."""
+    """Return a sender with a fixed clock."""
     clock = clock or ManualClock(NOW_MS)
     return Sender(transport, Limiter("acme", limits, State(None, clock)), clock, retry, on_attempt)
 

@@ -94,7 +94,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(autouse=True)
 def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The authority is trusted by each library's own variable; proxies are not asked."""
+    """Trust the authority by each library's own variable, without proxies."""
     for name in (*VARIABLES, "WEBSOCKET_CLIENT_CA_BUNDLE"):
         monkeypatch.setenv(name, str(authority.bundle))
     forget_yfinance(monkeypatch, tmp_path)

@@ -63,7 +63,7 @@ def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
-    """Return the error of a request that nothing but its deadline ends."""
+    """Return the error of a request that only its deadline ends."""
     with pytest.raises(DataError) as caught:
         send()
     return caught.value
@@ -148,14 +148,14 @@ def test_a_slow_proxy_ends_at_the_deadline(behaviour: str, monkeypatch: pytest.M
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """Return the clock that deadlines are kept by: it stands still but where a server moves it."""
+    """Return the clock of the deadlines, which only a server advances."""
     clock = ManualClock(0)
     monkeypatch.setattr(SystemClock, "monotonic", lambda _: clock.monotonic())
     return clock
 
 
 def test_the_deadline_covers_all_redirects_together(steady: ManualClock) -> None:
-    """Each hop alone is quick enough."""
+    """Each redirect on its own is fast enough."""
 
     def handle(h: BaseHTTPRequestHandler) -> None:
         steady.advance(READ_S / 2)
@@ -211,7 +211,7 @@ class Unheard:
 
 
 class Connected:
-    """A client of a gateway that is connected, and tells of no error."""
+    """A connected client of a gateway, which reports no error."""
 
     RaiseRequestErrors = True
     errorEvent: Any = Unheard()

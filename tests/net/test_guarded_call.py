@@ -41,7 +41,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
-    """Return a maker of circuits; each stands for another process on one and the same book."""
+    """Return a maker of circuits, each like another process with the same state file."""
     return lambda: Circuits(State(tmp_path, clock))
 
 
@@ -209,7 +209,7 @@ def test_the_stored_reason_of_a_circuit_is_truncated(circuits: Circuits) -> None
 
 
 class TestBlame:
-    """What only a look at the bars can tell is told when the call is over."""
+    """A fault found only in the bars is reported after the call."""
 
     BAD = QualityError("half of the rows cannot be bars")
 
@@ -329,7 +329,7 @@ def test_waiting_for_other_calls_of_the_job_does_not_count_as_time_of_the_call(
 def test_a_nested_call_to_the_same_vendor_does_not_wait_for_a_second_slot(
     circuits: Circuits, clock: ManualClock
 ) -> None:
-    """As of a program's own downloader that asks ours of the same vendor."""
+    """A custom downloader may call the packaged one of the same vendor."""
     done = threading.Event()
 
     def ask_again() -> None:

@@ -34,7 +34,7 @@ def state(tmp_path: Path, clock: ManualClock) -> State:
 
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
-    """Return a maker of leases; each stands for another process on one and the same book."""
+    """Return a maker of leases, each like another process with the same state file."""
     return lambda: Leases(State(tmp_path, clock))
 
 

@@ -100,7 +100,7 @@ def test_many_processes_never_exceed_a_vendors_limit_and_obey_its_pause(
 
 
 def everybody(crowd: list[Talker], order: str) -> list[Any]:
-    """Tell all of them the same, and return what each says when it is done."""
+    """Send the same command to all processes, and return their results."""
     for one in crowd:
         one.tell(order)
     return [json.loads(one.hear()) for one in crowd]
@@ -117,11 +117,11 @@ def assert_within_limit(at: list[float]) -> None:
 
 
 def assert_left_alone(vendor: Vendor, since: float, until: float) -> None:
-    """Nobody asks who could know of the refusal; what was on its way then still arrives."""
+    """Assert that no request was sent after the refusal, except those already in flight."""
     assert [at for at, looked in vendor.asked if looked > since and at < until] == []
 
 
 def http_date(seconds: float) -> str:
-    """Return the date so many seconds from now, rounded up to what the format can say."""
+    """Return an HTTP date some seconds from now, rounded up to whole seconds."""
     then = datetime.now(UTC) + timedelta(seconds=seconds + 1)
     return format_datetime(then.replace(microsecond=0), usegmt=True)

@@ -27,7 +27,7 @@ from tests.bars.three_vendors import ThreeVendors, vendors_by_hour
 
 
 class Row(NamedTuple):
-    """One line of the table; ``shuts`` are the failures in a row that shut a door, 0 for never."""
+    """One row of the table; ``shuts`` is the number of failures that open the circuit, 0 for never."""
 
     again: bool
     next_vendor: bool

@@ -33,7 +33,7 @@ LOST = "no connection to acme.example: this machine has no network"
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Return a clock that stands still at ``NOW_MS``."""
+    """Return a clock fixed at ``NOW_MS``."""
     return ManualClock(NOW_MS)
 
 
@@ -50,7 +50,7 @@ def circuits(tmp_path: Path, clock: ManualClock, changes: list[CircuitChange]) -
 
 
 def silence() -> TransientError:
-    """Return the error of a host from which nothing came back."""
+    """Return the error for a host that does not respond."""
     error = ProviderTimeoutError("no connection to acme.example in time")
     error.is_unconnected = True
     return error

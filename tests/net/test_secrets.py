@@ -122,7 +122,7 @@ def log() -> Iterator[Everything]:
 
 
 def everything_of(error: BaseException) -> str:
-    """Return all that an error can tell, along its whole chain, locals of our frames included."""
+    """Return all texts of an error, along its whole chain, including locals of our frames."""
     texts: list[str] = []
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()

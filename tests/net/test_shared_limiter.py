@@ -29,7 +29,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
-    """Return a maker of limiters; each stands for another process on one and the same book."""
+    """Return a maker of limiters, each like another process with the same state file."""
     return lambda **limits: Limiter("acme", Limits(**limits), State(tmp_path, clock))
 
 
@@ -192,7 +192,7 @@ def test_a_pause_outlives_the_process_and_the_longer_one_stays(
 
 
 class TestSending:
-    """What a sender makes of a vendor that says "too much"."""
+    """How a sender reacts to a vendor's rate limit."""
 
     @pytest.fixture
     def script(

@@ -285,7 +285,7 @@ class TestTrouble:
 
 
 class Jumped(SystemClock):
-    """The machine's own clock after somebody has set its wall time."""
+    """The system clock after its wall time was set."""
 
     def __init__(self, jump_s: int) -> None:
         self._jump_ms = jump_s * 1000
@@ -295,7 +295,7 @@ class Jumped(SystemClock):
 
 
 class TestClocks:
-    """A pause of a minute, and what is left of it when somebody sets the clock."""
+    """The rest of a one-minute pause after the clock is set."""
 
     @pytest.fixture
     def left(self, state: State) -> Look:
@@ -390,7 +390,7 @@ class TestForks:
 
 
 def inherited(folder: Path) -> list[str]:
-    """Return the files in ``folder`` that this process has open, where that can be told."""
+    """Return the files in ``folder`` that this process has open, if the system lists them."""
     fds = Path("/proc/self/fd")
     links = [os.readlink(fd) for fd in fds.iterdir() if fd.exists()] if fds.exists() else []
     return [link for link in links if link.startswith(str(folder))]

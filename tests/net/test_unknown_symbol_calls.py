@@ -31,7 +31,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
-    """Return a maker; each one made stands for another process on one and the same book."""
+    """Return a maker of symbol tables, each like another process with the same state file."""
     return lambda account=ACME, at=HERE: Symbols(State(tmp_path, clock), account, at)
 
 
@@ -41,7 +41,7 @@ def symbols(make: Make) -> Symbols:
 
 
 def ask(symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool) -> bool:
-    """Ask once; return whether the vendor was asked. It answers bars, or ``error``."""
+    """Make a request; return whether the vendor was queried. It returns bars, or ``error``."""
     asked = False
     with suppress(DataError), symbols.asking(symbol, **how):
         asked = True

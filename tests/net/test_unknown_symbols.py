@@ -9,7 +9,7 @@ WEEK = 7 * 86_400.0
 
 
 def said_at(*instants: float) -> list[Unknown]:
-    """Return what is believed after each of several words on one symbol."""
+    """Return the stored report after each of several reports on one symbol."""
     found: list[Unknown] = []
     for now_s in instants:
         found.append(reported_again(found[-1] if found else None, now_s))

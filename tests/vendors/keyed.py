@@ -38,7 +38,7 @@ def checked(found: Fetched, asked: FetchQuery) -> Checked:
 
 
 def assert_keeps_its_key(vendor: BaseDataDownloader, asked: FetchQuery, env: str) -> None:
-    """See that the key is sent, and stands nowhere that is shown."""
+    """Assert that the key is sent, and in no text that is shown."""
     request = vendor.bars_request(asked, None)
     assert KEY in {*request.secret_params.values(), *request.secret_headers.values()}
     shown = [request, line_of(request), request.headers, vendor, vars(vendor)]

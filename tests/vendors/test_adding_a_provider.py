@@ -126,7 +126,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_first_package_of_the_page_can_be_installed_with_its_test(
     tmp_path: Path,
 ) -> None:
-    """What `pip install -e .` has built; section 3 alone, before anything is added to it."""
+    """Test the result of `pip install -e .` for section 3, before later sections add to it."""
     alone = blocks(PACKAGE, "toml")[0], {"onetape_acme": CLASS}
     wheel = built("acme", tmp_path, editable=True, package=alone)
     with zipfile.ZipFile(wheel) as files:

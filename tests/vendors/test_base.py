@@ -29,7 +29,7 @@ def days(*numbers: int, value: float = 1.0) -> list[list[float]]:
 
 
 class Legacy(BaseDataDownloader):
-    """What users have: three methods and nothing of ours."""
+    """A downloader of a user: three methods and no base class of ours."""
 
     def get_provider_name(self) -> str:
         return "old"

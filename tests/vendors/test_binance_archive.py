@@ -53,7 +53,7 @@ def test_all_bars_of_a_month_are_read(text: str) -> None:
 
 
 def test_a_month_of_another_pair_is_refused() -> None:
-    """The rows do not say whose they are, the name of the file does."""
+    """Only the name of the file contains the pair; the rows do not."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as opened:
         opened.writestr("ETHUSDT-4h-2024-01.csv", rows())

@@ -506,7 +506,7 @@ class TestYahoo:
     def test_yfinance_is_imported_only_if_it_sends_requests(
         self, server: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The session alone does not wait for it, and a file that hides it does no harm there."""
+        """A session does not import it, and a file that hides it does not matter there."""
         for module in [one for one in sys.modules if one.partition(".")[0] == "yfinance"]:
             monkeypatch.delitem(sys.modules, module)
         monkeypatch.setitem(sys.modules, "yfinance", ModuleType("yfinance"))

@@ -167,7 +167,7 @@ def test_a_missing_answer_raises_our_error() -> None:
 
 
 def hyperliquid(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-    """Speak as Hyperliquid does, by its documentation: one address, asked by POST."""
+    """Answer like Hyperliquid's documented API: one address, queried by POST."""
     asked = json.loads(request.body or "")
     if request.headers["Content-Type"] != "application/json":
         return 422, {}, "Failed to deserialize the JSON body into the target type"

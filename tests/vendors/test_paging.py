@@ -178,7 +178,7 @@ def test_the_earlier_of_our_clock_and_the_vendors_is_used() -> None:
 
 
 def test_rows_of_a_slow_answer_have_the_time_of_the_request() -> None:
-    """A bar that ran when we asked is not closed by the head of an answer that came after its end."""
+    """A bar forming at the request is not closed by the date of an answer after its end."""
     clock = ManualClock(NOW_MS + 60_000)  # a minute fast
 
     def slowly(_: HttpRequest) -> HttpResponse:

@@ -32,7 +32,7 @@ def nothing_registered() -> Iterator[None]:
 
 
 def vendor(close: float, name: Any = "note") -> type[BaseDataDownloader]:
-    """Return a class as a cell of a notebook makes it: anew each time it is run."""
+    """Return a class as a notebook cell does, a new one in each run."""
     served = Capabilities(
         frozenset({"crypto"}),
         {"1d": "1d"},

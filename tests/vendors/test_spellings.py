@@ -84,7 +84,7 @@ def meant(symbol: str) -> Instrument:
 
 
 def spelled(vendor: str, who: Instrument) -> str | None:
-    """Return how a vendor is asked for ``who``; None where it is not."""
+    """Return the spelling of ``who`` sent to a vendor; None if it is not queried."""
     cls = downloader_class(vendor)
     keys = {name if isinstance(name, str) else name[0]: "k3y" for name in cls.secrets}
     made = cls(credentials=keys, sender=sender_over(ScriptedTransport()))

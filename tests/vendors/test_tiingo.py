@@ -72,7 +72,7 @@ def tiingo(*answers: Any) -> tuple[TiingoDataDownloader, ScriptedTransport]:
 def test_a_request_for_days_or_longer_has_the_documented_url(
     label: str, start: str, end: str, first: str, last: str, freq: str
 ) -> None:
-    """Weeks and months are labelled with their last day, which may lie behind the span."""
+    """Weeks and months are labelled with their last day, which may be after the span."""
     request = tiingo()[0].bars_request(query(label, start, end, AAPL), None)
     assert request.url == "https://api.tiingo.com/tiingo/daily/AAPL/prices"
     assert request.params == {

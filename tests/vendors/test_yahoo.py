@@ -217,7 +217,7 @@ def test_the_forming_bar_is_moved_onto_the_grid_of_its_session(
 def test_a_late_label_is_not_moved_onto_a_bar_that_has_closed(
     instrument: Instrument, now: str, label: str
 ) -> None:
-    """Once its hour is over by the vendor's date, whatever our clock says."""
+    """The hour of the bar is over by the vendor's date, whatever our clock shows."""
     day = parse_iso("2024-06-05T00:00:00Z")
     for ours in (parse_iso(label), parse_iso(now), day + 40 * DAY_MS):
         asked = query("1h", day, day + DAY_MS, instrument, now_ms=ours)
@@ -241,7 +241,7 @@ def test_only_the_last_row_can_be_the_forming_bar() -> None:
 
 
 def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
-    """The real bar alone is handed on: the other row would contradict it, hours later too."""
+    """Only the real bar is returned: the other row would contradict it, even hours later."""
     asked = query("5m", OPEN * 1000, (OPEN + 600) * 1000, AAPL)
     bars = yahoo()[0].parse_bars(chart([OPEN, OPEN + 300, OPEN + 337]), asked).bars
     assert [(b.stamp_ms // 1000 - OPEN, b.open) for b in bars] == [(0, 10), (300, 11)]
@@ -249,7 +249,7 @@ def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
 
 @pytest.mark.parametrize("timeframe", ["5m", "1d", "1w"])
 def test_a_bar_sent_twice_is_not_taken_for_a_last_trade(timeframe: str) -> None:
-    """Both rows are handed on: where they differ, neither is believed."""
+    """Both rows are returned: if they differ, neither is trusted."""
     asked = query(timeframe, (OPEN - 8 * 86_400) * 1000, (OPEN + 86_400) * 1000, AAPL)
     bars = yahoo()[0].parse_bars(chart([OPEN, OPEN]), asked).bars
     assert [(bar.stamp_ms, bar.open) for bar in bars] == [
