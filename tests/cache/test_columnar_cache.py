@@ -250,6 +250,7 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) 
 @pytest.mark.parametrize(
     ("files", "left"),
     [
+        # Symbol and bytes of each opened file, 0 if it is mapped; the symbols whose files stay open.
         ([("A", 1), ("B", 1), ("C", 1)], "ABC"),
         ([("A", 1), ("B", 1), ("C", 6)], "BC"),
         ([("A", 0), ("B", 0)], "AB"),
@@ -266,6 +267,7 @@ def test_open_columnar_files_are_bounded_by_number_and_by_size(
     assert held(few(monkeypatch, tmp_path), *files) == left
 
 
+# Limit of open files of the process, and the symbols whose mapped files stay open.
 @pytest.mark.parametrize(("most_open", "left"), [(16, "AB"), (8, "B"), (4, "B")])
 def test_fewer_columnar_files_are_mapped_if_few_files_may_be_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open: int, left: str

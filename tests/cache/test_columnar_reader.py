@@ -290,6 +290,7 @@ def test_the_checksum_of_a_block_is_checked_once(
     )
     columns = len(file.head.columns)
     tail = 2 * BLOCK + 2
+    # Requested bars, and how often each column computes a checksum for them.
     for first, end, times in [
         (5, 9, 1), (7, 90, 0), (tail, 3000, 1), (tail, 3000, 0), (0, BLOCK + 1, 1), (0, 3000, 0),
     ]:  # fmt: skip

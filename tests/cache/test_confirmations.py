@@ -256,6 +256,7 @@ def test_the_index_contains_the_time_of_the_last_comparison(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
+        # Numbers of stored, confirmed and contradicted bars.
         ((1000, 41, 0), "4.1 % of bars confirmed by two sources, 0 contradicted"),
         ((10_000, 9_999, 1), "99.9 % of bars confirmed by two sources, 1 contradicted"),
         ((100_000, 3, 0), "less than 0.1 % of bars confirmed by two sources, 0 contradicted"),

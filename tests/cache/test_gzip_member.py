@@ -182,6 +182,7 @@ def test_the_member_after_one_with_an_impossible_size_is_found() -> None:
     assert find(data, 0) == (len(first.raw), second)
 
 
+# Number of false members before the real one, and whether the real one is found.
 @pytest.mark.parametrize(("lures", "is_found"), [(3, True), (40, False)])
 def test_the_search_in_a_file_built_to_be_slow_is_given_up(lures: int, is_found: bool) -> None:
     member = build(HEADER, TEXT)

@@ -186,6 +186,7 @@ def test_a_count_is_replaced_only_by_one_over_at_least_half_as_many_symbols(
     """Hosts count the same series, which are copies, so their counts are not added."""
     a, b = host("a"), host("b")
     day = FOUND[0]
+    # Symbols counted and symbols without bars: each host's new count, and the shared count after it.
     counts = [(400, 300), (199, 199), (200, 150), (99, 99), (390, 380)]
     stands = [(400, 300), (400, 300), (200, 150), (200, 150), (390, 380)]
     for turn, (found, kept) in enumerate(zip(counts, stands, strict=True)):

@@ -60,6 +60,7 @@ def test_a_vendor_without_an_archive_is_queried_in_pages() -> None:
     assert cut("2024-01-01", "2024-04-01", caps=none) == ["2024-01-01 pages"]
 
 
+# Start of the span, days of a chunk, and end of the first chunk.
 @pytest.mark.parametrize("start, days, end", [
     ("2024-01-20", 5, "2024-01-25"), ("2024-01-20", 14, "2024-02-01"),
     ("2024-02-01", 5, "2024-03-01"), ("2024-01-01", 61, "2024-03-01"),
