@@ -69,7 +69,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_the_order_of_requests_does_not_change_which_early_bars_are_returned": 1,
     },
     "tests/e2e/test_empty_answers.py": {
-        "test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried": 1,
+        "test_an_empty_answer_distinguishes_a_requested_weekend_from_one_never_requested": 1,
         "test_a_request_before_a_listing_is_empty_with_its_reason": 1,
     },
     "tests/e2e/test_every_vendor_failing.py": {
@@ -388,7 +388,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_actions_that_tiingo_refuses_are_not_requested_again_for_the_next_symbol": 1,
     },
     "tests/e2e/test_archive.py": {
-        "test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why": 1,
+        "test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_give_the_reason": 1,
     },
     "tests/e2e/test_bad_answers.py": {
         "test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty": 1,

@@ -204,7 +204,7 @@ def test_a_correction_replaces_a_suspect_bar_unless_it_is_grave(
     assert volumes(store)[1] == (99.0 if stored_now else 11.0)
 
 
-def test_a_streamed_bar_that_our_clock_says_is_still_forming_is_not_stored(
+def test_a_streamed_bar_still_forming_by_our_clock_is_not_stored(
     store: BarStore, keeper: StreamKeeper, clock: ManualClock
 ) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(8, 9, 10)) == 2

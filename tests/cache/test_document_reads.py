@@ -216,7 +216,7 @@ NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("what", NEWER)
-def test_metadata_of_a_newer_version_are_refused_and_left_alone(tmp_path: Path, what: str) -> None:
+def test_metadata_of_a_newer_version_are_refused_and_not_changed(tmp_path: Path, what: str) -> None:
     filled(tmp_path, "one answer")
     document = ours(tmp_path)
     NEWER[what](document)

@@ -53,7 +53,7 @@ class TestNewerVersions:
         [{"v": 2}, {"state": "guess"}, {"need": ["x"]}, {"basis": {"adjustment": "weird"}}],
     )
     @pytest.mark.parametrize("lost", [False, True])
-    def test_year_files_of_a_newer_version_are_refused_and_left_alone(
+    def test_year_files_of_a_newer_version_are_refused_and_not_changed(
         self, folder: Path, keys: dict[str, object], lost: bool
     ) -> None:
         changed = self.newer(folder, **keys)

@@ -172,7 +172,7 @@ class TestMetadataLost:
         assert not (folder / META).exists()
         assert not fresh(folder).view(DAILY).coverage
 
-    def test_metadata_of_older_tools_are_left_alone_by_recovery(self, tmp_path: Path) -> None:
+    def test_recovery_does_not_change_metadata_of_older_tools(self, tmp_path: Path) -> None:
         folder = lane_folder(tmp_path)
         write_older_year(folder)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}

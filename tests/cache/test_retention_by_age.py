@@ -61,9 +61,9 @@ def cache(make: Callable[..., UnifiedCache]) -> UnifiedCache:
     return made
 
 
-def test_years_go_whose_newest_bar_is_older_and_none_in_part(cache: UnifiedCache) -> None:
-    make_older = cache.delete_older_than("5y")  # 2021-11-21: most of the bars of 2021 are older
-    assert [(one.key, one.year, one.rows) for one in make_older.years] == [(DAILY, 2015, 306)]
+def test_only_whole_years_whose_newest_bar_is_older_are_deleted(cache: UnifiedCache) -> None:
+    deletion = cache.delete_older_than("5y")  # 2021-11-21: most of the bars of 2021 are older
+    assert [(one.key, one.year, one.rows) for one in deletion.years] == [(DAILY, 2015, 306)]
     assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
     kept = cache.get("BTCUSDT", "1d", "2021-01-01", "2021-12-31")
     assert kept is not None
@@ -78,7 +78,9 @@ def test_a_bar_is_as_old_as_its_close(cache: UnifiedCache, clock: ManualClock) -
     assert 2021 in {one.year for one in cache.delete_older_than("1826d", dry_run=True).years}
 
 
-def test_months_may_last_31_days(make: Callable[..., UnifiedCache], clock: ManualClock) -> None:
+def test_a_month_counts_as_31_days_in_the_age_of_monthly_bars(
+    make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
     clock.set(to_ms(datetime(2016, 12, 31)))
     cache = make()
     cache.put(days("2015-12-01", "2015-12-01"), "BTCUSDT", "1M", provider="binance")
@@ -87,16 +89,16 @@ def test_months_may_last_31_days(make: Callable[..., UnifiedCache], clock: Manua
     assert [(one.key, one.year) for one in found.years] == [(MONTHS, 2014)]
 
 
-def test_each_lane_is_looked_at_alone(cache: UnifiedCache) -> None:
+def test_each_lane_is_checked_separately(cache: UnifiedCache) -> None:
     start = year_start(2024)
     old = piece((year_start(2015) - start) // DAY_MS, (year_start(2016) - start) // DAY_MS)
     cache.store.commit(RAW, Commit((old,)))
-    make_older = cache.delete_older_than("5y")
-    assert {(one.key.lane, one.year) for one in make_older.years} == {((), 2015), (("raw",), 2015)}
+    deletion = cache.delete_older_than("5y")
+    assert {(one.key.lane, one.year) for one in deletion.years} == {((), 2015), (("raw",), 2015)}
     assert cache.store.years(RAW) == []
 
 
-def test_a_deletion_stays_in_the_log_and_numbers_go_on(
+def test_a_deletion_is_logged_and_generations_continue(
     cache: UnifiedCache, make: Callable[..., UnifiedCache]
 ) -> None:
     newest = cache.store.view(DAILY).generation
@@ -126,7 +128,9 @@ def test_deleting_by_age_removes_versions_and_quarantine_of_the_year(
     assert cache.get("BTCUSDT", "1d", "2015-01-01", "2015-12-31") is None
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(cache: UnifiedCache, tmp_path: Path) -> None:
+def test_a_dry_run_reports_the_same_and_deletes_nothing(
+    cache: UnifiedCache, tmp_path: Path
+) -> None:
     before = tree(tmp_path)
     reported = cache.delete_older_than("5y", dry_run=True)
     assert tree(tmp_path) == before
@@ -135,7 +139,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(cache: UnifiedCache, tmp_pat
     assert (plain["before"], plain["rows"]) == ("2021-11-21T14:00:00Z", 306)
 
 
-def test_bars_that_came_meanwhile_stay(
+def test_bars_stored_during_a_deletion_are_kept(
     cache: UnifiedCache, clock: ManualClock, make: Callable[..., UnifiedCache],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -145,8 +149,8 @@ def test_bars_that_came_meanwhile_stay(
 
     rates("2021-10-01")
     clock.set(to_ms(datetime(2021, 12, 5)) + 1826 * DAY_MS)
-    make_older = cache.delete_older_than("1826d", dry_run=True)
-    assert [one.year for one in make_older.years] == [2015, 2021, 2021]
+    deletion = cache.delete_older_than("1826d", dry_run=True)
+    assert [one.year for one in deletion.years] == [2015, 2021, 2021]
     find = AgeRetention.find
 
     def slowly(self: AgeRetention, before: int) -> Aged:
@@ -161,37 +165,43 @@ def test_bars_that_came_meanwhile_stay(
     assert cache.tables("funding_rate").years(SeriesKey("BTCUSDT", Timeframe(8, "h"))) == [2021]
 
 
-def test_a_file_with_bars_that_no_metadata_know_stays(cache: UnifiedCache, tmp_path: Path) -> None:
+def test_a_file_with_bars_missing_from_the_metadata_is_kept(
+    cache: UnifiedCache, tmp_path: Path
+) -> None:
     data = tmp_path / "ohlcv/BTCUSDT/1d/2015.csv.gz"
     data.write_bytes(data.read_bytes() + b"torn")
-    make_older = cache.delete_older_than("5y")
-    assert make_older.years == ()
-    assert "until `onetape cache repair`" in make_older.problems[0][1]
+    deletion = cache.delete_older_than("5y")
+    assert deletion.years == ()
+    assert "until `onetape cache repair`" in deletion.problems[0][1]
     assert data.exists()
 
 
-def test_files_of_older_tools_go_by_the_same_rule(cache: UnifiedCache, tmp_path: Path) -> None:
+def test_files_of_older_tools_are_deleted_by_the_same_rule(
+    cache: UnifiedCache, tmp_path: Path
+) -> None:
     folder = tmp_path / "ohlcv/ETHUSDT/1d"
     folder.mkdir(parents=True)
     for year in (2014, 2026):
         days(f"{year}-01-01", f"{year}-01-31").to_csv(folder / f"{year}.csv.gz")
-    make_older = cache.delete_older_than("5y")
-    assert [(one.key.symbol, one.year) for one in make_older.years] == [
+    deletion = cache.delete_older_than("5y")
+    assert [(one.key.symbol, one.year) for one in deletion.years] == [
         ("BTCUSDT", 2015),
         ("ETHUSDT", 2014),
     ]
     assert sorted(path.name for path in folder.glob("*.csv.gz")) == ["2026.csv.gz"]
 
 
-def test_tables_go_by_year_too_and_the_rest_stays(cache: UnifiedCache, tmp_path: Path) -> None:
+def test_tables_are_deleted_by_year_and_other_files_stay(
+    cache: UnifiedCache, tmp_path: Path
+) -> None:
     for first in ("2015-03-01", "2026-03-01"):
         rows = pd.DataFrame({"funding_rate": 0.1}, index=pd.date_range(first, periods=3, freq="8h"))
         cache.put(rows, "BTCUSDT", "8h", data_type="funding_rate", provider="binance")
     note = tmp_path / "fundamentals/AAPL/fmp_20150101_000000.json"
     note.parent.mkdir(parents=True)
     note.write_text("{}")
-    make_older = cache.delete_older_than("5y")
-    assert [(one.data_type, one.year, one.rows) for one in make_older.years] == [
+    deletion = cache.delete_older_than("5y")
+    assert [(one.data_type, one.year, one.rows) for one in deletion.years] == [
         ("ohlcv", 2015, 306), ("funding_rate", 2015, 3)]  # fmt: skip
     rates = cache.tables("funding_rate")
     key = SeriesKey("BTCUSDT", Timeframe(8, "h"))
@@ -212,7 +222,7 @@ def test_deleting_every_bar_by_age_needs_an_explicit_option(
     assert len(cache.delete_older_than("5y", every=True).years) == 3
 
 
-def test_under_a_clock_behind_the_newest_commit_nothing_goes(
+def test_no_year_is_deleted_under_a_clock_behind_the_newest_commit(
     cache: UnifiedCache, clock: ManualClock
 ) -> None:
     clock.set(NOW - HOUR_MS)
@@ -224,7 +234,7 @@ def test_under_a_clock_behind_the_newest_commit_nothing_goes(
     assert 2015 in cache.list_years("BTCUSDT", "1d")
 
 
-def test_an_age_is_needed(cache: UnifiedCache) -> None:
+def test_a_deletion_without_a_valid_age_is_refused(cache: UnifiedCache) -> None:
     with pytest.raises(QueryError, match="the rules set none"):
         cache.delete_older_than()
     with pytest.raises(QueryError, match="invalid age"):
@@ -232,7 +242,7 @@ def test_an_age_is_needed(cache: UnifiedCache) -> None:
 
 
 @pytest.mark.parametrize("days_", [-1, float("nan"), float("inf")])
-def test_old_data_of_no_age_are_not_cleaned_up(cache: UnifiedCache, days_: float) -> None:
+def test_cleanup_with_an_invalid_age_is_refused(cache: UnifiedCache, days_: float) -> None:
     with pytest.raises(QueryError, match="must be 0 or more days"):
         cache.cleanup_old_data(days_)
     assert cache.list_years("BTCUSDT", "1d") == [2015, 2021, 2026]
@@ -241,7 +251,7 @@ def test_old_data_of_no_age_are_not_cleaned_up(cache: UnifiedCache, days_: float
 # --- by the rules --------------------------------------------------------------------------
 
 
-def test_with_commits_once_a_day(
+def test_commits_delete_old_years_once_a_day(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
 ) -> None:
     kept = make(max_age=Age.parse("5y"))
@@ -255,7 +265,7 @@ def test_with_commits_once_a_day(
         assert (2014 in kept.list_years("BTCUSDT", "1d")) == stays
 
 
-def test_a_job_does_so_at_its_end(
+def test_the_maintenance_after_a_job_deletes_old_years(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
 ) -> None:
     clock.advance(3600)
@@ -279,7 +289,7 @@ def test_a_year_file_in_use_is_deleted_by_age_another_day(
 
 
 @pytest.mark.parametrize("years_ahead", [5, 10])
-def test_a_clock_that_is_ahead_deletes_no_further_year(
+def test_a_clock_ahead_deletes_no_further_year(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock, years_ahead: int
 ) -> None:
     clock.advance(years_ahead * 366 * 86_400)
@@ -287,7 +297,7 @@ def test_a_clock_that_is_ahead_deletes_no_further_year(
     assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
 
 
-def test_a_clock_behind_is_warned_of_once(
+def test_a_clock_behind_raises_one_warning(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -300,7 +310,7 @@ def test_a_clock_behind_is_warned_of_once(
     assert 2015 in cache.list_years("BTCUSDT", "1d")
 
 
-def test_all_bars_never_go_by_themselves(
+def test_the_last_years_of_a_cache_are_never_deleted_automatically(
     make: Callable[..., UnifiedCache], clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = make(max_age=Age.parse("5y"))
@@ -312,7 +322,7 @@ def test_all_bars_never_go_by_themselves(
     assert cache.list_years("BTCUSDT", "1d") == [2015]
 
 
-def test_a_frame_in_use_stays_what_it_was(cache: UnifiedCache) -> None:
+def test_a_frame_in_use_does_not_change_on_deletion(cache: UnifiedCache) -> None:
     span = Span(year_start(2015), year_start(2016))
     cache.store.read(DAILY, span)
     read, _ = cache.store.read(DAILY, span)

@@ -118,7 +118,7 @@ def test_a_commit_does_not_compare_many_short_spans_pairwise(tmp_path: Path) -> 
     assert calls(200) < 5 * calls(50)
 
 
-def test_settling_a_day_with_many_holes_costs_little_per_hole() -> None:
+def test_settling_a_day_with_many_holes_takes_few_calls_per_hole() -> None:
     holes = tuple(stretch(n, n + 1) for n in range(2, 1440, 12))
     day = segments.of_piece(replace(minutes(0, 1440), holes=holes), "id", 1)
     known = Coverage(Covered(stretch(n, n + 12), "final", f"v{n}") for n in range(0, 1440, 12))

@@ -152,7 +152,7 @@ def test_cached_bars_are_in_one_basis_after_two_of_three_vendors_failed_in_the_m
 # --- where it cannot be known --------------------------------------------------------------
 
 
-def test_fully_adjusted_prices_alone_are_a_marked_substitute(
+def test_prices_only_available_fully_adjusted_are_a_marked_substitute(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     share["r"].script = Script(down=[EVER], mute=True)
@@ -410,7 +410,7 @@ def test_a_pinned_vendor_is_adjusted_by_its_own_dividends(
     assert three["two"].asked_actions or three["two"].asked
 
 
-def test_a_pinned_vendor_without_splits_is_adjusted_by_another_vendor_and_the_answer_says_so(
+def test_a_pinned_vendor_without_splits_is_adjusted_by_another_vendor_named_in_the_answer(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     raw = {"r": share["r"], "two": ShareVendor("two", "raw", truth, clock)}

@@ -120,7 +120,7 @@ def test_archive_files_with_microseconds_and_a_header_line_are_read(
     ],
     ids=["does not exist", "down", "a bar short", "other bytes", "no zip"],
 )
-def test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why(
+def test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_give_the_reason(
     manager: DataManager, vendors: VendorServer, fault: Fault, path: str, said: str
 ) -> None:
     vendors.fault("binance", fault, path=path)

@@ -156,7 +156,7 @@ DAYS = ["2023-11-20", "2023-11-21", "2023-11-22", "2023-11-23", "2023-11-24", "2
 
 @pytest.mark.parametrize("vendor", serving("future"))
 @pytest.mark.parametrize("backwards", [False, True])
-def test_the_hours_behind_an_early_close_belong_to_their_date(
+def test_the_hours_after_an_early_close_belong_to_their_date(
     market: Market, clock: ManualClock, vendor: str, backwards: bool
 ) -> None:
     fixed = FixedVendor(clock, EURO, vendor)

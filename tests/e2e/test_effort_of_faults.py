@@ -107,7 +107,7 @@ def efforts(root: Path, hours: int, mix: Mix, *, is_whole: bool = True) -> dict[
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(map(str, mix)))
-def test_faults_cost_no_more_than_in_proportion_to_the_rows(tmp_path: Path, mix: Mix) -> None:
+def test_the_effort_of_faults_is_at_most_proportional_to_the_rows(tmp_path: Path, mix: Mix) -> None:
     once, twice, four = (efforts(tmp_path / str(hours), hours, mix) for hours in HOURS)
     for what, calls in once.items():
         assert twice[what] < 2.05 * calls, (what, calls, twice[what])

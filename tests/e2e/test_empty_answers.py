@@ -57,7 +57,7 @@ def test_a_request_before_a_listing_is_empty_with_its_reason(
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried(
+def test_an_empty_answer_distinguishes_a_requested_weekend_from_one_never_requested(
     market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fixed = FixedVendor(clock, WEEK, vendor)

@@ -84,7 +84,7 @@ def test_a_vendor_of_another_market_is_not_logged_as_a_fallback(
 
 
 @pytest.mark.parametrize("vendor", AMERICAN)
-def test_a_vendor_of_us_stocks_alone_is_refused_for_a_london_symbol(
+def test_a_vendor_with_only_us_stocks_is_refused_for_a_london_symbol(
     managers: Make, vendors: VendorServer, vendor: str
 ) -> None:
     with pytest.raises(NoProviderError, match=r"serves US stocks, not VOD\.L") as caught:

@@ -66,7 +66,7 @@ def test_the_time_before_a_listing_is_a_harmless_gap_once_proved(
     assert vendors.count() == 0
 
 
-def test_years_before_a_listing_cost_few_requests(
+def test_years_before_a_listing_take_few_requests(
     vendors: VendorServer, clock: ManualClock, seconded: DataManager
 ) -> None:
     frame = seconded.get_ohlcv("NEWUSDT", "1m", "2018-01-01", "2024-06-03", strict=True)

@@ -430,7 +430,7 @@ class UserError(Exception):
     """What a strategy raises."""
 
 
-def test_no_thread_is_left_behind() -> None:
+def test_a_finished_run_leaves_no_thread() -> None:
     """Whether it ends by itself, by an error of a strategy, or of another data."""
     before = set(threading.enumerate())
 

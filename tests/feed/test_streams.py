@@ -155,7 +155,7 @@ def test_messages_of_alpaca_become_bars_and_corrections() -> None:
 
 @pytest.mark.parametrize("code, final, wait", [(402, True, 0), (406, False, 90), (409, True, 0),
                                                (407, False, 0), (500, False, 0)])  # fmt: skip
-def test_error_codes_of_alpaca_say_whether_to_wait_or_give_up(
+def test_error_codes_of_alpaca_decide_whether_to_wait_or_give_up(
     code: int, final: bool, wait: int
 ) -> None:
     [event] = events("alpaca", [{"T": "error", "code": code, "msg": "words"}])

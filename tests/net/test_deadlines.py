@@ -178,7 +178,7 @@ def test_a_carrier_has_one_deadline_for_all_that_it_sends() -> None:
         within(DEADLINE_S, ask_again_and_again)
 
 
-def test_a_request_that_is_interrupted_leaves_no_deadline_behind(steady: ManualClock) -> None:
+def test_an_interrupted_request_leaves_no_deadline(steady: ManualClock) -> None:
     files = {deadline.__file__}
     place = 0
     while interrupted(place := place + 1, lambda: within(1.0, left_s), files):

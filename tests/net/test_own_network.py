@@ -83,7 +83,7 @@ def is_open(circuits: Circuits, account: Account, door: str = DAILY) -> bool:
     return not circuits.look(account, door).is_closed
 
 
-def test_a_vendor_alone_that_does_not_respond_is_paused(circuits: Circuits) -> None:
+def test_a_single_vendor_that_does_not_respond_is_paused(circuits: Circuits) -> None:
     errors = [fail(circuits, ACME, silence()) for _ in range(5)]
     assert not any(error.is_own for error in errors)
     assert is_open(circuits, ACME)

@@ -90,7 +90,7 @@ def test_the_time_of_a_call_covers_waiting_for_the_limit_too() -> None:
     assert clock.slept == []
 
 
-def test_the_cost_of_a_request_is_spent_each_time() -> None:
+def test_each_attempt_spends_the_cost_of_the_request() -> None:
     clock = ManualClock(NOW_MS)
     sender = sender_over(
         ScriptedTransport(answer(status=500), OK), clock=clock, limits=Limits(per_minute=4),

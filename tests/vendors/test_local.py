@@ -310,7 +310,9 @@ CODED = {
 
 
 @pytest.mark.parametrize("name", CODED)
-def test_the_error_for_a_file_in_another_encoding_says_so(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_file_in_another_encoding_names_the_expected_one(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "AAPL_1d.csv").write_bytes(CODED[name])
     with pytest.raises(ResponseFormatError, match=r"AAPL_1d\.csv is not CSV text in UTF-8"):
         fetch(local(tmp_path))
