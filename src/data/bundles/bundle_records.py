@@ -19,8 +19,8 @@ To add one of these, declare it in one place; the files, SQLite tables and metho
     an option of the query          a field of Request, whose docstring     request.py
                                     lists the other places
 
-``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds a field of each sort and
-follows it everywhere.
+``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds a field of
+each sort and follows it everywhere.
 """
 
 from __future__ import annotations
