@@ -299,7 +299,13 @@ def rewrite(
     """
     data, committed = lane.paths.data(year), meta.committed(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
-    take_name = partial(lane.disk.replace, temp, data)
+
+    def take_name() -> None:
+        """Let the new file replace the old one; old bars need it on disk before its document."""
+        lane.disk.replace(temp, data)
+        if meta.state.size or lane.disk.stat(lane.paths.legacy) is not None:
+            lane.disk.sync_folder(lane.paths.folder)
+
     with or_discarded(lane.disk, temp):
         if not meta.state.size:
             # Until the document has its name too, the members contain the same information about
@@ -311,7 +317,6 @@ def rewrite(
                 keep(lane, year, meta.state.generation, is_pinned=is_pinned)
             lane.write_meta(year, meta.replaced(pending=state), durable=True)
             take_name()
-            lane.disk.sync_folder(lane.paths.folder)
             lane.write_meta(year, committed, durable=True)
     lane.tainted.discard((lane.key, year))
     return committed
@@ -329,11 +334,9 @@ def keep(lane: LaneFiles, year: int, generation: int, *, is_pinned: bool = False
         return
     lane.disk.make_folders(folder)
     data, second = lane.paths.data(year), folder / f"{year:04d}.{generation}{DATA}"
+    link = partial(link_or_copy, lane.disk) if is_pinned else lane.disk.link
     try:
-        if is_pinned:
-            link_or_copy(lane.disk, data, second)
-        else:
-            lane.disk.link(data, second)
+        link(data, second)
     except StorageError as exc:
         if errno_of(exc) == errno.EEXIST:
             return
