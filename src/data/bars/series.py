@@ -142,14 +142,14 @@ class VendorQuestion(NamedTuple):
     ends_fetching: bool = False
 
     @property
-    def stored(self) -> Span:
+    def span_to_store(self) -> Span:
         """The span for which the answer is stored."""
         return self.span if self.with_own_bars_before.is_empty else self.with_own_bars_before
 
     @property
     def reach(self) -> Span:
         """The span for which the vendor is queried, including adjacent bars to compare."""
-        span = self.stored
+        span = self.span_to_store
         return Span(
             min([span.start, *(s.span.start for s in self.sides)]),
             max([span.end, *(s.span.end for s in self.sides)]),
@@ -286,7 +286,7 @@ class SeriesStore:
 
     Attributes:
         snapshot: Snapshot of the request's current phase.
-        stored: Spans with bars, and empty spans, that the request has stored.
+        stored_spans: Spans with bars, and empty spans, that the request has stored.
         unstored, unstored_actions: Commits and actions that could not be stored.
         problems: Sentences for the provenance about storage failures.
         source: State of the files that the lane's bars come from, before any of them was read.
@@ -306,7 +306,7 @@ class SeriesStore:
         self._store, self._clock = store, clock
         self._key, self._query, self._log = key, query, log
         self.snapshot = PhaseSnapshot()
-        self.stored: list[Span] = []
+        self.stored_spans: list[Span] = []
         self.unstored: list[Commit] = []
         self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
         self.problems: list[str] = []
@@ -348,8 +348,8 @@ class SeriesStore:
         try:
             self._store.commit(self._key, whole, _wait_s(), check, based_on)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
-            pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
-            self.stored = spans_of(merged(np.concatenate([pieces, empty])))
+            pieces = edges_of((*self.stored_spans, *(piece.span for piece in commit.pieces)))
+            self.stored_spans = spans_of(merged(np.concatenate([pieces, empty])))
         except (*_STORAGE_FAILURES, OvertakenError) as error:
             self.overtaken += isinstance(error, OvertakenError)
             if self._query.must_store or self.is_overtaken(error):

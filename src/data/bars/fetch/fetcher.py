@@ -50,8 +50,8 @@ _CHUNK_GROWTH = 8
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until``. For
-    ``ends_fetching``, see ``net.deadline.ends_fetching``.
+    Nothing else is missing between them, or between the last one and ``until``. If
+    ``ends_fetching`` is set, the commit of the last chunk also frees the turn of other hosts.
     """
 
     spans: Sequence[Span]
@@ -112,8 +112,8 @@ class _Segment:
 
 
 @dataclass(frozen=True)
-class _Requests(_Segment):
-    """The spans to request from one candidate, in request order; a segment that is already split.
+class _SplitSegment(_Segment):
+    """A segment that is already split into groups of spans, in the order in which to request them.
 
     It is an entry in the work list too, because it goes back there after each chunk, with its
     remaining groups. Its ``spans`` are those of the groups.
@@ -129,23 +129,23 @@ class _Requests(_Segment):
     rows: int = 0
 
     @classmethod
-    def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _Requests:
-        """Return the requests to a segment's candidate, one for each group of spans."""
+    def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _SplitSegment:
+        """Return ``segment``, split into ``groups`` of spans that are requested together."""
         begins = [group[0].start for group in groups[1:]]
-        requests = [
+        split = [
             _SpanGroup(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
         ]
-        return cls._with(segment, requests)
+        return cls._with(segment, split)
 
     @classmethod
     def _with(
         cls, segment: _Segment, groups: Sequence[_SpanGroup], chunk_ms: int = 0, rows: int = 0
-    ) -> _Requests:
+    ) -> _SplitSegment:
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
-    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the requests that remain after ``chunk``, a part of the first group, was requested."""
+    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _SplitSegment:
+        """Return the segment that remains after ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -266,7 +266,7 @@ class Fetcher:
             candidate = request.route.candidates[segment.position]
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
-            elif isinstance(segment, _Requests):
+            elif isinstance(segment, _SplitSegment):
                 is_last_group = ends_fetching and not todo and len(segment.groups) == 1
                 following = self._query_next(candidate, segment, ends_fetching=is_last_group)
             else:
@@ -292,16 +292,16 @@ class Fetcher:
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
-        return [segment.passed_on(empty, no_bar), *too_deep, _Requests.of(segment, groups)]
+        return [segment.passed_on(empty, no_bar), *too_deep, _SplitSegment.of(segment, groups)]
 
     def _query_next(
-        self, candidate: Candidate, segment: _Requests, *, ends_fetching: bool
+        self, candidate: Candidate, segment: _SplitSegment, *, ends_fetching: bool
     ) -> list[_Segment]:
-        """Query a candidate for the next chunk of its first request.
+        """Query a candidate for the next chunk of its first group.
 
         Args:
-            candidate, segment: Candidate, and its requests.
-            ends_fetching: Whether nothing else is fetched during the turn after the first request.
+            candidate, segment: Candidate, and the groups to request from it.
+            ends_fetching: Whether nothing else is fetched during the turn after the first group.
 
         Returns:
             The spans of the chunk that are still missing, and those after the chunk, as entries of
@@ -311,8 +311,8 @@ class Fetcher:
             2. ``closed``: reported as empty, and the calendar does not expect a bar either. Recorded
                without querying another vendor.
             3. ``passed_on``: every other missing span of the chunk. Requested from the next
-               candidate; if this one is excluded now, together with the rest of its request.
-            4. The spans after the chunk or, if this candidate is excluded now, after its request.
+               candidate; if this one is excluded now, together with the rest of its group.
+            4. The spans after the chunk or, if this candidate is excluded now, after its group.
                They stay with it; :meth:`fill` passes on the spans of an excluded candidate.
         """
         request, group = self._request, segment.groups[0]
@@ -329,7 +329,7 @@ class Fetcher:
             (lacking if is_expected or not is_empty else closed).append(span)
         passed_on = segment.passed_on(lacking, result.reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
-            # One entry, so that adjacent spans are requested as one; later requests stay separate.
+            # One entry, so that adjacent spans are requested as one; later groups stay separate.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             passed_on = segment.passed_on(coalesce([*lacking, *rest]), excluded_by)
         handled = group.whole if excluded_by else chunk
@@ -512,18 +512,18 @@ def _report_bad_answer(candidate: Candidate, query: FetchQuery, error: DataError
 
 
 def _next_chunk(
-    candidate: Candidate, request: LaneRequest, requests: _Requests, rows: int
+    candidate: Candidate, request: LaneRequest, segment: _SplitSegment, rows: int
 ) -> tuple[Span, int]:
-    """Return the next chunk of the first request, and the chunk length.
+    """Return the next chunk of the first group, and the chunk length.
 
     A long span is split so that received data is committed from time to time. While a vendor has no
     bars (before a listing), the chunks grow, so that years without bars cost only a few requests.
     """
     caps, step = candidate.capabilities, request.grid.timeframe.step_ms
-    span = requests.groups[0].whole
+    span = segment.groups[0].whole
     usual = caps.page_bars * PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
-    is_growing = requests.chunk_ms and rows == requests.rows
-    size = requests.chunk_ms * _CHUNK_GROWTH if is_growing else usual
+    is_growing = segment.chunk_ms and rows == segment.rows
+    size = segment.chunk_ms * _CHUNK_GROWTH if is_growing else usual
     end = min(span.start + size, span.end) if size else span.end
     if caps and size and size == usual:
         end = chunk_end(span, size, request.grid.timeframe, caps, request.query.now_ms)

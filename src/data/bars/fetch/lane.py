@@ -138,7 +138,7 @@ class LaneRun:
         self._services.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._services.sources)
         self._services.on_plan(request, plan)
-        before = plan.stored
+        before = plan.coverage_before
         plan = self._carry_out(plan)
         answer = as_known(self._read_with_actions(plan))
         for tries in range(_MOST_LOSSES + 1):
@@ -186,7 +186,7 @@ class LaneRun:
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
         spans = before.within(reach).where(lambda part: part.state in WITH_BARS)
-        own = edges_of(intersect(self.series.stored, [reach]))
+        own = edges_of(intersect(self.series.stored_spans, [reach]))
         accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
         return spans_of(difference(np.concatenate([spans, own]), accounted))
 

@@ -54,7 +54,7 @@ class FetchPlan:
         segments: Spans to request.
         closed: Spans that are not requested, because the market is closed and no bars are known at
             such hours.
-        stored: Coverage at the time of planning, if any bars were requested.
+        coverage_before: Coverage at the time of planning; empty if no bar of the span has closed.
         generation: Generation of the series at the time of planning.
     """
 
@@ -62,7 +62,7 @@ class FetchPlan:
     cap: int
     segments: tuple[Span, ...] = ()
     closed: tuple[Span, ...] = ()
-    stored: Coverage = Coverage()
+    coverage_before: Coverage = Coverage()
     generation: int = 0
 
 
@@ -180,10 +180,12 @@ def plan_lacking(
     """
     query, grid = request.query, request.grid
     view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
+    # 1. The bars that have closed.
     reach = Span(wanted.start, min(wanted.end, cap))
     if reach.is_empty:
         return FetchPlan(wanted, cap, generation=view.generation)
     reach = _with_closed_hours(reach, request)
+    # 2. The coverage that need not be requested again.
     stored = series.coverage()
     coverage = _trusted(request, stored.opened(reach), reach, now)
     is_refresh = query.refresh and not journal.attempts
@@ -201,16 +203,19 @@ def plan_lacking(
             *_unlisted(lifetime_of(view), request, journal, now),
         ]
     )
+    # 3. The bars to request. Segments may include bars up to the first expected one that has not closed.
     unsettled = coverage.only(lambda c: c.state == "provisional")
     touched = Coverage(c for c in unsettled if c.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
     lacking = missing(reach, covered, due, grid)
-    past = Span(reach.start, grid.first_open(cap, now))
-    segments = [s.clip(past) for s in lacking.segments]
+    closed_range = Span(reach.start, grid.first_open(cap, now))
+    segments = [s.clip(closed_range) for s in lacking.segments]
+    # 4. Bars that have settled, and bars to compare.
     if not is_refresh:
         segments = _with_unsettled(segments, coverage, request, now)
     if request.route.candidates[0].adjustment != "unknown":
         segments = with_overlap(segments, coverage, grid, cap)
+    # 5. Closed hours.
     is_first = not (view.exists or segments or journal.attempts)
     unfilled = coalesce(part.span for part in journal.unfilled)
     worth_requesting = [
@@ -218,16 +223,16 @@ def plan_lacking(
         for s in lacking.closed
         if is_first or _is_worth_requesting(s, stored, request, unfilled, is_refresh=is_refresh)
     ]
-    to_request = intersect(worth_requesting, [past])
+    to_request = intersect(worth_requesting, [closed_range])
     closed = tuple(subtract(lacking.closed, to_request))
     if to_request:
         segments = coalesce([*segments, *to_request])
-    # A search for a number of bars proceeds in steps; spans requested in earlier steps are not
+    # 6. A search for a number of bars proceeds in steps; spans requested in earlier steps are not
     # repeated.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
-    if query.include_forming and segments and segments[-1].end == past.end:
+    if query.include_forming and segments and segments[-1].end == closed_range.end:
         # The forming bar is fetched together with the closed bars before it.
-        segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
+        segments[-1] = Span(segments[-1].start, max(wanted.end, closed_range.end + MINUTE_MS))
     return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
 

@@ -151,10 +151,10 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; holes in them
             are never trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
-            has no bars. An empty span after it is not a gap between bars, even if several vendors
+            has no bars. An empty span after it is not a hole between bars, even if several vendors
             report it repeatedly.
     """
 
@@ -171,7 +171,7 @@ class CommitContext:
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
         """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
 
-        With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
+        With ``as_holes``, the times are those for holes: the bars are doubtful because others are
         missing between them, although their vendor normally has a bar at every time.
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
@@ -179,7 +179,7 @@ class CommitContext:
         return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
 
     def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split gaps into new and previously reported parts, and return when to refetch each.
+        """Split holes into new and previously reported parts, and return when to refetch each.
 
         A report about one part does not prove anything about another.
         """
@@ -248,9 +248,9 @@ def later_marks(
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, context: CommitContext
 ) -> Commit:
-    """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for gaps.
+    """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for holes.
 
-    Stored bars that were received again unchanged are marked as settled, and gaps as empty.
+    Stored bars that were received again unchanged are marked as settled, and holes as empty.
 
     A stored bar that is missing from the answer, or invalid in it, is kept but marked as doubtful.
     It is withdrawn only if it is provisional or not expected by the calendar, and the answer
@@ -365,6 +365,14 @@ class _CommitBuilder:
     def commit(self) -> Commit:
         """Return the commit with which to store the answer.
 
+        1. Reject the answer if it lacks many of the stored bars.
+        2. Leave out the stored bars that are kept although the answer lacks them (:attr:`_kept`).
+        3. Split the rest into runs of rows that equal the stored ones and runs of new rows.
+        4. Make pieces of the runs of new rows.
+        5. Record everything else as marks: equal rows, kept bars, holes and doubts
+           (:meth:`_marks`).
+        6. Add the rejected rows at timestamps where no bar is stored.
+
         Raises:
             QualityError: See :func:`build_commit`.
         """
@@ -398,7 +406,7 @@ class _CommitBuilder:
             pieces: The bars that are written.
         """
         equal = edges_of(span for span, is_equal in runs if is_equal)
-        closed, gaps, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
+        closed, holes, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
         bad, faults = self._new_bad_rows
         doubt, doubted = self._doubt or Suspicion("", 0), self._doubted(pieces)
         contradicted = edges_of(self.answer.contradicted)
@@ -407,8 +415,8 @@ class _CommitBuilder:
         closed_until = self.context.now_ms + self.context.expiry.old_ms
         rows: tuple[_Row, ...] = (
             (closed, "empty", CLOSED, self._until(closed_until)),
-            *((spans, "empty", why, self._as_gaps) for why, spans in self._no_bar(gaps)),
-            (off_grid, "empty", OFF_GRID, self._as_gaps),
+            *((spans, "empty", why, self._as_holes) for why, spans in self._no_bar(holes)),
+            (off_grid, "empty", OFF_GRID, self._as_holes),
             *(
                 (spans, "empty", why, self._until_next_bar)
                 for why, spans in self._no_bar(self._beside(equal))
@@ -455,7 +463,7 @@ class _CommitBuilder:
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
     @cached_property
-    def _lacking(self) -> list[Span]:
+    def _unusable_spans(self) -> list[Span]:
         return spans_of(self._unusable)
 
     # --- stored bars that the answer lacks -------------------------------------------------
@@ -631,7 +639,7 @@ class _CommitBuilder:
                     self.fetched.kind,
                     self._basis_of(rows),
                     "final" if final and not is_doubted else "provisional",
-                    tuple(clipped(self._lacking, part)),
+                    tuple(clipped(self._unusable_spans, part)),
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
@@ -668,7 +676,7 @@ class _CommitBuilder:
         """Return the settled spans of pieces that contain untrusted bars, without those bars."""
         spans: list[Span] = []
         if self._untrusted and not self._doubt:
-            left_out = coalesce([*self._untrusted, *self._lacking])
+            left_out = coalesce([*self._untrusted, *self._unusable_spans])
             for piece in pieces:
                 if piece.state == "provisional":
                     settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
@@ -792,7 +800,7 @@ class _CommitBuilder:
     # --- spans without a bar ----------------------------------------------------------------
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
-        """Return the spans without bars in three groups: closed hours, gaps, and off-grid rows."""
+        """Return the spans without bars in three groups: closed hours, holes, and off-grid rows."""
         grid, kept_edges = self.context.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept_edges):
@@ -801,15 +809,15 @@ class _CommitBuilder:
         spans = np.concatenate([holes, silent])
         spans = spans[spans[:, 0].argsort(kind="stable")]
         required = grid.expects(spans, required=True)
-        closed, lacking = spans[~required], spans[required]
+        closed, holes = spans[~required], spans[required]
         before = self.stored.coverage.where(lambda c: c.state == "empty" and c.reason == OFF_GRID)
         if len(before):
-            rest = difference(lacking, before)
-            slots = np.concatenate([slots, difference(lacking, rest)])
-            lacking = rest
+            rest = difference(holes, before)
+            slots = np.concatenate([slots, difference(holes, rest)])
+            holes = rest
         if self.fetched.seams:
-            lacking = lacking[~meets(lacking, merged(edges_of(self.fetched.seams)))]
-        return closed, lacking, slots
+            holes = holes[~meets(holes, merged(edges_of(self.fetched.seams)))]
+        return closed, holes, slots
 
     def _beside(self, equal: Edges) -> Edges:
         """Return the spans of bars that are still missing, although the bars around them were resent.
@@ -842,16 +850,16 @@ class _CommitBuilder:
 
     # --- when spans are fetched again -------------------------------------------------------
 
-    def _as_gaps(self, holes: Edges) -> tuple[Edges, Stamps]:
+    def _as_holes(self, holes: Edges) -> tuple[Edges, Stamps]:
         edges, expires = self.context.empty_parts(holes, self.stored.coverage)
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the gaps ``holes``, and when to fetch each again: when the next bar closes, or earlier.
+        """Return ``holes``, and when to fetch each again: when the next bar closes, or earlier.
 
-        If a later bar has arrived by then, there was no trade in the gap.
+        If a later bar has arrived by then, there was no trade in the hole.
         """
-        edges, expires = self._as_gaps(holes)
+        edges, expires = self._as_holes(holes)
         grid, ends = self.context.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
         closes = grid.closes(np.array([grid.next_open(end) for end in ends.tolist()]))
         is_ahead = self.context.now_ms < closes

@@ -82,7 +82,7 @@ class ReceivedAnswer:
     @property
     def span(self) -> Span:
         """The span of the answer that is to be stored."""
-        return self.question.stored
+        return self.question.span_to_store
 
 
 def receive(
@@ -110,7 +110,7 @@ def receive(
         fetched = replace(fetched, basis=Basis("unknown"))
     narrowed = _narrowed(request, series, question, fetched)
     sessions = sessions_around(request, fetched)
-    actions = _ex_dates(request, candidate, fetched, narrowed.stored, sessions)
+    actions = _ex_dates(request, candidate, fetched, narrowed.span_to_store, sessions)
     return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, clock_doubt)
 
 
@@ -145,7 +145,7 @@ def _narrowed(
 
     The new bars are still used; the stored bars stay and are compared later.
     """
-    again = Span(question.stored.start, question.span.start)
+    again = Span(question.span_to_store.start, question.span.start)
     if again.is_empty:
         return question
     stored = series.read(again)[0].stamps

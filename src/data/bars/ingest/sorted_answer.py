@@ -41,7 +41,7 @@ Density = Literal["dense", "sparse", "unknown"]
 # Limits for listing an answer's missing spans one by one: this many, or one per this many expected
 # bars. An answer that exceeds them is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
-# If bars without trades are not sent, a span this many times their usual distance is a gap.
+# If bars without trades are not sent, a span this many times their usual distance is a hole.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No exchange has shorter sessions; shorter spans need not be checked.
 _SHORTEST_SESSION_MS = HOUR_MS
@@ -150,7 +150,7 @@ def sorted_answer(
     3. Find the *unpublished* part at the end, in which no bar has been received or has settled yet:
        nothing is concluded from the absence of its bars.
     4. Find the missing bars before that part, and decide whether they are too many to trust the
-       answer (:func:`_lacking`).
+       answer (:func:`_find_holes`).
     5. Decide whether the received rows are usable (:func:`_rejection`).
 
     Args:
@@ -159,11 +159,11 @@ def sorted_answer(
         segment: Requested span.
         grid: Grid of the times at which bars are expected.
         now_ms: Local time; the vendor's time is used instead if it is earlier.
-        density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
-            sent, so that a span is a gap only if it is far longer than the usual distance between
+        density: ``dense`` if every missing bar is a hole; ``sparse`` if bars without trades are not
+            sent, so that a span is a hole only if it is far longer than the usual distance between
             its bars or contains a whole session; ``unknown`` if nothing can be concluded. By
             default, the answer's own declaration.
-        least_share: Minimum fraction of the expected bars (not counting gaps) that must have been
+        least_share: Minimum fraction of the expected bars (not counting holes) that must have been
             received, and minimum fraction of bars that no other row contradicts. With 0, every
             answer is trusted.
         requested: Ascending spans, if only these are requested. Rows and missing bars outside them
@@ -185,7 +185,7 @@ def sorted_answer(
         present = union(present, _outside(grid.opens(Span(segment.start, end)), requested))
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
-    lacking, doubt = _lacking(answered, present, grid, density, least_share)
+    found, doubt = _find_holes(answered, present, grid, density, least_share)
     finality = finality_of(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
@@ -202,7 +202,7 @@ def sorted_answer(
         closed=closed,
         forming=merge(running, later) if len(running) else later,
         finality=finality,
-        holes=tuple(lacking),
+        holes=tuple(found),
         bad=bad,
         bad_spans=_spans_at(stamps, grid),
         off_grid=off_grid,
@@ -282,34 +282,34 @@ def _unpublished(
     return None if late is None else Span(late, span.end)
 
 
-def _lacking(
+def _find_holes(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and the reason not to trust the answer; the reason is empty if it is trusted.
+    """Return the holes, and the reason not to trust the answer; the reason is empty if it is trusted.
 
-    An answer is not trusted if it has too many gaps to list, or too few bars.
+    An answer is not trusted if it has too many holes to list, or too few bars.
     """
     if density == "unknown":
         return [], ""
     # Vendors are not required to have the other bars, so these are neither looked for nor counted.
-    lacking = holes(answered, present, grid)
-    required = grid.expects(lacking, required=True)
-    absent = [hole for hole, is_required in zip(lacking, required, strict=True) if is_required]
+    every = holes(answered, present, grid)
+    required = grid.expects(every, required=True)
+    absent = [hole for hole, is_required in zip(every, required, strict=True) if is_required]
     opens = grid.required(answered)
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
-    gaps = [
+    long_holes = [
         span
         for span in absent
         if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
     ][:MOST_HOLES]
-    expected = _outside(opens, gaps)
+    expected = _outside(opens, long_holes)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
-        return gaps, ""
-    return gaps, f"{missing} of {len(expected)} {DID_NOT_COME}"
+        return long_holes, ""
+    return long_holes, f"{missing} of {len(expected)} {DID_NOT_COME}"
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
