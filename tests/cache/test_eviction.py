@@ -17,7 +17,7 @@ import pytest
 from src.data.cache import values
 from src.data.cache.retention import eviction, manager, time_mark
 from src.data.cache.retention.clear import evict_year
-from src.data.cache.retention.eviction import Holding, choose, keep_all
+from src.data.cache.retention.eviction import StoredYear, choose, keep_all
 from src.data.cache.retention.inventory import Inventory
 from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager
 from src.data.cache.store import BarStore, Commit, CommitPiece
@@ -116,7 +116,7 @@ def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_least_recently_used_years_are_evicted_and_no_more_than_needed() -> None:
     held = [
-        Holding(OTHER, year, 100, 1, used, kept)
+        StoredYear(OTHER, year, 100, 1, used, kept)
         for year, used, kept in ((2020, 5, ""), (2021, 3, ""), (2022, 1, "why not"), (2023, 4, ""))
     ]
     assert [one.year for one in choose(held, 101)] == [2021, 2023]
@@ -247,7 +247,7 @@ def test_a_year_is_kept_for_a_possible_delisting_or_the_reason_of_its_vendor(cac
 
     def why(told: str, newest: int) -> str:
         judge = eviction.Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
-        return next(judge.holdings(lane, values.Use())).kept
+        return next(judge.years(lane, values.Use())).kept
 
     just = NOW - eviction.ALIVE_MS
     assert (why("", just), why("", just - 1)) == ("", eviction.MAYBE_DELISTED)

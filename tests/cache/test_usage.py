@@ -39,13 +39,13 @@ def uses_of(clock: ManualClock) -> LastUses:
 
 def test_a_commit_counts_at_its_time_and_a_read_when_it_is_taken() -> None:
     use = LaneUse()
-    use.committed(START, NOW)
-    assert use.pop(LATER) == Use(NOW, START)
-    use.read(START + 5)
-    use.read(START)
-    use.committed(START + 9, NOW)
-    assert use.pop(LATER) == Use(LATER, START)
-    assert use.pop(LATER) is None
+    use.note_commit(START, NOW)
+    assert use.take(LATER) == Use(NOW, START)
+    use.note_read(START + 5)
+    use.note_read(START)
+    use.note_commit(START + 9, NOW)
+    assert use.take(LATER) == Use(LATER, START)
+    assert use.take(LATER) is None
 
 
 def test_a_use_protects_bars_from_its_first_bar_on_for_a_limited_time() -> None:
@@ -63,25 +63,25 @@ def test_uses_soon_after_each_other_are_merged() -> None:
 
 def test_noting_a_read_takes_less_than_five_microseconds() -> None:
     use = LaneUse()
-    assert min(timeit.repeat(lambda: use.read(START), number=1000, repeat=5)) < 0.005
+    assert min(timeit.repeat(lambda: use.note_read(START), number=1000, repeat=5)) < 0.005
 
 
 def test_the_latest_use_of_all_processes_counts(index: LaneIndex, clock: ManualClock) -> None:
     mine, theirs = uses_of(clock), uses_of(clock)
-    mine.of(DAILY).read(START)
+    mine.of(DAILY).note_read(START)
     mine.write(lambda: index)
     clock.set(NOW + 2 * IN_USE_MS)
-    theirs.of(DAILY).read(START + 7)
+    theirs.of(DAILY).note_read(START + 7)
     assert mine.merged(index) == {lane_name(DAILY): Use(NOW, START)}
     theirs.write(lambda: index)
-    mine.of(DAILY).committed(START, NOW)  # told late
+    mine.of(DAILY).note_commit(START, NOW)  # told late
     mine.write(lambda: index)
     assert mine.merged(index) == {lane_name(DAILY): Use(clock.now_ms(), START + 7)}
 
 
 def test_uses_of_missing_series_are_not_kept(index: LaneIndex, clock: ManualClock) -> None:
     uses = uses_of(clock)
-    uses.of(SeriesKey("GONE", DAILY.timeframe)).read(START)
+    uses.of(SeriesKey("GONE", DAILY.timeframe)).note_read(START)
     assert uses.merged(index) == {}
 
 
@@ -89,7 +89,7 @@ def test_uses_that_cannot_be_written_are_written_the_next_time(
     index: LaneIndex, clock: ManualClock, tmp_path: Path
 ) -> None:
     uses = uses_of(clock)
-    uses.of(DAILY).read(START)
+    uses.of(DAILY).note_read(START)
     (tmp_path / "index.sqlite").mkdir()
     uses.write(lambda: index)
     (tmp_path / "index.sqlite").rmdir()
@@ -103,7 +103,7 @@ def test_a_forked_child_does_not_note_what_its_parent_noted(
     index: LaneIndex, clock: ManualClock
 ) -> None:
     uses = uses_of(clock)
-    uses.of(DAILY).read(START)
+    uses.of(DAILY).note_read(START)
     child = os.fork()
     if child == 0:
         os._exit(0 if uses.merged(index) == {} else 1)

@@ -649,8 +649,12 @@ def test_bars_of_files_without_a_folder_are_never_read(
 ) -> None:
     default = SeriesKey("MSFT", DAILY)
     assert old.keys() == [default]
-    assert [str(key) for key in old.held()] == ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
-    for key in old.held()[1:]:
+    assert [str(key) for key in old.keys_with_outdated()] == [
+        "MSFT 1d",
+        "MSFT 1d@local",
+        "MSFT 1d@replay:seen",
+    ]
+    for key in old.keys_with_outdated()[1:]:
         assert not old.view(key).exists
         assert not len(old.read(key, Span(0, NOW))[0])
     table, coverage = old.read(default, Span(0, NOW))
@@ -695,7 +699,7 @@ def test_the_doctor_names_outdated_series_of_own_folders_and_clean_removes_them(
     assert [str(key) for key in cache.remove_outdated(dry_run=True)] == names
     assert [str(key) for key in cache.remove_outdated()] == names
     assert cache.remove_outdated() == []
-    (left,) = BarStore(old.root).held()
+    (left,) = BarStore(old.root).keys_with_outdated()
     assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
     (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
     assert "are not used" not in check.said

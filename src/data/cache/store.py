@@ -199,7 +199,7 @@ class BarStore:
         errors as :meth:`view`.
         """
         lane = self._lane(key)
-        lane.use.read(span.start)
+        lane.use.note_read(span.start)
         return self._range_reader.read(lane, span)
 
     def stored_span(
@@ -220,7 +220,7 @@ class BarStore:
         """
         lane = self._lane(key)
         if is_use:
-            lane.use.read(span.start)
+            lane.use.note_read(span.start)
         entry = self._index.entry(lane, since)
         for _ in range(_REREADS):
             table, coverage = self._range_reader.read(lane, span, entry)
@@ -263,7 +263,7 @@ class BarStore:
 
     def holds(self, seal: Seal) -> bool:
         """Return whether a seal is still valid; the check counts as a read of the sealed bars."""
-        seal.use.read(seal.span.start)
+        seal.use.note_read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[BadRow, ...]:
@@ -504,9 +504,9 @@ class BarStore:
 
         Series from earlier versions that are no longer read are left out.
         """
-        return [key for key in self.held() if not key.is_outdated]
+        return [key for key in self.keys_with_outdated() if not key.is_outdated]
 
-    def held(self) -> list[SeriesKey]:
+    def keys_with_outdated(self) -> list[SeriesKey]:
         """Return every stored series, including series that are no longer read."""
         return self._layout.series(self._disk.list)
 
@@ -567,7 +567,7 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
-        symbols = {key.symbol for key in self.held()} if symbol is None else {symbol}
+        symbols = {key.symbol for key in self.keys_with_outdated()} if symbol is None else {symbol}
         for name in sorted(symbols):
             folder = self._layout.symbol(name)
             for lane_name in self._disk.list(folder):

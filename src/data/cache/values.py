@@ -303,7 +303,7 @@ class LaneUse:
     """Records the uses of a lane.
 
     Thread-safe, although a use may occasionally be lost. To save time, reads do not query a clock;
-    instead, they are dated when :meth:`pop` is called.
+    instead, they are dated when :meth:`take` is called.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")
@@ -311,17 +311,17 @@ class LaneUse:
     def __init__(self) -> None:
         self._is_read, self._committed_ms, self._from_ms = False, 0, NEVER_MS
 
-    def read(self, from_ms: int) -> None:
+    def note_read(self, from_ms: int) -> None:
         """Record a read of bars at or after ``from_ms``."""
         self._is_read = True
         if from_ms < self._from_ms:
             self._from_ms = from_ms
 
-    def committed(self, from_ms: int, now_ms: int) -> None:
+    def note_commit(self, from_ms: int, now_ms: int) -> None:
         """Record a commit of bars at or after ``from_ms``."""
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
-    def pop(self, now_ms: int) -> Use | None:
+    def take(self, now_ms: int) -> Use | None:
         """Return the last use, or None if there was none, and forget it."""
         last, start = now_ms if self._is_read else self._committed_ms, self._from_ms
         self._is_read, self._committed_ms, self._from_ms = False, 0, NEVER_MS

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.layout import decode_lane, encode_lane
-from ..cache.retention.clear import clear_lane, clear_symbol, holding
+from ..cache.retention.clear import bars_in, clear_lane, clear_symbol
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
 from ..cache.write.coverage_update import year_span, years_of
@@ -155,7 +155,7 @@ class SharedStore(BarStore):
                 f"the cache folder {self.root} belongs to a shared store, and which one was lost",
                 hint="run `onetape hosts detach`, then `onetape hosts attach`",
             )
-        has_own = not noted and any(self.is_shared(key) for key in self.held())
+        has_own = not noted and any(self.is_shared(key) for key in self.keys_with_outdated())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
@@ -178,7 +178,7 @@ class SharedStore(BarStore):
 
     def attachable(self) -> list[SeriesKey]:
         """Return the folder's series that are in the log or may be, even if an attach was interrupted."""
-        keys = dict.fromkeys((*self.held(), *self._copies.set_aside()))
+        keys = dict.fromkeys((*self.keys_with_outdated(), *self._copies.set_aside()))
         return [key for key in keys if self.is_shared(key)]
 
     @contextmanager
@@ -365,7 +365,10 @@ class SharedStore(BarStore):
         """
         self.check_joined(join=False)
         times = self.shared.latest_times()
-        here = {*self.held(), *(k for s in self.notes.symbols() for k in self.notes.keys(s))}
+        here = {
+            *self.keys_with_outdated(),
+            *(k for s in self.notes.symbols() for k in self.notes.keys(s)),
+        }
         keys = {key_of(name): at_ms for name, at_ms in times.items()}
         return {
             key: at_ms
@@ -695,7 +698,7 @@ class SharedStore(BarStore):
         self.check_joined()
         heads = self.shared.all_heads()
         names = {name.symbol for name in heads if is_symbol(name.symbol)}
-        names |= {key.symbol for key in self.held()}
+        names |= {key.symbol for key in self.keys_with_outdated()}
         for one in sorted(names if symbol is None else {symbol}):
             keys = [
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == one
@@ -753,7 +756,7 @@ class SharedStore(BarStore):
         def removal() -> Cleared | None:
             """Return the removal of the years that no writer has added later bars to."""
             nonlocal removed
-            held = {year: holding(lane, year, {}, self._copies.no_old) for year in wanted}
+            held = {year: bars_in(lane, year, {}, self._copies.no_old) for year in wanted}
             years = [
                 year
                 for year, one in held.items()

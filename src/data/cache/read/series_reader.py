@@ -186,13 +186,18 @@ class IndexEntry(NamedTuple):
         return {
             year: state
             for year, state in self.states.items()
-            if (own := year_span(year))[0] < end and start < own[1]
+            if (bounds := year_span(year))[0] < end and start < bounds[1]
         }
 
 
 _Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
-# A cached entry: the folder state for which it is current (None if unknown), and the entry.
-_CachedEntry = tuple[FileState | None, IndexEntry]
+
+
+class _CachedEntry(NamedTuple):
+    """An entry, and the folder state for which it is current; None if that is unknown."""
+
+    state: FileState | None
+    entry: IndexEntry
 
 
 class SeriesIndex:
@@ -224,17 +229,18 @@ class SeriesIndex:
         """
         if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)
-        place = "tail" if tail else "series", lane.key
-        look: _CachedEntry | None = self._memory.get(place)
-        if look is not None and look[1].view is since:
-            return look[1]
+        cache_key = "tail" if tail else "series", lane.key
+        cached: _CachedEntry | None = self._memory.get(cache_key)
+        if cached is not None and cached.entry.view is since:
+            return cached.entry
         before = lane.document_cache.settled_state(lane.paths.text)
-        if look is not None and look[0] is not None and look[0] == before:
-            return look[1]
+        if cached is not None and cached.state is not None and cached.state == before:
+            return cached.entry
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if not lane.previews:
             # Without a folder state, the entry is found again only through this very view.
-            self._memory.put(place, (before if entry.is_ours else None, entry), entry.size)
+            cached = _CachedEntry(before if entry.is_ours else None, entry)
+            self._memory.put(cache_key, cached, entry.size)
         return entry
 
     def seal(self, lane: LaneFiles, view: SeriesView) -> dict[str, FileState | None] | None:
@@ -242,10 +248,10 @@ class SeriesIndex:
 
         The result is None if ``view`` is not the latest one, or if the state is not reliable yet.
         """
-        look: _CachedEntry | None = self._memory.get(("series", lane.key))
-        if look is None or look[0] in (None, NO_FILE) or look[1].view is not view:
+        cached: _CachedEntry | None = self._memory.get(("series", lane.key))
+        if cached is None or cached.state in (None, NO_FILE) or cached.entry.view is not view:
             return None
-        return {lane.paths.text: look[0]}
+        return {lane.paths.text: cached.state}
 
     def _read_tail(self, lane: LaneFiles) -> IndexEntry | None:
         """Return an index entry built from only the newest years' documents.
@@ -267,16 +273,15 @@ class SeriesIndex:
         if lane.key.is_outdated:
             return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
         names = lane.disk.list(lane.paths.text)
-        own = years_in(names)
-        newest = own[-most_years:] if most_years else own
+        years = years_in(names)
+        newest = years[-most_years:] if most_years else years
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
-        parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
-        coverage, years = Coverage.joined(sorted(parts, key=_SPAN_OF)), list(states.values())
-        outdated = outdated_spans(lane.key, coverage)
-        if outdated:
+        parts = [*_empties(series, years), *(part for s in states.values() for part in s.coverage)]
+        coverage, read = Coverage.joined(sorted(parts, key=_SPAN_OF)), list(states.values())
+        if outdated := outdated_spans(lane.key, coverage):
             coverage = coverage.without(outdated)
-            years = [state for state in years if _is_read(state, outdated)]
-        view = _view(lane.key, series, years, coverage, barred)
+            read = [state for state in read if _is_read(state, outdated)]
+        view = _view(lane.key, series, read, coverage, barred)
         if outdated:
             generations = (state.generation for state in states.values())
             view = replace(view, generation=max([view.generation, *generations]), next_due=None)
@@ -285,32 +290,32 @@ class SeriesIndex:
         )
 
     def _documents(
-        self, lane: LaneFiles, own: list[int], has_series: bool = True
+        self, lane: LaneFiles, years: list[int], has_series: bool = True
     ) -> tuple[_Documents, tuple[int, ...]]:
         """Return the documents, and the years that cannot be read; these do not affect other years."""
         try:
-            return self._of_years(lane, own, has_series), ()
+            return self._documents_of(lane, years, has_series), ()
         except StorageError:
             names = lane.barred()
-            barred = [year for year in years_in(names) if year in own]
+            barred = [year for year in years_in(names) if year in years]
             if not (barred or SERIES in names):
                 raise
         if has_series and SERIES in names:
             log.warning("%s: series.json cannot be read: it is %s", lane.key, names[SERIES])
-        readable = [year for year in own if year not in barred]
+        readable = [year for year in years if year not in barred]
         has_series = has_series and SERIES not in names
-        return self._of_years(lane, readable, has_series), tuple(barred)
+        return self._documents_of(lane, readable, has_series), tuple(barred)
 
-    def _of_years(self, lane: LaneFiles, own: list[int], has_series: bool) -> _Documents:
+    def _documents_of(self, lane: LaneFiles, years: list[int], has_series: bool) -> _Documents:
         """Return the years' states, the content of ``series.json``, and whether all files are this library's.
 
         The states are in ascending order, and include those of older tools' files.
         """
         damaged = lane.previews or ()
-        years = [year for year in own if year not in damaged]
-        states, series = lane.documents(years, has_series=has_series)
-        old = self._old.of(lane, own, states)
-        if not old and len(states) == len(own):
+        sound = [year for year in years if year not in damaged]
+        states, series = lane.documents(sound, has_series=has_series)
+        old = self._old.of(lane, years, states)
+        if not old and len(states) == len(years):
             return states, series, True
         for year, path in old.items():
             older = self._old.read(lane.key, path)
@@ -321,11 +326,9 @@ class SeriesIndex:
                 first=int(stamps[0]) if len(stamps) else None,
                 last=int(stamps[-1]) if len(stamps) else None,
             )
-        for year in own:
-            if year not in states:
-                state = read_state(lane, year, self._lock_timeout_s)
-                if state is not None:
-                    states[year] = state
+        for year in [year for year in years if year not in states]:
+            if (state := read_state(lane, year, self._lock_timeout_s)) is not None:
+                states[year] = state
         return dict(sorted(states.items())), series, not old
 
     def years(self, lane: LaneFiles) -> list[int]:
@@ -333,9 +336,9 @@ class SeriesIndex:
         (states, _, _), _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
-    def long_empties(self, lane: LaneFiles, own: list[int]) -> Coverage:
+    def long_empties(self, lane: LaneFiles, years: list[int]) -> Coverage:
         """Return the empty spans recorded in ``series.json``, which are in years that have no file."""
-        return _empties(read_series(lane), own)
+        return _empties(read_series(lane), years)
 
 
 def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
@@ -402,10 +405,10 @@ def read_series(lane: LaneFiles) -> SeriesMeta | None:
         return None
 
 
-def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
+def _empties(series: SeriesMeta | None, years: list[int]) -> Coverage:
     if series is None or not series.empties:
         return Coverage()
-    return series.empties.without(year_span(year) for year in own)
+    return series.empties.without(year_span(year) for year in years)
 
 
 def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
@@ -471,6 +474,14 @@ class RangeReader:
     def _read(
         self, lane: LaneFiles, span: Span, entry: IndexEntry | None
     ) -> tuple[BarTable, Coverage]:
+        """Return the bars in ``span`` and their coverage, in one of three ways.
+
+        1. With ``entry``: from the columnar files of its years. A missing file is written first,
+           unless the series has files from older tools; if it has, the next way is used instead.
+        2. If such a file contains bars of ``span``, or if columns are not kept: year by year, from
+           the data files.
+        3. Otherwise: the years' documents are read, then the columnar files as in the first way.
+        """
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
             table, after = self._sidecars.read(lane, span, states), states
@@ -483,13 +494,13 @@ class RangeReader:
                     parts = [state.coverage for state in after.values()]
                     coverage = reduce(Coverage.overlaid, parts, coverage)
                 return table, coverage.within(span)
-        own = lane.years()
+        years = lane.years()
         if barred := lane.barred_years():
             check_barred(lane, span, barred)
-            own = [year for year in own if year not in barred]
-        old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
-        ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
-        coverage = self._index.long_empties(lane, own)
+            years = [year for year in years if year not in barred]
+        old = [y for y in self._old.of(lane, years) if year_span(y).overlaps(span)]
+        ours = [y for y in years if y not in old and year_span(y).overlaps(span)]
+        coverage = self._index.long_empties(lane, years)
         if old or not self._sidecars.are_kept:
             table, parts = self._read_mixed(lane, span, old, ours)
             return table, reduce(Coverage.overlaid, parts, coverage).within(span)
@@ -573,7 +584,7 @@ class RangeReader:
                 old_year = self._old.read(lane.key, paths[year])
                 tables.append(old_year.table.within(span))
                 coverages.append(old_year.coverage)
-            elif (own := read_year(lane, year, span, self._lock_timeout_s)) is not None:
-                tables.append(own[0])
-                coverages.append(own[1].coverage)
+            elif (content := read_year(lane, year, span, self._lock_timeout_s)) is not None:
+                tables.append(content[0])
+                coverages.append(content[1].coverage)
         return concat(tables), coverages

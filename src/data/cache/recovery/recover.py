@@ -4,10 +4,10 @@
 and needs no lock. Checks report its decision, previews read according to it, and :func:`recover`
 carries it out, only under the lane's lock. For data written by this library, in this order:
 
-1. the data begins with a recorded state (committed or pending): members after it that are valid,
-chained and of this file are accepted (``behind``); a torn tail after those is quarantined and cut
-off (``torn``); after an unfinished rewrite, the new file (``forward``) or the old one (``back``)
-counts, whichever is there;
+1. the data begins with a recorded state (committed or pending), and no valid member follows a torn
+one: members after that state that are valid, chained and of this file are accepted (``behind``); a
+torn tail after those is quarantined and cut off (``torn``); after an unfinished rewrite, the new file
+(``forward``) or the old one (``back``) counts, whichever is there;
 
 2. the data verifies from end to end: the metadata is rebuilt from it (``rebuild``);
 

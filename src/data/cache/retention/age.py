@@ -23,7 +23,7 @@ from ..store import BarStore
 from ..tables import TableStore
 from ..values import Use
 from ..write.coverage_update import year_span
-from .clear import files_aside, holding
+from .clear import bars_in, files_aside
 
 BY = "retention"
 # Clocks of machines that share a folder may differ by this much without being wrong.
@@ -125,7 +125,7 @@ class AgeRetention:
                 if self._disk.stat(path) is None:
                     continue  # it has no bars
                 is_younger = year_span(year).start >= before  # then nothing needs to be read
-                content = None if is_younger else holding(lane, year, old_files, self._parts.old)
+                content = None if is_younger else bars_in(lane, year, old_files, self._parts.old)
                 if content is None or content.closed_ms > before:
                     collected.stay.add(BARS)
                     if content is None and not is_younger:
@@ -203,7 +203,7 @@ class AgeRetention:
 
     def _commits(self) -> Iterator[tuple[int, int]]:
         """Yield the times of each stored year's latest commit and latest answer."""
-        for key in self._store.held():
+        for key in self._store.keys_with_outdated():
             lane = self._parts.lane(key)
             for year in lane.years():
                 try:

@@ -100,7 +100,7 @@ def clear_years(
             years = [
                 year
                 for year in years
-                if (content := holding(lane, year, others, old)) and content.closed_ms <= closed_by
+                if (content := bars_in(lane, year, others, old)) and content.closed_ms <= closed_by
             ]
         if what := lane.barred().get(SERIES):
             keep_barring(lane, SERIES, what)
@@ -128,16 +128,16 @@ def clear_years(
     return removed
 
 
-class YearHeld(NamedTuple):
+class YearContents(NamedTuple):
     """The number of bars in a year, and the time by which all bars in it have closed."""
 
     bars: int
     closed_ms: int
 
 
-def holding(
+def bars_in(
     lane: LaneFiles, year: int, old_files: Mapping[int, Path], old: OldYears
-) -> YearHeld | None:
+) -> YearContents | None:
     """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
     Nothing is repaired or written.
@@ -159,7 +159,7 @@ def holding(
     if not bars or last is None:
         return None
     frame = lane.key.timeframe
-    return YearHeld(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
+    return YearContents(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
 
 
 def files_aside(lane: LaneFiles, year: int) -> list[Path]:

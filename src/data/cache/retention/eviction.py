@@ -57,7 +57,7 @@ def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
     return NO_VENDOR
 
 
-class Holding(NamedTuple):
+class StoredYear(NamedTuple):
     """One year of one series that has bars.
 
     Attributes:
@@ -106,10 +106,10 @@ class Freeable:
 # --- choosing ------------------------------------------------------------------------------
 
 
-def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
+def choose(years: Iterable[StoredYear], excess: int) -> list[StoredYear]:
     """Return the least recently used removable years, as many as are needed to free ``excess`` bytes."""
-    chosen: list[Holding] = []
-    may_go = [one for one in holdings if not one.kept]
+    chosen: list[StoredYear] = []
+    may_go = [one for one in years if not one.kept]
     for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
         if excess <= 0:
             break
@@ -118,13 +118,13 @@ def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
     return chosen
 
 
-def holdings_of(
+def stored_years(
     lanes: Iterable[StoredLane],
     last_use: Callable[[SeriesKey], Use],
     must_keep: Keeps,
     now_ms: int,
     latest_ms: int | None,
-) -> list[Holding]:
+) -> list[StoredYear]:
     """Return every year that has bars, and whether it may be removed.
 
     Args:
@@ -143,12 +143,12 @@ def holdings_of(
     if latest_ms is not None:
         every = (lane for group in by_symbol.values() for lane in group)
         latest_ms = max(now_ms, latest_ms, vouched_ms(every))
-    holdings: list[Holding] = []
+    years: list[StoredYear] = []
     for group in by_symbol.values():
         judge = Judge(must_keep, _newest(group), now_ms, latest_ms)
         for lane in group:
-            holdings += judge.holdings(lane, last_use(lane.key))
-    return holdings
+            years += judge.years(lane, last_use(lane.key))
+    return years
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
@@ -181,7 +181,7 @@ class Judge:
         self._now_ms = now_ms
         self._latest_ms = latest_ms
 
-    def holdings(self, lane: StoredLane, use: Use) -> Iterator[Holding]:
+    def years(self, lane: StoredLane, use: Use) -> Iterator[StoredYear]:
         """Yield the years of a lane that have data, each with the reason to keep it, if any."""
         key, reasons = lane.key, self._reasons(lane.key, lane.entry)
         last_ms = max(use.last_ms, lane.entry.updated_ms)
@@ -196,7 +196,7 @@ class Judge:
                 reason = PINNED
             else:
                 reason = reasons.get(year, NO_VENDOR) if is_sound else UNREADABLE
-            yield Holding(key, year, size, generation, last_ms, reason or in_use)
+            yield StoredYear(key, year, size, generation, last_ms, reason or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
         """Map each year to the reason to keep it.
@@ -244,11 +244,11 @@ class Judge:
         return self._must_keep(key, source.part(span), latest_ms)
 
 
-def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:
+def summed(size: int, derived: int, years: Iterable[StoredYear]) -> Freeable:
     """Return how many of a folder's ``size`` bytes could be removed."""
     bytes_by_reason: dict[str, int] = {}
     bars = 0
-    for one in holdings:
+    for one in years:
         if one.kept:
             bytes_by_reason[one.kept] = bytes_by_reason.get(one.kept, 0) + one.bytes
         else:

@@ -30,7 +30,7 @@ from ..values import Commit, LaneUse, Use
 from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year
-from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
+from .eviction import BYTES_IN_GB, Freeable, Keeps, StoredYear
 from .time_mark import TimeMark
 from .trim import Trimmed, derived_bytes, drop_derived, trim_quarantine
 
@@ -125,7 +125,7 @@ class RetentionManager(StoreListener):
 
     def used(self, key: SeriesKey, span: Span) -> None:
         """Record that ``span`` of a series is about to be needed, so that it is not evicted now."""
-        self._uses.of(key).read(span.start)
+        self._uses.of(key).note_read(span.start)
 
     @contextmanager
     def committing(self, lane: LaneFiles, commit: Commit) -> Iterator[None]:
@@ -146,7 +146,7 @@ class RetentionManager(StoreListener):
         starts = [piece.span.start for piece in commit.pieces]
         starts += marks.starts[marks.starts < marks.ends].tolist()
         if starts:
-            lane.use.committed(min(starts), self._clock.now_ms())
+            lane.use.note_commit(min(starts), self._clock.now_ms())
         self._grown += need
         if self._is_time():
             self.look()
@@ -307,7 +307,7 @@ class RetentionManager(StoreListener):
         uses = self._uses.merged(self.inventory.index)
         return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, need)
 
-    def _evict(self, one: Holding) -> bool:
+    def _evict(self, one: StoredYear) -> bool:
         try:
             return evict_year(self._parts.lane(one.key), one.year, one.generation)
         except DataError as exc:
@@ -342,10 +342,10 @@ class RetentionManager(StoreListener):
         uses = self._uses.merged(self.inventory.index)
         return lambda key: uses.get(lane_name(key), Use())
 
-    def _years(self, holdings: Holdings) -> list[Holding]:
+    def _years(self, holdings: Holdings) -> list[StoredYear]:
         keep, now = self._limits.must_keep, self._clock.now_ms()
         latest_ms = self._time.read()
-        return eviction.holdings_of(holdings.lanes, self.last_uses(), keep, now, latest_ms)
+        return eviction.stored_years(holdings.lanes, self.last_uses(), keep, now, latest_ms)
 
     def _is_stored(self, key: SeriesKey) -> bool:
         return self._disk.stat(self._parts.lane(key).paths.text) is not None
@@ -400,13 +400,13 @@ class LastUses:
         if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
             for uses in self._noted.values():
-                uses.pop(0)
+                uses.take(0)
         return self._lock
 
     def _take(self) -> None:
         now = self._clock.now_ms()
         for key, uses in list(self._noted.items()):
-            use = uses.pop(now)
+            use = uses.take(now)
             if use is not None and self._is_stored(key):
                 name = lane_name(key)
                 self._fresh[name] = use.after(self._fresh.get(name, Use()))
