@@ -260,6 +260,7 @@ tree = ast.parse(path.read_text("utf-8"))
 kinds = {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
 for name, line in (
     ("BundleOrigin", 'grade: str = fact("TEXT", default="plain")'),
+    ("SymbolSource", 'sort: str = "plain"'),
     ("FileRecord", 'weight: int = file_column("weight", pl.Int64, default=7)'),
 ):
     last = max(n for n, one in enumerate(kinds[name]) if isinstance(one, ast.AnnAssign))
@@ -287,16 +288,19 @@ from src.data.bundles.metadata import BundleMetadata
 folder = Path(sys.argv[1])
 BundleMetadata.set_db_path(folder / "metadata.db")
 assert BundleMetadata.get("mine")["grade"] == "plain"  # files of before are read
-assert {one.weight for one in Bundle("mine", folder).records().files.values()} == {7}
+found = Bundle("mine", folder).records()
+assert {one.weight for one in found.files.values()} == {7}
+assert {one.sort for one in found.origin.symbols.values()} == {"plain"}
 # Write values, and refresh the index.
 files = BundleFiles(folder / "mine")
 with files.writing() as commit:
-    found = Bundle("mine", folder).records()
-    changed = replace(found, origin=replace(found.origin, grade="fine"))
+    symbols = {name: replace(one, sort="fine") for name, one in found.origin.symbols.items()}
+    changed = replace(found, origin=replace(found.origin, grade="fine", symbols=symbols))
     changed = changed.with_files([replace(one, weight=9) for one in changed.files.values()])
     changed.put(commit, files)
 assert BundleMetadata.get("mine")["grade"] == "fine"
 assert set(pl.read_parquet(folder / "mine" / "metadata.parquet")["weight"]) == {9}
+assert {one.sort for one in Bundle("mine", folder).records().origin.symbols.values()} == {"fine"}
 assert '"grade":"fine"' in pl.read_parquet_metadata(folder / "mine" / "metadata.parquet")["onetape"]
 mine = BundleMetadata.get("mine")
 assert mine["per_bar"] == mine["file_size_bytes"] / mine["row_count"]

@@ -21,7 +21,7 @@ from src.data.bundles import bundle_records
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.bundle_records import BundleOrigin
 from src.data.bundles.commit import BundleFiles
-from src.data.bundles.request import Request
+from src.data.bundles.request import Request, extended
 from src.data.errors import BundleError, FormatVersionError
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.crash import Quick
@@ -261,3 +261,20 @@ def test_a_bundle_origin_round_trips_with_unknown_keys() -> None:
     assert BundleOrigin.parsed(origin.text()) == origin
     assert json.loads(origin.text())["more"] == {"a": None}
     assert json.loads(origin.text())["symbols"]["A"]["later"] == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("key", "recorded", "wanted", "shown"),
+    [
+        ("provider", None, "mock", "has provider the vendors in the rules, not mock"),
+        ("session", "", "extended", "has session '', not extended"),
+        ("session", "extended", False, "has session extended, not False"),
+    ],
+)
+def test_only_a_bundle_without_a_provider_is_said_to_have_the_vendors_in_the_rules(
+    key: str, recorded: object, wanted: object, shown: str
+) -> None:
+    """Another option can also have a value that is empty or false."""
+    request = Request(["NVDA"], None, None, "mock", "1d", "splits", "regular").__dict__
+    with pytest.raises(BundleError, match=f"^bundle mine {shown}"):
+        extended("mine", request | {key: recorded}, request | {key: wanted}, str)

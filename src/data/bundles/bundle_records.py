@@ -12,15 +12,18 @@ To add one of these, declare it in one place; the files, SQLite tables and metho
                                                                             for user code's rows
     a fact about a symbol           a field of SymbolSource                 this file
       its value                     an argument of SymbolSource             _answer in bundle.py
-    a fact about a file             a field of FileRecord, with             this file
-                                    file_column()
+      if it depends on the rows,    an argument of replace(...)             _sources_after_clean in
+      its value after a change                                              bundle.py, _rewritten in
+                                                                            parquet_writer.py
+    a fact about a file             a field at the end of FileRecord, with  this file
+                                    file_column(..., default=...)
     a field computed from these,    a RowField                              ROW in bundle_row.py
     as a column of the row
     an option of the query          a field of Request, whose docstring     request.py
                                     lists the other places
 
-``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds a field of
-each sort and follows it everywhere.
+``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds one of each
+sort other than an option, and follows it everywhere.
 """
 
 from __future__ import annotations
@@ -408,6 +411,7 @@ _FIELDS = {one.metadata["column"]: one for one in fields(FileRecord) if one.meta
 # Maps the name of each column to the name of its field.
 _FIELD_NAMES = {column: one.name for column, one in _FIELDS.items()}
 _DEFAULTS = {column: one.default for column, one in _FIELDS.items() if one.default is not MISSING}
+# Without one of these columns, a file counts as damaged; a field without a default makes one.
 _COLUMNS: dict[str, Any] = {
     **{name: _FIELDS[name].metadata["dtype"] for name in _FIELDS if name not in _DEFAULTS},
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
@@ -415,7 +419,7 @@ _COLUMNS: dict[str, Any] = {
 _TEXT_COLUMN = "sids"
 # State of each file when it was written.
 _STATE_COLUMNS: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
-# Columns that records from older versions lack.
+# Columns that records from older versions lack: those of fields with a default.
 _ADDED = _STATE_COLUMNS | {name: _FIELDS[name].metadata["dtype"] for name in _DEFAULTS}
 
 

@@ -42,10 +42,11 @@ class Request:
          argument there as well.
 
     3. If the command should have the option, add it to ``onetape bundle create``
-       (``cli/bundle.py``): the option itself, and the call in ``_create``.
-    4. If a different value always selects different stored bars, as another vendor or session does,
-       add the name to ``SELECTS_SERIES`` below. Otherwise leave it out: then bars are read again
-       after the option's value was changed.
+       (``cli/bundle.py``): the option itself, and the call in ``_create``. Then make a new snapshot
+       of the public names (``tests/contract/public_names.py``).
+    4. If each value has stored bars of its own, as each vendor and session has, add the name to
+       ``SELECTS_SERIES`` below, because the seal of a bundle contains their series. Otherwise leave
+       it out, and the seal contains the value.
     5. Describe it in ``docs/bundles.md`` and ``CHANGELOG.md``.
 
     The key of a request in the catalog (``request_key``) does not contain options, because programs
@@ -134,7 +135,8 @@ def extended(
         if key == "provider":
             both = [one and (canonical(one) or one) for one in both]
         if both[0] != both[1]:
-            mine, other = (one or "the vendors in the rules" for one in both)
+            nothing = "the vendors in the rules" if key == "provider" else None
+            mine, other = (one or nothing or repr(one) for one in both)
             raise BundleError(
                 f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
