@@ -238,4 +238,5 @@ def test_each_kind_is_in_the_table_of_kinds_with_its_keys_and_option() -> None:
     for name, keys, option in rows:
         kind = KINDS[name]
         assert re.findall(r"`(\w+)`", keys) == [*kind.keys], name
-        assert re.findall(r"`--(\w+)`", option) == ([kind.keys[0]] if kind.option else []), name
+        flags = [kind.keys[0].replace("_", "-")] if kind.option else []
+        assert re.findall(r"`--([\w-]+)`", option) == flags, name

@@ -227,6 +227,11 @@ def _config(
 ) -> dict[str, Any]:
     """Return the alert's configuration from the arguments.
 
+    - VALUE is the value of the kind's ``threshold``, unless an option gives it.
+    - A condition is required if it is a key of the kind, and a symbol unless the alert may be
+      about all series.
+    - Any other condition, value or option of a kind that is given is an error.
+
     ``options`` maps the key of each kind's option to the option's value.
     """
     flags = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}

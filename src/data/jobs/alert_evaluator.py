@@ -113,6 +113,7 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
     """
     alert, state = stored
     if not isinstance(alert, CrossingAlert):
+        # It evaluates no bars; a few show whether the newest one is there.
         return BarsNeeded(_MARKS, NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
     return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)

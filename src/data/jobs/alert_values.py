@@ -15,11 +15,12 @@ To add a kind of alert:
 
 1. Write its class, and add the class to :data:`KINDS`. It goes into ``__all__`` only if another module
    uses it. The command, storing, listing, evaluation and messages need nothing else.
-2. Describe the kind in ``docs/alerts.md`` under "Kinds of alerts".
+2. Describe the kind in ``docs/alerts.md`` under "Kinds of alerts": a row with its type, keys and
+   option, such as ``--volume-above``.
 3. Write its stored form by hand into ``test_each_kind_is_stored_in_its_documented_form``
    (``tests/cli/test_alert_kinds.py``). The tests in that file fail until then.
-4. If the kind has an option, make a new snapshot of the public names
-   (``tests/contract/public_names.py``).
+4. If the kind has an option, make a new snapshot of the public names:
+   ``python -m tests.contract.public_names > tests/contract/public_names.txt``.
 5. Add a line to ``CHANGELOG.md``.
 
 An example of such a class::
@@ -44,7 +45,9 @@ An example of such a class::
 - A subclass of :class:`DataAlert` watches the data.
 - Any other class is refused, because no job would evaluate it. A third family would need a function
   that decides and, if it reads bars, their number (as ``evaluate`` and ``bars_needed`` in
-  ``jobs/alert_evaluator.py``), and a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``).
+  ``jobs/alert_evaluator.py``), and a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``). The
+  command only distinguishes a :class:`CrossingAlert` from any other alert, in ``_first`` and
+  ``_rearm`` (``cli/alerts.py``).
 - If it declares fields of its own, decorate it with ``@dataclass(frozen=True)``, and give each of
   these fields a default or ``kw_only=True``. Otherwise, it needs no decorator.
 
