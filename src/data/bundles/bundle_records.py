@@ -630,8 +630,8 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
     """
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [
-        pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
-        for place, name in enumerate(_LISTS)
+        pl.Series(name, [[one[n] for one in of_file] for of_file in read], dtype=pl.List(pl.Int64))
+        for n, name in enumerate(_LISTS)
     ]
 
 

@@ -60,7 +60,7 @@ class _Entry:
         key: Cache key under which the frame was stored.
         frame: The frame; callers only get copies of it.
         facts: Recorded facts about the frame.
-        place: Path of the file that is replaced whenever the stored frame changes.
+        path: Path of the file that is replaced whenever the stored frame changes.
         state: State of that file; None if the frame could not be stored.
         is_settled: Whether the state alone shows that the stored frame is still the same.
         noted_ms: Time at which the use of the stored frame was last noted.
@@ -69,7 +69,7 @@ class _Entry:
     key: str
     frame: pl.DataFrame
     facts: Mapping[str, Any]
-    place: str
+    path: str
     state: FileState | None
     is_settled: bool
     noted_ms: int
@@ -401,7 +401,7 @@ class CacheManager:
         if entry is None or not entry.key.startswith(key):
             return None
         try:
-            if self._disk.stat(entry.place) != entry.state:
+            if self._disk.stat(entry.path) != entry.state:
                 return None
             if not entry.is_settled and entry.state is not None:
                 facts = self._frames.metadata(entry.key)
@@ -454,8 +454,8 @@ class CacheManager:
     def _remember(
         self, key: str, frame: pl.DataFrame, facts: Mapping[str, Any], state: FileState | None
     ) -> _Entry:
-        place = os.fspath(self._frames.place(key))
-        entry = _Entry(key, frame, facts, place, state, False, self._clock.now_ms())
+        path = os.fspath(self._frames.place(key))
+        entry = _Entry(key, frame, facts, path, state, False, self._clock.now_ms())
         entry.is_settled = state is not None and self._frames.is_settled(state)
         self._hot.put(key[:SHORT], entry, frame.estimated_size() + _ENTRY_BYTES)
         return entry

@@ -285,19 +285,19 @@ class DataCatalog:
                 read.
         """
         checked_name(name)
-        place = Path(path).absolute()
-        bundle = Bundle(place.name, place.parent)
-        place = bundle.path
+        folder = Path(path).absolute()
+        bundle = Bundle(folder.name, folder.parent)
+        folder = bundle.path
         dataset = bundle.records().dataset()
-        if bundle.path.parent.resolve() == self._folder.resolve() and name == place.name:
+        if folder.parent.resolve() == self._folder.resolve() and name == folder.name:
             return self._bundle_id(name)
         first, *others = sorted({cover.resolution for cover in dataset.covers}) or [""]
         if others or not first:
             raise BundleError(
-                f"bundle {place} has bars in {dataset.resolution or 'no timeframe'}",
+                f"bundle {folder} has bars in {dataset.resolution or 'no timeframe'}",
                 hint="only a bundle with exactly one timeframe can be registered",
             )
-        self._rows.locate(name, place, dataset.source)
+        self._rows.locate(name, folder, dataset.source)
         return self.register_dataset(
             dataset.source,
             [row.symbol for row in dataset.symbols],
@@ -305,7 +305,7 @@ class DataCatalog:
             min(cover.end for cover in dataset.covers),
             first,
             dataset.checksum,
-            place,
+            folder,
         )
 
     # --- backtests -------------------------------------------------------------------------

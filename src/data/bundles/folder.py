@@ -105,11 +105,11 @@ def registered(folder: Path, name: str) -> Path | None:
         FormatVersionError: A newer version of this library wrote a line about the bundle.
         StorageError: The log cannot be read.
     """
-    place: Path | None = None
+    path: Path | None = None
     for entry in CatalogLog(folder).entries(BUNDLE, holding=name):
         if entry.get("bundle") == name:
-            place = None if entry.get("deleted") else place_in(entry) or place
-    return place
+            path = None if entry.get("deleted") else place_in(entry) or path
+    return path
 
 
 def registered_names(folder: Path) -> set[str]:
@@ -126,10 +126,10 @@ def place_in(entry: Mapping[str, Any]) -> Path | None:
     text = entry.get("path")
     if not isinstance(text, str) or "\0" in text:
         return None
-    place = Path(text)
+    path = Path(text)
     try:
         checked_name(entry.get("bundle", ""))
-        checked_name(place.name)
+        checked_name(path.name)
     except QueryError:
         return None
-    return place if place.is_absolute() else None
+    return path if path.is_absolute() else None

@@ -188,11 +188,11 @@ class _Scan:
                 self._zipline(key, group)
             else:
                 for name in sorted(group, reverse=True):
-                    place, child = f"{key}/{name}", self._child(group, name)
+                    path, child = f"{key}/{name}", self._child(group, name)
                     if isinstance(child, self._h5py.Group):
-                        groups.append((place, child))
+                        groups.append((path, child))
                     else:
-                        self.skipped[place] = "is not in a layout of pandas or Zipline"
+                        self.skipped[path] = "is not in a layout of pandas or Zipline"
 
     def _child(self, group: Any, name: str) -> Any:
         """Return a group or a checked dataset; links are never followed."""
@@ -234,9 +234,9 @@ class _Scan:
                 if not self._h5py.h5z.filter_avail(code):
                     raise self._refusal(name, f"is compressed with {text!r} (filter {code})")
 
-    def _refusal(self, place: str, what: str) -> BundleError:
+    def _refusal(self, path: str, what: str) -> BundleError:
         return BundleError(
-            f"{self._name}: {place} {what}",
+            f"{self._name}: {path} {what}",
             hint="write the bars to a new file with pandas, without it; nothing was changed",
         )
 
@@ -259,9 +259,9 @@ class _Scan:
             whole = cache(lambda values=values: values[()])
             if "shape" in values.attrs:  # pandas writes one row for a frame without rows
                 return
-            for place, name in enumerate(names):
+            for position, name in enumerate(names):
                 column = _array(values, name or "", "value_type")
-                yield column._replace(read=partial(_column_of, whole, place))
+                yield column._replace(read=partial(_column_of, whole, position))
 
     def _level(self, group: Any, number: int) -> _Column:
         """Return a level of the index as a column."""
@@ -292,9 +292,9 @@ class _Scan:
             names = [""] if is_index else _names(kind) if kind else [field]
             unit = _unit(_text(table, f"{field}_kind" if is_index else f"{field}_dtype"))
             zone = _zone(facts.get(field, {}).get("tz")) if unit else ""
-            for place, name in enumerate(names):
+            for position, name in enumerate(names):
 
-                def read(field: str = field, at: int | None = place if shape else None) -> Any:
+                def read(field: str = field, at: int | None = position if shape else None) -> Any:
                     """Return the values of a field, or of one of its columns."""
                     values = whole()[field]
                     return values if at is None else values[:, at]
@@ -436,8 +436,8 @@ def _stamps(values: Any, unit: str, zone: str) -> pl.Series:
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
 
 
-def _column_of(whole: Callable[[], Any], place: int) -> Any:
-    return whole()[:, place]
+def _column_of(whole: Callable[[], Any], position: int) -> Any:
+    return whole()[:, position]
 
 
 def _array(dataset: Any, name: str, kind: str) -> _Column:

@@ -260,12 +260,12 @@ class LineageRun:
 
         Both are computed once for each book (a symbol's recorded splits and dividends).
         """
-        place = (id(read.book), read.as_of)
-        cached = self._applied.get(place)
+        key = (id(read.book), read.as_of)
+        cached = self._applied.get(key)
         if cached is None or cached[0] is not read.book:
             applied = read.applied()
             digest = AppliedActions(applied.as_of, applied.rows, applied.own).to_json()["digest"]
-            self._applied[place] = cached = (read.book, applied, digest)
+            self._applied[key] = cached = (read.book, applied, digest)
         return cached[1], cached[2]
 
     # --- writing ---------------------------------------------------------------------------
@@ -473,9 +473,9 @@ class _Kept:
             last = next((s for s in overlapping if s.span.end == part.start), None)
             if last is None:
                 last = _Stretch(Span(part.start, part.start))
-                place = bisect_left(self._starts, part.start)
-                self._starts.insert(place, part.start)
-                self._stretches.insert(place, last)
+                position = bisect_left(self._starts, part.start)
+                self._starts.insert(position, part.start)
+                self._stretches.insert(position, last)
             last.grow(part.end, rows)
         if read.closes is not None:
             self._closes = self._closes or {}

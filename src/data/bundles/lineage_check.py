@@ -316,10 +316,10 @@ class _Side(NamedTuple):
 
     def row(self, stamp: int) -> tuple[float, ...] | None:
         """Return the values of the bar at a stamp; None if there is none."""
-        place = int(np.searchsorted(self.table.stamps, stamp))
-        if place == len(self.table) or self.table.stamps[place] != stamp:
+        position = int(np.searchsorted(self.table.stamps, stamp))
+        if position == len(self.table) or self.table.stamps[position] != stamp:
             return None
-        return tuple(float(column[place]) for column in _values(self.table))
+        return tuple(float(column[position]) for column in _values(self.table))
 
     def source(self, stamp: int) -> tuple[str, str]:
         """Return the vendor and state of the bar at a stamp, or empty strings if unknown."""
@@ -469,7 +469,7 @@ def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
         }
 
     then, today = of(read.applied), of(now)
-    differing = [a for place, a in {**then, **today}.items() if (place in then) != (place in today)]
+    differing = [a for key, a in {**then, **today}.items() if (key in then) != (key in today)]
     return sorted(differing)
 
 

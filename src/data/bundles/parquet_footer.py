@@ -72,9 +72,9 @@ class _Compact:
 
     def _varint(self) -> int:
         number = 0
-        for place in range(_LONGEST_VARINT):
+        for position in range(_LONGEST_VARINT):
             byte = self._byte()
-            number |= (byte & 0x7F) << 7 * place
+            number |= (byte & 0x7F) << 7 * position
             if byte < 0x80:
                 return number
         raise ValueError("a number is too long")

@@ -114,27 +114,27 @@ def _absence_marks(
         opens = request.grid.opens(segment)
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = segment if late is None else Span(segment.start, late)
-    parts = coverage.within(answered)
-    standing = [part for part in parts if _is_valid(part, now)]
-    for part in standing:
-        if _is_news(part, vendor, names):
-            yield part.having(vendor=vendor)
-    for span in gaps(answered, [part.span for part in standing]):
-        yield from _marks_without_bars(request, series, span, parts.within(span), vendor, context)
+    entries = coverage.within(answered)
+    standing = [entry for entry in entries if _is_valid(entry, now)]
+    for entry in standing:
+        if _is_news(entry, vendor, names):
+            yield entry.having(vendor=vendor)
+    for span in gaps(answered, [entry.span for entry in standing]):
+        yield from _marks_without_bars(request, series, span, entries.within(span), vendor, context)
 
 
-def _is_valid(part: Covered, now_ms: int) -> bool:
-    return part.state != "provisional" and part.is_valid(now_ms)
+def _is_valid(entry: Covered, now_ms: int) -> bool:
+    return entry.state != "provisional" and entry.is_valid(now_ms)
 
 
-def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
+def _is_news(entry: Covered, vendor: str, names: Set[str]) -> bool:
     """Return whether more vendors than recorded so far report a span as empty.
 
     ``names`` are all vendors that report this now, and ``vendor`` is the list of their names as
     text.
     """
-    is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
-    return is_none and set(part.vendor.split(",")) < names
+    is_none = entry.vendor != vendor and entry.reason.startswith(NO_BAR)
+    return is_none and set(entry.vendor.split(",")) < names
 
 
 def _marks_without_bars(
@@ -150,7 +150,7 @@ def _marks_without_bars(
     Stored bars are kept but become doubtful; the rest of the span is marked as empty.
     """
     now, grid = context.now_ms, request.grid
-    spans = [part.span for part in coverage]
+    spans = [entry.span for entry in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
     stored = [filled for filled, rows in zip(spans, counts, strict=True) if rows]
     for filled in stored:
@@ -175,16 +175,16 @@ def _note_refused(
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
     coverage = series.coverage() if reasons else Coverage()
-    empty = [part for span in lacking for part in coverage.within(span)]
+    empty = [entry for span in lacking for entry in coverage.within(span)]
     marks = tuple(
         replace(
-            part,
+            entry,
             # The vendors of the rejected bars have also been queried.
-            vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
+            vendor=",".join(sorted({*entry.vendor.split(","), *names} - {""})),
             reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
         )
-        for part in empty
-        if part.state == "empty" and part.reason.startswith(NO_BAR)
+        for entry in empty
+        if entry.state == "empty" and entry.reason.startswith(NO_BAR)
     )
     if marks:
         series.commit(Commit(marks=marks))
@@ -319,38 +319,38 @@ def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQ
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly before the first bars, or None if there is none without proof."""
-    place = next((i for i, part in enumerate(coverage) if part.state in WITH_BARS), 0)
-    start = end = coverage[place].span.start if coverage else 0
-    for part in reversed(coverage[:place]):
-        if part.span.end != start or part.reason == BEFORE_FIRST:
+    position = next((i for i, entry in enumerate(coverage) if entry.state in WITH_BARS), 0)
+    start = end = coverage[position].span.start if coverage else 0
+    for entry in reversed(coverage[:position]):
+        if entry.span.end != start or entry.reason == BEFORE_FIRST:
             break
-        start = part.span.start
+        start = entry.span.start
     return Span(start, end) if start < end else None
 
 
 def _after_last_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly after the last bars, or None."""
-    count = next((n for n, part in enumerate(reversed(coverage)) if part.state in WITH_BARS), 0)
+    count = next((n for n, entry in enumerate(reversed(coverage)) if entry.state in WITH_BARS), 0)
     start = end = coverage[-count].span.start if count else 0
-    for part in coverage[-count:] if count else ():
-        if part.span.start != end:
+    for entry in coverage[-count:] if count else ():
+        if entry.span.start != end:
             break
-        end = part.span.end
+        end = entry.span.end
     return Span(start, end) if start < end else None
 
 
 def _reporting_vendors(coverage: Coverage, empty: Span) -> str:
     """Return the vendors that reported the span as empty."""
-    names_of_parts = (part.vendor.split(",") for part in coverage.within(empty))
-    return ",".join(sorted({name for names in names_of_parts for name in names if name}))
+    names_of_entries = (entry.vendor.split(",") for entry in coverage.within(empty))
+    return ",".join(sorted({name for names in names_of_entries for name in names if name}))
 
 
 def _agreeing_vendors(coverage: Coverage, empty: Span) -> set[str]:
     """Return the vendors that reported every expected bar of ``empty`` as missing."""
-    expected = [part for part in coverage.within(empty) if part.reason != CLOSED]
-    if any(part.reason not in PLAINLY_NONE for part in expected):
+    expected = [entry for entry in coverage.within(empty) if entry.reason != CLOSED]
+    if any(entry.reason not in PLAINLY_NONE for entry in expected):
         return set()  # one of the vendors had bars that did not fit
-    vendors = [set(part.vendor.split(",")) - {""} for part in expected]
+    vendors = [set(entry.vendor.split(",")) - {""} for entry in expected]
     return set.intersection(*vendors) if vendors else set()
 
 

@@ -479,16 +479,16 @@ def _has_none(coverage: Coverage, candidate: Candidate, span: Span, now_ms: int)
 
     If it is, the span is requested only because another vendor has not been queried yet.
     """
-    parts = coverage.within(span)
+    entries = coverage.within(span)
     empty = [
-        part.span
-        for part in parts
-        if part.state == "empty"
-        and part.is_valid(now_ms)
-        and (part.reason == CLOSED or candidate.has_answered(part))
-        and (part.reason != BEFORE_FIRST or is_proof(part))
+        entry.span
+        for entry in entries
+        if entry.state == "empty"
+        and entry.is_valid(now_ms)
+        and (entry.reason == CLOSED or candidate.has_answered(entry))
+        and (entry.reason != BEFORE_FIRST or is_proof(entry))
     ]
-    return not subtract([span], empty) and any(part.reason != CLOSED for part in parts)
+    return not subtract([span], empty) and any(entry.reason != CLOSED for entry in entries)
 
 
 def _without_rows(classified: ClassifiedAnswer) -> list[Span]:

@@ -143,10 +143,10 @@ def _doubt_ahead(series: SeriesStore) -> None:
     """Mark data with a fetch time in the future as doubtful and due to be fetched again."""
     now = series.now_ms()
     marks = [
-        replace(part, fetched_at=now, expires=now)
-        if part.state == "empty"
-        else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-        for part in fetched_ahead(series.view(), now)
+        replace(entry, fetched_at=now, expires=now)
+        if entry.state == "empty"
+        else replace(entry, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
+        for entry in fetched_ahead(series.view(), now)
     ]
     if marks:
         series.commit(Commit(marks=tuple(marks), next_due=now))
@@ -158,7 +158,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
     if not splits:
         return
     coverage = series.view().coverage.opened()
-    windows = split_windows(splits, request.grid.calendar, [part.fetched_at for part in coverage])
+    windows = split_windows(splits, request.grid.calendar, [entry.fetched_at for entry in coverage])
     marks, now = doubted(coverage, windows), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
@@ -303,19 +303,19 @@ def _bars_left_in_page(segment: Span, request: LaneRequest) -> int:
     return min(_FEW_UNSETTLED, max(-request.grid.outline(segment).bars % caps.page_bars - 1, 0))
 
 
-def _can_be_queried(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
+def _can_be_queried(entry: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
     """Return whether a vendor in the lane is still to be queried for bars that other vendors lack.
 
     This is False for spans that two vendors prove to be before a listing, but not for spans for
     which an earlier version concluded this from a single vendor's lack of bars.
     """
-    if part.state in WITH_BARS or part.reason == CLOSED or is_proof(part):
+    if entry.state in WITH_BARS or entry.reason == CLOSED or is_proof(entry):
         return False
-    return part.reason == BEFORE_FIRST or any(
-        not candidate.has_answered(part)
+    return entry.reason == BEFORE_FIRST or any(
+        not candidate.has_answered(entry)
         for candidate in request.route.candidates
         if candidate.name not in journal.excluded
-        and not candidate.servable(part.span, request.grid.timeframe, now_ms).is_empty
+        and not candidate.servable(entry.span, request.grid.timeframe, now_ms).is_empty
     )
 
 
@@ -367,10 +367,12 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     shared = series.other_series(default)
     adopted = _unchanged_from_vendor(shared.view().coverage, wanted, request)
     commits = []
-    for span in intersect(lacking, [part.span for part in adopted]):
+    for span in intersect(lacking, [entry.span for entry in adopted]):
         # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
-        commits += [_copied(rows, part) for part in _unchanged_from_vendor(coverage, span, request)]
+        commits += [
+            _copied(rows, entry) for entry in _unchanged_from_vendor(coverage, span, request)
+        ]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
         marks = Stretches.chained(commit.marks for commit in commits)
@@ -383,24 +385,24 @@ def _unchanged_from_vendor(coverage: Coverage, span: Span, request: LaneRequest)
     The bars are final or off-calendar; rescaled and converted bars are left out.
     """
     return [
-        part
-        for part in coverage.within(span)
-        if (part.state == "final" or part.reason == UNEXPECTED)
-        and part.vendor == request.query.provider
-        and not part.is_rescaled
+        entry
+        for entry in coverage.within(span)
+        if (entry.state == "final" or entry.reason == UNEXPECTED)
+        and entry.vendor == request.query.provider
+        and not entry.is_rescaled
         # Bars that were converted for the default lane are not as the vendor sent them.
-        and part.kind.agrees(request.route.kind)
+        and entry.kind.agrees(request.route.kind)
     ]
 
 
-def _copied(table: BarTable, part: Covered) -> Commit:
-    rows = table.within(part.span)
+def _copied(table: BarTable, entry: Covered) -> Commit:
+    rows = table.within(entry.span)
     if not len(rows):
-        return Commit(marks=(replace(part, state="empty", reason=CLOSED, splices=()),))
+        return Commit(marks=(replace(entry, state="empty", reason=CLOSED, splices=()),))
     piece = CommitPiece(
-        rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final"
+        rows, entry.span, entry.vendor, entry.fetched_at, entry.kind, entry.basis, "final"
     )
-    return Commit((piece,), (part,) if part.state == "suspect" else ())
+    return Commit((piece,), (entry,) if entry.state == "suspect" else ())
 
 
 # --- bars from older tools: their properties are unknown, so a few are compared before any are
@@ -412,7 +414,7 @@ def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
     """Extend segments by a few bars into adjacent bars from older tools, so that these are compared."""
-    older = [part.span for part in coverage if is_older(part)]
+    older = [entry.span for entry in coverage if is_older(entry)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
     for start, end in segments:

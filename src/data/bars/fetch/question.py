@@ -89,7 +89,7 @@ def _side(
     rows, parts = series.read_with_unstored(_look_span(grid, edge, is_later=is_later))
     if not len(rows):
         return None
-    nearest = _part_at(parts, int(rows.stamps[0 if is_later else -1]))
+    nearest = _entry_at(parts, int(rows.stamps[0 if is_later else -1]))
     if nearest is None or not _must_be_compared(nearest, candidate):
         return None
     final = [c.span for c in parts if c.state == "final" and _must_be_compared(c, candidate)]
@@ -127,8 +127,8 @@ def _look_span(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     return Span(int(stamps[-_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge - far, edge)
 
 
-def _part_at(parts: Coverage, stamp: int) -> Covered | None:
-    return next((part for part in parts if stamp in part.span), None)
+def _entry_at(entries: Coverage, stamp: int) -> Covered | None:
+    return next((entry for entry in entries if stamp in entry.span), None)
 
 
 # --- the vendor's own bars before a span
@@ -145,11 +145,11 @@ def _compared_from(
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
-    parts = series.coverage()
-    if any(part.state in WITH_BARS and part.span.end > span.end for part in parts):
+    entries = series.coverage()
+    if any(entry.state in WITH_BARS and entry.span.end > span.end for entry in entries):
         return span.start  # this is not the end of the series
     now = series.now_ms()
-    own = _own_bars_before(parts, candidate, span.start)
+    own = _own_bars_before(entries, candidate, span.start)
     own = candidate.servable(own, request.grid.timeframe, now)
     return request_start(own, span, compared_at, caps, request.grid, now)
 
@@ -163,27 +163,27 @@ def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) 
     return doubt_at(split_windows(splits, request.grid.calendar, [now]), now) is None
 
 
-def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
+def _own_bars_before(entries: Coverage, candidate: Candidate, edge: int) -> Span:
     """Return the span directly before ``edge`` in which every bar is final and from the candidate."""
     start = edge
-    before = (part for whole in reversed(parts) for part in reversed(whole.opened))
-    clipped = (part.clip(Span(0, edge)) for part in before)
-    for part in filter(None, clipped):
-        if part.span.end != start or not _is_own(part, candidate):
+    before = (entry for whole in reversed(entries) for entry in reversed(whole.opened))
+    clipped = (entry.clip(Span(0, edge)) for entry in before)
+    for entry in filter(None, clipped):
+        if entry.span.end != start or not _is_own(entry, candidate):
             break
-        start = part.span.start
+        start = entry.span.start
     return Span(start, edge)
 
 
-def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Return whether ``part`` is final and from the candidate, so a new request should not change it.
+def _is_own(entry: Covered, candidate: Candidate) -> bool:
+    """Return whether ``entry`` is final and from the candidate, so a new request should not change it.
 
     Spans in which the market was closed also count.
     """
-    if part.state == "empty":
-        return part.reason == CLOSED
-    is_own = part.state == "final" and part.vendor == candidate.downloader.name
-    return is_own and not part.is_rescaled and not is_older(part)
+    if entry.state == "empty":
+        return entry.reason == CLOSED
+    is_own = entry.state == "final" and entry.vendor == candidate.downloader.name
+    return is_own and not entry.is_rescaled and not is_older(entry)
 
 
 def request_start(

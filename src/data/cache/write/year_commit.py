@@ -272,10 +272,10 @@ class YearCommit:
         is_new = self.commit.judged is not None or grave != _grave_in(self.meta.state.coverage)
         if not is_new:
             return {**self.meta.quality, **_plain(self.commit.quality)}
-        rows = dict.fromkeys((part.reason for part in grave), 0)
-        counts = self._bars_in(edges_of(part.span for part in grave)).tolist() if grave else ()
-        for part, count in zip(grave, counts, strict=True):
-            rows[part.reason] += count
+        rows = dict.fromkeys((entry.reason for entry in grave), 0)
+        counts = self._bars_in(edges_of(entry.span for entry in grave)).tolist() if grave else ()
+        for entry, count in zip(grave, counts, strict=True):
+            rows[entry.reason] += count
         judged = quality_of(self._faults, state.rows, rows)
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
@@ -346,7 +346,7 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
         if whole.reason.startswith(GRAVE)
         or any(source.reason.startswith(GRAVE) for source, _ in whole.parts)
     ]
-    return [part for whole in uncut for part in whole.opened if part.reason.startswith(GRAVE)]
+    return [entry for whole in uncut for entry in whole.opened if entry.reason.startswith(GRAVE)]
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
