@@ -203,7 +203,7 @@ def plan_lacking(
             *_unlisted(lifetime_of(view), request, journal, now),
         ]
     )
-    # 3. The bars to request. Segments may include bars up to the first expected one that has not closed.
+    # 3. The bars to request, up to the first time at which any bar, expected or not, may be open.
     unsettled = coverage.only(lambda c: c.state == "provisional")
     touched = Coverage(c for c in unsettled if c.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
