@@ -215,8 +215,8 @@ class SharedStore(BarStore):
         waited for.
         """
         lane, path = self._lane(key), self.notes.lane(key)
-        for waiting in (nullcontext(), self._disk.lock(lane.paths.lock, self._lock_timeout_s)):
-            with waiting:
+        for wait in (nullcontext, partial(self._disk.lock, lane.paths.lock, self._lock_timeout_s)):
+            with wait():
                 note = self.notes.read(path) or Note()
                 if not self._copies.is_astray(lane, note):
                     return note
