@@ -127,7 +127,7 @@ TICK_S = 0.005
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Count abandoned calls per test, and keep no cookies of this user."""
-    monkeypatch.setattr(background, "left_behind", background.LeftBehind())
+    monkeypatch.setattr(background, "abandoned_calls", background.AbandonedCalls())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
@@ -350,13 +350,13 @@ def test_a_hanging_downloader_of_a_user_is_abandoned_at_most_four_times(
             manager.get_ohlcv(
                 "BTCUSDT", "1h", f"2024-05-{day:02}", f"2024-05-{day:02}", timeout=0.01
             )
-    assert stuck.asked <= background.MOST_LEFT
-    while stuck.asked < background.MOST_LEFT:  # some had no time left to ask
+    assert stuck.asked <= background.MOST_ABANDONED
+    while stuck.asked < background.MOST_ABANDONED:  # some had no time left to ask
         with pytest.raises(AllProvidersFailedError):
             manager.get_ohlcv("BTCUSDT", "1h", *RANGE, timeout=0.05)
     with pytest.raises(AllProvidersFailedError, match="4 earlier calls to it are still running"):
         manager.get_ohlcv("BTCUSDT", "1h", *RANGE, timeout=5)
-    assert stuck.asked == background.MOST_LEFT
+    assert stuck.asked == background.MOST_ABANDONED
     assert time.monotonic() - begun < 15
 
 

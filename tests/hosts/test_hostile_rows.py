@@ -34,7 +34,7 @@ from src.data.hosts.entry import load, seal
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.limits import shared_limits
 from src.data.hosts.log import Log, LogPosition
-from src.data.hosts.riders import FactChange, Fold
+from src.data.hosts.riders import FactChange, LedgerBase
 from src.data.hosts.schema import MIGRATIONS
 from src.data.hosts.snapshot import SnapshotPart
 from src.data.hosts.state import host_state, verify
@@ -151,7 +151,7 @@ def test_a_hostile_fact_blocks_no_vendor_permanently(
         a.pause(1)
         raise SymbolNotFoundError("no such symbol")
     reported = {f"circuit acme:- {DOOR}": FactChange([0, 0, 0, 0, 0, ""], 0, 1e6)}
-    host.logs["a"].tell(reported)
+    host.logs["a"].send_pending(reported)
     put(
         server.url,
         "update onetape.fact set value = %s::jsonb, expires = null"
@@ -201,14 +201,14 @@ def test_hostile_facts_and_limits_keep_no_bars_from_being_stored(
     if what == "version":
         server.run(f"update onetape.fact set version = {LARGEST}")
         [(name,)] = server.run("select name from onetape.fact limit 1")
-        log.riders.add(("bucket", "x"), facts={str(name): FactChange(None, LARGEST, 1.0)})
+        log.pending.add(("bucket", "x"), facts={str(name): FactChange(None, LARGEST, 1.0)})
     else:
         server.run(f"update onetape.bucket set folded = {LARGEST}")
-        log.riders.add(("bucket", "acme:-"), [["spend", 0.0, 1, [60]]])
-        log.riders.fold(("bucket", "acme:-"), Fold(LARGEST, 1, "{}"))
+        log.pending.add(("bucket", "acme:-"), [["spend", 0.0, 1, [60]]])
+        log.pending.replace_base(("bucket", "acme:-"), LedgerBase(LARGEST, 1, "{}"))
     store = SharedStore(log, tmp_path / "store", clock=ManualClock(NOW))
     store.commit(DAILY, bars(0, 3))
-    assert shown(store) == [0, 1, 2] and not log.riders
+    assert shown(store) == [0, 1, 2] and not log.pending
 
 
 # --- snapshots -----------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ def test_a_fact_with_an_impossible_version_is_replaced(
     a, b = host("a"), host("b")
     with suppress(UnavailableError), a.guard(DOOR):
         raise UnavailableError("HTTP 503")
-    host.logs["a"].tell({"circuit acme:other": FactChange([0, 0, 0, 0, 0, ""], 0, 60.0)})
+    host.logs["a"].send_pending({"circuit acme:other": FactChange([0, 0, 0, 0, 0, ""], 0, 60.0)})
     server.run(f"update onetape.fact set version = {version}")
     for _ in range(8):
         with suppress(UnavailableError, CircuitOpenError), a.guard(DOOR):

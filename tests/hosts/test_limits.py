@@ -244,7 +244,7 @@ def test_a_newer_base_of_a_ledger_keeps_what_other_hosts_added_meanwhile(
     spent = 0
     while True:
         ticket, spent = a.acquire(1, 0), spent + 1
-        if host.logs["a"].riders._folds:
+        if host.logs["a"].pending._bases:
             break
         a.settle(ticket, answer())
     other = b.acquire(7, 0)

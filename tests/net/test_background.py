@@ -10,7 +10,7 @@ import pytest
 
 from src.data.errors import CircuitOpenError, ProviderTimeoutError
 from src.data.net import background
-from src.data.net.background import MOST_LEFT, BackgroundCall
+from src.data.net.background import MOST_ABANDONED, BackgroundCall
 
 PLACE: ContextVar[str] = ContextVar("place", default="nowhere")
 
@@ -51,7 +51,7 @@ def test_an_error_of_a_background_call_is_raised_to_the_caller(kind: type[BaseEx
 
 
 def test_a_vendor_with_four_calls_still_running_is_not_called_again() -> None:
-    stuck = [Stuck() for _ in range(MOST_LEFT)]
+    stuck = [Stuck() for _ in range(MOST_ABANDONED)]
     calls = [one.leave("stuck") for one in stuck]
     with pytest.raises(CircuitOpenError, match="4 earlier calls to it are still running"):
         BackgroundCall("stuck", str)
@@ -65,12 +65,12 @@ def test_a_vendor_with_four_calls_still_running_is_not_called_again() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_forked_child_counts_no_abandoned_calls_of_its_parent() -> None:
-    stuck = [Stuck() for _ in range(MOST_LEFT)]
+    stuck = [Stuck() for _ in range(MOST_ABANDONED)]
     for one in stuck:
         one.leave("forked")
     child = os.fork()
     if child == 0:
-        os._exit(background.left_behind.counts["forked"])
+        os._exit(background.abandoned_calls.counts["forked"])
     assert os.waitpid(child, 0)[1] == 0
     for one in stuck:
         one.over.set()

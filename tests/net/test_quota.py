@@ -87,9 +87,9 @@ def test_a_monthly_window_has_31_days() -> None:
 def test_units_of_unanswered_requests_count_until_their_answer() -> None:
     window = Window(60, 10)
     window.spend(4, 0)
-    assert window.wait(2, 1, flying=4) == 0
-    assert window.wait(3, 1, flying=4) == 59, "the oldest spending expires first"
-    assert window.wait(9, 1, flying=4) == 60, (
+    assert window.wait(2, 1, in_flight=4) == 0
+    assert window.wait(3, 1, in_flight=4) == 59, "the oldest spending expires first"
+    assert window.wait(9, 1, in_flight=4) == 60, (
         "no expired spending suffices: a request must be answered"
     )
 
@@ -113,12 +113,14 @@ def test_a_quota_is_raised_to_the_count_of_the_vendor_and_never_lowered() -> Non
     windows = windows_of(Limits(per_minute=100, per_day=1000))
     for window in windows:
         window.spend(30, 0)
-    assert QuotaReport(70, length_s=60).lacking(windows, 1, flying=10) == 30
-    assert QuotaReport(20, length_s=60).lacking(windows, 1, flying=0) == 0, "never lowered"
-    assert QuotaReport(50, is_left=True).lacking(windows, 1, flying=0) == 20
-    assert QuotaReport(200, is_left=True).lacking(windows, 1, flying=0) == 0
-    assert QuotaReport(500, length_s=86_400).lacking(windows, 1, flying=0) == 470
-    assert QuotaReport(500, length_s=10).lacking(windows, 1, flying=0) == 0, "no such window here"
+    assert QuotaReport(70, length_s=60).lacking(windows, 1, in_flight=10) == 30
+    assert QuotaReport(20, length_s=60).lacking(windows, 1, in_flight=0) == 0, "never lowered"
+    assert QuotaReport(50, is_left=True).lacking(windows, 1, in_flight=0) == 20
+    assert QuotaReport(200, is_left=True).lacking(windows, 1, in_flight=0) == 0
+    assert QuotaReport(500, length_s=86_400).lacking(windows, 1, in_flight=0) == 470
+    assert QuotaReport(500, length_s=10).lacking(windows, 1, in_flight=0) == 0, (
+        "no such window here"
+    )
 
 
 def test_a_requested_pause_is_kept_and_the_longer_one_counts() -> None:

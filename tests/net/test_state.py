@@ -475,14 +475,14 @@ class TestWithinACall:
         state, written = State(tmp_path, clock), threading.Event()
 
         def step() -> None:
-            state.run(lambda book: book.take_off("t", "acme:-", 3, book.now_s + 99))
+            state.run(lambda book: book.add_in_flight("t", "acme:-", 3, book.now_s + 99))
             written.set()
 
         run_call(clock, 0.01, state.finish, step)
         assert not written.is_set()
         writer.execute("ROLLBACK")
         assert written.wait(60)
-        assert state.run(lambda book: book.on_their_way("acme:-"), write=False) == 3
+        assert state.run(lambda book: book.units_in_flight("acme:-"), write=False) == 3
 
     def test_a_thread_waiting_for_the_file_delays_no_call_with_a_shorter_timeout(
         self, tmp_path: Path, writer: sqlite3.Connection

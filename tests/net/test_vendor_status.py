@@ -38,18 +38,18 @@ def test_the_forecast_of_a_wait_is_the_wait_for_the_rate_limit(
     look = limiter.look("bars/1d")
     look.budget_s = 45.0
     found = look.send(requests, 1)
-    waited, passed = 0.0, 0
+    waited, sent = 0.0, 0
     for _ in range(requests):
         began = clock.monotonic()
         try:
             ticket = limiter.acquire(1, 45.0)
         except RateLimitedError:
             break
-        waited, passed = waited + clock.monotonic() - began, passed + 1
+        waited, sent = waited + clock.monotonic() - began, sent + 1
         clock.advance(vendor_status.REQUEST_S)
         limiter.settle(ticket, None)
-    assert (found.passed, found.wait_s) == (passed, pytest.approx(waited, abs=1e-6))
-    assert (found.stuck_s > 0) == (passed < requests)
+    assert (found.sent, found.wait_s) == (sent, pytest.approx(waited, abs=1e-6))
+    assert (found.stuck_s > 0) == (sent < requests)
 
 
 def test_reading_the_status_uses_no_quota(tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ def test_the_status_of_a_vendor_shows_pauses_and_open_circuits(tmp_path: Path) -
     limiter.pause(90.0)
     health = limiter.look("bars/1h").health(NOW)
     assert (health.until_ms, health.reason) == (NOW + 90_000, "it asked us to pause")
-    assert limiter.look("bars/1h").send(1, 1).passed == 0
+    assert limiter.look("bars/1h").send(1, 1).sent == 0

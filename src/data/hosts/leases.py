@@ -23,7 +23,7 @@ from . import vendor_records
 from .entry import SeriesName
 from .limits import DAYS_NAME, load_days
 from .log import Log
-from .riders import FACT, NOW_S, Ride
+from .riders import FACT, NOW_S, StatementParts
 from .turn import HeldLease, Pair, current_turn
 
 _LARGEST = (1 << 63) - 1
@@ -146,18 +146,18 @@ class SharedLeases(Leases):
         return is_mine
 
     def _free(self, arguments: dict[str, Any], turn: HeldLease | None) -> None:
-        """Free a lease, unless its last entry has done so; send what waited for an entry."""
+        """Free a lease, unless its last entry has done so; send the records that are still pending."""
         if turn is not None and turn.is_freed:
-            if self._log.riders:
-                self._log.tell()
+            if self._log.pending:
+                self._log.send_pending()
             return
 
-        def free(ride: Ride) -> None:
-            """Free the lease in the statement that carries what waits."""
-            carrying = f"with {', '.join(ride.parts)} " if ride.parts else ""
-            self._run(carrying + _FREE, arguments | ride.arguments)
+        def free(pending: StatementParts) -> None:
+            """Free the lease, and send the pending records in the same statement."""
+            prefix = f"with {', '.join(pending.parts)} " if pending.parts else ""
+            self._run(prefix + _FREE, arguments | pending.arguments)
 
-        self._log.carry(free)
+        self._log.send_with_pending(free)
 
     def _acquired(
         self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None

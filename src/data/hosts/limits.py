@@ -34,7 +34,7 @@ from .riders import (
     NOW_S,
     TABLES,
     FactChange,
-    Fold,
+    LedgerBase,
     bounded,
     enter_statement,
     look_statement,
@@ -108,19 +108,19 @@ class _Tables(StateTables):
         lengths = [window.length_s for window in windows]
         self.ops.append(["spend", self.monotonic_s - ago_s, units, lengths])
 
-    def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record a request in flight; see :meth:`.StateTables.take_off`."""
-        super().take_off(ticket, account, units, until_s)
+    def add_in_flight(self, ticket: str, account: str, units: float, until_s: float) -> None:
+        """Record a request in flight; see :meth:`.StateTables.add_in_flight`."""
+        super().add_in_flight(ticket, account, units, until_s)
         self.ops.append(["take_off", self.monotonic_s, ticket, units])
 
-    def land(self, ticket: str) -> float:
-        """Remove a request in flight; see :meth:`.StateTables.land`."""
+    def remove_in_flight(self, ticket: str) -> float:
+        """Remove a request in flight; see :meth:`.StateTables.remove_in_flight`."""
         self.ops.append(["land", self.monotonic_s, ticket])
-        return super().land(ticket)
+        return super().remove_in_flight(ticket)
 
-    def crashed(self, account: str) -> float:
-        """Remove requests whose process died; see :meth:`.StateTables.crashed`."""
-        units = super().crashed(account)
+    def remove_expired_in_flight(self, account: str) -> float:
+        """Remove requests whose process died; see :meth:`.StateTables.remove_expired_in_flight`."""
+        units = super().remove_expired_in_flight(account)
         if units:
             self.ops.append(["crashed", self.monotonic_s])
         return units
@@ -224,7 +224,7 @@ class SharedLimits:
         self._log, self._local, self._account = log, local, account
         self._others = {} if others is None else others
         self.clock: Clock = local.clock
-        log.riders.monotonic = local.clock.monotonic
+        log.pending.monotonic = local.clock.monotonic
         lengths = [window.length_s for window in windows_of(limits)]
         self._is_counted = bool(lengths)
         self._table = "quota" if max(lengths, default=0) >= _DAY_S else "bucket"
@@ -287,7 +287,7 @@ class SharedLimits:
         ticket = "" if needs is None else needs.ticket
         for _ in range(_TRIES):
             result, made = self._memory.run(lambda tables: self._worked(tables, work, ticket))
-            if self._tell(made):
+            if self._send_changes(made):
                 break
             self._load(Needs(), made.facts)
         if needs is not None or made.ops or made.facts:
@@ -307,7 +307,7 @@ class SharedLimits:
         tables.now_s = self._now[0] + (tables.monotonic_s - self._now[1])
         tables.salt, tables.lost_s = self._log.salt, self._lost_s
         if ticket:
-            tables.land(ticket)
+            tables.remove_in_flight(ticket)
         made = _Tables(tables, self._local, self._known)
         result = work(made)
         taken = [op for op in made.ops if op[0] == "take_off" and op[2] == ticket]
@@ -318,23 +318,23 @@ class SharedLimits:
             made.is_urgent = True
         return result, made
 
-    def _tell(self, made: _Tables) -> bool:
+    def _send_changes(self, made: _Tables) -> bool:
         """Send what changed, or leave it to the next statement; return False if a fact has changed."""
         ledger, log, turn = (self._table, self._name), self._log, current_turn.get()
         facts = {_in_server(self._name, fact): change for fact, change in made.facts.items()}
-        log.riders.add(ledger, made.ops)
+        log.pending.add(ledger, made.ops)
         if made.is_urgent:
             try:
-                noted = log.tell(facts, made.lifted)
+                noted = log.send_pending(facts, made.lifted)
             except CacheError:  # the operations wait; this host's copy has the facts
                 noted = list(facts)
             if set(noted) != set(facts):
                 return False
         elif made.ops or facts:
-            log.riders.add(ledger, facts=facts)
+            log.pending.add(ledger, facts=facts)
             if turn is None or turn.is_freed:  # otherwise the entry with the bars carries it
                 with suppress(CacheError):
-                    log.tell()
+                    log.send_pending()
         for fact, change in made.facts.items():
             self._known[fact] = change.seen + 1, change.value
         self._fresh.update(made.facts)
@@ -351,19 +351,19 @@ class SharedLimits:
         if needs.symbol:
             asked.append(("unknown", needs.place, needs.symbol))
         keys = {fact: _in_server(name, fact) for fact in asked}
-        ledger, take_off = (self._table, name), list[list[Any]]()
+        ledger, reserved = (self._table, name), list[list[Any]]()
         waiting, self._unsent = self._unsent, []
-        self._log.riders.add(ledger, waiting)
+        self._log.pending.add(ledger, waiting)
         if needs.ticket and self._is_counted:
-            take_off.append(["take_off", self.clock.monotonic(), needs.ticket, needs.units])
-        ops, fold, put_back = self._log.riders.of(ledger, take_off)
+            reserved.append(["take_off", self.clock.monotonic(), needs.ticket, needs.units])
+        ops, newer_base, put_back = self._log.pending.take_ledger(ledger, reserved)
         statement = _ENTER if ops else _LOOK
         arguments = {
             "name": name,
             "facts": list(keys.values()),
             "marker": f"ledger {name}",
             "ops": ops,
-            **fold._asdict(),
+            **newer_base._asdict(),
         }
         try:
             [row] = self._log.rows(statement[self._table], arguments)
@@ -400,7 +400,9 @@ class SharedLimits:
         tables.now_s = now
         if len(log) >= _FOLD_AT:
             content = json.dumps(dump_ledger(tables, name))
-            self._log.riders.fold((self._table, name), Fold(folded, len(log), content))
+            self._log.pending.replace_base(
+                (self._table, name), LedgerBase(folded, len(log), content)
+            )
         load_facts(tables, name, self._known, self._fresh)
 
     def _copy(self, own: StateTables) -> None:
@@ -480,9 +482,9 @@ def _used(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[s
         replay(tables, name, base, log)
         tables.now_s = now
         lengths = [row[0] for row in tables.rows.execute("select distinct length_s from spent")]
-        flying = tables.on_their_way(name)
+        in_flight = tables.units_in_flight(name)
         windows = tables.filled(name, [Window(length, 0) for length in sorted(lengths)])
-        return {f"{w.length_s:g}s": used for w in windows if (used := w.used(now) + flying)}
+        return {f"{w.length_s:g}s": used for w in windows if (used := w.used(now) + in_flight)}
 
     return State(None, SystemClock()).run(count)
 
@@ -516,12 +518,14 @@ def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:
         tables.spend(name, windows, units)
     elif kind == "take_off":
         ticket, units = rest
-        tables.land(ticket)  # a statement whose answer was lost may have been sent twice
-        tables.take_off(ticket, name, units, tables.now_s + _FLIGHT_S)
+        tables.remove_in_flight(
+            ticket
+        )  # a statement whose answer was lost may have been sent twice
+        tables.add_in_flight(ticket, name, units, tables.now_s + _FLIGHT_S)
     elif kind == "land":
-        tables.land(rest[0])
+        tables.remove_in_flight(rest[0])
     elif kind == "crashed":
-        tables.crashed(name)
+        tables.remove_expired_in_flight(name)
     elif kind == "forget":
         tables.forget_spent(name)
 

@@ -33,7 +33,7 @@ from ..forks import close_before_fork
 from ..net.deadline import ends_fetching
 from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, LAST_MS, MOST_BYTES, SeriesName, Value, dump, load, seal
-from .riders import NO_RIDE, FactChange, Ride, Riders, lifting
+from .riders import NO_PARTS, FactChange, PendingVendorRecords, StatementParts, circuit_closing_part
 from .schema import MIGRATIONS
 from .turn import current_turn
 
@@ -204,7 +204,7 @@ class Log:
     Attributes:
         now_ms: Source of the time; None means the server's clock.
         trips: Number of statements sent, for measurements.
-        riders: What is sent together with the next entry or lease.
+        pending: Records of vendors that are sent together with the next entry or lease.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class Log:
         self._heard_s = 0.0
         self._id = ""
         self.trips = 0
-        self.riders = Riders(time.monotonic)
+        self.pending = PendingVendorRecords(time.monotonic)
         close_before_fork(self)
 
     def __repr__(self) -> str:
@@ -397,10 +397,10 @@ class Log:
         """Secret with which the names of accounts are hashed in this store; empty before a connection."""
         return self._id.encode()
 
-    def tell(
+    def send_pending(
         self, facts: Mapping[str, FactChange] | None = None, lifted: Sequence[str] = ()
     ) -> list[str]:
-        """Send what waits for a statement, and new values of facts; return the facts that were accepted.
+        """Send the pending records and new values of facts; return the facts that were accepted.
 
         There must be something to send.
 
@@ -410,46 +410,50 @@ class Log:
             facts: New values by name.
             lifted: Vendors whose circuits no longer count if a failed connection had opened them.
         """
-        more, arguments = lifting(lifted, list(facts or ()), NO_CONNECTION)
+        more, arguments = circuit_closing_part(lifted, list(facts or ()), NO_CONNECTION)
 
-        def send(ride: Ride) -> Any:
+        def send(pending: StatementParts) -> Any:
             """Send everything, or nothing if the server has rejected it."""
             noted = (
-                "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
+                "(select json_agg(name) from noted)"
+                if "fact_names" in pending.arguments
+                else "null"
             )
-            parts = [*ride.parts, *more]
+            parts = [*pending.parts, *more]
             if not parts:
                 return (None,)
             statement = f"with {', '.join(parts)} select {noted}"
-            everything = arguments | ride.arguments
+            everything = arguments | pending.arguments
             return self.run(lambda db, _: db.execute(statement, everything).fetchone())
 
-        row = self.carry(send, facts)
+        row = self.send_with_pending(send, facts)
         return [name for name in row[0] or () if name in (facts or {})]
 
-    def carry(self, send: Callable[[Ride], T], facts: Mapping[str, FactChange] | None = None) -> T:
-        """Return the result of ``send``, called with the operations and facts that wait for a statement.
+    def send_with_pending(
+        self, send: Callable[[StatementParts], T], facts: Mapping[str, FactChange] | None = None
+    ) -> T:
+        """Return the result of ``send``, called with the pending operations and facts.
 
         If the server rejects them, such as because of a damaged row about a vendor, they are dropped with
         a warning and ``send`` is called without any: bars and leases do not depend on them.
         """
-        ride = self.riders.take(facts)
+        pending = self.pending.take_all(facts)
         try:
-            return send(ride)
+            return send(pending)
         except StorageError as error:
-            if not ride.parts or isinstance(error, LogUnreachableError):
-                ride.put_back()
+            if not pending.parts or isinstance(error, LogUnreachableError):
+                pending.put_back()
                 raise
             reason = str(error.args[0])
         except OvertakenError:
             raise  # the statement was carried out
         except BaseException:
-            ride.put_back()
+            pending.put_back()
             raise
         try:
-            made = send(NO_RIDE)
+            made = send(NO_PARTS)
         except BaseException:
-            ride.put_back()
+            pending.put_back()
             raise
         log.warning("changes of vendors' limits and pauses are dropped: %s", reason)
         return made
@@ -495,10 +499,10 @@ class Log:
             "owner": held.owner if held and frees else None,
         }
 
-        def send(ride: Ride) -> Appended | None:
-            """Add the entry, with what waits."""
-            statement = f"with {', '.join(ride.parts)}{_APPEND}" if ride.parts else _APPEND
-            everything = arguments | ride.arguments
+        def send(pending: StatementParts) -> Appended | None:
+            """Add the entry, with the pending records."""
+            statement = f"with {', '.join(pending.parts)}{_APPEND}" if pending.parts else _APPEND
+            everything = arguments | pending.arguments
             return self.run(partial(work, statement=statement, everything=everything))
 
         def work(
@@ -529,7 +533,7 @@ class Log:
             error.is_final = True
             raise error
 
-        made = self.carry(send)
+        made = self.send_with_pending(send)
         if turn is not None:
             turn.heads = None
             turn.is_freed |= frees and made is not None

@@ -1,4 +1,4 @@
-"""What a host has to tell the shared server about vendors, sent together with its next statement.
+"""Pending records of vendors, which a host sends to the shared server together with its next statement.
 
 A ledger is the account of a vendor's units: a base, and the log of the operations behind it. Operations are
 appended without a look at the rest, so no host waits for another one, and a host that has read many of them
@@ -29,7 +29,7 @@ _LOGGED = f"jsonb_build_array(jsonb_build_array({NOW_S}, {{ops}}::jsonb))"
 _TAIL = "jsonb_path_query_array({log}, '$[$n to last]', jsonb_build_object('n', {n}))"
 
 
-def _moved(seen: str, n: str, base: str, ops: str) -> str:
+def _append_operations(seen: str, n: str, base: str, ops: str) -> str:
     """Return the part of an update that appends operations, and replaces the base if nobody else has."""
     tail, logged = _TAIL.format(log="b.log", n=n), _LOGGED.format(ops=ops)
     return f"""
@@ -38,15 +38,17 @@ def _moved(seen: str, n: str, base: str, ops: str) -> str:
     folded = b.folded + case when b.folded = {seen} then {n} else 0 end"""
 
 
-def _settled(table: str) -> str:
+def _append_to(table: str) -> str:
+    """Return the part of a statement that appends operations to several ledgers of a table."""
     return f"""settled_{table} as (
-  update onetape.{table} b{_moved("r.seen", "r.n", "r.base", "r.ops")}
+  update onetape.{table} b{_append_operations("r.seen", "r.n", "r.base", "r.ops")}
   from unnest(%({table}_names)s::text[], %({table}_ops)s::text[], %({table}_seen)s::bigint[],
     %({table}_n)s::int[], %({table}_bases)s::text[]) as r(name, ops, seen, n, base)
   where b.name = r.name)"""
 
 
-_NOTED = f"""noted as (
+# Stores new values of facts, unless another host has changed them since they were seen.
+_STORE_FACTS = f"""noted as (
   insert into onetape.fact (name, value, version, expires)
   select r.name, r.value::jsonb, r.version, to_timestamp({NOW_S} + r.ttl)
   from unnest(%(fact_names)s::text[], %(fact_values)s::text[], %(fact_versions)s::bigint[],
@@ -55,17 +57,19 @@ _NOTED = f"""noted as (
     set value = excluded.value, version = excluded.version, expires = excluded.expires
     where fact.version = excluded.version - 1 or fact.version not between 0 and {MOST_VERSION}
   returning name)"""  # noqa: S608 - constants only
-_SETTLED = {table: _settled(table) for table in TABLES}
-_FORGOTTEN = """forgotten as (
+_APPEND_TO = {table: _append_to(table) for table in TABLES}
+# Deletes facts that expired more than a week ago.
+_DELETE_OLD_FACTS = """forgotten as (
   delete from onetape.fact where expires < clock_timestamp() - interval '7 days')"""
-_LIFTED = """lifted as (
+# Closes the circuits of vendors that failed for a reason, except those that the statement changes anyway.
+_CLOSE_CIRCUITS = """lifted as (
   update onetape.fact set value = jsonb_build_array(0, 0, 0, 0, value -> 4, ''), version = version + 1
   where not name = any(%(but)s::text[]) and value ->> 5 like %(reason)s
     and exists (select from unnest(%(lifted)s::text[]) v where starts_with(name, 'circuit ' || v || ':')))"""
 
 
-class Ride(NamedTuple):
-    """Parts of a statement that carry what waits.
+class StatementParts(NamedTuple):
+    """Parts of a statement that send the pending operations and facts.
 
     Attributes:
         parts: Texts to be placed after ``with``.
@@ -78,10 +82,10 @@ class Ride(NamedTuple):
     put_back: Callable[[], None]
 
 
-NO_RIDE = Ride((), {}, lambda: None)
+NO_PARTS = StatementParts((), {}, lambda: None)
 
 
-class Fold(NamedTuple):
+class LedgerBase(NamedTuple):
     """A newer base of a ledger: its content, and which entries of the log it replaces.
 
     Attributes:
@@ -95,7 +99,7 @@ class Fold(NamedTuple):
     base: str
 
 
-NO_FOLD = Fold(-1, 0, "{}")
+NO_BASE = LedgerBase(-1, 0, "{}")
 
 
 class FactChange(NamedTuple):
@@ -106,8 +110,8 @@ class FactChange(NamedTuple):
     ttl_s: float
 
 
-class Riders:
-    """Operations and facts that wait for a statement to carry them. Thread-safe; usable after a fork.
+class PendingVendorRecords:
+    """Operations and facts that are sent with the next statement. Thread-safe; usable after a fork.
 
     Args:
         monotonic: Source of the time at which operations happened, in seconds.
@@ -122,7 +126,7 @@ class Riders:
         """Replace the lock in a forked child, and leave what the parent will send to the parent."""
         self._lock = threading.Lock()
         self._ops: dict[Ledger, list[list[Any]]] = {}
-        self._folds: dict[Ledger, Fold] = {}
+        self._bases: dict[Ledger, LedgerBase] = {}
         self._facts: dict[str, FactChange] = {}
 
     def __bool__(self) -> bool:
@@ -140,14 +144,14 @@ class Riders:
                 self._ops[ledger] = [*self._ops.get(ledger, ()), *ops][-_MOST_OPERATIONS:]
             self._facts |= facts or {}
 
-    def fold(self, ledger: Ledger, fold: Fold) -> None:
+    def replace_base(self, ledger: Ledger, base: LedgerBase) -> None:
         """Let the next operations of a ledger replace part of its log by a newer base."""
         with self._lock:
-            self._folds[ledger] = fold
+            self._bases[ledger] = base
 
-    def of(
+    def take_ledger(
         self, ledger: Ledger, more: Sequence[list[Any]] = ()
-    ) -> tuple[str, Fold, Callable[[], None]]:
+    ) -> tuple[str, LedgerBase, Callable[[], None]]:
         """Take a ledger's operations and ``more`` as JSON, and its newer base.
 
         The text is empty if there are none. The third value puts them back if they were not sent.
@@ -155,38 +159,38 @@ class Riders:
         with self._lock:
             ops = self._ops.pop(ledger, [])
             if not (ops or more):
-                return "", NO_FOLD, lambda: None
-            fold = self._folds.pop(ledger, NO_FOLD)
-        return self._as_json([*ops, *more]), fold, lambda: self._put_back({ledger: ops}, {})
+                return "", NO_BASE, lambda: None
+            base = self._bases.pop(ledger, NO_BASE)
+        return self._as_json([*ops, *more]), base, lambda: self._put_back({ledger: ops}, {})
 
-    def take(self, also: Mapping[str, FactChange] | None = None) -> Ride:
-        """Return the waiting operations and facts, and ``also``, as parts of a statement."""
+    def take_all(self, also: Mapping[str, FactChange] | None = None) -> StatementParts:
+        """Take all pending operations and facts, and ``also``, as parts of a statement."""
         with self._lock:
             ops, self._ops = self._ops, {}
-            folds = {ledger: self._folds.pop(ledger, NO_FOLD) for ledger in ops}
+            bases = {ledger: self._bases.pop(ledger, NO_BASE) for ledger in ops}
             facts, self._facts = self._facts, {}
         parts, arguments = list[str](), dict[str, Any]()
         for table in TABLES:
             # In one order, so that two hosts do not wait for each other.
             ledgers = [ledger for ledger in sorted(ops) if ledger[0] == table]
             if ledgers:
-                parts.append(_SETTLED[table])
+                parts.append(_APPEND_TO[table])
                 arguments |= {
                     f"{table}_names": [ledger[1] for ledger in ledgers],
                     f"{table}_ops": [self._as_json(ops[ledger]) for ledger in ledgers],
-                    f"{table}_seen": [folds[ledger].seen for ledger in ledgers],
-                    f"{table}_n": [folds[ledger].n for ledger in ledgers],
-                    f"{table}_bases": [folds[ledger].base for ledger in ledgers],
+                    f"{table}_seen": [bases[ledger].seen for ledger in ledgers],
+                    f"{table}_n": [bases[ledger].n for ledger in ledgers],
+                    f"{table}_bases": [bases[ledger].base for ledger in ledgers],
                 }
         if changes := {**facts, **(also or {})}:
-            parts += [_NOTED, _FORGOTTEN]
+            parts += [_STORE_FACTS, _DELETE_OLD_FACTS]
             arguments |= {
                 "fact_names": list(changes),
                 "fact_values": [json.dumps(fact.value) for fact in changes.values()],
                 "fact_versions": [fact.seen + 1 for fact in changes.values()],
                 "fact_ttls": [fact.ttl_s for fact in changes.values()],
             }
-        return Ride(parts, arguments, lambda: self._put_back(ops, facts))
+        return StatementParts(parts, arguments, lambda: self._put_back(ops, facts))
 
     def _put_back(
         self, ops: Mapping[Ledger, Sequence[list[Any]]], facts: Mapping[str, FactChange]
@@ -203,7 +207,7 @@ class Riders:
         return json.dumps([[kind, max(0.0, now - at), *rest] for kind, at, *rest in ops])
 
 
-def lifting(
+def circuit_closing_part(
     vendors: Sequence[str], but: Sequence[str], reason: str
 ) -> tuple[Sequence[str], dict[str, Any]]:
     """Return a part of a statement that closes circuits of vendors which failed for a reason.
@@ -215,7 +219,7 @@ def lifting(
     """
     if not vendors:
         return (), {}
-    return (_LIFTED,), {"lifted": list(vendors), "but": list(but), "reason": f"%{reason}%"}
+    return (_CLOSE_CIRCUITS,), {"lifted": list(vendors), "but": list(but), "reason": f"%{reason}%"}
 
 
 def bounded(column: str) -> str:
@@ -240,7 +244,7 @@ moved as (
   insert into onetape.{table} as b (name, base, log, folded, lost)
   values (%(name)s, '{{}}', {_LOGGED.format(ops="%(ops)s")}, 0,
     (select {NOW_S} from onetape.fact where name = %(marker)s))
-  on conflict (name) do update{_moved("%(seen)s", "%(n)s::int", "%(base)s", "%(ops)s")}
+  on conflict (name) do update{_append_operations("%(seen)s", "%(n)s::int", "%(base)s", "%(ops)s")}
   returning base, log, folded, lost)
 select {_LEDGER}, {FACTS} from moved m"""  # noqa: S608 - constants only
 

@@ -647,7 +647,7 @@ class SharedStore(BarStore):
         """
         self.check_joined()
         reported = ReportedActions(tuple(actions), Asked(dates, source, fetched_at, until))
-        keep = self._books.keep_sample if is_sample(source) else self._books.tell
+        keep = self._books.keep_sample if is_sample(source) else self._books.append
         return keep(symbol, reported)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
@@ -709,7 +709,7 @@ class SharedStore(BarStore):
                 if timeframe in (None, key.timeframe) and self.is_shared(key)
             }
             if timeframe is None and SeriesName(one) in heads:
-                self._books.tell(one, Cleared(by))
+                self._books.append(one, Cleared(by))
             self._clear_here(one, timeframe, by, removals)
 
     def _clear_here(

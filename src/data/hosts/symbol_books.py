@@ -51,7 +51,7 @@ class SymbolBooks:
         notes: Notes of the folder.
         layout, disk, document_cache, guard, clock: Parts of its store.
         lock_timeout_s: Maximum wait for another writer, in seconds.
-        before_told: Function called with the symbol, actions and answer of an entry before it is
+        before_reported: Function called with the symbol, actions and answer of an entry before it is
             applied.
     """
 
@@ -65,12 +65,12 @@ class SymbolBooks:
         guard: WriteGuard,
         clock: Clock,
         lock_timeout_s: float,
-        before_told: Callable[..., Any],
+        before_reported: Callable[..., Any],
     ) -> None:
         self._log, self._notes, self._layout = log, notes, layout
         self._disk, self._guard, self._clock = disk, guard, clock
         self._document_cache = document_cache
-        self._lock_timeout_s, self._before_told = lock_timeout_s, before_told
+        self._lock_timeout_s, self._before_reported = lock_timeout_s, before_reported
         self._past = _Past()
 
     def now(self, symbol: str) -> tuple[LogPosition, ActionBook]:
@@ -133,7 +133,7 @@ class SymbolBooks:
                 for entry in entries:
                     with applying(name, entry.position.seq):
                         if isinstance(entry.value, ReportedActions):
-                            self._before_told(symbol, entry.value.actions, entry.value.answer)
+                            self._before_reported(symbol, entry.value.actions, entry.value.answer)
                         book, position = books.after(book, entry.value), entry.position
                 if entries:
                     continue
@@ -152,7 +152,7 @@ class SymbolBooks:
             raise _lost(name.symbol)
         return entries
 
-    def tell(self, symbol: str, value: Value) -> ActionBook:
+    def append(self, symbol: str, value: Value) -> ActionBook:
         """Append an entry to a symbol's book, and apply it."""
         name = SeriesName(symbol)
         with self._guard.writing(self._layout.symbol(symbol)):
@@ -171,7 +171,7 @@ class SymbolBooks:
         before = self.now(symbol)[1].changes
         if books.after(ActionBook(changes=before), value).changes == before:
             return False
-        self.tell(symbol, value)
+        self.append(symbol, value)
         return True
 
     def keep_sample(self, symbol: str, value: ReportedActions | Forgotten) -> ActionBook:

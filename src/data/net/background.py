@@ -22,12 +22,12 @@ from .deadline import Deadline
 T = TypeVar("T")
 
 # Number of abandoned, unfinished calls to a vendor at which it is no longer called.
-MOST_LEFT = 4
+MOST_ABANDONED = 4
 # On Windows, Ctrl-C does not end a wait, so it is checked between short waits.
 _LONGEST_WAIT_S = 0.25 if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
-class LeftBehind:
+class AbandonedCalls:
     """Counts, for each vendor, the abandoned calls that are still running.
 
     Thread-safe and fork-aware.
@@ -45,7 +45,7 @@ class LeftBehind:
 
 
 # The counts of this process.
-left_behind = LeftBehind()
+abandoned_calls = AbandonedCalls()
 
 
 class BackgroundCall(Generic[T]):
@@ -61,10 +61,10 @@ class BackgroundCall(Generic[T]):
     """
 
     def __init__(self, vendor: str, function: Callable[[], T], name: str = "onetape") -> None:
-        self._left_behind = left_behind
-        with self._left_behind.lock:
-            count = self._left_behind.counts[vendor]
-        if count >= MOST_LEFT:
+        self._abandoned_calls = abandoned_calls
+        with self._abandoned_calls.lock:
+            count = self._abandoned_calls.counts[vendor]
+        if count >= MOST_ABANDONED:
             raise CircuitOpenError(
                 f"{vendor} was not called: {count} earlier calls to it are still running and "
                 "cannot be interrupted",
@@ -73,7 +73,7 @@ class BackgroundCall(Generic[T]):
         self._vendor = vendor
         self._function = function
         self._ended = threading.Event()
-        self._is_left = False
+        self._is_abandoned = False
         self._result: T | None = None
         self._error: BaseException | None = None
         threading.Thread(
@@ -91,7 +91,7 @@ class BackgroundCall(Generic[T]):
             if self._has_ended(seconds):
                 return self._outcome()
         finally:
-            self._leave()
+            self._stop_waiting()
         raise late or ProviderTimeoutError(
             f"{self._vendor} did not answer within {duration(seconds)}", provider=self._vendor
         )
@@ -122,7 +122,7 @@ class BackgroundCall(Generic[T]):
             deadline.end("it was interrupted")
             raise
         finally:
-            self._leave()
+            self._stop_waiting()
 
     def _has_ended(self, seconds: float) -> bool:
         while seconds > _LONGEST_WAIT_S:
@@ -140,19 +140,19 @@ class BackgroundCall(Generic[T]):
                 del error  # otherwise the traceback and this frame refer to each other
         return self._result  # type: ignore[return-value]
 
-    def _leave(self) -> None:
+    def _stop_waiting(self) -> None:
         """Count the call as abandoned if it is still running when its caller stops waiting."""
-        with self._left_behind.lock:
+        with self._abandoned_calls.lock:
             if not self._ended.is_set():
-                self._is_left = True
-                self._left_behind.counts[self._vendor] += 1
+                self._is_abandoned = True
+                self._abandoned_calls.counts[self._vendor] += 1
 
     def _run(self) -> None:
         try:
             self._result = self._function()
         except BaseException as exc:  # noqa: BLE001 - raised again in the thread that waits for it
             self._error = exc
-        with self._left_behind.lock:
+        with self._abandoned_calls.lock:
             self._ended.set()
-            if self._is_left:
-                self._left_behind.counts[self._vendor] -= 1
+            if self._is_abandoned:
+                self._abandoned_calls.counts[self._vendor] -= 1

@@ -339,8 +339,8 @@ class Limiter:
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and the units of requests in flight."""
             name = self._name(tables)
-            windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
-            return {f"{w.length_s:g}s": w.used(tables.now_s) + flying for w in windows}
+            windows, in_flight = tables.windows(name, self._limits), tables.units_in_flight(name)
+            return {f"{w.length_s:g}s": w.used(tables.now_s) + in_flight for w in windows}
 
         return self._state.run(count, write=False)
 
@@ -360,9 +360,9 @@ class Limiter:
 
     def _status(self, tables: StateTables, endpoint: str) -> VendorStatus:
         name = self._name(tables)
-        windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
-        for window in windows if flying else ():
-            window.spend(flying, tables.now_s)
+        windows, in_flight = tables.windows(name, self._limits), tables.units_in_flight(name)
+        for window in windows if in_flight else ():
+            window.spend(in_flight, tables.now_s)
         circuit = tables.circuit(name, endpoint)
         return VendorStatus(
             self._vendor, windows, tables.now_s, tables.pause(name), circuit, tables.lost_s
@@ -399,7 +399,7 @@ class Limiter:
     def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
         """Settle the finished requests of ``call``, and release its reserved units."""
         if call.reserved is not None:
-            tables.land(call.reserved[0])
+            tables.remove_in_flight(call.reserved[0])
         if call.ended:
             self._settle(tables, call.ended)
 
@@ -412,36 +412,36 @@ class Limiter:
         self._count_crashed(tables)
         wait = self._wait(tables, cost)
         if wait.seconds <= 0 and ticket != _NO_TICKET:
-            tables.take_off(ticket, self._name(tables), cost, tables.now_s + _LONGEST_FLIGHT_S)
+            tables.add_in_flight(ticket, self._name(tables), cost, tables.now_s + _LONGEST_FLIGHT_S)
         return wait
 
     def _wait(self, tables: StateTables, cost: int) -> _Wait:
         """Return the longest wait that any limit or pause requires; its length is 0 if none does."""
         name = self._name(tables)
         windows = tables.windows(name, self._limits)
-        flying = tables.on_their_way(name)
+        in_flight = tables.units_in_flight(name)
         waits = [_Wait(tables.pause(name).left_s(tables.now_s), "it asked us to pause")]
         for window in windows:
             unknown = window.unknown(tables.lost_s, tables.now_s)
-            wait = window.wait(cost, tables.now_s, flying + unknown)
+            wait = window.wait(cost, tables.now_s, in_flight + unknown)
             waits.append(_Wait(wait, _used_up(window), _setting(window)))
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
         """Count as spent the units of requests whose process died before it could settle them."""
         name = self._name(tables)
-        if self._is_limited and (units := tables.crashed(name)):
+        if self._is_limited and (units := tables.remove_expired_in_flight(name)):
             tables.spend(name, tables.windows(name, self._limits), units)
 
     def _settle(self, tables: StateTables, requests: Iterable[EndedRequest]) -> None:
         name = self._name(tables)
         windows = tables.windows(name, self._limits)
         for request in requests:
-            if units := tables.land(request.ticket):
+            if units := tables.remove_in_flight(request.ticket):
                 tables.spend(name, windows, units, ago_s=tables.monotonic_s - request.at_s)
-            flying = tables.on_their_way(name)
+            in_flight = tables.units_in_flight(name)
             for report in request.reports:
-                lacking = report.lacking(windows, tables.now_s, flying)
+                lacking = report.lacking(windows, tables.now_s, in_flight)
                 if lacking:
                     tables.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
 

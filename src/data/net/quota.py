@@ -82,7 +82,7 @@ class Window:
             self._used -= self.entries.popleft().units
         return self._used
 
-    def wait(self, cost: float, now_s: float, flying: float = 0.0) -> float:
+    def wait(self, cost: float, now_s: float, in_flight: float = 0.0) -> float:
         """Return the seconds until ``cost`` units fit, or 0 if they fit now.
 
         A cost above the capacity is reduced to the capacity; otherwise such a request could never
@@ -91,10 +91,10 @@ class Window:
         Args:
             cost: Number of units to be spent.
             now_s: Time of the request, in seconds.
-            flying: Additional units that count but whose expiry is unknown, such as the units of
+            in_flight: Additional units that count but whose expiry is unknown, such as the units of
                 requests in flight.
         """
-        excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
+        excess = self.used(now_s) + in_flight + min(cost, self.capacity) - self.capacity
         if excess <= 0:
             return 0.0
         freed = 0.0
@@ -185,7 +185,7 @@ class QuotaReport:
     is_left: bool = False
     length_s: float | None = None
 
-    def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
+    def lacking(self, windows: Iterable[Window], now_s: float, in_flight: float) -> float:
         """Return the units that the vendor has counted but this library has not.
 
         Other programs may use the same account or address, and the units that they spend count too.
@@ -193,13 +193,13 @@ class QuotaReport:
         Args:
             windows: All windows of this library's limits.
             now_s: Time of the response, in seconds.
-            flying: Number of units of this library's requests in flight.
+            in_flight: Number of units of this library's requests in flight.
         """
         window = self.meant(windows)
         if window is None:
             return 0.0
         counted = window.capacity - self.units if self.is_left else self.units
-        return max(0.0, counted - window.used(now_s) - flying)
+        return max(0.0, counted - window.used(now_s) - in_flight)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
         """Return the window to which the vendor's count refers, or None if that window is not limited.

@@ -194,32 +194,32 @@ class StateTables:
 
     # --- requests in flight ----------------------------------------------------------------
 
-    def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
+    def add_in_flight(self, ticket: str, account: str, units: float, until_s: float) -> None:
         """Record a request in flight, which costs ``units`` and will have ended by ``until_s``."""
         self.rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
-    def land(self, ticket: str) -> float:
+    def remove_in_flight(self, ticket: str) -> float:
         """Remove a finished request from the requests in flight; return its units, or 0 if it is unknown."""
         row = self.rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
         self.rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
 
-    def on_their_way(self, account: str) -> float:
+    def units_in_flight(self, account: str) -> float:
         """Return the units of all of the account's requests in flight."""
-        return self._flying(account, "until_s > ?")
+        return self._sum_units(account, "until_s > ?")
 
-    def crashed(self, account: str) -> float:
+    def remove_expired_in_flight(self, account: str) -> float:
         """Remove the account's in-flight requests past their deadline, and return their cost."""
-        units = self._flying(account, "until_s <= ?")
+        units = self._sum_units(account, "until_s <= ?")
         if units:
             self.rows.execute(
                 "DELETE FROM flights WHERE who = ? AND until_s <= ?", (account, self.now_s)
             )
         return units
 
-    def _flying(self, account: str, when: str) -> float:
+    def _sum_units(self, account: str, when: str) -> float:
         sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - constant words
         return float(self.rows.execute(sql, (account, self.now_s)).fetchone()[0])
 

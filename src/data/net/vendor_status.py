@@ -16,17 +16,17 @@ from .state_tables import StateTables
 _TO_PAUSE = "it asked us to pause"
 
 
-class Passing(NamedTuple):
+class SimulatedRequests(NamedTuple):
     """The result of simulating requests that are sent one after another.
 
     Attributes:
-        passed: Number of requests that would be sent.
+        sent: Number of requests that would be sent.
         wait_s: Total seconds that these requests would wait.
         stuck_s: Seconds before the next request could be sent, if that is longer than a request may
             wait; otherwise 0.
     """
 
-    passed: int
+    sent: int
     wait_s: float
     stuck_s: float = 0.0
 
@@ -66,19 +66,19 @@ class VendorStatus:
         """Seconds until the endpoint may be tried, or 0 if requests are allowed now."""
         return self.circuit.shut_for(self.now_s)
 
-    def send(self, requests: int, cost: int) -> Passing:
+    def send(self, requests: int, cost: int) -> SimulatedRequests:
         """Simulate requests of ``cost`` units each, as far as the limits allow, and count their units."""
         waited_s = 0.0
         for sent in range(requests):
             wait = self._wait(cost)
             if wait > self.budget_s:
-                return Passing(sent, waited_s, wait)
+                return SimulatedRequests(sent, waited_s, wait)
             waited_s += wait
             self.spent_s += wait
             self.spent_s += REQUEST_S
             for window in self.windows:  # units expire one window after the answer
                 window.spend(cost, self.now_s + self.spent_s)
-        return Passing(requests, waited_s)
+        return SimulatedRequests(requests, waited_s)
 
     def _wait(self, cost: int) -> float:
         at = self.now_s + self.spent_s
