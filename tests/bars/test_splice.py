@@ -56,7 +56,7 @@ EQUAL = Splice(hour(4), "b", "equal", 1.0, 20)
 FIXED = Splice(hour(4), "b", "constant", 4.0, 20, "the split had been left out")
 
 
-class Shop:
+class StoredSeries:
     """A series with stored bars, and a vendor ``a`` that is about to be queried."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,9 @@ class Shop:
         self.vendor = Candidate("a", object())
         self.query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 24), LATER)
 
-    def hold(self, vendor: str, first: int, end: int, state: str = "final", **more: object) -> None:
+    def store_hours(
+        self, vendor: str, first: int, end: int, state: str = "final", **more: object
+    ) -> None:
         """Store a stretch of hours of a vendor, closes 100 and up."""
         rows = table(bar(n, 100.0 + n) for n in range(first, end))
         piece = CommitPiece(rows, hours(first, end), vendor, LATER, KIND, RAW, state, **more)  # type: ignore[arg-type]
@@ -78,7 +80,7 @@ class Shop:
     def series(self, request: LaneRequest) -> SeriesStore:
         return SeriesStore(self.store, ManualClock(LATER), request.key, request.query)
 
-    def beside(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
+    def neighbours_of(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
         request = self.request(**wishes)
         return neighbours(request, self.series(request), self.vendor, hours(first, end))
 
@@ -88,18 +90,20 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """Return a shop: a series without bars, and vendor ``a``, to be queried next."""
-    return Shop(tmp_path)
+def stored_series(tmp_path: Path) -> StoredSeries:
+    """Return a series without bars, whose vendor ``a`` is queried next."""
+    return StoredSeries(tmp_path)
 
 
-# --- who is beside -------------------------------------------------------------------------
+# --- neighbouring bars -------------------------------------------------------------------------
 
 
-def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(shop: Shop) -> None:
-    shop.hold("b", -40, 4)
-    shop.hold("c", 8, 60)
-    before, after = shop.beside(4, 8)
+def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(
+    stored_series: StoredSeries,
+) -> None:
+    stored_series.store_hours("b", -40, 4)
+    stored_series.store_hours("c", 8, 60)
+    before, after = stored_series.neighbours_of(4, 8)
     assert (before.vendor, before.span, before.is_later) == ("b", hours(-16, 4), False)
     assert (after.vendor, after.span, after.is_later) == ("c", hours(8, 28), True)
     assert stamps(after.rows) == list(range(8, 28))
@@ -108,64 +112,68 @@ def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(shop: Shop
 
 
 def test_bars_of_the_same_vendor_are_not_neighbours_and_hide_the_bars_beyond_them(
-    shop: Shop,
+    stored_series: StoredSeries,
 ) -> None:
-    shop.hold("b", 0, 4)
-    shop.hold("a", 4, 6)
-    assert shop.beside(6, 8) == ()
-    (side,) = shop.beside(-2, 0)
+    stored_series.store_hours("b", 0, 4)
+    stored_series.store_hours("a", 4, 6)
+    assert stored_series.neighbours_of(6, 8) == ()
+    (side,) = stored_series.neighbours_of(-2, 0)
     assert stamps(side.rows) == [0, 1, 2, 3], "the bars of vendor a beyond them are left out"
 
 
-def test_bars_of_another_vendor_between_own_bars_are_collected(shop: Shop) -> None:
+def test_bars_of_another_vendor_between_own_bars_are_collected(stored_series: StoredSeries) -> None:
     for n in range(0, 12, 2):
-        shop.hold("a", n, n + 1)
-        shop.hold("b", n + 1, n + 2)
-    (side,) = shop.beside(12, 13)
+        stored_series.store_hours("a", n, n + 1)
+        stored_series.store_hours("b", n + 1, n + 2)
+    (side,) = stored_series.neighbours_of(12, 13)
     assert stamps(side.rows) == [1, 3, 5, 7, 9, 11]
 
 
-def test_own_bars_next_to_a_repaired_splice_are_compared(shop: Shop) -> None:
-    shop.hold("a", 0, 4, splices=(FIXED,))
-    (side,) = shop.beside(4, 8)
+def test_own_bars_next_to_a_repaired_splice_are_compared(stored_series: StoredSeries) -> None:
+    stored_series.store_hours("a", 0, 4, splices=(FIXED,))
+    (side,) = stored_series.neighbours_of(4, 8)
     assert (side.vendor, len(side.rows)) == ("a", 4)
 
 
-def test_provisional_bars_are_neighbours_and_not_compared(shop: Shop) -> None:
-    shop.hold("b", 0, 4)
-    shop.hold("b", 4, 6, "provisional")
-    (side,) = shop.beside(6, 8)
+def test_provisional_bars_are_neighbours_and_not_compared(stored_series: StoredSeries) -> None:
+    stored_series.store_hours("b", 0, 4)
+    stored_series.store_hours("b", 4, 6, "provisional")
+    (side,) = stored_series.neighbours_of(6, 8)
     assert stamps(side.rows) == [0, 1, 2, 3]
-    shop.hold("b", 0, 4, "provisional")
-    (side,) = shop.beside(6, 8)
+    stored_series.store_hours("b", 0, 4, "provisional")
+    (side,) = stored_series.neighbours_of(6, 8)
     assert (len(side.rows), side.span) == (0, hours(6, 6))
 
 
-def test_distant_bars_are_not_neighbours(shop: Shop) -> None:
-    shop.hold("b", 0, 4)
-    assert len(shop.beside(60, 70)[0].rows) == 4
-    assert len(shop.beside(62, 70)[0].rows) == 2
-    assert shop.beside(64, 70) == ()
+def test_distant_bars_are_not_neighbours(stored_series: StoredSeries) -> None:
+    stored_series.store_hours("b", 0, 4)
+    assert len(stored_series.neighbours_of(60, 70)[0].rows) == 4
+    assert len(stored_series.neighbours_of(62, 70)[0].rows) == 2
+    assert stored_series.neighbours_of(64, 70) == ()
 
 
-def test_a_pinned_vendor_has_no_neighbouring_bars(shop: Shop) -> None:
-    shop.hold("b", 0, 4)
-    assert shop.beside(4, 8, provider="a") == ()
+def test_a_pinned_vendor_has_no_neighbouring_bars(stored_series: StoredSeries) -> None:
+    stored_series.store_hours("b", 0, 4)
+    assert stored_series.neighbours_of(4, 8, provider="a") == ()
 
 
 # --- what comes of it ----------------------------------------------------------------------
 
 
-def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedAnswer:
+def reply(
+    stored_series: StoredSeries, factor: float, first: int = 0, end: int = 24
+) -> ReceivedAnswer:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
-    question = VendorQuestion(hours(8, 12), shop.beside(8, 12))
-    return ReceivedAnswer(shop.vendor, fetched(rows), question, Sessions(None, LATER))
+    question = VendorQuestion(hours(8, 12), stored_series.neighbours_of(8, 12))
+    return ReceivedAnswer(stored_series.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
-def test_an_answer_for_several_gaps_is_fitted_separately_in_each(shop: Shop) -> None:
-    shop.hold("b", 0, 8)
-    shop.hold("b", 12, 16)
-    done = shop.fitted(reply(shop, 1.0))
+def test_an_answer_for_several_gaps_is_fitted_separately_in_each(
+    stored_series: StoredSeries,
+) -> None:
+    stored_series.store_hours("b", 0, 8)
+    stored_series.store_hours("b", 12, 16)
+    done = stored_series.fitted(reply(stored_series, 1.0))
     assert stamps(done.fetched.table) == [8, 9, 10, 11, *range(16, 24)], "unchanged beyond that"
     assert done.splices == (
         Splice(hour(8), "b", "equal", 1.0, 8),
@@ -173,34 +181,40 @@ def test_an_answer_for_several_gaps_is_fitted_separately_in_each(shop: Shop) -> 
     )
 
 
-def test_an_answer_with_only_neighbouring_bars_raises_no_data(shop: Shop) -> None:
-    shop.hold("b", 0, 8)
+def test_an_answer_with_only_neighbouring_bars_raises_no_data(stored_series: StoredSeries) -> None:
+    stored_series.store_hours("b", 0, 8)
     with pytest.raises(NoDataError, match="acme has no data"):
-        shop.fitted(reply(shop, 1.0, 0, 8))
+        stored_series.fitted(reply(stored_series, 1.0, 0, 8))
 
 
-def test_an_answer_without_neighbours_is_not_fitted(shop: Shop) -> None:
+def test_an_answer_without_neighbours_is_not_fitted(stored_series: StoredSeries) -> None:
     answer = fetched([bar(8, 1e9)])
-    done = shop.fitted(
-        ReceivedAnswer(shop.vendor, answer, VendorQuestion(hours(8, 12)), Sessions(None, LATER))
+    done = stored_series.fitted(
+        ReceivedAnswer(
+            stored_series.vendor, answer, VendorQuestion(hours(8, 12)), Sessions(None, LATER)
+        )
     )
     assert (done.fetched, done.splices) == (answer, ())
 
 
 @pytest.mark.parametrize("factor", [1.03, 2.0, 0.5])
-def test_a_price_factor_of_a_coin_is_a_conflict_and_not_a_split(shop: Shop, factor: float) -> None:
-    shop.hold("b", 0, 8)
+def test_a_price_factor_of_a_coin_is_a_conflict_and_not_a_split(
+    stored_series: StoredSeries, factor: float
+) -> None:
+    stored_series.store_hours("b", 0, 8)
     with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not match those from b"):
-        shop.fitted(reply(shop, factor))
+        stored_series.fitted(reply(stored_series, factor))
 
 
-def test_prices_averaged_over_venues_are_compared_with_a_wider_tolerance(shop: Shop) -> None:
-    shop.hold("b", 0, 8)
-    shown = reply(shop, 1.002)
+def test_prices_averaged_over_venues_are_compared_with_a_wider_tolerance(
+    stored_series: StoredSeries,
+) -> None:
+    stored_series.store_hours("b", 0, 8)
+    shown = reply(stored_series, 1.002)
     with pytest.raises(SpliceConflictError):
-        shop.fitted(shown)
+        stored_series.fitted(shown)
     average = replace(shown.fetched, kind=replace(KIND, venue="aggregate"))
-    done = shop.fitted(replace(shown, fetched=average))
+    done = stored_series.fitted(replace(shown, fetched=average))
     assert done.splices[0].verdict == "equal"
 
 
@@ -296,10 +310,12 @@ def test_volume_of_another_unit_or_feed_is_nan_in_a_copy() -> None:
     np.testing.assert_array_equal(done.close, rows.close)
 
 
-def test_neighbouring_spans_touch_the_span_without_overlapping_it(shop: Shop) -> None:
-    shop.hold("b", 0, 24)
+def test_neighbouring_spans_touch_the_span_without_overlapping_it(
+    stored_series: StoredSeries,
+) -> None:
+    stored_series.store_hours("b", 0, 24)
     for first, end in itertools.combinations(range(1, 23, 4), 2):
-        before, after = shop.beside(first, end)
+        before, after = stored_series.neighbours_of(first, end)
         assert (before.span.end, after.span.start) == tuple(hours(first, end))
 
 
@@ -328,14 +344,16 @@ def test_each_bar_uses_the_disputed_split_ratio_of_its_own_vendor() -> None:
 
 @pytest.mark.parametrize("stored", ["raw", "split"])
 def test_an_hour_that_contains_the_open_of_a_split_is_compared_as_after_the_split(
-    shop: Shop, stored: Adjustment
+    stored_series: StoredSeries, stored: Adjustment
 ) -> None:
     day, opens = date(2024, 6, 3), parse_iso("2024-06-03T13:30")
     split = Action(day, "split", opens, 4, 1, source="a", fetched_at=LATER)
     hours = [parse_iso(f"2024-06-03T{hour}:00") for hour in (12, 13, 14)]
     rows = BarTable.from_bars([Bar(stamp, *[100.0] * 4, 8.0) for stamp in hours])
     parts = Coverage([Covered(Span(hours[0], hours[-1] + 1), "final", "a", basis=Basis(stored))])
-    received = replace(reply(shop, 1.0), sessions=Sessions(day_ms(day), day_ms(day) + DAY_MS))
+    received = replace(
+        reply(stored_series, 1.0), sessions=Sessions(day_ms(day), day_ms(day) + DAY_MS)
+    )
     received = replace(received, fetched=replace(received.fetched, basis=Basis("split", day)))
-    basis = common_basis(shop.request(), received, ActionBook((split,)))
+    basis = common_basis(stored_series.request(), received, ActionBook((split,)))
     assert basis.of(rows, parts).close.tolist() == [25.0, 100.0, 100.0]

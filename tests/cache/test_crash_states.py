@@ -50,7 +50,8 @@ from tests.cache.counts import FULL, some
 from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
 
-# Of one instant: every single thing lost or alone kept comes first, chance only fills up the rest.
+# States of one moment: first each unsynced write is the only one lost, and the only one kept; the
+# other states are random.
 MOST = 100 if FULL else 3
 KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
@@ -59,19 +60,19 @@ BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 
 class Violation(AssertionError):
-    """A promise of the store is broken."""
+    """The store has broken a promise."""
 
 
 class Fact(NamedTuple):
-    """What is true of one day: the bar's shift (None: no bar), and what is known about it."""
+    """The true state of one day, and the shift of its bar (None if there is no bar)."""
 
     shift: float | None
     state: str
 
 
 MISSING = Fact(None, "missing")
-# What may be seen of what is true. Trust that only metadata give may be lost, for it costs a
-# request; trust that was taken away stays away.
+# The states that a reader may see for each true state. A state that only metadata record may be lost,
+# because that costs only another request; bars that are no longer trusted must never be trusted again.
 SEEN_AS = {
     "final": {"final"},
     "provisional": {"provisional"},
@@ -85,7 +86,7 @@ Facts = Mapping[int, Fact]
 
 
 def facts(shift: Mapping[int, float | None] | None = None, **known: Iterable[int]) -> Facts:
-    """Return what is true: days by state; ``shift`` for bars revised, or None: answered, no bar."""
+    """Return the true days by state. ``shift`` maps revised days to their shift, or to None without a bar."""
     found = {}
     for state, days in known.items():
         for day in days:
@@ -96,16 +97,16 @@ def facts(shift: Mapping[int, float | None] | None = None, **known: Iterable[int
 
 @dataclass(frozen=True)
 class Scenario:
-    """Commits, and what is true before the first and after each of them.
+    """Commits, and the true days before the first and after each of them.
 
     Attributes:
-        before: commits made long ago.
-        acts: commits during which the power may fail.
-        truth: one more than there are acts.
-        due: the act that told when to ask again, if one did.
-        durable: acts after which also what only metadata know is safe.
-        kept: texts that must be found somewhere, in the bars or in quarantine.
-        kept_from: the act from which on they must be.
+        before: Commits made long ago.
+        acts: Commits during which the power may fail.
+        truth: True days before the first act and after each act.
+        due: Number of the act, from 1, that sets when to query vendors again; None if none does.
+        durable: Acts after which states that only metadata record are safe, too.
+        kept: Texts that must be in the bars or in quarantine.
+        kept_from: First act after which they must be there.
     """
 
     before: tuple[Commit, ...]

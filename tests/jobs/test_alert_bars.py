@@ -60,7 +60,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
     return Market(tmp_path, clock, monkeypatch)
 
 
-class Desk:
+class JobHarness:
     """The job of alerts over a manager; every message arrives."""
 
     def __init__(self, manager: DataManager, clock: ManualClock, *alerts: Alert) -> None:
@@ -116,16 +116,16 @@ def test_an_alert_fires_after_the_close_of_its_bar_without_a_new_request(
     vendor = hours(clock)
     vendor.spoil = scaled(2, NOON, NOON)
     clock.set(parse_iso("2024-05-02T12:59:30"))
-    desk = Desk(market.manager(vendor), clock, coin(condition="above", value=150))
-    assert desk.run().events == {}, "it has not closed"
+    job = JobHarness(market.manager(vendor), clock, coin(condition="above", value=150))
+    assert job.run().events == {}, "it has not closed"
     asked = len(vendor.asked)
-    assert desk.run().events == {} and len(vendor.asked) == asked
+    assert job.run().events == {} and len(vendor.asked) == asked
     clock.advance(60)
-    assert desk.run().events == {"fired": 1}
-    assert f"(bar {NOON})" in desk.text
+    assert job.run().events == {"fired": 1}
+    assert f"(bar {NOON})" in job.text
     asked = len(vendor.asked)
     clock.advance(60)
-    assert desk.run().events == {} and len(vendor.asked) == asked, "no bar is due"
+    assert job.run().events == {} and len(vendor.asked) == asked, "no bar is due"
 
 
 def test_a_grave_bar_fires_no_alert_and_is_reported(market: Market, clock: ManualClock) -> None:
@@ -133,17 +133,17 @@ def test_a_grave_bar_fires_no_alert_and_is_reported(market: Market, clock: Manua
     vendor.spoil = scaled(0.01, NOON, NOON)
     below, grave = coin(condition="below", value=50), problem(2, "grave")
     sma = coin(3, quantity="sma(3)", condition="below", value=90)
-    desk = Desk(market.manager(vendor), clock, below, grave, sma)
-    report = desk.run()
+    job = JobHarness(market.manager(vendor), clock, below, grave, sma)
+    report = job.run()
     assert report.events == {"withheld": 2, "data": 1} and report.ok
     assert (
         f"the bar {NOON} is not used for BTCUSDT 1h close below 50: almost certainly wrong: "
-        in desk.text
+        in job.text
     )
-    assert f"BTCUSDT 1h: the bar {NOON} is almost certainly wrong: " in desk.text
+    assert f"BTCUSDT 1h: the bar {NOON} is almost certainly wrong: " in job.text
     for _ in range(3):
         clock.advance(3600)
-        assert desk.run().events == {}, "bars that are right follow"
+        assert job.run().events == {}, "bars that are right follow"
 
 
 def test_a_marked_bar_fires_no_alert(
@@ -155,11 +155,11 @@ def test_a_marked_bar_fires_no_alert(
     manager = market.manager(vendor)
     manager.get_ohlcv("BTCUSDT", "1h", FIRST, NOON)
     assert manager.validate("BTCUSDT", "1h", mark=True).marked == 1
-    desk = Desk(manager, clock, coin(condition="below", value=50), problem(2, "grave"))
-    assert desk.run().events == {"withheld": 1, "data": 1}
+    job = JobHarness(manager, clock, coin(condition="below", value=50), problem(2, "grave"))
+    assert job.run().events == {"withheld": 1, "data": 1}
     assert (
         f"BTCUSDT 1h: the bar {NOON} is almost certainly wrong, as the whole series shows: unit: "
-        in desk.text
+        in job.text
     )
 
 
@@ -171,19 +171,19 @@ def test_a_substitute_bar_fires_no_alert_and_is_reported(
     truth = Truth()
     day = date(2021, 2, 5)
     truth.closes[day] = 200.0
-    desk = Desk(
+    job = JobHarness(
         market.manager(ShareVendor("x", adjustment, truth, clock)), clock,
         PriceAlert(1, "42", "AAPL", "1d", condition="above", value=170, rearm=Rearm(),
               since_ms=day_ms(date(2021, 2, 3)), expires_ms=FAR_MS),
     )  # fmt: skip
-    events = desk.run().events
+    events = job.run().events
     if fires:
-        assert events == {"fired": 1} and f"(bar {day})" in desk.text
+        assert events == {"fired": 1} and f"(bar {day})" in job.text
     else:
         assert events == {"withheld": 1}
-        assert "is not used for AAPL 1d close above 170: substitute: " in desk.text
-        assert adjustment in desk.text
-    assert desk.run().events == {}
+        assert "is not used for AAPL 1d close above 170: substitute: " in job.text
+        assert adjustment in job.text
+    assert job.run().events == {}
 
 
 def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: ManualClock) -> None:
@@ -195,19 +195,19 @@ def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: M
         PriceAlert(2, "42", "AAPL", "1d", condition="above", value=520, rearm=Rearm(), **times),
     ]
     vendor = ShareVendor("s", "split", truth, clock, actions=True)
-    desk = Desk(market.manager(vendor), clock, *alerts)
-    assert desk.run().events == {}
+    job = JobHarness(market.manager(vendor), clock, *alerts)
+    assert job.run().events == {}
     clock.set(parse_iso("2020-09-01T12:00:00"))
-    report = desk.run()
+    report = job.run()
     assert report.events == {"moved": 2, "silent": 1}
     assert (
         "a split of 4 new shares for each old one moved the threshold of close from 400 to 100"
-        in desk.text
+        in job.text
     )
     truth.closes[date(2020, 9, 1)] = 131.0
     clock.set(parse_iso("2020-09-02T12:00:00"))
-    assert desk.run().events == {"fired": 1, "silent": 1}
-    assert "close 131 is above 130 (bar 2020-09-01)" in desk.text
+    assert job.run().events == {"fired": 1, "silent": 1}
+    assert "close 131 is above 130 (bar 2020-09-01)" in job.text
     assert SPLIT.ratio == 4
 
 
@@ -217,25 +217,25 @@ def test_an_announced_split_moves_the_threshold_only_from_its_day_on(
     clock.set(parse_iso("2020-08-29T12:00:00"))
     times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
     below = PriceAlert(1, "42", "AAPL", "1d", condition="below", value=400, **times)
-    desk = Desk(market.manager(ShareVendor("s", "split", Truth(), clock)), clock, below)
+    job = JobHarness(market.manager(ShareVendor("s", "split", Truth(), clock)), clock, below)
     reported = SimpleNamespace(counts=True, action=SPLIT)
     monkeypatch.setattr(BarsClient, "actions", lambda *_: (reported,))
-    assert desk.run().events == {}
+    assert job.run().events == {}
 
 
 def test_prices_in_another_basis_fire_no_alert_and_are_reported(
     market: Market, clock: ManualClock
 ) -> None:
-    desk = Desk(market.manager(hours(clock)), clock, coin(condition="below", value=50))
-    assert desk.run().events == {}
+    job = JobHarness(market.manager(hours(clock)), clock, coin(condition="below", value=50))
+    assert job.run().events == {}
     clock.advance(3600)
     other = hours(clock)
     other.spoil = scaled(0.25, FIRST, "2024-06-01T00:00:00Z")
-    desk.use(market.manager(other, folder="another"))
-    assert desk.run().events == {"rebased": 1}
-    assert "prices changed by a factor of 0.25 without a recorded split" in desk.text
+    job.use(market.manager(other, folder="another"))
+    assert job.run().events == {"rebased": 1}
+    assert "prices changed by a factor of 0.25 without a recorded split" in job.text
     clock.advance(3600)
-    assert desk.run().events == {}
+    assert job.run().events == {}
 
 
 def test_unavailable_bars_report_whether_the_failure_is_permanent(
@@ -260,10 +260,10 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
     lost = [stamp for stamp in vendor.stamps if parse_iso("2024-05-02T05:00") <= stamp]
     vendor.stamps = [one for one in vendor.stamps if one not in lost[:2]]
     quiet = coin(1, condition="above", value=1e6)
-    desk = Desk(market.manager(vendor), clock, quiet, problem(2, "gap", since=FIRST),
+    job = JobHarness(market.manager(vendor), clock, quiet, problem(2, "gap", since=FIRST),
                 problem(3, "stale"))  # fmt: skip
     clock.set(parse_iso("2024-05-02T12:30:00"))
-    (bars,) = desk.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(24, clock.now_ms()), True)])
+    (bars,) = job.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(24, clock.now_ms()), True)])
     assert isinstance(bars, ClosedBars)
     (gap,) = bars.problems
     assert gap == "gap:BTCUSDT 1h:2024-05-02T05:00:00Z", "one bar late is usual"
@@ -272,20 +272,20 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
         in bars.problems[gap]
     )
     clock.set(parse_iso("2024-05-02T16:30:00"))
-    (bars,) = desk.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(60, clock.now_ms()), True)])
+    (bars,) = job.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(60, clock.now_ms()), True)])
     assert isinstance(bars, ClosedBars)
     assert [key for key in bars.problems if key.startswith("gap")] == [gap], (
         "none before its listing"
     )
-    assert desk.run().events == {"data": 2}
-    assert "BTCUSDT 1h is stale: 5 bars are missing since 2024-05-02T10:00:00Z" in desk.text
-    assert desk.run().events == {}
+    assert job.run().events == {"data": 2}
+    assert "BTCUSDT 1h is stale: 5 bars are missing since 2024-05-02T10:00:00Z" in job.text
+    assert job.run().events == {}
     vendor.stamps += every("1h", "2024-05-02T11:00:00Z", "2024-05-02T17:00:00Z")
     clock.set(parse_iso("2024-05-02T17:30:00"))
-    desk.run()
-    desk.sent.clear()
+    job.run()
+    job.sent.clear()
     clock.set(parse_iso("2024-05-02T22:30:00"))
-    assert desk.run().events["data"] == 1 and "is stale" in desk.text, "it came back"
+    assert job.run().events["data"] == 1 and "is stale" in job.text, "it came back"
 
 
 def test_a_score_below_the_minimum_is_a_problem(
@@ -296,12 +296,12 @@ def test_a_score_below_the_minimum_is_a_problem(
     monkeypatch.setenv("ONETAPE_RULES", str(rules))
     vendor = hours(clock)
     vendor.spoil = scaled(0.01, NOON, NOON)
-    desk = Desk(market.manager(vendor), clock, coin(condition="above", value=1e6),
+    job = JobHarness(market.manager(vendor), clock, coin(condition="above", value=1e6),
                 problem(2, "quality"))  # fmt: skip
-    assert desk.run().events == {"withheld": 1, "data": 1}
-    assert "quality 0.89 is below 0.95: almost certainly wrong: " in desk.text
-    assert "grave: " not in desk.text
-    assert desk.run().events == {}
+    assert job.run().events == {"withheld": 1, "data": 1}
+    assert "quality 0.89 is below 0.95: almost certainly wrong: " in job.text
+    assert "grave: " not in job.text
+    assert job.run().events == {}
 
 
 def of_all(id: int, name: Any) -> DataAlert:
@@ -318,17 +318,17 @@ def test_a_refused_key_is_a_problem(
     served: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
-    desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
+    job = JobHarness(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
     vendors.fault("binance", Fault.status(503))
-    assert desk.run().events == {"withheld": 1}, "it is down"
+    assert job.run().events == {"withheld": 1}, "it is down"
     vendors.heal()
     vendors.fault("binance", Fault.status(401))
     clock.advance(3600)
     # Another vendor stands in, with prices of another kind.
-    assert desk.run().events == {"data": 1}
-    assert desk.source.other_problems() == {}, "each is reported once"
-    assert "binance rejected the key for BTCUSDT 1h (AuthenticationError)" in desk.text
-    assert "shape" not in desk.text
+    assert job.run().events == {"data": 1}
+    assert job.source.other_problems() == {}, "each is reported once"
+    assert "binance rejected the key for BTCUSDT 1h (AuthenticationError)" in job.text
+    assert "shape" not in job.text
 
 
 def test_a_response_of_a_changed_shape_fires_the_data_alert(
@@ -337,14 +337,14 @@ def test_a_response_of_a_changed_shape_fires_the_data_alert(
     row = ("number", "number", *["text"] * 4, "number", "text", "number", "text", "text")
     monkeypatch.setattr(BinanceDataDownloader, "shapes", (("api/v3/klines", [row]),))
     quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
-    desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
-    assert desk.run().events == {"data": 1}
-    assert desk.text == "binance changed the format of its responses (api/v3/klines)"
+    job = JobHarness(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
+    assert job.run().events == {"data": 1}
+    assert job.text == "binance changed the format of its responses (api/v3/klines)"
     for number in range(300):
-        desk.source.hear(ShapeChanged(at_ms=0, vendor=str(number), endpoint="x", differences=()))
-    assert len(desk.source.other_problems()) == 256, "many of them take no more memory"
+        job.source.hear(ShapeChanged(at_ms=0, vendor=str(number), endpoint="x", differences=()))
+    assert len(job.source.other_problems()) == 256, "many of them take no more memory"
     clock.advance(3600)
-    assert desk.run().events == {}
+    assert job.run().events == {}
 
 
 def test_history_about_to_be_dropped_by_the_vendor_is_a_problem_until_fetched(

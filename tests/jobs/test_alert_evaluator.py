@@ -131,28 +131,52 @@ def test_an_evaluation_without_new_bars_changes_no_state() -> None:
     assert evaluate(alert(), state, bars([99, 98, 97]), T0).state.serial == state.serial + 1
 
 
-@pytest.mark.parametrize(
-    "config, expected",
-    [
-        ({}, [1, 3, 6]),
-        ({"hysteresis": 2}, [1, 6]),
-        ({"hysteresis": 1, "hysteresis_type": "percentage"}, [1, 6]),
-        ({"hysteresis": 0.9, "hysteresis_type": "percentage"}, [1, 3, 6]),
-        ({"cooldown_minutes": 121}, [1, 6]),
-        ({"cooldown_minutes": 120}, [1, 3, 6]),
-        ({"persistence_bars": 2}, [4, 7]),
-        ({"persistence_bars": 3}, []),
-        ({"persistence_bars": 2, "hysteresis": 10}, [4]),
-    ],
-)
-def test_an_alert_fires_again_only_after_its_rearm_condition(
-    config: dict[str, Any], expected: list[int]
-) -> None:
+def assert_fires_on(config: dict[str, Any], expected: list[int]) -> None:
+    """Check which bars a rearmed alert fires on, with all bars at once and one after another."""
     one = alert(rearm=Rearm.parse(config))
     closes = [99, 101, 99.05, 102, 103, 98, 101, 102]
     assert fired(run(one, [bars(closes)]).events) == expected
     in_steps = [bars(closes[: end + 1]) for end in range(len(closes))]
     assert fired(run(one, in_steps).events) == expected
+
+
+def test_an_alert_without_rearm_options_fires_on_each_crossing() -> None:
+    assert_fires_on({}, [1, 3, 6])
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        ({"hysteresis": 2}, [1, 6]),
+        ({"hysteresis": 1, "hysteresis_type": "percentage"}, [1, 6]),
+        ({"hysteresis": 0.9, "hysteresis_type": "percentage"}, [1, 3, 6]),
+    ],
+)
+def test_an_alert_with_hysteresis_fires_again_only_after_prices_moved_far_enough_back(
+    config: dict[str, Any], expected: list[int]
+) -> None:
+    assert_fires_on(config, expected)
+
+
+@pytest.mark.parametrize("minutes, expected", [(121, [1, 6]), (120, [1, 3, 6])])
+def test_an_alert_with_a_cooldown_fires_again_only_after_it(
+    minutes: int, expected: list[int]
+) -> None:
+    assert_fires_on({"cooldown_minutes": minutes}, expected)
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        ({"persistence_bars": 2}, [4, 7]),
+        ({"persistence_bars": 3}, []),
+        ({"persistence_bars": 2, "hysteresis": 10}, [4]),
+    ],
+)
+def test_an_alert_with_persistence_fires_only_after_several_bars_beyond_the_threshold(
+    config: dict[str, Any], expected: list[int]
+) -> None:
+    assert_fires_on(config, expected)
 
 
 def test_a_split_moves_the_threshold_with_the_bars() -> None:

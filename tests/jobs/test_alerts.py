@@ -70,8 +70,8 @@ class Source:
         return self.others
 
 
-class Desk:
-    """A job with everything around it."""
+class JobHarness:
+    """An alert job with its clock, records, bars and deliveries."""
 
     def __init__(self, alerts: Sequence[Alert], closes: Sequence[float]) -> None:
         self.clock = ManualClock(T0 + HOUR_MS)
@@ -111,132 +111,132 @@ UP = [99, 99, 101, 99, 102, 99]
 
 
 def test_a_crossing_sends_one_message_with_its_bar() -> None:
-    desk = Desk([alert()], UP)
-    assert desk.run().deliveries == {}
-    report = desk.run(hours=2)
+    job = JobHarness([alert()], UP)
+    assert job.run().deliveries == {}
+    report = job.run(hours=2)
     assert (report.events, report.deliveries, report.ok) == ({"fired": 1}, {"sent": 1}, True)
-    (message,) = desk.sent
+    (message,) = job.sent
     assert message.text == "AAPL 1h: close 101 is above 100 (bar 2024-06-10T12:00:00Z)"
     assert message.to_json()["events"][0]["bar_ms"] == T0 + 2 * HOUR_MS
     assert json.dumps(message.to_json()) and json.dumps(report.to_json())
-    assert desk.run(hours=1).events == {} and desk.records.active_alerts() == []
+    assert job.run(hours=1).events == {} and job.records.active_alerts() == []
 
 
 def test_a_series_is_read_once_for_all_its_alerts() -> None:
     alerts = [alert(n, 100 + n) for n in range(1, 20)]
     alerts += [alert(20, kind=IndicatorAlert, quantity="sma(30)"), alert(21, symbol="MSFT")]
-    desk = Desk(alerts, UP)
-    desk.run()
-    ((aapl, msft),) = desk.source.reads
+    job = JobHarness(alerts, UP)
+    job.run()
+    ((aapl, msft),) = job.source.reads
     assert (aapl.symbol, msft.symbol) == ("AAPL", "MSFT")
     assert aapl.needed.before >= 30 > msft.needed.before
 
 
 def test_fifty_alerts_on_one_bar_are_one_message_for_each_recipient() -> None:
     alerts = [alert(n, 100 - n / 100, recipient=str(n % 2)) for n in range(1, 51)]
-    desk = Desk(alerts, UP)
-    desk.run()
-    desk.run(hours=2)
-    assert [(one.recipient, len(one.events)) for one in desk.sent] == [("1", 25), ("0", 25)]
-    assert desk.sent[0].text.count("\n") == 24
+    job = JobHarness(alerts, UP)
+    job.run()
+    job.run(hours=2)
+    assert [(one.recipient, len(one.events)) for one in job.sent] == [("1", 25), ("0", 25)]
+    assert job.sent[0].text.count("\n") == 24
 
 
 def test_messages_of_other_channels_are_left_to_other_jobs() -> None:
-    desk = Desk([alert(channel="telegram")], UP)
-    desk.run()
-    assert desk.run(hours=2).deliveries == {} and len(desk.records.open_runs()) == 1
-    desk.run(channels=["telegram"])
-    assert [one.channel for one in desk.sent] == ["telegram"]
+    job = JobHarness([alert(channel="telegram")], UP)
+    job.run()
+    assert job.run(hours=2).deliveries == {} and len(job.records.open_runs()) == 1
+    job.run(channels=["telegram"])
+    assert [one.channel for one in job.sent] == ["telegram"]
 
 
 def test_each_alert_of_an_outage_is_delivered_once_afterwards_with_its_bar() -> None:
-    desk = Desk([alert(rearm=Rearm())], [99, 99, 101, 99, 102, 99, 103, 99])
-    desk.run()
-    desk.outcomes = [Outcome("later", "down")] * 3
+    job = JobHarness([alert(rearm=Rearm())], [99, 99, 101, 99, 102, 99, 103, 99])
+    job.run()
+    job.outcomes = [Outcome("later", "down")] * 3
     for _ in range(6):
-        desk.run(hours=1)
+        job.run(hours=1)
     for _ in range(3):
-        desk.run(hours=1)
-    texts = Counter(one.text for one in desk.sent[3:])
+        job.run(hours=1)
+    texts = Counter(one.text for one in job.sent[3:])
     assert [text[-22:-1] for text in texts] == [
         f" 2024-06-10T{h}:00:00Z"[0:21] for h in (12, 14, 16)
     ]
-    assert set(texts.values()) == {1} and all(not one.is_copy for one in desk.sent)
-    assert all(state.status == "sent" for state in desk.states())
+    assert set(texts.values()) == {1} and all(not one.is_copy for one in job.sent)
+    assert all(state.status == "sent" for state in job.states())
 
 
 def test_missed_bars_are_evaluated_in_order_and_the_downtime_is_reported() -> None:
-    desk = Desk(
+    job = JobHarness(
         [alert(rearm=Rearm()), alert(2, 98.0, recipient="43")], [99, 99, 101, 99, 102, 99, 99]
     )
-    desk.run()
-    desk.sent.clear()
-    report = desk.run(hours=6)
-    silent = [one for one in desk.sent if one.topic == "alert job"]
+    job.run()
+    job.sent.clear()
+    report = job.run(hours=6)
+    silent = [one for one in job.sent if one.topic == "alert job"]
     assert [one.recipient for one in silent] == ["42", "43"]
     assert "not evaluated for 6 hours, since 2024-06-10T11:00:00Z" in silent[0].text
-    fired = [e.bar_ms for one in desk.sent for e in one.events if e.name == "fired"]
+    fired = [e.bar_ms for one in job.sent for e in one.events if e.name == "fired"]
     assert fired == [T0 + 2 * HOUR_MS, T0 + 4 * HOUR_MS]
     assert report.events["silent"] == 2
-    assert desk.run(hours=1).events == {}
+    assert job.run(hours=1).events == {}
 
 
 def test_a_delivery_of_unknown_outcome_is_repeated_once_and_marked_as_a_copy() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    desk.outcomes = [Outcome("unknown", "the answer was lost")]
-    desk.run(hours=2)
-    assert desk.states()[0].status == "pending" and desk.states()[0].is_copy
-    desk.run()  # not at once
-    assert len(desk.sent) == 1
-    desk.run(hours=1)
-    first, copy = desk.sent
+    job = JobHarness([alert()], UP)
+    job.run()
+    job.outcomes = [Outcome("unknown", "the answer was lost")]
+    job.run(hours=2)
+    assert job.states()[0].status == "pending" and job.states()[0].is_copy
+    job.run()  # not at once
+    assert len(job.sent) == 1
+    job.run(hours=1)
+    first, copy = job.sent
     assert (first.is_copy, copy.is_copy, first.id) == (False, True, copy.id)
     assert copy.text == f"(perhaps repeated: {first.id})\n{first.text}"
     assert copy.to_json()["perhaps_repeated"] is True
-    assert desk.states()[0].status == "sent"
+    assert job.states()[0].status == "sent"
 
 
 def test_a_delivery_ends_after_two_unknown_outcomes() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    desk.outcomes = [RuntimeError("CANARY token"), Outcome("unknown", "cut")]
-    desk.run(hours=2)
-    assert desk.states()[0].reason == "the delivery raised RuntimeError"
+    job = JobHarness([alert()], UP)
+    job.run()
+    job.outcomes = [RuntimeError("CANARY token"), Outcome("unknown", "cut")]
+    job.run(hours=2)
+    assert job.states()[0].reason == "the delivery raised RuntimeError"
     for _ in range(3):
-        desk.run(hours=1)
-    assert len(desk.sent) == 2
-    assert (desk.states()[0].status, desk.states()[0].reason) == ("unknown", "cut")
+        job.run(hours=1)
+    assert len(job.sent) == 2
+    assert (job.states()[0].status, job.states()[0].reason) == ("unknown", "cut")
 
 
 def test_a_refused_message_is_not_repeated_and_a_block_pauses_all_alerts_of_the_recipient() -> None:
     alerts = [alert(rearm=Rearm()), alert(2, 101.5), alert(3, recipient="43")]
-    desk = Desk(alerts, UP)
-    desk.run()
-    desk.outcomes = [Outcome("refused", "bad text"), Outcome("sent")]
-    desk.run(hours=2)
-    assert [one.alert.id for one in desk.records.active_alerts()] == [1, 2]
-    desk.outcomes = [Outcome("refused", "blocked by the user", is_blocked=True)]
-    desk.run(hours=2)
-    assert desk.records.active_alerts() == []
-    assert desk.records.disabled[1] == "blocked by the user"
-    assert desk.records.open_runs() == [] and len(desk.sent) == 3
+    job = JobHarness(alerts, UP)
+    job.run()
+    job.outcomes = [Outcome("refused", "bad text"), Outcome("sent")]
+    job.run(hours=2)
+    assert [one.alert.id for one in job.records.active_alerts()] == [1, 2]
+    job.outcomes = [Outcome("refused", "blocked by the user", is_blocked=True)]
+    job.run(hours=2)
+    assert job.records.active_alerts() == []
+    assert job.records.disabled[1] == "blocked by the user"
+    assert job.records.open_runs() == [] and len(job.sent) == 3
 
 
 def test_a_process_that_died_during_an_attempt_leaves_an_unknown_outcome() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    desk.outcomes = [KeyboardInterrupt()]  # type: ignore[list-item]
-    desk.deliver = _dies  # type: ignore[method-assign]
+    job = JobHarness([alert()], UP)
+    job.run()
+    job.outcomes = [KeyboardInterrupt()]  # type: ignore[list-item]
+    job.deliver = _dies  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        desk.run(hours=2)
-    assert desk.states()[0].status == "running"
-    del desk.deliver  # type: ignore[attr-defined]
-    desk.outcomes = []
-    assert desk.run(hours=1 / 60).deliveries == {}  # its lease
-    desk.run(hours=0.1)
-    assert [one.is_copy for one in desk.sent] == [True]
-    assert desk.states()[0].status == "sent"
+        job.run(hours=2)
+    assert job.states()[0].status == "running"
+    del job.deliver  # type: ignore[attr-defined]
+    job.outcomes = []
+    assert job.run(hours=1 / 60).deliveries == {}  # its lease
+    job.run(hours=0.1)
+    assert [one.is_copy for one in job.sent] == [True]
+    assert job.states()[0].status == "sent"
 
 
 def _dies(delivery: Delivery) -> Outcome:
@@ -244,63 +244,63 @@ def _dies(delivery: Delivery) -> Outcome:
 
 
 def test_a_process_suspended_during_an_attempt_leaves_the_message_to_its_repetition() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    take = desk.records.take_delivery
+    job = JobHarness([alert()], UP)
+    job.run()
+    take = job.records.take_delivery
 
     def slow(*arguments: Any) -> Delivery | None:
         delivery = take(*arguments)
-        desk.records.take_delivery = take  # type: ignore[method-assign]
-        desk.clock.advance(6 * 60)
+        job.records.take_delivery = take  # type: ignore[method-assign]
+        job.clock.advance(6 * 60)
         return delivery
 
-    desk.records.take_delivery = slow  # type: ignore[method-assign]
-    assert desk.run(hours=2).deliveries == {"sent": 1}
-    assert [one.is_copy for one in desk.sent] == [True]
+    job.records.take_delivery = slow  # type: ignore[method-assign]
+    assert job.run(hours=2).deliveries == {"sent": 1}
+    assert [one.is_copy for one in job.sent] == [True]
 
 
 def test_two_concurrent_processes_store_and_send_a_message_once() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    desk.clock.advance(7200)
-    inner = AlertJob(desk.records, desk.source, {"local": desk.deliver}, desk.clock, 3600)
-    bars = desk.source.bars
+    job = JobHarness([alert()], UP)
+    job.run()
+    job.clock.advance(7200)
+    inner = AlertJob(job.records, job.source, {"local": job.deliver}, job.clock, 3600)
+    bars = job.source.bars
     reports = []
 
     def meanwhile(one: WantedBars) -> ClosedBars:
-        desk.source.bars = bars  # type: ignore[method-assign]
+        job.source.bars = bars  # type: ignore[method-assign]
         reports.append(inner.run())
         return bars(one)
 
-    desk.source.bars = meanwhile  # type: ignore[method-assign]
-    outer = desk.run()
+    job.source.bars = meanwhile  # type: ignore[method-assign]
+    outer = job.run()
     assert (reports[0].events, outer.events, outer.elsewhere) == ({"fired": 1}, {}, 1)
-    assert len(desk.sent) == 1
+    assert len(job.sent) == 1
 
 
 def test_a_changed_alert_starts_with_a_new_state() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    stale = desk.records.active_alerts()[0]
-    changed = replace(alert(value=98.0), since_ms=desk.clock.now_ms() + 1)
-    desk.records.alerts[1] = changed
-    desk.records.states.clear()
-    assert desk.records.store([EvaluatedAlert(stale.alert, stale.state, AlertState(serial=9))]) == [
+    job = JobHarness([alert()], UP)
+    job.run()
+    stale = job.records.active_alerts()[0]
+    changed = replace(alert(value=98.0), since_ms=job.clock.now_ms() + 1)
+    job.records.alerts[1] = changed
+    job.records.states.clear()
+    assert job.records.store([EvaluatedAlert(stale.alert, stale.state, AlertState(serial=9))]) == [
         False
     ]
-    assert desk.run(hours=1).events == {"beyond": 1}
+    assert job.run(hours=1).events == {"beyond": 1}
 
 
 def test_an_unknown_symbol_is_reported_once_and_an_outage_is_not() -> None:
-    desk = Desk([alert(), alert(2, symbol="MSFT")], UP)
-    desk.source.failing = {"AAPL": NoBars("down"), "MSFT": NoBars("unknown symbol", True)}
-    report = desk.run()
+    job = JobHarness([alert(), alert(2, symbol="MSFT")], UP)
+    job.source.failing = {"AAPL": NoBars("down"), "MSFT": NoBars("unknown symbol", True)}
+    report = job.run()
     assert report.failed == {"AAPL 1h": "down", "MSFT 1h": "unknown symbol"} and not report.ok
     assert report.events == {"failed": 1}
-    assert desk.sent[0].text == "MSFT 1h close above 100 cannot be evaluated: unknown symbol"
-    assert desk.run(hours=1).events == {}
-    desk.source.failing = {}
-    assert desk.run(hours=1).events == {"fired": 2}
+    assert job.sent[0].text == "MSFT 1h close above 100 cannot be evaluated: unknown symbol"
+    assert job.run(hours=1).events == {}
+    job.source.failing = {}
+    assert job.run(hours=1).events == {"fired": 2}
 
 
 def test_a_failing_or_unregistered_function_affects_only_its_own_alert() -> None:
@@ -313,55 +313,55 @@ def test_a_failing_or_unregistered_function_affects_only_its_own_alert() -> None
         alert(3, kind=IndicatorAlert, quantity="nope"),
         alert(4),
     ]
-    desk = Desk(alerts, UP)
+    job = JobHarness(alerts, UP)
     try:
         indicators.register("broken", broken)
-        report = desk.run()
+        report = job.run()
     finally:
         indicators.unregister("broken")
     assert (report.skipped, report.events) == (1, {"failed": 2})
-    assert "raised RuntimeError: oops" in desk.sent[0].text
-    assert desk.run(hours=2).events["fired"] == 1
+    assert "raised RuntimeError: oops" in job.sent[0].text
+    assert job.run(hours=2).events["fired"] == 1
 
 
 def test_alerts_about_data_are_delivered_like_price_alerts() -> None:
     of_all = about_data(1, "stale")
     of_one = about_data(2, "gap", "AAPL", "1h")
     key = about_data(3, "key")
-    desk = Desk([of_all, of_one, key, alert(4, symbol="MSFT", value=500.0)], [99] * 9)
-    desk.source.problems = {"gap:AAPL 1h:x": "a gap of AAPL", "stale:MSFT 1h": "MSFT is stale"}
-    desk.source.others = {"key:AAPL 1h:fmp:2024-06-10": "fmp refused the key"}
-    assert desk.run().events == {"data": 3}
-    assert sorted(one.text for one in desk.sent) == [
+    job = JobHarness([of_all, of_one, key, alert(4, symbol="MSFT", value=500.0)], [99] * 9)
+    job.source.problems = {"gap:AAPL 1h:x": "a gap of AAPL", "stale:MSFT 1h": "MSFT is stale"}
+    job.source.others = {"key:AAPL 1h:fmp:2024-06-10": "fmp refused the key"}
+    assert job.run().events == {"data": 3}
+    assert sorted(one.text for one in job.sent) == [
         "MSFT is stale\nfmp refused the key",
         "a gap of AAPL",
     ]
-    assert desk.run(hours=1).events == {}
+    assert job.run(hours=1).events == {}
     # A series that cannot be read is not fresh again.
-    desk.source.failing, desk.source.problems = {"MSFT": NoBars("down")}, {}
-    desk.run(hours=1)
-    desk.source.failing, desk.source.problems = {}, {"stale:MSFT 1h": "MSFT is stale"}
-    assert desk.run(hours=1).events == {}
-    desk.source.problems = {}
-    desk.run(hours=1)
-    desk.source.problems = {"stale:MSFT 1h": "MSFT is stale"}
-    assert desk.run(hours=1).events == {"data": 1}
+    job.source.failing, job.source.problems = {"MSFT": NoBars("down")}, {}
+    job.run(hours=1)
+    job.source.failing, job.source.problems = {}, {"stale:MSFT 1h": "MSFT is stale"}
+    assert job.run(hours=1).events == {}
+    job.source.problems = {}
+    job.run(hours=1)
+    job.source.problems = {"stale:MSFT 1h": "MSFT is stale"}
+    assert job.run(hours=1).events == {"data": 1}
 
 
 def test_a_failure_to_store_records_ends_the_run_and_the_next_run_continues() -> None:
-    desk = Desk([alert()], UP)
-    desk.run()
-    store = desk.records.store
+    job = JobHarness([alert()], UP)
+    job.run()
+    store = job.records.store
 
     def fails(*_: Any) -> list[bool]:
         raise CacheError("the disk is full")
 
-    desk.records.store = fails  # type: ignore[method-assign]
+    job.records.store = fails  # type: ignore[method-assign]
     with pytest.raises(CacheError):
-        desk.run(hours=2)
-    assert len(desk.records.beats) == 1
-    desk.records.store = store  # type: ignore[method-assign]
-    assert desk.run().events == {"fired": 1}
+        job.run(hours=2)
+    assert len(job.records.beats) == 1
+    job.records.store = store  # type: ignore[method-assign]
+    assert job.run().events == {"fired": 1}
 
 
 # --- a clock that is ahead for one run ------------------------------------------------------------
@@ -375,92 +375,92 @@ def test_a_clock_that_was_ahead_ends_no_alert(ahead_ms: int) -> None:
     data = DataAlert(2, "42", "*", "*", problem="key", expires_ms=soon)
     failing = alert(3, symbol="MSFT", expires_ms=soon)
     other = alert(4, 1_000.0, symbol="IBM")
-    desk = Desk([alert(expires_ms=soon), data, failing, other], [99, 99])
-    desk.source.failing = {"MSFT": NoBars("unknown", is_lasting=True)}
-    desk.run(hours=1)
-    desk.clock.advance(ahead_ms / 1000)
-    desk.run()
-    desk.clock.advance(-ahead_ms / 1000)
-    desk.source.closes = np.array([99.0, 99.0, 101.0, 99.0])
-    desk.source.others = {"key:AAPL 1h:x:2024-06-10": "x refused the key"}
-    assert desk.run(hours=1).events == {"fired": 1, "data": 1}
-    assert desk.run(hours=1).events == {"expired": 2}
+    job = JobHarness([alert(expires_ms=soon), data, failing, other], [99, 99])
+    job.source.failing = {"MSFT": NoBars("unknown", is_lasting=True)}
+    job.run(hours=1)
+    job.clock.advance(ahead_ms / 1000)
+    job.run()
+    job.clock.advance(-ahead_ms / 1000)
+    job.source.closes = np.array([99.0, 99.0, 101.0, 99.0])
+    job.source.others = {"key:AAPL 1h:x:2024-06-10": "x refused the key"}
+    assert job.run(hours=1).events == {"fired": 1, "data": 1}
+    assert job.run(hours=1).events == {"expired": 2}
 
 
 @AHEAD
 def test_a_dead_job_is_reported_even_if_its_last_heartbeat_is_in_the_future(ahead_ms: int) -> None:
-    desk = Desk([alert(value=1_000.0)], UP)
-    desk.run()
-    right = desk.clock.now_ms()
-    desk.clock.advance(ahead_ms / 1000)
-    desk.run()
-    health = job_health(desk.records, right + HOUR_MS)
+    job = JobHarness([alert(value=1_000.0)], UP)
+    job.run()
+    right = job.clock.now_ms()
+    job.clock.advance(ahead_ms / 1000)
+    job.run()
+    health = job_health(job.records, right + HOUR_MS)
     is_late = ahead_ms > 4 * HOUR_MS  # three intervals of an hour, and the hour that went by
     assert (health["late_s"] > 0) is is_late
     assert job_health_in_words(health)[0] is not is_late
     assert ("ahead" in job_health_in_words(health)[1]) is is_late
-    assert job_health(desk.records, right + 4 * HOUR_MS)["late_s"] > 0
-    desk.clock.advance(-ahead_ms / 1000)
-    desk.run(hours=1)
+    assert job_health(job.records, right + 4 * HOUR_MS)["late_s"] > 0
+    job.clock.advance(-ahead_ms / 1000)
+    job.run(hours=1)
     if is_late:  # a beat that is a minute ahead stands until it is past
-        assert desk.records.last_beat() == (right + HOUR_MS, right + 4 * HOUR_MS)
-    assert job_health(desk.records, right + 2 * HOUR_MS)["late_s"] == 0
+        assert job.records.last_beat() == (right + HOUR_MS, right + 4 * HOUR_MS)
+    assert job_health(job.records, right + 2 * HOUR_MS)["late_s"] == 0
 
 
 @AHEAD
 @pytest.mark.parametrize("end", ["died", "later"])
 def test_a_delivery_begun_by_a_clock_ahead_is_tried_again(ahead_ms: int, end: str) -> None:
-    desk = Desk([alert()], [99, 99, 101])
-    desk.run()
-    desk.clock.advance(2 * 3600 + ahead_ms / 1000)
+    job = JobHarness([alert()], [99, 99, 101])
+    job.run()
+    job.clock.advance(2 * 3600 + ahead_ms / 1000)
     if end == "died":
         with pytest.raises(KeyboardInterrupt):
-            AlertJob(desk.records, desk.source, {"local": _dies}, desk.clock, 60).run()
+            AlertJob(job.records, job.source, {"local": _dies}, job.clock, 60).run()
     else:
-        desk.outcomes = [Outcome("later")]
-        desk.run()
-    desk.clock.advance(-ahead_ms / 1000)
-    desk.sent.clear()
-    desk.run(hours=0.2)
-    assert desk.sent[0].is_copy is (end == "died")
-    assert {state.status for state in desk.states()} == {"sent"}
+        job.outcomes = [Outcome("later")]
+        job.run()
+    job.clock.advance(-ahead_ms / 1000)
+    job.sent.clear()
+    job.run(hours=0.2)
+    assert job.sent[0].is_copy is (end == "died")
+    assert {state.status for state in job.states()} == {"sent"}
 
 
 def test_many_stale_series_are_one_message_and_not_one_in_each_run() -> None:
     data = DataAlert(1_000, "42", "*", "*", problem="stale", expires_ms=FAR)
-    desk = Desk([*(alert(n, symbol=f"A{n}") for n in range(100)), data], [99, 99])
-    desk.source.problems = {f"stale:A{n} 1h": f"A{n} 1h is stale" for n in range(100)}
+    job = JobHarness([*(alert(n, symbol=f"A{n}") for n in range(100)), data], [99, 99])
+    job.source.problems = {f"stale:A{n} 1h": f"A{n} 1h is stale" for n in range(100)}
     for _ in range(60):
-        desk.run(hours=1 / 60)
-    (message,) = desk.sent
+        job.run(hours=1 / 60)
+    (message,) = job.sent
     assert len(message.events) == 100
-    desk.source.failing = {"A7": NoBars("down"), "A8": NoBars("down")}
-    del desk.source.problems["stale:A7 1h"]
-    desk.run()
-    desk.source.failing = {}
-    desk.source.problems["stale:A7 1h"] = "A7 1h is stale"
-    desk.run()
-    assert len(desk.sent) == 1
+    job.source.failing = {"A7": NoBars("down"), "A8": NoBars("down")}
+    del job.source.problems["stale:A7 1h"]
+    job.run()
+    job.source.failing = {}
+    job.source.problems["stale:A7 1h"] = "A7 1h is stale"
+    job.run()
+    assert len(job.sent) == 1
 
 
 def test_another_process_sees_the_health_of_the_alert_job() -> None:
-    desk = Desk([alert()], UP)
-    health = job_health(desk.records, T0 + HOUR_MS)
+    job = JobHarness([alert()], UP)
+    health = job_health(job.records, T0 + HOUR_MS)
     assert (health["alerts"], health["ran_s"], health["late_s"]) == (1, None, 0)
-    assert job_health(desk.records, T0 + 40 * HOUR_MS)["late_s"] == 14 * 3600
-    desk.run()
-    now = desk.clock.now_ms()
-    assert job_health(desk.records, now + 3 * HOUR_MS)["late_s"] == 0
-    assert job_health(desk.records, now + 5 * HOUR_MS) | {"oldest_s": 0} == {
+    assert job_health(job.records, T0 + 40 * HOUR_MS)["late_s"] == 14 * 3600
+    job.run()
+    now = job.clock.now_ms()
+    assert job_health(job.records, now + 3 * HOUR_MS)["late_s"] == 0
+    assert job_health(job.records, now + 5 * HOUR_MS) | {"oldest_s": 0} == {
         "alerts": 1,
         "ran_s": 5 * 3600.0,
         "late_s": 2 * 3600.0,
         "deliveries": {"pending": 0, "running": 0},
         "oldest_s": 0,
     }
-    desk.outcomes = [Outcome("later")]
-    desk.run(hours=2)
-    health = job_health(desk.records, desk.clock.now_ms() + MINUTE_MS)
+    job.outcomes = [Outcome("later")]
+    job.run(hours=2)
+    health = job_health(job.records, job.clock.now_ms() + MINUTE_MS)
     assert (health["deliveries"]["pending"], health["oldest_s"]) == (1, 60)
     assert health["late_s"] == 0  # without alerts there is nothing to be late for
 
@@ -494,12 +494,12 @@ def test_the_figures_of_the_job_follow_its_alerts_and_runs() -> None:
 
 
 def test_the_age_of_pending_deliveries_is_that_of_the_oldest() -> None:
-    desk = Desk([alert(rearm=Rearm())], UP)
-    desk.run()
-    desk.outcomes = [Outcome("later")] * 9
+    job = JobHarness([alert(rearm=Rearm())], UP)
+    job.run()
+    job.outcomes = [Outcome("later")] * 9
     for _ in "12":
-        desk.run(hours=2)
-    health = job_health(desk.records, desk.clock.now_ms())
+        job.run(hours=2)
+    health = job_health(job.records, job.clock.now_ms())
     assert (health["deliveries"]["pending"], health["oldest_s"]) == (2, 7200)
 
 
@@ -581,8 +581,8 @@ def test_an_alert_has_only_the_fields_of_its_kind() -> None:
 def test_only_an_alert_about_data_can_cover_all_series() -> None:
     assert parsed({"problem": "gap"}).is_of_all and parsed({"problem": "gap"}).series == "*"
     assert not parsed({**GOOD, "ticker": "*"}).is_of_all
-    desk = Desk([replace(alert(), symbol="*")], [99, 101])
-    assert desk.run().alerts == 1, "such an alert was never evaluated"
+    job = JobHarness([replace(alert(), symbol="*")], [99, 101])
+    assert job.run().alerts == 1, "such an alert was never evaluated"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Backfill jobs: the series and parts of a job, their order, and what its report counts."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""The checkup: every section, the findings of each, and no request for bars."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Extras: which optional packages are installed, hidden by a file, or needed by the transport."""
+
 from __future__ import annotations
 
 import importlib

@@ -1,3 +1,5 @@
+"""Freshness of stored series: fresh, stale or at rest, with the stalest listed first."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""The matrix of vendors and timeframes, and the generated page that shows it."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The packaged rules: printed unchanged, and not written if they contain mistakes."""
+
 from __future__ import annotations
 
 import pytest

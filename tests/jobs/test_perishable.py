@@ -1,3 +1,5 @@
+"""Bars and figures that will soon be older than a vendor's history are reported and fetched first."""
+
 from __future__ import annotations
 
 from pathlib import Path

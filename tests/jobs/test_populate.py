@@ -1,3 +1,5 @@
+"""The populate job: older signatures, and which failures of vendors make it fail."""
+
 from __future__ import annotations
 
 import functools

@@ -1,3 +1,5 @@
+"""The plan of a refresh of fundamentals: which symbols are next, and in which order."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""The job runner: threads, groups and their limits, progress reports, Ctrl-C and errors."""
+
 from __future__ import annotations
 
 import logging

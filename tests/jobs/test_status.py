@@ -1,3 +1,5 @@
+"""The status of an installation: warnings, paused vendors, connection tests and free space."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The sync of a universe: concurrent series of a vendor, failures and rate limits."""
+
 from __future__ import annotations
 
 import asyncio

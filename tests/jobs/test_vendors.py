@@ -1,3 +1,5 @@
+"""Routes of a symbol: which vendors are queried, and the reason if one is not."""
+
 from __future__ import annotations
 
 from pathlib import Path

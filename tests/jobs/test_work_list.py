@@ -1,3 +1,5 @@
+"""Work lists: rows with timeframe, start and priority, and mistakes in single rows."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Worker processes and clusters: each task is done once, even if a worker is killed."""
+
 from __future__ import annotations
 
 import os
