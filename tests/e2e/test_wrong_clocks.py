@@ -280,3 +280,28 @@ def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     healed = lone(vendor).get_ohlcv(*LATE)
     assert_same(healed, right)
     assert provenance(healed)["complete"] == provenance(right)["complete"]
+
+
+def test_a_clock_set_right_amid_the_request_leaves_undated_prices_suspect(
+    lone: Lone,
+    vendors: VendorServer,
+    clock: ManualClock,
+    ours: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vendor = "yahoo"
+    at(BEFORE_SPLIT, ours, clock)
+    lone(vendor).get_ohlcv(*EARLY)
+    at(AFTER_SPLIT, ours, clock)
+    vendors.skew_date(None)
+    right = lone(vendor, "right").get_ohlcv(*LATE)
+
+    def set_right() -> None:
+        at(AFTER_SPLIT, ours, clock)
+
+    monkeypatch.setattr(vendors, "date_header", set_right)
+    at(AFTER_SPLIT, ours, clock, BEHIND)
+    doubted = lone(vendor).get_ohlcv(*LATE, columns=["state"])
+    assert ours.now_ms() == clock.now_ms()
+    assert set(doubted["state"]) == {"suspect"} and not provenance(doubted)["complete"]
+    assert_same(lone(vendor).get_ohlcv(*LATE), right)
