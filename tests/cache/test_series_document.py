@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from src.data.cache.format import json_document
 from src.data.cache.format.documents import SeriesMeta, dump_series, load_series
+from src.data.cache.values import SeriesFacts
 from src.data.errors import FormatVersionError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis, Kind
 from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.series import SeriesKey
+from src.data.model.source import SourceState
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import DAILY, KIND, NOW, mark
 
@@ -21,6 +24,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "kind": {"kind": KIND},
     "next_due": {"next_due": NOW},
     "empties": {"empties": Coverage((mark(0, 3, "empty", kind=Kind(), basis=Basis()),))},
+    "source": {"source": SourceState("daily AAPL", "a7", 7, NOW, NOW, "b3")},
     "lifetime": {"lifetime": Lifetime(listed=Bound(NOW, "acme", NOW, NOW, FIELD))},
     "extra": {"extra": {"x": 1}},
 }
@@ -31,6 +35,11 @@ def test_each_fact_of_a_series_survives_writing_and_reading(fact: str) -> None:
     series = SeriesMeta(generation=3, years_generation=2, compared_at=NOW, **FACTS[fact])
     data = dump_series(series, DAILY)
     assert load_series(data, DAILY) == series
+
+
+def test_each_declared_fact_of_a_series_is_written_and_read_in_a_test() -> None:
+    written = {*FACTS, "compared_at"}  # with each of the others
+    assert {one.name for one in fields(SeriesFacts)} <= written
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_quarters_of_a_year() -> None:
     ]  # fmt: skip
 
 
-def test_a_continuous_market_has_24_hours_on_days_of_clock_changes() -> None:
+def test_a_continuous_market_has_24_hours_on_days_of_daylight_saving_changes() -> None:
     assert len(ALWAYS.opens(Timeframe(1, "h"), span("2024-03-10", "2024-03-11"))) == 24
     assert len(ALWAYS.opens(Timeframe(1, "h"), span("2024-11-03", "2024-11-04"))) == 24
 

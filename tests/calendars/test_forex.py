@@ -49,7 +49,7 @@ def test_every_day_of_four_years() -> None:
     assert FX.opens(Timeframe(1, "d"), whole).tolist() == [day_ms(d) for d in expected]
 
 
-def test_the_week_in_which_summer_time_begins() -> None:
+def test_the_week_in_which_daylight_saving_time_begins() -> None:
     assert FX.sessions(date(2024, 3, 8), date(2024, 3, 11)) == [
         Session(date(2024, 3, 8), *span("2024-03-07T22:00", "2024-03-08T22:00")),
         Session(date(2024, 3, 11), *span("2024-03-10T21:00", "2024-03-11T21:00")),

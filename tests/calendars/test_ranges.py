@@ -126,7 +126,7 @@ def test_equal_dates_are_one_session() -> None:
     )  # fmt: skip
 
 
-def test_the_hours_of_a_date_follow_the_clock_changes() -> None:
+def test_the_hours_of_a_date_follow_daylight_saving_time() -> None:
     assert resolved(APPLE, "1h", "2024-03-08", "2024-03-11")[:2] == (
         "2024-03-08T05:00:00Z", "2024-03-12T03:59:59.999Z",
     )  # fmt: skip

@@ -11,6 +11,7 @@ TESTS = Path(__file__).parents[1]
 WORDS = (
     "reconnect", "resubscribe", "heartbeat", "watchdog", "backoff", "backfill", "rate_limit",
     "idempotent", "deduplicate", "atomic", "fsync", "concurrent", "corrupt", "look_ahead",
+    "failover", "retry_after", "stale", "resume", "daylight_saving",
 )  # fmt: skip
 
 

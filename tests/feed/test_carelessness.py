@@ -51,7 +51,7 @@ def test_a_feed_dropped_after_its_loop_was_left_ends(
     assert "was deleted without stop()" in caplog.text
 
 
-def test_a_dropped_feed_continues_for_its_listeners() -> None:
+def test_a_dropped_feed_resumes_for_its_listeners() -> None:
     source, seen = Scripted(0, endless=True), []
     feed = feed_of(source)
     feed.on_bar(seen.append)

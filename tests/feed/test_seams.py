@@ -169,7 +169,7 @@ def test_a_later_feed_joins_the_existing_subscription(stage: Stage) -> None:
     assert stage.streams.attempts == 1
 
 
-def test_a_restarted_feed_continues_where_history_ends(stage: Stage) -> None:
+def test_a_restarted_feed_resumes_where_history_ends(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     for _ in range(2):
         box = feed.subscribe()

@@ -86,7 +86,7 @@ def test_two_jobs_on_one_list_send_no_request_twice(
     assert bars(tmp_path / "killed") == bars(tmp_path / "alone")
 
 
-def test_a_job_whose_quota_ends_continues_the_next_day(
+def test_a_job_whose_quota_ends_resumes_the_next_day(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     limit = "rate_limits: {requests_per_day: 8, requests_per_minute: 1000}"

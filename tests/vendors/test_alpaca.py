@@ -166,7 +166,9 @@ def test_a_share_listed_elsewhere_is_not_requested_under_the_same_ticker() -> No
         ("2024-11-01T04:00:00Z", "2024-11-01"), ("2024-11-04T05:00:00Z", "2024-11-04"),
     ],
 )  # fmt: skip
-def test_days_are_stamped_with_their_date_across_clock_changes(label: str, day: str) -> None:
+def test_days_are_stamped_with_their_date_across_daylight_saving_changes(
+    label: str, day: str
+) -> None:
     page = alpaca()[0].parse_bars(bars({**ROW, "t": label}), query("1d", day, day + "T01", AAPL))
     assert [b.stamp_ms for b in page.bars] == [parse_iso(day)]
 

@@ -172,7 +172,9 @@ def test_markets_that_polygon_does_not_serve_are_refused_without_a_request(
         ("2024-11-01T04:00:00", "2024-11-01"), ("2024-11-04T05:00:00", "2024-11-04"),
     ],
 )  # fmt: skip
-def test_days_are_stamped_with_their_date_across_clock_changes(label: str, day: str) -> None:
+def test_days_are_stamped_with_their_date_across_daylight_saving_changes(
+    label: str, day: str
+) -> None:
     row, asked = {**ROW, "t": parse_iso(label)}, query("1d", day, day + "T01", AAPL)
     assert [b.stamp_ms for b in polygon()[0].parse_bars(aggs(row), asked).bars] == [parse_iso(day)]
     midnight = {**ROW, "t": parse_iso(day)}

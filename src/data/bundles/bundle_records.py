@@ -17,13 +17,14 @@ To add one of these, declare it in one place; the files, SQLite tables and metho
                                                                             parquet_writer.py
     a fact about a file             a field at the end of FileRecord, with  this file
                                     file_column(..., default=...)
+      its value                     an argument of FileRecord               measured, this file
     a field computed from these,    a RowField                              ROW in bundle_row.py
     as a column of the row
     an option of the query          a field of Request, whose docstring     request.py
                                     lists the other places
 
 ``test_a_new_field_needs_only_one_declaration`` (``tests/bundles/test_bundle_row.py``) adds one of each
-sort other than an option, and follows it everywhere.
+sort other than an option, sets the values itself, and follows them through files, tables and index.
 """
 
 from __future__ import annotations

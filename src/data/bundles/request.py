@@ -27,14 +27,16 @@ class Request:
     timeframe, they are the *options* of the query. To add an option:
 
     1. Add a line to the end of this class, with the option's default. A bundle that was written
-       without the option is read with this default.
+       without the option is read with this default. Its values are strings, numbers or booleans,
+       which equal themselves after they were stored as JSON.
     2. Pass it on:
 
        - ``Bundle.create`` and ``Bundle.ingest`` get an argument of the same name and default, and
          pass it to :func:`request_of`. Until then, a test fails
          (``test_create_and_ingest_have_each_key_of_a_request_as_an_argument`` in
          ``tests/bundles/test_records.py``).
-       - ``get_ohlcv_batch`` and ``Wishes`` receive all options, so they need the argument, too.
+       - ``get_ohlcv_batch``, ``Wishes`` and ``BatchWishes`` (``model/wide.py``) receive all options, so
+         they need the argument, too.
        - If it is new to the library, ``RequestParser.query`` (``bars/request.py``) passes it on to
          ``BarsQuery`` (``model/query.py``).
        - ``ingest_to_bundle`` (``sources/vendor_source.py``) passes on ``adjustment`` and ``provider``

@@ -48,8 +48,8 @@ class LaneFiles:
         paths: Paths of its files.
         disk, document_cache, clock: File system, cache of parsed documents, and source of the current time.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, for other tools.
-        tainted: Years whose last append failed; shared by all lanes of a store. The next commit to
-            such a year is a rewrite.
+        tainted: Years whose last append failed; shared by all lanes of a store. The next commit of
+            bars to such a year is a rewrite.
         retention: Number of replaced year files to keep, and the time to keep them.
         use: Recorder of reads and commits.
         previews: None if reads repair a damaged year. In a preview, where reads do not change

@@ -126,9 +126,10 @@ class SeriesFacts:
     """The facts in ``series.json`` about a whole series.
 
     Each field is declared here and, for the log of a store that many hosts share, in
-    ``hosts/entry.py``; ``tests/hosts/test_golden_log.py`` compares the two. A fact is unknown if its
-    field has the default value. :class:`Commit` contains newly learned facts; :class:`SeriesView` and
-    the document itself contain the stored ones.
+    ``hosts/entry.py`` (except ``source``, which stays on its host);
+    ``tests/hosts/test_golden_log.py`` compares the two. A fact is unknown if its field has the
+    default value. :class:`Commit` contains newly learned facts; :class:`SeriesView` and the document
+    itself contain the stored ones.
 
     Attributes:
         kind: Kind of the bars.
@@ -182,7 +183,8 @@ class Commit(SeriesFacts):
     Attributes:
         pieces: Bars to store; where pieces overlap, the later piece wins.
         marks: Coverage changes without bars: ``empty`` spans, ``final`` for stored bars that were
-            fetched again and found equal, ``suspect`` for spans that are not to be trusted.
+            fetched again and found equal (``provisional`` if only the local clock shows that they
+            have closed), ``suspect`` for spans that are not to be trusted.
         suspects: Invalid rows, for the quarantine; not bars whose state is ``suspect``, which are
             stored.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the

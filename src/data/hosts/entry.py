@@ -95,6 +95,8 @@ class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class _Piece(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The stored form of a :class:`~..cache.values.CommitPiece`."""
+
     stamps: _Column
     values: tuple[_Column | None, ...]
     span: Span
@@ -109,6 +111,8 @@ class _Piece(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class _Marks(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """The stored form of a commit's marks: their spans, and for each the number of its source."""
+
     starts: _Column
     ends: _Column
     codes: _Column
@@ -116,6 +120,12 @@ class _Marks(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class _Commit(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The stored form of a :class:`~..cache.values.Commit`.
+
+    A new field needs a default and a new ``FORMAT``: hosts with an older version then ask for an
+    update of this library, instead of reporting a damaged entry.
+    """
+
     pieces: tuple[_Piece, ...] = ()
     marks: _Marks | None = None
     suspects: tuple[BadRow, ...] = ()

@@ -43,7 +43,9 @@ An example of such a class::
 - A subclass of :class:`CrossingAlert` watches a quantity of closed bars cross a value. If the
   quantity is not an indicator yet, add a row to ``prices/indicators.py``.
 - A subclass of :class:`DataAlert` watches the data.
-- Any other class is refused, because no job would evaluate it. A third family would need a function
+- Any other class is refused, because no job would evaluate it. A third family is declared with
+  ``is_family=True``, as these two are; :meth:`Alert.parse` passes ``rearm`` only to a
+  :class:`CrossingAlert`. It would need a function
   that decides and, if it reads bars, their number (as ``evaluate`` and ``bars_needed`` in
   ``jobs/alert_evaluator.py``), and a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``). The
   command only distinguishes a :class:`CrossingAlert` from any other alert, in ``_first`` and
@@ -56,7 +58,7 @@ To add a problem with the data to those that a :class:`DataAlert` can watch:
 1. Add a row to :data:`DATA_PROBLEMS`: its name, whether it can end, and the sentence about it. The
    command, storing, evaluation and messages need nothing else.
 2. Report it with :func:`data_problem` in ``jobs/alert_bars.py``: in ``_problems`` if the provenance
-   of an answer shows it, in ``ClientBars.hear`` if an event shows it, and otherwise in
+   of an answer shows it, in ``ClientBars.hear``, through ``_note``, if an event shows it, and otherwise in
    ``ClientBars.other_problems``. Its ``parts`` decide how often it is reported: with a day in them,
    once a day.
 3. Describe it in ``docs/alerts.md`` under "Alerts about data", in the order of the table.

@@ -307,9 +307,11 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 class _State(msgspec.Struct):
     """A state of a year file, as stored in the year's document; see :class:`YearState`.
 
-    A new fact of a year is declared here and there; all other code takes it from the fields. A
-    rewrite and a repair begin with an empty state, so a fact that must outlive them is set there, as
-    ``faults`` is in ``_rewrite`` (``write/year_commit.py``).
+    A new fact of a year is declared here and there; all other code takes it from the fields. It needs
+    a default, because documents of older versions lack it. A rewrite and a repair begin with an empty
+    state, so a fact that must outlive them is set there, as ``faults`` is in ``_rewrite``
+    (``write/year_commit.py``). An older version copies an unknown fact unchanged into the states that
+    it writes: a fact that depends on the bars must contain what shows that it is outdated.
     """
 
     generation: int

@@ -71,9 +71,10 @@ class Diagnosis:
     Attributes:
         case: Name of the case. ``sound``: nothing is wrong. ``foreign``: another tool wrote the
             data. ``half_adopted``: another tool wrote the data, but this library wrote the
-            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (the first
-            file was never renamed into place) or ``gone`` (there was a file). The other cases
-            concern data written by this library; the text at the top of the module lists them.
+            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (an
+            older version never renamed the first file into place) or ``gone`` (there was a file). The
+            other cases concern data written by this library; the text at the top of the module lists
+            them.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing remains.

@@ -39,8 +39,8 @@ class CommitRun:
         old: Finder of files from older tools, which the first commit imports.
         check: Function called before the first year is written; an error that it raises ends the
             commit.
-        order: Function called under the lock, after all checks and before the first write; returns
-            the number of this commit in a log that many hosts share.
+        order: Function called under the lock, after all checks and repairs and before the first
+            write of the commit; returns the number of this commit in a log that many hosts share.
         on_written: Function called under the lock once everything is written.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year not written by this

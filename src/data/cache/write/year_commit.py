@@ -70,8 +70,8 @@ class YearCommit:
         """Write the year's new content, and log the commit in the year's log.
 
         A piece that can affect a bar at or before the last stored one causes a rewrite, as do the
-        first bars of a year, overlapping pieces, a new column, and a compaction that is due. Other
-        bars are appended. Without bars, only the document is written.
+        first bars of a year, overlapping pieces, a new column, a failed append before it, and a
+        compaction that is due. Other bars are appended. Without bars, only the document is written.
 
         Raises:
             MismatchError: The content of the stored file is damaged; nothing was changed.

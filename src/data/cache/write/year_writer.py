@@ -257,7 +257,7 @@ def append(
             lane.disk.sync_data(handle)
         except BaseException:
             # The result of a failed sync is unknown, and a second attempt would not show it, so the
-            # next commit rewrites the file.
+            # next commit of bars rewrites the file.
             lane.tainted.add((lane.key, year))
             try:
                 lane.disk.truncate(handle, before.size)
