@@ -306,7 +306,7 @@ class BarStore:
 
         The call waits for another writer to the series for ``wait_s`` seconds, at most
         ``lock_timeout_s``. When it returns, the bars are durable. Each year is changed entirely or
-        not at all. Within its span, a piece of the commit is authoritative: stored bars that it
+        not at all. Within its span, a piece without ``keeps`` is authoritative: stored bars that it
         lacks are moved to the quarantine. ``check`` is called from time to time until the first
         year is written; an exception that it raises ends the commit. ``based_on`` is the
         :meth:`position` that the commit was based on; None for any.

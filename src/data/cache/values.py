@@ -54,7 +54,7 @@ class CommitPiece:
     splices: tuple[Splice, ...] = ()
 
     def check(self) -> None:
-        """Check that the attributes satisfy the conditions in this class's docstring.
+        """Check the state, the span, and the timestamps and values of the rows.
 
         Raises:
             ValueError: The piece violates the contract, which is the caller's mistake.
