@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -26,12 +27,12 @@ class Module:
 
     @property
     def tree(self) -> ast.Module:
-        return self.nodes[0]  # type: ignore[return-value]
+        return _parsed(self.text)
 
     @property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """All of the tree, as :func:`ast.walk` yields it; the tree itself is the first."""
-        return _parsed(self.text)
+        """All of the tree, as :func:`ast.walk` yields it; a gate walks where the text may violate it."""
+        return _walked(self.text)
 
     @property
     def top(self) -> str:
@@ -71,8 +72,13 @@ class Import:
 
 
 @cache
-def _parsed(text: str) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(text)))
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
+def _walked(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_parsed(text)))
 
 
 @lru_cache(maxsize=1)
@@ -177,13 +183,14 @@ def repository_files() -> tuple[Path, ...]:
     return tuple(sorted(p for p in found if p.is_file()))
 
 
-def text_files() -> Iterator[tuple[str, str]]:
-    """Yield the relative name and the text of every file that is text."""
+@lru_cache(maxsize=1)
+def text_files() -> tuple[tuple[str, str], ...]:
+    """Return the relative name and the text of every file that is text."""
+    found = []
     for path in repository_files():
         data = path.read_bytes()
         if b"\0" in data:
             continue
-        try:
-            yield path.relative_to(ROOT).as_posix(), data.decode("utf-8")
-        except UnicodeDecodeError:
-            continue
+        with suppress(UnicodeDecodeError):
+            found.append((path.relative_to(ROOT).as_posix(), data.decode("utf-8")))
+    return tuple(found)

@@ -10,6 +10,14 @@ from tests.contract.source import ROOT, Module, expect_none, module, modules
 HEADING = re.compile(r"^### `(\w+)`$", re.MULTILINE)
 PARTS = ("**Means:**", "**Cause:**", "**Remedy:**")
 _KNOWN_BASES = ("Error", "Exception", "Warning")
+_ERROR_CLASS = re.compile(rf"class\s[^:]*({'|'.join(_KNOWN_BASES)})\s*[,)]")
+
+
+def _classes(source: Module) -> list[ast.ClassDef]:
+    """Return the classes that may be errors by the names of their bases."""
+    if not _ERROR_CLASS.search(source.text):
+        return []
+    return [node for node in source.nodes if isinstance(node, ast.ClassDef)]
 
 
 def error_classes(source: Module) -> list[str]:
@@ -19,9 +27,8 @@ def error_classes(source: Module) -> list[str]:
     """
     return [
         node.name
-        for node in source.nodes
-        if isinstance(node, ast.ClassDef)
-        and not node.name.startswith("_")
+        for node in _classes(source)
+        if not node.name.startswith("_")
         and any(ast.unparse(base).endswith(_KNOWN_BASES) for base in node.bases)
         and "BaseException" not in map(ast.unparse, node.bases)
     ]
@@ -39,9 +46,9 @@ def page_violations(text: str, names: set[str]) -> list[str]:
 
 def stray_violations(source: Module, known: set[str]) -> list[str]:
     """Return error classes outside ``errors`` that a catcher of the known ones would miss."""
-    found = []
-    for node in source.nodes:
-        if isinstance(node, ast.ClassDef) and node.name in error_classes(source):
+    found, errors = [], error_classes(source)
+    for node in _classes(source):
+        if node.name in errors:
             bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
             if not bases & known:
                 found.append(f"{source.name}.{node.name} descends from none of our errors")

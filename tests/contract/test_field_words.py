@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from tests.contract.source import text_files
+
+TEST_FILE = re.compile(r"tests/(?:.*/)?test_[^/]*\.py$")
 WORDS = (
     "reconnect", "resubscribe", "heartbeat", "watchdog", "backoff", "backfill", "rate_limit",
     "idempotent", "deduplicate", "atomic", "fsync", "concurrent", "corrupt", "look_ahead",
@@ -18,9 +19,9 @@ WORDS = (
 @pytest.fixture(scope="module")
 def names() -> str:
     """Return the names of all tests but those in this file."""
-    files = (path for path in TESTS.rglob("test_*.py") if path != Path(__file__))
     name = re.compile(r"^ *(?:async )?def (test_\w*)", re.MULTILINE)
-    return " ".join(" ".join(name.findall(path.read_text("utf-8"))) for path in files)
+    files = (t for path, t in text_files() if TEST_FILE.match(path) and not __file__.endswith(path))
+    return " ".join(" ".join(name.findall(text)) for text in files)
 
 
 @pytest.mark.parametrize("word", WORDS)

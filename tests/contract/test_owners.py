@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from functools import cache
 
 import pytest
 
@@ -74,6 +75,11 @@ WRITING_METHODS = {
     "mkstemp", "mkdtemp", "fsync", "fdatasync", "ftruncate",
 }  # fmt: skip
 OS_WRITERS = {"replace", "remove", "link", "symlink", "truncate", "write", "removedirs", "utime"}
+# One of these is in the text of whatever writes files, or computes what must be given.
+WRITING_TEXTS = (
+    "open(", ".replace(", *(f"{name}(" for name in WRITING_METHODS), *(f"os.{n}(" for n in OS_WRITERS),
+)  # fmt: skip
+IMPURE_TEXTS = ("open(", "print(", "input(", *(f"{name}(" for name in CLOCK_CALLS))
 
 
 # Packages and modules that decide on what they are given; vendors' files are pure too, but for
@@ -113,6 +119,8 @@ def environment_violations(source: Module) -> list[str]:
     if source.top == "config":
         return []
     names = {"environ", "environb", "getenv", "putenv"}
+    if not _has_one(source, names):
+        return []
     return [
         f"{source.name}:{node.lineno} touches the environment"
         for node in source.nodes
@@ -130,11 +138,15 @@ def purity_violations(source: Module) -> list[str]:
         for item in imports(source)
         if item.foreign in IMPURE and not _is_pure_part(source, item.line)
     ]
-    for call in _calls(source):
+    for call in _calls(source) if _has_one(source, IMPURE_TEXTS) else ():
         name = _called(call)
         if name in ("open", "print", "input") or (name in CLOCK_CALLS and _is_method(call)):
             found.append(f"{source.name}:{call.lineno} calls {name}()")
     return found
+
+
+def _has_one(source: Module, texts: Iterable[str]) -> bool:
+    return any(text in source.text for text in texts)
 
 
 def _is_pure_part(source: Module, line: int) -> bool:
@@ -146,7 +158,7 @@ def _is_pure_part(source: Module, line: int) -> bool:
 
 def writing_violations(source: Module) -> list[str]:
     """Return everything outside ``disk`` that changes files."""
-    if source.top == "disk":
+    if source.top == "disk" or not _has_one(source, WRITING_TEXTS):
         return []
     return [
         f"{source.name}:{call.lineno} writes files with {_called(call)}()"
@@ -181,8 +193,9 @@ def _opens_for_writing(call: ast.Call, owner: str) -> bool:
     )
 
 
-def _calls(source: Module) -> Iterator[ast.Call]:
-    return (node for node in source.nodes if isinstance(node, ast.Call))
+@cache
+def _calls(source: Module) -> tuple[ast.Call, ...]:
+    return tuple(node for node in source.nodes if isinstance(node, ast.Call))
 
 
 def _called(call: ast.Call) -> str:
@@ -205,7 +218,7 @@ def _is_method(call: ast.Call) -> bool:
 
 def finality_violations(source: Module) -> list[str]:
     """Return where a module decides by itself what has settled: ``calendars.finality`` does."""
-    if source.top == "calendars":
+    if source.top == "calendars" or "settles" not in source.text:
         return []
     calls = [call for call in _calls(source) if _called(call) == "settles" and _is_method(call)]
     return [f"{source.name}:{call.lineno} asks the calendar what has settled" for call in calls]

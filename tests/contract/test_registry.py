@@ -79,6 +79,8 @@ def lists_of_vendors(source: Module) -> list[str]:
     """Return where names of several vendors stand in one table outside the registry."""
     if source.name == "vendors.registry" or source.name in LISTED_ELSEWHERE:
         return []
+    if sum(name in source.text for name in vendors()) < MANY:
+        return []
     found = []
     for node in source.nodes:
         if not isinstance(node, ast.Dict | ast.List | ast.Set | ast.Tuple):

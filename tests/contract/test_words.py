@@ -10,6 +10,7 @@ import pytest
 from tests.contract.source import Module, expect_none, modules, text_files
 
 BROAD = {"Exception", "BaseException"}
+_BROAD_TEXT = re.compile(r"except\s*:|Exception\b")
 # Foreign code, that of vendors' packages and a program's own checks and providers too, and the tops of
 # threads, where nothing else hears of it.
 BROAD_ALLOWED = 12
@@ -45,14 +46,23 @@ UNFINISHED = [
 # A project speaks of itself: not of the papers it was planned on.
 PAPERS = [
     re.compile("S0" + r"0(?<!\wS00)[0-4](?:[-:]\d+)?\b"),
-    re.compile(r"\b(?:compat|rulings|rows|DESIGN|BRIEF|peers-and-pitfalls)" + r"\.md\b"),
+    re.compile(
+        r"\.md\b(?:"
+        + "|".join(
+            rf"(?<=\b{name}\.md)"
+            for name in ("compat", "rulings", "rows", "DESIGN", "BRIEF", "peers-and-pitfalls")
+        )
+        + ")"
+    ),
 ]
 UNREASONED = re.compile(r"#\s*" + r"noqa(?!: [A-Z]+\d+(?:, ?[A-Z]+\d+)* - \w)")
 
 
 def broad_excepts(source: Module) -> list[str]:
     """Return handlers that swallow everything; those that raise the same again do not."""
-    found = []
+    found: list[str] = []
+    if not _BROAD_TEXT.search(source.text):
+        return found
     for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
@@ -73,6 +83,9 @@ def word_violations(source: Module) -> list[str]:
     """
     of_others = source.name in ("charts.html", "prove.server")
     if source.is_vendor or source.name.startswith("feed.") or of_others:
+        return []
+    lowered = source.text.lower()  # a tenth of the time that the search takes
+    if not any(word in lowered for word in FOREIGN_WORDS.pattern.split("|")):
         return []
     lines = enumerate(source.text.splitlines(), 1)
     return [f"{source.name}:{n} {line.strip()}" for n, line in lines if FOREIGN_WORDS.search(line)]

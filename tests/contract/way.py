@@ -178,6 +178,7 @@ def _function_lines(path: str) -> dict[int, int]:
 CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbols", "vendors")
 
 
+@cache
 def weight() -> Figures:
     """Return the code lines of each core package; vendors' own folders are not core."""
     lines = dict.fromkeys(CORE, 0)
