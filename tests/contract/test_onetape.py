@@ -51,9 +51,11 @@ def test_a_patched_name_of_src_data_is_seen_through_onetape(
     assert onetape.QueryError is stand_in
 
 
-@pytest.mark.parametrize("command", [["-m", "onetape"], ["-m", "src.data"]])
-def test_onetape_runs_as_the_command(command: list[str], tmp_path: Path) -> None:
-    assert run([*command, "--version"], tmp_path).stdout == f"onetape {src.data.__version__}\n"
+VERSION = f"onetape {src.data.__version__}\n"
+
+
+def test_onetape_runs_as_the_command(tmp_path: Path) -> None:
+    assert run(["-m", "src.data", "--version"], tmp_path).stdout == VERSION
 
 
 def test_onetape_works_beside_another_package_named_src(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_onetape_works_beside_another_package_named_src(tmp_path: Path) -> None:
     assert hidden.returncode != 0, "without onetape it cannot be imported"
     code = "import onetape, src.data, src.ours; print(src.data.__file__, src.OWN, src.ours.NAME)"
     assert run(["-c", code], tmp_path).stdout == f"{OURS} 1 ours\n"
-    assert run(["-m", "onetape", "--version"], tmp_path).returncode == 0
+    assert run(["-m", "onetape", "--version"], tmp_path).stdout == VERSION
 
 
 @pytest.mark.parametrize("theirs", ["src/data/__init__.py", "src/data.py", "src.py"])

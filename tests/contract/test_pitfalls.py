@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import cache
 from itertools import pairwise
@@ -14,6 +13,8 @@ PAGE = ROOT / "docs" / "pitfalls.md"
 TESTS = ROOT / "tests"
 PROOF = re.compile(r"`([\w/]+\.py)::([\w:]+)`")
 NOT_YET = "## Not yet"
+# A definition of a module or of a class in it; each line of the files is formatted.
+_DEFINITION = re.compile(r"^(    )?(class|def) (\w+)", re.MULTILINE)
 
 
 def rows_of(page: str) -> list[str]:
@@ -26,17 +27,16 @@ def rows_of(page: str) -> list[str]:
 @cache
 def defined_in(text: str) -> frozenset[str]:
     """Return the tests that a file defines, as ``name`` or ``Class::name``."""
-    body = ast.parse(text).body
-    found = set(_tests_among(body))
-    for outer in body:
-        if isinstance(outer, ast.ClassDef) and outer.name.startswith("Test"):
-            found |= {f"{outer.name}::{name}" for name in _tests_among(outer.body)}
+    found, outer = set[str](), ""
+    for indent, kind, name in _DEFINITION.findall(text):
+        if not indent:
+            outer = name if kind == "class" else ""
+        if kind == "def" and name.startswith("test_"):
+            if not indent:
+                found.add(name)
+            elif outer.startswith("Test"):
+                found.add(f"{outer}::{name}")
     return frozenset(found)
-
-
-def _tests_among(nodes: list[ast.stmt]) -> list[str]:
-    functions = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
-    return [name for name in functions if name.startswith("test_")]
 
 
 def violations(page: str, tests: Path) -> list[str]:
