@@ -501,12 +501,12 @@ def test_a_clock_that_is_set_back_neither_repeats_bars_nor_is_a_wrong_question(
 
     def back(start: date, end: date) -> Any:
         assert start <= end
-        hours = [datetime(2024, 7, 8) + n * timedelta(hours=1) for n in range(96)]
+        hours = [datetime(2024, 7, 9) + n * timedelta(hours=1) for n in range(72)]
         now = from_ms(noon.now_ms())
         rows = stamped([one for one in hours if start <= one.date() and one <= now])
         if not venue.calls:
             venue.calls["X"] = 1
-            noon.set(to_ms(datetime(2024, 7, 8, 12)))
+            noon.set(to_ms(datetime(2024, 7, 9, 21)))
         return rows
 
     async def body() -> list[Any]:
