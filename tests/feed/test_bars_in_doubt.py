@@ -32,6 +32,7 @@ from src.data.vendors.alpaca.stream import AlpacaStream
 from src.data.vendors.binance.stream import BinanceStream
 from src.data.vendors.finnhub.stream import FinnhubStream
 from src.data.vendors.polygon.stream import PolygonStream
+from tests.cache.counts import crossed
 from tests.calendars.market import ALWAYS
 from tests.vendor_server.streams import framed
 
@@ -282,8 +283,7 @@ def test_a_message_sent_ten_minutes_ago_is_not_a_live_price(stage: Stage) -> Non
 WRONG_S = [-86_400, -3_600, -60, -15, 15, 60, 3_600, 86_400]
 
 
-@pytest.mark.parametrize("wrong_s", WRONG_S)
-@pytest.mark.parametrize("parts", ["trades", "minutes"])
+@pytest.mark.parametrize(("parts", "wrong_s"), crossed(["trades", "minutes"], WRONG_S))
 def test_bars_are_built_again_once_the_clock_is_right(parts: str, wrong_s: int) -> None:
     true, clock = ManualClock(MONDAY - 10_000), ManualClock(MONDAY - 10_000 + wrong_s * SECOND_MS)
     box, grid = Inbox(), BarGrid(ALWAYS, Timeframe.parse("1m" if parts == "trades" else "5m"))

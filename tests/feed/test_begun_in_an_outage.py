@@ -29,7 +29,7 @@ from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
 from src.data.net.retry import RetryPolicy
-from tests.cache.counts import examples
+from tests.cache.counts import crossed, examples
 from tests.calendars.market import ALWAYS
 
 from .hands import MONDAY, HandStream, minute
@@ -316,8 +316,10 @@ def test_a_vendor_that_fails_for_all_history_is_not_taken_for_one_without_histor
     assert not witness.bars
 
 
-@pytest.mark.parametrize("fails_first", [False, True])
-@pytest.mark.parametrize("of", [range(-20, 0), range(-15, -1), range(-12, -3)])
+@pytest.mark.parametrize(
+    ("of", "fails_first"),
+    crossed([range(-20, 0), range(-15, -1), range(-12, -3)], [False, True]),
+)
 def test_bars_briefly_reported_missing_are_not_a_gap_of_a_dense_stream(
     clock: ManualClock, of: range, *, fails_first: bool
 ) -> None:
@@ -474,8 +476,9 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
     assert witness.named()[-1] == "LIVE"
 
 
-@pytest.mark.parametrize("kind", ["dense", "sparse"])
-@pytest.mark.parametrize("jump_s", [-86_400, -60, -15, 15, 60, 86_400])
+@pytest.mark.parametrize(
+    ("kind", "jump_s"), crossed(["dense", "sparse"], [-86_400, -60, -15, 15, 60, 86_400])
+)
 def test_a_feed_connected_under_a_wrong_clock_is_right_from_the_next_bar_on(
     clock: ManualClock, kind: str, jump_s: int
 ) -> None:

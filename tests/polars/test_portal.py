@@ -148,29 +148,28 @@ def test_async_portal_methods_return_the_same_as_the_synchronous_ones(
 # --- what may be seen ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("dt", "seen"),
-    [
-        (date(2024, 1, 12), "2024-01-12"),
-        ("2024-01-12", "2024-01-12"),
-        (pd.Timestamp("2024-01-12"), "2024-01-12"),
-        (np.datetime64("2024-01-12"), "2024-01-12"),
-        # An instant: New York closes at 21:00 UTC.
-        (pd.Timestamp("2024-01-12T21:00Z"), "2024-01-12"),
-        (pd.Timestamp("2024-01-12T20:59:59.999999999Z"), "2024-01-11"),
-        (datetime(2024, 1, 12, 20, 59), "2024-01-11"),
-        (pd.Timestamp("2024-01-12T00:00Z"), "2024-01-11"),
-        ("2024-01-12T16:00:00-05:00", "2024-01-12"),
-        # A half day, and a weekend.
-        (datetime(2023, 11, 24, 18, 0), "2023-11-24"),
-        (datetime(2023, 11, 24, 17, 59), "2023-11-22"),
-        (date(2024, 1, 14), "2024-01-12"),
-    ],
-)
-def test_a_date_shows_its_session_and_an_instant_only_closed_bars(
-    portal: PolarsDataPortal, dt: Any, seen: str
-) -> None:
-    assert portal.get_spot_value(["AAPL"], "close", dt, "daily").to_list() == [price(seen)]
+SHOWN = [
+    (date(2024, 1, 12), "2024-01-12"),
+    ("2024-01-12", "2024-01-12"),
+    (pd.Timestamp("2024-01-12"), "2024-01-12"),
+    (np.datetime64("2024-01-12"), "2024-01-12"),
+    # An instant: New York closes at 21:00 UTC.
+    (pd.Timestamp("2024-01-12T21:00Z"), "2024-01-12"),
+    (pd.Timestamp("2024-01-12T20:59:59.999999999Z"), "2024-01-11"),
+    (datetime(2024, 1, 12, 20, 59), "2024-01-11"),
+    (pd.Timestamp("2024-01-12T00:00Z"), "2024-01-11"),
+    ("2024-01-12T16:00:00-05:00", "2024-01-12"),
+    # A half day, and a weekend.
+    (datetime(2023, 11, 24, 18, 0), "2023-11-24"),
+    (datetime(2023, 11, 24, 17, 59), "2023-11-22"),
+    (date(2024, 1, 14), "2024-01-12"),
+]
+
+
+def test_a_date_shows_its_session_and_an_instant_only_closed_bars(portal: PolarsDataPortal) -> None:
+    for dt, seen in SHOWN:
+        found = portal.get_spot_value(["AAPL"], "close", dt, "daily").to_list()
+        assert found == [price(seen)], dt
 
 
 def test_a_naive_midnight_is_an_instant_where_the_program_goes_by_minutes(
@@ -433,32 +432,30 @@ def test_a_portal_without_cache_reads_the_source_each_time(
 # --- arguments -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind", "text"),
-    [
-        ({"field": "clsoe"}, QueryError, "did you mean 'close'"),
-        ({"field": None}, QueryError, "unknown field"),
-        ({"assets": "AAPL"}, QueryError, "a list"),
-        ({"assets": []}, QueryError, "a list"),
-        ({"assets": [None]}, QueryError, "; use a string or an object with .symbol"),
-        ({"assets": [17]}, QueryError, "asset_finder"),
-        ({"assets": [""]}, QueryError, "; use a string or an object with .symbol"),
-        ({"assets": ["../etc"]}, QueryError, "the symbol '../etc' is malformed"),
-        ({"dt": "yesterday?"}, QueryError, "is not a time"),
-        ({"dt": None}, QueryError, "is not a time"),
-        ({"dt": pd.NaT}, QueryError, "is not a time"),
-        ({"dt": 1_700_000_000}, QueryError, "is not a time"),
-        ({"dt": date(1804, 1, 1)}, QueryError, "1900"),
-        ({"data_frequency": "fortnightly"}, BadTimeframeError, "unknown timeframe"),
-        ({"data_frequency": 1}, BadTimeframeError, "unknown timeframe"),
-    ],
-)
-def test_invalid_arguments_of_get_spot_value_raise(
-    portal: PolarsDataPortal, changes: dict[str, Any], kind: type[Exception], text: str
-) -> None:
+INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"field": "clsoe"}, QueryError, "did you mean 'close'"),
+    ({"field": None}, QueryError, "unknown field"),
+    ({"assets": "AAPL"}, QueryError, "a list"),
+    ({"assets": []}, QueryError, "a list"),
+    ({"assets": [None]}, QueryError, "; use a string or an object with .symbol"),
+    ({"assets": [17]}, QueryError, "asset_finder"),
+    ({"assets": [""]}, QueryError, "; use a string or an object with .symbol"),
+    ({"assets": ["../etc"]}, QueryError, "the symbol '../etc' is malformed"),
+    ({"dt": "yesterday?"}, QueryError, "is not a time"),
+    ({"dt": None}, QueryError, "is not a time"),
+    ({"dt": pd.NaT}, QueryError, "is not a time"),
+    ({"dt": 1_700_000_000}, QueryError, "is not a time"),
+    ({"dt": date(1804, 1, 1)}, QueryError, "1900"),
+    ({"data_frequency": "fortnightly"}, BadTimeframeError, "unknown timeframe"),
+    ({"data_frequency": 1}, BadTimeframeError, "unknown timeframe"),
+]
+
+
+def test_invalid_arguments_of_get_spot_value_raise(portal: PolarsDataPortal) -> None:
     arguments = {"assets": ["AAPL"], "field": "close", "dt": "2024-01-12", "data_frequency": "1d"}
-    with pytest.raises(kind, match=text):
-        portal.get_spot_value(**(arguments | changes))
+    for changes, kind, text in INVALID:
+        with pytest.raises(kind, match=text):
+            portal.get_spot_value(**(arguments | changes))
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, True, None, "20", 10**9])

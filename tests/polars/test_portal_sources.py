@@ -606,17 +606,18 @@ def minutes_alone() -> tuple[PolarsDataPortal, MinuteReader]:
         return PolarsDataPortal(minute_reader=reader, calendar="XNYS"), reader
 
 
-@pytest.mark.parametrize("place", range(5))
 def test_days_of_a_reader_of_minutes_are_those_of_the_sessions(
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader], place: int
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
 ) -> None:
     portal, reader = minutes_alone
     close = FIRST_OPEN + timedelta(minutes=390)
-    found = portal.get_spot_value([AAPL, MSFT], FIELDS[place], "2024-01-16", "daily")
-    wanted = [reader.bar(sid, FIRST_OPEN, close)[place] for sid in (24, 5061)]
-    assert [round(float(value), 2) for value in found] == wanted
-    before = portal.get_spot_value([AAPL], FIELDS[place], close, "1d")
-    assert round(float(before[0]), 2) == wanted[0]
+    bars = [reader.bar(sid, FIRST_OPEN, close) for sid in (24, 5061)]
+    for place, name in enumerate(FIELDS):
+        found = portal.get_spot_value([AAPL, MSFT], name, "2024-01-16", "daily")
+        wanted = [bar[place] for bar in bars]
+        assert [round(float(value), 2) for value in found] == wanted
+        before = portal.get_spot_value([AAPL], name, close, "1d")
+        assert round(float(before[0]), 2) == wanted[0]
 
 
 @pytest.mark.parametrize(("label", "minutes"), [("5m", 5), ("1h", 60)])

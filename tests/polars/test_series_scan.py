@@ -80,6 +80,17 @@ def answer(manager: DataManager, symbol: str, timeframe: str, **options: Any) ->
     return to_polars(frame).with_columns(pl.col(pl.Datetime).cast(pl.Datetime("us")))
 
 
+_whole: list[pl.DataFrame] = []
+
+
+@pytest.fixture
+def whole(manager: DataManager) -> pl.DataFrame:
+    """Return all hours of BTCUSDT, which are the same of every manager of these tests."""
+    if not _whole:
+        _whole.append(answer(manager, "BTCUSDT", "1h"))
+    return _whole[0]
+
+
 def bits(frame: pl.DataFrame) -> list[bytes]:
     return [frame[name].to_numpy().tobytes() for name in frame.columns]
 
@@ -144,12 +155,12 @@ RESTRICTING: list[tuple[pl.Expr, datetime | None, datetime | None]] = [
 @pytest.mark.parametrize(("restricting", "engine"), crossed(RESTRICTING, ENGINES))
 def test_a_filter_on_the_time_restricts_the_rows_read(
     manager: DataManager,
+    whole: pl.DataFrame,
     spans: list[Any],
     restricting: tuple[pl.Expr, datetime | None, datetime | None],
     engine: Engine,
 ) -> None:
     chosen, first, last = restricting
-    whole = answer(manager, "BTCUSDT", "1h")
     spans.clear()
     frame = scan_series("BTCUSDT", "1h", manager=manager).filter(chosen).collect(engine=engine)
     assert bits(frame) == bits(whole.filter(chosen))
@@ -193,9 +204,8 @@ OTHERS = [
 
 @pytest.mark.parametrize(("chosen", "engine"), crossed(OTHERS, ENGINES))
 def test_every_other_filter_selects_the_same_rows_as_after_reading(
-    manager: DataManager, chosen: pl.Expr, engine: Engine
+    manager: DataManager, whole: pl.DataFrame, chosen: pl.Expr, engine: Engine
 ) -> None:
-    whole = answer(manager, "BTCUSDT", "1h")
     lazy = scan_series("BTCUSDT", "1h", manager=manager)
     frame = lazy.filter(chosen).collect(engine=engine)
     assert bits(frame) == bits(whole.filter(chosen))
@@ -204,8 +214,8 @@ def test_every_other_filter_selects_the_same_rows_as_after_reading(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_limit_and_columns(manager: DataManager, engine: Engine) -> None:
-    lazy, whole = scan_series("BTCUSDT", "1h", manager=manager), answer(manager, "BTCUSDT", "1h")
+def test_a_limit_and_columns(manager: DataManager, whole: pl.DataFrame, engine: Engine) -> None:
+    lazy = scan_series("BTCUSDT", "1h", manager=manager)
     queries: list[tuple[pl.LazyFrame, pl.DataFrame]] = [
         (lazy.head(3), whole.head(3)),
         (lazy.limit(0), whole.head(0)),
@@ -306,31 +316,29 @@ def test_a_scan_in_a_lineage_is_recorded(manager: DataManager, tmp_path: Path) -
         assert "1 reads" in repr(run)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "error"),
-    [
-        (("BTCUSDT", "7q"), {}, QueryError),
-        (("", "1h"), {}, QueryError),
-        ((None, "1h"), {}, QueryError),
-        ((["BTCUSDT"], "1h"), {}, QueryError),
-        (("BTCUSDT\0", "1h"), {}, QueryError),
-        (("../../etc", "1h"), {}, QueryError),
-        (("BTCUSDT", None), {}, QueryError),
-        (("BTCUSDT", "1h"), {"adjustment": "none"}, QueryError),
-        (("BTCUSDT", "1h"), {"session": "night"}, QueryError),
-        (("BTCUSDT", "1h"), {"provider": "nobody"}, UnknownProviderError),
-        (("BTCUSDT", "1h"), {"columns": "state"}, QueryError),
-        (("BTCUSDT", "1h"), {"columns": ["colour"]}, QueryError),
-        (("BTCUSDT", "1h"), {"columns": [["state"]]}, QueryError),
-        (("BTCUSDT", "1h"), {"columns": 5}, QueryError),
-        (("BTCUSDT", "1h"), {"manager": "cache"}, QueryError),
-    ],
-)
-def test_bad_input_is_an_error_of_the_call(
-    manager: DataManager, arguments: Any, options: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        scan_series(*arguments, **{"manager": manager, **options})
+BAD_INPUT: list[tuple[tuple[Any, Any], dict[str, Any], type[Exception]]] = [
+    (("BTCUSDT", "7q"), {}, QueryError),
+    (("", "1h"), {}, QueryError),
+    ((None, "1h"), {}, QueryError),
+    ((["BTCUSDT"], "1h"), {}, QueryError),
+    (("BTCUSDT\0", "1h"), {}, QueryError),
+    (("../../etc", "1h"), {}, QueryError),
+    (("BTCUSDT", None), {}, QueryError),
+    (("BTCUSDT", "1h"), {"adjustment": "none"}, QueryError),
+    (("BTCUSDT", "1h"), {"session": "night"}, QueryError),
+    (("BTCUSDT", "1h"), {"provider": "nobody"}, UnknownProviderError),
+    (("BTCUSDT", "1h"), {"columns": "state"}, QueryError),
+    (("BTCUSDT", "1h"), {"columns": ["colour"]}, QueryError),
+    (("BTCUSDT", "1h"), {"columns": [["state"]]}, QueryError),
+    (("BTCUSDT", "1h"), {"columns": 5}, QueryError),
+    (("BTCUSDT", "1h"), {"manager": "cache"}, QueryError),
+]
+
+
+def test_bad_input_is_an_error_of_the_call(manager: DataManager) -> None:
+    for arguments, options, error in BAD_INPUT:
+        with pytest.raises(error):
+            scan_series(*arguments, **{"manager": manager, **options})
 
 
 def test_a_filter_on_something_else_is_the_error_of_polars(manager: DataManager) -> None:

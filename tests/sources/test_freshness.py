@@ -24,6 +24,7 @@ from src.data.sources import (
 from src.data.sources.freshness import is_fresh_by
 from src.data.sources.freshness_settings import MAX_SIZE, freshness_settings
 from src.data.sources.vendor_source import VendorDataSource
+from tests.cache.counts import crossed
 
 XNYS = exchange_calendars.get_calendar("XNYS")
 
@@ -36,30 +37,32 @@ def facts(fetched: pd.Timestamp, now: pd.Timestamp) -> dict[str, Any]:
     return {"fetch_timestamp": fetched.timestamp(), "current_timestamp": now.timestamp()}
 
 
+CLOSES = [
+    ("2024-06-14 17:00", "2024-06-15 10:00", True),  # Friday evening, Saturday
+    ("2024-06-14 17:00", "2024-06-17 15:59", True),
+    ("2024-06-14 17:00", "2024-06-17 16:00", False),
+    ("2024-06-14 15:59", "2024-06-14 16:00", False),
+    ("2024-06-14 16:00", "2024-06-14 16:00", True),
+    ("2024-06-18 17:00", "2024-06-20 10:00", True),  # Juneteenth
+    ("2023-11-24 12:59", "2023-11-24 13:00", False),  # a half day closes at 13:00
+    ("2023-11-24 13:30", "2023-11-24 17:00", True),
+]
+
+
 @pytest.mark.parametrize(
-    ("fetched", "now", "is_fresh"),
-    [
-        ("2024-06-14 17:00", "2024-06-15 10:00", True),  # Friday evening, Saturday
-        ("2024-06-14 17:00", "2024-06-17 15:59", True),
-        ("2024-06-14 17:00", "2024-06-17 16:00", False),
-        ("2024-06-14 15:59", "2024-06-14 16:00", False),
-        ("2024-06-14 16:00", "2024-06-14 16:00", True),
-        ("2024-06-18 17:00", "2024-06-20 10:00", True),  # Juneteenth
-        ("2023-11-24 12:59", "2023-11-24 13:00", False),  # a half day closes at 13:00
-        ("2023-11-24 13:30", "2023-11-24 17:00", True),
-    ],
+    ("times", "calendar"), crossed(CLOSES, ["NYSE", "XNYS", XNYS, SimpleNamespace(name="NYSE")])
 )
-@pytest.mark.parametrize("calendar", ["NYSE", "XNYS", XNYS, SimpleNamespace(name="NYSE")])
 def test_daily_bars_are_fresh_until_the_market_closes(
-    fetched: str, now: str, is_fresh: bool, calendar: Any
+    times: tuple[str, str, bool], calendar: Any
 ) -> None:
     """Where no calendar came through, an hour would decide."""
-    policy, times = MarketCloseFreshnessPolicy(), (ny(fetched), ny(now))
-    assert policy.is_fresh(facts(*times), "1d", calendar) is is_fresh
+    fetched, now, is_fresh = times
+    policy, bounds = MarketCloseFreshnessPolicy(), (ny(fetched), ny(now))
+    assert policy.is_fresh(facts(*bounds), "1d", calendar) is is_fresh
     own = MarketCloseFreshnessPolicy(calendar)
-    assert own.is_fresh(facts(*times), "1d") is is_fresh
-    assert own.is_fresh(*times) is is_fresh
-    assert own.is_fresh(cache_time=times[0], current_time=times[1]) is is_fresh
+    assert own.is_fresh(facts(*bounds), "1d") is is_fresh
+    assert own.is_fresh(*bounds) is is_fresh
+    assert own.is_fresh(cache_time=bounds[0], current_time=bounds[1]) is is_fresh
 
 
 def test_closes_are_those_of_exchange_calendars() -> None:

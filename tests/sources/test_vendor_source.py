@@ -23,6 +23,7 @@ from src.data.errors import (
 )
 from src.data.model.instant import parse_iso
 from src.data.sources.vendor_source import OnetapeDataSource, VendorDataSource
+from tests.cache.counts import crossed
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
@@ -61,21 +62,21 @@ def test_fetch_asks_the_vendor_each_time(manager: DataManager, vendors: VendorSe
     assert vendors.count("binance") == 0
 
 
-@pytest.mark.parametrize(
-    ("provider", "symbol"),
-    [
-        ("yahoo", "AAPL"),
-        ("yahoo", "BTCUSDT"),
-        ("binance", "BTCUSDT"),
-        ("mock", "AAPL"),
-        (None, "AAPL"),
-    ],
-)
-@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+SERIES: list[tuple[str | None, str]] = [
+    ("yahoo", "AAPL"),
+    ("yahoo", "BTCUSDT"),
+    ("binance", "BTCUSDT"),
+    ("mock", "AAPL"),
+    (None, "AAPL"),
+]
+
+
+@pytest.mark.parametrize(("series", "timeframe"), crossed(SERIES, ["1d", "1h"]))
 def test_every_source_has_one_schema(
-    manager: DataManager, provider: str | None, symbol: str, timeframe: str
+    manager: DataManager, series: tuple[str | None, str], timeframe: str
 ) -> None:
     """With the volume that a stock has as with that of a coin; a range without a bar, too."""
+    provider, symbol = series
     source = (
         VendorDataSource(manager, provider=provider) if provider else OnetapeDataSource(manager)
     )

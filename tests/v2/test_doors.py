@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -47,9 +47,9 @@ FORBIDDEN = ("net.http", "net.limiter", "net.retry", "net.quota", "net.sender", 
              "http", "urllib", "socket", "requests", "aiohttp", "httpx", "websockets")  # fmt: skip
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the modules that a file imports, and the names that it takes from them."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -58,13 +58,12 @@ def _imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted(V2.glob("*.py")), ids=lambda path: path.stem)
 def test_no_file_sends_limits_repeats_or_sleeps_by_itself(path: Path) -> None:
-    found = list(_imports(path))
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    found = list(_imports(nodes))
     begins = [one for one in found if any(f"{one}.".startswith(f"{no}.") for no in FORBIDDEN)]
     assert not begins
     assert not {"time", "time.sleep", "asyncio.sleep"} & set(found)
-    calls = [
-        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
-    ]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
     assert "sleep" not in {getattr(one.func, "attr", "") for one in calls}
 
 

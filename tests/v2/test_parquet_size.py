@@ -13,7 +13,7 @@ import pytest
 from src.data.errors import CorruptEntryError
 from src.data.v2 import parquet_size
 from src.data.v2.parquet_size import unpacked_bytes
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, crossed
 
 
 def frame(rows: int, *, is_flat: bool = False) -> pl.DataFrame:
@@ -42,8 +42,9 @@ def arrow(table: pl.DataFrame, **options: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("is_flat", [False, True])
-@pytest.mark.parametrize("rows", [0, 1, 3000, 70_000 if FULL else 12_000])
+@pytest.mark.parametrize(
+    ("rows", "is_flat"), crossed([0, 1, 3000, 70_000 if FULL else 12_000], [False, True])
+)
 def test_the_estimated_size_of_a_parquet_file_is_at_least_its_frame(
     rows: int, is_flat: bool
 ) -> None:

@@ -30,6 +30,7 @@ from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.errors import DataError, QueryError
 from src.data.v2 import DataCache, tiers
+from tests.cache.counts import crossed
 from tests.v2.servers import KINDS, Server, server
 from tests.vendor_server import VendorServer
 
@@ -206,16 +207,18 @@ class Failing:
         self._raise()
 
 
-@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError(f"cannot connect to redis://:{SECRET}@host"),
-        asyncio.CancelledError(SECRET),
-        TimeoutError(),
-        type("Panic", (BaseException,), {})(SECRET),
-        DataError(f"with {SECRET}"),
-    ],
+    ("error", "is_async"),
+    crossed(
+        [
+            RuntimeError(f"cannot connect to redis://:{SECRET}@host"),
+            asyncio.CancelledError(SECRET),
+            TimeoutError(),
+            type("Panic", (BaseException,), {})(SECRET),
+            DataError(f"with {SECRET}"),
+        ],
+        [False, True],
+    ),
 )
 def test_any_client_error_leaves_the_answer_complete_and_the_password_hidden(
     manager: DataManager, error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture

@@ -22,6 +22,7 @@ from src.data.v2 import (
     DataQualityScorer,
     DataValidator,
 )
+from tests.cache.counts import crossed
 
 
 def days(count: int = 200) -> pd.DataFrame:
@@ -181,8 +182,10 @@ def spoilt(change: Any, rows: slice = slice(None)) -> pd.DataFrame:
     return frame
 
 
-@pytest.mark.parametrize("rows", [slice(None), slice(None, None, 2)], ids=["all", "half"])
-@pytest.mark.parametrize("change", [np.nan, np.inf, -np.inf, "100.5"])
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    crossed([np.nan, np.inf, -np.inf, "100.5"], [slice(None), slice(None, None, 2)]),
+)
 def test_rows_without_prices_that_are_numbers_are_not_usable(change: Any, rows: slice) -> None:
     report = report_of(spoilt(change, rows))
     assert report.issues
@@ -242,9 +245,11 @@ def test_nights_of_a_share_are_no_gaps(timeframe: str) -> None:
     assert (report.issues, report.quality_score) == ([], 1.0)
 
 
-@pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "1h"])
-@pytest.mark.parametrize(("missing", "is_gap"), [(2, False), (3, True)])
-def test_a_gap_is_longer_than_three_steps(timeframe: str, missing: int, is_gap: bool) -> None:
+@pytest.mark.parametrize(
+    ("timeframe", "gap"), crossed(["1m", "5m", "15m", "1h"], [(2, False), (3, True)])
+)
+def test_a_gap_is_longer_than_three_steps(timeframe: str, gap: tuple[int, bool]) -> None:
+    missing, is_gap = gap
     frame = intraday(timeframe, 200, "BTCUSDT")
     gone = [at + k for at in (20, 60, 100) for k in range(missing)]
     report = report_of(frame.drop(index=gone), "BTCUSDT", timeframe)
@@ -289,11 +294,13 @@ def test_a_day_is_extreme_above_a_half(move: float, is_extreme: bool) -> None:
     assert not any("extreme price" in i for i in report_of(hours, timeframe="1h").issues)
 
 
-@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
-@pytest.mark.parametrize(("price", "is_issue"), [(0.0, True), (-1.0, True), (1e-9, False)])
-def test_each_price_is_above_zero(name: str, price: float, is_issue: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "price"),
+    crossed(["open", "high", "low", "close"], [(0.0, True), (-1.0, True), (1e-9, False)]),
+)
+def test_each_price_is_above_zero(name: str, price: tuple[float, bool]) -> None:
     frame = days()
-    frame.loc[10, name] = price
+    frame.loc[10, name], is_issue = price
     assert ("1 bars with zero/negative prices" in report_of(frame).issues) == is_issue
 
 
