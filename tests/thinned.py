@@ -726,7 +726,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/sources/test_cached_foreign.py": {
         "test_a_damaged_frame_is_reported_and_fetched_again": 1,
         "test_a_disk_that_fails_costs_no_answer": 1,
-        "test_an_invalid_time_of_last_use_does_not_affect_the_frame": 1,
     },
     "tests/sources/test_cached_ours.py": {
         "test_history_is_fetched_once_and_no_hole_passes": 1,
@@ -737,9 +736,6 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/v2/test_doors.py": {
         "test_a_loop_closed_with_questions_under_way_costs_the_next_loop_nothing": 1,
-    },
-    "tests/v2/test_tiers.py": {
-        "test_copies_that_are_not_all_there_or_right_are_not_read": 2,
     },
     "tests/vendor_server/test_ground_truth.py": {
         "test_every_bar_can_be_a_bar": 2,
@@ -830,6 +826,12 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     },
     "tests/simulation/test_known_faults.py": {
         "test_a_known_fault_put_back_is_found": CONTROL,
+    },
+    "tests/sources/test_cached_foreign.py": {
+        "test_a_forked_child_waits_for_its_parent": (
+            "tests/sources/test_cached_foreign.py",
+            "test_a_forked_child_waits_for_the_lock_of_its_parent",
+        ),
     },
 }
 
