@@ -1,7 +1,7 @@
 """Hours of streaming with broken connections: memory, threads and descriptors stay constant.
 
 ``make soak`` runs for an hour (``MINUTES=...``) at ten minutes of the market per second; in the test suite,
-it streams three quarters of an hour of the market as fast as possible.
+it streams half an hour of the market as fast as possible.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .conftest import PATIENCE, Stage, ours
 
 SOAK_S = 60 * float(os.environ.get("ONETAPE_SOAK_MINUTES", "0"))
 FEEDS = 3
-_SHORT = 48  # minutes of the market
+_SHORT = 36  # minutes of the market
 _PACE_S = 0.1
 _SAMPLES = 12
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _MOST_GROWTH = 5 * 2**20
 # Bars that are stored beforehand: of so many the columns are mapped, and memory has its final shape.
-_STORED = 20_000
+_STORED = 12_000
 
 
 class Sample(NamedTuple):

@@ -21,11 +21,12 @@ from src.data.polars.decimals import decimal_frame
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICES, get_schema_for_frequency
+from tests.cache.counts import FULL
 from tests.polars.bars import days, minutes
 
 
 def test_a_day_of_each_of_a_thousand_symbols() -> None:
-    count, each = 1000, 390
+    count, each = 1000 if FULL else 60, 390
     rng = np.random.default_rng(1)
     start = datetime(2023, 1, 3, 14, 30)
     frame = pl.DataFrame(

@@ -27,7 +27,7 @@ from tests.reachable import reachable
 
 from .portal_stage import COIN, NOW, manager_on, put, sessions, stamp_of, table
 
-WALKS = 15 if os.environ.get("ONETAPE_FULL") else 2
+WALKS = 15 if os.environ.get("ONETAPE_FULL") else 1
 DAYS = sessions("2023-06-01", "2024-06-14")
 STAMPS = [stamp_of(day) for day in DAYS]
 COIN_DAYS = list(range(STAMPS[0], stamp_of(date(2024, 6, 15)), DAY_MS))

@@ -59,6 +59,7 @@ from tests.programs import PYTHONPATH
 from .foreign_stage import DAYS, YEAR, Own, at, got, minutes, rows
 
 NOON = "2024-06-14 12:00"
+_FORKING = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 20
 
 
@@ -342,7 +343,7 @@ print(CachedDataSource(Mine(), sys.argv[1]).generate_cache_key(["A"], "2024-01-0
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@_FORKING
 def test_classes_of_two_scripts_share_no_frames_because_of_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -657,24 +658,24 @@ def test_a_process_waits_for_the_request_of_another(folder: Path) -> None:
     assert (len(one.asked), len(other.asked)) == (1, 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@_FORKING
 def test_a_forked_child_waits_for_the_lock_of_its_parent(folder: Path) -> None:
     cache, key = frames(folder), "0" * 64
-    (begun, begin), (told, tell) = os.pipe(), os.pipe()
+    (begun, begin), (output, into) = os.pipe(), os.pipe()
 
     def work() -> None:
         os.read(begun, 1)
         with cache.lock(key):
-            os.write(tell, b"child")
+            os.write(into, b"child")
 
     child = fork(work)
     with cache.lock(key):
         os.write(begin, b"1")
-        select.select([told], [], [], 0.05)  # it does not: it waits
-        os.write(tell, b"parent ")
+        select.select([output], [], [], 0.05)  # without a lock, the child writes now
+        os.write(into, b"parent ")
     assert ended(child) == 0
-    assert os.read(told, 100) == b"parent child"
-    for end in (begun, begin, told, tell):
+    assert os.read(output, 100) == b"parent child"
+    for end in (begun, begin, output, into):
         os.close(end)
 
 
@@ -702,7 +703,7 @@ print(log.read_text().count("asked"))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@_FORKING
 def test_a_forked_child_waits_for_its_parent(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKED, str(tmp_path)],

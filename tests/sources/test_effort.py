@@ -129,7 +129,7 @@ def test_a_fetch_a_lookup_and_a_hit_compute_each_digest_once(
 def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> None:
     """A miss is counted without what the source itself takes, and the check of its answer."""
     hits, misses = list[int](), list[int]()
-    for count in (100, 4000):
+    for count in (100, 4000 if FULL else 600):
         stamps = minutes(FIRST, count)
         for symbol in ("AAPL", "MSFT"):  # the first one loads what every fetch takes
             own = CachedDataSource(Own(stamps), tmp_path / str(count), clock=at("2024-06-14 12:00"))
