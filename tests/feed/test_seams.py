@@ -20,7 +20,7 @@ from tests.vendor_server.faults import Fault
 
 from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, ours, wait_until
 
-DISCONNECTS = 500 if FULL else 12
+DISCONNECTS = 500 if FULL else 7
 
 
 def test_live_bars_follow_history_without_gap_or_duplicate(stage: Stage) -> None:
@@ -208,7 +208,7 @@ def test_a_correction_is_delivered_and_its_stored_bar_refetched(stage: Stage) ->
         assert feed.snapshot().given == 6
 
 
-MINUTES = 1440 if FULL else 100
+MINUTES = 1440 if FULL else 60
 
 
 @pytest.mark.timeout(600)
