@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ COLUMNS = ("source", "state")
 # A folder in memory, where the machine has one: no run waits for a platter.
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 OWN = "own"
+# Runs after which their objects are collected.
+_COLLECTED = 25
+_closed = count(1)
 # Splits of one share: more would leave prices of nothing.
 _MOST_SPLITS = 3
 # How late after a bar's close a vendor is sure to tell it.
@@ -248,9 +252,10 @@ class Simulation:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         shutil.rmtree(self.folder, ignore_errors=True)
         # Managers are rings of objects, each with an open file of limits: thousands of runs would
-        # open more than a process may.
+        # open more than a process may. To look for a few takes as long as for many.
         del self.manager, self.other
-        gc.collect()
+        if next(_closed) % _COLLECTED == 0:
+            gc.collect()
 
     def _patch(self, owner: Any, name: str, value: Any) -> None:
         before = getattr(owner, name)
