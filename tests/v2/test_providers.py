@@ -12,6 +12,7 @@ import pytest
 
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, QueryError, UnknownProviderError
+from src.data.model.instant import parse_iso
 from src.data.v2 import (
     AlphaVantageProvider,
     DataProvider,
@@ -44,7 +45,8 @@ def test_each_declared_provider_asks_its_vendor_with_the_key_it_was_given(
 ) -> None:
     provider = cls(None if vendor == "yahoo" else KEY, manager=manager)
     frame = fetched(provider, "AAPL", "1d", *MAY)
-    truth = vendors.truth.rows("AAPL", "1d", 0, 1 << 53, "split")
+    month = parse_iso("2024-05-01"), parse_iso("2024-06-01")
+    truth = vendors.truth.rows("AAPL", "1d", *month, "split")
     closes = {row.stamp_ms: row.close for row in truth}
     stamps = frame["date"].cast(pl.Datetime("ms")).dt.epoch("ms")
     assert frame["close"].to_list() == pytest.approx([closes[stamp] for stamp in stamps])
