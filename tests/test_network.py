@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from src.data.wiring import build
-from tests.contract.source import ROOT
+from tests.processes import printed_by
 
 
 def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
@@ -22,10 +20,7 @@ def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
         "print(sorted(loaded - small))\n"
         "print(manager.rate_limiters['binance'].limits.per_minute > 0)\n"
     )  # fmt: skip
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    assert ran.stdout.splitlines() == ["['src.data.net']", "True"]
+    assert printed_by(program).splitlines() == ["['src.data.net']", "True"]
 
 
 def test_threads_that_ask_at_once_get_the_same(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import Mock
@@ -23,7 +21,7 @@ from src.data.config.rules_file import (
 from src.data.config.rules_parser import read_rules
 from src.data.errors import ConfigError, RulesError
 from src.data.model.timeframe import Timeframe
-from tests.contract.source import ROOT
+from tests.processes import printed_by
 
 TREE = Path(__file__).resolve().parents[2] / "config" / "data" / "provider_rules.yaml"
 
@@ -483,10 +481,7 @@ class TestAsRead:
             "load_rules()\n"
             "print('yaml' in sys.modules)\n"
         )
-        ran = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        assert ran.stdout == "False\n"
+        assert printed_by(program, unloaded=["yaml"]) == "False\n"
 
     def test_the_yaml_counts_where_they_differ(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -546,10 +541,7 @@ class TestOlderFiles:
             "(folder / 'x').write_text('x')\n"
             "print(folder)\n"
         )
-        ran = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        folder = Path(ran.stdout.strip())
+        folder = Path(printed_by(program).strip())
         assert folder.name.startswith("onetape-cache-")
         assert not folder.exists()
         assert not (tmp_path / "cache").exists()

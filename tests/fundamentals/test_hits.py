@@ -9,7 +9,7 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import SystemClock
 from src.data.model.fundamentals import Fact, Snapshot
-from tests.contract.test_exports import loaded_by
+from tests.processes import printed_by
 
 
 def test_a_hit_loads_no_http_library_and_no_calendar(
@@ -21,11 +21,14 @@ def test_a_hit_loads_no_http_library_and_no_calendar(
         said = Snapshot(vendor, "AAPL", SystemClock().now_ms(), {"beta": Fact(1.5, "ratio")},
                         data_types=("profile",))  # fmt: skip
         FundamentalsCache(tmp_path).keep(said)
-    found = loaded_by(
+    heavy = ("requests", "exchange_calendars", "sqlite3", "yfinance")
+    program = (
+        "import sys\n"
         "from src.data import DataManager\n"
         f"record = DataManager({str(tmp_path)!r}).get_fundamentals('AAPL')\n"
         "assert record['beta'] == 1.5 and not record['_metadata']['providers_failed']\n"
         "own = [m for m in sys.modules if m.startswith('src.data.vendors.')]\n"
         "assert not [m for m in own if m.endswith(('.base', '.bars'))], own\n"
+        f"print(set({heavy}) & sys.modules.keys())"
     )
-    assert found & {"requests", "exchange_calendars", "sqlite3", "yfinance"} == set()
+    assert printed_by(program, unloaded=heavy) == "set()\n"

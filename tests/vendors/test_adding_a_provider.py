@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
@@ -29,7 +27,7 @@ from src.data.vendors.factory import canonical_name, downloader_class
 from tests.net.scripted import reply, serving
 from tests.packaging.build import unpack
 from tests.pages import pages
-from tests.processes import ended, fork
+from tests.processes import ended, fork, printed_by
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
 from tests.vendors.packages import PackageFolder, forget, package_folder
@@ -88,48 +86,44 @@ PACKAGES = {
 }
 
 
-def built(
-    name: str,
-    top: Path,
-    *,
-    editable: bool = False,
-    package: tuple[str, dict[str, str]] | None = None,
-) -> Path:
-    """Build a package of the page as it is printed, its test beside it; return the wheel."""
-    project, modules = package or PACKAGES[name]
-    folder = top / name
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(project)
-    for module, code in {**modules, f"test_{name}": TEST}.items():
-        (folder / f"{module}.py").write_text(code)
-
-    def build() -> None:
-        with Path(top, f"{name}.log").open("w") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        os.chdir(folder)
-        hooks = importlib.import_module("setuptools.build_meta")  # here: it changes the importer
-        getattr(hooks, f"build_{'editable' if editable else 'wheel'}")(str(top))
-
-    assert ended(fork(build)) == 0, Path(top, f"{name}.log").read_text()
-    (wheel,) = top.glob(f"onetape_{name}-*.whl")
-    return wheel
+FIRST = blocks(PACKAGE, "toml")[0], {"onetape_acme": CLASS}
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Build the packages of the page."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the packages as the page prints them, their test beside them; return the wheels by name.
+
+    ``first`` is the package of section 3, before later sections add to it, built for `pip install -e .`.
+    """
     top = tmp_path_factory.mktemp("packages")
-    return [built(name, top) for name in PACKAGES]
+    for name, (project, modules) in {**PACKAGES, "first": FIRST}.items():
+        folder = top / name
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(project)
+        tests = f"test_{name.replace('first', 'acme')}"
+        for module, code in {**modules, tests: TEST}.items():
+            (folder / f"{module}.py").write_text(code)
+
+    def build() -> None:
+        with Path(top, "log").open("w") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        hooks = importlib.import_module("setuptools.build_meta")  # here: it changes the importer
+        for name in PACKAGES:
+            os.chdir(top / name)
+            hooks.build_wheel(str(top))
+        os.chdir(top / "first")
+        hooks.build_editable(".")
+
+    assert ended(fork(build)) == 0, Path(top, "log").read_text()
+    wheels = {name: top.glob(f"onetape_{name}-*.whl") for name in PACKAGES}
+    return {name: wheel for name, (wheel,) in [*wheels.items(), ("first", top.glob("first/*.whl"))]}
 
 
 def test_the_first_package_of_the_page_can_be_installed_with_its_test(
-    tmp_path: Path,
+    built: dict[str, Path],
 ) -> None:
-    """Test the result of `pip install -e .` for section 3, before later sections add to it."""
-    alone = blocks(PACKAGE, "toml")[0], {"onetape_acme": CLASS}
-    wheel = built("acme", tmp_path, editable=True, package=alone)
-    with zipfile.ZipFile(wheel) as files:
+    with zipfile.ZipFile(built["first"]) as files:
         assert "test_acme" not in str(files.namelist())
         points = files.read("onetape_acme-1.0.dist-info/entry_points.txt").decode()
     assert "acme = onetape_acme:AcmeDataDownloader" in points
@@ -137,14 +131,14 @@ def test_the_first_package_of_the_page_can_be_installed_with_its_test(
 
 @pytest.fixture
 def installed(
-    wheels: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PackageFolder]:
     """Put the packages of the page where importlib finds them."""
     folder = tmp_path / "site"
     folder.mkdir()
     with package_folder(folder, monkeypatch) as made:
-        for wheel in wheels:
-            unpack(wheel, folder)
+        for name in PACKAGES:
+            unpack(built[name], folder)
         made.modules += [module for _, modules in PACKAGES.values() for module in modules]
         forget()
         yield made
@@ -188,41 +182,39 @@ def test_the_excerpts_of_the_page_equal_the_files_of_the_vendor() -> None:
         assert any(excerpt in text for text in code), excerpt
 
 
-def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
-    """The package is copied; the folder and the row of the page are all that is added."""
+def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is copied as links; the folder and the row of the page are all that is added."""
     package = tmp_path / "src" / "data"
-    # Files that another process compiles just now vanish under the copy.
+    # Files that another process compiles just now vanish meanwhile.
     unfinished = shutil.ignore_patterns("*.pyc.*")
-    shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
-    shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
-    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", ignore=unfinished)
-    folder, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
-    folder.mkdir()
-    (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
-    (folder / "bars.py").write_text(CLASS)
+    for folder in ("src/data", "config/data", "onetape"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=unfinished, copy_function=os.symlink
+        )
+    vendor, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
+    vendor.mkdir()
+    (vendor / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
+    (vendor / "bars.py").write_text(CLASS)
     rows, first = registry.read_text("utf-8"), '        "alpaca": VendorRow('
     assert rows.count(first) == 1
+    registry.unlink()
     registry.write_text(rows.replace(first, ROW + first))
+    here = "import os, sys\nos.chdir(sys.argv[1])\nsys.path.insert(0, sys.argv[1])"
+    known = (
+        "from src.data.config.credentials import all_credentials\n"
+        "assert 'ACME_API_KEY' in all_credentials()"
+    )
+    reported = "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
+    monkeypatch.setenv("ACME_API_KEY", KEY)
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
     with serving(acme_server) as server:
         rules = json.loads(json.dumps(RULES))
         rules["providers"]["acme"]["base_url"] = server.base
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-        reported = (
-            "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
-        )
-        known = (
-            "from src.data.config.credentials import all_credentials\n"
-            "assert 'ACME_API_KEY' in all_credentials()"
-        )
-        ran = subprocess.run(
-            [sys.executable, "-c", "\n".join((USE, known, reported))],
-            cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300,
-            env=os.environ | {
-                "ACME_API_KEY": KEY,
-                "DATA_CACHE_DIR": str(tmp_path / "cache"),
-            },
-        )  # fmt: skip
-    vendors, last = ran.stdout.splitlines()
+        printed = printed_by("\n".join((here, USE, known, reported)), tmp_path)
+    vendors, last = printed.splitlines()
     where, volumes = json.loads(last)
     assert Path(where).parent == package
     assert vendors == "['acme']"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from src.data.vendors.factory import (
     names,
     usable_class,
 )
+from tests.processes import printed_by
 from tests.vendors.packages import PackageFolder, package_folder
 
 GOOD = """
@@ -167,9 +167,4 @@ def test_importing_the_package_and_loading_rules_reads_no_package_metadata() -> 
         "from src.data.config.offered import _installed_offers\n"
         "print(_installed_offers.cache_info().misses)"
     )
-    root = Path(__file__).resolve().parents[2]
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
-    assert ran.stdout.strip() == "0", ran.stderr
+    assert printed_by(code) == "0\n"
