@@ -37,7 +37,7 @@ _PRICES = st.one_of(
     st.lists(st.tuples(st.integers(0, 3000), _PRICES, _PRICES), max_size=80),
     st.integers(200, 1200),
 )
-@settings(max_examples=60 if FULL else 15, deadline=None)
+@settings(max_examples=60 if FULL else 8, deadline=None)
 def test_every_row_is_drawn_merged_or_refused(
     rows: list[tuple[int, float, float]], width: int
 ) -> None:
@@ -57,7 +57,7 @@ def test_every_row_is_drawn_merged_or_refused(
     st.integers(1, 400),
     st.integers(1, 5),
 )
-@settings(max_examples=60 if FULL else 15, deadline=None)
+@settings(max_examples=60 if FULL else 8, deadline=None)
 def test_thinning_keeps_the_extremes_of_each_column(
     closes: list[float], most: int, every: int
 ) -> None:

@@ -62,7 +62,7 @@ def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
 @example([(1.0, 1.0, 123_456_789_123.0)], 1.0, 8)
 @example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, None)], 1.0, 3)
 @example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, 0.0)], 1.0, None)
-@settings(max_examples=50 if FULL else 15, deadline=None)
+@settings(max_examples=50 if FULL else 6, deadline=None)
 def test_any_numbers_come_back_with_nine_digits(
     rows: list[Any], scale: float, decimals: int | None
 ) -> None:

@@ -81,7 +81,7 @@ MANY: dict[str, Callable[[str, int], InLines]] = {
 }  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 15)
+@settings(max_examples=40 if FULL else 6)
 @given(HOSTILE)
 def test_hostile_text_is_escaped_in_a_notebook(text: str) -> None:
     for name, made in MANY.items():

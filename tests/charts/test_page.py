@@ -6,15 +6,17 @@ import html
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from src.data.charts.page import DATA_ID, as_data, page
 from src.data.charts.parts import Column, Values, records, step_text
 from src.data.model.html import Html, element, escaped, table
 from src.data.model.printable import printable
+from tests.cache.counts import examples
 from tests.charts.hostile import HOSTILE, shape
 
 
+@settings(max_examples=examples(100))
 @given(HOSTILE)
 def test_a_hostile_text_adds_no_element_and_no_attribute_to_a_page(text: str) -> None:
     def made(value: str) -> str:

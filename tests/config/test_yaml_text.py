@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.config.yaml_text import MAX_BYTES, MAX_DEPTH, YamlDocument, read_yaml
+from tests.cache.counts import examples
 from tests.effort import calls_of
 
 
@@ -139,13 +140,13 @@ def test_an_empty_file_and_a_byte_order_mark() -> None:
     assert read_yaml(b"\xef\xbb\xbfa: 1\n").value == {"a": 1}
 
 
-@settings(max_examples=150, derandomize=True, deadline=500)
+@settings(max_examples=examples(150), derandomize=True, deadline=500)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_as_yaml_without_an_exception(data: bytes) -> None:
     assert isinstance(read_yaml(data).value, dict)
 
 
-@settings(max_examples=150, derandomize=True, deadline=500)
+@settings(max_examples=examples(150), derandomize=True, deadline=500)
 @given(st.text(alphabet="ab:-[]{},&*!?|>'\"\n #1.~%@`\t<", max_size=80))
 def test_any_text_is_read_as_yaml_without_an_exception(text: str) -> None:
     assert isinstance(read(text).value, dict)
@@ -161,7 +162,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, derandomize=True, deadline=500)
+@settings(max_examples=examples(100), derandomize=True, deadline=500)
 @given(st.dictionaries(texts, values, max_size=4))
 def test_json_text_is_read_as_the_same_mapping(mapping: dict[str, object]) -> None:
     import json

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from src.data.config.fundamentals_rules import FundamentalsRules
 from src.data.fundamentals.merge import Merged, merge, with_reported
 from src.data.model.fundamentals import Fact, Snapshot, Statement
+from tests.cache.counts import examples
 
 RULES = FundamentalsRules(sequences={"profile": ("a", "b", "c")})
 USD = Fact(100.0, "money", "USD")
@@ -175,7 +176,7 @@ def test_merging_no_snapshot_gives_an_empty_result() -> None:
 numbers = st.floats(0.01, 1e6)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.tuples(numbers, st.sampled_from(["USD", "EUR", ""])), min_size=1, max_size=3),
     st.sampled_from(["priority_based", "quality_based", "consensus"]),

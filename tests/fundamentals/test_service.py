@@ -207,31 +207,28 @@ def test_a_vendor_without_its_key_is_not_asked(
     assert "skipped without a key: fmp (FMP_API_KEY), alpha_vantage (" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "symbol",
-    [None, "", "   ", 7, "../../x", "A" * 99, "EURUSD=X", "^VIX", "GC=F", "BTC", "NOTONETOFIND9"],
-)
 def test_a_symbol_that_is_not_a_company_has_empty_fundamentals(
-    manager: DataManager, vendors: Vendors, symbol: Any
+    manager: DataManager, vendors: Vendors
 ) -> None:
-    assert manager.get_fundamentals(symbol) == {}
+    symbols: list[Any] = [None, "", "   ", 7, "../../x", "A" * 99]
+    for symbol in (*symbols, "EURUSD=X", "^VIX", "GC=F", "BTC", "NOTONETOFIND9"):
+        assert manager.get_fundamentals(symbol) == {}, symbol
     assert vendors.asked == []
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"providers": 7}, {"providers": [None]}, {"max_age_days": "x"}, {"max_age_days": -1},
-        {"max_age_days": float("nan")}, {"data_type": "nope"}, {"data_type": None},
-        {"as_of": "soon"}, {"as_of": 20240101}, {"as_of": "2024-13-01"},
-    ],
-)  # fmt: skip
 def test_wrong_arguments_are_empty_and_logged(
-    manager: DataManager, vendors: Vendors, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert manager.get_fundamentals("AAPL", **wrong) == {}
-    assert str(next(iter(wrong.values()))) in caplog.text
+    mistakes: list[tuple[str, Any]] = [
+        ("providers", 7), ("providers", [None]), ("max_age_days", "x"), ("max_age_days", -1),
+        ("max_age_days", float("nan")), ("data_type", "nope"), ("data_type", None),
+        ("as_of", "soon"), ("as_of", 20240101), ("as_of", "2024-13-01"),
+    ]  # fmt: skip
+    for name, wrong in mistakes:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert manager.get_fundamentals("AAPL", **{name: wrong}) == {}, name
+        assert str(wrong) in caplog.text
     assert vendors.asked == []
 
 
@@ -622,15 +619,13 @@ def test_when_it_was_to_report_is_no_knowledge_of_the_past(
     assert "next_earnings" not in then
 
 
-@pytest.mark.parametrize(
-    "said, written",
-    [
+def test_how_symbols_are_written(manager: DataManager) -> None:
+    cases: list[tuple[Any, str]] = [
         (" aapl ", "AAPL"), ("BRK.B", "BRK-B"), ("brk.a", "BRK-A"), ("VOD.L", "VOD.L"),
         ("BF-B", "BF-B"), ("", ""), (None, ""), (7, ""), ("A B", ""), ("../x", ""), ("A@B", ""),
-    ],
-)  # fmt: skip
-def test_how_symbols_are_written(manager: DataManager, said: Any, written: str) -> None:
-    assert manager._normalize_symbol(said) == written
+    ]  # fmt: skip
+    for said, written in cases:
+        assert manager._normalize_symbol(said) == written, said
 
 
 def test_a_downloader_tells_by_itself_what_its_vendor_does(

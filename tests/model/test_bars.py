@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.bars import BarTable, distinct, inside, union
 from src.data.model.span import Span
+from tests.cache.counts import examples
 
+MANY = settings(max_examples=examples(250))
 STAMPS = st.lists(st.integers(-40, 40))
 SPANS = st.lists(st.builds(Span, st.integers(-40, 40), st.integers(-40, 40)))
 
 
+@MANY
 @given(STAMPS, STAMPS)
 def test_a_union_is_numpys(one: list[int], other: list[int]) -> None:
     left, right = (np.array(sorted({*some}), dtype=np.int64) for some in (one, other))
@@ -21,6 +24,7 @@ def test_a_union_is_numpys(one: list[int], other: list[int]) -> None:
     np.testing.assert_array_equal(found, np.union1d(left, right))
 
 
+@MANY
 @given(STAMPS)
 def test_distinct_stamps_are_numpys(stamps: list[int]) -> None:
     given_ = np.array(stamps, dtype=np.int64)
@@ -29,6 +33,7 @@ def test_distinct_stamps_are_numpys(stamps: list[int]) -> None:
     np.testing.assert_array_equal(found, np.unique(given_))
 
 
+@MANY
 @given(STAMPS, SPANS)
 def test_stamps_inside_some_spans_are_those_that_one_of_them_holds(
     stamps: list[int], spans: list[Span]
@@ -37,6 +42,7 @@ def test_stamps_inside_some_spans_are_those_that_one_of_them_holds(
     assert found.tolist() == [any(stamp in span for span in spans) for stamp in stamps]
 
 
+@MANY
 @given(STAMPS, SPANS)
 def test_rows_are_counted_in_each_span(stamps: list[int], spans: list[Span]) -> None:
     ascending = sorted({*stamps})

@@ -27,6 +27,7 @@ from src.data.vendors.coingecko.bars import (
     coin_id,
     currency,
 )
+from tests.cache.counts import examples
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
 from tests.vendors.acme import query, recorded
@@ -148,7 +149,7 @@ def test_no_text_form_shows_a_key() -> None:
     assert "CANARY" not in repr(asked) + repr(vendor) + repr(vars(vendor))
 
 
-@settings(derandomize=True, max_examples=20, deadline=None)
+@settings(derandomize=True, max_examples=examples(20), deadline=None)
 @given(st.integers(1, 200), st.integers(0, 2000))
 def test_pages_of_days_join_without_overlap_or_hole(count: int, before: int) -> None:
     start = NOW_MS - (before + count) * DAY_MS

@@ -23,6 +23,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.symbols.classify import stock_names
 from src.data.vendors.eodhd.bars import EODHDDataDownloader
+from tests.cache.counts import examples
 from tests.net.scripted import NOW_MS, answer
 from tests.reference import needs_reference
 from tests.vendors.acme import query, recorded
@@ -195,7 +196,7 @@ def range_of_truth(request: HttpRequest) -> HttpResponse:
     return answer([row(at, p) for at, p in TRUTH.items() if first <= at // 1000 <= last])
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
+@settings(max_examples=examples(25), derandomize=True, deadline=None)
 @given(st.integers(-1, 1400), st.integers(1, 1500))
 def test_bars_joined_from_windows_are_the_true_ones(day: int, days: int) -> None:
     start, length = min(TRUTH) + day * DAY_MS + days * MINUTE_MS, days * DAY_MS

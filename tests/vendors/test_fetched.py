@@ -152,7 +152,7 @@ def changed(place: tuple[str, ...], value: Any) -> Fetched:
     return replace(WHOLE, **{place[0]: value})
 
 
-@settings(max_examples=3000 if FULL else 150, deadline=None)
+@settings(max_examples=3000 if FULL else 60, deadline=None)
 @given(st.sampled_from(places()), ODD)
 def test_a_field_of_another_type_is_refused(place: tuple[str, ...], value: Any) -> None:
     answer = changed(place, value)
@@ -264,7 +264,7 @@ NESTED: Any = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=3000 if FULL else 150, deadline=None)
+@settings(max_examples=3000 if FULL else 60, deadline=None)
 @given(st.sampled_from([field.name for field in dataclasses.fields(Capabilities)]), ODD | NESTED)
 def test_capabilities_of_another_type_are_refused(name: str, value: Any) -> None:
     declared = replace(SERVES, **{name: value})

@@ -25,6 +25,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms, is
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.vendors.fmp.bars import FMPDataDownloader
+from tests.cache.counts import examples
 from tests.net.scripted import NOW_MS, answer
 from tests.reference import needs_reference
 from tests.vendors.acme import query, recorded
@@ -195,7 +196,7 @@ def days_of_truth(request: HttpRequest) -> HttpResponse:
     return answer(rows)
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
+@settings(max_examples=examples(25), derandomize=True, deadline=None)
 @given(st.integers(-1, 28), st.integers(4, 30 * 24))
 def test_bars_joined_from_windows_are_the_true_ones(day: int, hours: int) -> None:
     start = min(TRUTH) + day * DAY_MS + hours * 60_000

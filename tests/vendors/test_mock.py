@@ -13,6 +13,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.prices.bar_rule import ordered
 from src.data.vendors.mock.bars import MockDataDownloader
+from tests.cache.counts import examples
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
 from tests.vendors.acme import query
 
@@ -29,7 +30,7 @@ def bars(label: str, start: int, end: int, who: Instrument = BTC) -> BarTable:
     return mock().fetch(query(label, start, end, who)).table
 
 
-@settings(derandomize=True, max_examples=25, deadline=None)
+@settings(derandomize=True, max_examples=examples(25), deadline=None)
 @given(start=st.integers(0, 200), count=st.integers(1, 60))
 def test_made_up_bars_of_a_window_equal_those_of_the_whole(start: int, count: int) -> None:
     whole = bars("1h", FIRST, FIRST + 300 * HOUR_MS)

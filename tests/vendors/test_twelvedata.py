@@ -148,7 +148,7 @@ def test_an_unknown_listing_is_refused_without_a_request() -> None:
     assert not transport.asked
 
 
-@settings(derandomize=True, max_examples=15 if FULL else 4, deadline=None)
+@settings(derandomize=True, max_examples=15 if FULL else 2, deadline=None)
 @given(st.integers(1, 20_000), st.integers(0, 10_000))
 @example(4999, 0)
 @example(5000, 1)

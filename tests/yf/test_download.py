@@ -226,7 +226,7 @@ def test_a_substitute_for_all_there_is_is_reported(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for name in ("BTCUSDT", "BTC-USD"):
-        young = replace(vendors.truth.listing(name), listed="2023-06-01T00:00")
+        young = replace(vendors.truth.listing(name), listed="2024-03-01T00:00")
         vendors.truth.add(young)
     vendors.fault("binance", Fault.status(451))
     with pytest.warns(IncompleteDataWarning, match="a substitute of a different kind: yahoo"):
