@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -133,6 +134,9 @@ class Chats:
 @pytest.fixture
 def quick(load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module ``bot``; its connections do not read the certificates of authorities."""
+    if find_spec("sniffio") is None:
+        # httpx imports it at each request, and Python searches every folder for it again.
+        monkeypatch.setitem(sys.modules, "sniffio", None)
     bot = load("bot")
     plain = partial(bot.HTTPXRequest, httpx_kwargs={"verify": False})
     monkeypatch.setattr(bot, "HTTPXRequest", plain)
