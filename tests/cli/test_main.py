@@ -215,14 +215,14 @@ def test_outputs_that_were_closed_change_no_exit_code(
 
 
 def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(
-    bare: Run, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("src.data.cli.import_module", interrupted)
-    ran = bare("fetch", "AAPL", "1d")
-    assert (ran.code, ran.err) == (1, "onetape: interrupted; committed bars are kept\n")
+    assert main(["fetch", "AAPL", "1d"]) == 1
+    assert capsys.readouterr().err == "onetape: interrupted; committed bars are kept\n"
 
 
 @pytest.mark.parametrize(
