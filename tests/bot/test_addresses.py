@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cache.counts import FULL, examples
+from tests.cache.counts import FULL, examples, some
 
 from .conftest import ANN, BOB, ChatsWithRecords
 
@@ -52,7 +52,7 @@ def test_an_invalid_email_address_is_refused(address: str) -> None:
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(st.text(st.characters(codec="utf-8"), max_size=30), st.sampled_from(("", "@", "@y")))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from(("", "@", "@y")))
 def test_no_other_character_passes(text: str, end: str) -> None:
     try:
         kept = checked_email(text + end)
@@ -84,11 +84,10 @@ def test_registration_refuses_invalid_addresses_and_sends_no_mail(
     bot_chats: ChatsWithRecords,
 ) -> None:
     before = dict(bot_chats.codes)
-    for address in BAD:
-        if address.strip() == address and address and " " not in address and address.isprintable():
-            assert "invalid e-mail address" in bot_chats.say(f"/register {address}", BOB).text, (
-                address
-            )
+    sendable = [a for a in BAD if a and a.isprintable() and a.split() == [a]]
+    for address in some(sendable, 5):
+        text = bot_chats.say(f"/register {address}", BOB).text
+        assert "invalid e-mail address" in text, address
     assert bot_chats.codes == before and bot_chats.db.get_user_status(str(BOB)) is None
     bot_chats.join(ANN, "ann@example.com")
     assert bot_chats.say("/register ANN@Example.COM", BOB).text.endswith("within an hour.")
