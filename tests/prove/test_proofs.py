@@ -40,7 +40,7 @@ def _fewer_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the proofs repeat less: each repetition is a process."""
     if not FULL:
         monkeypatch.setattr(checks, "_KILLS", 2)
-        monkeypatch.setattr(checks, "_DAYS_EACH", 2)
+        monkeypatch.setattr(checks, "_DAYS_EACH", 1)
         monkeypatch.setattr(checks, "_FLIPS", (0.5,))
 
 
