@@ -52,7 +52,9 @@ def test_an_invalid_email_address_is_refused(address: str) -> None:
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from(("", "@", "@y")))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from(("", "@", "@y"))
+)
 def test_no_other_character_passes(text: str, end: str) -> None:
     try:
         kept = checked_email(text + end)

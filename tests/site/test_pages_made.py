@@ -7,8 +7,10 @@ import inspect
 import re
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from os.path import normpath
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 import yaml
@@ -29,6 +31,39 @@ def script(name: str) -> Any:
 
 
 PAGES = script("pages")
+_CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+
+
+def headings(text: str) -> list[str]:
+    """Return the lines of a page that are headings, without those in its code."""
+    return re.findall(r"^#{1,6} .+$", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), re.M)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the ids that the site gives to the headings of a page."""
+    slugs = list[str]()
+    for heading in headings(text):
+        plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading.lstrip("#"))
+        ascii_ = normalize("NFKD", plain).encode("ascii", "ignore").decode().lower().strip()
+        slugs.append(slug := re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_)))
+        slugs.append(f"{slug}_{slugs.count(slug) - 1}")
+    return {*slugs}
+
+
+def test_each_link_of_the_pages_leads_to_a_page_and_a_heading() -> None:
+    sources = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    ids = {source: anchors(source.read_text("utf-8")) for source in sources}
+    dead, checked = list[str](), 0
+    for source in sources:
+        for link in re.findall(r"\]\(([^)\s]+)\)", _CODE.sub("", source.read_text("utf-8"))):
+            if re.match(r"[a-z]+:", link):
+                continue
+            file, _, anchor = link.partition("#")
+            target = Path(normpath(source.parent / file)) if file else source
+            is_there = anchor in ids[target] if anchor and target in ids else target.exists()
+            dead += [] if is_there else [f"{source.relative_to(ROOT)}: {link}"]
+            checked += 1
+    assert dead == [] and checked > 700
 
 
 def test_generated_pages_are_current() -> None:
