@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, WEEK_MS, day_ms, year_of
+from src.data.model.instant import DAY_MS, WEEK_MS, day_ms
 from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
 from .listings import Listing, usual_listings
 from .sessions import ALWAYS, Ints, sessions_of
-from .tape import NEVER, Bars, Tape, days_of_year, grouped, joined, minutes
+from .tape import NEVER, Bars, Tape, days_of_quarter, grouped, joined, minutes
 
 Floats = NDArray[np.float64]
 Expected = tuple[int, float, float, float, float, float]
@@ -241,7 +241,8 @@ def _days(listing: Listing, start_ms: int, end_ms: int, now_ms: int) -> Bars:
     last = min(end_ms, now_ms + 2 * DAY_MS, tape.delisted_ms + DAY_MS, calendar_end)
     parts = [minutes(tape, 0, 0)]
     if first < last:
-        parts += [days_of_year(tape, y) for y in range(year_of(first), year_of(last - 1) + 1)]
+        quarters = range(_quarter_of(first), _quarter_of(last - 1) + 1)
+        parts += [days_of_quarter(tape, quarter) for quarter in quarters]
     bars = joined(parts)
     wanted = bars.take((bars.stamps >= start_ms) & (bars.stamps < end_ms))
     closed = wanted.take(wanted.closes <= now_ms)
@@ -250,6 +251,11 @@ def _days(listing: Listing, start_ms: int, end_ms: int, now_ms: int) -> Bars:
         return closed
     so_far = minutes(tape, int(running.opens[0]), now_ms + 1, now_ms)
     return joined([closed, grouped(so_far, so_far.days, so_far.opens, so_far.closes)])
+
+
+def _quarter_of(ms: int) -> int:
+    """Return the number of the quarter of a year in which an instant lies, counted from 1970."""
+    return int(np.datetime64(ms, "ms").astype("datetime64[M]").astype(np.int64)) // 3
 
 
 def _intraday(

@@ -202,10 +202,11 @@ def grouped(bars: Bars, stamps: Ints, opens: Ints, closes: Ints) -> Bars:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=256)
-def days_of_year(tape: Tape, year: int) -> Bars:
-    """Return the whole days of a year, final, with session dates for stamps."""
-    start, end = (int(np.datetime64(f"{y}-01-01", "ms").astype(np.int64)) for y in (year, year + 1))
+@lru_cache(maxsize=4096)
+def days_of_quarter(tape: Tape, quarter: int) -> Bars:
+    """Return the whole days of a quarter of a year, counted from 1970, with session dates for stamps."""
+    months = np.array([3 * quarter, 3 * quarter + 3]).astype("datetime64[M]")
+    start, end = months.astype("datetime64[ms]").astype(np.int64).tolist()
     # A session may open on the evening before its date.
     bars = minutes(tape, start - DAY_MS, end + DAY_MS)
     days = grouped(bars, bars.days, bars.opens, bars.closes)
