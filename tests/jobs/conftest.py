@@ -11,7 +11,6 @@ from src.data.clock import ManualClock
 from src.data.jobs import extras
 from tests.vendor_server import VendorServer
 
-
 # The versions of packages, each a line of a long file, which every checkup would look for again.
 _installed = functools.cache(extras.installed)
 

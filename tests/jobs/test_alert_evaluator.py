@@ -37,7 +37,7 @@ from src.data.jobs.alert_values import (
     data_problem,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
-from tests.cache.counts import examples
+from tests.cache.counts import FULL
 from tests.contract.source import ROOT
 from tests.prices.judgement.market import load, needs_market
 
@@ -518,7 +518,7 @@ _quantities = st.sampled_from(
 
 
 @needs_market
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=300 if FULL else 15, deadline=None)
 @given(
     first=st.integers(400, 5400),
     length=st.integers(20, 400),
