@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("rules")
 
 
 COINS = {"coins": ["BTCUSDT", "ETHUSDT", "SOLUSDT", "HALTUSDT"]}
-# Of four coins these are more series than a vendor is asked for at once.
+# For four coins these are more series than are fetched from a vendor at once.
 STEPS = ["15m", "30m", "1h", "4h"] if FULL else ["30m", "1h", "4h"]
 
 
