@@ -89,16 +89,17 @@ def test_two_jobs_on_one_list_send_no_request_twice(
 def test_a_job_whose_quota_ends_resumes_the_next_day(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    limit = "rate_limits: {requests_per_day: 8, requests_per_minute: 1000}"
+    symbols, steps = SYMBOLS[: 3 if FULL else 2], ["1d", "4h", "1h"]
+    quota = 4 * len(symbols)
+    limit = f"rate_limits: {{requests_per_day: {quota}, requests_per_minute: 1000}}"
     limited = rules.read_text().replace("  binance: {", f"  binance: {{{limit}, ")
     rules.write_text(f"crypto: {{backup: []}}\n{limited}")  # none stands in for it
-    symbols, steps = SYMBOLS[: 3 if FULL else 2], ["1d", "4h", "1h"]
     whole: list[tuple[str, str]] = []
     day, fetched = 0, 1
     while fetched:
-        report = populate_cache(symbols, steps, *RANGE, tmp_path / "cache")
+        report = populate_cache(symbols, steps, "2024-05-17", "2024-05-31", tmp_path / "cache")
         late = [r["error"] for r in report["results"] if r["error"]]
-        assert all("limit of 8 a day is used up" in error for error in late)
+        assert all(f"limit of {quota} a day is used up" in error for error in late)
         assert day or 0 < len(late) < len(symbols) * len(steps)
         # Longer bars that were made of stored ones, as no request was left for them, are asked for later.
         whole += [
