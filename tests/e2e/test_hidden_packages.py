@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from importlib import import_module
+from importlib.abc import MetaPathFinder
 from pathlib import Path
-from subprocess import PIPE
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from tests.processes import Talker, ended, fork
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
 # Each stands above `bars`, with a name of the facade or of the package root that needs it.
 LOST = {
@@ -26,102 +35,100 @@ LOST = {
     "sources": "",
 }
 
-PROGRAM = """
-import importlib.abc, json, os, sys
-import numpy as np, pandas as pd
+ALL = (*LOST, "fundamentals")
+QUESTION = "BTCUSDT", "1h", "2024-01-02", "2024-01-03"
 
-class Hider(importlib.abc.MetaPathFinder):
-    hidden = json.loads(sys.argv[1])
 
-    def find_spec(self, name, path=None, target=None):
+class Hider(MetaPathFinder):
+    """Lets packages of this library look as if they were not installed."""
+
+    hidden = ALL
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if any(f"{name}.".startswith(f"src.data.{one}.") for one in self.hidden):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-SHARED = "src", "pandas", "requests", "asyncio", "pyarrow", "sqlite3", "ssl", "tenacity"
-# Each line is for a child. What a child has imported while all packages were hidden needs none of them:
-# the children after it find it imported.
-sys.meta_path.insert(0, Hider())
-import src.data, src.data.data_manager
-for line in sys.stdin:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        break
-    os.close(writer)
-    with os.fdopen(reader) as imported:
-        names = imported.read().split()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for name in names:
-        importlib.import_module(name)
-    assert not {f"src.data.{name}" for name in Hider.hidden} & {*sys.modules}
-    print(code, flush=True)
-else:
-    sys.exit()
-
-is_all = set(Hider.hidden) <= set(json.loads(line)[0])
-
-Hider.hidden, folder, call, output, variables = json.loads(line)
-os.environ.update(variables)
-sys.stdout = sys.stderr = open(output, "w")
 
 class Own:
-    def get_ohlcv(self, symbol, interval, start, end):
+    def get_ohlcv(self, symbol: str, interval: str, start: object, end: object) -> pd.DataFrame:
         stamps = pd.date_range("2024-01-01", periods=120, freq="h", name="timestamp")
         prices = 100.0 + np.arange(120) % 7
-        return pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "volume"), prices), stamps)
+        columns = ("open", "high", "low", "close", "volume")
+        return pd.DataFrame(dict.fromkeys(columns, prices), stamps)
 
-manager = src.data.DataManager(folder)
-manager.provider_selector.downloaders["binance"] = Own()
-QUESTION = "BTCUSDT", "1h", "2024-01-02", "2024-01-03"
-plan = manager.plan(*QUESTION)
-frame = manager.get_ohlcv(*QUESTION)
-both = manager.get_ohlcv_batch(["BTCUSDT"], *QUESTION[1:])
-assert plan.requests == 1 and len(frame) == 48 and frame.equals(both["BTCUSDT"])
-assert manager.plan(["BTCUSDT"], *QUESTION[1:]).requests == 0
-assert set(manager.coverage("BTCUSDT", "1h")["vendor"]) == {"binance"}
-try:
-    exec(call)
-except Exception as error:
-    print(type(error).__name__, error)
-if is_all:
-    with os.fdopen(writer, "w") as names:
-        print(*(n for n in sys.modules if n.partition(".")[0] in SHARED), file=names)
-sys.stdout.flush()
-os._exit(0)  # what Python tidies up at the end takes longer than all of this
-"""
+
+def serve() -> None:
+    """Import the library anew without the packages above ``bars``; answer lines.
+
+    The first line is answered while all packages are hidden. Each other one is answered in a child,
+    which finds imported what needs none of them.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "onetape")]:
+        del sys.modules[name]
+    hider = Hider()
+    sys.meta_path.insert(0, hider)
+    answer(hider, *json.loads(sys.stdin.readline()))
+    assert not {f"src.data.{name}" for name in ALL} & {*sys.modules}
+    print(0, flush=True)
+    for line in sys.stdin:
+        print(ended(fork(partial(answer, hider, *json.loads(line)))), flush=True)
+
+
+def answer(
+    hider: Hider,
+    hidden: Sequence[str],
+    folder: str,
+    call: str,
+    output: str,
+    variables: dict[str, str],
+) -> None:
+    """Ask for bars with packages hidden, and for what is lost; print the error of the latter."""
+    hider.hidden = tuple(hidden)
+    os.environ.update(variables)
+    with open(output, "w") as file, redirect_stdout(file), redirect_stderr(file):
+        manager = import_module("src.data.data_manager").DataManager(folder)
+        manager.provider_selector.downloaders["binance"] = Own()
+        plan = manager.plan(*QUESTION)
+        frame = manager.get_ohlcv(*QUESTION)
+        both = manager.get_ohlcv_batch(["BTCUSDT"], *QUESTION[1:])
+        assert plan.requests == 1 and len(frame) == 48 and frame.equals(both["BTCUSDT"])
+        assert manager.plan(["BTCUSDT"], *QUESTION[1:]).requests == 0
+        assert set(manager.coverage("BTCUSDT", "1h")["vendor"]) == {"binance"}
+        try:
+            exec(call, {"src": sys.modules["src"], "manager": manager, "QUESTION": QUESTION})
+        except import_module("src.data.errors").MissingExtraError as error:
+            print(type(error).__name__, error)
 
 
 Run = Callable[[list[str], str], str]
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[subprocess.Popen[str]]:
+def program() -> Iterator[Talker]:
     """Yield a process that imports the library without the packages above ``bars``."""
-    words = [sys.executable, "-c", PROGRAM, json.dumps([*LOST, "fundamentals"])]
-    with subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True) as process:
-        yield process
+    process = Talker([], serve)
+    yield process
+    process.end()
 
 
 @pytest.fixture(scope="module")
-def bars_alone(program: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def bars_alone(program: Talker, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return what the program prints with all packages hidden."""
-    return answered(program, [*LOST, "fundamentals"], "", tmp_path_factory.mktemp("alone"))
+    return answered(program, ALL, "", tmp_path_factory.mktemp("alone"))
 
 
-def answered(program: subprocess.Popen[str], hidden: list[str], call: str, folder: Path) -> str:
+def answered(program: Talker, hidden: Sequence[str], call: str, folder: Path) -> str:
     """Run the program with packages hidden; return what it prints."""
-    assert program.stdin is not None and program.stdout is not None
     output, cache = folder / "output", str(folder / "cache")
     variables = {name: str(folder / name) for name in ("ONETAPE_STATE_DIR", "XDG_DATA_HOME")}
-    line = [hidden, cache, call or "pass", str(output), variables]
-    print(json.dumps(line), file=program.stdin, flush=True)
-    code, printed = int(program.stdout.readline()), output.read_text()
-    assert code == 0, printed[-500:]
+    program.tell(json.dumps([hidden, cache, call or "pass", str(output), variables]))
+    code, printed = program.hear(), output.read_text()
+    assert code == "0\n", printed[-500:]
     return printed
 
 
 @pytest.fixture
-def run(program: subprocess.Popen[str], bars_alone: str, tmp_path: Path) -> Run:
+def run(program: Talker, bars_alone: str, tmp_path: Path) -> Run:
     """Return what runs the program with packages hidden, and returns what it prints."""
     return lambda hidden, call: answered(program, hidden, call, tmp_path)
 
