@@ -399,6 +399,7 @@ def test_get_actions_returns_all_actions_of_any_vendor_and_then_from_the_cache(
 def test_more_than_a_century_of_days_is_fetched_from_yahoo_in_two_requests(
     alone: Make, vendors: VendorServer
 ) -> None:
+    vendors.truth.change("NVDA", listed="2024-01-02T14:30")
     question = ("NVDA", "1d", "1900-01-01", "2024-06-11")
     planned = alone("yahoo").plan(*question).requests
     with warnings.catch_warnings():

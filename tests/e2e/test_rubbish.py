@@ -18,6 +18,7 @@ from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
+from tests.cache.counts import FULL
 
 from .fixed_vendor import FixedVendor, Market
 from .scripted_vendor import provenance
@@ -134,7 +135,7 @@ def test_good_bars_between_old_bad_rows_stay_final_despite_new_bad_rows(
 
     fixed.spoil = spoil
     first = iso(FIRST)[:10]
-    for night in range(3):
+    for night in range(3 if FULL else 2):
         clock.set(FIRST + (night + 1) * DAY_MS + 60 * MINUTE_MS)
         fixed.asked.clear()
         last = iso(FIRST + night * DAY_MS)[:10]
