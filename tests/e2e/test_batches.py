@@ -54,14 +54,13 @@ def spellings(symbol: str, count: int) -> list[str]:
 def test_a_batch_of_a_hundred_hits_starts_no_thread(
     manager: DataManager, vendors: VendorServer, threads: list[str]
 ) -> None:
-    names = [name for pair in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "OLDUSDT")
+    names = [name for pair in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ETHBTC")
              for name in spellings(pair, 25)]  # fmt: skip
-    days = ("1d", "2022-05-02", "2022-05-06")
-    manager.get_ohlcv_batch(names[::25], *days)
+    manager.get_ohlcv_batch(names[::25], *DAYS)
     assert threads
     threads.clear()
     vendors.clear_log()
-    frames = manager.get_ohlcv_batch([*names[::-1], names[3]], *days)
+    frames = manager.get_ohlcv_batch([*names[::-1], names[3]], *DAYS)
     assert not threads
     assert list(frames) == names[::-1]
     assert len(names) == 100

@@ -47,7 +47,8 @@ def test_the_week_and_month_are_complete_after_their_last_session(
 
 
 def test_a_request_for_months_without_bounds_returns_all_months_of_a_pair(
-    manager: DataManager,
+    manager: DataManager, vendors: VendorServer
 ) -> None:
+    vendors.truth.change("BTCUSDT", listed="2024-01-01")
     months = manager.get_ohlcv("BTCUSDT", "1M")
     assert 1 < len(months) < 500

@@ -48,7 +48,7 @@ def live(
 ) -> str:
     """Ask the question each night; return the day after the last one."""
     # Days are few: a file of 24 of them is longer than its text.
-    for night in range(NIGHTS if question[1] == "1h" else max(NIGHTS, 80)):
+    for night in range(NIGHTS if question[1] == "1h" else max(NIGHTS, 48)):
         clock.set(ms(f"2023-01-03T{at}") + night * DAY_MS)
         manager.get_ohlcv(*question, bars=bars)
     return iso(clock.now_ms() + DAY_MS)[:10]

@@ -219,4 +219,4 @@ def test_random_requests_during_faults_return_true_bars_or_list_their_gaps(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     clock.set(parse_iso("2024-06-05T13:45:00"))
-    Model(random.Random(seed), vendors, clock, make).run(60 if FULL else 24)
+    Model(random.Random(seed), vendors, clock, make).run(60 if FULL else 16)
