@@ -405,7 +405,7 @@ def test_pages_that_came_before_the_timeout_are_stored(
     vendors.fault("binance", Fault.hang(), skip=5)
     days = ("2024-05-01", "2024-05-06")  # 8,640 minutes, 9 pages
     with pytest.warns(IncompleteDataWarning):
-        first = make().get_ohlcv("BTCUSDT", "1m", *days, timeout=0.6)
+        first = make().get_ohlcv("BTCUSDT", "1m", *days, timeout=1.5)
     assert len(first) >= 4000
     vendors.heal()
     assert len(make().get_ohlcv("BTCUSDT", "1m", *days)) == 8640
