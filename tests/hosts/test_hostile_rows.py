@@ -44,7 +44,7 @@ from src.data.model.series import SeriesKey
 from src.data.net.state import FILE
 from src.data.net.state_tables import check_numbers
 from tests.cache.bars import DAILY, NOW
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, crossed
 from tests.hosts.own_server import OwnServer
 from tests.processes import ended, fork
 from tests.programs import ROOT
@@ -224,8 +224,7 @@ _FORGED: dict[str, tuple[LogPosition | None, list[SnapshotPart]]] = {
 }
 
 
-@pytest.mark.parametrize("attack", _FORGED)
-@pytest.mark.parametrize("pruned", [True, False])
+@pytest.mark.parametrize("attack, pruned", crossed(_FORGED, [True, False]))
 def test_a_forged_snapshot_stops_no_other_series(
     log: Log, log_url: str, tmp_path: Path, attack: str, pruned: bool
 ) -> None:

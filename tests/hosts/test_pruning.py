@@ -17,7 +17,7 @@ from src.data.hosts.state import host_state
 from src.data.hosts.store import SharedStore
 from src.data.model.retention import Age
 from tests.cache.bars import DAILY, NOW, mark
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, crossed
 from tests.processes import ended, fork
 
 from .test_snapshots import PAIR, bars, entries, filled, rows, same, shown
@@ -55,8 +55,9 @@ def _deadly(statement: int, moment: str) -> Callable[[Log, Any], Any]:
     return act
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("statement", range(1, 10) if FULL else (1, 5, 7))
+@pytest.mark.parametrize(
+    "statement, moment", crossed(range(1, 10) if FULL else (1, 5, 7), ["before", "after"])
+)
 def test_a_host_killed_between_pruning_and_the_next_snapshot_loses_no_bar(
     log_url: str, tmp_path: Path, hosts: Hosts, statement: int, moment: str
 ) -> None:
@@ -104,8 +105,10 @@ def _prepared(hosts: Hosts, state: str) -> SharedStore:
     return c
 
 
-@pytest.mark.parametrize("turns", range(1, 12) if FULL else (1, 2, 4))
-@pytest.mark.parametrize("state", ["new", "behind", "damaged", "other history"])
+@pytest.mark.parametrize(
+    "turns, state",
+    crossed(range(1, 12) if FULL else (1, 2, 4), ["new", "behind", "damaged", "other history"]),
+)
 def test_a_host_behind_two_others_that_prune_and_snapshot_loses_no_bar(
     hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch, state: str, turns: int
 ) -> None:

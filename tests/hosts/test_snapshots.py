@@ -45,7 +45,7 @@ from tests.cache.bars import (
     numbers,
     piece,
 )
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, crossed
 from tests.processes import ended, fork, together
 
 from .host_simulation import _files
@@ -308,8 +308,10 @@ def test_a_snapshot_of_lost_entries_is_not_stored(host: Host, log_url: str) -> N
     assert not a.snapshot(DAILY)
 
 
-@pytest.mark.parametrize("attack", ["body", "content", "name", "swapped", "gone", "format"])
-@pytest.mark.parametrize("pruned", [True, False])
+@pytest.mark.parametrize(
+    "attack, pruned",
+    crossed(["body", "content", "name", "swapped", "format", "gone"], [True, False]),
+)
 def test_a_hostile_snapshot_is_refused(
     host: Host, log_url: str, attack: str, pruned: bool, tmp_path: Path
 ) -> None:
@@ -450,8 +452,9 @@ def test_another_process_of_the_folder_waits_while_a_series_is_rebuilt(
     assert list(verify(b, deep=True)) == []
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("statement", range(1, 9) if FULL else (4, 6))
+@pytest.mark.parametrize(
+    "statement, moment", crossed(range(1, 9) if FULL else (4, 6), ["before", "after"])
+)
 def test_a_host_killed_at_any_statement_of_a_snapshot_loses_no_bar(
     log_url: str, tmp_path: Path, statement: int, moment: str
 ) -> None:
@@ -496,8 +499,9 @@ def test_a_host_killed_at_any_statement_of_a_snapshot_loses_no_bar(
     assert parts == 4, "no part is left over"
 
 
-@pytest.mark.parametrize("calls", range(1, 60) if FULL else (5, 14, 27))
-@pytest.mark.parametrize("state", ["new", "old"])
+@pytest.mark.parametrize(
+    "calls, state", crossed(range(1, 60) if FULL else (5, 14, 27), ["new", "old"])
+)
 def test_a_host_killed_while_applying_a_snapshot_continues(
     log_url: str, tmp_path: Path, calls: int, state: str
 ) -> None:
