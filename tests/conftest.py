@@ -21,6 +21,7 @@ from hypothesis import settings
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
 from tests.cache.counts import FULL
+from tests.e2e.fresh import Fresh
 from tests.programs import keep_programs_offline
 from tests.thinned import chosen, is_left_out
 
@@ -136,6 +137,14 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(credentials, "handed_out", {})
         monkeypatch.setattr(credentials, "noted_variables", {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Yield a runner of code in fresh processes."""
+    program = Fresh(tmp_path_factory.mktemp("fresh"))
+    yield program
+    program.end()
 
 
 @pytest.fixture

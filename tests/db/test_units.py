@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,11 +22,11 @@ from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
 from src.data.model.unit_of_work import refuse_inside_unit
 from tests.cache.counts import FULL
+from tests.e2e.fresh import Fresh
 from tests.processes import ended, fork, together
-from tests.programs import PYTHONPATH
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-PROCESSES, CHANGES = (8, 200) if FULL else (3, 12)
+PROCESSES, CHANGES = (8, 200) if FULL else (2, 12)
 
 
 def add(database: Database, name: str) -> None:
@@ -293,24 +291,19 @@ STEPS = [
     ("from src.data.db import Database; database = Database('sqlite:///a.db')", "sqlalchemy"),
     # Alembic is for changes of the tables, which are there.
     ("database.reading().__enter__()", "sqlalchemy"),
-    ("Database('sqlite:///b.db').schema.prepare()", "sqlalchemy alembic"),
-    ("from src.data.v2 import UniverseManager", "sqlalchemy alembic"),
+    ("from src.data.v2 import UniverseManager", "sqlalchemy"),
 ]
 
 
-def loaded(folder: Path, lines: list[str]) -> list[str]:
-    """Run lines in a new process; return which of the packages are loaded after each."""
-    show = "print(*[n for n in ('sqlalchemy', 'alembic', 'psycopg') if n in sys.modules])"
-    program = "\n".join(["import sys", *(f"{line}; {show}" for line in lines)])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH, "HOME": str(folder)},
-    )  # fmt: skip
-    return done.stdout.splitlines()
-
-
-def test_the_packages_are_loaded_when_they_are_used(tmp_path: Path) -> None:
+def test_the_packages_are_loaded_when_they_are_used(fresh: Fresh, tmp_path: Path) -> None:
     with closing(Database(f"sqlite:///{tmp_path / 'a.db'}")) as made:
         made.schema.prepare()
-    assert loaded(tmp_path, [line for line, _ in STEPS]) == [names for _, names in STEPS]
+    show = "print(*[n for n in ('sqlalchemy', 'alembic', 'psycopg') if n in sys.modules])"
+    lines = [
+        "import os, sys, warnings",
+        f"os.chdir({str(tmp_path)!r})",
+        "warnings.simplefilter('ignore')",
+    ]
+    lines += [f"{line}; {show}" for line, _ in STEPS]
+    found = fresh.run("\n".join(lines), HOME=str(tmp_path)).splitlines()
+    assert found == [names for _, names in STEPS]

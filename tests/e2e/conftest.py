@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,16 +11,6 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from tests.vendor_server import VendorServer
-
-from .fresh import Fresh
-
-
-@pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
-    """Yield what runs code in fresh processes."""
-    program = Fresh(tmp_path_factory.mktemp("fresh"))
-    yield program
-    program.end()
 
 
 @pytest.fixture

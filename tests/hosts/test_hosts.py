@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -31,6 +30,7 @@ from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.e2e.conftest import rules as rules
+from tests.e2e.fresh import Fresh
 from tests.e2e.oracle import assert_true, ms
 from tests.processes import Talker
 from tests.vendor_server import Fault, VendorServer
@@ -380,14 +380,13 @@ def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     assert plain.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True).equals(frame)
 
 
-def test_without_a_shared_store_none_of_its_modules_is_loaded(tmp_path: Path) -> None:
+def test_without_a_shared_store_none_of_its_modules_is_loaded(fresh: Fresh, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom src.data import DataManager\n"
         f"manager = DataManager({str(tmp_path)!r})\nmanager.cache.list_symbols()\n"
         "print([name for name in sys.modules if 'hosts' in name or 'psycopg' in name])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert fresh.run(code) == "[]\n"
     assert not (tmp_path / "_hosts").exists()
 
 
@@ -473,7 +472,7 @@ def test_an_invalid_address_is_refused_with_a_short_error(
     assert "canary-word" not in str(caught.value)
 
 
-def test_commands_without_the_extra_name_it_and_detach_works(tmp_path: Path) -> None:
+def test_commands_without_the_extra_name_it_and_detach_works(fresh: Fresh, tmp_path: Path) -> None:
     (tmp_path / "cache" / "_hosts").mkdir(parents=True)
     (tmp_path / "cache" / "_hosts" / "store.json").write_text("{}")
     script = """
@@ -489,14 +488,13 @@ print(*_shared_store(load_settings(), rules, None, network=True))
 for words in (["hosts", "status"], ["hosts", "verify"], ["hosts", "attach"], ["hosts", "detach"]):
     print(words, main(words), flush=True)
 """
-    env = os.environ | {
+    variables = {
         "ONETAPE_STORE": "postgresql://bot:canary-word@127.0.0.1:1/x",
         "DATA_CACHE_DIR": str(tmp_path / "cache"),
         "ONETAPE_STATE_DIR": str(tmp_path / "state"),
     }
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0 and "Traceback" not in said and "canary-word" not in said, said
+    said = fresh.run(script, **variables)
+    assert "Traceback" not in said and "canary-word" not in said, said
     assert said.count("needs the `postgres` extra") == 4
     assert "['hosts', 'detach'] 0" in said
     assert not (tmp_path / "cache" / "_hosts" / "store.json").exists()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +21,7 @@ from src.data.net.limiter import Limiter
 from src.data.net.state import FILE, SALT, State, boot
 from src.data.net.state_tables import Account, StateTables
 from tests.cache.counts import FULL
+from tests.e2e.fresh import Fresh
 from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 
@@ -120,14 +119,12 @@ class TestTheFile:
             thread.join()
         assert sorted(found) == list(range(1, 161))
 
-    def test_a_hit_in_the_cache_does_not_load_the_database(self) -> None:
-        code = (
+    def test_a_hit_in_the_cache_does_not_load_the_database(self, fresh: Fresh) -> None:
+        fresh.run(
             "import sys; import src.data.data_manager, src.data.wiring\n"
             "from src.data.net import guarded_call, leases, limiter, state\n"
-            "sys.exit('sqlite3' in sys.modules)"
+            "assert 'sqlite3' not in sys.modules"
         )
-        root = Path(__file__).resolve().parents[2]
-        assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
 class TestTrouble:
@@ -358,11 +355,11 @@ class TestForks:
             while not stop.wait(0.002):  # without a breath in between the child hardly gets a turn
                 state.run(count)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
+        threads = [threading.Thread(target=work) for _ in range(3 if FULL else 2)]
         for thread in threads:
             thread.start()
         try:
-            for _ in range(10 if FULL else 3):
+            for _ in range(10 if FULL else 2):
                 child = fork(lambda: [state.run(count) for _ in range(3)])
                 assert os.waitpid(child, 0)[1] == 0
         finally:

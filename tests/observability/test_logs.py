@@ -4,8 +4,6 @@ import io
 import json
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +20,7 @@ from src.data.observability.logs import (
     Subject,
     TextFormatter,
 )
-from tests.programs import PYTHONPATH
+from tests.e2e.fresh import Fresh
 
 log = logging.getLogger("onetape.test")
 
@@ -200,7 +198,7 @@ def test_a_handler_of_a_program_takes_the_filter_and_the_format() -> None:
     assert isinstance(TextFormatter(), logging.Formatter)
 
 
-def test_the_library_attaches_no_handler_that_writes() -> None:
+def test_the_library_attaches_no_handler_that_writes(fresh: Fresh) -> None:
     code = (
         "import logging, src.data.data_manager\n"
         "from src.data.logs import LOGGERS\n"
@@ -210,11 +208,7 @@ def test_the_library_attaches_no_handler_that_writes() -> None:
         "assert held and all(type(h) is logging.NullHandler for h in held), held\n"
         "assert not logging.root.handlers"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
-    )  # fmt: skip
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert fresh.run(code) == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
@@ -254,22 +248,19 @@ def test_a_line_of_a_message_does_not_pass_for_a_record() -> None:
     assert [line for line in others if not line.startswith("    ")] == []
 
 
-def test_the_environment_counts_in_programs_from_the_first_manager_on(tmp_path: Path) -> None:
+def test_the_environment_counts_in_programs_from_the_first_manager_on(
+    fresh: Fresh, tmp_path: Path
+) -> None:
     program = (
         "from src.data import DataManager, configure_logging\n"
         "import logging, sys\n"
-        "one, two = DataManager('a'), DataManager('b')\n"
+        f"one, two = DataManager({str(tmp_path / 'a')!r}), DataManager({str(tmp_path / 'b')!r})\n"
         "logging.getLogger('onetape.test').info('said')\n"
         "configure_logging('text', 'error', sys.stdout)\n"
         "logging.getLogger('onetape.test').info('too low')\n"
     )
-    environ = {"PYTHONPATH": PYTHONPATH, "ONETAPE_LOG": "json", "ONETAPE_LOG_LEVEL": "info"}
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True,
-        check=True, timeout=300,
-    )  # fmt: skip
-    (line,) = ran.stderr.splitlines()
-    assert (json.loads(line)["message"], ran.stdout) == ("said", "")
+    (line,) = fresh.run(program, ONETAPE_LOG="json", ONETAPE_LOG_LEVEL="info").splitlines()
+    assert json.loads(line)["message"] == "said"
 
 
 def test_a_manager_refuses_a_log_that_there_is_not(
