@@ -21,7 +21,7 @@ from src.data.db.services.trading_service import TradingService
 from src.data.errors import QueryError
 from tests.processes import together
 
-PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (3, 8)
+PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (2, 6)
 
 
 class Process:

@@ -560,7 +560,7 @@ def test_an_action_that_one_position_refuses_changes_none(
         assert [row.actions for row in rows] == [{}, {}]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(8 if FULL else 4))
 def test_a_position_held_before_the_ex_date_gets_the_dividend_even_after_closing(
     database: Database, clock: ManualClock, seed: int
 ) -> None:

@@ -23,7 +23,7 @@ from src.data.db.core.schema import revisions
 from src.data.db.models import METADATA
 from src.data.db.symbols.models import CorporateAction, Symbol
 from src.data.errors import DatabaseError, SchemaError
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, some
 from tests.db.revisions import at_revision, config_of
 from tests.processes import together
 
@@ -159,7 +159,7 @@ def upgraded(url: str) -> Database:
 
 
 def test_a_database_of_each_revision_opens(database_url: str, more_revisions: list[str]) -> None:
-    for revision in more_revisions[:-1]:
+    for revision in some(more_revisions[:-1], 3):
         at_revision(database_url, revision)
         database = upgraded(database_url)
         assert database.schema.state() == ("own", more_revisions[-1], ())
@@ -274,21 +274,17 @@ def test_models_and_revisions_are_the_same(database: Database) -> None:
     assert database.schema.differences() == []
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ("ALTER TABLE {}symbols_v2 ADD COLUMN odd TEXT", "remove column"),
-        ("ALTER TABLE {}symbols_v2 DROP COLUMN sector", "add column"),
-        ("DROP TABLE {}symbol_boundaries", "add table"),
-    ],
-)
-def test_a_changed_table_is_reported_as_a_difference(
-    database_url: str, change: str, told: str
-) -> None:
+def test_each_changed_table_is_reported_as_a_difference(database_url: str) -> None:
     use(database_url)
     database = Database(database_url)
-    run(database_url, change.format(place(database)))
-    assert any(told in line for line in database.schema.differences())
+    changes = {
+        "remove column": "ALTER TABLE {}symbols_v2 ADD COLUMN odd TEXT",
+        "add column": "ALTER TABLE {}symbols_v2 DROP COLUMN sector",
+        "add table": "DROP TABLE {}symbol_boundaries",
+    }
+    run(database_url, *(change.format(place(database)) for change in changes.values()))
+    found = database.schema.differences()
+    assert [told for told in changes if not any(told in line for line in found)] == []
 
 
 def test_every_constraint_has_a_name_and_every_table_its_schema() -> None:
@@ -332,7 +328,7 @@ def test_several_processes_begin_at_once(database_url: str) -> None:
         with Database(database_url).writing() as session:
             session.add(Symbol(symbol=f"S{number}", updated_at=NOW, sources={}))
 
-    count = 8 if FULL else 3
+    count = 8 if FULL else 2
     together(count, begin)
     assert use(database_url) == [*(f"S{n}" for n in range(count)), "USED"]
 
@@ -360,7 +356,7 @@ def test_several_threads_begin_at_once(database_url: str) -> None:
 def test_several_processes_upgrade_at_once(tmp_path: Path, more_revisions: list[str]) -> None:
     url = f"sqlite:///{tmp_path / 'records.db'}"
     at_revision(url, "9001")
-    together(3, lambda _: use(url))
+    together(3 if FULL else 2, lambda _: use(url))
     assert Database(url).schema.state().name == "own"
     assert len(list(tmp_path.glob("*.bak"))) == 1, "one process upgraded"
 

@@ -65,15 +65,14 @@ def test_equal_decimals_are_found_as_equal(database: Database) -> None:
         assert session.scalars(select(Symbol).where(Symbol.volatility_30d.is_not(None))).all()
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [0.1, math.nan, "0.1", True, np.float64(1), Decimal("NaN"), Decimal("Infinity"), Decimal("sNaN"),
-     Decimal("1E+1001"), Decimal("1E-1001"), Decimal("1" * 1001), 10**1001],
-    ids=lambda value: f"{type(value).__name__} {value!s:.9}",
-)  # fmt: skip
-def test_an_inexact_decimal_is_refused(database: Database, wrong: Any) -> None:
-    with pytest.raises(DatabaseError):
-        stored(database, volatility_30d=wrong)
+INEXACT = [0.1, math.nan, "0.1", True, np.float64(1), Decimal("NaN"), Decimal("Infinity"), Decimal("sNaN"),
+           Decimal("1E+1001"), Decimal("1E-1001"), Decimal("1" * 1001), 10**1001]  # fmt: skip
+
+
+def test_an_inexact_decimal_is_refused(database: Database) -> None:
+    for wrong in INEXACT:
+        with pytest.raises(DatabaseError):
+            stored(database, volatility_30d=wrong)
     with database.reading() as session:
         assert session.scalars(select(Symbol)).all() == []
 
@@ -205,12 +204,10 @@ def test_a_document_can_be_copied_and_pickled(database: Database) -> None:
         assert document == {"a": {"b": [1]}}
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"a": math.nan}, {"a": [math.inf]}, {"a": Decimal(1)}, {"a": {1, 2}}, "text", 7]
-)
-def test_a_value_that_is_not_json_is_refused(database: Database, wrong: Any) -> None:
-    with pytest.raises(DatabaseError):
-        stored(database, sources=wrong)
+def test_a_value_that_is_not_json_is_refused(database: Database) -> None:
+    for wrong in ({"a": math.nan}, {"a": [math.inf]}, {"a": Decimal(1)}, {"a": {1, 2}}, "text", 7):
+        with pytest.raises(DatabaseError):
+            stored(database, sources=wrong)
 
 
 def test_texts_come_back_as_they_are(database: Database) -> None:

@@ -39,6 +39,7 @@ from tests.db.test_membership import kept, members
 from tests.processes import ended, fork
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
+MEMBERS = 60 if FULL else 20
 SPELLING: Any = SimpleNamespace(provider_selector=ProviderSelector())
 MORNING, NOON = parse_iso("2024-06-10T08:00:00"), parse_iso("2024-06-10T12:00:00")
 MODELS = (Universe, UniverseRecord, UniverseMember)
@@ -143,7 +144,7 @@ def test_an_import_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
     """The limit for a file grows by a page until the import fits."""
     file, lists = tmp_path / "a.csv", []
     for last in ("2020-01-02", "2021-01-04"):
-        rows = [f"S{n},2015-01-02,{last if n % 2 else ''}" for n in range(60)]
+        rows = [f"S{n},2015-01-02,{last if n % 2 else ''}" for n in range(MEMBERS)]
         lists.append("\n".join(["symbol,from,to", *rows]))
     template = Database(f"sqlite:///{tmp_path / 'records.db'}")
     template.schema.prepare()
@@ -173,7 +174,7 @@ def test_an_import_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
             assert now == before
         universes_of(database, ManualClock(NOON)).import_file("index", file)
         members = universes_of(database).members("index", "2020-06-01", strict=True)
-        assert len(members) == 60
+        assert len(members) == MEMBERS
         database.close()
         if code == 0:
             assert now != before
@@ -188,7 +189,7 @@ def test_an_import_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
 
 def test_refreshes_of_two_processes_come_one_after_the_other(database: Database) -> None:
     lists = (("A", "B", "C"), ("B", "C", "D", "E"))
-    times = 50 if FULL else 8
+    times = 50 if FULL else 5
     children = []
     for symbols in lists:
         child = os.fork()

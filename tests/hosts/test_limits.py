@@ -407,7 +407,7 @@ def test_the_last_known_limits_hold_while_the_server_is_unreachable(
 
 # --- a real vendor, real time ---------------------------------------------------------------------
 
-WINDOW_S, LIMIT, ENOUGH = 0.4, 20, 70
+WINDOW_S, LIMIT, ENOUGH = 0.4, 12, 40
 
 
 class SkewedClock(SystemClock):

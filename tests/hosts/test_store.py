@@ -265,18 +265,21 @@ def test_splits_of_samples_stay_on_the_host(host: Host, log: Log) -> None:
 
 
 def test_two_stores_that_commit_concurrently_lose_no_bar(log_url: str, tmp_path: Path) -> None:
+    processes, commits = (4, 8) if FULL else (3, 5)
+
     def work(number: int) -> None:
         store = SharedStore(Log(log_url), tmp_path / f"host{number % 2}", clock=ManualClock(NOW))
-        for n in range(8):
-            step = number * 8 + n
+        for n in range(commits):
+            step = number * commits + n
             store.commit(DAILY, bars(step, step + 1))
 
     Log(log_url).store_id()
-    together(4, work)
+    together(processes, work)
     for name in ("host0", "host1", "new"):
         store = SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW))
         store.pull([PAIR])
-        assert shown(store) == list(range(32)) and store.position(DAILY) == 32
+        made = processes * commits
+        assert shown(store) == list(range(made)) and store.position(DAILY) == made
 
 
 @pytest.mark.parametrize("calls", range(1, 120) if FULL else (4, 14, 23))

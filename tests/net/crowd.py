@@ -31,11 +31,12 @@ from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.net.state_tables import Account
+from tests.cache.counts import FULL
 
 WINDOW_S = 0.5
-LIMIT = 40
+LIMIT = 40 if FULL else 16
 LIMITS = Limits(per_second=LIMIT / WINDOW_S, burst=LIMIT)
-THREADS = 4
+THREADS = 4 if FULL else 3
 KEY = "canary-key-of-the-crowd"
 
 
