@@ -629,6 +629,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/hosts/test_replay.py": {
         "test_an_empty_host_replays_the_log_to_the_same_bytes": 1,
+        "test_users_that_switch_between_two_hosts_read_one_store": 1,
     },
     "tests/jobs/test_checkup.py": {
         "test_integrity_is_not_ok_with_any_damage": 1,
