@@ -669,7 +669,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/net/test_certificates.py": {
         "test_a_certificate_with_one_fault_is_refused_before_anything_is_sent": 5,
         "test_a_sound_certificate_is_accepted": 2,
-        "test_all_transports_trust_the_certificates_of_the_first_variable_set": 4,
+        "test_all_transports_trust_the_certificates_of_the_first_variable_set": 2,
     },
     "tests/net/test_deadlines.py": {
         "test_a_request_to_every_misbehaving_server_ends_at_the_deadline": 1,
