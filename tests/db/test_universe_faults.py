@@ -260,7 +260,7 @@ def statements(draw: st.DrawFn) -> tuple[str, Any]:
     return source, make
 
 
-@settings(max_examples=300 if FULL else 15, deadline=None)
+@settings(max_examples=300 if FULL else 8, deadline=None)
 @given(st.lists(statements(), min_size=2, max_size=7))
 def test_no_later_record_changes_an_answer_that_was_point_in_time(
     made: list[tuple[str, Any]],
@@ -287,7 +287,7 @@ def test_no_later_import_changes_an_answer_of_the_database(
     clock = ManualClock(to_ms(datetime(2025, 6, 1, 12)))
     universes = universes_of(database, clock)
     answers: dict[tuple[date, datetime], Any] = {}
-    for _ in range(60 if FULL else 6):
+    for _ in range(60 if FULL else 4):
         if chance.random() < 0.5:
             chosen = sorted(chance.sample("ABCDEFGH", 4))
             file = tmp_path / "today.csv"

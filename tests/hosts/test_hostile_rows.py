@@ -229,7 +229,7 @@ def test_a_forged_snapshot_stops_no_other_series(
     log: Log, log_url: str, tmp_path: Path, attack: str, pruned: bool
 ) -> None:
     a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
-    filled(a)
+    filled(a, 5)
     other = SeriesKey("OTHER", DAILY.timeframe)
     a.commit(other, bars(0, 3))
     a.snapshot(DAILY)
@@ -306,7 +306,7 @@ def test_a_forged_snapshot_takes_little_memory(
 ) -> None:
     """Its digests are right, as an attacker with write access to the tables would make them."""
     a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
-    filled(a)
+    filled(a, 5)
     a.snapshot(DAILY)
     a.snapshots.prune(-1)
     name, folder = name_of(DAILY), a.parts.lane(DAILY).paths.folder

@@ -28,6 +28,7 @@ from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, EVER, NOW, at, mark, numbers, piece, store_in
 
 from .host_simulation import _files
+from .test_snapshots import every
 
 T = TypeVar("T")
 PAIR = DAILY.symbol, DAILY.timeframe
@@ -157,8 +158,9 @@ def test_a_series_that_another_process_has_made_anew_is_not_made_anew_again(
     if lost:
         restore_to(log_url, 1)
     else:
-        for n in range(10, 80):
-            a.commit(DAILY, bars(n, n + 1))
+        with every(8):
+            for n in range(10, 23):
+                a.commit(DAILY, bars(n, n + 1))
         assert a.snapshot(DAILY)
     made: list[object] = []
     replace = LaneCopies.replace
@@ -169,9 +171,10 @@ def test_a_series_that_another_process_has_made_anew_is_not_made_anew_again(
 
     monkeypatch.setattr(LaneCopies, "replace", replacing)
     act_once(monkeypatch, SharedStore, "_make_anew", lambda: beside.pull([PAIR]))
-    b.pull([PAIR])
+    with every(8):
+        b.pull([PAIR])
     assert made == [beside._copies]
-    assert shown(b) == [*range(10 if lost else 80)] and list(verify(b, deep=True)) == []
+    assert shown(b) == [*range(10 if lost else 23)] and list(verify(b, deep=True)) == []
 
 
 @pytest.mark.parametrize("first", [True, False])
