@@ -1,7 +1,9 @@
-"""Bundle changes, each in a child process that SIGKILL ends before the n-th changing disk call.
+"""Bundle changes, each of which is killed before its n-th changing disk call.
 
-It is a separate program because a child forked after Polars has started its threads waits for threads that
-do not exist in it. The process that forks here never uses Polars.
+By default it ends in the process of the test: :class:`Killed` leaves it, and its disk does nothing any
+more. In a full run SIGKILL ends a child process. It is forked by a separate program because a child
+forked after Polars has started its threads waits for threads that do not exist in it. The process that
+forks here never uses Polars.
 
 ``python -m tests.bundles.deaths`` reads lines ``[CHANGE, CACHE, BEFORE, FOLDER, EVERY, VARIABLES]``. For each
 one it copies ``BEFORE`` to ``FOLDER/1`` and so on, for every such step, until a child finishes, and
@@ -32,8 +34,9 @@ from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.polars.panel import Market, grid_of
+from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.cache.disks import CHANGING
+from tests.cache.disks import CHANGING, Killed
 from tests.processes import ended, fork
 from tests.programs import PYTHONPATH, ROOT
 
@@ -53,7 +56,13 @@ class Deadly(Quick):
         super().__init__()
         self._left = step
 
+    def kill(self) -> None:
+        """End the change."""
+        raise Killed
+
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+        if self._left <= 0 and step.name != "close":
+            raise Killed
         if step.name in CHANGING:
             self._left -= 1
             if self._left == 0:
@@ -64,8 +73,15 @@ class Deadly(Quick):
                     inside = sorted(path for path in step.path.rglob("*") if path.is_file())
                     for path in inside[: (len(inside) + 1) // 2]:
                         path.unlink()
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.kill()
         return super().perform(step, call)
+
+
+class Deadliest(Deadly):
+    """A disk that has SIGKILL end its process."""
+
+    def kill(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def create(bundle: Bundle, manager: DataManager) -> None:
@@ -111,27 +127,53 @@ CHANGES = {one.__name__: one for one in (create, add, refresh, remove, record, m
 
 
 class Killer:
-    """The program, which is started once for all tests of a module."""
+    """Kills changes: in this process, or in a full run by the program, once started for a module."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
+        self._process = FULL and subprocess.Popen(
             [sys.executable, "-m", __name__], cwd=ROOT, env={**os.environ, "PYTHONPATH": PYTHONPATH},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def __enter__(self) -> Killer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the program: its input ends."""
+        if self._process:
+            self._process.communicate()
+
     def deaths(
         self, change: str, cache: Path, before: Path, folder: Path, every: int = 1
     ) -> Iterator[Path]:
-        """Yield the folders of the children that were killed, in the order of their steps."""
+        """Yield the folders in which changes were killed, in the order of their steps."""
+        if not self._process:
+            yield from _killed(change, cache, before, folder, every)
+            return
         variables = {name: os.environ[name] for name in ("ONETAPE_STATE_DIR", "XDG_DATA_HOME")}
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         line = [change, *map(str, (cache, before, folder)), every, variables]
-        print(json.dumps(line), file=self.process.stdin, flush=True)
-        steps = json.loads(self.process.stdout.readline())
+        print(json.dumps(line), file=self._process.stdin, flush=True)
+        steps = json.loads(self._process.stdout.readline())
         assert 3 < steps < _MOST
         for step in range(1, steps, every):
             yield folder / str(step)
             shutil.rmtree(folder / str(step))
+
+
+def _killed(change: str, cache: Path, before: Path, folder: Path, every: int) -> Iterator[Path]:
+    """Kill a change at each step in this process; yield the folders."""
+    manager = DataManager(cache)
+    for step in range(1, _MOST, every):
+        shutil.copytree(before, folder / str(step))
+        try:
+            CHANGES[change](Bundle("mine", folder / str(step), disk=Deadly(step)), manager)
+            assert step > 3
+            return
+        except Killed:
+            yield folder / str(step)
+            shutil.rmtree(folder / str(step))
+    raise AssertionError("the change did not finish")
 
 
 def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> int:
@@ -148,7 +190,7 @@ def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> in
         grid.opens(Span(0, DAY_MS))
     for step in range(1, _MOST, every):
         shutil.copytree(before, folder / str(step))
-        bundle = Bundle("mine", folder / str(step), disk=Deadly(step))
+        bundle = Bundle("mine", folder / str(step), disk=Deadliest(step))
         code = ended(fork(lambda bundle=bundle: CHANGES[change](bundle, manager)))  # type: ignore[misc]
         assert code in (0, -signal.SIGKILL), code
         if code == 0:

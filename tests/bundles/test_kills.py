@@ -1,4 +1,4 @@
-"""Bundle writers killed by SIGKILL before each changing call: the change is complete or absent."""
+"""Bundle writers killed before each changing call: the change is complete or absent."""
 
 from __future__ import annotations
 
@@ -69,9 +69,8 @@ def made(manager: DataManager, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
-    """Yield the program whose children are killed in the middle of a change."""
-    killer = Killer()
-    with killer.process:  # its input ends, and it with it
+    """Yield what kills changes in the middle."""
+    with Killer() as killer:
         yield killer
 
 
@@ -232,7 +231,7 @@ def test_a_killed_lineage_keeps_its_written_reads_and_all_other_lineages(
     before, found = tmp_path / "before", []
     with lineage("before", folder=before, manager=manager):
         manager.get_ohlcv(SYMBOLS[2], *RANGE, provider="mock")
-    for folder in killer.deaths("record", cache, before, tmp_path / "dead", every=1 if FULL else 2):
+    for folder in killer.deaths("record", cache, before, tmp_path / "dead"):
         lineages = Lineages(folder, manager)
         runs = {one.run: one for one in lineages.list()}
         assert lineages.check("before").is_identical

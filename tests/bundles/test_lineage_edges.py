@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -32,7 +30,7 @@ from src.data.model.span import Span, coalesce
 from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
 from tests.effort import calls_of
-from tests.programs import PYTHONPATH
+from tests.processes import Talker
 
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -149,37 +147,29 @@ def test_a_repeated_read_is_recognised_without_a_new_record(
 
 # --- processes -----------------------------------------------------------------------------------
 
-_PROGRAM = """
-import signal, sys
-from src.data.bundles import lineage
-from src.data.data_manager import DataManager
-cache, bundles, *week = sys.argv[1:]
-manager = DataManager(cache)
-with lineage("killed", folder=bundles, manager=manager):
-    manager.get_ohlcv(*week, offline=True)
-    print("read", flush=True)
-    signal.pause()
-"""
-
 
 def test_a_killed_lineage_run_keeps_its_reads_and_its_id(
     manager: DataManager, bundles: Path, tmp_path: Path
 ) -> None:
     """Another process is refused its id, while it runs and when it is dead; a torn last line hurts none."""
     manager.get_ohlcv(*WEEK)
-    words = [sys.executable, "-c", _PROGRAM, str(tmp_path / "cache"), str(bundles), *WEEK]
-    env = {**os.environ, "PYTHONPATH": PYTHONPATH}
-    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
+
+    def read() -> None:
+        ours = DataManager(tmp_path / "cache")
+        with lineage("killed", folder=bundles, manager=ours):
+            ours.get_ohlcv(*WEEK, offline=True)
+            print("read", flush=True)
+            signal.pause()
+
+    process = Talker([], read)
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "read\n"
+        assert process.hear() == "read\n"
         with pytest.raises(QueryError, match="lineage 'killed' already"), lineage(
             "killed", folder=bundles, manager=manager
         ):  # fmt: skip
             pytest.fail("the block must not run")
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
     with (bundles / CATALOG).open("a") as log:
         log.write('{"type":"lineage","format":1,"run":"killed","event":"re')
     lineages = Lineages(bundles, manager)

@@ -463,9 +463,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
-    """Yield the program whose children are killed in the middle of a change."""
-    killer = Killer()
-    with killer.process:
+    """Yield what kills changes in the middle."""
+    with Killer() as killer:
         yield killer
 
 

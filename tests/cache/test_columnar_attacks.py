@@ -7,7 +7,6 @@ import json
 import os
 import random
 import struct
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -39,10 +38,12 @@ from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS
+from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from tests.cache.bars import (
     DAILY,
     EVER,
+    MAPPED,
     MINUTES,
     at,
     days,
@@ -57,9 +58,9 @@ from tests.cache.bars import store_in as store_on
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import RecordingDisk
+from tests.processes import ended, fork
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
 IDENTITY = file_id(MINUTES, 0)
 MODES = pytest.mark.parametrize("mode", ["map", "read"])
 
@@ -553,37 +554,24 @@ def test_columns_that_a_header_describes_are_never_overwritten(tmp_path: Path) -
 # --- few files, no room ---------------------------------------------------------------------
 
 
-FEW = """
-import os, resource, sys
-from pathlib import Path
-from src.data.cache.read import columnar_reader
-from src.data.cache.store import Commit
-from src.data.model.series import SeriesKey
-from tests.cache.bars import (EVER, MAP_BYTES, MAPPED, MINUTES, OWN_BYTES, minutes, same, store_in,
-    table)
-from tests.cache.crash import Quick
-columnar_reader.MOST_READ, columnar_reader.MOST_COPIED = MAP_BYTES, OWN_BYTES
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-store = store_in(Path(sys.argv[1]), Quick(), columnar="map")
-keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
-truth = table(range(MAPPED), size=60_000)
-whole = minutes(0, MAPPED)
-for key in keys:
-    store.commit(key, Commit((whole,)))
-held = [store.read(key, EVER)[0] for _ in range(14) for key in keys]
-assert all(same(rows, truth) for rows in held[::7])
-print(len(os.listdir("/proc/self/fd")))
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody tells which files are open")
+@pytest.mark.usefixtures("small_files_are_mapped")
 def test_many_frames_in_use_keep_few_files_open(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FEW, str(tmp_path)], cwd=ROOT, text=True, capture_output=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 40
+    def work() -> None:
+        import resource
+
+        os.closerange(3, 4096)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        store = store_on(tmp_path, Quick(), columnar="map")
+        keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
+        truth, whole = table(range(MAPPED), size=MINUTE_MS), minutes(0, MAPPED)
+        for key in keys:
+            store.commit(key, Commit((whole,)))
+        held = [store.read(key, EVER)[0] for _ in range(14) for key in keys]
+        assert all(same(rows, truth) for rows in held[::7])
+        assert len(os.listdir("/proc/self/fd")) < 40
+
+    assert ended(fork(work)) == 0
 
 
 class FullDisk(Quick):

@@ -154,12 +154,11 @@ def test_a_failed_write_leaves_the_old_file(
 
 _PROGRAM = """
 import sys
-import pandas as pd
+from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
+from tests.cache.bars import DAILY, piece
 changed, unused = (UnifiedCache(folder, 10.0) for folder in sys.argv[1:])
-index = pd.date_range("2025-01-01", periods=3, freq="1h")
-frame = pd.DataFrame({c: 1.0 for c in ("open", "high", "low", "close", "volume")}, index=index)
-assert changed.put(frame, "BTCUSDT", "1h", None, None)
+changed.store.commit(DAILY, Commit((piece(0, 3),)))
 """
 
 
