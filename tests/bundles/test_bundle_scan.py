@@ -211,7 +211,7 @@ def test_every_filter_selects_the_same_rows_as_after_reading(
 def test_limits_count_rows_before_filters(folder: Path, engine: Engine) -> None:
     lazy = scan(["days", "others"], folder=folder)
     whole, chosen = lazy.collect(), pl.col("symbol") == "NVDA"
-    for rows in (0, 3, 390, 391, 600, 1000):
+    for rows in (0, 3, 390, 391, 600, 1000) if FULL else (0, 391, 600):
         assert lazy.head(rows).collect(engine=engine).equals(whole.head(rows))
         some = lazy.head(rows).filter(chosen)
         assert some.collect(engine=engine).equals(whole.head(rows).filter(chosen))

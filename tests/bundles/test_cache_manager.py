@@ -817,7 +817,7 @@ def test_a_put_into_a_full_folder_does_not_list_the_folder_each_time(tmp_path: P
     put(one, rows=500)
     size = one.get_stats()["total_size_mb"]
     steps = list[float]()
-    for frames in (40, 80, 160) if FULL else (20, 60):
+    for frames in (40, 80, 160) if FULL else (10, 30):
         disk = LaterDisk()
         cache = CacheManager(tmp_path / str(frames), 0, frames * size, disk=disk)
         for n in range(frames):
@@ -881,7 +881,7 @@ def test_a_frame_changed_by_another_object_is_returned_at_the_next_call(
 ) -> None:
     """Even if it has the same size, and within the resolution of file times."""
     writer, reader = (CacheManager(tmp_path, hot_mb, disk=kind()) for _ in range(2))
-    for n in range(30):
+    for n in range(30 if FULL else 8):
         put(writer, value=float(n))
         assert got(reader) == n
     writer.invalidate(writer.generate_cache_key(["AAPL"], *YEAR))
@@ -940,10 +940,11 @@ def test_two_processes_share_one_folder_without_losing_frames(tmp_path: Path) ->
 
 def test_threads_share_one_cache_manager(tmp_path: Path) -> None:
     cache, errors = CacheManager(tmp_path, 0.01, 0.05), list[BaseException]()
+    rounds = 40 if FULL else 15
 
     def work(seed: int) -> None:
         try:
-            for n in range(40):
+            for n in range(rounds):
                 symbol = f"S{(n * seed) % 5}"
                 value = got(cache, symbol)
                 assert value is None or value == float(symbol[1:])
@@ -959,7 +960,7 @@ def test_threads_share_one_cache_manager(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not errors
-    assert sum(tiers(cache)) == 160
+    assert sum(tiers(cache)) == 4 * rounds
 
 
 # --- as in older programs -----------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_a_process_killed_while_joining_parts_leaves_the_old_or_the_new_bundle(
     old, step, died = read(before), 0, 1
     sizes = set[int]()
     while died:
-        step, died = step + (3 if FULL else 14), 0
+        step, died = step + (3 if FULL else 17), 0
         path = tmp_path / "b"
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(before, path)

@@ -287,7 +287,7 @@ def test_a_process_killed_while_writing_a_columnar_file_changes_no_answer(
 def test_columns_equal_the_year_files_after_random_commits(tmp_path: Path, mode: str) -> None:
     dice = random.Random(11)
     store = store_in(tmp_path, columnar=mode)
-    for turn in range(120 if FULL else 24):
+    for turn in range(120 if FULL else 15):
         first = dice.randrange(-900, 500)
         size = dice.choice([1, 1, 3, 40])
         if dice.random() < 0.4 and turn:

@@ -39,12 +39,12 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, steps
 from tests.cache.crash import Platter, Quick, Recorder, states
 from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed
 
 MODES = pytest.mark.parametrize("mode", ["map", "read"])
-MOST = 60 if FULL else 3  # states of one instant
+MOST = 60 if FULL else 2  # states of one instant
 ROWS = 1_000
 
 
@@ -180,15 +180,14 @@ def test_a_failure_of_any_disk_call_changes_no_answer(
 
 @ALL
 def test_a_process_killed_at_any_disk_call_changes_no_answer(tmp_path: Path, name: str) -> None:
-    # Each call is the last in every second kind of commit, in a full run in all.
-    for n in range(1, 40) if FULL else range(1 + list(ACTS).index(name) % 2, 40, 2):
+    for n in steps(40, 3):
         root = tmp_path / str(n)
         store_in(root, Quick()).commit(MINUTES, prepared(root, name))
         try:
             store_in(root, DyingDisk(n), columnar="map").read(MINUTES, EVER)
             break
         except Killed:
-            check(root, "read" if n // (1 if FULL else 2) % 2 else "map")
+            check(root, "read" if n % 2 else "map")
     assert 6 < n < 39
 
 

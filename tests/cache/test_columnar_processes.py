@@ -29,8 +29,8 @@ from tests.processes import Talker, ended, fork
 LONG = MAPPED
 
 pytestmark = pytest.mark.usefixtures("small_files_are_mapped")
-READERS, APPENDS = (4, 60) if FULL else (2, 10)
-KILLS = 200 if FULL else 10
+READERS, APPENDS = (4, 60) if FULL else (2, 5)
+KILLS = 200 if FULL else 6
 
 
 def watch(root: Path, mode: Any) -> None:

@@ -24,6 +24,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import DAILY, lane_folder, mark, piece
 from tests.cache.bars import NOW as THEN
+from tests.cache.counts import FULL
 from tests.cache.disks import DyingDisk, Killed
 from tests.processes import together
 
@@ -411,7 +412,7 @@ def test_the_index_is_read_while_another_process_writes_to_it(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_two_processes_rebuild_a_damaged_index_concurrently(place: Place) -> None:
     def work(_: int) -> None:
-        for _ in range(20):
+        for _ in range(20 if FULL else 8):
             inventory = Inventory(BarStore(place.root).parts)
             rows = sum(lane.entry.rows for lane in inventory.look("growth").lanes)
             assert rows == 415, rows

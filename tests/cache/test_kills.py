@@ -111,6 +111,6 @@ def test_writers_without_a_guard_are_detected(tmp_path: Path, how: str) -> None:
 
 
 def test_a_killed_writer_releases_the_lock(tmp_path: Path, server: Talker) -> None:
-    for calls in range(8, 24, 5):
+    for calls in range(8, 24, 5 if FULL else 10):
         killed(server, tmp_path, calls)
         repaired(store_in(tmp_path, Quick(), lock_timeout_s=0.2), DAILY)

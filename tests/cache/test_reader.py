@@ -304,7 +304,7 @@ class TestReading:
         most = 24 << 20
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", most)
         path = tmp_path / "2025.csv.gz"
-        path.write_bytes(gzip.compress(b"0" * 50_000_000))
+        path.write_bytes(gzip.compress(b"0" * 50_000_000, 1))
         tracemalloc.start()
         try:
             with pytest.raises(CorruptEntryError, match="too large"):

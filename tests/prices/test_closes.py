@@ -17,6 +17,7 @@ from src.data.model.instant import DAY_MS, date_of, day_ms
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
+from tests.cache.counts import FULL
 from tests.reference import needs_reference
 
 from .test_adjustment import _actions, _series, daily, days, dividend, part, split
@@ -142,7 +143,7 @@ class TestByHand:
 
 # --- the bound -----------------------------------------------------------------------------
 
-quick = settings(max_examples=60, derandomize=True, deadline=None)
+quick = settings(max_examples=60 if FULL else 20, derandomize=True, deadline=None)
 
 
 @quick
