@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import exchange_calendars
@@ -48,12 +48,25 @@ def sessions(code: str, first: date, last: date) -> tuple[Session, ...]:
     if code == "24/7":
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         return tuple((day, day_ms(day), day_ms(day) + DAY_MS) for day in days)
-    table = exchange_calendars.get_calendar(code, start="2015-01-01").schedule
-    rows = table.loc[str(first) : str(last)]
+    rows = _schedule(code).loc[str(first) : str(last)]
     return tuple(
         (stamp.date(), int(row["open"].timestamp() * 1000), int(row["close"].timestamp() * 1000))
         for stamp, row in rows.iterrows()
     )
+
+
+@cache
+def _schedule(code: str) -> pd.DataFrame:
+    return exchange_calendars.get_calendar(code, start="2015-01-01").schedule
+
+
+class _Group(NamedTuple):
+    """The trades of one bar, the bar, and when it closes."""
+
+    stamp: int
+    trades: list[Trade]
+    bar: Bar
+    close: int
 
 
 class Tape:
@@ -78,6 +91,7 @@ class Tape:
         self.sessions = sessions(who.calendar, *days)
         dice, beside = random.Random(seed), EARLY_LATE if extended else 0
         self.trades: list[Trade] = []
+        self._groups: dict[tuple[str, str, str], list[_Group]] = {}
         for session in self.sessions:
             _, opened, closed = session
             for at in range(opened - beside, closed + beside, every):
@@ -90,13 +104,13 @@ class Tape:
         self, label: str, now: int, *, anchor: str = "session", session: str = "regular"
     ) -> list[Bar]:
         """Return the bars of a length as they stand at ``now``; the running one comes last."""
-        found = self._grouped(label, now, anchor, session)
-        return [_bar(stamp, trades) for stamp, trades in sorted(found.items())]
+        groups = self._grouped(label, anchor, session)
+        return [_bar_at(now, group) for group in groups if group.trades[0][0] < now]
 
     def closed(self, label: str, now: int, anchor: str = "session") -> list[Bar]:
         """Return the bars of regular hours that have closed at ``now``."""
-        found = sorted(self._grouped(label, now, anchor, "regular").items())
-        return [_bar(s, trades) for s, trades in found if self._close(label, s, trades) <= now]
+        groups = self._grouped(label, anchor, "regular")
+        return [group.bar for group in groups if group.close <= now]
 
     def parts(
         self, source: str, target: str, anchor: str, source_anchor: str = ""
@@ -117,14 +131,21 @@ class Tape:
             return min(trades[-1][3][2], stamp + (step.step_ms or 0))
         return max(s[2] for s in self.sessions if day_ms(_first_day(step, s[0])) == stamp)
 
-    def _grouped(self, label: str, now: int, anchor: str, session: str) -> dict[int, list[Trade]]:
-        found: dict[int, list[Trade]] = {}
-        namer = self._namer(label, anchor)
-        for trade in self.trades:
-            at, _, _, (_, opened, closed) = trade
-            if at < now and (session == "extended" or opened <= at < closed):
-                found.setdefault(namer(trade), []).append(trade)
-        return found
+    def _grouped(self, label: str, anchor: str, session: str) -> list[_Group]:
+        """Return all bars of the tape, ascending; calculated once."""
+        key = label, anchor, session
+        if key not in self._groups:
+            found: dict[int, list[Trade]] = {}
+            namer = self._namer(label, anchor)
+            for trade in self.trades:
+                at, _, _, (_, opened, closed) = trade
+                if session == "extended" or opened <= at < closed:
+                    found.setdefault(namer(trade), []).append(trade)
+            self._groups[key] = [
+                _Group(stamp, trades, _bar(stamp, trades), self._close(label, stamp, trades))
+                for stamp, trades in sorted(found.items())
+            ]
+        return self._groups[key]
 
     def _namer(self, label: str, anchor: str) -> Callable[[Trade], int]:
         """Return a function from the time of a trade to the timestamp of its bar."""
@@ -165,6 +186,13 @@ def _bar(stamp: int, trades: list[Trade]) -> Bar:
     prices = [trade[1] for trade in trades]
     volume = sum(trade[2] for trade in trades)
     return Bar(stamp, prices[0], max(prices), min(prices), prices[-1], volume)
+
+
+def _bar_at(now: int, group: _Group) -> Bar:
+    """Return the bar as it stands at ``now``."""
+    if group.trades[-1][0] < now:
+        return group.bar
+    return _bar(group.stamp, [trade for trade in group.trades if trade[0] < now])
 
 
 class TapeVendor(BaseDataDownloader):

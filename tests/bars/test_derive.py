@@ -485,7 +485,7 @@ def test_a_request_for_a_number_of_bars_reaches_back_from_the_last_closed_one(
 def test_a_request_for_more_bars_than_exist_returns_all_existing_bars(
     routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    frame = routed.ask("3M", "2024-01-01", NOW, bars=30)
+    frame = routed.ask("3M", "2024-01-01", NOW, bars=12)
     assert rows(frame) == plain(vendor.tape.closed("3M", routed.clock.now_ms()))[-1:]
 
 
