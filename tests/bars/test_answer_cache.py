@@ -124,7 +124,7 @@ def manager(tmp_path: Path, reads: Reads, ticking: ManualClock, _stored: Path) -
     shutil.copytree(_stored / "cache", tmp_path / "cache")
     made = DataManager(tmp_path / "cache", clock=ticking)
     settle(tmp_path)
-    for _ in range(3):
+    for _ in range(2):
         asked(made)
         asked(made, SHARE)
     reads.clear()
@@ -325,7 +325,7 @@ def held_after(manager: DataManager, root: Path, *question: str, **more: object)
     """Return the number of cached answers after one request was repeated often enough."""
     forget(manager)
     settle(root)
-    for _ in range(3):
+    for _ in range(2):
         asked(manager, question or ASKED, **more)
     return len(givens(manager))
 
@@ -634,7 +634,7 @@ def latest(tmp_path: Path, manager: DataManager, reads: Reads) -> DataManager:
     bars = minutes(LAST - 300, LAST)
     store_at(tmp_path).commit(COIN, Commit((bars,), next_due=NOW + 60_000))
     settle(tmp_path)
-    for _ in range(3):
+    for _ in range(2):
         for question, more in LATEST.values():
             asked(manager, question, **more)
     reads.clear()

@@ -63,12 +63,20 @@ def manager(stored: Path, tmp_path: Path) -> DataManager:
     return DataManager(tmp_path / "cache")
 
 
-@pytest.fixture
-def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
-    """Return the bundle ``mine``: MSFT and AAPL 1d from 2024-01-02 to 2024-03-08, by ``mock``."""
-    one = Bundle("mine", tmp_path / "bundles", disk=Quick())
+@pytest.fixture(scope="module")
+def made(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the bundle ``mine`` of ``stored``, for tests to copy."""
+    folder = tmp_path_factory.mktemp("made")
+    one, manager = Bundle("mine", folder, disk=Quick()), DataManager(stored)
     one.create(manager, ["MSFT", "AAPL"], "1d", date(2024, 1, 2), "2024-03-08", provider="mock")
-    return one
+    return folder
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Bundle:
+    """Return the bundle ``mine``: MSFT and AAPL 1d from 2024-01-02 to 2024-03-08, by ``mock``."""
+    shutil.copytree(made, tmp_path / "bundles")
+    return Bundle("mine", tmp_path / "bundles", disk=Quick())
 
 
 def revise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -30,18 +31,28 @@ from tests.polars.bars import days
 SYMBOLS = ["MSFT", "AAPL"]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the bundle ``mine`` and the cache that it is made of, for tests to copy."""
+    folder = tmp_path_factory.mktemp("made")
+    one = Bundle("mine", folder / "bundles", disk=Quick())
+    manager = DataManager(folder / "cache")
+    one.create(manager, SYMBOLS, "1d", date(2024, 1, 2), "2024-02-09", provider="mock")
+    return folder
+
+
 @pytest.fixture
-def manager(tmp_path: Path) -> DataManager:
-    """Return a manager on an empty cache."""
+def manager(made: Path, tmp_path: Path) -> DataManager:
+    """Return a manager on a copy of the cache."""
+    shutil.copytree(made / "cache", tmp_path / "cache")
     return DataManager(tmp_path / "cache")
 
 
 @pytest.fixture
-def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
+def bundle(made: Path, manager: DataManager, tmp_path: Path) -> Bundle:
     """Return the bundle ``mine``: MSFT and AAPL 1d from 2024-01-02 to 2024-02-09, by ``mock``."""
-    one = Bundle("mine", tmp_path / "bundles", disk=Quick())
-    one.create(manager, SYMBOLS, "1d", date(2024, 1, 2), "2024-02-09", provider="mock")
-    return one
+    shutil.copytree(made / "bundles", tmp_path / "bundles")
+    return Bundle("mine", tmp_path / "bundles", disk=Quick())
 
 
 def with_metadata(path: Path, change: Callable[[dict[str, str]], None]) -> None:
