@@ -50,8 +50,8 @@ def sessions(code: str, first: date, last: date) -> tuple[Session, ...]:
         return tuple((day, day_ms(day), day_ms(day) + DAY_MS) for day in days)
     rows = _schedule(code).loc[str(first) : str(last)]
     return tuple(
-        (stamp.date(), int(row["open"].timestamp() * 1000), int(row["close"].timestamp() * 1000))
-        for stamp, row in rows.iterrows()
+        (stamp.date(), int(opened.timestamp() * 1000), int(closed.timestamp() * 1000))
+        for stamp, opened, closed in rows[["open", "close"]].itertuples()
     )
 
 

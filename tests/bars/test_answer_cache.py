@@ -892,7 +892,7 @@ def test_bars_of_shares_are_cached_until_the_next_session(
         f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
     )
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
-    for _ in range(4):
+    for _ in range(3):
         manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
         settle(tmp_path)
     (given,) = givens(manager).values()

@@ -429,7 +429,7 @@ EDGES = [  # clock changes, half days and holidays are within a week of these
 ]  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 6, derandomize=True, deadline=None)
+@settings(max_examples=40 if FULL else 4, derandomize=True, deadline=None)
 @given(
     who=st.sampled_from([NEW_YORK, LONDON]),
     first=st.sampled_from(EDGES),

@@ -689,7 +689,7 @@ PAIRS = [("15m", "45m"), ("15m", "30m"), ("30m", "2h"), ("1h", "2h"), ("1h", "3h
          ("10m", "30m"), ("1d", "1w"), ("1d", "1M"), ("1d", "3d"), ("1d", "5d"), ("1d", "2w")]  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 6, derandomize=True, deadline=None)
+@settings(max_examples=40 if FULL else 4, derandomize=True, deadline=None)
 @given(
     who=st.sampled_from([NEW_YORK, LONDON, COIN]),
     first=st.sampled_from(EDGES),

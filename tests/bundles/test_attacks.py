@@ -114,7 +114,7 @@ def attacked(folder: Path, files: dict[str, bytes]) -> None:
 BYTES = ["theirs/" + JANUARY, "theirs/metadata.parquet", "theirs/metadata.db", "metadata.db",
          "catalog.jsonl"]  # fmt: skip
 QUICKLY = settings(
-    max_examples=300 if FULL else 3, deadline=None, derandomize=not FULL,
+    max_examples=300 if FULL else 2, deadline=None, derandomize=not FULL,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 

@@ -598,13 +598,8 @@ def test_a_catalog_without_its_database_file_returns_the_same_answers(
         return re.sub(r', "seal": [^,}]*', "", str(row))
 
     expected = answers(catalog)
-    for views in (
-        ["metadata.db"],
-        [".changes"],
-        ["mine/metadata.db"],
-        ["mine/metadata.parquet"],
-        ["metadata.db", ".changes", "mine/metadata.db", "mine/metadata.parquet"],
-    ):
+    files = ["metadata.db", ".changes", "mine/metadata.db", "mine/metadata.parquet"]
+    for views in (*([file] for file in (files if FULL else files[-1:])), files):
         for view in views:
             (path.parent / view).unlink()
         assert answers(DataCatalog(path, manager=manager)) == expected, views

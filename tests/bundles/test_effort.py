@@ -150,7 +150,7 @@ def test_symbols_ingested_one_at_a_time_are_requested_once_each(
 
     monkeypatch.setattr(type(manager), "get_ohlcv_batch", batch)
     costs = []
-    counts = (3, 6, 12) if FULL else (2, 4)
+    counts = (3, 6, 12) if FULL else (1, 3)
     for count in counts:
         disk, first = Counting(), len(answered)
         bundle = Bundle(f"of-{count}", tmp_path / "bundles", disk=disk)

@@ -130,7 +130,7 @@ def test_any_sequence_of_writes_and_replacements_keeps_the_rows_of_a_reference_m
     """A series has its rows of a partition in one part, and the first part is always there."""
     chance, model, path = random.Random(seed), dict[int, pl.DataFrame](), tmp_path / "b"
     writer = ParquetWriter(path, disk=Quick())
-    for step in range(25 if FULL else 10):
+    for step in range(25 if FULL else 6):
         sids = chance.sample(range(20), chance.choice((1, 1, 1, 3)))
         first = FIRST + timedelta(chance.choice((0, 0, 40)))
         rows = pl.concat(days(s, chance.randint(1, 59), step / 5, first) for s in sids)

@@ -120,7 +120,7 @@ def test_a_damaged_timestamp_read_by_a_binary_search_changes_no_answer(
     path, head = columns_file(tmp_path), head_of(content)
     for first, end in ((rows // 2 + 900, rows // 2 + 910), (1_500, rows - 1_200)):
         truth = table(range(first, end), size=MINUTE_MS)
-        for probe in sorted({*probes(rows, first), *probes(rows, end)})[:: 1 if FULL else 3]:
+        for probe in sorted({*probes(rows, first), *probes(rows, end)})[:: 1 if FULL else 5]:
             broken = bytearray(content)
             stamp = 1 << 60 if probe < end else 0
             struct.pack_into("<q", broken, head.at("stamps", probe), stamp)
@@ -136,7 +136,7 @@ def test_flipped_bits_in_a_long_columnar_file_change_no_answer(tmp_path: Path, m
     content = filled(tmp_path, rows)
     path, dice = columns_file(tmp_path), random.Random(3)
     used, truth = head_of(content).at("volume", rows), table(range(rows), size=MINUTE_MS)
-    for _ in range(15 if FULL else 5):
+    for _ in range(15 if FULL else 3):
         broken = bytearray(content)
         for _ in range(dice.choice([1, 1, 8])):
             broken[dice.randrange(used)] ^= 1 << dice.randrange(8)
@@ -563,7 +563,7 @@ def test_many_frames_in_use_keep_few_files_open(tmp_path: Path) -> None:
         os.closerange(3, 4096)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         store = store_on(tmp_path, Quick(), columnar="map")
-        keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
+        keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(4)]
         truth, whole = table(range(MAPPED), size=MINUTE_MS), minutes(0, MAPPED)
         for key in keys:
             store.commit(key, Commit((whole,)))

@@ -30,7 +30,7 @@ LONG = MAPPED
 
 pytestmark = pytest.mark.usefixtures("small_files_are_mapped")
 READERS, APPENDS = (4, 60) if FULL else (2, 5)
-KILLS = 200 if FULL else 6
+KILLS = 200 if FULL else 4
 
 
 def watch(root: Path, mode: Any) -> None:

@@ -53,7 +53,8 @@ from tests.cache.disks import Killed
 
 # States of one moment: first each unsynced write is the only one lost, and the only one kept; the
 # other states are random.
-MOST = 100 if FULL else 2
+MOST = 100 if FULL else 3
+EVERY = 1 if FULL else 3
 KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)
@@ -413,7 +414,7 @@ def play(store: BarStore, scenario: Scenario, disk: Recorder) -> None:
 
 def fail_everywhere(
     tmp_path: Path, scenario: Scenario, before: Platter, disk: Recorder, start: int = 0,
-    most: int = 0, keeps: bytes = b"",
+    most: int = 0, keeps: bytes = b"", every: int = 1,
 ) -> int:  # fmt: skip
     """Let the power fail behind each step from ``start`` on; return the number of states.
 
@@ -423,9 +424,10 @@ def fail_everywhere(
         start: the first step.
         most: states of one instant.
         keeps: bytes that must be found in some file, always.
+        every: of so many states one is checked.
     """
     found = states(before, disk.events, most or MOST, start)
-    for state in found:
+    for state in found[::every]:
         check(tmp_path / "left", scenario, state)
         files = (path for path in (tmp_path / "left").rglob("*") if path.is_file())
         if keeps and not any(keeps in path.read_bytes() for path in files):
@@ -436,7 +438,9 @@ def fail_everywhere(
 def survive(tmp_path: Path, name: str, disk: Recorder | None = None) -> int:
     """Run a scenario and let the power fail everywhere."""
     scenario, disk = SCENARIOS[name], disk or Recorder()
-    return fail_everywhere(tmp_path, scenario, played(tmp_path / "live", scenario, disk), disk)
+    return fail_everywhere(
+        tmp_path, scenario, played(tmp_path / "live", scenario, disk), disk, every=EVERY
+    )
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -551,7 +555,7 @@ def take_over(tmp_path: Path, place: str, forgets: Callable[[DiskStep], bool]) -
     store = store_in(root, disk)
     play(store, scenario, disk)
     content = (root / "ohlcv/AAPL/1d/_legacy/2024.csv.gz").read_bytes()
-    return fail_everywhere(tmp_path, scenario, before, disk, keeps=content)
+    return fail_everywhere(tmp_path, scenario, before, disk, keeps=content, every=EVERY)
 
 
 @pytest.mark.parametrize("place", OLDER)
@@ -662,7 +666,7 @@ def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[DiskStep], boo
     data.write_bytes(bent)
     before, disk = Platter(root), Recorder(forgets)
     repaired(store_in(root, disk), DAILY)
-    return fail_everywhere(tmp_path, scenario, before, disk, keeps=damage.lost(bent))
+    return fail_everywhere(tmp_path, scenario, before, disk, keeps=damage.lost(bent), every=EVERY)
 
 
 @pytest.mark.parametrize("what", DAMAGES)

@@ -605,7 +605,7 @@ def test_a_power_failure_during_an_eviction_leaves_no_wrong_bar_or_coverage(
     assert evict_year(lane, 2026, 1)
     left = states_after(platter, disk.events, MOST)
     assert len(left) > 4
-    for state in left:
+    for state in left if FULL else left[::2]:
         state.tree.put(tmp_path / "after")
         _check_sound(tmp_path / "after", f"behind call {state.step}")
         assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []

@@ -25,7 +25,7 @@ from tests.processes import Talker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
 
-KILLS = 1000 if FULL else 12
+KILLS = 1000 if FULL else 6
 
 
 @contextmanager
@@ -88,12 +88,12 @@ class Known:
         return len(held)
 
 
-def survive(root: Path, server: Talker, kills: int) -> None:
+def survive(root: Path, server: Talker, kills: int, most: int = 83) -> None:
     known, count = Known(), 0
     for kill in range(kills):
         if count > 300:
             root, known, count = root.with_name(f"cache{kill}"), Known(), 0
-        known.add(killed(server, root, 1 + kill * 37 % 83))
+        known.add(killed(server, root, 1 + kill * 37 % most))
         now = known.check(root)
         assert now >= count, "bars are missing"
         count = now
@@ -101,7 +101,7 @@ def survive(root: Path, server: Talker, kills: int) -> None:
 
 
 def test_acknowledged_commits_survive_kills(tmp_path: Path, server: Talker) -> None:
-    survive(tmp_path / "cache", server, KILLS)
+    survive(tmp_path / "cache", server, KILLS, 83 if FULL else 197)
 
 
 @pytest.mark.parametrize("how", ["in-place", "early"])

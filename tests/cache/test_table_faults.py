@@ -304,7 +304,7 @@ def test_a_read_only_folder_serves_no_damaged_rows(tmp_path: Path) -> None:
 # --- writing that ends in the middle -------------------------------------------------------------
 
 # At which calls it ends; all of them in a full run.
-POINTS = range(1, 1000) if FULL else range(1, 1000, 37)
+POINTS = range(1, 1000) if FULL else range(1, 1000, 53)
 
 
 class Unsynced:
@@ -378,7 +378,7 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_row(tmp_path:
     write_all(opened(root, disk), tell)
     found = states(before, disk.events, 60 if FULL else 4)
     assert len(found) > 100
-    for state in found if FULL else found[::61]:
+    for state in found if FULL else found[::89]:
         for reported, begun in state.promises:
             state.tree.put(root)
             check(root, reported, begun)
@@ -413,7 +413,7 @@ def test_a_writer_killed_before_any_disk_call_loses_no_row(tmp_path: Path) -> No
 
 
 def test_a_process_killed_while_setting_a_table_aside_loses_no_row(tmp_path: Path) -> None:
-    for dies_at in steps(100, 2):
+    for dies_at in steps(100, 4):
         root = tmp_path / str(dies_at)
         folder = filled(root)
         path = folder / "2024.csv.gz"

@@ -105,10 +105,9 @@ def schedule(code: str) -> list[tuple[date, list[tuple[datetime, datetime]]]]:
         warnings.simplefilter("ignore")  # what the library does with pandas
         calendar = exchange_calendars.get_calendar(code, start="2023-01-01", end="2025-06-30")
     sessions = []
-    for day, row in calendar.schedule.iterrows():
-        times = [t.to_pydatetime() if t == t else None for t in row[["open", "break_start",
-                                                                    "break_end", "close"]]]  # fmt: skip
-        opened, pause, resume, closed = times
+    table = calendar.schedule[["open", "break_start", "break_end", "close"]]
+    for day, *row in table.itertuples():
+        opened, pause, resume, closed = (t.to_pydatetime() if t == t else None for t in row)
         parts = [(opened, closed)] if pause is None else [(opened, pause), (resume, closed)]
         sessions.append((day.date(), parts))
     return sessions
@@ -214,7 +213,7 @@ PAIRS = [  # source minutes, target minutes
 ]  # fmt: skip
 
 
-@settings(max_examples=60 if FULL else 4, derandomize=True, deadline=None)
+@settings(max_examples=60 if FULL else 3, derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(CODES),
     first=st.sampled_from(EDGES),
