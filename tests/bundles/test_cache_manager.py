@@ -11,12 +11,9 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pandas as pd
@@ -890,42 +887,24 @@ def test_a_frame_changed_by_another_object_is_returned_at_the_next_call(
 
 WRITER = """
 import sys
-from tests.bundles.test_cache_manager import write
-write(sys.argv[1], int(sys.argv[2]), lambda n: print(n, flush=True))
+from tests.bundles.test_cache_manager import CacheManager, put
+cache = CacheManager(sys.argv[1])
+for n in range(1, int(sys.argv[2]) + 1):
+    put(cache, value=float(n), rows=50)
+    put(cache, f"S{n % 7}", value=float(n), rows=50)
+    print(n, flush=True)
 """
-
-
-def write(folder: str, rounds: int, report: Callable[[int], object]) -> None:
-    cache = CacheManager(folder)
-    for n in range(1, rounds + 1):
-        put(cache, value=float(n), rows=50)
-        put(cache, f"S{n % 7}", value=float(n), rows=50)
-        report(n)
-
-
-@contextmanager
-def written(folder: Path, rounds: int) -> Iterator[Iterator[str]]:
-    """Yield what a writer reports: another object in a thread, or in a full run another process."""
-    if not FULL:
-        reports = SimpleQueue[str]()
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(write, str(folder), rounds, lambda n: reports.put(str(n)))
-            yield (reports.get(timeout=60) for _ in range(rounds))
-        return
-    program = [sys.executable, "-c", WRITER, str(folder), str(rounds)]
-    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as writer:
-        assert writer.stdout is not None
-        yield iter(writer.stdout)
-    assert writer.returncode == 0
 
 
 def test_two_processes_share_one_folder_without_losing_frames(tmp_path: Path) -> None:
     """Each frame read is whole, and at least as new as the last one reported by its writer."""
-    rounds = 150 if FULL else 20
+    rounds = 150 if FULL else 40
+    program = [sys.executable, "-c", WRITER, str(tmp_path), str(rounds)]
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     cache, said = CacheManager(tmp_path), 0.0
-    with written(tmp_path, rounds) as reports:
-        for line in reports:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
             said = float(line)
             found = cache.get(["AAPL"], *YEAR)
             assert found is not None
@@ -933,7 +912,7 @@ def test_two_processes_share_one_folder_without_losing_frames(tmp_path: Path) ->
             assert values.equals(frame(float(values["close"][0]), 50))
             assert values["close"][0] >= said
             put(cache, f"S{int(said) % 5}", value=said, rows=50)
-    assert said == rounds
+    assert writer.returncode == 0 and said == rounds
     stored = int((cache.cache_dir / ".total").read_text().split()[0])
     assert stored == round(cache.get_stats()["total_size_mb"] * MB)
 
