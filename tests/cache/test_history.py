@@ -31,7 +31,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.cache.counts import FULL
+from tests.cache.counts import examples
 from tests.cache.crash import Quick
 
 
@@ -141,7 +141,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 6, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None, database=None)
 @given(steps=STEPS, kept=st.sampled_from([8, 1, 0]), compact_at=st.integers(0, 9))
 def test_a_version_equals_the_bars_read_at_its_time_or_is_refused(
     steps: list[tuple[int, int, float]], kept: int, compact_at: int,

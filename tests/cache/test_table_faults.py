@@ -378,7 +378,7 @@ def test_a_power_failure_after_any_disk_call_loses_no_acknowledged_row(tmp_path:
     write_all(opened(root, disk), tell)
     found = states(before, disk.events, 60 if FULL else 4)
     assert len(found) > 100
-    for state in found if FULL else found[::89]:
+    for state in found if FULL else found[::41]:
         for reported, begun in state.promises:
             state.tree.put(root)
             check(root, reported, begun)

@@ -18,7 +18,6 @@ from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
 from tests.calendars.market import APPLE, BHP, BITCOIN, EMINI, EURO, TOYOTA
 
 NOW = parse_iso("2024-06-12T15:00:30")
@@ -152,7 +151,7 @@ def test_far_from_its_end_a_range_needs_no_calendar(monkeypatch: pytest.MonkeyPa
         known(APPLE, "1d", "2024-06-10", "2024-01-02", "2024-06-10")
 
 
-@settings(derandomize=True, max_examples=150 if FULL else 40, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(
     instrument=st.sampled_from([BITCOIN, EURO, APPLE, TOYOTA, BHP, EMINI]),
     timeframe=st.sampled_from(["5m", "30m", "1h", "90m", "4h", "1d", "3d", "1w", "1M"]),

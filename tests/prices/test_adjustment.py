@@ -499,7 +499,7 @@ class TestNeededActions:
 # --- properties ----------------------------------------------------------------------------
 
 START = date(2020, 1, 6)
-quick = settings(max_examples=60 if FULL else 12, derandomize=True, deadline=None)
+quick = settings(max_examples=60 if FULL else 25, derandomize=True, deadline=None)
 prices = st.floats(1e-4, 1e6, allow_nan=False).map(lambda x: float(f"{x:.6g}"))
 tables = st.lists(prices, min_size=1, max_size=12).map(lambda closes: daily(START, closes))
 offsets = st.integers(-3, 30)

@@ -24,7 +24,7 @@ from src.data.prices.bar_rule import (
     is_price,
     is_trade,
 )
-from tests.cache.counts import FULL, examples
+from tests.cache.counts import examples
 
 INF = math.inf
 # What comes near an edge, and what stands for "none".
@@ -37,7 +37,7 @@ NEAR = [float(np.nextafter(edge, to)) for edge in EDGES for to in (INF, -INF)]
 VALUES = st.sampled_from([*EDGES, *NEAR]) | st.floats()
 
 
-@settings(max_examples=1000 if FULL else 30, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=8))
 def test_one_bar_and_rows_are_judged_alike(rows: list[tuple[float, ...]]) -> None:
     bars = [Bar(0, *row) for row in rows]

@@ -143,7 +143,7 @@ class TestByHand:
 
 # --- the bound -----------------------------------------------------------------------------
 
-quick = settings(max_examples=60 if FULL else 20, derandomize=True, deadline=None)
+quick = settings(max_examples=60 if FULL else 40, derandomize=True, deadline=None)
 
 
 @quick

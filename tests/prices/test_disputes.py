@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms
 from src.data.prices.disputes import ActionEvent, events_of, is_correction, is_repeated
-from tests.cache.counts import examples
 
 from .test_adjustment import dividend, split
 
@@ -179,7 +178,7 @@ words = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(60), derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.lists(words, max_size=8, unique_by=lambda a: (a.source, a.ex_date)), st.randoms())
 def test_the_order_of_words_does_not_matter_and_none_is_lost(told: list[Action], rnd: Any) -> None:
     events = of(*told)

@@ -255,7 +255,7 @@ def test_a_conflict_on_one_side_is_one() -> None:
     assert settled(sides(4.0, 1.03), split(12, 4)) == (["constant", "conflict"], "")
 
 
-@settings(max_examples=60 if FULL else 20, derandomize=True, deadline=None)
+@settings(max_examples=60 if FULL else 40, derandomize=True, deadline=None)
 @given(
     st.integers(9, 40), st.sampled_from([2, 3, 4, 7, 10]), st.booleans(),
     st.lists(st.floats(100, 115), min_size=30, max_size=30),
