@@ -151,7 +151,7 @@ def test_a_bundle_whose_change_is_killed_has_the_old_or_the_new_rows(
     add(whole, manager)
     after, found = rows(whole), []
     assert len(after) > len(before)
-    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 19):
+    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 13):
         one = Bundle("mine", folder, disk=Quick())
         found.append(len(rows(one)))
         assert rows(one).equals(before if found[-1] == len(before) else after)
@@ -183,7 +183,7 @@ def test_a_bundle_whose_refresh_is_killed_has_the_old_or_the_new_rows(
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
     for folder in killer.deaths(
-        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 19
+        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 9
     ):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)
