@@ -33,7 +33,6 @@ from tests.cache.bars import (
     table,
     write_older_year,
 )
-from tests.cache.counts import steps
 from tests.cache.crash import Quick
 from tests.cache.damage import announced, change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
@@ -280,7 +279,7 @@ def test_an_unfinished_first_write_is_not_compacted(tmp_path: Path) -> None:
 
 
 def test_a_process_killed_while_compacting_loses_no_bar(tmp_path: Path) -> None:
-    for dies_at in steps(40, 3):
+    for dies_at in range(1, 40):
         root = tmp_path / str(dies_at)
         days_of_hours(root, 3)
         try:

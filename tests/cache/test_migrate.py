@@ -250,7 +250,7 @@ def test_two_concurrent_migrations_set_aside_a_damaged_file_once(
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_migration_killed_at_any_disk_call_loses_no_bar(tmp_path: Path, place: str) -> None:
-    for dies_at in range(1, 80, 1 if FULL else 7):
+    for dies_at in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(dies_at)
         original = write_older_file(root / place)
         store = store_in(root, DyingDisk(dies_at))
@@ -405,7 +405,7 @@ def test_no_file_is_moved_without_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
-    for n in range(1, 80, 1 if FULL else 7):
+    for n in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(n)
         write_older_file(root / PLACES[1])
         try:
