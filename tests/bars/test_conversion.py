@@ -31,7 +31,7 @@ from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.cache.counts import examples
 
 from .tape import (
     LONDON,
@@ -429,7 +429,7 @@ EDGES = [  # clock changes, half days and holidays are within a week of these
 ]  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 4, derandomize=True, deadline=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(
     who=st.sampled_from([NEW_YORK, LONDON]),
     first=st.sampled_from(EDGES),

@@ -36,7 +36,7 @@ from src.data.model.query import BarsQuery
 from src.data.model.reasons import DOUBTFUL
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.cache.counts import examples
 
 from .tape import (
     COIN,
@@ -689,7 +689,7 @@ PAIRS = [("15m", "45m"), ("15m", "30m"), ("30m", "2h"), ("1h", "2h"), ("1h", "3h
          ("10m", "30m"), ("1d", "1w"), ("1d", "1M"), ("1d", "3d"), ("1d", "5d"), ("1d", "2w")]  # fmt: skip
 
 
-@settings(max_examples=40 if FULL else 4, derandomize=True, deadline=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(
     who=st.sampled_from([NEW_YORK, LONDON, COIN]),
     first=st.sampled_from(EDGES),

@@ -18,7 +18,7 @@ from src.data.cache.format import csv_rows
 from src.data.model.bars import BarTable
 from src.data.model.instant import SECOND_MS, year_start
 from tests.cache.bars import same
-from tests.cache.counts import FULL, examples
+from tests.cache.counts import examples
 
 HARD = [
     0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 1 / 3,
@@ -211,7 +211,7 @@ ODD = st.sampled_from([
         min_size=5, max_size=5,
     )
 )  # fmt: skip
-@settings(max_examples=40 if FULL else 4, deadline=None, derandomize=True)
+@settings(max_examples=examples(40), deadline=None, derandomize=True)
 def test_blocks_of_any_numbers_equal_numbers_encoded_one_by_one(columns: list[list[float]]) -> None:
     rows = of_columns(columns)
     assert csv_rows.encode_rows(rows, csv_rows.BASE_COLUMNS) == plainly(rows)

@@ -18,7 +18,7 @@ from src.data.model.span import Span
 from src.data.model.stream import LiveBar
 from src.data.model.timeframe import Timeframe
 from src.data.prices.resample import resample
-from tests.cache.counts import FULL
+from tests.cache.counts import examples
 from tests.calendars.market import NEW_YORK
 from tests.prices.test_resample import schedule
 
@@ -193,7 +193,7 @@ def session_of(day: date) -> tuple[int, int]:
 DAYS = [date(2024, 7, 10), date(2024, 7, 3), date(2024, 3, 11), date(2024, 11, 4)]  # a half day
 
 
-@settings(max_examples=40 if FULL else 4, derandomize=True, deadline=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(
     st.sampled_from(DAYS), st.sampled_from(["5m", "15m", "30m", "1h"]), st.integers(0, 999),
     st.sampled_from([0.0, 0.05, 0.3]), st.booleans(),

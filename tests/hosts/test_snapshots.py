@@ -643,7 +643,7 @@ def test_a_version_equals_that_of_a_plain_folder_or_raises_the_same_error(
         name: SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW), keep=None)
         for name in ("a", "b", "c")
     }
-    a, truth, commits = store["a"], {}, 14 if FULL else 8
+    a, truth, commits = store["a"], {}, 14
     with every(5):
         for bars_then in steps(a, seed, commits):
             truth[a.position(DAILY)] = bars_then

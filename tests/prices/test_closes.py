@@ -17,7 +17,6 @@ from src.data.model.instant import DAY_MS, date_of, day_ms
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
-from tests.cache.counts import FULL
 from tests.reference import needs_reference
 
 from .test_adjustment import _actions, _series, daily, days, dividend, part, split
@@ -143,7 +142,7 @@ class TestByHand:
 
 # --- the bound -----------------------------------------------------------------------------
 
-quick = settings(max_examples=60 if FULL else 40, derandomize=True, deadline=None)
+quick = settings(max_examples=60, derandomize=True, deadline=None)
 
 
 @quick

@@ -213,7 +213,7 @@ PAIRS = [  # source minutes, target minutes
 ]  # fmt: skip
 
 
-@settings(max_examples=60 if FULL else 3, derandomize=True, deadline=None)
+@settings(max_examples=60 if FULL else 4, derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(CODES),
     first=st.sampled_from(EDGES),
@@ -271,7 +271,7 @@ def three_days(atom: Atom) -> int:
     return day_ms(date(1970, 1, 1) + timedelta(days=number - number % 3))
 
 
-@settings(max_examples=60 if FULL else 4, derandomize=True, deadline=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(CODES),
     wanted=st.sampled_from([("1w", week), ("1M", month), ("3M", quarter), ("3d", three_days)]),

@@ -26,7 +26,6 @@ from src.data.prices.splice import (
     known_fixes,
     settle,
 )
-from tests.cache.counts import FULL
 from tests.reference import needs_reference, reference
 
 MONDAY = day_ms(date(2024, 6, 3))
@@ -255,7 +254,7 @@ def test_a_conflict_on_one_side_is_one() -> None:
     assert settled(sides(4.0, 1.03), split(12, 4)) == (["constant", "conflict"], "")
 
 
-@settings(max_examples=60 if FULL else 40, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True, deadline=None)
 @given(
     st.integers(9, 40), st.sampled_from([2, 3, 4, 7, 10]), st.booleans(),
     st.lists(st.floats(100, 115), min_size=30, max_size=30),
