@@ -745,7 +745,7 @@ class DataManager:
         """
         client, step = self._services.client, Timeframe.parse(timeframe)
         keys = client.lanes(self._services.selector.instrument(symbol).symbol, step)
-        return coverage_frame((key, part) for key in keys for part in client.coverage(key))
+        return coverage_frame((key, entry) for key in keys for entry in client.coverage(key))
 
     def validate(
         self,

@@ -177,9 +177,11 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
     step = query.timeframe
     rows = [
-        (day_ms(one.day), one.open_ms, one.close_ms)
-        for one in grid.calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
-        if one.close_ms <= query.now_ms
+        (day_ms(session.day), session.open_ms, session.close_ms)
+        for session in grid.calendar.sessions(
+            date_of(span.start) - _NEAR, date_of(span.end) + _NEAR
+        )
+        if session.close_ms <= query.now_ms
     ]
     days, opens, closes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     if step.is_intraday and step.step_ms is not None:
@@ -189,9 +191,9 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
         low, high = opens - step.step_ms + 1, closes
     else:
         stamps = grid.opens(span)
-        place = np.searchsorted(stamps, days, "right") - 1
-        is_within = (place >= 0) & (days < span.end)
-        low = stamps[place] if len(stamps) else days
+        row = np.searchsorted(stamps, days, "right") - 1
+        is_within = (row >= 0) & (days < span.end)
+        low = stamps[row] if len(stamps) else days
         high = low + 1
     return days[is_within], low[is_within], high[is_within]
 

@@ -25,7 +25,7 @@ from src.data.bars.lookup import (
     AnswerCache,
     CacheLookup,
     Hit,
-    place_of,
+    memory_key,
 )
 from src.data.bars.selection.lanes import LaneFinder
 from src.data.cache.store import BarStore, Commit, CommitPiece
@@ -337,7 +337,7 @@ def question_of(manager: DataManager) -> BarsQuery:
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
     """Return an empty cache that has seen a query often enough to keep its next answer."""
     forget(manager)
-    memory_of(manager).put(("seen", *place_of(query)), True, 1)
+    memory_of(manager).put(("seen", *memory_key(query)), True, 1)
     assert recent_of(manager).find(query) is MISS
     return recent_of(manager)
 

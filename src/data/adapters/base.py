@@ -259,7 +259,7 @@ class BaseDataAdapter(DataSource):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        owner = next(one for one in cls.__mro__ if "fetch" in vars(one))
+        owner = next(base for base in cls.__mro__ if "fetch" in vars(base))
         fetch = vars(owner)["fetch"]
         is_wrapped = owner is not cls and issubclass(owner, BaseDataAdapter)
         if not is_wrapped and inspect.isfunction(fetch):
@@ -371,7 +371,7 @@ class BaseDataAdapter(DataSource):
             about = ({"source_type": self.name},) if ours else ()
             path = parquet_writer.write(rows, resolution, *about)
             ranges = _ranges(rows, question)
-            if absent := [one for one in question.symbols if one not in ranges]:
+            if absent := [symbol for symbol in question.symbols if symbol not in ranges]:
                 warn_user(
                     f"{self.name} returned no bars for {', '.join(absent)}, which are not registered"
                 )
@@ -380,19 +380,24 @@ class BaseDataAdapter(DataSource):
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
-                there = {s: one for s, one in known.items() if one is not None}
+                there = {s: instrument for s, instrument in known.items() if instrument is not None}
                 lacking = _with_gaps(rows, there, question.timeframe)
                 more = {
                     "parquet_path": path,
-                    "ranges": [RangeRow(s, *one, lacking.get(s)) for s, one in ranges.items()],
+                    "ranges": [
+                        RangeRow(s, *bounds, lacking.get(s)) for s, bounds in ranges.items()
+                    ],
                     "files": _files(path),
-                    "markets": {s: (one.asset_class, one.exchange) for s, one in there.items()},
+                    "markets": {
+                        s: (instrument.asset_class, instrument.exchange)
+                        for s, instrument in there.items()
+                    },
                 }
             dataset = catalog.register_dataset(
                 source=self.name,
                 symbols=list(ranges),
-                start_date=pd.Timestamp(min(one[0] for one in ranges.values()), unit="s"),
-                end_date=pd.Timestamp(max(one[1] for one in ranges.values()), unit="s"),
+                start_date=pd.Timestamp(min(bounds[0] for bounds in ranges.values()), unit="s"),
+                end_date=pd.Timestamp(max(bounds[1] for bounds in ranges.values()), unit="s"),
                 resolution=resolution,
                 checksum=calculate_checksum(path),
                 **more,
@@ -415,11 +420,11 @@ class BaseDataAdapter(DataSource):
                 raise error from error.__cause__
             return store(frame)
 
-        place = called_from()
+        caller = called_from()
 
         def kept(frame: Any) -> R:
             """Store the frame, with warnings that point to the line that started the task."""
-            with working_for(place):
+            with working_for(caller):
                 return store(frame)
 
         async def steps() -> R:

@@ -62,11 +62,11 @@ def checked_series(
     parts = {"": frame}
     if "symbol" in frame.columns:
         groups = frame.partition_by("symbol", as_dict=True, maintain_order=True)
-        parts = {str(key[0]): part for key, part in groups.items()}
+        parts = {str(key[0]): rows for key, rows in groups.items()}
     series: dict[str, CheckedSeries] = {}
     problems = []
-    for symbol, part in parts.items():
-        judged = _series(part, symbol, now_ms, checks)
+    for symbol, rows in parts.items():
+        judged = _series(rows, symbol, now_ms, checks)
         if isinstance(judged, str):
             problems.append(judged)
         else:
@@ -88,8 +88,8 @@ def findings_of(
     severity ``info``. Symbols without findings are left out.
     """
     found = {
-        symbol: tuple(f for f in run_checks(one)[0] if with_outliers or f.cause not in _OUTLIERS)
-        for symbol, one in series.items()
+        symbol: tuple(f for f in run_checks(bars)[0] if with_outliers or f.cause not in _OUTLIERS)
+        for symbol, bars in series.items()
     }
     return {symbol: findings for symbol, findings in found.items() if findings}
 
@@ -127,8 +127,8 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
     stamps = stamps.cast(pl.Datetime("us")).alias("timestamp")
     others = [name for name in frame.columns if name not in (time, "timestamp", "symbol", *FIELDS)]
     frame = frame.with_columns(pl.col("symbol").cast(pl.String))
-    places = frame["symbol"].unique(maintain_order=True)
-    order = pl.col("symbol").replace_strict(places, range(len(places)))
+    symbols = frame["symbol"].unique(maintain_order=True)
+    order = pl.col("symbol").replace_strict(symbols, range(len(symbols)))
     rows = frame.select(stamps, "symbol", *FIELDS, *others).sort(order, "timestamp")
     return decimal_frame(rows).frame
 

@@ -277,7 +277,7 @@ class BarsClient:
 
         self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
         rows = get_by_symbol(self._parser, self._service, symbols, shared, listener)
-        return {symbol: one.owned() for symbol, one in rows.items()}
+        return {symbol: table.owned() for symbol, table in rows.items()}
 
     def get_rows_by_symbol(
         self,
@@ -488,7 +488,7 @@ class BarsClient:
         names: Iterable[str] = series.lane[:1]
         if series.of_folder:
             family = series.of_folder.partition(".")[0]
-            vendors = dict.fromkeys(part.vendor for part in self._store.view(series).coverage)
+            vendors = dict.fromkeys(entry.vendor for entry in self._store.view(series).coverage)
             names = (*(name for name in vendors if family_of(name) == family), family)
         for name in (None, *names):
             wishes = Wishes(provider=name, session=series.session)
@@ -559,8 +559,8 @@ class BarsClient:
         view, table, coverage, _ = self._store.stored_span(
             series, span, is_use=is_use, bad_rows=False
         )
-        parts = tuple(_spans(view, coverage))
-        return StoredColumns(series, view.generation, table.read_only(), parts)
+        spans = tuple(_spans(view, coverage))
+        return StoredColumns(series, view.generation, table.read_only(), spans)
 
     def series(self, pattern: str = "*") -> list[SeriesKey]:
         """Return the stored series that match a pattern, ordered by symbol, timeframe and lane.
@@ -621,16 +621,16 @@ class BarsClient:
         """
         return tuple(
             ComparedBars(
-                one.span,
-                one.vendor,
-                one.at,
-                one.rows,
-                one.confirmed,
-                one.contradicted,
-                one.first,
-                one.said,
+                comparison.span,
+                comparison.vendor,
+                comparison.at,
+                comparison.rows,
+                comparison.confirmed,
+                comparison.contradicted,
+                comparison.first,
+                comparison.said,
             )
-            for one, is_valid in self._store.comparisons.entries(series)
+            for comparison, is_valid in self._store.comparisons.entries(series)
             if is_valid
         )
 
@@ -934,7 +934,7 @@ class BarsClient:
         )
         settled = [settles_at(stamp, grid, 2 * MINUTE_MS) for stamp in stamps]
         unknown = calendar.unrecorded(Span(stamps[0], stamps[-1] + DAY_MS)) if inside else ()
-        recorded = [not any(day_ms(s.day) in part for part in unknown) for s in inside]
+        recorded = [not any(day_ms(s.day) in days for days in unknown) for s in inside]
         early = (closes_early(instrument, s) for s in inside)
         return tuple(
             SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, is_early, due, is_known)
@@ -944,18 +944,18 @@ class BarsClient:
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
     """Yield the spans of ``coverage``, each with the time at which to fetch it again."""
-    for part in coverage.opened():
-        due = part.expires
-        if part.state == "provisional" and due is None:
+    for entry in coverage.opened():
+        due = entry.expires
+        if entry.state == "provisional" and due is None:
             # A closed bar may change until it has settled, so the span is due when the series is.
-            due = view.next_due or part.fetched_at
+            due = view.next_due or entry.fetched_at
         yield CoverageSpan(
-            part.span,
-            part.state,
-            part.vendor,
-            part.reason,
-            part.basis,
-            part.fetched_at,
-            part.expires,
+            entry.span,
+            entry.state,
+            entry.vendor,
+            entry.reason,
+            entry.basis,
+            entry.fetched_at,
+            entry.expires,
             due,
         )

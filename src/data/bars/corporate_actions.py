@@ -77,7 +77,7 @@ class FoundActions(NamedTuple):
                 "complete": not self.lacking,
                 "gaps": [_days(span) | reason for span in self.lacking],
                 "awaited": [_days(span) for span in self.awaited],
-                "left_out": [one.to_json() for one in self.actions if not one.counts],
+                "left_out": [known.to_json() for known in self.actions if not known.counts],
                 "attempts": attempt_entries(self.attempts),
             }
         )
@@ -204,7 +204,7 @@ class ActionService:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
         window = Span(start, NEVER_MS if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
-        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in window)
+        inside = tuple(known for known in actions if day_ms(known.action.ex_date) in window)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
@@ -257,7 +257,7 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
             amount=amount,
             paid=paid,
             currency=action.currency or currency,
-            pay_date=next((one.pay_date for one in agreeing if one.pay_date), ""),
+            pay_date=next((report.pay_date for report in agreeing if report.pay_date), ""),
         )
 
     return tuple(entry(event.action(), event) for event in book.events)

@@ -74,7 +74,7 @@ class _Result:
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
         """Record a gap, with the damaged files that may have contained its rows."""
-        files = [one.file for one in table.quarantined(key, span)]
+        files = [record.file for record in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
 
@@ -139,8 +139,8 @@ class FiguresService:
             if self._missing(query, before):
                 turn = replace(key, lane=(measure.name,))
                 with self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                    for part in self._missing(query, table.answered(key, query.span)):
-                        self._fill(replace(query, span=part), table, key, result)
+                    for span in self._missing(query, table.answered(key, query.span)):
+                        self._fill(replace(query, span=span), table, key, result)
             stored = table.read(key, query.span)
             # Rows fetched just now are in memory, even if someone has since deleted them.
             if not subtract(before, table.answered(key, query.span)):
@@ -185,13 +185,13 @@ class FiguresService:
                 hint="binance has it; name binance in the rule for crypto",
             )
         reasons: list[str] = []
-        for place, vendor in enumerate(vendors, 1):
+        for number, vendor in enumerate(vendors, 1):
             name, days = vendor.name, vendor.served.depth_days
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
-            question, has_others = replace(query, span=reach), place < len(vendors)
-            part = self._clock, has_others, self._query_vendor, vendor, question
-            reply = query_vendor(self._clock, name, reach, run_part, *part)
+            question, has_others = replace(query, span=reach), number < len(vendors)
+            call = self._clock, has_others, self._query_vendor, vendor, question
+            reply = query_vendor(self._clock, name, reach, run_part, *call)
             fetched = reply.value
             rows, requests = (len(fetched.rows), fetched.requests) if fetched else (0, None)
             result.attempts.append(reply.attempt(rows=rows, requests=requests))
@@ -224,7 +224,7 @@ class FiguresService:
         query: FigureQuery,
         reach: Span,
         answer: tuple[Supplier, FetchedFigures],
-        place: tuple[TableStore, SeriesKey],
+        target: tuple[TableStore, SeriesKey],
         result: _Result,
     ) -> None:
         """Store the rows and the end of the settled part; an empty answer does not settle anything.
@@ -235,10 +235,10 @@ class FiguresService:
             query: The query.
             reach: Span that was requested.
             answer: Vendor, and its answer.
-            place: Table store, and the series in it.
+            target: Table store, and the series in it.
             result: Outcome of the query so far, to which rows and gaps are added.
         """
-        (vendor, fetched), (table, key) = answer, place
+        (vendor, fetched), (table, key) = answer, target
         served = vendor.served
         late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
         settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
@@ -304,8 +304,8 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, result: _Result) ->
     """
     import pandas as pd
 
-    parts = [part for part in (stored, *result.frames) if part is not None]
-    frame = pd.concat(parts) if parts else figures_frame(query.measure, ())
+    frames = [rows for rows in (stored, *result.frames) if rows is not None]
+    frame = pd.concat(frames) if frames else figures_frame(query.measure, ())
     frame = frame[~frame.index.duplicated(keep="last")].sort_index()
     frame = frame.reindex(columns=list(query.measure.columns)).astype("float64").dropna(how="all")
     if result.gaps and not len(frame):
@@ -320,7 +320,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, result: _Result) ->
 
 def _provenance(query: FigureQuery, frame: pd.DataFrame, result: _Result) -> dict[str, Any]:
     """Return the provenance of an answer."""
-    fetched = {stamp for part in result.frames for stamp in part.index}
+    fetched = {stamp for rows in result.frames for stamp in rows.index}
     return {
         "symbol": query.instrument.symbol,
         "measure": query.measure.name,

@@ -99,7 +99,7 @@ class Pace:
 
         If the last bar (``last``) is not final, the calendar shows when the last final one opened.
         """
-        finals = [c.span for c in coverage if c.state == "final"]
+        finals = [entry.span for entry in coverage if entry.state == "final"]
         if not finals or last is None:
             return None
         if last in finals[-1]:
@@ -126,7 +126,7 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
     total = 0
     for session in calendar.sessions(first, last):
         hours = subtract([Span(session.open_ms, session.close_ms)], session.breaks)
-        total += sum(part.end - part.start for s in hours if not (part := s.clip(span)).is_empty)
+        total += sum(cut.end - cut.start for s in hours if not (cut := s.clip(span)).is_empty)
     return min(total, span.end - span.start)
 
 

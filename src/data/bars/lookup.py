@@ -175,12 +175,12 @@ class CacheLookup:
         """Look for all bars in a span."""
         now = self._clock.now_ms()
         due = view.next_due if view.next_due is not None and now < view.next_due else None
-        parts = view.coverage.touching(wanted)
-        is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts.sources)
+        entries = view.coverage.touching(wanted)
+        is_unsettled = any(c.state == "provisional" and c.expires is None for c in entries.sources)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
-        answered = parts.standing(now)
-        closed = spans_of(parts.where(is_unasked))
+        answered = entries.standing(now)
+        closed = spans_of(entries.where(is_unasked))
         instrument = query.instrument
         if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, instrument)]):
             answered = subtract(answered, more)
@@ -189,7 +189,7 @@ class CacheLookup:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
             return PartialHit(tuple(missing))
-        ends = [part.expires for part in parts.sources if part.expires is not None]
+        ends = [source.expires for source in entries.sources if source.expires is not None]
         if due is not None and (missing or is_unsettled or wanted.end > now):
             ends.append(due)
         return self._read(query, view, wanted, min(ends, default=NEVER_MS))
@@ -298,12 +298,12 @@ class AnswerCache:
 
     def find(self, query: BarsQuery, *, with_rows: bool = True) -> Hit | Miss:
         """Look for a kept answer to the same query; the result is a hit if it is still valid."""
-        place = place_of(query)
-        entry: _Entry | None = None if place is None else self._memory.get(place)
+        slot = memory_key(query)
+        entry: _Entry | None = None if slot is None else self._memory.get(slot)
         if entry is None:
             return MISS
         if not self._is_valid(entry, query):
-            self._memory.drop(place)
+            self._memory.drop(slot)
             return MISS
         if not with_rows:
             return Hit(entry.answer, until=entry.until)
@@ -312,10 +312,10 @@ class AnswerCache:
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Keep an answer in memory if it can be returned for the same query again."""
-        depends_on, place = answer.depends_on, place_of(query)
-        if depends_on is None or place is None or not _is_final(query, answer):
+        depends_on, slot = answer.depends_on, memory_key(query)
+        if depends_on is None or slot is None or not _is_final(query, answer):
             return
-        seen_key = ("seen", *place)
+        seen_key = ("seen", *slot)
         if self._memory.get(seen_key) is None:
             self._memory.put(seen_key, True, _NOTE_BYTES)
             return
@@ -351,7 +351,7 @@ class AnswerCache:
             Arrays(table.columns, stamps, values),
             dict(frame.attrs[ATTRS_KEY]),
         )
-        self._memory.put(place, entry, entry.size)
+        self._memory.put(slot, entry, entry.size)
 
     def stands_until(self, query: BarsQuery, hit: Hit) -> int:
         """Return the time (UTC ms) until which no vendor could change an answer from the store."""
@@ -407,7 +407,7 @@ class AnswerCache:
         return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
 
-def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
+def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
     """Return a key that is equal for equivalent queries; None if answers cannot be reused.
 
     A query that ends now is equivalent to the same query a moment later.
@@ -435,7 +435,7 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
-    bars = [part for part in answer.coverage if part.state in WITH_BARS]
+    bars = [entry for entry in answer.coverage if entry.state in WITH_BARS]
     # Converted prices may depend on daily close prices, which are a different series.
     goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
@@ -443,10 +443,10 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
         or all(is_at(answer.table, c.span, c.basis, goal, intraday=intraday) for c in bars)
         or _is_of_unknown_basis(answer)
     )
-    return is_as_stored and all(part.state != "suspect" for part in bars)
+    return is_as_stored and all(entry.state != "suspect" for entry in bars)
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
     """Return whether the adjustment of every bar is unknown; no split is then applied to any bar."""
-    bars = (part for part in answer.coverage if part.state in WITH_BARS)
-    return all(part.basis.adjustment == "unknown" for part in bars)
+    bars = (entry for entry in answer.coverage if entry.state in WITH_BARS)
+    return all(entry.basis.adjustment == "unknown" for entry in bars)

@@ -24,7 +24,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
         changes = ()
     relevant = concerning(changes, symbol, query.span, intraday=query.timeframe.is_intraday)
     if relevant:
-        sentences = "; ".join(one.sentence(symbol) for one in relevant)
+        sentences = "; ".join(change.sentence(symbol) for change in relevant)
         error.args = (f"{sentences}. {error.args[0]}", *error.args[1:])
     successors = [one.successor for one in relevant if one.ends(symbol) and one.successor]
     if successors:
@@ -36,7 +36,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
 def _has_no_network(error: DataError) -> bool:
     """Return whether no vendor could be reached, in which case the error is not about the symbol."""
     attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
-    return any(getattr(one.error, "is_own", False) for one in attempts)
+    return any(getattr(attempt.error, "is_own", False) for attempt in attempts)
 
 
 def suggest(error: DataError, store: BarStore) -> None:

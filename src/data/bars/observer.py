@@ -94,7 +94,7 @@ class Observer:
 
         def remove() -> None:
             """Remove this listener."""
-            self._listeners = tuple(one for one in self._listeners if one is not enrolled)
+            self._listeners = tuple(other for other in self._listeners if other is not enrolled)
 
         return remove
 
@@ -211,7 +211,7 @@ class Observer:
 
     def _reshaped(self, vendor: str, change: ShapeChange) -> None:
         """Count an answer in a format unknown to its parser; report the first one of each day."""
-        changes = [one.change for one in change.differences]
+        changes = [difference.change for difference in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
             return
         from ..observability.events import ShapeChanged
@@ -413,12 +413,12 @@ def _fallbacks(
 ) -> dict[str, tuple[list[str], int]]:
     """Return, for each fallback vendor, the vendors that it replaced and the number of its bars."""
     fallbacks: dict[str, tuple[list[str], int]] = {}
-    for place, entry in enumerate(attempts):
+    for index, entry in enumerate(attempts):
         if entry["outcome"] != "ok" or not entry["rows"]:
             continue
         before = [
             a["provider"]
-            for a in attempts[:place]
+            for a in attempts[:index]
             if a["provider"] != entry["provider"]
             and a["start"] < entry["end"]
             and entry["start"] < a["end"]

@@ -90,13 +90,13 @@ class _Price(NamedTuple):
 
     value: float
     time_ms: int
-    part: Covered
+    entry: Covered
     answer: Answer
 
     @property
     def unit(self) -> str:
         """The unit of the price, from the price's coverage entry or else from the answer."""
-        return self.part.kind.unit or self.answer.kind.unit
+        return self.entry.kind.unit or self.answer.kind.unit
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ class QuoteService:
             answers = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
         pairs = list(zip(wanted, answers, strict=True))
         quotes = Quotes(
-            {symbol: one for symbol, one in pairs if isinstance(one, Quote)},
-            {symbol: one for symbol, one in pairs if isinstance(one, DataError)},
+            {symbol: quote for symbol, quote in pairs if isinstance(quote, Quote)},
+            {symbol: error for symbol, error in pairs if isinstance(error, DataError)},
         )
         if quotes.errors:
             first = next(iter(quotes.errors.items()))
@@ -371,20 +371,20 @@ class QuoteService:
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
-        parts = [part for part in answer.coverage.opened() if part.state in WITH_BARS]
-        for place in range(len(table) - 1, -1, -1):
-            stamp, close = int(table.stamps[place]), float(table.close[place])
-            part = next((part for part in parts if stamp in part.span), None)
-            if part is None or stamp in bad or stamp > now_ms or not is_price(close):
+        entries = [entry for entry in answer.coverage.opened() if entry.state in WITH_BARS]
+        for row in range(len(table) - 1, -1, -1):
+            stamp, close = int(table.stamps[row]), float(table.close[row])
+            entry = next((entry for entry in entries if stamp in entry.span), None)
+            if entry is None or stamp in bad or stamp > now_ms or not is_price(close):
                 continue
             if day is not None and date_of(stamp) != day:
                 continue
-            is_quiet = float(table.volume[place]) == 0 and instrument.asset_class not in NO_VOLUME
-            if step == _MINUTE and is_quiet and self._is_dense(part.vendor):
+            is_quiet = float(table.volume[row]) == 0 and instrument.asset_class not in NO_VOLUME
+            if step == _MINUTE and is_quiet and self._is_dense(entry.vendor):
                 continue
-            anchor = part.kind.anchor or answer.kind.anchor or "session"
+            anchor = entry.kind.anchor or answer.kind.anchor or "session"
             closes = calendar_for(instrument).closes(step, np.array([stamp]), anchor)
-            return _Price(close, min(int(closes[0]), now_ms), part, answer)
+            return _Price(close, min(int(closes[0]), now_ms), entry, answer)
         return None
 
     def _is_dense(self, vendor: str) -> bool:
@@ -406,7 +406,7 @@ class QuoteService:
         except DataError:
             return None  # already reported for the price, or only the change is unknown
         close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
-        if close is not None and close.part.state == "final":
+        if close is not None and close.entry.state == "final":
             _put(self._closes, instrument, (market.until_ms, day, close))
         return close
 
@@ -465,7 +465,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError |
     if price.answer.substitute:
         notes.append(f"a substitute of a different kind: {price.answer.substitute}")
     notes += map(sentence, price.answer.doubts)
-    if state == "closed" and price.part.state == "provisional":
+    if state == "closed" and price.entry.state == "provisional":
         notes.append("this close may still be corrected")
     return "; ".join(notes)
 
@@ -483,7 +483,7 @@ def _quote(
         price.value,
         aware(price.time_ms),
         state,
-        price.part.vendor,
+        price.entry.vendor,
         price.unit or instrument.quote or None,
         None,
         None,

@@ -69,7 +69,7 @@ class Refetchability:
         return is_its_lane and build is not None and build(vendor) is not None
 
     def _refusal(
-        self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int
+        self, instrument: Instrument, key: SeriesKey, entry: Covered, downloader: Any, now_ms: int
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ..model.capabilities import FetchQuery
@@ -81,14 +81,14 @@ class Refetchability:
         caps = downloader.capabilities
         if not downloader.default_base_url and not caps.made_up:
             return FILES
-        candidate = Candidate(part.vendor, downloader, caps.serving(instrument))
+        candidate = Candidate(entry.vendor, downloader, caps.serving(instrument))
         if candidate.refusal(instrument, key.timeframe):
             return NOT_SERVED
-        if not caps.kind(instrument, key.timeframe).agrees(part.kind):
+        if not caps.kind(instrument, key.timeframe).agrees(entry.kind):
             return OTHER_KIND
-        if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
+        if candidate.servable(entry.span, key.timeframe, now_ms + _WEEKS_MS) != entry.span:
             return TOO_OLD
-        query = FetchQuery(instrument, key.timeframe, part.span, now_ms)
+        query = FetchQuery(instrument, key.timeframe, entry.span, now_ms)
         try:
             return NOT_KNOWN if unknown_symbol_error(downloader, query) else ""
         except DataError:  # its key is no longer set, or the book cannot be read

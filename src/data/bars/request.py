@@ -251,8 +251,8 @@ def _check_columns(columns: Any, symbol: str) -> None:
             symbol=symbol,
             hint=f'such as columns=("source",); available: {_EXTRA_NAMES}',
         )
-    for place, name in enumerate(columns):
-        if name in columns[:place]:
+    for index, name in enumerate(columns):
+        if name in columns[:index]:
             raise QueryError(f"columns for {symbol} contain {name!r} twice", symbol=symbol)
         if name in EXTRA_COLUMNS:
             continue

@@ -434,10 +434,10 @@ class SeriesStore:
 
     def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
         """Return the result of :meth:`read` combined with the data that could not be stored."""
-        rows, parts = self.read(span)
+        rows, coverage = self.read(span)
         for commit in self.unstored:
-            rows, parts = with_commit(rows, parts, commit)
-        return rows.within(span), parts.within(span)
+            rows, coverage = with_commit(rows, coverage, commit)
+        return rows.within(span), coverage.within(span)
 
     def coverage(self) -> Coverage:
         """Return the coverage of the series, including data that could not be stored."""

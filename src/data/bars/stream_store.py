@@ -78,9 +78,9 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
     return f"nothing proves that its {query.instrument.spelling(vendor)} is the {symbol} of {owner}"
 
 
-def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
+def differences(kind: Kind, other: Kind) -> list[tuple[str, str]]:
     """Return the values, as pairs, of properties that both kinds declare differently."""
-    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
+    pairs = zip(kind.to_json().values(), other.to_json().values(), strict=True)
     return [(a, b) for a, b in pairs if a and b and a != b]
 
 
@@ -219,8 +219,8 @@ class StreamKeeper:
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
     """Return whether the last bars stored before ``stamp_ms`` are from ``vendor`` and not rescaled."""
-    before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
-    last = next((part for part in before if part.state in WITH_BARS), None)
+    before = (entry for entry in reversed(coverage) if entry.span.start < stamp_ms)
+    last = next((entry for entry in before if entry.state in WITH_BARS), None)
     return last is None or (last.vendor == vendor and not last.is_rescaled)
 
 
@@ -230,25 +230,25 @@ def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
     A bar may be replaced only by its own vendor, named by ``corrects``, and only if it is due to be
     fetched again and has not been judged wrong.
     """
-    parts = coverage.touching(Span(stamp_ms, stamp_ms + 1))
-    return any(part.state in WITH_BARS and not _yields(part, corrects) for part in parts)
+    entries = coverage.touching(Span(stamp_ms, stamp_ms + 1))
+    return any(entry.state in WITH_BARS and not _yields(entry, corrects) for entry in entries)
 
 
-def _yields(part: Covered, vendor: str) -> bool:
-    is_open = part.state in ("provisional", "suspect") and not part.reason.startswith(GRAVE)
-    return is_open and part.vendor == vendor and not part.is_rescaled
+def _yields(entry: Covered, vendor: str) -> bool:
+    is_open = entry.state in ("provisional", "suspect") and not entry.reason.startswith(GRAVE)
+    return is_open and entry.vendor == vendor and not entry.is_rescaled
 
 
 def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
-    starts = (part.span.start for part in coverage if part.state == "provisional")
+    starts = (entry.span.start for entry in coverage if entry.state == "provisional")
     return min(stamp_ms, next(starts, stamp_ms))
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
     """Split the bars into runs without gaps, so that nothing is recorded about missing bars."""
     runs = [[bars[0]]]
-    for one, other in pairwise(bars):
-        if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:
+    for bar, other in pairwise(bars):
+        if grid.next_open(bar.stamp_ms + 1) < other.stamp_ms:
             runs.append([])
         runs[-1].append(other)
     return runs

@@ -28,7 +28,7 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     gaps = [_explained(gap, changes, symbol, intraday) for gap in answer.gaps]
     relevant = concerning(changes, symbol, query.span, intraday=intraday)
     if relevant and query.instrument.asset_class == "stock":
-        facts = facts | {FACT: [one.sentence(symbol) for one in relevant]}
+        facts = facts | {FACT: [change.sentence(symbol) for change in relevant]}
     return replace(answer, gaps=gaps, facts=facts)
 
 
@@ -36,7 +36,7 @@ def _explained(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday:
     if gap.harmless and gap.reason != BEFORE_FIRST:
         return gap  # no bar is missing
     relevant = concerning(changes, symbol, gap.span, intraday=intraday)
-    sentences = [one.sentence(symbol) for one in relevant]
+    sentences = [change.sentence(symbol) for change in relevant]
     return replace(gap, reason="; ".join([*sentences, gap.reason])) if sentences else gap
 
 
@@ -55,18 +55,18 @@ def checked(
     for typed, its_changes in changes.items():
         instrument = instrument_of(typed)
         own = []
-        for one in its_changes:
-            symbol = instrument_of(one.symbol).symbol
-            successor = instrument_of(one.successor).symbol if one.successor else ""
-            ex_at = day_span(instrument, one.ex_date).start
-            canonical = replace(one, symbol=symbol, successor=successor)
+        for change in its_changes:
+            symbol = instrument_of(change.symbol).symbol
+            successor = instrument_of(change.successor).symbol if change.successor else ""
+            ex_at = day_span(instrument, change.ex_date).start
+            canonical = replace(change, symbol=symbol, successor=successor)
             own.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
             _check(own[-1], instrument.symbol)
         valid[instrument.symbol] = own = list(dict.fromkeys(own))
-        dates = [(one.ex_date, one.ends(instrument.symbol)) for one in own]
-        for one, date in zip(own, dates, strict=True):
+        dates = [(change.ex_date, change.ends(instrument.symbol)) for change in own]
+        for change, date in zip(own, dates, strict=True):
             if dates.count(date) > 1:
-                text = f"there are two changes to {instrument.symbol} on {one.ex_date}"
+                text = f"there are two changes to {instrument.symbol} on {change.ex_date}"
                 raise QueryError(text, symbol=instrument.symbol, hint="record only one of them")
     return valid
 

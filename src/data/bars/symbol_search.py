@@ -157,7 +157,7 @@ class NameService:
         oldest = self._clock.now_ms() - _FRESH_MS
         takes_text = any(not vendor.table.is_list for vendor in vendors)
         is_found = is_answered = False
-        for place, vendor in enumerate(vendors):
+        for number, vendor in enumerate(vendors):
             is_list = vendor.table.is_list
             if is_found and not is_list:
                 continue
@@ -166,9 +166,9 @@ class NameService:
                 is_found = is_found or bool(search[1])
                 is_answered = is_answered or not (is_list and takes_text)
                 continue
-            has_others = place + 1 < len(vendors)
-            part = self._clock, has_others, self._fetch_listings, vendor, text
-            reply = query_vendor(self._clock, vendor.name, _NO_SPAN, run_part, *part)
+            has_others = number + 1 < len(vendors)
+            call = self._clock, has_others, self._fetch_listings, vendor, text
+            reply = query_vendor(self._clock, vendor.name, _NO_SPAN, run_part, *call)
             attempts.append(reply.attempt(rows=len(reply.value or ())))
             if reply.value is None:
                 reply.log_failure(f"names like {text!r}")
@@ -184,7 +184,7 @@ class NameService:
             ProviderError, ConfigError: The vendor did not answer.
         """
         rows = fetch_listings(vendor.downloader, vendor.table, text)
-        listings = [one for row in rows if (one := self._canonical(row, vendor.name))]
+        listings = [listing for row in rows if (listing := self._canonical(row, vendor.name))]
         self._cache.keep(vendor.name, vendor.key(text), listings, self._clock.now_ms())
         return listings
 
@@ -217,12 +217,12 @@ class NameService:
         """Return the stored listings that match, or that vendors returned for exactly this text."""
         vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
         names = [self._cache.of(vendor) for vendor in vendors]
-        places: dict[str, int] = {}
-        for one in names:
-            _, symbols = one.searches.get(text, (0, ()))
+        ranks: dict[str, int] = {}
+        for stored in names:
+            _, symbols = stored.searches.get(text, (0, ()))
             for symbol in symbols:
-                places.setdefault(symbol, len(places))
-        return ranked(text, merged(one.listings.values() for one in names).values(), places)
+                ranks.setdefault(symbol, len(ranks))
+        return ranked(text, merged(stored.listings.values() for stored in names).values(), ranks)
 
 
 def _text_of(text: Any) -> str:

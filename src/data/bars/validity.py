@@ -92,17 +92,17 @@ class Suspicion(NamedTuple):
     expires: int
 
 
-def is_hole(part: Covered) -> bool:
+def is_hole(entry: Covered) -> bool:
     """Return whether a span is reported as empty for a reason other than a closed market."""
-    return part.state == "empty" and part.reason != CLOSED
+    return entry.state == "empty" and entry.reason != CLOSED
 
 
 # --- spans in which the calendar expects no bar
 
 
-def is_unasked(part: Covered) -> bool:
+def is_unasked(entry: Covered) -> bool:
     """Return whether a span is considered empty only because of the calendar; no vendor was queried."""
-    return part.state == "empty" and part.reason == CLOSED and not part.vendor
+    return entry.state == "empty" and entry.reason == CLOSED and not entry.vendor
 
 
 def has_loose_hours(instrument: Instrument) -> bool:
@@ -122,9 +122,9 @@ def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> b
     if has_loose_hours(instrument):
         return True
     return any(
-        is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))
-        for part in coverage.opened()
-        if part.state in WITH_BARS
+        is_free(c.vendor) or (c.reason == UNEXPECTED and _is_at_such_hours(c.span, closed))
+        for c in coverage.opened()
+        if c.state in WITH_BARS
     )
 
 
@@ -147,27 +147,27 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     time of a file.
     """
     latest = now_ms + SKEW_MS
-    late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
+    late = (entry for whole in view.coverage if whole.fetched_at > latest for entry in whole.opened)
     ahead = [p for p in late if p.fetched_at > latest and not _is_of_a_file(p)]
     if not ahead or view.last is None:
         return ahead
     last_day = Span(view.last - DAY_MS + 1, view.last + 1)
-    recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
-    return [part for part in recent if part is not None]
+    recent = (entry.clip(last_day) if entry.state == "final" else entry for entry in ahead)
+    return [entry for entry in recent if entry is not None]
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:
     """Return the latest time (UTC ms) that must have passed according to stored data, or 0."""
-    parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
-    opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
+    entries = [entry for entry in coverage.opened() if not _is_of_a_file(entry)]
+    opened = [day_ms(entry.basis.as_of) for entry in entries if entry.basis.as_of is not None]
     # Parts that are doubted because the clock is behind are fetched again at that time.
-    expiries = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
+    expiries = [entry.expires or 0 for entry in coverage.opened() if entry.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]
-    return max([0, *(part.fetched_at for part in parts), *opened, *expiries, *times])
+    return max([0, *(entry.fetched_at for entry in entries), *opened, *expiries, *times])
 
 
-def _is_of_a_file(part: Covered) -> bool:
-    return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
+def _is_of_a_file(entry: Covered) -> bool:
+    return entry.state in ("final", "suspect") and entry.basis.adjustment == "unknown"
 
 
 # --- data read from files that have changed since
@@ -176,19 +176,19 @@ def _is_of_a_file(part: Covered) -> bool:
 def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
     """Return the coverage of a series whose files have changed: all bars are doubtful and due."""
     return Coverage(
-        replace(part, expires=now_ms)
-        if part.state == "empty"
-        else replace(part, state="suspect", reason=reason, expires=now_ms)
-        for part in coverage.opened()
+        replace(entry, expires=now_ms)
+        if entry.state == "empty"
+        else replace(entry, state="suspect", reason=reason, expires=now_ms)
+        for entry in coverage.opened()
     )
 
 
 # --- bars from older tools
 
 
-def is_older(part: Covered) -> bool:
-    """Return whether ``part`` contains bars from older tools, whose properties are unknown."""
-    return part.state == "final" and part.basis.adjustment == "unknown"
+def is_older(entry: Covered) -> bool:
+    """Return whether ``entry`` contains bars from older tools, whose properties are unknown."""
+    return entry.state == "final" and entry.basis.adjustment == "unknown"
 
 
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.
@@ -222,8 +222,8 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
     No calendar is used, so the result may be True unnecessarily, but is never False by mistake.
     """
     listed = list(splits)
-    parts = coverage.opened() if listed else ()
-    return any(_splits_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
+    entries = coverage.opened() if listed else ()
+    return any(_splits_near(listed, [entry.fetched_at for entry in entries if _is_trusted(entry)]))
 
 
 def split_windows(
@@ -255,9 +255,9 @@ def doubted(coverage: Coverage, windows: Iterable[SplitWindow]) -> list[Covered]
     for window in windows:
         doubt = window.doubt
         marks += [
-            replace(part, state="suspect", reason=doubt.reason, expires=doubt.expires)
-            for part in coverage
-            if _is_trusted(part) and part.fetched_at in window.span
+            replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires)
+            for entry in coverage
+            if _is_trusted(entry) and entry.fetched_at in window.span
         ]
     return marks
 
@@ -268,9 +268,9 @@ def doubt_at(windows: Iterable[SplitWindow], fetched_at: int) -> Suspicion | Non
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
 
-def _is_trusted(part: Covered) -> bool:
+def _is_trusted(entry: Covered) -> bool:
     """Return whether bars are final, and adjusted for splits."""
-    return part.state == "final" and part.basis.adjustment in _ADJUSTED_FOR_SPLITS
+    return entry.state == "final" and entry.basis.adjustment in _ADJUSTED_FOR_SPLITS
 
 
 # --- when a series begins and ends
@@ -279,9 +279,9 @@ def _is_trusted(part: Covered) -> bool:
 PROVING = 2
 
 
-def is_proof(part: Covered) -> bool:
+def is_proof(entry: Covered) -> bool:
     """Return whether enough vendors report a span as empty to prove that it precedes a listing."""
-    return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
+    return entry.reason == BEFORE_FIRST and len(entry.vendor.split(",")) >= PROVING
 
 
 def lifetime_of(view: SeriesView) -> Lifetime:
@@ -293,10 +293,10 @@ def lifetime_of(view: SeriesView) -> Lifetime:
     """
     if view.lifetime.listed is not None:
         return view.lifetime
-    proved = [part for part in view.coverage if is_proof(part)]
+    proved = [entry for entry in view.coverage if is_proof(entry)]
     if not proved:
         return view.lifetime
-    last = max(proved, key=lambda part: part.span.end)
+    last = max(proved, key=lambda entry: entry.span.end)
     expires = last.expires or 0
     listed = Bound(last.span.end, last.vendor, last.fetched_at, expires, PAGES)
     return replace(view.lifetime, listed=listed)

@@ -116,16 +116,16 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
         now_ms: Current time in UTC milliseconds.
     """
     due: list[Span] = []
-    for part in coverage.only(lambda c: c.state == "provisional" and c.expires is None):
-        stamps = grid.opens(part.span)
+    for entry in coverage.only(lambda c: c.state == "provisional" and c.expires is None):
+        stamps = grid.opens(entry.span)
         if not len(stamps):
-            due.append(part.span)
+            due.append(entry.span)
             continue
         late = first_unsettled(stamps, grid, settle_ms, now_ms)
         if late is None:
-            due.append(part.span)
+            due.append(entry.span)
         elif late > stamps[0]:
-            due.append(Span(part.span.start, late))
+            due.append(Span(entry.span.start, late))
     return coalesce(due)
 
 

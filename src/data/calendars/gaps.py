@@ -44,22 +44,22 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     again = intersect([wanted], due)
     segments: list[Span] = []
     closed: list[Span] = []
-    for part in coalesce([*gaps(wanted, covered), *again]):
-        if grid.next_open(part.start) < part.end or touching(again, part):
-            reach = Span(part.start, max(part.end, grid.next_open(part.end)))
+    for span in coalesce([*gaps(wanted, covered), *again]):
+        if grid.next_open(span.start) < span.end or touching(again, span):
+            reach = Span(span.start, max(span.end, grid.next_open(span.end)))
             untrusted = subtract([reach], touching(trusted, reach))
-            segments += (s for s in untrusted if s.overlaps(part))
+            segments += (s for s in untrusted if s.overlaps(span))
         else:
-            closed.append(part)
+            closed.append(span)
     segments, joined, separate = coalesce(segments), [], []
-    for part in closed:
-        opens = grid.next_open(part.start)
-        at = bisect_left(segments, (part.end,))
+    for span in closed:
+        opens = grid.next_open(span.start)
+        at = bisect_left(segments, (span.end,))
         after = segments[at] if at < len(segments) else None
         if after is None or after.start > opens:
-            separate.append(part)
+            separate.append(span)
         else:
-            joined.append(Span(part.start, after.end))
+            joined.append(Span(span.start, after.end))
     return Missing(coalesce([*segments, *joined]), separate)
 
 
@@ -84,12 +84,12 @@ def hole_edges(answered: Span, present: Stamps, grid: BarGrid) -> Edges:
         return edges_of(())
     extra = present[~among(present, expected)]
     marks = np.sort(np.concatenate([expected, extra]), kind="stable")
-    places = np.searchsorted(marks, absent)
+    positions = np.searchsorted(marks, absent)
     # Neighbours on the grid are merged into one span; thin markets have thousands of them.
-    breaks = np.flatnonzero(np.diff(places) > 1)
+    breaks = np.flatnonzero(np.diff(positions) > 1)
     firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(absent) - 1)
     starts = absent[firsts]
-    if places[0] == 0:
+    if positions[0] == 0:
         starts[0] = answered.start
-    ends = np.append(marks, answered.end)[places[lasts] + 1]
+    ends = np.append(marks, answered.end)[positions[lasts] + 1]
     return np.column_stack([starts, ends])

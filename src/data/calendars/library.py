@@ -179,8 +179,8 @@ def _is_overridden(rule: Any) -> bool:
 def _applies_itself(offset: Any) -> bool:
     """Return whether an offset's class in ``exchange_calendars`` overrides how pandas applies offsets."""
     return any(
-        "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
-        for one in type(offset).__mro__
+        "_apply" in vars(base) and base.__module__.startswith("exchange_calendars")
+        for base in type(offset).__mro__
     )
 
 

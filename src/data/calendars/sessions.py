@@ -372,11 +372,11 @@ class ForexCalendar(SessionCalendar):
             return stamps
         required = np.ones(len(stamps), dtype=bool)
         years = range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1)
-        for part in (part for year in years for part in _differing(year)):
-            first, last = np.searchsorted(stamps, [part.start, part.end])
+        for stretch in (stretch for year in years for stretch in _differing(year)):
+            first, last = np.searchsorted(stamps, [stretch.start, stretch.end])
             if first < last:
                 closes = self.closes(timeframe, stamps[first:last], anchor)
-                required[first:last] = closes > part.end
+                required[first:last] = closes > stretch.end
         return stamps[required]
 
 

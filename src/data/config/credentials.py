@@ -78,7 +78,7 @@ def known_keys() -> Mapping[str, str]:
         set_now = {name: named[name] for name in named}
         in_use, values = tuple(handed_out), set(set_now.values())
         others = [key for key in in_use if key not in values]
-        keys = set_now | {f"key {place}": key for place, key in enumerate(others)}
+        keys = set_now | {f"key {index}": key for index, key in enumerate(others)}
         _cached = ((variables, in_use), state, keys)
     return keys
 

@@ -268,7 +268,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
 def unread(mapping: Mapping[str, Any]) -> list[str]:
     """Return the keys of a correct mapping that have no effect here because they are set elsewhere."""
     return [
-        f"{section}.{key} is set by {place}"
-        for (section, key), place in ELSEWHERE.items()
+        f"{section}.{key} is set by {setter}"
+        for (section, key), setter in ELSEWHERE.items()
         if key in (mapping.get(section) or {})
     ]

@@ -261,8 +261,8 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, "must be an address postgresql://user:password@host:5432/database")
         return
     # The driver would take the rest of such a password for the host, and show it in its errors.
-    place, _, rest = value.partition("://")[2].partition("/")
-    if place.count("@") > 1 or "@" in rest.partition("?")[0]:
+    server, _, rest = value.partition("://")[2].partition("/")
+    if server.count("@") > 1 or "@" in rest.partition("?")[0]:
         yield Problem(
             path, "must be an address with a percent-encoded password: @ is %40, / is %2F"
         )

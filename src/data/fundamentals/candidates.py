@@ -58,7 +58,9 @@ class Candidates:
         ours = self.rules.order(about.data_type)
         # One of this library's vendors that the rules do not name is not a candidate, even if its
         # downloader was created for bars.
-        others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
+        others = [
+            n for n, downloader in self.selector.downloaders.items() if _is_foreign(downloader)
+        ]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}
         able = tuple(name for name, reason in objections.items() if not reason)

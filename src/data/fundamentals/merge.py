@@ -129,19 +129,23 @@ def with_reported(snapshot: Snapshot) -> Snapshot:
 
 
 def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int]:
-    places = {vendor: place for place, vendor in enumerate(order)}
-    return {s.vendor: places.get(s.vendor, len(places)) for s in snapshots}
+    ranks = {vendor: rank for rank, vendor in enumerate(order)}
+    return {s.vendor: ranks.get(s.vendor, len(ranks)) for s in snapshots}
 
 
 def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
     """Drop values that cannot be true; return the remaining responses and the dropped values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
-    for one in snapshots:
-        wrong = {n: reason for n, fact in one.facts.items() if (reason := objection(n, fact))}
-        reasons = dict(one.dropped) | wrong
-        dropped += [{"field": n, "vendor": one.vendor, "reason": w} for n, w in reasons.items()]
-        kept.append(replace(one, facts={n: f for n, f in one.facts.items() if n not in wrong}))
+    for snapshot in snapshots:
+        wrong = {n: reason for n, fact in snapshot.facts.items() if (reason := objection(n, fact))}
+        reasons = dict(snapshot.dropped) | wrong
+        dropped += [
+            {"field": n, "vendor": snapshot.vendor, "reason": w} for n, w in reasons.items()
+        ]
+        kept.append(
+            replace(snapshot, facts={n: f for n, f in snapshot.facts.items() if n not in wrong})
+        )
     return kept, dropped
 
 
@@ -160,9 +164,13 @@ def _in_order(
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
         """Return a sort key: freshness, then (if ``how`` says so) quality, then the vendor's position."""
-        one = entry[0]
-        score = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
-        return one.is_stale, -score, ranks[one.vendor]
+        snapshot = entry[0]
+        score = (
+            quality(snapshot.facts) * rules.grades.get(snapshot.vendor, 3.0)
+            if how == _BY_WORTH
+            else 0.0
+        )
+        return snapshot.is_stale, -score, ranks[snapshot.vendor]
 
     return sorted(facts, key=rank)
 
@@ -187,11 +195,11 @@ def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) ->
     return Chosen(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
 
 
-def _is_comparable(one: Fact, other: Fact) -> bool:
+def _is_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether two numbers have the same meaning, unit, currency and period."""
-    if isinstance(one.value, str) or isinstance(other.value, str):
+    if isinstance(fact.value, str) or isinstance(other.value, str):
         return False
-    mine = (one.unit, one.currency, one.period)
+    mine = (fact.unit, fact.currency, fact.period)
     return mine == (other.unit, other.currency, other.period)
 
 
@@ -241,8 +249,8 @@ def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: fl
 
 def _blocks(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for one in reversed(snapshots):
-        merged |= one.blocks
+    for snapshot in reversed(snapshots):
+        merged |= snapshot.blocks
     return merged
 
 
@@ -265,11 +273,11 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
     named = [s for s in snapshots if _name(s)]
     reference = [s for s in named if s.names_symbol] or named[:1]
     reasons = {}
-    for one in named:
-        if any(_words(_name(one)) & _words(_name(p)) for p in reference):
+    for other in named:
+        if any(_words(_name(other)) & _words(_name(p)) for p in reference):
             continue
-        reasons[one.vendor] = (
-            f"its answer is about {_name(one)!r}, but {reference[0].vendor}'s about {_name(reference[0])!r}"
+        reasons[other.vendor] = (
+            f"its answer is about {_name(other)!r}, but {reference[0].vendor}'s about {_name(reference[0])!r}"
         )
     return reasons
 

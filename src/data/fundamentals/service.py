@@ -321,8 +321,10 @@ class FundamentalsService:
     def _record(self, lookup: _Lookup) -> dict[str, Any]:
         answers, withheld = dict(lookup.answers), {}
         if lookup.as_of is not None:
-            public = {vendor: as_known(one, lookup.as_of) for vendor, one in answers.items()}
-            answers = {vendor: one for vendor, (one, _) in public.items()}
+            public = {
+                vendor: as_known(snapshot, lookup.as_of) for vendor, snapshot in answers.items()
+            }
+            answers = {vendor: snapshot for vendor, (snapshot, _) in public.items()}
             withheld = {vendor: reason for vendor, (_, reason) in public.items() if reason}
         elif lookup.named is None:
             self._fill(answers, lookup)
@@ -370,13 +372,17 @@ class FundamentalsService:
 
     def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
         """Add values that screeners need but the responses lack, from copies of other data types."""
-        lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
+        lacking = [
+            n for n in _FILLED if not any(n in snapshot.facts for snapshot in answers.values())
+        ]
         if not lacking or not answers:
             return
-        for vendor, one in self.cache.latest(lookup.symbol).items():
-            facts = {name: one.facts[name] for name in lacking if name in one.facts}
-            if facts and lookup.now_ms - one.fetched_at_ms <= self.combiner.rules.stale_ms:
-                completed = answers.get(vendor, replace(one, facts={}, statements=(), blocks={}))
+        for vendor, snapshot in self.cache.latest(lookup.symbol).items():
+            facts = {name: snapshot.facts[name] for name in lacking if name in snapshot.facts}
+            if facts and lookup.now_ms - snapshot.fetched_at_ms <= self.combiner.rules.stale_ms:
+                completed = answers.get(
+                    vendor, replace(snapshot, facts={}, statements=(), blocks={})
+                )
                 answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
 
 
@@ -394,7 +400,9 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
     hints = [f"skipped without a key: {without_key}"] if keys else []
     hint = "; ".join([*hints, *unable])
-    in_full = {one.provider: f"{one.outcome}: {one.message}" for one in lookup.attempts}
+    in_full = {
+        attempt.provider: f"{attempt.outcome}: {attempt.message}" for attempt in lookup.attempts
+    }
     reasons = lookup.failed | in_full  # by names that a program may have chosen
     failed = "; ".join(f"{shortened(vendor)}: {why}" for vendor, why in reasons.items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}

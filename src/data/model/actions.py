@@ -85,7 +85,7 @@ class Action:
         """
         if self.type != "split":
             return math.isfinite(self.amount) and self.amount >= 0
-        return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
+        return all(math.isfinite(n) and n > 0 for n in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
         """Return whether prices with this adjustment, as of ``as_of``, already reflect the action."""

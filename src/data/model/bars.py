@@ -156,8 +156,8 @@ class BarTable:
 
     def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
         """Return the number of rows in each of ``spans``; the table must be in ascending order."""
-        places = self.stamps.searchsorted(edges_of(spans))
-        counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
+        positions = self.stamps.searchsorted(edges_of(spans))
+        counts: list[int] = (positions[:, 1] - positions[:, 0]).tolist()
         return counts
 
     def with_adj_close(self, adj_close: Floats | None) -> BarTable:
@@ -172,17 +172,17 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     # The usual case: an answer with every expected bar.
     if len(stamps) == len(ascending) and (stamps == ascending).all():
         return np.ones(len(stamps), dtype=bool)
-    places = np.minimum(ascending.searchsorted(stamps), len(ascending) - 1)
-    return np.equal(ascending[places], stamps)
+    positions = np.minimum(ascending.searchsorted(stamps), len(ascending) - 1)
+    return np.equal(ascending[positions], stamps)
 
 
-def union(one: Stamps, other: Stamps) -> Stamps:
+def union(stamps: Stamps, other: Stamps) -> Stamps:
     """Merge two ascending arrays of timestamps, without duplicates.
 
-    If ``other`` adds nothing to ``one``, this takes only one search per timestamp in ``other``.
+    If ``other`` adds nothing to ``stamps``, this takes only one search per timestamp in ``other``.
     """
-    new = other[~among(other, one)]
-    return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
+    new = other[~among(other, stamps)]
+    return np.insert(stamps, np.searchsorted(stamps, new), new) if len(new) else stamps
 
 
 def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
@@ -192,18 +192,18 @@ def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
 
 def concat(tables: Iterable[BarTable]) -> BarTable:
     """Concatenate tables; if only some have ``adj_close``, it is NaN in the other tables' rows."""
-    parts = [t for t in tables if len(t)]
-    if not parts:
+    filled = [t for t in tables if len(t)]
+    if not filled:
         return BarTable.empty()
-    if len(parts) == 1:
-        return parts[0]
+    if len(filled) == 1:
+        return filled[0]
     adj = None
-    if any(t.adj_close is not None for t in parts):
+    if any(t.adj_close is not None for t in filled):
         adj = np.concatenate(
-            [np.full(len(t), NAN) if t.adj_close is None else t.adj_close for t in parts]
+            [np.full(len(t), NAN) if t.adj_close is None else t.adj_close for t in filled]
         )
-    columns = [np.concatenate([t.values()[i] for t in parts]) for i in range(5)]
-    return BarTable.of_columns(np.concatenate([t.stamps for t in parts]), columns, adj)
+    columns = [np.concatenate([t.values()[i] for t in filled]) for i in range(5)]
+    return BarTable.of_columns(np.concatenate([t.stamps for t in filled]), columns, adj)
 
 
 def merge(old: BarTable, new: BarTable) -> BarTable:

@@ -16,7 +16,7 @@ from .printable import printable
 _PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
 
 
-class Place(NamedTuple):
+class Caller(NamedTuple):
     """A line of user code.
 
     Attributes:
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 # Origin of the call on whose behalf one of this library's threads is working; None in the caller's
 # own thread.
-_called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
+_called_from: ContextVar[Caller | None] = ContextVar("onetape_called_from", default=None)
 # Texts of warnings that the current call reports itself, in one message; None if it does not.
 _collected: ContextVar[list[str] | None] = ContextVar("onetape_collected", default=None)
 
@@ -49,23 +49,23 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     )
 
 
-def called_from() -> Place:
+def called_from() -> Caller:
     """Return the line outside this library from which the current call was made."""
-    place = _called_from.get()
-    if place is not None:
-        return place
+    caller = _called_from.get()
+    if caller is not None:
+        return caller
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     names = frame.f_globals
     registry = names.setdefault("__warningregistry__", {})
-    return Place(frame.f_code.co_filename, frame.f_lineno, names.get("__name__", ""), registry)
+    return Caller(frame.f_code.co_filename, frame.f_lineno, names.get("__name__", ""), registry)
 
 
 @contextmanager
-def working_for(place: Place) -> Iterator[None]:
-    """Make warnings in the ``with`` block point to ``place``; used by threads that work for a call."""
-    token = _called_from.set(place)
+def working_for(caller: Caller) -> Iterator[None]:
+    """Make warnings in the ``with`` block point to ``caller``; used by threads that work for a call."""
+    token = _called_from.set(caller)
     try:
         yield
     finally:

@@ -168,15 +168,15 @@ class Covered:
         first, last = span
         if first <= start and end <= last:
             return self if start < end else None
-        part = self.span.clip(span)
-        return None if part.is_empty else self.at(part)
+        overlap = self.span.clip(span)
+        return None if overlap.is_empty else self.at(overlap)
 
     def same_source(self, other: Covered) -> bool:
         """Return whether two entries can be merged, i.e. differ at most in span and fetch time."""
         values, other_values = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
-            one, two = values[name], other_values[name]
-            if one is not two and one != two:
+            own, theirs = values[name], other_values[name]
+            if own is not theirs and own != theirs:
                 return False
         return not self.parts
 
@@ -279,7 +279,7 @@ class Columns(NamedTuple):
         Keys are in order of first occurrence.
         """
         index: dict[K, int] = {}
-        keys = [index.setdefault(key(one), len(index)) for one in self.sources]
+        keys = [index.setdefault(key(source), len(index)) for source in self.sources]
         codes = np.array(keys, np.intp)[self.codes]
         order = codes.argsort(kind="stable")
         cuts = np.flatnonzero(np.diff(codes[order], prepend=-1))
@@ -292,7 +292,7 @@ class Columns(NamedTuple):
         """Concatenate entries; a source that occurs in several parts is listed once."""
         index: dict[Any, int] = {}
         codes = [
-            np.array([index.setdefault(one, len(index)) for one in part.sources], np.intp)[
+            np.array([index.setdefault(source, len(index)) for source in part.sources], np.intp)[
                 part.codes
             ]
             for part in parts
@@ -321,9 +321,9 @@ class Columns(NamedTuple):
                 parts += (whole.columns for whole in group)
             else:
                 plain, index = list(group), dict[Any, int]()
-                sources = (_made(type(part), _values(part)) for part in plain)
-                codes = np.array([index.setdefault(one, len(index)) for one in sources], np.intp)
-                starts, ends = edges_of(part.span for part in plain).T
+                sources = (_made(type(entry), _values(entry)) for entry in plain)
+                codes = np.array([index.setdefault(s, len(index)) for s in sources], np.intp)
+                starts, ends = edges_of(entry.span for entry in plain).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
         return parts[0] if len(parts) == 1 else cls.chained(parts)
 
@@ -331,8 +331,8 @@ class Columns(NamedTuple):
 _NO_EDGES = np.empty((0, 2), np.int64)
 
 
-def _is_folded(part: object) -> bool:
-    return isinstance(part, Covered) and bool(part.parts)
+def _is_folded(entry: object) -> bool:
+    return isinstance(entry, Covered) and bool(entry.parts)
 
 
 def _values(source: object) -> dict[str, Any]:
@@ -351,8 +351,8 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
     """Return a class id for each source; sources that differ only in fetch time share an id."""
     index: dict[Any, int] = {}
-    timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
-    return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
+    timeless = (source.having(fetched_at=0) if _time(source) else source for source in sources)
+    return np.array([index.setdefault(source, len(index)) for source in timeless], np.intp)
 
 
 def _time(source: object) -> int:
@@ -423,7 +423,7 @@ class Stretches(Sequence[T], Generic[T]):
     def only(self, test: Callable[[T], bool]) -> Self:
         """Return the entries whose source passes a test."""
         if self._items is not None:
-            return type(self)(part for part in self._items if test(part))
+            return type(self)(entry for entry in self._items if test(entry))
         passes = np.array([test(source) for source in self.columns.sources], bool)
         return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
 
@@ -431,7 +431,7 @@ class Stretches(Sequence[T], Generic[T]):
         """Return the spans of the entries whose source passes a test, as an array of one row per span."""
         matches = self.only(test)
         if matches._items is not None:
-            return edges_of(part.span for part in cast("tuple[Covered, ...]", matches._items))
+            return edges_of(entry.span for entry in cast("tuple[Covered, ...]", matches._items))
         return matches.columns.edges
 
     def __len__(self) -> int:
@@ -457,9 +457,9 @@ class Stretches(Sequence[T], Generic[T]):
         return f"{type(self).__name__}({self.items!r})"
 
 
-def stretches(parts: Iterable[T]) -> Stretches[T]:
-    """Return ``parts`` as :class:`Stretches`, which is fast even with thousands of entries."""
-    return parts if isinstance(parts, Stretches) else Stretches(parts)
+def stretches(items: Iterable[T]) -> Stretches[T]:
+    """Return ``items`` as :class:`Stretches`, which is fast even with thousands of entries."""
+    return items if isinstance(items, Stretches) else Stretches(items)
 
 
 # Returns an entry's new source when a mark is applied: (old source or None, mark, has bars).
@@ -490,7 +490,7 @@ class Coverage(Stretches[Covered]):
     @property
     def text(self) -> str:
         """Canonical JSON of the list of entries, as it is stored."""
-        return "[" + ",".join([part.text for part in self]) + "]"
+        return "[" + ",".join([entry.text for entry in self]) + "]"
 
     @property
     def _is_opened(self) -> bool:
@@ -528,24 +528,24 @@ class Coverage(Stretches[Covered]):
             span.start <= touching[0].span.start and touching[-1].span.end <= span.end
         ):
             return touching
-        return Coverage(part for c in touching if (part := c.clip(span)) is not None)
+        return Coverage(cut for entry in touching if (cut := entry.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
         """Return the entries that overlap ``span``, unfolded but not clipped to the span."""
         if span.is_empty or not self:
             return Coverage()
-        parts = self
+        entries = self
         if self._items is not None:
             first, last = _touched(self._items, span)
-            parts = self if last - first == len(self) else Coverage(self._items[first:last])
-            if parts._is_opened:
-                return parts
-        starts, ends = parts.columns[:2]
+            entries = self if last - first == len(self) else Coverage(self._items[first:last])
+            if entries._is_opened:
+                return entries
+        starts, ends = entries.columns[:2]
         first, last = (
             int(ends.searchsorted(span.start, "right")),
             int(starts.searchsorted(span.end)),
         )
-        return Coverage.of(parts.columns.take(slice(first, last)))
+        return Coverage.of(entries.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
         """Return the coverage, with folded entries that overlap ``span`` split into their parts.
@@ -557,9 +557,9 @@ class Coverage(Stretches[Covered]):
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
             return Coverage.of(self.columns)
         return Coverage(
-            part
+            entry
             for whole in self
-            for part in (whole.opened if whole.span.overlaps(span) else (whole,))
+            for entry in (whole.opened if whole.span.overlaps(span) else (whole,))
         )
 
     def folded(self) -> Coverage:
@@ -572,10 +572,10 @@ class Coverage(Stretches[Covered]):
             return Coverage(_folded(self.columns))
         done: list[Covered] = []
         for is_folded, group in groupby(self._items, _is_folded):
-            parts = list(group)
-            is_short = is_folded or len(parts) < _FEWEST_FOLDED
-            less = parts if is_short else _folded(Columns.of_items(parts))
-            done += parts if len(less) == len(parts) else less
+            entries = list(group)
+            is_short = is_folded or len(entries) < _FEWEST_FOLDED
+            less = entries if is_short else _folded(Columns.of_items(entries))
+            done += entries if len(less) == len(entries) else less
         return self if len(done) == len(self) else Coverage(done)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
@@ -691,9 +691,9 @@ def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return for each timestamp 1 plus the index of the source that covers it, or 0 if none does."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
-    places = columns.starts.searchsorted(stamps, "right") - 1
-    is_inside = (places >= 0) & (stamps < columns.ends[places])
-    return np.where(is_inside, columns.codes[places] + 1, 0)
+    positions = columns.starts.searchsorted(stamps, "right") - 1
+    is_inside = (positions >= 0) & (stamps < columns.ends[positions])
+    return np.where(is_inside, columns.codes[positions] + 1, 0)
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
@@ -702,12 +702,12 @@ def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
 
-def _start(part: Covered) -> int:
-    return part.span.start
+def _start(entry: Covered) -> int:
+    return entry.span.start
 
 
-def _end(part: Covered) -> int:
-    return part.span.end
+def _end(entry: Covered) -> int:
+    return entry.span.end
 
 
 @dataclass(frozen=True)
@@ -803,12 +803,12 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
     index: dict[tuple[Kind, Basis], int] = {}
     groups = np.array(
         [
-            index.setdefault((one.kind, one.basis), len(index)) if _may_fold(one) else none
-            for one in sources
+            index.setdefault((source.kind, source.basis), len(index)) if _may_fold(source) else none
+            for source in sources
         ],
         np.intp,
     )[codes]
-    is_empty = np.array([one.state == "empty" for one in sources], bool)[codes]
+    is_empty = np.array([source.state == "empty" for source in sources], bool)[codes]
     everywhere = np.arange(count)
     gaps = np.append(np.flatnonzero(starts[1:] != ends[:-1]) + 1, count)
     long = np.append(np.flatnonzero(ends - starts > _SMALL_MS), count)
@@ -826,22 +826,22 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
 
 
 def _next_change(
-    places: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
+    positions: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Return for each position in ``after`` the next position at which the value changes.
 
-    If the value never changes, the result is the number of values. Only the values at ``places``
+    If the value never changes, the result is the number of values. Only the values at ``positions``
     are compared.
     """
-    picked = values[places]
-    changes = np.append(places[1:][picked[1:] != picked[:-1]], len(values))
+    picked = values[positions]
+    changes = np.append(positions[1:][picked[1:] != picked[:-1]], len(values))
     return changes[np.minimum(changes.searchsorted(after, "right"), len(changes) - 1)]
 
 
-def _may_fold(part: Covered) -> bool:
+def _may_fold(source: Covered) -> bool:
     """Return whether an entry with bars can ever be folded into a larger one."""
-    return (part.state, part.expires) != ("provisional", None) and (
-        part.basis.adjustment != "unknown"
+    return (source.state, source.expires) != ("provisional", None) and (
+        source.basis.adjustment != "unknown"
     )
 
 
@@ -863,25 +863,25 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     folded = base.having(
         span=Span(int(starts[0]), int(ends[-1])),
         state="suspect",
-        fetched_at=max(part.fetched_at for part in present),
+        fetched_at=max(entry.fetched_at for entry in present),
         reason=FOLDED,
         expires=min([p.expires for p in present if p.expires is not None], default=None),
         splices=(),
         parts=tuple(places.items()),
     )
     if all(
-        (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)
-        if part.state == "empty"
-        else part.fetched_at == latest or not part.same_source(base)
-        for part in present
+        (entry.kind, entry.basis) == (_NO_KIND, _NO_BASIS)
+        if entry.state == "empty"
+        else entry.fetched_at == latest or not entry.same_source(base)
+        for entry in present
     ):  # so that it is not unfolded again
         folded.__dict__["columns"] = columns
     return folded
 
 
-def _source_of(part: Covered) -> Covered:
+def _source_of(entry: Covered) -> Covered:
     """Return an entry's source, without kind and basis."""
-    return part.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
+    return entry.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
 def _sourced(whole: Covered, source: Covered) -> Covered:
@@ -894,11 +894,11 @@ def _sourced(whole: Covered, source: Covered) -> Covered:
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
     """Join adjacent entries from the same source; the latest fetch time is kept."""
     run: list[Covered] = []
-    for item in ascending:
-        if run and not (run[-1].span.end == item.span.start and run[-1].same_source(item)):
+    for entry in ascending:
+        if run and not (run[-1].span.end == entry.span.start and run[-1].same_source(entry)):
             yield _as_one(run)
             run = []
-        run.append(item)
+        run.append(entry)
     if run:
         yield _as_one(run)
 
@@ -907,7 +907,7 @@ def _as_one(run: list[Covered]) -> Covered:
     if len(run) == 1:
         return run[0]
     span = Span(run[0].span.start, run[-1].span.end)
-    return run[0].having(span=span, fetched_at=max([part.fetched_at for part in run]))
+    return run[0].having(span=span, fetched_at=max([entry.fetched_at for entry in run]))
 
 
 def spread(

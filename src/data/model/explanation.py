@@ -189,9 +189,9 @@ class Explanation(InLines):
         if self.rule and self.named:
             order = ", then ".join(self.named)
             yield "rule", f"{self.rule} of {self.rule_from}: {order}"
-        for place, way in enumerate(self.ways, start=1):
+        for number, way in enumerate(self.ways, start=1):
             alias = f", as {way.spelling}" if way.spelling != self.instrument.symbol else ""
-            yield f"{place}. {way.vendor}", f"{way.serves}{alias}; {way.health}{self._reach(way)}"
+            yield f"{number}. {way.vendor}", f"{way.serves}{alias}; {way.health}{self._reach(way)}"
             if way.substitute:
                 yield "", f"only in whole, as a substitute: {way.substitute}"
         if self.source:

@@ -57,10 +57,10 @@ def build_frame(
     else:
         frame = frame_on(np.array(table.values(), dtype=np.float64), stamps, table.columns)
     if extra:
-        parts = [*coverage, _UNCOVERED]
+        entries = [*coverage, _UNCOVERED]
         owners = _owners(table, coverage)
         for name in extra:
-            frame[name] = _extra_column(name, parts).take(owners).array
+            frame[name] = _extra_column(name, entries).take(owners).array
     return frame
 
 
@@ -88,23 +88,23 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
     """Return the index of the coverage entry that contains each row, or -1 if none does."""
     if not coverage:
         return np.full(len(table), -1)
-    starts, ends = np.array([part.span for part in coverage], dtype=np.int64).T
-    places = np.searchsorted(starts, table.stamps, side="right") - 1
-    return np.where((places >= 0) & (table.stamps < ends[places]), places, -1)
+    starts, ends = np.array([entry.span for entry in coverage], dtype=np.int64).T
+    positions = np.searchsorted(starts, table.stamps, side="right") - 1
+    return np.where((positions >= 0) & (table.stamps < ends[positions]), positions, -1)
 
 
-def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
+def _extra_column(name: str, entries: Sequence[Covered]) -> pd.Series[Any]:
     """Return the value of an extra column for each coverage entry."""
-    states = [FORMING if part.reason == FORMING else part.state for part in parts]
+    states = [FORMING if entry.reason == FORMING else entry.state for entry in entries]
     if name == "source":
-        return pd.Series([part.vendor for part in parts], dtype="str")
+        return pd.Series([entry.vendor for entry in entries], dtype="str")
     if name == "state":
         return pd.Series(states, dtype="str")
     if name == "is_final":
         return pd.Series([state == "final" for state in states], dtype=bool)
     if name in ACTION_COLUMNS:
-        return pd.Series(np.zeros(len(parts)))
-    fetched = [part.fetched_at or np.datetime64("NaT", "ms") for part in parts]
+        return pd.Series(np.zeros(len(entries)))
+    fetched = [entry.fetched_at or np.datetime64("NaT", "ms") for entry in entries]
     return pd.Series(np.array(fetched, dtype="M8[ms]").astype("M8[ns]"))
 
 

@@ -360,8 +360,8 @@ def plain_statement(statement: Statement) -> dict[str, Any]:
 def copied(value: Any) -> Any:
     """Return a deep copy of JSON values."""
     if isinstance(value, dict):
-        return {name: copied(one) for name, one in value.items()}
-    return [copied(one) for one in value] if isinstance(value, list) else value
+        return {name: copied(inner) for name, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 def statement_of(row: Any) -> Statement | None:

@@ -52,8 +52,8 @@ def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
             runs[-1].append(day)
         else:
             runs.append([day])
-    runs.sort(key=lambda one: (one[-1].day, one[-1].vendor, one[-1].timeframe))
-    return [Incident(tuple(one)) for one in runs]
+    runs.sort(key=lambda run: (run[-1].day, run[-1].vendor, run[-1].timeframe))
+    return [Incident(tuple(run)) for run in runs]
 
 
 def _alike(day: VendorDay | None) -> tuple[str, ...]:

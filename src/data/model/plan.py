@@ -274,14 +274,14 @@ class Plan(InLines):
         """Yield the lines of the plan, each as a label and a text."""
         tf = self.source or self.timeframe
         if self.held:
-            bars = counted(sum(part.bars for part in self.held), "bar")
-            text = _some([part.range_text(self.timeframe) for part in self.held])
+            bars = counted(sum(span.bars for span in self.held), "bar")
+            text = _some([span.range_text(self.timeframe) for span in self.held])
             yield "cached", f"{self.share:.0%}, {bars}: {text}"
-        for part in self.segments[:_MOST_SHOWN]:
-            reason = ", ".join(part.reasons)
+        for segment in self.segments[:_MOST_SHOWN]:
+            reason = ", ".join(segment.reasons)
             yield (
                 "missing",
-                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({reason}): {part.path}",
+                f"{segment.range_text(tf)}, {counted(segment.bars, 'bar')} ({reason}): {segment.path}",
             )
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
@@ -327,10 +327,10 @@ class Plan(InLines):
             "units": self.units,
             "wait_s": round(self.wait_s, 1),
             "takes_s": round(self.takes_s, 1),
-            "held": [part.to_json() for part in self.held],
-            "segments": [part.to_json() for part in self.segments],
+            "held": [span.to_json() for span in self.held],
+            "segments": [segment.to_json() for segment in self.segments],
             "besides": [step.to_json() for step in self.besides],
-            "lacking": [part.to_json() for part in self.lacking],
+            "lacking": [span.to_json() for span in self.lacking],
             "rejected": dict(self.rejected),
             "substitutes": dict(self.substitutes),
             "vendors": [health.to_json() for health in self.health],

@@ -139,9 +139,9 @@ def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """
     if isinstance(df, Mapping):
         each = {name: describe(frame) for name, frame in df.items()}
-        stated = {name: one.told for name, one in each.items() if one.told}
-        is_complete = len(stated) == len(each) and all(one["complete"] for one in stated.values())
-        changed = "; ".join(f"{name}: {one.changed}" for name, one in each.items() if one.changed)
+        stated = {name: p.told for name, p in each.items() if p.told}
+        is_complete = len(stated) == len(each) and all(p["complete"] for p in stated.values())
+        changed = "; ".join(f"{name}: {p.changed}" for name, p in each.items() if p.changed)
         facts = {"symbols": stated, "complete": is_complete} if stated else {}
         return Description(facts, changed, fingerprint(df))
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))

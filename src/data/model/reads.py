@@ -191,8 +191,8 @@ class RowsDigest:
         """Add later bars, and return the digest itself."""
         rows = np.empty((len(table), 6), dtype="<f8")
         rows.view("<i8")[:, 0] = table.stamps
-        for place, column in enumerate(table.values()[:5], 1):
-            rows[:, place] = column
+        for index, column in enumerate(table.values()[:5], 1):
+            rows[:, index] = column
         values = rows[:, 1:]
         missing = np.isnan(values)
         if missing.any():

@@ -125,7 +125,7 @@ def _distance(change: ShapeChange) -> int:
 
     A new key counts twice, because a shape with more keys may include it.
     """
-    return sum(1 + (one.change == "new") for one in change.differences)
+    return sum(1 + (difference.change == "new") for difference in change.differences)
 
 
 def _body(response: HttpResponse) -> Any:
@@ -182,8 +182,8 @@ def _compared_object(
         values = _under(value, key)
         if is_needed and not values:
             yield KeyDifference("missing", _joined(at, key), _expected(inner), _NOTHING)
-        for one in values:
-            yield from _compared(inner, one, _joined(at, key))
+        for element in values:
+            yield from _compared(inner, element, _joined(at, key))
     names = {key for key, _, _ in declared}
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
@@ -192,13 +192,13 @@ def _compared_object(
 
 
 def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[KeyDifference]:
-    for place, inner in enumerate(shape):
-        if place < len(value):
-            yield from _compared(inner, value[place], f"{at}[{place}]")
+    for index, inner in enumerate(shape):
+        if index < len(value):
+            yield from _compared(inner, value[index], f"{at}[{index}]")
         else:
-            yield KeyDifference("missing", f"{at}[{place}]", _expected(inner), _NOTHING)
-    for place in range(len(shape), len(value)):
-        yield KeyDifference("new", f"{at}[{place}]", _NOTHING, _type(value[place]))
+            yield KeyDifference("missing", f"{at}[{index}]", _expected(inner), _NOTHING)
+    for index in range(len(shape), len(value)):
+        yield KeyDifference("new", f"{at}[{index}]", _NOTHING, _type(value[index]))
 
 
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:

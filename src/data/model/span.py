@@ -89,12 +89,12 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     if not holes:
         return merged
     left: list[Span] = []
-    place, count = 0, len(holes)
+    index, count = 0, len(holes)
     for span in merged:
         cursor, end = first, _ = span
-        while place < count and holes[place][1] <= cursor:
-            place += 1
-        at = place
+        while index < count and holes[index][1] <= cursor:
+            index += 1
+        at = index
         while at < count and holes[at][0] < end:
             start, cursor_after = holes[at]
             if start > cursor:
@@ -111,13 +111,13 @@ def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     merged = coalesce(ones)
     other_merged = coalesce(others) if merged else []
     common: list[Span] = []
-    place, count = 0, len(other_merged)
-    for one in merged:
-        start, end = one
-        while place < count and other_merged[place][1] <= start:
-            place += 1
-        at = place
+    index, count = 0, len(other_merged)
+    for span in merged:
+        start, end = span
+        while index < count and other_merged[index][1] <= start:
+            index += 1
+        at = index
         while at < count and other_merged[at][0] < end:
-            common.append(one.clip(other_merged[at]))
+            common.append(span.clip(other_merged[at]))
             at += 1
     return common

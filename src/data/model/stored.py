@@ -338,23 +338,23 @@ def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [one for one in actions if one.counts]
-    is_split = [one.action.type == "split" and one.action.is_sound for one in rows]
+    rows = [row for row in actions if row.counts]
+    is_split = [row.action.type == "split" and row.action.is_sound for row in rows]
     ratios = [
-        float(one.action.ratio) if split else _NAN
-        for one, split in zip(rows, is_split, strict=True)
+        float(row.action.ratio) if split else _NAN
+        for row, split in zip(rows, is_split, strict=True)
     ]
     columns = {
-        "type": _texts([one.action.type for one in rows]),
+        "type": _texts([row.action.type for row in rows]),
         "ratio": np.array(ratios, dtype=np.float64),
-        "amount": np.array([one.amount for one in rows], dtype=np.float64),
-        "paid": np.array([one.paid for one in rows], dtype=np.float64),
-        "currency": _texts([one.currency for one in rows]),
-        "pay_date": _times([_date_ms(one.pay_date) for one in rows]),
-        "source": _texts([one.action.source for one in rows]),
-        "dispute": _texts([one.dispute for one in rows]),
+        "amount": np.array([row.amount for row in rows], dtype=np.float64),
+        "paid": np.array([row.paid for row in rows], dtype=np.float64),
+        "currency": _texts([row.currency for row in rows]),
+        "pay_date": _times([_date_ms(row.pay_date) for row in rows]),
+        "source": _texts([row.action.source for row in rows]),
+        "dispute": _texts([row.dispute for row in rows]),
     }
-    index = pd.DatetimeIndex(_times([day_ms(one.action.ex_date) for one in rows]), name="ex_date")
+    index = pd.DatetimeIndex(_times([day_ms(row.action.ex_date) for row in rows]), name="ex_date")
     return pd.DataFrame(columns, index=index)
 
 
@@ -370,12 +370,12 @@ def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFr
     return pd.DataFrame(
         {
             "lane": _texts([key.lane_label for key, _ in rows]),
-            "start": _times([part.span.start for _, part in rows]),
-            "end": _times([part.span.end for _, part in rows]),
-            "state": _texts([part.state for _, part in rows]),
-            "vendor": _texts([part.vendor for _, part in rows]),
-            "reason": _texts([part.reason for _, part in rows]),
-            "next_due": _times([part.next_due for _, part in rows]),
+            "start": _times([span.span.start for _, span in rows]),
+            "end": _times([span.span.end for _, span in rows]),
+            "state": _texts([span.state for _, span in rows]),
+            "vendor": _texts([span.vendor for _, span in rows]),
+            "reason": _texts([span.reason for _, span in rows]),
+            "next_due": _times([span.next_due for _, span in rows]),
         }
     )
 
@@ -389,13 +389,13 @@ def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
     import pandas as pd
 
     rows = list(sessions)
-    index = pd.DatetimeIndex(_times([day_ms(one.day) for one in rows]), name="session")
+    index = pd.DatetimeIndex(_times([day_ms(hours.day) for hours in rows]), name="session")
     columns = {
-        "open": _times([one.open_ms for one in rows]),
-        "close": _times([one.close_ms for one in rows]),
-        "early_close": np.array([one.is_early_close for one in rows], dtype=bool),
-        "next_due": _times([one.next_due for one in rows]),
-        "holidays_known": np.array([one.holidays_known for one in rows], dtype=bool),
+        "open": _times([hours.open_ms for hours in rows]),
+        "close": _times([hours.close_ms for hours in rows]),
+        "early_close": np.array([hours.is_early_close for hours in rows], dtype=bool),
+        "next_due": _times([hours.next_due for hours in rows]),
+        "holidays_known": np.array([hours.holidays_known for hours in rows], dtype=bool),
     }
     return pd.DataFrame(columns, index=index)
 

@@ -101,18 +101,18 @@ def concerning(
         intraday: Whether the bars are intraday, so that changes apply from ``ex_at``, not
             ``ex_date``.
     """
-    own_changes = sorted(one for one in changes if one.concerns(symbol))
+    own_changes = sorted(change for change in changes if change.concerns(symbol))
     starts = [
-        one.ex_date
-        for one in own_changes
-        if one.begins(symbol) and one.at_ms(intraday=intraday) <= span.start
+        change.ex_date
+        for change in own_changes
+        if change.begins(symbol) and change.at_ms(intraday=intraday) <= span.start
     ]
     return [
-        one
-        for one in own_changes
+        change
+        for change in own_changes
         if (
-            span.start < one.at_ms(intraday=intraday)
-            if one.begins(symbol)
-            else not any(one.ex_date <= day for day in starts)
+            span.start < change.at_ms(intraday=intraday)
+            if change.begins(symbol)
+            else not any(change.ex_date <= day for day in starts)
         )
     ]

@@ -69,18 +69,18 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     symbols = [str(symbol) for symbol in frames]
     parts = list(frames.values())
     # Most symbols in a batch have the same timestamps, which are merged only once.
-    indexes = [part.index.to_numpy() for part in parts or [empty_frame()]]
+    indexes = [frame.index.to_numpy() for frame in parts or [empty_frame()]]
     each = {stamps.tobytes(): stamps for stamps in indexes}
     stamps = np.unique(np.concatenate([*each.values()]))
     index = pd.DatetimeIndex(stamps, name="timestamp")
-    adjusted = ["adj_close"] if any("adj_close" in part for part in parts) else []
+    adjusted = ["adj_close"] if any("adj_close" in frame for frame in parts) else []
     numbers = [*REQUIRED_COLUMNS, *adjusted]
     values = np.full((len(numbers), len(parts), len(stamps)), np.nan)
-    for place, part in enumerate(parts):
-        rows = np.searchsorted(stamps, part.index.to_numpy())
+    for number, frame in enumerate(parts):
+        rows = np.searchsorted(stamps, frame.index.to_numpy())
         for field, name in enumerate(numbers):
-            if name in part:
-                values[field, place, rows] = part[name].to_numpy()
+            if name in frame:
+                values[field, number, rows] = frame[name].to_numpy()
     columns = pd.MultiIndex.from_product([numbers, symbols], names=LEVELS)
     rows_first = values.reshape(len(columns), len(stamps)).T
     wide = pd.DataFrame(rows_first, index=index, columns=columns, copy=False)
@@ -97,15 +97,15 @@ def _extra(
 ) -> pd.DataFrame:
     """Return one extra column for all symbols; booleans get a dtype that allows missing values."""
     is_truth = name == "is_final"
-    columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
-    columns_by_place = {place: column.reindex(index) for place, column in enumerate(columns)}
-    return pd.DataFrame(columns_by_place).set_axis(
+    columns = (frame[name].astype("boolean") if is_truth else frame[name] for frame in parts)
+    columns_by_number = {number: column.reindex(index) for number, column in enumerate(columns)}
+    return pd.DataFrame(columns_by_number).set_axis(
         pd.MultiIndex.from_product([[name], symbols], names=LEVELS), axis=1
     )
 
 
 def _provenance(symbols: list[str], parts: list[pd.DataFrame]) -> dict[str, Any]:
-    by_symbol = {symbol: part.attrs[ATTRS_KEY] for symbol, part in zip(symbols, parts, strict=True)}
+    by_symbol = {symbol: df.attrs[ATTRS_KEY] for symbol, df in zip(symbols, parts, strict=True)}
     failed = [symbol for symbol, facts in by_symbol.items() if "error" in facts]
     if failed:
         first = by_symbol[failed[0]]["error"]

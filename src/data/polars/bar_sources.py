@@ -212,10 +212,10 @@ class ManagerBars(PortalSource):
 
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
         """Return the assets grouped by calendar."""
-        places: dict[MarketCalendar, list[int]] = {}
-        for place, instrument in enumerate(self._instruments(assets, timeframe)):
-            places.setdefault(calendar_for(instrument), []).append(place)
-        return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
+        positions: dict[MarketCalendar, list[int]] = {}
+        for index, instrument in enumerate(self._instruments(assets, timeframe)):
+            positions.setdefault(calendar_for(instrument), []).append(index)
+        return tuple(Market(calendar, tuple(own)) for calendar, own in positions.items())
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
@@ -229,8 +229,8 @@ class ManagerBars(PortalSource):
         known = {n: self._known(n, timeframe, around) for n in assets.names}
         lacking = [
             name
-            for name, one in known.items()
-            if one.until_ms < horizon_ms or (around.is_back and one.is_holed)
+            for name, extent in known.items()
+            if extent.until_ms < horizon_ms or (around.is_back and extent.is_holed)
         ]
         if lacking:
             queries = [known[name].query for name in lacking]
@@ -240,11 +240,11 @@ class ManagerBars(PortalSource):
             for name in lacking:
                 known[name] = self._known(name, timeframe, around)
         starts = [self._since(n, timeframe, around) for n in known] if around.is_back else []
-        there = {name: one for name, one in known.items() if one.until_ms >= horizon_ms}
+        there = {name: extent for name, extent in known.items() if extent.until_ms >= horizon_ms}
         until_ms = min(
             [horizon_ms] * (len(there) < len(known)) + [k.until_ms for k in there.values()]
         )
-        ends = {name: one.end for name, one in there.items() if one.end is not None}
+        ends = {name: extent.end for name, extent in there.items() if extent.end is not None}
         return Reach(max(starts, default=span.start), until_ms, ends, not lacking)
 
     def _further_back(self, query: BarsQuery, start: int) -> BarsQuery:
@@ -266,7 +266,7 @@ class ManagerBars(PortalSource):
         if before.is_empty:
             return around.span.start
         query, missing = self._missing(name, timeframe, before)
-        ends = [one.end for one in missing if one.start < before.end]
+        ends = [hole.end for hole in missing if hole.start < before.end]
         if not ends:
             return before.start
         grid = BarGrid(calendar_for(query.instrument), timeframe)
@@ -321,7 +321,7 @@ class ManagerBars(PortalSource):
         """Return the bars that ``get_ohlcv_batch`` would return; no request is made for stored bars."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
-        queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
+        queries = [self._query(*row) for row in zip(names, repeat(timeframe), spans, strict=False)]
         frames = dict(zip(names, self.client.get_batch(queries), strict=True))
         attrs = [frame.attrs[ATTRS_KEY] for frame in frames.values()]
         _refuse_failed(dict(zip(frames, attrs, strict=True)))
@@ -330,8 +330,8 @@ class ManagerBars(PortalSource):
         bars = {name: _of_pandas(frame) for name, frame in frames.items()}
         return Read(
             [bars[name] for name in assets.names],
-            not any(one.get("attempts") for one in attrs),
-            all(one["complete"] for one in attrs),
+            not any(facts.get("attempts") for facts in attrs),
+            all(facts["complete"] for facts in attrs),
             frozenset(_series_of(attrs)),
         )
 
@@ -470,7 +470,7 @@ class PolarsBars(PortalSource):
             return False
         (market,) = self.markets(assets, timeframe)
         last = start_of(market, timeframe, span.end, 1)
-        return any(one is None or one.stamps[-1] < last for one in bars)
+        return any(asset_bars is None or asset_bars.stamps[-1] < last for asset_bars in bars)
 
     def _identity_for(self, assets: Assets, timeframe: Timeframe) -> str:
         """Return the identity of the source that frames come from."""
@@ -665,10 +665,10 @@ class ReaderBars(PolarsBars):
             unanswered=[unknown] * len(tables),
         )
         bars = [
-            AssetBars(one.table.stamps, np.stack(one.table.values()[:5]))
-            if len(one.table)
+            AssetBars(answer.table.stamps, np.stack(answer.table.values()[:5]))
+            if len(answer.table)
             else None
-            for one in made
+            for answer in made
         ]
         return Read(bars, below.is_hit)
 
@@ -697,7 +697,7 @@ class ReaderBars(PolarsBars):
     ) -> Any:
         reader, method = self._readers.get(timeframe.label, (None, ""))
         if reader is None:
-            there = [label for label, (one, _) in self._readers.items() if one is not None]
+            there = [label for label, (opened, _) in self._readers.items() if opened is not None]
             raise QueryError(
                 f"there is no reader for {timeframe} bars",
                 hint=f"available readers: {', '.join(there)}",

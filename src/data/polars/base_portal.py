@@ -481,7 +481,7 @@ class BasePortal(ABC, Generic[S, F]):
             )
         # Most assets are strings, hundreds of them in each call.
         is_plain = set(map(type, every)) == {str} and "" not in every
-        names = every if is_plain else tuple([self._name(one) for one in every])
+        names = every if is_plain else tuple([self._name(asset) for asset in every])
         if not isinstance(self._source, ReaderBars):
             return Assets(names)
         return Assets(names, tuple(map(self._number, every)))
@@ -547,11 +547,11 @@ class BasePortal(ABC, Generic[S, F]):
         found = self._remembered(question)
         if found is not None:
             return found
-        place = called_from()
+        caller = called_from()
 
         def load() -> VisiblePanel:
             """Read the panel; warnings point to the line of user code that awaits it."""
-            with working_for(place):
+            with working_for(caller):
                 return self._loaded(question)
 
         return await awaited(load)
@@ -806,7 +806,7 @@ def _arranged(
     """Arrange bars in rows; ``is_last`` means that no earlier bars will be read after these."""
     timeframe, until = question.timeframe, extent.until_ms
     groups = tuple(
-        group_of(market, timeframe, extent.span, [read.bars[n] for n in market.places], until)
+        group_of(market, timeframe, extent.span, [read.bars[n] for n in market.columns], until)
         for market in terms.markets
     )
     return Panel(

@@ -119,5 +119,5 @@ def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: b
         else (column * 1000).cast(pl.Datetime("us", "UTC"))
     )
     width = len(names)
-    columns = [values.gather_every(width, place).alias(n) for place, n in enumerate(names)]
+    columns = [values.gather_every(width, index).alias(n) for index, n in enumerate(names)]
     return PortalFrame([column, *columns])

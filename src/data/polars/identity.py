@@ -76,12 +76,12 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {one.name: getattr(value, one.name) for one in fields(value)}
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
         return [_named(type(value)), _plain(parts)]
     if isinstance(value, Mapping):
         return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
     if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(one) for one in value]
+        items = [_plain(element) for element in value]
         ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
         return [type(value).__name__, *ordered]
     if isinstance(value, type) or inspect.isfunction(value):

@@ -97,13 +97,13 @@ class Market:
 
     Attributes:
         calendar: Calendar that determines when the bars close.
-        places: Column indices of these assets in the panel.
+        columns: Column indices of these assets in the panel.
         is_known: Whether the calendar determines which bars to expect. If not, there is a row for
             each stamp at which any of the assets has a bar.
     """
 
     calendar: MarketCalendar
-    places: tuple[int, ...]
+    columns: tuple[int, ...]
     is_known: bool = True
 
 
@@ -165,7 +165,7 @@ class Panel:
     @property
     def nbytes(self) -> int:
         """Number of bytes that the panel uses, including any output prepared from it later."""
-        cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
+        cells = sum(len(group.stamps) * len(group.market.columns) for group in self.groups)
         answers = 0 if self.shown is None else self.shown.nbytes
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
 
@@ -183,16 +183,16 @@ class Panel:
 
     def row(self, name: str, horizons: Sequence[int]) -> Floats:
         """Return the values in the last closed row, one for each asset."""
-        place = FIELDS.index(name)
+        index = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,) = self.groups
             last = group.closed_by(horizons[0])
-            return group.values[place, last - 1] if last else np.full(len(self.names), np.nan)
+            return group.values[index, last - 1] if last else np.full(len(self.names), np.nan)
         row = np.full(len(self.names), np.nan)
         for group, horizon in zip(self.groups, horizons, strict=True):
             last = group.closed_by(horizon)
             if last:
-                row[list(group.market.places)] = group.values[place, last - 1]
+                row[list(group.market.columns)] = group.values[index, last - 1]
         return row
 
     def rows(self, horizon: int, count: int) -> slice:
@@ -202,22 +202,22 @@ class Panel:
 
     def window(self, name: str, horizons: Sequence[int], count: int) -> PanelWindow:
         """Return the last ``count`` rows that had closed by the horizons, across all markets."""
-        place = FIELDS.index(name)
+        index = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,), rows = self.groups, self.rows(horizons[0], count)
-            return PanelWindow(group.stamps[rows], group.values[place, rows])
+            return PanelWindow(group.stamps[rows], group.values[index, rows])
         lasts = [group.closed_by(h) for group, h in zip(self.groups, horizons, strict=True)]
-        parts = [
+        windows = [
             slice(max(0, last - count), last) for last in lasts
         ]  # from each market, the rows that may be among the last overall
-        pairs = list(zip(self.groups, parts, strict=True))
+        pairs = list(zip(self.groups, windows, strict=True))
         stamps = np.unique(np.concatenate([group.stamps[rows] for group, rows in pairs]))[-count:]
         values = np.full((len(stamps), len(self.names)), np.nan)
         for group, rows in pairs:
             own = group.stamps[rows]
             kept = own >= stamps[0] if len(stamps) else np.zeros(0, dtype=bool)
-            places = np.array(group.market.places)
-            values[np.ix_(stamps.searchsorted(own[kept]), places)] = group.values[place, rows][kept]
+            assets = np.array(group.market.columns)
+            values[np.ix_(stamps.searchsorted(own[kept]), assets)] = group.values[index, rows][kept]
         return PanelWindow(stamps, values)
 
 
@@ -244,7 +244,7 @@ def group_of(
         bars: Bars for each asset; None for an asset without bars.
         until_ms: Instant by which a bar must have closed to be included.
     """
-    there = [one.stamps for one in bars if one is not None]
+    there = [table.stamps for table in bars if table is not None]
     present = np.unique(np.concatenate(there)) if there else np.empty(0, dtype=np.int64)
     grid = grid_of(market, timeframe, present)
     stamps = np.union1d(grid.opens(span), present) if market.is_known else present
@@ -252,11 +252,11 @@ def group_of(
     closes = np.maximum.accumulate(grid.closes(stamps)) if len(stamps) else stamps
     rows = int(closes.searchsorted(until_ms, side="right"))
     stamps, closes = stamps[:rows], closes[:rows]
-    values = np.full((len(FIELDS), rows, len(market.places)), np.nan)
-    for place, one in enumerate(bars):
-        if one is not None and rows:
-            kept = int(one.stamps.searchsorted(stamps[-1], side="right"))
-            values[:, stamps.searchsorted(one.stamps[:kept]), place] = one.values[:, :kept]
+    values = np.full((len(FIELDS), rows, len(market.columns)), np.nan)
+    for index, table in enumerate(bars):
+        if table is not None and rows:
+            kept = int(table.stamps.searchsorted(stamps[-1], side="right"))
+            values[:, stamps.searchsorted(table.stamps[:kept]), index] = table.values[:, :kept]
     return PanelGroup(market, stamps, closes, values)
 
 

@@ -36,8 +36,8 @@ class TimeBounds(NamedTuple):
 
     def within(self, other: TimeBounds) -> TimeBounds:
         """Return the intersection of these bounds and ``other``."""
-        lows = [one for one in (self.low, other.low) if one is not None]
-        highs = [one for one in (self.high, other.high) if one is not None]
+        lows = [bound for bound in (self.low, other.low) if bound is not None]
+        highs = [bound for bound in (self.high, other.high) if bound is not None]
         exact = self.is_exact and other.is_exact
         return TimeBounds(max(lows, default=None), min(highs, default=None), exact)
 

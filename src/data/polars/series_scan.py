@@ -136,7 +136,7 @@ class _StoredSeries:
     ) -> None:
         self._client, self._wishes = client, wishes
         self._named = symbol, timeframe
-        self._place, self._context = called_from(), copy_context()
+        self._caller, self._context = called_from(), copy_context()
         self.schema: dict[str, pl.DataType] = {
             _TIME: _STAMP,
             **dict.fromkeys((*PRICES, "volume"), pl.Float64()),
@@ -162,7 +162,7 @@ class _StoredSeries:
     ) -> pl.DataFrame:
         """Return the bars that the filter selects from the first ``n_rows`` bars, or from all."""
         bounds = time_bounds(predicate, _TIME) if n_rows is None else ANY_TIME
-        with working_for(self._place):
+        with working_for(self._caller):
             bars = self._read(columns, bounds)
         frame = self._table(bars.frame, columns)
         frame = frame if n_rows is None else frame.head(n_rows)
@@ -185,15 +185,15 @@ class _StoredSeries:
             return key, span.clip(Span(span.start, query.span.end)), True
         symbol = query.instrument.symbol
         keys = self._client.lanes(symbol, query.timeframe)
-        keys = keys or [one for one in self._client.series() if one.symbol == symbol]
+        keys = keys or [series for series in self._client.series() if series.symbol == symbol]
         if span := self._extent(keys):
             return key, span.clip(Span(span.start, query.span.end)), False
         return key, None, False
 
     def _extent(self, keys: Sequence[SeriesKey]) -> Span | None:
         """Return the span from the first to the last known bar of some series."""
-        parts = [p.span for k in keys for p in self._client.coverage(k) if p.state in WITH_BARS]
-        return Span(min(parts).start, max(p.end for p in parts)) if parts else None
+        spans = [c.span for k in keys for c in self._client.coverage(k) if c.state in WITH_BARS]
+        return Span(min(spans).start, max(p.end for p in spans)) if spans else None
 
     def _read(self, columns: Collection[str], bounds: TimeBounds) -> _Bars:
         """Return at least the stored bars within the bounds."""

@@ -105,8 +105,8 @@ class Shown:
         if not looks:
             return
         spans = {
-            group.market.calendar: self._spans(group, [(n, h[place]) for n, h in looks])
-            for place, group in enumerate(self._groups)
+            group.market.calendar: self._spans(group, [(n, h[index]) for n, h in looks])
+            for index, group in enumerate(self._groups)
         }
         for answer, handed_on in self._read.answers:
             for span in spans[calendar_for(answer.query.instrument)]:
@@ -157,16 +157,16 @@ class ShownTo:
     def add(self, panel: Panel, shown: Shown) -> None:
         """Add a panel, and pass on the reads of panels that were dropped."""
         with self._lock:
-            gone = [part for panel_of, part in self._panels if panel_of() is None]
-            self._panels = [(p, part) for p, part in self._panels if p() is not None]
+            gone = [seen for panel_of, seen in self._panels if panel_of() is None]
+            self._panels = [(p, seen) for p, seen in self._panels if p() is not None]
             self._panels.append((weakref.ref(panel), shown))
-        for part in gone:
-            part.hand_over()
+        for seen in gone:
+            seen.hand_over()
 
     def _hand_over(self, *, is_last: bool) -> None:
         with self._lock:
-            parts = [part for _, part in self._panels]
-        for part in parts:
-            part.hand_over()
+            parts = [seen for _, seen in self._panels]
+        for seen in parts:
+            seen.hand_over()
         if is_last:
             self._over()

@@ -337,11 +337,11 @@ class BasisConversion:
             if wanted != action.is_in(source.adjustment, source.as_of):
                 moves.append((action, 1 if wanted else -1))
         moved = {action for action, _ in moves}
-        for one, other in pairwise(a for a in self.actions if a.type == "split"):
-            soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
-            valid = one.is_sound and other.is_sound
-            if soon and valid and one.ratio == other.ratio and moved & {one, other}:
-                raise KindMismatchError(f"the {one} seems to be the same as the {other}")
+        for split, other in pairwise(a for a in self.actions if a.type == "split"):
+            soon = (other.ex_date - split.ex_date).days < _SAME_SPLIT_DAYS
+            valid = split.is_sound and other.is_sound
+            if soon and valid and split.ratio == other.ratio and moved & {split, other}:
+                raise KindMismatchError(f"the {split} seems to be the same as the {other}")
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
@@ -428,9 +428,9 @@ def times(values: Floats, factor: Fraction) -> Floats:
     small = max(abs(top), bottom) <= _EXACT
     if small and (_is_power_of_two(top) or _is_power_of_two(bottom)):
         return np.asarray(values * float(top) / float(bottom))
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, inverse = np.unique(values, return_inverse=True)
     exact = [_product(value, top, bottom) for value in distinct.tolist()]
-    return np.array(exact, dtype=np.float64)[place]
+    return np.array(exact, dtype=np.float64)[inverse]
 
 
 def _is_power_of_two(number: int) -> bool:

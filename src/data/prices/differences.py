@@ -216,8 +216,8 @@ def differing_actions(
     return Difference("actions", len(odd), odd[0][0], odd[-1][0], None, None, text)
 
 
-def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
-    equal: Mask = np.isclose(one, other, rtol=tolerance, atol=slack, equal_nan=True)
+def _close(own: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
+    equal: Mask = np.isclose(own, other, rtol=tolerance, atol=slack, equal_nan=True)
     return equal
 
 
@@ -367,9 +367,9 @@ def _missing(
     for alone, cause in ((here, "missing here"), (there, "missing there")):
         late = inside(alone.stamps, terms.unsettled)
         for rows, name in ((late, "stale"), (~late, cause)):
-            part, empty = alone.take(rows), BarTable.empty()
-            if len(part):
-                pair = (empty, part) if alone is here else (part, empty)
+            lone, empty = alone.take(rows), BarTable.empty()
+            if len(lone):
+                pair = (empty, lone) if alone is here else (lone, empty)
                 yield _difference(name, *pair)  # type: ignore[arg-type]
 
 

@@ -128,10 +128,10 @@ class ActionEvent:
         if len(self.words) == 1:
             return self.words[0]
 
-        def rank(place: int) -> tuple[tuple[int, int], bool, int]:
+        def rank(index: int) -> tuple[tuple[int, int], bool, int]:
             """Rank a report by votes, then by whether the bars' vendor sent it, then by position."""
-            word = self.words[place]
-            return self._votes(word), word.action.source == vendor, -place
+            word = self.words[index]
+            return self._votes(word), word.action.source == vendor, -index
 
         leader = self.words[max(range(len(self.words)), key=rank)]
         like = [w for w in self.words if w.is_value(leader) and w.is_date(leader)]
@@ -200,12 +200,12 @@ def _groups(words: Sequence[_Word]) -> list[list[_Word]]:
     return groups
 
 
-def _is_one(one: _Word, other: _Word) -> bool:
-    if one.action.ex_date == other.action.ex_date:
+def _is_one(word: _Word, other: _Word) -> bool:
+    if word.action.ex_date == other.action.ex_date:
         return True
-    own = one.action.source == other.action.source and one.action.type == "dividend"
-    near = abs(one.action.ex_date - other.action.ex_date) <= _APART
-    return near and not own and one.is_value(other)
+    own = word.action.source == other.action.source and word.action.type == "dividend"
+    near = abs(word.action.ex_date - other.action.ex_date) <= _APART
+    return near and not own and word.is_value(other)
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:

@@ -177,8 +177,8 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     is_duplicate = rows.stamps[1:] == rows.stamps[:-1]
     differs = np.zeros(len(is_duplicate), dtype=bool)
     for column in rows.values():
-        one, other = column[1:], column[:-1]
-        differs |= (one != other) & ~(np.isnan(one) & np.isnan(other))
+        later, earlier = column[1:], column[:-1]
+        differs |= (later != earlier) & ~(np.isnan(later) & np.isnan(earlier))
     last = np.append(~is_duplicate, True)
     return rows.take(last), ok[last], distinct(rows.stamps[1:][is_duplicate & differs])
 

@@ -161,9 +161,9 @@ def resample_many(
         if not bins.by_date and np.array_equal(table.stamps, bins.parts):
             rows, ranges, is_known = table, parts_of_bars, all_known.copy()
         else:
-            places = bins.places(table.stamps)
-            is_known = bins.known_parts(table.stamps, places, in_span, source.longest_ms)
-            owners = bins.owners_of(table.stamps, places)
+            positions = bins.positions(table.stamps)
+            is_known = bins.known_parts(table.stamps, positions, in_span, source.longest_ms)
+            owners = bins.owners_of(table.stamps, positions)
             belongs = owners >= 0
             rows = table if belongs.all() else table.take(belongs)
             ranges = _ranges(owners[belongs], len(bins.stamps))
@@ -236,33 +236,33 @@ class _Bins:
         """Return the index range of the parts in ``span``."""
         return slice(*np.searchsorted(self.parts, span))
 
-    def places(self, rows: Stamps) -> Positions:
+    def positions(self, rows: Stamps) -> Positions:
         """Return the index of the part at each row, or -1 if no part is expected there."""
         at = np.searchsorted(self.parts, rows)
         return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
 
     def known_parts(
-        self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
+        self, rows: Stamps, positions: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
         """Return a mask of the known parts: all parts in ``answered`` if given, or else those with a row.
 
         An off-grid row makes the parts that it overlaps unknown.
         """
         is_known = np.zeros(len(self.parts), dtype=bool)
-        is_known[places[places >= 0] if answered is None else answered] = True
-        strays = rows[places < 0]
+        is_known[positions[positions >= 0] if answered is None else answered] = True
+        strays = rows[positions < 0]
         if len(strays) and not self.by_date:
             before = np.searchsorted(strays, self.parts - step_ms, side="right")
             is_known &= np.searchsorted(strays, self.part_closes) <= before
         return is_known
 
-    def owners_of(self, rows: Stamps, places: Positions) -> Positions:
+    def owners_of(self, rows: Stamps, positions: Positions) -> Positions:
         """Return the index of the bar that each row belongs to, or -1 for a row without a bar.
 
         A daily row on a date without an expected session still belongs to its week.
         """
         if not self.by_date:
-            return np.where(places < 0, -1, self.owners[places])
+            return np.where(positions < 0, -1, self.owners[positions])
         at = np.searchsorted(self.stamps, rows, side="right") - 1
         return np.where((at >= 0) & (rows < self.ends[at]), at, -1)
 

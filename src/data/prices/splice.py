@@ -96,11 +96,11 @@ class Fix:
 
         ``adj_close`` becomes NaN, because it may or may not include the adjustment.
         """
-        places = [int(np.searchsorted(table.stamps, step.before_ms)) for step in self.steps]
+        positions = [int(np.searchsorted(table.stamps, step.before_ms)) for step in self.steps]
         prices: list[tuple[slice, Fraction | None]] = []
         volumes: list[tuple[slice, Fraction | None]] = []
-        for first, end in pairwise(sorted({0, *places})):
-            here = [s for s, place in zip(self.steps, places, strict=True) if place >= end]
+        for first, end in pairwise(sorted({0, *positions})):
+            here = [s for s, position in zip(self.steps, positions, strict=True) if position >= end]
             prices.append((slice(first, end), _product(s.factor for s in here)))
             splits = _product(s.factor for s in here if s.is_split)
             volumes.append((slice(first, end), 1 / splits))
@@ -196,10 +196,10 @@ def _jumps(stored: BarTable, step: SpliceStep) -> bool:
 
     A jump is a change of the close's logarithm by more than half the logarithm of the ratio.
     """
-    place = int(np.searchsorted(stored.stamps, step.before_ms))
-    if not step.is_split or not 0 < place < len(stored):
+    row = int(np.searchsorted(stored.stamps, step.before_ms))
+    if not step.is_split or not 0 < row < len(stored):
         return False
-    jump = float(stored.close[place] / stored.close[place - 1])
+    jump = float(stored.close[row] / stored.close[row - 1])
     return abs(math.log(jump)) > abs(math.log(step.factor)) / 2
 
 

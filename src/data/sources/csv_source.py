@@ -95,7 +95,7 @@ class CSVDataSource(VendorDataSource):
         symbol: str | None = None,
         **more: Any,
     ) -> None:
-        names = {one.name for one in fields(CSVConfig)}
+        names = {setting.name for setting in fields(CSVConfig)}
         if (folder := more.pop("csv_dir", None)) is not None:
             more.setdefault("file_path", folder)
         own = {name: more.pop(name) for name in names & more.keys()}
@@ -199,7 +199,7 @@ def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
     """
     if isinstance(given, SchemaMapping):
         return given
-    names = [one.name for one in fields(SchemaMapping)]
+    names = [column.name for column in fields(SchemaMapping)]
     if unknown := sorted(set(given) - set(names)):
         raise QueryError(
             f"csv: schema_mapping has unknown columns: {', '.join(unknown)}",

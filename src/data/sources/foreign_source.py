@@ -73,11 +73,11 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     The task begins immediately, even if it is not awaited; the work is done in one of this
     library's threads.
     """
-    place = called_from()
+    caller = called_from()
 
     def done() -> BundlePath:
         """Do the work; warnings point to the line of user code that began it."""
-        with working_for(place):
+        with working_for(caller):
             return BundlePath(work())
 
     try:
@@ -118,7 +118,7 @@ class SourceQuestion(NamedTuple):
             raise QueryError(
                 f"symbols must be a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]"
             )
-        if odd := [one for one in symbols if not isinstance(one, str)]:
+        if odd := [symbol for symbol in symbols if not isinstance(symbol, str)]:
             raise QueryError(f"invalid symbol {odd[0]!r:.80}; use a string such as 'AAPL'")
         try:
             bounds = pd.Timestamp(start), pd.Timestamp(end)
@@ -258,8 +258,8 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
             f"{about} returned {len(impossible)} rows that are not valid bars, the first for "
             f"{row['symbol']} at {row['timestamp']}; they are kept"
         )
-    places = {symbol: place for place, symbol in enumerate(question.symbols)}
-    order = name.replace_strict(places, return_dtype=pl.Int64)
+    positions = {symbol: index for index, symbol in enumerate(question.symbols)}
+    order = name.replace_strict(positions, return_dtype=pl.Int64)
     return own.sort(order, stamp)
 
 
@@ -357,7 +357,7 @@ async def ingested(
         UserWarning: See :func:`checked_frame`; also issued if values with more than eight decimals
             were rounded.
     """
-    place = called_from()
+    caller = called_from()
     bundle, metadata = Bundle(bundle_name, folder), source.get_metadata()
     about = {
         name: getattr(metadata, name, "") for name in ("source_type", "source_url", "api_version")
@@ -368,7 +368,7 @@ async def ingested(
 
     def write() -> BundlePath:
         """Write the bundle; warnings point to the line of user code that awaits it."""
-        with working_for(place):
+        with working_for(caller):
             converted, rounded = decimal_frame(frame)
             rounded += sum(
                 int((frame[n] != converted[n]).sum()) for n in FIELDS if _is_fine(frame[n])

@@ -176,11 +176,11 @@ class KeptBack(NamedTuple):
     """The state of a symbol whose latest bars are not requested again.
 
     Attributes:
-        place: Timestamp of the first bar that is not final, in UTC milliseconds.
-        is_whole: True if no bar is missing before ``place``.
+        since: Timestamp of the first bar that is not final, in UTC milliseconds.
+        is_whole: True if no bar is missing before ``since``.
     """
 
-    place: int
+    since: int
     is_whole: bool
 
 
@@ -208,23 +208,23 @@ def kept_back(
             outline = client.outline(client.series_of(query))
         except DataError:
             continue  # the answer reports the error
-        place = _first_unsettled(outline.grid, now)
-        if place is None or query.span.end <= place:
+        since = _first_unsettled(outline.grid, now)
+        if since is None or query.span.end <= since:
             continue
-        behind = max((c.span.end for c in outline.coverage if c.span.start < place), default=None)
+        behind = max((c.span.end for c in outline.coverage if c.span.start < since), default=None)
         if behind is None:
             continue
-        unseen = Span(max(behind, query.span.start), place)
-        newest = [c.fetched_at for c in outline.coverage if c.span.end >= min(behind, place)]
+        unseen = Span(max(behind, query.span.start), since)
+        newest = [c.fetched_at for c in outline.coverage if c.span.end >= min(behind, since)]
         if len(outline.grid.opens(unseen)):
             continue
         facts = {FETCHED: max(newest) / 1000, NOW: now / 1000}
         if is_fresh_by(policy, facts, timeframe.label, outline.grid.calendar):
-            is_whole = query.span.start >= place
+            is_whole = query.span.start >= since
             if not is_whole:
-                history = client.query(symbol, timeframe, first, from_ms(place - 1), wishes=wishes)
+                history = client.query(symbol, timeframe, first, from_ms(since - 1), wishes=wishes)
                 is_whole = client.lookup(history).is_hit
-            kept[symbol] = KeptBack(place, is_whole)
+            kept[symbol] = KeptBack(since, is_whole)
     return kept
 
 
@@ -246,10 +246,10 @@ def answered_apart(
     Raises:
         DataError: See :meth:`.VendorDataSource.answer`.
     """
-    lacking = [symbol for symbol, one in kept.items() if not one.is_whole]
+    lacking = [symbol for symbol, held in kept.items() if not held.is_whole]
     others = [symbol for symbol in distinct_symbols(symbols) if symbol not in kept]
     requests = [(others, end)] if others else []
-    histories = [([symbol], from_ms(kept[symbol].place - 1)) for symbol in lacking]
+    histories = [([symbol], from_ms(kept[symbol].since - 1)) for symbol in lacking]
     answers, is_hit, nothing = list[SourceAnswer](), True, None
     for names, until, offline in (
         *((names, until, False) for names, until in histories),
@@ -267,9 +267,9 @@ def answered_apart(
     if not answers:
         assert nothing is not None  # at least one answer exists
         raise nothing
-    parts: dict[Any, pl.DataFrame] = {}
+    frames: dict[Any, pl.DataFrame] = {}
     for answer in answers:
-        parts |= answer.frame.partition_by("symbol", as_dict=True)
-    rows = [parts[(symbol,)] for symbol in distinct_symbols(symbols) if (symbol,) in parts]
-    attrs = {symbol: one for answer in answers for symbol, one in answer.attrs.items()}
+        frames |= answer.frame.partition_by("symbol", as_dict=True)
+    rows = [frames[(symbol,)] for symbol in distinct_symbols(symbols) if (symbol,) in frames]
+    attrs = {symbol: facts for answer in answers for symbol, facts in answer.attrs.items()}
     return SourceAnswer(pl.concat(rows, how="vertical_relaxed"), attrs, is_hit)

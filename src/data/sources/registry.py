@@ -86,7 +86,7 @@ class DataSourceRegistry:
                 f"invalid source name {name!r:.80}",
                 hint="use letters, digits, _ . and -, but not the name of a vendor",
             )
-        lacking = [one for one in _METHODS if not callable(getattr(source_class, one, None))]
+        lacking = [n for n in _METHODS if not callable(getattr(source_class, n, None))]
         lacking += sorted(getattr(source_class, "__abstractmethods__", ()))
         if not isinstance(source_class, type) or lacking:
             methods = ", ".join(dict.fromkeys(lacking)) or "a class"

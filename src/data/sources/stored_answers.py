@@ -89,11 +89,11 @@ class StoredAnswers:
 
 def _for_caller(work: Callable[[], T]) -> Callable[[], T]:
     """Wrap work for another thread, so that its warnings point to the line of code that awaits it."""
-    place = called_from()
+    caller = called_from()
 
     def run() -> T:
         """Do the work."""
-        with working_for(place):
+        with working_for(caller):
             return work()
 
     return run

@@ -277,7 +277,7 @@ class VendorDataSource(DataSource):
                 f"{self.name} has no {timeframe} bar for {_named(frames)} from {start} to {end}",
                 symbol=next(iter(frames)) if len(frames) == 1 else None,
             )
-        is_hit = not any(one.get("attempts") for one in attrs.values())
+        is_hit = not any(facts.get("attempts") for facts in attrs.values())
         return SourceAnswer(_standard(frames), attrs, is_hit)
 
     async def fetch(
@@ -291,11 +291,11 @@ class VendorDataSource(DataSource):
         return (await self._awaited(symbols, start, end, frequency)).frame
 
     async def _awaited(self, *question: Any) -> SourceAnswer:
-        place = called_from()
+        caller = called_from()
 
         def ask() -> SourceAnswer:
             """Query the vendor; warnings point to the line of user code that awaits it."""
-            with working_for(place):
+            with working_for(caller):
                 return self.answer(*question, refresh=True)
 
         return await awaited(ask)
@@ -402,7 +402,7 @@ class OnetapeDataSource(VendorDataSource):
             source_type=self.name,
             supports_live=True,
             supported_frequencies=tuple(
-                sorted(labels, key=lambda one: Timeframe.parse(one).longest_ms)
+                sorted(labels, key=lambda label: Timeframe.parse(label).longest_ms)
             ),
             additional_info={"provider": None, "vendors": vendors},
         )

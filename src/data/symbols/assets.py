@@ -63,8 +63,8 @@ def named_at(instrument: Instrument, vendor: str) -> str:
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
-def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
-    """Return whether ``one`` certainly lists the same asset as ``own``, without comparing bars.
+def is_proved(instrument: Instrument, listed: Listed, own: Listed) -> bool:
+    """Return whether ``listed`` certainly lists the same asset as ``own``, without comparing bars.
 
     Shares are identified by their ticker and venue, which every request to a vendor contains, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
@@ -72,12 +72,12 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
     everywhere. The last condition is also sufficient if a vendor quotes in dollars instead of a
     stablecoin.
     """
-    if one.vendor in instrument.own_spellings:
+    if listed.vendor in instrument.own_spellings:
         return True
-    if instrument.asset_class in ("stock", "forex") or row_of(one.vendor).by_id:
+    if instrument.asset_class in ("stock", "forex") or row_of(listed.vendor).by_id:
         return True
-    is_own = one.vendor == own.vendor and not _is_restated(instrument, one.vendor)
-    if is_own or (one.is_exchange and one.kind.venue == own.kind.venue):
+    is_own = listed.vendor == own.vendor and not _is_restated(instrument, listed.vendor)
+    if is_own or (listed.is_exchange and listed.kind.venue == own.kind.venue):
         return True
     letters = instrument.base if instrument.asset_class == "crypto" else instrument.symbol
     return letters in (ONE_MEANING if instrument.asset_class == "crypto" else _INDICES)
@@ -90,12 +90,12 @@ def agree(first: BarTable, other: BarTable) -> bool:
     not prove anything, because all coins that represent a dollar share it.
     """
     in_other, in_first = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
-    one, two = first.close[in_other], other.close[in_first]
-    if len(one) < _LEAST_COMMON or not ((one > 0).all() and (two > 0).all()):
+    left, right = first.close[in_other], other.close[in_first]
+    if len(left) < _LEAST_COMMON or not ((left > 0).all() and (right > 0).all()):
         return False
-    if abs(float(np.median(two / one)) - 1) > _LEVEL:
+    if abs(float(np.median(right / left)) - 1) > _LEVEL:
         return False
-    moves = np.diff(np.log(one)), np.diff(np.log(two))
+    moves = np.diff(np.log(left)), np.diff(np.log(right))
     if not all(float(np.std(move)) for move in moves):
         return False
     return float(np.corrcoef(*moves)[0, 1]) >= _CORRELATION

@@ -136,7 +136,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
     if len(stocks) == 1:
         return stocks[0]
     if stocks:
-        names = tuple(dict.fromkeys(one.symbol for one in stocks))
+        names = tuple(dict.fromkeys(stock.symbol for stock in stocks))
         what = f"the symbol {written!r} is ambiguous: it may mean {', '.join(names)}"
         return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
     alone = classify(body, tables)
@@ -171,7 +171,7 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
         suffix = tables.exchanges.get(f".{name}") if len(name) > 2 else None
         venues = named or ([suffix] if suffix else [])
     else:
-        venues = [tables.exchanges[one] for one in suffixes if one in tables.exchanges]
+        venues = [tables.exchanges[ending] for ending in suffixes if ending in tables.exchanges]
     # An exchange may have several suffixes; the first is the usual one.
     return list({(v.code, v.calendar): v for v in reversed(venues)}.values())[::-1]
 
@@ -291,8 +291,8 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
     if not _JOINED.fullmatch(text):
         return []
     quotes = tables.stablecoins if len(text) == 5 else tables.all_quotes
-    places = range(1, len(text))  # the longest quote first
-    return [(text[:at], text[at:]) for at in places if text[at:] in quotes]
+    cuts = range(1, len(text))  # the longest quote first
+    return [(text[:at], text[at:]) for at in cuts if text[at:] in quotes]
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:

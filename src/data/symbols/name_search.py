@@ -57,12 +57,12 @@ def rank_of(text: str, listing: Listing) -> int | None:
         return 3
     if set(wanted) <= set(words):
         return 4
-    if all(any(word.startswith(one) for word in words) for one in wanted):
+    if all(any(word.startswith(start) for word in words) for start in wanted):
         return 5
     return 6 if len(text) >= _SHORTEST and (text in symbol or text in name) else None
 
 
-def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
+def ranked(text: str, listings: Iterable[Listing], positions: Mapping[str, int]) -> list[Listing]:
     """Return the listings that match a text, or that a vendor returned for it, best match first.
 
     Equally good matches are ordered by their position in the vendor's answer, then by the length of
@@ -71,17 +71,17 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
     Args:
         text: Normalized text.
         listings: Listings, at most one for each symbol.
-        places: Maps each symbol to its position in the vendor's response for this text.
+        positions: Maps each symbol to its position in the vendor's response for this text.
     """
-    beyond = len(places)
+    beyond = len(positions)
     keyed = []
     for listing in listings:
-        rank, place = rank_of(text, listing), places.get(listing.symbol)
-        if rank is None and place is None:
+        rank, position = rank_of(text, listing), positions.get(listing.symbol)
+        if rank is None and position is None:
             continue
         order = (
             7 if rank is None else rank,
-            beyond if place is None else place,
+            beyond if position is None else position,
             len(listing.symbol),
         )
         keyed.append((order, listing.symbol, listing))
@@ -116,18 +116,18 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
             continue
         rank = rank_of(text, listing) if len(text) >= _SHORTEST else None
         if rank is not None and rank <= _HAS_WORDS:
-            place = rank - 10.0
+            distance = rank - 10.0
         else:
-            place = -likeness_to(candidate)
-            if not place and listing.name and len(text) >= _SHORTEST_NAME:
+            distance = -likeness_to(candidate)
+            if not distance and listing.name and len(text) >= _SHORTEST_NAME:
                 name = normalized(listing.name)
                 first = next(iter(_WORD.findall(name)), "")
-                place = -likeness_to(name) or -likeness_to(first) / 2
-        if place:
+                distance = -likeness_to(name) or -likeness_to(first) / 2
+        if distance:
             # If a coin has two pairs, the one written without a dash comes first.
-            matches.append(((place, len(candidate), candidate.replace("-", "~")), listing))
+            matches.append(((distance, len(candidate), candidate.replace("-", "~")), listing))
     matches.sort(key=lambda match: match[0])
-    named = [listing for (place, *_), listing in matches if place <= _IS_NAME - 10.0]
+    named = [listing for (distance, *_), listing in matches if distance <= _IS_NAME - 10.0]
     return (named or [listing for _, listing in matches])[:count]
 
 
@@ -135,7 +135,7 @@ def propose(error: DataError, listings: Iterable[Listing]) -> None:
     """Add to an error the listings that the user may have meant, as candidates and in the hint."""
     near = list(listings)
     if near:
-        error.candidates = tuple(one.symbol for one in near)
+        error.candidates = tuple(listing.symbol for listing in near)
         error.hint = f"did you mean {', '.join(map(str, near))}? {error.hint or ''}".rstrip()
 
 

@@ -101,11 +101,11 @@ def _wrong_column(table: BarTable) -> str:
     return "" if is_dated else "a stamp that is not a date"
 
 
-def _wrong_field(part: object, checks: _Checks) -> str:
-    wrong = (name for name, fits in checks.items() if not fits(getattr(part, name, None)))
+def _wrong_field(item: object, checks: _Checks) -> str:
+    wrong = (name for name, fits in checks.items() if not fits(getattr(item, name, None)))
     name = next(wrong, None)
     return (
-        "" if name is None else f"{name} of another type or size: {_cut(getattr(part, name, None))}"
+        "" if name is None else f"{name} of another type or size: {_cut(getattr(item, name, None))}"
     )
 
 
@@ -116,7 +116,7 @@ def _cut(value: object) -> str:
 
 
 def _is_ratio(split: Action) -> bool:
-    return all(part >= _SMALLEST for part in (split.numerator, split.denominator))
+    return all(number >= _SMALLEST for number in (split.numerator, split.denominator))
 
 
 def _is_instant(value: Any) -> bool:
@@ -159,7 +159,7 @@ def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _by(key: Callable[[Any], bool], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: (
-        isinstance(value, Mapping) and all(key(one) and fits(value[one]) for one in value)
+        isinstance(value, Mapping) and all(key(name) and fits(value[name]) for name in value)
     )
 
 

@@ -295,10 +295,10 @@ class DownloaderPool:
         self._filled[:] = [downloaders]
         downloader = downloaders.get(code, downloaders.get(name))
         if is_of_files(code) and self._has_moved(downloader):
-            self._made = [one for one in self._made if one is not downloader]
+            self._made = [made for made in self._made if made is not downloader]
             downloader = None
-            for place in (code, name):
-                downloaders.pop(place, None)
+            for key in (code, name):
+                downloaders.pop(key, None)
         if downloader is None:
             downloader = self._make(code)
         if downloader is None or self.is_out(downloader):
@@ -322,24 +322,24 @@ class DownloaderPool:
     def forget(self, code: str) -> None:
         """Discard the downloader that this pool created for a vendor, and facts derived from its class."""
         for downloaders in self._filled:
-            if any(one is downloaders.get(code) for one in self._made):
+            if any(made is downloaders.get(code) for made in self._made):
                 downloaders.pop(code, None)
         self._arguments.pop(code, None)
         self._variables.pop(code, None)
 
     def remove_made(self, downloaders: dict[str, Any]) -> None:
         """Remove the downloaders that this pool created from ``downloaders``; others are kept."""
-        for name, one in list(downloaders.items()):
-            if any(one is made for made in self._made):
+        for name, current in list(downloaders.items()):
+            if any(current is made for made in self._made):
                 del downloaders[name]
 
     def is_out(self, downloader: object) -> bool:
         """Return whether ``downloader`` was created by this pool and needs a key that is no longer set."""
-        return any(one is downloader and one.lacking for one in self._made)
+        return any(made is downloader and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
         """Return whether this pool created the downloader and its folder's path now leads elsewhere."""
-        return any(one is downloader for one in self._made) and not downloader.is_there
+        return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
         factory, arguments = self._factory(), self._arguments_for(code)

@@ -268,12 +268,12 @@ class _Collection:
     def _page(self, span: Span) -> tuple[list[Figure], bool]:
         """Return the rows in ``span`` from one response, ascending, and whether there may be more."""
         vendor, query = self._vendor, self._query
-        part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
-        response = vendor.send(vendor.figures_request(part))
+        page_query = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
+        response = vendor.send(vendor.figures_request(page_query))
         self._pages, self._requests = self._pages + 1, self._requests + response.requests
         self._now_ms = min(self._now_ms, server_time_ms(response) or self._now_ms)
         with format_errors(vendor.name, query.measure.title):
-            parsed = vendor.parse_figures(response, part)
+            parsed = vendor.parse_figures(response, page_query)
             _check(parsed, vendor.name, query.measure)
         rows = sorted({row.stamp_ms: row for row in parsed if row.stamp_ms in span}.values())
         is_full = len(parsed) >= self._page_rows

@@ -218,7 +218,7 @@ class _Sheet:
         """Raise an error if a response names a symbol other than the requested one."""
         named = at(body, answer.symbol) if answer.symbol else None
         names = [
-            s for one in (named if isinstance(named, list) else [named]) if (s := text_of(one))
+            s for name in (named if isinstance(named, list) else [named]) if (s := text_of(name))
         ]
         if not names:
             return

@@ -193,9 +193,9 @@ def _follow(
         start, cursor = window.start, _FIRST_PAGE
         while start < window.end:
             requested.add((start, cursor))
-            part = replace(query, span=Span(start, window.end))
-            response = vendor.send(vendor.bars_request(part, cursor))
-            page, table = read_page(vendor, response, part)
+            page_query = replace(query, span=Span(start, window.end))
+            response = vendor.send(vendor.bars_request(page_query, cursor))
+            page, table = read_page(vendor, response, page_query)
             progress.check(page, table)
             harvest.add(response, page, table)
             del response  # frees its parsed values before the next page

@@ -278,7 +278,7 @@ class KeyedStream:
 
     def _set_keys(self) -> list[str]:
         """Return the keys that are currently set."""
-        return [key_of(self._credentials, one, self.display_name) for one in self.key_names]
+        return [key_of(self._credentials, name, self.display_name) for name in self.key_names]
 
     def address(self) -> StreamAddress:
         """Return the address, which does not contain the keys; they are sent over the connection."""

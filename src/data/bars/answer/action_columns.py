@@ -56,11 +56,11 @@ def action_columns(
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
     length = query.timeframe.longest_ms
-    for one in row_actions.actions:
-        if not (one.counts and one.action.is_sound):
+    for known in row_actions.actions:
+        if not (known.counts and known.action.is_sound):
             continue
         is_intraday = query.timeframe.is_intraday
-        at = one.action.ex_at if is_intraday else day_ms(one.action.ex_date)
+        at = known.action.ex_at if is_intraday else day_ms(known.action.ex_date)
         row = int(np.searchsorted(stamps, at, side="right")) - 1
         if row < 0 or at >= int(stamps[row]) + length:
             row += 1
@@ -69,10 +69,10 @@ def action_columns(
         is_before = row == 0 and at < int(stamps[0] if len(stamps) else 0) and at < query.span.start
         if row >= len(stamps) or is_before:
             continue
-        if one.action.type == "split":
-            splits[row] = (splits[row] or 1.0) * float(one.action.ratio)
+        if known.action.type == "split":
+            splits[row] = (splits[row] or 1.0) * float(known.action.ratio)
         else:
-            dividends[row] += one.paid if query.adjustment == "raw" else one.amount
+            dividends[row] += known.paid if query.adjustment == "raw" else known.amount
     is_unknown = _lies_in(query, stamps, row_actions.unknown)
     for column in (dividends, splits):
         column[is_unknown] = np.nan

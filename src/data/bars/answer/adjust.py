@@ -229,10 +229,10 @@ class Rebaser:
         if awaited is not None or not self.lenient:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
-        spans = [part.span for part in book.answers]
+        spans = [answer.span for answer in book.answers]
         for span in self._needed(table, parts, self._target(book, own)):
             for hole in gaps(span, spans):
-                is_awaited = any(hole.start in part.span for part in book.awaited)
+                is_awaited = any(hole.start in answer.span for answer in book.awaited)
                 return date_of(hole.start) if is_awaited else None
         return None
 

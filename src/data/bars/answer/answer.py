@@ -199,7 +199,7 @@ class Answer:
         facts, used, stamps = self.facts, self.used, self.table.stamps
         if "derived_from" in facts or used.source is not None:
             return ""
-        fetched = max((part.fetched_at for part in self.coverage.sources), default=0)
+        fetched = max((source.fetched_at for source in self.coverage.sources), default=0)
         parts = facts["lane"], facts["generation"], self.kind, fetched, self.as_of, self.substitute
         actions = used.book and used.book.digest
         edges = len(stamps), stamps[:1].tolist(), stamps[-1:].tolist()
@@ -257,7 +257,7 @@ def lacking_spans(
     """
     reasons = _disjoint(unfilled)
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
-    answered = coverage.spans(lambda c: c.state in WITH_BARS or c.is_valid(now_ms))
+    answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     parts: list[Sequence[Gap]] = [lacking]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
@@ -295,7 +295,7 @@ def not_asked(closed: Span) -> Gap:
 
 def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
     """Merge gaps into ascending order, and join adjacent gaps that have the same reason."""
-    nonempty = [one for one in gaps if len(one)]
+    nonempty = [group for group in gaps if len(group)]
     if not nonempty:
         return Stretches()
     columns = Stretches.chained(nonempty).columns
@@ -304,7 +304,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 def _disjoint(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     """Return the segments, ascending and disjoint; if several overlap, the first in the list is kept."""
-    starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
+    starts = ((gap.span.start, at) for at, gap in enumerate(unfilled) if not gap.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []
     active: list[int] = []
@@ -330,8 +330,8 @@ def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
     for segment in islice(unfilled, first, None):
         if segment.span.start >= span.end:
             break
-        part = segment.span.clip(span)
-        pieces.append(Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
+        cut = segment.span.clip(span)
+        pieces.append(Gap(cut, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
     return pieces
 
 
@@ -546,7 +546,7 @@ def _flagged(answer: Answer) -> list[tuple[int, str]]:
     """Return the first few invalid rows and off-calendar bars, as pairs of a timestamp and a reason."""
     unexpected = [
         (stamp, UNEXPECTED)
-        for span in spans_of(answer.coverage.where(lambda part: part.reason == UNEXPECTED))
+        for span in spans_of(answer.coverage.where(lambda entry: entry.reason == UNEXPECTED))
         for stamp in answer.table.within(span).stamps.tolist()
     ]
     return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
@@ -557,7 +557,7 @@ def _from_cache(answer: Answer) -> float:
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
-    sent = [*answer.fetched, *answer.coverage.spans(lambda part: part.reason == FORMING)]
+    sent = [*answer.fetched, *answer.coverage.spans(lambda entry: entry.reason == FORMING)]
     fresh = sum(answer.table.counts(coalesce(sent)))
     return round(1 - fresh / rows, 4) if rows else 0.0
 
@@ -582,8 +582,8 @@ def score_of(answer: Answer) -> float | None:
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
         return score
-    parts = answer.coverage.where(lambda part: part.reason.startswith(GRAVE))
-    rows = sum(answer.table.counts(parts))
+    grave = answer.coverage.where(lambda entry: entry.reason.startswith(GRAVE))
+    rows = sum(answer.table.counts(grave))
     if not rows:
         return score
     return less_grave(1.0 if score is None else score, rows, len(answer.table))
@@ -604,10 +604,10 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
     counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
     with_rows = np.flatnonzero(counts)
     if len(with_rows) <= _MOST_SPANS:
-        parts = [answer.coverage[at] for at in with_rows.tolist()]
+        entries = [answer.coverage[at] for at in with_rows.tolist()]
         return [
-            _span_entry(part, rows, answer.kind)
-            for part, rows in zip(parts, counts[with_rows].tolist(), strict=True)
+            _span_entry(entry, rows, answer.kind)
+            for entry, rows in zip(entries, counts[with_rows].tolist(), strict=True)
         ]
     columns = answer.coverage.columns.take(with_rows)
     groups = columns.by(lambda c: (c.vendor, c.state, c.reason.startswith(GRAVE))).values()
@@ -636,42 +636,42 @@ def _kind_entry(kind: Kind) -> Provenance:
 
 
 @lru_cache(_MOST_CACHED)
-def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
+def _span_entry(entry: Covered, rows: int, own: Kind) -> Provenance:
     # Frozen so that it can be shared, because every answer from the cache describes the same spans.
-    entry: dict[str, Any] = {
-        "start": iso(part.span.start),
-        "end": iso(part.span.end),
+    facts: dict[str, Any] = {
+        "start": iso(entry.span.start),
+        "end": iso(entry.span.end),
         "rows": rows,
-        "vendor": part.vendor,
-        "state": part.state,
-        "fetched_at": iso(part.fetched_at),
-        "basis": part.basis.to_json(),
+        "vendor": entry.vendor,
+        "state": entry.state,
+        "fetched_at": iso(entry.fetched_at),
+        "basis": entry.basis.to_json(),
     }
-    entry |= {"reason": part.reason} if part.reason else {}
-    entry |= {"volume": reason} if (reason := left_out(part, own)) else {}
-    frozen: Provenance = freeze(entry | splice_entry(part))
+    facts |= {"reason": entry.reason} if entry.reason else {}
+    facts |= {"volume": reason} if (reason := left_out(entry, own)) else {}
+    frozen: Provenance = freeze(facts | splice_entry(entry))
     return frozen
 
 
-def splice_entry(part: Covered) -> dict[str, Any]:
+def splice_entry(entry: Covered) -> dict[str, Any]:
     """Return the provenance entry ``splice``: a coverage entry's comparisons with other vendors' bars.
 
     The entry is empty if nothing was compared.
     """
-    entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
+    entries = [splice.to_json() | {"at": iso(splice.at)} for splice in entry.splices]
     return {"splice": entries} if entries else {}
 
 
 # --- volume with a unit or trades that differ from the rest of a series is left out
 
 
-def left_out(part: Covered, own: Kind) -> str:
+def left_out(entry: Covered, own: Kind) -> str:
     """Return the reason for leaving a span's volume out of a series of kind ``own``.
 
     The result is empty if the volume is kept, or if one of the two kinds does not declare what its
     volume counts.
     """
-    pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
+    pairs = ((entry.kind.volume, own.volume), (entry.kind.feed, own.feed))
     differing = [
         f"{other}, not {this}" for other, this in pairs if other and this and other != this
     ]
@@ -683,15 +683,15 @@ def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
-    foreign_parts = _foreign(coverage, own)
-    if not foreign_parts or not len(table):
+    foreign_entries = _foreign(coverage, own)
+    if not foreign_entries or not len(table):
         return table
     volume = table.volume.copy()
-    for part in foreign_parts:
-        first, last = table.stamps.searchsorted(part.span)
+    for entry in foreign_entries:
+        first, last = table.stamps.searchsorted(entry.span)
         volume[first:last] = NAN
     return replace(table, volume=volume)
 
 
 def _foreign(coverage: Coverage, own: Kind) -> Coverage:
-    return coverage.only(lambda part: part.kind is not own and bool(left_out(part, own)))
+    return coverage.only(lambda entry: entry.kind is not own and bool(left_out(entry, own)))

@@ -16,7 +16,7 @@ LOOKBACKS = 4
 
 def closed_rows(answer: Answer) -> int:
     """Return the number of closed bars in an answer, not counting a forming bar."""
-    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
+    running = [entry.span.start for entry in answer.coverage if entry.reason == FORMING]
     stamps = answer.table.stamps
     return int((stamps < min(running)).sum()) if running else len(stamps)
 

@@ -45,9 +45,9 @@ class HandedOn(NamedTuple):
         facts, used = answer.facts, answer.used
         below = facts.get("derived_from")
         lane, generation = (below or facts).get("lane"), facts.get("generation")
-        place = self.root, query.instrument.symbol, lane, generation, below is None
+        row_source = self.root, query.instrument.symbol, lane, generation, below is None
         arguments = query.timeframe.label, query.adjustment, query.provider
-        return *place, *arguments, id(used.book), answer.as_of, answer.substitute
+        return *row_source, *arguments, id(used.book), answer.as_of, answer.substitute
 
     def span(self) -> Span:
         """Return the span read from the series; for derived bars, the span of the shorter bars."""
@@ -99,9 +99,9 @@ class HandedOn(NamedTuple):
         lacking = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
         running = [
             (stamp, FORMING)
-            for part in answer.coverage
-            if part.reason == FORMING
-            for stamp in answer.table.within(part.span).stamps.tolist()
+            for entry in answer.coverage
+            if entry.reason == FORMING
+            for stamp in answer.table.within(entry.span).stamps.tolist()
         ]
         return BarsRead(
             self.root,
@@ -111,7 +111,7 @@ class HandedOn(NamedTuple):
             answer.table,
             answer.coverage,
             tuple(lacking),
-            tuple(c.span for c in answer.coverage if c.reason == UNEXPECTED),
+            tuple(entry.span for entry in answer.coverage if entry.reason == UNEXPECTED),
             (*answer.flagged, *running),
             answer.as_of,
             answer.used.book,

@@ -243,7 +243,7 @@ def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
     """Return the gaps, plus gaps for the bars before ``first``, which cannot be adjusted."""
-    spans = coverage.spans(lambda part: part.state in WITH_BARS)
+    spans = coverage.spans(lambda entry: entry.state in WITH_BARS)
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
 
@@ -280,7 +280,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """
     closed = table.stamps < cap
     if not closed.all():
-        closed |= inside(table.stamps, coverage.where(lambda part: part.state == "final"))
+        closed |= inside(table.stamps, coverage.where(lambda entry: entry.state == "final"))
     return table.take(closed)
 
 
@@ -292,7 +292,7 @@ def _flagged(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) ->
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
-    is_suspect = inside(stamps, coverage.where(lambda part: part.state == "suspect"))
+    is_suspect = inside(stamps, coverage.where(lambda entry: entry.state == "suspect"))
     is_flagged = (is_suspect & ~among(stamps, table.stamps)).tolist()
     return [
         s
@@ -306,12 +306,12 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 
     Each gap gives the reason for which the row was rejected.
     """
-    parts = coverage.only(
+    entries = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_REASONS_OF_STORED_BARS)
     )
-    if not parts:
+    if not entries:
         return Stretches()
-    columns = parts.columns
+    columns = entries.columns
     gaps = tuple(Gap(source.span, source.reason) for source in columns.sources)
     is_lost = np.array(table.counts(columns.edges)) == 0
     return Stretches.of(columns.take(is_lost)._replace(sources=gaps))
@@ -326,7 +326,7 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
         texts.remove(UNEXPECTED)
-        spans = coverage.where(lambda part: part.reason == UNEXPECTED)
+        spans = coverage.where(lambda entry: entry.reason == UNEXPECTED)
         stamps = table.stamps[inside(table.stamps, spans)].tolist()
         if stamps and asset_class == "stock":
             text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
@@ -353,10 +353,10 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
         inside(
             stamps,
             coverage.where(
-                lambda c: (
-                    c.state in WITH_BARS
-                    and c.kind.needs_volume(asset_class, c.vendor)
-                    and not left_out(c, own)
+                lambda entry: (
+                    entry.state in WITH_BARS
+                    and entry.kind.needs_volume(asset_class, entry.vendor)
+                    and not left_out(entry, own)
                 )
             ),
         ).sum()
@@ -467,54 +467,54 @@ def at_borders(coverage: Coverage) -> Coverage:
 
     A comparison that led to a correction is kept on every part of the corrected span.
     """
-    if not any(part.splices for part in coverage.sources):
+    if not any(entry.splices for entry in coverage.sources):
         return coverage
-    parts_at_borders, before = [], None
-    parts = [part for part in coverage if part.state in WITH_BARS]
-    part_after = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
-    for part in coverage:
-        if part.splices:  # without bars there is nothing that could have been compared
-            after = part_after.get(id(part))
+    entries_at_borders, before = [], None
+    entries = [entry for entry in coverage if entry.state in WITH_BARS]
+    entry_after = dict(zip(map(id, entries), [*entries[1:], None], strict=False))
+    for entry in coverage:
+        if entry.splices:  # without bars there is nothing that could have been compared
+            after = entry_after.get(id(entry))
             splices = tuple(
                 splice
-                for splice in part.splices
-                if part.state in WITH_BARS and _stays(splice, part, before, after)
+                for splice in entry.splices
+                if entry.state in WITH_BARS and _stays(splice, entry, before, after)
             )
-            parts_at_borders.append(replace(part, splices=splices))
+            entries_at_borders.append(replace(entry, splices=splices))
         else:
-            parts_at_borders.append(part)
-        before = before if part.state == "empty" else part
-    return Coverage(parts_at_borders)
+            entries_at_borders.append(entry)
+        before = before if entry.state == "empty" else entry
+    return Coverage(entries_at_borders)
 
 
-def _stays(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
+def _stays(splice: Splice, entry: Covered, before: Covered | None, after: Covered | None) -> bool:
     """Return whether a comparison is still at a boundary between two vendors."""
     if splice.verdict == "constant":
         return True
-    if splice.at == part.span.start:
-        return before is None or _is_change(part, before)
-    return splice.at == part.span.end and (after is None or _is_change(part, after))
+    if splice.at == entry.span.start:
+        return before is None or _is_change(entry, before)
+    return splice.at == entry.span.end and (after is None or _is_change(entry, after))
 
 
-def _is_change(one: Covered, other: Covered) -> bool:
-    return one.vendor != other.vendor or one.is_rescaled != other.is_rescaled
+def _is_change(entry: Covered, other: Covered) -> bool:
+    return entry.vendor != other.vendor or entry.is_rescaled != other.is_rescaled
 
 
 def splice_problems(coverage: Coverage) -> list[str]:
     """Return a sentence for each comparison that the user should know about, without duplicates."""
-    return list(dict.fromkeys(s for part in coverage.sources for s in _sentences(part)))
+    return list(dict.fromkeys(s for source in coverage.sources for s in _sentences(source)))
 
 
-def _sentences(part: Covered) -> Iterator[str]:
-    for splice in part.splices:
+def _sentences(entry: Covered) -> Iterator[str]:
+    for splice in entry.splices:
         if splice.verdict == "constant":
             yield (
-                f"prices of {part.vendor} at {iso(splice.at)} were not as it sent them: "
+                f"prices of {entry.vendor} at {iso(splice.at)} were not as it sent them: "
                 f"{splice.because}; they were {splice.ratio:.6g} times those of {splice.other}"
             )
         elif splice.verdict == "unchecked":
             yield (
-                f"prices of {part.vendor} and {splice.other} meet at {iso(splice.at)} and could "
+                f"prices of {entry.vendor} and {splice.other} meet at {iso(splice.at)} and could "
                 f"not be compared: {splice.because}"
             )
 

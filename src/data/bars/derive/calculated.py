@@ -96,15 +96,15 @@ class Calculator:
             self._store.clear_years(key, self._store.years(key), by="calculate")
         total = Calculated(key)
         # Raw prices are stored raw; splits that become known later only affect reads.
-        bases = {c.basis.adjustment for c in stored.coverage if c.state in WITH_BARS}
+        bases = {entry.basis.adjustment for entry in stored.coverage if entry.state in WITH_BARS}
         adjustment = "raw" if bases == {"raw"} else query.adjustment
         for year in self._store.years(stored.key):
             span = Span(year_start(year), year_start(year + 1)).clip(reach)
-            part = replace(
+            year_query = replace(
                 query, span=span, bars=None, offline=True, refresh=False, adjustment=adjustment
             )
             anchor = kind.anchor or "session"
-            answer = derived(part, source, anchor, self._answer_query, hours)
+            answer = derived(year_query, source, anchor, self._answer_query, hours)
             lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
             total = total.plus(len(answer.table), self._kept(key, answer, span), lacking)
         if not total.rows:
@@ -120,39 +120,39 @@ class Calculator:
         # Adjacent commits, of which there may be one per night, are merged later.
         ends = [c.span.end for c in before.coverage if c.state in WITH_BARS and c.span.end <= start]
         changed = Span(max(ends, default=start), span.end)
-        parts = answer.coverage.within(changed)
-        pieces = [self._piece(answer, part) for part in parts if part.state in WITH_BARS]
+        entries = answer.coverage.within(changed)
+        pieces = [self._piece(answer, entry) for entry in entries if entry.state in WITH_BARS]
         for hole in gaps(changed, [piece.span for piece in pieces]):
             if len(before.table.within(hole)):
                 like = pieces[0] if pieces else self._piece(answer, before.coverage[-1])
                 removal = replace(like, table=BarTable.empty(), span=hole, holes=(hole,))
                 pieces.append(removal)
-        marks = tuple(part for part in parts if part.state == "suspect")
+        marks = tuple(entry for entry in entries if entry.state == "suspect")
         self._store.commit(key, Commit(tuple(pieces), marks, kind=answer.kind))
         return sum(len(piece.table) for piece in pieces)
 
-    def _piece(self, answer: Answer, part: Covered) -> CommitPiece:
-        table = answer.table.within(part.span)
+    def _piece(self, answer: Answer, entry: Covered) -> CommitPiece:
+        table = answer.table.within(entry.span)
         return CommitPiece(
             table,
-            part.span,
-            part.vendor,
-            part.fetched_at,
+            entry.span,
+            entry.vendor,
+            entry.fetched_at,
             answer.kind,
-            self._basis(answer, part, table),
-            "final" if part.state == "final" else "provisional",
+            self._basis(answer, entry, table),
+            "final" if entry.state == "final" else "provisional",
         )
 
-    def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
+    def _basis(self, answer: Answer, entry: Covered, table: BarTable) -> Basis:
         """Return the basis (adjustment and its date) of the prices in a part of an answer.
 
         For stocks, it consists of the adjustment and date of the answer; for other instruments, and
-        for raw prices, it is the basis recorded in ``part``.
+        for raw prices, it is the basis recorded in ``entry``.
         """
-        basis, query = part.basis, answer.query
+        basis, query = entry.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":
             basis = Basis(answer.facts.get("adjustment", query.adjustment), answer.as_of)
-        first = int(table.stamps[0]) if len(table) else part.span.start
+        first = int(table.stamps[0]) if len(table) else entry.span.start
         return basis.of_bars(first, answer.kind.session, intraday=query.timeframe.is_intraday)
 
 
@@ -163,7 +163,7 @@ def _reach(query: BarsQuery, stored: SeriesView) -> Span:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
         return Span(first, last + 1)
     # The first requested minutes may have had no trades.
-    starts = [c.span.start for c in stored.coverage if c.state in WITH_BARS]
+    starts = [entry.span.start for entry in stored.coverage if entry.state in WITH_BARS]
     return Span(min(starts, default=bounds[0]), bounds[1] + 1)
 
 
@@ -207,21 +207,21 @@ def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> in
         return int(min(new.stamps[0], stored.stamps[0]))
     size = min(len(new), len(stored))
     same = new.stamps[:size] == stored.stamps[:size]
-    for one, other in zip(new.values(), stored.values(), strict=False):
-        same &= (one[:size] == other[:size]) | (np.isnan(one[:size]) & np.isnan(other[:size]))
+    for column, other in zip(new.values(), stored.values(), strict=False):
+        same &= (column[:size] == other[:size]) | (np.isnan(column[:size]) & np.isnan(other[:size]))
     differing = np.flatnonzero(~same)
     at = int(differing[0]) if len(differing) else size
-    stamps = [int(one.stamps[at]) for one in (new, stored) if at < len(one)]
+    stamps = [int(side.stamps[at]) for side in (new, stored) if at < len(side)]
     stamps += _other_sources(answer.coverage, coverage, new)
     return min(stamps, default=None)
 
 
 def _other_sources(coverage: Coverage, stored_coverage: Coverage, table: BarTable) -> Iterator[int]:
     """Yield the start of each span whose bars have a vendor or state other than the stored one."""
-    for part in coverage:
-        rows = table.within(part.span).stamps
-        if len(rows) and part.state in WITH_BARS:
+    for entry in coverage:
+        rows = table.within(entry.span).stamps
+        if len(rows) and entry.state in WITH_BARS:
             span = Span(int(rows[0]), int(rows[-1]) + 1)
-            stored = [c for c in stored_coverage.within(span) if c.state in WITH_BARS]
-            if any((c.vendor, c.state) != (part.vendor, part.state) for c in stored):
+            stored = [old for old in stored_coverage.within(span) if old.state in WITH_BARS]
+            if any((old.vendor, old.state) != (entry.vendor, entry.state) for old in stored):
                 yield span.start

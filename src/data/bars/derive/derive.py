@@ -291,7 +291,7 @@ class _Derivation:
 
         With ``is_open``, not all bars in the range have closed.
         """
-        ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
+        ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
         unknown = [*_holes(below), *self._doubted(below, span), *self._beyond_calendar(below, span)]
@@ -354,17 +354,17 @@ class _Derivation:
         Bars may exist there even if the calendar expects none.
         """
         if self.hours is not None:
-            for part in gaps(span, [c.span for c in below.coverage]):
-                yield Gap(part, "never asked for")
+            for rest in gaps(span, [entry.span for entry in below.coverage]):
+                yield Gap(rest, "never asked for")
 
     def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
         """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
-        for part in below.coverage.within(span):
-            if part.reason.startswith(DOUBTFUL):
-                expected = self._calendar.opens(self.source, part.span, anchor)
+        for entry in below.coverage.within(span):
+            if entry.reason.startswith(DOUBTFUL):
+                expected = self._calendar.opens(self.source, entry.span, anchor)
                 for stamp in expected[~among(expected, below.table.stamps)].tolist():
-                    yield Gap(Span(stamp, stamp + 1), part.reason)
+                    yield Gap(Span(stamp, stamp + 1), entry.reason)
 
     @cached_property
     def _calendar(self) -> MarketCalendar:

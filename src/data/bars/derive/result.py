@@ -51,13 +51,13 @@ class DerivedAnswer:
         coverage, bar = self._coverage(), self._running()
         if bar is None:
             return self.table, coverage
-        parts = self._parts(bar.span.start, bar.span.end)
+        entries = self._entries(bar.span.start, bar.span.end)
         mark = Covered(
             bar.span,
             "provisional",
-            _vendors(parts),
+            _vendors(entries),
             self.below.kind,
-            parts[-1].basis,
+            entries[-1].basis,
             self.query.now_ms,
             FORMING,
         )
@@ -77,11 +77,11 @@ class DerivedAnswer:
 
     @cached_property
     def _sources(self) -> list[Covered]:
-        return [part for part in self.below.coverage if part.state in WITH_BARS]
+        return [entry for entry in self.below.coverage if entry.state in WITH_BARS]
 
-    def _parts(self, start: int, end: int) -> list[Covered]:
+    def _entries(self, start: int, end: int) -> list[Covered]:
         span = Span(start, end)
-        return [part for part in self._sources if part.span.overlaps(span)]
+        return [entry for entry in self._sources if entry.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
         """Return the coverage of the built bars, with the vendors of the shorter bars in them.
@@ -94,7 +94,7 @@ class DerivedAnswer:
         lacking = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
         edges = union(stamps, lacking)
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
-        bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
+        bounds = np.array([entry.span for entry in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
         after = np.searchsorted(bounds[:, 0], ends)
         # One entry for adjacent bars that are built from the same parts.
@@ -108,16 +108,16 @@ class DerivedAnswer:
             )
         )
 
-    def _entry(self, span: Span, parts: Sequence[Covered]) -> Covered:
-        worst = max(parts, key=lambda part: _STATES_BEST_FIRST.index(part.state))
+    def _entry(self, span: Span, entries: Sequence[Covered]) -> Covered:
+        worst = max(entries, key=lambda entry: _STATES_BEST_FIRST.index(entry.state))
         return replace(
-            parts[-1],
+            entries[-1],
             span=span,
-            vendor=_vendors(parts),
+            vendor=_vendors(entries),
             state=worst.state,
             reason=worst.reason,
             expires=worst.expires,
-            fetched_at=max(part.fetched_at for part in parts),
+            fetched_at=max(entry.fetched_at for entry in entries),
         )
 
     def fetched(self) -> list[Span]:
@@ -142,14 +142,14 @@ class DerivedAnswer:
         harmless = [gap for gap in self.below.gaps if gap.harmless]
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
-        places = np.searchsorted(self.table.stamps, starts).tolist()
+        positions = np.searchsorted(self.table.stamps, starts).tolist()
         runs: list[tuple[int, str, list[Incomplete]]] = []
-        for place, bar in zip(places, lacking, strict=True):
+        for position, bar in zip(positions, lacking, strict=True):
             reason = self._reason(bar)
-            if runs and runs[-1][:2] == (place, reason):
+            if runs and runs[-1][:2] == (position, reason):
                 runs[-1][2].append(bar)
             else:
-                runs.append((place, reason, [bar]))
+                runs.append((position, reason, [bar]))
         gaps = [self._gap(why, bars) for _, why, bars in runs]
         return sorted([*harmless, *gaps], key=lambda gap: gap.span)
 
@@ -171,9 +171,9 @@ class DerivedAnswer:
         """Return the reason why a bar could not be built."""
         if bar.reason == "straddled":
             return "one of them extends into the next bar"
-        place = bisect_right(self._hole_ends, bar.span.start)
-        if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
-            return self.holes[place].reason
+        index = bisect_right(self._hole_ends, bar.span.start)
+        if index < len(self.holes) and self.holes[index].span.overlaps(bar.span):
+            return self.holes[index].reason
         return "they lie outside trading hours" if self.made.strays else UNPUBLISHED
 
     @cached_property
@@ -200,8 +200,8 @@ class DerivedAnswer:
         return {**facts, "problems": problems, "lane": None, "derived_from": made_of}
 
 
-def _vendors(parts: Iterable[Covered]) -> str:
-    return ",".join(sorted({name for part in parts for name in part.vendor.split(",") if name}))
+def _vendors(entries: Iterable[Covered]) -> str:
+    return ",".join(sorted({name for entry in entries for name in entry.vendor.split(",") if name}))
 
 
 def _rows(*columns: Positions) -> Iterator[tuple[int, ...]]:

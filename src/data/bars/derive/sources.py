@@ -192,7 +192,7 @@ def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) ->
         return []
     coverage = source.view.coverage
     if source.view.key.of_folder:  # there is a file of these bars, whatever part of it is due
-        stored = [part.span for part in coverage]
+        stored = [entry.span for entry in coverage]
     else:
         stored = [] if query.refresh else coverage.standing(query.now_ms)
     return intersect(missing(needed, stored, (), grid).segments, [needed])

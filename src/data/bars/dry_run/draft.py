@@ -91,18 +91,18 @@ class _Rows:
         )
         return start, max(start, end)
 
-    def _at(self, places: NDArray[np.int64]) -> BarTable:
+    def _at(self, positions: NDArray[np.int64]) -> BarTable:
         columns = [
-            np.full(len(places), column[0]) if len(column) == 1 else column[places]
+            np.full(len(positions), column[0]) if len(column) == 1 else column[positions]
             for column in self.columns
         ]
         adj_close = columns[5] if len(columns) > 5 else None
-        return BarTable.of_columns(self._stamps(places), columns[:5], adj_close)
+        return BarTable.of_columns(self._stamps(positions), columns[:5], adj_close)
 
-    def _stamps(self, places: NDArray[np.int64]) -> Stamps:
+    def _stamps(self, positions: NDArray[np.int64]) -> Stamps:
         ends = np.cumsum(self.counts)
-        run = ends.searchsorted(places, "right")
-        stamps: Stamps = self.begins[run] + (places - (ends - self.counts)[run]) * self.step
+        run = ends.searchsorted(positions, "right")
+        stamps: Stamps = self.begins[run] + (positions - (ends - self.counts)[run]) * self.step
         return stamps
 
 
@@ -131,12 +131,12 @@ class _Draft:
 
     def add(self, rows: _Rows) -> None:
         """Add rows; they replace existing rows with the same timestamps."""
-        place = self.near(rows.span)
-        if older := self.rows[place]:
+        index = self.near(rows.span)
+        if older := self.rows[index]:
             rows = _Rows.of(
                 merge(concat(old.within(old.span) for old in older), rows.within(rows.span))
             )
-        self.rows[place] = [rows]
+        self.rows[index] = [rows]
 
 
 class DraftStore:
@@ -225,15 +225,15 @@ class DraftStore:
         outlined = (replace(piece, table=BarTable.empty()) for piece in commit.pieces)
         draft.commits.append((replace(commit, pieces=tuple(outlined)), rows))
         draft.gone += [piece.span for piece in commit.pieces if not len(piece.table)]
-        new = [one for one in rows if one is not None]
-        for one in new:
-            draft.add(one)
+        new = [batch for batch in rows if batch is not None]
+        for added in new:
+            draft.add(added)
         coverage = after_pieces(draft.view.coverage, commit.pieces)
         draft.view = replace(
             draft.view.updated(commit),
             coverage=after_marks(coverage, commit.marks, has_bars),
             generation=draft.view.generation + 1,
-            last=max([one.span.end - 1 for one in new] + [draft.view.last or 0]) or None,
+            last=max([batch.span.end - 1 for batch in new] + [draft.view.last or 0]) or None,
         )
 
     def _with_drafts(

@@ -66,9 +66,9 @@ def _origin(planner: RequestPlanner, rule: Rule) -> str:
 
 
 def _ways(route: Route, query: BarsQuery) -> Iterator[Way]:
-    for place, lane in enumerate(route.lanes):
+    for index, lane in enumerate(route.lanes):
         for candidate in lane.candidates:
-            yield _way(candidate, query, differences(route.lanes[0], lane) if place else "")
+            yield _way(candidate, query, differences(route.lanes[0], lane) if index else "")
 
 
 def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
@@ -96,14 +96,14 @@ def _stored(
     own = route.lane_name if route else ()
     for key in sorted(keys, key=lambda key: key.lane != own):
         view = planner.store.view(key)
-        parts = view.coverage.opened()
-        names = {name for part in parts for name in part.vendor.split(",") if name}
+        entries = view.coverage.opened()
+        names = {name for entry in entries for name in entry.vendor.split(",") if name}
         yield StoredSeries(
             key.folder,
             view.rows,
             view.first,
             view.last,
-            Counter(part.state for part in parts),
+            Counter(entry.state for entry in entries),
             tuple(sorted(names)),
             view.generation,
             view.next_due,

@@ -157,8 +157,8 @@ class _Composer:
         segments, besides = self._segments()
         stored = _stored(answer, self._requested_spans()) if answer else ()
         lacking = self._lacking(segments)
-        bars = sum(part.bars for part in stored)
-        total = (self._rows(answer) if answer else 0) + sum(part.bars for part in lacking)
+        bars = sum(held.bars for held in stored)
+        total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in lacking)
         share = bars / total if total else 0.0
         rejected, substitutes = self._others()
         return Plan(
@@ -249,13 +249,13 @@ class _Composer:
     def _segment(
         self, request: LaneRequest, span: Span, cap: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        part = _expected(Span(span.start, min(span.end, cap)), request.grid)
+        expected = _expected(Span(span.start, min(span.end, cap)), request.grid)
         coverage = self._planner.store.view(request.key).coverage
         return PlanSegment(
             span,
-            part.bars,
-            part.first,
-            part.last,
+            expected.bars,
+            expected.first,
+            expected.last,
             reasons=tuple(_reasons(span, cap, coverage, request)),
             offers=self._offers(request, span),
             steps=_joined(steps),
@@ -332,9 +332,9 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
     """Return the ranges of bars in an answer for which no vendor would be queried."""
-    covered = [c.span for c in answer.coverage if c.state in WITH_BARS]
-    parts = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
-    return tuple(part for part in parts if part.bars)
+    covered = [entry.span for entry in answer.coverage if entry.state in WITH_BARS]
+    spans = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
+    return tuple(span for span in spans if span.bars)
 
 
 def _expected(span: Span, grid: BarGrid) -> PlanSpan:
@@ -348,21 +348,21 @@ def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
 
 
 def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
-    part = _expected(span, grid)
-    return Lacking(span, part.bars, part.first, part.last, _VENDOR_TWICE.sub(r"\1 ", reason))
+    plan = _expected(span, grid)
+    return Lacking(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
 
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
     """Yield the reasons for requesting ``span``, according to its coverage."""
-    now, parts = request.query.now_ms, coverage.within(span)
-    lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
+    now, entries = request.query.now_ms, coverage.within(span)
+    lacking = gaps(Span(span.start, min(span.end, cap)), [entry.span for entry in entries])
     reasons = {
         "refresh requested": request.query.refresh,
-        "settled since it was fetched": any(p.state == "provisional" for p in parts),
+        "settled since it was fetched": any(entry.state == "provisional" for entry in entries),
         "no data last time, due again": any(
-            p.state == "empty" and not p.is_valid(now) for p in parts
+            entry.state == "empty" and not entry.is_valid(now) for entry in entries
         ),
-        "doubtful, fetched again": any(p.state == "suspect" for p in parts),
+        "doubtful, fetched again": any(entry.state == "suspect" for entry in entries),
         **{_place(gap, coverage): True for gap in lacking},
         "with the forming bar": span.end > cap,
     }
@@ -376,7 +376,7 @@ def _place(gap: Span, coverage: Coverage) -> str:
 
     If no bars are stored, the text says so.
     """
-    stored = [part.span for part in coverage if part.state in WITH_BARS]
+    stored = [entry.span for entry in coverage if entry.state in WITH_BARS]
     if not stored:
         return "nothing cached yet"
     if gap.end <= stored[0].start:

@@ -206,9 +206,11 @@ class FakeVendor(BaseDataDownloader):
     def _in_stored_unit(self, kind: Kind, timeframe: Timeframe) -> Kind:
         """Return the declared kind, with the unit of the vendor's stored bars if there are any."""
         key = _series(self._run, self._as, timeframe)
-        parts = self._run.store.view(key).coverage.opened() if key else ()
+        entries = self._run.store.view(key).coverage.opened() if key else ()
         units = [
-            p.kind.unit for p in parts if p.state in WITH_BARS and self.name in p.vendor.split(",")
+            c.kind.unit
+            for c in entries
+            if c.state in WITH_BARS and self.name in c.vendor.split(",")
         ]
         return replace(kind, unit=units[0]) if units and units[0] is not None else kind
 

@@ -158,13 +158,13 @@ def _marks_without_bars(
         yield Covered(filled, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
-            parts, expiries = context.empty_parts(edges_of([empty]), coverage)
-            ends = zip(spans_of(parts), expiries.tolist(), strict=True)
-            marks = [(part, grid.no_bar(part), expires) for part, expires in ends]
+            edges, expiries = context.empty_parts(edges_of([empty]), coverage)
+            ends = zip(spans_of(edges), expiries.tolist(), strict=True)
+            marks = [(hole, grid.no_bar(hole), expires) for hole, expires in ends]
         else:
             marks = [(empty, CLOSED, now + context.expiry.old_ms)]
-        for part, reason, expires in marks:
-            yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
+        for hole, reason, expires in marks:
+            yield Covered(hole, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
 
 def _note_refused(

@@ -75,8 +75,8 @@ class ActionFetcher:
                 continue
             current_call().answered_ms = None
             lead = _with_lead(candidate, wanted)
-            part = self.clock, True, candidate.fetch_actions, request.query.instrument
-            reply = query_vendor(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
+            call = self.clock, True, candidate.fetch_actions, request.query.instrument
+            reply = query_vendor(self.clock, candidate.name, wanted, run_part, *call, lead, latest)
             self._series.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             journal.side_attempts.append(replace(reply.attempt(), message=message))
@@ -130,7 +130,7 @@ class ActionFetcher:
         If the local clock is behind this date, the splits in between would otherwise not be
         requested.
         """
-        dates = (part.basis.as_of for part in self._series.coverage())
+        dates = (entry.basis.as_of for entry in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)
 
     def check(self, candidate: Candidate, span: Span) -> None:

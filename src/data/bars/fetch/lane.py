@@ -164,7 +164,7 @@ class LaneRun:
         query, grid, wanted = self.request.query, self.request.grid, plan.wanted
         unfilled = self.journal.unfilled
         # Spans not requested or not covered by any answer are reported whether recorded or not.
-        answered = [*answer.coverage.standing(query.now_ms), *(part.span for part in unfilled)]
+        answered = [*answer.coverage.standing(query.now_ms), *(gap.span for gap in unfilled)]
         elapsed = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
         unasked = missing(elapsed, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
@@ -175,7 +175,7 @@ class LaneRun:
         gaps = real_gaps(lacking, plan.cap, grid, self.request.route.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
-            return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
+            return [Gap(gap.span, gap.reason, failed=gap.failed) for gap in unfilled]
         return gaps
 
     def _lost_spans(self, before: Coverage, plan: FetchPlan) -> list[Span]:
@@ -184,10 +184,10 @@ class LaneRun:
         Either a repair could not preserve them, or another caller has deleted them.
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
-        stored = [part.span for part in self.series.coverage()]
-        spans = before.within(reach).where(lambda part: part.state in WITH_BARS)
+        stored = [entry.span for entry in self.series.coverage()]
+        spans = before.within(reach).where(lambda entry: entry.state in WITH_BARS)
         own = edges_of(intersect(self.series.stored_spans, [reach]))
-        accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
+        accounted = edges_of((*stored, *(gap.span for gap in self.journal.unfilled)))
         return spans_of(difference(np.concatenate([spans, own]), accounted))
 
     def _refresh_doubts(self) -> list[str]:
@@ -275,7 +275,7 @@ class LaneRun:
         If so, it has no forming bar and need not be queried for one.
         """
         attempts, excluded = self.journal.attempts, self.journal.excluded
-        names = (one.name for one in self.request.route.candidates if one.name not in excluded)
+        names = (c.name for c in self.request.route.candidates if c.name not in excluded)
         first = next(names, "")
         answers = [a for a in attempts if a.provider == first and a.outcome in ("ok", "empty")]
         return any(answer.end_ms > cap for answer in answers)
@@ -293,7 +293,7 @@ class LaneRun:
         """
         view, now = self.series.view(), self.series.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
-        closed = subtract(closed, (c.span for c in view.coverage if c.is_valid(now)))
+        closed = subtract(closed, (entry.span for entry in view.coverage if entry.is_valid(now)))
         closed = [s for s in closed if not self._is_ahead(s)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not forever: calendars get corrected.
@@ -344,8 +344,8 @@ class LaneRun:
         if all(c.adjustment != request.query.adjustment for c in request.route.candidates):
             return False
         reach = Span(wanted.start, min(wanted.end, cap_of(request, self.series)))
-        parts = self.series.coverage().within(reach)
-        self._fetcher.fill(coalesce(p.span for p in parts if p.state in WITH_BARS))
+        entries = self.series.coverage().within(reach)
+        self._fetcher.fill(coalesce(entry.span for entry in entries if entry.state in WITH_BARS))
         return True
 
 
@@ -355,9 +355,9 @@ def _with_deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
         return gaps
     cut = []
     for gap in gaps:
-        parts = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
-        cut += [replace(gap, span=span, reason=DELETED) for span in parts]
-        cut += [replace(gap, span=span) for span in subtract([gap.span], parts)]
+        deleted = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
+        cut += [replace(gap, span=span, reason=DELETED) for span in deleted]
+        cut += [replace(gap, span=span) for span in subtract([gap.span], deleted)]
     return sorted(cut, key=lambda gap: gap.span)
 
 

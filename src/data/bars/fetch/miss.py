@@ -97,19 +97,19 @@ class _TriedLanes:
 
         With ``aside``, queries for actions and daily closes are included.
         """
-        journals, tried = [one.journal for one in self.lanes[start:]], () if start else self.earlier
+        journals, tried = [ln.journal for ln in self.lanes[start:]], () if start else self.earlier
         more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if aside else ())))
         return [*tried, *more]
 
     @property
     def unfilled(self) -> list[Unfilled]:
         """The segments that no vendor supplied."""
-        return [part for one in self.lanes for part in one.journal.unfilled]
+        return [gap for lane in self.lanes for gap in lane.journal.unfilled]
 
     @property
     def excluded(self) -> dict[str, DataError]:
         """The vendors not to query for further lanes: those that were unusable before, or are down."""
-        failed = [pair for one in self.lanes for pair in one.journal.excluded.items()]
+        failed = [pair for lane in self.lanes for pair in lane.journal.excluded.items()]
         return {**self.unusable, **{name: error for name, error in failed if is_down(error)}}
 
 
@@ -205,7 +205,7 @@ class MissHandler:
 
         Built bars are used only if they are complete.
         """
-        is_alone = sum(one.has_rows for one in tried.lanes) == 1
+        is_alone = sum(lane.has_rows for lane in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
             return answer
         derived = self._deriver.build_or_none(query, tried.attempts())
@@ -271,7 +271,7 @@ class MissHandler:
         rejected = left_out(self._selector, query, route, vendors, unusable)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
-            failed = (part.reason for part in tried.unfilled if part.failed)
+            failed = (gap.reason for gap in tried.unfilled if gap.failed)
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
@@ -297,7 +297,7 @@ class MissHandler:
         incomplete: Answer | None = None
         # Attempts from the lane with this index on are added to the incomplete answer.
         first_later = 0
-        for place, lane in enumerate(lanes):
+        for index, lane in enumerate(lanes):
             if incomplete is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
             outcome = self._answer_from_lane(query, lane, route, tried)
@@ -316,7 +316,7 @@ class MissHandler:
                 # Vendors reported this earlier, and substitutes were queried then. If a substitute
                 # has no bars, this does not show anything about bars of the wanted kind.
                 if incomplete is None and not _is_substitute(query, route, lane):
-                    stored = self._stored_substitute(query, route, lanes[place + 1 :])
+                    stored = self._stored_substitute(query, route, lanes[index + 1 :])
                     return stored or answer
             elif self._is_unknown_to_owner(route, tried):
                 break
@@ -407,7 +407,7 @@ class MissHandler:
 
         If so, the search ends without a substitute.
         """
-        errors = (one.journal.excluded.get(route.owner) for one in tried.lanes)
+        errors = (lane.journal.excluded.get(route.owner) for lane in tried.lanes)
         return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
@@ -432,7 +432,7 @@ class MissHandler:
             others = _not_queried(query, route, attempts)
             hint, side_attempts = self._namesakes.derivative(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
-        attempts += [a for one in tried.lanes for a in one.journal.side_attempts]
+        attempts += [a for lane in tried.lanes for a in lane.journal.side_attempts]
         raise _failure(query, attempts, tried.unfilled, route.namesakes)
 
     def _by_proof(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer | None:
@@ -511,7 +511,7 @@ class MissHandler:
         own = Listed(lane.vendor, lane.kind)
         if isinstance(route, Route):
             own = Listed(route.owner, route.kind)
-        vendors = {name for part in view.coverage for name in part.vendor.split(",") if name}
+        vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
     # --- routes ----------------------------------------------------------------------------
@@ -577,8 +577,8 @@ def _is_substitute(query: BarsQuery, route: Route, lane: LaneRoute) -> bool:
 def _vendors(answer: Answer) -> list[str]:
     """Return the names of the vendors that an answer's bars came from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
-    parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
-    vendors = dict.fromkeys(part.vendor for part in parts.sources)
+    entries = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
+    vendors = dict.fromkeys(source.vendor for source in entries.sources)
     return list(dict.fromkeys(name for vendor in vendors for name in vendor.split(",")))
 
 
@@ -612,7 +612,7 @@ def _with_namesakes(
 
     These vendors were skipped because nothing proves that they list it.
     """
-    reasons = {part.reason for part in unfilled}
+    reasons = {gap.reason for gap in unfilled}
     if not namesakes or not reasons:
         return answer
     not_asked = "; ".join(f"{name} is skipped: {reason}" for name, reason in namesakes.items())

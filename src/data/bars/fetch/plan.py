@@ -191,7 +191,7 @@ def plan_lacking(
     is_refresh = query.refresh and not journal.attempts
     # Hours when the market is closed are not requested by themselves, but they are included next to
     # requested spans, because there may be bars that the calendar does not expect.
-    reliable = coverage.only(lambda c: not is_unasked(c))
+    reliable = coverage.only(lambda entry: not is_unasked(entry))
     latest = Span(now - 1, now)  # requested together with any other segments
     if any(_can_be_queried(c.at(latest), request, journal, now) for c in reliable.sources):
         reliable = Coverage(c for c in reliable if not _can_be_queried(c, request, journal, now))
@@ -204,8 +204,8 @@ def plan_lacking(
         ]
     )
     # 3. The bars to request, up to the first time at which any bar, expected or not, may be open.
-    unsettled = coverage.only(lambda c: c.state == "provisional")
-    touched = Coverage(c for c in unsettled if c.span.overlaps(reach))
+    unsettled = coverage.only(lambda entry: entry.state == "provisional")
+    touched = Coverage(entry for entry in unsettled if entry.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
     lacking = missing(reach, covered, due, grid)
     closed_range = Span(reach.start, grid.first_open(cap, now))
@@ -217,7 +217,7 @@ def plan_lacking(
         segments = with_overlap(segments, coverage, grid, cap)
     # 5. Closed hours.
     is_first = not (view.exists or segments or journal.attempts)
-    unfilled = coalesce(part.span for part in journal.unfilled)
+    unfilled = coalesce(gap.span for gap in journal.unfilled)
     worth_requesting = [
         s
         for s in lacking.closed
@@ -341,7 +341,7 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
     adjustable = request.route.candidates[0].adjustment != "unknown"
     if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
-    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state in WITH_BARS}
+    bases = {entry.basis.adjustment for entry in coverage.within(reach) if entry.state in WITH_BARS}
     lacking = gaps(reach, coverage.standing(now_ms, reach))
     # Older tools did not record anything for weekends.
     if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):
@@ -476,7 +476,7 @@ def requests_for(
         rest = [
             p.span for p in pieces(span, grid.timeframe, capabilities, now_ms) if not p.is_archived
         ]
-        return archived + sum(requests_for(capabilities, part, grid) for part in rest)
+        return archived + sum(requests_for(capabilities, unarchived, grid) for unarchived in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1
     chunks = windows(span, grid.timeframe, days=days)

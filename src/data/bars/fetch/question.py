@@ -86,13 +86,13 @@ def _side(
     grid: BarGrid, series: SeriesStore, candidate: Candidate, span: Span, *, is_later: bool
 ) -> Side | None:
     edge = span.end if is_later else span.start
-    rows, parts = series.read_with_unstored(_look_span(grid, edge, is_later=is_later))
+    rows, entries = series.read_with_unstored(_look_span(grid, edge, is_later=is_later))
     if not len(rows):
         return None
-    nearest = _entry_at(parts, int(rows.stamps[0 if is_later else -1]))
+    nearest = _entry_at(entries, int(rows.stamps[0 if is_later else -1]))
     if nearest is None or not _must_be_compared(nearest, candidate):
         return None
-    final = [c.span for c in parts if c.state == "final" and _must_be_compared(c, candidate)]
+    final = [c.span for c in entries if c.state == "final" and _must_be_compared(c, candidate)]
     neighbours = rows.take(inside(rows.stamps, final))
     neighbours = neighbours.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
     reach = Span(edge, edge)
@@ -100,20 +100,20 @@ def _side(
         reach = Span(edge, grid.next_open(int(neighbours.stamps[-1]) + 1))
     elif len(neighbours):
         reach = Span(int(neighbours.stamps[0]), edge)
-    return Side(nearest.vendor, reach, neighbours, parts, is_later)
+    return Side(nearest.vendor, reach, neighbours, entries, is_later)
 
 
-def _must_be_compared(part: Covered, candidate: Candidate) -> bool:
-    """Return whether a candidate's bars must be compared with ``part``, the adjacent stored bars.
+def _must_be_compared(entry: Covered, candidate: Candidate) -> bool:
+    """Return whether a candidate's bars must be compared with ``entry``, the adjacent stored bars.
 
     A comparison is needed with bars from another vendor, and with the candidate's own stored bars
     if they were rescaled. Bars from older tools have a separate rule.
     """
-    if is_older(part) and candidate.adjustment != "unknown":
+    if is_older(entry) and candidate.adjustment != "unknown":
         return False
     ours = candidate.capabilities is not None
     name = candidate.downloader.name if ours else candidate.name
-    return part.state in WITH_BARS and (part.vendor != name or part.is_rescaled)
+    return entry.state in WITH_BARS and (entry.vendor != name or entry.is_rescaled)
 
 
 def _look_span(grid: BarGrid, edge: int, *, is_later: bool) -> Span:

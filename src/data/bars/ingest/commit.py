@@ -110,21 +110,21 @@ class StoredRange:
 
         Such a bar is removed if a vendor does not send it again.
         """
-        part = self._part_at(stamp)
-        return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
+        entry = self._entry_at(stamp)
+        return entry is not None and (entry.state == "provisional" or entry.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
         """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
-        part = self._part_at(stamp)
-        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
+        entry = self._entry_at(stamp)
+        return entry is not None and entry.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
 
         The result is None if no entry does.
         """
-        part = self._part_at(stamp)
-        return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
+        entry = self._entry_at(stamp)
+        return entry if entry is not None and entry.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
@@ -134,7 +134,7 @@ class StoredRange:
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
-    def _part_at(self, stamp: int) -> Covered | None:
+    def _entry_at(self, stamp: int) -> Covered | None:
         return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
 
 
@@ -174,7 +174,7 @@ class CommitContext:
         With ``as_holes``, the times are those for holes: the bars are doubtful because others are
         missing between them, although their vendor normally has a bar at every time.
         """
-        again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
+        again = meets(edges, merged(coverage.where(lambda entry: not entry.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
         return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
 
@@ -183,19 +183,19 @@ class CommitContext:
 
         A report about one part does not prove anything about another.
         """
-        reported = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
+        reported = coverage.where(lambda entry: is_hole(entry) and not entry.is_valid(self.now_ms))
         new = difference(holes, reported) if len(reported) else holes
-        parts = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
-        is_reported = np.arange(len(parts)) >= len(new)
-        again = is_reported | ~self.grid.expects(parts)
-        again &= ~meets(parts, edges_of(self._lacked))
-        expires = self.expiry.of_holes(parts[:, 1], self.now_ms, again)
+        edges = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
+        is_reported = np.arange(len(edges)) >= len(new)
+        again = is_reported | ~self.grid.expects(edges)
+        again &= ~meets(edges, edges_of(self._lacked))
+        expires = self.expiry.of_holes(edges[:, 1], self.now_ms, again)
         if self.last_ms is not None:
             recent = self.now_ms + self.expiry.recent_ms
             most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
-            is_last = parts[:, 0] > self.last_ms
+            is_last = edges[:, 0] > self.last_ms
             expires = np.where(is_last, np.minimum(expires, most), expires)
-        return parts, self._once_settled(parts, expires)
+        return edges, self._once_settled(edges, expires)
 
     def _once_settled(self, edges: Edges, expires: Stamps) -> Stamps:
         """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
@@ -233,7 +233,7 @@ class CommitContext:
 
 
 def later_marks(
-    parts: Iterable[Covered], fetched: Fetched, context: CommitContext
+    entries: Iterable[Covered], fetched: Fetched, context: CommitContext
 ) -> list[Covered]:
     """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
@@ -242,7 +242,7 @@ def later_marks(
     """
     today, now = context.basis.as_of if fetched.dated else None, context.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-    return [mark(p) for p in parts if p.basis.as_of and p.basis.as_of > today] if today else []
+    return [mark(c) for c in entries if c.basis.as_of and c.basis.as_of > today] if today else []
 
 
 def build_commit(
@@ -280,12 +280,12 @@ def without_rescaled(
             may be real and reported late.
     """
     rows, old_rows = answer.closed, stored.rebased
-    places = np.searchsorted(old_rows.stamps, rows.stamps)
-    common = np.flatnonzero(places < len(old_rows))
-    common = common[old_rows.stamps[places[common]] == rows.stamps[common]]
+    positions = np.searchsorted(old_rows.stamps, rows.stamps)
+    common = np.flatnonzero(positions < len(old_rows))
+    common = common[old_rows.stamps[positions[common]] == rows.stamps[common]]
     if not len(common):
         return answer
-    new, old = rows.take(common), old_rows.take(places[common])
+    new, old = rows.take(common), old_rows.take(positions[common])
     finals = (p.span for p in stored.coverage if p.state == "final" and p.vendor == vendor)
     is_final = inside(new.stamps, finals)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -328,9 +328,9 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
         return answer
     rows, old_rows = answer.closed, stored.rows.stamps
     doubted = [
-        old_rows[slice(*np.searchsorted(old_rows, part.span))]
-        for part in stored.coverage
-        if part.reason.endswith(DID_NOT_COME) and part.vendor != vendor
+        old_rows[slice(*np.searchsorted(old_rows, entry.span))]
+        for entry in stored.coverage
+        if entry.reason.endswith(DID_NOT_COME) and entry.vendor != vendor
     ]
     is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
@@ -449,8 +449,8 @@ class _CommitBuilder:
     @cached_property
     def _blank(self) -> Covered:
         """Template for this answer's coverage changes, without span, state, reason and expiry."""
-        one, basis = self.fetched, self.context.basis
-        return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
+        sent, basis = self.fetched, self.context.basis
+        return Covered(Span(0, 0), "final", sent.vendor, sent.kind, basis, sent.server_now_ms)
 
     @cached_property
     def _stored_stamps(self) -> Set[int]:
@@ -564,13 +564,13 @@ class _CommitBuilder:
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:
             return stamp
-        parts = self.stored.coverage.within(Span(before, stamp))
-        ends = [c.span.end for c in parts if c.reason != CLOSED and self._is_answered(c)]
+        entries = self.stored.coverage.within(Span(before, stamp))
+        ends = [c.span.end for c in entries if c.reason != CLOSED and self._is_answered(c)]
         return max(ends, default=stamp)
 
-    def _is_answered(self, part: Covered) -> bool:
+    def _is_answered(self, entry: Covered) -> bool:
         """Return whether a span has bars, or a report of no bars that is still valid."""
-        return part.state in WITH_BARS or part.is_valid(self.context.now_ms)
+        return entry.state in WITH_BARS or entry.is_valid(self.context.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
@@ -582,11 +582,11 @@ class _CommitBuilder:
         equal = np.zeros(len(rows), dtype=bool)
         if not len(old_rows):
             return equal
-        places = np.searchsorted(old_rows.stamps, rows.stamps)
-        common = places < len(old_rows)
-        common[common] = old_rows.stamps[places[common]] == rows.stamps[common]
+        positions = np.searchsorted(old_rows.stamps, rows.stamps)
+        common = positions < len(old_rows)
+        common[common] = old_rows.stamps[positions[common]] == rows.stamps[common]
         equal[common] = _same(
-            rows.take(common), old_rows.take(places[common]), self.stored.tolerance
+            rows.take(common), old_rows.take(positions[common]), self.stored.tolerance
         )
         if self.context.basis.adjustment != "unknown" and self._of_unknown_basis:
             equal &= ~inside(rows.stamps, self._of_unknown_basis)
@@ -597,9 +597,9 @@ class _CommitBuilder:
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
         """Spans of stored bars whose basis (price adjustment and its date) is unknown or in the future."""
-        parts = [part for part in self.stored.coverage if part.state in WITH_BARS]
-        unknown = (part for part in parts if part.basis.adjustment == "unknown")
-        return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.context))]
+        entries = [entry for entry in self.stored.coverage if entry.state in WITH_BARS]
+        unknown = (entry for entry in entries if entry.basis.adjustment == "unknown")
+        return [c.span for c in (*unknown, *later_marks(entries, self.fetched, self.context))]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
@@ -744,8 +744,8 @@ class _CommitBuilder:
         )
         return [
             after(own)
-            for part in spans_of(difference(equal, self._unusable))
-            for old in self.stored.coverage.within(part)
+            for span in spans_of(difference(equal, self._unusable))
+            for old in self.stored.coverage.within(span)
             if old.state in WITH_BARS
             for zone, after in zones
             if (own := old.clip(zone)) is not None
@@ -782,15 +782,15 @@ class _CommitBuilder:
             basis=self._later_basis(old),
         )
 
-    def _later_basis(self, part: Covered) -> Basis:
+    def _later_basis(self, entry: Covered) -> Basis:
         """Return the answer's basis if bars with an earlier but similar basis were resent unchanged.
 
         Equal bars mean that there was no action between the two dates, even if no vendor was
         queried for splits and dividends. If the adjusted close prices differ, there was a dividend,
         which the bars' own basis accounts for.
         """
-        old, new = part.basis, self.context.basis
-        first, last = np.searchsorted(self._readjusted, part.span)
+        old, new = entry.basis, self.context.basis
+        first, last = np.searchsorted(self._readjusted, entry.span)
         if first < last:
             return old
         as_stored = self.stored.rebased is self.stored.rows
@@ -894,10 +894,10 @@ def are_many(lost: int, stored: int) -> bool:
     return lost > max(2, stored // 100)
 
 
-def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
+def _same(table: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
     """Return a mask of the rows that have equal prices and volumes, within ``tolerance``."""
-    equal = np.ones(len(one), dtype=bool)
-    for left, right in zip(one.values()[:5], other.values()[:5], strict=True):
+    equal = np.ones(len(table), dtype=bool)
+    for left, right in zip(table.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(left, right, rtol=tolerance, atol=0.0, equal_nan=True)
     return equal
 

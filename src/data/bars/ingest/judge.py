@@ -87,7 +87,7 @@ class JudgementContext:
         actions = [a for a in self.book.splits if a.is_sound] if is_share else []
         splits: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment != "unknown":
-            splits = tuple(ShareEvent(_ex_ms(one, timeframe), float(one.ratio)) for one in actions)
+            splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
         if splits and adjustment == "raw" and len(table):
             table = _split_adjusted(table, actions, timeframe, self.day)
         dividends: tuple[ShareEvent, ...] | None = None
@@ -119,11 +119,11 @@ def judge(
 class _Repeat(NamedTuple):
     """Positions of new rows at timestamps of stored grave (almost certainly wrong) bars.
 
-    The stored bars are in the coverage entry ``part``. The new rows either equal them (``is_same``)
+    The stored bars are in the coverage entry ``entry``. The new rows either equal them (``is_same``)
     or are also grave.
     """
 
-    part: Covered
+    entry: Covered
     rows: Places
     is_same: bool
 
@@ -141,11 +141,11 @@ class _Judge:
         # 1. Find the new bars that are grave beside the stored bars that are not.
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
-        grave = [part for part in stored if part.reason.startswith(GRAVE)]
+        grave = [entry for entry in stored if entry.reason.startswith(GRAVE)]
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
-        edges = [part.span for part in grave if part.reason.endswith(UNDECIDED)]
-        table = self._beside_each_other(subtract([part.span for part in grave], edges))
+        edges = [entry.span for entry in grave if entry.reason.endswith(UNDECIDED)]
+        table = self._beside_each_other(subtract([entry.span for entry in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not new_graves and not grave:
             return self.answer
@@ -153,9 +153,9 @@ class _Judge:
         repeats = list(
             self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], new_graves)
         )
-        marks = [mark for one in repeats for mark in self._repeat_marks(one)]
+        marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
         decided = [mark.span for mark in marks]
-        decided += [part.span for part in stored if part.reason.startswith(SETTLED)]
+        decided += [entry.span for entry in stored if entry.reason.startswith(SETTLED)]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
         counts = self.answer.closed.counts(edges)
@@ -163,13 +163,13 @@ class _Judge:
         decided += subtract(emptied, [mark.span for mark in rejoined])
         decided = coalesce(decided)
         # 3. Mark the other grave bars, and find the spans to request again immediately.
-        for one in new_graves:
-            marks += self._marks(table, one, decided)
+        for found in new_graves:
+            marks += self._marks(table, found, decided)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
-        rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
+        rows = self._with_stored([r for r in repeats if r.entry.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
-        suspect_spans = [part.span for part in stored if part.state == "suspect"]
+        suspect_spans = [entry.span for entry in stored if entry.state == "suspect"]
         counts = surroundings.rows.counts(suspect_spans)
         bare = [span for span, n in zip(suspect_spans, counts, strict=True) if not n]
         to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
@@ -189,53 +189,53 @@ class _Judge:
 
     # --- bars stored as grave ---------------------------------------------------------------
 
-    def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
+    def _repeats(self, wrong: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
         """Yield, for each span of wrong stored bars, the new rows that are the same or are also wrong."""
         new, old = self.answer.closed, self.stored.rebased
-        stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
+        stamps = [np.empty(0, np.int64), *(new_grave.stamps for new_grave in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
         common = np.flatnonzero(among(new.stamps, old.stamps))
-        places = np.searchsorted(old.stamps, new.stamps[common])
-        for part in parts:
-            first, end = np.searchsorted(new.stamps[common], part.span)
-            rows, old_rows = common[first:end], old.take(places[first:end])
-            is_own = part.vendor == self._vendor
+        positions = np.searchsorted(old.stamps, new.stamps[common])
+        for entry in wrong:
+            first, end = np.searchsorted(new.stamps[common], entry.span)
+            rows, old_rows = common[first:end], old.take(positions[first:end])
+            is_own = entry.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _agree(new.take(rows), old_rows, tolerance)
             # Faults that only the whole series proves do not appear next to neighbours.
-            same &= is_grave[rows] if is_own and not part.reason.startswith(IN_WHOLE) else True
+            same &= is_grave[rows] if is_own and not entry.reason.startswith(IN_WHOLE) else True
             if same.any():
-                yield _Repeat(part, rows[same], is_same=True)
+                yield _Repeat(entry, rows[same], is_same=True)
             otherwise = is_grave[rows] & ~same
             if not is_own and otherwise.any():
-                yield _Repeat(part, rows[otherwise], is_same=False)
+                yield _Repeat(entry, rows[otherwise], is_same=False)
 
     def _repeat_marks(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
-        part, now = repeat.part, self.context.now_ms
+        entry, now = repeat.entry, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
-            overlap = span.clip(part.span)
-            cause = part.reason.removeprefix(GRAVE)
-            if part.vendor != self._vendor and repeat.is_same:
-                yield _final_again(part, overlap, f"{self._vendor} has the same: {cause}", now)
-            elif part.is_valid(now):
-                yield replace(part, span=overlap, splices=(), parts=())
-            elif part.vendor != self._vendor:
-                yield _suspect_again(part, overlap, now, _waited(part))
-            elif (wait := _next_wait(part)) is not None:
-                yield _suspect_again(part, overlap, now, wait)
+            overlap = span.clip(entry.span)
+            cause = entry.reason.removeprefix(GRAVE)
+            if entry.vendor != self._vendor and repeat.is_same:
+                yield _final_again(entry, overlap, f"{self._vendor} has the same: {cause}", now)
+            elif entry.is_valid(now):
+                yield replace(entry, span=overlap, splices=(), parts=())
+            elif entry.vendor != self._vendor:
+                yield _suspect_again(entry, overlap, now, _waited(entry))
+            elif (wait := _next_wait(entry)) is not None:
+                yield _suspect_again(entry, overlap, now, wait)
             elif overlap.end > self.answer.finality.settled_before:
-                yield _suspect_again(part, overlap, now, WAITS_MS[-1])
+                yield _suspect_again(entry, overlap, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
-                yield _final_again(part, overlap, times, now)
+                yield _final_again(entry, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
         """Return the new rows, replacing those that are no better than another vendor's stored rows."""
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
-        stay = np.unique(np.concatenate([one.rows for one in repeats]))
+        stay = np.unique(np.concatenate([repeat.rows for repeat in repeats]))
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
@@ -266,79 +266,79 @@ class _Judge:
         # Between neighbours in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage
-        covered = [part.span for part in stored if not (is_hole(part) or part.reason == AHEAD)]
+        covered = [entry.span for entry in stored if not (is_hole(entry) or entry.reason == AHEAD)]
         covered += self.answer.spans
         spans = intersect(self._spans(grave.stamps, table.stamps), covered)
-        undecided = (part for span in spans for part in subtract([span], touching(decided, span)))
+        undecided = (rest for span in spans for rest in subtract([span], touching(decided, span)))
         yield from (replace(mark, span=span) for span in undecided)
         if grave.from_start and len(self.context.surroundings.rebased):
-            for part in self._parts_before(int(table.stamps[0])):
-                yield replace(mark, span=part.span)
+            for entry in self._entries_before(int(table.stamps[0])):
+                yield replace(mark, span=entry.span)
 
-    def _parts_before(self, stamp: int) -> Iterator[Covered]:
+    def _entries_before(self, stamp: int) -> Iterator[Covered]:
         """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
 
         The search goes back in time and ends at the first entry with a different vendor or basis,
         or one that was already judged wrong.
         """
-        parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
-        own = parts[-1] if parts and stamp in parts[-1].span else None
-        for part in reversed(parts):
-            if own is None or part.reason.startswith((GRAVE, SETTLED)):
+        entries = [entry for entry in self.context.coverage.opened() if entry.span.start <= stamp]
+        own = entries[-1] if entries and stamp in entries[-1].span else None
+        for entry in reversed(entries):
+            if own is None or entry.reason.startswith((GRAVE, SETTLED)):
                 return
-            if part.state == "empty":
+            if entry.state == "empty":
                 continue
-            if (part.vendor, part.basis) != (own.vendor, own.basis):
+            if (entry.vendor, entry.basis) != (own.vendor, own.basis):
                 return
-            before = part.span.clip(Span(part.span.start, stamp))
+            before = entry.span.clip(Span(entry.span.start, stamp))
             if not before.is_empty:
-                yield replace(part, span=before)
+                yield replace(entry, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
         """Return the rows' spans, merged if adjacent; each ends at the next actual or expected bar."""
         if not len(stamps):
             return []
-        places = np.searchsorted(among_stamps, stamps)
-        breaks = np.flatnonzero(np.diff(places) > 1) + 1
+        positions = np.searchsorted(among_stamps, stamps)
+        breaks = np.flatnonzero(np.diff(positions) > 1) + 1
         edges = [0, *breaks.tolist(), len(stamps)]
         spans = []
         for first, end in pairwise(edges):
-            last, place = int(stamps[end - 1]), int(places[end - 1]) + 1
+            last, position = int(stamps[end - 1]), int(positions[end - 1]) + 1
             due = self.context.grid.next_open(last + 1)
-            following = int(among_stamps[place]) if place < len(among_stamps) else due
+            following = int(among_stamps[position]) if position < len(among_stamps) else due
             spans.append(Span(int(stamps[first]), max(min(due, following), last + 1)))
         return spans
 
 
-def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
+def _agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
     """Return, row by row, whether all four prices are the same within a relative tolerance."""
-    same = np.ones(len(one), dtype=bool)
-    for left, right in zip(one.values()[:4], other.values()[:4], strict=True):
+    same = np.ones(len(table), dtype=bool)
+    for left, right in zip(table.values()[:4], other.values()[:4], strict=True):
         same &= np.isclose(left, right, rtol=tolerance, atol=0.0)
     return same
 
 
-def _waited(part: Covered) -> int:
+def _waited(entry: Covered) -> int:
     """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
-    waited = (part.expires or 0) - part.fetched_at
+    waited = (entry.expires or 0) - entry.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
-def _next_wait(part: Covered) -> int | None:
+def _next_wait(entry: Covered) -> int | None:
     """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
-    at = WAITS_MS.index(_waited(part)) + 1
+    at = WAITS_MS.index(_waited(entry)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 
 
-def _suspect_again(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
+def _suspect_again(old: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
     return Covered(
-        span, "suspect", part.vendor, part.kind, part.basis, now_ms, part.reason, now_ms + wait_ms
+        span, "suspect", old.vendor, old.kind, old.basis, now_ms, old.reason, now_ms + wait_ms
     )
 
 
-def _final_again(part: Covered, span: Span, why: str, now_ms: int) -> Covered:
+def _final_again(old: Covered, span: Span, why: str, now_ms: int) -> Covered:
     reason = f"{SETTLED}{why}"
-    return Covered(span, "final", part.vendor, part.kind, part.basis, now_ms, reason)
+    return Covered(span, "final", old.vendor, old.kind, old.basis, now_ms, reason)
 
 
 # --- the series that is judged
@@ -369,11 +369,11 @@ def _dividends(
     """
     span = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, int(stamps[-1]) + _DATE_TOLERANCE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in span)
-    if not any(one.type == "dividend" for one in reports):
+    if not any(report.type == "dividend" for report in reports):
         return ()
     splits = [action for action in book.splits if action.is_sound]
     return tuple(
-        ShareEvent(_ex_ms(one, timeframe), float(amount_on(one, splits, day)))
-        for one in replace(book, reports=reports).dividends
-        if one.is_sound
+        ShareEvent(_ex_ms(action, timeframe), float(amount_on(action, splits, day)))
+        for action in replace(book, reports=reports).dividends
+        if action.is_sound
     )

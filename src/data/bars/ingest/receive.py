@@ -239,7 +239,7 @@ class CommonBasis:
     intraday: bool
     hours: Timeframe | None = None
 
-    def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
+    def of(self, rows: BarTable, coverage: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows converted to this basis.
 
         If ``surely`` is set, rows whose splits and dividends were never requested raise an error.
@@ -251,13 +251,13 @@ class CommonBasis:
             return rows
         return rebase(
             rows,
-            [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state in WITH_BARS],
+            [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state in WITH_BARS],
             self.book.actions,
             self.target,
             as_of=date_of(self.opened),
             intraday=self.intraday,
             timeframe=self.hours,
-            fetched_dates=[part.span for part in self.book.answers] if surely else None,
+            fetched_dates=[answer.span for answer in self.book.answers] if surely else None,
             own=self.book.of if self.book.disputed else None,
         )
 
@@ -326,7 +326,7 @@ def _verdicts(
     except KindMismatchError as error:
         reason = f"not comparable: {error.args[0]}"
         return [Verdict("unchecked", 1.0, 0.0, 0, reason) for _ in sides], None
-    kinds = [fetched.kind, *(c.kind for side in sides for c in side.coverage)]
+    kinds = [fetched.kind, *(entry.kind for side in sides for entry in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [compare_closes(m.stored, m.fetched, None, tolerance) for m in overlaps]
     if all(verdict.kind != "conflict" for verdict in first):
@@ -362,8 +362,8 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
         for side in sides:
             basis.of(side.rows, side.coverage, surely=True)
         if any(a.type == "dividend" for a in actions):
-            rows, parts = series.read_with_unstored(Span(first, basis.opened + DAY_MS))
-            closes = basis.of(rows, parts)
+            rows, coverage = series.read_with_unstored(Span(first, basis.opened + DAY_MS))
+            closes = basis.of(rows, coverage)
     except KindMismatchError:
         return None
     return known_fixes(actions, closes, basis.target, today, intraday=basis.intraday)
@@ -404,10 +404,10 @@ def _refuse_conflicts(
     vendor, (start, end) = received.fetched.vendor, received.span
     for side, verdict in judged:
         if verdict.kind == "conflict":
-            place = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
+            where = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
             raise SpliceConflictError(
                 f"prices from {vendor} for {request.query} do not match those from {side.vendor} "
-                f"{place}: {verdict.summary}",
+                f"{where}: {verdict.summary}",
                 provider=vendor,
                 symbol=request.query.instrument.symbol,
                 hint="name one vendor with provider=, or have one supply the whole range again "
@@ -430,14 +430,14 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     """
     if not request.key.of_folder or not is_of_files(fetched.vendor):
         return False
-    parts = [part for part in series.coverage().opened() if part.state in WITH_BARS]
+    entries = [entry for entry in series.coverage().opened() if entry.state in WITH_BARS]
     outdated = [
-        p for p in parts if p.reason == RELAID or (p.reason == CHANGED and is_of_files(p.vendor))
+        c for c in entries if c.reason == RELAID or (c.reason == CHANGED and is_of_files(c.vendor))
     ]
     if not outdated:
         return False
-    now, is_whole = series.now_ms(), len(outdated) == len(parts)
-    pieces = tuple(removal(part, now) for part in outdated)
+    now, is_whole = series.now_ms(), len(outdated) == len(entries)
+    pieces = tuple(removal(entry, now) for entry in outdated)
     kind = fetched.kind if is_whole else None
     series.commit(Commit(pieces, kind=kind))
     return True

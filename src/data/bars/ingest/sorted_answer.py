@@ -314,8 +314,8 @@ def _find_holes(
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
     """Return the median spacing of the bars, in expected bars; infinite if there are too few bars."""
-    places = np.flatnonzero(among(opens, present))
-    return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
+    positions = np.flatnonzero(among(opens, present))
+    return float(np.median(np.diff(positions))) if len(positions) > _FEWEST_FOR_HABIT else np.inf
 
 
 def _bars_in(span: Span, opens: Stamps) -> int:
@@ -404,9 +404,9 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
         opens = grid.required(span)
         for year in years_of(span):
             part = np.clip(lacking, *year_span(year))
-            places = opens.searchsorted(part)
-            parts.append(part[places[:, 0] < places[:, 1]])
-            counts.append(np.diff(places)[:, 0][places[:, 0] < places[:, 1]])
+            positions = opens.searchsorted(part)
+            parts.append(part[positions[:, 0] < positions[:, 1]])
+            counts.append(np.diff(positions)[:, 0][positions[:, 0] < positions[:, 1]])
     edges, numbers = np.concatenate(parts), np.concatenate(counts)
     is_listed = meets(edges, listed)
     yield FaultGroup(MISSING, edges[is_listed], numbers[is_listed])

@@ -187,7 +187,7 @@ def take(
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
     series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
     # Stored problems are read together with the bars.
-    is_unstored = any(one is commit for one in series.unstored)
+    is_unstored = any(unstored is commit for unstored in series.unstored)
     return ProcessedAnswer(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
@@ -336,7 +336,7 @@ def _read_stored(
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
     if classified.requested:
         rows = rows.take(inside(rows.stamps, classified.requested))
-        coverage = Coverage(c for span in classified.spans for c in coverage.within(span))
+        coverage = Coverage(entry for span in classified.spans for entry in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
     if received.fetched.basis.adjustment == "unknown":
@@ -357,8 +357,8 @@ def _read_stored(
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
     if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
         neighbours = all_rows.within(sides)
-        parts = all_coverage.within(sides)
-        surroundings = StoredRange(neighbours, rebased(neighbours, surely=True), parts)
+        entries = all_coverage.within(sides)
+        surroundings = StoredRange(neighbours, rebased(neighbours, surely=True), entries)
     return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
@@ -421,9 +421,9 @@ def _sessions(
     span = Span(int(stamps[0]) - DAY_MS, int(stamps[-1]) + DAY_MS)
     basis = CommonBasis("split", received.sessions.opened, series.book(), intraday=False)
     try:
-        days, parts = series.other_series(request.key.days).read(span, is_use=False)
-        days = days.take(inside(days.stamps, proven(parts)))
-        return daily_sessions(basis.of(days, parts, surely=True), request.grid.calendar)
+        days, coverage = series.other_series(request.key.days).read(span, is_use=False)
+        days = days.take(inside(days.stamps, proven(coverage)))
+        return daily_sessions(basis.of(days, coverage, surely=True), request.grid.calendar)
     except (CacheError, KindMismatchError):
         return None
 
@@ -464,9 +464,9 @@ def _complete_commit(
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     older = _older_marks(series, fetched, judged, stored)
     outside = [
-        replace(mark, span=part)
+        replace(mark, span=span)
         for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
-        for part in subtract([mark.span], touching(answered, mark.span))
+        for span in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     judged_span = Span(judged.answered.start, max(judged.answered.end, question.until))
@@ -503,7 +503,7 @@ def _split_doubts(
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
     coverage = series.coverage().opened()
-    times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
+    times = [fetched.adjusted_at_ms, *(entry.fetched_at for entry in coverage)]
     windows = split_windows(splits, request.grid.calendar, times)
     return doubted(coverage, windows), doubt_at(windows, fetched.adjusted_at_ms)
 
@@ -553,17 +553,17 @@ def _due(
     now = _now_ms(series, fetched)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     due_before = series.view().next_due
-    parts = series.coverage()
+    coverage = series.coverage()
     # An answer by a vendor whose clock is behind ours may contain nothing that is stored. Then the
     # time would be counted from the end of older bars.
-    ends = [part.span.end for part in (*parts[-1:], *commit.pieces)]
+    ends = [entry.span.end for entry in (*coverage[-1:], *commit.pieces)]
     ends += stretches(commit.marks).columns.ends.tolist()
     end = min(judged.answered.end, max(ends, default=0))
     # After the last closed bar there may be hours in which the market is closed.
     up_to_now = (end >= cap or grid.next_open(end) >= cap) and judged.unpublished is None
     if not up_to_now and due_before is None:
         return None
-    first = min(_provisional(parts, judged, commit, grid), default=None)
+    first = min(_provisional(coverage, judged, commit, grid), default=None)
     due = next_due(
         grid,
         now_ms=now,
@@ -608,8 +608,8 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
     if stored is None:
         return fetched.kind
     is_first = candidate.name == request.route.candidates[0].name
-    one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
-    return one.filled_from(other)
+    kind, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
+    return kind.filled_from(other)
 
 
 def _provisional(
@@ -622,9 +622,9 @@ def _provisional(
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
     spans += spans_of(marks.where(lambda mark: mark.state == "provisional"))
     answered = judged.spans
-    for part in coverage:
-        if part.state == "provisional" and part.expires is None:
-            spans += subtract([part.span], touching(answered, part.span))
+    for entry in coverage:
+        if entry.state == "provisional" and entry.expires is None:
+            spans += subtract([entry.span], touching(answered, entry.span))
     return [grid.next_open(span.start) for span in spans_of(difference(edges_of(spans), doubts))]
 
 
@@ -658,7 +658,7 @@ def contradicted(
         vendor: Vendor that answered.
         now_ms: Current time; the bars are to be fetched again immediately.
     """
-    older = [part.span for part in stored.coverage if is_older(part)]
+    older = [entry.span for entry in stored.coverage if is_older(entry)]
     older_rows = stored.rows.take(inside(stored.rows.stamps, older))
     common = among(older_rows.stamps, rows.stamps)
     if not common.any():
@@ -672,15 +672,15 @@ def contradicted(
     reason = f"{DOUBTFUL}kept by another tool, and {vendor} says something else"
     return [
         Covered(
-            part.span,
+            entry.span,
             "suspect",
-            part.vendor,
-            part.kind,
-            part.basis,
-            part.fetched_at,
+            entry.vendor,
+            entry.kind,
+            entry.basis,
+            entry.fetched_at,
             reason,
             expires=now_ms,
         )
-        for part in coverage
-        if is_older(part)
+        for entry in coverage
+        if is_older(entry)
     ]

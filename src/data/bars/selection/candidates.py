@@ -376,7 +376,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
             continue
         longest = max(shorter, key=lambda step: step.longest_ms)
         usable = _sorted(replace(query, timeframe=longest), candidates).usable
-        if any(one is candidate for one in usable):
+        if any(other is candidate for other in usable):
             folder = (candidate.folder_lane,) if candidate.folder_lane else None
             yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
 
@@ -450,8 +450,8 @@ def find_route(
     lanes = dict[tuple[str, ...], list[Candidate]]()
     has_actions |= bool(reporters)
     placement = _Placement(query, stored, wanted, home, groups.usable, has_actions)
-    for parts, candidate in placement.places():
-        lanes.setdefault(parts, []).append(candidate)
+    for lane_name, candidate in placement.placed_candidates():
+        lanes.setdefault(lane_name, []).append(candidate)
     if groups.made_up:
         lanes.setdefault(SAMPLE_LANE, []).extend(groups.made_up)
     if not lanes and groups.namesakes:
@@ -491,25 +491,25 @@ class _Placement(NamedTuple):
     usable: Sequence[Candidate]
     has_actions: bool
 
-    def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
+    def placed_candidates(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
         """Yield pairs of a lane and a candidate that can fill it, converted as that lane requires."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
-            for one in self._forms(candidate):
-                if reader is not None and not one.folder_lane and self._completes(one, reader):
-                    yield self.home, one
+            for form in self._forms(candidate):
+                if reader is not None and not form.folder_lane and self._completes(form, reader):
+                    yield self.home, form
                     continue
-                own = one.kind(self.query.instrument, self.query.timeframe)
-                if one.folder_lane:
-                    parts: tuple[str, ...] = (one.folder_lane,)
+                own = form.kind(self.query.instrument, self.query.timeframe)
+                if form.folder_lane:
+                    lane_name: tuple[str, ...] = (form.folder_lane,)
                 else:
                     is_home = own.agrees(self.wanted) and reader is None
-                    parts = self.home if is_home else (*self.query.home, *lane_of(own, usual))
+                    lane_name = self.home if is_home else (*self.query.home, *lane_of(own, usual))
                 if self.query.provider is not None:
-                    yield self.home, one
+                    yield self.home, form
                     continue
-                for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
-                    yield adjusted, one
+                for lane in _lanes_of(self.query, form, lane_name, has_actions=self.has_actions):
+                    yield lane, form
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
         """Return the candidate in each usable form: with bars converted to the requested kind, or not.
@@ -532,8 +532,8 @@ class _Placement(NamedTuple):
         """
         if self.query.provider is not None:
             return None
-        readers = (one for one in self.usable if one.folder_lane)
-        return next((one for one in readers if (one.folder_lane,) == self.home), None)
+        readers = (candidate for candidate in self.usable if candidate.folder_lane)
+        return next((reader for reader in readers if (reader.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
         """Return the kind of the default lane's stored bars or, if there are none, of new bars.
@@ -694,17 +694,17 @@ def regular_kind(
 
 
 def _lanes_of(
-    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool
+    query: BarsQuery, candidate: Candidate, lane_name: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
-    shared = lane_parts(query, candidate, parts, has_actions=has_actions)
-    own = lane_parts(query, candidate, parts)
+    shared = lane_parts(query, candidate, lane_name, has_actions=has_actions)
+    own = lane_parts(query, candidate, lane_name)
     return [shared] if shared == own else [shared, own]
 
 
 def lane_parts(
-    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
+    query: BarsQuery, candidate: Candidate, lane_name: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane for a candidate's bars: ``parts`` for their kind, plus any adjustment.
+    """Return the lane for a candidate's bars: ``lane_name`` for their kind, plus any adjustment.
 
     Stock prices are stored in the lane of their kind if they can be converted exactly. This applies
     to split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and
@@ -713,8 +713,8 @@ def lane_parts(
     """
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
-        return parts
-    return (*parts, candidate.adjustment)
+        return lane_name
+    return (*lane_name, candidate.adjustment)
 
 
 def _ordered(
@@ -722,9 +722,9 @@ def _ordered(
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
     """Sort the lanes: the requested kind, then its lane for the requested adjustment, then the others."""
 
-    def rank(parts: tuple[str, ...]) -> int:
+    def rank(lane_name: tuple[str, ...]) -> int:
         """Return the sort position of a lane; the lowest comes first."""
-        return 0 if parts == home else 1 if parts == (*home, query.adjustment) else 2
+        return 0 if lane_name == home else 1 if lane_name == (*home, query.adjustment) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))
 

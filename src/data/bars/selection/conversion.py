@@ -96,14 +96,14 @@ class Conversion:
         The page size, which is converted to the number of longer bars, and the depth are those of
         the source bars.
         """
-        parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
+        per_bar = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         terms = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}
         return replace(
             caps,
             kinds={name: replace(kind, **terms) for name, kind in kinds.items()},
             intraday_kinds={},
-            page_bars=-(-caps.page_bars // parts),
+            page_bars=-(-caps.page_bars // per_bar),
             page_days=self._of_source(caps.page_days),
             depth_days=self._of_source(caps.depth_days),
         )

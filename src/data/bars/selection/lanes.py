@@ -227,8 +227,8 @@ class LaneFinder:
 
     def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
         """Return the declarations of the vendors that the rules name for a series, in order."""
-        place = order, query.instrument.symbol, query.timeframe.label
-        offers = self._offers.get(place)
+        key = order, query.instrument.symbol, query.timeframe.label
+        offers = self._offers.get(key)
         if offers is None:
             # Imported here: if names are enough, no vendor is loaded.
             from .candidates import candidates_of, offers_of
@@ -239,8 +239,8 @@ class LaneFinder:
                 if len(self._offers) >= _MOST_CACHED:
                     self._offers.clear()
                 # Loading vendors may have revealed more of the order.
-                self._offers[self.order(query.instrument, query.timeframe), *place[1:]] = offers
-                self._offers[place] = offers
+                self._offers[self.order(query.instrument, query.timeframe), *key[1:]] = offers
+                self._offers[key] = offers
         return offers
 
 
@@ -248,5 +248,5 @@ def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
     """Return whether a vendor has supplied stored bars in the range."""
     span = query.span if query.bars is None else Span(_BEFORE_ANY_BAR, query.span.end)
     names = {name, canonical_vendor(name)}
-    parts = view.coverage.touching(span).only(lambda part: part.state in WITH_BARS)
-    return any(not names.isdisjoint(part.vendor.split(",")) for part in parts.sources)
+    entries = view.coverage.touching(span).only(lambda entry: entry.state in WITH_BARS)
+    return any(not names.isdisjoint(source.vendor.split(",")) for source in entries.sources)

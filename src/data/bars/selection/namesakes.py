@@ -74,7 +74,7 @@ class Namesakes:
 
     def _stored(self, query: BarsQuery, route: Route) -> BarTable:
         """Return the latest stored final bars from the route's owner; empty if there are none."""
-        lanes = (one for one in route.lanes if any(c.name == route.owner for c in one.candidates))
+        lanes = (ln for ln in route.lanes if any(c.name == route.owner for c in ln.candidates))
         lane = next(lanes, route.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         coverage = self._store.view(key).coverage.opened()

@@ -51,7 +51,7 @@ class SourceCheck:
         from ...vendors.factory import downloader_for
 
         # A relative path or a link may now lead elsewhere; the lane then belongs to another folder.
-        name = next((part.vendor for part in view.coverage if is_of_files(part.vendor)), _OF_RULES)
+        name = next((c.vendor for c in view.coverage if is_of_files(c.vendor)), _OF_RULES)
         downloader = self._selector.downloaders.get(name) if lane else None
         if downloader is None:
             downloader = downloader_for(self._selector, name)

@@ -138,8 +138,8 @@ def run_checks(
             skipped[check.name] = defects
             continue
         ran.append(check.name)
-        findings += (finding_of(check, one) for one in defects)
-        repairs = [r for one in defects for r in one.repairs if r.what == "prices"]
+        findings += (finding_of(check, defect) for defect in defects)
+        repairs = [r for defect in defects for r in defect.repairs if r.what == "prices"]
         if repairs:
             whole = replace(whole, table=repaired_prices(whole.table, repairs))
             priced = whole if is_whole else _taken(whole, has_prices)

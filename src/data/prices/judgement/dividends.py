@@ -95,7 +95,7 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
         return "its dividends are not stored: `onetape actions` fetches them"
     payments = _payments(series)
     defects = list(_adj_close_defects(series, payments))
-    wrong = {int(stamp) for one in defects for stamp in one.stamps}
+    wrong = {int(stamp) for defect in defects for stamp in defect.stamps}
     defects += _price_defects(series, [p for p in payments if p.event.at_ms not in wrong])
     defects += _double_payments(payments)
     return defects + list(_unexplained_steps(series, payments))
@@ -125,9 +125,9 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
     return payments
 
 
-def _days_between(one: int, other: int) -> int:
+def _days_between(stamp: int, other: int) -> int:
     """Return the number of weekdays, Monday to Friday, between the dates of two timestamps."""
-    days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
+    days = np.array([stamp, other], dtype="M8[ms]").astype("M8[D]")
     return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
 
@@ -301,12 +301,12 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
     yields, together = np.array([p.paid for p in payments]), _together(payments)
     if together:
         yield _all_wrong(together)
-    for place, payment in enumerate(payments):
+    for index, payment in enumerate(payments):
         if payment in together:
             continue
-        others = np.delete(yields, place)
+        others = np.delete(yields, index)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
-        neighbours = [payments[at] for at in (place - 1, place + 1) if 0 <= at < len(payments)]
+        neighbours = [payments[at] for at in (index - 1, index + 1) if 0 <= at < len(payments)]
         odds = _doubt(payment, median, neighbours)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (

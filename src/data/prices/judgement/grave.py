@@ -47,7 +47,7 @@ def graves(series: CheckedSeries) -> list[Grave]:
     knows_splits = series.splits is not None
     checks = [c for c in GRAVE_CHECKS if knows_splits or c.name not in ("split", "dividend")]
     findings, _, _ = run_checks(series, checks)
-    return [grave_of(series.table.stamps, one) for one in findings if one.is_grave]
+    return [grave_of(series.table.stamps, finding) for finding in findings if finding.is_grave]
 
 
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
@@ -62,8 +62,8 @@ def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
         rows = np.unique(np.concatenate(prices))
     else:
         # A dividend belongs to the bar for its ex-date, or to the next one.
-        places = np.searchsorted(stamps, finding.rows)
-        rows = stamps[np.unique(places[places < len(stamps)])]
+        positions = np.searchsorted(stamps, finding.rows)
+        rows = stamps[np.unique(positions[positions < len(stamps)])]
     # A source that ignores a split does so from its first bar on; for bars after a gap, this is
     # unknown.
     is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]

@@ -116,9 +116,9 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
             if _may_be_of_another(series, first, end):
                 defects.append(_other_half(series, first, end))
             elif _is_of_wicks(series, levels, first, end):
-                one = _unit_finding(series, levels, (first, end), is_certain)
-                one = one._replace(severity="warning", repairs=(), cause="unit of a wick")
-                defects.append(one)
+                finding = _unit_finding(series, levels, (first, end), is_certain)
+                finding = finding._replace(severity="warning", repairs=(), cause="unit of a wick")
+                defects.append(finding)
             else:
                 defects.append(_unit_finding(series, levels, (first, end), is_certain))
     return defects
@@ -134,9 +134,9 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
     for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
         inside = far[(far > first) & (far < end)]
         cuts = inside[levels[inside, 0] == levels[inside - 1, 3]].tolist()
-        for one, other in pairwise((first, *cuts, end)):
-            if not cuts or one == first > 0 or other == end < len(series):
-                yield one, other
+        for start, other in pairwise((first, *cuts, end)):
+            if not cuts or start == first > 0 or other == end < len(series):
+                yield start, other
 
 
 def unit_jumps(table: BarTable) -> Mask:
@@ -246,7 +246,7 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     begin = max(0, first - 2)
     edges = ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
     both = (_apart(series, levels, inner, outer) for inner, outer in edges)
-    far = [one for one in both if one is not None]
+    far = [row for row in both if row is not None]
     return not far or (min(far) <= usual and max(far) <= (_MOST_DRIFT if len(far) > 1 else usual))
 
 
@@ -452,12 +452,12 @@ def _is_there_and_back(
 
     If they are not, the jumps are due to news.
     """
-    one, other = pair
-    stretch = (one + 1, other + 1, float(jumps[one]))
+    first, other = pair
+    stretch = (first + 1, other + 1, float(jumps[first]))
     exact = max(_RATIO_SLACK, 2 * series.gap_noise)
-    is_exact = bool((np.abs(np.abs(series.gaps[[one, other]]) - size) <= exact).all())
+    is_exact = bool((np.abs(np.abs(series.gaps[[first, other]]) - size) <= exact).all())
     longest = _LONGEST_PART if is_exact else _SHORT_ROWS
-    is_one = has_date or other - one <= longest or _volume_follows(series, stretch, size)
+    is_one = has_date or other - first <= longest or _volume_follows(series, stretch, size)
     if not is_one or (not has_date and size < _LEAST_PAIR):
         return False
     return not any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in pair)
@@ -553,19 +553,19 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
     }
     candidates = list(like)
     used: set[int] = set()
-    for one, other in pairwise(candidates):
-        if one in used or like[one] != like[other] or gaps[one] * gaps[other] > 0:
+    for jump, other in pairwise(candidates):
+        if jump in used or like[jump] != like[other] or gaps[jump] * gaps[other] > 0:
             continue
         # A price may halve on news and double on later news.
-        if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (one, other)):
+        if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (jump, other)):
             continue
-        stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
-        is_reported = _NEW_UNIT <= other - one <= _LONGEST_PART
-        is_reported = is_reported and _volume_follows(series, stretch, like[one])
-        if is_reported or other - one <= _NEW_UNIT:
-            used |= {one, other}
+        stretch = (jump + 1, other + 1, float(np.sign(gaps[jump])))
+        is_reported = _NEW_UNIT <= other - jump <= _LONGEST_PART
+        is_reported = is_reported and _volume_follows(series, stretch, like[jump])
+        if is_reported or other - jump <= _NEW_UNIT:
+            used |= {jump, other}
             stamps = series.table.stamps[stretch[0] : stretch[1]]
-            defect = _split_finding(series, stretch, like[one])
+            defect = _split_finding(series, stretch, like[jump])
             if is_reported:
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:

@@ -205,9 +205,9 @@ def by_stretch(
 
     @wraps(find)
     def _found(series: CheckedSeries) -> list[Found] | str:
-        results = [find(one) for one in stretches(series)]
-        lists = [one for one in results if not isinstance(one, str)]
-        return [defect for one in lists for defect in one] if lists else results[0]
+        results = [find(stretch) for stretch in stretches(series)]
+        lists = [result for result in results if not isinstance(result, str)]
+        return [defect for result in lists for defect in result] if lists else results[0]
 
     return _found
 
@@ -228,13 +228,13 @@ def beyond(ratios: Floats, least: float) -> Rows:
     return np.flatnonzero((ratios > far) | (ratios < 1 / far))
 
 
-def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
-    """Return the standard deviation of the log ratios around ``place``, excluding ``place`` itself.
+def local_noise(ratios: Floats, row: int, reach: int = 20) -> float:
+    """Return the standard deviation of the log ratios around ``row``, excluding ``row`` itself.
 
     The result is the larger of two estimates from quantiles, so that it reflects the usual size of
     moves even if most moves are zero.
     """
-    around = ratios[max(0, place - reach) : place], ratios[place + 1 : place + 1 + reach]
+    around = ratios[max(0, row - reach) : row], ratios[row + 1 : row + 1 + reach]
     near = np.abs(_log(np.concatenate(around)))
     near = near[np.isfinite(near)]
     return float(max(np.quantile(near, 0.68), np.quantile(near, 0.9) / 2)) if len(near) else 0.0

@@ -31,9 +31,9 @@ _BESIDE = float(np.log(1.03))
 _FEW = 5
 
 
-def proven(parts: Iterable[Covered | CoverageSpan]) -> list[Span]:
+def proven(entries: Iterable[Covered | CoverageSpan]) -> list[Span]:
     """Return the spans of daily bars that are reliable for comparisons: final and never doubted."""
-    return [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
+    return [c.span for c in entries if c.state == "final" and not c.reason.startswith(SETTLED)]
 
 
 def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
@@ -41,8 +41,8 @@ def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
     if not len(days):
         none = np.empty(0, dtype=np.int64)
         return DailySessions(none, none, days)
-    first, last = (date_of(int(days.stamps[place])) for place in (0, -1))
-    hours = {day_ms(one.day): (one.open_ms, one.close_ms) for one in calendar.sessions(first, last)}
+    first, last = (date_of(int(days.stamps[row])) for row in (0, -1))
+    hours = {day_ms(s.day): (s.open_ms, s.close_ms) for s in calendar.sessions(first, last)}
     has_session = np.array([stamp in hours for stamp in days.stamps.tolist()], dtype=bool)
     days = days.take(has_session)
     bounds = np.array([hours[stamp] for stamp in days.stamps.tolist()], dtype=np.int64)
@@ -61,20 +61,20 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
         return "no daily bars are stored"
     stamps, close, days = series.table.stamps, series.table.close, series.sessions.days
     rows = np.flatnonzero(np.isfinite(series.from_days))
-    away, places = series.from_days[rows], series.session_rows[rows]
+    away, positions = series.from_days[rows], series.session_rows[rows]
     far = np.abs(away) > FAR
     if not far.any():
         return []
     level, top, bottom = (
-        np.log(column) for column in (close[rows], days.high[places], days.low[places])
+        np.log(column) for column in (close[rows], days.high[positions], days.low[positions])
     )
-    off = far & (_is_by_ratio(series, level, top, bottom, away) | _are_most(places, away, far))
+    off = far & (_is_by_ratio(series, level, top, bottom, away) | _are_most(positions, away, far))
     if not off.any():
         return []
     wrong, at = rows[off], int(np.argmax(off))
-    low, high = (price_text(column[places[at]]) for column in (days.low, days.high))
+    low, high = (price_text(column[positions[at]]) for column in (days.low, days.high))
     text = (
-        f"{counted(len(wrong), 'bar')} in {counted(len(np.unique(places[off])), 'session')} beyond all "
+        f"{counted(len(wrong), 'bar')} in {counted(len(np.unique(positions[off])), 'session')} beyond all "
         f"prices of their day: close {price_text(close[rows[at]])} at {iso(int(stamps[rows[at]]))}, the "
         f"day from {low} to {high}; in another unit, or adjusted for other splits"
     )
@@ -87,7 +87,7 @@ def _is_by_ratio(
     """Return a mask of closes that are within the day's range after division by a known ratio."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
-        sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
+        sizes |= {*RATIOS.tolist(), *(abs(float(np.log(s.value))) for s in series.splits or ())}
     is_near = np.zeros(len(level), dtype=bool)
     for size in sizes:
         corrected = level - np.sign(away) * size
@@ -95,12 +95,12 @@ def _is_by_ratio(
     return is_near
 
 
-def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
+def _are_most(positions: Rows, away: Floats, far: Mask) -> Mask:
     """Return a mask of the rows that deviate in the same way as most other rows of their session."""
-    are_most = np.zeros(len(places), dtype=bool)
-    size = int(places.max()) + 1
-    bars = np.bincount(places, minlength=size)
+    are_most = np.zeros(len(positions), dtype=bool)
+    size = int(positions.max()) + 1
+    bars = np.bincount(positions, minlength=size)
     for is_off in (far & (away > 0), far & (away < 0)):
-        wrong = np.bincount(places[is_off], minlength=size)
-        are_most |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[places]
+        wrong = np.bincount(positions[is_off], minlength=size)
+        are_most |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[positions]
     return are_most

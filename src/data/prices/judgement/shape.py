@@ -79,10 +79,10 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         return []
     if not len(expected):
         return "the calendar expects no bar in this stretch"
-    places = np.minimum(np.searchsorted(expected, stamps), len(expected) - 1)
-    is_expected = expected[places] == stamps
+    positions = np.minimum(np.searchsorted(expected, stamps), len(expected) - 1)
+    is_expected = expected[positions] == stamps
     there = np.zeros(len(expected), dtype=bool)
-    there[places[is_expected]] = True
+    there[positions[is_expected]] = True
     defects = []
     holes = runs(~there)
     share = float(there.mean())
@@ -166,12 +166,12 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     elif same.mean() > _STILL:  # a share that does not trade at all
         return days
     defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
-    flagged = {int(stamp) for one in defects for stamp in one.stamps}
+    flagged = {int(stamp) for defect in defects for stamp in defect.stamps}
     more = _beyond_chance(series, same, "prices")
-    defects += [one for one in more if int(one.stamps[-1]) not in flagged]
-    flagged |= {int(stamp) for one in defects for stamp in one.stamps}
+    defects += [defect for defect in more if int(defect.stamps[-1]) not in flagged]
+    flagged |= {int(stamp) for defect in defects for stamp in defect.stamps}
     return defects + [
-        one for one in _copies(series, same, same_volume) if int(one.stamps[-1]) not in flagged
+        d for d in _copies(series, same, same_volume) if int(d.stamps[-1]) not in flagged
     ]
 
 
@@ -210,10 +210,10 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
     # the first day.
     shifts = np.diff(days[starts], prepend=days[0] - 1) * DAY_MS
     wanted = table.stamps - np.repeat(shifts, lengths)
-    places = np.searchsorted(table.stamps, wanted)
-    same = table.stamps[places] == wanted
+    positions = np.searchsorted(table.stamps, wanted)
+    same = table.stamps[positions] == wanted
     for column in (*series.prices, table.volume):
-        same &= column[places] == column
+        same &= column[positions] == column
     moved = (table.high > table.low) & (table.volume > 0)
     both, moving = np.add.reduceat([same & moved, moved], starts, axis=1, dtype=np.int64)
     for day in np.flatnonzero(both >= np.maximum(_COPIED_BARS, moving / 2)).tolist():
@@ -293,12 +293,12 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
     ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
     back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
-    places = np.array(sorted(back), dtype=np.intp)
+    positions = np.array(sorted(back), dtype=np.intp)
     defects = []
     # Extended hours have quotes without trades; these are neither prices nor defects.
     for rows, is_traded in (
-        (places[series.traded[places]], True),
-        (places[~series.traded[places]], False),
+        (positions[series.traded[positions]], True),
+        (positions[~series.traded[positions]], False),
     ):
         if len(rows):
             at = int(rows[0])
@@ -483,14 +483,14 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
     rows: list[int] = []
     for row in np.flatnonzero(last > first).tolist():
-        part = slice(int(first[row]), int(last[row]))
+        stretch = slice(int(first[row]), int(last[row]))
         # Incomplete daily bars prove nothing, so their volume must match the bar's, or there must
         # be daily bars before and after the bar.
-        total, own = float(days.volume[part].sum()), float(table.volume[row])
+        total, own = float(days.volume[stretch].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
         if total > 0 and own > 0:
             is_whole = abs(total / own - 1) < _SAME_VOLUME
-        top, bottom = days.high[part].max(), days.low[part].min()
+        top, bottom = days.high[stretch].max(), days.low[stretch].min()
         is_beyond = (
             table.high[row] > top * (1 + _OF_DAYS) or table.low[row] * (1 + _OF_DAYS) < bottom
         )
@@ -499,12 +499,12 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     if not rows:
         return []
     at = rows[0]
-    part = slice(int(first[at]), int(last[at]))
+    stretch = slice(int(first[at]), int(last[at]))
     text = (
         f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
         f"{_when(series, stamps[at])} from {price_text(series.table.low[at])} to "
         f"{price_text(series.table.high[at])}, its days from "
-        f"{price_text(days.low[part].min())} to {price_text(days.high[part].max())}"
+        f"{price_text(days.low[stretch].min())} to {price_text(days.high[stretch].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
 

@@ -43,10 +43,10 @@ class AlpacaCarrier(PackageCarrier):
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
-    parts = _ADDRESS.fullmatch(request.url)
-    if parts is None:
+    match = _ADDRESS.fullmatch(request.url)
+    if match is None:
         raise ResponseFormatError(f"alpaca-py cannot use the address {where(request.url)}")
-    base, version, path = parts.groups()
+    base, version, path = match.groups()
     keys = request.secret_headers
     # This is the only one of its modules that loads neither pandas nor the streams.
     client: Any = import_module("alpaca.common.rest").RESTClient(

@@ -144,7 +144,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         step = query.timeframe.step_ms or 0
         stamps = opens_of([label(row[0]) for row in rows], step)
         lengths = {
-            later - one for one, later in pairwise(sorted({s for s in stamps if not s % step}))
+            later - prev for prev, later in pairwise(sorted({s for s in stamps if not s % step}))
         }
         if min(lengths, default=step) != step:
             raise ResponseFormatError(

@@ -128,7 +128,7 @@ class DemoDataDownloader(BaseDataDownloader):
         rows = list(csv.DictReader(response.text.splitlines()))
         bars = [bar for row in rows if (bar := _bar(symbol, row)).stamp_ms in query.span]
         if not bars:
-            first, last = (rows[place]["date"] for place in (0, -1))
+            first, last = (rows[index]["date"] for index in (0, -1))
             raise CapabilityError(f"the sample bars for {symbol} are from {first} to {last}")
         return BarPage(bars)
 

@@ -155,7 +155,7 @@ class LocalFiles:
             )
         if reason := pattern_fault(self.pattern):
             raise ConfigError(f"providers.local.pattern: {reason}")
-        has_symbol = any(part in self.pattern for part in ("{symbol}", "{base}"))
+        has_symbol = any(name in self.pattern for name in ("{symbol}", "{base}"))
         if not has_symbol and not (self.symbol_column or self.symbol):
             raise ConfigError(
                 "providers.local.pattern must contain {symbol} or {base}",
@@ -300,19 +300,19 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return the timestamps and bars of a whole file, which is parsed again only after a change."""
-        place = (
+        key = (
             response.url,
             query.timeframe.label,
             query.instrument.calendar,
             query.instrument.symbol,
         )
-        stored = self._files_read.get(place)
+        stored = self._files_read.get(key)
         if stored is not None and stored[0] == response.body:
             return stored[1]
         bars = sorted(self._bars(response, query), key=_stamp)
         parsed = [bar.stamp_ms for bar in bars], bars
-        others = [(other, read) for other, read in list(self._files_read.items()) if other != place]
-        self._files_read = dict(others[1 - _MOST_FILES :]) | {place: (response.body, parsed)}
+        others = [(other, read) for other, read in list(self._files_read.items()) if other != key]
+        self._files_read = dict(others[1 - _MOST_FILES :]) | {key: (response.body, parsed)}
         return parsed
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
@@ -322,8 +322,8 @@ class LocalDataDownloader(BaseDataDownloader):
         delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
-        places = self._places(header, name)
-        spellings, named = _spellings(query.instrument, self.name), places.get("symbol")
+        positions = self._places(header, name)
+        spellings, named = _spellings(query.instrument, self.name), positions.get("symbol")
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
             raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
         bars, is_there = [], named is None
@@ -340,7 +340,7 @@ class LocalDataDownloader(BaseDataDownloader):
                     raise ValueError(
                         f"a row has {len(row)} fields, but there are {len(header)} columns"
                     )
-                bar = self._bar(row, places, query.timeframe, calendar)
+                bar = self._bar(row, positions, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
             bars.append(bar)
@@ -369,7 +369,7 @@ class LocalDataDownloader(BaseDataDownloader):
             ResponseFormatError: A column is missing.
         """
         there = {
-            text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
+            text.strip().casefold(): index for index, text in reversed(list(enumerate(header)))
         }
         named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
         columns = {ours: name for ours, name in named.items() if name is not None}
@@ -377,9 +377,9 @@ class LocalDataDownloader(BaseDataDownloader):
         columns[_FILLED] = _FILLED
         if self.files.symbol_column:
             columns["symbol"] = self.files.symbol_column
-        places = {o: there[t.casefold()] for o, t in columns.items() if t.casefold() in there}
+        positions = {o: there[t.casefold()] for o, t in columns.items() if t.casefold() in there}
         needed = ("timestamp", *_REQUIRED, *(("symbol",) if self.files.symbol_column else ()))
-        missing = [columns[o] for o in needed if o not in places]
+        missing = [columns[o] for o in needed if o not in positions]
         if missing and not "".join(header).replace("\t", "").isprintable():
             raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
         if missing:
@@ -387,18 +387,18 @@ class LocalDataDownloader(BaseDataDownloader):
                 f"{name} line 1 {lacks_columns(missing)}",
                 hint="name them in providers.local.columns and time_column; delimiter separates them",
             )
-        return places
+        return positions
 
     def _bar(
         self,
         row: Sequence[str],
-        places: Mapping[str, int],
+        positions: Mapping[str, int],
         timeframe: Timeframe,
         calendar: MarketCalendar,
     ) -> Bar:
-        if _FILLED in places and row[places[_FILLED]].strip().casefold() in ("true", "1"):
+        if _FILLED in positions and row[positions[_FILLED]].strip().casefold() in ("true", "1"):
             raise ValueError("the row was filled in and is not a bar")
-        moment = self.files.wall_time(row[places["timestamp"]])
+        moment = self.files.wall_time(row[positions["timestamp"]])
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
             is_close = self.files.label == "end"
@@ -406,7 +406,7 @@ class LocalDataDownloader(BaseDataDownloader):
             if timeframe.unit == "w":
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
-        return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+        return Bar(stamp, *(_number(row, positions, name) for name in _COLUMNS))
 
 
 def _name_part(text: str) -> str:
@@ -423,9 +423,9 @@ def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]
     """
     rows = csv.reader(lines, delimiter=delimiter)
     try:
-        while part := list(islice(rows, _ROWS_AT_ONCE)):
+        while block := list(islice(rows, _ROWS_AT_ONCE)):
             check_time(LocalDataDownloader.name)
-            yield from part
+            yield from block
     except csv.Error as exc:
         raise ResponseFormatError(f"{name} line {rows.line_num}: {str(exc)[:100]}") from exc
 
@@ -447,9 +447,9 @@ def _epoch_ms(number: int) -> float:
     return number / 10**6
 
 
-def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
+def _number(row: Sequence[str], positions: Mapping[str, int], name: str) -> float:
     """Return the value in a column as a number; NaN for an empty field or a missing column."""
-    text = row[places[name]].strip() if name in places else ""
+    text = row[positions[name]].strip() if name in positions else ""
     try:
         return float(text) if text else NAN
     except ValueError:
@@ -476,8 +476,8 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     opens = ends - step
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
     near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
-    parts = [grid.opens(stretch) for stretch in near]
-    expected: Stamps = np.concatenate([*parts, np.array([], dtype=np.int64)])
+    near_opens = [grid.opens(stretch) for stretch in near]
+    expected: Stamps = np.concatenate([*near_opens, np.array([], dtype=np.int64)])
     by_close = dict(zip(grid.closes(expected).tolist(), expected.tolist(), strict=True))
     return [
         by_close.get(end, opened) if is_odd else opened

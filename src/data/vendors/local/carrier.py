@@ -162,7 +162,7 @@ class FileCarrier:
 
     def _read(self, path: Path) -> bytes:
         most = self._max_bytes
-        parts, size = list[bytes](), 0
+        blocks, size = list[bytes](), 0
         with open(
             path, "rb", opener=lambda name, _: open_file(name, os.O_RDONLY, follow=True)
         ) as raw:
@@ -170,13 +170,13 @@ class FileCarrier:
                 on_disk = os.fstat(raw.fileno()).st_size
                 most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * on_disk))
             is_table = path.suffix in OF_ARROW
-            for part in _table_as_csv(path, raw, most) if is_table else _blocks(path, raw):
+            for block in _table_as_csv(path, raw, most) if is_table else _blocks(path, raw):
                 check_time("local")
-                size += len(part)
+                size += len(block)
                 if size > most:
                     raise _too_large(path, most)
-                parts.append(part)
-        return b"".join(parts)
+                blocks.append(block)
+        return b"".join(blocks)
 
 
 def _name_in(request: HttpRequest) -> str:
@@ -205,8 +205,8 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
 def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
     """Yield the text of a CSV file in blocks of one mebibyte."""
     file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-    while part := file.read(MEBIBYTE):
-        yield part
+    while block := file.read(MEBIBYTE):
+        yield block
 
 
 def _too_large(path: Path, most: int) -> ResponseFormatError:
@@ -229,19 +229,19 @@ def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
         rows = 0 if is_parquet else dataset.IpcFileFormat().make_fragment(raw).count_rows()
         with parquet.ParquetFile(raw) if is_parquet else ipc.open_file(raw) as file:
             if is_parquet:
-                head, parts = file.schema_arrow.empty_table(), file.iter_batches(_ROWS_AT_ONCE)
+                head, batches = file.schema_arrow.empty_table(), file.iter_batches(_ROWS_AT_ONCE)
             else:
                 head = file.schema.empty_table()
                 if rows * len(head.columns) > most:  # a field has at least its delimiter
                     raise _too_large(path, most)
                 blocks = map(file.get_batch, range(file.num_record_batches))
-                parts = chain.from_iterable(
+                batches = chain.from_iterable(
                     (block.slice(at, _ROWS_AT_ONCE) for at in range(0, len(block), _ROWS_AT_ONCE))
                     for block in blocks
                 )
-            for number, part in enumerate(chain([head], parts)):
+            for number, batch in enumerate(chain([head], batches)):
                 text = io.BytesIO()
-                csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
+                csv.write_csv(batch, text, csv.WriteOptions(include_header=number == 0))
                 yield text.getvalue()
     except (pa.ArrowException, OSError) as exc:
         if getattr(exc, "errno", None) is not None:  # an error from the disk, not from the content

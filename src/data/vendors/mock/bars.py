@@ -122,8 +122,8 @@ def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))
-    days = np.array([day_ms(one.day) for one in sessions], dtype=np.int64)
-    opens = np.array([one.open_ms for one in sessions], dtype=np.int64)
+    days = np.array([day_ms(session.day) for session in sessions], dtype=np.int64)
+    opens = np.array([session.open_ms for session in sessions], dtype=np.int64)
     return opens[np.searchsorted(days, stamps)]
 
 
@@ -133,10 +133,10 @@ def _price(symbol: str, instants: Stamps) -> Floats:
     logs = np.full(len(instants), np.log(20.0 + base % 480))
     length = _LONGEST_MS
     while length >= MINUTE_MS:
-        place, within = np.divmod(instants, length)
+        interval, within = np.divmod(instants, length)
         share = within / length
         seed = _seed(f"{symbol} {length}")
-        ends = _drawn(seed, place) * (1 - share) + _drawn(seed, place + 1) * share
+        ends = _drawn(seed, interval) * (1 - share) + _drawn(seed, interval + 1) * share
         logs += (ends - 0.5) * 2 * _A_DAY * (length / DAY_MS) ** 0.5
         length //= 2
     prices: Floats = np.exp(logs)
@@ -147,9 +147,9 @@ def _seed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _drawn(seed: int, places: Stamps) -> Floats:
-    """Return pseudo-random numbers from 0 to 1, which depend only on ``seed`` and ``places``."""
-    x: NDArray[np.uint64] = places.astype(_U64) * _U64(_GOLDEN) + _U64(seed)
+def _drawn(seed: int, intervals: Stamps) -> Floats:
+    """Return pseudo-random numbers from 0 to 1, which depend only on ``seed`` and ``intervals``."""
+    x: NDArray[np.uint64] = intervals.astype(_U64) * _U64(_GOLDEN) + _U64(seed)
     x = (x ^ (x >> _U64(30))) * _U64(_MIX_1)
     x = (x ^ (x >> _U64(27))) * _U64(_MIX_2)
     return ((x ^ (x >> _U64(31))) >> _U64(11)).astype(np.float64) / float(1 << 53)

@@ -149,7 +149,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         if query.instrument.asset_class == "crypto":
             series = rows_about(self.name, self.spelled(query.instrument), body, "ticker")
             unit = series[0]["quoteCurrency"].upper() if series else ""
-            body = [row for one in series for row in list_of(one["priceData"])]
+            body = [row for item in series for row in list_of(item["priceData"])]
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:

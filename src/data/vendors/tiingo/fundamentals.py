@@ -28,9 +28,9 @@ def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "date": report["date"],
             "period": f"Q{report['quarter']}" if report["quarter"] else "FY",
             **{
-                one["dataCode"]: one["value"]
+                item["dataCode"]: item["value"]
                 for part in report["statementData"].values()
-                for one in part
+                for item in part
             },
         }
         for report in reports
