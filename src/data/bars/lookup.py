@@ -120,8 +120,9 @@ MISS = Miss()
 class CacheLookup:
     """Answers queries from the store if no vendor could change the answer.
 
-    Thread-safe without a lock. A calendar is read only if a number of bars is requested;
-    otherwise stored documents are compared.
+    Thread-safe without a lock. Stored documents are compared. A calendar is read only if a number
+    of bars is requested, or if hours that were never requested must be distinguished from closed
+    ones.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, reader: Reader, clock: Clock) -> None:
@@ -329,7 +330,7 @@ class AnswerCache:
         seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
         if seal is None:
             return
-        until = self.stands_until(query, Hit(answer))
+        until = self.stands_until(query, answer)
         # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
@@ -353,11 +354,11 @@ class AnswerCache:
         )
         self._memory.put(slot, entry, entry.size)
 
-    def stands_until(self, query: BarsQuery, hit: Hit) -> int:
-        """Return the time (UTC ms) until which no vendor could change an answer from the store."""
-        answer, depends_on = hit.answer, hit.answer.depends_on
-        if hit.until is not None or depends_on is None:
-            return hit.until or query.now_ms
+    def stands_until(self, query: BarsQuery, answer: Answer, until: int | None = None) -> int:
+        """Return ``until``, or the time (UTC ms) until which no vendor could change the answer."""
+        depends_on = answer.depends_on
+        if until is not None or depends_on is None:
+            return until or query.now_ms
         book = None if _is_of_unknown_basis(answer) else depends_on.book
         return min(depends_on.until, self._actions_due(query, answer, book))
 

@@ -42,20 +42,7 @@ class BarsService:
 
     Thread-safe; a series is fetched by one thread at a time.
 
-    The steps of :meth:`get`:
-
-    1. ``AnswerCache.find``: the previous answer, as long as no part of it has changed or is due
-       (`Hit`).
-    2. ``CacheLookup.find``: a hit, found by comparing the documents. Weekly and monthly bars of
-       shares are `Derived` from daily ones if ``SourceTimeframes.preferred`` returns 1d.
-    3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans requests for the
-       bars that are missing according to the calendar, ``Fetcher.fill`` queries the vendors in
-       order for each segment, ``take`` checks their answers, and ``SeriesStore.commit`` stores
-       them. Bars that no vendor serves are built by ``Deriver`` from shorter bars that went
-       through steps 2 and 3.
-    4. ``Reader.answer`` reads everything and converts it to one basis; ``frame_of`` builds the
-       frame.
-    5. ``AnswerCache.keep`` keeps the answer if it can be returned for the same query again.
+    See "The path of a request" in ``docs/architecture.md`` for the steps of :meth:`get`.
 
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
@@ -126,20 +113,24 @@ class BarsService:
         return copy_context().run(self._get, query, _count_call, in_memory=False)
 
     def _get(
-        self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
+        self,
+        query: BarsQuery,
+        finish: Callable[[BarsQuery, Call, Answer, Rows | None], T],
+        *,
+        in_memory: bool,
     ) -> T:
         """Look for the answer in memory (if ``in_memory``) and in the store; query vendors if needed.
 
-        ``finish`` counts the call and returns the result for the hit.
+        ``finish`` counts the call and returns the result for an answer, whose rows may be in memory.
         """
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
                 result = find_up_to_date(self.find_stored, self._store, query)
-            if not isinstance(result, Hit):
-                call.missed(self._store.actions)
-                result = Hit(self.miss_handler().answer(query, result))
-            return finish(query, call, result)
+            if isinstance(result, Hit):
+                return finish(query, call, result.answer, result.rows)
+            call.missed(self._store.actions)
+            return finish(query, call, self.miss_handler().answer(query, result), None)
 
     def lookup(self, query: BarsQuery, *, with_rows: bool = True) -> LookupResult:
         """Look a query up in memory and in the store; with ``with_rows``, hits include their rows.
@@ -157,9 +148,9 @@ class BarsService:
                 if query.wants_actions and not self._knows_actions(query, result.answer):
                     return MISS
                 if with_rows:
-                    return Hit(result.answer, self._rows(query, call, result))
+                    return Hit(result.answer, self._rows(query, call, result.answer, result.rows))
                 call.answered(result.answer)
-                until = self._answers.stands_until(query, result)
+                until = self._answers.stands_until(query, result.answer, result.until)
                 return Hit(result.answer, until=until)
             return result
 
@@ -180,20 +171,19 @@ class BarsService:
         days = self.miss_handler().shorter.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
-    def _rows(self, query: BarsQuery, call: Call, hit: Hit) -> Rows:
-        """Return a hit's rows, after counting the call and keeping the answer for reuse."""
-        call.answered(hit.answer)
-        rows = hit.rows
+    def _rows(self, query: BarsQuery, call: Call, answer: Answer, rows: Rows | None) -> Rows:
+        """Return the rows of an answer, after counting the call and keeping the answer for reuse."""
+        call.answered(answer)
         if rows is not None:
-            note_empty(hit.answer)
+            note_empty(answer)
         else:
-            frame = frame_of(hit.answer)
+            frame = frame_of(answer)
             if query.wants_actions:
-                self._add_actions(frame, hit.answer)
-            self._answers.keep(query, hit.answer, frame)
+                self._add_actions(frame, answer)
+            self._answers.keep(query, answer, frame)
             rows = Rows(frame, frame.attrs[ATTRS_KEY])
         if (record := reads.get()) is not None:
-            record.answered(hit.answer, self._handed_on)
+            record.answered(answer, self._handed_on)
         elif open_records:
             missed(query)
         return rows
@@ -273,6 +263,6 @@ class BarsService:
         return self._miss_handler
 
 
-def _count_call(query: BarsQuery, call: Call, hit: Hit) -> Answer:
-    """Count the call, and return the answer for a cache hit."""
-    return call.answered(hit.answer)
+def _count_call(query: BarsQuery, call: Call, answer: Answer, rows: Rows | None) -> Answer:
+    """Count the call, and return its answer, cached or fetched."""
+    return call.answered(answer)

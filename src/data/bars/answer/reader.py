@@ -182,7 +182,8 @@ class Reader:
             from .adjust import Rebaser  # not needed for instruments without splits
 
             unstored = outcome.unstored_actions
-            # A cache hit does not read a calendar.
+            # A hit reads a calendar only if a number of bars is requested, or if hours that were
+            # never requested must be distinguished from closed ones.
             days = self.days.latest if outcome.view is not None else self.days.current
             today = days(query.instrument)
             rebaser = Rebaser(
