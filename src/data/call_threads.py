@@ -149,7 +149,7 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
     """
     context = copy_context()
     if looks:
-        answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
+        answer_of_store = await _threaded(lookups, partial(context.run, _try_work, work, deadline))
         if answer_of_store is not None:
             return answer_of_store[0]
     # Without a time limit of its own, a call's wait begins when its thread starts.
@@ -168,7 +168,7 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
     return await _threaded(lookups, partial(context.run, run_within, deadline, work))
 
 
-def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
+def _try_work(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
     """Run ``work`` without waiting; return None if it would have to wait for a vendor or another call.
 
     The result is wrapped in a tuple, because the result itself may be None.

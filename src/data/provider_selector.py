@@ -382,7 +382,7 @@ class ProviderSelector:
 
     def _at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
-        named = self._named(symbol, timeframe)
+        named = self._named_vendors(symbol, timeframe)
         with self._building:
             order = orders.get(("at hand", *named))
             if order is not None and order.holds(self.downloaders):
@@ -412,7 +412,7 @@ class ProviderSelector:
             return False
         return not lacks_key(code, credentials)
 
-    def _named(self, symbol: Any, timeframe: str) -> tuple[str, ...]:
+    def _named_vendors(self, symbol: Any, timeframe: str) -> tuple[str, ...]:
         """Return the vendors that the rules name for a series, in order."""
         try:
             rule = self.rule_for(self.instrument(symbol), timeframe)
@@ -422,7 +422,7 @@ class ProviderSelector:
 
     def _choose(self, symbol: Any, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
-        named = self._named(symbol, timeframe)
+        named = self._named_vendors(symbol, timeframe)
         with self._building:
             order = orders.get(named)
             if order is not None and order.holds(self.downloaders):

@@ -84,10 +84,10 @@ class CpuUse:
 
 def memory(proc: Path = _PROC) -> Memory:
     """Return the current memory figures for this process and machine."""
-    return Memory(_used(proc), _peak(), _free(proc))
+    return Memory(_used_bytes(proc), _peak(), _free(proc))
 
 
-def _used(proc: Path) -> int | None:
+def _used_bytes(proc: Path) -> int | None:
     try:
         pages = (proc / "self" / "statm").read_text("ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -96,7 +96,7 @@ def test_an_address_without_a_shape_is_not_even_read() -> None:
     answer = HttpResponse(200, {}, b'{"x": 1}')
     assert shape_change(SHAPES, "https://host.example/other", answer) is None
     assert shape_change((), "https://host.example/v1/A/bars", answer) is None
-    assert "_parsed" not in vars(answer)
+    assert "_parsed_body" not in vars(answer)
 
 
 def test_an_answer_is_parsed_once() -> None:

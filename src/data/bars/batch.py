@@ -55,7 +55,7 @@ def get_batch(
     threads would take longer, because the threads wait for each other. Missing bars are fetched by
     a few threads per vendor.
     """
-    stored = [_by(bars, partial(_stored, bars), query) for query in queries]
+    stored = [_rows_by(bars, partial(_stored_rows, bars), query) for query in queries]
     others = [query for query, rows in zip(queries, stored, strict=True) if rows is None]
     # All queries form one call; a query with its own time limit must also meet that limit.
     times = [query.timeout_s for query in others]
@@ -66,7 +66,7 @@ def get_batch(
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
         on_result = listener.ended
-    get = partial(_by, bars, bars.get)
+    get = partial(_rows_by, bars, bars.get)
     pools = partial(_vendor_of, bars), WORKERS
     with bars.pulled(others):
         fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))
@@ -104,23 +104,23 @@ def get_by_symbol(
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
                 query = parser.for_nothing(symbol, shared[0], shared[-1])
-                failed[symbol] = _failed(query, error, query.key)
+                failed[symbol] = _failed_rows(query, error, query.key)
         answers = get_batch(bars, list(queries.values()), listener)
     rows = dict(zip(queries, answers, strict=True)) | failed
     return {symbol: rows[symbol] for symbol in wanted}
 
 
-def _stored(bars: BarsService, query: BarsQuery) -> Rows | None:
+def _stored_rows(bars: BarsService, query: BarsQuery) -> Rows | None:
     """Return the rows for a query, or None if not all of its bars are stored."""
     result = bars.lookup(query)
     return result.rows if isinstance(result, Hit) else None
 
 
-def _by(bars: BarsService, get: _Get, query: BarsQuery) -> Rows | None:
+def _rows_by(bars: BarsService, get: _Get, query: BarsQuery) -> Rows | None:
     try:
         return get(query)
     except DataError as error:
-        return _failed(query, error, _series_of(bars, query))
+        return _failed_rows(query, error, _series_of(bars, query))
 
 
 def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
@@ -188,7 +188,7 @@ def _reporting(
         yield result
 
 
-def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> Rows:
+def _failed_rows(query: BarsQuery, error: DataError, key: SeriesKey) -> Rows:
     """Return no rows, with a provenance that has the usual entries of an answer, and the error.
 
     ``key`` is the series that would have answered the query.

@@ -126,7 +126,7 @@ class FiguresService:
             IncompleteDataWarning: Part of the range could not be fetched.
         """
         with self._observer.call_beside(symbol, period):
-            query = self._parsed(measure, symbol, period, bounds, refresh)
+            query = self._parse_query(measure, symbol, period, bounds, refresh)
             seconds = seconds_of(timeout, query.instrument.symbol)
             return run_call(self._clock, seconds, self._get_rows, query)
 
@@ -147,7 +147,7 @@ class FiguresService:
                 break
         return _answer(query, stored, result)
 
-    def _parsed(
+    def _parse_query(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
     ) -> FigureQuery:
         """Return the validated query; ``BTCUSD_PERP`` means the perpetual future of ``BTCUSD``."""

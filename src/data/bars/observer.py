@@ -191,7 +191,7 @@ class Observer:
             is_pause=record.pause_s is not None,
         )
         if record.shape is not None:
-            self._reshaped(record.vendor, record.shape)
+            self._count_shape_change(record.vendor, record.shape)
         if record.outcome == "ok":
             return
         from ..observability.events import AttemptFailed, VendorPaused
@@ -209,7 +209,7 @@ class Observer:
         if record.pause_s is not None:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
-    def _reshaped(self, vendor: str, change: ShapeChange) -> None:
+    def _count_shape_change(self, vendor: str, change: ShapeChange) -> None:
         """Count an answer in a format unknown to its parser; report the first one of each day."""
         changes = [difference.change for difference in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):

@@ -26,12 +26,12 @@ def find_up_to_date(
 ) -> LookupResult:
     """Look a query up, and once more if it misses and other hosts have stored something."""
     result = find(query)
-    if not isinstance(result, Hit) and _pulled(store, query):
+    if not isinstance(result, Hit) and _pull_series(store, query):
         return find(query)
     return result
 
 
-def _pulled(store: BarStore, query: BarsQuery) -> bool:
+def _pull_series(store: BarStore, query: BarsQuery) -> bool:
     """Update a query's series from a store shared by many hosts; return whether any series changed.
 
     A failure is not reported here, because the next attempt to store data will report it.

@@ -207,10 +207,10 @@ class QuoteService:
         streamed = live(instrument) if live is not None else None
         if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
             return self._of_stream(instrument, streamed, now_ms)
-        if (cached := self._cached(instrument, now_ms - age_ms)) is not None:
+        if (cached := self._cached_quote(instrument, now_ms - age_ms)) is not None:
             return cached
         with self._locks.hold(("quote", instrument), self._clock):
-            if (cached := self._cached(instrument, now_ms - age_ms)) is not None:
+            if (cached := self._cached_quote(instrument, now_ms - age_ms)) is not None:
                 return cached
             self._raise_failure(instrument, number)
             check_time(f"the last price of {instrument.symbol}")
@@ -220,7 +220,7 @@ class QuoteService:
                 self._note_failure(instrument, error)
                 raise
 
-    def _cached(self, instrument: Instrument, since_ms: int) -> Quote | None:
+    def _cached_quote(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return the cached quote if it was requested since ``since_ms`` and is still current, else None."""
         cached, now = self._quotes.get(instrument), self._clock.now_ms()
         if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
@@ -241,7 +241,7 @@ class QuoteService:
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
-        _put(self._failures, instrument, (next(self._numbers), error))
+        _put_entry(self._failures, instrument, (next(self._numbers), error))
 
     def _fetch_quote(self, instrument: Instrument) -> Quote:
         """Query vendors for the current minute or the last close, and return the quote.
@@ -256,7 +256,7 @@ class QuoteService:
         note = _note(state, market, price, reason)
         close = self._close_before(instrument, market, price.time_ms)
         quote = _quote(instrument, price, state, close, now_ms, note)
-        _put(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
+        _put_entry(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
         return quote
 
     def _of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:
@@ -407,7 +407,7 @@ class QuoteService:
             return None  # already reported for the price, or only the change is unknown
         close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
         if close is not None and close.entry.state == "final":
-            _put(self._closes, instrument, (market.until_ms, day, close))
+            _put_entry(self._closes, instrument, (market.until_ms, day, close))
         return close
 
 
@@ -538,7 +538,7 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
     return round(float(max_age) * SECOND_MS)
 
 
-def _put(table: dict[Instrument, Any], instrument: Instrument, entry: Any) -> None:
+def _put_entry(table: dict[Instrument, Any], instrument: Instrument, entry: Any) -> None:
     if len(table) >= _MOST_CACHED and instrument not in table:
         table.clear()
     table[instrument] = entry

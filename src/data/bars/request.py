@@ -97,7 +97,7 @@ class RequestParser:
             if closing is not None and closing < now:
                 closed_by = closing if closed_by is None else min(closed_by, closing)
         _check(wishes, instrument.symbol)
-        pinned = provider if provider is None else self._pinned(provider)
+        pinned = provider if provider is None else self._pinned_vendor(provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -133,7 +133,7 @@ class RequestParser:
             Timeframe.parse(timeframe),
             Span(now, now),
             now,
-            provider=None if wishes.provider is None else self._pinned(wishes.provider),
+            provider=None if wishes.provider is None else self._pinned_vendor(wishes.provider),
             adjustment=wishes.adjustment,  # type: ignore[arg-type] # checked
             columns=tuple(wishes.columns),
         )
@@ -153,9 +153,9 @@ class RequestParser:
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
         if wishes.provider is not None:
-            self._pinned(wishes.provider)
+            self._pinned_vendor(wishes.provider)
 
-    def _pinned(self, provider: str) -> str:
+    def _pinned_vendor(self, provider: str) -> str:
         """Return the canonical name of the pinned vendor."""
         name = self._selector.canonical(provider)
         if name is None:

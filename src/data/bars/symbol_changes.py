@@ -25,14 +25,14 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
         return answer
     query, facts = answer.query, answer.facts
     symbol, intraday = query.instrument.symbol, query.timeframe.is_intraday
-    gaps = [_explained(gap, changes, symbol, intraday) for gap in answer.gaps]
+    gaps = [_explain_gap(gap, changes, symbol, intraday) for gap in answer.gaps]
     relevant = concerning(changes, symbol, query.span, intraday=intraday)
     if relevant and query.instrument.asset_class == "stock":
         facts = facts | {FACT: [change.sentence(symbol) for change in relevant]}
     return replace(answer, gaps=gaps, facts=facts)
 
 
-def _explained(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
+def _explain_gap(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
     if gap.harmless and gap.reason != BEFORE_FIRST:
         return gap  # no bar is missing
     relevant = concerning(changes, symbol, gap.span, intraday=intraday)

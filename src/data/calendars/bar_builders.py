@@ -86,8 +86,8 @@ class TradeBars:
             self.late += 1
             return []
         if trade.stamp_ms in self._span:
-            return self._moved(trade)
-        closed = self._finished()
+            return self._add_trade(trade)
+        closed = self._finish_bar()
         span = bar_span(self.grid, trade.stamp_ms)
         if span is None:
             return closed
@@ -98,7 +98,7 @@ class TradeBars:
                 self._unheard_ms = max(self._unheard_ms or 0, span.end)
             return closed
         self._span = span
-        return [*closed, *self._moved(trade)]
+        return [*closed, *self._add_trade(trade)]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Close the forming bar and return it, if its period is over."""
@@ -106,12 +106,12 @@ class TradeBars:
             self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
             return []
-        closed = self._finished()
+        closed = self._finish_bar()
         # Further trades in this bar will count as late.
         self._span = Span(self._span.end, self._span.end)
         return closed
 
-    def _moved(self, trade: Trade) -> list[LiveBar]:
+    def _add_trade(self, trade: Trade) -> list[LiveBar]:
         price, size = trade.price, trade.size
         old = self._bar
         if old is not None:
@@ -126,7 +126,7 @@ class TradeBars:
             self._bar = LiveBar(stamp, price, price, price, price, size, is_closed=False)
         return [] if self._bar is None else [self._bar]
 
-    def _finished(self) -> list[LiveBar]:
+    def _finish_bar(self) -> list[LiveBar]:
         bar, self._bar = self._bar, None
         if bar is None or self._span.start < self._since_ms:
             return []
@@ -210,27 +210,27 @@ class MinuteBars:
             behind = now_ms - minute.stamp_ms - MINUTE_MS
             self._newest_ms, self._lag_ms = minute.stamp_ms, min(max(behind, 0), _MOST_LAG_MS)
         if self._span is None or minute.stamp_ms < self._span.start:
-            return self._corrected(minute)
+            return self._correct_minute(minute)
         bars: list[LiveBar] = []
         while minute.stamp_ms >= self._span.end:
-            bars += self._finished(self._span)
+            bars += self._finish_bar(self._span)
         if minute.stamp_ms < self._span.start:  # outside the session
             return bars
         self._minutes[minute.stamp_ms] = minute
         if minute.stamp_ms + MINUTE_MS >= self._span.end:
-            return bars + self._finished(self._span)
+            return bars + self._finish_bar(self._span)
         if self._is_whole(self._span, minute.stamp_ms + MINUTE_MS):
-            bars.append(_folded(self._span, self._minutes, is_closed=False))
+            bars.append(_fold_minutes(self._span, self._minutes, is_closed=False))
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Close the bars whose period is over, and return them."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
-            bars += self._finished(self._span)
+            bars += self._finish_bar(self._span)
         return bars
 
-    def _finished(self, span: Span) -> list[LiveBar]:
+    def _finish_bar(self, span: Span) -> list[LiveBar]:
         """Close the forming bar and move on to the next one. Return the closed bar if it is complete."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._from(span.end))
@@ -242,13 +242,13 @@ class MinuteBars:
         self._closed[span] = minutes
         if len(self._closed) > _REMEMBERED:
             del self._closed[next(iter(self._closed))]
-        return [_folded(span, minutes)]
+        return [_fold_minutes(span, minutes)]
 
-    def _corrected(self, minute: LiveBar) -> list[LiveBar]:
+    def _correct_minute(self, minute: LiveBar) -> list[LiveBar]:
         for span, minutes in self._closed.items():
             if minute.stamp_ms in span:
                 minutes[minute.stamp_ms] = minute
-                return [_folded(span, minutes)]
+                return [_fold_minutes(span, minutes)]
         return []
 
     def _is_whole(self, span: Span, until_ms: int) -> bool:
@@ -271,7 +271,7 @@ class MinuteBars:
         self._span, self._minutes = span, {}
 
 
-def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
+def _fold_minutes(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
     """Combine minute bars (a mapping from timestamp to bar) into the bar for ``span``."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(

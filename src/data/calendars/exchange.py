@@ -56,7 +56,7 @@ class ExchangeCalendar(SessionCalendar):
             name,
             lambda: _usual(name).zone,
             lambda first, last: _load(name, first, last),
-            unrecorded=lambda span: _unrecorded(name, span),
+            unrecorded=lambda span: _unrecorded_spans(name, span),
         )
 
     def _end_of(self, day: int) -> int:
@@ -120,8 +120,8 @@ class ExtendedCalendar(SessionCalendar):
         super().__init__(
             f"{name}{EXTENDED}",
             lambda: _usual(name).zone,
-            lambda first, last: _widened(_load(name, first, last)),
-            unrecorded=lambda span: _unrecorded(name, span),
+            lambda first, last: _widen_sessions(_load(name, first, last)),
+            unrecorded=lambda span: _unrecorded_spans(name, span),
         )
         self._regular = ExchangeCalendar(name)
 
@@ -142,7 +142,7 @@ class ExtendedCalendar(SessionCalendar):
         return stamps[inside]
 
 
-def _widened(table: SessionTable) -> SessionTable:
+def _widen_sessions(table: SessionTable) -> SessionTable:
     ends = table.closes + _AFTER_CLOSE_MS
     return SessionTable(table.days, table.opens - _BEFORE_OPEN_MS, ends, ends, ends)
 
@@ -229,7 +229,7 @@ def era_sessions(name: str, era: int) -> SessionTable:
     Dates for which ``exchange_calendars`` has no record get a session with regular hours on every
     weekday.
     """
-    whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
+    whole, (dates, recorded) = _dates_of(era), _recorded_dates(name, era)
     usual = _usual(name)
     if dates.is_empty:
         return SessionTable.of(usual.sessions(whole.start, whole.end - DAY_MS))
@@ -246,7 +246,7 @@ def _dates_of(era: int) -> Span:
 
 
 @once
-def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
+def _recorded_dates(name: str, era: int) -> tuple[Span, SessionTable]:
     """Return the dates in an era (twenty years) that ``exchange_calendars`` covers, and their sessions.
 
     Dates and sessions are both empty if the package cannot build the calendar.
@@ -286,10 +286,10 @@ def table_of(name: str, dates: Span) -> SessionTable:
     return SessionTable(days, opens, closes, starts, ends)
 
 
-def _unrecorded(name: str, span: Span) -> list[Span]:
+def _unrecorded_spans(name: str, span: Span) -> list[Span]:
     """Return the parts of ``span`` with unknown holidays, in which every weekday counts as a session."""
     eras = range(_era_of(span.start), _era_of(span.end - 1) + 1)
-    return gaps(span, [dates for era in eras for dates, _ in [_recorded(name, era)]])
+    return gaps(span, [dates for era in eras for dates, _ in [_recorded_dates(name, era)]])
 
 
 @cache

@@ -44,7 +44,7 @@ def library_class(name: str) -> Any:
             f"unknown calendar {name!r}",
             hint="use 24/7, FX, or a code from exchange_calendars such as XNYS",
         ) from error
-    return _corrected(_mended(declared), code)
+    return _add_corrections(_mend_calendar(declared), code)
 
 
 def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
@@ -83,7 +83,7 @@ def _stamps(days: Iterable[Any]) -> list[Any]:
     return [pd.Timestamp(day) for day in days]
 
 
-def _mended(declared: Any) -> Any:
+def _mend_calendar(declared: Any) -> Any:
     """Return a subclass that applies holiday rules one date at a time and lists its trading days."""
 
     class Mended(declared):  # type: ignore[misc]
@@ -113,7 +113,7 @@ def _mended(declared: Any) -> Any:
     return Mended
 
 
-def _corrected(declared: Any, code: str) -> Any:
+def _add_corrections(declared: Any, code: str) -> Any:
     """Return a subclass that adds an exchange's dates and times missing in ``exchange_calendars``."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared

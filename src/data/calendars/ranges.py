@@ -101,7 +101,7 @@ def resolve_range(
         span = _last_bars(instrument, timeframe, high, (now_ms, known_ms), count)
         return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), count
     if bars is not None:
-        raise _refused(
+        raise _error(
             instrument,
             f"{low.text} and bars {bars!r} cannot be combined",
             hint="give start and end, or bars and end",
@@ -140,9 +140,9 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
     low = _bound("start", start, instrument, now_ms, high)
     if low is None or high is None:
         name = "start" if low is None else "end"
-        raise _refused(instrument, f"{name} must be a time, not None", hint=_ACCEPTED)
+        raise _error(instrument, f"{name} must be a time, not None", hint=_ACCEPTED)
     if high.end_ms <= low.first_ms:
-        raise _refused(instrument, f"{high.text} is before {low.text}")
+        raise _error(instrument, f"{high.text} is before {low.text}")
     return Span(low.first_ms, high.end_ms)
 
 
@@ -164,7 +164,7 @@ def resolve_days(
         for bound in (low, high)
     )
     if low and high and first and last and last < first:
-        raise _refused(instrument, f"{high.text} is before {low.text}")
+        raise _error(instrument, f"{high.text} is before {low.text}")
     return first, last
 
 
@@ -223,19 +223,19 @@ def _between(
 ) -> Span:
     """Return the span of timestamps from ``low`` to ``high``, or to now if that is earlier."""
     if low.first_ms > now_ms:
-        raise _refused(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
+        raise _error(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
     behind = None if high is None else high.stamp_behind(timeframe)
     if high is not None and behind is not None:
         is_day = not timeframe.is_intraday
         if is_day and low.day is None and low[1:] == high[1:]:
-            raise _refused(
+            raise _error(
                 instrument,
                 f"{high.text} equals {low.text}",
                 hint="equal dates mean one session; equal instants, one bar of minutes or hours",
             )
         if behind <= first:
-            raise _refused(instrument, f"{high.text} is before {low.text}")
+            raise _error(instrument, f"{high.text} is before {low.text}")
         if behind <= now_ms:
             return Span(first, behind)
     end = _end_of_now(instrument, timeframe, now_ms)
@@ -262,7 +262,7 @@ def _last_bars(
         start = calendar.back(timeframe, unclosed, count)
     except BadRangeError as error:
         bound = high.text if high else f"now {iso(now_ms)}"
-        raise _refused(instrument, f"{count} {timeframe} bars up to {bound}: {error}") from error
+        raise _error(instrument, f"{count} {timeframe} bars up to {bound}: {error}") from error
     if closed_by == now_ms:
         return Span(start, _end_of_now(instrument, timeframe, now_ms))
     return Span(start, _first_unknown(calendar, timeframe, closed_by))
@@ -332,9 +332,9 @@ def _bound(
         return None
     is_plain = type(value) is str or type(value) is date
     if not is_plain and isinstance(value, Period):
-        text, moment = _shown("period", value.value), _begun(value, high, instrument, now_ms)
+        text, moment = _spell("period", value.value), _begun(value, high, instrument, now_ms)
         if moment is None:
-            raise _refused(instrument, f"{text} is not a duration", hint=_PERIODS)
+            raise _error(instrument, f"{text} is not a duration", hint=_PERIODS)
         return _of_moment(text, moment, value, instrument)
     if not is_plain and isinstance(value, datetime) and value.tzinfo is not None:
         try:
@@ -342,14 +342,14 @@ def _bound(
         except OverflowError:
             pass  # the year is rejected below
         except ValueError as exc:
-            raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
+            raise _error(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
     # The same dates are requested again and again, for one symbol after another.
     if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:
         return bound
-    text, today = _shown(name, value), session_date(instrument, now_ms)
+    text, today = _spell(name, value), session_date(instrument, now_ms)
     moment = relative(value, today, now_ms)
     if moment is None:
-        raise _refused(instrument, f"{text} is not a time", hint=_ACCEPTED)
+        raise _error(instrument, f"{text} is not a time", hint=_ACCEPTED)
     return _of_moment(text, moment, value, instrument)
 
 
@@ -362,7 +362,7 @@ def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
     moment = moment_of(value)
     if moment is None and isinstance(value, str) and (days := days_of(value.strip())):
         moment = days.first if name == "start" else days.last
-    return None if moment is None else _of_moment(_shown(name, value), moment, value, instrument)
+    return None if moment is None else _of_moment(_spell(name, value), moment, value, instrument)
 
 
 _remembered = lru_cache(_REMEMBERED, typed=True)(_read)
@@ -370,14 +370,14 @@ _remembered = lru_cache(_REMEMBERED, typed=True)(_read)
 
 def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise _refused(instrument, f"{text} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise _error(instrument, f"{text} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
     if not isinstance(moment, datetime):
         return _Bound(text, *day_span(instrument, moment), day=moment)
     floor = to_ms(moment)
     return _Bound(text, floor + _is_finer(moment, value), floor + 1)
 
 
-def _shown(name: str, value: Any) -> str:
+def _spell(name: str, value: Any) -> str:
     text = written(value) if isinstance(value, str | int) else str(value)
     return f"{name} {' '.join(text.split())[:_LONGEST_TEXT]}"
 
@@ -431,9 +431,9 @@ def _count(bars: Any, instrument: Instrument) -> int:
         count = 0
     if not 0 < count <= _MOST_BARS:
         what = "more than there can be" if count > 0 else "not a positive integer"
-        raise _refused(instrument, f"bars {written(bars)} is {what}")
+        raise _error(instrument, f"bars {written(bars)} is {what}")
     return count
 
 
-def _refused(instrument: Instrument, what: str, hint: str | None = None) -> BadRangeError:
+def _error(instrument: Instrument, what: str, hint: str | None = None) -> BadRangeError:
     return BadRangeError(f"{instrument.symbol}: {what}", symbol=instrument.symbol, hint=hint)

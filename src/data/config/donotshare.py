@@ -126,9 +126,9 @@ def _value(node: ast.expr) -> _Value | None:
     """Return the value of an expression, or None if the expression would have to be executed."""
     if isinstance(node, ast.Constant):
         return _Value(node.value)
-    if isinstance(node, ast.Subscript) and _dotted(node.value) in ("os.environ", "environ"):
+    if isinstance(node, ast.Subscript) and _dotted_name(node.value) in ("os.environ", "environ"):
         return _looked_up([node.slice])
-    if isinstance(node, ast.Call) and not node.keywords and _dotted(node.func) in _LOOKUPS:
+    if isinstance(node, ast.Call) and not node.keywords and _dotted_name(node.func) in _LOOKUPS:
         return _looked_up(node.args)
     return None
 
@@ -142,12 +142,12 @@ def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
     return _Value(default, name) if isinstance(name, str) else None
 
 
-def _dotted(node: ast.expr) -> str:
+def _dotted_name(node: ast.expr) -> str:
     """Return a dotted name as text, or an empty string for any other expression."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
-        owner = _dotted(node.value)
+        owner = _dotted_name(node.value)
         return f"{owner}.{node.attr}" if owner else ""
     return ""
 

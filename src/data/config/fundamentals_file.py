@@ -68,11 +68,11 @@ def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
         RulesError: A file is invalid; the message lists every error with its line number.
         ConfigError: The file cannot be read.
     """
-    return _packaged() if path is None else _user(path, _read(path))
+    return _packaged_rules() if path is None else _user(path, _read(path))
 
 
 @lru_cache(1)
-def _packaged() -> FundamentalsRules:
+def _packaged_rules() -> FundamentalsRules:
     return parse(_packaged_plain())
 
 

@@ -126,7 +126,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{value!r:.40} is not a duration such as 14d, 6h or 30m", near)
 
 
-def _fixed(wanted: bool, reason: str) -> Form:
+def _fixed_switch(wanted: bool, reason: str) -> Form:
     """Return a form that accepts only ``wanted`` for a switch, with the error message ``reason``."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
@@ -207,13 +207,13 @@ _file = record(
                 "max_cache_age_days": _days(0).named("stale_ms"),
                 "cleanup_enabled": switch.named("cleans_up"),
                 "backup_copies": whole(1).to(int).named("copies"),
-                "compression": _fixed(False, "files are plain JSON"),
-                "validation_enabled": _fixed(True, _always),
+                "compression": _fixed_switch(False, "files are plain JSON"),
+                "validation_enabled": _fixed_switch(True, _always),
             }
         ),
         "data_validation": record(
             {
-                "enabled": _fixed(True, _always),
+                "enabled": _fixed_switch(True, _always),
                 "min_quality_score": number(0, 1).to(float).named("min_quality"),
                 "cross_provider_validation": switch.named("reports_conflicts"),
                 "tolerance_percentage": _percent.named("tolerance"),
@@ -232,7 +232,7 @@ _file = record(
         ),
         "symbol_mapping": record(
             {
-                "normalize_tickers": _fixed(True, "symbols are always normalized"),
+                "normalize_tickers": _fixed_switch(True, "symbols are always normalized"),
                 "mappings": table(text(), text().to(str.upper)).named("symbols"),
                 "exchange_suffixes": table(text()),
             }

@@ -114,7 +114,7 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
     offers: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
         offers[group] = {}
-        for offer in _installed(group):
+        for offer in _entry_points(group):
             why = _objection(offer, offers)
             if why:
                 _log.warning(
@@ -166,7 +166,7 @@ def described(offer: Offer) -> str:
     return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} from {_package(offer)},"
 
 
-def _installed(group: str) -> Iterator[EntryPoint]:
+def _entry_points(group: str) -> Iterator[EntryPoint]:
     """Yield the entry points of installed packages, without duplicates and in a fixed order."""
     from importlib.metadata import entry_points
 

@@ -158,9 +158,9 @@ def text(*choices: str, nullable: bool = False) -> Form:
         if value is None and nullable:
             return
         if not isinstance(value, str) or not value:
-            yield Problem(path, f"{_shown(value)}, but must be a string")
+            yield Problem(path, f"{_show_value(value)}, but must be a string")
         elif choices and value not in choices:
-            what = f"{_shown(value)}, but must be one of {', '.join(choices)}"
+            what = f"{_show_value(value)}, but must be one of {', '.join(choices)}"
             yield Problem(path, what, nearest(value, choices))
 
     return Form(_check)
@@ -176,7 +176,7 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Integers of any length can be written, and not all of them fit into a float.
         if not is_number or not low <= value <= min(high, sys.float_info.max):
-            yield Problem(path, f"{_shown(value)}, but must be a number {bounds}")
+            yield Problem(path, f"{_show_value(value)}, but must be a number {bounds}")
 
     return Form(_check)
 
@@ -189,7 +189,7 @@ def whole(low: float, *, nullable: bool = False) -> Form:
         problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
-            yield Problem(path, f"{_shown(value)}, but must be an integer")
+            yield Problem(path, f"{_show_value(value)}, but must be an integer")
 
     return Form(_check)
 
@@ -202,7 +202,7 @@ anything = Form(lambda value, path: iter(()))
 def switch(value: Any, path: Path) -> Iterator[Problem]:
     """Return a form that accepts true and false (or yes, no, on, off)."""
     if as_switch(value) is None:
-        yield Problem(path, f"{_shown(value)}, but must be true or false")
+        yield Problem(path, f"{_show_value(value)}, but must be true or false")
 
 
 @form(re.compile)
@@ -211,7 +211,7 @@ def pattern(value: Any, path: Path) -> Iterator[Problem]:
     try:
         re.compile(value)
     except (re.error, TypeError, RecursionError, OverflowError) as exc:
-        yield Problem(path, f"{_shown(value)}, which is not a regular expression ({exc})")
+        yield Problem(path, f"{_show_value(value)}, which is not a regular expression ({exc})")
 
 
 @form(lambda value: Timeframe.parse(value).label)
@@ -232,7 +232,7 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
-        yield Problem(path, f"{_shown(value)}, {why}", near)
+        yield Problem(path, f"{_show_value(value)}, {why}", near)
 
 
 def url(scheme: str) -> Form:
@@ -262,7 +262,7 @@ def items(item: Form) -> Form:
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
-            yield Problem(path, f"{_shown(value)}, but must be a list", _as_list(value))
+            yield Problem(path, f"{_show_value(value)}, but must be a list", _as_list(value))
             return
         for index, item_value in enumerate(value):
             yield from item.check(item_value, (*path, index))
@@ -277,7 +277,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            yield Problem(path, f"{_shown(value)}, but must have keys ({', '.join(keys)})")
+            yield Problem(path, f"{_show_value(value)}, but must have keys ({', '.join(keys)})")
             return
         for key, entry in value.items():
             if key in keys:
@@ -306,7 +306,7 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            yield Problem(path, f"{_shown(value)}, but must be a mapping")
+            yield Problem(path, f"{_show_value(value)}, but must be a mapping")
             return
         for key, entry in value.items():
             if key_form is not None:
@@ -334,7 +334,7 @@ def _as_list(value: Any) -> str:
     return f"[{value}]" if isinstance(value, str | int | float) and value != "" else ""
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     """Return a short description of an arbitrary value, for messages."""
     if value is None:
         return "it is empty"

@@ -86,7 +86,7 @@ def merge(
     ranks = _ranks(snapshots, order or rules.order(data_type))
     ranked = sorted(snapshots, key=lambda s: (s.is_stale, ranks[s.vendor], s.vendor))
     refused = strangers(ranked)
-    trusted, dropped = _believed(s for s in ranked if s.vendor not in refused)
+    trusted, dropped = _drop_wrong(s for s in ranked if s.vendor not in refused)
     how = strategy if strategy != "consensus" else rules.consensus_fallback
     fields: dict[str, Chosen] = {}
     conflicts: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int
     return {s.vendor: ranks.get(s.vendor, len(ranks)) for s in snapshots}
 
 
-def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
+def _drop_wrong(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
     """Drop values that cannot be true; return the remaining responses and the dropped values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
@@ -274,7 +274,7 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
     reference = [s for s in named if s.names_symbol] or named[:1]
     reasons = {}
     for other in named:
-        if any(_words(_name(other)) & _words(_name(p)) for p in reference):
+        if any(_distinctive_words(_name(other)) & _distinctive_words(_name(p)) for p in reference):
             continue
         reasons[other.vendor] = (
             f"its answer is about {_name(other)!r}, but {reference[0].vendor}'s about {_name(reference[0])!r}"
@@ -287,7 +287,7 @@ def _name(snapshot: Snapshot) -> str:
     return str(fact.value) if fact else ""
 
 
-def _words(name: str) -> frozenset[str]:
+def _distinctive_words(name: str) -> frozenset[str]:
     """Return the distinctive words in a company's name, or all words if none is distinctive."""
     words = frozenset(re.findall(r"\w+", name.lower()))
     return (words - _COMMON) or words

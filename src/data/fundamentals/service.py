@@ -278,9 +278,9 @@ class FundamentalsService:
             if isinstance(outcome, Snapshot):
                 lookup.answers[vendor] = outcome
             else:
-                self._failed(vendor, outcome, lookup)
+                self._note_failure(vendor, outcome, lookup)
 
-    def _failed(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
+    def _note_failure(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
         kind = type(error).__name__
         log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
         # Records are shown to end users, so the vendor's own text is only in the log and in the
@@ -343,12 +343,12 @@ class FundamentalsService:
             lookup.about.listing,
         )
         order = lookup.vendors if lookup.named is not None else ()
-        record = self._combined(answers, lookup.wish.strategy, context, order)
+        record = self._combine(answers, lookup.wish.strategy, context, order)
         if not record:
             raise _nothing(lookup)
         return record
 
-    def _combined(
+    def _combine(
         self,
         answers: dict[str, Snapshot],
         strategy: str,

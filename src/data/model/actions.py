@@ -147,10 +147,10 @@ def current(actions: Iterable[Action]) -> list[Action]:
             same.clear()
         same.append(action)
     ascending = (group for _, group in sorted(events.items()))
-    return [group[0] if len(group) == 1 else _summed(group) for group in ascending]
+    return [group[0] if len(group) == 1 else _sum_dividends(group) for group in ascending]
 
 
-def _summed(group: list[Action]) -> Action:
+def _sum_dividends(group: list[Action]) -> Action:
     """Merge several dividends with the same ex-date into one whose parts are their amounts."""
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)

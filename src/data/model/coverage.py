@@ -137,7 +137,7 @@ class Covered:
         edges = np.insert(pairs, np.arange(1, len(pairs)), np.column_stack([starts, ends]), axis=0)
         owners = np.insert(np.zeros(len(pairs), np.intp), np.arange(1, len(pairs)), codes[order])
         is_there = edges[:, 0] < edges[:, 1]
-        sources = tuple(_sourced(self, source) for source, _ in self.parts)
+        sources = tuple(_open_source(self, source) for source, _ in self.parts)
         starts, ends = edges[is_there].T
         return Columns(starts, ends, owners[is_there], sources)
 
@@ -215,7 +215,7 @@ def _with_values(values: dict[str, Any]) -> Covered:
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
-    return _made(Covered, values)
+    return _make(Covered, values)
 
 
 # The fields of a source, in folded entries and in the lists of a document.
@@ -310,7 +310,7 @@ class Columns(NamedTuple):
         """Return entries that all have the same source, one for each span."""
         starts, ends = edges.T
         codes = np.zeros(len(edges), np.intp)
-        return cls(starts, ends, codes, (_made(type(source), _values(source)),))
+        return cls(starts, ends, codes, (_make(type(source), _values(source)),))
 
     @classmethod
     def of_items(cls, items: Iterable[Any]) -> Columns:
@@ -321,7 +321,7 @@ class Columns(NamedTuple):
                 parts += (whole.columns for whole in group)
             else:
                 plain, index = list(group), dict[Any, int]()
-                sources = (_made(type(entry), _values(entry)) for entry in plain)
+                sources = (_make(type(entry), _values(entry)) for entry in plain)
                 codes = np.array([index.setdefault(s, len(index)) for s in sources], np.intp)
                 starts, ends = edges_of(entry.span for entry in plain).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
@@ -341,7 +341,7 @@ def _values(source: object) -> dict[str, Any]:
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
 
 
-def _made(kind: type[T], values: dict[str, Any]) -> T:
+def _make(kind: type[T], values: dict[str, Any]) -> T:
     """Create an instance of a frozen dataclass directly, without applying defaults or checks."""
     instance = _new(kind)
     _set(instance, "__dict__", values)
@@ -396,7 +396,7 @@ class Stretches(Sequence[T], Generic[T]):
             kind = type(sources[0]) if sources else Covered
             self._items = tuple(
                 [
-                    _made(kind, values[code] | {"span": Span(start, end)})
+                    _make(kind, values[code] | {"span": Span(start, end)})
                     for start, end, code in zip(
                         starts.tolist(), ends.tolist(), codes.tolist(), strict=True
                     )
@@ -485,7 +485,7 @@ class Coverage(Stretches[Covered]):
 
         Adjacent entries from the same source are joined.
         """
-        return cls(_joined(ascending))
+        return cls(_join_entries(ascending))
 
     @property
     def text(self) -> str:
@@ -536,7 +536,7 @@ class Coverage(Stretches[Covered]):
             return Coverage()
         entries = self
         if self._items is not None:
-            first, last = _touched(self._items, span)
+            first, last = _index_range(self._items, span)
             entries = self if last - first == len(self) else Coverage(self._items[first:last])
             if entries._is_opened:
                 return entries
@@ -569,12 +569,12 @@ class Coverage(Stretches[Covered]):
         depend on the number of bad rows or gaps in an answer. No information is lost.
         """
         if self._items is None:
-            return Coverage(_folded(self.columns))
+            return Coverage(_fold_runs(self.columns))
         done: list[Covered] = []
         for is_folded, group in groupby(self._items, _is_folded):
             entries = list(group)
             is_short = is_folded or len(entries) < _FEWEST_FOLDED
-            less = entries if is_short else _folded(Columns.of_items(entries))
+            less = entries if is_short else _fold_runs(Columns.of_items(entries))
             done += entries if len(less) == len(entries) else less
         return self if len(done) == len(self) else Coverage(done)
 
@@ -604,20 +604,20 @@ class Coverage(Stretches[Covered]):
         """
         coverage = self
         for run in _ascending(marks.columns) if marks else ():
-            coverage = coverage._after(run, after, has_bars)
+            coverage = coverage._apply_run(run, after, has_bars)
         return coverage
 
-    def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
+    def _apply_run(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
         """Return the coverage after applying ascending, disjoint marks; entries elsewhere are unchanged."""
         if self._items is None:
-            return Coverage.of(_spliced(self.columns, marks, after, has_bars))
-        first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
+            return Coverage.of(_splice(self.columns, marks, after, has_bars))
+        first, last = _index_range(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
         touched = Columns.of_items(self._items[first:last]) if first < last else Columns.chained(())
-        changed = Coverage.of(_revised(touched, marks, after, has_bars))
+        changed = Coverage.of(_revise(touched, marks, after, has_bars))
         if last - first == len(self._items):
             return changed
         before, behind = self._items[:first], self._items[last:]
-        seams = [*_joined([*before[-1:], *changed, *behind[:1]])]
+        seams = [*_join_entries([*before[-1:], *changed, *behind[:1]])]
         return Coverage((*before[:-1], *seams, *behind[1:]))
 
 
@@ -636,7 +636,7 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
         yield marks.take(slice(first, end))
 
 
-def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
+def _splice(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
     """Return the entries of ``before`` once ``marks`` are applied; both are ascending and disjoint.
 
     Only the part of ``before`` that the marks touch is recomputed.
@@ -645,7 +645,7 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
     # The entry on each side may be joined to its neighbour.
     first = max(int(ends.searchsorted(marks.starts[0], "right")) - 1, 0)
     last = int(starts.searchsorted(marks.ends[-1])) + 1
-    changed = _revised(before.take(slice(first, last)), marks, after, has_bars)
+    changed = _revise(before.take(slice(first, last)), marks, after, has_bars)
     if first == 0 and last >= len(starts):
         return changed
     return Columns(
@@ -656,7 +656,7 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
     )
 
 
-def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
+def _revise(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
     """Apply marks to coverage entries, and return the resulting entries.
 
     Both arguments and the result are ascending and disjoint. The edges of all spans cut the
@@ -696,7 +696,7 @@ def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
     return np.where(is_inside, columns.codes[positions] + 1, 0)
 
 
-def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
+def _index_range(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
     """Return the index range of the entries that overlap the non-empty ``span``."""
     first = bisect_right(ascending, span.start, key=_end)
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
@@ -762,7 +762,7 @@ class VendorDay:
 # --- folding -------------------------------------------------------------------------------
 
 
-def _folded(columns: Columns) -> list[Covered]:
+def _fold_runs(columns: Columns) -> list[Covered]:
     """Fold each run of small entries into one; runs are as long as possible.
 
     The first and the last entry of a run come from the same source.
@@ -884,14 +884,14 @@ def _source_of(entry: Covered) -> Covered:
     return entry.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
-def _sourced(whole: Covered, source: Covered) -> Covered:
+def _open_source(whole: Covered, source: Covered) -> Covered:
     """Convert a source in a folded entry to an entry with the folded entry's kind and basis."""
     if source.state == "empty":
         return source
     return source.having(kind=whole.kind, basis=whole.basis)
 
 
-def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
+def _join_entries(ascending: Iterable[Covered]) -> Iterable[Covered]:
     """Join adjacent entries from the same source; the latest fetch time is kept."""
     run: list[Covered] = []
     for entry in ascending:

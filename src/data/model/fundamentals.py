@@ -331,7 +331,7 @@ def snapshot_of(
     }
     facts = _facts(data, meanings)
     if not meanings:
-        facts = _nested(blocks) | facts
+        facts = _facts_in(blocks) | facts
     return Snapshot(
         vendor=vendor,
         symbol=symbol,
@@ -382,13 +382,13 @@ def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fa
             continue
         meaning = meanings.get(name)
         if isinstance(meaning, Mapping):
-            facts[name] = _meant(value, meaning)
+            facts[name] = _fact_of(value, meaning)
         else:
             facts.setdefault(canonical_field(name), _bare(name, value, currency))
     return facts
 
 
-def _meant(value: Any, meaning: Mapping[str, Any]) -> Fact:
+def _fact_of(value: Any, meaning: Mapping[str, Any]) -> Fact:
     attributes = {name: str(meaning[name]) for name in _MEANING if meaning.get(name)}
     return Fact(value, **attributes)  # type: ignore[arg-type]
 
@@ -401,7 +401,7 @@ def _bare(name: str, value: Any, currency: str) -> Fact:
     return Fact(value, currency=currency if usual in WITH_CURRENCY else "")
 
 
-def _nested(blocks: Mapping[str, Any]) -> dict[str, Fact]:
+def _facts_in(blocks: Mapping[str, Any]) -> dict[str, Fact]:
     inner = [block for block in blocks.values() if isinstance(block, Mapping)]
     facts: dict[str, Fact] = {}
     for name, vendor_names in _NESTED.items():

@@ -78,10 +78,10 @@ class HttpResponse:
             ResponseFormatError: The body is not JSON (the message shows its size and first
                 characters), or its values would take more memory than :data:`MOST_PARSED_BYTES`.
         """
-        return self._parsed
+        return self._parsed_body
 
     @cached_property
-    def _parsed(self) -> Any:
+    def _parsed_body(self) -> Any:
         check_parsed_size(self.body)
         try:
             return json.loads(self.body)
@@ -130,7 +130,7 @@ def path_and_query(address: str, base: str = "") -> str:
     Raises:
         ResponseFormatError: The text is not a URL.
     """
-    parts = _joined(base, address)
+    parts = _resolve_url(base, address)
     return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
@@ -140,7 +140,7 @@ def address_on(base: str, address: str) -> str:
     Raises:
         ResponseFormatError: The URL has a different scheme or host, or is not a URL.
     """
-    here, there = urlsplit(base), _joined(base, address)
+    here, there = urlsplit(base), _resolve_url(base, address)
     if _origin(there) != _origin(here):
         raise ResponseFormatError(
             f"{here.hostname} redirects to another host ({there.scheme}://{there.hostname}), "
@@ -149,7 +149,7 @@ def address_on(base: str, address: str) -> str:
     return f"{here.scheme}://{here.netloc}{path_and_query(address, base)}"
 
 
-def _joined(base: str, address: str) -> SplitResult:
+def _resolve_url(base: str, address: str) -> SplitResult:
     """Resolve a URL against ``base`` and split it; reject a URL that parsers might split differently."""
     # A backslash, a space or a user name makes some URL parsers choose a different host than
     # others.

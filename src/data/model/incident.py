@@ -48,7 +48,7 @@ def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
     for day in grouped:
         before = runs[-1][-1] if runs else None
         is_next = before is not None and before.span.end == day.span.start
-        if is_next and _alike(before) == _alike(day):
+        if is_next and _group_key(before) == _group_key(day):
             runs[-1].append(day)
         else:
             runs.append([day])
@@ -56,5 +56,5 @@ def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
     return [Incident(tuple(run)) for run in runs]
 
 
-def _alike(day: VendorDay | None) -> tuple[str, ...]:
+def _group_key(day: VendorDay | None) -> tuple[str, ...]:
     return () if day is None else (day.vendor, day.calendar, day.timeframe, day.condition)

@@ -58,7 +58,7 @@ class Instrument:
 
     def extended(self) -> Instrument:
         """Return the same instrument with pre-market and after-hours trading included."""
-        return self if self.is_extended else _extended(self)
+        return self if self.is_extended else _extend(self)
 
     def spelling(self, vendor: str) -> str:
         """Return the vendor's spelling of this instrument."""
@@ -68,5 +68,5 @@ class Instrument:
 # Always returns the same object for an instrument, because cached answers are looked up by the
 # identity of the requested object.
 @lru_cache(4096)
-def _extended(instrument: Instrument) -> Instrument:
+def _extend(instrument: Instrument) -> Instrument:
     return replace(instrument, calendar=f"{instrument.calendar}{EXTENDED}")

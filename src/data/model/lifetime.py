@@ -106,9 +106,9 @@ class Lifetime:
     def to_json(self) -> dict[str, Any]:
         """Return the known ends, ``listing`` and ``delisting``, as a JSON-compatible dictionary."""
         bounds = {"listing": self.listed, "delisting": self.delisted}
-        return {name: _plain(bound) for name, bound in bounds.items() if bound is not None}
+        return {name: _bound_to_json(bound) for name, bound in bounds.items() if bound is not None}
 
 
-def _plain(bound: Bound) -> dict[str, Any]:
+def _bound_to_json(bound: Bound) -> dict[str, Any]:
     plain = bound._asdict()
     return plain if bound.proof else {name: plain[name] for name in plain if name != "proof"}

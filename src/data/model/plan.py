@@ -275,7 +275,7 @@ class Plan(InLines):
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(span.bars for span in self.held), "bar")
-            text = _some([span.range_text(self.timeframe) for span in self.held])
+            text = _join_first([span.range_text(self.timeframe) for span in self.held])
             yield "cached", f"{self.share:.0%}, {bars}: {text}"
         for segment in self.segments[:_MOST_SHOWN]:
             reason = ", ".join(segment.reasons)
@@ -338,7 +338,7 @@ class Plan(InLines):
         }
 
 
-def _some(texts: Sequence[str]) -> str:
+def _join_first(texts: Sequence[str]) -> str:
     """Join strings, or only the first few if there are many."""
     most = 4
     if len(texts) <= most:

@@ -154,22 +154,22 @@ def _is_of(shape: Any, value: Any) -> bool:
 
 def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
     # First and last elements usually differ in the same way.
-    unique = dict.fromkeys(islice(_compared(shape, value, ""), _MOST_FOUND))
+    unique = dict.fromkeys(islice(_compare(shape, value, ""), _MOST_FOUND))
     return tuple(islice(unique, _MOST_LISTED))
 
 
-def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
+def _compare(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
     """Yield the differences between a value and a shape, descending only as deep as the shape does."""
     actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
-    if actual not in _expected(shape).split("|"):
-        yield KeyDifference("retyped", at, _expected(shape), actual)
+    if actual not in _describe_shape(shape).split("|"):
+        yield KeyDifference("retyped", at, _describe_shape(shape), actual)
     elif isinstance(shape, Mapping):
         yield from _compared_object(shape, value, at)
     elif isinstance(shape, list):
         for element in _ends(value):
-            yield from _compared(shape[0], element, f"{at}[]")
+            yield from _compare(shape[0], element, f"{at}[]")
     elif isinstance(shape, tuple):
         yield from _compared_row(shape, value, at)
 
@@ -181,22 +181,22 @@ def _compared_object(
     for key, inner, is_needed in declared:
         values = _under(value, key)
         if is_needed and not values:
-            yield KeyDifference("missing", _joined(at, key), _expected(inner), _NOTHING)
+            yield KeyDifference("missing", _path_to(at, key), _describe_shape(inner), _NOTHING)
         for element in values:
-            yield from _compared(inner, element, _joined(at, key))
+            yield from _compare(inner, element, _path_to(at, key))
     names = {key for key, _, _ in declared}
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
         if key not in names and not any(fnmatchcase(key, pattern) for pattern in patterns):
-            yield KeyDifference("new", _joined(at, _shown(key)), _NOTHING, _type(value[key]))
+            yield KeyDifference("new", _path_to(at, _short(key)), _NOTHING, _type(value[key]))
 
 
 def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[KeyDifference]:
     for index, inner in enumerate(shape):
         if index < len(value):
-            yield from _compared(inner, value[index], f"{at}[{index}]")
+            yield from _compare(inner, value[index], f"{at}[{index}]")
         else:
-            yield KeyDifference("missing", f"{at}[{index}]", _expected(inner), _NOTHING)
+            yield KeyDifference("missing", f"{at}[{index}]", _describe_shape(inner), _NOTHING)
     for index in range(len(shape), len(value)):
         yield KeyDifference("new", f"{at}[{index}]", _NOTHING, _type(value[index]))
 
@@ -204,12 +204,12 @@ def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
     """Yield each key of an object's shape with the shape of its value, and whether it is required."""
     for keys, inner in shape.items():
-        for key, is_needed in _parted(keys):
+        for key, is_needed in _split_path(keys):
             yield key, inner, is_needed
 
 
 @lru_cache(512)
-def _parted(keys: str) -> tuple[tuple[str, bool], ...]:
+def _split_path(keys: str) -> tuple[tuple[str, bool], ...]:
     return tuple((key.removesuffix("?"), not key.endswith("?")) for key in keys.split("|"))
 
 
@@ -239,14 +239,14 @@ def _type(value: Any) -> str:
     return "object" if isinstance(value, Mapping) else "list"
 
 
-def _expected(shape: Any) -> str:
+def _describe_shape(shape: Any) -> str:
     return shape if isinstance(shape, str) else _type(shape)
 
 
-def _joined(at: str, key: str) -> str:
+def _path_to(at: str, key: str) -> str:
     return f"{at}.{key}" if at else key
 
 
-def _shown(key: str) -> str:
+def _short(key: str) -> str:
     """Return a vendor's key for display: shortened, on one line, without control characters."""
     return " ".join(printable(key[:_LONGEST_KEY]).split()) + "…" * (len(key) > _LONGEST_KEY)

@@ -115,15 +115,15 @@ def as_text(title: str, lines: Iterable[Line]) -> str:
     """
     lines = [(printable(name), text) for name, text in lines]
     room = max((len(name) for name, _ in lines), default=0) + 2
-    rows, before = _wrapped(title, ""), ""
+    rows, before = _wrap_line(title, ""), ""
     for name, text in lines:
         label = "" if name == before else name
-        rows += _wrapped(text, f"{label:{room}}")
+        rows += _wrap_line(text, f"{label:{room}}")
         before = name
     return "\n".join(rows)
 
 
-def _wrapped(text: str, name: str) -> list[str]:
+def _wrap_line(text: str, name: str) -> list[str]:
     behind = " " * len(name)
     return textwrap.wrap(
         printable(text),
@@ -164,14 +164,14 @@ class InLines(ABC):
 
     def __repr__(self) -> str:
         # Without a title, the first line.
-        text = _within(self.title or ": ".join(next(iter(self.lines()))))
+        text = _shorten(self.title or ": ".join(next(iter(self.lines()))))
         return f"<{type(self).__name__} {' '.join(text.split())}>"
 
     def __str__(self) -> str:
-        return as_text(_within(self.title), bounded(self.lines()))
+        return as_text(_shorten(self.title), bounded(self.lines()))
 
     def _repr_html_(self) -> str:
-        return as_html(_within(self.title), bounded(self.lines()))
+        return as_html(_shorten(self.title), bounded(self.lines()))
 
 
 def bounded(lines: Iterable[Line]) -> Iterator[Line]:
@@ -181,7 +181,7 @@ def bounded(lines: Iterable[Line]) -> Iterator[Line]:
     """
     left, more = _MOST_SHOWN, 0
     for name, text in lines:
-        name, text = _within(name, _LONGEST_NAME), _within(text)
+        name, text = _shorten(name, _LONGEST_NAME), _shorten(text)
         left -= len((escaped(name) + escaped(with_code(text))).encode()) + _ROW
         if left < 0:
             more += 1
@@ -191,7 +191,7 @@ def bounded(lines: Iterable[Line]) -> Iterator[Line]:
         yield "", f"and {counted(more, 'more line')}"
 
 
-def _within(text: str, most: int = _LONGEST) -> str:
+def _shorten(text: str, most: int = _LONGEST) -> str:
     text = printable(text[: most + 1])
     return text if len(text) <= most else f"{text[:most]} …"
 

@@ -53,7 +53,7 @@ class Timeframe:
             return text
         timeframe = _read(text) if isinstance(text, str) else None
         if timeframe is None:
-            hint = f"{_meant(str(text))}usual ones: {_USUAL}"
+            hint = f"{_suggestion(str(text))}usual ones: {_USUAL}"
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)
         return timeframe
 
@@ -116,7 +116,7 @@ def _usual(text: str) -> str:
     return f"{match[1] or 1}{unit or _UNIT_OF.get(word, '')}"
 
 
-def _meant(text: str) -> str:
+def _suggestion(text: str) -> str:
     """Return a question that suggests another spelling, or an empty string if none is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "

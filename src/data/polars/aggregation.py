@@ -58,7 +58,7 @@ def resample_minute_to_daily(df: Frame) -> Frame:
     Raises:
         QueryError: A column is missing, or the ``timestamp`` column does not contain times.
     """
-    return _resampled(df, "timestamp", "1d", "date")
+    return _resample(df, "timestamp", "1d", "date")
 
 
 def resample_daily_to_weekly(df: Frame) -> Frame:
@@ -66,7 +66,7 @@ def resample_daily_to_weekly(df: Frame) -> Frame:
 
     ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
-    return _resampled(df, "date", "1w", "date")
+    return _resample(df, "date", "1w", "date")
 
 
 def resample_daily_to_monthly(df: Frame) -> Frame:
@@ -74,7 +74,7 @@ def resample_daily_to_monthly(df: Frame) -> Frame:
 
     ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
-    return _resampled(df, "date", "1mo", "date")
+    return _resample(df, "date", "1mo", "date")
 
 
 def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestamp") -> Frame:
@@ -96,10 +96,10 @@ def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestam
         raise QueryError(
             f"invalid interval {interval!r}", hint="use a form such as 5m, 4h, 1d, 1w or 1mo"
         )
-    return _resampled(df, time_col, interval, time_col)
+    return _resample(df, time_col, interval, time_col)
 
 
-def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
+def _resample(df: Frame, time: str, interval: str, name: str) -> Frame:
     schema = df.collect_schema()
     if lacking := [column for column in (time, *FIELDS) if column not in schema]:
         raise QueryError(
@@ -111,7 +111,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     series = [column for column in ("sid", "symbol") if column in schema][:1]
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start
-    ordered = partial(_ordered, time=time, series=series)
+    ordered = partial(_sort_rows, time=time, series=series)
     # Bars from a bundle are in order: sorting them again would take longer than everything else.
     df = df.map_batches(ordered) if isinstance(df, pl.LazyFrame) else ordered(df)
     made = (
@@ -123,7 +123,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     return made.select(name, *series, *FIELDS)
 
 
-def _ordered(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
+def _sort_rows(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
     """Return the rows sorted by time, or unchanged if each series is already in order."""
     falls = pl.col(time) < pl.col(time).shift()
     other = [pl.col(name) != pl.col(name).shift() for name in series]

@@ -226,7 +226,7 @@ class ManagerBars(PortalSource):
         in time.
         """
         span, horizon_ms = around.span, around.horizon_ms
-        known = {n: self._known(n, timeframe, around) for n in assets.names}
+        known = {n: self._find_known(n, timeframe, around) for n in assets.names}
         lacking = [
             name
             for name, extent in known.items()
@@ -238,7 +238,7 @@ class ManagerBars(PortalSource):
                 queries = [self._further_back(query, around.back) for query in queries]
             self.client.get_missing(queries)
             for name in lacking:
-                known[name] = self._known(name, timeframe, around)
+                known[name] = self._find_known(name, timeframe, around)
         starts = [self._since(n, timeframe, around) for n in known] if around.is_back else []
         there = {name: extent for name, extent in known.items() if extent.until_ms >= horizon_ms}
         until_ms = min(
@@ -273,7 +273,7 @@ class ManagerBars(PortalSource):
         stamps = grid.opens(Span(max(ends), max(*ends, before.end)))
         return int(stamps[0]) if len(stamps) else before.end
 
-    def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
+    def _find_known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
         """Determine how far beyond the query an asset's bars are stored without a gap."""
         query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
@@ -448,7 +448,7 @@ class PolarsBars(PortalSource):
         is_hit = frame is not None
         if frame is None:
             frame = self._fetch(assets, timeframe, start, end)
-        whole = _collected(frame, self._about)
+        whole = _collect(frame, self._about)
         bars = bars_of(whole, keys, timeframe, span, self._about)
         self.check(whole)
         is_new = self._cache is not None and not is_hit
@@ -578,7 +578,7 @@ class ForeignBars(PolarsBars):
         symbols = list(assets.names)
         call = partial(self._source.fetch, symbols, start, end, timeframe.label)
         what = (
-            f"{self._about} returned no {timeframe} bars for {_named(symbols)} from {start} "
+            f"{self._about} returned no {timeframe} bars for {_names(symbols)} from {start} "
             f"to {end}"
         )
         try:
@@ -623,7 +623,7 @@ class ReaderBars(PolarsBars):
         source = self._made_of(timeframe)
         if source is None:
             return super().read(assets, timeframe, span, ends, horizon_ms)
-        return self._made(assets, timeframe, span, source, horizon_ms)
+        return self._build_bars(assets, timeframe, span, source, horizon_ms)
 
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
         """Return the timeframe of the bars to build the requested bars from.
@@ -636,7 +636,7 @@ class ReaderBars(PolarsBars):
         shorter = [label for label in there if label == "1m" or not timeframe.is_intraday]
         return Timeframe.parse(shorter[0]) if shorter else None
 
-    def _made(
+    def _build_bars(
         self,
         assets: Assets,
         timeframe: Timeframe,
@@ -704,7 +704,7 @@ class ReaderBars(PolarsBars):
             )
         sids, fields = self._keys(assets), list(FIELDS)
         bounds = (start.date(), end.date()) if timeframe.label == "1d" else (start, end)
-        with others_code(f"the reader returned no {timeframe} bars for {_named(assets.names)}"):
+        with others_code(f"the reader returned no {timeframe} bars for {_names(assets.names)}"):
             if hasattr(reader, "load_raw_arrays"):
                 return reader.load_raw_arrays(sids, fields, *bounds)
             return getattr(reader, method)(sids, *bounds, fields=fields)
@@ -768,7 +768,7 @@ def _takes_versions(*methods: Any) -> bool:
 # --- foreign frames -------------------------------------------------------------------------------
 
 
-def _collected(frame: Any, about: str) -> pl.DataFrame:
+def _collect(frame: Any, about: str) -> pl.DataFrame:
     """Check that a value is a Polars frame, and return it, collected if it is lazy.
 
     Raises:
@@ -848,7 +848,7 @@ def bars_of(
     ).filter(pl.col("stamp") >= span.start, pl.col("stamp") < span.end)
     parts = rows.partition_by("key", as_dict=True)
     wanted = [0] if label is None else keys
-    return [_checked(parts.get((key,)), str(key), about) for key in wanted]
+    return [_check_bars(parts.get((key,)), str(key), about) for key in wanted]
 
 
 def _is_number(dtype: pl.DataType) -> bool:
@@ -869,7 +869,7 @@ def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
     return column.dt.epoch("ms")
 
 
-def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | None:
+def _check_bars(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | None:
     """Return the bars for one asset, ascending and without duplicates.
 
     Raises:
@@ -903,7 +903,7 @@ def _table_of(bars: AssetBars | None) -> BarTable:
     return BarTable.of_columns(bars.stamps[traded], list(bars.values[:, traded]))
 
 
-def _named(names: Sequence[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     """Return the first few names as a string, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

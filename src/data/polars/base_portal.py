@@ -451,7 +451,7 @@ class BasePortal(ABC, Generic[S, F]):
         return NoDataAvailableError(
             (
                 f"no {question.timeframe} bar with a {question.field} for {names}{more} had "
-                f"closed by {_shown(question.moment)}"
+                f"closed by {_spell(question.moment)}"
             ),
             symbol=every[0] if len(every) == 1 else None,
             hint="use a later time, or assets that have bars by then",
@@ -539,12 +539,12 @@ class BasePortal(ABC, Generic[S, F]):
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
         """
-        found = self._remembered(question)
-        return self._loaded(question) if found is None else found
+        found = self._panel_in_memory(question)
+        return self._load_panel(question) if found is None else found
 
     async def _await(self, question: PortalQuestion) -> VisiblePanel:
         """Return a panel as :meth:`_read` does, but do the reading in another thread."""
-        found = self._remembered(question)
+        found = self._panel_in_memory(question)
         if found is not None:
             return found
         caller = called_from()
@@ -552,11 +552,11 @@ class BasePortal(ABC, Generic[S, F]):
         def load() -> VisiblePanel:
             """Read the panel; warnings point to the line of user code that awaits it."""
             with working_for(caller):
-                return self._loaded(question)
+                return self._load_panel(question)
 
         return await awaited(load)
 
-    def _remembered(self, question: PortalQuestion) -> VisiblePanel | None:
+    def _panel_in_memory(self, question: PortalQuestion) -> VisiblePanel | None:
         """Return a panel from memory that answers the portal call, or None."""
         panel = None if self._panels is None else self._panels.get(_key(question))
         if panel is None:
@@ -572,14 +572,14 @@ class BasePortal(ABC, Generic[S, F]):
             panel.shown.add(horizons, question.rows)
         return VisiblePanel(panel, horizons)
 
-    def _loaded(self, question: PortalQuestion) -> VisiblePanel:
+    def _load_panel(self, question: PortalQuestion) -> VisiblePanel:
         """Read a panel; if another caller is already reading it, wait for that panel instead."""
         key = _key(question)
         with self._guard:
             turn = self._turns.setdefault(key, threading.Lock())
         with turn:
             try:
-                return self._remembered(question) or self._load(question)
+                return self._panel_in_memory(question) or self._load(question)
             finally:
                 with self._guard:
                     self._turns.pop(key, None)
@@ -593,10 +593,10 @@ class BasePortal(ABC, Generic[S, F]):
                 and self._panels is not None
                 and isinstance(self._source, ManagerBars)
             ):
-                return self._kept(question, self._recorded(question, record))
-            return self._kept(question, self._built(question, self._ahead_ms(question)))
+                return self._keep_panel(question, self._read_recorded(question, record))
+            return self._keep_panel(question, self._build_panel(question, self._ahead_ms(question)))
 
-    def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
+    def _read_recorded(self, question: PortalQuestion, record: Any) -> _Built:
         """Read a panel for a caller whose reads are recorded (see ``lineage``).
 
         Only the rows that the caller sees are recorded, not those that are read ahead. If the
@@ -611,7 +611,7 @@ class BasePortal(ABC, Generic[S, F]):
             ahead = ReadAhead(record)
             token = reads.set(ahead)
             try:
-                built = self._built(question, self._ahead_ms(question))
+                built = self._build_panel(question, self._ahead_ms(question))
             finally:
                 reads.reset(token)
             if ahead.can_be_cut():
@@ -623,7 +623,7 @@ class BasePortal(ABC, Generic[S, F]):
                 return built
             is_hit = built.is_hit
             shown_to.uncut.add(key)
-        built = self._built(question, 0)
+        built = self._build_panel(question, 0)
         return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
@@ -633,7 +633,7 @@ class BasePortal(ABC, Generic[S, F]):
         if self._panels is not None:
             self._panels.drop_of(record)
 
-    def _kept(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
+    def _keep_panel(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
         """Keep a panel that was just read, and count it as a hit or a miss."""
         with self._guard:
             self._hits += built.is_hit
@@ -642,7 +642,7 @@ class BasePortal(ABC, Generic[S, F]):
             self._panels.keep(_key(question), built.found.panel, built.mark)
         return built.found
 
-    def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
+    def _build_panel(self, question: PortalQuestion, ahead_ms: int) -> _Built:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
         If the panel has too few rows, which can happen only if the calendar is unknown, earlier bars
@@ -660,7 +660,7 @@ class BasePortal(ABC, Generic[S, F]):
             )
             is_hit = is_hit and read.is_hit and extent.is_hit
             is_last = look == _LOOKS_BACK - 1
-            panel = _arranged(question, terms, extent, read, is_last=is_last)
+            panel = _arrange_panel(question, terms, extent, read, is_last=is_last)
             if panel.covers(terms.horizons, question.rows):
                 break
         return _Built(VisiblePanel(panel, terms.horizons), mark, is_hit=is_hit)
@@ -719,7 +719,7 @@ class BasePortal(ABC, Generic[S, F]):
         """
         moment, time = question.moment, self._time
         if moment.ms - (0 if moment.day is None else _EAST_MS) > now:
-            raise LookaheadError(f"{_shown(moment)} is in the future: now is {iso(now)}")
+            raise LookaheadError(f"{_spell(moment)} is in the future: now is {iso(now)}")
         if time is None:
             return tuple([min(now, moment.horizon(calendar)) for calendar in calendars])
         limit = _moment("the simulation time", time, is_daily=question.is_daily)
@@ -730,7 +730,7 @@ class BasePortal(ABC, Generic[S, F]):
             if horizon > known and (limit.day is None or horizon > max(known, limit.last_ms)):
                 raise LookaheadError(
                     (
-                        f"{_shown(moment)} is after the simulation time {_shown(limit)}: the answer "
+                        f"{_spell(moment)} is after the simulation time {_spell(limit)}: the answer "
                         f"could contain {calendar.name} bars that had not closed by then"
                     ),
                     hint="set_simulation_time moves the simulation time",
@@ -800,7 +800,7 @@ class _Panels:
         weakref.finalize(owner, subscribe(hear))
 
 
-def _arranged(
+def _arrange_panel(
     question: PortalQuestion, terms: _Terms, extent: _Extent, read: Read, *, is_last: bool
 ) -> Panel:
     """Arrange bars in rows; ``is_last`` means that no earlier bars will be read after these."""
@@ -838,7 +838,7 @@ def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
 
 
 @lru_cache(64)
-def _parsed(frequency: str) -> Timeframe:
+def _parse_frequency(frequency: str) -> Timeframe:
     return Timeframe.parse(_FREQUENCIES.get(frequency, frequency))
 
 
@@ -848,7 +848,7 @@ def _timeframe(frequency: Any) -> Timeframe:
     Raises:
         BadTimeframeError: The frequency is not a timeframe.
     """
-    return _parsed(frequency) if isinstance(frequency, str) else Timeframe.parse(frequency)
+    return _parse_frequency(frequency) if isinstance(frequency, str) else Timeframe.parse(frequency)
 
 
 def _time_of(name: str, value: Any) -> date | datetime:
@@ -881,5 +881,5 @@ def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
     return moment
 
 
-def _shown(moment: Moment) -> str:
+def _spell(moment: Moment) -> str:
     return iso(moment.ms) if moment.day is None else moment.day.isoformat()

@@ -76,7 +76,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         key = name, "rows"
         values = found.panel.prepared.get(key)
         if values is None:
-            window = _whole(found, name)
+            window = _whole_window(found, name)
             values = PortalSeries(name, self._decimals(name, window.values.ravel()))
             found.panel.prepared[key] = values
         return values
@@ -94,7 +94,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         return column
 
 
-def _whole(found: VisiblePanel, name: str) -> PanelWindow:
+def _whole_window(found: VisiblePanel, name: str) -> PanelWindow:
     (group,) = found.panel.groups
     return found.panel.window(name, (int(group.closes[-1]),), len(group.stamps))
 

@@ -69,7 +69,7 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
             )
     near = [n for n in names if frame[n].dtype != dtypes[n] and sizes[n] < _FAR]
     # Below `_FAR`, the units are integers, so rounded values are counted without casting back.
-    rounded = sum(_rounded(frame[n]) for n in near if frame[n].dtype.is_float())
+    rounded = sum(_count_rounded(frame[n]) for n in near if frame[n].dtype.is_float())
     columns = [pl.col(n).cast(dtypes[n], strict=False) for n in near]
     far: list[pl.Series] = []
     for name in names:
@@ -106,7 +106,7 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
     return {n: 0.0 if (size := sizes.get(n, 0.0)) != size else size for n in names}
 
 
-def _rounded(column: pl.Series) -> int:
+def _count_rounded(column: pl.Series) -> int:
     """Return the number of values with more than eight decimals.
 
     Values must be small enough to be multiplied by 10**8 without losing digits.

@@ -135,9 +135,9 @@ class FrameCache:
             LockTimeoutError: Another thread or process held the key for longer than ``timeout_s``.
             StorageError: The folder cannot be written.
         """
-        return self._locked(key[:SHORT], timeout_s)
+        return self._lock_key(key[:SHORT], timeout_s)
 
-    def _locked(self, name: str, timeout_s: float) -> AbstractContextManager[None]:
+    def _lock_key(self, name: str, timeout_s: float) -> AbstractContextManager[None]:
         locks = self.folder / _LOCKS
         self._disk.make_folders(locks, durable=False)
         return self._disk.lock(locks / name, timeout_s)
@@ -270,7 +270,7 @@ class FrameCache:
             content = self._disk.read_with_state(path / _METADATA)
             if content is None:
                 return None
-            metadata = _parsed(content[0])
+            metadata = _parse_metadata(content[0])
             if metadata is None:
                 raise _DamagedFrameError(
                     f"{path.name}: {_METADATA} is damaged: the frame is fetched again"
@@ -431,7 +431,7 @@ class FrameCache:
         If the total cannot be stored, the next sweep corrects it.
         """
         try:
-            with self._locked(_TOTAL, _LOCK_TIMEOUT_S):
+            with self._lock_key(_TOTAL, _LOCK_TIMEOUT_S):
                 total, swept_ns = self._stored_total()
                 total += change
                 if swept_ns is None or total > self._max_bytes or self._is_due(swept_ns):
@@ -448,7 +448,7 @@ class FrameCache:
             return
         self._looked_ns = self._disk.now_ns()
         try:
-            with self._locked(_TOTAL, 0.0):
+            with self._lock_key(_TOTAL, 0.0):
                 _, swept_ns = self._stored_total()
                 if swept_ns is None or self._is_due(swept_ns):
                     self._sweep()
@@ -522,7 +522,7 @@ class FrameCache:
         return True
 
 
-def _parsed(data: bytes) -> dict[str, Any] | None:
+def _parse_metadata(data: bytes) -> dict[str, Any] | None:
     """Return the metadata of a frame, or None if it is damaged or from another version."""
     try:
         metadata = dict(json.loads(data))

@@ -62,12 +62,12 @@ def _arguments(adapter: Any) -> list[Any]:
         else:  # attributes with the names of the arguments, as in most classes
             names = {n: n if n in own else f"_{n}" for n in signature.parameters}
             given = {name: own[attribute] for name, attribute in names.items()}
-        return sorted([name, _plain(value)] for name, value in given.items())
+        return sorted([name, _form(value)] for name, value in given.items())
     except (KeyError, TypeError, ValueError, RecursionError):
-        return [_alone(adapter)]
+        return [_unique(adapter)]
 
 
-def _plain(value: Any) -> Any:
+def _form(value: Any) -> Any:
     """Return the JSON form of an argument's value; different values never have the same form.
 
     The ``repr`` is used only for types whose ``repr`` is complete; that of frames, arrays and other
@@ -77,32 +77,32 @@ def _plain(value: Any) -> Any:
         return value
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        return [_named(type(value)), _plain(parts)]
+        return [_type(type(value)), _form(parts)]
     if isinstance(value, Mapping):
-        return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
+        return ["map", *sorted(([_form(k), _form(v)] for k, v in value.items()), key=repr)]
     if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(element) for element in value]
+        items = [_form(element) for element in value]
         ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
         return [type(value).__name__, *ordered]
     if isinstance(value, type) or inspect.isfunction(value):
         return ["code", _code_name(value)]
-    return [_named(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _alone(value)
+    return [_type(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _unique(value)
 
 
 def _code_name(code: Any) -> str:
     """Return a string that identifies a class or function in every program that imports it."""
     if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
-        return _alone(code)
+        return _unique(code)
     if code.__module__ != "__main__":
-        return _named(code)
+        return _type(code)
     script = getattr(sys.modules["__main__"], "__file__", None)  # every script is "__main__"
-    return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
+    return f"{Path(script).resolve()} {_type(code)}" if script else _unique(code)
 
 
-def _named(kind: Any) -> str:
+def _type(kind: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _alone(value: Any) -> str:
+def _unique(value: Any) -> str:
     """Return a unique string, so that an indescribable object does not share cached frames."""
-    return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"
+    return f"{_type(type(value))} {next(_numbers)} {_PROCESS}"

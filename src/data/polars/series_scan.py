@@ -93,7 +93,7 @@ def scan_series(
             f"manager must be a DataManager, not {type(manager).__name__}",
             hint="omit it to use the one that get_data_manager() returns",
         )
-    names = _checked(columns)
+    names = _check_columns(columns)
     wishes = Wishes(provider, adjustment, offline=True, session=session)
     client = (get_data_manager() if manager is None else manager).client
     series = _StoredSeries(client, symbol, timeframe, wishes, names)
@@ -101,7 +101,7 @@ def scan_series(
     return register_io_source(series.rows, schema=series.schema)
 
 
-def _checked(columns: Any) -> tuple[str, ...]:
+def _check_columns(columns: Any) -> tuple[str, ...]:
     """Return the names of the further columns.
 
     Raises:
@@ -146,7 +146,7 @@ class _StoredSeries:
     def check(self) -> None:
         """Raise the error of ``get_ohlcv`` if an argument is invalid or nothing is stored."""
         query = self._query(())
-        if self._stored(query)[1] is None:
+        if self._find_stored(query)[1] is None:
             self._client.get(query)
 
     def rows(
@@ -155,9 +155,9 @@ class _StoredSeries:
         """Yield the bars that a query needs, as currently stored."""
         wanted = list(self.schema) if columns is None else columns
         # Polars calls this in a thread of its own.
-        yield self._context.copy().run(self._selected, wanted, predicate, n_rows)
+        yield self._context.copy().run(self._select_bars, wanted, predicate, n_rows)
 
-    def _selected(
+    def _select_bars(
         self, columns: Sequence[str], predicate: pl.Expr | None, n_rows: int | None
     ) -> pl.DataFrame:
         """Return the bars that the filter selects from the first ``n_rows`` bars, or from all."""
@@ -174,7 +174,7 @@ class _StoredSeries:
         wishes = replace(self._wishes, columns=[n for n in EXTRA_COLUMNS if n in columns])
         return self._client.query(*self._named, wishes=wishes)
 
-    def _stored(self, query: BarsQuery) -> tuple[SeriesKey, Span | None, bool]:
+    def _find_stored(self, query: BarsQuery) -> tuple[SeriesKey, Span | None, bool]:
         """Return the answering series, the span of its stored bars, and whether the bars are its own.
 
         If they are not, other stored bars are used instead, or bars are built from shorter ones.
@@ -198,11 +198,11 @@ class _StoredSeries:
     def _read(self, columns: Collection[str], bounds: TimeBounds) -> _Bars:
         """Return at least the stored bars within the bounds."""
         query = self._query(columns)
-        key, extent, is_own = self._stored(query)
+        key, extent, is_own = self._find_stored(query)
         if extent is None:  # raises the error of get_ohlcv
             return _Bars(self._client.get(query))
         whole = replace(query, bars=None, span=extent)
-        span = _clipped(extent, bounds)
+        span = _clip_span(extent, bounds)
         if span.is_empty:
             return _Bars(None, True)
         narrow = replace(whole, span=span)
@@ -234,7 +234,7 @@ def _nans(name: str, count: int) -> pl.Series:
     return pl.Series(name, np.full(count, np.nan))
 
 
-def _clipped(span: Span, bounds: TimeBounds) -> Span:
+def _clip_span(span: Span, bounds: TimeBounds) -> Span:
     """Return the part of a span whose stamps are within the bounds."""
     start, end = span
     if bounds.low is not None:  # the first whole millisecond from there on

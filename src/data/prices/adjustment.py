@@ -285,7 +285,7 @@ class BasisConversion:
         price: Fraction | None = _ONE
         splits, end = _ONE, group.rows.stop
         for action, power in self._moves(first, group.basis):
-            border = int(np.searchsorted(self.stamps, self._before(action)))
+            border = int(np.searchsorted(self.stamps, self._valid_from(action)))
             if border <= group.rows.stop:
                 self._check_straddle(action, int(self.stamps[border - 1]))
             if border < end:
@@ -309,7 +309,7 @@ class BasisConversion:
                 f"cannot convert {way}: splits and dividends from {days} were never requested"
             )
 
-    def _before(self, action: Action) -> int:
+    def _valid_from(self, action: Action) -> int:
         """Return the timestamp before which bars do not reflect ``action``.
 
         An intraday bar that contains the open of the ex-date's session may begin before that open.
@@ -323,7 +323,7 @@ class BasisConversion:
         """Return the actions to apply (1) or undo (-1) for bars from ``first_ms`` on, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
-        for action in (a for a in self.actions if self._before(a) > first_ms):
+        for action in (a for a in self.actions if self._valid_from(a) > first_ms):
             if source.adjustment == "unknown":
                 raise KindMismatchError(
                     f"it is unknown whether prices from {date_of(first_ms)} are already adjusted "
@@ -332,7 +332,7 @@ class BasisConversion:
                 )
             # A bar after the ex-date reflects the action in its price regardless of the target's
             # date.
-            until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
+            until = action.ex_date if self._valid_from(action) <= last_ms else self.goal.as_of
             wanted = action.is_in(self.goal.adjustment, until)
             if wanted != action.is_in(source.adjustment, source.as_of):
                 moves.append((action, 1 if wanted else -1))
@@ -342,7 +342,7 @@ class BasisConversion:
             valid = split.is_sound and other.is_sound
             if soon and valid and split.ratio == other.ratio and moved & {split, other}:
                 raise KindMismatchError(f"the {split} seems to be the same as the {other}")
-        return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
+        return sorted(moves, key=lambda move: self._valid_from(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
         """Return the factor for prices before an action.
@@ -382,7 +382,7 @@ class BasisConversion:
         step, day = self.timeframe.step_ms, date_of(stamp)
         if step is None:  # the 1st of a month; 31 days later is the next month
             step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
-        if stamp + step > self._before(action):
+        if stamp + step > self._valid_from(action):
             raise KindMismatchError(
                 f"the {self.timeframe} bar of {day} spans the {action}, so it has two bases",
                 hint="rebuild it from daily bars",
@@ -509,17 +509,17 @@ class ClosesBefore:
         actions = current(self.actions if self.own is None else self.own(part.vendor))
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
-            return self._split(row, part, actions)
+            return self._split_adjusted(row, part, actions)
         # Latest first, because each close needs the later ones and a long recursion must be
         # avoided.
         for later in reversed([a for a in actions if a.type == "dividend"]):
             if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
                 self(later.ex_date)
-        without = self._split(row, part, [a for a in actions if a not in paid])
+        without = self._split_adjusted(row, part, [a for a in actions if a not in paid])
         splits = [a for a in actions if a.type == "split" and a.is_sound]
         return without + sum(float(amount_on(a, splits, self.as_of)) for a in paid)
 
-    def _split(self, row: BarTable, part: BasisPart, actions: Sequence[Action]) -> float:
+    def _split_adjusted(self, row: BarTable, part: BasisPart, actions: Sequence[Action]) -> float:
         done = rebase(
             row, [part], actions, "split", as_of=self.as_of, intraday=False, close_before=self
         )

@@ -88,7 +88,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Return the difference as a JSON-compatible dictionary."""
-        plain = asdict(self) | {"ours": _plain(self.ours), "theirs": _plain(self.theirs)}
+        plain = asdict(self) | {"ours": _values(self.ours), "theirs": _values(self.theirs)}
         first, last = plain.pop("first_ms"), plain.pop("last_ms")
         return plain | {"first": iso(first), "last": iso(last)}
 
@@ -155,12 +155,12 @@ def compare(
     )
     left, right = ours.take(mine), theirs.take(yours)
     causes = np.full(len(common), "", dtype=object)
-    differs = ~_same(left, right, terms)
+    differs = ~_equal_bars(left, right, terms)
     _name(causes, differs, left, right, terms)
-    readjusted = ~differs & _readjusted(left, right, terms)
+    readjusted = ~differs & _readjusted_bars(left, right, terms)
     causes[readjusted] = "adjusted close"
     differs |= readjusted
-    differences = [*_grouped(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
+    differences = [*_by_cause(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
     ranked = sorted(differences, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
     rows = len(ours) + len(theirs) - len(common)
     return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
@@ -169,7 +169,7 @@ def compare(
 # --- equality --------------------------------------------------------------------------------
 
 
-def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
+def _equal_bars(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
     """Return a mask of the common bars on which both sides agree."""
     same = np.ones(len(left), dtype=bool)
     for name in PRICES:
@@ -181,7 +181,7 @@ def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
     return same
 
 
-def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
+def _readjusted_bars(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
     """Return a mask of the common bars whose adjusted close prices differ."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
@@ -344,7 +344,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mas
 # --- results ---------------------------------------------------------------------------------
 
 
-def _grouped(
+def _by_cause(
     causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: ComparisonTerms
 ) -> Iterator[Difference]:
     """Yield one difference per cause or, for splits, one per run with the same ratio."""
@@ -354,7 +354,7 @@ def _grouped(
         runs = [np.arange(run.start, run.stop) for run in _runs(ratio, rows)]
         for at in runs if cause == "split" else [np.flatnonzero(rows)]:
             if len(at):
-                text = _words(cause, left.stamps[at], ratio[at], terms)
+                text = _describe_cause(cause, left.stamps[at], ratio[at], terms)
                 yield _difference(cause, left.take(at), right.take(at), text)
 
 
@@ -385,7 +385,7 @@ def _first(table: BarTable) -> Bar | None:
     return Bar(int(table.stamps[0]), *(float(column[0]) for column in table.values()))
 
 
-def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) -> str:
+def _describe_cause(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) -> str:
     if cause == "unit x100":
         return f"theirs is {'100 times' if ratio[0] > 1 else 'a hundredth of'} ours"
     if cause == "dividend adjustment":
@@ -398,7 +398,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
     return f"theirs is {_ratio_of(factor, split)} of ours, as by {origin}"
 
 
-def _plain(bar: Bar | None) -> dict[str, float] | None:
+def _values(bar: Bar | None) -> dict[str, float] | None:
     """Return a bar's values by column name, leaving out the timestamp and NaNs; None for None."""
     if bar is None:
         return None

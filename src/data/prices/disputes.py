@@ -185,7 +185,7 @@ def is_repeated(old: Action, new: Action) -> bool:
         return False
     if old.type == "split":
         return (old.numerator, old.denominator) == (new.numerator, new.denominator)
-    return _rounded(old.amount) == _rounded(new.amount)
+    return _round_amount(old.amount) == _round_amount(new.amount)
 
 
 def _groups(words: Sequence[_Word]) -> list[list[_Word]]:
@@ -232,13 +232,13 @@ def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fract
     if not dividend.is_sound:
         return Fraction(0), Fraction(0)
     value = amount_on(dividend, splits, None)
-    rounded = _rounded(dividend.amount)
+    rounded = _round_amount(dividend.amount)
     digits = max(-int(rounded.normalize().as_tuple().exponent), _LEAST_DIGITS)
     shares = value / Fraction(str(dividend.amount)) if dividend.amount else Fraction(1)
     return value, shares / (2 * 10**digits)
 
 
-def _rounded(amount: float) -> Decimal:
+def _round_amount(amount: float) -> Decimal:
     return round(Decimal(str(amount)), _MOST_DIGITS)
 
 

@@ -82,7 +82,7 @@ def ema(bars: Columns, period: int) -> float:
     ``period`` closes in the window (like TA-Lib's EMA in its default mode). NaN if there are fewer
     bars than ``period``.
     """
-    return _smoothed(bars["close"].tolist(), period, 2 / (period + 1))
+    return _smooth(bars["close"].tolist(), period, 2 / (period + 1))
 
 
 def rsi(bars: Columns, period: int) -> float:
@@ -95,8 +95,8 @@ def rsi(bars: Columns, period: int) -> float:
     are fewer than ``period + 1`` bars.
     """
     steps = np.diff(bars["close"])
-    gains = _smoothed(np.maximum(steps, 0.0).tolist(), period, 1 / period)
-    losses = _smoothed(np.maximum(-steps, 0.0).tolist(), period, 1 / period)
+    gains = _smooth(np.maximum(steps, 0.0).tolist(), period, 1 / period)
+    losses = _smooth(np.maximum(-steps, 0.0).tolist(), period, 1 / period)
     both = gains + losses
     if both == 0:
         return 50.0
@@ -116,7 +116,7 @@ def _mean(values: NDArray[np.float64], period: int) -> float:
     return first + float((values[-period:] - first).sum()) / period
 
 
-def _smoothed(values: list[float], period: int, weight: float) -> float:
+def _smooth(values: list[float], period: int, weight: float) -> float:
     """Return an average that moves towards each value by ``weight`` times the remaining distance.
 
     The average starts with the mean of the first ``period`` values. It is NaN if there are fewer

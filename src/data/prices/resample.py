@@ -340,7 +340,7 @@ def _built(
     rows: BarTable, ranges: _Ranges, bins: _Bins, is_known: Mask, now_ms: int, strays: int
 ) -> Resampled:
     """Combine a symbol's rows into bars, and separate complete bars from incomplete ones."""
-    bars, in_part = _folded(rows, ranges, bins.stamps)
+    bars, in_part = _fold_ranges(rows, ranges, bins.stamps)
     lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
     complete, partial = whole[ranges.bars], BarTable.empty()
@@ -348,8 +348,8 @@ def _built(
     if not whole.all():
         expected = np.bincount(bins.owners, minlength=len(bins.stamps))
         incomplete = tuple(_incomplete_bars(bins, ~whole, lacking, expected, now_ms))
-        partial = _picked(bars, ~complete & ~bins.straddled[ranges.bars])
-        bars = _picked(bars, complete)
+        partial = _pick_bars(bars, ~complete & ~bins.straddled[ranges.bars])
+        bars = _pick_bars(bars, complete)
     return Resampled(
         table=bars,
         ends=bins.ends[ranges.bars[complete]],
@@ -360,7 +360,7 @@ def _built(
     )
 
 
-def _picked(bars: BarTable, rows: Mask) -> BarTable:
+def _pick_bars(bars: BarTable, rows: Mask) -> BarTable:
     return bars.take(rows) if rows.any() else BarTable.empty()
 
 
@@ -377,12 +377,12 @@ def _incomplete_bars(
         yield Incomplete(Span(start, end), reason, without, parts)
 
 
-def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:
+def _fold_ranges(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:
     """Return one bar for each range of rows, and a mask of bars whose volume is partly unknown."""
     bars, firsts, lasts = ranges
     if not len(bars):
         return BarTable.empty(), np.zeros(0, dtype=bool)
-    volume, in_part = _summed(rows.volume, firsts, lasts)
+    volume, in_part = _sum_volumes(rows.volume, firsts, lasts)
     folded = BarTable(
         stamps[bars],
         rows.open[firsts],
@@ -395,7 +395,7 @@ def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, 
     return folded, in_part
 
 
-def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
+def _sum_volumes(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
     """Return the sum of the known volumes in each bar, and a mask of bars with some unknown volumes."""
     sums = np.add.reduceat(volume, firsts)
     if not np.isnan(sums).any():

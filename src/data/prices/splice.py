@@ -234,7 +234,7 @@ def compare_closes(
         return replace(verdict, kind="equal")
     if common < COMMON or away <= max(_CONSTANT, tolerance.median) or spread > _STEADY:
         return verdict
-    return _explained(verdict, int(stored.stamps[0]), fixes)
+    return _explain_verdict(verdict, int(stored.stamps[0]), fixes)
 
 
 def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
@@ -245,7 +245,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
     return np.asarray(new[usable] / old[usable])
 
 
-def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
+def _explain_verdict(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
     """Return the verdict, adding the cause of its constant factor and the correction, if found.
 
     ``first_ms`` is the timestamp of the first bar that was compared.
@@ -297,11 +297,11 @@ def known_fixes(
     """
     ascending = sorted(action for action in actions if action.is_sound)
     splits = [a for a in ascending if a.type == "split"]
-    steps = {a: SpliceStep(_before(a, intraday), 1 / a.ratio) for a in splits}
+    steps = {a: SpliceStep(_valid_from(a, intraday), 1 / a.ratio) for a in splits}
     shares_of = as_of if adjustment != "raw" else None
     paid = Fraction(1)
     for dividend in reversed([a for a in ascending if a.type == "dividend"]):
-        before = closes.close[closes.stamps < _before(dividend, intraday)]
+        before = closes.close[closes.stamps < _valid_from(dividend, intraday)]
         if not len(before) or not before[-1] > 0:
             continue
         amount, close = amount_on(dividend, splits, shares_of), Fraction(str(float(before[-1])))
@@ -309,7 +309,7 @@ def known_fixes(
             close = close / paid + amount
         factor = 1 - amount / close
         if factor > 0:
-            steps[dividend] = SpliceStep(_before(dividend, intraday), factor, is_split=False)
+            steps[dividend] = SpliceStep(_valid_from(dividend, intraday), factor, is_split=False)
             paid *= factor
     alone = [f for a, s in steps.items() if abs(s.factor - 1) > _CONSTANT for f in _both(s, a)]
     return alone + list(_all_of([steps[a] for a in splits]))
@@ -327,7 +327,7 @@ def _all_of(splits: Sequence[SpliceStep]) -> Iterator[Fix]:
         yield Fix(twice, f"all {len(splits)} splits had been applied twice")
 
 
-def _before(action: Action, intraday: bool) -> int:
+def _valid_from(action: Action, intraday: bool) -> int:
     return action.ex_at if intraday else day_ms(action.ex_date)
 
 

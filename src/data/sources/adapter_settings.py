@@ -92,11 +92,11 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
             data = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    return dict(_parsed(path, data).get(source.partition(":")[0], {}))
+    return dict(_parse_settings(path, data).get(source.partition(":")[0], {}))
 
 
 @lru_cache(4)
-def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
+def _parse_settings(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
     """Parse the constructor arguments for each source; warn about keys that have no effect.
 
     The warning is issued once for each version of the file.

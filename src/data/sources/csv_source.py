@@ -180,13 +180,13 @@ class CSVDataSource(VendorDataSource):
         path = Path(config.file_path).expanduser().absolute()
         if path.is_dir():
             return layout | {"folder": str(path), "pattern": "{symbol}"}
-        layout |= {"folder": str(path.parent), "pattern": _escaped(path.name)}
+        layout |= {"folder": str(path.parent), "pattern": _escape_pattern(path.name)}
         if mapping.symbol_column:
             return layout | {"symbol_column": mapping.symbol_column}
         return layout | {"symbol": self._symbol or path.name.split(".")[0].split("_")[0]}
 
 
-def _escaped(name: str) -> str:
+def _escape_pattern(name: str) -> str:
     """Return a file name as a glob pattern that matches only this file."""
     return name.replace("{", "{{").replace("}", "}}")
 

@@ -121,7 +121,7 @@ class ForeignFrames:
             if frame is not None:  # otherwise its caller was cancelled
                 return frame, True
         try:
-            frame, is_hit = await self._alone(key, question)
+            frame, is_hit = await self._read_locked(key, question)
         except BaseException as error:  # whatever it is, callers that wait must not wait forever
             self._flights.pop(key, None)
             if isinstance(error, Exception):
@@ -133,22 +133,22 @@ class ForeignFrames:
         own.set_result(frame)
         return frame, is_hit
 
-    async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
+    async def _read_locked(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
         """Return a frame, and whether it was cached, while holding the lock that other processes wait for."""
         turn = KeyTurn(partial(self._frames.lock, key))
         try:
             try:
-                look = partial(turn.run, partial(self._look, key, question))
+                look = partial(turn.run, partial(self._look_up, key, question))
                 entry, due = await awaited(look)
             except LockTimeoutError:
                 raise
             except StorageError as error:
                 warn_user(f"frames cannot be stored in {self.cache_dir}: {error}")
-                return await self._fetched(question), False
+                return await self._fetch_frame(question), False
             if entry is not None and due is None:
                 return entry.frame, True
             now = self._clock.now_ms()
-            frame = await self._asked(question, entry, due)
+            frame = await self._request_from(question, entry, due)
             if entry is None or frame is not entry.frame:
                 keep = partial(turn.run, partial(self._keep, key, question, frame, now))
                 if refusal := await awaited(keep):
@@ -157,7 +157,7 @@ class ForeignFrames:
         finally:
             turn.end()
 
-    def _look(
+    def _look_up(
         self, key: str, question: SourceQuestion
     ) -> tuple[CachedFrame | None, pd.Timestamp | None]:
         """Return the cached frame (or None), and the time from which bars must be requested (or None)."""
@@ -167,20 +167,20 @@ class ForeignFrames:
         calendar, policy = self._calendar(question.timeframe), self._policy(question.timeframe)
         return entry, first_due(entry.metadata, question, policy, calendar, self._clock.now_ms())
 
-    async def _asked(
+    async def _request_from(
         self, question: SourceQuestion, entry: CachedFrame | None, due: pd.Timestamp | None
     ) -> pl.DataFrame:
         """Return the frame, requesting only bars from ``due`` on if an earlier part is cached."""
         if entry is None or due is None or due == question.start:
-            return await self._fetched(question)
+            return await self._fetch_frame(question)
         try:
-            newer = await self._fetched(question._replace(start=due))
+            newer = await self._fetch_frame(question._replace(start=due))
         except NoDataAvailableError:
             return entry.frame
         whole = await awaited(partial(continued, entry.frame, newer, due))
-        return await self._fetched(question) if whole is None else whole
+        return await self._fetch_frame(question) if whole is None else whole
 
-    async def _fetched(self, question: SourceQuestion) -> pl.DataFrame:
+    async def _fetch_frame(self, question: SourceQuestion) -> pl.DataFrame:
         """Request a frame from the source, and return it after checking it."""
         return await fetched(self._adapter, question, PATIENCE_S)
 

@@ -126,14 +126,14 @@ class SourceQuestion(NamedTuple):
             raise QueryError(
                 f"invalid start or end, {start!r:.40} to {end!r:.40}: {error}"
             ) from error
-        if not _plain(bounds[0]) <= _plain(bounds[1]):  # also rejects values that are not times
+        if not _to_utc(bounds[0]) <= _to_utc(bounds[1]):  # also rejects values that are not times
             raise QueryError(f"the start {start} is not before the end {end}")
         return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))
 
     @property
     def bounds(self) -> tuple[str, str]:
         """The bounds in UTC, as exact ISO strings."""
-        start, end = (str(_plain(bound).isoformat()) for bound in (self.start, self.end))
+        start, end = (str(_to_utc(bound).isoformat()) for bound in (self.start, self.end))
         return start, end
 
     def key(self, identity: str) -> str:
@@ -237,7 +237,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if not isinstance(whole, pl.DataFrame):
         raise _unlike(about, f"of type {type(whole).__name__}", "use a Polars frame")
     rows = _columns(whole, about, question)
-    first, last = (_plain(bound) for bound in (question.start, question.end))
+    first, last = (_to_utc(bound) for bound in (question.start, question.end))
     if not question.timeframe.is_intraday:
         first = first.normalize()
     stamp, name = pl.col("timestamp"), pl.col("symbol")
@@ -323,7 +323,7 @@ def _is_number(dtype: Any) -> bool:
     return bool(dtype.is_numeric() or dtype == pl.Null)
 
 
-def _plain(moment: pd.Timestamp) -> pd.Timestamp:
+def _to_utc(moment: pd.Timestamp) -> pd.Timestamp:
     """Return a time as naive UTC."""
     return moment if moment.tzinfo is None else moment.tz_convert(UTC).tz_localize(None)
 

@@ -472,11 +472,11 @@ def _default_ttl_s(frequency: str) -> float:
 
 
 def _market(calendar: Any) -> MarketCalendar | None:
-    return _named(calendar) if isinstance(calendar, str) else named_calendar(calendar)
+    return _find_calendar(calendar) if isinstance(calendar, str) else named_calendar(calendar)
 
 
 @lru_cache(64)
-def _named(calendar: str) -> MarketCalendar | None:
+def _find_calendar(calendar: str) -> MarketCalendar | None:
     return named_calendar(calendar)
 
 

@@ -76,11 +76,11 @@ def freshness_settings(
             data = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise ConfigError(f"{file_path} cannot be read: {exc.strerror}") from exc
-    return dict(_parsed(file_path, data))
+    return dict(_parse_settings(file_path, data))
 
 
 @lru_cache(4)
-def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
+def _parse_settings(path: FilePath, data: bytes) -> Mapping[str, Any]:
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:

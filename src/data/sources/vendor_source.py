@@ -274,7 +274,7 @@ class VendorDataSource(DataSource):
         _refuse_failed(attrs)
         if not any(map(len, frames.values())):
             raise NoDataAvailableError(
-                f"{self.name} has no {timeframe} bar for {_named(frames)} from {start} to {end}",
+                f"{self.name} has no {timeframe} bar for {_join_symbols(frames)} from {start} to {end}",
                 symbol=next(iter(frames)) if len(frames) == 1 else None,
             )
         is_hit = not any(facts.get("attempts") for facts in attrs.values())
@@ -464,7 +464,7 @@ def recorded_error(entry: Mapping[str, Any], symbol: str, more: str = "") -> Dat
     return error
 
 
-def _named(symbols: Mapping[str, Any]) -> str:
+def _join_symbols(symbols: Mapping[str, Any]) -> str:
     names = list(symbols)
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"{', '.join(names[:_MOST_NAMED])}{more}"

@@ -99,7 +99,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
         return refusal
     text = symbol.strip(" ").upper()
     if text in tables.symbols:
-        return _decided(text, tables)
+        return _user_decision(text, tables)
     return _understood(text, tables)
 
 
@@ -194,7 +194,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
     return classify(body, tables)
 
 
-def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
+def _user_decision(text: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Return the meaning of ``text`` according to the section ``symbols`` of the user's rules."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
@@ -221,7 +221,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
 # --- the steps -----------------------------------------------------------------------------
 
 
-def _marked(text: str, tables: Classification) -> Verdict:
+def _parse_marked(text: str, tables: Classification) -> Verdict:
     """Parse a symbol that contains one of the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
@@ -237,7 +237,7 @@ def _marked(text: str, tables: Classification) -> Verdict:
     return None
 
 
-def _suffixed(text: str, tables: Classification) -> Verdict:
+def _parse_suffixed(text: str, tables: Classification) -> Verdict:
     """Parse a symbol with an exchange suffix, which takes precedence over a coin with the same name."""
     body, dot, tail = text.rpartition(".")
     if not dot:
@@ -254,7 +254,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
     )
 
 
-def _separated(text: str, tables: Classification) -> Verdict:
+def _parse_separated(text: str, tables: Classification) -> Verdict:
     """Parse a pair or a share class that is written with a separator."""
     pair = _PAIR.fullmatch(text)
     if pair is not None:
@@ -269,7 +269,7 @@ def _separated(text: str, tables: Classification) -> Verdict:
     return None
 
 
-def _joined(text: str, tables: Classification) -> Verdict:
+def _parse_joined(text: str, tables: Classification) -> Verdict:
     """Parse a pair that has no separator; an unknown base is accepted only before a stablecoin."""
     if _are_currencies(text, tables):
         tether = (f"{text}T",) if text.endswith("USD") else ()
@@ -317,7 +317,7 @@ def _bare(text: str, tables: Classification) -> Verdict:
     return _stock(text, _usa(tables), tables) if _PLAIN.fullmatch(text) else None
 
 
-def _patterned(text: str, tables: Classification) -> Verdict:
+def _parse_by_pattern(text: str, tables: Classification) -> Verdict:
     """Parse a symbol that only the user's patterns recognize."""
     is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
     is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
@@ -335,12 +335,12 @@ def _patterned(text: str, tables: Classification) -> Verdict:
 
 
 _STEPS: tuple[Callable[[str, Classification], Verdict], ...] = (
-    _marked,
-    _suffixed,
-    _separated,
-    _joined,
+    _parse_marked,
+    _parse_suffixed,
+    _parse_separated,
+    _parse_joined,
     _bare,
-    _patterned,
+    _parse_by_pattern,
 )
 
 

@@ -149,7 +149,7 @@ def _one_of(*values: str) -> Callable[[Any], bool]:
     return lambda value: type(value) is str and value in values
 
 
-def _some(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _tuple_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) is tuple and all(map(fits, value))
 
 
@@ -157,7 +157,7 @@ def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) in (frozenset, set, list, tuple) and all(map(fits, value))
 
 
-def _by(key: Callable[[Any], bool], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _mapping_of(key: Callable[[Any], bool], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: (
         isinstance(value, Mapping) and all(key(name) and fits(value[name]) for name in value)
     )
@@ -180,7 +180,7 @@ _OF_ANSWER: _Checks = {
     "dense": _is(bool),
     "dated": _is(bool),
     "way": _is_remark,
-    "seams": _some(lambda value: type(value) is Span and all(map(_is_instant, value))),
+    "seams": _tuple_of(lambda value: type(value) is Span and all(map(_is_instant, value))),
 }
 _OF_KIND: _Checks = {
     **dict.fromkeys(("venue", "unit", "volume", "feed"), _is_word),
@@ -194,7 +194,7 @@ _OF_BASIS: _Checks = {
 _OF_LIST: _Checks = {
     "since": _or_none(_is_instant),
     "until": _or_none(_is_instant),
-    "unapplied": _some(_is_remark),
+    "unapplied": _tuple_of(_is_remark),
 }
 _OF_ACTION: _Checks = {
     "ex_date": _is_day,
@@ -204,17 +204,17 @@ _OF_ACTION: _Checks = {
     "as_paid": _is(bool),
     "source": _is(str),
     **dict.fromkeys(("pay_date", "currency"), _is_word),
-    "parts": _some(_is_number),
+    "parts": _tuple_of(_is_number),
 }
 _labels = _each(_is_word)
 _OF_CAPABILITIES: _Checks = {
     **dict.fromkeys(("asset_classes", "actions_only", "extended"), _labels),
-    "timeframes": _by(_is_word, _is_remark),
+    "timeframes": _mapping_of(_is_word, _is_remark),
     **dict.fromkeys(("page_bars", "action_requests", "archive_days"), _is_count(10**9)),
-    "page_days": _by(_is_word, _is_count(10**9)),
-    "depth_days": _by(_is_word, _is_number),
-    **dict.fromkeys(("kinds", "intraday_kinds"), _by(_is_word, _is(Kind))),
-    "only": _by(_is_word, _labels),
+    "page_days": _mapping_of(_is_word, _is_count(10**9)),
+    "depth_days": _mapping_of(_is_word, _is_number),
+    **dict.fromkeys(("kinds", "intraday_kinds"), _mapping_of(_is_word, _is(Kind))),
+    "only": _mapping_of(_is_word, _labels),
     "adjustment": _one_of("unknown", *ADJUSTMENTS),
     "intraday_adjustment": _or_none(_one_of("unknown", *ADJUSTMENTS)),
     "settle_ms": _is_count(_LONGEST_SETTLING_MS),

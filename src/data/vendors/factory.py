@@ -108,7 +108,7 @@ def _faults(name: object, cls: Any) -> str:
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
-def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
+def _construct(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
     """Create a downloader, check that it still matches its class's declarations, and return it.
 
     Raises:
@@ -193,7 +193,7 @@ class DataDownloaderFactory:
         """
         try:
             cls = downloader_class(provider_code)
-            return _constructed(cls, kwargs)
+            return _construct(cls, kwargs)
         except DataError as exc:
             # The packaged rules include vendors for which most users have no key.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
@@ -464,7 +464,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
             arguments["sender"] = selector.make_sender(name)
-        _constructed(cls, arguments)
+        _construct(cls, arguments)
     except DataError as error:
         return error
     return ConfigError("its setup failed")

@@ -77,7 +77,7 @@ class FiguresDownloader(BaseDataDownloader):
                 was sent, because the vendor recently failed or did not know the symbol.
         """
         try:
-            served = self._served(query)
+            served = self._served_by(query)
             request = self.figures_request(query)
             symbol = query.instrument.spelling(self.name)
             endpoint = f"{query.measure.name}/{query.period}"
@@ -134,7 +134,7 @@ class FiguresDownloader(BaseDataDownloader):
         query = FigureQuery(measure, instrument, step, span, now_ms, insist=True)
         return figures_frame(measure, self.fetch_figures(query).rows)
 
-    def _served(self, query: FigureQuery) -> Served:
+    def _served_by(self, query: FigureQuery) -> Served:
         """Return the vendor's declaration for the measure of ``query``.
 
         Raises:

@@ -134,7 +134,7 @@ def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
                 start = first.span.end
             else:
                 start = _follow(vendor, rest, harvest, until_rows=not harvest.is_out)
-        return _fetched(vendor, query, harvest)
+        return _to_fetched(vendor, query, harvest)
 
 
 def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
@@ -337,7 +337,7 @@ def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> li
     return matches
 
 
-def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetched:
+def _to_fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetched:
     table = concat(harvest.tables)
     if not len(table):
         error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")

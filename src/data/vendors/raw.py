@@ -45,7 +45,7 @@ def raw_span(start: Any, end: Any) -> Span:
 def _bound(value: Any, which: str) -> tuple[int, int]:
     """Return the first timestamp that a bound includes, and the first timestamp after the bound."""
     if isinstance(value, str):
-        value = _parsed(value, which)
+        value = _parse_date(value, which)
     if isinstance(value, datetime):
         stamp = to_ms(value)
         return stamp, stamp + 1
@@ -54,7 +54,7 @@ def _bound(value: Any, which: str) -> tuple[int, int]:
     raise BadRangeError(f"{which} is not a date: {value!r}", hint=_HINT)
 
 
-def _parsed(text: str, which: str) -> date:
+def _parse_date(text: str, which: str) -> date:
     try:
         return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as exc:

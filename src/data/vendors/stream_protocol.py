@@ -148,7 +148,7 @@ def understood(
 ) -> Sequence[StreamEvent]:
     """Return the events that ``read`` finds in a JSON frame, or an ``Unreadable`` event if it fails."""
     try:
-        message = _parsed(frame)
+        message = _parse_frame(frame)
     except (ValueError, RecursionError) as error:
         return [Unreadable(f"a frame is not JSON ({type(error).__name__})")]
     return made_of(message, read)
@@ -171,7 +171,7 @@ def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Seque
         return [Unreadable(f"a message of another form ({type(error).__name__})")]
 
 
-def _parsed(frame: str | bytes) -> Any:
+def _parse_frame(frame: str | bytes) -> Any:
     """Parse a JSON frame and return its content.
 
     Raises:

@@ -163,11 +163,11 @@ class Rebaser:
             if later is None:
                 rebased = self._rebased_to(as_of, None, table, parts, own, book)
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
-            needed = self._needed(table, parts, as_of)
+            needed = self._action_spans(table, parts, as_of)
             if (lacking := _first_missing(book, needed)) is not None:
                 raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
             disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-            converted, used_for = self._converted(table, parts, book, later)
+            converted, used_for = self._convert_rows(table, parts, book, later)
             return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
         as_of = self._target(book, own)
         return self._rebased_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
@@ -185,9 +185,9 @@ class Rebaser:
         is_there = partial(is_at, table, goal=goal, intraday=self._is_intraday)
         if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
             return Rebased(table, as_of, used=Used(book))  # usual for answers from the cache
-        needed = self._needed(table, parts, as_of)
+        needed = self._action_spans(table, parts, as_of)
         if self.lenient and as_of != own and _first_missing(book, needed):
-            as_of, needed = own, self._needed(table, parts, own)
+            as_of, needed = own, self._action_spans(table, parts, own)
             since = self._unknown_since(book, own)
         lacking = _first_missing(book, needed)
         if lacking is not None or (since is not None and not self.lenient):
@@ -199,7 +199,7 @@ class Rebaser:
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
             return Rebased(table, as_of, unknown_since=since, used=Used(book))
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-        converted, used_for = self._converted(table, parts, book, as_of)
+        converted, used_for = self._convert_rows(table, parts, book, as_of)
         return Rebased(converted, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
@@ -230,7 +230,7 @@ class Rebaser:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
-        for span in self._needed(table, parts, self._target(book, own)):
+        for span in self._action_spans(table, parts, self._target(book, own)):
             for hole in gaps(span, spans):
                 is_awaited = any(hole.start in answer.span for answer in book.awaited)
                 return date_of(hole.start) if is_awaited else None
@@ -278,7 +278,7 @@ class Rebaser:
         last = self.view.last if self.view.last is not None else day_ms(own)
         return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
-    def _needed(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
+    def _action_spans(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
         """Return the ex-dates for which the conversion needs actions."""
         reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
         return needed_actions(
@@ -297,7 +297,7 @@ class Rebaser:
             return None
         return lambda stamp_ms: session_date(self.query.instrument, stamp_ms)
 
-    def _converted(
+    def _convert_rows(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> tuple[BarTable, Used]:
         own = book.of if book.disputed else None

@@ -258,7 +258,7 @@ def lacking_spans(
     reasons = _disjoint(unfilled)
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
-    lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
+    lacking = [gap for span in gaps(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
     parts: list[Sequence[Gap]] = [lacking]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
     for reason, rows in empties.columns.by(_reason).items():
@@ -335,7 +335,7 @@ def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
     return pieces
 
 
-def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
+def _gaps_for(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
     ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
@@ -535,14 +535,14 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "gaps_total": len(answer.gaps),
         "unanswered": next((g.reason for g in stretches(answer.gaps).sources if g.failed), None),
         **({} if len(table) or "empty" in answer.facts else {"empty": empty_because(answer)}),
-        "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
+        "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged_bars(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
         **answer.facts,
     }
 
 
-def _flagged(answer: Answer) -> list[tuple[int, str]]:
+def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:
     """Return the first few invalid rows and off-calendar bars, as pairs of a timestamp and a reason."""
     unexpected = [
         (stamp, UNEXPECTED)

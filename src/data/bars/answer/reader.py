@@ -166,14 +166,14 @@ class Reader:
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )
-        flagged = _flagged(suspects, table, coverage)
+        flagged = _flagged_rows(suspects, table, coverage)
         if flagged:
             from ..ingest.commit import suspects_table  # not needed if the answer has no problem
 
             # If there are two rows for a timestamp, the stored one is a bar.
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
-            table = _closed(table, coverage, outcome.closed_before)
+            table = _closed_bars(table, coverage, outcome.closed_before)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
@@ -213,7 +213,7 @@ class Reader:
             lacking = with_unadjusted(lacking, coverage, *rebased.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
-        outdated = _outdated(rebased, query)
+        outdated = _action_warnings(rebased, query)
         facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates()
         if rebased.is_awaited and not _holds(rebased.table, rebased.unknown_since):
             outdated = []  # the basis that the answer names is correct, and is the latest
@@ -273,7 +273,7 @@ def _facts(
     }
 
 
-def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
+def _closed_bars(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
     If the local clock is behind, the later bars seem not to have closed yet. They are final
@@ -285,7 +285,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     return table.take(closed)
 
 
-def _flagged(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
+def _flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
     """Return the rejected rows to report: those in a suspect span, unless a bar has the same timestamp.
 
     Rows off the grid are not included.
@@ -370,7 +370,7 @@ def _holds(table: BarTable, day: date | None) -> bool:
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
-def _outdated(rebased: Rebased, query: BarsQuery) -> list[str]:
+def _action_warnings(rebased: Rebased, query: BarsQuery) -> list[str]:
     """Return a warning if recent splits and dividends are unknown; otherwise an empty list."""
     if rebased.unknown_since is None:
         return []

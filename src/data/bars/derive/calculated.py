@@ -106,12 +106,12 @@ class Calculator:
             anchor = kind.anchor or "session"
             answer = derived(year_query, source, anchor, self._answer_query, hours)
             lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
-            total = total.plus(len(answer.table), self._kept(key, answer, span), lacking)
+            total = total.plus(len(answer.table), self._store_changed(key, answer, span), lacking)
         if not total.rows:
             raise NoDataError(f"no {key} bar has all its {source} bars", symbol=symbol)
         return total
 
-    def _kept(self, key: SeriesKey, answer: Answer, span: Span) -> int:
+    def _store_changed(self, key: SeriesKey, answer: Answer, span: Span) -> int:
         """Store the bars of a year that differ from the stored ones; return their number."""
         before = self._store.stored_span(key, span)
         start = _first_difference(answer, before.table, before.coverage)

@@ -72,7 +72,7 @@ class Deriver:
             AllProvidersFailedError: No vendor supplied daily or longer bars, and nothing is stored.
         """
         try:
-            answer = self._derived(query, self._shorter.of(query, days), {})
+            answer = self._derive_from(query, self._shorter.of(query, days), {})
         except NO_ANSWER as error:
             try:
                 return self._answer_query(query, _down(error))
@@ -80,7 +80,7 @@ class Deriver:
                 raise error from second
         if is_whole(answer):
             return answer
-        stored = self._stored(query)
+        stored = self._stored_answer(query)
         return stored if stored is not None and is_whole(stored) else answer
 
     def answer_instead(
@@ -102,7 +102,7 @@ class Deriver:
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
             try:
-                answer = self._derived(query, source, _down(error))
+                answer = self._derive_from(query, source, _down(error))
                 break
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be built from %s bars: %s", query, source, failure)
@@ -132,16 +132,16 @@ class Deriver:
         if source is None:
             return None
         try:
-            return self._derived(query, source, _down_in(attempts))
+            return self._derive_from(query, source, _down_in(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
             return None
 
-    def _derived(self, query: BarsQuery, source: ShorterBars, excluded: Excluded) -> Answer:
+    def _derive_from(self, query: BarsQuery, source: ShorterBars, excluded: Excluded) -> Answer:
         anchor = source.anchor
         return derived(query, source.timeframe, anchor, lambda q: self._answer_query(q, excluded))
 
-    def _stored(self, query: BarsQuery) -> Answer | None:
+    def _stored_answer(self, query: BarsQuery) -> Answer | None:
         """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""
         try:
             return self._answer_query(replace(query, offline=True, refresh=False), {})
@@ -256,7 +256,7 @@ class _Derivation:
 
     def answer(self, factor: int) -> Answer:
         """Build the answer; for a requested number of bars, look back ``factor`` times as far."""
-        wanted = self._wanted(factor)
+        wanted = self._wanted_span(factor)
         needed = source_span(
             wanted,
             self.query.timeframe,
@@ -276,9 +276,9 @@ class _Derivation:
 
     def start(self, factor: int) -> int:
         """Return the start (UTC ms) of a range with ``factor`` times the requested number of bars."""
-        return self._wanted(factor).start
+        return self._wanted_span(factor).start
 
-    def _wanted(self, factor: int) -> Span:
+    def _wanted_span(self, factor: int) -> Span:
         """Return the requested span; bars that have not closed are included only if requested."""
         query, grid = self.query, self._grid
         cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)

@@ -98,7 +98,7 @@ class SourceTimeframes:
             UnknownProviderError: The pinned vendor does not exist.
         """
         calendar = calendar_for(query.instrument)
-        fit = self._fit(query, calendar)
+        fit = self._fitting_bars(query, calendar)
         return sorted(fit, key=lambda source: _cost(query, source, calendar))
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
@@ -111,7 +111,7 @@ class SourceTimeframes:
             kind = kind.filled_from(candidate.kind(query.instrument, timeframe))
         return ShorterBars(timeframe, tuple(vendors), view, kind)
 
-    def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
+    def _fitting_bars(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
         """Return the shorter bars from which the requested bars can be built exactly.
 
         The longest come first.

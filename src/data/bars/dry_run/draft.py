@@ -70,7 +70,7 @@ class _Rows:
 
     def within(self, span: Span) -> BarTable:
         """Return the rows in ``span``."""
-        return self._at(np.arange(*self._places(span)))
+        return self._bars_at(np.arange(*self._places(span)))
 
     def stamps(self, span: Span) -> Stamps:
         """Return the timestamps of the rows in ``span``."""
@@ -81,7 +81,7 @@ class _Rows:
         start, end = self._places(span)
         ends = np.cumsum(self.counts)
         edges = np.concatenate([ends - self.counts, ends - 1, [start, end - 1]])
-        return self._at(np.unique(edges[(edges >= start) & (edges < end)]))
+        return self._bars_at(np.unique(edges[(edges >= start) & (edges < end)]))
 
     def _places(self, span: Span) -> tuple[int, int]:
         """Return the positions of the first row in ``span`` and of the first row after it."""
@@ -91,7 +91,7 @@ class _Rows:
         )
         return start, max(start, end)
 
-    def _at(self, positions: NDArray[np.int64]) -> BarTable:
+    def _bars_at(self, positions: NDArray[np.int64]) -> BarTable:
         columns = [
             np.full(len(positions), column[0]) if len(column) == 1 else column[positions]
             for column in self.columns

@@ -44,7 +44,7 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
             **not_queried(planner.selector, query, all_there=True),
             **(route.namesakes if route else {}),
         },
-        stored=tuple(_stored(planner, query, route)),
+        stored=tuple(_stored_lanes(planner, query, route)),
         source=_source(planner, query, route),
         why_not=why_not,
     )
@@ -88,7 +88,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     )
 
 
-def _stored(
+def _stored_lanes(
     planner: RequestPlanner, query: BarsQuery, route: Route | None
 ) -> Iterator[StoredSeries]:
     """Yield all stored lanes, starting with the one that answers the query."""

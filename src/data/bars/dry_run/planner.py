@@ -83,9 +83,9 @@ class RequestPlanner:
 
     def _dry_run(self, query: BarsQuery) -> DryRun:
         # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
-        return copy_context().run(self._answered, DryRun(query, DraftStore(self.store)))
+        return copy_context().run(self._run_dry, DryRun(query, DraftStore(self.store)))
 
-    def _answered(self, run: DryRun) -> DryRun:
+    def _run_dry(self, run: DryRun) -> DryRun:
         query, selector = run.query, _FakeSelector(self.selector, run)
         store = cast(BarStore, run.store)  # it has all methods of a store that a request calls
         observer = Observer(self.clock, routing_log=_NO_LOG)
@@ -155,7 +155,7 @@ class _Composer:
         """Return the plan that results from the dry run."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
-        stored = _stored(answer, self._requested_spans()) if answer else ()
+        stored = _stored_spans(answer, self._requested_spans()) if answer else ()
         lacking = self._lacking(segments)
         bars = sum(held.bars for held in stored)
         total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in lacking)
@@ -249,7 +249,7 @@ class _Composer:
     def _segment(
         self, request: LaneRequest, span: Span, cap: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        expected = _expected(Span(span.start, min(span.end, cap)), request.grid)
+        expected = _expected_bars(Span(span.start, min(span.end, cap)), request.grid)
         coverage = self._planner.store.view(request.key).coverage
         return PlanSegment(
             span,
@@ -258,7 +258,7 @@ class _Composer:
             expected.last,
             reasons=tuple(_reasons(span, cap, coverage, request)),
             offers=self._offers(request, span),
-            steps=_joined(steps),
+            steps=_join_steps(steps),
         )
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
@@ -309,7 +309,7 @@ def _reason(query: BarsQuery, error: DataError | None) -> str:
     return str(error.args[0]).rpartition(f" for {query}: ")[2] if error is not None else ""
 
 
-def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
+def _join_steps(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
     """Merge adjacent requests to the same vendor."""
     merged: list[PlanStep] = []
     for step in steps:
@@ -330,14 +330,14 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
     return tuple(merged)
 
 
-def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
+def _stored_spans(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
     """Return the ranges of bars in an answer for which no vendor would be queried."""
     covered = [entry.span for entry in answer.coverage if entry.state in WITH_BARS]
     spans = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(span for span in spans if span.bars)
 
 
-def _expected(span: Span, grid: BarGrid) -> PlanSpan:
+def _expected_bars(span: Span, grid: BarGrid) -> PlanSpan:
     return PlanSpan(span, *grid.outline(span))
 
 
@@ -348,7 +348,7 @@ def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
 
 
 def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
-    plan = _expected(span, grid)
+    plan = _expected_bars(span, grid)
     return Lacking(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
 

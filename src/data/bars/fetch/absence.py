@@ -46,7 +46,7 @@ def record_absence(
     2. Spans that the same vendors have already reported as empty are left out.
     3. The other spans are marked: stored bars as doubtful, and the rest as empty
        (:func:`_absence_marks`).
-    4. If no vendor sent its own time, marks near the present expire sooner (:func:`_unvouched`).
+    4. If no vendor sent its own time, marks near the present expire sooner (:func:`_limit_expiry`).
 
     Args:
         request: Request to the lane.
@@ -89,7 +89,7 @@ def record_absence(
         for mark in _absence_marks(request, series, span, coverage, names, vendor, context)
     ]
     if not dates:
-        marks = [_unvouched(mark, now) for mark in marks]
+        marks = [_limit_expiry(mark, now) for mark in marks]
     if marks:
         series.commit(Commit(marks=tuple(marks)))
     return []
@@ -190,7 +190,7 @@ def _note_refused(
         series.commit(Commit(marks=marks))
 
 
-def _unvouched(mark: Covered, now_ms: int) -> Covered:
+def _limit_expiry(mark: Covered, now_ms: int) -> Covered:
     """Return an empty span's coverage entry, valid for less time if it reaches into the last day.
 
     Only the local clock, which may be wrong, indicates that the last day's bars should exist.

@@ -135,10 +135,10 @@ class _SplitSegment(_Segment):
         split = [
             _SpanGroup(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
         ]
-        return cls._with(segment, split)
+        return cls._with_groups(segment, split)
 
     @classmethod
-    def _with(
+    def _with_groups(
         cls, segment: _Segment, groups: Sequence[_SpanGroup], chunk_ms: int = 0, rows: int = 0
     ) -> _SplitSegment:
         spans = tuple(span for group in groups for span in group.spans)
@@ -149,8 +149,8 @@ class _SplitSegment(_Segment):
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
-            return self._with(self, others)
-        return self._with(self, [rest, *others], chunk_ms, rows)
+            return self._with_groups(self, others)
+        return self._with_groups(self, [rest, *others], chunk_ms, rows)
 
 
 class Fetcher:
@@ -270,10 +270,10 @@ class Fetcher:
                 is_last_group = ends_fetching and not todo and len(segment.groups) == 1
                 following = self._query_next(candidate, segment, ends_fetching=is_last_group)
             else:
-                following = self._split(candidate, segment)
+                following = self._split_segment(candidate, segment)
             todo += [entry for entry in reversed(following) if entry.spans]
 
-    def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
+    def _split_segment(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Split an entry into entries for this candidate and entries for the next one.
 
         The next candidate gets spans that are too far back for this one, or that this one recently

@@ -126,7 +126,7 @@ class MissHandler:
        :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
        none. If an outage leaves an answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
-    5. :meth:`_completed`: replaces an answer that an outage cut off by complete bars built from
+    5. :meth:`_complete_answer`: replaces an answer that an outage cut off by complete bars built from
        shorter ones, if there are any.
     6. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
        stored ones (:meth:`_from_store_alone`), or raises the error with every reason
@@ -181,7 +181,7 @@ class MissHandler:
                     except NO_ANSWER as error:
                         answer = self._from_derived_or_stored(query, error)
                     else:
-                        answer = self._completed(query, answer, tried)
+                        answer = self._complete_answer(query, answer, tried)
             except AllProvidersFailedError as error:
                 from ..nearest_names import explain  # most symbols are known
 
@@ -198,9 +198,9 @@ class MissHandler:
         if isinstance(error, NoProviderError):
             return answer
         # The vendors may work again the next time.
-        return replace(self._marked(query, answer), depends_on=None)
+        return replace(self._mark_substitute(query, answer), depends_on=None)
 
-    def _completed(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
+    def _complete_answer(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
         """Return the vendors' answer or, if an outage cut it off, bars built from shorter ones.
 
         Built bars are used only if they are complete.
@@ -211,7 +211,7 @@ class MissHandler:
         derived = self._deriver.build_or_none(query, tried.attempts())
         if derived is None or not _is_whole(derived, answer):
             return answer
-        return replace(self._marked(query, derived), depends_on=None)
+        return replace(self._mark_substitute(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
         """Return the answer with a note on the instrument's earlier and later symbols."""
@@ -225,7 +225,7 @@ class MissHandler:
 
         return with_changes(answer, changes)
 
-    def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
+    def _mark_substitute(self, query: BarsQuery, answer: Answer) -> Answer:
         """Return the derived answer, marked as a substitute if the rules require a different kind."""
         route = self._route_or_error(query)
         if answer.substitute or isinstance(route, DataError) or answer.kind.agrees(route.kind):

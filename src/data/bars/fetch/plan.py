@@ -371,7 +371,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
         # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
         commits += [
-            _copied(rows, entry) for entry in _unchanged_from_vendor(coverage, span, request)
+            _copy_commit(rows, entry) for entry in _unchanged_from_vendor(coverage, span, request)
         ]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
@@ -395,7 +395,7 @@ def _unchanged_from_vendor(coverage: Coverage, span: Span, request: LaneRequest)
     ]
 
 
-def _copied(table: BarTable, entry: Covered) -> Commit:
+def _copy_commit(table: BarTable, entry: Covered) -> Commit:
     rows = table.within(entry.span)
     if not len(rows):
         return Commit(marks=(replace(entry, state="empty", reason=CLOSED, splices=()),))

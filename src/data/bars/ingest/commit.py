@@ -188,7 +188,7 @@ class CommitContext:
         edges = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
         is_reported = np.arange(len(edges)) >= len(new)
         again = is_reported | ~self.grid.expects(edges)
-        again &= ~meets(edges, edges_of(self._lacked))
+        again &= ~meets(edges, edges_of(self._lacked_spans))
         expires = self.expiry.of_holes(edges[:, 1], self.now_ms, again)
         if self.last_ms is not None:
             recent = self.now_ms + self.expiry.recent_ms
@@ -204,7 +204,7 @@ class CommitContext:
         return expires
 
     @cached_property
-    def _lacked(self) -> list[Span]:
+    def _lacked_spans(self) -> list[Span]:
         return coalesce(day.span for day in self.vendor_days)
 
     @cached_property
@@ -366,7 +366,7 @@ class _CommitBuilder:
         """Return the commit with which to store the answer.
 
         1. Reject the answer if it lacks many of the stored bars.
-        2. Leave out the stored bars that are kept although the answer lacks them (:attr:`_kept`).
+        2. Leave out the stored bars that are kept although the answer lacks them (:attr:`_kept_spans`).
         3. Split the rest into runs of rows that equal the stored ones and runs of new rows.
         4. Make pieces of the runs of new rows.
         5. Record everything else as marks: equal rows, kept bars, holes and doubts
@@ -377,7 +377,7 @@ class _CommitBuilder:
             QualityError: See :func:`build_commit`.
         """
         self._refuse_if_many_lost()
-        free = subtract(self.answer.spans, (span for span, _ in self._kept))
+        free = subtract(self.answer.spans, (span for span, _ in self._kept_spans))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         rows = (*self.answer.bad, *self.answer.off_grid)
@@ -408,7 +408,7 @@ class _CommitBuilder:
         equal = edges_of(span for span, is_equal in runs if is_equal)
         closed, holes, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
         bad, faults = self._new_bad_rows
-        doubt, doubted = self._doubt or Suspicion("", 0), self._doubted(pieces)
+        doubt, doubted = self._doubt or Suspicion("", 0), self._doubted_edges(pieces)
         contradicted = edges_of(self.answer.contradicted)
         contradicted = difference(contradicted, doubted) if len(doubted) else contradicted
         contradiction = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
@@ -419,12 +419,12 @@ class _CommitBuilder:
             (off_grid, "empty", OFF_GRID, self._as_holes),
             *(
                 (spans, "empty", why, self._until_next_bar)
-                for why, spans in self._no_bar(self._beside(equal))
+                for why, spans in self._no_bar(self._unsent(equal))
             ),
             (bad, "suspect", faults, self._as_doubts),
             self._equal_marks(equal),
             (self._unvouched(pieces), "provisional", UNVOUCHED, self._until(self._unvouched_until)),
-            (self._trusted(pieces), "final", "", self._until(None)),
+            (self._trusted_edges(pieces), "final", "", self._until(None)),
             (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._until(None)),
             (contradicted, "suspect", contradiction, self._as_doubts),
             (doubted, "suspect", doubt.reason, self._until(doubt.expires)),
@@ -432,9 +432,9 @@ class _CommitBuilder:
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
             *map(self._verdict, self.answer.verdicts),
         )
-        return Stretches.chained(map(self._marked, rows))
+        return Stretches.chained(map(self._changes_for, rows))
 
-    def _marked(self, row: _Row) -> Sequence[Covered]:
+    def _changes_for(self, row: _Row) -> Sequence[Covered]:
         """Return the coverage changes for a row in :meth:`_marks`; a list of changes is returned as given."""
         if not isinstance(row, tuple):
             return row
@@ -469,7 +469,7 @@ class _CommitBuilder:
     # --- stored bars that the answer lacks -------------------------------------------------
 
     @cached_property
-    def _lost(self) -> list[int]:
+    def _lost_stamps(self) -> list[int]:
         """Timestamps, ascending, of stored bars that the answer lacks."""
         old_rows = self.stored.rows.stamps
         lost: list[int] = old_rows[~among(old_rows, self.answer.closed.stamps)].tolist()
@@ -477,7 +477,7 @@ class _CommitBuilder:
 
     def _refuse_if_many_lost(self) -> None:
         """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
-        missed = [stamp for stamp in self._lost if not self.stored.is_doubted(stamp)]
+        missed = [stamp for stamp in self._lost_stamps if not self.stored.is_doubted(stamp)]
         stored = len(self.stored.rows)
         if are_many(len(missed), stored):
             raise QualityError(
@@ -487,7 +487,7 @@ class _CommitBuilder:
             )
 
     @cached_property
-    def _withdrawn(self) -> list[int]:
+    def _withdrawn_stamps(self) -> list[int]:
         """Timestamps, ascending, of provisional or off-calendar bars that the vendor no longer sends.
 
         Stored bars at or after the last one received, and those now sent as bad rows, are not
@@ -497,22 +497,22 @@ class _CommitBuilder:
         bad = {row.bar.stamp_ms for row in self.answer.bad}
         return [
             stamp
-            for stamp in self._lost
+            for stamp in self._lost_stamps
             if stamp < last and stamp not in bad and self.stored.may_go(stamp)
         ]
 
     @cached_property
-    def _kept(self) -> list[tuple[Span, str]]:
+    def _kept_spans(self) -> list[tuple[Span, str]]:
         """The span of each stored bar that is kept although the answer lacks it, with the reason to doubt."""
-        if not self._lost:
+        if not self._lost_stamps:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}
-        ends, withdrawn = [span.end for span in self.answer.spans], set(self._withdrawn)
+        ends, withdrawn = [span.end for span in self.answer.spans], set(self._withdrawn_stamps)
         marks = np.array([*bad, *ends], dtype=np.int64)
         edges = distinct(
             np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
         )
-        stamps = [stamp for stamp in self._lost if stamp not in withdrawn]
+        stamps = [stamp for stamp in self._lost_stamps if stamp not in withdrawn]
         following = edges[edges.searchsorted(stamps, "right")].tolist()
         return [
             # Only up to the next expected bar, which is missing rather than doubtful.
@@ -521,7 +521,7 @@ class _CommitBuilder:
         ]
 
     def _kept_marks(self) -> Iterator[Covered]:
-        for span, reason in self._kept:
+        for span, reason in self._kept_spans:
             old = self.stored.doubted(span.start)
             if old is not None and old.reason.startswith(GRAVE):
                 # If another vendor lacks the bar, this does not show whether it is right.
@@ -544,8 +544,8 @@ class _CommitBuilder:
         if not len(rows):
             return []
         equal = self._equal(rows)
-        first, end = (bisect_left(self._withdrawn, edge) for edge in span)
-        for stamp in self._withdrawn[first:end]:
+        first, end = (bisect_left(self._withdrawn_stamps, edge) for edge in span)
+        for stamp in self._withdrawn_stamps[first:end]:
             # The bar that would confirm the withdrawn one is written again.
             equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
         cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
@@ -585,7 +585,7 @@ class _CommitBuilder:
         positions = np.searchsorted(old_rows.stamps, rows.stamps)
         common = positions < len(old_rows)
         common[common] = old_rows.stamps[positions[common]] == rows.stamps[common]
-        equal[common] = _same(
+        equal[common] = _same_rows(
             rows.take(common), old_rows.take(positions[common]), self.stored.tolerance
         )
         if self.context.basis.adjustment != "unknown" and self._of_unknown_basis:
@@ -622,7 +622,7 @@ class _CommitBuilder:
         """Yield the rows in ``span`` as up to two pieces, one final and one provisional.
 
         If some bars of the final piece are not trusted, it is written as provisional, and a
-        separate coverage change makes its good bars final (:meth:`_trusted`).
+        separate coverage change makes its good bars final (:meth:`_trusted_edges`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -630,7 +630,7 @@ class _CommitBuilder:
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
             rows = self.answer.closed.within(part)
             if len(rows):
-                is_doubted = self._doubt or touching(self._untrusted, part)
+                is_doubted = self._doubt or touching(self._untrusted_spans, part)
                 yield CommitPiece(
                     rows,
                     part,
@@ -651,7 +651,7 @@ class _CommitBuilder:
         return self.context.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
     @cached_property
-    def _untrusted(self) -> list[Span]:
+    def _untrusted_spans(self) -> list[Span]:
         """The spans of received bars that are off the calendar, contradictory, or almost certainly wrong."""
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
         return coalesce([*self._off_calendar, *self.answer.contradicted, *grave])
@@ -672,11 +672,11 @@ class _CommitBuilder:
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
         return max(min(following, self.context.grid.next_open(stamp + 1)), stamp + 1)
 
-    def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
+    def _trusted_edges(self, pieces: Sequence[CommitPiece]) -> Edges:
         """Return the settled spans of pieces that contain untrusted bars, without those bars."""
         spans: list[Span] = []
-        if self._untrusted and not self._doubt:
-            left_out = coalesce([*self._untrusted, *self._unusable_spans])
+        if self._untrusted_spans and not self._doubt:
+            left_out = coalesce([*self._untrusted_spans, *self._unusable_spans])
             for piece in pieces:
                 if piece.state == "provisional":
                     settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
@@ -699,7 +699,7 @@ class _CommitBuilder:
         )
         return difference(edges_of(alone), self._unusable)
 
-    def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
+    def _doubted_edges(self, pieces: Sequence[CommitPiece]) -> Edges:
         """Return the settled parts of the pieces if the answer as a whole is doubtful; otherwise none.
 
         Parts that have not settled are fetched again anyway.
@@ -722,7 +722,7 @@ class _CommitBuilder:
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
         """Return a verdict (that bars are wrong) as coverage entries that leave out spans without bars."""
-        absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
+        absent = difference(self._unusable, edges_of(span for span, _ in self._kept_spans))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
     # --- bars that came back equal ----------------------------------------------------------
@@ -739,7 +739,7 @@ class _CommitBuilder:
             (Span(first, settled), self._still_unvouched),
             (
                 Span(settled, NEVER_MS),
-                lambda old: replace(self._renewed(old, "", None), state="provisional"),
+                lambda old: replace(self._renew_entry(old, "", None), state="provisional"),
             ),
         )
         return [
@@ -752,7 +752,7 @@ class _CommitBuilder:
         ]
 
     def _trusted_again(self, old: Covered) -> Covered:
-        return self._renewed(old, *(self._doubt or ("", None)))
+        return self._renew_entry(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
         """Return coverage for bars that were resent unchanged but that only the local clock shows as closed.
@@ -762,15 +762,15 @@ class _CommitBuilder:
         if self._doubt or old.state == "final":
             return self._trusted_again(old)
         if old.reason != UNVOUCHED:
-            renewed = self._renewed(old, UNVOUCHED, self._unvouched_until)
+            renewed = self._renew_entry(old, UNVOUCHED, self._unvouched_until)
             return replace(renewed, state="provisional")
         if self.context.now_ms - old.fetched_at >= max(
             DAY_MS, self.context.grid.timeframe.longest_ms
         ):
-            return self._renewed(old, "", None)
+            return self._renew_entry(old, "", None)
         return replace(old, expires=self._unvouched_until)
 
-    def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
+    def _renew_entry(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
         return replace(
             old,
@@ -801,7 +801,7 @@ class _CommitBuilder:
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
         """Return the spans without bars in three groups: closed hours, holes, and off-grid rows."""
-        grid, kept_edges = self.context.grid, edges_of(span for span, _ in self._kept)
+        grid, kept_edges = self.context.grid, edges_of(span for span, _ in self._kept_spans)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept_edges):
             holes, slots = difference(holes, kept_edges), difference(slots, kept_edges)
@@ -819,7 +819,7 @@ class _CommitBuilder:
             holes = holes[~meets(holes, merged(edges_of(self.fetched.seams)))]
         return closed, holes, slots
 
-    def _beside(self, equal: Edges) -> Edges:
+    def _unsent(self, equal: Edges) -> Edges:
         """Return the spans of bars that are still missing, although the bars around them were resent.
 
         Unchanged bars are not written again, so nothing else would record that the missing bars
@@ -852,7 +852,7 @@ class _CommitBuilder:
 
     def _as_holes(self, holes: Edges) -> tuple[Edges, Stamps]:
         edges, expires = self.context.empty_parts(holes, self.stored.coverage)
-        return edges, self._vouched(edges, expires)
+        return edges, self._limit_expiry(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
         """Return ``holes``, and when to fetch each again: when the next bar closes, or earlier.
@@ -867,7 +867,7 @@ class _CommitBuilder:
 
     def _as_doubts(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
         expires = self.context.expiries(edges, self.stored.coverage, as_holes=as_holes)
-        return edges, self._vouched(edges, expires)
+        return edges, self._limit_expiry(edges, expires)
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
         return int(self._as_doubts(edges_of([span]), as_holes=as_holes)[1][0])
@@ -877,7 +877,7 @@ class _CommitBuilder:
         """Return the rule by which every span is fetched again at one time."""
         return lambda edges: (edges, np.full(len(edges), expires))
 
-    def _vouched(self, edges: Edges, expires: Stamps) -> Stamps:
+    def _limit_expiry(self, edges: Edges, expires: Stamps) -> Stamps:
         is_vouched = edges[:, 1] <= self.answer.finality.vouched_before
         return np.where(is_vouched, expires, np.minimum(expires, self._unvouched_until))
 
@@ -894,7 +894,7 @@ def are_many(lost: int, stored: int) -> bool:
     return lost > max(2, stored // 100)
 
 
-def _same(table: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
+def _same_rows(table: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
     """Return a mask of the rows that have equal prices and volumes, within ``tolerance``."""
     equal = np.ones(len(table), dtype=bool)
     for left, right in zip(table.values()[:5], other.values()[:5], strict=True):

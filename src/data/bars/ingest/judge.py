@@ -201,7 +201,7 @@ class _Judge:
             rows, old_rows = common[first:end], old.take(positions[first:end])
             is_own = entry.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
-            same = _agree(new.take(rows), old_rows, tolerance)
+            same = _rows_agree(new.take(rows), old_rows, tolerance)
             # Faults that only the whole series proves do not appear next to neighbours.
             same &= is_grave[rows] if is_own and not entry.reason.startswith(IN_WHOLE) else True
             if same.any():
@@ -221,7 +221,7 @@ class _Judge:
             elif entry.is_valid(now):
                 yield replace(entry, span=overlap, splices=(), parts=())
             elif entry.vendor != self._vendor:
-                yield _suspect_again(entry, overlap, now, _waited(entry))
+                yield _suspect_again(entry, overlap, now, _delay_ms(entry))
             elif (wait := _next_wait(entry)) is not None:
                 yield _suspect_again(entry, overlap, now, wait)
             elif overlap.end > self.answer.finality.settled_before:
@@ -310,7 +310,7 @@ class _Judge:
         return spans
 
 
-def _agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
+def _rows_agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
     """Return, row by row, whether all four prices are the same within a relative tolerance."""
     same = np.ones(len(table), dtype=bool)
     for left, right in zip(table.values()[:4], other.values()[:4], strict=True):
@@ -318,7 +318,7 @@ def _agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
     return same
 
 
-def _waited(entry: Covered) -> int:
+def _delay_ms(entry: Covered) -> int:
     """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
     waited = (entry.expires or 0) - entry.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
@@ -326,7 +326,7 @@ def _waited(entry: Covered) -> int:
 
 def _next_wait(entry: Covered) -> int | None:
     """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
-    at = WAITS_MS.index(_waited(entry)) + 1
+    at = WAITS_MS.index(_delay_ms(entry)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 
 

@@ -108,7 +108,7 @@ def receive(
     clock_doubt = _clock_doubt(request, series, fetched)
     if clock_doubt is not None:
         fetched = replace(fetched, basis=Basis("unknown"))
-    narrowed = _narrowed(request, series, question, fetched)
+    narrowed = _narrow_question(request, series, question, fetched)
     sessions = sessions_around(request, fetched)
     actions = _ex_dates(request, candidate, fetched, narrowed.span_to_store, sessions)
     return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, clock_doubt)
@@ -138,7 +138,7 @@ def _clock_doubt(request: LaneRequest, series: SeriesStore, fetched: Fetched) ->
     return Suspicion(BEHIND, latest) if is_behind else None
 
 
-def _narrowed(
+def _narrow_question(
     request: LaneRequest, series: SeriesStore, question: VendorQuestion, fetched: Fetched
 ) -> VendorQuestion:
     """Return the question without the vendor's own earlier bars if too many were not sent again.

@@ -183,7 +183,7 @@ def sorted_answer(
     present = union(present, slots)
     if requested:
         present = union(present, _outside(grid.opens(Span(segment.start, end)), requested))
-    unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
+    unpublished = _unpublished_span(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     found, doubt = _find_holes(answered, present, grid, density, least_share)
     finality = finality_of(
@@ -269,7 +269,7 @@ def _rejection(closed: BarTable, bad: int, contradicted: int, least_share: float
     return " and ".join(doubts) if len(closed) else ""
 
 
-def _unpublished(
+def _unpublished_span(
     span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
     """Return the part of ``span`` after the last bar present that may not be published yet.

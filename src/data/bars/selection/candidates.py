@@ -334,7 +334,7 @@ class _Sorted:
     namesakes: Mapping[str, str]
 
 
-def _sorted(
+def _sort_candidates(
     query: BarsQuery, candidates: Sequence[Candidate], proved: Container[str] = ()
 ) -> _Sorted:
     usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
@@ -363,7 +363,7 @@ def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
     Vendors of synthetic bars come last. If no vendor serves the series, the result contains the
     offers of vendors with shorter bars from which the series can be built.
     """
-    offers = list(_offers(query, candidates, _sorted(query, candidates)))
+    offers = list(_offers(query, candidates, _sort_candidates(query, candidates)))
     return offers or list(_offers_of_parts(query, candidates))
 
 
@@ -375,7 +375,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
         if not shorter:
             continue
         longest = max(shorter, key=lambda step: step.longest_ms)
-        usable = _sorted(replace(query, timeframe=longest), candidates).usable
+        usable = _sort_candidates(replace(query, timeframe=longest), candidates).usable
         if any(other is candidate for other in usable):
             folder = (candidate.folder_lane,) if candidate.folder_lane else None
             yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
@@ -404,10 +404,10 @@ def find_route(
 ) -> Route:
     """Sort candidates into lanes.
 
-    1. Reject the candidates that must not be queried (:func:`_sorted`).
+    1. Reject the candidates that must not be queried (:func:`_sort_candidates`).
     2. Determine the requested kind, and the lane in which its bars are stored.
     3. Place each candidate in the lanes that its bars belong in (:class:`_Placement`).
-    4. Sort the lanes: the requested kind first (:func:`_ordered`).
+    4. Sort the lanes: the requested kind first (:func:`_sort_lanes`).
 
     Args:
         query: The query.
@@ -434,7 +434,7 @@ def find_route(
         UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
     reporters = tuple(c for c in candidates if c.tells_actions)
-    groups = _sorted(query, candidates, proved)
+    groups = _sort_candidates(query, candidates, proved)
     if kind is None and (first := first_of(query, _offers(query, candidates, groups))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
@@ -461,7 +461,7 @@ def find_route(
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), reporters)
-            for p, c in _ordered(lanes, query, home)
+            for p, c in _sort_lanes(lanes, query, home)
         ),
         home,
         wanted,
@@ -580,10 +580,10 @@ def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | Non
 
 def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
     """Return whether the symbol is a pair that this vendor lists itself."""
-    return names_an_exchange(query.instrument) and _listed(query, candidate).is_exchange
+    return names_an_exchange(query.instrument) and _listing_of(query, candidate).is_exchange
 
 
-def _listed(query: BarsQuery, candidate: Candidate) -> Listed:
+def _listing_of(query: BarsQuery, candidate: Candidate) -> Listed:
     return Listed(candidate.name, candidate.kind(query.instrument, query.timeframe))
 
 
@@ -614,7 +614,7 @@ def _namesakes(
             continue
         if candidate.refusal(instrument, query.timeframe) or candidate.name in proved:
             continue
-        if is_proved(instrument, _listed(query, candidate), _listed(query, owner)):
+        if is_proved(instrument, _listing_of(query, candidate), _listing_of(query, owner)):
             continue
         name = named_at(instrument, candidate.name)
         of_owner = f" of {owner.name}" if owner is not candidate else ""
@@ -717,7 +717,7 @@ def lane_parts(
     return (*lane_name, candidate.adjustment)
 
 
-def _ordered(
+def _sort_lanes(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
     """Sort the lanes: the requested kind, then its lane for the requested adjustment, then the others."""

@@ -98,7 +98,7 @@ class LaneFinder:
         key = query.key
         view = self._store.view(key)
         if query.provider is not None:
-            return self._pinned(query, view)
+            return self._pinned_lane(query, view)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
         usual = AnsweringLane(key, view, stored, stored, home=query.home)
         order = self.order(query.instrument, query.timeframe)
@@ -111,7 +111,7 @@ class LaneFinder:
             _has_supplied(view, names[0], query) and not is_too_long(view.kind, query)
         ):
             return usual
-        if stored is not None and (supplied := self._supplied(key, stored, names[0], query)):
+        if stored is not None and (supplied := self._supplied_lane(key, stored, names[0], query)):
             return supplied
 
         def lane(offer: Offer) -> SeriesKey:
@@ -122,7 +122,7 @@ class LaneFinder:
             """Return whether bars from a vendor are stored in the range."""
             return _has_supplied(self._store.view(lane(offer)), offer.name, query)
 
-        first = first_of(query, self._declared(query, order), has_bars)
+        first = first_of(query, self._declared_offers(query, order), has_bars)
         if first is None:
             return usual
         if (other := lane(first)) == key:
@@ -131,7 +131,7 @@ class LaneFinder:
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
 
-    def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
+    def _pinned_lane(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
         """Return the lane of a pinned vendor.
 
         If the vendor's bars include extended hours that were not requested, return the lane for the
@@ -143,7 +143,7 @@ class LaneFinder:
         view_of_lane = self._store.view(key)
         return AnsweringLane(key, view_of_lane, view_of_lane.kind, view.kind, home=key.lane)
 
-    def _supplied(
+    def _supplied_lane(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
     ) -> AnsweringLane | None:
         """Return the non-default lane to which a vendor has supplied bars in the range.
@@ -203,7 +203,7 @@ class LaneFinder:
             query: The query.
             vendors: Vendors with bars stored in the range.
         """
-        offers = self._declared(query, self.order(query.instrument, query.timeframe))
+        offers = self._declared_offers(query, self.order(query.instrument, query.timeframe))
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
@@ -225,7 +225,7 @@ class LaneFinder:
         order = self.order(instrument, timeframe)
         return next(iter(getattr(order, "names", order)), "")
 
-    def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
+    def _declared_offers(self, query: BarsQuery, order: object) -> Sequence[Offer]:
         """Return the declarations of the vendors that the rules name for a series, in order."""
         key = order, query.instrument.symbol, query.timeframe.label
         offers = self._offers.get(key)

@@ -44,7 +44,7 @@ class Namesakes:
         """
         proved: set[str] = set()
         attempts: list[Attempt] = []
-        stored = BarTable.empty() if query.offline or query.provider else self._stored(query, route)
+        stored = BarTable.empty() if query.offline or query.provider else self._latest(query, route)
         for candidate in candidates if len(stored) else ():
             if candidate.name not in route.namesakes:
                 continue
@@ -72,7 +72,7 @@ class Namesakes:
                 proved.add(candidate.name)
         return frozenset(proved), attempts
 
-    def _stored(self, query: BarsQuery, route: Route) -> BarTable:
+    def _latest(self, query: BarsQuery, route: Route) -> BarTable:
         """Return the latest stored final bars from the route's owner; empty if there are none."""
         lanes = (ln for ln in route.lanes if any(c.name == route.owner for c in ln.candidates))
         lane = next(lanes, route.lanes[0])

@@ -128,7 +128,7 @@ def run_checks(
     skipped: dict[str, str] = {}
     has_prices = np.logical_and.reduce([column > 0 for column in series.prices])
     is_whole = bool(has_prices.all())
-    whole, priced = series, series if is_whole else _taken(series, has_prices)
+    whole, priced = series, series if is_whole else _take_rows(series, has_prices)
     for check in checks:
         if check.find is None:
             continue
@@ -142,11 +142,11 @@ def run_checks(
         repairs = [r for defect in defects for r in defect.repairs if r.what == "prices"]
         if repairs:
             whole = replace(whole, table=repaired_prices(whole.table, repairs))
-            priced = whole if is_whole else _taken(whole, has_prices)
+            priced = whole if is_whole else _take_rows(whole, has_prices)
     return findings, ran, skipped
 
 
-def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
+def _take_rows(series: CheckedSeries, rows: Mask) -> CheckedSeries:
     return replace(series, table=series.table.take(rows))
 
 

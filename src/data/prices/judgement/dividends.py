@@ -163,17 +163,17 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         (missing, "nothing of"),
     ):
         if group:
-            yield from _judged(series, group, name)
+            yield from _judge(series, group, name)
     for payment in odd:
         if payment not in hundred and payment not in missing:
-            yield from _judged(series, [payment], f"{payment.implied / payment.paid:.3g} times")
+            yield from _judge(series, [payment], f"{payment.implied / payment.paid:.3g} times")
 
 
 def _is_hundred(ratio: float) -> bool:
     return _NEAR_HUNDRED[0] <= ratio <= _NEAR_HUNDRED[1]
 
 
-def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
+def _judge(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
     """Yield defects for payments that are wrong in the same way, in the amount or in ``adj_close``."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "

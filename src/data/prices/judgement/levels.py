@@ -245,12 +245,12 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
     edges = ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
-    both = (_apart(series, levels, inner, outer) for inner, outer in edges)
+    both = (_distance(series, levels, inner, outer) for inner, outer in edges)
     far = [row for row in both if row is not None]
     return not far or (min(far) <= usual and max(far) <= (_MOST_DRIFT if len(far) > 1 else usual))
 
 
-def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
+def _distance(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
     """Return how far a row's repaired prices are from the correct prices next to them.
 
     The result is a log ratio, or None if there are only incorrect prices next to the row.

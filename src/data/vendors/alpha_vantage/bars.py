@@ -208,7 +208,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
             raise ValueError("the response is neither JSON nor a CSV table")
         return [_bar(label, row, query, _NEW_YORK) for label, row in labelled], ""
     body = response.json()
-    meta = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
+    meta = {_plain_name(name): text for name, text in body.get("Meta Data", {}).items()}
     _check_symbol(meta, query.instrument)
     zone = meta.get("Time Zone", NEW_YORK)
     title = max(name for name in body if "Time Series" in name)
@@ -265,7 +265,7 @@ def _first_of(stamp_ms: int) -> date:
     return max(local_date(_NEW_YORK, stamp_ms).replace(day=1), _FIRST_MONTH)
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     """Return the plain name of a value, such as "open" for "1. open" and for "1a. open (CNY)"."""
     return name.partition(". ")[2].partition(" (")[0]
 
@@ -274,7 +274,7 @@ def _named(row: Row) -> Row:
     """Map the plain names of a row's values to the values (in the first currency, if there are two)."""
     values: dict[str, Any] = {}
     for name, value in row.items():
-        values.setdefault(_plain(name), value)
+        values.setdefault(_plain_name(name), value)
     return values
 
 

@@ -44,14 +44,14 @@ class BinanceCarrier(PackageCarrier):
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
-    base, version, path = _split(request.url)
+    base, version, path = _split_url(request.url)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
     client.API_URL, client.session = base, session
     client._request_api("get", path, version=version, data=dict(request.params))
 
 
-def _split(url: str) -> tuple[str, str, str]:
+def _split_url(url: str) -> tuple[str, str, str]:
     """Split ``https://host/api/v3/klines`` into ``https://host/api``, ``v3`` and ``klines``.
 
     Raises:

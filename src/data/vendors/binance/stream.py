@@ -118,11 +118,11 @@ class BinanceFuturesStream(BinanceStream):
 def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     data = message.get("data", message)
     if data.get("e") != "kline":
-        return _other(message, data)
+        return _other_events(message, data)
     # Written without function calls, because thousands of messages per second take this path.
     k = data["k"]
     symbol = k["s"]
-    topic, stream = _named(symbol, k["i"])
+    topic, stream = _topic_and_name(symbol, k["i"])
     if data.get("s", symbol) != symbol or message.get("stream", stream) != stream:
         return [Unreadable("a kline whose symbols contradict each other")]
     stamp, sent = int(k["t"]), int(data.get("E", 0))
@@ -153,12 +153,12 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
 
 
 @lru_cache(1024)
-def _named(symbol: str, label: str) -> tuple[Topic, str]:
+def _topic_and_name(symbol: str, label: str) -> tuple[Topic, str]:
     """Return the topic (always the same object) and the stream name for a symbol's klines."""
     return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 
-def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
+def _other_events(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
     """Return the events for a message without a kline."""
     if data.get("e") == "serverShutdown":
         return [Leaving("the venue is about to close this connection")]

@@ -137,7 +137,7 @@ class CcxtCarrier:
             DataError: No response arrived, or ccxt could not parse the response.
         """
         errors: Any = import_module("ccxt.base.errors")
-        client = self._of(request.url)
+        client = self._exchange_for(request.url)
         session: CarrierSession = client.session
         session.begin()
         try:
@@ -204,7 +204,7 @@ class CcxtCarrier:
                     f"{self._exchange} returned rows with too few values: {usual}"
                 )
 
-    def _of(self, url: str) -> Any:
+    def _exchange_for(self, url: str) -> Any:
         """Return this thread's exchange object for the host of ``url``."""
         exchanges: dict[str, Any] = self._of_thread.__dict__
         base = self._base(url)
@@ -213,7 +213,7 @@ class CcxtCarrier:
             client.session.close()
             client.session = CarrierSession(self._transport)
             if base != facts_of(self._exchange).base_url:
-                client.urls["api"] = _moved(client.urls["api"], base)
+                client.urls["api"] = _replace_host(client.urls["api"], base)
             exchanges[base] = client
         return exchanges[base]
 
@@ -359,8 +359,8 @@ def _home(client: Any) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _moved(urls: Any, base: str) -> Any:
+def _replace_host(urls: Any, base: str) -> Any:
     """Return the addresses with their scheme and host replaced by ``base``."""
     if isinstance(urls, Mapping):
-        return {name: _moved(url, base) for name, url in urls.items()}
+        return {name: _replace_host(url, base) for name, url in urls.items()}
     return _HOST.sub(base, urls) if isinstance(urls, str) else urls

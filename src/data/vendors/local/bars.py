@@ -286,7 +286,7 @@ class LocalDataDownloader(BaseDataDownloader):
             timestamp,open,high,low,close,volume
             2024-03-01,179.55,180.53,177.38,179.66,73563082
         """
-        stamps, bars = self._parsed(response, query)
+        stamps, bars = self._parse_file(response, query)
         first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
         return BarPage(bars[first:end])
 
@@ -298,7 +298,7 @@ class LocalDataDownloader(BaseDataDownloader):
         volume = "" if self.files.has_volume else "none"
         return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
-    def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
+    def _parse_file(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return the timestamps and bars of a whole file, which is parsed again only after a change."""
         key = (
             response.url,
@@ -322,7 +322,7 @@ class LocalDataDownloader(BaseDataDownloader):
         delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
-        positions = self._places(header, name)
+        positions = self._column_positions(header, name)
         spellings, named = _spellings(query.instrument, self.name), positions.get("symbol")
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
             raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
@@ -362,7 +362,7 @@ class LocalDataDownloader(BaseDataDownloader):
             return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
         return error_of(response)
 
-    def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
+    def _column_positions(self, header: Sequence[str], name: str) -> dict[str, int]:
         """Return the position of each of this library's columns, ignoring case.
 
         Raises:

@@ -104,11 +104,11 @@ def made_up(
     stamps, closes = stamps[closes <= now_ms], closes[closes <= now_ms]
     if not len(stamps):
         return BarTable.empty()
-    opened = _price(instrument.symbol, _opened(grid, stamps, closes))
+    opened = _price(instrument.symbol, _opening_times(grid, stamps, closes))
     closed = _price(instrument.symbol, closes)
     step_days = (timeframe.step_ms or timeframe.count * 30 * DAY_MS) / DAY_MS
     reach = _A_DAY * step_days**0.5
-    drawn = [_drawn(_seed(f"{instrument.symbol} {timeframe} {what}"), stamps) for what in "hlv"]
+    drawn = [_draw(_seed(f"{instrument.symbol} {timeframe} {what}"), stamps) for what in "hlv"]
     high = np.maximum(opened, closed) * (1 + reach * drawn[0])
     low = np.minimum(opened, closed) / (1 + reach * drawn[1])
     volume = np.ceil(1e6 * step_days * (0.5 + drawn[2]))
@@ -117,7 +117,7 @@ def made_up(
     return BarTable(stamps, opened, high, low, closed, volume)
 
 
-def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
+def _opening_times(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
     """Return each bar's opening time; for daily and longer bars, the open of their first session."""
     if grid.timeframe.is_intraday:
         return stamps
@@ -136,7 +136,7 @@ def _price(symbol: str, instants: Stamps) -> Floats:
         interval, within = np.divmod(instants, length)
         share = within / length
         seed = _seed(f"{symbol} {length}")
-        ends = _drawn(seed, interval) * (1 - share) + _drawn(seed, interval + 1) * share
+        ends = _draw(seed, interval) * (1 - share) + _draw(seed, interval + 1) * share
         logs += (ends - 0.5) * 2 * _A_DAY * (length / DAY_MS) ** 0.5
         length //= 2
     prices: Floats = np.exp(logs)
@@ -147,7 +147,7 @@ def _seed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _drawn(seed: int, intervals: Stamps) -> Floats:
+def _draw(seed: int, intervals: Stamps) -> Floats:
     """Return pseudo-random numbers from 0 to 1, which depend only on ``seed`` and ``intervals``."""
     x: NDArray[np.uint64] = intervals.astype(_U64) * _U64(_GOLDEN) + _U64(seed)
     x = (x ^ (x >> _U64(30))) * _U64(_MIX_1)

@@ -58,7 +58,7 @@ class ReplayDownloader(BaseDataDownloader):
                 from several vendors.
             MissingExtraError: The vendor belongs to a family whose package is not installed.
         """
-        folder = _named(name)
+        folder = _folder_of(name)
         vendors = recorded_vendors(folder)
         if len(vendors) != 1:
             raise UnknownProviderError(
@@ -116,7 +116,7 @@ class _Replayed(BaseDataDownloader):
     @property
     def is_there(self) -> bool:
         """Whether the path in the vendor's name, which may be relative, still leads to the same folder."""
-        return recorded_vendors(_named(self.name)) == {self.recorded_vendor: self.answers}
+        return recorded_vendors(_folder_of(self.name)) == {self.recorded_vendor: self.answers}
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the name that the recorded requests use for an instrument."""
@@ -145,7 +145,7 @@ class _Replayed(BaseDataDownloader):
         return replace(instrument, spellings={**instrument.spellings, self.name: spelling})
 
 
-def _named(name: str) -> Path:
+def _folder_of(name: str) -> Path:
     """Return the folder in a replayed vendor's name, such as ``replay:recordings``."""
     return Path(folder_of(name)).expanduser()
 

@@ -21,7 +21,7 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return max(rows, key=lambda row: str(row["date"]), default={})
 
 
-def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _plain_rows(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Convert each report to a row that maps the vendor's codes to values."""
     return [
         {
@@ -39,7 +39,7 @@ def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the latest quarterly report; annual reports contain no ratios."""
-    return _newest([row for row in _plain(reports) if row["period"] != "FY"])
+    return _newest([row for row in _plain_rows(reports) if row["period"] != "FY"])
 
 
 _COMPANY = TableAnswer(
@@ -92,7 +92,7 @@ _QUARTER = TableAnswer(
 
 def _statement(kind: str, fields: dict[str, str | Pick]) -> TableAnswer:
     return TableAnswer(
-        _REPORTS, fields, shape=_plain, period="period", period_end="date", statement=kind
+        _REPORTS, fields, shape=_plain_rows, period="period", period_end="date", statement=kind
     )
 
 

@@ -275,7 +275,7 @@ def _bars(
     hours = _hours_of(result["meta"], query.instrument)
     opens = _open_of(bars[-1].stamp_ms, query.timeframe, hours)
     if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
-        bars[-2:] = [_joined(*bars[-2:])]
+        bars[-2:] = [_join_rows(*bars[-2:])]
     elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
         bars.pop()  # the last trade, repeated as a separate row
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
@@ -312,7 +312,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
     return is_flat and hours.end <= bar.stamp_ms < hours.end + step
 
 
-def _joined(rest: Bar, live: Bar) -> Bar:
+def _join_rows(rest: Bar, live: Bar) -> Bar:
     """Return the current week's or month's bar, merged from two rows: the past days and the last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest

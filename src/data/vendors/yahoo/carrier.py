@@ -69,13 +69,13 @@ class YFinanceCarrier:
         """
         check_address(request.url)
         try:
-            return self._answered(request)
+            return self._query(request)
         except ImportError as exc:
             from ...net.package_session import not_importable
 
             raise not_importable("yahoo", exc) from exc
 
-    def _answered(self, request: HttpRequest) -> HttpResponse:
+    def _query(self, request: HttpRequest) -> HttpResponse:
         session = self._ready()
         carry = session.begin(request)
         error: DataError | None = None
@@ -144,7 +144,7 @@ class _Carry(threading.local):
             raise _Answered
         self.refusal = None
         try:
-            answer = _followed(_at(url, self.target), self.target, send)
+            answer = _follow_redirects(_at(url, self.target), self.target, send)
         except DataError as error:
             self.refusal = error
             raise
@@ -153,7 +153,7 @@ class _Carry(threading.local):
         return answer
 
 
-def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
+def _follow_redirects(url: str, target: str, send: Callable[..., Any]) -> Any:
     """Send a request to ``url``, and follow redirects as long as they lead to the same host."""
     _check_host(url, target)
     answer = send(url)
@@ -227,11 +227,11 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
 
             def send(there: str, **changed: Any) -> Any:
                 """Send the same request to another address on the same host."""
-                return self._sent(method, there, *args, **{**options, **changed})
+                return self._send(method, there, *args, **{**options, **changed})
 
             return self._carry.exchange(str(url), send)
 
-        def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
+        def _send(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
             """Send one request within the time left, and read at most ``max_bytes`` of the response."""
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
