@@ -124,9 +124,9 @@ class Covered:
     @cached_property
     def columns(self) -> Columns:
         """The same entries as :attr:`opened`, as columns."""
-        places = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
-        small = np.concatenate([_NO_EDGES, *places])
-        codes = np.repeat(np.arange(1, len(places) + 1), [len(part) for part in places])
+        blocks = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
+        small = np.concatenate([_NO_EDGES, *blocks])
+        codes = np.repeat(np.arange(1, len(blocks) + 1), [len(block) for block in blocks])
         order = np.argsort(small[:, 0], kind="stable")
         starts = self.span.start + small[order, 0]
         ends = starts + small[order, 1]
@@ -773,20 +773,20 @@ def _fold_runs(columns: Columns) -> list[Covered]:
     order = classes.argsort(kind="stable")
     behind = classes[order].searchsorted(classes[order], "right").tolist()
     keys = (order - np.arange(len(order))).tolist()
-    ranks, places = order.argsort().tolist(), order.tolist()
+    ranks, positions = order.argsort().tolist(), order.tolist()
     folded: list[Covered] = []
-    place = done = 0
-    while place < len(places):
-        rank, end = ranks[place], place
-        last = bisect_left(places, limits[place], rank, behind[rank])
+    position = done = 0
+    while position < len(positions):
+        rank, end = ranks[position], position
+        last = bisect_left(positions, limits[position], rank, behind[rank])
         last = bisect_right(keys, keys[rank] + _MOST_FOLDED, rank, last) - 1
         if last > rank and keys[last] - keys[rank] > _FEW:
-            end = places[last] + 1
-            folded += Stretches.of(columns.take(slice(done, place)))
-            folded.append(_fold(columns.take(slice(place, end)), classes[place:end]))
+            end = positions[last] + 1
+            folded += Stretches.of(columns.take(slice(done, position)))
+            folded.append(_fold(columns.take(slice(position, end)), classes[position:end]))
             done = end
-        place = max(end, place + 1)
-    folded += Stretches.of(columns.take(slice(done, place)))
+        position = max(end, position + 1)
+    folded += Stretches.of(columns.take(slice(done, position)))
     return folded
 
 
@@ -856,10 +856,10 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     latest = max(sources[code].fetched_at for code in np.unique(codes[own]))
     base: Covered = sources[codes[0]].having(fetched_at=latest)
     others = Columns(starts[~own] - starts[0], (ends - starts)[~own], codes[~own], sources)
-    places: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
+    contents: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
     # Sources that differ only in their kind or basis are treated as one here.
     for source, rows in others.by(_source_of).items():
-        places[source] = tuple(others.edges[rows].ravel().tolist())
+        contents[source] = tuple(others.edges[rows].ravel().tolist())
     folded = base.having(
         span=Span(int(starts[0]), int(ends[-1])),
         state="suspect",
@@ -867,7 +867,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
         reason=FOLDED,
         expires=min([p.expires for p in present if p.expires is not None], default=None),
         splices=(),
-        parts=tuple(places.items()),
+        parts=tuple(contents.items()),
     )
     if all(
         (entry.kind, entry.basis) == (_NO_KIND, _NO_BASIS)

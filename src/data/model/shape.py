@@ -204,12 +204,12 @@ def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
     """Yield each key of an object's shape with the shape of its value, and whether it is required."""
     for keys, inner in shape.items():
-        for key, is_needed in _split_path(keys):
+        for key, is_needed in _split_keys(keys):
             yield key, inner, is_needed
 
 
 @lru_cache(512)
-def _split_path(keys: str) -> tuple[tuple[str, bool], ...]:
+def _split_keys(keys: str) -> tuple[tuple[str, bool], ...]:
     return tuple((key.removesuffix("?"), not key.endswith("?")) for key in keys.split("|"))
 
 
