@@ -21,12 +21,12 @@ from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import PINNED
 from src.data.cache.retention.inventory import Inventory
 from src.data.cache.retention.trim import drop_derived
-from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from src.data.errors import BadRangeError, BadTimeframeError, QueryError
-from src.data.model.bars import Bar, BarTable
+from src.data.model.bars import BadRow, Bar, BarTable
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
@@ -341,7 +341,7 @@ def test_quarantined_rows_and_files_are_listed_with_the_reason(
     client: BarsClient, store: BarStore, services: Services
 ) -> None:
     bad = Bar(DAY.end, 1.0, 0.5, 2.0, 1.0, 1.0)
-    store.commit(HOURS, Commit(suspects=(Suspect(bad, "high below low"),)))
+    store.commit(HOURS, Commit(suspects=(BadRow(bad, "high below low"),)))
     assert client.quarantined(HOURS).files == ()
     ((row, reason),) = client.quarantined(HOURS).rows
     assert (row[:6], reason) == (bad[:6], "high below low")

@@ -10,8 +10,8 @@ import pytest
 
 from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
 from src.data.bars.validity import Expiry, Suspicion
-from src.data.cache.store import Suspect
 from src.data.errors import QualityError
+from src.data.model.bars import BadRow
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.kind import Basis
 from src.data.model.reasons import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, UNEXPECTED
@@ -281,6 +281,6 @@ def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed
 
 
 def test_the_last_of_two_bad_rows_with_the_same_stamp_is_kept() -> None:
-    rows = suspects_table([Suspect(bar(1), "a"), Suspect(bar(0), "b"), Suspect(bar(1, 5.0), "c")])
+    rows = suspects_table([BadRow(bar(1), "a"), BadRow(bar(0), "b"), BadRow(bar(1, 5.0), "c")])
     assert stamps(rows) == [0, 1]
     assert rows.close[1] == 5.0

@@ -26,14 +26,14 @@ import pytest
 from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
 from src.data.cache.lane_files import LaneFiles
-from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
 from src.data.disk.atomic import write_atomically
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import DataError
 from src.data.model.actions import Action
-from src.data.model.bars import Bar
+from src.data.model.bars import BadRow, Bar
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
@@ -58,7 +58,7 @@ EVERY = 1 if FULL else 3
 KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)
-BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
+BAD = BadRow(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 
 class Violation(AssertionError):

@@ -10,15 +10,15 @@ import pytest
 
 from src.data.cache.lane_files import LaneFiles
 from src.data.cache.recovery import quarantine
-from src.data.cache.store import Commit, Suspect
-from src.data.model.bars import NAN, Bar
+from src.data.cache.store import Commit
+from src.data.model.bars import NAN, BadRow, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in
 from tests.cache.disks import RecordingDisk
 from tests.effort import calls_of
 
-BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
-LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
+BAD = BadRow(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
+LATER = BadRow(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_number_of_quarantined_rows_is_bounded(
     for call in range(40):
         rubbish = BAD.bar._replace(close=float(call))
         strays = [rubbish._replace(stamp_ms=rubbish.stamp_ms + call * 60_000 + n) for n in range(5)]
-        rows = [Suspect(row, "odd") for row in (rubbish, *strays)]
+        rows = [BadRow(row, "odd") for row in (rubbish, *strays)]
         quarantine.keep_rows(lane, 2024, rows)
         kept = quarantine.rows_kept(lane, 2024)
         assert set(map(repr, rows)) <= set(map(repr, kept)), "the newest"
@@ -158,7 +158,7 @@ def test_withdrawn_bars_are_not_listed_as_suspect_rows(tmp_path: Path, lane: Lan
 
 
 def test_only_rows_of_the_requested_years_are_read(tmp_path: Path, lane: LaneFiles) -> None:
-    old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
+    old = BadRow(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
     quarantine.keep_rows(lane, 2024, [BAD])
     disk = RecordingDisk()

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from src.data.cache.read.series_reader import IndexEntry
-from src.data.cache.store import BarStore, Commit, Suspect
-from src.data.model.bars import Bar
+from src.data.cache.store import BarStore, Commit
+from src.data.model.bars import BadRow, Bar
 from src.data.model.instant import year_start
 from src.data.model.span import Span
 from tests.cache.bars import (
@@ -96,7 +96,7 @@ def test_empty_spans_after_the_last_bar_are_listed_after_the_bars(
 
 
 def test_suspect_rows_are_listed_even_with_an_older_file(store: BarStore, tmp_path: Path) -> None:
-    bad = Suspect(Bar(at(-2), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
+    bad = BadRow(Bar(at(-2), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
     store.commit(DAILY, Commit((piece(-9, -3),), (mark(-2, -1, "suspect"),), (bad,)))
     before = store_in(tmp_path).suspects(DAILY, EVER)
     assert [suspect.bar.stamp_ms for suspect in before] == [at(-2)]
@@ -178,7 +178,7 @@ def test_the_size_of_an_index_entry_counts_its_years_and_coverage(tmp_path: Path
 
 # --- whatever is done to a series -------------------------------------------------------------
 
-BAD = Suspect(Bar(at(3), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
+BAD = BadRow(Bar(at(3), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
 
 
 def any_change(dice: random.Random) -> Callable[[BarStore], object]:

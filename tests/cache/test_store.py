@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.store import BarStore, Commit
 from src.data.errors import BadSymbolError, KindMismatchError
-from src.data.model.bars import NAN, Bar
+from src.data.model.bars import NAN, BadRow, Bar
 from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from src.data.model.kind import Basis, Kind
 from src.data.model.lifetime import FIELD, Bound, Lifetime
@@ -344,7 +344,7 @@ class TestMarks:
 
 
 class TestSuspects:
-    BAD = Suspect(Bar(at(3), 1.0, 0.5, 2.0, NAN, float("inf")), 'high < low, "odd"')
+    BAD = BadRow(Bar(at(3), 1.0, 0.5, 2.0, NAN, float("inf")), 'high < low, "odd"')
 
     def test_bad_rows_are_quarantined_in_the_series_folder(
         self, store: BarStore, tmp_path: Path

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.store import BarStore, Commit
 from src.data.errors import StorageError
-from src.data.model.bars import Bar
+from src.data.model.bars import BadRow, Bar
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
@@ -34,7 +34,7 @@ from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed, Recor
 CODES = (
     errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
 )  # fmt: skip
-BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
+BAD = BadRow(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 # name -> what is stored before, the commit
 CASES: dict[str, tuple[tuple[Commit, ...], Commit]] = {

@@ -14,13 +14,13 @@ from src.data.cache.lane_files import LaneFiles
 from src.data.cache.recovery.quarantine import keep_bytes, keep_rows
 from src.data.cache.retention import trim
 from src.data.cache.retention.trim import Trimmed, trim_quarantine
-from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import log_file
 from src.data.cache.write.log_file import folded
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import QueryError
-from src.data.model.bars import Bar
+from src.data.model.bars import BadRow, Bar
 from src.data.model.instant import DAY_MS
 from tests.cache.bars import DAILY, EVER, NOW, at, lane_folder, mark, numbers, piece
 
@@ -283,7 +283,7 @@ def test_quarantined_rows_and_foreign_files_are_not_deleted(
 ) -> None:
     known_whole(store)
     bad = Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0)
-    keep_rows(lane(), 2024, [Suspect(bad, f"wrong {n}") for n in range(2000)])
+    keep_rows(lane(), 2024, [BadRow(bad, f"wrong {n}") for n in range(2000)])
     stranger = lane().paths.quarantine / "2024.note.csv.gz"
     stranger.write_bytes(OLD * 2)
     clock.advance(365 * DAY_MS / 1000)

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.model.actions import Action
-from src.data.model.bars import Bar, BarTable
+from src.data.model.bars import BadRow, Bar, BarTable
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
@@ -126,7 +126,7 @@ def split_basis(store: BarStore) -> None:
     revised = part("AAPL-1d", "2024-08-28", "2024-08-30", SHARE, adjusted)
     quality = {"score": 0.95, "validation_errors": ["one bar withdrawn"], "gaps": 1}
     store.commit(SPLIT, Commit((revised,), quality=quality))
-    bad = Suspect(
+    bad = BadRow(
         Bar(parse_iso("2024-09-09"), 1.0, 0.5, 2.0, float("nan"), 3.0), 'high < low, "odd"'
     )
     doubt = mark("2024-08-27", "2024-08-28", "suspect", "near a split", "2024-09-20")
@@ -207,7 +207,7 @@ def folded(store: BarStore) -> None:
         Covered(hour(n), "suspect", "binance", COIN, raw, asked, "high < low", later) for n in BAD
     ]  # fmt: skip
     bars = [Bar(hour(n).start, 3340.0, 3330.5, 3350.25, 3345.0, 100.0 + n) for n in BAD]
-    suspects = tuple(Suspect(bar, "high < low") for bar in bars)
+    suspects = tuple(BadRow(bar, "high < low") for bar in bars)
     store.commit(FOLDED, Commit((answered,), tuple(marks), suspects, kind=COIN))
 
 
@@ -254,7 +254,7 @@ def codes(store: BarStore) -> None:
         Covered(day, state, "acme", SHARE, Basis("split"), NOW, reason)
         for day, (reason, state) in zip(days, CODES, strict=True)
     )
-    store.commit(ALL_CODES, Commit((answered,), marks, tuple(map(Suspect, bars, OUT))))
+    store.commit(ALL_CODES, Commit((answered,), marks, tuple(map(BadRow, bars, OUT))))
 
 
 def older(root: Path) -> None:

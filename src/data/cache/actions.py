@@ -147,7 +147,7 @@ class ActionBook:
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         entries: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
-        if {one.source for one in entries} <= {vendor}:
+        if {action.source for action in entries} <= {vendor}:
             return self
         # One object for each vendor, so that anything cached for the object, such as its sorted
         # events, is computed once.
@@ -181,7 +181,7 @@ class ActionBook:
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
         """Return the ex-dates in ``span`` that no vendor was queried for; see :meth:`covers`."""
         awaited = () if since_ms is None else self._awaited_since(since_ms)
-        return gaps(span, [part.span for part in (*self.answers, *awaited)])
+        return gaps(span, [answer.span for answer in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first requested ex-date, up to ``day``, whose actions are not published yet.
@@ -196,7 +196,7 @@ class ActionBook:
         return date_of(min(starts)) if starts else None
 
     def _awaited_since(self, since_ms: int) -> list[Asked]:
-        return [part for part in self.awaited if part.fetched_at >= since_ms]
+        return [answer for answer in self.awaited if answer.fetched_at >= since_ms]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
@@ -204,7 +204,7 @@ class ActionBook:
         With ``settled``, each date must have been requested so long afterwards that even a late
         report would be known.
         """
-        if gaps(days, [part.settled if settled else part.span for part in self.answers]):
+        if gaps(days, [answer.settled if settled else answer.span for answer in self.answers]):
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
@@ -292,7 +292,7 @@ class ActionBook:
             entry = entry._replace(span=Span(answer.span.start, start))
             awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
         answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
-        awaited = [a for a in awaited if gaps(a.span, [part.span for part in answers])]
+        awaited = [a for a in awaited if gaps(a.span, [asked.span for asked in answers])]
         return replace(
             self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
         )
@@ -335,11 +335,11 @@ def _joined_answers(answers: Sequence[Asked], time: Callable[[Iterable[int]], in
 def _joined_responses(answers: Iterable[Asked]) -> list[Asked]:
     """Join adjacent ex-dates that came from the same response."""
     joined: list[Asked] = []
-    for part in sorted(answers):
+    for answer in sorted(answers):
         last = joined[-1] if joined else None
-        if last and (last.span.end, last.fetched_at) == (part.span.start, part.fetched_at):
-            part = part._replace(span=Span(joined.pop().span.start, part.span.end))
-        joined.append(part)
+        if last and (last.span.end, last.fetched_at) == (answer.span.start, answer.fetched_at):
+            answer = answer._replace(span=Span(joined.pop().span.start, answer.span.end))
+        joined.append(answer)
     return joined
 
 
@@ -423,7 +423,7 @@ class ActionStore:
         def changed(old: ActionBook) -> ActionBook:
             """Return the book with the new changes."""
             nonlocal differed
-            recorded = {replace(one, fetched_at=0): one for one in old.changes}
+            recorded = {replace(change, fetched_at=0): change for change in old.changes}
             new = tuple(sorted(recorded.get(replace(c, fetched_at=0), c) for c in changes))
             differed = new != old.changes
             return replace(old, changes=new)
@@ -483,7 +483,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
         dict(book.extra)
         | {"format": json_document.FORMAT, "symbol": symbol}
         | _entries(book)
-        | ({"changes": [one.to_json() for one in book.changes]} if book.changes else {})
+        | ({"changes": [change.to_json() for change in book.changes]} if book.changes else {})
         | ({"samples": _entries(book.samples)} if book.samples is not None else {})
     )
 

@@ -136,7 +136,7 @@ class Comparisons:
         lane = self._lane(key)
         entries = read(lane)
         states, _ = lane.documents(lane.years() if entries else [])
-        return [(one, one.is_valid(lane.disk, lane.paths.text, states)) for one in entries]
+        return [(entry, entry.is_valid(lane.disk, lane.paths.text, states)) for entry in entries]
 
     def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
         """Return a new entry for a comparison of the bars in ``span``, which is within one year.
@@ -151,20 +151,20 @@ class Comparisons:
             return None
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
 
-    def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
+    def renewed(self, key: SeriesKey, old: Confirmation) -> Confirmation | None:
         """Return a comparison updated to the current file and fingerprint; None if its bars have changed.
 
         An entry from an older version of this library is recognised by its fingerprint version.
         Raises the same errors as :meth:`.BarStore.view`.
         """
-        now = self.to_confirm(key, one.span)
+        now = self.to_confirm(key, old.span)
         if now is None:
             return None
-        if now.bars != one.bars:
-            table = self._read(key, one.span).table
-            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (one.bars, now.bars):
+        if now.bars != old.bars:
+            table = self._read(key, old.span).table
+            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (old.bars, now.bars):
                 return None
-        return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
+        return replace(old, bars=now.bars, head=now.head, head_at=now.head_at)
 
     def keep(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
         """Store entries durably, replacing older entries that they overlap.
@@ -178,8 +178,8 @@ class Comparisons:
             if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
                 return
             with lane.disk.lock(lane.paths.lock, self._lock_timeout_s):
-                spans = coalesce(one.span for one in fresh)
-                others = [one for one in read(lane) if not touching(spans, one.span)]
+                spans = coalesce(confirmation.span for confirmation in fresh)
+                others = [old for old in read(lane) if not touching(spans, old.span)]
                 _write(lane, [*others, *fresh])
 
 
@@ -225,7 +225,7 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
             symbol=key.symbol,
             hint="update this library; the file was left unchanged",
         )
-        entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
+        entries = [{n: entry[n] for n in _FIELDS & entry.keys()} for entry in plain["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]
     except (KeyError, TypeError, AttributeError) as exc:
         raise json_document.DamagedError("the compared stretches cannot be read") from exc
@@ -245,13 +245,13 @@ def drop(lane: LaneFiles, until_ms: int, lock_timeout_s: float) -> None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
         entries = read(lane)
-        left = [one for one in entries if one.start >= until_ms]
+        left = [entry for entry in entries if entry.start >= until_ms]
         if left != entries:
             _write(lane, left)
 
 
 def _write(lane: LaneFiles, stretches: Iterable[Confirmation]) -> None:
-    entries = [asdict(one) for one in sorted(stretches, key=lambda one: one.start)]
+    entries = [asdict(entry) for entry in sorted(stretches, key=lambda entry: entry.start)]
     document = about_series(lane.key) | {"format": json_document.FORMAT, "stretches": entries}
     write_atomically(lane.disk, lane.paths.folder / CONFIRMED, json_document.dump(document))
 
@@ -259,7 +259,7 @@ def _write(lane: LaneFiles, stretches: Iterable[Confirmation]) -> None:
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
     """Return the numbers of confirmed and of contradicted bars, and the time of the last comparison."""
     confirmed = contradicted = at = 0
-    for one in standing:
-        confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted
-        at = max(at, one.at)
+    for entry in standing:
+        confirmed, contradicted = confirmed + entry.confirmed, contradicted + entry.contradicted
+        at = max(at, entry.at)
     return confirmed, contradicted, at

@@ -86,9 +86,9 @@ def without_volume(stamps: Stamps, answered: Span) -> Iterator[Fault]:
     if not len(stamps):
         return
     for year in range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1):
-        part = stamps[(stamps >= year_start(year)) & (stamps < year_start(year + 1))]
-        if len(part):
-            yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
+        in_year = stamps[(stamps >= year_start(year)) & (stamps < year_start(year + 1))]
+        if len(in_year):
+            yield Fault(Span(int(in_year[0]), int(in_year[-1]) + 1), MISSING_VOLUME, len(in_year))
 
 
 class FaultGroup(NamedTuple):

@@ -245,11 +245,11 @@ class FundamentalsFolder:
             with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
                 if not damage.barred and self._disk.read_if_exists(damage.path) != damage.content:
                     return
-                place = quarantine.keep(damage)
+                kept = quarantine.keep(damage)
         except CacheError as exc:  # read-only or locked; the file is ignored in any case
             log.debug("%s stays where it is: %s", damage.path.name, exc)
             return
-        entry = {"quarantined": place.name, "reason": damage.reason, "size": len(damage.content)}
+        entry = {"quarantined": kept.name, "reason": damage.reason, "size": len(damage.content)}
         self._log(symbol, entry)
 
     def _log(self, symbol: str, *entries: dict[str, Any]) -> None:
@@ -317,7 +317,7 @@ def newest_first(entry: FundamentalsFile) -> tuple[int, bool, str]:
 
 def _replaced(ranked: _Copies, copies: int, min_quality: float) -> list[FundamentalsFile]:
     least = min_quality * max(document.quality for _, document in ranked)
-    good = [place for place, (_, doc) in enumerate(ranked) if doc.quality >= least]
+    good = [index for index, (_, doc) in enumerate(ranked) if doc.quality >= least]
     last_kept = good[: max(1, copies)][-1]
     return [entry for entry, _ in ranked[last_kept + 1 :]]
 

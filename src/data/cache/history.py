@@ -165,7 +165,7 @@ class _File:
 
     def rows(self, members: Iterable[Member]) -> BarTable:
         """Return the bars in ``members``, which must be the file's first gzip members, in order."""
-        tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
+        tables = [rows_of(m, self.columns, first=index == 0) for index, m in enumerate(members)]
         return concat(tables)
 
     def stamps(self) -> list[int]:

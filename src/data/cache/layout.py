@@ -301,8 +301,8 @@ def _check_text(text: str, what: str) -> None:
 
 def _escape(text: str, kept: frozenset[str], *, keep_inner_dots: bool = False) -> str:
     parts = []
-    for place, character in enumerate(text):
-        inner_dot = keep_inner_dots and character == "." and 0 < place < len(text) - 1
+    for index, character in enumerate(text):
+        inner_dot = keep_inner_dots and character == "." and 0 < index < len(text) - 1
         if character in kept or inner_dot:
             parts.append(character)
         else:

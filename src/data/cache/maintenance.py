@@ -118,8 +118,8 @@ class Maintenance:
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
         """Check series, without changing anything; return defects, and series that could not be read."""
-        parts, problems = _each(keys, lambda key: check_series(self._parts, key))
-        findings = [finding for part in parts for finding in part]
+        checked, problems = _each(keys, lambda key: check_series(self._parts, key))
+        findings = [finding for found in checked for finding in found]
         symbols = dict.fromkeys(key.symbol for key in keys)
         actions = [finding for s in symbols for finding in check_actions(self._parts, s)]
         return [*findings, *actions], problems
@@ -158,18 +158,18 @@ class Maintenance:
             """Check files with tables and fundamentals."""
             return self._others.inspect(turn, has_time)
 
-        one, other = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
-        return one().plus(other())
+        earlier, later = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
+        return earlier().plus(later())
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair as much as possible, series by series, each under its lock."""
-        parts, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
+        bars, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
         firsts = {key.symbol: key for key in reversed(keys)}.values()
         others, refused = _each(
             firsts, lambda key: repair_actions(self._parts, self._clock, key.symbol)
         )
-        findings = [finding for part, _ in (*parts, *others) for finding in part]
-        left = [finding for _, part in (*parts, *others) for finding in part]
+        findings = [finding for found, _ in (*bars, *others) for finding in found]
+        left = [finding for _, found in (*bars, *others) for finding in found]
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
@@ -226,10 +226,10 @@ class Maintenance:
     ) -> tuple[list[OldFile], list[Problem]]:
         """Import older tools' files, verified bar by bar; the files themselves are kept in ``_legacy``."""
         wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
-        parts, problems = _each(
+        migrated, problems = _each(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
         )
-        return [file for part in parts for file in part], problems
+        return [file for files in migrated for file in files], problems
 
     def _as_requested(self, key: SeriesKey) -> SeriesKey:
         """Return the series under its canonical symbol; older tools wrote, for example, ``btcusdt``."""
@@ -244,8 +244,8 @@ class Maintenance:
     ) -> tuple[list[Pruned], list[Problem]]:
         """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
         plain = [key for key in keys if not key.lane]
-        parts, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
-        return [file for part in parts for file in part], problems
+        pruned, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
+        return [file for files in pruned for file in files], problems
 
     # --- the past --------------------------------------------------------------------------
 

@@ -123,11 +123,11 @@ def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: 
     """Return the names with a response added; beyond the limit, the oldest ones are dropped."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}
-    newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]
-    searches = {one: searches[one] for one in newest}
+    newest = sorted(searches, key=lambda old: searches[old][0])[-_MOST_SEARCHES:]
+    searches = {old: searches[old] for old in newest}
     kept = {symbol for _, symbols in searches.values() for symbol in symbols}
     by_symbol = {**before.listings, **answer}
-    return VendorNames(searches, {name: one for name, one in by_symbol.items() if name in kept})
+    return VendorNames(searches, {name: new for name, new in by_symbol.items() if name in kept})
 
 
 def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
         "vendor": vendor,
         "searches": {text: [at, *symbols] for text, (at, symbols) in names.searches.items()},
         "listings": {
-            one.symbol: [one.name, one.venue, one.type, one.currency]
-            for one in names.listings.values()
+            listing.symbol: [listing.name, listing.venue, listing.type, listing.currency]
+            for listing in names.listings.values()
         },
     }
 

@@ -50,8 +50,8 @@ class OtherPart:
         """Return the defects; nothing is changed."""
         try:
             return [
-                self._finding(f"{self.data_type} {one.path.name}", one.reason)
-                for one in self.damage()
+                self._finding(f"{self.data_type} {damage.path.name}", damage.reason)
+                for damage in self.damage()
             ]
         except FormatVersionError as exc:
             return [self._refusal(str(exc.args[0]), "update this library")]

@@ -45,14 +45,14 @@ class PriorSessions:
     def before(self, day: date) -> LastSession | None:
         """Return the bars up to the session before ``day``; None if that session is not stored."""
         span = Span(day_ms(day - LOOKBACK), day_ms(day))
-        rows, parts = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
+        rows, entries = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
         if not len(rows):
             return None
         last = int(rows.stamps[-1])
-        covered = [c.span for c in parts if c.state in WITH_BARS or c.reason == self.closed]
+        covered = [c.span for c in entries if c.state in WITH_BARS or c.reason == self.closed]
         if gaps(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
             return None
-        return LastSession(rows, basis_parts(parts))
+        return LastSession(rows, basis_parts(entries))
 
     @cached_property
     def _stored_bars(self) -> tuple[BarTable, Coverage]:

@@ -66,11 +66,8 @@ __all__ = [
     "Seal",
     "SeriesView",
     "StoredSpan",
-    "Suspect",
 ]
 
-# A row that cannot be a bar, as callers of the store know it.
-Suspect = BadRow
 _REREADS = 3
 
 
@@ -461,7 +458,7 @@ class BarStore:
         except CorruptEntryError:
             book = ActionBook()
         before, after = (
-            {(one.ex_at, one.ratio) for one in splits if one.is_sound}
+            {(split.ex_at, split.ratio) for split in splits if split.is_sound}
             for splits in (book.splits, book.with_answer(actions, answer).splits)
         )
         if changed := before ^ after:
@@ -525,9 +522,9 @@ class BarStore:
             self._sidecars.drop(key)
         elif spans := self.outdated(key):
             coverages = (state.coverage for state in self._index.entry(lane).states.values())
-            parts = [part for c in coverages for span in spans for part in c.within(span)]
+            entries = [entry for c in coverages for span in spans for entry in c.within(span)]
             now = self._clock.now_ms()
-            self.commit(key, Commit(tuple(removal(part, now) for part in parts)))
+            self.commit(key, Commit(tuple(removal(entry, now) for entry in entries)))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
@@ -707,7 +704,7 @@ class CommitFeed:
 
         def remove() -> None:
             """Unsubscribe this sink."""
-            self._sinks = tuple(one for one in self._sinks if one is not sink)
+            self._sinks = tuple(other for other in self._sinks if other is not sink)
 
         return remove
 

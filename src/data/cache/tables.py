@@ -185,10 +185,10 @@ class TableStore:
         import pandas as pd
 
         frames = (self._read_sound(key, year).rows for year in self._years(key, span))
-        parts = [frame for frame in frames if frame is not None and len(frame)]
-        if not parts:
+        filled = [frame for frame in frames if frame is not None and len(frame)]
+        if not filled:
             return None
-        joined = pd.concat(parts)
+        joined = pd.concat(filled)
         first, last = pd.Timestamp(from_ms(span.start)), pd.Timestamp(from_ms(span.end))
         inside = joined[(joined.index >= first) & (joined.index < last)]
         return inside if len(inside) else None
@@ -201,7 +201,7 @@ class TableStore:
             span: Only years that overlap this span are read; None means all years.
         """
         years = self.years(key) if span is None else self._years(key, span)
-        return coalesce(part for year in years for part in self._read_sound(key, year).answered)
+        return coalesce(answer for year in years for answer in self._read_sound(key, year).answered)
 
     def answered_until(self, key: SeriesKey) -> int | None:
         """Return the end of the last answered span (UTC milliseconds), from the documents only.
@@ -234,9 +234,9 @@ class TableStore:
             logged = entry.get("span") if entry.get("reason") else None
             whole = Span(*logged) if logged else year_span(int(file.path.name[:4]))
             if whole.overlaps(span):
-                place = file.path.relative_to(self._folder.parent).as_posix()
+                name = file.path.relative_to(self._folder.parent).as_posix()
                 rows = entry.get("removed") if logged else None
-                years_lost.append(LostYear(whole, rows, f"{place} ({file.reason})"))
+                years_lost.append(LostYear(whole, rows, f"{name} ({file.reason})"))
         return years_lost
 
     def years(self, key: SeriesKey) -> list[int]:
@@ -408,7 +408,7 @@ class TableStore:
 
         if digest != stored.digest:
             # The document has the digests of both data files, so a crash may leave either.
-            answered = [list(part) for part in stored.answered]
+            answered = [list(answer) for answer in stored.answered]
             state = self._disk.stat(files.data)
             write(
                 stored.rows,
@@ -417,7 +417,7 @@ class TableStore:
             )
             write_atomically(self._disk, files.data, packed)
         newly_answered = subtract([span.clip(year_span(year))] if span else [], lacking)
-        answered = [list(part) for part in coalesce([*stored.answered, *newly_answered])]
+        answered = [list(answer) for answer in coalesce([*stored.answered, *newly_answered])]
         write(both, len(packed), {"answered": answered, "digest": digest, "pending": None})
         entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}
         append_entry(self._disk, files.log, self._clock, entry | _changes(stored.rows, both))
@@ -492,7 +492,7 @@ class TableStore:
         files = self._files(key, year)
         no_loss: dict[str, Any] = {"span": None, "removed": 0}
         # If only the document is damaged, the rows are still there.
-        is_gone = files.data in [one.path for one in stored.damage]
+        is_gone = files.data in [damage.path for damage in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
         loss = self._recorded(files.metadata) if is_gone and not is_logged else no_loss
         for damage in stored.damage:
@@ -507,8 +507,8 @@ class TableStore:
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
         """Move a damaged file to the quarantine; log the move and the rows that were lost."""
         lane = damage.path.parent
-        place = self._quarantine(lane).keep(damage)
-        entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
+        kept = self._quarantine(lane).keep(damage)
+        entry = {"quarantined": kept.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}{LOG}", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
@@ -751,7 +751,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"the `answered` entry is not a list of spans: {exc}") from exc
-    return tuple(coalesce(part.clip(year_span(year)) for part in spans))
+    return tuple(coalesce(span.clip(year_span(year)) for span in spans))
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
@@ -764,6 +764,6 @@ def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]
     """Return the number of new rows, and the number of existing rows with changed values."""
     if before is None:
         return {"added": len(after), "changed": 0}
-    one, other = before.align(after.loc[before.index], axis=None)
-    same = (one == other) | (one.isna() & other.isna())
+    first, second = before.align(after.loc[before.index], axis=None)
+    same = (first == second) | (first.isna() & second.isna())
     return {"added": len(after) - len(before), "changed": int((~same).any(axis=1).sum())}

@@ -80,17 +80,17 @@ class CommitPiece:
         return "an infinite value cannot be stored" if self.table.has_infinity() else ""
 
 
-def removal(part: Covered, now_ms: int) -> CommitPiece:
+def removal(entry: Covered, now_ms: int) -> CommitPiece:
     """Return a piece of a commit that removes a coverage entry's bars, as if never requested."""
     return CommitPiece(
         BarTable.empty(),
-        part.span,
-        part.vendor,
+        entry.span,
+        entry.vendor,
         now_ms,
-        Kind("", "") if part.state == "empty" else part.kind,
-        part.basis,
+        Kind("", "") if entry.state == "empty" else entry.kind,
+        entry.basis,
         "final",
-        holes=(part.span,),
+        holes=(entry.span,),
     )
 
 
@@ -103,7 +103,7 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
         return []
     names = {whole.vendor for whole in coverage.sources}
     of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
-    return coverage.spans(lambda part: part.vendor in of_files) if of_files else []
+    return coverage.spans(lambda entry: entry.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):

@@ -401,7 +401,7 @@ class CacheFolder:
             return
         deleted = retention.delete(retention.unused(aged, now), wait_s=0.0).years
         if deleted:
-            rows = sum(one.rows for one in deleted)
+            rows = sum(year.rows for year in deleted)
             log.info("cache.retention: %d years, %d rows were deleted", len(deleted), rows)
 
     def _say_once(self, text: str) -> None:

@@ -201,9 +201,9 @@ def _faults(
     faults += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in contradicted)
     for hole in lacking:
         for year in years_of(hole):
-            part = hole.clip(year_span(year))
+            span = hole.clip(year_span(year))
             length = offer.timeframe.longest_ms
-            faults.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
+            faults.append(Fault(span, MISSING, max(1, (span.end - span.start) // length)))
     faults += without_volume(checked.without_volume, extent)
     if checked.duplicates:
         start = Span(extent.start, extent.start + 1)
@@ -306,10 +306,10 @@ def stored_frame(
 def _on_one_basis(
     store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage, instrument: Instrument
 ) -> BarTable:
-    parts, book = basis_parts(coverage), store.actions(key.symbol)
-    if len({part.basis for part in parts}) <= 1 and not book.actions:
+    entries, book = basis_parts(coverage), store.actions(key.symbol)
+    if len({entry.basis for entry in entries}) <= 1 and not book.actions:
         return table
-    as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min))
+    as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(entries) or date.min))
     first = date_of(int(table.stamps[0]))
     ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
     prior = PriorSessions(store, key, instrument, ex_dates)
@@ -317,7 +317,7 @@ def _on_one_basis(
     try:
         return rebase(
             table,
-            parts,
+            entries,
             book.actions,
             "split",
             as_of=as_of,

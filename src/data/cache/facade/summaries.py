@@ -47,10 +47,10 @@ def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, 
     scores: dict[str, Any] = {}
     for info in years:
         entry = _entry(info.document)
-        place = (info.symbol, info.timeframe)
-        symbols.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = entry
+        key = (info.symbol, info.timeframe)
+        symbols.setdefault(key[0], {}).setdefault(key[1], {})[str(info.year)] = entry
         quality = dict(info.document.get("data_quality") or {})
-        scores.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = quality
+        scores.setdefault(key[0], {}).setdefault(key[1], {})[str(info.year)] = quality
         _add_provider(providers, info, entry)
     for provider in providers.values():
         provider["symbols"] = [*provider["symbols"]]

@@ -163,8 +163,8 @@ def read_head(start: bytes, identity: str) -> Head | None:
         start: First ``START`` bytes of the file.
         identity: Identifier of the series.
     """
-    one, other = (_HEADER.unpack_from(start, at)[1] for at in (0, SLOT))
-    newer, older = (0, SLOT) if one >= other else (SLOT, 0)
+    first, second = (_HEADER.unpack_from(start, at)[1] for at in (0, SLOT))
+    newer, older = (0, SLOT) if first >= second else (SLOT, 0)
     return _read_slot(start, newer, identity) or _read_slot(start, older, identity)
 
 

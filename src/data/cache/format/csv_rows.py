@@ -115,7 +115,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
     lines = bytes(text)
     if lines.count(b"\n") != rows:
         raise ValueError(f"the text does not have {rows} lines")
-    return concat(_block(part, columns) for part in _blocks(lines, rows))
+    return concat(_block(block, columns) for block in _blocks(lines, rows))
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
@@ -282,10 +282,10 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
     The mask of the last digit is not changed.
     """
-    for place in range(len(digits) - 1):
-        np.not_equal(digits[place], _ZERO, out=mask[place])
-        if place:
-            mask[place] |= mask[place - 1]
+    for index in range(len(digits) - 1):
+        np.not_equal(digits[index], _ZERO, out=mask[index])
+        if index:
+            mask[index] |= mask[index - 1]
 
 
 def _decimals(sizes: Floats) -> int | None:
@@ -308,9 +308,9 @@ def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
     """Write the digits of non-negative numbers into ``digits``, which has one row per digit position."""
     width = len(digits)
     left: NDArray[Any] = numbers.astype(np.uint32 if width <= _DIGITS_OF_32_BITS else np.uint64)
-    for place in range(width - 1, -1, -1):
+    for index in range(width - 1, -1, -1):
         rest = left // 10
-        digits[place] = left - rest * 10 + _ZERO
+        digits[index] = left - rest * 10 + _ZERO
         left = rest
 
 

@@ -56,10 +56,10 @@ def _as_declared(
     """
     types = get_type_hints(record) | stored
     return [
-        (one.name, types[one.name])
-        if one.default is MISSING
-        else (one.name, types[one.name], one.default)
-        for one in declared
+        (each.name, types[each.name])
+        if each.default is MISSING
+        else (each.name, types[each.name], each.default)
+        for each in declared
     ]
 
 
@@ -550,7 +550,7 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 _UNKNOWN_LIFETIME = Lifetime()
 # `next_due` is always present, and a lifetime has two keys.
-_OPTIONAL_FACTS = [one for one in fields(SeriesFacts) if not hasattr(_SeriesDocument, one.name)]
+_OPTIONAL_FACTS = [fact for fact in fields(SeriesFacts) if not hasattr(_SeriesDocument, fact.name)]
 _WholeSeries: Any = msgspec.defstruct(
     "_WholeSeries",
     _as_declared(_OPTIONAL_FACTS, SeriesFacts, source=_SourceState | None),

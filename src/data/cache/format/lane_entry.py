@@ -44,12 +44,12 @@ class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
     is_rescaled: bool
 
     @classmethod
-    def of(cls, part: Covered) -> BarsOrigin:
+    def of(cls, entry: Covered) -> BarsOrigin:
         """Return the origin of a coverage entry's bars."""
-        suspect, adjustment = part.state == "suspect", part.basis.adjustment
-        return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
+        suspect, adjustment = entry.state == "suspect", entry.basis.adjustment
+        return cls(suspect, entry.vendor, entry.kind, adjustment, entry.is_rescaled)
 
-    def part(self, span: Span) -> Covered:
+    def entry(self, span: Span) -> Covered:
         """Return a coverage entry for bars in ``span`` of this origin that are not suspect."""
         return Covered(span, "final", self.vendor, self.kind, Basis(self.adjustment))
 
@@ -77,12 +77,12 @@ class StretchEntry(NamedTuple):
 
     Attributes:
         year: Year of the stretches.
-        place: Index of the source among the lane's sources.
+        source_index: Index of the source among the lane's sources.
         start, end: Start of the first stretch, and end of the last.
     """
 
     year: int
-    place: int
+    source_index: int
     start: int
     end: int
 
@@ -175,35 +175,35 @@ class LaneEntry(msgspec.Struct, array_like=True):
             return
         state, step = meta.state, key.timeframe.longest_ms
         hulls: dict[int, tuple[int, int]] = {}
-        for part in state.coverage.opened():
-            if part.fetched_at > self.answered_ms:
-                self.answered_ms = part.fetched_at
-            if part.state == "empty":
+        for entry in state.coverage.opened():
+            if entry.fetched_at > self.answered_ms:
+                self.answered_ms = entry.fetched_at
+            if entry.state == "empty":
                 continue
-            place, (start, end) = self._place_of(BarsOrigin.of(part)), part.span
-            old = hulls.get(place, (start, end))
-            hulls[place] = min(old[0], start), max(old[1], end)
+            index, (start, end) = self._index_of(BarsOrigin.of(entry)), entry.span
+            old = hulls.get(index, (start, end))
+            hulls[index] = min(old[0], start), max(old[1], end)
             if state.last is not None and start <= state.last:
                 until = min(end, state.last + step)
-                self.newest[part.vendor] = max(self.newest.get(part.vendor, 0), until)
+                self.newest[entry.vendor] = max(self.newest.get(entry.vendor, 0), until)
         self.rows += state.rows
         self.unjudged += bool(state.rows) and not meta.is_judged
         if state.first is not None and state.last is not None:
             self.first = state.first if self.first is None else min(self.first, state.first)
             self.last = state.last if self.last is None else max(self.last, state.last)
         self.updated_ms = max(self.updated_ms, meta.updated_ms)
-        entry = YearEntry(year, meta.pending is None, size, state.size, state.generation)
-        self.packed_years += _YEAR.pack(*entry)
-        for place, (start, end) in hulls.items():
-            self.packed_stretches += _STRETCH.pack(year, place, start, end)
+        facts = YearEntry(year, meta.pending is None, size, state.size, state.generation)
+        self.packed_years += _YEAR.pack(*facts)
+        for index, (start, end) in hulls.items():
+            self.packed_stretches += _STRETCH.pack(year, index, start, end)
 
     def add_series(self, series: SeriesMeta) -> None:
         """Add the document for the series as a whole."""
         self.has_series = True
-        answered = [part.fetched_at for part in series.empties]
+        answered = [entry.fetched_at for entry in series.empties]
         self.answered_ms = max(self.answered_ms, *answered, 0)
 
-    def _place_of(self, source: BarsOrigin) -> int:
+    def _index_of(self, source: BarsOrigin) -> int:
         try:
             return self.sources.index(source)
         except ValueError:

@@ -232,9 +232,9 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
         return _weighed(store, lane)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         originals = _weighed(store, lane)
-        for one in originals:
-            if not one.problem:
-                store.disk.remove(store.layout.root / one.path)
+        for file in originals:
+            if not file.problem:
+                store.disk.remove(store.layout.root / file.path)
         _drop_documents(lane)
         store.disk.sync_folder(lane.paths.legacy)
     return originals
@@ -251,28 +251,28 @@ def _weighed(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
 def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> Pruned:
     """Compare every bar in an imported older file with the stored bars, and return the result."""
     about = store.disk.stat(path)
-    place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
+    name, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
     if describe_legacy(store.disk, path).is_sample:
-        return Pruned(lane.key, place, size, problem="sample data, which exist nowhere else")
+        return Pruned(lane.key, name, size, problem="sample data, which exist nowhere else")
     try:
         table = read_legacy(store.disk, path, lane.key.timeframe, year)
     except CorruptEntryError:
-        return Pruned(lane.key, place, size, problem="it cannot be read")
+        return Pruned(lane.key, name, size, problem="it cannot be read")
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):
         problem = "the cached bars are damaged: run `onetape cache repair` first"
-        return Pruned(lane.key, place, size, len(table), problem=problem)
+        return Pruned(lane.key, name, size, len(table), problem=problem)
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
-    return compared(Pruned(lane.key, place, size, len(table)), table, now, coverage)
+    return compared(Pruned(lane.key, name, size, len(table)), table, now, coverage)
 
 
-def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
-    """Return ``one``, with counts of the bars in ``table`` that are stored, replaced or lost.
+def compared(pruned: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
+    """Return ``pruned``, with counts of the bars in ``table`` that are stored, replaced or lost.
 
     Args:
-        one: Older tool's file that was imported.
+        pruned: Older tool's file that was imported.
         table: Bars in that file.
         now, coverage: Bars stored for the same year, and their origin.
     """
@@ -290,10 +290,10 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
         bars = "one of its bars is" if len(lacking) == 1 else f"{len(lacking):,} of its bars are"
         problem = f"{bars} cached nowhere else, first {iso(lacking[0])}: fetch that span first"
     return Pruned(
-        one.key,
-        one.path,
-        one.bytes,
-        one.rows,
+        pruned.key,
+        pruned.path,
+        pruned.bytes,
+        pruned.rows,
         int(is_kept.sum()),
         superseded,
         tuple(lacking),
@@ -303,11 +303,11 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     """Return the vendor whose trusted answer now covers ``stamp``; empty if there is none."""
-    part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
-    if part is None or (part.state in WITH_BARS and part.basis.adjustment == "unknown"):
+    entry = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
+    if entry is None or (entry.state in WITH_BARS and entry.basis.adjustment == "unknown"):
         return ""
-    is_doubted = part.state == "suspect" and not among(np.array([stamp]), now.stamps).any()
-    return "" if is_doubted else part.vendor
+    is_doubted = entry.state == "suspect" and not among(np.array([stamp]), now.stamps).any()
+    return "" if is_doubted else entry.vendor
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:

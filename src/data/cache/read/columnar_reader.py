@@ -100,8 +100,8 @@ class ColumnarFile:
         stored = list(self.head.years)
         runs: list[list[int]] = []
         for year in years:
-            place = stored.index(year)
-            if runs and stored[place - 1] == runs[-1][-1]:
+            index = stored.index(year)
+            if runs and stored[index - 1] == runs[-1][-1]:
                 runs[-1].append(year)
             else:
                 runs.append([year])
@@ -138,18 +138,18 @@ class ColumnarFile:
         is_own = self._map is not None and size > MOST_COPIED
         own = self._private() if is_own else None
         columns = self._columns if own is None else own
-        parts = {name: values[first:last] for name, values in columns.items()}
+        arrays = {name: values[first:last] for name, values in columns.items()}
         if is_own and own is None:
-            parts = {name: values.copy() for name, values in parts.items()}
+            arrays = {name: values.copy() for name, values in arrays.items()}
         return BarTable(
-            parts[STAMPS],
-            parts["open"],
-            parts["high"],
-            parts["low"],
-            parts["close"],
-            parts["volume"],
-            parts[ADJ_CLOSE] if has_adj_close else None,
-            index=parts[INDEX] if is_own else None,
+            arrays[STAMPS],
+            arrays["open"],
+            arrays["high"],
+            arrays["low"],
+            arrays["close"],
+            arrays["volume"],
+            arrays[ADJ_CLOSE] if has_adj_close else None,
+            index=arrays[INDEX] if is_own else None,
         )
 
     def _private(self) -> dict[str, Column] | None:
@@ -189,10 +189,10 @@ class ColumnarFile:
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
-            place = self.head.columns.index(name)
+            column = self.head.columns.index(name)
             for block in unknown.tolist():
                 checksum = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
-                if checksum != self._checksums[place, block]:
+                if checksum != self._checksums[column, block]:
                     raise DamagedColumnsError(f"wrong checksum for block {block} of {name}")
         self._sound[unknown] = True
 

@@ -262,7 +262,7 @@ class SeriesIndex:
         if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
             return None
         entry = self._read(lane, _TAIL_YEARS)
-        states = (part.state for part in entry.view.coverage.opened())
+        states = (covered.state for covered in entry.view.coverage.opened())
         if not entry.is_ours or entry.view.last is None or "final" not in states:
             return None
         # Whether ``next_due`` is still valid can only be decided with all years.
@@ -276,8 +276,8 @@ class SeriesIndex:
         years = years_in(names)
         newest = years[-most_years:] if most_years else years
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
-        parts = [*_empties(series, years), *(part for s in states.values() for part in s.coverage)]
-        coverage, read = Coverage.joined(sorted(parts, key=_SPAN_OF)), list(states.values())
+        entries = [*_empties(series, years), *(e for s in states.values() for e in s.coverage)]
+        coverage, read = Coverage.joined(sorted(entries, key=_SPAN_OF)), list(states.values())
         if outdated := outdated_spans(lane.key, coverage):
             coverage = coverage.without(outdated)
             read = [state for state in read if _is_read(state, outdated)]
@@ -343,7 +343,7 @@ class SeriesIndex:
 
 def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
     """Return whether a year has any bars outside the ``outdated`` spans, which are never read."""
-    return any(part.state in WITH_BARS for part in state.coverage.without(outdated))
+    return any(entry.state in WITH_BARS for entry in state.coverage.without(outdated))
 
 
 def _view(
@@ -491,8 +491,8 @@ class RangeReader:
                 coverage = entry.view.coverage
                 if after != states:
                     coverage = coverage.without(year_span(year) for year in states)
-                    parts = [state.coverage for state in after.values()]
-                    coverage = reduce(Coverage.overlaid, parts, coverage)
+                    newer = [state.coverage for state in after.values()]
+                    coverage = reduce(Coverage.overlaid, newer, coverage)
                 return table, coverage.within(span)
         years = lane.years()
         if barred := lane.barred_years():
@@ -502,15 +502,15 @@ class RangeReader:
         ours = [y for y in years if y not in old and year_span(y).overlaps(span)]
         coverage = self._index.long_empties(lane, years)
         if old or not self._sidecars.are_kept:
-            table, parts = self._read_mixed(lane, span, old, ours)
-            return table, reduce(Coverage.overlaid, parts, coverage).within(span)
+            table, covered = self._read_mixed(lane, span, old, ours)
+            return table, reduce(Coverage.overlaid, covered, coverage).within(span)
         documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
         states = {year: state for year, state in documents if state is not None}
         table = self._sidecars.read(lane, span, states)
         if table is None:
             table, states = self._with_columns(lane, span, states)
-        parts = [state.coverage for state in states.values()]
-        return table, reduce(Coverage.overlaid, parts, coverage).within(span)
+        coverages = [state.coverage for state in states.values()]
+        return table, reduce(Coverage.overlaid, coverages, coverage).within(span)
 
     def seal(
         self, lane: LaneFiles, span: Span, entry: IndexEntry

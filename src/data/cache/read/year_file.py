@@ -48,10 +48,10 @@ class YearFile:
         of_span = firsts <= lasts
         if span is not None:
             of_span &= (firsts < span.end) & (lasts >= span.start)
-        places = np.flatnonzero(of_span).tolist()
-        _decode([self.members[place] for place in places if place], self.state.columns)
+        indexes = np.flatnonzero(of_span).tolist()
+        _decode([self.members[index] for index in indexes if index], self.state.columns)
         joined = concat(
-            rows_of(self.members[place], self.state.columns, first=place == 0) for place in places
+            rows_of(self.members[index], self.state.columns, first=index == 0) for index in indexes
         )
         return joined if span is None else joined.within(span)
 

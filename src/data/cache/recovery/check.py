@@ -143,10 +143,10 @@ def inspect(
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
     files, is_whole = 0, True
-    for count, part in _inspected(store, keys, problems):
+    for count, found in _inspected(store, keys, problems):
         if not is_whole:
             break
-        findings += part
+        findings += found
         files += count
         is_whole = has_time() or not files
     return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
@@ -186,8 +186,8 @@ def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) 
         key: Series to check.
         is_locked: Whether the caller holds the series' lock, which excludes concurrent commits.
     """
-    parts = _parts(store, store.lane(key), is_locked=is_locked)
-    return [finding for _, ailments in parts for finding in _findings(key, ailments)]
+    ailing = _parts(store, store.lane(key), is_locked=is_locked)
+    return [finding for _, ailments in ailing for finding in _findings(key, ailments)]
 
 
 def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[Finding]:
@@ -223,8 +223,8 @@ def _beside(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tu
         yield SERIES, Ailment(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Ailment(str(exc.args[0]), "update this library", "none")
-    place = lane.paths.folder / CONFIRMED
-    data = lane.disk.read_if_exists(place) if CONFIRMED not in barred else None
+    path = lane.paths.folder / CONFIRMED
+    data = lane.disk.read_if_exists(path) if CONFIRMED not in barred else None
     try:
         if data is not None:
             parsed(data, lane.key)
@@ -301,23 +301,23 @@ def is_current(file: ColumnarFile, year: int, state: YearState) -> bool:
     return file.serves({year: (state.rows, state.size, str(state.head or "")[:16])})
 
 
-def same_bits(one: BarTable, other: BarTable) -> bool:
+def same_bits(first: BarTable, second: BarTable) -> bool:
     """Return whether two tables have the same bars, bit by bit.
 
     A missing column counts as empty.
     """
-    if not np.array_equal(one.stamps, other.stamps):
+    if not np.array_equal(first.stamps, second.stamps):
         return False
-    pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
+    pairs = list(zip(first.values()[:5], second.values()[:5], strict=True))
     adj = [
-        t.adj_close if t.adj_close is not None else np.full(len(t), np.nan) for t in (one, other)
+        t.adj_close if t.adj_close is not None else np.full(len(t), np.nan) for t in (first, second)
     ]
     return all(_same_column(a, b) for a, b in [*pairs, (adj[0], adj[1])])
 
 
-def _same_column(one: Any, other: Any) -> bool:
-    same = one.view(np.int64) == other.view(np.int64)
-    return bool((same | (np.isnan(one) & np.isnan(other))).all())
+def _same_column(first: Any, second: Any) -> bool:
+    same = first.view(np.int64) == second.view(np.int64)
+    return bool((same | (np.isnan(first) & np.isnan(second))).all())
 
 
 # --- data that a symbol has besides its series ------------------------------------------------
@@ -517,9 +517,9 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
     last: int | None = None
     covered = coalesce(c.span for c in diagnosis.state.coverage if c.state in WITH_BARS)
     outside = 0
-    for place, member in enumerate(diagnosis.members):
+    for index, member in enumerate(diagnosis.members):
         try:
-            table = rows_of(member, diagnosis.state.columns, first=place == 0)
+            table = rows_of(member, diagnosis.state.columns, first=index == 0)
         except MismatchError as exc:
             return _beyond_repair(str(exc))
         problem = _misplaced(table, member.header.span, year_span(year), last)

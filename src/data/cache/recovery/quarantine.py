@@ -391,10 +391,10 @@ class Quarantine:
         """Durably move a damaged file into this folder, and return its new path."""
         if damage.barred:
             return self.keep_barring(damage.path, damage.barred)
-        place = self.keep_file(damage.path, damage.content, damage.reason)
+        kept = self.keep_file(damage.path, damage.content, damage.reason)
         self.disk.remove(damage.path)
         self.disk.sync_folder(damage.path.parent)
-        return place
+        return kept
 
     def files(self) -> Iterator[KeptFile]:
         """Yield the files that have a readable document with the reason, sorted by name."""

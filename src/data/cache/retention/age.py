@@ -81,9 +81,9 @@ class Aged:
         """Return the values as a JSON-compatible dictionary, without problems."""
         return {
             "before": iso(self.before),
-            "rows": sum(one.rows for one in self.years),
-            "bytes": sum(one.bytes for one in self.years),
-            "years": [one.to_json() for one in self.years],
+            "rows": sum(year.rows for year in self.years),
+            "bytes": sum(year.bytes for year in self.years),
+            "years": [year.to_json() for year in self.years],
         }
 
 
@@ -152,32 +152,32 @@ class AgeRetention:
         """
         deleted: list[AgedYear] = []
         problems = list(aged.problems)
-        for one in aged.years:
+        for year in aged.years:
             try:
-                if self._delete(one, aged.before, wait_s):
-                    deleted.append(one)
+                if self._delete(year, aged.before, wait_s):
+                    deleted.append(year)
             except DataError as exc:
-                problems.append((one.key, f"{one.year} was not deleted: {exc}"))
+                problems.append((year.key, f"{year.year} was not deleted: {exc}"))
         self._store.changed = self._store.changed or bool(deleted)
         return replace(aged, years=tuple(deleted), problems=tuple(problems))
 
-    def _delete(self, one: AgedYear, before: int, wait_s: float | None) -> bool:
-        if one.data_type != BARS:
-            table = self._tables(one.data_type)
-            return table.clear_years(one.key, [one.year], before, by=BY, wait_s=wait_s) > 0
-        years = [one.year]
-        return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
+    def _delete(self, year: AgedYear, before: int, wait_s: float | None) -> bool:
+        if year.data_type != BARS:
+            table = self._tables(year.data_type)
+            return table.clear_years(year.key, [year.year], before, by=BY, wait_s=wait_s) > 0
+        years = [year.year]
+        return self._store.clear_years(year.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
         """Return ``aged`` without bars that are pinned or that a request in progress may need."""
         last_use = self._last_uses()
         unused = (
-            one
-            for one in aged.years
-            if one.data_type != BARS
+            year
+            for year in aged.years
+            if year.data_type != BARS
             or not (
-                pins_in(self._disk, self._parts.lane(one.key).paths.versions)
-                or last_use(one.key).needs(year_span(one.year).end, now_ms)
+                pins_in(self._disk, self._parts.lane(year.key).paths.versions)
+                or last_use(year.key).needs(year_span(year.year).end, now_ms)
             )
         )
         return replace(aged, years=tuple(unused))
@@ -211,7 +211,7 @@ class AgeRetention:
                 except CacheError:
                     continue
                 if meta is not None:
-                    answers = (part.fetched_at for part in meta.state.coverage)
+                    answers = (entry.fetched_at for entry in meta.state.coverage)
                     yield meta.updated_ms, max(answers, default=0)
 
     def _stored_tables(self) -> Iterator[tuple[TableStore, SeriesKey]]:
@@ -231,7 +231,7 @@ class _Found:
     @property
     def is_all(self) -> bool:
         """Whether all stored bars would be deleted or, if only tables would be, all tables."""
-        if any(one.data_type == BARS for one in self.go):
+        if any(year.data_type == BARS for year in self.go):
             return BARS not in self.stay
         return bool(self.go) and not self.stay
 

@@ -234,8 +234,8 @@ class _Gone:
                 continue
             if meta is not None:
                 state = meta.state
-                parts = state.coverage
-                span = Span(parts[0].span.start, parts[-1].span.end) if parts else None
+                covered = state.coverage
+                span = Span(covered[0].span.start, covered[-1].span.end) if covered else None
                 years_gone[year] = (
                     span,
                     state.first,

@@ -144,8 +144,8 @@ class Gauge:
             size.data_files,
             size.quarantined,
             size.without_metadata,
-            sum(one.packed for one in self._measured.values()),
-            sum(one.plain for one in self._measured.values()),
+            sum(sample.packed for sample in self._measured.values()),
+            sum(sample.plain for sample in self._measured.values()),
             *totals(lane.entry for lane in holdings.lanes),
         )
 
@@ -153,9 +153,9 @@ class Gauge:
 def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
     """Return the total numbers of bars, confirmed bars and contradicted bars in the lanes."""
     bars = confirmed = contradicted = 0
-    for one in entries:
-        bars, confirmed = bars + one.rows, confirmed + one.confirmed
-        contradicted += one.contradicted
+    for entry in entries:
+        bars, confirmed = bars + entry.rows, confirmed + entry.confirmed
+        contradicted += entry.contradicted
     return bars, confirmed, contradicted
 
 

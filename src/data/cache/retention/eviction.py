@@ -42,7 +42,7 @@ NO_VENDOR = "no known vendor can supply it again"
 class Keeps(Protocol):
     """A function that decides whether stored bars must be kept."""
 
-    def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
+    def __call__(self, key: SeriesKey, entry: Covered, now_ms: int) -> str:
         """Return the reason why no vendor could supply ``part`` again; empty if a configured one could.
 
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
@@ -52,7 +52,7 @@ class Keeps(Protocol):
         """
 
 
-def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
+def keep_all(key: SeriesKey, entry: Covered, now_ms: int) -> str:
     """Return a reason to keep all bars: it is unknown which bars vendors could supply again."""
     return NO_VENDOR
 
@@ -109,12 +109,12 @@ class Freeable:
 def choose(years: Iterable[StoredYear], excess: int) -> list[StoredYear]:
     """Return the least recently used removable years, as many as are needed to free ``excess`` bytes."""
     chosen: list[StoredYear] = []
-    may_go = [one for one in years if not one.kept]
-    for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
+    may_go = [year for year in years if not year.kept]
+    for year in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
         if excess <= 0:
             break
-        chosen.append(one)
-        excess -= one.bytes
+        chosen.append(year)
+        excess -= year.bytes
     return chosen
 
 
@@ -158,7 +158,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look
     older.
     """
-    return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
+    return max((min(lane.entry.updated_ms, lane.entry.answered_ms) for lane in lanes), default=0)
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
@@ -208,14 +208,14 @@ class Judge:
         reasons: dict[int, str] = {}
         latest_ms = self._latest_ms
         by_source: list[list[StretchEntry]] = [[] for _ in entry.sources]
-        for one in entry.stretches:
-            by_source[one.place].append(one)
+        for stretch in entry.stretches:
+            by_source[stretch.source_index].append(stretch)
         for source, own in zip(entry.sources, by_source, strict=True):
             if not own:
                 continue
             # Most lanes can be supplied again either as a whole or not at all, so that is checked
             # first.
-            end = max([one.end for one in own])
+            end = max([stretch.end for stretch in own])
             why = self._reason(key, source, Span(own[0].start, end), latest_ms)
             if why and len(own) > 1:
                 why = self._reason(key, source, Span(own[-1].start, own[-1].end), latest_ms)
@@ -241,17 +241,17 @@ class Judge:
             return HANDED_IN
         if source.is_rescaled:
             return FITTED
-        return self._must_keep(key, source.part(span), latest_ms)
+        return self._must_keep(key, source.entry(span), latest_ms)
 
 
 def summed(size: int, derived: int, years: Iterable[StoredYear]) -> Freeable:
     """Return how many of a folder's ``size`` bytes could be removed."""
     bytes_by_reason: dict[str, int] = {}
     bars = 0
-    for one in years:
-        if one.kept:
-            bytes_by_reason[one.kept] = bytes_by_reason.get(one.kept, 0) + one.bytes
+    for year in years:
+        if year.kept:
+            bytes_by_reason[year.kept] = bytes_by_reason.get(year.kept, 0) + year.bytes
         else:
-            bars += one.bytes
+            bars += year.bytes
     ordered = sorted(bytes_by_reason.items(), key=lambda item: (-item[1], item[0]))
     return Freeable(size, derived, bars, dict(ordered))

@@ -96,8 +96,8 @@ class LaneIndex:
             entry: LaneEntry | None = ENTRY.load(str(lane), data)
             if entry is None:
                 continue
-            part = _COLUMNS[column].load(str(lane), more) if column else None
-            learned[str(lane)] = Learned(entry, {} if part is None else {column: part})
+            loaded = _COLUMNS[column].load(str(lane), more) if column else None
+            learned[str(lane)] = Learned(entry, {} if loaded is None else {column: loaded})
         return learned
 
     def uses(self) -> dict[str, Use]:
@@ -131,13 +131,13 @@ class LaneIndex:
         rows = [
             (
                 lane,
-                ENTRY.dump(lane, one.entry),
+                ENTRY.dump(lane, known.entry),
                 *(
-                    kind.dump(lane, one.parts[name]) if name in one.parts else None
+                    kind.dump(lane, known.parts[name]) if name in known.parts else None
                     for name, kind in _COLUMNS.items()
                 ),
             )
-            for lane, one in learned.items()
+            for lane, known in learned.items()
         ]
 
         def work(db: sqlite3.Connection) -> None:

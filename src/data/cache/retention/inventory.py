@@ -111,8 +111,8 @@ class Size:
     def add_folder(self, folder: str, links: list[tuple[int, int]] | None = None) -> None:
         """Count everything below a folder; see :meth:`add_files` for ``links``."""
         inner, files = listed(folder)
-        for one in inner:
-            self.add_folder(one.path, links)
+        for child in inner:
+            self.add_folder(child.path, links)
         self.add_files(folder, files, links)
 
     def add_files(
@@ -125,15 +125,15 @@ class Size:
 
         Files with several names (hard links) are added to ``links`` instead.
         """
-        above, place = os.path.split(folder)
+        above, folder_name = os.path.split(folder)
         if os.path.basename(above) == COLUMNAR:
             # Lock files are not counted as leftovers, because a writer may be waiting for one.
             self.columns += sum(f.st_size for name, f in files.items() if name != ".lock")
         for name, facts in files.items():
             # Next to each file is a document with the reason, which is named after it.
             is_reason = name.endswith(".json") and name.removesuffix(".json") in files
-            self.quarantined += place == QUARANTINE and not is_reason
-            if name.endswith(DATA) and not place.startswith("_"):
+            self.quarantined += folder_name == QUARANTINE and not is_reason
+            if name.endswith(DATA) and not folder_name.startswith("_"):
                 self.data_files += 1
                 self.without_metadata += f"{name.removesuffix(DATA)}{METADATA}" not in files
             if facts.st_nlink == 1:
@@ -266,13 +266,13 @@ class Inventory:
             self._refuse_link(folder)
         inner, files = self._listed_surely(folder.path)
         holdings._sized.add_files(folder.path, files)
-        for one in inner:
-            key = None if symbol is None else _key(symbol, one.name)
+        for child in inner:
+            key = None if symbol is None else _key(symbol, child.name)
             if key is None:
-                holdings._unsized.append(one.path)
-                others = others or one.name[0] != "_"
+                holdings._unsized.append(child.path)
+                others = others or child.name[0] != "_"
             else:
-                lanes[f"{folder.name}/{one.name}"] = key, one.path
+                lanes[f"{folder.name}/{child.name}"] = key, child.path
         if others and is_plain(folder.name) and folder_timeframes(Path(folder.path)):
             holdings.foreign.add(folder.name)
 
@@ -350,12 +350,12 @@ class Inventory:
             entry.folders[""] = state.inode, state.size, state.mtime_ns
         folders, files = listed(path)
         size = Size()
-        for one in folders:
-            inner = self._disk.stat(one.path)
-            entry.is_sound &= inner is not None and not listed(one.path)[0]
+        for folder in folders:
+            inner = self._disk.stat(folder.path)
+            entry.is_sound &= inner is not None and not listed(folder.path)[0]
             if inner is not None:
-                entry.folders[one.name] = inner.inode, inner.size, inner.mtime_ns
-            size.add_folder(one.path, entry.links)
+                entry.folders[folder.name] = inner.inode, inner.size, inner.mtime_ns
+            size.add_folder(folder.path, entry.links)
         size.add_files(path, files, entry.links)
         entry.is_pinned = VERSIONS in entry.folders and bool(
             pins_in(self._disk, Path(path, VERSIONS))
@@ -386,7 +386,7 @@ class Inventory:
         except StorageError:
             if len(names) == 1:
                 return {}
-            return {n: data for one in names for n, data in self._documents(path, [one]).items()}
+            return {n: data for name in names for n, data in self._documents(path, [name]).items()}
 
     def _add_year(
         self,
@@ -423,7 +423,7 @@ class Inventory:
         """Add the numbers of bars confirmed or contradicted by valid comparisons with a second vendor."""
         try:
             confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
-            standing = [one for one in confirmations if one.is_valid(self._disk, path, states)]
+            standing = [old for old in confirmations if old.is_valid(self._disk, path, states)]
         except (FormatVersionError, StorageError):
             return
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)

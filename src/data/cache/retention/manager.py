@@ -286,9 +286,9 @@ class RetentionManager(StoreListener):
             excess -= self._drop_derived(holdings.lanes, excess)
         if excess > 0:
             years = self._years(holdings)
-            for one in eviction.choose(years, excess):
-                if self._evict(one):
-                    excess, dropped = excess - one.bytes, dropped + 1
+            for year in eviction.choose(years, excess):
+                if self._evict(year):
+                    excess, dropped = excess - year.bytes, dropped + 1
             later = sum(year.bytes for year in years if year.kept == eviction.IN_USE)
             if excess > later:
                 self._warn_once(excess)
@@ -307,11 +307,11 @@ class RetentionManager(StoreListener):
         uses = self._uses.merged(self.inventory.index)
         return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, need)
 
-    def _evict(self, one: StoredYear) -> bool:
+    def _evict(self, year: StoredYear) -> bool:
         try:
-            return evict_year(self._parts.lane(one.key), one.year, one.generation)
+            return evict_year(self._parts.lane(year.key), year.year, year.generation)
         except DataError as exc:
-            log.debug("%s %s was not deleted: %s", one.key, one.year, exc)
+            log.debug("%s %s was not deleted: %s", year.key, year.year, exc)
             return False
 
     def _warn_once(self, left: int) -> None:

@@ -116,7 +116,7 @@ def _is_known_again(lane: LaneFiles, year: int, now_ms: int) -> bool:
     whole = year_span(year)
     past = Span(whole.start, min(whole.end, now_ms))
     covered = meta.state.coverage.opened() if meta else ()
-    trusted = [part.span for part in covered if part.state != "suspect"]
+    trusted = [entry.span for entry in covered if entry.state != "suspect"]
     return not gaps(past, trusted)
 
 

@@ -181,7 +181,7 @@ class CommitRun:
             KindMismatchError: A piece is of a different kind.
         """
         metas = [meta for meta in self.metas.values() if meta]
-        kind = kind_of(self.series, (part for meta in metas for part in meta.state.coverage))
+        kind = kind_of(self.series, (entry for meta in metas for entry in meta.state.coverage))
         for piece in self.commit.pieces:
             if kind is not None and not kind.agrees(piece.kind):
                 raise KindMismatchError(

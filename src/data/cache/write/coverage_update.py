@@ -174,16 +174,16 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     uncut = (
         (
             Covered(
-                one.span,
-                "final" if one.state == "final" else "provisional",
-                one.vendor,
-                one.kind,
-                one.basis,
-                one.fetched_at,
+                header.span,
+                "final" if header.state == "final" else "provisional",
+                header.vendor,
+                header.kind,
+                header.basis,
+                header.fetched_at,
             ),
-            one.holes,
+            header.holes,
         )
-        for one in headers
+        for header in headers
     )
     return _after_answers(coverage, uncut)
 
@@ -258,11 +258,11 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
         for span in gaps(item.span, touching(renewed, item.span))
     ]
     doubts = [
-        part
-        for item in old
-        if item.state == "suspect"
-        for span in touching(renewed, item.span)
-        if (part := item.clip(span)) is not None
+        inside
+        for entry in old
+        if entry.state == "suspect"
+        for span in touching(renewed, entry.span)
+        if (inside := entry.clip(span)) is not None
     ]
     return after_marks(rebuilt.overlaid(empties), doubts, lambda edges: np.ones(len(edges), bool))
 

@@ -101,8 +101,8 @@ def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, 
     """
     groups: dict[int, Entry] = {}
     for entry in entries:
-        place = bisect_left(versions, entry["generation"])
-        groups[place] = _as_one((groups[place], entry)) if place in groups else entry
+        index = bisect_left(versions, entry["generation"])
+        groups[index] = _as_one((groups[index], entry)) if index in groups else entry
     return [dict(group) for _, group in sorted(groups.items())]
 
 

@@ -126,8 +126,8 @@ def _header_of(header: Header, table: BarTable, span: Span) -> Header:
 def of_file(file: YearFile) -> list[YearSegment]:
     """Return the segments of a stored file; members without bars are omitted."""
     return [
-        YearSegment(member.header, member, at_start=place == 0, columns=file.state.columns)
-        for place, member in enumerate(file.members)
+        YearSegment(member.header, member, at_start=index == 0, columns=file.state.columns)
+        for index, member in enumerate(file.members)
         if member.header.rows
     ]
 
@@ -191,7 +191,7 @@ def _outside_all(segment: YearSegment, answered: Sequence[Span]) -> list[YearSeg
     """Return the parts of a segment that are outside all spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
-        parts = [part for one in parts for part in _outside(one, span)]
+        parts = [part for left in parts for part in _outside(left, span)]
     return parts
 
 
@@ -226,12 +226,12 @@ def _change(old: BarTable, new: BarTable) -> Change:
     return Change(int((~is_old).sum()), changed, len(removed), removed)
 
 
-def _differences(one: BarTable, other: BarTable) -> int:
+def _differences(first: BarTable, second: BarTable) -> int:
     """Count the rows with equal timestamps in which a value differs; missing values are equal."""
-    differs = np.zeros(len(one), dtype=bool)
-    pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
-    if one.adj_close is not None and other.adj_close is not None:
-        pairs.append((one.adj_close, other.adj_close))
+    differs = np.zeros(len(first), dtype=bool)
+    pairs = list(zip(first.values()[:5], second.values()[:5], strict=True))
+    if first.adj_close is not None and second.adj_close is not None:
+        pairs.append((first.adj_close, second.adj_close))
     for left, right in pairs:
         differs |= (left != right) & ~(np.isnan(left) & np.isnan(right))
     return int(differs.sum())
@@ -245,26 +245,26 @@ def split_by_state(segments: Iterable[YearSegment], coverage: Coverage) -> list[
 def _split_by_state(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
-    covered = coverage.within(extent).only(lambda part: part.state in WITH_BARS)
-    if {_state(part) for part in covered.sources} <= {header.state}:
+    covered = coverage.within(extent).only(lambda entry: entry.state in WITH_BARS)
+    if {_state(entry) for entry in covered.sources} <= {header.state}:
         return [segment]
     # Coverage in which the member has no bar does not matter.
     visible = difference(edges_of([extent]), edges_of(header.holes))
-    if not meets(covered.where(lambda part: _state(part) != header.state), visible).any():
+    if not meets(covered.where(lambda entry: _state(entry) != header.state), visible).any():
         return [segment]
     covered = Coverage.of(covered.columns.take(meets(covered.columns.edges, visible)))
-    states = {_state(part) for part in covered.sources}
+    states = {_state(entry) for entry in covered.sources}
     if len(states) == 1:
-        fetched = max(header.fetched_at, *(c.fetched_at for c in covered.sources))
+        fetched = max(header.fetched_at, *(entry.fetched_at for entry in covered.sources))
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
     edges = [header.span.start, *covered.columns.starts[1:].tolist(), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
     return [own for part in parts if part is not None for own in _split_by_state(part, coverage)]
 
 
-def _state(part: Covered) -> str:
+def _state(entry: Covered) -> str:
     """Return the state to write for bars with this coverage: ``final``, or else ``provisional``."""
-    return "final" if part.state == "final" else "provisional"
+    return "final" if entry.state == "final" else "provisional"
 
 
 # --- compaction ----------------------------------------------------------------------------
@@ -314,11 +314,11 @@ class _Group:
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
         """Return a list with the gap before ``segment``, if any; None if the segment cannot be joined."""
-        one, other = self.segments[-1].header, segment.header
-        if not one.same_source(other) or one.last is None or other.first is None:
+        before, after = self.segments[-1].header, segment.header
+        if not before.same_source(after) or before.last is None or after.first is None:
             return None
-        gap = Span(one.span.end, other.span.start)
-        if gap.is_empty or _is_bridged(gap, coverage, one):
+        gap = Span(before.span.end, after.span.start)
+        if gap.is_empty or _is_bridged(gap, coverage, before):
             return []
         return [gap] if _is_closed(gap, coverage) else None
 
@@ -424,18 +424,18 @@ class _EquivalentBases:
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
         """Replace the basis of each coverage entry with that of its gzip member if the two are equivalent."""
         return [
-            replace(part, basis=header.basis)
+            replace(old, basis=header.basis)
             for header in headers
-            for part in coverage.within(header.span)
-            if part.state in WITH_BARS and part.vendor == header.vendor and self._fits(part, header)
+            for old in coverage.within(header.span)
+            if old.state in WITH_BARS and old.vendor == header.vendor and self._fits(old, header)
         ]
 
-    def _fits(self, part: Covered, header: Header) -> bool:
+    def _fits(self, entry: Covered, header: Header) -> bool:
         """Return whether a coverage entry's basis is equivalent, but not equal, to its gzip member's."""
-        basis, own = part.basis, header.basis
+        basis, own = entry.basis, header.basis
         if basis == own or basis.adjustment != own.adjustment or basis.as_of is None:
             return False
-        first = max(part.span.start, header.first or 0)
+        first = max(entry.span.start, header.first or 0)
         if basis.of_bars(first, header.kind.session, intraday=self.intraday) == own:
             return True
         # The bars are unchanged, so for a split that is reported late it is unknown whether they

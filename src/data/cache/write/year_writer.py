@@ -96,9 +96,9 @@ def compose(
     members: list[Member] = []
     written = list(_with_lines(segments, target.columns))
     total = sum(len(segment.lines or b"") for segment in written)
-    for place, segment in enumerate(written):
-        if segment.columns == target.columns and _is_unchanged(segment, place, members, stored):
-            members.append(stored[place])
+    for index, segment in enumerate(written):
+        if segment.columns == target.columns and _is_unchanged(segment, index, members, stored):
+            members.append(stored[index])
         else:
             members.append(_written(segment, members, target, total))
     return members or [_without_bars(target)]
@@ -119,12 +119,12 @@ def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> It
 
 
 def _is_unchanged(
-    segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
+    segment: YearSegment, index: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
     """Return whether the gzip member for ``segment``, and all members before it, stay unchanged."""
-    if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
+    if index >= len(stored) or (before and before[-1] is not stored[index - 1]):
         return False
-    return segment.member is stored[place] and segment.header == stored[place].header
+    return segment.member is stored[index] and segment.header == stored[index].header
 
 
 def _written(segment: YearSegment, before: list[Member], target: Target, total: int) -> Member:
@@ -353,7 +353,7 @@ def expired(lane: LaneFiles, year: int) -> list[Path]:
     """
     old, retention = versions(lane, year), lane.retention
     pinned = needed(*_pinned(lane, year), old)
-    old = [one for one in old if one[1] not in pinned]
+    old = [version for version in old if version[1] not in pinned]
     late = old[: max(0, len(old) - retention.versions)]
     if retention.days is not None:
         oldest = lane.clock.now_ms() - round(retention.days * DAY_MS)
