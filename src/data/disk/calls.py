@@ -125,14 +125,14 @@ def check_folders(path: str, root: str) -> None:
     Raises:
         OSError: A folder on the path is a link.
     """
-    place = path.find(os.sep, len(root) + 1)
-    while place != -1:
-        mode = mode_of(path[:place])
+    end = path.find(os.sep, len(root) + 1)
+    while end != -1:
+        mode = mode_of(path[:end])
         if stat.S_ISLNK(mode):
-            raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:place])} is a link")
+            raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:end])} is a link")
         if not mode:  # nothing exists below it either
             return
-        place = path.find(os.sep, place + 1)
+        end = path.find(os.sep, end + 1)
 
 
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:

@@ -155,14 +155,14 @@ class Disk:
             calls.check_size(count)
         except OSError as exc:
             raise refused("read", Path(handle.path), exc) from exc
-        parts: list[bytes] = []
+        pieces: list[bytes] = []
         while count > 0:
-            part = self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
-            if not part:
+            piece = self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
+            if not piece:
                 break
-            parts.append(part)
-            offset, count = offset + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            pieces.append(piece)
+            offset, count = offset + len(piece), count - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None if it does not exist."""

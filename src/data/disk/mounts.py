@@ -29,15 +29,15 @@ def network_file_system(folder: Path) -> str:
         return "smb"
     try:
         lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
-        place = os.path.realpath(folder)
+        path = os.path.realpath(folder)
     except OSError:
         return ""
-    kind = _kind_of(place, lines)
+    kind = _kind_of(path, lines)
     is_far = kind in _NETWORK or (kind.partition(".")[0] == "fuse" and kind not in _LOCAL_FUSE)
     return kind if is_far else ""
 
 
-def _kind_of(place: str, lines: list[str]) -> str:
+def _kind_of(path: str, lines: list[str]) -> str:
     """Return the file system type of the innermost mount that contains ``place``.
 
     If two file systems are mounted at the same point, the later one counts.
@@ -49,6 +49,6 @@ def _kind_of(place: str, lines: list[str]) -> str:
         if len(fields) < 5 or not behind:
             continue
         point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]).rstrip("/")
-        if len(point) >= deepest and f"{place}/".startswith(f"{point}/"):
+        if len(point) >= deepest and f"{path}/".startswith(f"{point}/"):
             kind, deepest = behind.split()[0], len(point)
     return kind

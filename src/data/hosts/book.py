@@ -19,8 +19,8 @@ def after(book: ActionBook, value: Value) -> ActionBook:
     if isinstance(value, Forgotten):
         return book.without(value.source)
     if isinstance(value, Changed):
-        recorded = {replace(one, fetched_at=0): one for one in book.changes}
-        new = (recorded.get(replace(one, fetched_at=0), one) for one in value.changes)
+        recorded = {replace(change, fetched_at=0): change for change in book.changes}
+        new = (recorded.get(replace(change, fetched_at=0), change) for change in value.changes)
         return replace(book, changes=tuple(sorted(new)))
     return ActionBook()
 

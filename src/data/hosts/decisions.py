@@ -57,19 +57,26 @@ def lacking(table: BarTable, coverage: Coverage, known: list[Span]) -> Commit:
     """Return the commit that adds stored bars and marks to a log that knows only some spans of them."""
     pieces: list[CommitPiece] = []
     marks: list[Covered] = []
-    for part in coverage.opened():
-        for span in subtract([part.span], known):
+    for entry in coverage.opened():
+        for span in subtract([entry.span], known):
             rows = table.within(span)
-            if part.state == "final" or part.state == "provisional":
-                pieces.append(_piece(part, span, part.state, rows))
+            if entry.state == "final" or entry.state == "provisional":
+                pieces.append(_piece(entry, span, entry.state, rows))
                 continue
             if len(rows):
-                pieces.append(_piece(part, span, "provisional", rows))
-            marks.append(part.at(span))
+                pieces.append(_piece(entry, span, "provisional", rows))
+            marks.append(entry.at(span))
     return Commit(tuple(pieces), tuple(marks))
 
 
-def _piece(part: Covered, span: Span, state: Any, rows: BarTable) -> CommitPiece:
+def _piece(entry: Covered, span: Span, state: Any, rows: BarTable) -> CommitPiece:
     return CommitPiece(
-        rows, span, part.vendor, part.fetched_at, part.kind, part.basis, state, splices=part.splices
+        rows,
+        span,
+        entry.vendor,
+        entry.fetched_at,
+        entry.kind,
+        entry.basis,
+        state,
+        splices=entry.splices,
     )

@@ -263,14 +263,14 @@ def _check_integers(plain: Any) -> None:
     """Reject integers that no host can store, before anything is written."""
     left = [plain]
     while left:
-        one = left.pop()
-        if isinstance(one, int):
-            if abs(one) > _MOST:
+        value = left.pop()
+        if isinstance(value, int):
+            if abs(value) > _MOST:
                 raise ValueError("an integer is out of range")
-        elif isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
 
 
 def _times(value: Value) -> Iterator[int]:
@@ -314,8 +314,8 @@ def _corrupt(name: SeriesName, seq: int, why: str) -> CorruptEntryError:
 
 
 def _digest(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> bytes:
-    place = "\0".join((*name, str(seq), kind, str(book)))
-    return sha256(place.encode("utf-8", "surrogatepass") + b"\0" + payload).digest()
+    position = "\0".join((*name, str(seq), kind, str(book)))
+    return sha256(position.encode("utf-8", "surrogatepass") + b"\0" + payload).digest()
 
 
 # --- commits ---------------------------------------------------------------------------------

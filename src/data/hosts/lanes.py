@@ -212,7 +212,7 @@ class LaneCopies:
         """
         damaged: dict[SeriesName, CorruptEntryError] = {}
         wanted = [(name, part) for name, (_, made) in lanes.items() for part in made.parts.values()]
-        for name, bodies in groupby(self._snapshots.parts(wanted), lambda one: one[0]):
+        for name, bodies in groupby(self._snapshots.parts(wanted), lambda body: body[0]):
             lane, made = lanes[name]
             path, paths = self._notes.lane(lane.key), lane.paths
             self._disk.make_folders(paths.folder, durable=False)
@@ -393,7 +393,7 @@ class LaneCopies:
         # This host's comparisons stay: each names the state of the file that it is about.
         self._remove_files(paths, {*names, VERSIONS, *(() if is_kept else (CONFIRMED,))})
         disk.sync_folder(paths.folder)
-        lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
+        lane.tainted.difference_update([mark for mark in lane.tainted if mark[0] == lane.key])
         self._notes.keep(path, Note(made.position, *self.generations(lane)))
 
     def _names(self, paths: LanePaths) -> list[str]:
@@ -412,12 +412,12 @@ class LaneCopies:
         """Link all files of a series into another folder, which appears as a whole or not at all."""
         disk = self._disk
         for folder, _, names in os.walk(paths.folder):
-            place = temp / Path(folder).relative_to(paths.folder)
-            disk.make_folders(place)
+            target = temp / Path(folder).relative_to(paths.folder)
+            disk.make_folders(target)
             for name in names:
                 if name != paths.lock.name:
-                    link_or_copy(disk, Path(folder, name), place / name)
-            disk.sync_folder(place)
+                    link_or_copy(disk, Path(folder, name), target / name)
+            disk.sync_folder(target)
         disk.make_folders(aside.parent)
         disk.replace(temp, aside)
         disk.sync_folder(aside.parent)

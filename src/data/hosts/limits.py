@@ -146,16 +146,16 @@ class _Tables(StateTables):
         is_news = before.until_s or circuit.until_s or before.failures or circuit.failures
         self._change(("circuit", endpoint), astuple(circuit), _CIRCUIT_S, bool(is_news))
 
-    def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
+    def keep_unknown(self, account: str, address: str, symbol: str, word: Unknown) -> None:
         """Record an unknown symbol; see :meth:`.StateTables.keep_unknown`."""
-        super().keep_unknown(account, place, symbol, word)
+        super().keep_unknown(account, address, symbol, word)
         ttl_s = word.until_s - forgotten_s(self.now_s)
-        self._change(("unknown", place, symbol), astuple(word), ttl_s)
+        self._change(("unknown", address, symbol), astuple(word), ttl_s)
 
-    def forget_unknown(self, account: str, place: str, symbol: str) -> None:
+    def forget_unknown(self, account: str, address: str, symbol: str) -> None:
         """Forget that a symbol is unknown; see :meth:`.StateTables.forget_unknown`."""
-        super().forget_unknown(account, place, symbol)
-        self._change(("unknown", place, symbol), None, _DAY_S)
+        super().forget_unknown(account, address, symbol)
+        self._change(("unknown", address, symbol), None, _DAY_S)
 
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
@@ -349,7 +349,7 @@ class SharedLimits:
         if needs.endpoint:
             asked.append(("circuit", needs.endpoint))
         if needs.symbol:
-            asked.append(("unknown", needs.place, needs.symbol))
+            asked.append(("unknown", needs.address, needs.symbol))
         keys = {fact: _in_server(name, fact) for fact in asked}
         ledger, reserved = (self._table, name), list[list[Any]]()
         waiting, self._unsent = self._unsent, []

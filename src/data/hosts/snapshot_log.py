@@ -166,13 +166,13 @@ class Snapshots:
             ):
                 name, position = names[n - 1], LogPosition(seq, bytes(token))
                 try:
-                    one = snapshot.load(name, position, form, content, bytes(digest))
+                    loaded = snapshot.load(name, position, form, content, bytes(digest))
                     if not is_there:
                         raise snapshot.corrupt(name, "the log does not have its entry")
                 except CacheError as error:
                     found[name] = FoundSnapshot(None, pruned, bool(is_known), error)
                 else:
-                    found[name] = FoundSnapshot(one, pruned, bool(is_known))
+                    found[name] = FoundSnapshot(loaded, pruned, bool(is_known))
         return found
 
     def parts(
@@ -245,11 +245,11 @@ def _batches(
 ) -> Iterator[list[tuple[SeriesName, SnapshotPart]]]:
     batch: list[tuple[SeriesName, SnapshotPart]] = []
     size = 0
-    for one in wanted:
-        if batch and size + one[1].size > _BATCH_BYTES:
+    for pair in wanted:
+        if batch and size + pair[1].size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append(one)
-        size += one[1].size
+        batch.append(pair)
+        size += pair[1].size
     if batch:
         yield batch

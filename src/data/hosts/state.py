@@ -96,10 +96,10 @@ class HostState:
             "reason": self.reason,
             "store": self.store,
             "series": self.total,
-            "entries_behind": sum(one.behind for one in self.series),
+            "entries_behind": sum(lane.behind for lane in self.series),
             "not_in_step": [
-                {"series": str(one.series), "state": one.state, "entries_behind": one.behind}
-                for one in self.series
+                {"series": str(lane.series), "state": lane.state, "entries_behind": lane.behind}
+                for lane in self.series
             ],
             "warnings": list(self.warnings),
             "log": {
@@ -114,13 +114,13 @@ class HostState:
             "limits": self.limits,
             "vendors": [
                 {
-                    "vendor": one.vendor,
-                    "used": dict(one.used),
-                    "endpoint": one.endpoint,
-                    "paused_s": round(one.seconds, 1),
-                    "reason": one.reason,
+                    "vendor": vendor.vendor,
+                    "used": dict(vendor.used),
+                    "endpoint": vendor.endpoint,
+                    "paused_s": round(vendor.seconds, 1),
+                    "reason": vendor.reason,
                 }
-                for one in self.vendors
+                for vendor in self.vendors
             ],
         }
 
@@ -155,9 +155,9 @@ def host_state(store: object) -> HostState:
         if (key := key_of(name)) is not None and store.is_shared(key)
     }
     series = tuple(_of_series(store, dict.fromkeys([*shown, *before]), heads, before))
-    found = {one.state for one in series}
+    found = {found_state.state for found_state in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
-    state: State = next((one for one in order if one in found), "in step")
+    state: State = next((found_state for found_state in order if found_state in found), "in step")
     return HostState(
         state,
         "",
@@ -177,8 +177,8 @@ def host_metrics(store: object) -> dict[str, Any]:
     return {
         "state": state.state,
         "limits": state.limits,
-        "series_behind": sum(one.behind > 0 for one in state.series),
-        "entries_behind": sum(one.behind for one in state.series),
+        "series_behind": sum(lane.behind > 0 for lane in state.series),
+        "entries_behind": sum(lane.behind for lane in state.series),
         "statements": store.shared.trips if isinstance(store, SharedStore) else 0,
     }
 
@@ -246,7 +246,7 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
     if found.state in ("alone", "cut off", "not attached"):
         raise LogUnreachableError(found.reason or "no shared store is configured")
     yield from found.series
-    known = {one.series for one in found.series}
+    known = {lane.series for lane in found.series}
     for name in store.shared.all_heads() if deep else ():
         key = key_of(name)
         if key is None or not store.is_shared(key):

@@ -618,7 +618,7 @@ class SharedStore(BarStore):
     def _offer_year(self, key: SeriesKey, year: Span) -> int:
         for _ in range(_TRIES):
             position = self.position(key)
-            known = [part.span for part in self.view(key).coverage.within(year)]
+            known = [entry.span for entry in self.view(key).coverage.within(year)]
             offer = lacking(*self._copies.aside.read(key, year), known)
             if offer.is_empty:
                 return 0
@@ -699,18 +699,18 @@ class SharedStore(BarStore):
         heads = self.shared.all_heads()
         names = {name.symbol for name in heads if is_symbol(name.symbol)}
         names |= {key.symbol for key in self.keys_with_outdated()}
-        for one in sorted(names if symbol is None else {symbol}):
+        for ticker in sorted(names if symbol is None else {symbol}):
             keys = [
-                key for name in heads if (key := key_of(name)) is not None and key.symbol == one
+                key for name in heads if (key := key_of(name)) is not None and key.symbol == ticker
             ]
             removals = {
                 key: self._remove(key, lambda: Cleared(by))
                 for key in keys
                 if timeframe in (None, key.timeframe) and self.is_shared(key)
             }
-            if timeframe is None and SeriesName(one) in heads:
-                self._books.append(one, Cleared(by))
-            self._clear_here(one, timeframe, by, removals)
+            if timeframe is None and SeriesName(ticker) in heads:
+                self._books.append(ticker, Cleared(by))
+            self._clear_here(ticker, timeframe, by, removals)
 
     def _clear_here(
         self,
@@ -759,8 +759,8 @@ class SharedStore(BarStore):
             held = {year: bars_in(lane, year, {}, self._copies.no_old) for year in wanted}
             years = [
                 year
-                for year, one in held.items()
-                if closed_by is None or (one and one.closed_ms <= closed_by)
+                for year, bars in held.items()
+                if closed_by is None or (bars and bars.closed_ms <= closed_by)
             ]
             removed = sum(self._disk.stat(lane.paths.data(year)) is not None for year in years)
             return Cleared(by, tuple(years)) if years else None

@@ -105,14 +105,14 @@ class ClientBars:
         soon = (
             data_problem(
                 "perishes",
-                str(one.key),
-                data=one,
-                vendor=one.vendor,
-                last=iso(one.last_ms),
-                lost=date_of(one.lost_ms),
-                command=one.command,
+                str(series.key),
+                data=series,
+                vendor=series.vendor,
+                last=iso(series.last_ms),
+                lost=date_of(series.lost_ms),
+                command=series.command,
             )
-            for one in self._perishing()
+            for series in self._perishing()
         )
         return {**others, **dict(soon)}
 
@@ -121,26 +121,28 @@ class ClientBars:
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
         now_ms = self._client.clock.now_ms()
-        for place, one in enumerate(wanted):
+        for index, series in enumerate(wanted):
             try:
-                count = one.needed.bars_at(one.timeframe, now_ms)
-                queries[place] = self._client.query(
-                    one.symbol, one.timeframe, bars=count, wishes=self._wishes
+                count = series.needed.bars_at(series.timeframe, now_ms)
+                queries[index] = self._client.query(
+                    series.symbol, series.timeframe, bars=count, wishes=self._wishes
                 )
             except DataError as error:
-                answers[place] = _failure(str(error), error.reason)
+                answers[index] = _failure(str(error), error.reason)
         with warnings.catch_warnings():
             # The gaps in an answer are problems of the data, and are reported as such.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             frames = self._client.get_batch(list(queries.values()))
-        for (place, query), frame in zip(queries.items(), frames, strict=True):
+        for (index, query), frame in zip(queries.items(), frames, strict=True):
             try:
-                answers[place] = self._bars(query, frame, wanted[place])
+                answers[index] = self._bars(query, frame, wanted[index])
             except DataError as error:
-                answers[place] = _failure(str(error), error.reason)
-        return [answers[place] for place in range(len(wanted))]
+                answers[index] = _failure(str(error), error.reason)
+        return [answers[index] for index in range(len(wanted))]
 
-    def _bars(self, query: BarsQuery, frame: pd.DataFrame, one: WantedBars) -> ClosedBars | NoBars:
+    def _bars(
+        self, query: BarsQuery, frame: pd.DataFrame, wanted: WantedBars
+    ) -> ClosedBars | NoBars:
         facts = frame.attrs[ATTRS_KEY]
         if "error" in facts:
             return _failure(facts["error"]["message"], facts["error"]["reason"])
@@ -151,8 +153,8 @@ class ClientBars:
         # All at once: column by column takes ten times as long.
         columns = dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
         grave = dict(self._grave(query, facts, stamps))
-        series, problems = f"{one.symbol} {one.timeframe}", dict[str, str]()
-        if one.with_problems:
+        series, problems = f"{wanted.symbol} {wanted.timeframe}", dict[str, str]()
+        if wanted.with_problems:
             unclosed = first_unclosed(calendar, query.timeframe, query.now_ms, anchor)
             last = int(stamps[-1]) if len(stamps) else query.span.start
             behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
@@ -173,11 +175,11 @@ class ClientBars:
         spans = [
             (entry["start"], entry["end"], entry.get("reason", "")) for entry in facts["spans"]
         ]
-        parts = [(Span(parse_iso(a), parse_iso(b)), why) for a, b, why in spans]
+        reasons = [(Span(parse_iso(a), parse_iso(b)), why) for a, b, why in spans]
         if any(entry.get("merged") for entry in facts["spans"]):
             coverage = self._client.coverage(self._client.series_of(query))
-            parts = [(part.span, part.reason) for part in coverage]
-        for span, reason in parts:
+            reasons = [(entry.span, entry.reason) for entry in coverage]
+        for span, reason in reasons:
             if reason.startswith(GRAVE):
                 first, last = stamps.searchsorted(span)
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
@@ -188,9 +190,9 @@ class ClientBars:
             return ()
         actions = self._client.actions(query.instrument.symbol)
         splits = (
-            (day_ms(one.action.ex_date), float(one.action.ratio))
-            for one in actions
-            if one.counts and one.action.type == "split" and one.action.is_sound
+            (day_ms(recorded.action.ex_date), float(recorded.action.ratio))
+            for recorded in actions
+            if recorded.counts and recorded.action.type == "split" and recorded.action.is_sound
         )
         as_of = day_ms(date_of(parse_iso(facts["as_of"])))
         return tuple(sorted(split for split in splits if split[0] <= as_of))

@@ -161,7 +161,7 @@ class AlertRun:
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertRun:
         """Parse a stored run; raises ``KeyError`` or ``TypeError`` if the value is not one."""
-        events = tuple(AlertEvent.parse(one) for one in stored["events"])
+        events = tuple(AlertEvent.parse(event) for event in stored["events"])
         delivery = DeliveryState.parse(stored["delivery"])
         return cls(**{**stored, "events": events, "delivery": delivery})
 

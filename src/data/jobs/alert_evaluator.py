@@ -157,18 +157,18 @@ def evaluate(
             state = _initial_state(alert, state, bars)
         state = _after_splits(alert, use, state, bars, now_ms, events)
     usable = ~np.isin(bars.stamps, list(bars.withheld)) if bars.withheld else None
-    columns = _kept(bars.columns, usable)
-    places = np.cumsum(usable) if usable is not None else None
+    columns = _usable_columns(bars.columns, usable)
+    counts = np.cumsum(usable) if usable is not None else None
     first = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
-    for place in range(first, len(bars.stamps)):
-        if state.phase == "done" or bars.closes_ms[place] > alert.expires_ms:
+    for index in range(first, len(bars.stamps)):
+        if state.phase == "done" or bars.closes_ms[index] > alert.expires_ms:
             break
-        stamp, closed = int(bars.stamps[place]), int(bars.closes_ms[place])
+        stamp, closed = int(bars.stamps[index]), int(bars.closes_ms[index])
         reason = bars.withheld.get(stamp, "") or (_REBASED if state.rebased != 1 else "")
         if reason:
             state = _after_withheld_bar(alert, state, (stamp, closed), reason, events)
             continue
-        end = place + 1 if places is None else int(places[place])
+        end = index + 1 if counts is None else int(counts[index])
         value = use.value({name: column[:end] for name, column in columns.items()})
         state = replace(state, seen_ms=stamp, withheld="")
         if math.isfinite(value):
@@ -261,9 +261,17 @@ def _after_splits(
         factor, rebased, applies = math.prod(r for _, r in later), state.rebased, bool(later)
     else:
         total = state.rebased * moved
-        applies = factor != 1 and (_same(total * factor) or not _same(moved))
+        applies = factor != 1 and (
+            _is_unchanged_price(total * factor) or not _is_unchanged_price(moved)
+        )
         rebased = total * factor if applies else total
-        rebased = 1.0 if _same(rebased) else state.rebased if _same(moved) else rebased
+        rebased = (
+            1.0
+            if _is_unchanged_price(rebased)
+            else state.rebased
+            if _is_unchanged_price(moved)
+            else rebased
+        )
     after = replace(state, splits=bars.splits, rebased=rebased)
     if applies:
         after = replace(after, scale=state.scale * factor)
@@ -271,7 +279,7 @@ def _after_splits(
             events.append(_split_event(alert, use, state, after, now_ms))
     if rebased not in (1, state.rebased):
         text = (
-            f"{alert.series}: prices changed by a factor of {_short(rebased)} without a "
+            f"{alert.series}: prices changed by a factor of {_number_text(rebased)} without a "
             f"recorded split. {alert} does not fire until a split explains the change or the "
             "alert is created again"
         )
@@ -288,19 +296,19 @@ def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | N
     """
     ratios = []
     for stamp, close in state.marks:
-        place = int(bars.stamps.searchsorted(stamp))
-        if place < len(bars.stamps) and bars.stamps[place] == stamp and stamp not in bars.withheld:
-            ratio = float(bars.columns["close"][place]) / close
+        index = int(bars.stamps.searchsorted(stamp))
+        if index < len(bars.stamps) and bars.stamps[index] == stamp and stamp not in bars.withheld:
+            ratio = float(bars.columns["close"][index]) / close
             if ratio > 0 and math.isfinite(ratio):
                 ratios.append(math.log(ratio))
     if not ratios:
         return None
     middle = median(ratios)
-    is_common = all(abs(one - middle) <= _ALIKE * abs(middle) for one in ratios)
+    is_common = all(abs(ratio - middle) <= _ALIKE * abs(middle) for ratio in ratios)
     return math.exp(middle) if is_common and len(ratios) >= least else 1.0
 
 
-def _same(factor: float) -> bool:
+def _is_unchanged_price(factor: float) -> bool:
     return abs(math.log(factor)) < _SAME
 
 
@@ -309,9 +317,9 @@ def _split_event(
 ) -> AlertEvent:
     old, new = threshold_of(alert, use, before), threshold_of(alert, use, after)
     text = (
-        f"{alert.series}: a split of {_short(after.scale / before.scale)} new shares for "
+        f"{alert.series}: a split of {_number_text(after.scale / before.scale)} new shares for "
         f"each old one moved the threshold of {alert.quantity} from "
-        f"{_short(old, _TYPED)} to {_short(new, _TYPED)}"
+        f"{_number_text(old, _TYPED)} to {_number_text(new, _TYPED)}"
     )
     return AlertEvent(alert.id, "moved", apart(now_ms), now_ms, text, threshold=new)
 
@@ -320,8 +328,8 @@ def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]
     """Return the timestamps and closes of the last usable bars that the alert has evaluated."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
-    for place in range(end - 1, -1, -1):
-        stamp, close = int(bars.stamps[place]), float(bars.columns["close"][place])
+    for index in range(end - 1, -1, -1):
+        stamp, close = int(bars.stamps[index]), float(bars.columns["close"][index])
         if stamp not in bars.withheld and close > 0 and math.isfinite(close):
             marks.append((stamp, close))
         if len(marks) == _MARKS:
@@ -363,7 +371,7 @@ def _after_bar(
     if state.phase == "new":
         if is_beyond:
             words = (
-                f"is already {alert.condition} {_short(threshold, _TYPED)}: the alert fires once "
+                f"is already {alert.condition} {_number_text(threshold, _TYPED)}: the alert fires once "
                 "the value has moved back and crosses it again"
             )
             events.append(_event(alert, "beyond", at, value, threshold, words))
@@ -380,7 +388,7 @@ def _after_bar(
     state = replace(state, beyond=0, phase="waiting" if alert.rearm else "done")
     if _is_cooling(alert, state, at[1]):
         return state
-    words = f"is {alert.condition} {_short(threshold, _TYPED)}"
+    words = f"is {alert.condition} {_number_text(threshold, _TYPED)}"
     events.append(_event(alert, "fired", at, value, threshold, words))
     return replace(state, fired_ms=at[1])
 
@@ -463,7 +471,7 @@ def _event(
     threshold: float,
     words: str,
 ) -> AlertEvent:
-    text = f"{alert.series}: {alert.quantity} {_short(value)} {words} (bar {_named(alert, at[0])})"
+    text = f"{alert.series}: {alert.quantity} {_number_text(value)} {words} (bar {_named(alert, at[0])})"
     return AlertEvent(alert.id, name, *at, text, value, threshold)
 
 
@@ -474,11 +482,11 @@ def _named(alert: CrossingAlert, stamp: int) -> str:
     return date_of(stamp).isoformat()
 
 
-def _short(value: float, digits: int = 10) -> str:
+def _number_text(value: float, digits: int = 10) -> str:
     return plain_number(float(f"{value:.{digits}g}"))
 
 
-def _kept(
+def _usable_columns(
     columns: Mapping[str, NDArray[np.float64]], usable: NDArray[np.bool_] | None
 ) -> Mapping[str, NDArray[np.float64]]:
     if usable is None:

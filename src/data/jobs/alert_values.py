@@ -461,7 +461,7 @@ class DataAlert(Alert, is_family=True):
 
 
 KINDS: Mapping[str, type[Alert]] = {
-    one.kind: one for one in (PriceAlert, IndicatorAlert, CustomAlert, DataAlert)
+    kind.kind: kind for kind in (PriceAlert, IndicatorAlert, CustomAlert, DataAlert)
 }
 
 

@@ -194,19 +194,19 @@ class AlertJob:
     def _evaluate_all(self, stored: Iterable[StoredAlert], report: RunReport) -> None:
         on_bars: dict[tuple[str, str], list[StoredAlert]] = {}
         on_data: list[tuple[DataAlert, AlertState | None]] = []
-        for one in stored:
-            alert = one.alert
+        for record in stored:
+            alert = record.alert
             if isinstance(alert, DataAlert):
-                on_data.append((alert, one.state))
+                on_data.append((alert, record.state))
             if not alert.is_of_all:
-                on_bars.setdefault((alert.symbol, alert.timeframe), []).append(one)
+                on_bars.setdefault((alert.symbol, alert.timeframe), []).append(record)
         wanted = [
             self._wanted(series, own, report, with_problems=bool(on_data))
             for series, own in on_bars.items()
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
-        read = [one.closes_ms for one in answers if not isinstance(one, NoBars)]
+        read = [answer.closes_ms for answer in answers if not isinstance(answer, NoBars)]
         newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, own in zip(answers, on_bars.values(), strict=True):
@@ -233,9 +233,9 @@ class AlertJob:
     ) -> WantedBars:
         """Return a single request for the bars that all alerts on a series (``own``) need."""
         before, since_ms = 1, report.at_ms
-        for one in own:
+        for alert in own:
             try:
-                needed = bars_needed(one)
+                needed = bars_needed(alert)
             except QueryError:
                 continue  # it fails when it is evaluated
             before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
@@ -285,7 +285,7 @@ class AlertJob:
         unread = {
             key: ""
             for key in lasting
-            if any(f"{key.partition(':')[2]}:".startswith(f"{one}:") for one in report.failed)
+            if any(f"{key.partition(':')[2]}:".startswith(f"{series}:") for series in report.failed)
         }
         report.alerts += 1
         evaluation = evaluate_data(alert, state, {**unread, **problems}, report.at_ms, newest_ms)
@@ -300,10 +300,10 @@ class AlertJob:
         are_stored: list[bool] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
             are_stored += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
-        for one, is_stored in zip(evaluated, are_stored, strict=True):
+        for evaluation, is_stored in zip(evaluated, are_stored, strict=True):
             report.elsewhere += not is_stored
             if is_stored:
-                report.events.update(event.name for run in one.runs for event in run.events)
+                report.events.update(event.name for run in evaluation.runs for event in run.events)
         return are_stored
 
     # --- missed runs ---------------------------------------------------------------------------
@@ -324,17 +324,17 @@ class AlertJob:
             "The bars since then are evaluated now, in order"
         )
         first: dict[tuple[str, str], StoredAlert] = {}
-        for one in stored:
-            first.setdefault((one.alert.channel, one.alert.recipient), one)
-        silences = [_silence(one, text, last.at_ms, report.at_ms) for one in first.values()]
+        for record in stored:
+            first.setdefault((record.alert.channel, record.alert.recipient), record)
+        silences = [_silence(record, text, last.at_ms, report.at_ms) for record in first.values()]
         stored_now = self._store(silences, report)
         # If another process stored such an event, it also evaluates the alert.
         after = {
-            one.alert.id: StoredAlert(one.alert, one.after)
-            for one, is_stored in zip(silences, stored_now, strict=True)
+            silence.alert.id: StoredAlert(silence.alert, silence.after)
+            for silence, is_stored in zip(silences, stored_now, strict=True)
             if is_stored
         }
-        return [after.get(one.alert.id, one) for one in stored]
+        return [after.get(record.alert.id, record) for record in stored]
 
     # --- deliveries ------------------------------------------------------------------------
 
@@ -374,11 +374,13 @@ def _changed(
         yield EvaluatedAlert(alert, before, evaluation.state, runs)
 
 
-def _silence(one: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
-    state = one.state or AlertState()
-    event = AlertEvent(one.alert.id, "silent", apart(since_ms), now_ms, text)
-    run = _run(one.alert, _TOPIC, event.bar_ms, (event,))
-    return EvaluatedAlert(one.alert, one.state, replace(state, serial=state.serial + 1), [run])
+def _silence(record: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
+    state = record.state or AlertState()
+    event = AlertEvent(record.alert.id, "silent", apart(since_ms), now_ms, text)
+    run = _run(record.alert, _TOPIC, event.bar_ms, (event,))
+    return EvaluatedAlert(
+        record.alert, record.state, replace(state, serial=state.serial + 1), [run]
+    )
 
 
 def _run(alert: Alert, topic: str, bar_ms: int, events: tuple[AlertEvent, ...]) -> AlertRun:
@@ -426,7 +428,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     alerts, beat, runs = records.active_alerts(), records.last_beat(), records.open_runs()
     late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
     if beat is None and alerts:
-        late_ms = max(0, now_ms - min(one.alert.since_ms for one in alerts) - _LATE_ONCE_MS)
+        late_ms = max(0, now_ms - min(alert.alert.since_ms for alert in alerts) - _LATE_ONCE_MS)
     if beat is not None and beat.is_ahead(now_ms) and alerts:
         late_ms = beat.due_ms - beat.at_ms
     oldest_ms = min((event.at_ms for run in runs for event in run.events), default=now_ms)

@@ -128,7 +128,10 @@ def checkup(
     reached = watch.reached(urls)
     return [
         *_installation(),
-        *(Check("installation", f"extra {one}", *extra_state(selector, one)) for one in EXTRAS),
+        *(
+            Check("installation", f"extra {extra}", *extra_state(selector, extra))
+            for extra in EXTRAS
+        ),
         *_places(survey, selector, holdings.size.bytes),
         *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
@@ -200,7 +203,7 @@ def _shared_store(
     from ..hosts.state import host_state
 
     state = host_state(make_store(folder, Disk(root=folder), clock))
-    behind = sum(one.behind for one in state.series)
+    behind = sum(series.behind for series in state.series)
     said = (
         f"{state.state}: {state.reason}" if state.reason else f"{state.state}, {state.total} series"
     )
@@ -316,13 +319,13 @@ def _perishable(
     answering = partial(lanes.answering, query_of=query)
     soon = perishable(catalogue.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
     if soon:
-        one = soon[0]
+        series = soon[0]
         text = (
-            f"{counted(len(soon), 'series')} will lose history, first {one}: the history at "
-            f"{one.vendor} goes back"
+            f"{counted(len(soon), 'series')} will lose history, first {series}: the history at "
+            f"{series.vendor} goes back"
         )
-        text += f" {one.depth_days} days, and nothing is stored after {date_of(one.last_ms)}"
-        commands = list(dict.fromkeys(f"`{one.command}`" for one in soon))
+        text += f" {series.depth_days} days, and nothing is stored after {date_of(series.last_ms)}"
+        commands = list(dict.fromkeys(f"`{series.command}`" for series in soon))
         more = f" and {len(commands) - 3:,} more like it" if len(commands) > 3 else ""
         advice = f"run {', '.join(commands[:3])}{more} now, and then every day"
         yield Check("health", "perishable", False, text, advice)
@@ -564,7 +567,7 @@ def _vendors(
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
     """Compare the local clock with the closest of the dates in vendors' responses."""
-    offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
+    offsets = [answer.ahead_ms for answer in reached.values() if answer.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"
         advice = "bars of the last day stay provisional until a vendor responds with a date"
@@ -627,14 +630,14 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             f"{symbols} skipped: unknown to this vendor",
             "each is retried within 6 h; a forced refresh retries immediately",
         )
-    for one in network.pauses():
-        what = f"{one.door} " if one.door else ""
+    for pause in network.pauses():
+        what = f"{pause.door} " if pause.door else ""
         yield Check(
             "vendors",
-            one.vendor,
+            pause.vendor,
             False,
-            f"{what}paused: {one.reason}",
-            next_request(one, clock.now_ms()),
+            f"{what}paused: {pause.reason}",
+            next_request(pause, clock.now_ms()),
         )
 
 

@@ -257,7 +257,9 @@ class _ConfirmRun:
         # Series never compared, or compared longest ago, come first; among these, the oldest.
         self.queue = deque(
             _Turn(key, entry.vendors)
-            for key, entry in sorted(lanes, key=lambda one: (one[1].compared_ms, one[1].first or 0))
+            for key, entry in sorted(
+                lanes, key=lambda lane: (lane[1].compared_ms, lane[1].first or 0)
+            )
             if entry.confirmed < entry.rows
         )
         del listing, lanes
@@ -265,13 +267,13 @@ class _ConfirmRun:
         self.each = max(_LEAST, math.ceil(self.target / max(1, len(self.queue))))
         self.progress = JobProgress(services.clock, self.listener, self.target, self.target)
         self.runner = Runner(self.progress, self._compare, self._on_done)
-        with nullcontext() if self.is_dry else self._alone():
+        with nullcontext() if self.is_dry else self._hold_run_lock():
             if self.is_dry:
-                self._imagine()
+                self._count_planned()
             else:
                 self.runner.run(self._steps())
-        for one in self.runner.running():  # not finished
-            self._vendor(one.item.candidate).requests += one.item.requests
+        for task in self.runner.running():  # not finished
+            self._vendor(task.item.candidate).requests += task.item.requests
         lanes_now = services.cache.holdings().lanes
         entries = (lane.entry for lane in lanes_now if not lane.key.is_sample)
         bars, confirmed, contradicted = totals(entries)
@@ -291,7 +293,7 @@ class _ConfirmRun:
             "reasons": [group.to_json() for group in reason_groups(self.passed_over)],
         }
 
-    def _imagine(self) -> None:
+    def _count_planned(self) -> None:
         """In a dry run, count each planned comparison as if it had been made."""
         try:
             for step in self._steps():
@@ -310,7 +312,7 @@ class _ConfirmRun:
             self.runner.stop(INTERRUPTED)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _hold_run_lock(self) -> Iterator[None]:
         """Hold the lock that prevents simultaneous runs; raise ``CacheError`` if another run holds it."""
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
@@ -342,7 +344,7 @@ class _ConfirmRun:
         """Return a series' next comparison, or None if nothing is due or no request can be sent now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
-            step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
+            step = run_job(self.services.clock, self._timeout_s(), self._next, turn, most)
         except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
@@ -360,7 +362,7 @@ class _ConfirmRun:
             label = "@".join((key.timeframe.label, *key.lane))
             self.passed_over.append(SeriesResult(key.symbol, label).failed(reason))
 
-    def _quiet_s(self) -> float:
+    def _timeout_s(self) -> float:
         return self.services.selector.parsed_rules.jobs.timeout_s
 
     def _vendor(self, candidate: Candidate) -> _Vendor:
@@ -391,9 +393,9 @@ class _ConfirmRun:
         grid = StoredBars(services, query, None).grid_of(view)
         whole = Span(view.first, view.last + 1)
         final = [
-            (part.span.clip(whole), part.vendor)
-            for part in view.coverage.opened()
-            if part.state == "final" and part.vendor
+            (entry.span.clip(whole), entry.vendor)
+            for entry in view.coverage.opened()
+            if entry.state == "final" and entry.vendor
         ]
         if not final:
             return "it has no final bars yet"
@@ -436,7 +438,7 @@ class _ConfirmRun:
             candidate.servable(whole, key.timeframe, query.now_ms),
             min(most, _page(candidate)),
         )
-        span = _first_stretch(grid, [one.clip(reach) for one in left], most)
+        span = _first_stretch(grid, [span.clip(reach) for span in left], most)
         if span is not None:
             return self._planned(turn, query, candidate, span, grid)
         is_beyond = _first_stretch(grid, left, most) is not None
@@ -519,16 +521,16 @@ class _ConfirmRun:
         unchanged.
         """
         store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
-        for one, is_valid in store.comparisons.entries(key):
-            is_now = one
+        for stored, is_valid in store.comparisons.entries(key):
+            is_now = stored
             if not is_valid:
-                renewed = store.comparisons.renewed(key, one)
+                renewed = store.comparisons.renewed(key, stored)
                 if renewed is None:
                     continue
                 is_now = renewed
                 same.append(is_now)
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
-                compared.append(one.span)
+                compared.append(stored.span)
         if same and not self.is_dry:
             store.comparisons.keep(key, same)
         return compared
@@ -552,7 +554,7 @@ class _ConfirmRun:
                     stored = StoredBars(services, step.query, None)
                     compare = partial(stored.beside, vendor_actions=step.vendor_actions)
                     request = key, step.vendor, step.span
-                    comparison = run_job(services.clock, self._quiet_s(), compare, *request)
+                    comparison = run_job(services.clock, self._timeout_s(), compare, *request)
                     is_same = store.comparisons.to_confirm(key, step.span) == bars
             except DataError as error:
                 failure = error
@@ -613,7 +615,7 @@ class _ConfirmRun:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
             if comparison.actions is not None and step.vendor_actions is None:
                 self.actions[step.vendor, key.symbol] = step.span.start, comparison.actions
-        one = replace(
+        fresh = replace(
             bars,
             vendor=step.vendor,
             at=self.services.clock.now_ms(),
@@ -622,34 +624,34 @@ class _ConfirmRun:
             first=next((d.first_ms for d in _grave(comparison)), None),
             said="; ".join(result["differences"]) or reason or "; ".join(result["remarks"]),
         )
-        self.services.cache.store.comparisons.keep(key, [self._joined(step, one)])
-        if one.contradicted:
+        self.services.cache.store.comparisons.keep(key, [self._joined(step, fresh)])
+        if fresh.contradicted:
             with running(subject_of(key.symbol, key.timeframe.label)):
                 self.services.observer.tell(
                     BarsContradicted,
-                    vendor=one.vendor,
+                    vendor=fresh.vendor,
                     lane=key.lane_label,
-                    start=iso(one.start),
-                    end=iso(one.end),
-                    bars=one.contradicted,
-                    said=one.said,
+                    start=iso(fresh.start),
+                    end=iso(fresh.end),
+                    bars=fresh.contradicted,
+                    said=fresh.said,
                 )
 
-    def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
+    def _joined(self, step: _Step, fresh: Confirmation) -> Confirmation:
         """Return a result, merged with the adjacent earlier one if possible.
 
         Two results can be merged if the same vendor confirmed all bars in both.
         """
         store = self.services.cache.store
-        for before, is_valid in store.comparisons.entries(step.key) if one.is_whole else ():
-            is_near = before.end <= one.start <= step.grid.next_open(before.end)
-            is_alike = before.is_whole and before.vendor == one.vendor
-            if is_valid and is_near and is_alike and year_of(before.start) == year_of(one.start):
-                both = store.comparisons.to_confirm(step.key, Span(before.start, one.end))
-                rows = before.rows + one.rows
-                if both is not None and both.rows == rows and both.head == one.head:
-                    return replace(both, vendor=one.vendor, at=one.at, confirmed=rows)
-        return one
+        for before, is_valid in store.comparisons.entries(step.key) if fresh.is_whole else ():
+            is_near = before.end <= fresh.start <= step.grid.next_open(before.end)
+            is_alike = before.is_whole and before.vendor == fresh.vendor
+            if is_valid and is_near and is_alike and year_of(before.start) == year_of(fresh.start):
+                both = store.comparisons.to_confirm(step.key, Span(before.start, fresh.end))
+                rows = before.rows + fresh.rows
+                if both is not None and both.rows == rows and both.head == fresh.head:
+                    return replace(both, vendor=fresh.vendor, at=fresh.at, confirmed=rows)
+        return fresh
 
     def _result(self, step: _Step, comparison: Comparison | None, why: str = "") -> dict[str, Any]:
         compared = None if comparison is None else comparison.compared
@@ -665,15 +667,15 @@ class _ConfirmRun:
             "requests": step.requests,
             "confirmed": comparison.confirmed if comparison else 0,
             "unproven": compared.equal - comparison.confirmed if comparison and compared else 0,
-            "contradicted": sum(one.rows for one in grave),
-            "differences": [_in_words(one) for one in (compared.differences if compared else ())],
+            "contradicted": sum(d.rows for d in grave),
+            "differences": [_in_words(d) for d in (compared.differences if compared else ())],
             "remarks": list(comparison.remarks) if comparison else [],
             "error": why or None,
         }
 
 
 def _grave(comparison: Comparison | None) -> Sequence[Difference]:
-    return [one for one in comparison.differences if one.cause in GRAVE] if comparison else []
+    return [d for d in comparison.differences if d.cause in GRAVE] if comparison else []
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:

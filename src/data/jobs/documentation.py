@@ -111,7 +111,7 @@ def search_pages(text: str) -> list[PageHit]:
             f"no page has the name or contains the words {text[:60]!r}",
             hint=f"{near}`onetape docs` lists the pages",
         )
-    return [hit for _, hit in sorted(ranked, key=lambda one: one[0])]
+    return [hit for _, hit in sorted(ranked, key=lambda hit: hit[0])]
 
 
 def _found(page: Page, words: Sequence[str]) -> PageHit | None:

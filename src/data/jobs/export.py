@@ -232,8 +232,8 @@ class Exporter:
             StorageError: The path is inside the cache folder.
         """
         root = self._store.root.resolve()
-        place = path.expanduser().resolve()
-        if root == place or root in place.parents:
+        target = path.expanduser().resolve()
+        if root == target or root in target.parents:
             raise StorageError(
                 f"{path} is inside the cache folder", hint="choose a path outside it"
             )

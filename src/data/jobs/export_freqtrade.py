@@ -81,14 +81,14 @@ def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> 
     written: dict[Path, SeriesKey] = {}
     for key in keys:
         try:
-            one = _write(exporter, key, folder, written)
+            file = _write(exporter, key, folder, written)
         except MissingExtraError:
             raise
         except DataError as error:
-            one = BarFile(key, problem=str(error), is_failed=True)
-        if one.path:
-            written[Path(one.path)] = key
-        done.append(one)
+            file = BarFile(key, problem=str(error), is_failed=True)
+        if file.path:
+            written[Path(file.path)] = key
+        done.append(file)
     return done
 
 
@@ -144,9 +144,9 @@ def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.
     """Return the bar count for each state other than final, and the final bars."""
     stamps = cast("pd.DatetimeIndex", frame.index).as_unit("ms").asi8
     keep, left_out = stamps != stamps, dict[str, int]()
-    for part in (part for entry in coverage for part in entry.opened):
-        inside = (stamps >= part.span.start) & (stamps < part.span.end)
-        state = "suspect" if part.reason.startswith(GRAVE) else part.state
+    for opened in (opened for entry in coverage for opened in entry.opened):
+        inside = (stamps >= opened.span.start) & (stamps < opened.span.end)
+        state = "suspect" if opened.reason.startswith(GRAVE) else opened.state
         if state == "final":
             keep |= inside
         elif inside.any():

@@ -110,13 +110,15 @@ def installed(extra: Extra) -> tuple[str, str]:
         distribution = metadata.distribution(extra.distribution)
     except metadata.PackageNotFoundError:
         return "", origin
-    place = Path(str(distribution.locate_file(extra.module)))
-    own = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
+    package = Path(str(distribution.locate_file(extra.module)))
+    own = [path for path in (package / "__init__.py", package.with_suffix(".py")) if path.is_file()]
     is_own = not own or not origin or any(path.samefile(origin) for path in own)
     return distribution.version, "" if is_own else origin
 
 
 def without_effect(selector: ProviderSelector) -> list[str]:
     """Return the vendors for which the rules select a transport package that has no effect."""
-    named = [n for n, one in selector.parsed_rules.providers.items() if one.transport == "sdk"]
+    named = [
+        n for n, provider in selector.parsed_rules.providers.items() if provider.transport == "sdk"
+    ]
     return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

@@ -97,11 +97,11 @@ class Job:
         series: dict[tuple[str, ...], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
-            for one in _of_item(item, labels, bounds, now_ms, item.session or session):
+            for wanted in _of_item(item, labels, bounds, now_ms, item.session or session):
                 # An invalid row is kept separate, so that it is not merged with a valid one.
-                key = one.symbol, one.timeframe, one.session, one.problem
-                is_twin = key in series and not one.problem
-                series[key] = _both(series[key], one, now_ms) if is_twin else one
+                key = wanted.symbol, wanted.timeframe, wanted.session, wanted.problem
+                is_twin = key in series and not wanted.problem
+                series[key] = _both(series[key], wanted, now_ms) if is_twin else wanted
         return cls(tuple(series.values()), *bounds, now_ms)
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
@@ -137,11 +137,11 @@ def _of_item(
         yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem, session)
 
 
-def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
+def _both(first: SeriesToFill, second: SeriesToFill, now_ms: int) -> SeriesToFill:
     """Merge two rows for the same series; the earlier start and the smaller priority apply."""
-    starts = [row.start for row in (one, other)]
-    start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
-    return one._replace(start=start, priority=min(one.priority, other.priority))
+    starts = [row.start for row in (first, second)]
+    start = None if None in starts else min(starts, key=partial(_first_ms, first.timeframe, now_ms))
+    return first._replace(start=start, priority=min(first.priority, second.priority))
 
 
 def _first_ms(timeframe: str, now_ms: int, start: When | None) -> int:

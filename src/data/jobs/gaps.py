@@ -88,14 +88,14 @@ class GapReport(InLines):
     @property
     def gaps(self) -> list[ClassifiedGap]:
         """The listed gaps of all series."""
-        return [gap for one in self.series for gap in one.listed]
+        return [gap for series in self.series for gap in series.listed]
 
     @property
     def title(self) -> str:
         """A title with the number of series and the number of gaps in each class."""
         counts = Counter[str]()
-        for one in self.series:
-            counts.update(one.counts)
+        for series_gaps in self.series:
+            counts.update(series_gaps.counts)
         series = counted(len(self.series), "series")
         if not counts:
             return f"{series}, no gaps"
@@ -105,7 +105,7 @@ class GapReport(InLines):
     @property
     def unlisted(self) -> int:
         """The number of gaps that are counted but not listed."""
-        return sum(sum(one.counts.values()) - len(one.listed) for one in self.series)
+        return sum(sum(series.counts.values()) - len(series.listed) for series in self.series)
 
     def lines(self) -> Iterator[Line]:
         """Yield the incidents, the notable gaps, and the series that cannot be read."""
@@ -116,9 +116,9 @@ class GapReport(InLines):
                 yield str(gap.series), f"{gap.text}: {gap.evidence}"
                 if gap.next_step:
                     yield "", f"→ {gap.next_step}"
-        for one in self.series:
-            if one.problem:
-                yield str(one.series), one.problem
+        for series_gaps in self.series:
+            if series_gaps.problem:
+                yield str(series_gaps.series), series_gaps.problem
         for symbol in self.absent:
             yield symbol, NOTHING_STORED
         if self.unlisted:
@@ -128,7 +128,10 @@ class GapReport(InLines):
         """Return the report as a JSON-serializable dictionary, as ``onetape gaps --json`` prints it."""
         incidents = [day.to_json() for day in self.incidents]
         absent = {"absent": list(self.absent)} if self.absent else {}
-        return {"incidents": incidents, "series": [one.as_dict() for one in self.series]} | absent
+        return {
+            "incidents": incidents,
+            "series": [series.as_dict() for series in self.series],
+        } | absent
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each listed gap.
@@ -229,8 +232,8 @@ def gaps_of_all(
     days = _noted(services, counted)
     lacking = {(day.calendar, day.timeframe) for day in days}
     again = {key for key, market in markets.items() if market in lacking}
-    anew = gaps_of(services, [one.series for one in series if one.series in again], days, most=most)
-    return days, [next(anew) if one.series in again else one for one in series]
+    anew = gaps_of(services, [own.series for own in series if own.series in again], days, most=most)
+    return days, [next(anew) if own.series in again else own for own in series]
 
 
 def gaps_of(

@@ -31,7 +31,7 @@ class JobReport(InLines, dict[str, Any]):
         good = self.get("success", self.get("successful", ()))
         total = len(good) + len(self.get("failed", ()))
         noun = "series" if "success" in self else "symbol"
-        new = sum(one.get("fetched", 0) for one in self.get("results", ()))
+        new = sum(result.get("fetched", 0) for result in self.get("results", ()))
         text = f"{len(good):,} of {counted(total, noun)} succeeded"
         return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
 
@@ -49,8 +49,8 @@ class JobReport(InLines, dict[str, Any]):
             yield "incident", text
         for name, count in self.get("marked", {}).items():
             yield "marked", f"{name}: {counted(count, 'bar')} certainly wrong"
-        for one in self.get("perishable", ()):
-            yield "perishes", perishable_text(one)
+        for lost in self.get("perishable", ()):
+            yield "perishes", perishable_text(lost)
 
     __str__ = dict.__repr__
 
@@ -87,14 +87,17 @@ def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each run of consecutive sessions that a vendor lacks."""
-    return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
+    return [
+        incident.text
+        for incident in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))
+    ]
 
 
-def perishable_text(one: Mapping[str, Any]) -> str:
+def perishable_text(lost: Mapping[str, Any]) -> str:
     """Return a line about a series' bars or figures that vendors will soon stop serving."""
     name, last, deleted_at = (
-        f"{one['symbol']} {one['timeframe']}",
-        moment(one["last"]),
-        moment(one["lost"]),
+        f"{lost['symbol']} {lost['timeframe']}",
+        moment(lost["last"]),
+        moment(lost["lost"]),
     )
-    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {deleted_at}"
+    return f"{name}: no {lost['what']} after {last}; {lost['vendor']} deletes the next one at {deleted_at}"

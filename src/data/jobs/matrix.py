@@ -223,7 +223,7 @@ onetape providers {vendor}      # its keys, limits and state on your machine
 
 def _facts(name: str, cls: Any) -> list[list[str]]:
     row, table = row_of(name), table_of(name)
-    orders = {rule: one.vendors for rule, one in packaged_rules().rules.items()}
+    orders = {rule: order.vendors for rule, order in packaged_rules().rules.items()}
     places = [
         f"{rule} ({vendors.index(name) + 1} of {len(vendors)})"
         for rule, vendors in orders.items()
@@ -252,7 +252,7 @@ def _paragraphs(docstring: str | None) -> list[str]:
         flags=re.MULTILINE,
     )[0]
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)
-    return [part.replace("``", "`") for part in text.strip().split("\n\n") if part]
+    return [paragraph.replace("``", "`") for paragraph in text.strip().split("\n\n") if paragraph]
 
 
 BOUNDS = (

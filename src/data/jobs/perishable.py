@@ -95,14 +95,16 @@ def perishable(
         cache_dir: Cache folder, which contains the figures for perpetual futures.
     """
     entries = dict(listing)
-    bars = (one for key in answering(entries) for one in _bars_of(key, entries[key], selector))
+    bars = (
+        history for key in answering(entries) for history in _bars_of(key, entries[key], selector)
+    )
     listed = chain(bars, _figures_of(cache_dir, selector))
-    due = [one for one in listed if one.lost_ms - now_ms < _warned_ms(one)]
-    return sorted(due, key=lambda one: one.lost_ms)
+    due = [history for history in listed if history.lost_ms - now_ms < _warned_ms(history)]
+    return sorted(due, key=lambda history: history.lost_ms)
 
 
-def _warned_ms(one: Perishable) -> float:
-    return min(_MOST_MS, _SHARE * one.depth_days * DAY_MS)
+def _warned_ms(history: Perishable) -> float:
+    return min(_MOST_MS, _SHARE * history.depth_days * DAY_MS)
 
 
 def _bars_of(

@@ -265,26 +265,26 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
         listing = services.cache.maintenance.listing(holdings)
         answering, folder = services.client.answering, services.settings.cache_dir
         soon = perishable(listing, answering, services.selector, job.now_ms, folder)
-        for one in soon:
-            _tell_of(services, one)
+        for history in soon:
+            _tell_of(services, history)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
         timing = {
             "marked": mark_series(services, sorted(stored, key=str), lambda: signals.is_noted),
-            "perishable": [one.to_json() for one in soon],
+            "perishable": [history.to_json() for history in soon],
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,
         }
         return with_quotas(services, statistics | timing)
 
 
-def _tell_of(services: Services, one: Perishable) -> None:
-    with running(subject_of(one.key.symbol, one.key.timeframe.label)):
+def _tell_of(services: Services, history: Perishable) -> None:
+    with running(subject_of(history.key.symbol, history.key.timeframe.label)):
         services.observer.tell(
             HistoryPerishes,
-            vendor=one.vendor,
-            depth_days=one.depth_days,
-            lost=iso(one.lost_ms),
-            what=one.what,
+            vendor=history.vendor,
+            depth_days=history.depth_days,
+            lost=iso(history.lost_ms),
+            what=history.what,
         )
 
 
@@ -345,13 +345,13 @@ class _SeriesTask(VendorTask):
     """A series for which vendors must be queried; ``result`` covers the parts found in the store.
 
     Attributes:
-        place: Position of the series in the job.
+        index: Position of the series in the job.
         bounds: Bounds of the parts to fetch.
         lost_ms: Time at which the first missing bars become unavailable, UTC milliseconds.
         stored_as: Symbol under which the series is stored.
     """
 
-    place: int
+    index: int
     bounds: Sequence[tuple[When, When]]
     lost_ms: float
     stored_as: str
@@ -380,18 +380,18 @@ class _PopulateRun:
 
         def tasks() -> Iterator[_SeriesTask]:
             """Look up every series, and yield those for which vendors must be queried."""
-            for place, one in enumerate(self._job.series):
-                with running(subject_of(one.symbol, one.timeframe)):
-                    missing.extend(self._looked_up(place, one))
-            missing.sort(key=lambda task: (self._job.series[task.place].priority, task.lost_ms))
+            for index, series in enumerate(self._job.series):
+                with running(subject_of(series.symbol, series.timeframe)):
+                    missing.extend(self._looked_up(index, series))
+            missing.sort(key=lambda task: (self._job.series[task.index].priority, task.lost_ms))
             self._plan(missing)
             yield from missing
 
         runner.run(tasks())
-        states = {task.place: state for task, state in runner.states.items()}
+        states = {task.index: state for task, state in runner.states.items()}
         results = [
-            self._unasked(self._job.series[place], states.get(place)) if result is None else result
-            for place, result in enumerate(self._results)
+            self._unasked(self._job.series[index], states.get(index)) if result is None else result
+            for index, result in enumerate(self._results)
         ]
         symbols = frozenset(task.stored_as for task in missing)
         requests = requests_between(before, self._client.requests())
@@ -410,7 +410,7 @@ class _PopulateRun:
             for tasks in steps.values():
                 first = tasks[0]
                 try:
-                    query = self._query(self._job.series[first.place], first.bounds[0])
+                    query = self._query(self._job.series[first.index], first.bounds[0])
                     plan = self._client.plan(query)
                 except DataError:
                     break
@@ -418,40 +418,40 @@ class _PopulateRun:
             else:
                 self._progress.plan(vendor, seconds)
 
-    def _unasked(self, one: SeriesToFill, state: TaskState | None) -> SeriesResult:
+    def _unasked(self, series: SeriesToFill, state: TaskState | None) -> SeriesResult:
         """Return the result for a series that was not finished or even started when the job ended."""
-        result = SeriesResult(one.symbol, one.label) if state is None else state.result
+        result = SeriesResult(series.symbol, series.label) if state is None else state.result
         is_cut = state is not None and self._runner.is_interrupted
         reason = INTERRUPTED if is_cut else self._runner.unasked
         return result.failed(reason, next_step="run the job again")
 
-    def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
-        wishes = replace(self._wishes, session=one.session)
-        return self._client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
+    def _query(self, series: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
+        wishes = replace(self._wishes, session=series.session)
+        return self._client.query(series.symbol, series.timeframe, *bounds, wishes=wishes)
 
     # --- stored bars ---------------------------------------------------------------------------
 
-    def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
+    def _looked_up(self, index: int, series: SeriesToFill) -> Iterator[_SeriesTask]:
         """Look up a series in the store; yield a task if vendors must be queried for missing bars."""
         result, parts, client = (
-            SeriesResult(one.symbol, one.label),
-            self._parts[place],
+            SeriesResult(series.symbol, series.label),
+            self._parts[index],
             self._client,
         )
-        if one.problem:
-            self._end(place, result.failed(one.problem, "bad_question"))
+        if series.problem:
+            self._end(index, result.failed(series.problem, "bad_question"))
             return
         done = 0
         try:
             for bounds in parts:
-                query = self._query(one, bounds)
+                query = self._query(series, bounds)
                 stored = _lookup(client, query)
                 if stored.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(stored.missing[0].start)
                     remaining, name = parts[done:], query.instrument.symbol
                     yield _SeriesTask(
-                        supply.vendor, result, len(remaining), place, remaining, lost_ms, name
+                        supply.vendor, result, len(remaining), index, remaining, lost_ms, name
                     )
                     return
                 result = result.plus(stored.provenance)
@@ -459,22 +459,22 @@ class _PopulateRun:
                 self._progress.parts_done += 1
         except DataError as error:
             self._progress.parts_done += len(parts) - done
-            self._end(place, result.failed_by(error))
+            self._end(index, result.failed_by(error))
         else:
-            self._end(place, _judged(result))
+            self._end(index, _judged(result))
 
     # --- requests to vendors -------------------------------------------------------------------
 
     def _fetch(self, task: _SeriesTask, tell: Callable[[TaskState], None]) -> SeriesResult:
         """Fetch a series and return its result; runs in one of the job's threads."""
-        result, one, clock = task.result, self._job.series[task.place], self._client.clock
+        result, series, clock = task.result, self._job.series[task.index], self._client.clock
         with running(subject_of(result.symbol, result.timeframe)):
             tell(TaskState(result))
             try:
                 for bounds in task.bounds:
                     if self._runner.stopped:
-                        return self._unasked(one, TaskState(result))
-                    get, query = self._client.get_provenance, self._query(one, bounds)
+                        return self._unasked(series, TaskState(result))
+                    get, query = self._client.get_provenance, self._query(series, bounds)
                     result = result.plus(run_job(clock, self._job.timeout_s, get, query))
                     tell(TaskState(result, parts=1))
             except DataError as error:
@@ -486,10 +486,10 @@ class _PopulateRun:
     # --- progress --------------------------------------------------------------------------
 
     def _on_done(self, task: _SeriesTask, result: SeriesResult) -> None:
-        self._end(task.place, result)
+        self._end(task.index, result)
 
-    def _end(self, place: int, result: SeriesResult) -> None:
-        self._results[place] = result
+    def _end(self, index: int, result: SeriesResult) -> None:
+        self._results[index] = result
         self._progress.done += 1
         self._progress.tell(result, is_over=True)
 

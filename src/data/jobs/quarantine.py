@@ -117,11 +117,13 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             continue
         vendor = reason.removeprefix(WITHDRAWN)
         # A span without bars has no adjustment; its vendors are those that reported it as empty.
-        around = (one for one in coverage if one.state in WITH_BARS and bar.stamp_ms in one.span)
-        part = next(around, None)
+        around = (
+            entry for entry in coverage if entry.state in WITH_BARS and bar.stamp_ms in entry.span
+        )
+        nearby = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
         try:
-            own, basis = adjuster.adjusted(bar, vendor, part.basis if part else None)
+            own, basis = adjuster.adjusted(bar, vendor, nearby.basis if nearby else None)
         except KindMismatchError as error:
             refused.append((bar, str(error.args[0])))
             continue
@@ -130,7 +132,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
                 own,
                 Span(bar.stamp_ms, bar.stamp_ms + 1),
                 vendor,
-                part.fetched_at if part else 0,
+                nearby.fetched_at if nearby else 0,
                 store.view(key).kind or Kind(),
                 basis,
                 "final",
@@ -158,14 +160,16 @@ class _Adjuster:
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
         self._key, self._span, self._store = key, span, services.cache.store
         self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
-        dated = [part.basis for part in self._store.view(key).coverage if part.state in WITH_BARS]
-        self._newest = max(dated, key=lambda one: one.as_of or date.min, default=_UNKNOWN)
+        dated = [
+            entry.basis for entry in self._store.view(key).coverage if entry.state in WITH_BARS
+        ]
+        self._newest = max(dated, key=lambda basis: basis.as_of or date.min, default=_UNKNOWN)
         self._book = self._store.actions(key.symbol).for_bars_of(key.action_key)
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
         """The earlier generations (stored versions) of the series that are kept, newest first."""
-        kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
+        kept = [commit["generation"] for commit in self._store.commits(self._key) if commit["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
@@ -177,7 +181,7 @@ class _Adjuster:
         goal, table = wanted or self._newest, BarTable.from_bars([bar])
         if not self._is_share:
             return table, goal
-        own, place = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
+        own, bar_span = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
         if own == goal:
             return table, goal
         if goal.adjustment == "unknown" or (goal.as_of or date.max) < (own.as_of or date.min):
@@ -187,7 +191,7 @@ class _Adjuster:
         answered = [answer.span for answer in self._book.answers]
         rebased = rebase(
             table,
-            [BasisPart(place, own, vendor)],
+            [BasisPart(bar_span, own, vendor)],
             self._book.actions,
             goal.adjustment,
             as_of=goal.as_of,
@@ -202,7 +206,7 @@ class _Adjuster:
         """Return the basis (price adjustment) that the bar had when it was last stored, or ``unknown``."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
-                part = next((part for part in coverage if bar.stamp_ms in part.span), None)
-                if part is not None and row[1:5] == bar[1:5]:
-                    return part.basis
+                entry = next((entry for entry in coverage if bar.stamp_ms in entry.span), None)
+                if entry is not None and row[1:5] == bar[1:5]:
+                    return entry.basis
         return _UNKNOWN

@@ -221,9 +221,11 @@ def _type_result(fields: int, error: str) -> dict[str, Any]:
 def _symbol_result(symbol: str, types: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "symbol": symbol,
-        "success": any(one["success"] for one in types.values()),
+        "success": any(result["success"] for result in types.values()),
         "data_types": dict(types),
-        "errors": [f"{kind}: {one['error']}" for kind, one in types.items() if "error" in one],
+        "errors": [
+            f"{kind}: {result['error']}" for kind, result in types.items() if "error" in result
+        ],
     }
 
 
@@ -243,7 +245,7 @@ class _Part:
         problem: Reason why no vendor is queried.
     """
 
-    place: int
+    index: int
     symbol: str
     kind: str
     plan: FundamentalsPlan | None = None
@@ -346,8 +348,8 @@ class _RefreshRun:
         rows: list[tuple[str, QueryError | None]] = [(symbol, None) for symbol in chosen]
         rows += [(row.symbol, QueryError(row.problem)) for row in mistaken]
         parts = [
-            [_Part(place, symbol, kind, problem=problem) for kind in self._kinds]
-            for place, (symbol, problem) in enumerate(rows)
+            [_Part(index, symbol, kind, problem=problem) for kind in self._kinds]
+            for index, (symbol, problem) in enumerate(rows)
         ]
         all_parts = [part for several in parts for part in several]
         listener = None if self._wanted.dry_run else self._listener
@@ -378,8 +380,8 @@ class _RefreshRun:
         return report | {
             "interrupted": runner.is_interrupted,
             "results": done,
-            "successful": [one["symbol"] for one in done if one["success"]],
-            "failed": [one["symbol"] for one in done if not one["success"]],
+            "successful": [result["symbol"] for result in done if result["success"]],
+            "failed": [result["symbol"] for result in done if not result["success"]],
             "reasons": _reasons(all_parts),
             "requests": requests_between(before, self._services.client.requests()),
         }
@@ -391,8 +393,8 @@ class _RefreshRun:
         if self._wanted.symbols is None:
             return dict.fromkeys(self._cache.symbols(), NO_PRIORITY), []
         priorities, mistaken = dict[str, int](), list[WorkItem]()
-        for one in self._wanted.symbols:
-            item = one if isinstance(one, WorkItem) else WorkItem(one)
+        for row in self._wanted.symbols:
+            item = row if isinstance(row, WorkItem) else WorkItem(row)
             if item.problem:
                 mistaken.append(item)
                 continue
@@ -511,8 +513,8 @@ class _RefreshRun:
             self._end(part)
 
     def _end(self, part: _Part) -> None:
-        self._left[part.place] -= 1
-        self._progress.done += not self._left[part.place]
+        self._left[part.index] -= 1
+        self._progress.done += not self._left[part.index]
         self._progress.parts_done += 1
         self._progress.tell(part.plain, is_over=True)
 

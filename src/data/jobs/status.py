@@ -133,10 +133,10 @@ class StatusSnapshot:
     def worries(self) -> Iterator[str]:
         """Yield one sentence for each problem."""
         for vendor in self.vendors:
-            for one in vendor.pauses:
-                what = f" for {one.door}" if one.door else ""
-                until = next_request(one, self.at_ms)
-                yield f"{vendor.name} is paused{what}: {one.reason}; {until}"
+            for pause in vendor.pauses:
+                what = f" for {pause.door}" if pause.door else ""
+                until = next_request(pause, self.at_ms)
+                yield f"{vendor.name} is paused{what}: {pause.reason}; {until}"
             if vendor.reached is not None and not vendor.reached.ok:
                 yield f"{vendor.name}: {vendor.reached.refusal}"
         places, fill = self.places, self.places.fill
@@ -258,7 +258,7 @@ class Watch:
             yield VendorState(
                 name,
                 "" if vendor["ready"] else vendor["why_not"],
-                tuple(one for one in paused if one.vendor == name),
+                tuple(pause for pause in paused if pause.vendor == name),
                 quotas_of(self.selector, name, self.clock.now_ms()),
                 reached.get(name),
             )
@@ -424,5 +424,5 @@ def _summed(
             stale.append(StaleSeries(key, freshness))
         else:
             fresh += 1
-    stale.sort(key=lambda one: (-one.freshness.behind, str(one.key)))
+    stale.sort(key=lambda lane: (-lane.freshness.behind, str(lane.key)))
     return SeriesHealth(fresh, len(stale), at_rest, unread, tuple(stale[:_MOST_LISTED]))

@@ -101,7 +101,7 @@ def _of_another_kind(
             first = lanes.first(query, entry.vendors)
         except DataError:
             continue  # the current rules do not determine the lane; other checks report that
-        kinds = [one.kind for one in entry.sources if not is_of_files(one.vendor)]
+        kinds = [source.kind for source in entry.sources if not is_of_files(source.vendor)]
         if first is not None and kinds and first.lane(kinds[0]):
             yield lane
 

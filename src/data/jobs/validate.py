@@ -350,12 +350,12 @@ def _beside_vendors(
         except DataError as error:
             skipped[check.name] = str(error)
             continue
-        failed = [one.error for one in verification.comparisons if one.error]
+        failed = [comparison.error for comparison in verification.comparisons if comparison.error]
         if failed:
             skipped[check.name] = "; ".join(failed)
         else:
             ran.append(check.name)
-        requests += sum(one.requests for one in verification.comparisons)
+        requests += sum(comparison.requests for comparison in verification.comparisons)
         findings += _of_verification(check.name, check.level, verification)
     return replace(
         report,
@@ -412,12 +412,12 @@ def _of_verification(
     from ..prices.differences import GRAVE
 
     for comparison in verification.comparisons:
-        for one in comparison.differences:
+        for diff in comparison.differences:
             severity: Severity = "warning"
-            severity = "error" if one.cause in GRAVE else severity
-            severity = "info" if one.cause in _SLIGHT else severity
+            severity = "error" if diff.cause in GRAVE else severity
+            severity = "info" if diff.cause in _SLIGHT else severity
             sides = f"{comparison.ours} and {comparison.theirs}"
-            text = f"{one.cause} between {sides}: {one.rows} bars; {one.said}".removesuffix("; ")
-            stamps = np.array(sorted({one.first_ms, one.last_ms}), dtype=np.int64)
-            advice = verification.advice(comparison, one)
+            text = f"{diff.cause} between {sides}: {diff.rows} bars; {diff.said}".removesuffix("; ")
+            stamps = np.array(sorted({diff.first_ms, diff.last_ms}), dtype=np.int64)
+            advice = verification.advice(comparison, diff)
             yield QualityFinding(check, level, severity, stamps, text, advice)

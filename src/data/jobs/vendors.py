@@ -234,8 +234,8 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=secrets)
     own = (rules.api_key_env, rules.secret_key_env)
     states = {}
-    for place, usual in enumerate(names):
-        variable = (own[place] if place < len(own) else None) or usual
+    for index, usual in enumerate(names):
+        variable = (own[index] if index < len(own) else None) or usual
         is_placeholder = usual in credentials.placeholders
         states[variable] = (
             "set" if usual in credentials else "placeholder" if is_placeholder else "not set"
@@ -357,7 +357,7 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
     roles = [*candidates, *(VendorRole(name, "not asked", why) for name, why in rejected.items())]
-    names = {one.vendor for one in roles}
+    names = {role.vendor for role in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in names:
             why = _why_not(selector, name) if name in named else not_named(query)

@@ -182,30 +182,32 @@ class Verification:
             "comparisons": [self._comparison(c) for c in self.comparisons],
         }
 
-    def _comparison(self, one: Comparison) -> dict[str, Any]:
+    def _comparison(self, comparison: Comparison) -> dict[str, Any]:
         return {
-            "ours": one.ours,
-            "theirs": one.theirs,
-            "lane": one.lane,
-            "start": iso(one.span.start),
-            "end": iso(one.span.end),
-            "adjustment": one.basis.adjustment,
-            "as_of": one.basis.as_of.isoformat() if one.basis.as_of else None,
-            "ok": one.ok,
-            "rows": one.compared.rows if one.compared else 0,
-            "equal": one.compared.equal if one.compared else 0,
-            "equal_share": round(one.equal_share, 6),
-            "differences": [d.to_json() | {"advice": self.advice(one, d)} for d in one.differences],
-            "error": one.error or None,
-            "remarks": list(one.remarks),
-            "requests": one.requests,
+            "ours": comparison.ours,
+            "theirs": comparison.theirs,
+            "lane": comparison.lane,
+            "start": iso(comparison.span.start),
+            "end": iso(comparison.span.end),
+            "adjustment": comparison.basis.adjustment,
+            "as_of": comparison.basis.as_of.isoformat() if comparison.basis.as_of else None,
+            "ok": comparison.ok,
+            "rows": comparison.compared.rows if comparison.compared else 0,
+            "equal": comparison.compared.equal if comparison.compared else 0,
+            "equal_share": round(comparison.equal_share, 6),
+            "differences": [
+                d.to_json() | {"advice": self.advice(comparison, d)} for d in comparison.differences
+            ],
+            "error": comparison.error or None,
+            "remarks": list(comparison.remarks),
+            "requests": comparison.requests,
         }
 
 
-def kind_remarks(kind: Kind, other_kind: Kind, one: str, other: str) -> Iterator[str]:
+def kind_remarks(kind: Kind, other_kind: Kind, side: str, rival: str) -> Iterator[str]:
     """Yield a sentence for each difference in kind that prevents the two sides' bars from being equal."""
     for name, (own_value, other_value) in kind.differences(other_kind).items():
-        yield f"the bars are of different kinds: {name} {own_value} ({one}), {other_value} ({other})"
+        yield f"the bars are of different kinds: {name} {own_value} ({side}), {other_value} ({rival})"
 
 
 # --- the request ------------------------------------------------------------------------------
@@ -300,28 +302,28 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
     first, second = (
         _query(services, question, bounds, v) for v in (question.provider, question.against)
     )
-    one, other = first.provider or "", second.provider or ""
-    if one == other:
+    name, rival = first.provider or "", second.provider or ""
+    if name == rival:
         raise QueryError(
-            f"cannot compare {one} with itself; name two different vendors", symbol=question.symbol
+            f"cannot compare {name} with itself; name two different vendors", symbol=question.symbol
         )
     grid = BarGrid(calendar_for(first.instrument), first.timeframe)
     refetcher = Refetcher(services.selector, services.clock, first, grid)
     subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
         goal = Basis("split", refetcher.today())
-        first_answer = refetcher.ask(one, first.span, goal)
-        other_answer = refetcher.ask(other, first.span, goal, first_answer.actions)
+        first_answer = refetcher.ask(name, first.span, goal)
+        other_answer = refetcher.ask(rival, first.span, goal, first_answer.actions)
     except DataError as error:
-        failed = Comparison(one, other, "", first.span, error=str(error))
+        failed = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (failed,))
-    return Verification(subject, (_between((one, first_answer), (other, other_answer), goal),))
+    return Verification(subject, (_between((name, first_answer), (rival, other_answer), goal),))
 
 
 def _between(
-    one: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
+    own: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
 ) -> Comparison:
-    (name, ours), (rival, theirs) = one, other
+    (name, ours), (rival, theirs) = own, other
     span = ours.span.clip(theirs.span)
     kinds = ours.kind, theirs.kind
     actions = [*ours.actions, *theirs.actions]
@@ -614,8 +616,8 @@ class StoredBars:
                 :meth:`Refetcher.ask`.
         """
         view = self._store.view(key)
-        parts = view.coverage.within(span).opened()
-        query = replace(self._query, span=span, adjustment=_common(key, parts), provider=None)
+        entries = view.coverage.within(span).opened()
+        query = replace(self._query, span=span, adjustment=_common(key, entries), provider=None)
         stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
         book, grid = self._book(), self.grid_of(view)
@@ -825,9 +827,9 @@ class StoredBars:
             return ActionBook()
 
 
-def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
+def _common(key: SeriesKey, entries: Iterable[Covered]) -> Adjustment:
     """Return the price adjustment for a comparison; raw prices need no splits and dividends."""
-    if all(part.basis.adjustment == "raw" for part in parts if part.state in WITH_BARS):
+    if all(entry.basis.adjustment == "raw" for entry in entries if entry.state in WITH_BARS):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")
 

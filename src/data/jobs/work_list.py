@@ -73,8 +73,8 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     if len(data) > _MOST_BYTES:
         raise QueryError(f"{title} is too large; the limit is {_MOST_BYTES:,} bytes")
     lines = [
-        (place, bare)
-        for place, line in enumerate(text.splitlines(), 1)
+        (number, bare)
+        for number, line in enumerate(text.splitlines(), 1)
         if (bare := line.partition("#")[0].strip()) not in ("", "---")
     ]
     first = lines[0][1] if lines else ""
@@ -92,11 +92,11 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
 
 def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
     names: tuple[str, ...] = COLUMNS
-    for row, (place, line) in enumerate(lines):
+    for row, (number, line) in enumerate(lines):
         try:
             cells = [cell.strip() for cell in next(csv.reader([line]))]
         except csv.Error as error:  # such as a field of more than 128 KiB
-            yield WorkItem(f"line {place}", problem=f"line {place} cannot be read: {error}")
+            yield WorkItem(f"line {number}", problem=f"line {number} cannot be read: {error}")
             continue
         if row == 0 and cells[0].lower() in _SYMBOL_HEADERS:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
@@ -106,12 +106,12 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
             continue
         if len(cells) > len(names):
             problem = (
-                f"line {place} has too many columns: {len(cells)}; at most {len(names)} are "
+                f"line {number} has too many columns: {len(cells)}; at most {len(names)} are "
                 "accepted"
             )
-            yield WorkItem(cells[0] or f"line {place}", problem=problem)
+            yield WorkItem(cells[0] or f"line {number}", problem=problem)
             continue
-        yield _item(dict(zip(names, cells, strict=False)), f"line {place}")
+        yield _item(dict(zip(names, cells, strict=False)), f"line {number}")
 
 
 def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
@@ -124,12 +124,12 @@ def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
                 f"{title} has an unknown key {key!r}; only a list named `series` is accepted",
                 hint=_HINT,
             )
-        for place, row in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             if isinstance(row, Mapping):
                 _check_names(tuple(map(str, row)), title)
-                yield _item({str(name): value for name, value in row.items()}, f"entry {place}")
+                yield _item({str(name): value for name, value in row.items()}, f"entry {number}")
             else:
-                yield _item({"symbol": row}, f"entry {place}")
+                yield _item({"symbol": row}, f"entry {number}")
 
 
 def _check_names(names: tuple[str, ...], title: str) -> None:

@@ -34,11 +34,11 @@ def check_address(url: str) -> None:
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
     """Convert an error from another HTTP library to one of this library's errors, by its class name."""
-    place, name = where(url), type(exc).__name__
+    location, name = where(url), type(exc).__name__
     if "Timeout" in name:
-        return ProviderTimeoutError(f"{place} did not answer in time")
+        return ProviderTimeoutError(f"{location} did not answer in time")
     if "DNS" in name:
-        error = UnavailableError(f"{NO_CONNECTION}{place}{OWN}")
+        error = UnavailableError(f"{NO_CONNECTION}{location}{OWN}")
         error.was_sent, error.is_own, error.is_unconnected = False, True, True
         return error
-    return UnavailableError(f"no answer from {place} ({name})")
+    return UnavailableError(f"no answer from {location} ({name})")

@@ -112,16 +112,16 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
         with waiting():
             yield
         return
-    place = job.place(vendor, limits.at_once)
+    slot = job.place(vendor, limits.at_once)
     with waiting(current_deadline(clock).stopped()):
         with current_deadline(clock).stopped():
-            place.acquire()
+            slot.acquire()
         token = _has_place.set(True)
         try:
             yield
         finally:
             _has_place.reset(token)
-            place.release()
+            slot.release()
 
 
 class EndedRequest(NamedTuple):
@@ -176,8 +176,8 @@ class GuardedCall:
 
     def needs(self, ticket: str, units: float) -> Needs:
         """Return the facts needed to begin the call, whose first request costs ``units``."""
-        place, symbol = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
-        return Needs(self.endpoint, place, symbol, ticket, units)
+        address, symbol = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
+        return Needs(self.endpoint, address, symbol, ticket, units)
 
     # --- inside one transaction ------------------------------------------------------------
 
@@ -239,8 +239,8 @@ class GuardedCall:
         if not write:
             return not (after != before or keeps or forgets or is_failed or is_back), []
         if symbol is not None and keeps:
-            place = (name, symbol.address, symbol.symbol)
-            tables.keep_unknown(*place, reported_again(tables.unknown(*place), tables.now_s))
+            key = (name, symbol.address, symbol.symbol)
+            tables.keep_unknown(*key, reported_again(tables.unknown(*key), tables.now_s))
         if symbol is not None and forgets:
             tables.forget_unknown(name, symbol.address, symbol.symbol)
         changes = []

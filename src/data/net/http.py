@@ -202,11 +202,11 @@ class HttpTransport:
 
     def _body(self, answer: requests.Response) -> bytes:
         """Read the decoded body, up to the size limit."""
-        place, coding = where(str(answer.url)), answer.headers.get("content-encoding", "")
+        location, coding = where(str(answer.url)), answer.headers.get("content-encoding", "")
         decode = decoder_of(coding)
         if decode is None:
             raise ResponseFormatError(
-                f"{place} encodes its answer as {coding[:40]!r}, which was not requested"
+                f"{location} encodes its answer as {coding[:40]!r}, which was not requested"
             )
         parts: list[bytes] = []
         size = received = 0
@@ -217,14 +217,14 @@ class HttpTransport:
             for part in decode(piece):
                 size += len(part)
                 if max(size, received) > self._max_bytes:
-                    raise too_large(place, self._max_bytes)
+                    raise too_large(location, self._max_bytes)
                 parts.append(part)
         parts += decode(b"")
         return b"".join(parts)
 
 
-def too_large(place: str, max_bytes: int) -> ResponseFormatError:
+def too_large(location: str, max_bytes: int) -> ResponseFormatError:
     """Return the error for a body above the size limit."""
     is_whole = max_bytes >= MEBIBYTE
     cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
-    return ResponseFormatError(f"the answer from {place} is larger than {cap}")
+    return ResponseFormatError(f"the answer from {location} is larger than {cap}")

@@ -98,25 +98,25 @@ def _is_silence(cause: object) -> bool:
 
 
 def _error_for(exc: Exception, url: str) -> DataError:
-    place = where(url)
+    location = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
-        return ConfigError(f"{place} is not a URL", hint="check providers.<name>.base_url")
+        return ConfigError(f"{location} is not a URL", hint="check providers.<name>.base_url")
     # Up to 2.33, requests accepts a trailing line break, which the standard library rejects.
     unsendable = type(exc) is ValueError and str(exc).startswith("Invalid header")
     if unsendable or isinstance(exc, InvalidHeader | UnicodeError):
         return AuthenticationError(
-            f"the key for {place} contains characters that are invalid in a header",
+            f"the key for {location} contains characters that are invalid in a header",
             hint="check it for a line break or a quotation mark",
         )
     if _is_silence(exc):
-        return ProviderTimeoutError(f"{NO_CONNECTION}{place} in time")
+        return ProviderTimeoutError(f"{NO_CONNECTION}{location} in time")
     if isinstance(exc, _TIMEOUT_ERRORS):
-        return ProviderTimeoutError(f"{place} did not answer in time")
+        return ProviderTimeoutError(f"{location} did not answer in time")
     if isinstance(exc, SSLError | urllib3.exceptions.SSLError):
-        return UnavailableError(f"the certificate of {place} could not be verified")
+        return UnavailableError(f"the certificate of {location} could not be verified")
     if isinstance(exc, requests.ConnectionError):
-        return UnavailableError(f"{NO_CONNECTION}{place}")
-    return UnavailableError(f"the response from {place} was cut off ({type(exc).__name__})")
+        return UnavailableError(f"{NO_CONNECTION}{location}")
+    return UnavailableError(f"the response from {location} was cut off ({type(exc).__name__})")
 
 
 class _TimedReader(io.RawIOBase):

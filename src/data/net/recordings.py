@@ -131,9 +131,9 @@ class Recording:
         # If the folder is recorded again, replaying starts again with the first answer.
         key = json.dumps([question, [path.name for path in paths]])
         with self._lock:
-            place = self._given.get(key, 0)
-            self._given[key] = place + 1
-        return answers[min(place, len(answers) - 1)]
+            index = self._given.get(key, 0)
+            self._given[key] = index + 1
+        return answers[min(index, len(answers) - 1)]
 
 
 def recorded_vendors(folder: Path) -> dict[str, Path]:

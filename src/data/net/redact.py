@@ -156,13 +156,13 @@ def _without_cut(text: bytes, word: str) -> bytes:
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
     for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
-        place = beginning.end()
+        end = beginning.end()
         for letter in letters[_SHORTEST_SECRET:]:
-            match = re.compile(letter).match(text, place)
+            match = re.compile(letter).match(text, end)
             if match is None:
                 break
-            place = match.end()
-        if text[place : place + 1] in _ESCAPE_STARTS and len(text) - place < _LONGEST_ESCAPE:
+            end = match.end()
+        if text[end : end + 1] in _ESCAPE_STARTS and len(text) - end < _LONGEST_ESCAPE:
             return text[: beginning.start()] + MASK.encode()
     return text
 

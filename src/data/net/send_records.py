@@ -108,11 +108,11 @@ class PendingRecords:
         self._counted = error
         count = len(self._pending)
         first = 0 if isinstance(error, _ERRORS_OF_ALL_PAGES) else count - self._is_last_answered
-        for place in range(first, count):
-            hook, record = self._pending[place]
+        for index in range(first, count):
+            hook, record = self._pending[index]
             if record.outcome == "ok":
                 outcome = type(error).__name__
-                self._pending[place] = hook, replace(record, outcome=outcome)
+                self._pending[index] = hook, replace(record, outcome=outcome)
 
     def report(self) -> None:
         """Pass all held-back records to their hooks."""

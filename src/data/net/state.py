@@ -68,12 +68,12 @@ class Needs(NamedTuple):
 
     Attributes:
         endpoint: Endpoint whose circuit is needed; empty if none is.
-        place, symbol: Address and symbol, if it is needed whether the vendor knows the symbol.
+        address, symbol: Address and symbol, if it is needed whether the vendor knows the symbol.
         ticket, units: Ticket and number of units to be spent if the limits allow it.
     """
 
     endpoint: str = ""
-    place: str = ""
+    address: str = ""
     symbol: str = ""
     ticket: str = ""
     units: float = 0.0

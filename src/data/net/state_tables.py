@@ -342,18 +342,18 @@ class StateTables:
 
     # --- unknown symbols -------------------------------------------------------------------
 
-    def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
+    def unknown(self, account: str, address: str, symbol: str) -> Unknown | None:
         """Return the record that a vendor does not know a symbol; None if there is no such record."""
         row = self.rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
-            (account, place, symbol),
+            (account, address, symbol),
         ).fetchone()
         return Unknown(*row) if row else None
 
-    def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
+    def keep_unknown(self, account: str, address: str, symbol: str, word: Unknown) -> None:
         """Record that a vendor does not know a symbol, and delete such records that expired long ago."""
         self.rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
-        values = (account, place, symbol, *astuple(word))
+        values = (account, address, symbol, *astuple(word))
         self.rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
         self.rows.execute(
             "DELETE FROM unknown WHERE (who, place, symbol) IN (SELECT who, place, symbol"
@@ -361,11 +361,11 @@ class StateTables:
             (MOST_UNKNOWN,),
         )
 
-    def forget_unknown(self, account: str, place: str, symbol: str) -> None:
+    def forget_unknown(self, account: str, address: str, symbol: str) -> None:
         """Delete the record that a vendor does not know a symbol."""
         self.rows.execute(
             "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
-            (account, place, symbol),
+            (account, address, symbol),
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:

@@ -158,13 +158,13 @@ def following(function: Callable[P, R]) -> Callable[P, R]:
     Its warnings point to the line of the user's program that made the current call. Use this for
     threads that outlive the call that starts them: the rest of the call's context is not copied.
     """
-    subject, place = current.get(), called_from()
+    subject, caller = current.get(), called_from()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function as part of the call that started it."""
         token = current.set(subject)
         try:
-            with working_for(place):
+            with working_for(caller):
                 return function(*args, **kwargs)
         finally:
             current.reset(token)

@@ -62,8 +62,8 @@ class Timings:
         if not count:
             return None
         rank = max(1.0, share * count)
-        place = next(i for i, below in enumerate(accumulate(self._classes)) if below >= rank)
-        return min(EDGES[place], self._longest) if place < len(EDGES) else self._longest
+        index = next(i for i, below in enumerate(accumulate(self._classes)) if below >= rank)
+        return min(EDGES[index], self._longest) if index < len(EDGES) else self._longest
 
     def to_json(self) -> dict[str, Any]:
         """Return ``count``, ``total``, ``p50``, ``p95``, ``max`` (seconds) and ``buckets``.
@@ -79,7 +79,7 @@ class Timings:
             "p50": self.quantile(0.5),
             "p95": self.quantile(0.95),
             "max": self._longest if below[-1] else None,
-            "buckets": [[EDGES[place], below[place]] for place in octaves],
+            "buckets": [[EDGES[octave], below[octave]] for octave in octaves],
         }
 
 
