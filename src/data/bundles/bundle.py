@@ -866,13 +866,13 @@ def _seal(
     except (QueryError, CacheError):
         return None
     now, span = query.now_ms, query.span
-    parts = [part for part in outline.coverage if part.span.overlaps(span)]
-    is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
+    entries = [entry for entry in outline.coverage if entry.span.overlaps(span)]
+    is_open = any(e.state == "provisional" or (e.expires or now + 1) <= now for e in entries)
     is_open = is_open or query.bars is not None or span.end > now
     is_news = actions.newest > date_of(now - _NEWS_MS)
     # Prices adjusted for dividends also depend on daily close prices.
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
-    if is_open or is_news or is_of_two or series.of_folder or gaps(span, (p.span for p in parts)):
+    if is_open or is_news or is_of_two or series.of_folder or gaps(span, (e.span for e in entries)):
         return None
     plain = [
         __version__,
@@ -882,7 +882,7 @@ def _seal(
         actions.digest,
         *span,
     ]
-    plain += [(*p.span, p.state, p.vendor, str(p.basis), p.fetched_at) for p in parts]
+    plain += [(*e.span, e.state, e.vendor, str(e.basis), e.fetched_at) for e in entries]
     text = digest_of(repr(plain).encode())[:32]
     return _Seal(text, series.folder, outline.generation)
 
@@ -936,9 +936,9 @@ def _missing(
     """
     query = _query(client, symbol, request)
     if query is None:
-        others = [one for one in request["symbols"] if one != symbol]
+        others = [other for other in request["symbols"] if other != symbol]
         of_others = {**request, "symbols": others}
-        return max((_missing(client, one, of_others, stamps) for one in others), default=0)
+        return max((_missing(client, other, of_others, stamps) for other in others), default=0)
     if query.bars is not None:  # no start: this many bars up to the end
         return max(0, query.bars - len(stamps))
     grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)

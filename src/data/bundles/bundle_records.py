@@ -205,7 +205,9 @@ class BundleOrigin:
         try:
             plain = _from_json(cls, json.loads(text))
             sources = plain.get("symbols", {})
-            plain["symbols"] = {n: _from_json(SymbolSource, one) for n, one in sources.items()}
+            plain["symbols"] = {
+                n: _from_json(SymbolSource, source) for n, source in sources.items()
+            }
             if plain.get("request") is not None:
                 plain["request"] = _parsed_request(plain["request"])
             return msgspec.convert(plain, cls)
@@ -224,13 +226,13 @@ def _parsed_request(stored: Any) -> dict[str, Any]:
 
 
 def _to_json(record: Any) -> dict[str, Any]:
-    names = [one.name for one in fields(record) if one.name != "others"]
+    names = [f.name for f in fields(record) if f.name != "others"]
     return {**record.others, **{name: getattr(record, name) for name in names}}
 
 
 def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a record; keys without a field go into ``others``."""
-    names = {one.name for one in fields(kind)} - {"others"}
+    names = {f.name for f in fields(kind)} - {"others"}
     own = {name: value for name, value in plain.items() if name in names}
     return {**own, "others": {n: value for n, value in plain.items() if n not in names}}
 
@@ -408,10 +410,10 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
 # The columns of `metadata.parquet`. They are derived: edit `FileRecord`, whose `sids` and `state` alone
 # have their columns here.
 _LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
-_FIELDS = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
+_FIELDS = {f.metadata["column"]: f for f in fields(FileRecord) if f.metadata}
 # Maps the name of each column to the name of its field.
-_FIELD_NAMES = {column: one.name for column, one in _FIELDS.items()}
-_DEFAULTS = {column: one.default for column, one in _FIELDS.items() if one.default is not MISSING}
+_FIELD_NAMES = {column: f.name for column, f in _FIELDS.items()}
+_DEFAULTS = {column: f.default for column, f in _FIELDS.items() if f.default is not MISSING}
 # Without one of these columns, a file counts as damaged; a field without a default makes one.
 _COLUMNS: dict[str, Any] = {
     **{name: _FIELDS[name].metadata["dtype"] for name in _FIELDS if name not in _DEFAULTS},
@@ -631,7 +633,9 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
     """
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [
-        pl.Series(name, [[one[n] for one in of_file] for of_file in read], dtype=pl.List(pl.Int64))
+        pl.Series(
+            name, [[file[n] for file in of_file] for of_file in read], dtype=pl.List(pl.Int64)
+        )
         for n, name in enumerate(_LISTS)
     ]
 
@@ -641,7 +645,7 @@ def _can_be(frame: pl.DataFrame) -> bool:
     rows, first, last = _LISTS[1:]
     counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
     entries = [frame[name].explode() for name in (rows, first, last)]
-    stamps = [bound for one in entries[1:] for bound in (one.min(), one.max())]
+    stamps = [bound for column in entries[1:] for bound in (column.min(), column.max())]
     numbers = [n for n in (*counts, entries[0].min()) if isinstance(n, int)]
     days = [abs(n) // DAY_MS for n in stamps if isinstance(n, int)]
     return min(numbers, default=0) >= 0 and max(days, default=0) < MOST_DAYS

@@ -106,16 +106,16 @@ ROW: dict[str, RowField] = {
     "checksum": RowField("TEXT", lambda r, _: r.checksum()),
     # Fields of the origin that are declared with a column.
     **{
-        one.name: RowField(one.metadata["sql"], _of_origin(one.name))
-        for one in fields(BundleOrigin)
-        if "sql" in one.metadata
+        field.name: RowField(field.metadata["sql"], _of_origin(field.name))
+        for field in fields(BundleOrigin)
+        if "sql" in field.metadata
     },
 }
 
 # Broken into lines as by earlier versions, because SQLite stores the text in the file.
 TABLE = textwrap.fill(
     "CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, "
-    + ", ".join(f"{name} {one.sql}" for name, one in ROW.items())
+    + ", ".join(f"{name} {field.sql}" for name, field in ROW.items())
     + ", created_at INTEGER, updated_at INTEGER)",
     99,
     subsequent_indent="    ",
@@ -125,4 +125,4 @@ TABLE = textwrap.fill(
 def row_of(records: Records) -> Mapping[str, Any]:
     """Return the fields of a bundle's catalog row that can be derived from its records."""
     totals = Totals.of(records)
-    return {name: one.value(records, totals) for name, one in ROW.items() if one.value}
+    return {name: field.value(records, totals) for name, field in ROW.items() if field.value}

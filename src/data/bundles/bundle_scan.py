@@ -81,10 +81,10 @@ def scan(
     frequency = _frequency(sources, frequency)
     names = _symbols(sources, symbols)
     bounds = _bounds(start, end, frequency)
-    opened = [_Opened(one, frequency) for one in sources]
+    opened = [_Opened(source, frequency) for source in sources]
     schema = {_BUNDLE: pl.String(), _SYMBOL: pl.String(), **get_schema_for_frequency(frequency)}
     del schema["sid"]
-    schema["volume"] = max((one.volume() for one in opened), key=_digits)
+    schema["volume"] = max((source.volume() for source in opened), key=_digits)
 
     def rows(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: Any
@@ -96,11 +96,11 @@ def scan(
         used = predicate if n_rows is None else None
         within = bounds.within(time_bounds(used, time_column(frequency)))
         room = n_rows
-        for one in opened:
+        for source in opened:
             if room == 0:
                 return
             select = partial(selected_names, used, _SYMBOL)
-            frame = one.rows(wanted, within, names, select)
+            frame = source.rows(wanted, within, names, select)
             if room is not None:
                 frame = frame.head(room)
                 room -= len(frame)
@@ -216,14 +216,14 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
         QueryError: The values are not names or bundles, there are none, or a bundle is named twice.
         BundleNotFoundError: A bundle does not exist.
     """
-    one = isinstance(bundles, str | Bundle)
-    if not one and (not isinstance(bundles, Sequence) or isinstance(bundles, bytes)):
+    is_one = isinstance(bundles, str | Bundle)
+    if not is_one and (not isinstance(bundles, Sequence) or isinstance(bundles, bytes)):
         raise QueryError(
             f"bundles must be names or Bundle objects, not {type(bundles).__name__}",
             hint='such as scan("mine") or scan(["mine", Bundle("theirs")])',
         )
     unique: list[Bundle] = []
-    for name in [bundles] if one else bundles:
+    for name in [bundles] if is_one else bundles:
         bundle = name if isinstance(name, Bundle) else Bundle(name, folder)
         if any(other.path == bundle.path for other in unique):
             raise QueryError(f"bundle {bundle.name} is named twice")
@@ -257,7 +257,7 @@ def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
 
 def _frequencies(bundle: _Kept) -> set[Frequency]:
     places = bundle.records().files
-    return {one for place in places if (one := frequency_of(place)) is not None}
+    return {frequency for place in places if (frequency := frequency_of(place)) is not None}
 
 
 def _symbols(bundles: Sequence[_Kept], symbols: Any) -> set[str] | None:
@@ -280,7 +280,7 @@ def _symbols(bundles: Sequence[_Kept], symbols: Any) -> set[str] | None:
     unknown = [symbol for symbol in dict.fromkeys(wanted) if symbol not in available]
     if unknown:
         raise QueryError(
-            f"no bundle contains {', '.join(ascii(one)[:40] for one in unknown[:_NAMED])}"
+            f"no bundle contains {', '.join(ascii(symbol)[:40] for symbol in unknown[:_NAMED])}"
             + (f" and {len(unknown) - _NAMED} more symbols" if len(unknown) > _NAMED else ""),
             hint="`onetape bundle info NAME` lists the symbols of a bundle",
         )

@@ -193,9 +193,9 @@ class DataCatalog:
             "checksum": _text("checksum", checksum),
             "path": os.fspath(parquet_path),
             "bundle": self._scope,
-            **({"ranges": [list(one) for one in ranges]} if ranges else {}),
-            **({"files": [list(one) for one in files]} if files else {}),
-            **({"markets": {name: list(one) for name, one in markets.items()}} if markets else {}),
+            **({"ranges": [list(row) for row in ranges]} if ranges else {}),
+            **({"files": [list(row) for row in files]} if files else {}),
+            **({"markets": {name: list(row) for name, row in markets.items()}} if markets else {}),
         }
         self._record(DATASET, entry)
         return str(entry["id"])
@@ -363,7 +363,7 @@ class DataCatalog:
             ids += [lane_id(lane_place(read.cache, str(read.series))) for read in reads]
         if self._scope:
             own = self._read(lambda db: db.execute("SELECT dataset_id FROM datasets").fetchall())
-            ids = [one for one in ids if (one,) in own]
+            ids = [dataset_id for dataset_id in ids if (dataset_id,) in own]
         return list(dict.fromkeys(ids))
 
     def popular_datasets(self, count: int = 10) -> list[DatasetUse]:
@@ -633,7 +633,7 @@ class DataCatalog:
         if any(e.get("id") == dataset_id for e in self._log.entries(DATASET, holding=dataset_id)):
             return True
         records = map(self._records_of, bundle_names(self._folder))
-        return any(one.origin.dataset_id == dataset_id for one in records if one)
+        return any(record.origin.dataset_id == dataset_id for record in records if record)
 
     def _bundle_id(self, name: str) -> str:
         query = "SELECT dataset_id FROM catalog_bundles WHERE bundle_name = ?"
@@ -779,8 +779,8 @@ def _symbols(given: Any) -> list[str]:
     # Checked all at once, because a universe has hundreds of symbols.
     are_text = all(symbols) and set(map(type, symbols)) == {str}
     if not are_text or max(map(len, symbols)) > _LONGEST_TEXT or not "".join(symbols).isprintable():
-        for one in symbols:
-            _text("symbol", one)
+        for symbol in symbols:
+            _text("symbol", symbol)
     return symbols
 
 

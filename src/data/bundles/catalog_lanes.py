@@ -68,12 +68,12 @@ class LaneDatasets:
 
         Raises the errors of :meth:`find`.
         """
-        parts = self._client().coverage(key)
+        coverage = self._client().coverage(key)
         cached = self._measured.get(key)
-        if cached is None or cached[0] != parts:
-            if not any(part.state in WITH_BARS for part in parts):
+        if cached is None or cached[0] != coverage:
+            if not any(entry.state in WITH_BARS for entry in coverage):
                 return None
-            cached = self._measured[key] = parts, self._measure(key, parts)
+            cached = self._measured[key] = coverage, self._measure(key, coverage)
         return cached[1]
 
     def at(self, place: DatasetPlace) -> Dataset | None:
@@ -108,16 +108,16 @@ class LaneDatasets:
             self._instruments[symbol, resolution] = found
         return self._instruments[symbol, resolution]
 
-    def _measure(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
+    def _measure(self, key: SeriesKey, coverage: Sequence[CoverageSpan]) -> Dataset:
         # Gaps that will be requested again and suspect bars do not count as present.
         whole = [
-            part.span
-            for part in parts
-            if part.state in ("final", "provisional")
-            or (part.state == "empty" and part.expires is None)
+            entry.span
+            for entry in coverage
+            if entry.state in ("final", "provisional")
+            or (entry.state == "empty" and entry.expires is None)
         ]
         stretches = coalesce(whole)
-        stored = self._client().columns(key, Span(parts[0].span.start, parts[-1].span.end))
+        stored = self._client().columns(key, Span(coverage[0].span.start, coverage[-1].span.end))
         stamps = stored.table.stamps
         ranges = [
             RangeRow(
@@ -129,9 +129,9 @@ class LaneDatasets:
             )
             for span in stretches
         ]
-        times = sorted(part.fetched_at // 1000 for part in parts if part.fetched_at) or [0]
+        times = sorted(entry.fetched_at // 1000 for entry in coverage if entry.fetched_at) or [0]
         vendors = sorted(
-            {v for part in parts if part.state in WITH_BARS for v in part.vendor.split(",")}
+            {v for entry in coverage if entry.state in WITH_BARS for v in entry.vendor.split(",")}
         )
         instrument = self._client().instrument(key)
         label = key.timeframe.label
@@ -139,8 +139,8 @@ class LaneDatasets:
             lane_id(self.place(key)),
             lane_source(",".join(vendors), str(key)),
             label,
-            int(stamps[0]) // 1000 if len(stamps) else parts[0].span.start // 1000,
-            int(stamps[-1]) // 1000 if len(stamps) else parts[-1].span.end // 1000,
+            int(stamps[0]) // 1000 if len(stamps) else coverage[0].span.start // 1000,
+            int(stamps[-1]) // 1000 if len(stamps) else coverage[-1].span.end // 1000,
             f"generation {stored.generation}",
             "",
             times[0],

@@ -227,7 +227,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
     """
     start, end = parse_iso(entry["start"]) // 1000, parse_iso(entry["end"]) // 1000
     at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
-    ranges = tuple(RangeRow(*one) for one in entry.get("ranges", ()))
+    ranges = tuple(RangeRow(*row) for row in entry.get("ranges", ()))
     files = [(place, sha256, size) for place, sha256, size in entry.get("files", ())]
     markets = dict(entry.get("markets", {}))
     covers = dict.fromkeys(entry["symbols"], (start, end))

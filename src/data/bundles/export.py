@@ -36,7 +36,7 @@ def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
     """
     lines = {
         f"{read.series}|{read.adjustment}|{piece.span.start}|{piece.span.end}|{piece.digest}"
-        f"|{[tuple(one) for one in read.unstored]}"
+        f"|{[tuple(row) for row in read.unstored]}"
         for read in reads
         for piece in read.pieces
     }
@@ -128,15 +128,15 @@ def exported(
             raise FormatVersionError(
                 f"{path} has format {plain['format']}; this version reads up to {FORMAT}",
             )
-        parts = [
+        reads = [
             (SeriesRead.from_json(e), _read_csv(disk.read(path / _name_of(e["file"])).decode()))
             for e in plain["reads"]
         ]
-        fingerprint = fingerprint_of_run([read for read, _ in parts])
+        fingerprint = fingerprint_of_run([read for read, _ in reads])
     except (*SENSELESS, RecursionError) as exc:
         raise CorruptEntryError(f"{path / RECORD} cannot be parsed: {exc!r:.200}") from exc
-    for read, table in parts:
-        stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
+    for read, table in reads:
+        stored = table.take(~np.isin(table.stamps, [row.stamp_ms for row in read.unstored]))
         for piece, digest in zip(read.pieces, _digests(read, stored), strict=True):
             if piece.digest != digest:
                 raise CorruptEntryError(
@@ -144,7 +144,7 @@ def exported(
                 )
     if plain["fingerprint"] != fingerprint:
         raise CorruptEntryError(f"the record in {path} differs from the exported one")
-    return plain, parts
+    return plain, reads
 
 
 def _name_of(file: Any) -> str:

@@ -60,7 +60,7 @@ def can_be_used(folder: Path) -> bool:
     """Return whether a folder can be read or, if it does not exist, created; nothing is created."""
     if os.access(folder, os.F_OK):
         return os.access(folder, os.R_OK | os.X_OK)
-    parent = next((one for one in folder.parents if os.access(one, os.F_OK)), folder)
+    parent = next((above for above in folder.parents if os.access(above, os.F_OK)), folder)
     return os.access(parent, os.W_OK | os.X_OK)
 
 

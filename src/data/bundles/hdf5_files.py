@@ -334,11 +334,11 @@ class _Scan:
         index, data = self._child(group, "index"), self._child(group, "data")
         sids, days = self._child(index, "sid"), self._child(index, "day")
         fields = {name: self._child(data, name) for name in FIELDS}
-        scales = {name: float(one.attrs.get(_SCALE, "nan")) for name, one in fields.items()}
-        for name, one in fields.items():
-            if one.shape != (*sids.shape, *days.shape) or not 0 < scales[name] < np.inf:
+        scales = {name: float(dataset.attrs.get(_SCALE, "nan")) for name, dataset in fields.items()}
+        for name, dataset in fields.items():
+            if dataset.shape != (*sids.shape, *days.shape) or not 0 < scales[name] < np.inf:
                 raise ValueError(
-                    f"wrong shape {one.shape} or {_SCALE} {scales[name]} of {key}/data/{name}"
+                    f"wrong shape {dataset.shape} or {_SCALE} {scales[name]} of {key}/data/{name}"
                 )
         if sids.dtype.kind not in "iu" or days.dtype.kind not in "iu":
             raise ValueError(f"{key}/index does not contain whole numbers")
@@ -349,7 +349,7 @@ class _Scan:
 
         def read(_: str) -> pl.DataFrame:
             """Return a row for each bar; days without any value are left out."""
-            values = {name: one[()] for name, one in fields.items()}
+            values = {name: dataset[()] for name, dataset in fields.items()}
             at_sid, at_day = np.nonzero(np.logical_or.reduce([v != 0 for v in values.values()]))
             columns = {"date": days[()][at_day], "sid": sids[()].astype(np.int64)[at_sid]}
             for name, whole in values.items():
@@ -469,8 +469,8 @@ def _text(item: Any, name: str) -> str:
 def _texts(values: Any, null: str | None = None) -> list[str | None]:
     """Decode an array of byte strings, or format an array of numbers; the text ``null`` becomes None."""
     unique, at = np.unique(values, return_inverse=True)
-    texts = [one.decode() if isinstance(one, bytes) else str(one) for one in unique.tolist()]
-    return [None if texts[one] == null else texts[one] for one in at.tolist()]
+    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in unique.tolist()]
+    return [None if texts[index] == null else texts[index] for index in at.tolist()]
 
 
 def _names(pickled: bytes) -> list[str]:

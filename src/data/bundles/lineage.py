@@ -468,15 +468,15 @@ class _Kept:
         if read.unstored and not read.is_made:
             table = self._split_off_unstored(read)
         overlapping = self._near(span)
-        for part in gaps(span, [s.span for s in overlapping]):
-            rows = table.within(part)
-            last = next((s for s in overlapping if s.span.end == part.start), None)
+        for gap in gaps(span, [s.span for s in overlapping]):
+            rows = table.within(gap)
+            last = next((s for s in overlapping if s.span.end == gap.start), None)
             if last is None:
-                last = _Stretch(Span(part.start, part.start))
-                position = bisect_left(self._starts, part.start)
-                self._starts.insert(position, part.start)
+                last = _Stretch(Span(gap.start, gap.start))
+                position = bisect_left(self._starts, gap.start)
+                self._starts.insert(position, gap.start)
                 self._stretches.insert(position, last)
-            last.grow(part.end, rows)
+            last.grow(gap.end, rows)
         if read.closes is not None:
             self._closes = self._closes or {}
             self._closes.update(read.closes)
@@ -509,10 +509,10 @@ class _Kept:
         if value.generation is None:
             return
         for stretch in self._stretches:
-            one = _Stretch(Span(stretch.span.start, stretch.span.start))
+            again = _Stretch(Span(stretch.span.start, stretch.span.start))
             stored = replace(value.stored(of_then=True), spans=(stretch.span,))
-            one.grow(stretch.span.end, client.read_again(stored).table)
-            stretch.rows, stretch.digest = one.rows, one.digest
+            again.grow(stretch.span.end, client.read_again(stored).table)
+            stretch.rows, stretch.digest = again.rows, again.digest
 
     def value(self, timeframes: tuple[str, ...]) -> SeriesRead:
         """Return the reads of this generation as one :class:`SeriesRead`, the form that is logged.

@@ -133,7 +133,7 @@ class CheckReport:
     @property
     def is_identical(self) -> bool:
         """Whether the run has ended, and all bars that it read (at least one) are unchanged."""
-        states = {one.state for one in self.series}
+        states = {series.state for series in self.series}
         return bool(self.record.ended) and states == {IDENTICAL}
 
     def to_json(self) -> dict[str, Any]:
@@ -144,8 +144,8 @@ class CheckReport:
             "ended": self.record.ended or None,
             "identical": self.is_identical,
             "as_today": self.as_today,
-            "series": [one.to_json() for one in self.series],
-            "failed": [vars(one) for one in self.failed],
+            "series": [series.to_json() for series in self.series],
+            "failed": [vars(failure) for failure in self.failed],
             "unrecorded": self.record.unrecorded,
         }
 
@@ -210,7 +210,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
     except (QueryError, CacheError) as error:
         return None, str(error)
     # Rows that were never stored are in the record itself, so those stamps are left out here.
-    aside = [one.stamp_ms for one in read.unstored]
+    aside = [row.stamp_ms for row in read.unstored]
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if _digests(read, then.table) == [piece.digest for piece in read.pieces]:
         return then, ""
@@ -284,7 +284,7 @@ def _requested_today(
         session=read.series.session,
         timeout=timeout,
     )
-    tables, parts = [], []
+    tables, origins = [], []
     for span in read.spans:
         start, end = iso(span.start), iso(max(span.start, span.end - 1))
         query = client.query(read.series.symbol, read.series.timeframe, start, end, wishes=wishes)
@@ -297,12 +297,12 @@ def _requested_today(
         stamps = frame.index.as_unit("ms").asi8  # type: ignore[attr-defined] # times
         tables.append(BarTable.of_columns(stamps, columns, adj_close))
         for stamp, vendor, state in zip(stamps, frame["source"], frame["state"], strict=True):
-            parts.append((int(stamp), str(vendor), str(state)))
+            origins.append((int(stamp), str(vendor), str(state)))
     coverage = Coverage(
         Covered(
             Span(s, s + 1), "final" if state == "final" else "provisional", vendor, Kind(), Basis()
         )
-        for s, vendor, state in parts
+        for s, vendor, state in origins
     )
     today = client.read_again(replace(read.stored(of_then=False), generation=read.generation))
     return _CurrentAnswer(concat(tables), coverage, today.table, today.applied)
@@ -323,8 +323,8 @@ class _Side(NamedTuple):
 
     def source(self, stamp: int) -> tuple[str, str]:
         """Return the vendor and state of the bar at a stamp, or empty strings if unknown."""
-        for part in self.coverage.within(Span(stamp, stamp + 1)):
-            return part.vendor, part.state
+        for entry in self.coverage.within(Span(stamp, stamp + 1)):
+            return entry.vendor, entry.state
         return "", ""
 
 
@@ -334,7 +334,7 @@ def _differences(
     """Yield the values that differ, each with the cause."""
     before = _Side(with_unstored(read, then.table), then.coverage)
     by_todays, after = _Side(now.then_by_todays, then.coverage), _Side(now.table, now.coverage)
-    aside = {one.stamp_ms: one for one in read.unstored}
+    aside = {row.stamp_ms: row for row in read.unstored}
     is_expected = _expected(client, read)
     actions = _changed_actions(read, now.applied)
     for stamp in _different(before.table, after.table).tolist():
@@ -349,13 +349,13 @@ def _values(table: BarTable) -> list[NDArray[np.float64]]:
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 
 
-def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
+def _different(first: BarTable, second: BarTable) -> NDArray[np.int64]:
     """Return the timestamps of bars that only one table has, or that differ by even one bit."""
-    stamps = union(one.stamps, other.stamps)
-    common = among(stamps, one.stamps) & among(stamps, other.stamps)
-    at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
+    stamps = union(first.stamps, second.stamps)
+    common = among(stamps, first.stamps) & among(stamps, second.stamps)
+    at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (first, second))
     same = np.ones(len(at), dtype=bool)
-    for left, right in zip(_values(one), _values(other), strict=True):
+    for left, right in zip(_values(first), _values(second), strict=True):
         a, b = left[at], right[beside]
         same &= (a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))
     differs = ~common
@@ -387,7 +387,7 @@ def _cells(
             cause = UNEXPLAINED if stamp in aside else cause
         else:
             detail = f"{vendor_now} supplied it later"
-            vendors = {part.vendor for part in before.coverage if part.state in WITH_BARS}
+            vendors = {entry.vendor for entry in before.coverage if entry.state in WITH_BARS}
             cause = OTHER_VENDOR if vendors and vendor_now not in vendors else CORRECTION
         none = (_NAN,) * len(COMPARED)
         for name, was, is_now in zip(COMPARED, old or none, new or none, strict=True):
@@ -473,11 +473,11 @@ def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
     return sorted(differing)
 
 
-def _is_same(one: float, other: float) -> bool:
-    return np.float64(one).tobytes() == np.float64(other).tobytes() or (
-        one != one and other != other
+def _is_same(first: float, second: float) -> bool:
+    return np.float64(first).tobytes() == np.float64(second).tobytes() or (
+        first != first and second != second
     )
 
 
-def _is_close(one: float, other: float) -> bool:
-    return abs(one - other) <= _ROUNDING_TOLERANCE * max(abs(one), abs(other))
+def _is_close(first: float, second: float) -> bool:
+    return abs(first - second) <= _ROUNDING_TOLERANCE * max(abs(first), abs(second))

@@ -254,7 +254,7 @@ class RunRecord:
             "ended": self.ended or None,
             "keep": self.keep,
             "reads": [read.to_json() for read in self.reads],
-            "failed": [vars(one) for one in self.failed],
+            "failed": [vars(failure) for failure in self.failed],
             "unrecorded": self.unrecorded,
         }
 
@@ -299,7 +299,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
         return  # the beginning of the line was torn off
     if event == "read":
         read = SeriesRead.from_json(entry)
-        record.reads = [one for one in record.reads if one.number != read.number] + [read]
+        record.reads = [old for old in record.reads if old.number != read.number] + [read]
     elif event == "failed":
         words = (entry[name] for name in _FAILED_KEYS)
         record.failed.append(FailedRead(*words))

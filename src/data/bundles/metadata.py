@@ -246,7 +246,7 @@ class BundleMetadata:
         return (
             None
             if row is None
-            else {name: row[name] for name, one in ROW.items() if one.is_quality}
+            else {name: row[name] for name, field in ROW.items() if field.is_quality}
         )
 
     @classmethod
@@ -308,12 +308,12 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
         _seconds(str(entry["time"]))
         if "symbol" in entry:
             texts = entry["symbol"], entry["asset_type"], entry["exchange"] or ""
-            is_right = type(entry["id"]) is int and all(isinstance(one, str) for one in texts)
+            is_right = type(entry["id"]) is int and all(isinstance(text, str) for text in texts)
             is_right &= is_right and _fits_integer(entry["id"])
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
             is_right = isinstance(fields, dict)
-            is_right &= is_right and all(_is_value(*one) for one in _known_fields(fields).items())
+            is_right &= is_right and all(_is_value(*pair) for pair in _known_fields(fields).items())
             is_right &= "path" not in entry or place_in(entry) is not None
     except (QueryError, KeyError, TypeError):
         is_right = False

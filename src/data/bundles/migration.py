@@ -177,7 +177,7 @@ class HDF5ToParquetMigrator:
         Raises:
             BundleError: A file contains something else; nothing is deleted.
         """
-        others = [one for one in source.skipped.items() if not one[0].endswith(VOLUME)]
+        others = [item for item in source.skipped.items() if not item[0].endswith(VOLUME)]
         if others:
             raise BundleError(
                 f"the HDF5 files in {self.source} were not deleted: {others[0][0]} {others[0][1]}",
@@ -357,7 +357,7 @@ class HDF5ToParquetMigrator:
     def _stored(self, columns: list[str], records: Records) -> pl.DataFrame:
         """Return all rows of the bundle in the same form as the source's rows."""
         disk, path = self._disk or Disk(root=self.bundle.path), self.bundle.path
-        parts = [parsed(disk.read(path / one), f"{path.name}/{one}") for one in records.files]
+        parts = [parsed(disk.read(path / file), f"{path.name}/{file}") for file in records.files]
         whole = pl.concat(parts, how="diagonal_relaxed")
         if columns[1] == "symbol":
             names = pl.col("sid").replace_strict(records.names(), return_dtype=pl.String)
@@ -377,7 +377,7 @@ class HDF5ToParquetMigrator:
         anomalies = {what: count for what, count in counts.items() if count}
         for what, count in anomalies.items():
             _log.warning("%s: %s in %d bars", self.bundle.name, what, count)
-        size = sum(one.size_bytes for one in records.files.values()) if records else 0
+        size = sum(record.size_bytes for record in records.files.values()) if records else 0
         sizes = {
             "hdf5_size_mb": source.size / _MB,
             "parquet_size_mb": size / _MB,
@@ -407,7 +407,9 @@ def hdf5_bundles(folder: str | PathLike[str]) -> list[Path]:
     root = Path(folder)
     with _readable(root):
         below = sorted(root.iterdir()) if root.is_dir() else []
-        return [one for one in below if one.is_dir() and not one.is_symlink() and _hdf5_in(one)]
+        return [
+            path for path in below if path.is_dir() and not path.is_symlink() and _hdf5_in(path)
+        ]
 
 
 @contextmanager
@@ -455,8 +457,8 @@ def _timeframe(rows: pl.DataFrame) -> str:
 def _digest(rows: pl.DataFrame) -> str:
     """Return the SHA256 of all values of sorted rows, as text."""
     whole = hashlib.sha256()
-    for part in rows.iter_slices(_SLICE_ROWS):
-        whole.update(part.write_csv(include_header=False).encode())
+    for rows_slice in rows.iter_slices(_SLICE_ROWS):
+        whole.update(rows_slice.write_csv(include_header=False).encode())
     return whole.hexdigest()
 
 

@@ -51,7 +51,7 @@ def declared(end: bytes) -> ParquetCounts:
         raise ValueError("not a Parquet file: its footer is longer than the file")
     try:
         footer = _Compact(end[-size:-_TAIL]).struct(0)
-        columns = [one[_CHUNK] for group in footer[_GROUPS] for one in group[_COLUMNS]]
+        columns = [column[_CHUNK] for group in footer[_GROUPS] for column in group[_COLUMNS]]
         rows, values = footer[_ROWS], [column[_VALUES] for column in columns]
         if min(rows, *values, 0) < 0:
             raise ValueError("a count is negative")

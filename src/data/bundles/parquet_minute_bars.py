@@ -44,8 +44,8 @@ class PolarsParquetMinuteReader(ParquetReader):
         self, sids: Sequence[int], day: date | str, fields: Sequence[str] | None = None
     ) -> pl.DataFrame:
         """Return the bars of one UTC day."""
-        one = pd.Timestamp(day).date()
-        return self._load(sids, one, one, fields)
+        moment = pd.Timestamp(day).date()
+        return self._load(sids, moment, moment, fields)
 
     def load_daily_bars(
         self,

@@ -400,7 +400,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     if not {"sid", *FIELDS} <= set(frame.columns):
         raise damaged(name, ValueError("it does not have the columns of bars"))
     time, types = frame.columns[0], frame.schema
-    wrong = [one for one in FIELDS if not types[one].is_numeric()]
+    wrong = [field for field in FIELDS if not types[field].is_numeric()]
     wrong += [] if isinstance(types[time], pl.Date | pl.Datetime) else [time]
     wrong += [] if types["sid"].is_integer() else ["sid"]
     if wrong:

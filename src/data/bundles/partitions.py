@@ -101,7 +101,7 @@ def partitions(
     high = _key(last, depth) if last else (9999, 99, 99)
     folder = FOLDERS[frequency]
     places = {
-        f"{folder}/{one}" for one in _walk(disk, f"{root}/{folder}", "", (), depth, low, high)
+        f"{folder}/{path}" for path in _walk(disk, f"{root}/{folder}", "", (), depth, low, high)
     }
     for place, staged in pending:
         if frequency_of(place) == frequency and low <= partition_key(place) <= high:

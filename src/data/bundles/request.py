@@ -108,7 +108,7 @@ def request_of(
 
 def cannot_be_written(text: str) -> bool:
     """Return whether a string has an unpaired surrogate, which cannot be written to a file."""
-    return any("\ud800" <= one <= "\udfff" for one in text)
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def extended(
@@ -133,12 +133,12 @@ def extended(
             hint="use another name",
         )
     for key in _SHARED_KEYS:
-        both = [one[key] for one in (recorded, wanted)]
+        both = [options[key] for options in (recorded, wanted)]
         if key == "provider":
-            both = [one and (canonical(one) or one) for one in both]
+            both = [vendor and (canonical(vendor) or vendor) for vendor in both]
         if both[0] != both[1]:
             nothing = "the vendors in the rules" if key == "provider" else None
-            mine, other = (one or nothing or repr(one) for one in both)
+            mine, other = (value or nothing or repr(value) for value in both)
             raise BundleError(
                 f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
@@ -187,7 +187,7 @@ def _outer(name: str, which: str, recorded: str | None, wanted: str | None) -> s
         return recorded
     if which == "end" and None in (recorded, wanted):
         return None  # up to now
-    moments = [_moment(one, is_end=which == "end") for one in (recorded, wanted)]
+    moments = [_moment(text, is_end=which == "end") for text in (recorded, wanted)]
     if moments[0] is None or moments[1] is None:
         raise BundleError(
             (

@@ -122,7 +122,7 @@ class StoredAlerts:
         An evaluation is not stored if, in the meantime, another process has stored one, or the
         alert was changed, disabled or removed. A run whose key is already stored is left as it is.
         """
-        numbers = [one.alert.id for one in evaluated]
+        numbers = [evaluation.alert.id for evaluation in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
         with self._database.writing() as session:
             users = session.scalars(select(AlertRow.user_id).where(AlertRow.id.in_(numbers)))
@@ -136,16 +136,16 @@ class StoredAlerts:
                 list[dict[str, Any]](),
                 list[tuple[int, AlertRun]](),
             )
-            for one in evaluated:
-                row = due.get(one.alert.id)
-                are_stored.append(row is not None and _is_same(row, one))
+            for evaluation in evaluated:
+                row = due.get(evaluation.alert.id)
+                are_stored.append(row is not None and _is_same(row, evaluation))
                 if row is not None and are_stored[-1]:
                     del due[row.id]  # a second evaluation began too early
-                    is_on = one.after.phase != "done"
+                    is_on = evaluation.after.phase != "done"
                     states.append(
-                        {"id": row.id, "state_json": one.after.to_json(), "enabled": is_on}
+                        {"id": row.id, "state_json": evaluation.after.to_json(), "enabled": is_on}
                     )
-                    runs += [(row.user_id, run) for run in one.runs]
+                    runs += [(row.user_id, run) for run in evaluation.runs]
             if states:
                 session.execute(update(AlertRow), states)
             for user_id, run in runs:
@@ -197,17 +197,17 @@ class StoredAlerts:
             start = 0
             while page := session.scalars(_open_runs().offset(start).limit(_PAGE)).all():
                 for row in page:
-                    run, place = _run(row), (row.scheduled_for, row.user_id)
+                    run, turn = _run(row), (row.scheduled_for, row.user_id)
                     is_next = run.is_due(times[0]) or overdue([run], times[0])
-                    if run.channel in channels and place not in passed and is_next:
-                        return self._started(session, place, channels, times) or place
+                    if run.channel in channels and turn not in passed and is_next:
+                        return self._started(session, turn, channels, times) or turn
                 start += len(page)
             return None
 
     def _started(
         self,
         session: Any,
-        place: tuple[datetime, int | None],
+        turn: tuple[datetime, int | None],
         channels: Collection[str],
         times: tuple[int, int],
     ) -> Delivery | None:
@@ -215,8 +215,8 @@ class StoredAlerts:
 
         Deliveries whose processes have died are ended as well.
         """
-        lock_users(session, [place[1]])
-        own = ScheduleRun.scheduled_for == place[0], ScheduleRun.user_id == place[1]
+        lock_users(session, [turn[1]])
+        own = ScheduleRun.scheduled_for == turn[0], ScheduleRun.user_id == turn[1]
         rows = {
             run.key: (row, run)
             for row in locked(session, _open_runs().where(*own))
@@ -321,10 +321,12 @@ def _alert(row: Any, recipient: str) -> Alert:
     )
 
 
-def _is_same(row: Any, one: EvaluatedAlert) -> bool:
+def _is_same(row: Any, evaluation: EvaluatedAlert) -> bool:
     """Return whether the stored alert and its state are unchanged since the evaluation."""
-    serials = [None if state is None else state.serial for state in (_state(row), one.before)]
-    return row.task_params["since_ms"] == one.alert.since_ms and serials[0] == serials[1]
+    serials = [
+        None if state is None else state.serial for state in (_state(row), evaluation.before)
+    ]
+    return row.task_params["since_ms"] == evaluation.alert.since_ms and serials[0] == serials[1]
 
 
 def _state(row: Any) -> AlertState | None:
@@ -362,10 +364,10 @@ def _claim_report(
 ) -> AlertRun | None:
     """Claim the due run of a locked schedule, and end the runs that it replaces."""
     own = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
-    runs = [(one, _run(one)) for one in own]
+    runs = [(own_row, _run(own_row)) for own_row in own]
     unsent = [
-        (one, run)
-        for one, run in runs
+        (own_row, run)
+        for own_row, run in runs
         if run.delivery.status == "pending" and not run.delivery.is_copy
     ]
     assert row.next_run_at is not None
@@ -373,9 +375,9 @@ def _claim_report(
     report = row.task_params["config"]["report"]
     due = DueReport(row.id, recipient, TELEGRAM, row.cron, report, due_ms)
     run, next_ms = decide(due, now_ms)
-    for one, older in unsent:
+    for old_row, older in unsent:
         ended = older.delivery.settled(Outcome("refused", "a newer report took its place"), now_ms)
-        _put(one, replace(older, delivery=ended), now_ms)
+        _put(old_row, replace(older, delivery=ended), now_ms)
     row.enabled = next_ms is not None
     row.next_run_at = None if next_ms is None else _instant(next_ms)
     return run if _claim(session, row.user_id, run) else None

@@ -204,9 +204,9 @@ class Board:
         bar = bar.of(self._symbol)
         with self._lock:
             self._shown.revisions += 1
-            for place, old in enumerate(self._shown.bars):
+            for index, old in enumerate(self._shown.bars):
                 if old.stamp_ms == bar.stamp_ms:
-                    self._shown.bars[place] = bar
+                    self._shown.bars[index] = bar
             if self._unread is not None:
                 self._unread.add(Revision(bar))
             boxes = self._boxes

@@ -155,4 +155,4 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
     sessions = calendar.sessions(date_of(late.start) - _DAY, date_of(late.end) + _DAY)
     opened = [Span(s.open_ms, s.close_ms).clip(late) for s in sessions]
     breaks = [pause for session in sessions for pause in session.breaks]
-    return sum(part.end - part.start for part in subtract(opened, breaks))
+    return sum(open_span.end - open_span.start for open_span in subtract(opened, breaks))

@@ -74,7 +74,7 @@ class FileDataFeed(BacktraderFeed):
         self.symbol = self.p.symbol or "file_data"
         self.is_realtime = bool(self.p.simulate_realtime)
         layout = CsvColumns(
-            **{part.name: getattr(self.p, part.name) for part in fields(CsvColumns)}
+            **{column.name: getattr(self.p, column.name) for column in fields(CsvColumns)}
         )
         self.df = read_csv_bars(self.p.dataname, layout)
         self.p.fromdate, self.p.todate = _moment(self.p.fromdate), _moment(self.p.todate)

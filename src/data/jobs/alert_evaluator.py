@@ -261,16 +261,10 @@ def _after_splits(
         factor, rebased, applies = math.prod(r for _, r in later), state.rebased, bool(later)
     else:
         total = state.rebased * moved
-        applies = factor != 1 and (
-            _is_unchanged_price(total * factor) or not _is_unchanged_price(moved)
-        )
+        applies = factor != 1 and (_is_unchanged(total * factor) or not _is_unchanged(moved))
         rebased = total * factor if applies else total
         rebased = (
-            1.0
-            if _is_unchanged_price(rebased)
-            else state.rebased
-            if _is_unchanged_price(moved)
-            else rebased
+            1.0 if _is_unchanged(rebased) else state.rebased if _is_unchanged(moved) else rebased
         )
     after = replace(state, splits=bars.splits, rebased=rebased)
     if applies:
@@ -308,7 +302,7 @@ def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | N
     return math.exp(middle) if is_common and len(ratios) >= least else 1.0
 
 
-def _is_unchanged_price(factor: float) -> bool:
+def _is_unchanged(factor: float) -> bool:
     return abs(math.log(factor)) < _SAME
 
 

@@ -428,7 +428,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     alerts, beat, runs = records.active_alerts(), records.last_beat(), records.open_runs()
     late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
     if beat is None and alerts:
-        late_ms = max(0, now_ms - min(alert.alert.since_ms for alert in alerts) - _LATE_ONCE_MS)
+        late_ms = max(0, now_ms - min(record.alert.since_ms for record in alerts) - _LATE_ONCE_MS)
     if beat is not None and beat.is_ahead(now_ms) and alerts:
         late_ms = beat.due_ms - beat.at_ms
     oldest_ms = min((event.at_ms for run in runs for event in run.events), default=now_ms)

@@ -406,7 +406,9 @@ class Schema:
                 options["include_name"] = lambda name, kind, _: kind != "schema" or name == SCHEMA
             context = MigrationContext.configure(connection, opts=options)
             with _alembic.lock:
-                return wrong + [_in_words(one) for one in compare_metadata(context, metadata)]
+                return wrong + [
+                    _in_words(difference) for difference in compare_metadata(context, metadata)
+                ]
 
 
 def _no_schema(*_: Any) -> Any:
@@ -437,7 +439,7 @@ def _faults(connection: Connection) -> list[str]:
 def _in_words(difference: Any) -> str:
     """Describe, in one line, a difference between the models and the tables."""
     if isinstance(difference, list):
-        return "; ".join(_in_words(one) for one in difference)
+        return "; ".join(_in_words(inner) for inner in difference)
     kind, *parts = difference
     names = [str(getattr(part, "name", part)) for part in parts if part is not None]
     return f"{kind.replace('_', ' ')}: {' '.join(names)}"

@@ -181,11 +181,11 @@ def _of_server(url: URL, source: str) -> DatabaseUrl:
 
 def _of_file(path: Path, source: str) -> DatabaseUrl:
     try:
-        place = path.expanduser().resolve()
-        bytes(place)
+        resolved = path.expanduser().resolve()
+        bytes(resolved)
     except (OSError, RuntimeError, ValueError) as exc:
         raise DatabaseUrlError(
             f"the database path ({source}) cannot be used: {exc}",
             hint="use a file name in UTF-8",
         ) from exc
-    return DatabaseUrl("sqlite", source, place, URL.create("sqlite", database=str(place)))
+    return DatabaseUrl("sqlite", source, resolved, URL.create("sqlite", database=str(resolved)))

@@ -472,7 +472,7 @@ class JobsRepository(Repository):
 
         If its cron line changes or it is enabled again, the time of its next run is recalculated.
         """
-        values = {name: one for name, one in vars(update_data).items() if one is not None}
+        values = {name: value for name, value in vars(update_data).items() if value is not None}
         is_due_anew = "cron" in values or (
             flag("enabled", values.get("enabled", False)) and not row.enabled
         )
@@ -503,7 +503,7 @@ class JobsRepository(Repository):
             .order_by(Schedule.next_run_at)
         )
         timed = [(at, row) for row in rows if (at := _due_at(row, now, lines)) is not None]
-        return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
+        return [row for at, row in sorted(timed, key=lambda pair: pair[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
         """Recalculate a schedule's next time from its cron line; return whether the schedule exists."""
@@ -582,7 +582,7 @@ class JobsRepository(Repository):
         row = self.lock_run(run_id)
         if row is None:
             return None
-        values = {name: one for name, one in vars(update_data).items() if one is not None}
+        values = {name: value for name, value in vars(update_data).items() if value is not None}
         if "status" in values:
             values["status"] = _status(values["status"])
             if values["status"] in _DONE and row.finished_at is None:
@@ -644,7 +644,7 @@ class JobsRepository(Repository):
         return {
             "total_runs": len(rows),
             "status_counts": {
-                one.value: sum(row.status == one for row in rows) for one in _STATUSES
+                status.value: sum(row.status == status for row in rows) for status in _STATUSES
             },
             "average_execution_time_seconds": sum(took) / len(took) if took else None,
             "period_days": days,
@@ -658,7 +658,7 @@ class JobsRepository(Repository):
         before = self.now() - timedelta(days=_days(days_to_keep))
         old = (
             ScheduleRun.scheduled_for < before,
-            ScheduleRun.status.in_([one.value for one in _DONE]),
+            ScheduleRun.status.in_([status.value for status in _DONE]),
         )
         rows: Any = self.s.execute(delete(ScheduleRun).where(*old))
         return int(rows.rowcount)
@@ -693,7 +693,7 @@ def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
 
 
 def _job_type(value: JobType | str) -> str:
-    allowed = [one.value for one in JobType if one is not JobType.ALERT]
+    allowed = [job_type.value for job_type in JobType if job_type is not JobType.ALERT]
     if value == JobType.ALERT:
         raise QueryError(
             "an alert cannot be stored as a schedule", hint="use the functions for alerts"

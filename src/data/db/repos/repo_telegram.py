@@ -175,7 +175,7 @@ class CommandAuditRepo(Repository):
         """Return the ``telegram_user_id`` of every user who has sent a command, ordered by id."""
         own = TelegramCommandAudit.telegram_user_id
         users = self.s.scalars(select(own).distinct().order_by(own))
-        return [{"telegram_user_id": one} for one in users]
+        return [{"telegram_user_id": user} for user in users]
 
     def delete_before(self, moment: datetime) -> int:
         """Remove the commands logged before ``moment``; return the number of rows removed."""

@@ -714,10 +714,10 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
         return
     last = moment.date() + timedelta(days=1)
     days = (last - timedelta(days=n) for n in range(3))
-    day = next(one for one in days if day_span(instrument, one).start <= to_ms(moment)).isoformat()
+    day = next(day for day in days if day_span(instrument, day).start <= to_ms(moment)).isoformat()
     quantities = {day: f"{row.qty_open:f} 1/1"} | row.held
     if max(quantities) > day:
-        quantities = {d: one.partition(" ")[0] for d, one in quantities.items() if d <= day}
+        quantities = {d: text.partition(" ")[0] for d, text in quantities.items() if d <= day}
     quantity, _, fraction = quantities[day].partition(" ")
     if fraction and after < row.qty_open:
         fraction = _hexadecimal(_fraction(fraction) * Fraction(after) / Fraction(row.qty_open))
@@ -768,8 +768,8 @@ def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> boo
     if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
         return False
     # Only splits are checked, because the order of dividends does not change the result.
-    later = [one for one in row.actions if one[:10] > name[:10]]
-    if conflicts := [one for one in later if "split" in (name[11:], one[11:])]:
+    later = [action for action in row.actions if action[:10] > name[:10]]
+    if conflicts := [action for action in later if "split" in (name[11:], action[11:])]:
         raise QueryError(
             (
                 f"the {name} of {row.symbol} is earlier than the {conflicts[0]}, which has already "
@@ -813,29 +813,31 @@ def _change(
 ) -> dict[str, Any]:
     """Apply a split, or a dividend for ``quantity`` shares, to a position; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
-    moved = [one for one in _LEVELS if row.qty_open and levels.get(one) is not None]
-    figures = {one: getattr(row, one) for one in ("qty_open", "avg_price", "realized_pnl")}
-    old = figures | {one: levels[one] for one in moved}
-    for one in moved:
-        level = Fraction(exact(levels[one], one))
+    moved = [field for field in _LEVELS if row.qty_open and levels.get(field) is not None]
+    figures = {field: getattr(row, field) for field in ("qty_open", "avg_price", "realized_pnl")}
+    old = figures | {field: levels[field] for field in moved}
+    for field in moved:
+        level = Fraction(exact(levels[field], field))
         moved_to = level / by if isinstance(by, Fraction) else level - Fraction(by)
         if moved_to <= 0:
             raise QueryError(
-                f"{one} {levels[one]} of position {row.id} would fall to {moved_to}, but must "
+                f"{field} {levels[field]} of position {row.id} would fall to {moved_to}, but must "
                 "stay above 0"
             )
         # JSON has no decimals, so a string stays a string with all digits, and a number becomes a
         # float.
         value = rounded(moved_to)
-        levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
+        levels[field] = format(value, "f") if isinstance(levels[field], str) else float(value)
     _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, fraction))
     if moved:
         row.extra_metadata = levels
-    new = {one: getattr(row, one) for one in figures} | {one: levels[one] for one in moved}
+    new = {column: getattr(row, column) for column in figures} | {
+        column: levels[column] for column in moved
+    }
     always = {"qty_open", "avg_price"} if row.qty_open else ()
-    changed = [one for one in old if old[one] != new[one] or one in always]
-    before, after = ({one: values[one] for one in changed} for values in (old, new))
-    words = ", ".join(f"{one} {before[one]} to {after[one]}" for one in before)
+    changed = [column for column in old if old[column] != new[column] or column in always]
+    before, after = ({column: values[column] for column in changed} for values in (old, new))
+    words = ", ".join(f"{column} {before[column]} to {after[column]}" for column in before)
     row.actions[_key(name, by)] = text = _sentence(row, name, by) + words
     return {"position_id": row.id, "text": text, "before": before, "after": after}
 

@@ -168,12 +168,14 @@ class UsersRepo(Repository):
 
     def list_pending_telegram_approvals(self) -> list[dict[str, Any]]:
         """Return the profiles of users who are verified but not yet approved."""
-        return [one for one in self.list_telegram_users_dto() if one["verified"] > one["approved"]]
+        return [
+            user for user in self.list_telegram_users_dto() if user["verified"] > user["approved"]
+        ]
 
     def get_admin_telegram_user_ids(self) -> list[str]:
         """Return the chat ids of the users who are administrators."""
         return [
-            one["telegram_user_id"] for one in self.list_telegram_users_dto() if one["is_admin"]
+            user["telegram_user_id"] for user in self.list_telegram_users_dto() if user["is_admin"]
         ]
 
     def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
@@ -261,7 +263,7 @@ class VerificationRepo(Repository):
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
         identities = select(AuthIdentity.provider, AuthIdentity.external_id)
         own = self.s.execute(identities.where(AuthIdentity.user_id == user_id)).all()
-        owners = [f"{provider}:{one}" for provider, one in own] or [f"user:{user_id}"]
+        owners = [f"{provider}:{identity}" for provider, identity in own] or [f"user:{user_id}"]
         self._count([*owners, *([f"address:{email.lower()}"] if email else [])], now)
         self.void_all(user_id)
         row = VerificationCode(
@@ -291,7 +293,7 @@ class VerificationRepo(Repository):
         issued = {
             owner: recent
             for owner, times in stored["issued"].items()
-            if (recent := [one for one in times if abs(now - one) < _HOUR_S])
+            if (recent := [time for time in times if abs(now - time) < _HOUR_S])
         }
         key = bytes.fromhex(stored["key"])
         for owner in owners:
@@ -317,7 +319,7 @@ class VerificationRepo(Repository):
 
         A wrong code counts as an attempt.
         """
-        row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
+        row = next((row for row in locked(self.s, _codes(user_id)) if not row.is_void), None)
         if row is None:
             return None
         age_s = self.clock.now_ms() / 1000 - row.sent_time
@@ -342,7 +344,7 @@ def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
     To avoid deadlocks, all units of work lock rows in this order: identity and user, schedules,
     alerts, runs; rows of the same table by id. Rows that refer to a locked user can still be added.
     """
-    numbers = sorted({one for one in user_ids if one is not None})
+    numbers = sorted({number for number in user_ids if number is not None})
     query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
     return [*session.scalars(query.with_for_update(key_share=True))]
 

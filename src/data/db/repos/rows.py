@@ -53,7 +53,7 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
             number.
     """
     columns = inspect(type(row)).columns
-    check_names(values, [one for one in columns.keys() if one not in fixed], type(row).__name__)
+    check_names(values, [name for name in columns.keys() if name not in fixed], type(row).__name__)
     for name, value in values.items():
         is_exact = isinstance(columns[name].type, ExactDecimal) and value is not None
         setattr(row, name, exact(value, name) if is_exact else value)
@@ -100,8 +100,8 @@ def as_dict(row: DeclarativeBase, *without: str) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """Copy a document to plain dictionaries and lists, which do not report changes."""
     if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list) else value
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:

@@ -50,11 +50,13 @@ class TelegramRepository(Repository):
     def list_users(self) -> list[dict[str, Any]]:
         """Return each user's ``telegram_user_id``, ``email``, ``approved`` and ``verified``."""
         names = ("telegram_user_id", "email", "approved", "verified")
-        return [{name: one[name] for name in names} for one in self.users.list_telegram_users_dto()]
+        return [
+            {name: user[name] for name in names} for user in self.users.list_telegram_users_dto()
+        ]
 
     def get_all_users(self) -> list[dict[str, Any]]:
         """Return the status of all users; see :meth:`get_user_status`."""
-        return [_status(one) for one in self.users.list_telegram_users_dto()]
+        return [_status(user) for user in self.users.list_telegram_users_dto()]
 
     def get_user_status(self, telegram_user_id: str | int) -> dict[str, Any] | None:
         """Return a user's address, rights, language and limits, or None if the user is unknown.
@@ -432,7 +434,7 @@ class TelegramRepository(Repository):
 
     def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
         """Return feedback, newest first, as dictionaries with the columns as keys."""
-        return [as_dict(one) for one in FeedbackRepo(self.s).list(type_)]
+        return [as_dict(row) for row in FeedbackRepo(self.s).list(type_)]
 
     def update_feedback_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
@@ -467,7 +469,7 @@ class TelegramRepository(Repository):
     ) -> list[dict[str, Any]]:
         """Return a user's last commands, newest first, as dictionaries with the columns as keys."""
         audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
-        return [as_dict(one) for one in audits]
+        return [as_dict(audit) for audit in audits]
 
     def get_all_command_audit(
         self,
@@ -493,7 +495,7 @@ class TelegramRepository(Repository):
             start_date=start_date,
             end_date=end_date,
         )
-        return [as_dict(one) for one in audits]
+        return [as_dict(audit) for audit in audits]
 
     def get_command_audit_stats(self) -> dict[str, Any]:
         """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran)."""

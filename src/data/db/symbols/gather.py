@@ -152,22 +152,24 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state in WITH_BARS] for key in keys}
-    with_parts = {key: parts for key, parts in coverage.items() if parts}
+    with_parts = {key: entries for key, entries in coverage.items() if entries}
     if not with_parts:
         return
-    timeframes = sorted({key.timeframe for key in with_parts}, key=lambda one: one.longest_ms)
-    newest = max(part.fetched_at for parts in with_parts.values() for part in parts)
-    labels = [one.label for one in timeframes]
+    timeframes = sorted(
+        {key.timeframe for key in with_parts}, key=lambda timeframe: timeframe.longest_ms
+    )
+    newest = max(entry.fetched_at for entries in with_parts.values() for entry in entries)
+    labels = [timeframe.label for timeframe in timeframes]
     facts.note("available_timeframes", labels, "coverage", _at(newest))
     answering = [key for key in client.answering(with_parts) if key in with_parts]
     days = next((key for key in answering if key.timeframe == _DAY), None)
-    key = days or max(answering or with_parts, key=lambda one: one.timeframe.longest_ms)
-    parts = with_parts[key]
-    source, at = _vendors(parts), _at(max(part.fetched_at for part in parts))
-    ends = [client.columns(key, parts[place].span).table.stamps for place in (0, -1)]
-    for column, stamps, place in zip(_OF_BARS[:2], ends, (0, -1), strict=True):
+    key = days or max(answering or with_parts, key=lambda series: series.timeframe.longest_ms)
+    entries = with_parts[key]
+    source, at = _vendors(entries), _at(max(entry.fetched_at for entry in entries))
+    ends = [client.columns(key, entries[index].span).table.stamps for index in (0, -1)]
+    for column, stamps, index in zip(_OF_BARS[:2], ends, (0, -1), strict=True):
         if len(stamps):
-            day = _day(int(stamps[place]), client, key)
+            day = _day(int(stamps[index]), client, key)
             facts.note(column, day, source, at, timeframe=key.timeframe.label)
     score = manager.validate(facts.symbol, key.timeframe.label, lane=key.lane_label or None).score
     if score is not None:
@@ -181,23 +183,23 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
             if column == "delisting_date":
                 facts.note("is_active", False, bound.source, _at(bound.learned_at))
     if days is not None:
-        _of_days(client, facts, days, parts)
+        _of_days(client, facts, days, entries)
 
 
 def _of_days(
-    client: BarsClient, facts: SymbolFacts, key: SeriesKey, parts: Sequence[CoverageSpan]
+    client: BarsClient, facts: SymbolFacts, key: SeriesKey, entries: Sequence[CoverageSpan]
 ) -> None:
     """Add to ``facts`` the volume, turnover and volatility of the last daily bars."""
     # Twice as many days as sessions, plus the longest pause of a market.
-    end = parts[-1].span.end
+    end = entries[-1].span.end
     span = Span(end - (2 * BARS + 30) * DAY_MS, end)
     stored = client.columns(key, span)
     bases = [BasisPart(p.span, p.basis, p.vendor) for p in stored.coverage if p.state in WITH_BARS]
-    actions = [one.action for one in client.actions(facts.symbol) if one.counts]
+    actions = [known.action for known in client.actions(facts.symbol) if known.counts]
     table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
     last = table.take(slice(max(0, len(table) - BARS - 1), None))
     window = last.take(slice(max(0, len(last) - BARS), None))
-    source, at = _vendors(parts), _at(max(part.fetched_at for part in parts))
+    source, at = _vendors(entries), _at(max(entry.fetched_at for entry in entries))
     pairs = [
         (close, volume)
         for close, volume in zip(window.close.tolist(), window.volume.tolist(), strict=True)
@@ -235,13 +237,13 @@ def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
 
 
 def _window(table: BarTable) -> str:
-    first, last = (from_ms(int(table.stamps[place])).date() for place in (0, -1))
+    first, last = (from_ms(int(table.stamps[index])).date() for index in (0, -1))
     return f"{len(table)} daily bars, {first} to {last}"
 
 
-def _vendors(parts: Iterable[CoverageSpan]) -> str:
+def _vendors(entries: Iterable[CoverageSpan]) -> str:
     return ",".join(
-        dict.fromkeys(name for part in parts for name in part.vendor.split(",") if name)
+        dict.fromkeys(name for entry in entries for name in entry.vendor.split(",") if name)
     )
 
 
@@ -268,9 +270,9 @@ def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
     The amount is per share, in terms of the shares on the ex-date. Several dividends on one day
     become one row with their sum; the description names each of them.
     """
-    counted = [one for one in actions if one.counts and one.action.is_sound]
-    splits = [one.action for one in counted if one.action.type == "split"]
-    return tuple(_facts_of(one, splits) for one in counted)
+    counted = [known for known in actions if known.counts and known.action.is_sound]
+    splits = [known.action for known in counted if known.action.type == "split"]
+    return tuple(_facts_of(known, splits) for known in counted)
 
 
 def _facts_of(reported: KnownAction, splits: Sequence[Action]) -> ActionFacts:
@@ -282,7 +284,7 @@ def _facts_of(reported: KnownAction, splits: Sequence[Action]) -> ActionFacts:
         text = f"{action.numerator:g}:{action.denominator:g}"
     else:
         parts = action.parts or (action.amount,)
-        one = Action(
+        unit = Action(
             action.ex_date,
             "dividend",
             action.ex_at,
@@ -290,7 +292,7 @@ def _facts_of(reported: KnownAction, splits: Sequence[Action]) -> ActionFacts:
             fetched_at=action.fetched_at,
             as_paid=action.as_paid,
         )
-        share = amount_on(one, splits, None)
+        share = amount_on(unit, splits, None)
         paid = [Fraction(str(part)) * share for part in parts]
         amount = exact(sum(paid, Fraction(0)))
         text = " + ".join(f"{exact(part)}" for part in paid)
@@ -318,5 +320,7 @@ def exact(number: Fraction) -> Decimal:
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
     """Return the change that ended a symbol's use, or None if the symbol is still in use."""
-    past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
+    past = sorted(
+        change for change in changes if change.concerns(symbol) and change.ex_date <= today
+    )
     return past[-1] if past and past[-1].ends(symbol) else None

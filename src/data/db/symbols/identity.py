@@ -107,7 +107,7 @@ class Identity:
 
 def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
     """Sort intervals by date, with unknown starts first."""
-    return sorted(intervals, key=lambda one: (one.start or date.min, one.symbol))
+    return sorted(intervals, key=lambda interval: (interval.start or date.min, interval.symbol))
 
 
 def derive(
@@ -126,13 +126,13 @@ def derive(
             contradicts an interval; the message names both, with their sources.
     """
     names = _Names(intervals)
-    for _, day in groupby(sorted(events, key=_order), key=lambda one: one.day):
+    for _, day in groupby(sorted(events, key=_order), key=lambda event: event.day):
         names.apply(list(day))
-    imported = {(one.day, one.kind, one.symbol, one.successor) for one in events}
+    imported = {(event.day, event.kind, event.symbol, event.successor) for event in events}
     renames = [
-        one
-        for one in _renames(intervals)
-        if (one.day, one.kind, one.symbol, one.successor) not in imported
+        event
+        for event in _renames(intervals)
+        if (event.day, event.kind, event.symbol, event.successor) not in imported
     ]
     return names.labelled(), [*events, *renames]
 
@@ -143,8 +143,8 @@ def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
 
 def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
     starting = defaultdict(list)
-    for one in intervals:
-        starting[one.instrument, one.start].append(one)
+    for interval in intervals:
+        starting[interval.instrument, interval.start].append(interval)
     return [
         SymbolBoundary(old.end, "rename", old.symbol, new.symbol, new.source, old.instrument)
         for old in intervals
@@ -161,10 +161,14 @@ class _Names:
         self._of: dict[str, list[NameInterval]] = defaultdict(list)
         self._unnamed: set[str] = set()
         self._marks = 0
-        for one in by_date(intervals):
-            if one.start is not None and one.end is not None and one.start >= one.end:
-                raise _conflict(f"{one} ends before it begins")
-            self._add(one)
+        for interval in by_date(intervals):
+            if (
+                interval.start is not None
+                and interval.end is not None
+                and interval.start >= interval.end
+            ):
+                raise _conflict(f"{interval} ends before it begins")
+            self._add(interval)
 
     def _add(self, new: NameInterval) -> None:
         for old in self._of[new.symbol]:
@@ -175,7 +179,7 @@ class _Names:
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
         """Apply one day's boundaries: first boundaries that end intervals, then the others."""
         ends: dict[str, SymbolBoundary] = {}
-        for event in (one for one in events if one.kind != "spinoff"):
+        for event in (boundary for boundary in events if boundary.kind != "spinoff"):
             other = ends.setdefault(event.symbol, event)
             if (other.kind, other.successor) != (event.kind, event.successor):
                 raise _conflict(f"the {event} contradicts the {other}")
@@ -187,9 +191,11 @@ class _Names:
     def _end(self, event: SymbolBoundary) -> str:
         """End the symbol's interval at a boundary; return the instrument it refers to."""
         own, last_day = self._of[event.symbol], event.day - timedelta(days=1)
-        old = next((one for one in own if one.holds(last_day)), None)
+        old = next((interval for interval in own if interval.holds(last_day)), None)
         if old is None:
-            if earlier := [one for one in own if one.end is None or one.end <= event.day]:
+            if earlier := [
+                interval for interval in own if interval.end is None or interval.end <= event.day
+            ]:
                 # An unknown interval in between is not guessed.
                 raise _conflict(
                     f"the {event} ends a name that has already ended, or only begins that day: "
@@ -213,7 +219,9 @@ class _Names:
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
         """Begin an interval for the successor at a boundary."""
-        there = next((one for one in self._of[event.successor] if one.holds(event.day)), None)
+        there = next(
+            (interval for interval in self._of[event.successor] if interval.holds(event.day)), None
+        )
         if there is None:
             new = NameInterval(
                 event.successor, instrument or self._new(), event.day, None, event.source
@@ -236,23 +244,28 @@ class _Names:
 
     def labelled(self) -> list[NameInterval]:
         """Return all intervals by date; an unnamed instrument gets the name of its last symbol."""
-        every = by_date(one for own in self._of.values() for one in own)
-        used = {one.instrument for one in every} - self._unnamed
-        last = {one.instrument: one for one in every if one.instrument in self._unnamed}
+        every = by_date(interval for own in self._of.values() for interval in own)
+        used = {interval.instrument for interval in every} - self._unnamed
+        last = {
+            interval.instrument: interval
+            for interval in every
+            if interval.instrument in self._unnamed
+        }
         labels = {}
         # Instruments that still have the symbol get its name first.
-        for mark, one in sorted(
+        for mark, interval in sorted(
             last.items(), key=lambda item: (item[1].end is not None, item[1].end or date.max)
         ):
             label = (
-                one.symbol
-                if one.symbol not in used
-                else f"{one.symbol} until {one.end or one.start}"
+                interval.symbol
+                if interval.symbol not in used
+                else f"{interval.symbol} until {interval.end or interval.start}"
             )
             used.add(label)
             labels[mark] = label
         return [
-            replace(one, instrument=labels.get(one.instrument, one.instrument)) for one in every
+            replace(interval, instrument=labels.get(interval.instrument, interval.instrument))
+            for interval in every
         ]
 
 
@@ -273,18 +286,20 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     Raises:
         QueryError: The symbol has intervals, but none of them includes that day.
     """
-    own = by_date(one for one in intervals if one.symbol == symbol)
+    own = by_date(interval for interval in intervals if interval.symbol == symbol)
     if not own:
         return Identity(symbol, on, symbol, current=symbol)
-    valid = next((one for one in own if one.holds(on)), None)
+    valid = next((interval for interval in own if interval.holds(on)), None)
     if valid is None:
         periods = "; ".join(map(str, own))
         raise QueryError(
             f"{symbol} does not refer to any instrument on {on}; recorded periods: {periods}",
             symbol=symbol,
         )
-    names = tuple(by_date(one for one in intervals if one.instrument == valid.instrument))
-    last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))
+    names = tuple(
+        by_date(interval for interval in intervals if interval.instrument == valid.instrument)
+    )
+    last = max(names, key=lambda interval: (interval.end or date.max, interval.start or date.min))
     return Identity(
         symbol, on, valid.instrument, valid.start, valid.end, valid.source, last.symbol, names
     )
@@ -297,7 +312,7 @@ def changes_of(
 
     For a rename to the symbol, the boundary includes what the symbol meant before, if recorded.
     """
-    own = by_date(one for one in intervals if one.symbol == symbol)
+    own = by_date(interval for interval in intervals if interval.symbol == symbol)
     changes = []
     for event in events:
         change = SymbolChange(event.day, event.kind, event.symbol, event.successor, event.source)

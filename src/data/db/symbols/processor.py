@@ -105,14 +105,14 @@ class _PriceFrame:
 
     def _times(self) -> Stamps:
         """Return the times in milliseconds, as local times without a time zone."""
-        df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
+        df, name = self._df, next((name for name in _TIMES if name in self._df.columns), None)
         column = df[name] if name is not None else getattr(df, "index", ())
         times = [
-            one.replace(tzinfo=None) if isinstance(one, datetime) and one == one else one
-            for one in list(column)
+            time.replace(tzinfo=None) if isinstance(time, datetime) and time == time else time
+            for time in list(column)
         ]
         # A value that is not a time (NaT) differs from itself.
-        wrong = [one for one in times if not isinstance(one, date) or one != one]
+        wrong = [time for time in times if not isinstance(time, date) or time != time]
         if wrong or (name is None and self._is_polars):
             raise QueryError(
                 f"rows without a valid time: {len(wrong)} of {len(df)}, such as {wrong[:1]!r:.60}",
@@ -128,20 +128,20 @@ class _PriceFrame:
         values = [columns.get(name, unknown) for name in _COLUMNS]
         table = BarTable(self.stamps, *values)
         whole = Span(int(self.stamps[0]), int(self.stamps[-1]) + 1)
-        parts, last = [BasisPart(whole, Basis("raw"))], date_of(int(self.stamps[-1]))
+        bases, last = [BasisPart(whole, Basis("raw"))], date_of(int(self.stamps[-1]))
 
         def before(ex_date: date) -> LastSession | None:
             """Return the rows before an ex-date that have a closing price; None if there are none."""
             rows = table.take((table.stamps < day_ms(ex_date)) & np.isfinite(table.close))
-            return LastSession(rows, parts) if len(rows) else None
+            return LastSession(rows, bases) if len(rows) else None
 
         closes = ClosesBefore(actions, last, before)
-        done = rebase(table, parts, actions, "all", as_of=last, intraday=False, close_before=closes)
+        done = rebase(table, bases, actions, "all", as_of=last, intraday=False, close_before=closes)
         new = dict(zip(_COLUMNS, done.values(), strict=False))
         return self._with({name: new[name] for name in columns})
 
     def _column(self, name: str) -> NDArray[np.float64]:
-        values = [np.nan if one is None else float(one) for one in list(self._df[name])]
+        values = [np.nan if value is None else float(value) for value in list(self._df[name])]
         ordered: NDArray[np.float64] = np.array(values, dtype=np.float64)[self._order]
         return ordered
 

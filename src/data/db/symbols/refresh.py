@@ -85,7 +85,9 @@ def refresh_symbols(
             rows = session.scalars(select(Symbol.symbol)).all()
             names = sorted({*stored, *rows, *changes_by_name(session)})
     else:
-        names = list(dict.fromkeys(client.query(one, "1d").instrument.symbol for one in symbols))
+        names = list(
+            dict.fromkeys(client.query(symbol, "1d").instrument.symbol for symbol in symbols)
+        )
     for name in names:
         yield _refreshed(database, manager, name, stored.get(name, []))
 
@@ -165,7 +167,9 @@ def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: da
 
 
 def _write_actions(session: Session, facts: SymbolFacts, now: datetime) -> bool:
-    wanted = {(one.ex_date, one.action_type): asdict(one) for one in facts.actions or ()}
+    wanted = {
+        (action.ex_date, action.action_type): asdict(action) for action in facts.actions or ()
+    }
     changed = False
     statement = select(CorporateAction).where(CorporateAction.symbol == facts.symbol)
     for row in session.scalars(statement).all():

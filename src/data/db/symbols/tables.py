@@ -76,14 +76,20 @@ def import_changes(
     with database.writing() as session:
         lock(session)
         old_intervals, old_events = load(session)
-        kept = [one.as_imported() for one in old_intervals if one.origin not in ("", path.name)]
-        kept_events = [one for one in old_events if one.origin not in ("", path.name)]
+        kept = [
+            interval.as_imported()
+            for interval in old_intervals
+            if interval.origin not in ("", path.name)
+        ]
+        kept_events = [event for event in old_events if event.origin not in ("", path.name)]
         both = derive([*kept, *intervals], [*kept_events, *events])
         changed = [
             *_replaced(session, SymbolAlias, _interval, _alias, both[0], now),
             *_replaced(session, Boundary, _event, _boundary, both[1], now),
         ]
-    names = {name for one, _ in changed for name in (one.symbol, getattr(one, "successor", ""))}
+    names = {
+        name for change, _ in changed for name in (change.symbol, getattr(change, "successor", ""))
+    }
     added = sum(is_new for _, is_new in changed)
     rows, symbols = len(intervals) + len(events), tuple(sorted(names - {""}))
     return ImportReport(path.name, rows, added, len(changed) - added, symbols)
@@ -134,7 +140,7 @@ def lock(session: Session) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         names = (Symbol, SymbolAlias, Boundary)
-        tables = ", ".join(f"{SCHEMA}.{one.__tablename__}" for one in names)
+        tables = ", ".join(f"{SCHEMA}.{table.__tablename__}" for table in names)
         session.execute(text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
 
 
@@ -170,27 +176,27 @@ def _event(row: Boundary) -> SymbolBoundary:
     )
 
 
-def _alias(one: NameInterval) -> dict[str, Any]:
+def _alias(interval: NameInterval) -> dict[str, Any]:
     return {
-        "symbol": one.symbol,
-        "instrument": one.instrument,
-        "valid_from": one.start,
-        "valid_to": one.end,
-        "source": one.source,
-        "origin": one.origin,
-        "is_closed": one.is_closed,
+        "symbol": interval.symbol,
+        "instrument": interval.instrument,
+        "valid_from": interval.start,
+        "valid_to": interval.end,
+        "source": interval.source,
+        "origin": interval.origin,
+        "is_closed": interval.is_closed,
     }
 
 
-def _boundary(one: SymbolBoundary) -> dict[str, Any]:
+def _boundary(event: SymbolBoundary) -> dict[str, Any]:
     return {
-        "symbol": one.symbol,
-        "effective_date": one.day,
-        "kind": one.kind,
-        "successor": one.successor,
-        "instrument": one.instrument,
-        "source": one.source,
-        "origin": one.origin,
+        "symbol": event.symbol,
+        "effective_date": event.day,
+        "kind": event.kind,
+        "successor": event.successor,
+        "instrument": event.instrument,
+        "source": event.source,
+        "origin": event.origin,
     }
 
 
@@ -237,16 +243,16 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
     """
     intervals, events = load(session) if symbol is None else _around(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
-    for one in _once(events):
-        for name in {one.symbol, one.successor} - {""}:
-            events_of[name].append(one)
+    for event in _once(events):
+        for name in {event.symbol, event.successor} - {""}:
+            events_of[name].append(event)
     intervals_of: dict[str, list[NameInterval]] = defaultdict(list)
     for interval in intervals:
         intervals_of[interval.symbol].append(interval)
     names = sorted(events_of)
     if symbol is not None:
         near = events_of.get(symbol, ())
-        names = sorted({name for one in near for name in (one.symbol, one.successor)} - {""})
+        names = sorted({name for event in near for name in (event.symbol, event.successor)} - {""})
     changes_of_name = {
         name: changes_of(name, events_of[name], intervals_of[name]) for name in names
     }
@@ -256,7 +262,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
 def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
     """Return the intervals and boundaries of a symbol and of other symbols in its boundaries."""
     near = _boundaries(session, {symbol})
-    names = {symbol, *(name for one in near for name in (one.symbol, one.successor))} - {""}
+    names = {symbol, *(name for event in near for name in (event.symbol, event.successor))} - {""}
     query = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
     return [_interval(row) for row in session.scalars(query)], _boundaries(session, names)
 
@@ -269,8 +275,8 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
     """Remove duplicate boundaries; the one whose source sorts first is kept."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
-    for one in sorted(events, key=lambda event: event.source):
-        first.setdefault((one.day, one.kind, one.symbol, one.successor), one)
+    for event in sorted(events, key=lambda event: event.source):
+        first.setdefault((event.day, event.kind, event.symbol, event.successor), event)
     return list(first.values())
 
 
@@ -323,15 +329,15 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
         },
         "names": [
             {
-                "symbol": one.symbol,
-                "instrument": one.instrument,
-                "from": _plain(one.start),
-                "to": _plain(one.end),
-                "source": one.source,
+                "symbol": interval.symbol,
+                "instrument": interval.instrument,
+                "from": _plain(interval.start),
+                "to": _plain(interval.end),
+                "source": interval.source,
             }
-            for one in by_date(intervals)
+            for interval in by_date(intervals)
         ],
-        "boundaries": [{"date": str(one.day), "text": str(one)} for one in _once(events)],
+        "boundaries": [{"date": str(event.day), "text": str(event)} for event in _once(events)],
         "actions": session.scalars(statement).one(),
     }
 

@@ -89,7 +89,9 @@ def check_filters(filters: Mapping[str, Any]) -> None:
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
             raise UniverseError(f"filter {name} must be a non-negative number, not {value!r:.80}")
         is_list = isinstance(value, list | tuple | set | frozenset) and value
-        if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
+        if name in _LISTS and not (
+            is_list and all(isinstance(item, str) and item for item in value)
+        ):
             raise UniverseError(f"filter {name} must be a list of names, not {value!r:.80}")
     low, high = filters.get("min_market_cap", 0), filters.get("max_market_cap", math.inf)
     if low > high:

@@ -207,7 +207,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
         cells = [row[name] for _, row in rows if row[name]]
-        values = [one for one in cells if one.lower() not in _NO_DAY]
+        values = [cell for cell in cells if cell.lower() not in _NO_DAY]
         # In a nested JSON value, a date may be anywhere.
         is_of_time = bool(_NAME_OF_TIME.search(name))
         days = sum(
@@ -253,7 +253,7 @@ def read_day(text: str) -> date | None:
     elif match := _WORDS.fullmatch(text):
         word = match[1].lower()
         months = [
-            place for place, name in enumerate(_MONTHS, 1) if word in (name, name[:3], name[:4])
+            month for month, name in enumerate(_MONTHS, 1) if word in (name, name[:3], name[:4])
         ]
         year, month, day = int(match[3]), months[0] if months else 0, int(match[2])
     else:
@@ -355,8 +355,8 @@ class _Reader:
         return day
 
 
-def _overlap(one: Interval, other: Interval) -> bool:
-    first, second = sorted((one, other), key=lambda row: row.start or date.min)
+def _overlap(interval: Interval, other: Interval) -> bool:
+    first, second = sorted((interval, other), key=lambda row: row.start or date.min)
     return first.end is None or (second.start or date.min) < first.end
 
 
@@ -395,14 +395,14 @@ def _json_rows(text: str, title: str) -> Iterator[Row]:
         raise UniverseError(
             f"{title} does not contain a list", hint="use a list of objects or of symbols"
         )
-    for place, entry in enumerate(entries, 1):
+    for number, entry in enumerate(entries, 1):
         if isinstance(entry, str):
             entry = {"symbol": entry}
         if not isinstance(entry, dict):
-            raise _error(title, place, "is neither an object nor a string")
+            raise _error(title, number, "is neither an object nor a string")
         names = ((_plain(str(key)), value) for key, value in entry.items())
         yield (
-            place,
+            number,
             {name: str(value).strip() if value is not None else "" for name, value in names},
         )
 

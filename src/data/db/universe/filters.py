@@ -56,12 +56,12 @@ def select(
     """
     excluded: dict[str, str] = {}
     passed = []
-    for one in candidates:
-        reason = _reason(one, filters)
+    for candidate in candidates:
+        reason = _reason(candidate, filters)
         if reason:
-            excluded[one.symbol] = reason
+            excluded[candidate.symbol] = reason
         else:
-            passed.append(one.symbol)
+            passed.append(candidate.symbol)
     if (least := filters.get("min_price")) is not None:
         last = closes(passed)
         for symbol in passed:
@@ -73,20 +73,20 @@ def select(
     return Selection(tuple(s for s in passed if s not in excluded), excluded)
 
 
-def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
+def _reason(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
     """Return the reason why a symbol fails a filter other than the price; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):
-            what = _of_sector(one.sector, bound, is_wanted=name == "sectors")
+            what = _of_sector(candidate.sector, bound, is_wanted=name == "sectors")
         elif name == "min_avg_volume":
-            what = _of_amount("its average volume", one.avg_daily_volume, least=bound)
-        elif one.currency != CURRENCY:
-            written = f"in {one.currency}" if one.currency else "in an unknown currency"
+            what = _of_amount("its average volume", candidate.avg_daily_volume, least=bound)
+        elif candidate.currency != CURRENCY:
+            written = f"in {candidate.currency}" if candidate.currency else "in an unknown currency"
             what = f"its amounts are {written} and cannot be compared with {CURRENCY}"
         elif name == "min_market_cap":
-            what = _of_amount("its market capitalization", one.market_cap, least=bound)
+            what = _of_amount("its market capitalization", candidate.market_cap, least=bound)
         elif name == "max_market_cap":
-            what = _of_amount("its market capitalization", one.market_cap, most=bound)
+            what = _of_amount("its market capitalization", candidate.market_cap, most=bound)
         else:
             what = ""
         if what:

@@ -103,8 +103,10 @@ class _Plans:
         else:
             rules = self._rules()
             states = [
-                state_of_file(one.files["file"], rules, one.files.get("roster"), one.source)
-                for one in universe.sources
+                state_of_file(
+                    source.files["file"], rules, source.files.get("roster"), source.source
+                )
+                for source in universe.sources
             ]
 
         def unit(session: Session, now: datetime) -> list[Refreshed] | None:
@@ -151,7 +153,7 @@ class _Plans:
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded
-        return [replace(one, excluded=excluded) for one in refreshed or ()]
+        return [replace(done, excluded=excluded) for done in refreshed or ()]
 
     def members(
         self,

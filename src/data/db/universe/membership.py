@@ -461,13 +461,13 @@ def any_day(
         {since, day, *(turn for turn in turns if turn is not None and since < turn < day)}
     )
     each = []
-    for one in days:
+    for on in days:
 
         def held_on(day: date) -> list[Held]:
             """Return the members on a day, with the records that added and replaced them."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
-        at, held_rows = before_first(view(name, records, one, known_at), held_on)
+        at, held_rows = before_first(view(name, records, on, known_at), held_on)
         there = [row for row in rows if row.includes(at.used)]
         each.append(answer(name, at, held_rows, records, known_at, last_check, lambda: there))  # noqa: B023 - called immediately
     return Members(
@@ -477,7 +477,9 @@ def any_day(
         known_at=each[-1].known_at,
         is_pit=all(members.is_pit for members in each),
         known_from=each[-1].known_from,
-        unresolved=tuple(dict.fromkeys(one for members in each for one in members.unresolved)),
+        unresolved=tuple(
+            dict.fromkeys(symbol for members in each for symbol in members.unresolved)
+        ),
         reason="; ".join(dict.fromkeys(members.reason for members in each if members.reason)),
         since=since,
     )
@@ -505,7 +507,7 @@ def _disputed(
         if row.is_current(view.last)
     }
     evidence = {record.source: record.evidence for record in view.records}
-    for symbol in sorted({one for each in listed.values() for one in each} - set(agreed)):
+    for symbol in sorted({symbol for each in listed.values() for symbol in each} - set(agreed)):
         have = [source for source, symbols in listed.items() if symbol in symbols]
         missing = [source for source in listed if source not in have]
         yield Unresolved(

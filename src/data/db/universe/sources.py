@@ -56,7 +56,9 @@ class _Spelled:
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence about the symbols without a known market."""
-        unknown = [one for one in self._written.values() if not self._rules.has_market(one)]
+        unknown = [
+            symbol for symbol in self._written.values() if not self._rules.has_market(symbol)
+        ]
         if not unknown:
             return ()
         return (f"no market is known for {counted(len(unknown), 'symbol')}: {some(unknown)}",)
@@ -69,11 +71,11 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
         UniverseError: An entry is not a symbol.
     """
     names, canonical = [], _Spelled(rules)
-    for place, symbol in enumerate(symbols, 1):
+    for number, symbol in enumerate(symbols, 1):
         try:
             names.append(canonical(symbol))
         except QueryError as exc:
-            raise UniverseError(f"entry {place} in the list: {exc.args[0]}") from exc
+            raise UniverseError(f"entry {number} in the list: {exc.args[0]}") from exc
     notes = canonical.notes()
     return UniverseSource(
         OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical
@@ -143,7 +145,9 @@ def _statement(listed: IndexFile, members: Sequence[str] | None, day: date) -> M
         return roster(listed.symbols, day)
     intervals = listed.intervals or ()
     if members is not None:
-        now = [one.symbol for one in intervals if one.end is None or one.end > day]
+        now = [
+            interval.symbol for interval in intervals if interval.end is None or interval.end > day
+        ]
         check_likeness(now, members)
     return dated(intervals)
 

@@ -236,7 +236,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     records = read_records(session, name)
     at = max(now, records[-1].recorded_at + _TICK) if records else now
     universe.checked_at = max(now, universe.checked_at)
-    last = next((one for one in reversed(records) if one.source == state.source), None)
+    last = next((old for old in reversed(records) if old.source == state.source), None)
     # The same files must yield the same statement, so the date of their first record is used.
     is_same = last is not None and bool(state.files) and last.evidence == state.evidence
     statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
@@ -277,9 +277,9 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     )
 
 
-def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
+def _stated(statement: Memberships | MembershipRecord) -> tuple[Any, ...]:
     """Return the facts that reveal changes: impossible entries and a dated source's first date."""
-    return one.steps, one.first if one.is_dated else None
+    return statement.steps, statement.first if statement.is_dated else None
 
 
 def _write_record(
@@ -316,13 +316,13 @@ def _write_intervals(
         new = [
             {
                 "universe": name,
-                "symbol": one.symbol,
-                "valid_from": one.start,
-                "valid_to": one.end,
-                "evidence": one.evidence,
+                "symbol": interval.symbol,
+                "valid_from": interval.start,
+                "valid_to": interval.end,
+                "evidence": interval.evidence,
                 "record": number,
             }
-            for one in opened
+            for interval in opened
         ]
         session.execute(insert(UniverseMember), new)
 
@@ -395,7 +395,7 @@ def read_members(
     records = [_record(row) for row in headers if row.id is not None]
     records = _with_habits(records, headers[0].type)
     # A record may be ahead of a clock that was set back.
-    latest = max([now, *(one.recorded_at for one in records)])
+    latest = max([now, *(statement.recorded_at for statement in records)])
     if known_at is not None and known_at > latest:
         raise UniverseError(f"known_at is in the future: {known_at:%Y-%m-%d %H:%M:%S} UTC")
     last_check = headers[0].checked_at.date()
@@ -404,8 +404,8 @@ def read_members(
         answered = any_day(name, since, day, rows, records, known_at, last_check)
         return _of_now(answered, known_at or now)
 
-    def held_on(one: date) -> Sequence[Held]:
-        return connection.execute(_READ_HELD, {"name": name, "day": one}).all()
+    def held_on(on: date) -> Sequence[Held]:
+        return connection.execute(_READ_HELD, {"name": name, "day": on}).all()
 
     view_of_day, held_rows = before_first(view(name, records, day, known_at), held_on)
     question = {"name": name, "day": view_of_day.used}
@@ -436,11 +436,11 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
         return records
     days: dict[str, list[date]] = {}
     findings = []
-    for one in records:
-        if not one.is_dated:
-            days.setdefault(one.source, []).append(one.recorded_at.date())
-            one = replace(one, habit_days=habit(days[one.source]))
-        findings.append(one)
+    for statement in records:
+        if not statement.is_dated:
+            days.setdefault(statement.source, []).append(statement.recorded_at.date())
+            statement = replace(statement, habit_days=habit(days[statement.source]))
+        findings.append(statement)
     return findings
 
 
@@ -477,9 +477,10 @@ def existing(session: Session, name: str) -> Summary:
 
 def _summary(session: Session, row: Universe) -> Summary:
     rows = session.connection().execute(_READ_RECORDS, {"name": row.name})
-    newest = {one.source: one for one in rows if one.id is not None}
+    newest = {statement.source: statement for statement in rows if statement.id is not None}
     sources = tuple(
-        SourceSummary(_record(one), dict(one.details["files"])) for one in newest.values()
+        SourceSummary(_record(statement), dict(statement.details["files"]))
+        for statement in newest.values()
     )
     return Summary(
         row.name,

@@ -87,10 +87,10 @@ class WakeHub:
         with self._changed:
             self._waiting += 1
             while waited < seconds and not is_due():
-                part = min(_SLICE_S, seconds - waited)
+                slice_s = min(_SLICE_S, seconds - waited)
                 # A spurious wake-up counts as a full slice, so that waits never take longer.
-                self._changed.wait(part)
-                waited += part
+                self._changed.wait(slice_s)
+                waited += slice_s
             self._waiting -= 1
         return waited
 

@@ -330,9 +330,9 @@ class StreamThread:
 
     def _revised(self, bar: LiveBar) -> None:
         """Pass on a correction of a delivered bar as a revision, if its values have changed."""
-        for place, old in enumerate(self._recent):
+        for index, old in enumerate(self._recent):
             if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
-                self._recent[place] = bar
+                self._recent[index] = bar
                 self._sink.revised(bar)
                 if old in self._unkept:
                     self._unkept[self._unkept.index(old)] = bar

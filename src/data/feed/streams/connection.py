@@ -361,14 +361,14 @@ class StreamSession:
 
         The same fault is reported once per bar or, for trades, once per minute.
         """
-        recent, one = (
+        recent, refusal = (
             self._refused.setdefault(topic, deque(maxlen=_SEEN)),
             (stamp_ms, why, is_closed),
         )
-        if one in recent:
+        if refusal in recent:
             return
         level = logging.DEBUG if recent else logging.WARNING
-        recent.append(one)
+        recent.append(refusal)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
             # A number in a message may be arbitrarily large.
@@ -683,7 +683,7 @@ class Connection:
     def all_listeners(self) -> list[Listener]:
         """Return all listeners."""
         with self._lock:
-            return [one for some in self._listeners.values() for one in some]
+            return [listener for some in self._listeners.values() for listener in some]
 
     @property
     def is_stopped(self) -> bool:

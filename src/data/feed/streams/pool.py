@@ -38,9 +38,11 @@ class Hub:
         """
         with self._lock:
             self._open[account] = connections = [
-                one for one in self._open.get(account, []) if not one.is_over
+                connection for connection in self._open.get(account, []) if not connection.is_over
             ]
-            connection = next((one for one in connections if _has_room(one, topic)), None)
+            connection = next(
+                (connection for connection in connections if _has_room(connection, topic)), None
+            )
             if connection is None:
                 connection = make()
                 connections.append(connection)
