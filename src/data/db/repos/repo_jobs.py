@@ -76,10 +76,10 @@ class AlertsRepo(Repository):
             config.setdefault("alert_action", TELEGRAM)
         now_ms = self.clock.now_ms() if since_ms is None else since_ms
         alert = AlertValue.parse(config, id=0, recipient="", since_ms=now_ms, rearm=rearm)
-        users = UsersRepo(self.s, self.clock)
+        users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
         own = select(func.count()).where(Alert.user_id == identity.user_id, Alert.enabled.is_(True))
-        _check_limit(identity, "max_alerts", self.s.scalars(own.select_from(Alert)).one())
+        _check_limit(identity, "max_alerts", self.session.scalars(own.select_from(Alert)).one())
         now = self.now()
         row = Alert(
             user_id=identity.user_id,
@@ -96,18 +96,18 @@ class AlertsRepo(Repository):
             created_at=now,
             updated_at=now,
         )
-        self.s.add(row)
-        self.s.flush()
+        self.session.add(row)
+        self.session.flush()
         return row
 
     def get(self, alert_id: int) -> Alert | None:
         """Return an alert, or None if it does not exist."""
-        return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
+        return self.session.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
         """Return a user's alerts, ordered by id."""
         query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
-        return [*self.s.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
+        return [*self.session.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
 
     def active(
         self,
@@ -128,7 +128,7 @@ class AlertsRepo(Repository):
         if limit is not None:
             limit, offset = page(limit, offset)
             query = query.limit(limit).offset(offset)
-        return [*self.s.scalars(query)]
+        return [*self.session.scalars(query)]
 
     def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
         """Change an alert; return whether it exists.
@@ -173,12 +173,12 @@ class AlertsRepo(Repository):
         """Remove an alert; return whether it existed. Fired events are still delivered."""
         row = self.lock(alert_id)
         if row is not None:
-            self.s.delete(row)
+            self.session.delete(row)
         return row is not None
 
     def lock(self, alert_id: int) -> Alert | None:
         """Lock an alert until the unit of work ends, and return it; None if it does not exist."""
-        return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
+        return locked(self.session, select(Alert).where(Alert.id == alert_id)).one_or_none()
 
 
 def alert_as_dict(row: Alert) -> dict[str, Any]:
@@ -227,10 +227,12 @@ class SchedulesRepo(Repository):
         config = document(config, "a schedule")
         extra = None if schedule_config is None else document(schedule_config, "schedule_config")
         line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
-        users = UsersRepo(self.s, self.clock)
+        users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient)
         own = select(func.count()).where(Schedule.user_id == identity.user_id)
-        _check_limit(identity, "max_schedules", self.s.scalars(own.select_from(Schedule)).one())
+        _check_limit(
+            identity, "max_schedules", self.session.scalars(own.select_from(Schedule)).one()
+        )
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
             f"{ticker} {line}".strip(),
@@ -239,17 +241,17 @@ class SchedulesRepo(Repository):
             line,
             {"config": config, "schedule_config": extra},
         )
-        return JobsRepository(self.s, self.clock).create_schedule(identity.user_id, create)
+        return JobsRepository(self.session, self.clock).create_schedule(identity.user_id, create)
 
     def of(self, recipient: str | int) -> list[Schedule]:
         """Return a user's schedules, ordered by id."""
         query = _of_user(select(Schedule), Schedule.user_id, recipient)
-        return [*self.s.scalars(query.order_by(Schedule.id))]
+        return [*self.session.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
         """Return the enabled schedules, ordered by id."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
-        return [*self.s.scalars(query)]
+        return [*self.session.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
         """Return the report schedules that are due, each with its user's chat, ordered by id.
@@ -259,12 +261,14 @@ class SchedulesRepo(Repository):
         ahead = self._ahead(moment)
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
-        users = lock_users(self.s, self.s.scalars(select(Schedule.user_id).where(*own, due)))
+        users = lock_users(
+            self.session, self.session.scalars(select(Schedule.user_id).where(*own, due))
+        )
         query = select(Schedule).where(*own, due, Schedule.user_id.in_(users))
         chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
         rows = [
-            (row, self.s.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
-            for row in locked(self.s, query.order_by(Schedule.id)).all()
+            (row, self.session.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
+            for row in locked(self.session, query.order_by(Schedule.id)).all()
         ]
         for row, _ in rows:
             row.next_run_at = _due_at(row, moment)
@@ -281,7 +285,7 @@ class SchedulesRepo(Repository):
         """Return the ids of report schedules whose due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
-        rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
+        rows = self.session.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
         lines = cache(Cron.parse)
         return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
@@ -289,7 +293,7 @@ class SchedulesRepo(Repository):
         """Disable a user's report schedules, and store the reason in them."""
         own = _of_user(select(Schedule), Schedule.user_id, recipient)
         own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
-        for row in locked(self.s, own).all():
+        for row in locked(self.session, own).all():
             if _report(row.task_params.get("config")):
                 row.enabled = False
                 row.task_params["reason"] = reason
@@ -304,7 +308,7 @@ class SchedulesRepo(Repository):
             QueryError: A field is unknown, or its value is invalid.
         """
         fields = dict(values)
-        jobs = JobsRepository(self.s, self.clock)
+        jobs = JobsRepository(self.session, self.clock)
         row = jobs.lock_schedule(schedule_id)
         allowed = (
             "enabled",
@@ -339,7 +343,7 @@ class SchedulesRepo(Repository):
 
     def delete(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether it existed."""
-        return JobsRepository(self.s, self.clock).delete_schedule(schedule_id)
+        return JobsRepository(self.session, self.clock).delete_schedule(schedule_id)
 
 
 def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
@@ -433,13 +437,15 @@ class JobsRepository(Repository):
         assign(row, values)
         flag("enabled", row.enabled)
         _check_shown(row)
-        self.s.add(row)
-        self.s.flush()
+        self.session.add(row)
+        self.session.flush()
         return row
 
     def get_schedule(self, schedule_id: int) -> Schedule | None:
         """Return a schedule, or None if it does not exist."""
-        return self.s.scalars(select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
+        return self.session.scalars(
+            select(Schedule).where(Schedule.id == schedule_id)
+        ).one_or_none()
 
     def list_schedules(
         self,
@@ -458,7 +464,7 @@ class JobsRepository(Repository):
             query = query.where(Schedule.job_type == _job_type(job_type))
         if enabled is not None:
             query = query.where(Schedule.enabled.is_(enabled))
-        return [*self.s.scalars(query)]
+        return [*self.session.scalars(query)]
 
     def update_schedule(self, schedule_id: int, update_data: ScheduleUpdate) -> Schedule | None:
         """Update a schedule and return it, or None if it does not exist."""
@@ -481,23 +487,25 @@ class JobsRepository(Repository):
         if is_due_anew:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
         row.updated_at = self.now()
-        self.s.flush()
+        self.session.flush()
 
     def delete_schedule(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether it existed."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
-            self.s.delete(row)
+            self.session.delete(row)
         return row is not None
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
         """Lock a schedule until the unit of work ends, and return it; None if it does not exist."""
-        return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
+        return locked(
+            self.session, select(Schedule).where(Schedule.id == schedule_id)
+        ).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
         """Return the enabled schedules that are due, most overdue first."""
         now, lines = self.now(), cache(Cron.parse)
-        rows = self.s.scalars(
+        rows = self.session.scalars(
             select(Schedule)
             .where(Schedule.enabled.is_(True), Schedule.next_run_at.is_not(None))
             .order_by(Schedule.next_run_at)
@@ -552,12 +560,12 @@ class JobsRepository(Repository):
         }
         rest = {"user_id": user_id, "status": RunStatus.PENDING.value, "enqueued_at": self.now()}
         snapshot = document(run_data.job_snapshot, "a snapshot")
-        number = claim(self.s, ScheduleRun, **values, **rest, job_snapshot=snapshot)
-        return None if number is None else self.s.get_one(ScheduleRun, number)
+        number = claim(self.session, ScheduleRun, **values, **rest, job_snapshot=snapshot)
+        return None if number is None else self.session.get_one(ScheduleRun, number)
 
     def get_run(self, run_id: int) -> ScheduleRun | None:
         """Return a run, or None if it does not exist."""
-        return self.s.scalars(_runs().where(ScheduleRun.id == run_id)).one_or_none()
+        return self.session.scalars(_runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def list_runs(
         self,
@@ -572,7 +580,7 @@ class JobsRepository(Repository):
         query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
         if status is not None:
             query = query.where(ScheduleRun.status == _status(status))
-        return [*self.s.scalars(query.limit(limit).offset(offset))]
+        return [*self.session.scalars(query.limit(limit).offset(offset))]
 
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
         """Update a run and return it, or None if it does not exist.
@@ -588,7 +596,7 @@ class JobsRepository(Repository):
             if values["status"] in _DONE and row.finished_at is None:
                 values.setdefault("finished_at", self.now())
         assign(row, values)
-        self.s.flush()
+        self.session.flush()
         return row
 
     def claim_run(self, run_id: int, worker_id: str) -> ScheduleRun | None:
@@ -601,12 +609,12 @@ class JobsRepository(Repository):
             return None
         row.status, row.started_at = RunStatus.RUNNING.value, self.now()
         row.worker_id = worker_id
-        self.s.flush()
+        self.session.flush()
         return row
 
     def lock_run(self, run_id: int) -> ScheduleRun | None:
         """Lock a run until the unit of work ends, and return it; None if it does not exist."""
-        return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
+        return locked(self.session, _runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def get_pending_runs(
         self, job_type: JobType | str | None = None, limit: int = 10
@@ -614,7 +622,7 @@ class JobsRepository(Repository):
         """Return the pending runs that are due, most overdue first."""
         due = ScheduleRun.status == RunStatus.PENDING.value, ScheduleRun.scheduled_for <= self.now()
         query = _filtered(None, job_type).where(*due).order_by(ScheduleRun.scheduled_for)
-        return [*self.s.scalars(query.limit(page(limit)[0]))]
+        return [*self.session.scalars(query.limit(page(limit)[0]))]
 
     def cancel_run(self, run_id: int) -> bool:
         """Cancel a run that has not ended; return False if it does not exist or has ended."""
@@ -633,7 +641,7 @@ class JobsRepository(Repository):
         ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
-        rows = self.s.scalars(
+        rows = self.session.scalars(
             _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
         ).all()
         took = [
@@ -660,7 +668,7 @@ class JobsRepository(Repository):
             ScheduleRun.scheduled_for < before,
             ScheduleRun.status.in_([status.value for status in _DONE]),
         )
-        rows: Any = self.s.execute(delete(ScheduleRun).where(*old))
+        rows: Any = self.session.execute(delete(ScheduleRun).where(*old))
         return int(rows.rowcount)
 
 

@@ -28,20 +28,20 @@ class SettingsRepo(Repository):
 
     def get(self, key: str) -> TelegramSetting | None:
         """Return a setting, or None if it is not set."""
-        return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
+        return self.session.get(TelegramSetting, checked_text(key, 255, "a key"))
 
     def set(self, key: str, value: str | None) -> None:
         """Set a value; if several units of work do so at the same time, the last one wins."""
         if not checked_text(key, 255, "a key"):
             raise QueryError("the key of a setting is empty; use at least one character")
-        module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
+        module = postgresql if self.session.get_bind().dialect.name == "postgresql" else sqlite
         insert = module.insert(TelegramSetting).values(key=key, value=value)
-        self.s.execute(
+        self.session.execute(
             insert.on_conflict_do_update(
                 index_elements=["key"], set_={"value": insert.excluded.value}
             )
         )
-        self.s.expire_all()
+        self.session.expire_all()
 
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
         """Replace a setting's value with ``change(value)``, and return the new value.
@@ -49,10 +49,10 @@ class SettingsRepo(Repository):
         The row is locked, so that no change by another unit of work is lost.
         """
         # Created if missing, so that there is a row to lock.
-        claim(self.s, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)
-        row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == key)).one()
+        claim(self.session, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)
+        row = locked(self.session, select(TelegramSetting).where(TelegramSetting.key == key)).one()
         row.value = change(row.value)
-        self.s.flush()
+        self.session.flush()
         return row.value
 
 
@@ -68,8 +68,8 @@ class FeedbackRepo(Repository):
         if not checked_text(type_, 50, "a type").strip() or not checked_text(message).strip():
             raise QueryError("feedback needs a type and a message")
         row = TelegramFeedback(user_id=user_id, type=type_, message=message, created_at=self.now())
-        self.s.add(row)
-        self.s.flush()
+        self.session.add(row)
+        self.session.flush()
         return row
 
     def list(self, type_: str | None = None) -> builtins.list[TelegramFeedback]:
@@ -77,21 +77,21 @@ class FeedbackRepo(Repository):
         query = select(TelegramFeedback).order_by(TelegramFeedback.id.desc())
         if type_ is not None:
             query = query.where(TelegramFeedback.type == type_)
-        return [*self.s.scalars(query)]
+        return [*self.session.scalars(query)]
 
     def set_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         if status not in _STATUSES:
             raise QueryError(f"unknown status {status!r:.80}; use one of {', '.join(_STATUSES)}")
         own = TelegramFeedback.id == feedback_id
-        row = locked(self.s, select(TelegramFeedback).where(own)).one_or_none()
+        row = locked(self.session, select(TelegramFeedback).where(own)).one_or_none()
         if row is not None:
             row.status = status
         return row is not None
 
     def delete_before(self, moment: datetime) -> int:
         """Remove the feedback sent before ``moment``; return the number of rows removed."""
-        rows: Any = self.s.execute(
+        rows: Any = self.session.execute(
             delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
         )
         return int(rows.rowcount)
@@ -110,8 +110,8 @@ class CommandAuditRepo(Repository):
             telegram_user_id=checked_id(telegram_user_id), command=command, created_at=self.now()
         )
         assign(row, fields, fixed={"id", "telegram_user_id", "command", "created_at"})
-        self.s.add(row)
-        self.s.flush()
+        self.session.add(row)
+        self.session.flush()
         return row
 
     def last_commands(
@@ -149,7 +149,7 @@ class CommandAuditRepo(Repository):
             query = query.where(table.created_at >= _moment(start_date))
         if end_date is not None:
             query = query.where(table.created_at <= _moment(end_date, is_end=True))
-        return [*self.s.scalars(query)]
+        return [*self.session.scalars(query)]
 
     def stats(self) -> dict[str, Any]:
         """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran).
@@ -160,12 +160,12 @@ class CommandAuditRepo(Repository):
         failed = table.success.is_(False)
         errors = select(table.error_message, func.count()).where(failed)
         causes = Counter[str]()
-        for text, count in self.s.execute(errors.group_by(table.error_message)):
+        for text, count in self.session.execute(errors.group_by(table.error_message)):
             causes[(text or "").partition(":")[0]] += count
         counts = dict(
-            self.s.execute(select(table.command, func.count()).group_by(table.command)).all()
+            self.session.execute(select(table.command, func.count()).group_by(table.command)).all()
         )
-        succeeded = self.s.scalars(select(func.count()).where(table.success.is_(True))).one()
+        succeeded = self.session.scalars(select(func.count()).where(table.success.is_(True))).one()
         total = sum(counts.values())
         rate = succeeded / total if total else None
         by_cause = dict(causes)
@@ -174,12 +174,12 @@ class CommandAuditRepo(Repository):
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
         """Return the ``telegram_user_id`` of every user who has sent a command, ordered by id."""
         own = TelegramCommandAudit.telegram_user_id
-        users = self.s.scalars(select(own).distinct().order_by(own))
+        users = self.session.scalars(select(own).distinct().order_by(own))
         return [{"telegram_user_id": user} for user in users]
 
     def delete_before(self, moment: datetime) -> int:
         """Remove the commands logged before ``moment``; return the number of rows removed."""
-        rows: Any = self.s.execute(
+        rows: Any = self.session.execute(
             delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
         )
         return int(rows.rowcount)

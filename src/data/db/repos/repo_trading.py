@@ -60,7 +60,7 @@ class BotsRepo(Repository):
             raise QueryError("a bot's config must be a mapping")
         now = self.now()
         claim(
-            self.s,
+            self.session,
             BotInstance,
             id=number,
             config=config,
@@ -72,13 +72,13 @@ class BotsRepo(Repository):
         row = self.lock(number)
         assert row is not None
         assign(row, values | {"updated_at": now}, fixed={"id", "created_at"})
-        self.s.flush()
+        self.session.flush()
         return row
 
     def lock(self, bot_id: str | int) -> BotInstance | None:
         """Lock a bot until the unit of work ends, and return it; None if it does not exist."""
         own = BotInstance.id == key(bot_id)
-        return locked(self.s, select(BotInstance).where(own)).one_or_none()
+        return locked(self.session, select(BotInstance).where(own)).one_or_none()
 
     def heartbeat(self, bot_id: str | int) -> None:
         """Record that a bot is running now; an unknown bot is ignored."""
@@ -100,7 +100,7 @@ class TradesRepo(Repository):
         """
         row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
         _net(row, trade)
-        self.s.flush()
+        self.session.flush()
         return row
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
@@ -114,20 +114,22 @@ class TradesRepo(Repository):
             QueryError: A column is unknown, or its value is invalid.
         """
         own = Trade.id == key(trade_id)
-        row = locked(self.s, select(Trade).where(own)).one_or_none()
+        row = locked(self.session, select(Trade).where(own)).one_or_none()
         if row is None:
             return False
         now = self.now()
         values = {"status": "closed", "exit_time": now} | fields
         assign(row, values | {"updated_at": now}, fixed={"id", "bot_id", "created_at"})
         _net(row, fields)
-        self.s.flush()
+        self.session.flush()
         return True
 
     def open_trades(self, symbol: str | None = None) -> list[Trade]:
         """Return the open trades, oldest first."""
         query = select(Trade).where(Trade.status == "open").order_by(Trade.created_at, Trade.id)
-        return [*self.s.scalars(query if symbol is None else query.where(Trade.symbol == symbol))]
+        return [
+            *self.session.scalars(query if symbol is None else query.where(Trade.symbol == symbol))
+        ]
 
     def pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
         """Return the total ``net_pnl`` and the number (``n_trades``) of the closed trades."""
@@ -135,7 +137,7 @@ class TradesRepo(Repository):
         if bot_id is not None:
             query = query.where(Trade.bot_id == key(bot_id))
         # Not in SQL, because SQLite would sum the strings as floats.
-        values = self.s.scalars(query).all()
+        values = self.session.scalars(query).all()
         total = sum((Fraction(value) for value in values if value is not None), Fraction(0))
         return {"net_pnl": rounded(total), "n_trades": len(values)}
 
@@ -163,7 +165,7 @@ class PositionsRepo(Repository):
             raise QueryError(f"unknown direction {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
         own = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
         claim(
-            self.s,
+            self.session,
             Position,
             id=str(uuid.uuid4()),
             **own,
@@ -178,7 +180,7 @@ class PositionsRepo(Repository):
             extra_metadata=None if metadata is None else dict(metadata),
         )
         query = select(Position).filter_by(**own, status="open")
-        row = locked(self.s, query).one()
+        row = locked(self.session, query).one()
         if row.direction != direction:
             raise QueryError(
                 f"{symbol} already has an open {row.direction} position",
@@ -195,7 +197,7 @@ class PositionsRepo(Repository):
             query = query.where(Position.bot_id == key(bot_id))
         if symbol is not None:
             query = query.where(Position.symbol == symbol)
-        return [*self.s.scalars(query.order_by(Position.opened_at, Position.id))]
+        return [*self.session.scalars(query.order_by(Position.opened_at, Position.id))]
 
     def apply_fill(
         self,
@@ -246,7 +248,7 @@ class PositionsRepo(Repository):
         row.filled_at = moment
         if row.qty_open == 0 and close_when_flat:
             row.status, row.closed_at = "closed", moment
-        self.s.flush()
+        self.session.flush()
         return row
 
     def close_if_flat(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
@@ -254,7 +256,7 @@ class PositionsRepo(Repository):
         row = self._locked(position_id)
         if row.qty_open == 0 and row.status != "closed":
             row.status, row.closed_at = "closed", ts or self.now()
-        self.s.flush()
+        self.session.flush()
         return row
 
     def mark_closed(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
@@ -264,7 +266,7 @@ class PositionsRepo(Repository):
             state = _state(row)
             _store(row, PositionState(state.direction, cash=rounded(state.realized)))
             row.status, row.closed_at = "closed", ts or self.now()
-        self.s.flush()
+        self.session.flush()
         return row
 
     def apply_action(
@@ -317,9 +319,9 @@ class PositionsRepo(Repository):
         name, now = f"{ex_date} {action_type}", self.now()
         may_concern = or_(Position.status == "open", Position.closed_at >= from_ms(begin))
         query = select(Position).where(Position.symbol == symbol, may_concern)
-        with self.s.begin_nested():  # the caller may continue after an error
+        with self.session.begin_nested():  # the caller may continue after an error
             changed = []
-            for row in locked(self.s, query.order_by(Position.id)):
+            for row in locked(self.session, query.order_by(Position.id)):
                 if row.qty_open and row.opened_at > now:
                     raise QueryError(
                         (
@@ -371,7 +373,7 @@ class PositionsRepo(Repository):
 
     def _locked(self, position_id: str | int) -> Position:
         own = Position.id == key(position_id)
-        row = locked(self.s, select(Position).where(own)).one_or_none()
+        row = locked(self.session, select(Position).where(own)).one_or_none()
         if row is None:
             raise QueryError(f"the position does not exist: {position_id!r:.80}")
         return row
@@ -396,7 +398,7 @@ class MetricsRepo(Repository):
         """Return a bot's metrics, most recently calculated first."""
         table = PerformanceMetric
         query = select(table).where(table.bot_id == key(bot_id)).limit(page(limit)[0])
-        return [*self.s.scalars(query.order_by(table.calculated_at.desc(), table.id))]
+        return [*self.session.scalars(query.order_by(table.calculated_at.desc(), table.id))]
 
 
 class TradeRepository(Repository):
@@ -409,22 +411,22 @@ class TradeRepository(Repository):
     @property
     def bots(self) -> BotsRepo:
         """Repository of bots."""
-        return BotsRepo(self.s, self.clock)
+        return BotsRepo(self.session, self.clock)
 
     @property
     def trades(self) -> TradesRepo:
         """Repository of trades."""
-        return TradesRepo(self.s, self.clock)
+        return TradesRepo(self.session, self.clock)
 
     @property
     def positions(self) -> PositionsRepo:
         """Repository of positions."""
-        return PositionsRepo(self.s, self.clock)
+        return PositionsRepo(self.session, self.clock)
 
     @property
     def metrics(self) -> MetricsRepo:
         """Repository of performance metrics."""
-        return MetricsRepo(self.s, self.clock)
+        return MetricsRepo(self.session, self.clock)
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> dict[str, Any]:
         """Add a bot, or change the columns of an existing one, and return it."""
@@ -436,7 +438,7 @@ class TradeRepository(Repository):
 
     def get_bot_by_id(self, bot_id: str | int) -> dict[str, Any] | None:
         """Return a bot, or None if it does not exist."""
-        row = self.s.get(BotInstance, key(bot_id))
+        row = self.session.get(BotInstance, key(bot_id))
         return None if row is None else as_dict(row)
 
     def get_enabled_bots(self, user_id: int | None = None) -> list[dict[str, Any]]:
@@ -453,7 +455,7 @@ class TradeRepository(Repository):
         )
         if user_id is not None:
             query = query.where(BotInstance.user_id == user_id)
-        return [as_dict(row) for row in self.s.scalars(query)]
+        return [as_dict(row) for row in self.session.scalars(query)]
 
     def update_bot_status(
         self,
@@ -624,14 +626,14 @@ def _added(repo: Repository, model: Any, values: Mapping[str, Any], needed: tupl
             raise QueryError(f"{model.__name__} needs a value for {name}")
     now = repo.now()
     number = key(values.get("id") or str(uuid.uuid4()))
-    if repo.s.get(model, number) is not None:
+    if repo.session.get(model, number) is not None:
         raise QueryError(f"{model.__name__} {number!r} already exists")
     row = model(id=number, created_at=now)
     if hasattr(model, "updated_at"):
         row.updated_at = now
     assign(row, {name: value for name, value in values.items() if name != "id"})
-    repo.s.add(row)
-    repo.s.flush()
+    repo.session.add(row)
+    repo.session.flush()
     return row
 
 

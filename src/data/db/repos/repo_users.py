@@ -68,31 +68,31 @@ class UsersRepo(Repository):
         values = {"role": role, "is_active": is_active, "created_at": now, "updated_at": now}
         if email is None:
             user = User(**values)
-            self.s.add(user)
-            self.s.flush()
+            self.session.add(user)
+            self.session.flush()
             return user
         email = checked_email(email)
-        if self.owner_of(email) or claim(self.s, User, email=email, **values) is None:
+        if self.owner_of(email) or claim(self.session, User, email=email, **values) is None:
             raise QueryError("another user has this e-mail address", hint="use another address")
-        return self.s.scalars(select(User).where(User.email == email)).one()
+        return self.session.scalars(select(User).where(User.email == email)).one()
 
     def owner_of(self, email: str) -> int | None:
         """Return the id of the user who has verified an address, ignoring case, or None."""
         same = func.lower(User.email) == email.lower()
-        return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
+        return self.session.scalars(select(User.id).where(same).order_by(User.id)).first()
 
     def get_user_by_id(self, user_id: int) -> User | None:
         """Return a user, or None if the user does not exist."""
-        return self.s.get(User, user_id)
+        return self.session.get(User, user_id)
 
     def get_identity(self, provider: str, external_id: str | int) -> AuthIdentity | None:
         """Return a user's identity in a channel, or None if it is unknown."""
-        return self.s.scalars(_of(external_id, provider)).one_or_none()
+        return self.session.scalars(_of(external_id, provider)).one_or_none()
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user who owns a chat, or None if the chat is unknown."""
         query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.s.scalars(query.where(*_is(telegram_user_id))).one_or_none()
+        return self.session.scalars(query.where(*_is(telegram_user_id))).one_or_none()
 
     def ensure_user_for_telegram(
         self,
@@ -113,18 +113,21 @@ class UsersRepo(Repository):
             raise QueryError(f"a user has no field {min(unknown)!r:.80}")
         user = self.create_user(defaults.pop("email", None), **defaults)
         values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
-        if claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values) is None:
+        if (
+            claim(self.session, AuthIdentity, user_id=user.id, created_at=self.now(), **values)
+            is None
+        ):
             # Another unit was faster, so its user is returned.
-            self.s.delete(user)
-            self.s.flush()
-            return self.s.scalars(_of(external_id, provider)).one().user_id
+            self.session.delete(user)
+            self.session.flush()
+            return self.session.scalars(_of(external_id, provider)).one().user_id
         return user.id
 
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
         """Lock an identity until the unit of work ends, and return it; None if it does not exist."""
-        return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
+        return locked(self.session, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
         """Lock an identity until the unit of work ends, and return it; create it if necessary."""
@@ -180,13 +183,13 @@ class UsersRepo(Repository):
 
     def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
         """Return a user's ``email`` and ``telegram_chat_id``, or None if the user does not exist."""
-        user = self.s.get(User, user_id)
+        user = self.session.get(User, user_id)
         if user is None:
             return None
         chats = select(AuthIdentity.external_id).where(
             AuthIdentity.user_id == user_id, AuthIdentity.provider == TELEGRAM
         )
-        return {"email": user.email, "telegram_chat_id": self.s.scalars(chats).first()}
+        return {"email": user.email, "telegram_chat_id": self.session.scalars(chats).first()}
 
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
         """Count one use today (UTC); return whether it is within the user's ``daily_limit``.
@@ -211,17 +214,17 @@ class UsersRepo(Repository):
         external_id = checked_id(telegram_user_id)
         identity = self.lock_identity(external_id)
         if identity is not None:
-            lock_users(self.s, [identity.user_id])
+            lock_users(self.session, [identity.user_id])
         audits = delete(TelegramCommandAudit).where(
             TelegramCommandAudit.telegram_user_id == external_id
         )
-        rows: Any = self.s.execute(audits)
+        rows: Any = self.session.execute(audits)
         if identity is not None:
-            self.s.execute(delete(User).where(User.id == identity.user_id))
+            self.session.execute(delete(User).where(User.id == identity.user_id))
         return identity is not None or rows.rowcount > 0
 
     def _profiles(self, query: Select[Any], values: dict[str, str]) -> Iterable[dict[str, Any]]:
-        for user_id, external_id, metadata, email in self.s.execute(query, values):
+        for user_id, external_id, metadata, email in self.session.execute(query, values):
             yield {
                 "user_id": user_id,
                 "telegram_user_id": external_id,
@@ -262,7 +265,7 @@ class VerificationRepo(Repository):
         if not 0 <= sent_time <= now + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
         identities = select(AuthIdentity.provider, AuthIdentity.external_id)
-        own = self.s.execute(identities.where(AuthIdentity.user_id == user_id)).all()
+        own = self.session.execute(identities.where(AuthIdentity.user_id == user_id)).all()
         owners = [f"{provider}:{identity}" for provider, identity in own] or [f"user:{user_id}"]
         self._count([*owners, *([f"address:{email.lower()}"] if email else [])], now)
         self.void_all(user_id)
@@ -274,8 +277,8 @@ class VerificationRepo(Repository):
             provider=TELEGRAM,
             created_at=self.now(),
         )
-        self.s.add(row)
-        self.s.flush()
+        self.session.add(row)
+        self.session.flush()
         return row
 
     def _count(self, owners: Sequence[str], now: int) -> None:
@@ -286,8 +289,10 @@ class VerificationRepo(Repository):
         which were stored while the clock was wrong.
         """
         # Created if missing, so that there is a row to lock.
-        claim(self.s, TelegramSetting, key=_ISSUED, value=None)
-        row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)).one()
+        claim(self.session, TelegramSetting, key=_ISSUED, value=None)
+        row = locked(
+            self.session, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)
+        ).one()
         fresh: dict[str, Any] = {"key": secrets.token_hex(16), "issued": {}}
         stored = json.loads(row.value) if row.value else fresh
         issued = {
@@ -312,14 +317,14 @@ class VerificationRepo(Repository):
         now = self.clock.now_ms() // 1000 if now_unix is None else now_unix
         sent = VerificationCode.sent_time
         query = select(func.count()).where(VerificationCode.user_id == user_id)
-        return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
+        return self.session.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
 
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
         """Void and return a user's code if it is valid and equals ``code``; otherwise return None.
 
         A wrong code counts as an attempt.
         """
-        row = next((row for row in locked(self.s, _codes(user_id)) if not row.is_void), None)
+        row = next((row for row in locked(self.session, _codes(user_id)) if not row.is_void), None)
         if row is None:
             return None
         age_s = self.clock.now_ms() / 1000 - row.sent_time
@@ -334,7 +339,7 @@ class VerificationRepo(Repository):
 
     def void_all(self, user_id: int) -> None:
         """Make all of a user's codes void."""
-        for row in locked(self.s, _codes(user_id)):
+        for row in locked(self.session, _codes(user_id)):
             row.is_void = True
 
 

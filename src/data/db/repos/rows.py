@@ -26,7 +26,7 @@ class Repository:
     """
 
     def __init__(self, session: Session, clock: Clock | None = None) -> None:
-        self.s = session
+        self.session = session
         self.clock = clock or SystemClock()
 
     def now(self) -> datetime:

@@ -38,12 +38,12 @@ class TelegramRepository(Repository):
     @property
     def users(self) -> UsersRepo:
         """Repository of users and their identities."""
-        return UsersRepo(self.s, self.clock)
+        return UsersRepo(self.session, self.clock)
 
     @property
     def codes(self) -> VerificationRepo:
         """Repository of verification codes."""
-        return VerificationRepo(self.s, self.clock)
+        return VerificationRepo(self.session, self.clock)
 
     # --- users -------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class TelegramRepository(Repository):
                 "%s cannot use an address that another user has verified", telegram_user_id
             )
             return False
-        user = self.s.get_one(User, identity.user_id)
+        user = self.session.get_one(User, identity.user_id)
         user.email, user.updated_at = email, self.now()
         identity.metadata_json["verified"] = True
         return True
@@ -151,7 +151,7 @@ class TelegramRepository(Repository):
             return False
         self.codes.void_all(identity.user_id)
         identity.metadata_json["verified"] = False
-        self.s.get_one(User, identity.user_id).email = None
+        self.session.get_one(User, identity.user_id).email = None
         return True
 
     def count_codes_last_hour(
@@ -218,7 +218,7 @@ class TelegramRepository(Repository):
     @property
     def alerts(self) -> AlertsRepo:
         """Repository of alerts."""
-        return AlertsRepo(self.s, self.clock)
+        return AlertsRepo(self.session, self.clock)
 
     def add_alert(
         self,
@@ -339,7 +339,7 @@ class TelegramRepository(Repository):
     @property
     def schedules(self) -> SchedulesRepo:
         """Repository of schedules."""
-        return SchedulesRepo(self.s, self.clock)
+        return SchedulesRepo(self.session, self.clock)
 
     def add_schedule(
         self, /, telegram_user_id: str | int, ticker: str, scheduled_time: str, **kwargs: Any
@@ -392,7 +392,7 @@ class TelegramRepository(Repository):
 
     def get_schedule(self, schedule_id: int) -> dict[str, Any] | None:
         """Return a schedule in the form of :meth:`list_schedules`, or None if it does not exist."""
-        row = JobsRepository(self.s).get_schedule(schedule_id)
+        row = JobsRepository(self.session).get_schedule(schedule_id)
         return None if row is None else schedule_as_dict(row)
 
     def get_schedule_by_id(self, schedule_id: int) -> dict[str, Any] | None:
@@ -420,25 +420,25 @@ class TelegramRepository(Repository):
 
     def get_setting(self, key: str) -> str | None:
         """Return a setting, or None if it is not set."""
-        row = SettingsRepo(self.s).get(key)
+        row = SettingsRepo(self.session).get(key)
         return None if row is None else row.value
 
     def set_setting(self, key: str, value: str | None) -> None:
         """Store the value of a setting."""
-        SettingsRepo(self.s).set(key, value)
+        SettingsRepo(self.session).set(key, value)
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
         """Store feedback from a user; return its id."""
         user_id = self.users.lock_or_make(telegram_user_id).user_id
-        return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
+        return FeedbackRepo(self.session, self.clock).create(user_id, type_, message).id
 
     def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
         """Return feedback, newest first, as dictionaries with the columns as keys."""
-        return [as_dict(row) for row in FeedbackRepo(self.s).list(type_)]
+        return [as_dict(row) for row in FeedbackRepo(self.session).list(type_)]
 
     def update_feedback_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
-        return FeedbackRepo(self.s).set_status(feedback_id, status)
+        return FeedbackRepo(self.session).set_status(feedback_id, status)
 
     def log_command_audit(
         self,
@@ -452,7 +452,7 @@ class TelegramRepository(Repository):
         response_time_ms: int | None = None,
     ) -> int:
         """Log a command that a user sent, and its result; return the id of the log entry."""
-        row = CommandAuditRepo(self.s, self.clock).log(
+        row = CommandAuditRepo(self.session, self.clock).log(
             telegram_user_id,
             command,
             full_message=full_message,
@@ -468,7 +468,7 @@ class TelegramRepository(Repository):
         self, telegram_user_id: str | int, limit: int = 20
     ) -> list[dict[str, Any]]:
         """Return a user's last commands, newest first, as dictionaries with the columns as keys."""
-        audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
+        audits = CommandAuditRepo(self.session).last_commands(telegram_user_id, limit=limit)
         return [as_dict(audit) for audit in audits]
 
     def get_all_command_audit(
@@ -486,7 +486,7 @@ class TelegramRepository(Repository):
 
         ``start_date`` and ``end_date`` are in UTC, and both are inclusive.
         """
-        audits = CommandAuditRepo(self.s).list(
+        audits = CommandAuditRepo(self.session).list(
             limit=limit,
             offset=offset,
             user_id=user_id,
@@ -499,7 +499,7 @@ class TelegramRepository(Repository):
 
     def get_command_audit_stats(self) -> dict[str, Any]:
         """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran)."""
-        return CommandAuditRepo(self.s).stats()
+        return CommandAuditRepo(self.session).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
         """Remove logged commands and feedback older than the given days; return the number removed."""
@@ -507,8 +507,10 @@ class TelegramRepository(Repository):
             days = f"audit_days {audit_days}, feedback_days {feedback_days}"
             raise QueryError(f"invalid number of days ({days}); use 1 to 99999")
         now = self.now()
-        audits = CommandAuditRepo(self.s).delete_before(now - timedelta(days=audit_days))
-        return audits + FeedbackRepo(self.s).delete_before(now - timedelta(days=feedback_days))
+        audits = CommandAuditRepo(self.session).delete_before(now - timedelta(days=audit_days))
+        return audits + FeedbackRepo(self.session).delete_before(
+            now - timedelta(days=feedback_days)
+        )
 
 
 def _status(profile: dict[str, Any]) -> dict[str, Any]:
