@@ -51,7 +51,7 @@ def attention_of(
         if steps and not command:
             text += f", {steps[0]}"
         found.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
-    rest = [one for one in findings if not _is_told(one, holes)]
+    rest = [finding for finding in findings if not _is_told(finding, holes)]
     return found + list(_by_severity(rest, "warning"))
 
 
@@ -64,9 +64,11 @@ def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> 
 
 
 def _by_severity(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterator[dict[str, str]]:
-    for one in findings:
-        if one["severity"] == severity:
-            yield _entry(severity, f"{one['check']}: {one['evidence']}", one["next_step"])
+    for finding in findings:
+        if finding["severity"] == severity:
+            yield _entry(
+                severity, f"{finding['check']}: {finding['evidence']}", finding["next_step"]
+            )
 
 
 def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:

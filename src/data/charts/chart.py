@@ -249,7 +249,7 @@ class Chart:
     @property
     def given(self) -> int:
         """Number of rows in all frames together."""
-        return sum(one.given for one in self.series)
+        return sum(series.given for series in self.series)
 
 
 def chart_of(
@@ -293,7 +293,7 @@ def chart_of(
     first = parts[0]
     if len(parts) > 1:
         series = _indexed(series, axis)
-        kept = [one for one in series if len(one)]
+        kept = [own for own in series if len(own)]
         base = _common(kept)
         at = "" if base is None else f", 100 at {axis.text(base)}"
         return Chart(
@@ -512,7 +512,7 @@ class _Part:
     def _vendors(self, kept: Ints) -> tuple[Ints, tuple[str, ...]]:
         codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
-        places = {name: place for place, name in enumerate(names)} | {"": -1}
+        places = {name: index for index, name in enumerate(names)} | {"": -1}
         # The last entry is for rows without a value: their code is -1.
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
@@ -532,9 +532,9 @@ class _Part:
             return codes[kept].astype(np.int64), [str(text) for text in texts]
         stamps, spans = self.table.stamps[kept], self._spans
         places = np.full(len(kept), -1, np.int64)
-        for place, span in enumerate(spans):
+        for index, span in enumerate(spans):
             ends = stamps.searchsorted([parse_iso(span["start"]), parse_iso(span["end"])])
-            places[slice(*ends)] = place
+            places[slice(*ends)] = index
         return places, [str(span[entry]) for span in spans]
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
@@ -708,10 +708,10 @@ def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
     Raises:
         QueryError: The series have no bar in common, or a close there that is not above 0.
     """
-    base = _common([one for one in series if len(one)])
+    base = _common([own for own in series if len(own)])
     if base is None:
         return tuple(series)
-    return tuple(_rebased(one, base, axis) if len(one) else one for one in series)
+    return tuple(_rebased(own, base, axis) if len(own) else own for own in series)
 
 
 def _common(series: Sequence[Series]) -> int | None:
@@ -723,10 +723,10 @@ def _common(series: Sequence[Series]) -> int | None:
     if not series:
         return None
     shared = series[0].slots
-    for one in series[1:]:
-        shared = np.intersect1d(shared, one.slots, assume_unique=True)
+    for own in series[1:]:
+        shared = np.intersect1d(shared, own.slots, assume_unique=True)
     if not len(shared):
-        names = ", ".join(one.symbol for one in series)
+        names = ", ".join(own.symbol for own in series)
         raise QueryError(
             f"{names} cannot be compared, because they have no bar in common",
             hint="choose a range in which all of them trade, or longer bars such as 1d",
@@ -734,18 +734,18 @@ def _common(series: Sequence[Series]) -> int | None:
     return int(shared[0])
 
 
-def _rebased(one: Series, base: int, axis: Axis) -> Series:
-    close = float(one.values[3][one.slots.searchsorted(base)])
+def _rebased(own: Series, base: int, axis: Axis) -> Series:
+    close = float(own.values[3][own.slots.searchsorted(base)])
     if close <= 0:
         raise QueryError(
             (
-                f"{one.symbol} closes at {close:g} at {axis.text(base)}, so it cannot be rebased "
+                f"{own.symbol} closes at {close:g} at {axis.text(base)}, so it cannot be rebased "
                 "to 100 there"
             ),
-            symbol=one.symbol,
+            symbol=own.symbol,
             hint="draw it alone, or choose another start",
         )
-    return replace(one, factor=100 / close)
+    return replace(own, factor=100 / close)
 
 
 def _is_within(axis: Axis, stamp: int) -> bool:

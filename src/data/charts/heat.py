@@ -80,15 +80,15 @@ def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
 
     If no bar is stored, they begin with the first span that was requested.
     """
-    parts = [part for own in series for part in own]
-    with_bars = [part for part in parts if part.state in WITH_BARS] or parts
+    entries = [entry for own in series for entry in own]
+    with_bars = [entry for entry in entries if entry.state in WITH_BARS] or entries
     last = _month(now_ms)
-    first = min((_month(part.span.start) for part in with_bars), default=last)
+    first = min((_month(entry.span.start) for entry in with_bars), default=last)
     return Months(min(first, last), max(1, last - first + 1))
 
 
 def cells_of(
-    parts: Sequence[CoverageSpan],
+    entries: Sequence[CoverageSpan],
     months: Months,
     end_ms: int,
     is_expected: Callable[[Span], bool] = lambda _: True,
@@ -96,7 +96,7 @@ def cells_of(
     """Return a string with one character from :data:`STATES` for each month.
 
     Args:
-        parts: Coverage of one series, as ascending and disjoint spans.
+        entries: Coverage of one series, as ascending and disjoint spans.
         months: Months to describe.
         end_ms: End of the last bar that can exist by now, UTC milliseconds.
         is_expected: Function that returns whether a bar is expected in a span that was never
@@ -105,15 +105,15 @@ def cells_of(
     """
     bounds = months.bounds
     covered = {
-        kind: _covered([part.span for part in parts if part.state == kind], bounds)
+        kind: _covered([entry.span for entry in entries if entry.state == kind], bounds)
         for kind in _KINDS
     }
     covered_ms = sum(covered.values(), np.zeros(months.number))
     ends = np.minimum(bounds[1:], max(float(end_ms), bounds[0]))
     lacks = (covered_ms > 0.5) & (covered_ms < ends - bounds[:-1] - 0.5)
-    for place in np.flatnonzero(lacks).tolist():
-        month = Span(int(bounds[place]), int(ends[place]))
-        lacks[place] = any(is_expected(part) for part in _between(parts, month))
+    for index in np.flatnonzero(lacks).tolist():
+        month = Span(int(bounds[index]), int(ends[index]))
+        lacks[index] = any(is_expected(span) for span in _between(entries, month))
     flags = {
         "suspect": covered["suspect"] > 0.5,
         "provisional": covered["provisional"] > 0.5,
@@ -160,13 +160,13 @@ def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
 
 def by_year(first: str, cells: str) -> list[tuple[str, str]]:
     """Split a row of months into years, each with the characters for its twelve months."""
-    year, month = (int(part) for part in first.split("-"))
+    year, month = (int(text) for text in first.split("-"))
     never = _SIGN["never"]
     padded = never * (month - 1) + cells
     padded += never * (-len(padded) % 12)
     return [
-        (f"{year + place // 12:04d}", padded[place : place + 12])
-        for place in range(0, len(padded), 12)
+        (f"{year + index // 12:04d}", padded[index : index + 12])
+        for index in range(0, len(padded), 12)
     ]
 
 
@@ -180,17 +180,17 @@ def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
     return np.diff(np.interp(bounds, ends.ravel(), before.ravel()))
 
 
-def _between(parts: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
+def _between(entries: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
     """Yield the spans within a month that no part covers."""
     start = month.start
-    for part in parts:
-        if part.span.end <= start:
+    for entry in entries:
+        if entry.span.end <= start:
             continue
-        if part.span.start >= month.end:
+        if entry.span.start >= month.end:
             break
-        if part.span.start > start:
-            yield Span(start, part.span.start)
-        start = part.span.end
+        if entry.span.start > start:
+            yield Span(start, entry.span.start)
+        start = entry.span.end
     if start < month.end:
         yield Span(start, month.end)
 

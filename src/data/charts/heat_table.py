@@ -23,7 +23,10 @@ def coverage_by_year(heat: Values) -> Iterator[Html]:
         lines = []
         for year, signs in by_year(heat.data["first"], row["cells"]):
             own = (states[sign] for sign in signs)
-            cells = (element("td", one.sign, class_=f"s-{one.name}", title=one.text) for one in own)
+            cells = (
+                element("td", state.sign, class_=f"s-{state.name}", title=state.text)
+                for state in own
+            )
             lines.append(element("tr", element("th", year, scope="row"), *cells))
         table = element("table", head, element("tbody", *lines), class_="heat")
         yield element("div", table, class_="wide")

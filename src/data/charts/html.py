@@ -60,30 +60,32 @@ def chart_script(*others: str) -> str:
     return "".join(map(packaged, ("lightweight-charts.js", "chart.js", *others)))
 
 
-def figure(picture: Html, data_id: str, place: str = "") -> Html:
+def figure(picture: Html, data_id: str, suffix: str = "") -> Html:
     """Return the element in which the script draws a chart, with a picture for pages without script.
 
     Args:
         picture: Picture shown if scripts are disabled, or when the page is printed.
         data_id: ID of the element that contains the values from :func:`page_data`.
-        place: Suffix for ids, to keep them unique on a page with several charts.
+        suffix: Text after ids, to keep them unique on a page with several charts.
     """
     return element(
         "div",
-        *chart_place(place),
+        *chart_place(suffix),
         element("div", picture, class_="picture"),
         class_="figure",
         data_chart=data_id,
     )
 
 
-def chart_place(place: str | None = None) -> list[Html]:
+def chart_place(suffix: str | None = None) -> list[Html]:
     """Return the elements that the script fills: buttons, values at the pointer, and chart.
 
     Args:
-        place: Suffix for their ids; None for elements without an id.
+        suffix: Text after their ids; None for elements without an id.
     """
-    ids = {name: None if place is None else name + place for name in ("ranges", "readout", "chart")}
+    ids = {
+        name: None if suffix is None else name + suffix for name in ("ranges", "readout", "chart")
+    }
     label = "Chart: arrow keys move along the bars, plus and minus zoom"
     plot = {"class_": "plot", "tabindex": "0", "role": "application", "aria_label": label}
     return [
@@ -105,9 +107,9 @@ def foot() -> Html:
 def paints() -> str:
     """Return the colours of a chart as CSS variables, with dark-screen colours last."""
 
-    def rules(place: int) -> str:
+    def rules(index: int) -> str:
         """Return the CSS rules for one colour scheme: 0 for light, 1 for dark."""
-        return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
+        return "".join(f"--p-{name}:{pair[index]};" for name, pair in PAINTS.items())
 
     return (
         f":root{{{rules(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{rules(1)}}}}}"
@@ -126,10 +128,11 @@ def page_data(chart: Chart) -> dict[str, Any]:
     starts = np.arange(0, len(axis), each)
     seconds = _seconds(axis, starts)
     ends = np.minimum(starts + each, len(axis)) - 1
-    series = [_series(one, chart, each) for one in chart.series]
-    counts = [_counts(one, data) for one, data in zip(chart.series, series, strict=True)]
+    series = [_series(own, chart, each) for own in chart.series]
+    counts = [_counts(own, data) for own, data in zip(chart.series, series, strict=True)]
     largest = max(
-        (float(np.abs(one.values[:4]).max()) for one in chart.series if len(one)), default=0
+        (float(np.abs(series.values[:4]).max()) for series in chart.series if len(series)),
+        default=0,
     )
     sessions = np.flatnonzero(np.diff(seconds // 86_400)) + 1
     return {
@@ -179,7 +182,7 @@ def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
         "zone": chart.axis.zone,
         "counts": layout.counts._asdict(),
         "times": column_texts(chart.axis, count),
-        "series": [_plain_series(one, chart, count) for one in chart.series],
+        "series": [_plain_series(series, chart, count) for series in chart.series],
         "gaps": [
             {"start": chart.axis.text(gap.first), "end": chart.axis.text(gap.end - 1)}
             | {"reason": gap.text, "symbol": gap.symbol}
@@ -193,27 +196,27 @@ def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
     }
 
 
-def _plain_series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
-    columns = thinned(one, len(chart.axis), count)
+def _plain_series(series: Series, chart: Chart, count: int) -> dict[str, Any]:
+    columns = thinned(series, len(chart.axis), count)
     plain: dict[str, Any] = {
-        "symbol": one.symbol,
-        "given": one.given,
-        "refused": dict(one.refused),
-        "unordered": one.unordered,
+        "symbol": series.symbol,
+        "given": series.given,
+        "refused": dict(series.refused),
+        "unordered": series.unordered,
         "place": columns.places.tolist(),
     }
     if chart.is_indexed:
-        return plain | {"close": _plain(columns.values[3] * one.factor, 12)}
+        return plain | {"close": _plain(columns.values[3] * series.factor, 12)}
     names = ("open", "high", "low", "close", "volume")
     values = {name: _plain(row, 12) for name, row in zip(names, columns.values, strict=True)}
     state = ["may still change" if pale else "" for pale in columns.pale.tolist()]
-    return plain | values | {"vendor": _vendor_names(one, columns), "state": state}
+    return plain | values | {"vendor": _vendor_names(series, columns), "state": state}
 
 
 def _slots_each(slots: int) -> int:
     """Return the number of slots in each column: 1 if there are few, otherwise a round number."""
     least = slots_each(slots, MOST_COLUMNS)
-    return next((one for one in _ROUND if one >= least), least)
+    return next((number for number in _ROUND if number >= least), least)
 
 
 def _candle(timeframe: str, each: int) -> str:
@@ -234,23 +237,23 @@ def _seconds(axis: Axis, slots: Ints) -> Ints:
     repeated time becomes one second later than the one before.
     """
     local = axis.walls(slots) // 1000
-    place = np.arange(len(local))
-    return np.asarray(np.maximum.accumulate(local - place) + place, dtype=np.int64)
+    order = np.arange(len(local))
+    return np.asarray(np.maximum.accumulate(local - order) + order, dtype=np.int64)
 
 
-def _series(one: Series, chart: Chart, each: int) -> dict[str, Any]:
-    columns = thinned(one, len(chart.axis), -(-len(chart.axis) // each) or 1)
-    prices = columns.values[:4] * one.factor
+def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
+    columns = thinned(series, len(chart.axis), -(-len(chart.axis) // each) or 1)
+    prices = columns.values[:4] * series.factor
     decimals = _decimals(prices)
     opens, highs, lows, closes = _whole(prices, decimals)
     plain: dict[str, Any] = {
-        "symbol": one.symbol,
-        "given": one.given,
-        "refused": dict(one.refused),
-        "unordered": one.unordered,
+        "symbol": series.symbol,
+        "given": series.given,
+        "refused": dict(series.refused),
+        "unordered": series.unordered,
         "decimals": decimals,
         "filled": _runs(columns.places),
-        "breaks": _breaks(one, columns),
+        "breaks": _breaks(series, columns),
     }
     if chart.is_indexed:
         return plain | {"close": _differences(closes), "pale": [], "vendors": []}
@@ -263,13 +266,13 @@ def _series(one: Series, chart: Chart, each: int) -> dict[str, Any]:
         "volume": _plain(columns.values[4]),
         "bars": _repeated(columns.with_volume),
         "pale": _runs(columns.places[columns.pale]),
-        "vendors": _vendors(one, columns),
+        "vendors": _vendors(series, columns),
     }
 
 
-def _counts(one: Series, data: dict[str, Any]) -> Counts:
-    drawn, refused = len(data["close"]), sum(one.refused.values())
-    return Counts(one.given, drawn, one.given - refused - drawn, refused)
+def _counts(series: Series, data: dict[str, Any]) -> Counts:
+    drawn, refused = len(data["close"]), sum(series.refused.values())
+    return Counts(series.given, drawn, series.given - refused - drawn, refused)
 
 
 def _decimals(prices: Floats) -> int:
@@ -280,7 +283,10 @@ def _decimals(prices: Floats) -> int:
     most = max(0, min(18, _DIGITS - 1 - math.floor(math.log10(largest))))
     # No more than the prices have.
     whole = np.round(prices, most)
-    return next((one for one in range(most) if np.array_equal(np.round(prices, one), whole)), most)
+    return next(
+        (decimals for decimals in range(most) if np.array_equal(np.round(prices, decimals), whole)),
+        most,
+    )
 
 
 def _whole(prices: Floats, decimals: int) -> Ints:
@@ -314,33 +320,33 @@ def _runs(places: Ints) -> list[list[int]]:
     return runs
 
 
-def _breaks(one: Series, columns: DrawnColumns) -> list[int]:
+def _breaks(series: Series, columns: DrawnColumns) -> list[int]:
     """Return the columns after which the line is interrupted, as in the picture."""
-    is_last = np.diff(one.segments[columns.last]) != 0
+    is_last = np.diff(series.segments[columns.last]) != 0
     breaks: list[int] = columns.places[:-1][is_last].tolist()
     return breaks
 
 
-def _vendors(one: Series, columns: DrawnColumns) -> list[list[Any]]:
+def _vendors(series: Series, columns: DrawnColumns) -> list[list[Any]]:
     """Return the vendors of each column's bars as runs ``[first, end, names)``."""
-    names = _vendor_names(one, columns)
+    names = _vendor_names(series, columns)
     runs: list[list[Any]] = []
-    for place, name in zip(columns.places.tolist(), names, strict=True):
-        if runs and runs[-1][1] == place and runs[-1][2] == name:
-            runs[-1][1] = place + 1
+    for column, name in zip(columns.places.tolist(), names, strict=True):
+        if runs and runs[-1][1] == column and runs[-1][2] == name:
+            runs[-1][1] = column + 1
         elif name:
-            runs.append([place, place + 1, name])
+            runs.append([column, column + 1, name])
     return runs
 
 
-def _vendor_names(one: Series, columns: DrawnColumns) -> list[str]:
-    names = [*one.vendor_names, ""]  # the last one is for bars without a vendor
+def _vendor_names(series: Series, columns: DrawnColumns) -> list[str]:
+    names = [*series.vendor_names, ""]  # the last one is for bars without a vendor
     # Most columns have one vendor: both ends are then in the same run.
-    runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]
+    runs = np.concatenate([[0], np.cumsum(np.diff(series.vendors) != 0)])[: len(series)]
     return [
-        names[one.vendors[a]]
+        names[series.vendors[a]]
         if runs[a] == runs[b]
-        else ", ".join(names[code] for code in np.unique(one.vendors[a : b + 1]) if names[code])
+        else ", ".join(names[code] for code in np.unique(series.vendors[a : b + 1]) if names[code])
         for a, b in zip(columns.first.tolist(), columns.last.tolist(), strict=True)
     ]
 
@@ -350,7 +356,7 @@ def _ribbon(chart: Chart, each: int) -> list[list[float]]:
 
     The unit of ``first`` and ``end`` is a column of the chart.
     """
-    names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
+    names = {name: index for index, name in enumerate(chart.series[0].vendor_names)}
     if len({run.text for run in chart.ribbon}) < 2:
         return []
     return [[run.first / each, run.end / each, names[run.text]] for run in chart.ribbon]
@@ -360,8 +366,8 @@ def _last(values: Floats, starts: Ints) -> list[float | None]:
     """Return the last finite value of each column, or None if all are missing."""
     if not len(values):
         return []
-    place = np.where(np.isfinite(values), np.arange(len(values)), -1)
-    last = np.maximum.reduceat(place, starts)
+    index = np.where(np.isfinite(values), np.arange(len(values)), -1)
+    last = np.maximum.reduceat(index, starts)
     return _plain(np.where(last >= 0, values[last], np.nan))
 
 

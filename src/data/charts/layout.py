@@ -221,8 +221,8 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     # If closes in one column are equal, the first represents them all.
     order = np.lexsort((closes, np.repeat(np.arange(len(starts)), ends - starts)))
     kept = np.unique(np.concatenate([starts, ends - 1, order[starts], order[ends - 1]]))
-    parts = np.flatnonzero(np.diff(series.segments[kept])) + 1
-    return [part.astype(np.int64) for part in np.split(kept, parts)]
+    breaks = np.flatnonzero(np.diff(series.segments[kept])) + 1
+    return [run.astype(np.int64) for run in np.split(kept, breaks)]
 
 
 def slots_each(slots: int, most: int) -> int:
@@ -291,16 +291,16 @@ class _Drawing:
             *(e for line in self.chart.lines for e in _edges(line.values)),
             *(
                 edge
-                for one in self.chart.series
-                if len(one)
+                for series in self.chart.series
+                if len(series)
                 for edge in (
-                    (one.closes.min(), one.closes.max())
+                    (series.closes.min(), series.closes.max())
                     if self.chart.is_indexed
                     else (
-                        one.values[2].min(),
-                        one.values[1].max(),
-                        one.values[:4].min(),
-                        one.values[:4].max(),
+                        series.values[2].min(),
+                        series.values[1].max(),
+                        series.values[:4].min(),
+                        series.values[:4].max(),
                     )
                 )
             ),
@@ -399,26 +399,26 @@ class _Drawing:
 
     def _lines(self) -> tuple[Counts, None]:
         counts = Counts(0, 0, 0, 0)
-        for place, one in enumerate(self.chart.series):
-            parts = thinned_line(one, self.slots, self.most)
-            counts += _counts(one, sum(map(len, parts)))
+        for index, series in enumerate(self.chart.series):
+            runs = thinned_line(series, self.slots, self.most)
+            counts += _counts(series, sum(map(len, runs)))
             points = []
-            for part in parts:
-                places = one.slots[part] // self.each
+            for run in runs:
+                places = series.slots[run] // self.each
                 x = self.plot.left + (places + 0.5) * self.pitch
-                y = self._y(one.closes[part])
-                if len(part) == 1:  # a bar between two gaps is a dot
+                y = self._y(series.closes[run])
+                if len(run) == 1:  # a bar between two gaps is a dot
                     x, y = np.array([x[0] - 1, x[0] + 1]), np.array([y[0], y[0]])
                 points.append(np.stack([x, y], 1))
             if points:
-                self.shapes.append(Lines(f"hue-{place % _HUES}", 2, tuple(points), one.symbol))
+                self.shapes.append(Lines(f"hue-{index % _HUES}", 2, tuple(points), series.symbol))
         return counts, None
 
     # --- above the bars
 
     def _overlays(self) -> None:
         """Draw user-supplied lines, in hues that the vendors do not use."""
-        for place, line in enumerate(self.chart.lines, self._line_hue):
+        for index, line in enumerate(self.chart.lines, self._line_hue):
             slots = np.flatnonzero(np.isfinite(line.values))
             # If values share a column, the last one is drawn.
             columns = slots // self.each
@@ -428,16 +428,16 @@ class _Drawing:
             points = tuple(
                 np.stack(
                     [
-                        self.plot.left + (part // self.each + 0.5) * self.pitch,
-                        self._y(line.values[part]),
+                        self.plot.left + (run // self.each + 0.5) * self.pitch,
+                        self._y(line.values[run]),
                     ],
                     1,
                 )
-                for part in np.split(slots, breaks)
-                if len(part) > 1
+                for run in np.split(slots, breaks)
+                if len(run) > 1
             )
             if points:
-                self.shapes.append(Lines(f"hue-{place % _HUES}", 2, points, line.name))
+                self.shapes.append(Lines(f"hue-{index % _HUES}", 2, points, line.name))
 
     @property
     def _line_hue(self) -> int:
@@ -509,8 +509,8 @@ class _Drawing:
         if not self._has_ribbon:
             return
         names, top = chart.series[0].vendor_names, self.floor + 26
-        for place, name in enumerate(names):
-            paint = f"hue-{place % _HUES}"
+        for index, name in enumerate(names):
+            paint = f"hue-{index % _HUES}"
             corners = [
                 (left, top, max(right, left + 1.5), top + 6)
                 for left, right in (
@@ -555,12 +555,12 @@ class _Drawing:
     def _names(self, room: float) -> None:
         """Draw each line's symbol in the line's hue, with its rebased value at the last bar."""
         x = _LEFT
-        for place, one in enumerate(self.chart.series):
-            last = f" {one.closes[-1]:.1f}" if len(one) else " -"
-            text = fitting(f"{one.symbol}{last}", room - x, _TITLE * 0.9)
+        for index, series in enumerate(self.chart.series):
+            last = f" {series.closes[-1]:.1f}" if len(series) else " -"
+            text = fitting(f"{series.symbol}{last}", room - x, _TITLE * 0.9)
             if not text:
                 break
-            paint = f"hue-{place % _HUES}"
+            paint = f"hue-{index % _HUES}"
             self.shapes.append(Label(x, 18, text, _TITLE * 0.9, paint, is_bold=True))
             x += (len(text) + 1.5) * _TITLE * 0.9 * _CHAR * 1.1
 
@@ -599,24 +599,27 @@ class _Drawing:
             series = chart.series[0]
             used = {run.text for run in chart.ribbon}
             key += [
-                (f"■ {name}", f"hue-{place % _HUES}")
+                (f"■ {name}", f"hue-{index % _HUES}")
                 if self._has_ribbon
                 else (f"from {name}", "faint")
-                for place, name in enumerate(series.vendor_names)
+                for index, name in enumerate(series.vendor_names)
                 if name in used
             ]
             if len(series) and has_volume and (nans := int(np.isnan(series.values[4]).sum())):
                 key.append((f"{nans:,} without volume", "faint"))
         remarks = [
             (f"{name}{count:,} with a {reason}", "doubt")
-            for one in chart.series
-            for name in ([f"{one.symbol}: "] if chart.is_indexed else [""])
-            for reason, count in one.refused.items()
+            for series in chart.series
+            for name in ([f"{series.symbol}: "] if chart.is_indexed else [""])
+            for reason, count in series.refused.items()
         ]
         remarks += [
-            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} were sorted by time", "doubt")
-            for one in chart.series
-            if one.unordered
+            (
+                f"{series.unordered:,} rows of {series.symbol or 'the frame'} were sorted by time",
+                "doubt",
+            )
+            for series in chart.series
+            if series.unordered
         ]
         remarks += [(note, "ink") for note in chart.notes]
         if len(remarks) > _MOST_NOTES:
@@ -624,7 +627,7 @@ class _Drawing:
                 *remarks[: _MOST_NOTES - 1],
                 (f"and {len(remarks) - _MOST_NOTES + 1} more notes", "ink"),
             ]
-        return [*([key] if key else []), *([one] for one in remarks), counts]
+        return [*([key] if key else []), *([remark] for remark in remarks), counts]
 
 
 def _edges(values: Floats) -> tuple[float, ...]:
@@ -722,18 +725,18 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
     if not axis.is_daily and (dated := _dated_ticks(axis, slots, local, most)):
         return dated
     unit, begins = _DAYS[0], np.empty(0, np.int64)
-    for one in _DAYS:
-        places = np.flatnonzero(np.diff(one.of(local))) + 1
+    for grid in _DAYS:
+        places = np.flatnonzero(np.diff(grid.of(local))) + 1
         if len(places) > most:
             break
         if len(places) > len(begins):
-            unit, begins = one, places
+            unit, begins = grid, places
     if len(begins) < 2:
         return [(int(slots[at]), axis.text(int(slots[at]))) for at in (0, -1)]
     ticks: list[tuple[int, str]] = []
     before = None
-    for place in begins.tolist():
-        slot = _begin(axis, unit, int(slots[place - 1]), int(slots[place]))
+    for index in begins.tolist():
+        slot = _begin(axis, unit, int(slots[index - 1]), int(slots[index]))
         at = axis.local(slot)
         ticks.append((slot, unit.text(at, before)))
         before = at

@@ -102,12 +102,12 @@ def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
         return []
     nights = job.get("nights")
     kept = nights if isinstance(nights, list) else []
-    return [one for one in kept if isinstance(one, dict) and _is_night(one)][-NIGHTS:]
+    return [night for night in kept if isinstance(night, dict) and _is_night(night)][-NIGHTS:]
 
 
-def _is_night(one: Mapping[str, Any]) -> bool:
-    times = (one.get("begun"), one.get("made"))
-    numbers = [one.get(name) for name in _NUMBERS]
+def _is_night(night: Mapping[str, Any]) -> bool:
+    times = (night.get("begun"), night.get("made"))
+    numbers = [night.get(name) for name in _NUMBERS]
     return all(isinstance(time, str) for time in times) and all(
         isinstance(number, int) and number >= 0 for number in numbers
     )
@@ -116,7 +116,7 @@ def _is_night(one: Mapping[str, Any]) -> bool:
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
     """Return the figures that the page records for one run: bars, failures, requests and so on."""
     results = report.get("results") or []
-    failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
+    failed = sum(len(reason["series"]) for reason in report.get("reasons", ()) if reason["failed"])
     sent = [
         counts.get("sent", counts.get("requests", 0))
         for counts in requests_by_vendor(report).values()
@@ -126,9 +126,9 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
         "made": made,
         "seconds": seconds,
         "series": len(results),
-        "bars": sum(one.get("fetched") or 0 for one in results),
+        "bars": sum(result.get("fetched") or 0 for result in results),
         "failed": failed,
-        "lacking": sum(1 for one in results if _is_poor(one)),
+        "lacking": sum(1 for result in results if _is_poor(result)),
         "contradicted": report.get("found", 0),
         "requests": sum(sent),
     }
@@ -137,11 +137,11 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
 def _look(report: JobReport) -> dict[str, Any]:
     """Return a job's summary: outcome, number of incomplete series, and next step."""
     reasons = list(report.get("reasons", ()))
-    reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
+    reasons.sort(key=lambda reason: (not reason["failed"], -len(reason["series"])))
     found = report.get("found", 0)
-    is_bad = found or any(one["failed"] for one in reasons)
-    number = sum(len(one["series"]) for one in reasons)
-    step = next((one["next_step"] for one in reasons if one["next_step"]), "")
+    is_bad = found or any(reason["failed"] for reason in reasons)
+    number = sum(len(reason["series"]) for reason in reasons)
+    step = next((reason["next_step"] for reason in reasons if reason["next_step"]), "")
     if report.get("interrupted"):
         step = "run it again: it continues where it stopped"
     look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
@@ -160,11 +160,11 @@ def _beside(nights: Values) -> Html:
     last = len(every) - 1
     cells = []
     for name, (words, is_bad) in _NUMBERS.items():
-        if not any(one[name] for one in every) and name != "failed":
+        if not any(night[name] for night in every) and name != "failed":
             continue
         as_text = duration if name == "seconds" else None
         words = "took" if name == "seconds" else words
-        texts = [f"{moment(one['begun'])}: {(as_text or shown)(one[name])}" for one in every]
+        texts = [f"{moment(night['begun'])}: {(as_text or shown)(night[name])}" for night in every]
         parts = [
             element("b", nights.of(last).show(name, as_text=as_text)),
             element("span", words),
@@ -172,7 +172,7 @@ def _beside(nights: Values) -> Html:
         if last:
             before = nights.of(last - 1).show(name, as_text=as_text)
             parts += [element("span", ", the night before ", before)]
-        bars = small_bars([one[name] for one in every], texts, NIGHTS, is_bad=is_bad)
+        bars = small_bars([night[name] for night in every], texts, NIGHTS, is_bad=is_bad)
         cells.append(element("div", *parts, bars))
     return element(
         "div", *cells, class_="cards", role="group", aria_label="compared with other nights"
@@ -188,12 +188,12 @@ def _causes(values: Values) -> Iterator[Html]:
         return
     results = list(values.each("results")) if values.data.get("results") else []
     by_name: dict[str, list[Values]] = {}
-    for one in results:
-        name = f"{one.data['symbol']} {one.data.get('timeframe', '')}".strip()
-        by_name.setdefault(name, []).append(one)
-    for reason in sorted(reasons, key=lambda one: not one.data["failed"]):
+    for result in results:
+        name = f"{result.data['symbol']} {result.data.get('timeframe', '')}".strip()
+        by_name.setdefault(name, []).append(result)
+    for reason in sorted(reasons, key=lambda reason: not reason.data["failed"]):
         names = reason.data["series"]
-        own = [one for name in names for one in by_name.get(name, ())]
+        own = [result for name in names for result in by_name.get(name, ())]
         is_bad = reason.data["failed"]
         step = (
             reason.show("next_step", as_text=step_text)
@@ -232,7 +232,9 @@ def _requests(values: Values) -> Iterator[Html]:
     if vendors is None:
         yield element("p", "none: no vendor was queried", class_="good")
         return
-    names = list(dict.fromkeys(n for one in vendors.data.values() for n in one if n != "limits"))
+    names = list(
+        dict.fromkeys(n for vendor in vendors.data.values() for n in vendor if n != "limits")
+    )
     head = element(
         "tr",
         *(element("th", text.replace("_", " ")) for text in ("vendor", *names)),
@@ -272,13 +274,13 @@ def _results(values: Values) -> Iterator[Html]:
     if not values.data.get("results"):
         return
     results = list(values.each("results"))
-    named = {name for one in values.data.get("reasons", ()) for name in one["series"]}
+    named = {name for reason in values.data.get("reasons", ()) for name in reason["series"]}
     good, poor = list[Values](), list[Values]()
-    for one in results:
-        if not _is_poor(one.data):
-            good.append(one)
-        elif f"{one.data['symbol']} {one.data.get('timeframe', '')}".strip() not in named:
-            poor.append(one)
+    for result in results:
+        if not _is_poor(result.data):
+            good.append(result)
+        elif f"{result.data['symbol']} {result.data.get('timeframe', '')}".strip() not in named:
+            poor.append(result)
     yield element("h2", counted(len(results), "result"))
     if poor:
         yield element("h3", f"{len(poor):,} not complete, or contradicted")

@@ -54,8 +54,8 @@ def page(
     ]
     values = {} if data is None else {DATA_ID: data}
     end = [
-        element("script", as_data(one), id=name, type="application/json")
-        for name, one in (values | dict(parts or {})).items()
+        element("script", as_data(value), id=name, type="application/json")
+        for name, value in (values | dict(parts or {})).items()
     ]
     if script:
         end.append(element("script", Html(script)))

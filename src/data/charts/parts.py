@@ -37,17 +37,17 @@ class Values:
 
     def each(self, *path: str | int) -> Iterator[Values]:
         """Yield the entries of the list, or the values of the mapping, at a path."""
-        part = self.of(*path)
+        inner = self.of(*path)
         keys: Iterable[str | int] = (
-            part.data if isinstance(part.data, dict) else range(len(part.data))
+            inner.data if isinstance(inner.data, dict) else range(len(inner.data))
         )
         for key in keys:
-            yield part.of(key)
+            yield inner.of(key)
 
     def show(self, *path: str | int, as_text: Callable[[Any], str] | None = None) -> Html:
         """Return an element that shows the value at a path, with the path as ``data-at``."""
-        part = self.of(*path)
-        return element("span", (as_text or shown)(part.data), data_at=part.at)
+        inner = self.of(*path)
+        return element("span", (as_text or shown)(inner.data), data_at=inner.at)
 
 
 class Column(NamedTuple):
@@ -100,26 +100,26 @@ def records(
     kinds = {"#": "number", "_": "broken"}
     heads = [
         (
-            one.name.rstrip("#_"),
-            kinds.get(one.name[-1], ""),
-            one.key.split("/"),
-            one.as_text or shown,
+            column.name.rstrip("#_"),
+            kinds.get(column.name[-1], ""),
+            column.key.split("/"),
+            column.as_text or shown,
         )
-        for one in columns
+        for column in columns
     ]
     head = [
-        element("th", name, data_key=one.key, class_="number" if kind == "number" else None)
-        for one, (name, kind, *_) in zip(columns, heads, strict=True)
+        element("th", name, data_key=column.key, class_="number" if kind == "number" else None)
+        for column, (name, kind, *_) in zip(columns, heads, strict=True)
     ]
     lines = []
-    texts = [[one[3](entry.of(*one[2]).data) for one in heads] for entry in entries]
+    texts = [[head[3](entry.of(*head[2]).data) for head in heads] for entry in entries]
     # A column in which no entry has a value is left out.
-    kept = [place for place in range(len(heads)) if any(row[place] != _NONE for row in texts)]
-    head = [head[place] for place in kept]
+    kept = [index for index in range(len(heads)) if any(row[index] != _NONE for row in texts)]
+    head = [head[index] for index in kept]
     for entry, row in zip(entries, texts, strict=True):
         cells = [] if before is None else [element("th", before(entry))]
-        for place in kept:
-            (name, kind, *_), text = heads[place], row[place]
+        for index in kept:
+            (name, kind, *_), text = heads[index], row[index]
             kind = " ".join(filter(None, (kind, "none" if text == _NONE else "")))
             cells.append(element("td", text, class_=kind or None, data_name=name))
         lines.append(element("tr", *cells, data_at=entry.at))
@@ -135,9 +135,10 @@ def records(
 
 def reasons_table(values: Values, *path: str | int) -> Html:
     """Return an HTML table of the mapping from names to reasons at ``path``."""
-    part = values.of(*path)
+    reasons = values.of(*path)
     rows = (
-        element("tr", element("th", name), element("td", part.show(name))) for name in part.data
+        element("tr", element("th", name), element("td", reasons.show(name)))
+        for name in reasons.data
     )
     return element("div", element("table", element("tbody", *rows)), class_="wide")
 
@@ -160,11 +161,11 @@ def cards(facts: Iterable[tuple[str, object]]) -> Html:
     return element("div", *parts, class_="cards")
 
 
-def compared_facts(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
+def compared_facts(values: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
     """Return the counts of bars compared with a second vendor; empty if none were compared."""
-    if not any(one.data[name] for name in counts):
+    if not any(values.data[name] for name in counts):
         return []
-    return [(f"{name} by a second vendor", one.show(name)) for name in counts]
+    return [(f"{name} by a second vendor", values.show(name)) for name in counts]
 
 
 def first_look(look: Values) -> Html:
@@ -201,8 +202,8 @@ def spark(closes: Sequence[float]) -> Html:
     across, up = _SPARK_WIDTH / (len(closes) - 1), (_SPARK_HEIGHT - 2) / ((high - low) or 1)
     flat = 0 if high > low else _SPARK_HEIGHT / 2
     points = "L".join(
-        f"{place * across:.0f} {_SPARK_HEIGHT - 1 - flat - (close - low) * up:.1f}"
-        for place, close in enumerate(closes)
+        f"{index * across:.0f} {_SPARK_HEIGHT - 1 - flat - (close - low) * up:.1f}"
+        for index, close in enumerate(closes)
     )
     size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"
     return element(
@@ -228,14 +229,14 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
     largest, wide = max(values, default=0) or 1, _SPARK_WIDTH / most
     empty = most - len(values)
     drawn = []
-    for place, (value, text) in enumerate(zip(values, texts, strict=True), empty):
+    for index, (value, text) in enumerate(zip(values, texts, strict=True), empty):
         height = max(1.0, value / largest * _SPARK_HEIGHT)
         kind = "base" if not value else "bad" if is_bad else None
         drawn.append(
             element(
                 "rect",
                 element("title", text),
-                x=f"{place * wide:.1f}",
+                x=f"{index * wide:.1f}",
                 y=f"{_SPARK_HEIGHT - height:.1f}",
                 width=f"{wide - 1.5:.1f}",
                 height=f"{height:.1f}",
@@ -273,13 +274,13 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{spaced(name)} {count:,}" for name, count in counts.items()) or _NONE
 
 
-def problems(one: Values) -> Iterator[Html]:
+def problems(series: Values) -> Iterator[Html]:
     """Yield a list of the parts of a series that cannot be read, if there are any."""
-    for part in one.of("problems").data:
-        yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
+    for name in series.of("problems").data:
+        yield element("p", f"{name} cannot be read: ", series.show("problems", name), class_="bad")
 
 
-def name_of(one: Values) -> Html:
+def name_of(series: Values) -> Html:
     """Return a series' name: symbol, timeframe and lane."""
-    lane = [" · lane ", one.show("lane")] if one.data["lane"] else []
-    return joined([one.show("symbol"), " ", one.show("timeframe"), *lane])
+    lane = [" · lane ", series.show("lane")] if series.data["lane"] else []
+    return joined([series.show("symbol"), " ", series.show("timeframe"), *lane])

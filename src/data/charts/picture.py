@@ -200,8 +200,8 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
     if any(span.get("merged") for span in facts["spans"]):
         # The provenance may have merged spans, so the stored series is read for each of them.
         stored = client.coverage(client.series_of(query))
-        doubts = [(part.span, part.reason) for part in stored if part.reason]
-    currencies = {one.currency for one in _dividends(client, query)}
+        doubts = [(entry.span, entry.reason) for entry in stored if entry.reason]
+    currencies = {action.currency for action in _dividends(client, query)}
     currency = currencies.pop() if len(currencies) == 1 else ""
     instruments = {facts["symbol"]: instrument}
     return frame, chart_of(frame, instruments, doubts=doubts, currency=currency)
@@ -213,4 +213,4 @@ def _dividends(client: BarsClient, query: BarsQuery) -> Iterable[KnownAction]:
         stored = client.actions(query.instrument.symbol, query.provider)
     except CacheError:
         return
-    yield from (one for one in stored if one.counts and one.action.type == "dividend")
+    yield from (action for action in stored if action.counts and action.action.type == "dividend")

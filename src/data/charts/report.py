@@ -116,7 +116,7 @@ class StoredReport(InLines):
     @property
     def is_whole(self) -> bool:
         """Whether all the stored data in the report could be read."""
-        return not any(one["problems"] for one in self.data["series"])
+        return not any(series["problems"] for series in self.data["series"])
 
     @property
     def title(self) -> str:
@@ -135,16 +135,16 @@ class StoredReport(InLines):
         """Yield each fact of the report as a line: its name and its text."""
         is_one = bool(self.data["subject"])
         yield from self._first_look()
-        for one in self.data["series"]:
-            name = series_name(one)
-            yield name, extent_text(one)
+        for series in self.data["series"]:
+            name = series_name(series)
+            yield name, extent_text(series)
             if is_one:
-                for text in findings_texts(one):
+                for text in findings_texts(series):
                     yield "finding", text
-                yield "proof", one["proof"]
-                if one["fingerprint"]:
-                    yield "bars", one["fingerprint"]
-            for part, why in one["problems"].items():
+                yield "proof", series["proof"]
+                if series["fingerprint"]:
+                    yield "bars", series["fingerprint"]
+            for part, why in series["problems"].items():
                 yield name, f"{part}: {why}"
         if samples := self.data.get("samples"):
             yield (
@@ -227,8 +227,8 @@ def _of_series(
     gaps: GapReport,
     explanation: Explanation,
 ) -> StoredReport:
-    stored = {one.lane: one.to_json() for one in explanation.stored}
-    keys = [one.series for one in gaps.series]
+    stored = {lane.lane: lane.to_json() for lane in explanation.stored}
+    keys = [own.series for own in gaps.series]
     first = next(iter(client.answering(keys)), None)
     sections, drawings = [], []
     for series_gaps in gaps.series:
@@ -313,14 +313,14 @@ def _of_all(
         if series_gaps.problem:
             entry.problems["gaps"] = series_gaps.problem
         sections.append(section)
-    own = [entries[one.series] for one in gaps.series if one.series in entries]
+    own = [entries[series.series] for series in gaps.series if series.series in entries]
     months = months_of((entry.coverage for entry in own), client.clock.now_ms())
     expected: dict[tuple[Any, ...], bool] = {}
     rows = []
-    for section, entry, parts in zip(sections, own, listed, strict=True):
+    for section, entry, classified in zip(sections, own, listed, strict=True):
         rows.append((series_name(section), entry.cells(months, expected)))
         section["problems"] = entry.problems
-        section["attention"] = entry.attention(parts)
+        section["attention"] = entry.attention(classified)
     sections.sort(key=lambda section: rank_of(section["attention"]))
     data = _frame(client, "", sections, gaps)
     if samples and not sections:
@@ -332,10 +332,10 @@ def _of_all(
 def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "series": len(sections),
-        "bars": sum(one["rows"] or 0 for one in sections),
-        "holes": sum(one["gap_bars"].get(name, 0) for one in sections for name in HOLES),
-        "confirmed": sum(one["confirmed"] for one in sections),
-        "vendors": sorted({vendor for one in sections for vendor in one["vendors"]}),
+        "bars": sum(section["rows"] or 0 for section in sections),
+        "holes": sum(section["gap_bars"].get(name, 0) for section in sections for name in HOLES),
+        "confirmed": sum(section["confirmed"] for section in sections),
+        "vendors": sorted({vendor for section in sections for vendor in section["vendors"]}),
     }
 
 
@@ -344,7 +344,7 @@ def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
     if of == 1:
         return data
     series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]
-    names = {series_name(one) for one in series}
+    names = {series_name(entry) for entry in series}
     rows = [row for row in data["heat"]["rows"] if row["name"] in names]
     gaps = [gap for gap in data["gaps"] if series_name(gap) in names]
     return data | {
@@ -363,14 +363,14 @@ def _frame(
     from ..model.incident import incidents_of
 
     notable = [gap.as_dict() for gap in gaps.gaps if gap.is_notable]
-    names = [series_name(one) for one in sections]
+    names = [series_name(section) for section in sections]
     return {
         "onetape": __version__,
         "made": iso(client.clock.now_ms() // SECOND_MS * SECOND_MS),
         "subject": subject,
-        "look": look_at(names, [one["attention"] for one in sections]),
+        "look": look_at(names, [section["attention"] for section in sections]),
         "series": sections,
-        "incidents": [one.text for one in incidents_of(gaps.incidents)],
+        "incidents": [incident.text for incident in incidents_of(gaps.incidents)],
         "gaps": notable[:MOST_OF_ALL],
         "gaps_more": max(0, len(notable) - MOST_OF_ALL) + gaps.unlisted,
     }
@@ -410,7 +410,7 @@ class _Entry:
     def vendors(self) -> list[str]:
         """The vendors that supplied the bars of the series."""
         return sorted(
-            {part.vendor for part in self.coverage if part.state in WITH_BARS and part.vendor}
+            {entry.vendor for entry in self.coverage if entry.state in WITH_BARS and entry.vendor}
         )
 
     @cached_property
@@ -469,14 +469,14 @@ class _Entry:
         """The counts of bars that a second vendor confirmed and contradicted."""
         nothing: tuple[ComparedBars, ...] = ()
         compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
-        confirmed = sum(one.confirmed for one in compared)
-        contradicted = sum(one.contradicted for one in compared)
+        confirmed = sum(comparison.confirmed for comparison in compared)
+        contradicted = sum(comparison.contradicted for comparison in compared)
         rows = self.quality["rows"] if self.quality else 0
         return {
             "confirmed": confirmed,
             "contradicted": contradicted,
             "proof": proof_in_words(rows, confirmed, contradicted),
-            "comparisons": [one.to_json() for one in compared[-MOST_SPANS:]],
+            "comparisons": [comparison.to_json() for comparison in compared[-MOST_SPANS:]],
             "comparisons_more": max(0, len(compared) - MOST_SPANS),
         }
 
@@ -488,7 +488,7 @@ class _Entry:
         return {
             **self.named(),
             "vendors": self.vendors,
-            "coverage": [part.to_json() for part in self.coverage[-MOST_SPANS:]],
+            "coverage": [entry.to_json() for entry in self.coverage[-MOST_SPANS:]],
             "coverage_more": max(0, len(self.coverage) - MOST_SPANS),
             "quality": self.quality,
             **self.compared,
@@ -498,7 +498,7 @@ class _Entry:
                 "rows": len(kept.rows),
                 "files": [{"name": name, "reason": why} for name, why in kept.files],
             },
-            "commits": [one.to_json() for one in reversed(commits[-MOST_COMMITS:])],
+            "commits": [commit.to_json() for commit in reversed(commits[-MOST_COMMITS:])],
             "commits_more": max(0, len(commits) - MOST_COMMITS),
         }
 
@@ -568,8 +568,8 @@ def extent_text(entry: dict[str, Any]) -> str:
 
 def findings_texts(entry: dict[str, Any]) -> Iterable[str]:
     """Yield the findings about a series, as one line each."""
-    for one in (entry["quality"] or {}).get("findings", ()):
-        yield f"{one['severity']}  {one['check']}: {one['evidence']} → {one['next_step']}"
+    for finding in (entry["quality"] or {}).get("findings", ()):
+        yield f"{finding['severity']}  {finding['check']}: {finding['evidence']} → {finding['next_step']}"
 
 
 def gap_text(gap: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from .report_series import GAP_COLUMNS, series_facts
 
 def sparks_of(values: Values) -> list[Html]:
     """Return the small chart of each series; empty for a series with fewer than two bars."""
-    return [spark(one.data["line"]["closes"]) for one in values.each("series")]
+    return [spark(series.data["line"]["closes"]) for series in values.each("series")]
 
 
 def sections_of_all(
@@ -52,23 +52,23 @@ def sections_of_all(
 
 def detailed_views(values: Values, sparks: Sequence[Html]) -> Iterator[Html]:
     """Yield each series' detailed view, which is hidden until a link to it is followed."""
-    for place, (one, line) in enumerate(zip(values.each("series"), sparks, strict=True)):
-        reasons = list(one.each("attention"))
+    for index, (series, line) in enumerate(zip(values.each("series"), sparks, strict=True)):
+        reasons = list(series.each("attention"))
         yield element(
             "section",
             element("p", element("a", "← all series", href="#")),
-            element("h2", name_of(one)),
-            *problems(one),
+            element("h2", name_of(series)),
+            *problems(series),
             records(reasons, _REASONS)
             if reasons
             else element("p", "nothing wrong was found", class_="good"),
-            series_facts(one, one),
-            _gap_counts(one),
+            series_facts(series, series),
+            _gap_counts(series),
             *([element("div", *chart_place(), line, class_="figure")] if line else []),
-            _command(one),
-            id=_view_id(one),
+            _command(series),
+            id=_view_id(series),
             class_="view",
-            data_series=place,
+            data_series=index,
         )
 
 
@@ -108,34 +108,34 @@ def _samples(count: int) -> Iterator[Html]:
         yield element("p", words, class_="faint")
 
 
-def _turns(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
+def _turns(part: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
     """Yield the links to the other pages of a report on many series."""
-    if place is None:
+    if part is None:
         return
     links = [
         element("b", f"page {number}", aria_current="page")
-        if number == place["number"]
+        if number == part["number"]
         else element("a", f"page {number}", href=page_name(*file, number))
-        for number in range(1, place["of"] + 1)
+        for number in range(1, part["of"] + 1)
     ]
-    spaced_links = (part for link in links for part in (link, " "))
+    spaced_links = (item for link in links for item in (link, " "))
     yield element("nav", *spaced_links, class_="turns", aria_label="pages of this report")
 
 
 def _series_tables(every: Sequence[Values], sparks: Sequence[Html]) -> Iterator[Html]:
     """Yield the filter, then the series that need attention and the others, as tables."""
-    by_place = dict(zip((one.at for one in every), sparks, strict=True))
+    by_place = dict(zip((series.at for series in every), sparks, strict=True))
 
-    def linked(one: Values) -> Html:
+    def linked(series: Values) -> Html:
         """Return a series' small chart as a link to its detailed view."""
-        name = f"{one.data['symbol']} {one.data['timeframe']}"
-        line = by_place[one.at] or "view"
-        return element("a", line, href=f"#{_view_id(one)}", aria_label=f"view of {name}")
+        name = f"{series.data['symbol']} {series.data['timeframe']}"
+        line = by_place[series.at] or "view"
+        return element("a", line, href=f"#{_view_id(series)}", aria_label=f"view of {name}")
 
     if every:
         yield _filter()
-    poor = [one for one in every if one.data["attention"]]
-    good = [one for one in every if not one.data["attention"]]
+    poor = [series for series in every if series.data["attention"]]
+    good = [series for series in every if not series.data["attention"]]
     if poor:
         yield element("h2", f"{counted(len(poor), 'series')} to look at, the worst first")
         yield records(poor, _POOR, linked)
@@ -172,17 +172,17 @@ def _gap_table(values: Values) -> Iterator[Html]:
 # --- a detailed view ---------------------------------------------------------------------------
 
 
-def _view_id(one: Values) -> str:
-    return one.at.replace("/", "-")
+def _view_id(series: Values) -> str:
+    return series.at.replace("/", "-")
 
 
-def _gap_counts(one: Values) -> Html:
-    lane = f" (lane {one.data['lane']})" if one.data["lane"] else ""
-    return element("p", f"gaps{lane}: ", one.show("gaps", as_text=counts_text))
+def _gap_counts(series: Values) -> Html:
+    lane = f" (lane {series.data['lane']})" if series.data["lane"] else ""
+    return element("p", f"gaps{lane}: ", series.show("gaps", as_text=counts_text))
 
 
-def _command(one: Values) -> Html:
-    command = f"onetape report {one.data['symbol']} {one.data['timeframe']} -o report.html"
+def _command(series: Values) -> Html:
+    command = f"onetape report {series.data['symbol']} {series.data['timeframe']} -o report.html"
     return element("p", "every bar, gap and commit: ", element("code", command), class_="faint")
 
 

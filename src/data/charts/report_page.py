@@ -52,17 +52,17 @@ def page_of(
 
 def _page_of_series(values: Values, drawings: Sequence[Drawing | None]) -> str:
     """Return the page for one symbol and timeframe: a part for each lane, then the vendors queried."""
-    ids = [f"chart-data-{place}" if drawn else "" for place, drawn in enumerate(drawings)]
-    parts: list[Html] = []
-    for place, drawn in enumerate(drawings):
-        chart = drawn and figure(drawn.picture, ids[place], f"-{place}" if place else "")
-        parts += series_sections(values.of("series", place), chart or Html())
+    ids = [f"chart-data-{index}" if drawn else "" for index, drawn in enumerate(drawings)]
+    sections: list[Html] = []
+    for index, drawn in enumerate(drawings):
+        chart = drawn and figure(drawn.picture, ids[index], f"-{index}" if index else "")
+        sections += series_sections(values.of("series", index), chart or Html())
     bars = {name: drawn.data for name, drawn in zip(ids, drawings, strict=True) if drawn}
     subject = values.show("subject")
     ends = [*incident_list(values), *route_sections(values.of("sources")), foot()]
     return page(
         _window_title(values.data["subject"]),
-        element("main", *_head(values, subject), *parts, *ends),
+        element("main", *_head(values, subject), *sections, *ends),
         style=paints(),
         script=chart_script(),
         data=values.data,

@@ -25,42 +25,44 @@ from .parts import (
 )
 
 
-def series_sections(one: Values, chart: Html) -> Iterator[Html]:
+def series_sections(series: Values, chart: Html) -> Iterator[Html]:
     """Yield the sections for one series, that is, for one lane of the symbol.
 
     Args:
-        one: Values of the series.
+        series: Values of the series.
         chart: Chart of the series; empty if there is none.
     """
-    yield from _heading(one)
-    yield from problems(one)
-    yield series_facts(one, one.of("quality") if one.data["quality"] else None)
+    yield from _heading(series)
+    yield from problems(series)
+    yield series_facts(series, series.of("quality") if series.data["quality"] else None)
     yield chart
-    if one.data["fingerprint"]:
-        yield element("p", "fingerprint of these bars ", element("code", one.show("fingerprint")))
-    yield from _findings(one)
-    yield from _gap_list(one)
-    yield from coverage_by_year(one.of("heat"))
-    yield from _coverage_spans(one)
-    yield from _comparisons(one)
-    yield from _commits(one)
-    yield from _set_aside(one)
+    if series.data["fingerprint"]:
+        yield element(
+            "p", "fingerprint of these bars ", element("code", series.show("fingerprint"))
+        )
+    yield from _findings(series)
+    yield from _gap_list(series)
+    yield from coverage_by_year(series.of("heat"))
+    yield from _coverage_spans(series)
+    yield from _comparisons(series)
+    yield from _commits(series)
+    yield from _set_aside(series)
 
 
-def _heading(one: Values) -> Iterator[Html]:
+def _heading(series: Values) -> Iterator[Html]:
     """Yield the name of a lane; none for a default lane from which queries are answered."""
     other = ""
-    if not one.data["answers"]:
+    if not series.data["answers"]:
         other = ", which is not the series that answers use under the present rules"
-    if one.data["lane"] or other:
-        yield element("h2", name_of(one), other)
+    if series.data["lane"] or other:
+        yield element("h2", name_of(series), other)
 
 
-def series_facts(one: Values, bars: Values | None) -> Html:
+def series_facts(series: Values, bars: Values | None) -> Html:
     """Return a series' figures as panels.
 
     Args:
-        one: Values of the series.
+        series: Values of the series.
         bars: Values with the count, first and last time, and score of the bars; None if unknown.
     """
     facts: list[tuple[str, object]] = []
@@ -71,35 +73,35 @@ def series_facts(one: Values, bars: Values | None) -> Html:
             ("last", bars.show("last", as_text=moment)),
             ("quality", bars.show("score")),
         ]
-    facts.append(("vendors", one.show("vendors", as_text=names_text)))
-    return cards([*facts, *compared_facts(one, ("confirmed", "contradicted"))])
+    facts.append(("vendors", series.show("vendors", as_text=names_text)))
+    return cards([*facts, *compared_facts(series, ("confirmed", "contradicted"))])
 
 
-def _findings(one: Values) -> Iterator[Html]:
-    if one.data["quality"] is None:
+def _findings(series: Values) -> Iterator[Html]:
+    if series.data["quality"] is None:
         return
     yield element("h3", "Findings")
-    findings = list(one.each("quality", "findings"))
+    findings = list(series.each("quality", "findings"))
     yield records(findings, _FINDINGS) if findings else _none()
-    if count := len(one.data["quality"]["not_checked"]):
-        reasons = reasons_table(one, "quality", "not_checked")
+    if count := len(series.data["quality"]["not_checked"]):
+        reasons = reasons_table(series, "quality", "not_checked")
         yield folded(f"{counted(count, 'check')} did not run", reasons)
 
 
-def _gap_list(one: Values) -> Iterator[Html]:
+def _gap_list(series: Values) -> Iterator[Html]:
     yield element("h3", "Gaps")
-    total = sum(one.data["gaps"]["counts"].values())
+    total = sum(series.data["gaps"]["counts"].values())
     if not total:
         yield _none()
         return
-    listed = list(one.each("gaps", "gaps"))
+    listed = list(series.each("gaps", "gaps"))
     yield records(listed, GAP_COLUMNS)
     yield more_than(total, len(listed))
 
 
-def _coverage_spans(one: Values) -> Iterator[Html]:
-    spans = list(one.each("coverage"))
-    total = len(spans) + one.data["coverage_more"]
+def _coverage_spans(series: Values) -> Iterator[Html]:
+    spans = list(series.each("coverage"))
+    total = len(spans) + series.data["coverage_more"]
     yield folded(
         f"Spans: {counted(total, 'span')}, newest first",
         records(spans[::-1], _SPANS),
@@ -107,19 +109,19 @@ def _coverage_spans(one: Values) -> Iterator[Html]:
     )
 
 
-def _comparisons(one: Values) -> Iterator[Html]:
-    compared = list(one.each("comparisons"))
+def _comparisons(series: Values) -> Iterator[Html]:
+    compared = list(series.each("comparisons"))
     if not compared:
         return
-    total = len(compared) + one.data["comparisons_more"]
-    yield element("h3", "Compared with second vendors: ", one.show("proof"))
+    total = len(compared) + series.data["comparisons_more"]
+    yield element("h3", "Compared with second vendors: ", series.show("proof"))
     yield records(compared, _COMPARISONS)
     yield more_than(total, len(compared))
 
 
-def _commits(one: Values) -> Iterator[Html]:
-    commits = list(one.each("commits"))
-    total = len(commits) + one.data["commits_more"]
+def _commits(series: Values) -> Iterator[Html]:
+    commits = list(series.each("commits"))
+    total = len(commits) + series.data["commits_more"]
     yield folded(
         f"Log: {counted(total, 'commit')}, newest first",
         records(commits, _COMMITS),
@@ -127,12 +129,12 @@ def _commits(one: Values) -> Iterator[Html]:
     )
 
 
-def _set_aside(one: Values) -> Iterator[Html]:
+def _set_aside(series: Values) -> Iterator[Html]:
     """Yield the number of rows in the quarantine, and the damaged files in it."""
-    kept = one.data["quarantined"]
+    kept = series.data["quarantined"]
     if not kept or not (kept["rows"] or kept["files"]):
         return
-    aside = one.of("quarantined")
+    aside = series.of("quarantined")
     yield element("h3", "Kept aside")
     yield element("p", aside.show("rows"), " invalid rows")
     if kept["files"]:

@@ -63,10 +63,10 @@ _NAMESPACE = "http://www.w3.org/2000/svg"
 def _style() -> str:
     """Return the colours as CSS rules, with dark-screen colours last."""
 
-    def colours(place: int) -> str:
+    def colours(index: int) -> str:
         """Return the CSS rules for one colour scheme: 0 for light, 1 for dark."""
         return ";".join(
-            f"--c-{name}:" + (f"var(--{name},{pair[place]})" if name in _OF_PAGE else pair[place])
+            f"--c-{name}:" + (f"var(--{name},{pair[index]})" if name in _OF_PAGE else pair[index])
             for name, pair in PAINTS.items()
         )
 

@@ -38,7 +38,7 @@ def network_file_system(folder: Path) -> str:
 
 
 def _kind_of(path: str, lines: list[str]) -> str:
-    """Return the file system type of the innermost mount that contains ``place``.
+    """Return the file system type of the innermost mount that contains ``path``.
 
     If two file systems are mounted at the same point, the later one counts.
     """

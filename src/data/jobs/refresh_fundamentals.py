@@ -237,7 +237,7 @@ class _Part:
     """One data type of one symbol, with its results so far.
 
     Attributes:
-        place: Position of the symbol in the run.
+        index: Position of the symbol in the run.
         plan: Fresh stored answers, and the vendors to query for the rest; None before planning.
         fields: Fields that the fresh answers contain.
         left: Vendors that have not answered yet.

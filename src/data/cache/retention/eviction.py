@@ -43,9 +43,9 @@ class Keeps(Protocol):
     """A function that decides whether stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, entry: Covered, now_ms: int) -> str:
-        """Return the reason why no vendor could supply ``part`` again; empty if a configured one could.
+        """Return the reason why no vendor could supply ``entry`` again; empty if a configured one could.
 
-        ``part`` extends from the first to the last bar of one source, in a year or in the whole
+        ``entry`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
         any part of it; a vendor that cannot supply the latest year cannot supply older ones.
         ``now_ms`` is the latest time that stored answers prove to be past.
