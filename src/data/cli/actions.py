@@ -69,9 +69,9 @@ def _shown(
     names = ["ex-date", "type", "ratio or amount#", "paid#?", "in?", "paid on?", "from?"]
     title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
     yield TextTable([*names, "others say?"], cells, title)
-    for one in provenance["left_out"]:
-        reason = f"{one['source']}; {one['dispute']}"
-        yield styled(f"not applied: {one['type']} on {one['ex_date']} ({reason})", "yellow")
+    for action in provenance["left_out"]:
+        reason = f"{action['source']}; {action['dispute']}"
+        yield styled(f"not applied: {action['type']} on {action['ex_date']} ({reason})", "yellow")
     if asset_class == "stock":
         yield from attempts_shown(provenance)
     else:

@@ -158,7 +158,7 @@ def _add(args: argparse.Namespace) -> Report:
 
     book, services = _book(), job_services(args.cache_dir, args.config)
     now_ms = services.clock.now_ms()
-    options = {one.keys[0]: getattr(args, _flag(one)) for one in KINDS.values() if one.option}
+    options = {kind.keys[0]: getattr(args, _flag(kind)) for kind in KINDS.values() if kind.option}
     kind = kind_of({key for key, value in options.items() if value})
     config, rearm = _config(args, kind, options), _rearm(args, kind)
     draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
@@ -219,7 +219,9 @@ def _flag(kind: type[Alert]) -> str:
 
 def _flags_of_all() -> str:
     """Return the options whose alerts can be about all series, as text."""
-    return listed([_flag(one) for one in KINDS.values() if one.option and one.may_be_of_all], "or")
+    return listed(
+        [_flag(kind) for kind in KINDS.values() if kind.option and kind.may_be_of_all], "or"
+    )
 
 
 def _config(
@@ -234,7 +236,7 @@ def _config(
 
     ``options`` maps the key of each kind's option to the option's value.
     """
-    flags = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}
+    flags = {own.keys[0]: _flag(own) for own in KINDS.values() if own.option}
     names = {"condition": "a condition", "value": "a value", **flags}
     given = {"condition": args.condition, "value": args.value, **options}
     own = {key: given.get(key) for key in kind.keys}
@@ -284,10 +286,15 @@ def _list(args: argparse.Namespace) -> Report:
     return Report(lambda: [_plain(one) for one in alerts], lambda: _shown(alerts))
 
 
-def _plain(one: ListedAlert) -> dict[str, Any]:
-    state = one.state.to_json() if one.state is not None else None
-    named = {"id": one.alert.id, "active": one.is_active, "reason": one.reason, "state": state}
-    return named | one.alert.to_json()
+def _plain(listed_alert: ListedAlert) -> dict[str, Any]:
+    state = listed_alert.state.to_json() if listed_alert.state is not None else None
+    named = {
+        "id": listed_alert.alert.id,
+        "active": listed_alert.is_active,
+        "reason": listed_alert.reason,
+        "state": state,
+    }
+    return named | listed_alert.alert.to_json()
 
 
 def _shown(alerts: Sequence[ListedAlert]) -> Shown:

@@ -90,8 +90,8 @@ class Blocks:
         place: Position of the series in the chart.
     """
 
-    def __init__(self, picture: Chart, place: int = 0) -> None:
-        self._chart, self._series = picture, picture.series[place]
+    def __init__(self, picture: Chart, index: int = 0) -> None:
+        self._chart, self._series = picture, picture.series[index]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         axis, series = self._chart.axis, self._series
@@ -118,14 +118,14 @@ def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
     """Return the first and last bars of a frame as a table of at most ``most`` rows."""
     head = len(frame) if len(frame) <= most else most // 2
     places = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
-    part = frame.iloc[places]
-    is_daily = all(t.hour == t.minute == 0 for t in part.index)
-    stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in part.index]
-    cells = [_cells(name, list(part[name])) for name in part.columns]
+    shown = frame.iloc[places]
+    is_daily = all(t.hour == t.minute == 0 for t in shown.index)
+    stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in shown.index]
+    cells = [_cells(name, list(shown[name])) for name in shown.columns]
     rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))
     if len(places) < len(frame):
-        rows.insert(head, ["…", *("" for _ in part.columns)])
-    names = [_heading(str(name)) for name in part.columns]
+        rows.insert(head, ["…", *("" for _ in shown.columns)])
+    names = [_heading(str(name)) for name in shown.columns]
     return TextTable(["time (UTC)" if not is_daily else "session", *names], rows)
 
 

@@ -322,10 +322,10 @@ def listed(text: str) -> list[str]:
     Raises:
         argparse.ArgumentTypeError: The list is empty.
     """
-    parts = [part for part in text.replace(",", " ").split() if part]
-    if not parts:
+    names = [name for name in text.replace(",", " ").split() if name]
+    if not names:
         raise argparse.ArgumentTypeError("the list is empty; give at least one item, such as A,B,C")
-    return parts
+    return names
 
 
 def positive(text: str) -> int:

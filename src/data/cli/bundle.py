@@ -155,19 +155,19 @@ def _list(args: argparse.Namespace) -> Report:
             bundles.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
         except DataError as error:
             errors.append(error)
-    plain = {"folder": str(folder), "bundles": [one.as_dict() for one in bundles]}
+    plain = {"folder": str(folder), "bundles": [bundle.as_dict() for bundle in bundles]}
     rows = [
         [
-            one.bundle_name,
-            one.frequency,
-            f"{len(one.symbols):,}",
-            f"{one.row_count:,}",
-            _day(one.start_date),
-            _day(one.end_date),
-            one.source_type[:_MOST_TEXT],
-            f"{one.size_bytes:,}",
+            bundle.bundle_name,
+            bundle.frequency,
+            f"{len(bundle.symbols):,}",
+            f"{bundle.row_count:,}",
+            _day(bundle.start_date),
+            _day(bundle.end_date),
+            bundle.source_type[:_MOST_TEXT],
+            f"{bundle.size_bytes:,}",
         ]
-        for one in bundles
+        for bundle in bundles
     ]
 
     def shown() -> Iterator[Any]:

@@ -79,7 +79,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
     ]
     yield TextTable(["cache", ""], rows)
     if document["growth"]:
-        days = [_day(one) for one in document["growth"][-_DAYS_SHOWN:]]
+        days = [_day(day) for day in document["growth"][-_DAYS_SHOWN:]]
         yield ""
         yield TextTable(["day", "bars#", "bytes#"], days)
 
@@ -106,9 +106,9 @@ def _aside(stats: dict[str, Any]) -> str:
     return f"{text} (see `onetape cache quarantine list`)"
 
 
-def _day(one: dict[str, Any]) -> list[str]:
-    sign = "-" if one["bytes"] < 0 else "+"
-    return [one["date"], f"{one['bars']:+,}", f"{sign}{size(abs(one['bytes']))}"]
+def _day(day: dict[str, Any]) -> list[str]:
+    sign = "-" if day["bytes"] < 0 else "+"
+    return [day["date"], f"{day['bars']:+,}", f"{sign}{size(abs(day['bytes']))}"]
 
 
 # --- list ------------------------------------------------------------------------------------
@@ -154,8 +154,10 @@ def _info(args: argparse.Namespace) -> Report:
     document = [
         {
             **entry,
-            "spans": [_span(part) for part in manager.cache.store.view(key).coverage.opened()],
-            "proof": [one.to_json() for one in confirmations(manager, key)],
+            "spans": [
+                _span(covered) for covered in manager.cache.store.view(key).coverage.opened()
+            ],
+            "proof": [confirmation.to_json() for confirmation in confirmations(manager, key)],
         }
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
@@ -167,16 +169,16 @@ def _info(args: argparse.Namespace) -> Report:
     return Report({"series": document, "years": years}, items)
 
 
-def _span(part: Covered) -> dict[str, Any]:
+def _span(entry: Covered) -> dict[str, Any]:
     return {
-        "start": iso(part.span.start),
-        "end": iso(part.span.end),
-        "state": part.state,
-        "vendor": part.vendor,
-        "reason": part.reason,
-        "basis": part.basis.to_json(),
-        "fetched_at": iso(part.fetched_at // 1000 * 1000) if part.fetched_at else None,
-        "expires": iso(part.expires) if part.expires else None,
+        "start": iso(entry.span.start),
+        "end": iso(entry.span.end),
+        "state": entry.state,
+        "vendor": entry.vendor,
+        "reason": entry.reason,
+        "basis": entry.basis.to_json(),
+        "fetched_at": iso(entry.fetched_at // 1000 * 1000) if entry.fetched_at else None,
+        "expires": iso(entry.expires) if entry.expires else None,
     }
 
 
@@ -198,13 +200,14 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
     names = ["from", "up to", "state", "vendor", "prices?", "fetched?", "why?"]
     yield TextTable(names, rows, title)
     confirmed, contradicted = (
-        sum(one[name] for one in entry["proof"]) for name in ("confirmed", "contradicted")
+        sum(confirmation[name] for confirmation in entry["proof"])
+        for name in ("confirmed", "contradicted")
     )
     text = proof_in_words(entry["rows"], confirmed, contradicted)
     yield styled(text, "red" if contradicted else "dim")
-    for one in (one for one in entry["proof"] if one["contradicted"]):
-        at = f"{moment(one['start'])} .. {moment(one['end'])}, first {moment(one['first'])}"
-        yield Line(f"  {one['vendor']}, {at}: {one['said']}", "red")
+    for found in (found for found in entry["proof"] if found["contradicted"]):
+        at = f"{moment(found['start'])} .. {moment(found['end'])}, first {moment(found['first'])}"
+        yield Line(f"  {found['vendor']}, {at}: {found['said']}", "red")
     yield ""
 
 

@@ -98,13 +98,13 @@ def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
     if aged.years:
         rows = [
             [
-                name_of(one.key),
-                "bars" if one.data_type == BARS else one.data_type,
-                str(one.year),
-                f"{one.rows:,}",
-                size(one.bytes),
+                name_of(year.key),
+                "bars" if year.data_type == BARS else year.data_type,
+                str(year.year),
+                f"{year.rows:,}",
+                size(year.bytes),
             ]
-            for one in aged.years
+            for year in aged.years
         ]
         yield TextTable(["series", "data?", "year#", "rows#", "size#"], rows)
     verb = "would be deleted" if document["dry_run"] else "deleted"

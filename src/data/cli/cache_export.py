@@ -60,8 +60,8 @@ def _export(args: argparse.Namespace) -> Report:
     from ..jobs.other_hosts import pull_elsewhere
     from ..wiring import build
 
-    one = bool(args.symbol and args.timeframe and args.out)
-    if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
+    is_one = bool(args.symbol and args.timeframe and args.out)
+    if is_one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
         raise QueryError("give either SYMBOL TIMEFRAME --out FILE, or --all DIR")
     if "-" in (args.out, args.all):
         raise QueryError(
@@ -110,25 +110,25 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     done = write_files(Exporter.of(services), keys, Path(folder))
     rows = [
         [
-            name_of(one.key),
-            f"{one.rows:,}",
-            moment(one.first),
-            moment(one.last),
-            ", ".join(f"{count:,} {state}" for state, count in one.left_out.items()) or "-",
-            f"{one.missing:,} from {moment(one.first_gap)}" if one.missing else "-",
-            styled(one.problem, "red") if one.problem else one.path,
+            name_of(file.key),
+            f"{file.rows:,}",
+            moment(file.first),
+            moment(file.last),
+            ", ".join(f"{count:,} {state}" for state, count in file.left_out.items()) or "-",
+            f"{file.missing:,} from {moment(file.first_gap)}" if file.missing else "-",
+            styled(file.problem, "red") if file.problem else file.path,
         ]
-        for one in done
+        for file in done
     ]
     names = ["series", "bars#", "first?", "last?", "left out", "missing", "file"]
-    good = [one for one in done if one.path]
-    gaps = sum(one.missing > 0 for one in good)
+    good = [file for file in done if file.path]
+    gaps = sum(file.missing > 0 for file in good)
     notes = [f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat ones"]
     return Report(
-        [one.to_json() for one in done],
+        [file.to_json() for file in done],
         [TextTable(names, rows), styled(f"written: {counted(len(good), 'file')}", "bold")],
         notes=notes if gaps else (),
-        ok=bool(good) and not gaps and not any(one.is_failed for one in done),
+        ok=bool(good) and not gaps and not any(file.is_failed for file in done),
     )
 
 

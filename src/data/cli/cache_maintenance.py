@@ -141,9 +141,9 @@ def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
 
 
 def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
-    for one in findings:
-        yield Line(str(one), "yellow")
-        yield Line(f"  {mark} {one.remedy}", "dim")
+    for finding in findings:
+        yield Line(str(finding), "yellow")
+        yield Line(f"  {mark} {finding.remedy}", "dim")
 
 
 def _verdict(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
@@ -164,13 +164,16 @@ def _compact(args: argparse.Namespace) -> Report:
     done, problems = run_upkeep(services, "compact", keys, args.executor, dry_run=is_trial)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
     problems += [
-        (one.key, f"{', '.join(map(str, one.damaged))}: damaged; run `onetape cache repair` first")
-        for one in done
-        if one.damaged
+        (
+            series.key,
+            f"{', '.join(map(str, series.damaged))}: damaged; run `onetape cache repair` first",
+        )
+        for series in done
+        if series.damaged
     ]
-    before = sum(one.bytes[0] for one in done)
-    after = sum(one.bytes[1] for one in done)
-    stale = orphans + sum(one.stale for one in done)
+    before = sum(series.bytes[0] for series in done)
+    after = sum(series.bytes[1] for series in done)
+    stale = orphans + sum(series.stale for series in done)
     text = "bars: {} would become {}; {} in stale files would be removed"
     if not args.dry_run:
         text = "bars: {} before, {} after; {} in stale files removed"
@@ -181,11 +184,11 @@ def _compact(args: argparse.Namespace) -> Report:
             "bytes_before": before,
             "bytes_after": after,
             "stale_bytes": stale,
-            "series": [_compacted(one) for one in done],
+            "series": [_compacted(series) for series in done],
             "problems": problems_json(problems),
         },
         lambda: [
-            *_compacted_shown([one for one in done if one.years or one.stale]),
+            *_compacted_shown([series for series in done if series.years or series.stale]),
             *problems_shown(problems),
             styled(summary, "bold"),
         ],
@@ -193,15 +196,15 @@ def _compact(args: argparse.Namespace) -> Report:
     )
 
 
-def _compacted(one: Compacted) -> dict[str, Any]:
+def _compacted(series: Compacted) -> dict[str, Any]:
     return {
-        **named(one.key),
-        "years": list(one.years),
-        "members_before": one.members[0],
-        "members_after": one.members[1],
-        "bytes_before": one.bytes[0],
-        "bytes_after": one.bytes[1],
-        "stale_bytes": one.stale,
+        **named(series.key),
+        "years": list(series.years),
+        "members_before": series.members[0],
+        "members_after": series.members[1],
+        "bytes_before": series.bytes[0],
+        "bytes_after": series.bytes[1],
+        "stale_bytes": series.stale,
     }
 
 
@@ -210,14 +213,14 @@ def _compacted_shown(done: Sequence[Compacted]) -> Shown:
         return
     rows = [
         [
-            name_of(one.key),
-            ", ".join(map(str, one.years)) or "-",
-            f"{one.members[0]:,} → {one.members[1]:,}",
-            size(one.bytes[0]),
-            size(one.bytes[1]),
-            size(one.stale),
+            name_of(series.key),
+            ", ".join(map(str, series.years)) or "-",
+            f"{series.members[0]:,} → {series.members[1]:,}",
+            size(series.bytes[0]),
+            size(series.bytes[1]),
+            size(series.stale),
         ]
-        for one in done
+        for series in done
     ]
     yield TextTable(["series", "years?", "members?", "before#", "after#", "stale#?"], rows)
     yield ""
@@ -274,13 +277,13 @@ def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
 
 
 def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
-    for one in pruned:
-        others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in one.superseded.items()]
-        facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
+    for file in pruned:
+        others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in file.superseded.items()]
+        facts = ", ".join([f"{file.held:,} of {counted(file.rows, 'bar')} held", *others])
         verb = "would be deleted" if dry_run else "deleted"
-        text = f"kept: {one.problem}" if one.problem else f"{verb} ({facts})"
-        yield Line(f"{one.path}: {text}", "yellow" if one.problem else "")
-    gone_bytes = sum(one.bytes for one in pruned if not one.problem)
+        text = f"kept: {file.problem}" if file.problem else f"{verb} ({facts})"
+        yield Line(f"{file.path}: {text}", "yellow" if file.problem else "")
+    gone_bytes = sum(file.bytes for file in pruned if not file.problem)
     if gone_bytes:
         yield styled(f"{size(gone_bytes)} {'would be freed' if dry_run else 'freed'}", "bold")
 
@@ -320,13 +323,13 @@ def _logs_json(
     ]
     return series + [
         {
-            "symbol": one.symbol,
-            "timeframe": one.timeframe,
+            "symbol": log.symbol,
+            "timeframe": log.timeframe,
             "lane": "",
-            "data_type": one.data_type,
-            "commits": [_plain(entry) for entry in one.entries[last]],
+            "data_type": log.data_type,
+            "commits": [_plain(entry) for entry in log.entries[last]],
         }
-        for one in others
+        for log in others
     ]
 
 
@@ -335,15 +338,15 @@ def _logs_shown(logs: _Logs, view: _View, others: Sequence[OtherLog], last: slic
         ends = view(key).lifetime.ends(key.timeframe)
         yield _log_table(key, log[last], ", ".join([counted(len(log), "commit"), *ends]))
         yield ""
-    for one in others:
-        yield _other_log_table(one, one.entries[last])
+    for other_log in others:
+        yield _other_log_table(other_log, other_log.entries[last])
         yield ""
 
 
-def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTable:
-    title = " ".join(filter(None, (one.symbol, one.timeframe, one.data_type)))
-    title += f" · {counted(len(one.entries), 'entry')}"
-    if one.is_table:
+def _other_log_table(log: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTable:
+    title = " ".join(filter(None, (log.symbol, log.timeframe, log.data_type)))
+    title += f" · {counted(len(log.entries), 'entry')}"
+    if log.is_table:
         names = ["when", "what", "from?", "up to?", "added#", "changed#", "removed#", "size#?"]
         rows = [
             [

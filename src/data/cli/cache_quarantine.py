@@ -48,27 +48,28 @@ def configure(actions: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    reports = [one for one in _kept(args) if one.rows or one.files]
-    plain = [one.to_json() for one in reports]
+    reports = [report for report in _kept(args) if report.rows or report.files]
+    plain = [report.to_json() for report in reports]
     if not reports:
         return Report(plain, ["nothing is quarantined"])
     rows = [
         [
-            name_of(one.key),
-            f"{len(one.rows):,}",
-            f"{len(one.files):,}",
+            name_of(report.key),
+            f"{len(report.rows):,}",
+            f"{len(report.files):,}",
             ", ".join(
-                f"{sentence(reason)} ({count})" for reason, count in list(one.reasons.items())[:3]
+                f"{sentence(reason)} ({count})"
+                for reason, count in list(report.reasons.items())[:3]
             ),
         ]
-        for one in reports
+        for report in reports
     ]
     return Report(plain, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
 
 
 def _show(args: argparse.Namespace) -> Report:
     reports = _kept(args)
-    return Report(lambda: [one.to_json(details=True) for one in reports], _details(reports))
+    return Report(lambda: [report.to_json(details=True) for report in reports], _details(reports))
 
 
 def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
@@ -80,16 +81,16 @@ def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
 
 def _details(reports: Sequence[QuarantineReport]) -> Shown:
     names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
-    for one in reports:
+    for lane in reports:
         rows = [
             [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), sentence(reason)]
-            for bar, reason in one.rows[-_SHOWN:]
+            for bar, reason in lane.rows[-_SHOWN:]
         ]
-        title = f"{name_of(one.key)} · {counted(len(one.rows), 'row')}, {counted(len(one.files), 'file')}"
+        title = f"{name_of(lane.key)} · {counted(len(lane.rows), 'row')}, {counted(len(lane.files), 'file')}"
         yield TextTable(names, rows, title) if rows else styled(title, "bold")
-        if len(one.rows) > len(rows):
+        if len(lane.rows) > len(rows):
             yield styled(f"the newest {len(rows)} are shown; --json lists all", "dim")
-        for name, reason in one.files:
+        for name, reason in lane.files:
             yield Line(f"  {name}: {reason}")
 
 
@@ -110,7 +111,10 @@ def _purge(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
     purged, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
-    files, freed = sum(one.files for one in purged), sum(one.file_bytes for one in purged)
+    files, freed = (
+        sum(result.files for result in purged),
+        sum(result.file_bytes for result in purged),
+    )
     document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
     would = "would be deleted" if args.dry_run else "deleted"
     summary = f"{would}: {counted(files, 'file')}, {size(freed)}"

@@ -108,9 +108,9 @@ def meant(manager: Installation, text: str) -> str:
 def _there_is(manager: Installation, symbol: str) -> str:
     from difflib import get_close_matches  # not needed for cached series
 
-    elsewhere = [one for one in listed_elsewhere(manager)[0] if one["symbol"] == symbol]
+    elsewhere = [entry for entry in listed_elsewhere(manager)[0] if entry["symbol"] == symbol]
     if elsewhere:
-        frames = dict.fromkeys(one["timeframe"] for one in elsewhere)
+        frames = dict.fromkeys(entry["timeframe"] for entry in elsewhere)
         return f"other hosts have {', '.join(frames)}; `onetape fetch {symbol}` copies it here"
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
@@ -146,7 +146,7 @@ def listed_elsewhere(manager: Installation) -> tuple[list[dict[str, Any]], list[
     series, problem = series_elsewhere(manager.cache.store)
     found = [
         named(key) | _EMPTY | {"updated": _updated(at_ms), "elsewhere": True}
-        for key, at_ms in sorted(series.items(), key=lambda one: str(one[0]))
+        for key, at_ms in sorted(series.items(), key=lambda pair: str(pair[0]))
     ]
     note = f"series that only other hosts have are not shown: {problem}"
     return found, [note] if problem else []
@@ -164,7 +164,9 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
     checked = []
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
-        faults = [f"{one.where}: {one.what}" for one in damage] + [reason for _, reason in problems]
+        faults = [f"{fault.where}: {fault.what}" for fault in damage] + [
+            reason for _, reason in problems
+        ]
         # Checked first, because reading the documents repairs damage.
         entry = _entry(manager, key)
         checked.append(entry | {"problem": "; ".join(faults) or entry["problem"]})
@@ -186,13 +188,13 @@ def _entry(
             ends = indexed.first, indexed.last
             return entry | _extent(indexed.rows, ends, indexed.vendors, indexed.answered_ms)
         standing = confirmations(manager, key)
-        entry["confirmed"] = sum(one.confirmed for one in standing)
-        entry["contradicted"] = sum(one.contradicted for one in standing)
+        entry["confirmed"] = sum(confirmation.confirmed for confirmation in standing)
+        entry["contradicted"] = sum(confirmation.contradicted for confirmation in standing)
         view = manager.cache.store.view(key)
         # Not by `WITH_BARS`: its module loads NumPy, which the help of a command does without.
-        with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
-        vendors = sorted({part.vendor for part in with_bars if part.vendor})
-        updated = max((part.fetched_at for part in view.coverage), default=0)
+        with_bars = [covered for covered in view.coverage.opened() if covered.state != "empty"]
+        vendors = sorted({covered.vendor for covered in with_bars if covered.vendor})
+        updated = max((covered.fetched_at for covered in view.coverage), default=0)
         return entry | _extent(view.rows, (view.first, view.last), vendors, updated)
     except DataError as error:
         return entry | {"problem": str(error)}

@@ -46,14 +46,14 @@ def run(args: argparse.Namespace) -> int:
         reached = {} if args.offline else case.reached()
         tell.network(reached)
         answers = [case.ask(q) for q in case.live_questions()] if _any_reached(reached) else []
-        for one in answers:
-            tell.answer(one)
-        if not any(one.frame is not None for one in answers):
+        for answer in answers:
+            tell.answer(answer)
+        if not any(answer.frame is not None for answer in answers):
             tell.samples()
             answers.append(case.ask(SAMPLE_QUESTION))
             tell.answer(answers[-1])
         tell.closing(answers)
-    return OK if any(one.frame is not None for one in answers) else FAILED
+    return OK if any(answer.frame is not None for answer in answers) else FAILED
 
 
 def _role_lines(
@@ -65,13 +65,13 @@ def _role_lines(
         roles: Each vendor with its role for the query.
         is_lacking: Whether the answer has gaps. If not, missing keys are not mentioned.
     """
-    others = {one.vendor: one.why for one in roles if one.role == "not asked"}
+    others = {role.vendor: role.why for role in roles if role.role == "not asked"}
     others = telling(others, is_lacking=is_lacking)
-    for one in roles:
-        if one.role != "not asked":
-            mark, style = _MARKS[one.role]
-            text = one.role + (f": {one.why}" if one.why else "")
-            yield styled(mark, style), one.vendor, [styled(text, style)]
+    for role in roles:
+        if role.role != "not asked":
+            mark, style = _MARKS[role.role]
+            text = role.role + (f": {role.why}" if role.why else "")
+            yield styled(mark, style), role.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
     for group in by_reason(others):
         names, _, reason = group.partition(": ")
@@ -84,7 +84,7 @@ def _role_lines(
 
 
 def _any_reached(reached: dict[str, Reached]) -> bool:
-    return any(one.ok for one in reached.values())
+    return any(answer.ok for answer in reached.values())
 
 
 @contextmanager
@@ -132,10 +132,10 @@ class _Reporter:
             self._show("not tested, because of --offline")
             return
         rows = [
-            (styled("✓", "green"), name, [f"reached in {milliseconds(one.seconds)}"])
-            if one.ok
-            else (styled("✗", "red"), name, [one.refusal])
-            for name, one in reached.items()
+            (styled("✓", "green"), name, [f"reached in {milliseconds(answer.seconds)}"])
+            if answer.ok
+            else (styled("✗", "red"), name, [answer.refusal])
+            for name, answer in reached.items()
         ]
         self._show(findings(rows))
         if not _any_reached(reached):
@@ -163,12 +163,17 @@ class _Reporter:
         if self._as_json:
             print_json(
                 {
-                    "network": {n: vars(one) | {"ok": one.ok} for n, one in self._reached.items()},
-                    "answers": [_answer(one) for one in answers],
-                    "summary": counted(sum(one.frame is not None for one in answers), "answer"),
+                    "network": {
+                        n: vars(reached) | {"ok": reached.ok}
+                        for n, reached in self._reached.items()
+                    },
+                    "answers": [_answer(answer) for answer in answers],
+                    "summary": counted(
+                        sum(answer.frame is not None for answer in answers), "answer"
+                    ),
                 }
             )
-        if all(one.frame is None for one in answers):
+        if all(answer.frame is None for answer in answers):
             hint = f"{install_line('demo')} installs real sample bars that need no network"
             complain("no vendor could be reached, and the sample bars are not installed", [hint])
         else:

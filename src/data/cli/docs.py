@@ -83,11 +83,11 @@ def run(args: argparse.Namespace) -> Report:
             page = search_pages(words)[0].page
         return _as_html(page, args)
     if not words:
-        return Report([_plain(one) for one in all_pages()], lambda: _list(all_pages()))
+        return Report([_plain(page) for page in all_pages()], lambda: _list(all_pages()))
     if page is None:
         hits = search_pages(words)
         return Report(
-            [_plain(one.page) | {"section": one.section, "text": one.line} for one in hits],
+            [_plain(hit.page) | {"section": hit.section, "text": hit.line} for hit in hits],
             lambda: _search_results(hits),
         )
     text = text_of(page)
@@ -114,8 +114,8 @@ def _list(pages: Sequence[Page]) -> Shown:
 
 def _search_results(hits: Sequence[PageHit]) -> Shown:
     rows = [
-        [one.page.name, one.section.translate(_MARKS), _cut(one.line or one.page.line)]
-        for one in hits[:_MOST_FOUND]
+        [hit.page.name, hit.section.translate(_MARKS), _cut(hit.line or hit.page.line)]
+        for hit in hits[:_MOST_FOUND]
     ]
     yield TextTable(["page", "section", ""], rows)
     if len(hits) > _MOST_FOUND:
@@ -150,9 +150,11 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
     check_target(path)
     sources = [
         PageSource(
-            one.name, text_of(one), one.file.rpartition("/")[0] + "/" if "/" in one.file else ""
+            other.name,
+            text_of(other),
+            other.file.rpartition("/")[0] + "/" if "/" in other.file else "",
         )
-        for one in all_pages()
+        for other in all_pages()
     ]
     title = f"onetape {__version__}"
     put(path, documentation(title, sources, bytes_of).encode())

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     symbols = members_of(args, args.start, args.end) or args.symbol
     report = manager.gaps(symbols, args.timeframe, args.start, args.end)
-    ok = not any(one.problem for one in report.series) and not report.absent
+    ok = not any(series.problem for series in report.series) and not report.absent
     return Report(report.as_dict, _shown(report), ok=ok)
 
 
@@ -58,9 +58,9 @@ def _shown(report: GapReport) -> Shown:
     for gap in report.gaps:
         if gap.is_notable:
             yield from _gap_shown(gap)
-    for one in report.series:
-        if one.problem:
-            yield Line(f"{name_of(one.series)}: {one.problem}", "red")
+    for series in report.series:
+        if series.problem:
+            yield Line(f"{name_of(series.series)}: {series.problem}", "red")
     for symbol in report.absent:
         yield Line(f"{symbol}: {NOTHING_STORED}", "red")
     if report.unlisted:

@@ -85,11 +85,11 @@ def _shown(state: HostState) -> list[Any]:
 def _vendors(state: HostState) -> list[Any]:
     """Return a table of vendors: the limits that all hosts together have used, or the pause."""
     rows = []
-    for one in state.vendors:
-        windows = one.used.items()
+    for vendor in state.vendors:
+        windows = vendor.used.items()
         used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
-        paused = f"{one.endpoint} paused for {duration(one.seconds)}: {one.reason}".strip()
-        rows.append((one.vendor, used or paused))
+        paused = f"{vendor.endpoint} paused for {duration(vendor.seconds)}: {vendor.reason}".strip()
+        rows.append((vendor.vendor, used or paused))
     return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
 
 
@@ -111,9 +111,12 @@ def _sizes(log: LogSize) -> list[str]:
 def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
     if not series:
         return []
-    rows = [(str(one.series), one.state, str(one.behind)) for one in series]
+    rows = [(str(lane.series), lane.state, str(lane.behind)) for lane in series]
     table = TextTable(["series", "state", "entries behind#"], rows)
-    return [table, *(Line(f"{one.series}: {one.reason}", "red") for one in series if one.reason)]
+    return [
+        table,
+        *(Line(f"{lane.series}: {lane.reason}", "red") for lane in series if lane.reason),
+    ]
 
 
 def _attach(args: argparse.Namespace) -> Report:
@@ -147,12 +150,13 @@ def _verify(args: argparse.Namespace) -> Report:
     from ..hosts.state import verify
 
     # A series that is only behind does not differ from the entries that it shows.
-    found = [one for one in verify(store, deep=args.deep) if one.state != "behind"]
+    found = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]
     document = {
         "ok": not found,
         "deep": args.deep,
         "differ": [
-            {"series": str(one.series), "state": one.state, "reason": one.reason} for one in found
+            {"series": str(lane.series), "state": lane.state, "reason": lane.reason}
+            for lane in found
         ],
     }
     line = (

@@ -194,7 +194,7 @@ def _ingested(args: argparse.Namespace) -> Report:
         "path": str(bundle.path),
         **stored.as_dict(),
         "findings": {
-            symbol: [one.as_dict() for one in findings] for symbol, findings in odd.items()
+            symbol: [finding.as_dict() for finding in findings] for symbol, findings in odd.items()
         },
     }
 
@@ -208,7 +208,7 @@ def _ingested(args: argparse.Namespace) -> Report:
             yield f"{span}, from {stored.source_type}"
         yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
         for symbol, findings in odd.items():
-            yield from (f"{symbol}: {one.text}" for one in findings)
+            yield from (f"{symbol}: {finding.text}" for finding in findings)
 
     return Report(plain, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
 
@@ -344,12 +344,12 @@ def _sources() -> Report:
     every = [_plain(name) for name in DataSourceRegistry.list_sources()]
     rows = [
         [
-            one["name"],
-            one["class_name"],
-            "needed" if one["auth_required"] else "none or optional",
-            " ".join(one["supported_frequencies"]),
+            source["name"],
+            source["class_name"],
+            "needed" if source["auth_required"] else "none or optional",
+            " ".join(source["supported_frequencies"]),
         ]
-        for one in every
+        for source in every
     ]
     return Report(
         {"sources": every},

@@ -47,22 +47,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     }
     for work, (name, text) in texts.items():
-        one = actions.add_parser(name, help=text)
+        action = actions.add_parser(name, help=text)
         if work is not _list:
-            one.add_argument("id", metavar="ID", help="id of the run, from `onetape lineage list`")
+            action.add_argument(
+                "id", metavar="ID", help="id of the run, from `onetape lineage list`"
+            )
         if work is _check:
-            one.add_argument(
+            action.add_argument(
                 "--as-today",
                 action="store_true",
                 help="compare with what the same calls return today; may send requests",
             )
-            add_timeout(one)
+            add_timeout(action)
         if work is _export:
-            one.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
-        one.add_argument(
+            action.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
+        action.add_argument(
             "--bundles", metavar="DIR", help="bundle folder (default: the configured one)"
         )
-        command(one, work, epilogs.get(work))
+        command(action, work, epilogs.get(work))
 
 
 def _lineages(args: argparse.Namespace) -> Lineages:
@@ -75,27 +77,27 @@ def _list(args: argparse.Namespace) -> Report:
     records = _lineages(args).list()
     plain = [
         {
-            "run": one.run,
-            "started": one.started,
-            "ended": one.ended or None,
-            "keep": one.keep,
-            "reads": len(one.reads),
-            "failed": len(one.failed),
+            "run": record.run,
+            "started": record.started,
+            "ended": record.ended or None,
+            "keep": record.keep,
+            "reads": len(record.reads),
+            "failed": len(record.failed),
         }
-        for one in records
+        for record in records
     ]
     if not records:
         return Report(plain, ["no runs are recorded"])
     rows = [
         [
-            one.run,
-            moment(one.started),
-            moment(one.ended) if one.ended else "no end",
-            f"{len(one.reads):,}",
-            f"{len(one.failed):,}",
-            "" if one.keep is None else "forever" if one.keep is True else str(one.keep),
+            record.run,
+            moment(record.started),
+            moment(record.ended) if record.ended else "no end",
+            f"{len(record.reads):,}",
+            f"{len(record.failed):,}",
+            "" if record.keep is None else "forever" if record.keep is True else str(record.keep),
         ]
-        for one in records
+        for record in records
     ]
     names = ["run", "started", "ended", "reads#", "failed#", "kept"]
     return Report(plain, [TextTable(names, rows)])
@@ -131,8 +133,10 @@ def _show(args: argparse.Namespace) -> Report:
         if rows:
             names = ["series", "version#", "from", "to", "bars#", "prices?", "actions#?", "digest?"]
             yield TextTable(names, rows)
-        for one in record.failed:
-            yield Line(f"failed: {one.symbol} {one.timeframe}: {one.error}: {one.message}")
+        for failure in record.failed:
+            yield Line(
+                f"failed: {failure.symbol} {failure.timeframe}: {failure.error}: {failure.message}"
+            )
 
     return Report(record.to_json, shown)
 
@@ -193,6 +197,6 @@ def _export(args: argparse.Namespace) -> Report:
     from ..bundles.export import exported
 
     path = _lineages(args).export(args.id, Path(args.folder))
-    plain, parts = exported(path)
-    document = {"folder": str(path), "fingerprint": plain["fingerprint"], "files": len(parts)}
+    plain, reads = exported(path)
+    document = {"folder": str(path), "fingerprint": plain["fingerprint"], "files": len(reads)}
     return Report(document, [Line(f"written to {path}: {plain['fingerprint']}")])

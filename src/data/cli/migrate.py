@@ -86,21 +86,25 @@ def _migrate(args: argparse.Namespace) -> Report:
     else:
         source = Path(args.source_dir or folder / args.bundle)
         places = [(source, Path(args.output_dir or folder / f"{args.bundle}{_SUFFIX}"))]
-    return _report(args, places, lambda one: one.migrate(validate=args.validate))
+    return _report(args, places, lambda migrator: migrator.migrate(validate=args.validate))
 
 
 def _bundle_migrate(args: argparse.Namespace) -> Report:
     """Validate, apply or revert the migration of all bundles in a folder, or of the named ones."""
     from ..bundles.folder import bundles_folder
 
-    def revert(one: HDF5ToParquetMigrator) -> dict[str, Any]:
+    def revert(migrator: HDF5ToParquetMigrator) -> dict[str, Any]:
         """Remove a migrated bundle."""
-        one.revert()
-        return {"bundle": one.bundle.name, "path": str(one.bundle.path), "state": "reverted"}
+        migrator.revert()
+        return {
+            "bundle": migrator.bundle.name,
+            "path": str(migrator.bundle.path),
+            "state": "reverted",
+        }
 
     works: Sequence[tuple[bool, Work]] = (
-        (args.validate, lambda one: one.check()),
-        (args.apply, lambda one: one.migrate()),
+        (args.validate, lambda migrator: migrator.check()),
+        (args.apply, lambda migrator: migrator.migrate()),
         (args.revert, revert),
     )
     work = next(work for is_wanted, work in works if is_wanted)
@@ -155,24 +159,24 @@ def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work:
     if args.parallel < 1:
         raise QueryError(f"--parallel is {args.parallel}", hint="it must be at least 1")
 
-    def done(place: tuple[Path, Path]) -> dict[str, Any] | DataError:
+    def done(paths: tuple[Path, Path]) -> dict[str, Any] | DataError:
         """Return the result for a bundle, or the error."""
         try:
-            return work(HDF5ToParquetMigrator(*place, folder=args.bundles))
+            return work(HDF5ToParquetMigrator(*paths, folder=args.bundles))
         except DataError as error:
             return error
 
     with ThreadPoolExecutor(args.parallel, "onetape-migrate") as pool:
         every = list(pool.map(done, places))
-    results = [one for one in every if isinstance(one, dict)]
-    errors = [one for one in every if isinstance(one, DataError)]
+    results = [result for result in every if isinstance(result, dict)]
+    errors = [result for result in every if isinstance(result, DataError)]
     if errors and len(places) == 1:
         raise errors[0]
 
     def shown() -> Iterator[Any]:
         """Yield the lines for a terminal."""
-        for one in results:
-            yield from _lines(one)
+        for result in results:
+            yield from _lines(result)
 
     return Report({"bundles": results}, shown, errors=errors, ok=not errors)
 
@@ -196,7 +200,7 @@ def _lines(result: dict[str, Any]) -> Iterator[Any]:
         yield f"{counted(result['repeated'], 'row')} equal to another, stored once"
     for what, count in result["anomalies"].items():
         yield f"{counted(count, 'bar')}: {what}"
-    for place, why in list(result["skipped"].items())[:_MOST_LINES]:
-        yield Line(f"  not migrated: {place} {why}")
+    for name, why in list(result["skipped"].items())[:_MOST_LINES]:
+        yield Line(f"  not migrated: {name} {why}")
     if len(result["skipped"]) > _MOST_LINES:
         yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json lists all)"

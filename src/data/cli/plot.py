@@ -100,23 +100,25 @@ def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[An
     if not written:
         yield from _blocks(chart)
     yield styled(str(layout.counts), "dim")
-    for one in chart.series:
-        for reason, count in one.refused.items():
-            yield styled(f"{one.symbol}: {count:,} with a {reason}", "yellow")
-        if one.unordered:
-            yield styled(f"{one.symbol}: {counted(one.unordered, 'row')} sorted by time", "yellow")
+    for series in chart.series:
+        for reason, count in series.refused.items():
+            yield styled(f"{series.symbol}: {count:,} with a {reason}", "yellow")
+        if series.unordered:
+            yield styled(
+                f"{series.symbol}: {counted(series.unordered, 'row')} sorted by time", "yellow"
+            )
     for path in written:
         yield Line(f"written: {path}")
 
 
 def _blocks(chart: Chart) -> Shown:
     """Yield each series, drawn with block characters, and a description of gaps and marks."""
-    for place, one in enumerate(chart.series):
+    for index, series in enumerate(chart.series):
         yield ""
         if chart.is_indexed:
-            last = f"{one.closes[-1]:.1f}" if len(one) else "no bars"
-            yield titled(one.symbol, last)
-        yield Blocks(chart, place)
+            last = f"{series.closes[-1]:.1f}" if len(series) else "no bars"
+            yield titled(series.symbol, last)
+        yield Blocks(chart, index)
     yield ""
     axis = chart.axis
     for mark in chart.marks[:_MOST_LINES]:

@@ -209,10 +209,10 @@ def _shown(report: dict[str, Any]) -> Shown:
             "shows why"
         )
         yield styled(text, "yellow")
-    for one in report["perishable"][:MOST_REASONS]:
-        name, deleted_at = f"{one['symbol']} {one['timeframe']}", one["lost"]
+    for lost in report["perishable"][:MOST_REASONS]:
+        name, deleted_at = f"{lost['symbol']} {lost['timeframe']}", lost["lost"]
         text = (
-            f"{name}: no {one['what']} after {one['last']}; {one['vendor']} deletes the next "
+            f"{name}: no {lost['what']} after {lost['last']}; {lost['vendor']} deletes the next "
             f"one at {deleted_at}"
         )
         yield styled(text, "yellow")

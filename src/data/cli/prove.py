@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
         complain("interrupted; the temporary folder is removed")
         return _INTERRUPTED
     seconds = time.monotonic() - begun
-    broken = [one for one in found if not one.is_kept]
+    broken = [result for result in found if not result.is_kept]
     summary = f"{counted(len(found) - len(broken), 'promise')} kept, {len(broken)} broken"
     if args.json:
         print_json(
             {
-                "promises": [one.to_json() for one in found],
+                "promises": [result.to_json() for result in found],
                 "broken_on_purpose": broken_on_purpose or None,
                 "seconds": round(seconds, 1),
                 "summary": summary,

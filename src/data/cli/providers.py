@@ -116,7 +116,7 @@ def _probe(args: argparse.Namespace) -> Report:
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
                 show([findings([(styled(mark, style), name, cells)], width)])
     no_keys = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
-    ok = not results or any(one.verdict == "yes" for one in results)
+    ok = not results or any(result.verdict == "yes" for result in results)
     plain = {"probe": [finding.to_json() for finding in results]}
     return Report(plain, () if names else lambda: [styled(no_keys, "dim")], ok=ok)
 

@@ -185,7 +185,7 @@ def wanted(args: argparse.Namespace) -> Refresh:
 def _plan_shown(report: dict[str, Any]) -> Shown:
     selected = report["selected"]
     if len(selected) <= MOST_SHOWN:
-        rows = [[one["symbol"], _days(one["age_days"])] for one in selected]
+        rows = [[row["symbol"], _days(row["age_days"])] for row in selected]
         yield TextTable(["selected", "age#"], rows)
     yield from costs_shown(report["vendors"], "data types")
     yield from reasons_shown(report["reasons"], "data types")
@@ -203,9 +203,9 @@ def _shown(report: dict[str, Any]) -> Shown:
             r["symbol"],
             _days(r["age_days"]),
             ", ".join(
-                f"{kind} {one['fields_count']}"
-                for kind, one in r["data_types"].items()
-                if one["success"]
+                f"{kind} {result['fields_count']}"
+                for kind, result in r["data_types"].items()
+                if result["success"]
             )
             or "-",
         ]

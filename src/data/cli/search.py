@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> Report:
         return Report([], lambda: [styled(no_match, "dim")], notes, ok=False)
     names = ["symbol", "name", "venue", "type", "currency", "from?"]
     rows = [
-        [one.symbol, one.name, one.venue, one.type, one.currency, one.vendor] for one in listings
+        [hit.symbol, hit.name, hit.venue, hit.type, hit.currency, hit.vendor] for hit in listings
     ]
     table = TextTable(names, rows, f"{text} · {counted(len(listings), 'symbol')}")
-    return Report([one.as_dict() for one in listings], [table], notes, ok=not notes)
+    return Report([hit.as_dict() for hit in listings], [table], notes, ok=not notes)

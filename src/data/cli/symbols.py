@@ -79,21 +79,23 @@ def _refresh(args: argparse.Namespace) -> Report:
     from ..db.symbols.refresh import refresh_symbols
 
     results = list(refresh_symbols(database, manager, None if args.all else args.symbols))
-    is_whole = all(one.outcome in ("written", "same") and not one.problems for one in results)
-    document = [asdict(one) for one in results]
+    is_whole = all(
+        result.outcome in ("written", "same") and not result.problems for result in results
+    )
+    document = [asdict(result) for result in results]
     return Report(document, lambda: _refreshed(results), ok=is_whole)
 
 
 def _refreshed(results: list[RefreshedSymbol]) -> Shown:
     cells = [
         [
-            styled(one.outcome, _STYLES.get(one.outcome, "")),
-            one.symbol,
-            str(one.actions),
-            ", ".join(one.recorded),
-            "; ".join(one.problems),
+            styled(result.outcome, _STYLES.get(result.outcome, "")),
+            result.symbol,
+            str(result.actions),
+            ", ".join(result.recorded),
+            "; ".join(result.problems),
         ]
-        for one in results
+        for result in results
     ]
     names = ["outcome", "symbol", "actions#", "recorded in the cache", "problems"]
     yield TextTable(names, cells, counted(len(results), "symbol"))
@@ -146,18 +148,30 @@ def _shown(facts: dict[str, Any]) -> Iterator[Any]:
         source = identity["source"] or "no change is recorded"
         yield styled(f"{names}{now} ({source})", "bold")
     rows = [
-        [name, str(one["value"]), one.get("source", ""), one.get("at", ""), one.get("window", "")]
-        for name, one in facts["values"].items()
+        [
+            name,
+            str(fact["value"]),
+            fact.get("source", ""),
+            fact.get("at", ""),
+            fact.get("window", ""),
+        ]
+        for name, fact in facts["values"].items()
     ]
     if rows:
         yield TextTable(["field", "value", "from", "at", "window?"], rows, facts["symbol"])
     rows = [
-        [one["symbol"], one["instrument"], one["from"] or "", one["to"] or "", one["source"]]
-        for one in facts["names"]
+        [
+            interval["symbol"],
+            interval["instrument"],
+            interval["from"] or "",
+            interval["to"] or "",
+            interval["source"],
+        ]
+        for interval in facts["names"]
     ]
     if rows:
         yield TextTable(["symbol", "instrument", "from", "to", "source"], rows, "names")
-    rows = [[one["date"], one["text"]] for one in facts["boundaries"]]
+    rows = [[event["date"], event["text"]] for event in facts["boundaries"]]
     if rows:
         yield TextTable(["date", "boundary"], rows, "boundaries")
     yield styled(f"splits and dividends: {facts['actions']:,}", "dim")

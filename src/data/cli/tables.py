@@ -54,11 +54,11 @@ class TextTable:
         self.title = title
         self._names = [name.rstrip("#?") for name in columns]
         self._is_number = [name.rstrip("?").endswith("#") for name in columns]
-        self._optional = [place for place, name in enumerate(columns) if name.endswith("?")]
+        self._optional = [index for index, name in enumerate(columns) if name.endswith("?")]
         self._rows = [[_plain_or_text(cell) for cell in row] for row in rows]
         self._widths = [
-            max(map(_width, [name, *(row[place] for row in self._rows)]))
-            for place, name in enumerate(self._names)
+            max(map(_width, [name, *(row[index] for row in self._rows)]))
+            for index, name in enumerate(self._names)
         ]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
@@ -73,21 +73,21 @@ class TextTable:
             isinstance(c, Text) for c in cells
         )
         yield from self._lines(columns) if is_plain else [self._table(columns)]
-        left_out = [name for place, name in enumerate(self._names) if place not in columns]
+        left_out = [name for index, name in enumerate(self._names) if index not in columns]
         if left_out:
             yield styled(f"not enough room for: {', '.join(left_out)}", "dim")
 
     def fitting(self, width: int) -> list[int]:
         """Return the indices of the columns that fit into ``width`` characters."""
         columns = list(range(len(self._names)))
-        for place in reversed(self._optional):
+        for index in reversed(self._optional):
             if self._taken(columns) <= width:
                 break
-            columns.remove(place)
+            columns.remove(index)
         return columns
 
     def _taken(self, columns: Sequence[int]) -> int:
-        return sum(self._widths[place] for place in columns) + _GAP * (len(columns) - 1)
+        return sum(self._widths[index] for index in columns) + _GAP * (len(columns) - 1)
 
     def _lines(self, columns: Sequence[int]) -> Iterator[Segment]:
         """Yield the table's lines; rich's own table is not used, as it takes half a millisecond per row."""
@@ -118,11 +118,11 @@ class TextTable:
             header_style="dim",
             border_style="dim",
         )
-        for place in columns:
-            side: Any = "right" if self._is_number[place] else "left"
-            table.add_column(self._names[place], justify=side, overflow="fold")
+        for index in columns:
+            side: Any = "right" if self._is_number[index] else "left"
+            table.add_column(self._names[index], justify=side, overflow="fold")
         for row in self._rows:
-            table.add_row(*(row[place] for place in columns))
+            table.add_row(*(row[index] for index in columns))
         return table
 
 

@@ -166,39 +166,43 @@ def _import(args: argparse.Namespace) -> Report:
 
 def _refresh(args: argparse.Namespace) -> Report:
     universes = _universes(args)
-    names = args.names or [one.name for one in universes.summaries()]
-    return _recorded([one for name in names for one in universes.refresh(name)])
+    names = args.names or [summary.name for summary in universes.summaries()]
+    return _recorded([recorded for name in names for recorded in universes.refresh(name)])
 
 
 def _recorded(refreshed: Sequence[Refreshed]) -> Report:
-    return Report([_plain(one) for one in refreshed], _recorded_shown(refreshed))
+    return Report([_plain(recorded) for recorded in refreshed], _recorded_shown(refreshed))
 
 
-def _plain(one: Refreshed) -> dict[str, Any]:
+def _plain(recorded: Refreshed) -> dict[str, Any]:
     return {
-        "universe": one.universe,
-        "source": one.source,
-        "changed": one.is_changed,
-        "recorded_at": one.recorded_at.isoformat() if one.recorded_at else None,
-        "members": one.members,
-        "opened": one.opened,
-        "replaced": one.replaced,
-        "unresolved": [str(step) for step in one.unresolved],
-        "notes": list(one.notes),
-        "excluded": dict(one.excluded),
+        "universe": recorded.universe,
+        "source": recorded.source,
+        "changed": recorded.is_changed,
+        "recorded_at": recorded.recorded_at.isoformat() if recorded.recorded_at else None,
+        "members": recorded.members,
+        "opened": recorded.opened,
+        "replaced": recorded.replaced,
+        "unresolved": [str(step) for step in recorded.unresolved],
+        "notes": list(recorded.notes),
+        "excluded": dict(recorded.excluded),
     }
 
 
 def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
     if not refreshed:
         yield styled("there are no universes", "dim")
-    for one in refreshed:
-        text = f"{counted(one.members, 'member')} by {one.source}"
-        change = f"{counted(one.opened, 'interval')} opened, {one.replaced:,} closed or replaced"
-        yield titled(one.universe, f"{text}; {change if one.is_changed else 'nothing has changed'}")
-        yield from _some([str(step) for step in one.unresolved], "yellow")
-        yield from (styled(text, "yellow") for text in one.notes)
-        yield from _some([f"{symbol}: {reason}" for symbol, reason in one.excluded.items()], "dim")
+    for recorded in refreshed:
+        text = f"{counted(recorded.members, 'member')} by {recorded.source}"
+        change = f"{counted(recorded.opened, 'interval')} opened, {recorded.replaced:,} closed or replaced"
+        yield titled(
+            recorded.universe, f"{text}; {change if recorded.is_changed else 'nothing has changed'}"
+        )
+        yield from _some([str(step) for step in recorded.unresolved], "yellow")
+        yield from (styled(text, "yellow") for text in recorded.notes)
+        yield from _some(
+            [f"{symbol}: {reason}" for symbol, reason in recorded.excluded.items()], "dim"
+        )
 
 
 def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
@@ -225,8 +229,8 @@ def _show(args: argparse.Namespace) -> Report:
 
 def _members_shown(members: Members) -> Shown:
     yield from _header(members)
-    for place in range(0, len(members), _WIDTH):
-        yield Line("  ".join(f"{symbol:<7}" for symbol in members[place : place + _WIDTH]).rstrip())
+    for index in range(0, len(members), _WIDTH):
+        yield Line("  ".join(f"{symbol:<7}" for symbol in members[index : index + _WIDTH]).rstrip())
 
 
 def _header(members: Members) -> Iterator[Any]:
@@ -237,7 +241,7 @@ def _header(members: Members) -> Iterator[Any]:
     yield kind
     if members.reason:
         yield styled(members.reason, "yellow")
-    yield from _some([str(one) for one in members.unresolved], "yellow")
+    yield from _some([str(step) for step in members.unresolved], "yellow")
 
 
 def _diff(args: argparse.Namespace) -> Report:
@@ -276,39 +280,41 @@ def _list(args: argparse.Namespace) -> Report:
         return Report([], [Line(hint)])
     rows = [
         [
-            one.name if first else "",
-            one.type if first else "",
+            summary.name if first else "",
+            summary.type if first else "",
             source.source,
             str(source.record.known_from),
             source.record.recorded_at.strftime("%Y-%m-%d %H:%M"),
             str(len(source.record.steps) or "-"),
         ]
-        for one in summaries
-        for first, source in zip([True] + [False] * len(one.sources), one.sources, strict=False)
+        for summary in summaries
+        for first, source in zip(
+            [True] + [False] * len(summary.sources), summary.sources, strict=False
+        )
     ]
     columns = ["name", "type", "source", "point-in-time from", "recorded (UTC)?", "impossible#?"]
-    return Report([_summary(one) for one in summaries], [TextTable(columns, rows)])
+    return Report([_summary(summary) for summary in summaries], [TextTable(columns, rows)])
 
 
-def _summary(one: Summary) -> dict[str, Any]:
+def _summary(summary: Summary) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "type": one.type,
-        "description": one.description,
-        "definition": dict(one.definition),
-        "created_at": one.created_at.isoformat(),
-        "checked_at": one.checked_at.isoformat(),
-        "sources": [_source(source) for source in one.sources],
+        "name": summary.name,
+        "type": summary.type,
+        "description": summary.description,
+        "definition": dict(summary.definition),
+        "created_at": summary.created_at.isoformat(),
+        "checked_at": summary.checked_at.isoformat(),
+        "sources": [_source(source) for source in summary.sources],
     }
 
 
-def _source(one: SourceSummary) -> dict[str, Any]:
+def _source(source: SourceSummary) -> dict[str, Any]:
     return {
-        "source": one.source,
-        "evidence": one.record.evidence,
-        "recorded_at": one.record.recorded_at.isoformat(),
-        "dated": one.record.is_dated,
-        "known_from": one.record.known_from.isoformat(),
-        "unresolved": [str(step) for step in one.record.steps],
-        "files": dict(one.files),
+        "source": source.source,
+        "evidence": source.record.evidence,
+        "recorded_at": source.record.recorded_at.isoformat(),
+        "dated": source.record.is_dated,
+        "known_from": source.record.known_from.isoformat(),
+        "unresolved": [str(step) for step in source.record.steps],
+        "files": dict(source.files),
     }

@@ -108,13 +108,13 @@ def run(args: argparse.Namespace) -> Report:
     with busy(args, "looking for defects; changes no bar"):
         reports = [
             manager.validate(
-                *(one.symbol, one.timeframe, one.start, one.end),
-                level=one.level,
-                lane=one.lane,
+                *(lane.symbol, lane.timeframe, lane.start, lane.end),
+                level=lane.level,
+                lane=lane.lane,
                 timeout=args.timeout,
                 mark=args.mark,
             )
-            for one in lanes
+            for lane in lanes
         ]
     return _summed(args, reports)
 

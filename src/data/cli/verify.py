@@ -131,13 +131,13 @@ def _sample(args: argparse.Namespace) -> int:
 
 def _sample_shown(report: dict[str, Any]) -> Shown:
     would = "would be " if report["dry_run"] else ""
-    for one in report["results"]:
-        lane = f"@{one['lane']}" if one["lane"] else ""
-        name = f"{one['symbol']} {one['timeframe']}{lane}"
-        bars = f"{one['vendor']}, {moment(one['start'])} .. {moment(one['end'])}"
-        if one["error"] or one["differences"]:
-            text = one["error"] or "; ".join(one["differences"])
-            style = "red" if one["contradicted"] else "yellow"
+    for result in report["results"]:
+        lane = f"@{result['lane']}" if result["lane"] else ""
+        name = f"{result['symbol']} {result['timeframe']}{lane}"
+        bars = f"{result['vendor']}, {moment(result['start'])} .. {moment(result['end'])}"
+        if result["error"] or result["differences"]:
+            text = result["error"] or "; ".join(result["differences"])
+            style = "red" if result["contradicted"] else "yellow"
             yield Line(f"{name}  {bars}: {text}", style)
     yield from reasons_shown(report["reasons"])
     for vendor, share in report["vendors"].items():
@@ -158,52 +158,58 @@ def _sample_shown(report: dict[str, Any]) -> Shown:
 
 
 def _shown(verification: Verification) -> Shown:
-    for one in verification.comparisons:
-        yield _headline(verification, one)
-        if one.differences:
+    for comparison in verification.comparisons:
+        yield _headline(verification, comparison)
+        if comparison.differences:
             yield ""
-            yield _table(one)
-            for difference in one.differences:
+            yield _table(comparison)
+            for difference in comparison.differences:
                 details = f": {difference.said}" if difference.said else ""
-                yield Line(f"  {_name(one, difference)}{details}")
-                yield Line(f"    → {verification.advice(one, difference)}", "yellow")
-        for remark in one.remarks:
+                yield Line(f"  {_name(comparison, difference)}{details}")
+                yield Line(f"    → {verification.advice(comparison, difference)}", "yellow")
+        for remark in comparison.remarks:
             yield styled(f"  {remark}", "dim")
         yield ""
     yield _verdict(verification)
 
 
-def _headline(verification: Verification, one: Comparison) -> Text:
+def _headline(verification: Verification, comparison: Comparison) -> Text:
     name = str(verification.subject)
-    lane = f" ({one.lane})" if "@" in one.lane else ""
-    sides = f"{one.ours} and {one.theirs}{lane}"
-    if one.compared is None:
-        return titled(name, f"{sides}: ").append(one.error, style="red")
-    adjusted = f"{one.basis.adjustment} prices as of {one.basis.as_of}" if one.basis.as_of else ""
-    requests = counted(one.requests, "request")
-    facts = [sides, counted(one.compared.rows, "bar"), adjusted, requests]
+    lane = f" ({comparison.lane})" if "@" in comparison.lane else ""
+    sides = f"{comparison.ours} and {comparison.theirs}{lane}"
+    if comparison.compared is None:
+        return titled(name, f"{sides}: ").append(comparison.error, style="red")
+    adjusted = (
+        f"{comparison.basis.adjustment} prices as of {comparison.basis.as_of}"
+        if comparison.basis.as_of
+        else ""
+    )
+    requests = counted(comparison.requests, "request")
+    facts = [sides, counted(comparison.compared.rows, "bar"), adjusted, requests]
     line = titled(name, " · ".join(filter(None, facts)) + " · ")
-    return line.append(f"{one.equal_share:.2%} equal", style="green" if one.ok else "yellow")
+    return line.append(
+        f"{comparison.equal_share:.2%} equal", style="green" if comparison.ok else "yellow"
+    )
 
 
-def _table(one: Comparison) -> TextTable:
+def _table(comparison: Comparison) -> TextTable:
     rows = [
         [
-            styled(_name(one, d), "red" if d.cause in GRAVE else "yellow"),
+            styled(_name(comparison, d), "red" if d.cause in GRAVE else "yellow"),
             f"{d.rows:,}",
             _moment(d.first_ms),
             *_closes(d),
             _moment(d.last_ms),
         ]
-        for d in one.differences
+        for d in comparison.differences
     ]
-    columns = ["what", "bars#", "first", f"{one.ours}#?", f"{one.theirs}#?", "last?"]
+    columns = ["what", "bars#", "first", f"{comparison.ours}#?", f"{comparison.theirs}#?", "last?"]
     return TextTable(columns, rows)
 
 
-def _name(one: Comparison, difference: Difference) -> str:
+def _name(comparison: Comparison, difference: Difference) -> str:
     """Return the name of a difference; for missing bars, it includes the side that lacks them."""
-    missing = {"missing here": one.ours, "missing there": one.theirs}
+    missing = {"missing here": comparison.ours, "missing there": comparison.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
     )

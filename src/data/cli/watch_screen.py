@@ -68,8 +68,12 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
     vendors = [
-        [one.name, _state(one), ", ".join(str(q) for q in one.quotas if q.length_s > 1) or "-"]
-        for one in snapshot.vendors
+        [
+            vendor.name,
+            _state(vendor),
+            ", ".join(str(q) for q in vendor.quotas if q.length_s > 1) or "-",
+        ]
+        for vendor in snapshot.vendors
     ]
     # Problems come first, because a short terminal cuts off the end.
     verdict = worries or [styled("✓ no problems", "bold green")]
@@ -92,7 +96,7 @@ def _incidents(snapshot: StatusSnapshot) -> list[str]:
     """Return the latest vendor incidents, one line each."""
     newest = incidents_of(snapshot.vendor_days)[::-1]
     more = len(newest) - _MOST_INCIDENTS
-    lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
+    lines = [f"incident: {incident}" for incident in newest[:_MOST_INCIDENTS]]
     return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
 
 
@@ -112,13 +116,13 @@ def _series(health: SeriesHealth) -> list[Any]:
     head: list[Any] = [styled(summary(health), "bold")]
     if health.stalest:
         columns = ["series", "newest final bar", "bars behind#", "market open since?"]
-        head.append(TextTable(columns, [_stale(one) for one in health.stalest]))
+        head.append(TextTable(columns, [_stale(series) for series in health.stalest]))
     more = health.stale - len(health.stalest)
     return head + ([styled(f"and {more:,} more that are behind", "dim")] if more else [])
 
 
-def _stale(one: StaleSeries) -> list[Any]:
-    entry = one.to_json()
+def _stale(series: StaleSeries) -> list[Any]:
+    entry = series.to_json()
     age = duration(entry["age_s"]) if entry["age_s"] is not None else "-"
     name = f"{entry['symbol']} {entry['timeframe']}"
     return [name, moment(entry["newest"]), f"{entry['behind']:,}", age]
@@ -179,8 +183,8 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
         f"memory {size(used)}" if used is not None else "",
     ]
     screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
-    for one in snapshot.series.stalest:
-        name, newest, behind, age = _stale(one)
+    for series in snapshot.series.stalest:
+        name, newest, behind, age = _stale(series)
         text = f"{behind} behind, newest {newest}, market open for {age}"
         screen.print(f"  {name}: {text}", soft_wrap=True)
     for worry in snapshot.worries():
