@@ -391,7 +391,7 @@ class ProviderSelector:
             keys = {code: self._credentials(code) for code in codes.values()}
             state = KeyState(v for credentials in keys.values() for v in credentials.variables)
             names = tuple(n for n, code in codes.items() if self._may_be(n, code, keys[code]))
-            places = (place for pair in codes.items() for place in pair)
+            places = (name for pair in codes.items() for name in pair)
             order = VendorOrder(names, state, places, self.downloaders)
             orders[("at hand", *named)] = order
             return order
@@ -430,7 +430,7 @@ class ProviderSelector:
             # Read before the choice, so that the next call notices a change made meanwhile.
             keys = KeyState(v for name in named for v in self._shop().variables(name))
             names = tuple(n for n in named if self._initialize_downloader(n) is not None)
-            places = (place for name in named for place in (canonical_vendor(name) or name, name))
+            places = (text for name in named for text in (canonical_vendor(name) or name, name))
             orders[named] = order = VendorOrder(names, keys, places, self.downloaders)
             return order
 

@@ -113,12 +113,12 @@ class DataValidator:
         result = CheckResult()
         for check in self.checks:
             try:
-                one = check(df, symbol, timeframe)
+                outcome = check(df, symbol, timeframe)
             except Exception as error:  # noqa: BLE001 - programs append checks of their own to `checks`
                 result.issues.append(f"Validation check failed: {error}")
                 continue
-            result.issues += one.issues
-            result.warnings += one.warnings
+            result.issues += outcome.issues
+            result.warnings += outcome.warnings
         return DataQualityReport(
             symbol, timeframe, result.issues, result.warnings, _score(result, df), len(df)
         )
@@ -180,15 +180,21 @@ class DataValidator:
 
     def _check_corporate_actions(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         defects = split_errors(_series(df, symbol, timeframe))
-        return CheckResult([] if isinstance(defects, str) else [one.evidence for one in defects])
+        return CheckResult(
+            [] if isinstance(defects, str) else [defect.evidence for defect in defects]
+        )
 
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         series = _series(df, symbol, timeframe)
         units, spikes = unit_errors(series), outliers(series)
-        odd = [] if isinstance(spikes, str) else [one for one in spikes if one.severity != "info"]
+        odd = (
+            []
+            if isinstance(spikes, str)
+            else [finding for finding in spikes if finding.severity != "info"]
+        )
         return CheckResult(
-            [] if isinstance(units, str) else [one.evidence for one in units],
-            [one.evidence for one in odd],
+            [] if isinstance(units, str) else [finding.evidence for finding in units],
+            [finding.evidence for finding in odd],
         )
 
 

@@ -56,9 +56,9 @@ def _validate(args: argparse.Namespace) -> Report:
 
 
 def _validated_shown(document: dict[str, Any]) -> Shown:
-    for name, one in document["detailed_results"].items():
-        gaps = counted(one["gap_summary"]["total_gaps"], "gap")
-        yield Line(f"{name}: {one['overall_status']}, {gaps}")
+    for name, result in document["detailed_results"].items():
+        gaps = counted(result["gap_summary"]["total_gaps"], "gap")
+        yield Line(f"{name}: {result['overall_status']}, {gaps}")
     summary = document["validation_summary"]
     counts = ", ".join(f"{name} {summary[name]}" for name in ("valid", "invalid", "missing"))
     yield Line(f"{counts}; written to {FILE} in the cache folder")

@@ -94,10 +94,10 @@ def validate_gaps(
     wanted = {(name, step) for name in names or () for step in steps or ()}
     now = _naive(services.clock.now_ms())
     results = {
-        _name(one.series): _result(services, one.series, one.listed, one.problem, now)
-        for one in gaps_of_all(services, keys, most=None)[1]
+        _name(series.series): _result(services, series.series, series.listed, series.problem, now)
+        for series in gaps_of_all(services, keys, most=None)[1]
     }
-    valid = sum(one["overall_status"] == "valid" for one in results.values())
+    valid = sum(result["overall_status"] == "valid" for result in results.values())
     summary = {
         "total_symbols_intervals": len(results),
         "valid": valid,
@@ -108,8 +108,8 @@ def validate_gaps(
     document = {
         "validation_summary": summary,
         "detailed_results": results,
-        "gap_analysis": {name: _gaps_of_years(one) for name, one in results.items()},
-        "yearly_analysis": {name: one["yearly_breakdown"] for name, one in results.items()},
+        "gap_analysis": {name: _gaps_of_years(result) for name, result in results.items()},
+        "yearly_analysis": {name: result["yearly_breakdown"] for name, result in results.items()},
     }
     put(services.settings.cache_dir / FILE, (json.dumps(document, indent=2) + "\n").encode())
     return document
@@ -128,20 +128,22 @@ def _result(
     ]
     years = {*infos, *(year_of(gap.span.start) for gap in lacking)}
     breakdown = {str(year): _year(infos.get(year, {}), lacking, year) for year in sorted(years)}
-    hours = [gap["duration_hours"] for one in breakdown.values() for gap in one["gaps"]]
-    is_valid = not problem and all(one["status"] == "valid" for one in breakdown.values())
+    hours = [gap["duration_hours"] for year_gaps in breakdown.values() for gap in year_gaps["gaps"]]
+    is_valid = not problem and all(
+        year_gaps["status"] == "valid" for year_gaps in breakdown.values()
+    )
     return {
         "symbol": symbol,
         "interval": label,
         "available_years": sorted(infos),
-        "total_rows": sum(one["rows"] for one in breakdown.values()),
+        "total_rows": sum(year_gaps["rows"] for year_gaps in breakdown.values()),
         "overall_status": "valid" if is_valid else "invalid",
         "problem": problem,
         "yearly_breakdown": breakdown,
         "gap_summary": {
             "total_gaps": len(hours),
             "largest_gap_hours": max(hours, default=0),
-            "gaps_by_year": {year: len(one["gaps"]) for year, one in breakdown.items()},
+            "gaps_by_year": {year: len(year_gaps["gaps"]) for year, year_gaps in breakdown.items()},
         },
         "validation_timestamp": now,
     }
@@ -173,7 +175,7 @@ def _as_listed(gap: ClassifiedGap) -> dict[str, Any]:
 
 
 def _gaps_of_years(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [gap for one in result["yearly_breakdown"].values() for gap in one["gaps"]]
+    return [gap for year_gaps in result["yearly_breakdown"].values() for gap in year_gaps["gaps"]]
 
 
 def _name(key: SeriesKey) -> str:
@@ -315,11 +317,12 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
             (
                 name,
                 SeriesKey(
-                    selector.instrument(one["symbol"]).symbol, Timeframe.parse(one["interval"])
+                    selector.instrument(result["symbol"]).symbol,
+                    Timeframe.parse(result["interval"]),
                 ),
-                sorted(_listed(gap) for gap in _gaps_of_years(one)),
+                sorted(_listed(gap) for gap in _gaps_of_years(result)),
             )
-            for name, one in results.items()
+            for name, result in results.items()
         ]
     except FileNotFoundError:
         raise QueryError(
@@ -350,7 +353,7 @@ def _listed(gap: Mapping[str, Any]) -> _ListedGap:
 
 def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator[list[_ListedGap]]:
     """Yield gaps to request together: gaps in the same year, with no excluded gap in between."""
-    place = {gap: number for number, gap in enumerate(listed)}
+    position = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
         """Return the key shared by all gaps that are requested together.
@@ -359,7 +362,7 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
         whether the gap is a vendor's outage.
         """
         number, gap = numbered
-        return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
+        return position[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
 
     for (_, _, is_outage), run in groupby(enumerate(short), run_of):
         gaps = [gap for _, gap in run]

@@ -146,8 +146,8 @@ def _instrument(symbol: str) -> Instrument:
 
 
 def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:
-    stamps, part = np.divmod(pd.DatetimeIndex(frame.index).as_unit("ns").asi8, NS_IN_MS)
-    return count_gaps(stamps, ~_lacks_price(frame) & (part == 0), symbol, timeframe)
+    stamps, below_ms = np.divmod(pd.DatetimeIndex(frame.index).as_unit("ns").asi8, NS_IN_MS)
+    return count_gaps(stamps, ~_lacks_price(frame) & (below_ms == 0), symbol, timeframe)
 
 
 def count_gaps(

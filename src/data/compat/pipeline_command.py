@@ -95,16 +95,16 @@ def _shown(name: str, step: dict[str, Any]) -> Shown:
     rows = [
         [
             ticker,
-            f"{one['rows']:,}",
-            f"{one['rows_new']:,}",
-            shortened(one["error"] or one["note"]) or "complete",
+            f"{result['rows']:,}",
+            f"{result['rows_new']:,}",
+            shortened(result["error"] or result["note"]) or "complete",
         ]
-        for ticker, one in results.items()
-        if len(results) <= _MOST_SHOWN or one["error"]
+        for ticker, result in results.items()
+        if len(results) <= _MOST_SHOWN or result["error"]
     ]
     yield TextTable(["symbol", "bars#", "new#", "state"], rows, name)
     if step.get("error"):
         yield styled(step["error"], "red")
-    good = sum(one["success"] for one in results.values())
+    good = sum(result["success"] for result in results.values())
     text = f"{good:,} of {counted(len(results), 'symbol')}, {step['duration']:.1f} s"
     yield styled(text, "dim")

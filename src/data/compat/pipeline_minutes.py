@@ -93,7 +93,7 @@ class AlpacaPipelineDownloader:
         )
         results = {row["symbol"]: _result(row) for row in filled["results"]}
         self.stats = statistics(results, started, interrupted=filled["interrupted"]) | {
-            "total_rows_downloaded": sum(one["rows_new"] for one in results.values()),
+            "total_rows_downloaded": sum(result["rows_new"] for result in results.values()),
             "total_api_calls": sum(count["sent"] for count in filled["requests"].values()),
         }
         return {"results": results, "statistics": self.stats}

@@ -13,8 +13,8 @@ def names(texts: Iterable[str] | str | None) -> list[str] | None:
     """Convert a list of names, or a comma-separated string, to a list; None stays None."""
     if texts is None:
         return None
-    parts = texts.split(",") if isinstance(texts, str) else texts
-    return [part.strip() for part in parts if part.strip()]
+    given = texts.split(",") if isinstance(texts, str) else texts
+    return [name.strip() for name in given if name.strip()]
 
 
 def statistics(
@@ -22,8 +22,8 @@ def statistics(
 ) -> dict[str, Any]:
     """Return statistics about a step: symbols by outcome, errors, and duration in seconds."""
     groups: dict[str, list[str]] = {}
-    for name, one in results.items():
-        groups.setdefault(one["action"], []).append(name)
+    for name, result in results.items():
+        groups.setdefault(result["action"], []).append(name)
     failed = groups.get("failed", [])
     return {
         "total_tickers": len(results),
@@ -59,6 +59,10 @@ def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
 def _run(step: Step) -> dict[str, Any]:
     started, report = time.monotonic(), step()
     results = report["results"].values()
-    success = any(one["success"] for one in results)
-    why = "" if success else next((one["error"] for one in results), "no symbol is given or cached")
+    success = any(result["success"] for result in results)
+    why = (
+        ""
+        if success
+        else next((result["error"] for result in results), "no symbol is given or cached")
+    )
     return report | {"success": success, "duration": time.monotonic() - started, "error": why}

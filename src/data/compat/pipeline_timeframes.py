@@ -102,21 +102,23 @@ class TimeframeCalculator:
         with job_signals() as signals:
             try:
                 calculations = self._made(symbols, steps, executor, anew=force_refresh)
-                for place, one in enumerate(calculations, 1):
-                    ticker = one["ticker"]
-                    results[ticker] = one
+                for number, calculation in enumerate(calculations, 1):
+                    ticker = calculation["ticker"]
+                    results[ticker] = calculation
                     if progress is not None:
-                        result = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
-                        total, share = len(results), place / len(results)
-                        progress(Progress(result, place, total, share, is_over=True))
+                        result = SeriesResult(
+                            ticker, ",".join(map(str, steps)), calculation["rows"]
+                        )
+                        total, share = len(results), number / len(results)
+                        progress(Progress(result, number, total, share, is_over=True))
                 signals.hold()
             except KeyboardInterrupt:
                 interrupted = True
                 signals.hold()
             self._services.cache.look_after()
             bars = Counter[str]()
-            for one in results.values():
-                bars.update(one["bars"])
+            for calculation in results.values():
+                bars.update(calculation["bars"])
             interrupted = interrupted or signals.is_noted
             self.stats = statistics(results, started, interrupted=interrupted) | {
                 "timeframes_processed": {step.label: bars[step.label] for step in steps},
@@ -167,18 +169,22 @@ def _calculated(
             problems.append(f"{step}: {error}")
     if not calculated:
         return _failed(ticker, problems[0] if problems else "no timeframe is given")
-    new = [one for one in calculated if one.written]
-    problems += [f"{one.key.timeframe}: {one.lacking}" for one in calculated if one.gaps]
+    new = [series for series in calculated if series.written]
+    problems += [
+        f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps
+    ]
     return {
         "ticker": ticker,
         "success": True,
         "action": "updated" if new else "up_to_date",
-        "timeframes_processed": [one.key.timeframe.label for one in new],
-        "timeframes_skipped": [one.key.timeframe.label for one in calculated if not one.written],
-        "lanes": {one.key.timeframe.label: one.key.folder for one in calculated},
-        "bars": {one.key.timeframe.label: one.written for one in new},
-        "rows": sum(one.rows for one in calculated),
-        "rows_new": sum(one.written for one in calculated),
+        "timeframes_processed": [series.key.timeframe.label for series in new],
+        "timeframes_skipped": [
+            series.key.timeframe.label for series in calculated if not series.written
+        ],
+        "lanes": {series.key.timeframe.label: series.key.folder for series in calculated},
+        "bars": {series.key.timeframe.label: series.written for series in new},
+        "rows": sum(series.rows for series in calculated),
+        "rows_new": sum(series.written for series in calculated),
         "error": "",
         "note": problems[0] if problems else "",
     }

@@ -55,15 +55,17 @@ class CachePopulator:
         """Return the years with missing bars, for each timeframe, without querying a vendor."""
         job = checked_job(self._services, [ticker], intervals, start_date, end_date)
         return {
-            one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
-            for one in job.series
+            series.timeframe: self._lacking_years(
+                series.symbol, series.timeframe, job.start, job.end
+            )
+            for series in job.series
         }
 
     def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
         client = self._services.client
         query = client.query(symbol, timeframe, start, end)
-        parts, now = client.coverage(client.series_of(query)), query.now_ms
-        standing = [part.span for part in parts if part.expires is None or now < part.expires]
+        entries, now = client.coverage(client.series_of(query)), query.now_ms
+        standing = [entry.span for entry in entries if entry.expires is None or now < entry.expires]
         wanted = Span(query.span.start, min(query.span.end, now))
         lacking = gaps(wanted, standing)
         years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}

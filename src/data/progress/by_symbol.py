@@ -49,15 +49,15 @@ class Explanations(InLines, dict[str, Explanation]):
     @property
     def title(self) -> str:
         """One-line summary: the number of symbols, and how many of them have no vendor."""
-        unserved = sum(not one.is_served for one in self.values())
+        unserved = sum(not plan.is_served for plan in self.values())
         without = f"; {unserved:,} without a vendor" if unserved else ""
         return f"{counted(len(self), 'symbol')}{without}"
 
     def lines(self) -> Iterator[Line]:
         """Yield each symbol with one line about how it is served."""
-        for name, one in self.items():
-            yield name, one.title.partition(": ")[2] or one.title
+        for name, plan in self.items():
+            yield name, plan.title.partition(": ")[2] or plan.title
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary with one explanation per symbol."""
-        return {name: one.to_json() for name, one in self.items()}
+        return {name: plan.to_json() for name, plan in self.items()}

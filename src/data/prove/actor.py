@@ -70,14 +70,14 @@ def check(call: dict[str, Any], say: Say) -> None:
     """Check every file in the cache, as `onetape cache verify` does, and report damaged files."""
     maintenance = _manager(call).cache.maintenance
     findings, problems = maintenance.check(maintenance.series())
-    say({"damaged": [str(one) for one in (*findings, *problems)]})
+    say({"damaged": [str(defect) for defect in (*findings, *problems)]})
 
 
 def repair(call: dict[str, Any], say: Say) -> None:
     """Repair the cache, as `onetape cache repair` does, and report any remaining damage."""
     maintenance = _manager(call).cache.maintenance
     done = maintenance.repair(maintenance.series())
-    say({"damaged": [str(one) for one in (*done.left, *done.problems)]})
+    say({"damaged": [str(defect) for defect in (*done.left, *done.problems)]})
 
 
 _CALLS = {call.__name__: call for call in (ask, ask_each, ask_with_small_files, check, repair)}
@@ -89,7 +89,7 @@ def _answer(manager: Any, query: list[str], options: dict[str, Any]) -> dict[str
         try:
             frame = manager.get_ohlcv(*query, **options)
         except DataError as error:
-            attempts = [str(one) for one in getattr(error, "attempts", ())]
+            attempts = [str(attempt) for attempt in getattr(error, "attempts", ())]
             told = {"error": type(error).__name__, "text": str(error), "attempts": attempts}
             return told | {"hint": getattr(error, "hint", "") or ""}
     stamps = frame.index.as_unit("ms").asi8.tolist()
@@ -98,7 +98,7 @@ def _answer(manager: Any, query: list[str], options: dict[str, Any]) -> dict[str
     bars = [[at, *row] for at, row in zip(stamps, rows, strict=True)]
     return {"bars": bars} | {
         "provenance": provenance,
-        "warnings": [str(one.message) for one in caught],
+        "warnings": [str(warning.message) for warning in caught],
     }
 
 

@@ -88,14 +88,14 @@ def flipped_bit(stage: Stage) -> Observation:
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
     broken: list[str] = []
-    places = [(lane / name, part) for name in names for part in _FLIPS]
-    for path, part in places:
+    places = [(lane / name, share) for name in names for share in _FLIPS]
+    for path, share in places:
         if path.is_file():  # a damaged file may have been moved to the quarantine
-            _flip(path, part)
+            _flip(path, share)
         if stage.is_broken("flipped-bit"):
             binance.refusals, binance.refuses_always = [(451, {})], True
         is_true = _is_true(stage.ask(*_day(_MONDAY)), _MONDAY, 24)
-        broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {part:.0%}"))
+        broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {share:.0%}"))
     asked = len(stage.server.asked("binance")) - 1
     did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
     saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
@@ -107,9 +107,11 @@ def flipped_bit(stage: Stage) -> Observation:
 def two_writers(stage: Stage) -> Observation:
     """Have two processes write the same days of a series while four others share only the folder."""
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
-    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
+    own = [[_MONDAY - (2 * n + first) * DAY for n in range(_DAYS_EACH)] for first in (2, 3)]
     work = [[day for both in zip(mine, common, strict=True) for day in both] for mine in own]
-    alone = [[_MONDAY - (20 + 4 * n + one) * DAY for n in range(_DAYS_EACH)] for one in range(4)]
+    alone = [
+        [_MONDAY - (20 + 4 * n + number) * DAY for n in range(_DAYS_EACH)] for number in range(4)
+    ]
     calls: list[dict[str, Any]] = [{"asks": [*map(_day, days)]} for days in (*work, *alone)]
     for number, call in enumerate(calls[len(work) :]):
         # Without a common state folder they have no leases in common, only the lock of the series.
@@ -119,10 +121,14 @@ def two_writers(stage: Stage) -> Observation:
         stage.start("ask_each", call, cache=other if call is calls[-1] else None) for call in calls
     ]
     stage.wait(writers)
-    broken = [report["text"] for one in writers for report in one.reports if "error" in report]
+    broken = [
+        report["text"] for writer in writers for report in writer.reports if "error" in report
+    ]
     days = sorted({day for days in (*work, *alone) for day in days})
     broken += _lost(stage, days)
-    starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "api/v3")]
+    starts = [
+        int(request.params["startTime"]) for request in stage.server.asked("binance", "api/v3")
+    ]
     broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in days))
     did = (
         f"two processes wrote {3 * _DAYS_EACH} days of a series, {_DAYS_EACH} of them both, while "
@@ -150,8 +156,8 @@ def hole(stage: Stage) -> Observation:
     stage.set_time(NOW_MS + 7 * HOUR)
     again = stage.ask(*_day(_MONDAY), strict=True)
     spans = {
-        (one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
-        for one in stage.server.asked("binance", "api/v3")
+        (request.vendor, int(request.params["startTime"]), int(request.params["endTime"]) + 1)
+        for request in stage.server.asked("binance", "api/v3")
     }
     wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
     broken = _unmet(
@@ -235,8 +241,8 @@ def retry_after(stage: Stage) -> Observation:
     while not stage.server.seen and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(seconds / 4)
-    answers = [stage.result(one) for one in (first, stage.start("ask", calls[1]))]
-    times = [one.at for one in stage.server.asked("binance")]
+    answers = [stage.result(process) for process in (first, stage.start("ask", calls[1]))]
+    times = [request.at for request in stage.server.asked("binance")]
     waited = times[1] - times[0] if len(times) > 1 else 0.0
     broken = _unmet(
         (waited >= seconds, f"the next request came after {waited:.1f} s"),
@@ -264,7 +270,7 @@ def full_disk(stage: Stage) -> Observation:
     if stage.is_broken("full-disk"):
         _cut(path)
     problems = answer.get("provenance", {}).get("problems", [])
-    note = next((one for one in problems if "not stored" in one), "")
+    note = next((problem for problem in problems if "not stored" in problem), "")
     is_unchanged = path.read_bytes() == stored
     is_kept = _is_true(stage.ask(*_day(_MONDAY), offline=True), _MONDAY, 24)
     stage.ask(*_day(tuesday))
@@ -455,10 +461,10 @@ def _stored(stage: Stage) -> set[str]:
     return {line.partition(",")[0] for line in _lines(_year_file(stage))}
 
 
-def _flip(path: Path, part: float) -> None:
-    """Flip a bit of a file in place; ``part`` is its position as a fraction of the length."""
+def _flip(path: Path, share: float) -> None:
+    """Flip a bit of a file in place; ``share`` is its position as a fraction of the length."""
     data = path.read_bytes()
-    at = round((len(data) - 1) * part)
+    at = round((len(data) - 1) * share)
     disk = Disk()
     handle = disk.open_write(path)
     disk.write(handle, bytes([data[at] ^ 1]), at)

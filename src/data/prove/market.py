@@ -55,8 +55,8 @@ class ScriptedVendor:
     def true(self, step: int, at: int, now: int) -> Row:
         """Return the true bar that opens at ``at``, as of ``now``; ``step`` is its length."""
         lasts = LASTS if self.split is not None else step
-        part = min(1.0, (now - at) / lasts)
-        first, last = (round(_price(at + n * lasts * part) * self.scale, 2) for n in (0, 1))
+        share = min(1.0, (now - at) / lasts)
+        first, last = (round(_price(at + n * lasts * share) * self.scale, 2) for n in (0, 1))
         high, low = round(max(first, last) * 1.001, 2), round(min(first, last) * 0.999, 2)
         volume = 1000.0 + at // step % 97
         if self.split is not None:
@@ -64,7 +64,7 @@ class ScriptedVendor:
             by = 1 if is_known or at >= ex else ratio
             first, high, low, last = (round(price * by, 2) for price in (first, high, low, last))
             volume /= by
-        return Row(at, first, high, low, last, round(volume * part, 3))
+        return Row(at, first, high, low, last, round(volume * share, 3))
 
     def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
         """Return the bars that this vendor sends for opening times from ``start`` to ``end``."""

@@ -79,7 +79,11 @@ class Server(ThreadingHTTPServer):
 
     def asked(self, vendor: str, path: str = "") -> list[Arrival]:
         """Return the requests to a vendor whose path contains ``path``."""
-        return [one for one in list(self.seen) if one.vendor == vendor and path in one.path]
+        return [
+            arrival
+            for arrival in list(self.seen)
+            if arrival.vendor == vendor and path in arrival.path
+        ]
 
     def handle_error(self, *_: object) -> None:
         """Ignore errors from clients that no longer exist, because some of them are killed."""
@@ -92,10 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one request."""
         url = urlsplit(self.path)
-        token, _, place = url.path.strip("/").partition("/")
+        token, _, rest = url.path.strip("/").partition("/")
         if token != self.server.token:
             return self._send(404, {})
-        name, _, path = place.partition("/")
+        name, _, path = rest.partition("/")
         is_share = path.startswith("v8/finance/chart/") and "-USD" not in path
         vendor = self.server.vendors.get("share" if is_share else name)
         now, params = self.server.now(), dict(parse_qsl(url.query))

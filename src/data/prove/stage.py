@@ -199,7 +199,7 @@ class Stage:
             UnfinishedError: A process is still running after the time limit.
         """
         until = time.monotonic() + _CALL_S * self.pace
-        while any(one.ended is None for one in processes):
+        while any(process.ended is None for process in processes):
             if time.monotonic() >= until:
                 raise UnfinishedError("a process did not end in time")
             self._listen(until)
@@ -258,12 +258,12 @@ def _uninterrupted() -> Iterator[None]:
         return
     came: list[int] = []
     both = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(one, lambda number, _: came.append(number)) for one in both]
+    before = [signal.signal(caught, lambda number, _: came.append(number)) for caught in both]
     try:
         yield
     finally:
-        for one, handler in zip(both, before, strict=True):
-            signal.signal(one, handler)
+        for caught, handler in zip(both, before, strict=True):
+            signal.signal(caught, handler)
     if came:
         raise KeyboardInterrupt
 

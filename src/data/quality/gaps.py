@@ -127,10 +127,10 @@ def classify_gaps(
         fetch: Function that returns the command for fetching the bars between two bounds, which are
             written like those of a query.
     """
-    parts, grid = outline.coverage, outline.grid
+    coverage, grid = outline.coverage, outline.grid
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
     if within is None:
-        within = Span(parts[0].span.start if parts else cap, cap)
+        within = Span(coverage[0].span.start if coverage else cap, cap)
     within = Span(within.start, min(within.end, cap))
     if within.is_empty:
         return []
@@ -151,10 +151,10 @@ class _Classifier:
         self._series, self._now, self._within = series, now_ms, within
         self._command = fetch
         self._grid = outline.grid
-        self._parts = [part for part in outline.coverage if part.span.overlaps(within)]
+        self._parts = [entry for entry in outline.coverage if entry.span.overlaps(within)]
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
-        with_bars = [part.span for part in outline.coverage if part.state in WITH_BARS]
+        with_bars = [entry.span for entry in outline.coverage if entry.state in WITH_BARS]
         # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
 
@@ -163,17 +163,17 @@ class _Classifier:
     ) -> list[ClassifiedGap]:
         """Return all gaps, oldest first; see :func:`classify_gaps` for the arguments."""
         classified: list[ClassifiedGap] = []
-        for part in self._parts:
-            span = part.span.clip(self._within)
-            if part.state == "empty":
-                classified.append(self._empty(part, span))
-            elif present is not None and part.reason.startswith(DOUBTFUL):
-                reason, then = sentence(part.reason), _due(part, self._now)
+        for entry in self._parts:
+            span = entry.span.clip(self._within)
+            if entry.state == "empty":
+                classified.append(self._empty(entry, span))
+            elif present is not None and entry.reason.startswith(DOUBTFUL):
+                reason, then = sentence(entry.reason), _due(entry, self._now)
                 classified += (
-                    self._gap(hole, "vendor_hole", part.vendor, reason, then)
+                    self._gap(hole, "vendor_hole", entry.vendor, reason, then)
                     for hole in holes(span, present(span), self._grid)
                 )
-        for span in gaps(self._within, [part.span for part in self._parts]):
+        for span in gaps(self._within, [entry.span for entry in self._parts]):
             classified += self._unanswered(span)
         joined = _joined(sorted(classified, key=lambda gap: gap.span))
         return [gap for whole in joined for gap in self._by_days(whole, days)]
@@ -190,30 +190,30 @@ class _Classifier:
     def _bars(self, span: Span) -> int:
         return len(self._grid.required(span))
 
-    def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
+    def _empty(self, entry: Covered, span: Span) -> ClassifiedGap:
         """Return the classified gap for a span that vendors reported as empty."""
-        if part.reason == CLOSED:
-            return self._gap(span, "closed", part.vendor, _NO_SESSION)
-        if part.reason == BEFORE_FIRST or span.end <= self._traded.start:
-            source = f", by {_names(part.vendor)}" if part.vendor else ""
-            return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
+        if entry.reason == CLOSED:
+            return self._gap(span, "closed", entry.vendor, _NO_SESSION)
+        if entry.reason == BEFORE_FIRST or span.end <= self._traded.start:
+            source = f", by {_names(entry.vendor)}" if entry.vendor else ""
+            return self._gap(span, "before_listing", entry.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
-            return self._gap(span, "after_delisting", part.vendor, self._ended())
-        vendor, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
-        answers = f"{vendor}: {sentence(part.reason)}, queried {at}"
-        is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
+            return self._gap(span, "after_delisting", entry.vendor, self._ended())
+        vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
+        answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
+        is_believed = entry.expires is None or entry.expires - entry.fetched_at > _BELIEVED_MS
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
-        gap_class: GapClass = "common_hole" if "," in part.vendor else "vendor_hole"
+        gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"
         if is_last and not is_believed and self._now - span.end < DAY_MS:
             gap_class = "not_published"
-        elif gap_class == "common_hole" and is_believed and self._is_inside(span, part):
-            return self._gap(span, "halt", part.vendor, f"{evidence}; there are bars around it")
-        return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
+        elif gap_class == "common_hole" and is_believed and self._is_inside(span, entry):
+            return self._gap(span, "halt", entry.vendor, f"{evidence}; there are bars around it")
+        return self._gap(span, gap_class, entry.vendor, evidence, _due(entry, self._now))
 
-    def _is_inside(self, span: Span, part: Covered) -> bool:
+    def _is_inside(self, span: Span, entry: Covered) -> bool:
         """Return whether a gap has bars on both sides and no row in it was received but rejected."""
-        return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
+        return self._reach.start < span.start < self._reach.end and entry.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
         return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
@@ -221,11 +221,11 @@ class _Classifier:
     def _unanswered(self, span: Span) -> Iterator[ClassifiedGap]:
         """Yield the gaps in a span for which no vendor has sent bars or reported that there are none."""
         traded = span.clip(self._traded)
-        for part in gaps(span, [traded]):
-            if part.start < self._traded.start:
-                yield self._gap(part, "before_listing", evidence="before its listing")
+        for gap in gaps(span, [traded]):
+            if gap.start < self._traded.start:
+                yield self._gap(gap, "before_listing", evidence="before its listing")
             else:
-                yield self._gap(part, "after_delisting", evidence=self._ended())
+                yield self._gap(gap, "after_delisting", evidence=self._ended())
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)
@@ -236,8 +236,8 @@ class _Classifier:
         late = traded.end if unsettled is None else unsettled
         settled = opens[opens < late]
         if len(settled):
-            part, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
-            yield self._gap(part, "never_asked", "", self._silence(part), then)
+            gap, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
+            yield self._gap(gap, "never_asked", "", self._silence(gap), then)
         if late < traded.end:
             then = f"final from {stamp(last)} UTC"
             yield self._gap(
@@ -245,9 +245,9 @@ class _Classifier:
             )
 
     def _silence(self, span: Span) -> str:
-        before = [part.fetched_at for part in self._all if part.span.end <= span.start]
+        before = [entry.fetched_at for entry in self._all if entry.span.end <= span.start]
         fetched_at = max(before, default=0)
-        if fetched_at and all(part.span.end <= span.start for part in self._all):
+        if fetched_at and all(entry.span.end <= span.start for entry in self._all):
             words = f"after everything that was requested; last request {_minute(fetched_at)} UTC"
         else:
             words = "no vendor has answered for it"
@@ -286,12 +286,12 @@ def _names(vendors: str) -> str:
     return listed([name for name in vendors.split(",") if name])
 
 
-def _due(part: Covered, now_ms: int) -> str:
-    if part.expires is None:
+def _due(entry: Covered, now_ms: int) -> str:
+    if entry.expires is None:
         return ""
-    if part.expires <= now_ms:
+    if entry.expires <= now_ms:
         return "requested again with the next call"
-    return f"requested again from {_minute(part.expires)} UTC"
+    return f"requested again from {_minute(entry.expires)} UTC"
 
 
 def _minute(at_ms: int) -> str:

@@ -89,8 +89,12 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
     """
     if "adjustment" in report.not_checked:
         return Marks()
-    stamps, parts = stored.table.stamps, stored.coverage
-    final = [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
+    stamps, coverage = stored.table.stamps, stored.coverage
+    final = [
+        entry.span
+        for entry in coverage
+        if entry.state == "final" and not entry.reason.startswith(SETTLED)
+    ]
     doubts: list[tuple[Span, str]] = []
     is_wrong = np.zeros(len(stamps), dtype=bool)
     for finding in report.findings:
@@ -98,20 +102,20 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
             rows = _rows(finding, stamps) & ~is_wrong
             is_wrong |= rows
             reason = f"{IN_WHOLE}{finding.check}: {finding.evidence}"
-            spans = intersect(_spans(rows, stamps, parts), final)
+            spans = intersect(_spans(rows, stamps, coverage), final)
             doubts += ((span, reason) for span in spans if inside(stamps, [span]).any())
     ended = [
-        span.clip(part.span)
-        for part in parts
-        if part.reason.startswith(IN_WHOLE) and _check_of(part) in report.checked
-        for span in _spans(inside(stamps, [part.span]) & ~is_wrong, stamps, parts)
+        span.clip(entry.span)
+        for entry in coverage
+        if entry.reason.startswith(IN_WHOLE) and _check_of(entry) in report.checked
+        for span in _spans(inside(stamps, [entry.span]) & ~is_wrong, stamps, coverage)
     ]
     return Marks(doubts, ended)
 
 
-def _check_of(part: CoverageSpan) -> str:
+def _check_of(entry: CoverageSpan) -> str:
     """Return the name of the check that caused a mark, taken from the mark's reason."""
-    return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
+    return entry.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
@@ -131,11 +135,11 @@ def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
     return rows
 
 
-def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Span]:
+def _spans(rows: Mask, stamps: Stamps, coverage: Sequence[CoverageSpan]) -> list[Span]:
     """Return a span for each run of masked rows, up to the next stored bar or the end of the coverage."""
     if not rows.any():
         return []
-    ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))
+    ends = np.append(stamps, max(coverage[-1].span.end, int(stamps[-1]) + 1))
     return [Span(int(stamps[first]), int(ends[end])) for first, end in runs(rows)]
 
 

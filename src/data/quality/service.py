@@ -116,7 +116,7 @@ def _checked_series(
     stored; it is empty if they were adjusted.
     """
     stored = client.columns(key, span, is_use=False)
-    actions = [one for one in stored_actions if one.counts and one.action.is_sound]
+    actions = [known for known in stored_actions if known.counts and known.action.is_sound]
     table, problem = _adjusted(client, stored, actions)
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
@@ -170,19 +170,19 @@ def _may_differ(
     """Return whether two series' adjustments may differ because a split was never requested."""
     if instrument.asset_class != "stock":
         return False
-    both = [_parts(one) for one in (stored, daily)]
-    if {part.basis.adjustment for part in chain(*both)} - {"raw", "split"}:
+    both = [_parts(columns) for columns in (stored, daily)]
+    if {entry.basis.adjustment for entry in chain(*both)} - {"raw", "split"}:
         return True
     as_of = common_as_of(chain(*both))
     return any(
         client.lacks_actions(instrument.symbol, dates, stored.series.action_key)
-        for one, parts in zip((stored, daily), both, strict=True)
+        for columns, parts in zip((stored, daily), both, strict=True)
         for dates in needed_actions(
-            Span(int(one.table.stamps[0]), int(one.table.stamps[-1]) + 1),
+            Span(int(columns.table.stamps[0]), int(columns.table.stamps[-1]) + 1),
             parts,
             "split",
             as_of,
-            intraday=one.series.timeframe.is_intraday,
+            intraday=columns.series.timeframe.is_intraday,
         )
     )
 
@@ -204,12 +204,12 @@ def _stored_actions(
 def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield findings for the splits and dividends in the bars' range on which vendors disagree."""
     check = next(check for check in CHECKS if check.name == "disputed action")
-    for one in actions:
-        at = day_ms(one.action.ex_date)
-        if one.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
-            text = f"{one.action}, according to {one.action.source}; {one.dispute}"
-            text += "" if one.counts else "; it is not applied"
-            severity: Severity = "info" if one.is_settled else "warning"
+    for known in actions:
+        at = day_ms(known.action.ex_date)
+        if known.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
+            text = f"{known.action}, according to {known.action.source}; {known.dispute}"
+            text += "" if known.counts else "; it is not applied"
+            severity: Severity = "info" if known.is_settled else "warning"
             yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))
 
 
@@ -252,12 +252,14 @@ def _doubted(
     The data that proved them wrong may be damaged or evicted by now. Marks made by
     :func:`~.marks.marked` are not reported: its next call removes any that are no longer proven.
     """
-    stamps_of_findings = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
+    stamps_of_findings = [
+        grave_of(stamps, finding).stamps for finding in findings if finding.is_grave
+    ]
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *stamps_of_findings])))]
     by_reason: dict[str, list[Span]] = {}
-    for part in coverage:
-        if part.reason.startswith(GRAVE) and not part.reason.startswith(IN_WHOLE):
-            by_reason.setdefault(part.reason.removeprefix(GRAVE), []).append(part.span)
+    for entry in coverage:
+        if entry.reason.startswith(GRAVE) and not entry.reason.startswith(IN_WHOLE):
+            by_reason.setdefault(entry.reason.removeprefix(GRAVE), []).append(entry.span)
     check = next(check for check in CHECKS if check.name == "doubted")
     for reason, spans in by_reason.items():
         rows = rest[inside(rest, spans)]
@@ -280,16 +282,16 @@ def _adjusted(
     client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
 ) -> tuple[BarTable, str]:
     """Convert bars from several fetches to one adjustment, so that a split does not look like a jump."""
-    splits = [one.action for one in actions if one.action.type == "split"]
+    splits = [known.action for known in actions if known.action.type == "split"]
     if not splits or not len(stored.table):
         return stored.table, ""
-    parts = [BasisPart(part.span, part.basis, part.vendor) for part in stored.coverage]
+    bases = [BasisPart(entry.span, entry.basis, entry.vendor) for entry in stored.coverage]
     today, timeframe = date_of(client.clock.now_ms()), stored.series.timeframe
     try:
         table = rebase(
             stored.table,
-            parts,
-            [one.action for one in actions],
+            bases,
+            [known.action for known in actions],
             "split",
             as_of=today,
             intraday=timeframe.is_intraday,
@@ -309,11 +311,11 @@ def _events(
         return None
     return tuple(
         ShareEvent(
-            one.action.ex_at if timeframe.is_intraday else day_ms(one.action.ex_date),
-            float(one.action.ratio) if kind == "split" else one.amount,
+            known.action.ex_at if timeframe.is_intraday else day_ms(known.action.ex_date),
+            float(known.action.ratio) if kind == "split" else known.amount,
         )
-        for one in actions
-        if one.action.type == kind
+        for known in actions
+        if known.action.type == kind
     )
 
 
@@ -339,5 +341,5 @@ def _expected(
     except ConfigError:
         return None, no_rows()
     expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
-    is_known = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
+    is_known = inside(expected, [entry.span for entry in coverage]) | among(expected, table.stamps)
     return expected[is_known], expected[~is_known]

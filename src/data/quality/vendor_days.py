@@ -51,14 +51,14 @@ class _Sessions:
             self.starts = np.array([day_ms(day) for day in self.days], dtype=np.int64)
             self.ends = self.starts + DAY_MS
 
-    def span(self, place: int) -> Span:
-        """Return the span of the session at index ``place``, up to the start of the next session.
+    def span(self, index: int) -> Span:
+        """Return the span of the session at index ``index``, up to the start of the next session.
 
         Gaps also extend that far.
         """
-        is_last = place + 1 == len(self.days)
-        end = self.ends[place] if is_last else self.starts[place + 1]
-        return Span(int(self.starts[place]), int(end))
+        is_last = index + 1 == len(self.days)
+        end = self.ends[index] if is_last else self.starts[index + 1]
+        return Span(int(self.starts[index]), int(end))
 
     def touched(self, span: Span) -> slice:
         """Return the index range of the sessions that overlap a span."""
@@ -121,23 +121,27 @@ class VendorDays:
         if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
             return
         market = calendar.name, step.is_intraday
-        parts = [one for one in outline.coverage if one.reason not in _NO_SESSION or _has_bars(one)]
-        if not parts:
+        entries = [
+            entry
+            for entry in outline.coverage
+            if entry.reason not in _NO_SESSION or _has_bars(entry)
+        ]
+        if not entries:
             return
-        sessions, first = self._sessions.get(market), _decade_of(parts[0].span.start)
+        sessions, first = self._sessions.get(market), _decade_of(entries[0].span.start)
         if sessions is None or first < sessions.first:
             sessions = self._sessions[market] = _Sessions(calendar, step, first, self._now)
-        present, whole, part = self._masks(sessions, parts)
+        present, whole, partly = self._masks(sessions, entries)
         any_bar: Mask = np.logical_or.reduce([*present.values()] or [np.zeros(0, bool)])
         for vendor, has in present.items():
             none = whole.get(vendor, _no_sessions(sessions)) & ~has
-            half = part.get(vendor, _no_sessions(sessions)) & has
+            half = partly.get(vendor, _no_sessions(sessions)) & has
             is_lacking = none & ~any_bar
             filled = np.flatnonzero(any_bar & ~has & (sessions.closes > self._now - _LOGGED_MS))
             if len(filled) and filled[-1] > np.argmax(has):
                 logged = commits()
-                for place in filled.tolist():
-                    is_lacking[place] = _has_lacked(vendor, sessions, place, logged)
+                for index in filled.tolist():
+                    is_lacking[index] = _has_lacked(vendor, sessions, index, logged)
             states = (has & ~half, is_lacking, half)
             key = vendor, calendar.name, step.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
@@ -146,23 +150,23 @@ class VendorDays:
             tally.counts += np.array(states, dtype=np.int32)
 
     def _masks(
-        self, sessions: _Sessions, parts: Sequence[Covered]
+        self, sessions: _Sessions, entries: Sequence[Covered]
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
         """Return three masks by vendor: sessions with bars, empty ones, and partly empty ones."""
         present: dict[str, Mask] = {}
         whole: dict[str, Mask] = {}
-        part: dict[str, Mask] = {}
-        for one in parts:
-            touched = sessions.touched(one.span)
-            if _has_bars(one):
-                for name in filter(None, one.vendor.split(",")):
+        partly: dict[str, Mask] = {}
+        for entry in entries:
+            touched = sessions.touched(entry.span)
+            if _has_bars(entry):
+                for name in filter(None, entry.vendor.split(",")):
                     present.setdefault(name, _no_sessions(sessions))[touched] = True
             else:
-                shares = sessions.shares(one.span, touched)
-                for name in filter(None, one.vendor.split(",")):
+                shares = sessions.shares(entry.span, touched)
+                for name in filter(None, entry.vendor.split(",")):
                     whole.setdefault(name, _no_sessions(sessions))[touched] |= shares >= 1
-                    part.setdefault(name, _no_sessions(sessions))[touched] |= shares >= _SHARE
-        return present, whole, part
+                    partly.setdefault(name, _no_sessions(sessions))[touched] |= shares >= _SHARE
+        return present, whole, partly
 
     @cached_property
     def days(self) -> list[VendorDay]:
@@ -171,9 +175,9 @@ class VendorDays:
         The list is limited to the latest thousand, oldest first.
         """
         days = [
-            self._day(key, tally, place)
+            self._day(key, tally, index)
             for key, tally in sorted(self._tallies.items())
-            for place in np.flatnonzero(_is_lacking(tally)).tolist()
+            for index in np.flatnonzero(_is_lacking(tally)).tolist()
         ]
         return sorted(days, key=lambda day: day.day)[-_MOST:]
 
@@ -187,45 +191,45 @@ class VendorDays:
         if tally is None:
             return False
         starts = tally.sessions.starts
-        place = int(np.searchsorted(starts, day.span.start))
-        if place == len(starts) or day.span.start < starts[0] or _is_lacking(tally)[place]:
+        index = int(np.searchsorted(starts, day.span.start))
+        if index == len(starts) or day.span.start < starts[0] or _is_lacking(tally)[index]:
             return False
-        return bool(tally.counts[:, place].sum() >= max(_FEWEST, day.symbols / 2))
+        return bool(tally.counts[:, index].sum() >= max(_FEWEST, day.symbols / 2))
 
-    def _day(self, key: tuple[str, str, str], tally: _Tally, place: int) -> VendorDay:
-        has, none, half = tally.counts[:, place].tolist()
+    def _day(self, key: tuple[str, str, str], tally: _Tally, index: int) -> VendorDay:
+        has, none, half = tally.counts[:, index].tolist()
         symbols, sessions = has + none + half, tally.sessions
         condition: Condition = "missing" if 2 * none > symbols else "degraded"
-        if self._now - int(sessions.closes[place]) < DAY_MS:
+        if self._now - int(sessions.closes[index]) < DAY_MS:
             condition = "pending"
-        day, span = sessions.days[place].isoformat(), sessions.span(place)
+        day, span = sessions.days[index].isoformat(), sessions.span(index)
         return VendorDay(*key, day, span, condition, symbols, none + half)
 
 
 def _has_lacked(
-    vendor: str, sessions: _Sessions, place: int, commits: Sequence[LoggedCommit]
+    vendor: str, sessions: _Sessions, index: int, commits: Sequence[LoggedCommit]
 ) -> bool:
     """Return whether a vendor had no bars for a session even a day after the session closed.
 
-    ``place`` is the index of the session. The log in ``commits`` must show that the vendor then
+    ``index`` is the index of the session. The log in ``commits`` must show that the vendor then
     answered for the whole session, and that bars from another vendor were added later. It is not
     enough that the stored bars come from another vendor, because equal bars that this vendor sent
     later are not stored again.
     """
-    first, end = int(sessions.starts[place]), int(sessions.ends[place])
+    first, end = int(sessions.starts[index]), int(sessions.ends[index])
     has_answered = False
-    for one in commits:
-        if one.span is None or (one.at_ms or 0) < int(sessions.closes[place]) + DAY_MS:
+    for commit in commits:
+        if commit.span is None or (commit.at_ms or 0) < int(sessions.closes[index]) + DAY_MS:
             continue
-        if vendor in one.vendor.split(","):
-            has_answered |= one.span.start <= first and end <= one.span.end
-        elif has_answered and one.added and one.span.overlaps(Span(first, end)):
+        if vendor in commit.vendor.split(","):
+            has_answered |= commit.span.start <= first and end <= commit.span.end
+        elif has_answered and commit.added and commit.span.overlaps(Span(first, end)):
             return True
     return False
 
 
-def _has_bars(part: Covered) -> bool:
-    return part.state in WITH_BARS
+def _has_bars(entry: Covered) -> bool:
+    return entry.state in WITH_BARS
 
 
 def _decade_of(ms: int) -> date:

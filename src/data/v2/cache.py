@@ -207,7 +207,7 @@ class DataCache:
             return found, []
         keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}
         ask = in_thread(
-            lambda: [self._asked(*one, timeframe, start, end) for one in keys.items()], looks=True
+            lambda: [self._asked(*pair, timeframe, start, end) for pair in keys.items()], looks=True
         )
         if self._redis is None or all(self._memory.get(key) for key in keys.values()):
             questions, values = await ask, [None] * len(keys)
@@ -296,8 +296,10 @@ class DataCache:
             return
         range_ = questions[0].query.timeframe.label, start, end
         read = await in_thread(lambda: [self._read(q, *range_) for q in questions], looks=True)
-        answers = [(question, one) for question, one in zip(questions, read, strict=True) if one]
-        await asyncio.gather(*(self._put(question, *one) for question, one in answers))
+        answers = [
+            (question, answer) for question, answer in zip(questions, read, strict=True) if answer
+        ]
+        await asyncio.gather(*(self._put(question, *answer) for question, answer in answers))
 
     def _read(
         self, question: _Question, timeframe: str, start: Any, end: Any
@@ -353,9 +355,11 @@ def _utc(ms: int) -> datetime:
 def _range_text(timeframe: Any, *bounds: Any) -> str | None:
     """Return the last part of a key, which names the range; None if a bound is not a date or an instant."""
     try:
-        if not all(isinstance(one, date) and one == one for one in bounds):  # not a time
+        if not all(isinstance(bound, date) and bound == bound for bound in bounds):  # not a time
             return None
-        texts = [iso(to_ms(one)) if isinstance(one, datetime) else str(one) for one in bounds]
+        texts = [
+            iso(to_ms(bound)) if isinstance(bound, datetime) else str(bound) for bound in bounds
+        ]
     except (OverflowError, ValueError):
         return None
     return ":".join((str(timeframe), *texts))

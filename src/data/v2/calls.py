@@ -30,10 +30,10 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
         looks: Whether the call only reads the store; otherwise, it may wait for vendors.
         timeout: Seconds for the call, including the wait for a thread.
     """
-    place = called_from()
+    caller = called_from()
 
     def call() -> R:
-        with working_for(place):
+        with working_for(caller):
             return work()
 
     return await answer(call, Deadline(SystemClock(), timeout), looks=looks)

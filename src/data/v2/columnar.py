@@ -174,10 +174,10 @@ def _frame_of(rows: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     return pl.DataFrame(
         [
-            pl.Series(name, [one.replace(tzinfo=None) for one in values], _STAMP)
+            pl.Series(name, [time.replace(tzinfo=None) for time in values], _STAMP)
             if name == _TIME
             else pl.Series(
-                name, [None if one is None else float(one) for one in values], pl.Float64
+                name, [None if value is None else float(value) for value in values], pl.Float64
             )
             for name, values in zip(names, columns, strict=True)
         ]

@@ -48,7 +48,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         frame: Frame of ``get_ohlcv`` with :data:`COPIED_COLUMNS`.
     """
     facts = frame.attrs[ATTRS_KEY]
-    if any(part["state"] not in ("final", "empty") for part in facts["spans"]):
+    if any(span["state"] not in ("final", "empty") for span in facts["spans"]):
         return []
     names = [*PRICES, *(["adj_close"] if "adj_close" in frame else [])]
     values = frame[names].to_numpy(np.float64)

@@ -82,12 +82,12 @@ class MultiProviderDataManager:
     @property
     def providers(self) -> dict[str, DataProvider]:
         """A new dictionary of the providers by name, in query order."""
-        return {one.name: one.provider for one in self._registered}
+        return {entry.name: entry.provider for entry in self._registered}
 
     @property
     def provider_priority(self) -> list[tuple[int, str]]:
         """A new list of (priority, name) pairs, in query order."""
-        return [(one.priority, one.name) for one in self._registered]
+        return [(entry.priority, entry.name) for entry in self._registered]
 
     def register_provider(self, name: str, provider: DataProvider, priority: int = 0) -> None:
         """Add a provider, replacing any with the same name.
@@ -108,10 +108,10 @@ class MultiProviderDataManager:
             raise QueryError(f"{name}: {type(provider).__name__} has no fetch_prices")
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise QueryError(f"{name}: the priority must be an integer, not {priority!r:.80}")
-        others = [one for one in self._registered if one.name != name]
-        place = 1 + max((one.place for one in others), default=0)
-        others.append(_Registered(priority, place, name, provider))
-        self._registered = sorted(others, key=lambda one: (one.priority, one.place))
+        others = [entry for entry in self._registered if entry.name != name]
+        position = 1 + max((entry.place for entry in others), default=0)
+        others.append(_Registered(priority, position, name, provider))
+        self._registered = sorted(others, key=lambda entry: (entry.priority, entry.place))
         self._circuits[name] = Circuit()
         self.provider_health[name] = {"status": "unknown", "last_check": None}
 

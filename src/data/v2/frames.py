@@ -82,7 +82,7 @@ def prices_frame(
     count, values = len(frame), frame.to_numpy(np.float64).T
     numbers = pl.Series("", values.reshape(-1))  # shares the memory of the frame
     columns = {
-        name: numbers.slice(place * count, count).alias(name) for place, name in enumerate(names)
+        name: numbers.slice(index * count, count).alias(name) for index, name in enumerate(names)
     }
     unknown = _UNKNOWN.new_from_index(0, count)
     if _ADJUSTED in columns:
@@ -97,14 +97,14 @@ def prices_frame(
         times = _times(frame.index, timeframe)
         return pl.DataFrame([times, *(columns[name] for name in _VALUES)])
     shaped = like[1].clone()  # quicker than a new frame
-    for place, name in enumerate(_VALUES, 1):
-        shaped.replace_column(place, columns[name])
+    for index, name in enumerate(_VALUES, 1):
+        shaped.replace_column(index, columns[name])
     return shaped
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(first: Any, second: Any) -> bool:
     """Return whether two time indexes are equal; faster than ``Index.equals``."""
-    return one.unit == other.unit and np.array_equal(one.asi8, other.asi8)
+    return first.unit == second.unit and np.array_equal(first.asi8, second.asi8)
 
 
 def _times(index: Any, timeframe: Timeframe) -> pl.Series:
@@ -219,7 +219,7 @@ def bounds_ms(start: date, end: date) -> tuple[int, int]:
             raise QueryError(f"the {name} must be a date or a datetime, not {value!r:.80}")
     try:
         first, last = (
-            to_ms(one) if isinstance(one, datetime) else day_ms(one) for one in (start, end)
+            to_ms(bound) if isinstance(bound, datetime) else day_ms(bound) for bound in (start, end)
         )
     except (OverflowError, ValueError) as error:
         raise QueryError(f"{start} to {end} is not a range of times: {error}") from error

@@ -109,18 +109,18 @@ class SmartDataLoader:
         starts = {label: self._compute_buffer_start(start, str(parsed[label])) for label in labels}
         prefetch = self._prefetch()
         with prefetch.question() if prefetch else nullcontext():
-            parts = await asyncio.gather(
+            frames = await asyncio.gather(
                 *(self._loaded(names, label, starts[label], end) for label in labels)
             )
         results: _Frames = {name: {} for name in names}
         whole = {
             (name, label)
-            for label, part in zip(labels, parts, strict=True)
-            for name in getattr(part, "without_gaps", ())
+            for label, loaded in zip(labels, frames, strict=True)
+            for name in getattr(loaded, "without_gaps", ())
         }
-        for label, part in zip(labels, parts, strict=True):
+        for label, loaded in zip(labels, frames, strict=True):
             for name in names:
-                frame = part[name]
+                frame = loaded[name]
                 if isinstance(frame, Exception):
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
@@ -157,7 +157,7 @@ class SmartDataLoader:
         loop = asyncio.get_running_loop()
         found = self._prefetches.get(loop)
         if found is None:
-            for ended in [one for one in self._prefetches if one.is_closed()]:
+            for ended in [prefetch for prefetch in self._prefetches if prefetch.is_closed()]:
                 del self._prefetches[ended]
             found = self._prefetches[loop] = Prefetch(self.cache.manager)
         return found
@@ -225,8 +225,8 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     """
     if frame.is_empty():
         return ["No data"]
-    prices = {one.name: one for one in frame.get_columns() if one.name in PRICES}
-    texts = {name: one.dtype for name, one in prices.items() if not one.dtype.is_numeric()}
+    prices = {column.name: column for column in frame.get_columns() if column.name in PRICES}
+    texts = {name: column.dtype for name, column in prices.items() if not column.dtype.is_numeric()}
     if texts:
         return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
     if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():

@@ -141,7 +141,11 @@ class LiveDataPipeline:
         pause: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         self.providers = list(providers)
-        wrong = [one for one in self.providers if not callable(getattr(one, "fetch_prices", None))]
+        wrong = [
+            provider
+            for provider in self.providers
+            if not callable(getattr(provider, "fetch_prices", None))
+        ]
         if wrong or not self.providers:
             what = (
                 f"{type(wrong[0]).__name__} has no fetch_prices"
@@ -171,18 +175,18 @@ class LiveDataPipeline:
         check_no_string(symbols, hint=f"[{symbols!r}]")
         self._enter()
         parsed = Timeframe.parse(timeframe)
-        are_feeds = all(isinstance(one, VendorProvider) for one in self.providers)
+        are_feeds = all(isinstance(provider, VendorProvider) for provider in self.providers)
         if parsed.step_ms is None and not are_feeds:
             raise QueryError(f"bars of {timeframe} have no fixed length, so they cannot be polled")
         series = [
             _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
             for symbol in distinct_symbols(symbols)
         ]
-        for one in series:
-            one.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
-            running = self._tasks.get(one.key)
+        for own in series:
+            own.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
+            running = self._tasks.get(own.key)
             if running is None or running.done():
-                self._tasks[one.key] = asyncio.create_task(self._stream(one))
+                self._tasks[own.key] = asyncio.create_task(self._stream(own))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
         """Return a new queue for a series, which receives all bars from now on.
@@ -229,9 +233,9 @@ class LiveDataPipeline:
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        place = 0
+        turn = 0
         while True:
-            provider = self.providers[place % len(self.providers)]
+            provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
             try:
                 if isinstance(provider, VendorProvider):
@@ -244,7 +248,7 @@ class LiveDataPipeline:
             _log.error(
                 "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
             )
-            place += 1
+            turn += 1
             await self._pause(_BACK_OFF_S)
 
     async def _feed(self, provider: VendorProvider, series: _Series) -> None:

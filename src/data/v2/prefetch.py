@@ -162,7 +162,7 @@ class Prefetch:
         for segment in plan.segments:
             for offer in segment.offers:  # they are queried if the first one fails
                 units[offer.vendor] = max(units.get(offer.vendor, 0), offer.requests * offer.cost)
-        health = {one.vendor: one for one in plan.health}
+        health = {vendor.vendor: vendor for vendor in plan.health}
         now_s = self._manager.client.clock.monotonic()
         for vendor, count in units.items():
             state = health.get(vendor)

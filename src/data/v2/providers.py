@@ -196,7 +196,7 @@ def provider_for(
         AlphaVantageProvider,
         YFinanceProvider,
     )
-    declared = {one.vendor: one for one in classes}
+    declared = {cls.vendor: cls for cls in classes}
     made = type("VendorProvider", (VendorProvider,), {"vendor": name})
     cls: type[VendorProvider] = declared.get(name, made)
     return cls(api_key, manager=manager, timeout=timeout)

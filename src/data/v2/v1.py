@@ -45,7 +45,7 @@ class V1CompatibilityAdapter:
         names = [name for name in v2_data.columns if v2_data.schema[name].is_decimal()]
         v2_data = v2_data.with_columns(pl.col(names).cast(pl.Float64)) if names else v2_data
         frame = pd.DataFrame({name: _values(v2_data[name]) for name in v2_data.columns})
-        time = next((one for one in ("date", "timestamp") if one in frame), None)
+        time = next((name for name in ("date", "timestamp") if name in frame), None)
         if time is not None and isinstance(v2_data.schema[time], pl.Datetime):
             frame["date"] = _values(v2_data[time].dt.date())
         for name in _COLUMNS:

@@ -132,7 +132,7 @@ def _columns(timeframe: Timeframe) -> list[tuple[list[str], list[Any]]]:
     """Return the combinations of column names and column types that a frame may have."""
     empty = empty_prices(timeframe)
     whole = empty.with_columns(pl.col("volume").cast(pl.Float64))
-    return [(one.columns, one.dtypes) for one in (empty, whole)]
+    return [(frame.columns, frame.dtypes) for frame in (empty, whole)]
 
 
 def _sum(rest: bytes) -> bytes:

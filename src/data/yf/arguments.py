@@ -191,7 +191,7 @@ class Arguments:
             return True
         before, after = (_BEFORE_OPEN_MS, _AFTER_CLOSE_MS) if session == "extended" else (0, 0)
         near = client.sessions(instrument, Span(now - after, now + before + 1))
-        return any(one.open_ms - before <= now < one.close_ms + after for one in near)
+        return any(session.open_ms - before <= now < session.close_ms + after for session in near)
 
     def _ends(
         self, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
@@ -315,11 +315,13 @@ def symbols_of(tickers: Any) -> list[str]:
     """
     if isinstance(tickers, str):
         tickers = tickers.replace(",", " ").split()
-    if not isinstance(tickers, Collection) or not all(isinstance(one, str) for one in tickers):
+    if not isinstance(tickers, Collection) or not all(
+        isinstance(ticker, str) for ticker in tickers
+    ):
         raise QueryError(f"tickers must be strings such as 'AAPL MSFT', not {tickers!r:.80}")
     if not len(tickers):  # an array of several has no truth value
         raise QueryError("no tickers were passed", hint="such as 'AAPL MSFT'")
-    return list(dict.fromkeys(one.strip().upper() for one in tickers))
+    return list(dict.fromkeys(ticker.strip().upper() for ticker in tickers))
 
 
 def is_isin(ticker: str) -> bool:

@@ -153,9 +153,9 @@ def bars_of(
     with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
         for bounds, members in _groups(names, asked, manager, bars).items():
             tickers = list(members)
-            for place in range(0, len(tickers), at_once):
-                part = {ticker: members[ticker] for ticker in tickers[place : place + at_once]}
-                _fetch(manager.client, part, asked, bounds, bars, is_shown=is_shown)
+            for index in range(0, len(tickers), at_once):
+                batch = {ticker: members[ticker] for ticker in tickers[index : index + at_once]}
+                _fetch(manager.client, batch, asked, bounds, bars, is_shown=is_shown)
         found = list(_examined(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
         _report(bars, asked, len(names), texts, found)
@@ -220,15 +220,15 @@ def _fetch(
 
     rows = ask(list(members), columns=("dividend", "split") if asked.actions else ())
     kept: dict[str, Rows] = {}
-    for ticker, one in rows.items():
-        facts = one.facts
-        if not len(one.arrays().stamps):
+    for ticker, table in rows.items():
+        facts = table.facts
+        if not len(table.arrays().stamps):
             _fail(bars, ticker, _why(facts), facts)
             continue
-        kept[ticker] = one
+        kept[ticker] = table
         if asked.keepna:
-            filled = _with_missing(one.frame, facts, members[ticker], asked)
-            kept[ticker] = one._replace(frame=filled, kept=None)
+            filled = _with_missing(table.frame, facts, members[ticker], asked)
+            kept[ticker] = table._replace(frame=filled, kept=None)
         attempts = bounds.is_running and facts.get("attempts")
         if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
             text = f"the forming bar is missing: {attempts[-1]['message']}"
@@ -311,29 +311,29 @@ def _examined(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[st
         except DataError as error:
             found: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
         else:
-            found = [one.as_dict() for one in report.findings if one.severity != "info"]
+            found = [finding.as_dict() for finding in report.findings if finding.severity != "info"]
         bars.tables[ticker] = table._replace(facts=freeze({**table.facts, "repair": found}))
-        for one in found:
-            yield f"repair=True: {ticker} {one['check']}: {one['evidence']}"
+        for finding in found:
+            yield f"repair=True: {ticker} {finding['check']}: {finding['evidence']}"
 
 
 def _report(
     bars: Bars, asked: Arguments, count: int, texts: Sequence[str], found: Sequence[str]
 ) -> None:
     """Issue a single warning about everything that the result lacks."""
-    parts = []
+    lacking = []
     if bars.failed:
         names = list(bars.failed)
         reason = f"{names[0]}: {bars.reasons[names[0]]}"
         listed = f"{', '.join(names[:20])}{', ...' if names[20:] else ''}"
-        parts.append(
+        lacking.append(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
     failed = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
     usual: tuple[str, ...] = ()
     if asked.period == "max":
         everything = filter(_is_all, bars.tables.values())
-        gaps = [(one.facts["symbol"], one.facts["gaps_total"]) for one in everything]
+        gaps = [(facts.facts["symbol"], facts.facts["gaps_total"]) for facts in everything]
         usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
     # A text with more than the gap before the first bar, such as a substitute, is reported.
     others = [
@@ -341,15 +341,15 @@ def _report(
         for text in texts
         if not text.startswith(failed) and not (text.startswith(usual) and "; " not in text)
     ]
-    places = {one.facts["symbol"]: place for place, one in enumerate(bars.tables.values())}
+    places = {table.facts["symbol"]: index for index, table in enumerate(bars.tables.values())}
     # Tickers are fetched in threads, so their texts arrive in any order.
     others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))
     for each, end in ((others, ""), (found, "; no bar was changed")):
         if each:
             more = f" (and {len(each) - 1} more)" if each[1:] else ""
-            parts.append(f"{each[0]}{more}{end}")
-    if parts:
-        warn_user(f"{'; '.join(parts)}; see frame.attrs['onetape']", IncompleteDataWarning)
+            lacking.append(f"{each[0]}{more}{end}")
+    if lacking:
+        warn_user(f"{'; '.join(lacking)}; see frame.attrs['onetape']", IncompleteDataWarning)
 
 
 def _is_all(table: Table) -> bool:

@@ -160,8 +160,8 @@ def alike(rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bo
         is_intraday: Whether bars are shorter than a day.
     """
     groups: dict[tuple[Times, tuple[str, ...]], dict[str, NDArray[Any]]] = {}
-    for ticker, one in rows.items():
-        columns, stamps, values = one.arrays()
+    for ticker, table in rows.items():
+        columns, stamps, values = table.arrays()
         times = _times(stamps.tobytes(), zones[ticker], is_intraday=is_intraday)
         groups.setdefault((times, columns), {})[ticker] = values
     found = []
@@ -250,12 +250,12 @@ def wide_frame(
         by_ticker: Whether the upper level of the columns is the tickers rather than the prices.
     """
     members: dict[int, _Members] = {}
-    for place, ticker in enumerate(tickers):
+    for position, ticker in enumerate(tickers):
         if ticker in tables:
             bars, row, _ = tables[ticker]
             if id(bars) not in members:
                 members[id(bars)] = _Members(bars, [], [])
-            members[id(bars)].places.append(place)
+            members[id(bars)].places.append(position)
             members[id(bars)].rows.append(row)
     groups = list(members.values())
     index, rows_of = _union(_aligned(groups, ignore_tz=ignore_tz))
@@ -263,7 +263,7 @@ def wide_frame(
     facts = {
         ticker: tables[ticker].facts if ticker in tables else failed[ticker] for ticker in tickers
     }
-    complete = all(one.get("complete", False) for one in facts.values())
+    complete = all(fact.get("complete", False) for fact in facts.values())
     frame.attrs[ATTRS_KEY] = freeze(
         {"symbols": facts, "failed": list(failed), "complete": complete}
     )
@@ -346,9 +346,9 @@ def _joined(
     names, has = _shown(groups, len(tickers))
     of_ticker, of_name = _in_order(names, has, tickers, by_ticker=by_ticker)
     is_whole = np.zeros(len(tickers), bool)
-    for one in groups:
-        if rows_of[id(one.bars.times)] is None:
-            is_whole[one.places] = one.of(one.bars.are_whole)
+    for group in groups:
+        if rows_of[id(group.bars.times)] is None:
+            is_whole[group.places] = group.of(group.bars.are_whole)
     are_counts = is_whole[of_ticker] & np.array([name == "Volume" for name in names])[of_name]
     # Columns of floats are stored first, then those of whole numbers.
     stored = are_counts.argsort(kind="stable")
@@ -357,12 +357,12 @@ def _joined(
     counts = np.empty((len(stored) - first, len(index)), np.int64)
     targets = np.empty(has.shape, np.intp)
     targets[of_name[stored], of_ticker[stored]] = np.arange(len(stored))
-    for one in groups:
-        rows, own = rows_of[id(one.bars.times)], targets[:, one.places]
-        for name, values in one.bars.columns.items():
-            at, values = own[names.index(name)], one.of(values)
-            if name == "Volume" and (whole := is_whole[one.places]).any():
-                counts[at[whole] - first] = one.of(one.bars.counts)[whole]
+    for group in groups:
+        rows, own = rows_of[id(group.bars.times)], targets[:, group.places]
+        for name, values in group.bars.columns.items():
+            at, values = own[names.index(name)], group.of(values)
+            if name == "Volume" and (whole := is_whole[group.places]).any():
+                counts[at[whole] - first] = group.of(group.bars.counts)[whole]
                 at, values = at[~whole], values[~whole]
             if rows is None:
                 prices[at] = values
@@ -383,7 +383,7 @@ def _joined(
 def _shown(groups: Sequence[_Members], count: int) -> tuple[list[str], NDArray[np.bool_]]:
     """Return the names of all columns, and whether each of ``count`` tickers has each of them."""
     shown: list[tuple[Iterable[str], Sequence[int]]]
-    shown = [(one.bars.columns, one.places) for one in groups]
+    shown = [(group.bars.columns, group.places) for group in groups]
     if failed := set(range(count)).difference(*(places for _, places in shown)):
         shown.append((_EMPTY, sorted(failed)))
     names = sorted({name for own, _ in shown for name in own})

@@ -97,14 +97,14 @@ class Search:
             found = []
         self.quotes = [
             {
-                "symbol": _ticker(manager, one),
-                "shortname": one.name,
-                "longname": one.name,
-                "exchange": one.venue,
-                "quoteType": _TYPES[one.type],
-                "currency": one.currency,
+                "symbol": _ticker(manager, listing),
+                "shortname": listing.name,
+                "longname": listing.name,
+                "exchange": listing.venue,
+                "quoteType": _TYPES[listing.type],
+                "currency": listing.currency,
             }
-            for one in found
+            for listing in found
         ]
         return self
 

@@ -232,7 +232,7 @@ def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
     for day in dates:
         stamp = day_ms(day)
         around = client.sessions(instrument, Span(stamp, stamp + 86_400_000))
-        opens.append(next((one.open_ms for one in around if one.day == day), stamp))
+        opens.append(next((session.open_ms for session in around if session.day == day), stamp))
     index = pd.DatetimeIndex(np.array(opens, dtype="M8[ms]"), name="Date").as_unit(TIME_UNIT)
     return index.tz_localize("UTC").tz_convert(zone_of(instrument))
 
@@ -445,9 +445,9 @@ class FastInfo(Mapping[str, Any]):
         closes = self._whole_days["Close"]
         return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
 
-    def _at(self, column: str, place: int) -> float | None:
+    def _at(self, column: str, index: int) -> float | None:
         prices = self._year
-        return float(prices[column].iloc[place]) if len(prices) >= -place else None
+        return float(prices[column].iloc[index]) if len(prices) >= -index else None
 
     def _mean(self, column: str, count: int) -> float | None:
         days = self._whole_days
