@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from src.data.cache.format import json_document
-from src.data.cli.hosts import _shown
+from src.data.cli.hosts import _state_shown
 from src.data.clock import ManualClock
 from src.data.errors import (
     CircuitOpenError,
@@ -400,7 +400,7 @@ def test_times_outside_the_calendar_do_not_prevent_a_report(
     )
     state = host_state(a)
     assert state.state == "in step"
-    assert json.dumps(state.to_json()) and _shown(state)
+    assert json.dumps(state.to_json()) and _state_shown(state)
 
 
 # --- entries -------------------------------------------------------------------------------------

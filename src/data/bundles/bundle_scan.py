@@ -182,13 +182,13 @@ class _Opened:
             fields = [name for name in schema if name in FIELDS]
             frame = self._load(list(names), bounds.low, bounds.high, fields)
             if self._kept.moment() == before:
-                return self._named(frame, names, schema)
+                return self._add_names(frame, names, schema)
         raise BundleError(
             f"bundle {self._kept.name} was rewritten during each of {_MOST_READS} attempts to read it",
             hint="read it when its writer has finished",
         )
 
-    def _named(
+    def _add_names(
         self, frame: pl.DataFrame, names: Mapping[int, str], schema: Mapping[str, pl.DataType]
     ) -> pl.DataFrame:
         """Return the columns as in ``schema``, with the bundle's name and the symbols added.

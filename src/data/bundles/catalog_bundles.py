@@ -75,11 +75,11 @@ class BundleSource:
 
     def _names(self, indexed: Set[str]) -> Set[str]:
         """Return the names of bundles that may have changed; ``indexed`` are those in the index."""
-        marked = self._marked()
+        marked = self._take_marks()
         listed = {self._scope} if self._scope else set(self._disk.list(self._folder)) - self._others
         return listed | indexed if marked is None else marked | (listed ^ indexed)
 
-    def _marked(self) -> set[str] | None:
+    def _take_marks(self) -> set[str] | None:
         """Return the names that writers have marked since the last call; None if any may have changed."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:

@@ -451,7 +451,7 @@ class ActionStore:
                 # durable.
                 self._disk.sync_folder(folder.parent)
                 self._disk.sync_folder(folder.parent.parent)
-            if book != old or _words(book) != _words(old):
+            if book != old or _reported_details(book) != _reported_details(old):
                 write_atomically(self._disk, path, dump_book(symbol, book))
                 self._document_cache.forget(path)
             else:
@@ -468,7 +468,7 @@ class ActionStore:
         write_atomically(self._disk, folder / name, content)
 
 
-def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
+def _reported_details(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
     """Return each report's values that do not affect prices: pay date, currency and parts.
 
     They are compared only to detect changed reports.

@@ -382,7 +382,7 @@ def file_name(vendor: str, stamp: datetime) -> str:
 
 
 @lru_cache(4096)
-def _named(name: str) -> tuple[str, int] | None:
+def _parse_name(name: str) -> tuple[str, int] | None:
     """Parse the vendor and the timestamp from a file name; None if the name has another form.
 
     Raises:
@@ -399,7 +399,7 @@ def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[FundamentalsFile]
     """Yield the files of a folder; a file name with an impossible time is skipped with a warning."""
     for name in disk.list(folder):
         try:
-            parts = _named(name)
+            parts = _parse_name(name)
         except ValueError:
             _warn_once(folder / name, "its name has an impossible time")
             continue

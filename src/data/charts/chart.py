@@ -298,7 +298,7 @@ def chart_of(
         at = "" if base is None else f", 100 at {axis.text(base)}"
         return Chart(
             printable(" · ".join([*(part.name for part in parts), first.timeframe])),
-            _joined(_range(axis), f"closes{at}", first.adjustment),
+            _join_texts(_range(axis), f"closes{at}", first.adjustment),
             axis,
             series,
             tuple(s for part in parts if len(part.table) for s in part.gaps(axis)),
@@ -312,7 +312,7 @@ def chart_of(
         currency = "" if unit in _HUNDREDTHS else unit
     return Chart(
         printable(f"{first.name} {first.timeframe}".strip() or "bars"),
-        _joined(
+        _join_texts(
             _range(axis),
             kind.get("unit"),
             "extended hours" if kind.get("session") == "extended" else "",
@@ -759,7 +759,7 @@ def _range(axis: Axis) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _joined(*texts: str | None) -> str:
+def _join_texts(*texts: str | None) -> str:
     return printable(" · ".join(filter(None, texts)))
 
 

@@ -62,7 +62,7 @@ def night_page(
         "begun": begun,
         "made": made,
         "seconds": seconds,
-        "look": _look(outcome),
+        "look": _summary_of(outcome),
         "nights": nights,
         "report": plain,
     }
@@ -80,7 +80,7 @@ def night_page(
             class_="faint",
         ),
         first_look(values.of("look")),
-        _beside(values.of("nights")),
+        _comparison_cards(values.of("nights")),
     ]
     own = values.of("report")
     body = [*head, *_causes(own), *_incidents(outcome), *_perishable(own), *_requests(own)]
@@ -134,7 +134,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
     }
 
 
-def _look(report: JobReport) -> dict[str, Any]:
+def _summary_of(report: JobReport) -> dict[str, Any]:
     """Return a job's summary: outcome, number of incomplete series, and next step."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda reason: (not reason["failed"], -len(reason["series"])))
@@ -154,7 +154,7 @@ def _look(report: JobReport) -> dict[str, Any]:
 _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 
 
-def _beside(nights: Values) -> Html:
+def _comparison_cards(nights: Values) -> Html:
     """Return the latest run's figures, each next to the previous run's and a bar chart of all runs."""
     every = nights.data
     last = len(every) - 1
@@ -212,7 +212,11 @@ def _causes(values: Values) -> Iterator[Html]:
             element("p", "Next: ", step),
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
-                *([_some(own, _columns_of(own))] if own else [element("p", names_text(names))]),
+                *(
+                    [_first_records(own, _columns_of(own))]
+                    if own
+                    else [element("p", names_text(names))]
+                ),
             ),
         )
 
@@ -284,9 +288,9 @@ def _results(values: Values) -> Iterator[Html]:
     yield element("h2", counted(len(results), "result"))
     if poor:
         yield element("h3", f"{len(poor):,} not complete, or contradicted")
-        yield _some(poor, _columns_of(poor))
+        yield _first_records(poor, _columns_of(poor))
     if good:
-        yield folded(f"{len(good):,} without complaint", _some(good, _columns_of(good)))
+        yield folded(f"{len(good):,} without complaint", _first_records(good, _columns_of(good)))
 
 
 def _columns_of(results: Sequence[Values]) -> Sequence[Column]:
@@ -299,7 +303,7 @@ def _is_poor(result: Mapping[str, Any]) -> bool:
     return bool(is_lacking or result.get("error") or result.get("contradicted"))
 
 
-def _some(results: Sequence[Values], columns: Sequence[Column]) -> Html:
+def _first_records(results: Sequence[Values], columns: Sequence[Column]) -> Html:
     listed = results[:_MOST]
     return joined([records(listed, columns), more_than(len(results), len(listed))])
 

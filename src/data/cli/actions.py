@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> Report:
     asset_class = manager.provider_selector.instrument(args.symbol).asset_class
     return Report(
         {"provenance": provenance, "rows": rows},
-        _shown(rows, provenance, asset_class),
+        _actions_shown(rows, provenance, asset_class),
         notes,
         ok=provenance["complete"],
     )
 
 
-def _shown(
+def _actions_shown(
     rows: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], asset_class: str
 ) -> Shown:
     cells = [

@@ -283,7 +283,7 @@ def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None
 
 def _list(args: argparse.Namespace) -> Report:
     alerts = _book().list_alerts(LOCAL)
-    return Report(lambda: [_plain(one) for one in alerts], lambda: _shown(alerts))
+    return Report(lambda: [_plain(alert) for alert in alerts], lambda: _alerts_shown(alerts))
 
 
 def _plain(listed_alert: ListedAlert) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def _plain(listed_alert: ListedAlert) -> dict[str, Any]:
     return named | listed_alert.alert.to_json()
 
 
-def _shown(alerts: Sequence[ListedAlert]) -> Shown:
+def _alerts_shown(alerts: Sequence[ListedAlert]) -> Shown:
     if not alerts:
         yield Line("there are no alerts; `onetape alerts add` creates one")
         return

@@ -81,10 +81,10 @@ def _clean(args: argparse.Namespace) -> Report:
     if aged is not None:
         document |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
         document |= {"problems": problems_json(problems)}
-    return Report(document, _shown(aged, document), ok=not problems)
+    return Report(document, _result_shown(aged, document), ok=not problems)
 
 
-def _shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
+def _result_shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
     if aged is not None:
         yield from _aged_shown(aged, document)
         yield from problems_shown(aged.problems)

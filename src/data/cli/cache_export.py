@@ -82,7 +82,7 @@ def _export(args: argparse.Namespace) -> Report:
     plain = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
-    return Report(plain, _shown(done) if done else [no_bars], ok=ok)
+    return Report(plain, _exports_shown(done) if done else [no_bars], ok=ok)
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
@@ -160,7 +160,7 @@ def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     return lane
 
 
-def _shown(done: list[Exported]) -> Shown:
+def _exports_shown(done: list[Exported]) -> Shown:
     rows = [
         [
             name_of(file.key),

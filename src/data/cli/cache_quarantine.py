@@ -48,7 +48,7 @@ def configure(actions: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    reports = [report for report in _kept(args) if report.rows or report.files]
+    reports = [report for report in _quarantine_reports(args) if report.rows or report.files]
     plain = [report.to_json() for report in reports]
     if not reports:
         return Report(plain, ["nothing is quarantined"])
@@ -68,11 +68,11 @@ def _list(args: argparse.Namespace) -> Report:
 
 
 def _show(args: argparse.Namespace) -> Report:
-    reports = _kept(args)
+    reports = _quarantine_reports(args)
     return Report(lambda: [report.to_json(details=True) for report in reports], _details(reports))
 
 
-def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
+def _quarantine_reports(args: argparse.Namespace) -> list[QuarantineReport]:
     """Return each requested series' quarantined rows and files."""
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> Report | int:
     checks += _alert_job()
     failed = [check for check in checks if check.ok is False]
     plain = {"ok": not failed, "checks": [check.to_json() for check in checks]}
-    return Report(plain, _shown(checks, failed), ok=not failed, is_check=True)
+    return Report(plain, _checks_shown(checks, failed), ok=not failed, is_check=True)
 
 
 def _alert_job() -> list[Check]:
@@ -71,7 +71,7 @@ def _alert_job() -> list[Check]:
     return [Check("health", "alerts", ok, text, advice)]
 
 
-def _shown(checks: list[Check], failed: list[Check]) -> Shown:
+def _checks_shown(checks: list[Check], failed: list[Check]) -> Shown:
     """Yield all checks, then the failed ones again, so that a terminal shows them at the end."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):

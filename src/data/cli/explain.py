@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> Report:
         adjustment=args.adjustment,
         session=args.session,
     )
-    return Report(explanation.to_json, _shown(explanation), ok=explanation.is_served)
+    return Report(explanation.to_json, _explanation_shown(explanation), ok=explanation.is_served)
 
 
-def _shown(explanation: Explanation) -> Shown:
+def _explanation_shown(explanation: Explanation) -> Shown:
     name, _, verdict = explanation.title.partition(": ")
     yield titled(name, verdict, "" if explanation.is_served else "yellow")
     yield ""

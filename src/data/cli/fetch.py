@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> Report:
     written = _export(frame, args)
     return Report(
         lambda: _plain(frame, written),
-        () if args.csv == _SCREEN else _shown(frame, written, args.rows, seconds),
+        () if args.csv == _SCREEN else _frame_shown(frame, written, args.rows, seconds),
         notes,
         ok=frame.attrs["onetape"]["complete"],
         is_check=True,
@@ -204,11 +204,13 @@ def _path(name: str, frame: pd.DataFrame) -> Path:
 
 def _many_shown(answers: Iterable[tuple[pd.DataFrame, list[str]]], rows: int) -> Shown:
     for frame, written in answers:
-        yield from _shown(frame, written, rows, None)
+        yield from _frame_shown(frame, written, rows, None)
         yield ""
 
 
-def _shown(frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None) -> Shown:
+def _frame_shown(
+    frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None
+) -> Shown:
     provenance: Provenance = frame.attrs["onetape"]
     yield headline(provenance, seconds)
     yield ""

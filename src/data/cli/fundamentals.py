@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> Report:
             record = services.fundamentals.find(args.symbol, wish)
     except AllProvidersFailedError as error:
         return Report({}, errors=[error], ok=False)
-    return Report(record, _shown(record))
+    return Report(record, _record_shown(record))
 
 
-def _shown(record: Mapping[str, Any]) -> Shown:
+def _record_shown(record: Mapping[str, Any]) -> Shown:
     metadata = record["_metadata"]
     yield styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold")
     rows = [

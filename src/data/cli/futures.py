@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> Report:
     provenance, seconds = frame.attrs["onetape"], time.perf_counter() - started
     return Report(
         lambda: {"provenance": provenance, "rows": records(frame)},
-        _shown(frame, provenance, args.rows, seconds),
+        _frame_shown(frame, provenance, args.rows, seconds),
         notes,
         ok=provenance["complete"],
     )
@@ -65,7 +65,7 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
     return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
-def _shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
+def _frame_shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
     facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
     yield titled(name, " · ".join([*facts, milliseconds(seconds)]))

@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> Report:
     symbols = members_of(args, args.start, args.end) or args.symbol
     report = manager.gaps(symbols, args.timeframe, args.start, args.end)
     ok = not any(series.problem for series in report.series) and not report.absent
-    return Report(report.as_dict, _shown(report), ok=ok)
+    return Report(report.as_dict, _report_shown(report), ok=ok)
 
 
-def _shown(report: GapReport) -> Shown:
+def _report_shown(report: GapReport) -> Shown:
     for incident in incidents_of(report.incidents):
         yield Line(f"incident: {incident}", "bold yellow")
     for gap in report.gaps:

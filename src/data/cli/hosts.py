@@ -67,10 +67,10 @@ def _status(args: argparse.Namespace) -> Report:
     from ..hosts.state import host_state
 
     state = host_state(store)
-    return Report(state.to_json(), _shown(state), ok=state.state in ("in step", "behind"))
+    return Report(state.to_json(), _state_shown(state), ok=state.state in ("in step", "behind"))
 
 
-def _shown(state: HostState) -> list[Any]:
+def _state_shown(state: HostState) -> list[Any]:
     lines: list[Any] = [Line(state.state, "bold")]
     if state.reason:
         lines.append(Line(f"  {state.reason}", "red"))
@@ -129,7 +129,7 @@ def _attach(args: argparse.Namespace) -> Report:
     line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
     document = {"symbols": done, "spans": spans} | state.to_json()
     lines = [Line(line, "bold"), Line(f"  original files: {store.notes.folder / 'before'}")]
-    return Report(document, [*lines, *_shown(state)], ok=state.state == "in step")
+    return Report(document, [*lines, *_state_shown(state)], ok=state.state == "in step")
 
 
 def _detach(args: argparse.Namespace) -> Report:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> Report:
     layout = layout_of(chart, 800, 500)
     return Report(
         lambda: _plain(chart, layout, written),
-        lambda: _shown(chart, layout, written),
+        lambda: _chart_shown(chart, layout, written),
         notes,
         ok=chart.complete,
         is_check=bool(written),
@@ -95,7 +95,7 @@ def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, A
     return picture_data(chart, layout) | {"complete": chart.complete, "written": written}
 
 
-def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[Any]:
+def _chart_shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[Any]:
     yield titled(chart.title, chart.about)
     if not written:
         yield from _blocks(chart)

@@ -137,7 +137,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
             else:
                 is_done = not report["failed"] and not report["interrupted"]
                 is_done &= may_lack or all(result["complete"] for result in report["results"])
-                shown = _shown(report)
+                shown = _report_shown(report)
             note = "committed bars are kept; run the command again to continue"
             code = present_job(report, shown, args, ok=is_done, interrupted=note)
         if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
@@ -183,7 +183,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _shown(report: dict[str, Any]) -> Shown:
+def _report_shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
     rows = [
         [

@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> Report:
     if args.matrix:
         return _matrix(selector)
     vendors, ways = describe_vendors(selector), routes(selector)
-    return Report({"providers": vendors, "routes": ways}, _shown(vendors, ways))
+    return Report({"providers": vendors, "routes": ways}, _vendors_shown(vendors, ways))
 
 
-def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
+def _vendors_shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
     names = ["vendor", "state", "prices?", "a minute#?", "key?"]
     yield TextTable(names, [_row(v) for v in vendors])
     yield ""

@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> Report:
     }
     errors = quotes.errors.values()
     are_wrong = not quotes and all(isinstance(error, QueryError) for error in errors)
-    return Report(plain, _shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
+    return Report(plain, _quotes_shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
 
 
-def _shown(quotes: Mapping[str, Quote]) -> Shown:
+def _quotes_shown(quotes: Mapping[str, Quote]) -> Shown:
     if quotes:
         names = ["symbol", "price#", "currency", "change#", "%#", "state", "time (UTC)", "vendor?"]
         yield TextTable(names, [_row(quote) for quote in quotes.values()])

@@ -158,7 +158,7 @@ def _refreshed(args: argparse.Namespace) -> int:
             )
         ok = not (report["failed"] or any(group["failed"] for group in report["reasons"]))
         ok &= not report["interrupted"]
-        shown = _plan_shown(report) if args.dry_run else _shown(report)
+        shown = _plan_shown(report) if args.dry_run else _report_shown(report)
         note = "data fetched so far is kept; run the command again to continue"
         return present_job(report, shown, args, ok=ok, interrupted=note)
 
@@ -196,7 +196,7 @@ def _plan_shown(report: dict[str, Any]) -> Shown:
     yield styled(text, "dim")
 
 
-def _shown(report: dict[str, Any]) -> Shown:
+def _report_shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
     rows = [
         [

@@ -131,7 +131,7 @@ def _show(args: argparse.Namespace) -> Report:
 
     with database.reading() as session:
         facts = described(session, symbol, on)
-    return Report(facts, lambda: _shown(facts))
+    return Report(facts, lambda: _facts_shown(facts))
 
 
 def _day(text: str) -> date:
@@ -141,7 +141,7 @@ def _day(text: str) -> date:
         raise QueryError(f"invalid date {text!r:.40}; use YYYY-MM-DD") from exc
 
 
-def _shown(facts: dict[str, Any]) -> Iterator[Any]:
+def _facts_shown(facts: dict[str, Any]) -> Iterator[Any]:
     if identity := facts["identity"]:
         names = f"{facts['symbol']} names {identity['instrument']} on {identity['on']}"
         now = f", now {identity['current']}" if identity["current"] != facts["symbol"] else ""

@@ -69,7 +69,7 @@ class TextTable:
         if self.title:
             yield styled(self.title, "bold")
         cells = (cell for row in self._rows for cell in row)
-        is_plain = self._taken(columns) <= options.max_width and not any(
+        is_plain = self._total_width(columns) <= options.max_width and not any(
             isinstance(c, Text) for c in cells
         )
         yield from self._lines(columns) if is_plain else [self._table(columns)]
@@ -81,12 +81,12 @@ class TextTable:
         """Return the indices of the columns that fit into ``width`` characters."""
         columns = list(range(len(self._names)))
         for index in reversed(self._optional):
-            if self._taken(columns) <= width:
+            if self._total_width(columns) <= width:
                 break
             columns.remove(index)
         return columns
 
-    def _taken(self, columns: Sequence[int]) -> int:
+    def _total_width(self, columns: Sequence[int]) -> int:
         return sum(self._widths[index] for index in columns) + _GAP * (len(columns) - 1)
 
     def _lines(self, columns: Sequence[int]) -> Iterator[Segment]:

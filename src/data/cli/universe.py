@@ -198,14 +198,14 @@ def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
         yield titled(
             recorded.universe, f"{text}; {change if recorded.is_changed else 'nothing has changed'}"
         )
-        yield from _some([str(step) for step in recorded.unresolved], "yellow")
+        yield from _first_lines([str(step) for step in recorded.unresolved], "yellow")
         yield from (styled(text, "yellow") for text in recorded.notes)
-        yield from _some(
+        yield from _first_lines(
             [f"{symbol}: {reason}" for symbol, reason in recorded.excluded.items()], "dim"
         )
 
 
-def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
+def _first_lines(texts: Sequence[str], style: str) -> Iterable[Any]:
     for text in texts[:_MOST_LINES]:
         yield styled(f"  {text}", style)
     if len(texts) > _MOST_LINES:
@@ -241,7 +241,7 @@ def _header(members: Members) -> Iterator[Any]:
     yield kind
     if members.reason:
         yield styled(members.reason, "yellow")
-    yield from _some([str(step) for step in members.unresolved], "yellow")
+    yield from _first_lines([str(step) for step in members.unresolved], "yellow")
 
 
 def _diff(args: argparse.Namespace) -> Report:

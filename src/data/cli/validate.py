@@ -163,7 +163,7 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
         if args.json:
             plain.append(entry)
         elif not (is_good and is_quiet()):
-            show(_shown(args, report))
+            show(_report_shown(args, report))
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
@@ -171,7 +171,7 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
     return Report(plain, lines, ok=ok, is_check=True)
 
 
-def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:
+def _report_shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:
     if isinstance(report, Exception):
         yield Line(str(report), "red")
         return

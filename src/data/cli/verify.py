@@ -107,7 +107,9 @@ def run(args: argparse.Namespace) -> Report | int:
             cache_dir=args.cache_dir,
             config_path=args.config,
         )
-    return Report(verification.to_json, _shown(verification), ok=verification.ok, is_check=True)
+    return Report(
+        verification.to_json, _verification_shown(verification), ok=verification.ok, is_check=True
+    )
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -157,7 +159,7 @@ def _sample_shown(report: dict[str, Any]) -> Shown:
     yield styled(f"{compared} {would}compared; {report['proof']}", style)
 
 
-def _shown(verification: Verification) -> Shown:
+def _verification_shown(verification: Verification) -> Shown:
     for comparison in verification.comparisons:
         yield _headline(verification, comparison)
         if comparison.differences:

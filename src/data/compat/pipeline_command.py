@@ -82,7 +82,9 @@ def _run_and_show(
     with job_signals():
         report = run(args)
         blocks = (
-            item for name, step in report["step_results"].items() for item in _shown(name, step)
+            item
+            for name, step in report["step_results"].items()
+            for item in _step_shown(name, step)
         )
         note = "interrupted; committed bars are kept; run it again to continue"
         notes = [note] if report["interrupted"] else []
@@ -90,7 +92,7 @@ def _run_and_show(
         return present(Report(report, blocks, notes, ok=ok), args)
 
 
-def _shown(name: str, step: dict[str, Any]) -> Shown:
+def _step_shown(name: str, step: dict[str, Any]) -> Shown:
     results = step["results"]
     rows = [
         [

@@ -279,10 +279,10 @@ def refused(what: str, path: Path, error: OSError) -> StorageError:
     hint = _ADVICE.get(error.errno or 0)
     if error.errno == errno.EFBIG and what in ("write", "truncate"):
         hint = "raise the limit of this process for files (`ulimit -f`), or use another file system"
-    return StorageError(f"cannot {what} {short(path)}: {_words(error)}", hint=hint)
+    return StorageError(f"cannot {what} {short(path)}: {_error_text(error)}", hint=hint)
 
 
-def _words(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     if error.errno == errno.ELOOP and error.strerror == os.strerror(errno.ELOOP):
         return "it is a link"
     return error.strerror or str(error)

@@ -272,12 +272,12 @@ class SharedLimits:
         if needs is None and not write:
             return self._local.run(work, write=False)
         if needs is None and self._is_alone:
-            return self._alone(work, write)
+            return self._run_locally(work, write)
         try:
             with self._lock:
                 return self._shared(work, needs)
         except CacheError:
-            return self._alone(work, write)
+            return self._run_locally(work, write)
 
     # --- with the server -------------------------------------------------------------------
 
@@ -416,7 +416,7 @@ class SharedLimits:
 
     # --- without it ------------------------------------------------------------------------
 
-    def _alone(self, work: Callable[[StateTables], T], write: bool) -> T:
+    def _run_locally(self, work: Callable[[StateTables], T], write: bool) -> T:
         """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
 
         def recorded(own: StateTables) -> tuple[T, list[list[Any]]]:

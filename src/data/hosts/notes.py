@@ -118,19 +118,19 @@ class Notes:
 
     def store(self) -> str:
         """Return the identity of the store to which the folder belongs; empty if to none."""
-        return self._named(self.folder / "store.json")
+        return self._store_name(self.folder / "store.json")
 
     def stores_noted(self) -> set[str]:
         """Return the stores that the notes name; with ``store.json`` lost, they still tell."""
         names = {
-            self._named(folder / name)
+            self._store_name(folder / name)
             for folder in (self._of(symbol) for symbol in self.symbols())
             for name in self._disk.list(folder)
             if name.endswith(".json")
         }
         return names - {""}
 
-    def _named(self, path: Path) -> str:
+    def _store_name(self, path: Path) -> str:
         data = self._disk.read_if_exists(path)
         try:
             return "" if data is None else str(json_document.load(_last_line(data))["store"])

@@ -280,7 +280,7 @@ def _is_same(store: SharedStore, key: SeriesKey, *, is_known: bool) -> bool:
 
 
 def _are_equal(mine: Path, theirs: Path) -> bool:
-    names = [_named(folder) for folder in (mine, theirs)]
+    names = [_file_names(folder) for folder in (mine, theirs)]
     return names[0] == names[1] and all(_are_same(mine / n, theirs / n) for n in names[0])
 
 
@@ -299,6 +299,6 @@ def _are_same(mine: Path, theirs: Path) -> bool:
     return documents[0] == documents[1]
 
 
-def _named(folder: Path) -> list[str]:
+def _file_names(folder: Path) -> list[str]:
     files = (p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else ()
     return sorted(n for n in files if n.endswith((".csv.gz", ".json")) and n != CONFIRMED)

@@ -344,7 +344,7 @@ def _after_withheld_bar(
     """Return the state after a bar that must not be used; only the first of a run is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
-        text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
+        text = f"{alert.series}: the bar {_bar_at(alert, at[0])} is not used for {alert}: {sentence(reason)}"
         events.append(AlertEvent(alert.id, "withheld", *at, text))
     return replace(state, seen_ms=at[0], withheld=cause)
 
@@ -465,11 +465,11 @@ def _event(
     threshold: float,
     words: str,
 ) -> AlertEvent:
-    text = f"{alert.series}: {alert.quantity} {_number_text(value)} {words} (bar {_named(alert, at[0])})"
+    text = f"{alert.series}: {alert.quantity} {_number_text(value)} {words} (bar {_bar_at(alert, at[0])})"
     return AlertEvent(alert.id, name, *at, text, value, threshold)
 
 
-def _named(alert: CrossingAlert, stamp: int) -> str:
+def _bar_at(alert: CrossingAlert, stamp: int) -> str:
     """Return the name of a bar for messages: its opening time (UTC) or its session date."""
     if Timeframe.parse(alert.timeframe).is_intraday:
         return iso(stamp)

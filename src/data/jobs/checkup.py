@@ -120,7 +120,7 @@ def checkup(
     try:
         watch = Watch(cache_dir, config_path, clock=clock, reach=reach_all if network else None)
     except ConfigError as error:
-        return [*_installation(), Check("places", "home", False, *_words(error))]
+        return [*_installation(), Check("places", "home", False, *_text_and_hint(error))]
     survey, selector = watch.survey, watch.selector
     catalogue = catalogue_of(survey.settings.cache_dir, selector)
     holdings, vendors = catalogue.holdings(), describe_vendors(selector)
@@ -150,7 +150,7 @@ def checkup(
     ]
 
 
-def _words(error: ConfigError) -> tuple[str, str]:
+def _text_and_hint(error: ConfigError) -> tuple[str, str]:
     return str(error.args[0]), error.hint or ""
 
 
@@ -183,7 +183,7 @@ def _shared_store(
     try:
         rules = shared_store(selector.parsed_rules)
     except ConfigError as error:
-        yield Check("places", topic, False, *_words(error))
+        yield Check("places", topic, False, *_text_and_hint(error))
         return
     if not rules.url:
         if (folder / SHARED).exists():
@@ -198,7 +198,7 @@ def _shared_store(
     try:
         make_store = connect(rules, clock, lambda: None, settings.state_dir).make_store
     except ConfigError as error:
-        yield Check("places", topic, False, *_words(error))
+        yield Check("places", topic, False, *_text_and_hint(error))
         return
     from ..hosts.state import host_state
 
@@ -482,7 +482,7 @@ def _configuration(
 def _mistakes(error: ConfigError) -> Iterator[Check]:
     """Yield a finding for each error in the rules file; the checks then use the packaged rules."""
     if not isinstance(error, RulesError):
-        yield Check("configuration", "settings", False, *_words(error))
+        yield Check("configuration", "settings", False, *_text_and_hint(error))
         return
     head = str(error.args[0]).partition(":\n")[0]
     yield Check(

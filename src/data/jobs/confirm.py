@@ -399,7 +399,7 @@ class _ConfirmRun:
         ]
         if not final:
             return "it has no final bars yet"
-        compared = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
+        compared = [*self._compared_spans(key, query.now_ms), *self.done.get(key, ())]
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
@@ -514,7 +514,7 @@ class _ConfirmRun:
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
 
-    def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
+    def _compared_spans(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the ranges that need not be compared now, because they have been compared before.
 
         A result stays valid even after the file was rewritten, provided that the compared bars are
@@ -624,7 +624,7 @@ class _ConfirmRun:
             first=next((d.first_ms for d in _grave(comparison)), None),
             said="; ".join(result["differences"]) or reason or "; ".join(result["remarks"]),
         )
-        self.services.cache.store.comparisons.keep(key, [self._joined(step, fresh)])
+        self.services.cache.store.comparisons.keep(key, [self._merge_adjacent(step, fresh)])
         if fresh.contradicted:
             with running(subject_of(key.symbol, key.timeframe.label)):
                 self.services.observer.tell(
@@ -637,7 +637,7 @@ class _ConfirmRun:
                     said=fresh.said,
                 )
 
-    def _joined(self, step: _Step, fresh: Confirmation) -> Confirmation:
+    def _merge_adjacent(self, step: _Step, fresh: Confirmation) -> Confirmation:
         """Return a result, merged with the adjacent earlier one if possible.
 
         Two results can be merged if the same vendor confirmed all bars in both.

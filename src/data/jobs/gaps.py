@@ -229,7 +229,7 @@ def gaps_of_all(
             _count(services, counted, key, outline)
 
     series = list(gaps_of(services, keys, most=most, look=look))
-    days = _noted(services, counted)
+    days = _record_days(services, counted)
     lacking = {(day.calendar, day.timeframe) for day in days}
     again = {key for key, market in markets.items() if market in lacking}
     anew = gaps_of(services, [own.series for own in series if own.series in again], days, most=most)
@@ -337,7 +337,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
             _count(services, counted, key, services.client.outline(key))
         except DataError as error:
             log.debug("%s was not counted: %s", key, error)
-    return _noted(services, counted)
+    return _record_days(services, counted)
 
 
 def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: SeriesOutline) -> None:
@@ -347,7 +347,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
         log.debug("%s was not counted: %s", key, error)
 
 
-def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
+def _record_days(services: Services, counted: VendorDays) -> list[VendorDay]:
     """Record the missing sessions that were found, and report new ones; return all recorded ones."""
     known, days = services.network.keep_vendor_days(counted.days, counted.is_available)
     reported = {day.key for day in known if day.condition != "pending"}

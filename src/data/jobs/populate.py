@@ -461,7 +461,7 @@ class _PopulateRun:
             self._progress.parts_done += len(parts) - done
             self._end(index, result.failed_by(error))
         else:
-            self._end(index, _judged(result))
+            self._end(index, _final_result(result))
 
     # --- requests to vendors -------------------------------------------------------------------
 
@@ -481,7 +481,7 @@ class _PopulateRun:
                 log.log(level_of(error), "%s %s: %s", result.symbol, result.timeframe, error)
                 self._runner.stop_if_full(error)
                 return result.failed_by(error)
-        return _judged(result)
+        return _final_result(result)
 
     # --- progress --------------------------------------------------------------------------
 
@@ -507,7 +507,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
     return stored if stored.is_hit or stored.missing else Lookup(None, (query.span,))
 
 
-def _judged(result: SeriesResult) -> SeriesResult:
+def _final_result(result: SeriesResult) -> SeriesResult:
     """Return a series' final result, after all missing bars have been requested."""
     if result.unanswered:
         return result.failed(result.unanswered)

@@ -34,41 +34,41 @@ def upgrade(
     if outdated:
         sentences.append(
             "stored bars from own files and recordings that do not name their folder are "
-            f"not used: the files are read again ({_named(outdated)})"
+            f"not used: the files are read again ({_list_lanes(outdated)})"
         )
         advice.append("`onetape cache clean` removes the bars that are never read")
     if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
         sentences.append(
             "vendors are queried for bars that own files or recordings had replaced "
-            f"({_named(mixed)})"
+            f"({_list_lanes(mixed)})"
         )
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
         sentences.append(
             "bars of a different kind than the first vendor's in the rules are used only "
-            f"as a substitute, and that vendor is queried ({_named(others)})"
+            f"as a substitute, and that vendor is queried ({_list_lanes(others)})"
         )
     if symbols := _untold(catalogue, holdings):
         sentences.append(
             "splits and dividends that were recorded as absent without a request are "
-            f"requested ({_some(symbols)})"
+            f"requested ({_list_names(symbols)})"
         )
     if bare := [lane for lane in holdings.lanes if lane.entry.unjudged and _is_read(lane)]:
         sentences.append(
             "bars that were stored without being checked for near-certain errors are not "
-            f"fetched again ({_named(bare)})"
+            f"fetched again ({_list_lanes(bare)})"
         )
         advice.append("`onetape validate --all` checks them")
     if unproved := [lane for lane in bare if not lane.entry.compared_ms]:
-        sentences.append(f"no second vendor has confirmed them ({_named(unproved)})")
+        sentences.append(f"no second vendor has confirmed them ({_list_lanes(unproved)})")
         advice.append("`onetape verify --sample 1%` compares a part of them each night")
     return "; ".join(sentences), ", ".join(advice)
 
 
-def _named(lanes: Sequence[StoredLane]) -> str:
-    return _some([str(lane.key) for lane in lanes])
+def _list_lanes(lanes: Sequence[StoredLane]) -> str:
+    return _list_names([str(lane.key) for lane in lanes])
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     return listed([*names[:_MOST_NAMED], *([f"{more:,} more"] if more > 0 else [])])
 

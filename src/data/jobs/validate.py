@@ -380,7 +380,7 @@ def _comparisons(
     query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
     if query.span.start > first_ms:
         first = iso(query.span.start)[: len(first)]
-    own = [p.vendor for p in client.coverage(key) if p.state in WITH_BARS]
+    own = [entry.vendor for entry in client.coverage(key) if entry.state in WITH_BARS]
     ways = [way.vendor for way in client.explain(query).ways]
     second = next((vendor for vendor in ways if vendor not in own), None)
     reached = LEVELS[: LEVELS.index(question.level) + 1]

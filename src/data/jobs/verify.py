@@ -704,15 +704,17 @@ class StoredBars:
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)
         grid = self.grid_of(view)
-        covered = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
-        stored = [c for c in covered if c.state in WITH_BARS]
+        covered = [
+            entry for entry in view.coverage.within(self._query.span) if entry.reason != CLOSED
+        ]
+        stored = [entry for entry in covered if entry.state in WITH_BARS]
         if self._query.provider is not None:
-            stored = [c for c in stored if c.vendor == self._query.provider]
+            stored = [entry for entry in stored if entry.vendor == self._query.provider]
         if not stored:
             return
         start = self._start(Span(stored[0].span.start, stored[-1].span.end), grid)
         reach = Span(start, covered[-1].span.end)
-        for vendor in dict.fromkeys(c.vendor for c in stored if c.span.overlaps(reach)):
+        for vendor in dict.fromkeys(entry.vendor for entry in stored if entry.span.overlaps(reach)):
             yield self._of_vendor(key, view, grid, (vendor, reach))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
@@ -743,7 +745,7 @@ class StoredBars:
         The span is empty unless a request for the series has reached up to the time of that
         request, because only such a series is expected to be up to date.
         """
-        last = [c for c in view.coverage if c.state in WITH_BARS][-1]
+        last = [entry for entry in view.coverage if entry.state in WITH_BARS][-1]
         end = last.span.end
         if view.next_due is None or last.vendor != vendor or self._query.span.end < end:
             return Span(end, end)
@@ -766,10 +768,12 @@ class StoredBars:
         actions = self._book().actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
         answer = refetcher.ask(vendor, span, goal, actions)
-        spans = [s.clip(answer.span) for s in coalesce([*(c.span for c in mine), newer])]
+        spans = [s.clip(answer.span) for s in coalesce([*(entry.span for entry in mine), newer])]
         spans = [s for s in spans if not s.is_empty] or [answer.span]
         now = self._services.clock.now_ms()
-        late = [c.span for c in mine if c.state in _UNSETTLED or not c.is_valid(now)]
+        late = [
+            entry.span for entry in mine if entry.state in _UNSETTLED or not entry.is_valid(now)
+        ]
         terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],
@@ -837,10 +841,10 @@ def _common(key: SeriesKey, entries: Iterable[Covered]) -> Adjustment:
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
     """Return the spans covered by one vendor, including spans without bars."""
     return [
-        c
-        for c in coverage
-        if c.vendor == vendor or (c.state == "empty" and vendor in c.vendor.split(","))
-        if c.reason != CLOSED
+        entry
+        for entry in coverage
+        if entry.vendor == vendor or (entry.state == "empty" and vendor in entry.vendor.split(","))
+        if entry.reason != CLOSED
     ]
 
 

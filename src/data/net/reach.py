@@ -62,7 +62,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
     except ResponseFormatError:
         pass  # a large answer or a redirect shows that it is reachable
     except UnavailableError as error:
-        refusal = _named(url) or str(error)
+        refusal = _name_error(url) or str(error)
     except DataError as error:
         refusal = str(error)
     finally:
@@ -104,7 +104,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     return {name: results.get(name, late) for name in urls}
 
 
-def _named(url: str) -> str:
+def _name_error(url: str) -> str:
     """Return an error message if the host's name cannot be resolved, otherwise an empty string."""
     host = urlsplit(url).hostname or ""
     try:

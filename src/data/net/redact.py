@@ -64,7 +64,7 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     Some vendors quote the caller's key in their error messages, whose text ends up in this
     library's messages.
     """
-    words = _words([*request.secret_params.values(), *request.secret_headers.values()])
+    words = _words_to_mask([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {
         name: _masked(value.encode("utf-8", "surrogateescape"), words).decode(errors="replace")
         for name, value in response.headers.items()
@@ -81,10 +81,10 @@ def without_keys(text: str, secrets: Iterable[str]) -> str:
 
 def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
     """Return ``body`` with all ``secrets`` masked, even inside UTF-16 text or gzip."""
-    return _masked(body, _words(secrets))
+    return _masked(body, _words_to_mask(secrets))
 
 
-def _words(secrets: Iterable[str]) -> list[str]:
+def _words_to_mask(secrets: Iterable[str]) -> list[str]:
     """Return the words to mask, longest first; a secret ``Bearer x`` also adds ``x``."""
     words = {word for secret in secrets for word in (secret, *secret.split())}
     long = [word for word in words if len(word) >= _SHORTEST_SECRET]

@@ -175,7 +175,7 @@ class _Classifier:
                 )
         for span in gaps(self._within, [entry.span for entry in self._parts]):
             classified += self._unanswered(span)
-        joined = _joined(sorted(classified, key=lambda gap: gap.span))
+        joined = _merge_adjacent(sorted(classified, key=lambda gap: gap.span))
         return [gap for whole in joined for gap in self._by_days(whole, days)]
 
     def _gap(
@@ -298,7 +298,7 @@ def _minute(at_ms: int) -> str:
     return stamp(at_ms - at_ms % MINUTE_MS)
 
 
-def _joined(ascending: Iterable[ClassifiedGap]) -> list[ClassifiedGap]:
+def _merge_adjacent(ascending: Iterable[ClassifiedGap]) -> list[ClassifiedGap]:
     """Merge adjacent gaps that differ only in their span."""
     joined: list[ClassifiedGap] = []
     for gap in ascending:

@@ -81,7 +81,7 @@ def examine(
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
     coverage = client.coverage(key)
-    settled = [p.span for p in coverage if p.reason.startswith(SETTLED)]
+    settled = [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
     findings += _doubted(coverage, series.table.stamps, findings)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
@@ -188,7 +188,11 @@ def _may_differ(
 
 
 def _parts(stored: StoredColumns) -> list[BasisPart]:
-    return [BasisPart(c.span, c.basis, c.vendor) for c in stored.coverage if c.state in WITH_BARS]
+    return [
+        BasisPart(entry.span, entry.basis, entry.vendor)
+        for entry in stored.coverage
+        if entry.state in WITH_BARS
+    ]
 
 
 def _stored_actions(

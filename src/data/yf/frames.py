@@ -259,7 +259,7 @@ def wide_frame(
             members[id(bars)].rows.append(row)
     groups = list(members.values())
     index, rows_of = _union(_aligned(groups, ignore_tz=ignore_tz))
-    frame = _joined(groups, rows_of, tickers, index, by_ticker=by_ticker)
+    frame = _join_columns(groups, rows_of, tickers, index, by_ticker=by_ticker)
     facts = {
         ticker: tables[ticker].facts if ticker in tables else failed[ticker] for ticker in tickers
     }
@@ -331,7 +331,7 @@ def _union(
     }
 
 
-def _joined(
+def _join_columns(
     groups: Sequence[_Members],
     rows_of: Mapping[int, NDArray[np.intp] | None],
     tickers: Sequence[str],
@@ -343,7 +343,7 @@ def _joined(
 
     Volumes stay whole numbers if a ticker has every row.
     """
-    names, has = _shown(groups, len(tickers))
+    names, has = _all_columns(groups, len(tickers))
     of_ticker, of_name = _in_order(names, has, tickers, by_ticker=by_ticker)
     is_whole = np.zeros(len(tickers), bool)
     for group in groups:
@@ -380,7 +380,7 @@ def _joined(
     return frame
 
 
-def _shown(groups: Sequence[_Members], count: int) -> tuple[list[str], NDArray[np.bool_]]:
+def _all_columns(groups: Sequence[_Members], count: int) -> tuple[list[str], NDArray[np.bool_]]:
     """Return the names of all columns, and whether each of ``count`` tickers has each of them."""
     shown: list[tuple[Iterable[str], Sequence[int]]]
     shown = [(group.bars.columns, group.places) for group in groups]

@@ -52,7 +52,7 @@ class OldYear:
             return ()
         one = self.coverage[0]
         whole = Span(one.span.start, self.coverage[-1].span.end)
-        holes = tuple(gaps(whole, [c.span for c in self.coverage]))
+        holes = tuple(gaps(whole, [entry.span for entry in self.coverage]))
         return (
             CommitPiece(
                 self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes
@@ -140,7 +140,7 @@ class OldYears:
             log.warning("%s: %s", key, exc)
             return OldYear(path, damage=str(exc))
         coverage = legacy_coverage(table, key.timeframe, about)
-        return OldYear(path, concat(table.within(c.span) for c in coverage), coverage)
+        return OldYear(path, concat(table.within(entry.span) for entry in coverage), coverage)
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:

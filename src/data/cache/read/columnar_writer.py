@@ -54,7 +54,7 @@ def write_new(
         disk.truncate(handle, head.size)
         tails = {}
         for name in head.columns:
-            values = _joined(name, years, old, parts)
+            values = _join_years(name, years, old, parts)
             tails[name] = _write_rows(disk, handle, head, name, 0, values, 0)
         disk.write(handle, replace(head, tails=tails).to_bytes(), head.slot_at)
 
@@ -146,7 +146,7 @@ def _write_rows(
     return check
 
 
-def _joined(
+def _join_years(
     name: str,
     years: Mapping[int, ColumnSource],
     old: ColumnarFile | None,

@@ -210,10 +210,12 @@ def _parts(
     for year in years:
         ailment = diagnose(lane, year, is_locked=is_locked)
         yield 1, [] if ailment is None else [(str(year), ailment)]
-    yield 0, _beside(store, lane, years)
+    yield 0, _other_files(store, lane, years)
 
 
-def _beside(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _other_files(
+    store: StoreParts, lane: LaneFiles, years: list[int]
+) -> Iterator[tuple[str, Ailment]]:
     yield from _older(store, lane, years)
     barred = lane.barred()
     try:
@@ -515,7 +517,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
     if diagnosis.state is None:
         return None
     last: int | None = None
-    covered = coalesce(c.span for c in diagnosis.state.coverage if c.state in WITH_BARS)
+    covered = coalesce(entry.span for entry in diagnosis.state.coverage if entry.state in WITH_BARS)
     outside = 0
     for index, member in enumerate(diagnosis.members):
         try:

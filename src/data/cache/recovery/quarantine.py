@@ -301,7 +301,7 @@ def rows_without_bar(
     rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    trusted = coverage().within(span).where(lambda c: c.state in ("final", "provisional"))
+    trusted = coverage().within(span).where(lambda entry: entry.state in ("final", "provisional"))
     latest = dict(sorted({r.bar.stamp_ms: r for r in rows if r.bar.stamp_ms in span}.items()))
     is_trusted = inside(np.fromiter(latest, np.int64, len(latest)), trusted)
     return tuple(compress(latest.values(), ~is_trusted))

@@ -312,7 +312,7 @@ def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: 
     state = meta.state
     if state.size:
         generation = _next_generation(lane, year, meta, ())
-        coverage = Coverage(c for c in state.coverage.opened() if c.state == "empty")
+        coverage = Coverage(entry for entry in state.coverage.opened() if entry.state == "empty")
         return Diagnosis("gone", meta, state=YearState(generation, coverage=coverage))
     if meta.pending is None:
         return Diagnosis("sound", meta, state=state)

@@ -115,7 +115,7 @@ class Gauge:
             if now - self._looked_s >= self._every_s:
                 self._looked_s = now
                 try:
-                    self._fill = self._look()
+                    self._fill = self._measure_all()
                 except CacheError as exc:
                     log.debug("the cache folder was not measured: %s", exc)
             return self._fill
@@ -124,7 +124,7 @@ class Gauge:
         """Replace the lock after a fork."""
         self._lock = threading.Lock()
 
-    def _look(self) -> Fill:
+    def _measure_all(self) -> Fill:
         holdings = self._holdings()
         old, new_files = self._measured, self._most_new
         self._measured = {}

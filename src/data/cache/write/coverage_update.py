@@ -87,7 +87,7 @@ def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered
     The commit was prepared before the repair. A mark that casts doubt on bars that no longer exist
     must be dropped, because it would otherwise count as an answer.
     """
-    spans = [item.span for item in covered if item.state in WITH_BARS]
+    spans = [entry.span for entry in covered if entry.state in WITH_BARS]
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
     spans = coalesce(spans)
@@ -228,15 +228,15 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
     )
 
 
-def _fetched_at(item: Covered, mark: Covered) -> int:
+def _fetched_at(entry: Covered, mark: Covered) -> int:
     """Return the later of the two fetch times; the time of a ``suspect`` mark takes precedence."""
     is_doubt = mark.state == "suspect" and mark.fetched_at
-    return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
+    return mark.fetched_at if is_doubt else max(entry.fetched_at, mark.fetched_at)
 
 
-def _basis_after(item: Covered, mark: Covered) -> Basis:
+def _basis_after(entry: Covered, mark: Covered) -> Basis:
     """Return an entry's basis after a mark (coverage change): the later one if the adjustments agree."""
-    old, new = item.basis, mark.basis
+    old, new = entry.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
     return new if old.as_of is None or old.as_of < new.as_of else old
@@ -250,12 +250,12 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
     """
     if old is None:
         return rebuilt
-    old, renewed = old.opened(), coalesce(item.span for item in rebuilt)
+    old, renewed = old.opened(), coalesce(entry.span for entry in rebuilt)
     empties = [
-        replace(item, span=span)
-        for item in old
-        if item.state == "empty"
-        for span in gaps(item.span, touching(renewed, item.span))
+        replace(entry, span=span)
+        for entry in old
+        if entry.state == "empty"
+        for span in gaps(entry.span, touching(renewed, entry.span))
     ]
     doubts = [
         inside
@@ -276,8 +276,8 @@ def takes_trust(before: Coverage, after: Coverage) -> bool:
     if "suspect" in map(_STATE, chain(before, after)):
         return True
     same = set(map(id, after))  # usually nearly all of it
-    changed = [item.span for item in before if item.state == "final" and id(item) not in same]
+    changed = [entry.span for entry in before if entry.state == "final" and id(entry) not in same]
     return any(
-        subtract([span], (item.span for item in after.touching(span) if item.state == "final"))
+        subtract([span], (entry.span for entry in after.touching(span) if entry.state == "final"))
         for span in changed
     )

@@ -363,10 +363,10 @@ def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
     """
     source = (header.state, header.vendor, header.kind, header.basis)
     return any(
-        item.span.start <= gap.start
-        and gap.end <= item.span.end
-        and source == (item.state, item.vendor, item.kind, item.basis)
-        for item in coverage.within(gap)
+        entry.span.start <= gap.start
+        and gap.end <= entry.span.end
+        and source == (entry.state, entry.vendor, entry.kind, entry.basis)
+        for entry in coverage.within(gap)
     )
 
 

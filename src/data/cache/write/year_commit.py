@@ -137,9 +137,9 @@ class YearCommit:
         if len(piece.table):
             return True
         covered = any(
-            item.state in WITH_BARS
+            entry.state in WITH_BARS
             for hole in piece.holes
-            for item in state.coverage.touching(hole)
+            for entry in state.coverage.touching(hole)
         )
         return covered or self._has_stored(piece.span)
 

@@ -122,7 +122,7 @@ class Schema:
             if self._url.path is not None and not self._is_there():
                 return SchemaState("empty")
             with for_work(self._engine, "reading").begin() as connection:
-                return self._look(connection)
+                return self._examine(connection)
 
     def _is_there(self) -> bool:
         """Return whether the SQLite file exists.
@@ -146,7 +146,7 @@ class Schema:
             )
         return file is not None
 
-    def _look(self, connection: Connection) -> SchemaState:
+    def _examine(self, connection: Connection) -> SchemaState:
         tables = sorted(connection.scalars(TABLES[self._url.dialect]))
         if VERSION_TABLE not in tables:
             return SchemaState("foreign", "", tuple(tables)) if tables else SchemaState("empty")
@@ -177,7 +177,7 @@ class Schema:
         with typed_errors(self._url):
             self._make_file()
             with for_work(self._engine, "reading").begin() as connection:
-                state = self._look(connection)
+                state = self._examine(connection)
         if state.name != "own":
             self._check(state, by_itself=True)
             self._migrate(by_itself=True)
@@ -275,7 +275,7 @@ class Schema:
         ):
             if self._url.dialect == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            state = self._look(connection)
+            state = self._examine(connection)
             if state.name == "own":
                 return False
             self._check(state, by_itself=by_itself)

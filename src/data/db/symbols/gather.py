@@ -151,7 +151,9 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     """Add to ``facts`` the values from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
-    coverage = {key: [p for p in client.coverage(key) if p.state in WITH_BARS] for key in keys}
+    coverage = {
+        key: [entry for entry in client.coverage(key) if entry.state in WITH_BARS] for key in keys
+    }
     with_parts = {key: entries for key, entries in coverage.items() if entries}
     if not with_parts:
         return
@@ -194,7 +196,11 @@ def _of_days(
     end = entries[-1].span.end
     span = Span(end - (2 * BARS + 30) * DAY_MS, end)
     stored = client.columns(key, span)
-    bases = [BasisPart(p.span, p.basis, p.vendor) for p in stored.coverage if p.state in WITH_BARS]
+    bases = [
+        BasisPart(entry.span, entry.basis, entry.vendor)
+        for entry in stored.coverage
+        if entry.state in WITH_BARS
+    ]
     actions = [known.action for known in client.actions(facts.symbol) if known.counts]
     table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
     last = table.take(slice(max(0, len(table) - BARS - 1), None))

@@ -150,7 +150,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     ):
         passed_over = _passed_over(title, rows, {*_VENDORS_LOG})
         return IndexFile(changes=reader.vendor_changes(rows), passed_over=passed_over)
-    rows = [(line, _named(title, row)) for line, row in rows]
+    rows = [(line, _rename_columns(title, row)) for line, row in rows]
     columns = set(rows[0][1])
     if "date" in columns and columns & {"added", "removed"}:
         if not {"added", "removed"} <= columns:
@@ -186,7 +186,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     )
 
 
-def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
+def _rename_columns(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
     """Return a row with its columns renamed to the names used here."""
     aliases = dict(_ALIASES)
     if "date" not in row:

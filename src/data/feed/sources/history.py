@@ -151,7 +151,7 @@ class ManagerHistory:
         span = Span(bars[0].stamp_ms, last + 1)
         expected = self._grid.opens(span)
         named = expected[_lie_in(expected, [gap.span for gap in gaps])]
-        return self._judged(named, bars, frame, gaps)
+        return self._distinguish_missing(named, bars, frame, gaps)
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return the bars in ``span``."""
@@ -163,9 +163,9 @@ class ManagerHistory:
             first, last = date_of(span.start), date_of(span.end - 1)
         frame = self._ask(first, last, force_refresh=again)
         bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
-        return self._judged(self._grid.opens(span), bars, frame, _gaps(frame))
+        return self._distinguish_missing(self._grid.opens(span), bars, frame, _gaps(frame))
 
-    def _judged(
+    def _distinguish_missing(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
         """Return an answer that distinguishes bars that do not exist from bars that are still missing."""
@@ -319,7 +319,7 @@ def lookback_range(
     as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
-    return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}
+    return {"start_date": _as_bound(timeframe, start), "end_date": _as_bound(timeframe, end)}
 
 
 def _stamps(
@@ -336,5 +336,5 @@ def _stamps(
     return now_ms - count * step, now_ms
 
 
-def _named(timeframe: Timeframe, stamp_ms: int) -> datetime | date:
+def _as_bound(timeframe: Timeframe, stamp_ms: int) -> datetime | date:
     return from_ms(stamp_ms) if timeframe.is_intraday else date_of(stamp_ms)

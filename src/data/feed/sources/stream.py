@@ -395,7 +395,7 @@ class StreamThread:
             log.info("no history yet: %s", error)
             self._failed(str(error))
             return None
-        filled, is_firm = self._judged(filled)
+        filled, is_firm = self._usable_answer(filled)
         if filled.bars:
             begin, self._loaded_ms = filled.until_ms, filled.bars[-1].stamp_ms
         elif filled.why and not (is_firm and self._early):
@@ -411,7 +411,7 @@ class StreamThread:
         continuation.learn(filled.bars, filled.absent)
         return continuation
 
-    def _judged(self, filled: Filled) -> tuple[Filled, bool]:
+    def _usable_answer(self, filled: Filled) -> tuple[Filled, bool]:
         """Return an answer from history in the form to use, and whether bars are accepted as absent.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for
@@ -469,7 +469,7 @@ class StreamThread:
         except DataError as error:
             self._failed(str(error))
             return
-        filled, _ = self._judged(filled)
+        filled, _ = self._usable_answer(filled)
         self._schedule(filled.why)
         continuation.learn(filled.bars, filled.absent)
         if self._is_connected and self._is_silent() and not filled.why:

@@ -816,14 +816,14 @@ class _Feeds:
     @property
     def symbol(self) -> str:
         """The feeds' symbols, joined by commas."""
-        return _joined(feed.symbol for feed in self._connection.feeds)
+        return _list_names(feed.symbol for feed in self._connection.feeds)
 
     @property
     def timeframe(self) -> str:
         """The feeds' timeframes, joined by commas."""
-        return _joined(feed.timeframe for feed in self._connection.feeds)
+        return _list_names(feed.timeframe for feed in self._connection.feeds)
 
 
-def _joined(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     several = list(dict.fromkeys(names))
     return ",".join((*several[:_NAMED], "...") if len(several) > _NAMED else several)
