@@ -42,7 +42,7 @@ NO_VENDOR = "no known vendor can supply it again"
 class Keeps(Protocol):
     """A function that decides whether stored bars must be kept."""
 
-    def __call__(self, key: SeriesKey, entry: Covered, now_ms: int) -> str:
+    def __call__(self, key: SeriesKey, entry: Covered, now_ms: int, /) -> str:
         """Return the reason why no vendor could supply ``entry`` again; empty if a configured one could.
 
         ``entry`` extends from the first to the last bar of one source, in a year or in the whole
