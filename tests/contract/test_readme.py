@@ -7,12 +7,10 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
 from src.data.jobs.extras import EXTRAS
-from tests.cache.counts import FULL
 from tests.pages import pages
 from tests.programs import PYTHONPATH
 
@@ -38,7 +36,7 @@ LINKS = sorted(
 
 
 _BARRED = """\
-import sys
+import importlib.util, sys
 
 class Bar:
     def find_spec(self, name, path=None, target=None):
@@ -49,13 +47,8 @@ sys.meta_path.insert(0, Bar())
 """
 
 
-def test_its_blocks_run_after_its_own_line_that_installs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the extras those alone are there that the line names; one process runs all blocks in order.
-
-    By default it is this process, which has the other packages loaded; all of ours is loaded anew.
-    """
+def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
+    """Of the extras those alone are there that the line names; one process runs all blocks in order."""
     page = ROOT / "README.md"
     (line,) = [text for text in TEXT.splitlines() if text.startswith("pip install")]
     named = {tuple(re.findall(r"\w+", group)) for group in re.findall(r"\[([\w,]+)\]", line)}
@@ -66,17 +59,6 @@ def test_its_blocks_run_after_its_own_line_that_installs(
     blocks = [block.code for block in pages()[page.name]]
     assert len(blocks) > 4
     script = "\n".join([f"BARRED = {sorted(barred)!r}", _BARRED, *blocks])
-    if not FULL:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.setattr(sys, "meta_path", sys.meta_path.copy())
-        with patch.dict(sys.modules):
-            for name in [*sys.modules]:
-                if name.partition(".")[0] in {"src", "onetape", *barred}:
-                    del sys.modules[name]
-            exec(script, {"__name__": "__main__"})
-        assert "ModuleNotFoundError" not in capsys.readouterr().err
-        return
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
