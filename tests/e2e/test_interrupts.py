@@ -147,7 +147,7 @@ def test_a_call_after_an_interrupted_fetch_waits_for_no_lock(
         return len(frame)
 
     assert ask(1, manager) == 24
-    for number, place in enumerate(range(50, 30_000, 150 if FULL else 7507)):
+    for number, place in enumerate(range(50, 30_000, 150 if FULL else 4003)):
         slept, begun, day = sum(clock.slept), time.monotonic(), 2 + number % 27
         interrupted(place, partial(ask, day, manager), files)
         assert ask(day, make()) == 24
