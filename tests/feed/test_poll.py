@@ -246,7 +246,7 @@ def test_no_request_is_sent_while_the_market_is_closed(
 ) -> None:
     clock.set(parse_iso("2024-06-12T19:58:05Z"))  # two minutes before New York closes
     looks: list[int] = []
-    notebook = poll(17.6 * 60 + 3, running=lambda: looks.append(clock.now_ms()))
+    notebook = poll(17.6 * 60 + 3, fetch_forming=lambda: looks.append(clock.now_ms()))
     asked = [at for at, _ in vendor.asked]
     night = [at for at in asked if SHUT.start + MINUTE_MS < at < SHUT.end]
     assert night == []
@@ -262,7 +262,7 @@ def test_the_forming_bar_is_polled_on_request(poll: Polled, vendor: Vendor) -> N
         looked.append(vendor.clock.now_ms())
         return bar(vendor.clock.now_ms() // MINUTE_MS * MINUTE_MS)
 
-    notebook = poll(3, running=running, interval_s=10.0)
+    notebook = poll(3, fetch_forming=running, interval_s=10.0)
     assert len(looked) == pytest.approx(18, abs=3)
     assert all(not one.is_closed for one in notebook.running)
     closed = {one.stamp_ms for one in notebook.bars}

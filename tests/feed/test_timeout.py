@@ -82,8 +82,8 @@ def test_each_polled_bar_is_fetched_within_the_feeds_timeout(
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE, "LIVE")
     source = polled(manager, "AAPL", "1m", provider="fmp", forming=True, timeout_s=7)
-    assert source.running is not None
-    source.running()
+    assert source.fetch_forming is not None
+    source.fetch_forming()
     assert len(times) > 1
     assert set(times) == {7.0}
 

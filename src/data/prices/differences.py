@@ -150,13 +150,13 @@ def compare(
         theirs: Bars to compare with, in the same basis.
         terms: Terms of the comparison.
     """
-    common, mine, yours = np.intersect1d(
+    common, our_rows, their_rows = np.intersect1d(
         ours.stamps, theirs.stamps, assume_unique=True, return_indices=True
     )
-    left, right = ours.take(mine), theirs.take(yours)
+    left, right = ours.take(our_rows), theirs.take(their_rows)
     causes = np.full(len(common), "", dtype=object)
     differs = ~_equal_bars(left, right, terms)
-    _name(causes, differs, left, right, terms)
+    _assign_causes(causes, differs, left, right, terms)
     readjusted = ~differs & _readjusted_bars(left, right, terms)
     causes[readjusted] = "adjusted close"
     differs |= readjusted
@@ -201,9 +201,9 @@ def differing_actions(
         span: Span of session dates, as timestamps.
     """
     sides = zip(names, (ours, theirs), strict=True)
-    words = [replace(a, source=name) for name, actions in sides for a in current(actions)]
+    reports = [replace(a, source=name) for name, actions in sides for a in current(actions)]
     odd: list[tuple[int, str]] = []
-    for event in events_of(words, lambda _: ()):
+    for event in events_of(reports, lambda _: ()):
         at = day_ms(event.action().ex_date)
         by_side = {action.source: str(action) for action in event.reports}
         if at in span and (len(by_side) < len(names) or event.is_disputed):
@@ -224,7 +224,7 @@ def _close(own: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> 
 # --- causes ----------------------------------------------------------------------------------
 
 
-def _name(
+def _assign_causes(
     causes: NDArray[np.object_],
     differs: Mask,
     left: BarTable,

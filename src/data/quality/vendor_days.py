@@ -131,11 +131,11 @@ class VendorDays:
         sessions, first = self._sessions.get(market), _decade_of(entries[0].span.start)
         if sessions is None or first < sessions.first:
             sessions = self._sessions[market] = _Sessions(calendar, step, first, self._now)
-        present, whole, partly = self._masks(sessions, entries)
-        any_bar: Mask = np.logical_or.reduce([*present.values()] or [np.zeros(0, bool)])
-        for vendor, has in present.items():
-            none = whole.get(vendor, _no_sessions(sessions)) & ~has
-            half = partly.get(vendor, _no_sessions(sessions)) & has
+        with_bars, empty, partly_empty = self._masks(sessions, entries)
+        any_bar: Mask = np.logical_or.reduce([*with_bars.values()] or [np.zeros(0, bool)])
+        for vendor, has in with_bars.items():
+            none = empty.get(vendor, _no_sessions(sessions)) & ~has
+            half = partly_empty.get(vendor, _no_sessions(sessions)) & has
             is_lacking = none & ~any_bar
             filled = np.flatnonzero(any_bar & ~has & (sessions.closes > self._now - _LOGGED_MS))
             if len(filled) and filled[-1] > np.argmax(has):
@@ -153,20 +153,22 @@ class VendorDays:
         self, sessions: _Sessions, entries: Sequence[Covered]
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
         """Return three masks by vendor: sessions with bars, empty ones, and partly empty ones."""
-        present: dict[str, Mask] = {}
-        whole: dict[str, Mask] = {}
-        partly: dict[str, Mask] = {}
+        with_bars: dict[str, Mask] = {}
+        empty: dict[str, Mask] = {}
+        partly_empty: dict[str, Mask] = {}
         for entry in entries:
             touched = sessions.touched(entry.span)
             if _has_bars(entry):
                 for name in filter(None, entry.vendor.split(",")):
-                    present.setdefault(name, _no_sessions(sessions))[touched] = True
+                    with_bars.setdefault(name, _no_sessions(sessions))[touched] = True
             else:
                 shares = sessions.shares(entry.span, touched)
                 for name in filter(None, entry.vendor.split(",")):
-                    whole.setdefault(name, _no_sessions(sessions))[touched] |= shares >= 1
-                    partly.setdefault(name, _no_sessions(sessions))[touched] |= shares >= _SHARE
-        return present, whole, partly
+                    empty.setdefault(name, _no_sessions(sessions))[touched] |= shares >= 1
+                    partly_empty.setdefault(name, _no_sessions(sessions))[touched] |= (
+                        shares >= _SHARE
+                    )
+        return with_bars, empty, partly_empty
 
     @cached_property
     def days(self) -> list[VendorDay]:

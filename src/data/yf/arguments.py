@@ -64,14 +64,14 @@ class Bounds(NamedTuple):
         start, end: Bounds as for ``get_ohlcv``, both inclusive; an end of None means now.
         provider: Only vendor to query; None for the vendors in the rules.
         session: Trading hours.
-        is_running: Whether the last bar may still be forming.
+        may_be_forming: Whether the last bar may still be forming.
     """
 
     start: date
     end: date | None
     provider: str | None
     session: AskedSession
-    is_running: bool
+    may_be_forming: bool
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ class Arguments:
                 if end < start:
                     return None
         is_late = end is None or self._is_late(end, _local(now, zone).date())
-        is_running = is_late and self._may_run(instrument, session, now, client)
-        return Bounds(start, end, provider, session, is_running)
+        may_be_forming = is_late and self._may_run(instrument, session, now, client)
+        return Bounds(start, end, provider, session, may_be_forming)
 
     def _is_late(self, end: date, today: date) -> bool:
         """Return whether a range that ends in the past overlaps the current week, month or quarter.

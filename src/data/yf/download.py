@@ -209,7 +209,7 @@ def _fetch(
         wishes = Wishes(
             provider=bounds.provider,
             session=bounds.session,
-            include_forming=bounds.is_running,
+            include_forming=bounds.may_be_forming,
             timeout=timeout,
             **more,
         )
@@ -229,7 +229,7 @@ def _fetch(
         if asked.keepna:
             filled = _with_missing(table.frame, facts, members[ticker], asked)
             kept[ticker] = table._replace(frame=filled, kept=None)
-        attempts = bounds.is_running and facts.get("attempts")
+        attempts = bounds.may_be_forming and facts.get("attempts")
         if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
             text = f"the forming bar is missing: {attempts[-1]['message']}"
             lacking = {**facts, "complete": False, "problems": [*facts["problems"], text]}

@@ -16,9 +16,9 @@ LOOKBACKS = 4
 
 def closed_rows(answer: Answer) -> int:
     """Return the number of closed bars in an answer, not counting a forming bar."""
-    running = [entry.span.start for entry in answer.coverage if entry.reason == FORMING]
+    forming = [entry.span.start for entry in answer.coverage if entry.reason == FORMING]
     stamps = answer.table.stamps
-    return int((stamps < min(running)).sum()) if running else len(stamps)
+    return int((stamps < min(forming)).sum()) if forming else len(stamps)
 
 
 def last_of(answer: Answer, count: int) -> Answer:

@@ -97,7 +97,7 @@ class HandedOn(NamedTuple):
         symbol = query.instrument.symbol
         series = _key(symbol, str(lane)) if lane else query.key
         lacking = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
-        running = [
+        forming = [
             (stamp, FORMING)
             for entry in answer.coverage
             if entry.reason == FORMING
@@ -112,7 +112,7 @@ class HandedOn(NamedTuple):
             answer.coverage,
             tuple(lacking),
             tuple(entry.span for entry in answer.coverage if entry.reason == UNEXPECTED),
-            (*answer.flagged, *running),
+            (*answer.flagged, *forming),
             answer.as_of,
             answer.used.book,
             answer.used.closes,

@@ -139,9 +139,9 @@ class _Judge:
     def judged(self) -> ClassifiedAnswer:
         """Return the answer with verdicts: new coverage for bars that are, or are no longer, found wrong."""
         # 1. Find the new bars that are grave beside the stored bars that are not.
-        ours, surroundings = self.stored, self.context.surroundings
-        stored = surroundings.coverage
-        grave = [entry for entry in stored if entry.reason.startswith(GRAVE)]
+        stored, surroundings = self.stored, self.context.surroundings
+        coverage = surroundings.coverage
+        grave = [entry for entry in coverage if entry.reason.startswith(GRAVE)]
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
         edges = [entry.span for entry in grave if entry.reason.endswith(UNDECIDED)]
@@ -151,11 +151,11 @@ class _Judge:
             return self.answer
         # 2. Decide on the stored grave bars for which new rows were received.
         repeats = list(
-            self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], new_graves)
+            self._repeats([p for p in stored.coverage if p.reason.startswith(GRAVE)], new_graves)
         )
         marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
         decided = [mark.span for mark in marks]
-        decided += [entry.span for entry in stored if entry.reason.startswith(SETTLED)]
+        decided += [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
         counts = self.answer.closed.counts(edges)
@@ -169,7 +169,7 @@ class _Judge:
         rows = self._with_stored([r for r in repeats if r.entry.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
-        suspect_spans = [entry.span for entry in stored if entry.state == "suspect"]
+        suspect_spans = [entry.span for entry in coverage if entry.state == "suspect"]
         counts = surroundings.rows.counts(suspect_spans)
         bare = [span for span, n in zip(suspect_spans, counts, strict=True) if not n]
         to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))

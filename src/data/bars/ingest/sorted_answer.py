@@ -173,7 +173,7 @@ def sorted_answer(
     now = min(now_ms, fetched.server_now_ms)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     end = min(segment.end, grid.first_open(cap, now))
-    closed, running = _by_close(checked, Span(segment.start, end), grid, now)
+    closed, forming_rows = _by_close(checked, Span(segment.start, end), grid, now)
     # The forming bar may have any values; it is judged when it has closed.
     bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]
     stamps = [row.bar.stamp_ms for row in bad]
@@ -200,7 +200,7 @@ def sorted_answer(
     return ClassifiedAnswer(
         answered=answered,
         closed=closed,
-        forming=merge(running, later) if len(running) else later,
+        forming=merge(forming_rows, later) if len(forming_rows) else later,
         finality=finality,
         holes=tuple(found),
         bad=bad,

@@ -53,7 +53,7 @@ class PollSource(ThreadedSource):
         lookback: Number of closed bars of history to deliver first.
         interval_s: Maximum number of seconds between two requests for missing bars, and number of
             seconds between two requests for the forming bar.
-        running: Function that requests the forming bar; None if the forming bar is not needed,
+        fetch_forming: Function that requests the forming bar; None if the forming bar is not needed,
             which saves requests.
         on_ask: Function called before every request.
         clock: Clock used for waiting.
@@ -74,7 +74,7 @@ class PollSource(ThreadedSource):
         *,
         lookback: int = 1000,
         interval_s: float = 60.0,
-        running: Callable[[], LiveBar | None] | None = None,
+        fetch_forming: Callable[[], LiveBar | None] | None = None,
         on_ask: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
         call: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -83,7 +83,7 @@ class PollSource(ThreadedSource):
         self.asked_ms: int | None = None
         self.has_answered = self._is_up = False
         self.history, self._grid, self._lookback = history, grid, lookback
-        self._interval_s, self.running, self._on_ask = interval_s, running, on_ask
+        self._interval_s, self.fetch_forming, self._on_ask = interval_s, fetch_forming, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Request bars, push them and wait for the next, until stopped.
@@ -175,15 +175,15 @@ class PollSource(ThreadedSource):
         stamp = self._grid.next_open(poll.line.frontier)
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
-            if self.running is not None and stamp <= self.clock.now_ms():
-                self._look(self.running, sink)
+            if self.fetch_forming is not None and stamp <= self.clock.now_ms():
+                self._look(self.fetch_forming, sink)
                 left = min(left, self._interval_s)
             halt.wait(min(left, _LONGEST_S))
 
-    def _look(self, running: Callable[[], LiveBar | None], sink: Sink) -> None:
+    def _look(self, fetch_forming: Callable[[], LiveBar | None], sink: Sink) -> None:
         self._note()
         try:
-            bar = running()
+            bar = fetch_forming()
         except _PASSING as error:
             log.info("the forming bar of %s could not be requested: %s", self.name, error)
             return
@@ -310,7 +310,7 @@ def polled(
         timeout_s=timeout_s,
     )
 
-    def running() -> LiveBar | None:
+    def fetch_forming() -> LiveBar | None:
         """Request and return the forming bar, or None if it does not exist."""
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
@@ -336,7 +336,7 @@ def polled(
         grid,
         lookback=lookback,
         interval_s=interval_s,
-        running=running if forming else None,
+        fetch_forming=fetch_forming if forming else None,
         on_ask=on_ask,
         clock=clock,
         call=call,
