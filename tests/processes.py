@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
 
 from tests.cache.counts import FULL
-from tests.programs import ROOT
 
 T = TypeVar("T")
 
@@ -45,65 +40,6 @@ def fork(work: Callable[[], object]) -> int:
 def ended(child: int) -> int:
     """Return how a child has ended: its exit code, or the negative number of a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class _Unloaded(MetaPathFinder, Loader):
-    """Hides loaded modules until the program imports them; then it restores those of the package."""
-
-    def __init__(self, packages: Collection[str]) -> None:
-        self._package: dict[str, str] = {}
-        for package in sorted(packages, key=len):
-            under = [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]
-            self._package |= dict.fromkeys(under, package)
-        self._modules = {name: sys.modules.pop(name) for name in self._package}
-
-    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in self._modules else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        package = self._package[spec.name]
-        for name, module in self._modules.items():
-            if self._package[name] == package:
-                sys.modules.setdefault(name, module)
-        self._spec = self._modules[spec.name].__spec__
-        return self._modules[spec.name]
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec
-
-
-def printed_by(program: str, *arguments: object, unloaded: Collection[str] = ()) -> str:
-    """Return the output of a program that starts with neither this library nor ``unloaded`` loaded.
-
-    The program runs in a fork that keeps all other modules: loading numpy and pandas again would take
-    longer than most programs. In a full run it is run by a new interpreter.
-
-    Args:
-        program: Source code.
-        arguments: Its command line.
-        unloaded: Packages that the program may look for among the loaded modules.
-    """
-    line = [sys.executable, "-c", program, *map(str, arguments)]
-    if FULL:
-        return subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    reader, writer = os.pipe()
-
-    def run() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "onetape")]:
-            del sys.modules[name]
-        sys.meta_path.insert(0, _Unloaded(unloaded))
-        sys.argv = line[1:2] + line[3:]
-        atexit._clear()
-        with os.fdopen(writer, "w") as sys.stdout:
-            exec(compile(program, "program", "exec"), {"__name__": "__main__"})
-            atexit._run_exitfuncs()
-
-    child = fork(run)
-    os.close(writer)
-    with os.fdopen(reader) as output:
-        printed = output.read()
-    assert ended(child) == 0
-    return printed
 
 
 def with_locks(make: Callable[[], T]) -> tuple[T, list[Any]]:

@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from src.data.wiring import build
-from tests.processes import printed_by
+from tests.e2e.fresh import Fresh
 
 
-def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
+def test_a_manager_alone_loads_no_network(fresh: Fresh, tmp_path: Path) -> None:
     """A short program would pay for limits, circuits and leases that it never asks for."""
     program = (
         "import sys\n"
@@ -20,7 +20,7 @@ def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
         "print(sorted(loaded - small))\n"
         "print(manager.rate_limiters['binance'].limits.per_minute > 0)\n"
     )  # fmt: skip
-    assert printed_by(program).splitlines() == ["['src.data.net']", "True"]
+    assert fresh.run(program).splitlines() == ["['src.data.net']", "True"]
 
 
 def test_threads_that_ask_at_once_get_the_same(tmp_path: Path) -> None:

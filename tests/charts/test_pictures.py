@@ -28,7 +28,7 @@ from src.data.charts.svg import svg_of
 from src.data.errors import MissingExtraError, QueryError, StorageError
 from tests.cache.counts import FULL
 from tests.charts.frames import SHARE, frame_of, gap
-from tests.processes import printed_by
+from tests.e2e.fresh import Fresh
 
 _SHARES = {"ACME": SHARE}
 _GAPS = [gap("2024-01-04T00:00:00", "2024-01-08T00:00:00")]
@@ -230,7 +230,7 @@ def test_a_png_without_the_plot_extra_raises_naming_the_extra(
     assert "<svg" in plot(frame_of([1, 2])).svg()
 
 
-def test_only_a_png_loads_the_drawing_library() -> None:
+def test_only_a_png_loads_the_drawing_library(fresh: Fresh) -> None:
     script = (
         "import sys, pandas as pd, onetape\n"
         "stamps = pd.date_range('2024-01-01', periods=3)\n"
@@ -242,9 +242,9 @@ def test_only_a_png_loads_the_drawing_library() -> None:
         "chart.svg(), chart.html()\n"
         "assert 'matplotlib' not in sys.modules\n"
         "chart.png()\n"
-        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
-    assert printed_by(script, unloaded=("matplotlib", "matplotlib.pyplot")) == "True False\n"
+    fresh.run(script)
 
 
 # --- files and notebooks

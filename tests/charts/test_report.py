@@ -6,6 +6,8 @@ import errno
 import html
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from itertools import islice, product
 from pathlib import Path
@@ -38,7 +40,7 @@ from tests.charts.hostile import HOSTILE, shape
 from tests.charts.pages import Shown, differing, read_page
 from tests.cli.conftest import Run, bare, cache, fill, machine, rules, run
 from tests.effort import calls_by_name, calls_of
-from tests.processes import printed_by
+from tests.programs import ROOT
 from tests.vendor_server import Fault, VendorServer
 
 __all__ = ["bare", "cache", "fill", "machine", "rules", "run"]
@@ -589,8 +591,9 @@ def test_a_report_imports_no_http_library_and_pandas_only_for_the_calendar_of_a_
     shutil.copytree(cache, coin)
     run(*SHARE)
     arguments = [rules, clock.now_ms(), tmp_path / "all.html", coin, both, VENDORS, *HTTP, *FRAMES]
-    done = printed_by(NEEDED, *arguments, unloaded=(*HTTP, *FRAMES))
-    assert [(sorted(names), set(has)) for names, has in json.loads(done)] == [
+    command = [sys.executable, "-c", NEEDED, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [(sorted(names), set(has)) for names, has in json.loads(done.stdout)] == [
         (["HALTUSDT"], {VENDORS}),
         (["AAPL", "HALTUSDT"], {VENDORS, *FRAMES}),
     ]

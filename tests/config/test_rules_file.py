@@ -21,7 +21,7 @@ from src.data.config.rules_file import (
 from src.data.config.rules_parser import read_rules
 from src.data.errors import ConfigError, RulesError
 from src.data.model.timeframe import Timeframe
-from tests.processes import printed_by
+from tests.e2e.fresh import Fresh
 
 TREE = Path(__file__).resolve().parents[2] / "config" / "data" / "provider_rules.yaml"
 
@@ -474,14 +474,14 @@ class TestAsRead:
         assert module.AS_READ.read_text("utf-8") == written_as_read(data), "run `make docs`"
         assert packaged_rules() == read_rules(data, "the packaged rules")
 
-    def test_yaml_is_not_even_loaded(self) -> None:
+    def test_yaml_is_not_even_loaded(self, fresh: Fresh) -> None:
         program = (
             "import sys\n"
             "from src.data.config.rules_file import load_rules\n"
             "load_rules()\n"
             "print('yaml' in sys.modules)\n"
         )
-        assert printed_by(program, unloaded=["yaml"]) == "False\n"
+        assert fresh.run(program) == "False\n"
 
     def test_the_yaml_counts_where_they_differ(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -531,7 +531,9 @@ class TestOlderFiles:
         load(user_file, "cache: {compression: gzip}\nvalidation: {enabled: yes}\n")
         assert caplog.records == []
 
-    def test_without_a_cache_bars_lie_in_a_folder_of_the_process(self, tmp_path: Path) -> None:
+    def test_without_a_cache_bars_lie_in_a_folder_of_the_process(
+        self, fresh: Fresh, tmp_path: Path
+    ) -> None:
         (tmp_path / "rules.yaml").write_text("cache: {enabled: false}")
         program = (
             "import pathlib\n"
@@ -541,7 +543,7 @@ class TestOlderFiles:
             "(folder / 'x').write_text('x')\n"
             "print(folder)\n"
         )
-        folder = Path(printed_by(program).strip())
+        folder = Path(fresh.run(program, to_the_end=True).strip())
         assert folder.name.startswith("onetape-cache-")
         assert not folder.exists()
         assert not (tmp_path / "cache").exists()

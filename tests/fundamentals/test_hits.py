@@ -9,11 +9,11 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import SystemClock
 from src.data.model.fundamentals import Fact, Snapshot
-from tests.processes import printed_by
+from tests.e2e.fresh import Fresh
 
 
 def test_a_hit_loads_no_http_library_and_no_calendar(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMP_API_KEY", "CANARY-0123456789")
     monkeypatch.delenv("ALPHA_VANTAGE_API_KEY", raising=False)
@@ -21,7 +21,6 @@ def test_a_hit_loads_no_http_library_and_no_calendar(
         said = Snapshot(vendor, "AAPL", SystemClock().now_ms(), {"beta": Fact(1.5, "ratio")},
                         data_types=("profile",))  # fmt: skip
         FundamentalsCache(tmp_path).keep(said)
-    heavy = ("requests", "exchange_calendars", "sqlite3", "yfinance")
     program = (
         "import sys\n"
         "from src.data import DataManager\n"
@@ -29,6 +28,6 @@ def test_a_hit_loads_no_http_library_and_no_calendar(
         "assert record['beta'] == 1.5 and not record['_metadata']['providers_failed']\n"
         "own = [m for m in sys.modules if m.startswith('src.data.vendors.')]\n"
         "assert not [m for m in own if m.endswith(('.base', '.bars'))], own\n"
-        f"print(set({heavy}) & sys.modules.keys())"
+        "print({'requests', 'exchange_calendars', 'sqlite3', 'yfinance'} & sys.modules.keys())"
     )
-    assert printed_by(program, unloaded=heavy) == "set()\n"
+    assert fresh.run(program) == "set()\n"

@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
@@ -27,7 +29,7 @@ from src.data.vendors.factory import canonical_name, downloader_class
 from tests.net.scripted import reply, serving
 from tests.packaging.build import unpack
 from tests.pages import pages
-from tests.processes import ended, fork, printed_by
+from tests.processes import ended, fork
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
 from tests.vendors.packages import PackageFolder, forget, package_folder
@@ -182,39 +184,41 @@ def test_the_excerpts_of_the_page_equal_the_files_of_the_vendor() -> None:
         assert any(excerpt in text for text in code), excerpt
 
 
-def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The package is copied as links; the folder and the row of the page are all that is added."""
+def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
+    """The package is copied; the folder and the row of the page are all that is added."""
     package = tmp_path / "src" / "data"
-    # Files that another process compiles just now vanish meanwhile.
+    # Files that another process compiles just now vanish under the copy.
     unfinished = shutil.ignore_patterns("*.pyc.*")
-    for folder in ("src/data", "config/data", "onetape"):
-        shutil.copytree(
-            ROOT / folder, tmp_path / folder, ignore=unfinished, copy_function=os.symlink
-        )
-    vendor, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
-    vendor.mkdir()
-    (vendor / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
-    (vendor / "bars.py").write_text(CLASS)
+    shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
+    shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
+    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", ignore=unfinished)
+    folder, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
+    (folder / "bars.py").write_text(CLASS)
     rows, first = registry.read_text("utf-8"), '        "alpaca": VendorRow('
     assert rows.count(first) == 1
-    registry.unlink()
     registry.write_text(rows.replace(first, ROW + first))
-    here = "import os, sys\nos.chdir(sys.argv[1])\nsys.path.insert(0, sys.argv[1])"
-    known = (
-        "from src.data.config.credentials import all_credentials\n"
-        "assert 'ACME_API_KEY' in all_credentials()"
-    )
-    reported = "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
-    monkeypatch.setenv("ACME_API_KEY", KEY)
-    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
     with serving(acme_server) as server:
         rules = json.loads(json.dumps(RULES))
         rules["providers"]["acme"]["base_url"] = server.base
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-        printed = printed_by("\n".join((here, USE, known, reported)), tmp_path)
-    vendors, last = printed.splitlines()
+        reported = (
+            "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
+        )
+        known = (
+            "from src.data.config.credentials import all_credentials\n"
+            "assert 'ACME_API_KEY' in all_credentials()"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", "\n".join((USE, known, reported))],
+            cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300,
+            env=os.environ | {
+                "ACME_API_KEY": KEY,
+                "DATA_CACHE_DIR": str(tmp_path / "cache"),
+            },
+        )  # fmt: skip
+    vendors, last = ran.stdout.splitlines()
     where, volumes = json.loads(last)
     assert Path(where).parent == package
     assert vendors == "['acme']"

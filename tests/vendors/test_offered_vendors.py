@@ -22,7 +22,7 @@ from src.data.vendors.factory import (
     names,
     usable_class,
 )
-from tests.processes import printed_by
+from tests.e2e.fresh import Fresh
 from tests.vendors.packages import PackageFolder, package_folder
 
 GOOD = """
@@ -160,7 +160,7 @@ def test_installed_packages_are_not_searched_for_built_in_vendor_names(
     assert downloader_class("local").name == "local"
 
 
-def test_importing_the_package_and_loading_rules_reads_no_package_metadata() -> None:
+def test_importing_the_package_and_loading_rules_reads_no_package_metadata(fresh: Fresh) -> None:
     code = (
         "import sys, src.data, src.data.data_manager, src.data.vendors.factory as r\n"
         "from src.data.config.rules_file import load_rules\n"
@@ -168,4 +168,4 @@ def test_importing_the_package_and_loading_rules_reads_no_package_metadata() -> 
         "from src.data.config.offered import _installed_offers\n"
         "print(_installed_offers.cache_info().misses)"
     )
-    assert printed_by(code) == "0\n"
+    assert fresh.run(code) == "0\n"
