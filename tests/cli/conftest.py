@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import functools
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.data import cli
 from src.data.cli import main
 from src.data.clock import ManualClock
-from src.data.jobs import extras
 from tests.vendor_server import VendorServer
 
 
@@ -35,24 +31,8 @@ class Ran:
 
 
 Run = Callable[..., Ran]
-_build_parser = cli._parser
-# The versions of packages, each a line of a long file, which every `doctor` would look for again.
-_installed = functools.cache(extras.installed)
 # Commands that were run to fill a cache, and where a copy of it lies.
 _FILLED: dict[tuple[tuple[str, ...], ...], Path] = {}
-
-
-@functools.cache
-def _parser_of(command: str, is_first: bool) -> argparse.ArgumentParser:
-    return _build_parser([command] if is_first else ["-q", command])
-
-
-def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Return the parser of an earlier run of the same command, which each program builds once."""
-    command = next((word for word in arguments if word in cli.COMMANDS), None)
-    if every or command is None:
-        return _build_parser(arguments, every=every)
-    return _parser_of(command, command == arguments[0])
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +78,6 @@ def bare(
     """Return a runner of commands as they are typed."""
     for module in ("wiring", "net.reach"):  # the vendors' dates are those of the clock, too
         monkeypatch.setattr(f"src.data.{module}.SystemClock", lambda: clock)
-    monkeypatch.setattr(extras, "installed", _installed)
-    monkeypatch.setattr(cli, "_parser", _parser)
 
     def run(*words: str) -> Ran:
         capsys.readouterr()

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.jobs import extras
 from tests.vendor_server import VendorServer
-
-# The versions of packages, each a line of a long file, which every checkup would look for again.
-_installed = functools.cache(extras.installed)
-
-
-@pytest.fixture
-def quick_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let checkups look for the version of a package once."""
-    monkeypatch.setattr(extras, "installed", _installed)
 
 
 @pytest.fixture

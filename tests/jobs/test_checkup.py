@@ -26,7 +26,6 @@ from src.data.network import Network
 from src.data.resources import Memory
 from tests.vendor_server import VendorServer
 
-pytestmark = pytest.mark.usefixtures("quick_versions")
 SECTIONS = ["installation", "places", "health", "configuration", "keys", "vendors"]
 
 

@@ -24,7 +24,7 @@ from src.data.observability.events import Event, HistoryPerishes
 from src.data.provider_selector import ProviderSelector
 from tests.vendor_server import VendorServer
 
-pytestmark = pytest.mark.usefixtures("rules", "quick_versions")
+pytestmark = pytest.mark.usefixtures("rules")
 DAY_S = 86_400
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import Distribution, EntryPoints
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -48,21 +45,6 @@ class PackageFolder:
         self.modules.append(module)
 
 
-_READ: dict[Path, EntryPoints] = {}
-_read_entry_points = cast("property", Distribution.entry_points).fget
-
-
-def _entry_points(package: Distribution) -> EntryPoints:
-    """Return the entry points of a package; those of the environment are read once."""
-    path = cast("Path", package._path)  # type: ignore[attr-defined]
-    if path in _READ:
-        return _READ[path]
-    found = _read_entry_points(package)
-    if str(path.parent) == sysconfig.get_path("purelib"):
-        _READ[path] = found
-    return cast("EntryPoints", found)
-
-
 def forget() -> None:
     """Let what is installed be looked up again."""
     offered.forget_offers()
@@ -75,7 +57,6 @@ def package_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """Offer a folder for packages; afterwards everything is as it was."""
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        patch.setattr(Distribution, "entry_points", property(_entry_points))
         made = PackageFolder(folder)
         try:
             yield made
