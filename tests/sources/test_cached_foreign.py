@@ -9,12 +9,12 @@ import logging
 import os
 import re
 import runpy
-import select
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.clock import ManualClock
+from src.data.disk import lock as disk_lock
 from src.data.disk.files import Disk
 from src.data.errors import (
     ConfigError,
@@ -659,11 +660,18 @@ def test_a_process_waits_for_the_request_of_another(folder: Path) -> None:
 
 
 @_FORKING
-def test_a_forked_child_waits_for_the_lock_of_its_parent(folder: Path) -> None:
+def test_a_forked_child_waits_for_the_lock_of_its_parent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache, key = frames(folder), "0" * 64
     (begun, begin), (output, into) = os.pipe(), os.pipe()
 
+    def report() -> AbstractContextManager[None]:
+        os.write(into, b"waits ")
+        return nullcontext()
+
     def work() -> None:
+        monkeypatch.setattr(disk_lock, "waiting", report)
         os.read(begun, 1)
         with cache.lock(key):
             os.write(into, b"child")
@@ -671,10 +679,10 @@ def test_a_forked_child_waits_for_the_lock_of_its_parent(folder: Path) -> None:
     child = fork(work)
     with cache.lock(key):
         os.write(begin, b"1")
-        select.select([output], [], [], 0.05)  # without a lock, the child writes now
+        assert os.read(output, 6) == b"waits "
         os.write(into, b"parent ")
     assert ended(child) == 0
-    assert os.read(output, 100) == b"parent child"
+    assert os.read(output, 1000).replace(b"waits ", b"") == b"parent child"
     for end in (begun, begin, output, into):
         os.close(end)
 
