@@ -292,6 +292,7 @@ STEPS = [
     # Alembic is for changes of the tables, which are there.
     ("database.reading().__enter__()", "sqlalchemy"),
     ("from src.data.v2 import UniverseManager", "sqlalchemy"),
+    ("Database('sqlite:///b.db').schema.prepare()", "sqlalchemy alembic"),
 ]
 
 

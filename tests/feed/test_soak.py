@@ -33,7 +33,7 @@ _SAMPLES = 12
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _MOST_GROWTH = 5 * 2**20
 # Bars that are stored beforehand: of so many the columns are mapped, and memory has its final shape.
-_STORED = 12_000
+_STORED = 20_000
 
 
 class Sample(NamedTuple):
