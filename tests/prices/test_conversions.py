@@ -172,7 +172,7 @@ CLOCK = Kind("regular", "clock", "consolidated", "USD")
 def test_from_one_kind_to_another(
     calendar: MarketCalendar, target: str, own: Kind, wanted: Kind, expected: str
 ) -> None:
-    found = sources_of_kind(Timeframe.parse(target), ALL, calendar, own=own, wanted=wanted,
+    found = sources_of_kind(Timeframe.parse(target), ALL, calendar, offered=own, wanted=wanted,
                             span=SUMMER)  # fmt: skip
     assert " ".join(t.label for t in found) == expected
 

@@ -100,11 +100,11 @@ async def _given(value: R) -> R:
 
 def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
     """Wrap ``fetch`` so that it accepts each argument under either of its documented names."""
-    own = inspect.signature(fetch).parameters
+    taken = inspect.signature(fetch).parameters
 
     def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
         """Rename keyword arguments to the names that the wrapped ``fetch`` uses."""
-        wrong = {name for name in named if name not in own and _OTHER_NAMES.get(name) in own}
+        wrong = {name for name in named if name not in taken and _OTHER_NAMES.get(name) in taken}
         by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
         if len({*by_own.values()}) < len(named):
             raise QueryError(

@@ -142,22 +142,22 @@ class ActionService:
         instrument, vendor, problems = query.instrument, query.provider, []
         today = self._days.current(instrument)
         book = self._book(instrument)
-        own = _own(book, vendor)
-        if own.lacking(dates, today.news_ms) and not (query.offline or query.version):
+        used = _own(book, vendor)
+        if used.lacking(dates, today.news_ms) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, vendor).problems)
             except (NoProviderError, AllProvidersFailedError) as error:
                 problems = [str(error)]
             book = self._book(instrument)
-            own = _own(book, vendor)
-        if not is_sample(vendor) and len(own.lacking(dates)) and not book.lacking(dates):
-            own = book
-        is_lacking = bool(own.lacking(dates, today.news_ms))
+            used = _own(book, vendor)
+        if not is_sample(vendor) and len(used.lacking(dates)) and not book.lacking(dates):
+            used = book
+        is_lacking = bool(used.lacking(dates, today.news_ms))
         reason = problems or ["they were never requested"]
         return KnownActions(
-            known_actions(own, as_of or today.day),
-            own.lacking(dates),
+            known_actions(used, as_of or today.day),
+            used.lacking(dates),
             [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
         )
 

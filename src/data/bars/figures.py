@@ -216,8 +216,8 @@ class FiguresService:
         if query.span.is_empty:
             depth = vendor.served.depth_days
             raise CapabilityError(f"{name} serves {query.measure} only for the last {depth} days")
-        own = own_sender(self._selector, name, vendor.downloader)
-        return fetch_figures_of(vendor.downloader, query, name, own)
+        sender = own_sender(self._selector, name, vendor.downloader)
+        return fetch_figures_of(vendor.downloader, query, name, sender)
 
     def _keep(
         self,

@@ -393,8 +393,8 @@ class AnswerCache:
         if query.provider is not None:
             return ()
         order, instrument = self._lanes.order, query.instrument
-        own = order(instrument, query.timeframe)
-        return (own,) if source == query.timeframe else (own, order(instrument, source))
+        vendors = order(instrument, query.timeframe)
+        return (vendors,) if source == query.timeframe else (vendors, order(instrument, source))
 
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Return whether the answer stays valid until the bars of ``key`` change.

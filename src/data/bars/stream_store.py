@@ -68,7 +68,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
     """
     series = kind_of_series(selector, store, query)
     if differing := differences(kind, series):
-        kinds = ", ".join(f"of {own}, the series has bars of {other}" for own, other in differing)
+        kinds = ", ".join(f"of {sent}, the series has bars of {other}" for sent, other in differing)
         return f"its bars are {kinds}"
     owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
     listing = Listed(vendor, kind)

@@ -54,17 +54,17 @@ def checked(
     valid: dict[str, list[SymbolChange]] = {}
     for typed, its_changes in changes.items():
         instrument = instrument_of(typed)
-        own = []
+        canonical_changes = []
         for change in its_changes:
             symbol = instrument_of(change.symbol).symbol
             successor = instrument_of(change.successor).symbol if change.successor else ""
             ex_at = day_span(instrument, change.ex_date).start
             canonical = replace(change, symbol=symbol, successor=successor)
-            own.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
-            _check(own[-1], instrument.symbol)
-        valid[instrument.symbol] = own = list(dict.fromkeys(own))
-        dates = [(change.ex_date, change.ends(instrument.symbol)) for change in own]
-        for change, date in zip(own, dates, strict=True):
+            canonical_changes.append(replace(canonical, ex_at=ex_at, fetched_at=now_ms))
+            _check(canonical_changes[-1], instrument.symbol)
+        valid[instrument.symbol] = canonical_changes = list(dict.fromkeys(canonical_changes))
+        dates = [(change.ex_date, change.ends(instrument.symbol)) for change in canonical_changes]
+        for change, date in zip(canonical_changes, dates, strict=True):
             if dates.count(date) > 1:
                 text = f"there are two changes to {instrument.symbol} on {change.ex_date}"
                 raise QueryError(text, symbol=instrument.symbol, hint="record only one of them")

@@ -153,9 +153,9 @@ class Bundle:
         clock: Clock | None = None,
     ) -> None:
         self.name, self._clock = checked_name(name), clock or SystemClock()
-        own = bundles_folder(folder) / name
-        elsewhere = None if own.exists() else registered(own.parent, name)
-        self.path, self.is_elsewhere = elsewhere or own, elsewhere is not None
+        local = bundles_folder(folder) / name
+        elsewhere = None if local.exists() else registered(local.parent, name)
+        self.path, self.is_elsewhere = elsewhere or local, elsewhere is not None
         self._files = BundleFiles(self.path, disk)
         self.disk = self._files.disk
 
@@ -530,12 +530,12 @@ class Bundle:
                 continue  # its bars exist
             drop.append(sid)
             parts.append(answer.rows.with_columns(pl.lit(sid, pl.Int64).alias("sid")))
-        own = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
+        sids = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
         quarantined = []
         for place in damaged:
             data = self.disk.read_if_exists(self.path / place)
             record = records.files.get(place)
-            if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
+            if data is not None and (record is None or not sids >= set(record.sids.sids.tolist())):
                 quarantined.append(set_aside(commit, place, data))
         schema = get_schema_for_frequency(frequency)
         columns = [next(iter(schema)), "sid", *FIELDS]

@@ -233,8 +233,8 @@ def _to_json(record: Any) -> dict[str, Any]:
 def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a record; keys without a field go into ``others``."""
     names = {f.name for f in fields(kind)} - {"others"}
-    own = {name: value for name, value in plain.items() if name in names}
-    return {**own, "others": {n: value for n, value in plain.items() if n not in names}}
+    known = {name: value for name, value in plain.items() if name in names}
+    return {**known, "others": {n: value for n, value in plain.items() if n not in names}}
 
 
 @dataclass(frozen=True, eq=False)

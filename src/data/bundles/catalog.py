@@ -362,8 +362,8 @@ class DataCatalog:
             reads = (read for read in run.reads if read.pieces)
             ids += [lane_id(lane_place(read.cache, str(read.series))) for read in reads]
         if self._scope:
-            own = self._read(lambda db: db.execute("SELECT dataset_id FROM datasets").fetchall())
-            ids = [dataset_id for dataset_id in ids if (dataset_id,) in own]
+            known = self._read(lambda db: db.execute("SELECT dataset_id FROM datasets").fetchall())
+            ids = [dataset_id for dataset_id in ids if (dataset_id,) in known]
         return list(dict.fromkeys(ids))
 
     def popular_datasets(self, count: int = 10) -> list[DatasetUse]:
@@ -379,7 +379,7 @@ class DataCatalog:
                 (count,),
             ).fetchall()
         )
-        return [DatasetUse(own, n, pd.Timestamp(last, unit="s")) for own, n, last in rows]
+        return [DatasetUse(key, n, pd.Timestamp(last, unit="s")) for key, n, last in rows]
 
     def predicted(self, symbols: Sequence[str], backtests: int = 20) -> list[str]:
         """Return the IDs of datasets read by recent backtests of these symbols, most used first.
@@ -401,7 +401,7 @@ class DataCatalog:
                 (json.dumps(_symbols(symbols)), backtests),
             ).fetchall()
         )
-        return [own for (own,) in rows]
+        return [dataset_id for (dataset_id,) in rows]
 
     def warm(self, datasets: Iterable[str] | None = None, count: int = 10) -> dict[str, int]:
         """Read datasets, so that their files are in the system's cache when a backtest starts.
@@ -421,7 +421,7 @@ class DataCatalog:
         chosen = datasets
         if chosen is None:
             chosen = [use.dataset_id for use in self.popular_datasets(count)]
-        return {own: self._read_into_memory(*self._dataset(own)) for own in chosen}
+        return {name: self._read_into_memory(*self._dataset(name)) for name in chosen}
 
     def _read_into_memory(self, place: DatasetPlace, dataset: Dataset) -> int:
         if place.kind == "lane":

@@ -156,8 +156,8 @@ class BundleSource:
         """Return a bundle as a dataset; a copy in the same bundles folder gets its own id."""
         origin = records.origin
         if origin.bundle_name != name and self._disk.stat(self._folder / origin.bundle_name):
-            own = new_dataset_id(self._folder / name)
-            records = replace(records, origin=replace(origin, dataset_id=own))
+            new_id = new_dataset_id(self._folder / name)
+            records = replace(records, origin=replace(origin, dataset_id=new_id))
         return records.dataset(name)
 
     def note_changes(self) -> None:

@@ -71,11 +71,11 @@ def put(
     row = (dataset.dataset_id, *place)
     db.execute("INSERT INTO catalog_places VALUES (?, ?, ?, ?)", row)
     if at_ms is not None:
-        size, own = len(dataset.symbols), dataset.dataset_id
+        size, key = len(dataset.symbols), dataset.dataset_id
         db.executemany(
             "INSERT OR IGNORE INTO catalog_search VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (c.symbol, c.resolution, size, -at_ms, tie, own, c.start, c.end, dataset.source)
+                (c.symbol, c.resolution, size, -at_ms, tie, key, c.start, c.end, dataset.source)
                 for c in dataset.covers
             ],
         )
@@ -83,17 +83,17 @@ def put(
 
 def remove(db: sqlite3.Connection, dataset_id: str) -> None:
     """Remove a dataset's rows; the links to it stay, in case the dataset comes back."""
-    own = (dataset_id,)
+    key = (dataset_id,)
     db.execute(
         "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = ?1) "
         "AND dataset_id = ?1",
-        own,
+        key,
     )
-    db.execute("DELETE FROM symbols WHERE dataset_id = ?", own)
-    db.execute("DELETE FROM date_ranges WHERE dataset_id = ?", own)
-    db.execute("DELETE FROM checksums WHERE dataset_id = ?", own)
-    db.execute("DELETE FROM catalog_places WHERE dataset_id = ?", own)
-    db.execute("DELETE FROM datasets WHERE dataset_id = ?", own)
+    db.execute("DELETE FROM symbols WHERE dataset_id = ?", key)
+    db.execute("DELETE FROM date_ranges WHERE dataset_id = ?", key)
+    db.execute("DELETE FROM checksums WHERE dataset_id = ?", key)
+    db.execute("DELETE FROM catalog_places WHERE dataset_id = ?", key)
+    db.execute("DELETE FROM datasets WHERE dataset_id = ?", key)
 
 
 def lane_place(cache: str, series: str) -> DatasetPlace:

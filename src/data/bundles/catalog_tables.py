@@ -124,7 +124,7 @@ class Dataset:
 
     def put(self, db: sqlite3.Connection) -> None:
         """Add the dataset's rows, in the caller's transaction."""
-        own = self.dataset_id
+        dataset_id = self.dataset_id
         db.execute(
             "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(self.columns().values()),
@@ -132,18 +132,18 @@ class Dataset:
         db.executemany(
             "INSERT INTO symbols (dataset_id, symbol, asset_type, exchange, metadata) "
             "VALUES (?, ?, ?, ?, ?)",
-            [(own, *row) for row in self.symbols],
+            [(dataset_id, *row) for row in self.symbols],
         )
         db.executemany(
             "INSERT INTO date_ranges (dataset_id, symbol, start_date, end_date, bar_count, has_gaps) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            [(own, *row) for row in self.ranges],
+            [(dataset_id, *row) for row in self.ranges],
         )
         db.executemany(
             "INSERT INTO checksums (dataset_id, file_path, checksum, last_validated) "
             "VALUES (?, ?, ?, ?)",
             [
-                (own, place, digest, max(self.last_updated, self.validated.get(place, 0)))
+                (dataset_id, place, digest, max(self.last_updated, self.validated.get(place, 0)))
                 for place, digest in self.files
             ],
         )

@@ -374,9 +374,9 @@ class LineageRun:
         claim = PinClaim(self.id, str(read.root), str(read.series), read.generation or 0)
         claimed = [p for c, p in claims_in(self._log).items() if c.place == claim.place]
         pinned = {c.generation for c in client.commits(read.series) if c.is_pinned}
-        own = any(p["own"] for p in claimed) if claimed else claim.generation not in pinned
+        is_own = any(p["own"] for p in claimed) if claimed else claim.generation not in pinned
         until = None if self._age is None else end_of(self._age, self._clock.now_ms())
-        return {"until": until, "own": own}
+        return {"until": until, "own": is_own}
 
     def _client(self) -> BarsClient:
         return client_of(self._manager)
@@ -668,9 +668,9 @@ class Lineages:
         """
         self.get(run)
         claims = claims_in(self.log)
-        own = [claim for claim in claims if claim.run == run]
-        if own:
-            _release(self.log, claims, own, self.client)
+        claims_of_run = [claim for claim in claims if claim.run == run]
+        if claims_of_run:
+            _release(self.log, claims, claims_of_run, self.client)
         self.log.append(LINEAGE, {"run": run, "event": "forget"}, FORMAT)
 
     def _release_expired(self) -> None:

@@ -598,14 +598,14 @@ class _PartitionChange:
             unchanged = None if place in rewritten else record
             old = read(place) if unchanged is None else None
             sids = _sids_of(old) if unchanged is None else unchanged.sids.sids
-            own, unplaced = _split(unplaced, sids)
+            placed, unplaced = _split(unplaced, sids)
             if unchanged is not None:
-                if own is None and not np.isin(sids, dropped).any():
+                if placed is None and not np.isin(sids, dropped).any():
                     rows[place] = unchanged.row_count
                     continue
                 old = read(place)
             rest = old if old is None or not dropped else old.filter(~pl.col("sid").is_in(dropped))
-            merged = _merged(rest, own)
+            merged = _merged(rest, placed)
             self.frames[place] = old, merged
             rows[place] = 0 if merged is None else len(merged)
         self._add(unplaced, rows, read)

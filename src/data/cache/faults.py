@@ -143,10 +143,10 @@ def faults_after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -
         return tuple(faults)
     joined: list[Fault] = []
     for kind in dict.fromkeys((fault.kind, fault.text == NO_TRADE) for fault in faults):
-        own = [fault for fault in faults if (fault.kind, fault.text == NO_TRADE) == kind]
-        size = -(-len(own) * _MOST // len(faults))
-        every = -(-len(own) // size)
-        runs = (own[at : at + every] for at in range(0, len(own), every))
+        of_kind = [fault for fault in faults if (fault.kind, fault.text == NO_TRADE) == kind]
+        size = -(-len(of_kind) * _MOST // len(faults))
+        every = -(-len(of_kind) // size)
+        runs = (of_kind[at : at + every] for at in range(0, len(of_kind), every))
         joined += (
             Fault(Span(run[0].span.start, run[-1].span.end), kind[0], _count(run), run[0].text)
             for run in runs

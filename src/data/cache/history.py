@@ -239,15 +239,15 @@ class Past:
         """Return the bars and coverage of one year as of a generation; None if they are no longer kept."""
         if self._is_folded(year, generation):
             return None
-        own, count = self._last_commit(year, generation)
-        if own is None:
+        last, count = self._last_commit(year, generation)
+        if last is None:
             return BarTable.empty(), Coverage()
         try:
-            file = self._file(year, own)
-            members = _whole(file, own, count)
+            file = self._file(year, last)
+            members = _whole(file, last, count)
             if members is not None:
                 rows = file.rows(members)
-            elif self._only_grew(file, year, own, count):
+            elif self._only_grew(file, year, last, count):
                 members, rows = file.members, file.rows(file.members).take(slice(0, count))
             else:
                 return None
@@ -256,13 +256,13 @@ class Past:
         coverage = after_members(Coverage(), (m.header for m in members))
         if members is file.members and len(rows):
             coverage = coverage.within(
-                Span(year_span(year).start, self._end(year, own, file, rows))
+                Span(year_span(year).start, self._end(year, last, file, rows))
             )
         return rows, coverage if len(rows) else Coverage()
 
-    def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return, from the log, the end of the span that vendors had answered by generation ``own``."""
-        spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
+    def _end(self, year: int, until: int, file: _File, rows: BarTable) -> int:
+        """Return, from the log, the end of the span that vendors had answered by generation ``until``."""
+        spans = [e["span"] for e in self._log[year] if e["generation"] <= until and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
@@ -276,12 +276,12 @@ class Past:
     def _is_kept(self, year: int, generation: int) -> bool:
         if self._is_folded(year, generation):
             return False
-        own, count = self._last_commit(year, generation)
-        if own is None:
+        last, count = self._last_commit(year, generation)
+        if last is None:
             return True
         try:
-            file = self._file(year, own)
-            return _whole(file, own, count) is not None or self._only_grew(file, year, own, count)
+            file = self._file(year, last)
+            return _whole(file, last, count) is not None or self._only_grew(file, year, last, count)
         except MismatchError:
             return False
 
@@ -292,26 +292,26 @@ class Past:
         year.
         """
         entries = [e for e in self._log[year] if e["generation"] <= generation]
-        own = max((int(e["generation"]) for e in entries), default=None)
-        return own, sum(e["added"] - e["removed"] for e in entries)
+        newest = max((int(e["generation"]) for e in entries), default=None)
+        return newest, sum(e["added"] - e["removed"] for e in entries)
 
-    def _file(self, year: int, own: int) -> _File:
-        """Return the oldest kept file of the year from generation ``own`` or later."""
+    def _file(self, year: int, since: int) -> _File:
+        """Return the oldest kept file of the year from generation ``since`` or later."""
         newest = max(int(entry["generation"]) for entry in self._log[year])
-        kept = (version for version in versions(self.lane, year) if version[0] >= own)
+        kept = (version for version in versions(self.lane, year) if version[0] >= since)
         generation, path = next(kept, (newest, self.lane.paths.data(year)))
         if path not in self._files:
             self._files[path] = _File(self.lane, year, path, generation)
         return self._files[path]
 
-    def _only_grew(self, file: _File, year: int, own: int, count: int) -> bool:
-        """Return whether all commits since generation ``own`` only added bars after the first ``count``.
+    def _only_grew(self, file: _File, year: int, since: int, count: int) -> bool:
+        """Return whether all commits since generation ``since`` only added bars after the first ``count``.
 
         Compaction joins members permanently, so the log is needed to show where each commit began.
         """
         stamps, rows = file.stamps(), count
         for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
-            if not own < entry["generation"] <= file.generation:
+            if not since < entry["generation"] <= file.generation:
                 continue
             # Recovery does not know which bars the commits that it found touched; nor do old logs.
             if rows > len(stamps) or "touched" not in entry:
@@ -323,7 +323,7 @@ class Past:
         return rows == len(stamps)
 
 
-def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the file's gzip members up to generation ``own``; None if they do not have ``count`` bars."""
-    members = [member for member in file.members if member.header.seq <= own]
+def _whole(file: _File, last: int, count: int) -> list[Member] | None:
+    """Return the file's gzip members up to generation ``last``; None if they do not have ``count`` bars."""
+    members = [member for member in file.members if member.header.seq <= last]
     return members if sum(m.header.rows for m in members) == count else None

@@ -44,9 +44,9 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
         versions: All replaced files of the year, oldest first.
     """
     paths: set[Path] = set()
-    for own in _own_generations(pins, log):
-        later = [path for generation, path in versions if own is None or generation >= own]
-        paths.update(later if own is None else later[:1])
+    for seq in _own_generations(pins, log):
+        later = [path for generation, path in versions if seq is None or generation >= seq]
+        paths.update(later if seq is None else later[:1])
     return paths
 
 
@@ -60,12 +60,12 @@ def needs(
     See :func:`needed` for the other arguments.
     """
     newest = max((replaced for replaced, _ in versions), default=0)
-    return any(own is None or newest < own <= generation for own in _own_generations(pins, log))
+    return any(seq is None or newest < seq <= generation for seq in _own_generations(pins, log))
 
 
 def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int | None]:
     """Yield for each pin the year's last commit up to the pinned generation; None if unknown."""
     for pinned in pins:
-        own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
-        if own or not log:  # otherwise the first commit to the year is after the pin
-            yield max(own, default=None)
+        commits = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
+        if commits or not log:  # otherwise the first commit to the year is after the pin
+            yield max(commits, default=None)

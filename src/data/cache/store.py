@@ -542,8 +542,8 @@ class BarStore:
         """
         names = self._disk.list(self._layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
-        own = {key for key in keys if key is not None and key.timeframe == timeframe and key.lane}
-        return sorted(own, key=lambda key: key.lane)
+        lanes = {key for key in keys if key is not None and key.timeframe == timeframe and key.lane}
+        return sorted(lanes, key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years for which bars are stored, in ascending order; for errors, see :meth:`view`."""

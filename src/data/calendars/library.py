@@ -127,8 +127,8 @@ def _add_corrections(declared: Any, code: str) -> Any:
         def special_opens_adhoc(self) -> list[Any]:
             """Return the times of late opens, each with its dates."""
             late = LATE_OPENS.get(code, {})
-            own = [(time, _index([day])) for day, time in late.items()]
-            return [*own, *super().special_opens_adhoc]
+            corrected = [(time, _index([day])) for day, time in late.items()]
+            return [*corrected, *super().special_opens_adhoc]
 
     if code in CLOSE_TIMES:
         import pandas as pd

@@ -293,7 +293,7 @@ def chart_of(
     first = parts[0]
     if len(parts) > 1:
         series = _indexed(series, axis)
-        kept = [own for own in series if len(own)]
+        kept = [one for one in series if len(one)]
         base = _common(kept)
         at = "" if base is None else f", 100 at {axis.text(base)}"
         return Chart(
@@ -419,8 +419,8 @@ class _Part:
         ]
         if self.facts.get("rows") == len(self.table):
             return spans
-        own = Span(*self.stamps[[0, -1]].tolist()) if len(self.stamps) else Span(0, 0)
-        clipped = [(span.clip(own), reason) for span, reason in spans]
+        extent = Span(*self.stamps[[0, -1]].tolist()) if len(self.stamps) else Span(0, 0)
+        clipped = [(span.clip(extent), reason) for span, reason in spans]
         return [(span, reason) for span, reason in clipped if not span.is_empty]
 
     @cached_property
@@ -438,14 +438,14 @@ class _Part:
 
     def slots(self) -> Stamps:
         """Return the timestamps of the slots (the positions on the time axis), ascending."""
-        own = self.stamps
+        stamps = self.stamps
         ends = [span for span, _ in self.gap_spans]
-        starts = [*(s.start for s in ends), *own[:1].tolist()]
-        last = [*(s.end for s in ends), *(own[-1:] + 1).tolist()]
+        starts = [*(s.start for s in ends), *stamps[:1].tolist()]
+        last = [*(s.end for s in ends), *(stamps[-1:] + 1).tolist()]
         if not starts:
-            return own
+            return stamps
         span = Span(min(starts), max(last))
-        return _distinct(np.concatenate([own, self._expected(span)]))
+        return _distinct(np.concatenate([stamps, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
         """Return the timestamps of expected bars; without a calendar, only the timestamps in gaps."""
@@ -708,10 +708,10 @@ def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
     Raises:
         QueryError: The series have no bar in common, or a close there that is not above 0.
     """
-    base = _common([own for own in series if len(own)])
+    base = _common([one for one in series if len(one)])
     if base is None:
         return tuple(series)
-    return tuple(_rebased(own, base, axis) if len(own) else own for own in series)
+    return tuple(_rebased(one, base, axis) if len(one) else one for one in series)
 
 
 def _common(series: Sequence[Series]) -> int | None:
@@ -723,10 +723,10 @@ def _common(series: Sequence[Series]) -> int | None:
     if not series:
         return None
     shared = series[0].slots
-    for own in series[1:]:
-        shared = np.intersect1d(shared, own.slots, assume_unique=True)
+    for other in series[1:]:
+        shared = np.intersect1d(shared, other.slots, assume_unique=True)
     if not len(shared):
-        names = ", ".join(own.symbol for own in series)
+        names = ", ".join(other.symbol for other in series)
         raise QueryError(
             f"{names} cannot be compared, because they have no bar in common",
             hint="choose a range in which all of them trade, or longer bars such as 1d",
@@ -734,18 +734,18 @@ def _common(series: Sequence[Series]) -> int | None:
     return int(shared[0])
 
 
-def _rebased(own: Series, base: int, axis: Axis) -> Series:
-    close = float(own.values[3][own.slots.searchsorted(base)])
+def _rebased(series: Series, base: int, axis: Axis) -> Series:
+    close = float(series.values[3][series.slots.searchsorted(base)])
     if close <= 0:
         raise QueryError(
             (
-                f"{own.symbol} closes at {close:g} at {axis.text(base)}, so it cannot be rebased "
+                f"{series.symbol} closes at {close:g} at {axis.text(base)}, so it cannot be rebased "
                 "to 100 there"
             ),
-            symbol=own.symbol,
+            symbol=series.symbol,
             hint="draw it alone, or choose another start",
         )
-    return replace(own, factor=100 / close)
+    return replace(series, factor=100 / close)
 
 
 def _is_within(axis: Axis, stamp: int) -> bool:

@@ -80,7 +80,7 @@ def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
 
     If no bar is stored, they begin with the first span that was requested.
     """
-    entries = [entry for own in series for entry in own]
+    entries = [entry for entries_of_series in series for entry in entries_of_series]
     with_bars = [entry for entry in entries if entry.state in WITH_BARS] or entries
     last = _month(now_ms)
     first = min((_month(entry.span.start) for entry in with_bars), default=last)

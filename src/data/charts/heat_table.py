@@ -22,10 +22,10 @@ def coverage_by_year(heat: Values) -> Iterator[Html]:
     for row in heat.data["rows"]:
         lines = []
         for year, signs in by_year(heat.data["first"], row["cells"]):
-            own = (states[sign] for sign in signs)
+            shown = (states[sign] for sign in signs)
             cells = (
                 element("td", state.sign, class_=f"s-{state.name}", title=state.text)
-                for state in own
+                for state in shown
             )
             lines.append(element("tr", element("th", year, scope="row"), *cells))
         table = element("table", head, element("tbody", *lines), class_="heat")

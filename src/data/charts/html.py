@@ -128,8 +128,8 @@ def page_data(chart: Chart) -> dict[str, Any]:
     starts = np.arange(0, len(axis), each)
     seconds = _seconds(axis, starts)
     ends = np.minimum(starts + each, len(axis)) - 1
-    series = [_series(own, chart, each) for own in chart.series]
-    counts = [_counts(own, data) for own, data in zip(chart.series, series, strict=True)]
+    series = [_series(one, chart, each) for one in chart.series]
+    counts = [_counts(one, data) for one, data in zip(chart.series, series, strict=True)]
     largest = max(
         (float(np.abs(series.values[:4]).max()) for series in chart.series if len(series)),
         default=0,

@@ -447,8 +447,8 @@ class _Drawing:
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
         """Return, for each pair of consecutive slots, whether a bar between them has no value."""
         empty = np.zeros(len(values) + 1, np.int64)
-        own = self.chart.series[0].slots
-        empty[1:] = np.cumsum(np.isin(np.arange(len(values)), own) & ~np.isfinite(values))
+        slots_of_bars = self.chart.series[0].slots
+        empty[1:] = np.cumsum(np.isin(np.arange(len(values)), slots_of_bars) & ~np.isfinite(values))
         return np.diff(empty[slots]) > 0
 
     def _marks(self) -> None:

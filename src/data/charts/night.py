@@ -82,9 +82,9 @@ def night_page(
         first_look(values.of("look")),
         _comparison_cards(values.of("nights")),
     ]
-    own = values.of("report")
-    body = [*head, *_causes(own), *_incidents(outcome), *_perishable(own), *_requests(own)]
-    body += _results(own)
+    data = values.of("report")
+    body = [*head, *_causes(data), *_incidents(outcome), *_perishable(data), *_requests(data)]
+    body += _results(data)
     return page(f"onetape {command}, {moment(made)}", element("main", *body), data=job)
 
 
@@ -193,7 +193,7 @@ def _causes(values: Values) -> Iterator[Html]:
         by_name.setdefault(name, []).append(result)
     for reason in sorted(reasons, key=lambda reason: not reason.data["failed"]):
         names = reason.data["series"]
-        own = [result for name in names for result in by_name.get(name, ())]
+        shown = [result for name in names for result in by_name.get(name, ())]
         is_bad = reason.data["failed"]
         step = (
             reason.show("next_step", as_text=step_text)
@@ -213,8 +213,8 @@ def _causes(values: Values) -> Iterator[Html]:
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
                 *(
-                    [_first_records(own, _columns_of(own))]
-                    if own
+                    [_first_records(shown, _columns_of(shown))]
+                    if shown
                     else [element("p", names_text(names))]
                 ),
             ),
@@ -295,7 +295,7 @@ def _results(values: Values) -> Iterator[Html]:
 
 def _columns_of(results: Sequence[Values]) -> Sequence[Column]:
     """Return the table columns for the kind of job that produced these results."""
-    return next((own for name, own in _RESULTS.items() if name in results[0].data), ())
+    return next((columns for name, columns in _RESULTS.items() if name in results[0].data), ())
 
 
 def _is_poor(result: Mapping[str, Any]) -> bool:

@@ -59,9 +59,9 @@ def overlaid(
         raise QueryError(
             f"too many lines on one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
         )
-    own, outside = _marks(chart, [] if marks is None else marks)
+    added, outside = _marks(chart, [] if marks is None else marks)
     notes += _outside(outside, f"mark{'s' * (outside > 1)}")
-    both = tuple(sorted((*chart.marks, *own)))
+    both = tuple(sorted((*chart.marks, *added)))
     return replace(chart, lines=tuple(drawn), marks=both, notes=tuple(notes))
 
 

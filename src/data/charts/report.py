@@ -228,7 +228,7 @@ def _of_series(
     explanation: Explanation,
 ) -> StoredReport:
     stored = {lane.lane: lane.to_json() for lane in explanation.stored}
-    keys = [own.series for own in gaps.series]
+    keys = [gaps_of_series.series for gaps_of_series in gaps.series]
     first = next(iter(client.answering(keys)), None)
     sections, drawings = [], []
     for series_gaps in gaps.series:
@@ -313,11 +313,11 @@ def _of_all(
         if series_gaps.problem:
             entry.problems["gaps"] = series_gaps.problem
         sections.append(section)
-    own = [entries[series.series] for series in gaps.series if series.series in entries]
-    months = months_of((entry.coverage for entry in own), client.clock.now_ms())
+    shown = [entries[series.series] for series in gaps.series if series.series in entries]
+    months = months_of((entry.coverage for entry in shown), client.clock.now_ms())
     expected: dict[tuple[Any, ...], bool] = {}
     rows = []
-    for section, entry, classified in zip(sections, own, listed, strict=True):
+    for section, entry, classified in zip(sections, shown, listed, strict=True):
         rows.append((series_name(section), entry.cells(months, expected)))
         section["problems"] = entry.problems
         section["attention"] = entry.attention(classified)

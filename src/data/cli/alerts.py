@@ -236,17 +236,17 @@ def _config(
 
     ``options`` maps the key of each kind's option to the option's value.
     """
-    flags = {own.keys[0]: _flag(own) for own in KINDS.values() if own.option}
+    flags = {each.keys[0]: _flag(each) for each in KINDS.values() if each.option}
     names = {"condition": "a condition", "value": "a value", **flags}
     given = {"condition": args.condition, "value": args.value, **options}
-    own = {key: given.get(key) for key in kind.keys}
+    values = {key: given.get(key) for key in kind.keys}
     needed = {} if kind.may_be_of_all else {"symbol": "a symbol"}
-    if "condition" in own:
+    if "condition" in values:
         needed["condition"] = names["condition"]
-    if kind.threshold in own and own[kind.threshold] is None:
-        own[kind.threshold] = args.value
+    if kind.threshold in values and values[kind.threshold] is None:
+        values[kind.threshold] = args.value
         needed["value"] = names["value"]
-    others = [key for key in names if key not in own and (key in options or key not in needed)]
+    others = [key for key in names if key not in values and (key in options or key not in needed)]
     if any(given[key] not in (None, "") for key in others):
         raise QueryError(
             f"{_flag(kind)} cannot be combined with {listed([names[key] for key in others], 'or')}",
@@ -259,7 +259,7 @@ def _config(
         )
     timeframe = None if args.symbol is None else args.timeframe
     shared = {"ticker": args.symbol, "timeframe": timeframe, "expires": args.expires}
-    return {key: value for key, value in (shared | own).items() if value is not None}
+    return {key: value for key, value in (shared | values).items() if value is not None}
 
 
 def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None:

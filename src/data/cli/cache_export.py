@@ -147,8 +147,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     """Return the requested series, in the lane (bars of one kind and source) named by ``--lane``."""
     keys = chosen(services, args.symbol, args.timeframe)
-    own = keys if args.lane else services.client.answering(keys)
-    lane = next((key for key in own if not args.lane or key.lane_label == args.lane), None)
+    candidates = keys if args.lane else services.client.answering(keys)
+    lane = next((key for key in candidates if not args.lane or key.lane_label == args.lane), None)
     if lane is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(

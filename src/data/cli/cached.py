@@ -112,9 +112,9 @@ def _there_is(manager: Installation, symbol: str) -> str:
     if elsewhere:
         frames = dict.fromkeys(entry["timeframe"] for entry in elsewhere)
         return f"other hosts have {', '.join(frames)}; `onetape fetch {symbol}` copies it here"
-    own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
-    if own:
-        return f"cached for {symbol}: {', '.join(own)}"
+    lanes = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
+    if lanes:
+        return f"cached for {symbol}: {', '.join(lanes)}"
     symbols = list(dict.fromkeys(key.symbol for key in manager.cache.maintenance.series()))
     if not symbols:
         return f"the cache {manager.cache.cache_dir} is empty"

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> Report | int:
     """
     from ..jobs.verify import verify
 
-    own = [args.requests, args.dry_run, args.report]
+    sample_options = [args.requests, args.dry_run, args.report]
     if args.sample is not None:
         others = (args.symbol, args.start, args.end, args.provider, args.against, args.timeout)
         if any(others) or args.all:
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> Report | int:
                 hint="use it only with --requests, --dry-run, --report and --json",
             )
         return _sample(args)
-    if any(own) or not args.timeframe:
+    if any(sample_options) or not args.timeframe:
         raise QueryError(
             ("give a symbol and a timeframe, or --sample for a part of the whole cache"),
             hint="--requests, --dry-run and --report can only be used with --sample",
@@ -229,7 +229,7 @@ def _closes(difference: Difference) -> list[str]:
     pairs = {
         name: (getattr(difference.ours, name), getattr(difference.theirs, name)) for name in names
     }
-    name = next((n for n, (own, other) in pairs.items() if own != other), "close")
+    name = next((n for n, (ours, other) in pairs.items() if ours != other), "close")
     return [f"{name} {value}" for value in aligned(pairs[name])]
 
 

@@ -156,10 +156,10 @@ class ProviderRateLimiter(RateLimiter):
         self._names = (
             [s if isinstance(s, str) else s[0] for s in declared.secrets] if declared else []
         )
-        own = None
+        limits = None
         if requests_per_second is not None or requests_per_minute is not None:
-            own = Limits(requests_per_minute or 0, requests_per_second or 0, burst=burst_size)
-        self._start(process_limiter(name, declared, own), backoff_factor, max_backoff)
+            limits = Limits(requests_per_minute or 0, requests_per_second or 0, burst=burst_size)
+        self._start(process_limiter(name, declared, limits), backoff_factor, max_backoff)
 
     @property
     def _limiter(self) -> Limiter:

@@ -166,8 +166,8 @@ class KeyState:
     __slots__ = ("_environ", "_names", "_private", "_values")
 
     def __init__(self, variables: Iterable[str]) -> None:
-        own = tuple(sorted(set(variables)))
-        names = dict.fromkeys((*own, *filter(None, map(variable_behind, own))))
+        sorted_names = tuple(sorted(set(variables)))
+        names = dict.fromkeys((*sorted_names, *filter(None, map(variable_behind, sorted_names))))
         self._private, self._environ = private_values(), os.environ
         encode = getattr(os.environ, "encodekey", str)
         self._names = tuple(map(encode, names))
@@ -234,10 +234,10 @@ def vendor_credentials(
     variables: dict[str, tuple[str, ...]] = {}
     for position, key in enumerate(keys):
         group = _GROUP.get(key, (key,)) if isinstance(key, str) else tuple(key)
-        own = own_names[position] if position < len(own_names) else None
+        own_name = own_names[position] if position < len(own_names) else None
         for spelling in group:
             usual = tuple(dict.fromkeys((spelling, *group)))
-            variables[spelling] = usual if own is None or own in group else (own,)
+            variables[spelling] = usual if own_name is None or own_name in group else (own_name,)
     return Credentials(variables, environ)
 
 

@@ -77,13 +77,13 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     """Return a preset's path, its bytes, and whether the user named the file itself."""
     if str(name).endswith(".json"):
         return Path(name), _read(Path(name)), True
-    own = _FOLDER / f"{name}.json"
-    if Path(name).name == str(name) and path_check(own.is_file, own):
-        return own, _read(own), False
+    preset = _FOLDER / f"{name}.json"
+    if Path(name).name == str(name) and path_check(preset.is_file, preset):
+        return preset, _read(preset), False
     if str(name) in _PACKAGED:
-        return own, _read(packaged_path(own.name)), True
+        return preset, _read(packaged_path(preset.name)), True
     raise ConfigError(
-        f"there is no feed preset {str(name)!r}, and the file {own} does not exist",
+        f"there is no feed preset {str(name)!r}, and the file {preset} does not exist",
         hint=f"packaged presets: {', '.join(_PACKAGED)}",
     )
 

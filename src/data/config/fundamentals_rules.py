@@ -108,8 +108,8 @@ class FundamentalsRules:
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
         """Return the vendors for a data type or, if ``name`` is given, for a field, most trusted first."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
-        own = self.field_priorities.get(canonical_field(name), ()) if name else ()
-        return tuple(dict.fromkeys((*own, *usual)))
+        of_field = self.field_priorities.get(canonical_field(name), ()) if name else ()
+        return tuple(dict.fromkeys((*of_field, *usual)))
 
 
 def _length_ms(text: str) -> int:

@@ -24,7 +24,7 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}
     package = str(Path(__file__).parents[3])
     path = [package, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
-    own = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR"), str(home)) | {
+    home_folders = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR"), str(home)) | {
         "CACHE_MAX_SIZE_GB": "10",
         "DATA_CACHE_DIR": str(home / "cache"),
         "NO_PROXY": "*",
@@ -32,7 +32,7 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
         "PYTHONDONTWRITEBYTECODE": "1",
         "TZ": "UTC",
     }
-    return {name: variables[name] for name in _KEPT if name in variables} | folders | own
+    return {name: variables[name] for name in _KEPT if name in variables} | folders | home_folders
 
 
 def use_state_folder(folder: str) -> None:

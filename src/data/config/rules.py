@@ -339,9 +339,9 @@ def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules
 
 
 def _provider_rules(name: str, plain: Mapping[str, Any]) -> ProviderRules:
-    own = sorted(key for key in set(plain) - set(_provider) if plain[key] is not None)
+    others = sorted(key for key in set(plain) - set(_provider) if plain[key] is not None)
     values = {"title": name, **attributes(_provider, plain)}
-    return ProviderRules(name, options={key: plain[key] for key in own}, **values)
+    return ProviderRules(name, options={key: plain[key] for key in others}, **values)
 
 
 _live_feed = record(

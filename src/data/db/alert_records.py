@@ -216,10 +216,10 @@ class StoredAlerts:
         Deliveries whose processes have died are ended as well.
         """
         lock_users(session, [turn[1]])
-        own = ScheduleRun.scheduled_for == turn[0], ScheduleRun.user_id == turn[1]
+        same_turn = ScheduleRun.scheduled_for == turn[0], ScheduleRun.user_id == turn[1]
         rows = {
             run.key: (row, run)
-            for row in locked(session, _open_runs().where(*own))
+            for row in locked(session, _open_runs().where(*same_turn))
             for run in [_run(row)]
         }
         runs = [run for _, run in rows.values() if run.channel in channels]
@@ -234,14 +234,14 @@ class StoredAlerts:
 
         If the recipient has blocked the bot, the recipient's alerts and open runs also end.
         """
-        own = {run.key for run in delivery.runs}
+        keys = {run.key for run in delivery.runs}
         with self._database.writing() as session:
             users = lock_users(session, session.scalars(_users_of(delivery)))
             if outcome.is_blocked:
                 self._pause(session, delivery, outcome.reason)
             for row in locked(session, _runs_of(delivery, outcome, users)):
                 run = _run(row)
-                is_of_it = run.key in own and run.delivery.attempts == delivery.attempt
+                is_of_it = run.key in keys and run.delivery.attempts == delivery.attempt
                 if is_of_it and run.delivery.status == "running":
                     run = replace(run, delivery=run.delivery.settled(outcome, now_ms))
                     _put(row, run, now_ms)
@@ -334,8 +334,8 @@ def _state(row: Any) -> AlertState | None:
 
 
 def _open_runs() -> Any:
-    own = ScheduleRun.job_type == JobType.ALERT.value, ScheduleRun.status.in_(_OPEN)
-    return select(ScheduleRun).where(*own).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
+    terms = ScheduleRun.job_type == JobType.ALERT.value, ScheduleRun.status.in_(_OPEN)
+    return select(ScheduleRun).where(*terms).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
 
 
 def _of_delivery(delivery: Delivery) -> tuple[Any, Any]:
@@ -344,8 +344,8 @@ def _of_delivery(delivery: Delivery) -> tuple[Any, Any]:
 
 
 def _users_of(delivery: Delivery) -> Any:
-    own = ScheduleRun.job_type == JobType.ALERT.value, *_of_delivery(delivery)
-    return select(ScheduleRun.user_id).where(*own)
+    terms = ScheduleRun.job_type == JobType.ALERT.value, *_of_delivery(delivery)
+    return select(ScheduleRun.user_id).where(*terms)
 
 
 def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
@@ -363,8 +363,8 @@ def _claim_report(
     session: Any, row: Schedule, recipient: str, now_ms: int, decide: NextReport
 ) -> AlertRun | None:
     """Claim the due run of a locked schedule, and end the runs that it replaces."""
-    own = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
-    runs = [(own_row, _run(own_row)) for own_row in own]
+    open_rows = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
+    runs = [(own_row, _run(own_row)) for own_row in open_rows]
     unsent = [
         (own_row, run)
         for own_row, run in runs

@@ -59,8 +59,8 @@ class PositionState:
         cash = _WIDE.subtract(cash, commission)
         if (action == "buy") == (self.direction == "long"):
             total = _WIDE.add(self.quantity, quantity)
-            own = (self.price or Fraction(0)) * Fraction(self.quantity)
-            mean = (own + Fraction(value)) / Fraction(total)
+            value_before = (self.price or Fraction(0)) * Fraction(self.quantity)
+            mean = (value_before + Fraction(value)) / Fraction(total)
             return replace(self, quantity=total, price=mean, cash=cash)
         if quantity > self.quantity:
             raise QueryError(

@@ -134,14 +134,14 @@ def copy_prices(
         DatabaseError: A number does not fit its column.
     """
     series = {"symbol": symbol, "timeframe": timeframe, "created_at": now}
-    own = CopiedPrice.symbol == symbol, CopiedPrice.timeframe == timeframe
+    same_series = CopiedPrice.symbol == symbol, CopiedPrice.timeframe == timeframe
     for start in range(0, len(rows), _ROWS):
         _upsert(session, CopiedPrice, [series | row for row in rows[start : start + _ROWS]])
     # Bars that the series no longer has.
     is_gone = CopiedPrice.timestamp.between(first, last), CopiedPrice.created_at < now
-    session.execute(delete(CopiedPrice).where(*own, *is_gone))
+    session.execute(delete(CopiedPrice).where(*same_series, *is_gone))
     count, latest = session.execute(
-        select(func.count(), func.max(CopiedPrice.timestamp)).where(*own)
+        select(func.count(), func.max(CopiedPrice.timestamp)).where(*same_series)
     ).one()
     facts = {
         "symbol": symbol,

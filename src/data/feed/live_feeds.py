@@ -330,9 +330,9 @@ class LiveFeeds:
 
         def account() -> str:
             """Return the account name under which requests with the current keys are counted."""
-            own = [key for key in keys_declared(name) if key in keys]
+            given = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
-            return limiter.acting_for(keys[key] for key in own).account()
+            return limiter.acting_for(keys[key] for key in given).account()
 
         protocol = make()
         kind, url = protocol.kind(instrument), protocol.address().url
@@ -460,16 +460,16 @@ def strangeness(
     """
     instrument, step, pinned = wanted
     selector, store = services.selector, services.cache.store
-    own = declared_kind(selector, vendor, instrument, step)
-    if own is None and offer_of(STREAMS, vendor) is None:
+    streamed_kind = declared_kind(selector, vendor, instrument, step)
+    if streamed_kind is None and offer_of(STREAMS, vendor) is None:
         return ""
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
-    if own is None:
+    if streamed_kind is None:
         return unlike(selector, store, query, vendor, kind)
     # Extended hours are removed from the series and left out of the stream.
-    as_stored = replace(own, session=kind.session, anchor=kind.anchor)
+    as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
     other = as_stored.differences(kind_of_series(selector, store, query))
     kinds = ", ".join(
         f"of {sent}, the series has bars of {stored}" for sent, stored in other.values()
@@ -504,15 +504,15 @@ def hindrance(
     instrument, step, pinned = wanted
     if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
         return f"no {step} bars are built from its minute bars: {reason}"
-    own = declared_kind(services.selector, vendor, instrument, step)
-    if own is None:
+    streamed_kind = declared_kind(services.selector, vendor, instrument, step)
+    if streamed_kind is None:
         return f"it does not serve {step} bars that its minute bars could continue"
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
     # Hours and anchor are converted to those of the series if that is exact.
-    as_stored = replace(own, session=kind.session, anchor=kind.anchor)
+    as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):
             kinds = ", ".join(f"of {ours}, {owner} {step} bars of {at}" for ours, at in differing)

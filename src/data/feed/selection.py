@@ -128,10 +128,10 @@ def _for_backtrader(
         name, usual = selector.canonical(vendor), POLLED
     else:
         options.pop("polling_interval", None)
-    own = own_feed(name or "", is_stream=usual.is_stream)
-    if own is not None:
+    vendor_feed = own_feed(name or "", is_stream=usual.is_stream)
+    if vendor_feed is not None:
         options.pop("provider", None)  # the class already determines the vendor
-    feed: BaseLiveDataFeed = (own or usual).load()(
+    feed: BaseLiveDataFeed = (vendor_feed or usual).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed

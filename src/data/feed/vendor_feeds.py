@@ -50,8 +50,8 @@ def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
 
     Such a class does not query any other vendor.
     """
-    own = VENDOR_FEEDS.get(vendor)
-    return own if own is not None and own.is_stream == is_stream else None
+    feed = VENDOR_FEEDS.get(vendor)
+    return feed if feed is not None and feed.is_stream == is_stream else None
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:

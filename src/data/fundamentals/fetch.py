@@ -172,8 +172,8 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
 def is_asked_by_table(downloader: Any) -> bool:
     """Return whether a downloader is packaged and its ``get_fundamentals`` has not been replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
-    own = getattr(downloader, "__dict__", {})
-    return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
+    attributes = getattr(downloader, "__dict__", {})
+    return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in attributes
 
 
 def ask_foreign(

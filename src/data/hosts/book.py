@@ -29,13 +29,13 @@ def offers(book: ActionBook) -> Iterator[Value]:
     """Yield the entries that rebuild a book from an empty one; sample data is left out."""
     placed: set[Action] = set()
     for answer in book.answers:
-        own = tuple(
+        reported = tuple(
             action
             for action in book.reports
             if action.source == answer.source and day_ms(action.ex_date) in answer.span
         )
-        placed.update(own)
-        yield ReportedActions(own, answer)
+        placed.update(reported)
+        yield ReportedActions(reported, answer)
     for source in sorted({action.source for action in book.reports}):
         rest = tuple(a for a in book.reports if a.source == source and a not in placed)
         if rest:

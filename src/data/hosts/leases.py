@@ -113,8 +113,8 @@ class SharedLeases(Leases):
         The last of them may free it; otherwise it is freed when the block ends, also by an error.
         """
         deadline, local = deadline or current_deadline(self._clock), self._local()
-        own = nullcontext() if local is None else local.hold(name, ttl_s, deadline)
-        with own as mine:
+        local_lease = nullcontext() if local is None else local.hold(name, ttl_s, deadline)
+        with local_lease as mine:
             holder = os.urandom(8).hex() if mine is None else mine.holder
             lease = mine or Lease(name, True, False, holder)
             is_own = about is not None and (about.of_folder or about.is_sample)
@@ -194,10 +194,10 @@ class SharedLeases(Leases):
         now_s, (version, value) = found
         rows = vendor_records.fact("days", value, now_s)
 
-        def copy(own: StateTables) -> Sequence[VendorDay]:
+        def copy(tables: StateTables) -> Sequence[VendorDay]:
             """Replace the days by those of all hosts, by this host's clock."""
-            load_days(own, rows, own.now_s - now_s)
-            return own.vendor_days()
+            load_days(tables, rows, tables.now_s - now_s)
+            return tables.vendor_days()
 
         with suppress(ProviderTimeoutError):  # the call's time is over
             days = local.state.run(copy)

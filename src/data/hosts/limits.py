@@ -177,7 +177,7 @@ class _Tables(StateTables):
         """Return this host's failed connections, by the server's clock."""
         if self._local is None:
             return super().contacts()
-        found, now_s = self._local.run(lambda own: (own.contacts(), own.now_s), write=False)
+        found, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), write=False)
         ahead = self.now_s - now_s
         failed = {vendor: at + ahead for vendor, at in found.failed_s.items()}
         return Contacts(failed, found.answered_s and found.answered_s + ahead)
@@ -187,7 +187,7 @@ class _Tables(StateTables):
         if self._local is None:
             super().keep_unconnected(vendor)
         else:
-            self._local.run(lambda own: own.keep_unconnected(vendor))
+            self._local.run(lambda local: local.keep_unconnected(vendor))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
         """Record that a vendor answered this host; close circuits that a failed network had opened."""
@@ -196,7 +196,7 @@ class _Tables(StateTables):
             return super().keep_answer(vendor, names)
         self.lifted += names
         self.is_urgent |= bool(names)
-        return self._local.run(lambda own: own.keep_answer(vendor, names))
+        return self._local.run(lambda local: local.keep_answer(vendor, names))
 
 
 class SharedLimits:
@@ -405,23 +405,23 @@ class SharedLimits:
             )
         load_facts(tables, name, self._known, self._fresh)
 
-    def _copy(self, own: StateTables) -> None:
+    def _copy(self, host_tables: StateTables) -> None:
         """Copy the account to this host's state, by this host's clock."""
         assert self._now is not None
         shared = self._memory.run(lambda tables: dump_ledger(tables, self._name), write=False)
-        now = self._now[0] + (own.monotonic_s - self._now[1])
-        name, ahead_s = self._account.named(own.salt), own.now_s - now
-        load_ledger(own, name, shared, ahead_s)
-        load_facts(own, name, self._known, self._fresh, ahead_s)
+        now = self._now[0] + (host_tables.monotonic_s - self._now[1])
+        name, ahead_s = self._account.named(host_tables.salt), host_tables.now_s - now
+        load_ledger(host_tables, name, shared, ahead_s)
+        load_facts(host_tables, name, self._known, self._fresh, ahead_s)
 
     # --- without it ------------------------------------------------------------------------
 
     def _run_locally(self, work: Callable[[StateTables], T], write: bool) -> T:
         """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
 
-        def recorded(own: StateTables) -> tuple[T, list[list[Any]]]:
+        def recorded(local: StateTables) -> tuple[T, list[list[Any]]]:
             """Run ``work``, and note what it does to units."""
-            tables = _Tables(own, None, {})
+            tables = _Tables(local, None, {})
             return work(tables), tables.ops
 
         self._is_alone = True

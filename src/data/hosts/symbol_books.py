@@ -120,11 +120,11 @@ class SymbolBooks:
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             stored = self._stored(symbol)
-            own = ActionBook() if stored else self._unattached(symbol)
-            note, book = stored or (Note(), ActionBook(samples=own.samples))
+            unattached = ActionBook() if stored else self._unattached(symbol)
+            note, book = stored or (Note(), ActionBook(samples=unattached.samples))
             position, offered = note.position, list[Value]()
             if stored is None and self._notes.read(self._notes.book(symbol)) is None:
-                offered = list(books.offers(own))
+                offered = list(books.offers(unattached))
             while True:
                 entries = self._after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again

@@ -234,7 +234,7 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
             messages.setdefault(run.message, []).append(replace(run, delivery=state))
     if not messages:
         return None
-    due = min(messages.values(), key=lambda own: min((run.bar_ms, run.alert_id) for run in own))
+    due = min(messages.values(), key=lambda group: min((run.bar_ms, run.alert_id) for run in group))
     due.sort(key=lambda run: run.alert_id)
     first, id = due[0], due[0].delivery.id or due[0].key
     started = tuple(

@@ -304,16 +304,16 @@ class Alert(ABC):
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
             raise _wrong("expires", config.get("expires"), "a time after the alert is created")
-        own = kind.parse_own(config)
+        options = kind.parse_own(config)
         series = (_EVERYTHING, _EVERYTHING)
         if not kind.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
             timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
             series = _text(config, "ticker"), Timeframe.parse(timeframe).label
         again = None if rearm is None else Rearm.parse(rearm)
         if issubclass(kind, CrossingAlert):
-            own["rearm"] = again
+            options["rearm"] = again
         channel = _text(config, "alert_action", LOCAL)
-        return kind(id, str(recipient), *series, since_ms, expires, channel, **own)
+        return kind(id, str(recipient), *series, since_ms, expires, channel, **options)
 
     @classmethod
     @abstractmethod
@@ -468,8 +468,8 @@ KINDS: Mapping[str, type[Alert]] = {
 @cache
 def alert_keys() -> tuple[str, ...]:
     """Return the keys of a configuration. All of them but ``email`` are stored."""
-    own = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
-    return "alert_type", "ticker", "timeframe", *own, "alert_action", "email", "expires"
+    kind_keys = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
+    return "alert_type", "ticker", "timeframe", *kind_keys, "alert_action", "email", "expires"
 
 
 def kind_of(given: Container[str]) -> type[Alert]:

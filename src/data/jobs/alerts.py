@@ -201,20 +201,20 @@ class AlertJob:
             if not alert.is_of_all:
                 on_bars.setdefault((alert.symbol, alert.timeframe), []).append(record)
         wanted = [
-            self._wanted(series, own, report, with_problems=bool(on_data))
-            for series, own in on_bars.items()
+            self._wanted(series, on_series, report, with_problems=bool(on_data))
+            for series, on_series in on_bars.items()
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
         read = [answer.closes_ms for answer in answers if not isinstance(answer, NoBars)]
         newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
-        for bars, own in zip(answers, on_bars.values(), strict=True):
+        for bars, on_series in zip(answers, on_bars.values(), strict=True):
             if isinstance(bars, NoBars):
-                report.failed[own[0].alert.series] = bars.reason
+                report.failed[on_series[0].alert.series] = bars.reason
             else:
                 problems |= bars.problems
-            for alert, state in own:
+            for alert, state in on_series:
                 if isinstance(alert, CrossingAlert):
                     evaluated += self._evaluate(alert, state, bars, report, newest_ms)
         if on_data:
@@ -226,14 +226,14 @@ class AlertJob:
     def _wanted(
         self,
         series: tuple[str, str],
-        own: Iterable[StoredAlert],
+        stored: Iterable[StoredAlert],
         report: RunReport,
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return a single request for the bars that all alerts on a series (``own``) need."""
+        """Return a single request for the bars that all alerts on a series (``stored``) need."""
         before, since_ms = 1, report.at_ms
-        for alert in own:
+        for alert in stored:
             try:
                 needed = bars_needed(alert)
             except QueryError:

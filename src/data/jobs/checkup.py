@@ -458,8 +458,8 @@ def _configuration(
     for error in survey.errors:
         yield from _mistakes(error)
     if not survey.errors:
-        own = survey.rules_path
-        text = f"{own}, merged over the packaged rules" if own else "the packaged rules"
+        path = survey.rules_path
+        text = f"{path}, merged over the packaged rules" if path else "the packaged rules"
         yield Check("configuration", "rules", True, text)
     for warning in survey.remarks:
         yield Check("configuration", "environment", False, warning, "correct the variable")

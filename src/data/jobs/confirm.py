@@ -165,7 +165,7 @@ class _Turn:
     """A series whose bars may be due for a comparison, with the vendors that supplied the bars."""
 
     key: SeriesKey
-    own: list[str]
+    vendors: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,12 +373,12 @@ class _ConfirmRun:
 
         The reason is empty if all bars have been compared.
         """
-        key, own = turn.key, turn.own
+        key, vendors = turn.key, turn.vendors
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
         names = services.selector.get_provider_with_failover(key.symbol, label)
         # No document has been read so far: of ten thousand series, most are skipped here.
-        seconds = [name for name in names if [name] != own]
+        seconds = [name for name in names if [name] != vendors]
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
             return refusals or f"the rules name only {names[0]}, which supplied these bars"
@@ -685,7 +685,7 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     all vendors that serve bars of the same kind.
     """
     key = turn.key
-    if [*key.lane[:1]] != turn.own:
+    if [*key.lane[:1]] != turn.vendors:
         return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
     every = (c for lane in way.lanes for c in lane.candidates)
     about = query.instrument, query.timeframe

@@ -111,8 +111,10 @@ def installed(extra: Extra) -> tuple[str, str]:
     except metadata.PackageNotFoundError:
         return "", origin
     package = Path(str(distribution.locate_file(extra.module)))
-    own = [path for path in (package / "__init__.py", package.with_suffix(".py")) if path.is_file()]
-    is_own = not own or not origin or any(path.samefile(origin) for path in own)
+    files = [
+        path for path in (package / "__init__.py", package.with_suffix(".py")) if path.is_file()
+    ]
+    is_own = not files or not origin or any(path.samefile(origin) for path in files)
     return distribution.version, "" if is_own else origin
 
 

@@ -232,8 +232,8 @@ def gaps_of_all(
     days = _record_days(services, counted)
     lacking = {(day.calendar, day.timeframe) for day in days}
     again = {key for key, market in markets.items() if market in lacking}
-    anew = gaps_of(services, [own.series for own in series if own.series in again], days, most=most)
-    return days, [next(anew) if own.series in again else own for own in series]
+    anew = gaps_of(services, [one.series for one in series if one.series in again], days, most=most)
+    return days, [next(anew) if one.series in again else one for one in series]
 
 
 def gaps_of(
@@ -296,9 +296,9 @@ def _classified(
         return client.columns(key, span).table.stamps
 
     market = _market(key, outline)
-    own = [day for day in days if (day.calendar, day.timeframe) == market]
+    market_days = [day for day in days if (day.calendar, day.timeframe) == market]
     fetch = partial(_fetch, client, key)
-    every = classify_gaps(key, outline, now, within, present, own, fetch)
+    every = classify_gaps(key, outline, now, within, present, market_days, fetch)
     counts, bars = Counter[str](gap.gap_class for gap in every), Counter[str]()
     for gap in every:
         bars[gap.gap_class] += gap.bars

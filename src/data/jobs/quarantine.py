@@ -123,13 +123,13 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
         nearby = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
         try:
-            own, basis = adjuster.adjusted(bar, vendor, nearby.basis if nearby else None)
+            restored, basis = adjuster.adjusted(bar, vendor, nearby.basis if nearby else None)
         except KindMismatchError as error:
             refused.append((bar, str(error.args[0])))
             continue
         pieces.append(
             CommitPiece(
-                own,
+                restored,
                 Span(bar.stamp_ms, bar.stamp_ms + 1),
                 vendor,
                 nearby.fetched_at if nearby else 0,
@@ -139,7 +139,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
                 keeps=True,
             )
         )
-        done += _bars(own)
+        done += _bars(restored)
     store.commit(key, Commit(tuple(pieces)))
     return done, refused
 
@@ -181,17 +181,17 @@ class _Adjuster:
         goal, table = wanted or self._newest, BarTable.from_bars([bar])
         if not self._is_share:
             return table, goal
-        own, bar_span = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
-        if own == goal:
+        bar_basis, bar_span = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
+        if bar_basis == goal:
             return table, goal
-        if goal.adjustment == "unknown" or (goal.as_of or date.max) < (own.as_of or date.min):
+        if goal.adjustment == "unknown" or (goal.as_of or date.max) < (bar_basis.as_of or date.min):
             raise KindMismatchError(
                 "the bars around it have an older adjustment, or an unknown one"
             )
         answered = [answer.span for answer in self._book.answers]
         rebased = rebase(
             table,
-            [BasisPart(bar_span, own, vendor)],
+            [BasisPart(bar_span, bar_basis, vendor)],
             self._book.actions,
             goal.adjustment,
             as_of=goal.as_of,

@@ -59,7 +59,7 @@ def run_upkeep(
         return _run(services, work, keys, options)
     folder, rules = services.settings.cache_dir, services.settings.rules_path
     grouped = groupby(keys, attrgetter("symbol"))
-    tasks = [UpkeepTask(folder, rules, work, list(own), options) for _, own in grouped]
+    tasks = [UpkeepTask(folder, rules, work, list(group), options) for _, group in grouped]
     results: list[Any] = []
     problems: list[tuple[SeriesKey, str]] = []
     with workers(executor) as make:

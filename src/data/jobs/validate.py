@@ -156,8 +156,8 @@ def _stored(
     symbol, timeframe = query.instrument.symbol, query.timeframe
     pull_first(services.cache.store, symbol, timeframe)
     lanes = services.client.lanes(symbol, timeframe)
-    own = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
-    key = next(own, None)
+    keys = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
+    key = next(keys, None)
     if key is not None:
         return query, key
     has = ", ".join(k.lane_label or "the default lane" for k in lanes)
@@ -380,29 +380,29 @@ def _comparisons(
     query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
     if query.span.start > first_ms:
         first = iso(query.span.start)[: len(first)]
-    own = [entry.vendor for entry in client.coverage(key) if entry.state in WITH_BARS]
+    suppliers = [entry.vendor for entry in client.coverage(key) if entry.state in WITH_BARS]
     ways = [way.vendor for way in client.explain(query).ways]
-    second = next((vendor for vendor in ways if vendor not in own), None)
+    second = next((vendor for vendor in ways if vendor not in suppliers), None)
     reached = LEVELS[: LEVELS.index(question.level) + 1]
     for check in CHECKS:
         if not check.requests or check.level not in reached:
             continue
         is_exchange = check.level == "authoritative"
-        if missing := _hindrance(key, own, second, is_exchange):
+        if missing := _hindrance(key, suppliers, second, is_exchange):
             yield check, missing
             continue
-        vendors = (own[-1], None if is_exchange else second)
+        vendors = (suppliers[-1], None if is_exchange else second)
         yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
 
 
-def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
+def _hindrance(key: SeriesKey, used: list[str], second: str | None, is_exchange: bool) -> str:
     """Return the reason why a comparison cannot be made; empty if it can be made."""
     if key.is_extended:
         return "extended-hours bars are compared only by `onetape verify --sample`"
-    if not own or not own[-1]:
+    if not used or not used[-1]:
         return "the vendor of its bars is unknown"
-    if is_exchange and own[-1] not in _EXCHANGES:
-        return f"{own[-1]} is not an exchange"
+    if is_exchange and used[-1] not in _EXCHANGES:
+        return f"{used[-1]} is not an exchange"
     return "" if is_exchange or second else "the rules do not name a second vendor that serves it"
 
 

@@ -212,10 +212,10 @@ def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> No
     """
     cls = downloader_class(vendor)
     environ = dict(zip(keys_of(vendor), keys, strict=False))
-    own = vendor_credentials(cls.name, environ=environ, names=own_secrets(cls.name))
+    keyring = vendor_credentials(cls.name, environ=environ, names=own_secrets(cls.name))
     arguments = constructor_arguments(selector.parsed_rules.provider(cls.name))
     sender = selector.make_sender(cls.name) if selector.make_sender is not None else None
-    selector.downloaders[cls.name] = cls(**{**arguments, "credentials": own, "sender": sender})
+    selector.downloaders[cls.name] = cls(**{**arguments, "credentials": keyring, "sender": sender})
 
 
 def gateway_in(address: str) -> str:
@@ -232,10 +232,10 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     rules = selector.parsed_rules.provider(name)
     secrets = own_secrets(name)
     credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=secrets)
-    own = (rules.api_key_env, rules.secret_key_env)
+    configured = (rules.api_key_env, rules.secret_key_env)
     states = {}
     for index, usual in enumerate(names):
-        variable = (own[index] if index < len(own) else None) or usual
+        variable = (configured[index] if index < len(configured) else None) or usual
         is_placeholder = usual in credentials.placeholders
         states[variable] = (
             "set" if usual in credentials else "placeholder" if is_placeholder else "not set"
@@ -273,8 +273,8 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     table, no_table = vendor_part(table_of, name)
     stream, no_stream = vendor_part(stream_of, name)
     downloader = selector._initialize_downloader(name)
-    own = downloader if downloader is not None and is_ours(downloader) else None
-    capabilities = own.capabilities if own else cls.capabilities
+    ours = downloader if downloader is not None and is_ours(downloader) else None
+    capabilities = ours.capabilities if ours else cls.capabilities
     limits = network.limiter(name).limits
     return {
         **plain,
@@ -291,7 +291,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
             "day": limits.per_day,
             "month": limits.per_month,
         },
-        "health": _health(own, clock.now_ms()),
+        "health": _health(ours, clock.now_ms()),
         "serves": served(name, capabilities),
         "rules": [
             {

@@ -321,9 +321,9 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
 
 
 def _between(
-    own: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
+    one: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
 ) -> Comparison:
-    (name, ours), (rival, theirs) = own, other
+    (name, ours), (rival, theirs) = one, other
     span = ours.span.clip(theirs.span)
     kinds = ours.kind, theirs.kind
     actions = [*ours.actions, *theirs.actions]

@@ -127,11 +127,11 @@ class Capabilities:
 
         The price adjustment, and whether bars come with actions, can depend on the timeframe.
         """
-        own = self.intraday_adjustment if timeframe.is_intraday else None
+        intraday = self.intraday_adjustment if timeframe.is_intraday else None
         sent = self.actions and (not self.actions_only or timeframe.label in self.actions_only)
-        if sent == self.actions and own is None:
+        if sent == self.actions and intraday is None:
             return self
-        return replace(self, adjustment=own or self.adjustment, actions=sent)
+        return replace(self, adjustment=intraday or self.adjustment, actions=sent)
 
     def serving(self, instrument: Instrument) -> Capabilities:
         """Return the capabilities for bars of an instrument in its trading hours, regular or extended.

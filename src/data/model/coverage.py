@@ -175,8 +175,8 @@ class Covered:
         """Return whether two entries can be merged, i.e. differ at most in span and fetch time."""
         values, other_values = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
-            own, theirs = values[name], other_values[name]
-            if own is not theirs and own != theirs:
+            ours, theirs = values[name], other_values[name]
+            if ours is not theirs and ours != theirs:
                 return False
         return not self.parts
 
@@ -284,8 +284,8 @@ class Columns(NamedTuple):
         order = codes.argsort(kind="stable")
         cuts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         names = tuple(index)
-        groups = sorted(np.split(order, cuts)[1:], key=lambda own: int(own[0]))
-        return {names[codes[own[0]]]: own for own in groups}
+        groups = sorted(np.split(order, cuts)[1:], key=lambda rows: int(rows[0]))
+        return {names[codes[rows[0]]]: rows for rows in groups}
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
@@ -851,11 +851,11 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     Entries with the same class number differ only in their fetch time.
     """
     starts, ends, codes, sources = columns
-    own = classes == classes[0]
+    same = classes == classes[0]
     present = [sources[code] for code in np.unique(codes)]
-    latest = max(sources[code].fetched_at for code in np.unique(codes[own]))
+    latest = max(sources[code].fetched_at for code in np.unique(codes[same]))
     base: Covered = sources[codes[0]].having(fetched_at=latest)
-    others = Columns(starts[~own] - starts[0], (ends - starts)[~own], codes[~own], sources)
+    others = Columns(starts[~same] - starts[0], (ends - starts)[~same], codes[~same], sources)
     contents: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
     # Sources that differ only in their kind or basis are treated as one here.
     for source, rows in others.by(_source_of).items():

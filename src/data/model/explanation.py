@@ -168,8 +168,8 @@ class Explanation(InLines):
         """Return a copy with ``lacking`` set to those ``days`` that concern the same market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
-        own = [day for day in days if (day.calendar, day.timeframe) == market]
-        return replace(self, lacking=tuple(day for day in own if day.vendor in vendors))
+        days_of_market = [day for day in days if (day.calendar, day.timeframe) == market]
+        return replace(self, lacking=tuple(day for day in days_of_market if day.vendor in vendors))
 
     @property
     def is_served(self) -> bool:

@@ -53,8 +53,8 @@ class AppliedActions:
         if book is None:
             return cls(as_of)
         divided = {report.source for event in book.disputed for report in event.reports}
-        own = {vendor: tuple(book.of(vendor)) for vendor in sorted(divided)}
-        return cls(as_of, tuple(book.actions), own, closes)
+        by_vendor = {vendor: tuple(book.of(vendor)) for vendor in sorted(divided)}
+        return cls(as_of, tuple(book.actions), by_vendor, closes)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary; ``digest`` is a digest of its other entries."""

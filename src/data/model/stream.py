@@ -69,8 +69,8 @@ def _class_of(symbol: str) -> type[LiveBar]:
         """Return the ``repr`` of a bar with its symbol at the end."""
         return f"{LiveBar.__repr__(bar)[:-1]}, symbol={symbol!r})"
 
-    own = {"__slots__": (), "symbol": symbol, "__reduce__": reduce, "__repr__": show}
-    return type("LiveBar", (LiveBar,), own)
+    attributes = {"__slots__": (), "symbol": symbol, "__reduce__": reduce, "__repr__": show}
+    return type("LiveBar", (LiveBar,), attributes)
 
 
 def _bar_of(symbol: str, values: tuple[Any, ...]) -> LiveBar:

@@ -98,8 +98,8 @@ class Senders:
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
-        own = self.state or self._memory
-        self.accounts: AccountState = share(own) if share else own
+        state_here = self.state or self._memory
+        self.accounts: AccountState = share(state_here) if share else state_here
         # Maps the name and id of a custom downloader to it and its limiter. The downloader
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}

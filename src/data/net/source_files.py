@@ -33,11 +33,11 @@ class SourceFiles:
         whole = sha256()
         try:
             for path in self.paths:
-                own = sha256()
+                sha = sha256()
                 with path.open("rb") as file:
                     while block := file.read(_BLOCK):
-                        own.update(block)
-                whole.update(f"{path.name}|{own.hexdigest()}|".encode("utf-8", "surrogateescape"))
+                        sha.update(block)
+                whole.update(f"{path.name}|{sha.hexdigest()}|".encode("utf-8", "surrogateescape"))
         except OSError:
             return ""
         return whole.hexdigest() if self.paths else ""

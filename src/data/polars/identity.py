@@ -53,15 +53,15 @@ def _arguments(adapter: Any) -> list[Any]:
     kind = type(adapter)
     try:
         signature = inspect.signature(kind)
-        own = getattr(adapter, "__dict__", {})
-        if "_arguments" in own:  # each DataSource has them
-            args, options = own["_arguments"]
+        attributes = getattr(adapter, "__dict__", {})
+        if "_arguments" in attributes:  # each DataSource has them
+            args, options = attributes["_arguments"]
             bound = signature.bind(*args, **options)
             bound.apply_defaults()
             given = dict(bound.arguments)
         else:  # attributes with the names of the arguments, as in most classes
-            names = {n: n if n in own else f"_{n}" for n in signature.parameters}
-            given = {name: own[attribute] for name, attribute in names.items()}
+            names = {n: n if n in attributes else f"_{n}" for n in signature.parameters}
+            given = {name: attributes[attribute] for name, attribute in names.items()}
         return sorted([name, _form(value)] for name, value in given.items())
     except (KeyError, TypeError, ValueError, RecursionError):
         return [_unique(adapter)]

@@ -214,10 +214,12 @@ class Panel:
         stamps = np.unique(np.concatenate([group.stamps[rows] for group, rows in pairs]))[-count:]
         values = np.full((len(stamps), len(self.names)), np.nan)
         for group, rows in pairs:
-            own = group.stamps[rows]
-            kept = own >= stamps[0] if len(stamps) else np.zeros(0, dtype=bool)
+            times = group.stamps[rows]
+            kept = times >= stamps[0] if len(stamps) else np.zeros(0, dtype=bool)
             assets = np.array(group.market.columns)
-            values[np.ix_(stamps.searchsorted(own[kept]), assets)] = group.values[index, rows][kept]
+            values[np.ix_(stamps.searchsorted(times[kept]), assets)] = group.values[index, rows][
+                kept
+            ]
         return PanelWindow(stamps, values)
 
 

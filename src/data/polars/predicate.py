@@ -198,8 +198,8 @@ def _expression(node: Any) -> pl.Expr:
 def _columns(node: Any) -> set[str]:
     """Return the names of the columns in an expression."""
     if isinstance(node, dict):
-        own = node.get("Column")
-        found = {own} if isinstance(own, str) else set()
+        column = node.get("Column")
+        found = {column} if isinstance(column, str) else set()
         return found.union(*map(_columns, node.values()))
     return set().union(*map(_columns, node)) if isinstance(node, list) else set()
 

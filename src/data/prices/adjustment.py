@@ -124,11 +124,11 @@ def rebase(
     last = None if intraday else date_of(int(table.stamps[-1]))
     goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
     counted = tuple(current(actions))
-    job = BasisConversion(
+    base = BasisConversion(
         table.stamps, counted, goal, intraday, close_before, fetched_dates, timeframe
     )
-    jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
-    pieces = [piece for group, work in jobs for piece in work.pieces(group)]
+    jobs = [_Job(group, _with_own(base, group, own)) for group in groups]
+    pieces = [piece for group, conversion in jobs for piece in conversion.pieces(group)]
     factors = [(piece.rows, piece.price) for piece in pieces]
     first, high, low, close = (scaled(column, factors) for column in table.values()[:4])
     volume = scaled(table.volume, [(piece.rows, 1 / piece.splits) for piece in pieces])
@@ -174,11 +174,11 @@ def needed_actions(
 
 class _Job(NamedTuple):
     group: Group
-    work: BasisConversion
+    conversion: BasisConversion
 
 
-def _of_vendor(job: BasisConversion, group: Group, own: OwnActions | None) -> BasisConversion:
-    return job if own is None else replace(job, actions=tuple(current(own(group.vendor))))
+def _with_own(base: BasisConversion, group: Group, own: OwnActions | None) -> BasisConversion:
+    return base if own is None else replace(base, actions=tuple(current(own(group.vendor))))
 
 
 def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> list[Group]:

@@ -74,7 +74,7 @@ def sources_of_kind(
     available: Iterable[Timeframe],
     calendar: MarketCalendar,
     *,
-    own: Kind,
+    offered: Kind,
     wanted: Kind,
     span: Span,
 ) -> list[Timeframe]:
@@ -87,17 +87,17 @@ def sources_of_kind(
         target: Timeframe of the requested bars, which may also be among the sources.
         available: Timeframes that vendors serve, in any order.
         calendar: Calendar of the market.
-        own, wanted: Kind of the available bars, and of the requested ones.
+        offered, wanted: Kind of the available bars, and of the requested ones.
         span: Requested span; see :func:`sources_for`.
     """
-    differing = own.differences(wanted)
+    differing = offered.differences(wanted)
     # The calendars know only regular hours, so bars of other hours cannot be rebuilt.
-    sessions = (own.session, wanted.session) in (_CUT, ("regular", "regular"))
+    sessions = (offered.session, wanted.session) in (_CUT, ("regular", "regular"))
     if not differing or differing.keys() - {"session", "anchor"}:
         return []
     if not sessions or not target.is_intraday:
         return []
-    mine = own.anchor or "session"
+    mine = offered.anchor or "session"
     goal = wanted.anchor or mine
     fine = [t for t in available if t.is_intraday and t.longest_ms <= _FINE_MS]
     sources = sources_for(target, fine, calendar, anchor=goal, source_anchor=mine, span=span)

@@ -216,8 +216,8 @@ def differing_actions(
     return Difference("actions", len(odd), odd[0][0], odd[-1][0], None, None, text)
 
 
-def _close(own: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
-    equal: Mask = np.isclose(own, other, rtol=tolerance, atol=slack, equal_nan=True)
+def _close(ours: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
+    equal: Mask = np.isclose(ours, other, rtol=tolerance, atol=slack, equal_nan=True)
     return equal
 
 

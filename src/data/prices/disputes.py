@@ -203,9 +203,9 @@ def _groups(words: Sequence[_Word]) -> list[list[_Word]]:
 def _is_one(word: _Word, other: _Word) -> bool:
     if word.action.ex_date == other.action.ex_date:
         return True
-    own = word.action.source == other.action.source and word.action.type == "dividend"
+    same_source = word.action.source == other.action.source and word.action.type == "dividend"
     near = abs(word.action.ex_date - other.action.ex_date) <= _APART
-    return near and not own and word.is_value(other)
+    return near and not same_source and word.is_value(other)
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:

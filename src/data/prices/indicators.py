@@ -236,8 +236,8 @@ def register(
         hint = f"use lowercase letters, digits and _, and none of {', '.join(sorted(_OURS))}"
         raise QueryError(f"invalid indicator name {name!r:.80}", hint=hint)
     global _registered
-    own = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
-    _registered = {**_registered, name: own}
+    indicator = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
+    _registered = {**_registered, name: indicator}
 
 
 def unregister(name: str) -> None:
@@ -249,7 +249,7 @@ def unregister(name: str) -> None:
     global _registered
     if name in _OURS or name not in _registered:
         raise QueryError(f"not an indicator that this process registered: {name!r:.80}")
-    _registered = {other: own for other, own in _registered.items() if other != name}
+    _registered = {other: indicator for other, indicator in _registered.items() if other != name}
 
 
 def indicator_names() -> list[str]:

@@ -292,16 +292,16 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     while first and crossed[first - 1] and behind[first - 1] >= low:
         first -= 1  # it shares the first part with its neighbour
     bars = slice(first, owners[high - 1] + 1)
-    own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
+    chosen = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])
     return _Bins(
         stamps[bars],
         closes[bars],
         ends[bars],
         straddled[bars],
-        parts[own],
-        part_closes[own],
-        owners[own] - bars.start,
+        parts[chosen],
+        part_closes[chosen],
+        owners[chosen] - bars.start,
         not source.is_intraday,
     )
 

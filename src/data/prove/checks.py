@@ -107,8 +107,8 @@ def flipped_bit(stage: Stage) -> Observation:
 def two_writers(stage: Stage) -> Observation:
     """Have two processes write the same days of a series while four others share only the folder."""
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
-    own = [[_MONDAY - (2 * n + first) * DAY for n in range(_DAYS_EACH)] for first in (2, 3)]
-    work = [[day for both in zip(mine, common, strict=True) for day in both] for mine in own]
+    dates = [[_MONDAY - (2 * n + first) * DAY for n in range(_DAYS_EACH)] for first in (2, 3)]
+    work = [[day for both in zip(mine, common, strict=True) for day in both] for mine in dates]
     alone = [
         [_MONDAY - (20 + 4 * n + number) * DAY for n in range(_DAYS_EACH)] for number in range(4)
     ]

@@ -116,13 +116,13 @@ class Stage:
         write_atomically(disk, self.folder / "rules.yaml", self._rules(), durable=False)
         self._program: subprocess.Popen[bytes] | None = None
         # Packages installed with `pip install --user` are found below the home folder.
-        own = isolated_environment(self.folder) | {"PYTHONUSERBASE": site.getuserbase()}
+        environment = isolated_environment(self.folder) | {"PYTHONUSERBASE": site.getuserbase()}
         try:
             with _uninterrupted():
                 self._program = subprocess.Popen(  # noqa: S603 - this library, in this interpreter
                     [sys.executable, "-m", f"{__package__}.actor"],
                     cwd=self.folder,
-                    env=own,
+                    env=environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -261,8 +261,8 @@ class _Classifier:
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
         """Split a gap into sessions that its vendor lacks for most symbols, and the rest."""
-        own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
-        outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
+        known = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
+        outages = [(span, day) for day in known for span in intersect([gap.span], [day.span])]
         if not outages:
             yield gap
             return

@@ -104,13 +104,13 @@ class CachedDataSource(DataSource):
             kind = type(freshness_policy).__name__
             raise QueryError(f"freshness_policy of type {kind} has no method is_fresh")
         self.adapter, self.freshness_policy = adapter, freshness_policy
-        own = checked_settings(config)
-        self.config = freshness_settings() | own
+        settings = checked_settings(config)
+        self.config = freshness_settings() | settings
         self.name, self._policies = source_name(adapter), dict[str, Any]()
         self._bars: StoredAnswers | ForeignFrames
         if isinstance(adapter, VendorDataSource):
             self._bars = StoredAnswers(adapter, self._policy)
-            if cache_dir is not None or MAX_SIZE in own:
+            if cache_dir is not None or MAX_SIZE in settings:
                 warn_user(
                     f"{'cache_dir' if cache_dir is not None else MAX_SIZE} has no effect: bars of "
                     f"{adapter.name} are stored by the data manager, which has its own limit"

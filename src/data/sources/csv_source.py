@@ -98,12 +98,17 @@ class CSVDataSource(VendorDataSource):
         names = {setting.name for setting in fields(CSVConfig)}
         if (folder := more.pop("csv_dir", None)) is not None:
             more.setdefault("file_path", folder)
-        own = {name: more.pop(name) for name in names & more.keys()}
+        given = {name: more.pop(name) for name in names & more.keys()}
         if not isinstance(config, CSVConfig):
-            own = {**{k: v for k, v in adapter_settings(self.name).items() if k in names}, **own}
+            given = {
+                **{k: v for k, v in adapter_settings(self.name).items() if k in names},
+                **given,
+            }
         if config is not None and not isinstance(config, CSVConfig):
-            own, config = {"file_path": config, **own}, None
-        config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)
+            given, config = {"file_path": config, **given}, None
+        config = (
+            CSVConfig(**{"file_path": "", **given}) if config is None else replace(config, **given)
+        )
         if not config.has_header:
             raise QueryError(
                 "csv: has_header=False is not supported: columns are found by their names",
@@ -115,7 +120,7 @@ class CSVDataSource(VendorDataSource):
                 hint="use fail or skip; values are never made up",
             )
         self._config, self._symbol = config, symbol
-        self._mapping = _mapping(config.schema_mapping) if own or config.file_path else None
+        self._mapping = _mapping(config.schema_mapping) if given or config.file_path else None
         super().__init__(manager, **more)
 
     def answer(self, *question: Any, refresh: bool, **options: Any) -> SourceAnswer:

@@ -112,9 +112,9 @@ class ForeignFrames:
         while True:
             with self._guard:
                 flight = self._flights.get(key)
-                own = Future[Any]()
-                own.set_running_or_notify_cancel()  # one caller cannot cancel it for others
-                self._flights.setdefault(key, own)
+                future = Future[Any]()
+                future.set_running_or_notify_cancel()  # one caller cannot cancel it for others
+                self._flights.setdefault(key, future)
             if flight is None:
                 break
             frame = await asyncio.wrap_future(flight)
@@ -125,12 +125,12 @@ class ForeignFrames:
         except BaseException as error:  # whatever it is, callers that wait must not wait forever
             self._flights.pop(key, None)
             if isinstance(error, Exception):
-                own.set_exception(error)
+                future.set_exception(error)
             else:
-                own.set_result(None)
+                future.set_result(None)
             raise
         self._flights.pop(key, None)
-        own.set_result(frame)
+        future.set_result(frame)
         return frame, is_hit
 
     async def _read_locked(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
@@ -205,5 +205,5 @@ class ForeignFrames:
 
     def _calendar(self, timeframe: Timeframe) -> Any:
         """Return the calendar configured for the custom source; None if it is unknown."""
-        own = getattr(self._policy(timeframe), "calendar", None)
-        return self._config.get(f"{self._name}.calendar") if own is None else own
+        calendar = getattr(self._policy(timeframe), "calendar", None)
+        return self._config.get(f"{self._name}.calendar") if calendar is None else calendar

@@ -241,13 +241,13 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if not question.timeframe.is_intraday:
         first = first.normalize()
     stamp, name = pl.col("timestamp"), pl.col("symbol")
-    own = rows.filter(stamp >= first, stamp <= last, name.is_in(list(question.symbols)))
-    if own.is_empty():
+    within = rows.filter(stamp >= first, stamp <= last, name.is_in(list(question.symbols)))
+    if within.is_empty():
         raise NoDataAvailableError(f"{about} has no {question}")
-    if others := len(rows) - len(own):
+    if others := len(rows) - len(within):
         warn_user(f"{about} returned {others} rows besides the {question}, which are ignored")
-    own = _once(own, about)
-    impossible = own.filter(
+    within = _once(within, about)
+    impossible = within.filter(
         (pl.col("high") < pl.max_horizontal("open", "close", "low"))
         | (pl.col("low") > pl.min_horizontal("open", "close"))
         | (pl.col("volume") < 0)
@@ -260,7 +260,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
         )
     positions = {symbol: index for index, symbol in enumerate(question.symbols)}
     order = name.replace_strict(positions, return_dtype=pl.Int64)
-    return own.sort(order, stamp)
+    return within.sort(order, stamp)
 
 
 def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.DataFrame:

@@ -280,8 +280,8 @@ def is_fresh_by(
     if _takes_times(type(policy).is_fresh):
         fetched, now = (_timestamp(int(bundle_metadata[name] * 1000)) for name in (FETCHED, NOW))
         return bool(policy.is_fresh(fetched, now))
-    own = getattr(policy, "calendar", None)
-    return bool(policy.is_fresh(bundle_metadata, frequency, calendar if own is None else own))
+    given = getattr(policy, "calendar", None)
+    return bool(policy.is_fresh(bundle_metadata, frequency, calendar if given is None else given))
 
 
 @lru_cache(64)
@@ -372,7 +372,7 @@ class FreshnessPolicyFactory:
 
         def setting(*keys: str) -> Any:
             """Return the first of several settings that is present, or None."""
-            full = (f"{own}.{key}" for key in keys for own in (name, family))
+            full = (f"{prefix}.{key}" for key in keys for prefix in (name, family))
             return next((settings[key] for key in full if key in settings), None)
 
         is_of_shares = canonical_vendor(family) in _OF_SHARES

@@ -34,8 +34,8 @@ def _is_of_a_timeframe(key: object) -> bool:
 def _check_source(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a mapping of settings for one source, including settings for individual timeframes."""
     names = value if isinstance(value, Mapping) else ()
-    own = {name: number(0) for name in names if _is_of_a_timeframe(name)}
-    return record(_KEYS | own).check(value, path)
+    durations = {name: number(0) for name in names if _is_of_a_timeframe(name)}
+    return record(_KEYS | durations).check(value, path)
 
 
 _FORM = record(

@@ -90,8 +90,10 @@ def _first_lacking(
         rows = by_symbol.get((symbol,))
         if rows is None:
             return final.start
-        own = rows["timestamp"].to_numpy()
-        missing = np.setdiff1d(grid.required(Span(int(own[0]), max(int(own[0]), final.end))), own)
+        read = rows["timestamp"].to_numpy()
+        missing = np.setdiff1d(
+            grid.required(Span(int(read[0]), max(int(read[0]), final.end))), read
+        )
         lacking += missing[:1].tolist()
     return min(lacking, default=None)
 

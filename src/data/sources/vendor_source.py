@@ -171,14 +171,14 @@ class VendorDataSource(DataSource):
 
     def _apart(self, base: DataManager) -> DataManager:
         """Return a data manager with the same cache and rules, and with the keys of this source."""
-        own = manager_like(base, base.provider_selector.rules)
-        self._use_keys(own)
-        return own
+        manager = manager_like(base, base.provider_selector.rules)
+        self._use_keys(manager)
+        return manager
 
-    def _use_keys(self, own: DataManager) -> None:
+    def _use_keys(self, manager: DataManager) -> None:
         """Make a manager used only by this source use the source's keys, if it has any."""
         if self._keys:
-            use_keys(own.provider_selector, str(self.provider), self._keys)
+            use_keys(manager.provider_selector, str(self.provider), self._keys)
 
     def _keys_of(self, *keys: Any) -> tuple[str, ...]:
         """Return the given keys after checking them.
@@ -422,8 +422,8 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     Raises:
         DecimalRangeError: A value is too large for the frame's decimal type.
     """
-    own = {s: f[[name for name in FIELDS if name in f.columns]] for s, f in frames.items()}
-    rows = to_polars(own)
+    columns = {s: f[[name for name in FIELDS if name in f.columns]] for s, f in frames.items()}
+    rows = to_polars(columns)
     lacking = (pl.lit(None, pl.Float64).alias(n) for n in FIELDS if n not in rows.columns)
     stamps = pl.col("timestamp").cast(pl.Datetime("us"))
     return decimal_frame(rows.with_columns(*lacking).select(stamps, "symbol", *FIELDS)).frame

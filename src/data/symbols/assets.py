@@ -63,8 +63,8 @@ def named_at(instrument: Instrument, vendor: str) -> str:
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
-def is_proved(instrument: Instrument, listed: Listed, own: Listed) -> bool:
-    """Return whether ``listed`` certainly lists the same asset as ``own``, without comparing bars.
+def is_proved(instrument: Instrument, listed: Listed, asset: Listed) -> bool:
+    """Return whether ``listed`` certainly lists the same asset as ``asset``, without comparing bars.
 
     Shares are identified by their ticker and venue, which every request to a vendor contains, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
@@ -76,8 +76,8 @@ def is_proved(instrument: Instrument, listed: Listed, own: Listed) -> bool:
         return True
     if instrument.asset_class in ("stock", "forex") or row_of(listed.vendor).by_id:
         return True
-    is_own = listed.vendor == own.vendor and not _is_restated(instrument, listed.vendor)
-    if is_own or (listed.is_exchange and listed.kind.venue == own.kind.venue):
+    is_own = listed.vendor == asset.vendor and not _is_restated(instrument, listed.vendor)
+    if is_own or (listed.is_exchange and listed.kind.venue == asset.kind.venue):
         return True
     letters = instrument.base if instrument.asset_class == "crypto" else instrument.symbol
     return letters in (ONE_MEANING if instrument.asset_class == "crypto" else _INDICES)

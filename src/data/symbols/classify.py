@@ -201,8 +201,8 @@ def _user_decision(text: str, tables: Classification) -> Instrument | SymbolRefu
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
     venues = (v.timezone for v in tables.exchanges.values() if v.calendar == meaning["calendar"])
     usual = NEW_YORK if meaning["calendar"] == "FX" else next(venues, "UTC")
-    own = frozenset(meaning.get("spellings", ()))
-    return Instrument(**{"symbol": text, "timezone": usual, **meaning}, own_spellings=own)
+    spellings = frozenset(meaning.get("spellings", ()))
+    return Instrument(**{"symbol": text, "timezone": usual, **meaning}, own_spellings=spellings)
 
 
 def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal:
@@ -448,22 +448,22 @@ _EODHD = {
 }
 
 
-def stock_names(plain: str, suffix: str, own: str) -> Mapping[str, str]:
+def stock_names(plain: str, suffix: str, own_suffix: str) -> Mapping[str, str]:
     """Return the vendors' spellings of a stock's symbol.
 
     Args:
         plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        own: Suffix in this library's spelling. For a US stock, it is ``.US`` if the plain symbol
+        own_suffix: Suffix in this library's spelling. For a US stock, it is ``.US`` if the plain symbol
             would mean a coin, and empty otherwise.
     """
-    others = {} if suffix == own else dict.fromkeys(VENDORS, plain)
+    others = {} if suffix == own_suffix else dict.fromkeys(VENDORS, plain)
     names = others | {
         "alpha_vantage": plain + _ALPHA_VANTAGE.get(suffix, suffix),
         "eodhd": plain + _EODHD.get(suffix, suffix),
         "finnhub": plain + suffix if suffix else plain.replace("-", "."),
     }
-    return {vendor: name for vendor, name in names.items() if name != plain + own}
+    return {vendor: name for vendor, name in names.items() if name != plain + own_suffix}
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:

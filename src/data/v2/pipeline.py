@@ -182,11 +182,11 @@ class LiveDataPipeline:
             _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
             for symbol in distinct_symbols(symbols)
         ]
-        for own in series:
-            own.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
-            running = self._tasks.get(own.key)
+        for one_series in series:
+            one_series.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
+            running = self._tasks.get(one_series.key)
             if running is None or running.done():
-                self._tasks[own.key] = asyncio.create_task(self._stream(own))
+                self._tasks[one_series.key] = asyncio.create_task(self._stream(one_series))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
         """Return a new queue for a series, which receives all bars from now on.

@@ -170,9 +170,9 @@ class Prefetch:
                 return {}
             used = self._used.get(vendor, ())
             for quota in state.quotas:
-                own = sum(n for at_s, n in used if now_s - at_s < quota.length_s)
+                used_here = sum(n for at_s, n in used if now_s - at_s < quota.length_s)
                 # A limit by the second only spaces requests.
-                if quota.length_s > 1 and own + count > _SHARE * (quota.left + own):
+                if quota.length_s > 1 and used_here + count > _SHARE * (quota.left + used_here):
                     return {}
         return units
 

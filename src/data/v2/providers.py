@@ -224,11 +224,11 @@ class _LimitedSource(VendorDataSource):
         rules = base.provider_selector.rules
         if self._per_minute is not None:
             providers = rules.get("providers") or {}
-            own = providers.get(self.provider) or {}
-            limits = own.get("rate_limits") or {}
+            of_provider = providers.get(self.provider) or {}
+            limits = of_provider.get("rate_limits") or {}
             most = min(self._per_minute, limits.get("requests_per_minute") or self._per_minute)
-            own = own | {"rate_limits": limits | {"requests_per_minute": most}}
-            rules = rules | {"providers": providers | {self.provider: own}}
+            of_provider = of_provider | {"rate_limits": limits | {"requests_per_minute": most}}
+            rules = rules | {"providers": providers | {self.provider: of_provider}}
         made = manager_like(base, rules)
         self._use_keys(made)
         return made

@@ -313,8 +313,8 @@ class DownloaderPool:
         if code not in self._variables:
             credentials = self._arguments_for(code).get("credentials")
             cls = usable_class(code)
-            own = credentials_for(cls.secrets).variables if cls is not None else frozenset()
-            self._variables[code] = own | (
+            variables = credentials_for(cls.secrets).variables if cls is not None else frozenset()
+            self._variables[code] = variables | (
                 credentials.variables if credentials is not None else frozenset()
             )
         return self._variables[code]
@@ -399,8 +399,8 @@ def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
 
 def keys_declared(vendor: str) -> tuple[str, ...]:
     """Return the usual names of a vendor's keys, given its canonical name."""
-    own = own_secrets(vendor)
-    return key_names(vendor) or tuple(key if isinstance(key, str) else key[0] for key in own)
+    secrets = own_secrets(vendor)
+    return key_names(vendor) or tuple(key if isinstance(key, str) else key[0] for key in secrets)
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:

@@ -120,10 +120,10 @@ class Table(NamedTuple):
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
         """Maps the name of each column, in yfinance's order, to its values."""
-        own = {name: values[self.row] for name, values in self.bars.columns.items()}
+        columns = {name: values[self.row] for name, values in self.bars.columns.items()}
         if self.bars.are_whole[self.row]:
-            own["Volume"] = self.bars.counts[self.row]
-        return own
+            columns["Volume"] = self.bars.counts[self.row]
+        return columns
 
 
 class Alike(NamedTuple):
@@ -358,9 +358,9 @@ def _join_columns(
     targets = np.empty(has.shape, np.intp)
     targets[of_name[stored], of_ticker[stored]] = np.arange(len(stored))
     for group in groups:
-        rows, own = rows_of[id(group.bars.times)], targets[:, group.places]
+        rows, places_here = rows_of[id(group.bars.times)], targets[:, group.places]
         for name, values in group.bars.columns.items():
-            at, values = own[names.index(name)], group.of(values)
+            at, values = places_here[names.index(name)], group.of(values)
             if name == "Volume" and (whole := is_whole[group.places]).any():
                 counts[at[whole] - first] = group.of(group.bars.counts)[whole]
                 at, values = at[~whole], values[~whole]
@@ -386,10 +386,10 @@ def _all_columns(groups: Sequence[_Members], count: int) -> tuple[list[str], NDA
     shown = [(group.bars.columns, group.places) for group in groups]
     if failed := set(range(count)).difference(*(places for _, places in shown)):
         shown.append((_EMPTY, sorted(failed)))
-    names = sorted({name for own, _ in shown for name in own})
+    names = sorted({name for columns, _ in shown for name in columns})
     has = np.zeros((len(names), count), bool)
-    for own, places in shown:
-        has[np.ix_([names.index(name) for name in own], places)] = True
+    for columns, places in shown:
+        has[np.ix_([names.index(name) for name in columns], places)] = True
     return names, has
 
 

@@ -116,26 +116,26 @@ class Rebaser:
         if self.query.instrument.asset_class != "stock" or not len(table):
             return Rebased(table)
         parts = basis_parts(coverage)
-        own = _newest(parts, int(table.stamps[-1]))
+        newest = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
-            return Rebased(table, own)
-        book, vendor = self._book(table, own), self.query.action_key
+            return Rebased(table, newest)
+        book, vendor = self._book(table, newest), self.query.action_key
         if vendor is None:
-            return self._rebased_by(table, parts, own, book)
+            return self._rebased_by(table, parts, newest, book)
         only = book.only(vendor)
         if not self.lenient:
-            return self._rebased_by(table, parts, own, only)
-        return self._by_pinned(table, parts, own, (only,) if is_sample(vendor) else (only, book))
+            return self._rebased_by(table, parts, newest, only)
+        return self._by_pinned(table, parts, newest, (only,) if is_sample(vendor) else (only, book))
 
     def _by_pinned(
-        self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
+        self, table: BarTable, parts: Sequence[BasisPart], newest: date, books: Sequence[ActionBook]
     ) -> Rebased:
         """Return the rows adjusted with the pinned vendor's actions, falling back to all vendors' actions.
 
         Args:
             table: Rows.
             parts: Spans of the rows that share one basis (price adjustment and its date).
-            own: Date of the newest row's basis.
+            newest: Date of the newest row's basis.
             books: Actions in the order in which they are tried.
         """
         errors: list[ActionsMissingError] = []
@@ -143,7 +143,7 @@ class Rebaser:
             for book in books:
                 others = {a.source for a in book.answers} - {self.query.action_key or ""}
                 try:
-                    rebased = rebaser._rebased_by(table, parts, own, book)
+                    rebased = rebaser._rebased_by(table, parts, newest, book)
                 except ActionsMissingError as missing:
                     errors.append(missing)
                 else:
@@ -151,17 +151,17 @@ class Rebaser:
         raise errors[0]
 
     def _rebased_by(
-        self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
+        self, table: BarTable, parts: Sequence[BasisPart], newest: date, book: ActionBook
     ) -> Rebased:
         """Return the rows with the requested adjustment applied, using the actions in ``book``."""
-        awaited = self._awaited_from(book, table, parts, own)
+        awaited = self._awaited_from(book, table, parts, newest)
         if self.today is not None and awaited is not None:
             as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
             later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
             if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
                 later = None  # another split between the two dates may be unknown
             if later is None:
-                rebased = self._rebased_to(as_of, None, table, parts, own, book)
+                rebased = self._rebased_to(as_of, None, table, parts, newest, book)
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._action_spans(table, parts, as_of)
             if (lacking := _first_missing(book, needed)) is not None:
@@ -169,8 +169,8 @@ class Rebaser:
             disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
             converted, used_for = self._convert_rows(table, parts, book, later)
             return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
-        as_of = self._target(book, own)
-        return self._rebased_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
+        as_of = self._target(book, newest)
+        return self._rebased_to(as_of, self._unknown_since(book, as_of), table, parts, newest, book)
 
     def _rebased_to(
         self,
@@ -178,7 +178,7 @@ class Rebaser:
         since: date | None,
         table: BarTable,
         parts: Sequence[BasisPart],
-        own: date,
+        newest: date,
         book: ActionBook,
     ) -> Rebased:
         goal = Basis(self.query.adjustment, as_of)
@@ -186,15 +186,15 @@ class Rebaser:
         if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
             return Rebased(table, as_of, used=Used(book))  # usual for answers from the cache
         needed = self._action_spans(table, parts, as_of)
-        if self.lenient and as_of != own and _first_missing(book, needed):
-            as_of, needed = own, self._action_spans(table, parts, own)
-            since = self._unknown_since(book, own)
+        if self.lenient and as_of != newest and _first_missing(book, needed):
+            as_of, needed = newest, self._action_spans(table, parts, newest)
+            since = self._unknown_since(book, newest)
         lacking = _first_missing(book, needed)
         if lacking is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
             if self.lenient and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
-                return Rebased(table, own, instead=instead, unknown_since=since, used=Used(book))
+                return Rebased(table, newest, instead=instead, unknown_since=since, used=Used(book))
             raise self._actions_missing(lacking, since, bases)
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
             return Rebased(table, as_of, unknown_since=since, used=Used(book))
@@ -213,7 +213,7 @@ class Rebaser:
         return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
 
     def _awaited_from(
-        self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
+        self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], newest: date
     ) -> date | None:
         """Return the first date whose actions the vendor will publish only along with that day's bar.
 
@@ -225,12 +225,12 @@ class Rebaser:
             return None
         if any(part.basis.adjustment != "raw" for part in parts):
             return None
-        awaited = book.awaited_from(max(self.today.day, own), self.today.news_ms)
+        awaited = book.awaited_from(max(self.today.day, newest), self.today.news_ms)
         if awaited is not None or not self.lenient:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
-        for span in self._action_spans(table, parts, self._target(book, own)):
+        for span in self._action_spans(table, parts, self._target(book, newest)):
             for hole in gaps(span, spans):
                 is_awaited = any(hole.start in answer.span for answer in book.awaited)
                 return date_of(hole.start) if is_awaited else None
@@ -260,7 +260,7 @@ class Rebaser:
             hint=_STORED_RAW_HINT if {b.adjustment for b in bases} == {"raw"} else None,
         )
 
-    def _book(self, table: BarTable, own: date) -> ActionBook:
+    def _book(self, table: BarTable, newest: date) -> ActionBook:
         if self.read is not None:
             return with_answers(self.read, self.unstored)
         try:
@@ -269,14 +269,14 @@ class Rebaser:
             if self.lenient:
                 raise
             # Fetching them again starts a new book.
-            span = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(own) + DAY_MS)
+            span = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(newest) + DAY_MS)
             raise ActionsMissingError(str(error), span, symbol=self.key.symbol) from error
         return with_answers(book, self.unstored)
 
-    def _target(self, book: ActionBook, own: date) -> date:
+    def _target(self, book: ActionBook, newest: date) -> date:
         """Return the date to adjust prices to: the latest one with known bars or known actions."""
-        last = self.view.last if self.view.last is not None else day_ms(own)
-        return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
+        last = self.view.last if self.view.last is not None else day_ms(newest)
+        return book.newest(max(newest, _newest(basis_parts(self.view.coverage), last)))
 
     def _action_spans(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
         """Return the ex-dates for which the conversion needs actions."""
@@ -300,16 +300,16 @@ class Rebaser:
     def _convert_rows(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> tuple[BarTable, Used]:
-        own = book.of if book.disputed else None
+        actions_of = book.of if book.disputed else None
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
-        closes = ClosesBefore(book.actions, as_of, last_session, own)
+        closes = ClosesBefore(book.actions, as_of, last_session, actions_of)
         rows = rebase(
             table,
             parts,
             book.actions,
             self.query.adjustment,
             as_of=as_of,
-            own=own,
+            own=actions_of,
             intraday=self._is_intraday,
             timeframe=self.query.timeframe,
             close_before=closes,

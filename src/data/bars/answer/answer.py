@@ -617,11 +617,11 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def _merged_entry(group: Columns, counts: NDArray[np.int64], own: Kind) -> dict[str, Any]:
+def _merged_entry(group: Columns, counts: NDArray[np.int64], kind: Kind) -> dict[str, Any]:
     """Describe many spans from one source as a single entry."""
     (first,) = Stretches[Covered].of(group)[:1]
     # Comparisons with other vendors belong to single spans.
-    entry = {**_span_entry(replace(first, splices=()), int(counts[0]), own), "merged": True}
+    entry = {**_span_entry(replace(first, splices=()), int(counts[0]), kind), "merged": True}
     entry["rows"] = int(counts.sum())
     entry["end"] = iso(int(group.ends[-1]))
     entry["fetched_at"] = iso(
@@ -636,7 +636,7 @@ def _kind_entry(kind: Kind) -> Provenance:
 
 
 @lru_cache(_MOST_CACHED)
-def _span_entry(entry: Covered, rows: int, own: Kind) -> Provenance:
+def _span_entry(entry: Covered, rows: int, kind: Kind) -> Provenance:
     # Frozen so that it can be shared, because every answer from the cache describes the same spans.
     facts: dict[str, Any] = {
         "start": iso(entry.span.start),
@@ -648,7 +648,7 @@ def _span_entry(entry: Covered, rows: int, own: Kind) -> Provenance:
         "basis": entry.basis.to_json(),
     }
     facts |= {"reason": entry.reason} if entry.reason else {}
-    facts |= {"volume": reason} if (reason := left_out(entry, own)) else {}
+    facts |= {"volume": reason} if (reason := left_out(entry, kind)) else {}
     frozen: Provenance = freeze(facts | splice_entry(entry))
     return frozen
 
@@ -665,25 +665,25 @@ def splice_entry(entry: Covered) -> dict[str, Any]:
 # --- volume with a unit or trades that differ from the rest of a series is left out
 
 
-def left_out(entry: Covered, own: Kind) -> str:
-    """Return the reason for leaving a span's volume out of a series of kind ``own``.
+def left_out(entry: Covered, kind: Kind) -> str:
+    """Return the reason for leaving a span's volume out of a series of kind ``kind``.
 
     The result is empty if the volume is kept, or if one of the two kinds does not declare what its
     volume counts.
     """
-    pairs = ((entry.kind.volume, own.volume), (entry.kind.feed, own.feed))
+    pairs = ((entry.kind.volume, kind.volume), (entry.kind.feed, kind.feed))
     differing = [
         f"{other}, not {this}" for other, this in pairs if other and this and other != this
     ]
     return f"left out: {'; '.join(differing)}" if differing else ""
 
 
-def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
+def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
     """Return ``table`` (ascending) with NaN for volume in another unit or from another feed.
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
-    foreign_entries = _foreign(coverage, own)
+    foreign_entries = _foreign(coverage, kind)
     if not foreign_entries or not len(table):
         return table
     volume = table.volume.copy()
@@ -693,5 +693,5 @@ def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
     return replace(table, volume=volume)
 
 
-def _foreign(coverage: Coverage, own: Kind) -> Coverage:
-    return coverage.only(lambda entry: entry.kind is not own and bool(left_out(entry, own)))
+def _foreign(coverage: Coverage, kind: Kind) -> Coverage:
+    return coverage.only(lambda entry: entry.kind is not kind and bool(left_out(entry, kind)))

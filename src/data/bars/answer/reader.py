@@ -342,7 +342,7 @@ def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
 
-def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
+def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class: str) -> list[str]:
     """Return a sentence, in a list, about bars whose volume is missing; empty if none is.
 
     Volume that the answer leaves out on purpose is not counted.
@@ -357,7 +357,7 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
                 lambda entry: (
                     entry.state in WITH_BARS
                     and entry.kind.needs_volume(asset_class, entry.vendor)
-                    and not left_out(entry, own)
+                    and not left_out(entry, kind)
                 )
             ),
         ).sum()

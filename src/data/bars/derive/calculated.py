@@ -88,8 +88,8 @@ class Calculator:
         is_extended = query.instrument.is_extended
         hours = calendar_for(query.instrument) if is_extended else None
         made_of = calculated_lane(source, is_extended=is_extended)
-        own = tuple(part for part in stored.key.lane if part not in made_of)
-        key = SeriesKey(symbol, target, (*own, *made_of))
+        other_parts = tuple(part for part in stored.key.lane if part not in made_of)
+        key = SeriesKey(symbol, target, (*other_parts, *made_of))
         reach = _reach(query, stored)
         _check_days(query, reach)
         if anew:

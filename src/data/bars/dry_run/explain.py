@@ -93,8 +93,8 @@ def _stored_lanes(
 ) -> Iterator[StoredSeries]:
     """Yield all stored lanes, starting with the one that answers the query."""
     keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
-    own = route.lane_name if route else ()
-    for key in sorted(keys, key=lambda key: key.lane != own):
+    home = route.lane_name if route else ()
+    for key in sorted(keys, key=lambda key: key.lane != home):
         view = planner.store.view(key)
         entries = view.coverage.opened()
         names = {name for entry in entries for name in entry.vendor.split(",") if name}

@@ -188,8 +188,8 @@ class ActionFetcher:
             return False
         # Its actions come with its daily bars, from the same address.
         refusals = (RefusedError, SymbolNotFoundError)
-        own = (a.error for a in self._journal.attempts if a.provider == candidate.name)
-        return any(isinstance(error, refusals) for error in own)
+        errors = (a.error for a in self._journal.attempts if a.provider == candidate.name)
+        return any(isinstance(error, refusals) for error in errors)
 
 
 def _is_locked_out(error: DataError | None) -> bool:

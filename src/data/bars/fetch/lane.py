@@ -186,9 +186,9 @@ class LaneRun:
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [entry.span for entry in self.series.coverage()]
         spans = before.within(reach).where(lambda entry: entry.state in WITH_BARS)
-        own = edges_of(intersect(self.series.stored_spans, [reach]))
+        stored_edges = edges_of(intersect(self.series.stored_spans, [reach]))
         accounted = edges_of((*stored, *(gap.span for gap in self.journal.unfilled)))
-        return spans_of(difference(np.concatenate([spans, own]), accounted))
+        return spans_of(difference(np.concatenate([spans, stored_edges]), accounted))
 
     def _refresh_doubts(self) -> list[str]:
         """Return a list with one sentence if a requested refresh could not fetch all bars again.

@@ -349,8 +349,8 @@ class MissHandler:
         except KindMismatchError as error:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
             return _TriedLane(None, journal)
-        own = [*map(lane.named, journal.attempts), *journal.side_attempts]
-        attempts = attempt_entries([*tried.attempts(aside=True), *own])
+        later = [*map(lane.named, journal.attempts), *journal.side_attempts]
+        attempts = attempt_entries([*tried.attempts(aside=True), *later])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, route, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
@@ -508,11 +508,11 @@ class MissHandler:
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
             return False
-        own = Listed(lane.vendor, lane.kind)
+        asset = Listed(lane.vendor, lane.kind)
         if isinstance(route, Route):
-            own = Listed(route.owner, route.kind)
+            asset = Listed(route.owner, route.kind)
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
-        return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
+        return all(is_proved(query.instrument, Listed(name, view.kind), asset) for name in vendors)
 
     # --- routes ----------------------------------------------------------------------------
 

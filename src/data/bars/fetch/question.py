@@ -149,9 +149,9 @@ def _compared_from(
     if any(entry.state in WITH_BARS and entry.span.end > span.end for entry in entries):
         return span.start  # this is not the end of the series
     now = series.now_ms()
-    own = _own_bars_before(entries, candidate, span.start)
-    own = candidate.servable(own, request.grid.timeframe, now)
-    return request_start(own, span, compared_at, caps, request.grid, now)
+    earlier = _own_bars_before(entries, candidate, span.start)
+    earlier = candidate.servable(earlier, request.grid.timeframe, now)
+    return request_start(earlier, span, compared_at, caps, request.grid, now)
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
@@ -187,7 +187,7 @@ def _is_own(entry: Covered, candidate: Candidate) -> bool:
 
 
 def request_start(
-    own: Span,
+    earlier: Span,
     span: Span,
     compared: int | None,
     caps: Capabilities,
@@ -199,7 +199,7 @@ def request_start(
     The bars to compare are those received since the last comparison, but at least a few, provided
     that they do not cost an additional request.
     """
-    stamps = grid.opens(own)
+    stamps = grid.opens(earlier)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())
     fitting = min(len(stamps), FEWEST if compared is None else max(FEWEST, since))
     if caps.page_bars:

@@ -743,12 +743,12 @@ class _CommitBuilder:
             ),
         )
         return [
-            after(own)
+            after(clipped)
             for span in spans_of(difference(equal, self._unusable))
             for old in self.stored.coverage.within(span)
             if old.state in WITH_BARS
             for zone, after in zones
-            if (own := old.clip(zone)) is not None
+            if (clipped := old.clip(zone)) is not None
         ]
 
     def _trusted_again(self, old: Covered) -> Covered:

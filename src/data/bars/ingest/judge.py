@@ -282,13 +282,13 @@ class _Judge:
         or one that was already judged wrong.
         """
         entries = [entry for entry in self.context.coverage.opened() if entry.span.start <= stamp]
-        own = entries[-1] if entries and stamp in entries[-1].span else None
+        entry_at = entries[-1] if entries and stamp in entries[-1].span else None
         for entry in reversed(entries):
-            if own is None or entry.reason.startswith((GRAVE, SETTLED)):
+            if entry_at is None or entry.reason.startswith((GRAVE, SETTLED)):
                 return
             if entry.state == "empty":
                 continue
-            if (entry.vendor, entry.basis) != (own.vendor, own.basis):
+            if (entry.vendor, entry.basis) != (entry_at.vendor, entry_at.basis):
                 return
             before = entry.span.clip(Span(entry.span.start, stamp))
             if not before.is_empty:

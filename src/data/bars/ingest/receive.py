@@ -292,8 +292,8 @@ def _fit_sides(
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
     is_neighbour = inside(rows.stamps, [side.span for side in sides])
-    own = rows.take(~is_neighbour)
-    if is_neighbour.any() and not len(own):
+    requested = rows.take(~is_neighbour)
+    if is_neighbour.any() and not len(requested):
         raise _no_data(request, fetched, span)
     beside = rows.take(is_neighbour)
     # Only the last valid row for each timestamp counts.
@@ -302,8 +302,8 @@ def _fit_sides(
     judged = list(zip(sides, verdicts, strict=True))
     _refuse_conflicts(request, received, judged)
     if fix is not None:
-        own = fix.applied(own.take(np.argsort(own.stamps, kind="stable")))
-    return replace(fetched, table=own), tuple(_splice(s, v, span, fix) for s, v in judged)
+        requested = fix.applied(requested.take(np.argsort(requested.stamps, kind="stable")))
+    return replace(fetched, table=requested), tuple(_splice(s, v, span, fix) for s, v in judged)
 
 
 def _verdicts(

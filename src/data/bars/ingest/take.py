@@ -352,14 +352,14 @@ def _read_stored(
             # Bars with an unknown basis are not comparable, so the new answer replaces them.
             return BarTable.empty()
 
-    own = rebased(rows) if len(rows) else rows
-    tolerance = _AS_SENT if own is rows else _REBASED
+    comparable = rebased(rows) if len(rows) else rows
+    tolerance = _AS_SENT if comparable is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
     if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
         neighbours = all_rows.within(sides)
         entries = all_coverage.within(sides)
         surroundings = StoredRange(neighbours, rebased(neighbours, surely=True), entries)
-    return StoredRange(rows, own, coverage, tolerance), surroundings
+    return StoredRange(rows, comparable, coverage, tolerance), surroundings
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, classified: ClassifiedAnswer) -> None:

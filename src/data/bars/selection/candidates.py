@@ -86,8 +86,8 @@ class Candidate:
         """The part of a lane's name that identifies the folder that the vendor reads; empty if none."""
         if not is_of_files(self.name):
             return ""
-        own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
-        return own or folder_lane(family_of(self.name), "")
+        declared = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
+        return declared or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return the reason why the vendor cannot serve this series at all; empty if it can."""
@@ -499,12 +499,12 @@ class _Placement(NamedTuple):
                 if reader is not None and not form.folder_lane and self._completes(form, reader):
                     yield self.home, form
                     continue
-                own = form.kind(self.query.instrument, self.query.timeframe)
+                kind = form.kind(self.query.instrument, self.query.timeframe)
                 if form.folder_lane:
                     lane_name: tuple[str, ...] = (form.folder_lane,)
                 else:
-                    is_home = own.agrees(self.wanted) and reader is None
-                    lane_name = self.home if is_home else (*self.query.home, *lane_of(own, usual))
+                    is_home = kind.agrees(self.wanted) and reader is None
+                    lane_name = self.home if is_home else (*self.query.home, *lane_of(kind, usual))
                 if self.query.provider is not None:
                     yield self.home, form
                     continue
@@ -685,9 +685,9 @@ def regular_kind(
     Returns:
         The kind, or None if the bars are too long to be cut and the vendor has no shorter ones.
     """
-    own = candidate.kind(query.instrument, query.timeframe)
-    for anchor in dict.fromkeys([*anchors, "session", own.anchor]):
-        kind = replace(own, session="regular", anchor=anchor)
+    vendor_kind = candidate.kind(query.instrument, query.timeframe)
+    for anchor in dict.fromkeys([*anchors, "session", vendor_kind.anchor]):
+        kind = replace(vendor_kind, session="regular", anchor=anchor)
         if candidate.converted(query, kind) is not None:
             return kind
     return None
@@ -697,8 +697,8 @@ def _lanes_of(
     query: BarsQuery, candidate: Candidate, lane_name: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     shared = lane_parts(query, candidate, lane_name, has_actions=has_actions)
-    own = lane_parts(query, candidate, lane_name)
-    return [shared] if shared == own else [shared, own]
+    vendor_lane = lane_parts(query, candidate, lane_name)
+    return [shared] if shared == vendor_lane else [shared, vendor_lane]
 
 
 def lane_parts(

@@ -49,7 +49,7 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
         query.timeframe,
         served,
         calendar_for(query.instrument),
-        own=own,
+        offered=own,
         wanted=wanted,
         span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
     )
@@ -69,17 +69,17 @@ class Conversion:
     Attributes:
         target: Timeframe of the requested bars.
         source: Timeframe of the bars to fetch; may equal ``target``.
-        own: Kind of the fetched bars.
+        source_kind: Kind of the fetched bars.
         kind: Kind of the converted bars.
     """
 
     target: Timeframe
     source: Timeframe
-    own: Kind
+    source_kind: Kind
     kind: Kind
 
     def __str__(self) -> str:
-        cuts = self.own.session != self.kind.session
+        cuts = self.source_kind.session != self.kind.session
         if self.source != self.target:
             return f"{self.target} rebuilt from {'the regular hours of ' * cuts}{self.source}"
         return f"regular hours cut out of {self.source}" if cuts else f"{self.source} as they are"
@@ -87,8 +87,8 @@ class Conversion:
     @property
     def anchors(self) -> tuple[str, str]:
         """The anchor (origin of the time grid) of the vendor's bars, and that of the converted bars."""
-        own = self.own.anchor or "session"
-        return own, self.kind.anchor or own
+        vendor_anchor = self.source_kind.anchor or "session"
+        return vendor_anchor, self.kind.anchor or vendor_anchor
 
     def capabilities(self, caps: Capabilities) -> Capabilities:
         """Return a vendor's capabilities for converted bars.
@@ -110,8 +110,8 @@ class Conversion:
 
     def _of_source(self, days: Mapping[str, int]) -> dict[str, int]:
         others = {label: count for label, count in days.items() if label != self.target.label}
-        own = days.get(self.source.label)
-        return others if own is None else {**others, self.target.label: own}
+        days_back = days.get(self.source.label)
+        return others if days_back is None else {**others, self.target.label: days_back}
 
     def fetch(self, query: FetchQuery, fetch_bars: Callable[[FetchQuery], Fetched]) -> Fetched:
         """Return the requested bars, built from the bars that ``fetch_bars`` returns.
@@ -158,7 +158,7 @@ class _Made:
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms
         checked = check(fetched.table, query.span, timeframe=source, now_ms=now, grid=grid)
-        if conversion.own.session != conversion.kind.session:
+        if conversion.source_kind.session != conversion.kind.session:
             checked = replace(checked, good=regular_hours(checked.good, source, calendar))
         classified = sorted_answer(
             fetched, checked, query.span, grid, now, least_share=_LEAST_SHARE
@@ -185,14 +185,14 @@ class _Made:
         )
 
     def _bars(self, needed: Span) -> Resampled:
-        own, anchor = self.conversion.anchors
+        vendor_anchor, anchor = self.conversion.anchors
         return resample(
             self.rows,
             self.conversion.source,
             self.conversion.target,
             calendar_for(self.query.instrument),
             anchor=anchor,
-            source_anchor=own,
+            source_anchor=vendor_anchor,
             span=needed,
             now_ms=self.fetched.server_now_ms,
             # If an answer lacks many bars, it is unknown which of them had no trades.

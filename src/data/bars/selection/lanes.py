@@ -189,10 +189,10 @@ class LaneFinder:
         if len(lanes) == 1 and usual is not None:
             return usual
         try:
-            own = self.find(query_of(lanes[0].symbol, lanes[0].timeframe)).key
+            answering = self.find(query_of(lanes[0].symbol, lanes[0].timeframe)).key
         except QueryError:  # no rule recognizes its symbol, or it has no such hours
             return usual
-        return own if own in lanes else usual
+        return answering if answering in lanes else usual
 
     def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
         """Return the first vendor's declaration for a query, without reading stored bars.

@@ -78,13 +78,13 @@ class Namesakes:
         lane = next(lanes, route.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         coverage = self._store.view(key).coverage.opened()
-        own = [p.span for p in coverage if p.state == "final" and p.vendor == route.owner]
-        if not own:
+        spans = [p.span for p in coverage if p.state == "final" and p.vendor == route.owner]
+        if not spans:
             return BarTable.empty()
         step = query.timeframe.longest_ms
-        end = own[-1].end
+        end = spans[-1].end
         rows, _ = self._store.read(key, Span(end - _BARS_COMPARED * step, end))
-        return concat([rows.within(span) for span in own])
+        return concat([rows.within(span) for span in spans])
 
     def _fetch(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:
         """Fetch a vendor's bars in ``span``; return the good ones and the number of requests.

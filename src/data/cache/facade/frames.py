@@ -313,7 +313,7 @@ def _on_one_basis(
     first = date_of(int(table.stamps[0]))
     ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
     prior = PriorSessions(store, key, instrument, ex_dates)
-    own = book.of if book.disputed else None
+    actions_of = book.of if book.disputed else None
     try:
         return rebase(
             table,
@@ -321,10 +321,10 @@ def _on_one_basis(
             book.actions,
             "split",
             as_of=as_of,
-            own=own,
+            own=actions_of,
             intraday=key.timeframe.is_intraday,
             timeframe=key.timeframe,
-            close_before=ClosesBefore(book.actions, as_of, prior.before, own),
+            close_before=ClosesBefore(book.actions, as_of, prior.before, actions_of),
         )
     except KindMismatchError as exc:
         log.warning("%s: prices are returned as stored: %s", key, exc)

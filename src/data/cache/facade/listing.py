@@ -144,10 +144,10 @@ class Catalogue:
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _DEFAULT_LANES}
         pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_in_order))
         for symbol, frame in pairs:
-            own, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
-            key = own if own in listed else sample
-            if listed.get(own, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
-                yield from self._years_read(self.lane_of(own))
+            default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
+            key = default if default in listed else sample
+            if listed.get(default, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
+                yield from self._years_read(self.lane_of(default))
             else:
                 yield from _reported_years(lanes[key])
 

@@ -578,7 +578,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     about = about_series(key)
     recorded = {
         # Documents from early versions lack this key.
-        name: value if (own := getattr(document, name)) is None else own
+        name: value if (kept := getattr(document, name)) is None else kept
         for name, value in about.items()
     }
     json_document.check_about(recorded, about, "series")

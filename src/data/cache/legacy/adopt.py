@@ -75,25 +75,25 @@ class OldYears:
         self._read_files = document_cache.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
-    def of(self, lane: LaneFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
+    def of(self, lane: LaneFiles, present: list[int], ours: Container[int] = ()) -> dict[int, Path]:
         """Return other tools' files, keyed by year; a file in the lane folder takes precedence.
 
         Args:
             lane: Series to look up.
-            own: Years that have data or metadata in the lane folder.
+            present: Years that have data or metadata in the lane folder.
             ours: Years among them that are known to be this library's.
         """
         if lane.key.lane:
             return {}
-        unknown = [year for year in own if year not in ours]
+        unknown = [year for year in present if year not in ours]
         here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
         there = self._elsewhere.get(lane.key)
         if there is None:
             there = self._elsewhere[lane.key] = self._look_elsewhere(lane)
         if not there:
             return here
-        own = [year for year in own if year in ours or self._is_taken(lane, year)]
-        return {year: path for year, path in there.items() if year not in own} | here
+        present = [year for year in present if year in ours or self._is_taken(lane, year)]
+        return {year: path for year, path in there.items() if year not in present} | here
 
     def _is_foreign(self, lane: LaneFiles, year: int) -> bool:
         """Return whether the data in the lane folder is from another tool."""

@@ -136,10 +136,10 @@ class ColumnarFile:
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
         size = (last - first) * 8 * len(self._columns)
         is_own = self._map is not None and size > MOST_COPIED
-        own = self._private() if is_own else None
-        columns = self._columns if own is None else own
+        copied = self._private() if is_own else None
+        columns = self._columns if copied is None else copied
         arrays = {name: values[first:last] for name, values in columns.items()}
-        if is_own and own is None:
+        if is_own and copied is None:
             arrays = {name: values.copy() for name, values in arrays.items()}
         return BarTable(
             arrays[STAMPS],
@@ -163,9 +163,9 @@ class ColumnarFile:
             try:
                 if self._disk.fstat(handle).inode != self.inode:
                     return None
-                own = self._disk.map(handle, self.head.size, private=True)
-                open_maps.add(own)
-                return _columns(own, self.head)
+                mapped = self._disk.map(handle, self.head.size, private=True)
+                open_maps.add(mapped)
+                return _columns(mapped, self.head)
             finally:
                 self._disk.close(handle)
         except (StorageError, ValueError):

@@ -118,9 +118,9 @@ class AgeRetention:
         collected, problems = _Found(), list[tuple[SeriesKey, str]]()
         for key in self._catalogue.stored_keys():
             lane = self._parts.lane(key)
-            own = lane.years()
-            old_files = self._parts.old.of(lane, own)
-            for year in sorted({*own, *old_files}):
+            present = lane.years()
+            old_files = self._parts.old.of(lane, present)
+            for year in sorted({*present, *old_files}):
                 path = old_files.get(year, lane.paths.data(year))
                 if self._disk.stat(path) is None:
                     continue  # it has no bars

@@ -210,22 +210,22 @@ class Judge:
         by_source: list[list[StretchEntry]] = [[] for _ in entry.sources]
         for stretch in entry.stretches:
             by_source[stretch.source_index].append(stretch)
-        for source, own in zip(entry.sources, by_source, strict=True):
-            if not own:
+        for source, parts in zip(entry.sources, by_source, strict=True):
+            if not parts:
                 continue
             # Most lanes can be supplied again either as a whole or not at all, so that is checked
             # first.
-            end = max([stretch.end for stretch in own])
-            why = self._reason(key, source, Span(own[0].start, end), latest_ms)
-            if why and len(own) > 1:
-                why = self._reason(key, source, Span(own[-1].start, own[-1].end), latest_ms)
+            end = max([stretch.end for stretch in parts])
+            why = self._reason(key, source, Span(parts[0].start, end), latest_ms)
+            if why and len(parts) > 1:
+                why = self._reason(key, source, Span(parts[-1].start, parts[-1].end), latest_ms)
                 each = not why
             else:
                 each = False
             is_gone = self._newest.get(source.vendor, 0) < latest_ms - ALIVE_MS
             may_be_delisted = MAYBE_DELISTED if is_gone else ""
             reason = why or may_be_delisted
-            for year, _, start, end in own:
+            for year, _, start, end in parts:
                 if each:
                     why = self._reason(key, source, Span(start, end), latest_ms)
                     reason = why or may_be_delisted

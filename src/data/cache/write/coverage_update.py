@@ -55,9 +55,9 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
         reach = Span(int(start), int(end))
         for year in years_of(reach):
             starts, ends = np.clip(marks[:2], *year_span(year))
-            own = marks._replace(starts=starts, ends=ends).take(starts < ends)
-            if len(own.starts):
-                parts.setdefault(year, YearChange()).marks = Stretches.of(own)
+            marks_of_year = marks._replace(starts=starts, ends=ends).take(starts < ends)
+            if len(marks_of_year.starts):
+                parts.setdefault(year, YearChange()).marks = Stretches.of(marks_of_year)
     whole, last = Span(0, 0), YearChange()  # most rows are in the same year as the previous row
     for suspect in commit.suspects:
         stamp = suspect.bar.stamp_ms

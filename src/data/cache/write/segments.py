@@ -78,9 +78,9 @@ class YearSegment:
         table = whole.within(span)
         if not len(table):
             return None
-        own = self.header.span.clip(span)
-        holes = tuple(intersect([own], self.header.holes))
-        header = replace(_header_of(self.header, table, own), holes=holes)
+        clipped = self.header.span.clip(span)
+        holes = tuple(intersect([clipped], self.header.holes))
+        header = replace(_header_of(self.header, table, clipped), holes=holes)
         return YearSegment(
             header, rows=table, columns=self.columns, lines=self._lines(whole, table)
         )
@@ -259,7 +259,7 @@ def _split_by_state(segment: YearSegment, coverage: Coverage) -> list[YearSegmen
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
     edges = [header.span.start, *covered.columns.starts[1:].tolist(), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
-    return [own for part in parts if part is not None for own in _split_by_state(part, coverage)]
+    return [one for part in parts if part is not None for one in _split_by_state(part, coverage)]
 
 
 def _state(entry: Covered) -> str:
@@ -432,15 +432,15 @@ class _EquivalentBases:
 
     def _fits(self, entry: Covered, header: Header) -> bool:
         """Return whether a coverage entry's basis is equivalent, but not equal, to its gzip member's."""
-        basis, own = entry.basis, header.basis
-        if basis == own or basis.adjustment != own.adjustment or basis.as_of is None:
+        basis, other = entry.basis, header.basis
+        if basis == other or basis.adjustment != other.adjustment or basis.as_of is None:
             return False
         first = max(entry.span.start, header.first or 0)
-        if basis.of_bars(first, header.kind.session, intraday=self.intraday) == own:
+        if basis.of_bars(first, header.kind.session, intraday=self.intraday) == other:
             return True
         # The bars are unchanged, so for a split that is reported late it is unknown whether they
         # include it.
-        return self._is_quiet(own.as_of or self._day_before(first), basis.as_of, settled=False)
+        return self._is_quiet(other.as_of or self._day_before(first), basis.as_of, settled=False)
 
     def _day_before(self, stamp_ms: int) -> date:
         """Return the last day whose splits are certain to be included in a bar with this timestamp."""

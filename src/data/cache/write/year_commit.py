@@ -262,8 +262,8 @@ class YearCommit:
         old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
             return old
-        own = faults_within(self.commit.faults, year_span(self.year))
-        return faults_after(old, judged, own)
+        fresh = faults_within(self.commit.faults, year_span(self.year))
+        return faults_after(old, judged, fresh)
 
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""

@@ -168,10 +168,10 @@ class _Units:
 
     def pause(self) -> None:
         """Prevent new units of work, and wait, up to a time limit, for other threads' units to end."""
-        own = getattr(self._own, "count", 0)
+        held_here = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1
-            self._change.wait_for(lambda: self._count <= own, WAIT_S)
+            self._change.wait_for(lambda: self._count <= held_here, WAIT_S)
 
     def go_on(self) -> None:
         """Allow new units of work again in the parent process after a fork."""

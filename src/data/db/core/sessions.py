@@ -22,9 +22,9 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
         arguments: Further arguments for the function.
     """
 
-    def call(own: Session) -> T:
+    def call(session: Session) -> T:
         """Call the function with the adapted session."""
-        return function(adapted(own), *arguments)
+        return function(adapted(session), *arguments)
 
     run_sync = getattr(session, "run_sync", None)
     if run_sync is None:

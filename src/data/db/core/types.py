@@ -193,21 +193,23 @@ class _Part:
 
     def _changed(self) -> None:
         """Convert any newly added plain containers to parts, and report the change."""
-        own: Any = self
-        pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
-        put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
+        part: Any = self
+        pairs = list(part.items() if isinstance(part, dict) else enumerate(part))
+        put: Any = dict.__setitem__ if isinstance(part, dict) else list.__setitem__
         for key, value in pairs:
             if getattr(value, "_document", None) is self._document:
                 continue
             if isinstance(value, dict | list):
                 kind = _MappingPart if isinstance(value, dict) else _ListPart
-                put(own, key, _owned(kind, value, self))
+                put(part, key, _owned(kind, value, self))
         self._document.changed()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        own: Any = self
-        plain = dict(own) if isinstance(own, dict) else list(own)
-        return (_Document.coerce, ("", plain)) if own._document is own else (type(plain), (plain,))
+        whole: Any = self
+        plain = dict(whole) if isinstance(whole, dict) else list(whole)
+        return (
+            (_Document.coerce, ("", plain)) if whole._document is whole else (type(plain), (plain,))
+        )
 
 
 def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:

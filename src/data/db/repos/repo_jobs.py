@@ -78,8 +78,10 @@ class AlertsRepo(Repository):
         alert = AlertValue.parse(config, id=0, recipient="", since_ms=now_ms, rearm=rearm)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
-        own = select(func.count()).where(Alert.user_id == identity.user_id, Alert.enabled.is_(True))
-        _check_limit(identity, "max_alerts", self.session.scalars(own.select_from(Alert)).one())
+        query = select(func.count()).where(
+            Alert.user_id == identity.user_id, Alert.enabled.is_(True)
+        )
+        _check_limit(identity, "max_alerts", self.session.scalars(query.select_from(Alert)).one())
         now = self.now()
         row = Alert(
             user_id=identity.user_id,
@@ -229,9 +231,9 @@ class SchedulesRepo(Repository):
         line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient)
-        own = select(func.count()).where(Schedule.user_id == identity.user_id)
+        query = select(func.count()).where(Schedule.user_id == identity.user_id)
         _check_limit(
-            identity, "max_schedules", self.session.scalars(own.select_from(Schedule)).one()
+            identity, "max_schedules", self.session.scalars(query.select_from(Schedule)).one()
         )
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
@@ -259,12 +261,12 @@ class SchedulesRepo(Repository):
         The schedules and their users are locked until the unit of work ends.
         """
         ahead = self._ahead(moment)
-        own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
+        enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
         users = lock_users(
-            self.session, self.session.scalars(select(Schedule.user_id).where(*own, due))
+            self.session, self.session.scalars(select(Schedule.user_id).where(*enabled, due))
         )
-        query = select(Schedule).where(*own, due, Schedule.user_id.in_(users))
+        query = select(Schedule).where(*enabled, due, Schedule.user_id.in_(users))
         chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
         rows = [
             (row, self.session.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
@@ -284,16 +286,16 @@ class SchedulesRepo(Repository):
     def _ahead(self, moment: datetime) -> list[int]:
         """Return the ids of report schedules whose due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
-        own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
-        rows = self.session.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
+        enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
+        rows = self.session.execute(select(*columns).where(*enabled, Schedule.next_run_at > moment))
         lines = cache(Cron.parse)
         return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
         """Disable a user's report schedules, and store the reason in them."""
-        own = _of_user(select(Schedule), Schedule.user_id, recipient)
-        own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
-        for row in locked(self.session, own).all():
+        schedules = _of_user(select(Schedule), Schedule.user_id, recipient)
+        schedules = schedules.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
+        for row in locked(self.session, schedules).all():
             if _report(row.task_params.get("config")):
                 row.enabled = False
                 row.task_params["reason"] = reason
@@ -685,10 +687,10 @@ def _filtered(user_id: int | None, job_type: JobType | str | None) -> Select[Sch
 
 def _of_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:
     provider = LOCAL if recipient == LOCAL else TELEGRAM
-    own = select(AuthIdentity.user_id).where(
+    user_ids = select(AuthIdentity.user_id).where(
         AuthIdentity.provider == provider, AuthIdentity.external_id == checked_id(recipient)
     )
-    return query.where(column.in_(own))
+    return query.where(column.in_(user_ids))
 
 
 def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:

@@ -83,8 +83,8 @@ class FeedbackRepo(Repository):
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         if status not in _STATUSES:
             raise QueryError(f"unknown status {status!r:.80}; use one of {', '.join(_STATUSES)}")
-        own = TelegramFeedback.id == feedback_id
-        row = locked(self.session, select(TelegramFeedback).where(own)).one_or_none()
+        same_id = TelegramFeedback.id == feedback_id
+        row = locked(self.session, select(TelegramFeedback).where(same_id)).one_or_none()
         if row is not None:
             row.status = status
         return row is not None
@@ -173,8 +173,8 @@ class CommandAuditRepo(Repository):
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
         """Return the ``telegram_user_id`` of every user who has sent a command, ordered by id."""
-        own = TelegramCommandAudit.telegram_user_id
-        users = self.session.scalars(select(own).distinct().order_by(own))
+        user_id = TelegramCommandAudit.telegram_user_id
+        users = self.session.scalars(select(user_id).distinct().order_by(user_id))
         return [{"telegram_user_id": user} for user in users]
 
     def delete_before(self, moment: datetime) -> int:

@@ -77,8 +77,8 @@ class BotsRepo(Repository):
 
     def lock(self, bot_id: str | int) -> BotInstance | None:
         """Lock a bot until the unit of work ends, and return it; None if it does not exist."""
-        own = BotInstance.id == key(bot_id)
-        return locked(self.session, select(BotInstance).where(own)).one_or_none()
+        same_id = BotInstance.id == key(bot_id)
+        return locked(self.session, select(BotInstance).where(same_id)).one_or_none()
 
     def heartbeat(self, bot_id: str | int) -> None:
         """Record that a bot is running now; an unknown bot is ignored."""
@@ -113,8 +113,8 @@ class TradesRepo(Repository):
         Raises:
             QueryError: A column is unknown, or its value is invalid.
         """
-        own = Trade.id == key(trade_id)
-        row = locked(self.session, select(Trade).where(own)).one_or_none()
+        same_id = Trade.id == key(trade_id)
+        row = locked(self.session, select(Trade).where(same_id)).one_or_none()
         if row is None:
             return False
         now = self.now()
@@ -163,12 +163,12 @@ class PositionsRepo(Repository):
         """
         if direction not in DIRECTIONS:
             raise QueryError(f"unknown direction {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
-        own = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
+        same_position = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
         claim(
             self.session,
             Position,
             id=str(uuid.uuid4()),
-            **own,
+            **same_position,
             direction=direction,
             opened_at=opened_at or self.now(),
             qty_open=Decimal(0),
@@ -179,7 +179,7 @@ class PositionsRepo(Repository):
             held={},
             extra_metadata=None if metadata is None else dict(metadata),
         )
-        query = select(Position).filter_by(**own, status="open")
+        query = select(Position).filter_by(**same_position, status="open")
         row = locked(self.session, query).one()
         if row.direction != direction:
             raise QueryError(
@@ -372,8 +372,8 @@ class PositionsRepo(Repository):
         return moment
 
     def _locked(self, position_id: str | int) -> Position:
-        own = Position.id == key(position_id)
-        row = locked(self.session, select(Position).where(own)).one_or_none()
+        same_id = Position.id == key(position_id)
+        row = locked(self.session, select(Position).where(same_id)).one_or_none()
         if row is None:
             raise QueryError(f"the position does not exist: {position_id!r:.80}")
         return row

@@ -265,8 +265,8 @@ class VerificationRepo(Repository):
         if not 0 <= sent_time <= now + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
         identities = select(AuthIdentity.provider, AuthIdentity.external_id)
-        own = self.session.execute(identities.where(AuthIdentity.user_id == user_id)).all()
-        owners = [f"{provider}:{identity}" for provider, identity in own] or [f"user:{user_id}"]
+        rows = self.session.execute(identities.where(AuthIdentity.user_id == user_id)).all()
+        owners = [f"{provider}:{identity}" for provider, identity in rows] or [f"user:{user_id}"]
         self._count([*owners, *([f"address:{email.lower()}"] if email else [])], now)
         self.void_all(user_id)
         row = VerificationCode(
@@ -360,8 +360,8 @@ def _codes(user_id: int) -> Select[VerificationCode]:
 
 
 def _is(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
-    own = AuthIdentity.external_id == checked_id(external_id)
-    return AuthIdentity.provider == provider, own
+    same_user = AuthIdentity.external_id == checked_id(external_id)
+    return AuthIdentity.provider == provider, same_user
 
 
 def _of(external_id: str | int, provider: str) -> Select[AuthIdentity]:

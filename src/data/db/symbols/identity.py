@@ -190,11 +190,11 @@ class _Names:
 
     def _end(self, event: SymbolBoundary) -> str:
         """End the symbol's interval at a boundary; return the instrument it refers to."""
-        own, last_day = self._of[event.symbol], event.day - timedelta(days=1)
-        old = next((interval for interval in own if interval.holds(last_day)), None)
+        spans, last_day = self._of[event.symbol], event.day - timedelta(days=1)
+        old = next((interval for interval in spans if interval.holds(last_day)), None)
         if old is None:
             if earlier := [
-                interval for interval in own if interval.end is None or interval.end <= event.day
+                interval for interval in spans if interval.end is None or interval.end <= event.day
             ]:
                 # An unknown interval in between is not guessed.
                 raise _conflict(
@@ -212,7 +212,7 @@ class _Names:
             self._name(old.instrument, event.instrument)
             old = replace(old, instrument=event.instrument)
         if old.end is None:
-            own[own.index(old)] = replace(old, end=event.day, is_closed=bool(old.origin))
+            spans[spans.index(old)] = replace(old, end=event.day, is_closed=bool(old.origin))
         elif old.end != event.day:
             raise _conflict(f"the {event} conflicts with the period {old}")
         return old.instrument
@@ -239,12 +239,14 @@ class _Names:
 
     def _name(self, mark: str, instrument: str) -> None:
         self._unnamed.discard(mark)
-        for own in self._of.values():
-            own[:] = [replace(o, instrument=instrument) if o.instrument == mark else o for o in own]
+        for group in self._of.values():
+            group[:] = [
+                replace(o, instrument=instrument) if o.instrument == mark else o for o in group
+            ]
 
     def labelled(self) -> list[NameInterval]:
         """Return all intervals by date; an unnamed instrument gets the name of its last symbol."""
-        every = by_date(interval for own in self._of.values() for interval in own)
+        every = by_date(interval for group in self._of.values() for interval in group)
         used = {interval.instrument for interval in every} - self._unnamed
         last = {
             interval.instrument: interval
@@ -286,12 +288,12 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     Raises:
         QueryError: The symbol has intervals, but none of them includes that day.
     """
-    own = by_date(interval for interval in intervals if interval.symbol == symbol)
-    if not own:
+    named = by_date(interval for interval in intervals if interval.symbol == symbol)
+    if not named:
         return Identity(symbol, on, symbol, current=symbol)
-    valid = next((interval for interval in own if interval.holds(on)), None)
+    valid = next((interval for interval in named if interval.holds(on)), None)
     if valid is None:
-        periods = "; ".join(map(str, own))
+        periods = "; ".join(map(str, named))
         raise QueryError(
             f"{symbol} does not refer to any instrument on {on}; recorded periods: {periods}",
             symbol=symbol,
@@ -312,11 +314,11 @@ def changes_of(
 
     For a rename to the symbol, the boundary includes what the symbol meant before, if recorded.
     """
-    own = by_date(interval for interval in intervals if interval.symbol == symbol)
+    named = by_date(interval for interval in intervals if interval.symbol == symbol)
     changes = []
     for event in events:
         change = SymbolChange(event.day, event.kind, event.symbol, event.successor, event.source)
-        former = [o for o in own if o.end is not None and o.end <= event.day]
+        former = [o for o in named if o.end is not None and o.end <= event.day]
         if former and event.kind == "rename" and event.successor == symbol:
             before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
             change = replace(change, before=before)

@@ -100,18 +100,18 @@ def _refreshed(
     with database.reading() as session:
         changes = changes_by_name(session, symbol)
         has_row = session.get(Symbol, symbol) is not None
-    own = changes.get(symbol, [])
+    reported = changes.get(symbol, [])
     try:
-        facts = gather(manager, symbol, keys, ask=ended(own, symbol, now.date()) is None)
+        facts = gather(manager, symbol, keys, ask=ended(reported, symbol, now.date()) is None)
     except DataError as error:
         return RefreshedSymbol(symbol, "failed", problems=(str(error),))
-    is_known = has_row or keys or facts.actions or own or "company_name" in facts.sources
+    is_known = has_row or keys or facts.actions or reported or "company_name" in facts.sources
     if not is_known:
         facts.problems.append("nothing is stored for it")
         return RefreshedSymbol(symbol, "unknown", problems=tuple(facts.problems))
     with database.writing() as session:
         lock(session)
-        is_written = write(session, facts, own, now)
+        is_written = write(session, facts, reported, now)
     recorded: tuple[str, ...] = ()
     try:
         recorded = client.record_symbol_changes(changes)

@@ -223,8 +223,8 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
 
 def _near(session: Session, symbol: str) -> list[NameInterval]:
     """Return the intervals of a symbol and of its instruments."""
-    own = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
-    near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(own))
+    instruments = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
+    near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(instruments))
     return [_interval(row) for row in session.scalars(select(SymbolAlias).where(near))]
 
 

@@ -342,8 +342,8 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         if not is_manager(self.data_manager):  # it may take only the four usual arguments
             return usual
         pinned = self._pin()
-        own = {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})
-        return usual | own
+        wishes = {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})
+        return usual | wishes
 
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
@@ -533,8 +533,8 @@ class YahooLiveDataFeed(PolledLiveDataFeed):
 
     def get_status(self) -> dict[str, Any]:
         """Return the feed's state, ``yahoo_interval``, and whether Yahoo recognizes the symbol."""
-        own = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
-        return super().get_status() | own
+        status = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
+        return super().get_status() | status
 
 
 class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
@@ -567,8 +567,8 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
 
     def get_status(self) -> dict[str, Any]:
         """Return the feed's state, including the number of requests in the last minute."""
-        own = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
-        return super().get_status() | own
+        status = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
+        return super().get_status() | status
 
 
 class IBKRLiveDataFeed(PolledLiveDataFeed):

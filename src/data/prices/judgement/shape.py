@@ -184,10 +184,10 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     # The expected frequency of both repeating together: the product of the frequencies for prices
     # and for volumes.
     volumes = table.volume[1:] == table.volume[:-1]
-    rows, own = len(same), int(copied.sum())
-    if own > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
+    rows, count = len(same), int(copied.sum())
+    if count > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
         return
-    both = (same.sum() - own + 1) / (rows + 1) * (volumes.sum() - own + 1) / (rows + 1)
+    both = (same.sum() - count + 1) / (rows + 1) * (volumes.sum() - count + 1) / (rows + 1)
     if rows * both > _COPY_CHANCE:
         return
     for row in (np.flatnonzero(copied) + 1).tolist():
@@ -326,8 +326,8 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
     usual = _WICK_RANGES * typical(ranges)
     for row in np.flatnonzero(away.max(axis=0) > max(_WICK, usual)).tolist():
         near = slice(max(0, row - _AROUND), row + _AROUND + 1)
-        own = _WICK_RANGES * typical(ranges[near])
-        if row in flagged or away[:, row].max() <= own:
+        longest = _WICK_RANGES * typical(ranges[near])
+        if row in flagged or away[:, row].max() <= longest:
             continue
         if series.has_volume:
             volume = table.volume[near]
@@ -486,10 +486,10 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
         stretch = slice(int(first[row]), int(last[row]))
         # Incomplete daily bars prove nothing, so their volume must match the bar's, or there must
         # be daily bars before and after the bar.
-        total, own = float(days.volume[stretch].sum()), float(table.volume[row])
+        total, volume = float(days.volume[stretch].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
-        if total > 0 and own > 0:
-            is_whole = abs(total / own - 1) < _SAME_VOLUME
+        if total > 0 and volume > 0:
+            is_whole = abs(total / volume - 1) < _SAME_VOLUME
         top, bottom = days.high[stretch].max(), days.low[stretch].min()
         is_beyond = (
             table.high[row] > top * (1 + _OF_DAYS) or table.low[row] * (1 + _OF_DAYS) < bottom

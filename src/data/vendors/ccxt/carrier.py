@@ -295,8 +295,8 @@ def _other_pair(client: Any, symbol: str, body: Any) -> str:
     if names:
         return names[0]
     # The pair named may be one that is not listed.
-    own: Mapping[str, Any] = (client.markets or {}).get(symbol) or {}
-    ours = {_bare(text) for text in (symbol, own.get("id"), *_texts(own.get("info")))}
+    entry: Mapping[str, Any] = (client.markets or {}).get(symbol) or {}
+    ours = {_bare(text) for text in (symbol, entry.get("id"), *_texts(entry.get("info")))}
     return next((name for name in _pairs_named(body) if _bare(name) not in ours), "")
 
 

@@ -432,12 +432,12 @@ def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]
 
 def _spellings(instrument: Instrument, vendor: str) -> set[str]:
     """Return the spellings that files may use for an instrument, in lowercase."""
-    own = {instrument.symbol, instrument.spelling(vendor)}
+    spellings = {instrument.symbol, instrument.spelling(vendor)}
     if instrument.base and instrument.quote:
-        own |= {f"{instrument.base}{mark}{instrument.quote}" for mark in ("", "/", "-", "_")}
+        spellings |= {f"{instrument.base}{mark}{instrument.quote}" for mark in ("", "/", "-", "_")}
     elif instrument.asset_class == "stock":
-        own.add(instrument.symbol.replace("-", "."))
-    return {text.casefold() for text in own}
+        spellings.add(instrument.symbol.replace("-", "."))
+    return {text.casefold() for text in spellings}
 
 
 def _epoch_ms(number: int) -> float:

@@ -135,10 +135,10 @@ class _Replayed(BaseDataDownloader):
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
         """Return the actions with this replayed vendor as their source, so that only its bars use them."""
-        own = ActionList(replace(action, source=self.name) for action in actions)
+        reported = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
-            own.since, own.until = actions.since, actions.until
-        return own
+            reported.since, reported.until = actions.since, actions.until
+        return reported
 
     def _as_requested(self, instrument: Instrument) -> Instrument:
         spelling = instrument.spelling(self.recorded_vendor)

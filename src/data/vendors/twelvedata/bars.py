@@ -227,8 +227,8 @@ def listing(instrument: Instrument) -> dict[str, str]:
     """
     spelled = instrument.spelling("twelvedata")
     if instrument.base is not None and instrument.quote is not None:
-        own = "twelvedata" in instrument.spellings
-        return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
+        is_configured = "twelvedata" in instrument.spellings
+        return {"symbol": spelled if is_configured else f"{instrument.base}/{instrument.quote}"}
     if instrument.calendar == "24/7":  # the caller's own spelling
         return {"symbol": spelled}
     body, dot, suffix = spelled.rpartition(".")
