@@ -743,8 +743,8 @@ class DataManager:
             QueryError: The symbol or the timeframe is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
-        client, step = self._services.client, Timeframe.parse(timeframe)
-        keys = client.lanes(self._services.selector.instrument(symbol).symbol, step)
+        client, parsed = self._services.client, Timeframe.parse(timeframe)
+        keys = client.lanes(self._services.selector.instrument(symbol).symbol, parsed)
         return coverage_frame((key, entry) for key in keys for entry in client.coverage(key))
 
     def validate(

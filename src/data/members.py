@@ -175,7 +175,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     milliseconds.
     """
     grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
-    step = query.timeframe
+    timeframe = query.timeframe
     rows = [
         (day_ms(session.day), session.open_ms, session.close_ms)
         for session in grid.calendar.sessions(
@@ -184,11 +184,11 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
         if session.close_ms <= query.now_ms
     ]
     days, opens, closes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-    if step.is_intraday and step.step_ms is not None:
+    if timeframe.is_intraday and timeframe.step_ms is not None:
         # A bar that starts on the clock hour may begin before its session.
         within = np.minimum(closes, span.end) - np.maximum(opens, span.start)
-        is_within = within >= np.minimum(step.step_ms, closes - opens)
-        low, high = opens - step.step_ms + 1, closes
+        is_within = within >= np.minimum(timeframe.step_ms, closes - opens)
+        low, high = opens - timeframe.step_ms + 1, closes
     else:
         stamps = grid.opens(span)
         row = np.searchsorted(stamps, days, "right") - 1

@@ -215,8 +215,8 @@ def _usual(stamps: Stamps) -> Timeframe:
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")
-    step = int(np.median(steps))
+    step_ms = int(np.median(steps))
     for days, unit in _DAYS_OF:
-        if step >= days * DAY_MS:
+        if step_ms >= days * DAY_MS:
             return Timeframe(1, unit)
-    return Timeframe(max(1, step // MINUTE_MS), "m")
+    return Timeframe(max(1, step_ms // MINUTE_MS), "m")

@@ -155,7 +155,7 @@ class FiguresService:
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
         instrument, now = self._selector.instrument(text), self._now()
-        step = Timeframe.parse(period)
+        timeframe = Timeframe.parse(period)
         if instrument.asset_class != "crypto":
             raise QueryError(
                 f"there are no {measure} for {instrument.symbol}, a {instrument.asset_class}",
@@ -167,7 +167,7 @@ class FiguresService:
         span, _ = resolve_range(
             instrument, Timeframe(1, "m"), usual if start is None else start, end, now
         )
-        return FigureQuery(measure, instrument, step, span, now, insist=refresh)
+        return FigureQuery(measure, instrument, timeframe, span, now, insist=refresh)
 
     def _now(self) -> int:
         return self._clock.now_ms()

@@ -369,7 +369,7 @@ class QuoteService:
         Invalid rows are skipped. If the vendor sends a bar for every minute, bars without trades
         are also skipped, because their price is older than the bar.
         """
-        instrument, step = answer.query.instrument, answer.query.timeframe
+        instrument, timeframe = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
         entries = [entry for entry in answer.coverage.opened() if entry.state in WITH_BARS]
         for row in range(len(table) - 1, -1, -1):
@@ -380,10 +380,10 @@ class QuoteService:
             if day is not None and date_of(stamp) != day:
                 continue
             is_quiet = float(table.volume[row]) == 0 and instrument.asset_class not in NO_VOLUME
-            if step == _MINUTE and is_quiet and self._is_dense(entry.vendor):
+            if timeframe == _MINUTE and is_quiet and self._is_dense(entry.vendor):
                 continue
             anchor = entry.kind.anchor or answer.kind.anchor or "session"
-            closes = calendar_for(instrument).closes(step, np.array([stamp]), anchor)
+            closes = calendar_for(instrument).closes(timeframe, np.array([stamp]), anchor)
             return _Price(close, min(int(closes[0]), now_ms), entry, answer)
         return None
 

@@ -75,7 +75,7 @@ class RequestParser:
             UnknownProviderError: The pinned vendor does not exist.
         """
         try:
-            step = Timeframe.parse(timeframe)
+            parsed = Timeframe.parse(timeframe)
         except BadTimeframeError as error:
             _tell_swapped(error, timeframe, symbol)
             raise
@@ -84,13 +84,13 @@ class RequestParser:
             symbol, provider = self._selector.split_vendor(symbol, provider)
         instrument = self._selector.instrument(symbol)
         if wishes.session != "regular":
-            instrument = in_session(instrument, wishes.session, step)
+            instrument = in_session(instrument, wishes.session, parsed)
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = wishes.closed_by
         if closed_by is not None:
             closed_by = closing_time(instrument, closed_by, now)
-        span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
+        span, count = resolve_range(instrument, parsed, start, end, now, bars, closed_by)
         if count is not None:
             # A bar off the calendar's grid also counts only if it has closed by the end.
             closing = closing_time(instrument, end, now)
@@ -101,7 +101,7 @@ class RequestParser:
         return filled(
             BarsQuery,
             instrument=instrument,
-            timeframe=step,
+            timeframe=parsed,
             span=span,
             now_ms=now,
             bars=count,

@@ -85,15 +85,15 @@ def differences(kind: Kind, other: Kind) -> list[tuple[str, str]]:
 
 
 def declared_kind(
-    selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
+    selector: Selector, vendor: str, instrument: Instrument, timeframe: Timeframe
 ) -> Kind | None:
-    """Return the kind of a vendor's ``step`` bars; None if the vendor does not serve them."""
+    """Return the kind of a vendor's ``timeframe`` bars; None if the vendor does not serve them."""
     from ..vendors.factory import downloader_for
 
     caps = getattr(downloader_for(selector, vendor), "capabilities", None)
-    if caps is None or step.label not in caps.labels(instrument.asset_class):
+    if caps is None or timeframe.label not in caps.labels(instrument.asset_class):
         return None
-    kind: Kind = caps.kind(instrument, step)
+    kind: Kind = caps.kind(instrument, timeframe)
     return kind
 
 

@@ -14,8 +14,8 @@ from .grid import BarGrid
 
 def bar_span(grid: BarGrid, ms: int) -> Span | None:
     """Return the span of the bar that contains the time ``ms``; None if no bar is expected then."""
-    step = grid.timeframe.step_ms or 0
-    opens = grid.opens(Span(ms - step + 1, ms + 1))
+    step_ms = grid.timeframe.step_ms or 0
+    opens = grid.opens(Span(ms - step_ms + 1, ms + 1))
     if not len(opens):
         return None
     stamp = int(opens[-1])

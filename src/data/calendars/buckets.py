@@ -18,36 +18,36 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
     """Return the index of the bucket (period of a daily or longer bar) that contains each timestamp."""
-    step = timeframe.step_ms
-    if step is None:
+    step_ms = timeframe.step_ms
+    if step_ms is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
         return np.asarray(months // timeframe.count, dtype=np.int64)
-    return np.asarray((stamps - _origin(timeframe)) // step, dtype=np.int64)
+    return np.asarray((stamps - _origin(timeframe)) // step_ms, dtype=np.int64)
 
 
 def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
     """Return the first timestamp of each bucket."""
-    step = timeframe.step_ms
-    if step is None:
+    step_ms = timeframe.step_ms
+    if step_ms is None:
         months = (buckets * timeframe.count).astype("datetime64[M]")
         return months.astype("datetime64[ms]").astype(np.int64)
-    return np.asarray(buckets * step + _origin(timeframe), dtype=np.int64)
+    return np.asarray(buckets * step_ms + _origin(timeframe), dtype=np.int64)
 
 
 def bucket_at(timeframe: Timeframe, ms: int) -> int:
     """Return the index of the bucket that contains ``ms``."""
-    step = timeframe.step_ms
-    if step is None:
+    step_ms = timeframe.step_ms
+    if step_ms is None:
         return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])
-    return (ms - _origin(timeframe)) // step
+    return (ms - _origin(timeframe)) // step_ms
 
 
 def start_at(timeframe: Timeframe, bucket: int) -> int:
     """Return the first timestamp of one bucket."""
-    step = timeframe.step_ms
-    if step is None:
+    step_ms = timeframe.step_ms
+    if step_ms is None:
         return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])
-    return bucket * step + _origin(timeframe)
+    return bucket * step_ms + _origin(timeframe)
 
 
 def first_bucket_from(timeframe: Timeframe, ms: int) -> int:

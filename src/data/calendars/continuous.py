@@ -54,10 +54,10 @@ class ContinuousCalendar:
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes, one step after its timestamp."""
-        step = timeframe.step_ms
-        if step is None:
+        step_ms = timeframe.step_ms
+        if step_ms is None:
             return start_of(timeframe, bucket_of(timeframe, stamps) + 1)
-        return np.asarray(stamps + step, dtype=np.int64)
+        return np.asarray(stamps + step_ms, dtype=np.int64)
 
     def settles(
         self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"

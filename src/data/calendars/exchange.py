@@ -89,12 +89,12 @@ class PausedCalendar(ExchangeCalendar):
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the timestamps of all expected bars in ``[start, end)``, in ascending order."""
         stamps = super().opens(timeframe, span, anchor)
-        step = timeframe.step_ms
-        if not timeframe.is_intraday or step is None or not len(stamps):
+        step_ms = timeframe.step_ms
+        if not timeframe.is_intraday or step_ms is None or not len(stamps):
             return stamps
         clock = (stamps + self._offsets(stamps)) % DAY_MS
         start, end = _of_day(self._pause.start), _of_day(self._pause.end)
-        has_none = (clock < start) | (clock + step > end)
+        has_none = (clock < start) | (clock + step_ms > end)
         return stamps[has_none | (stamps >= day_ms(self._pause.until))]
 
     def _breaks(self, session: Session) -> tuple[Span, ...]:
@@ -132,8 +132,8 @@ class ExtendedCalendar(SessionCalendar):
         or longer are required.
         """
         stamps = self.opens(timeframe, span, anchor)
-        step = timeframe.step_ms
-        if step is None or step >= HOUR_MS or not len(stamps):
+        step_ms = timeframe.step_ms
+        if step_ms is None or step_ms >= HOUR_MS or not len(stamps):
             return stamps
         begins, ends = self._regular.stretches(span)
         at = np.searchsorted(begins, stamps, side="right") - 1

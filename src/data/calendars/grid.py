@@ -107,10 +107,10 @@ class BarGrid:
 
     def has_place(self, span: Span) -> bool:
         """Return whether a bar could open in ``span`` if the market were open then."""
-        step = self.timeframe.step_ms
-        if step is None or not self.timeframe.is_intraday:
+        step_ms = self.timeframe.step_ms
+        if step_ms is None or not self.timeframe.is_intraday:
             return -(-span.start // DAY_MS) * DAY_MS < span.end
-        if span.end - span.start >= step:
+        if span.end - span.start >= step_ms:
             return True
         minutes = np.arange(-(-span.start // MINUTE_MS) * MINUTE_MS, span.end, MINUTE_MS)
         return bool(self.aligned(minutes.astype(np.int64)).any())
@@ -141,12 +141,12 @@ class BarGrid:
             cap: Timestamp of the first expected bar that has not closed.
             now_ms: Current time in UTC milliseconds.
         """
-        step = self.timeframe.step_ms
-        if cap <= now_ms or step is None or step > DAY_MS:
+        step_ms = self.timeframe.step_ms
+        if cap <= now_ms or step_ms is None or step_ms > DAY_MS:
             return cap
         last = np.array([self.back(cap, 1)], dtype=np.int64)
         if self.timeframe.is_intraday:
-            return min(cap, max(int(self.closes(last)[0]), now_ms - step + 1))
+            return min(cap, max(int(self.closes(last)[0]), now_ms - step_ms + 1))
         days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
         unclosed = days[self.closes(days) > now_ms] if len(days) else days
         return int(unclosed[0]) if len(unclosed) else cap

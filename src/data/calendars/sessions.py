@@ -141,9 +141,9 @@ class SessionCalendar:
         supported = span.clip(SUPPORTED)
         if supported.is_empty:
             return np.empty(0, dtype=np.int64)
-        step = timeframe.step_ms
-        if timeframe.is_intraday and step is not None:
-            stamps = self._grid(self._around(supported), step, anchor)
+        step_ms = timeframe.step_ms
+        if timeframe.is_intraday and step_ms is not None:
+            stamps = self._grid(self._around(supported), step_ms, anchor)
         else:
             stamps = self._buckets(timeframe, supported)
         first, last = stamps.searchsorted([supported.start, supported.end]).tolist()
@@ -158,24 +158,24 @@ class SessionCalendar:
     ) -> NDArray[np.bool_]:
         """Return for each timestamp whether a bar could open then if the market were open."""
         stamps = np.asarray(stamps, dtype=np.int64)
-        step = timeframe.step_ms
-        if not timeframe.is_intraday or step is None:
+        step_ms = timeframe.step_ms
+        if not timeframe.is_intraday or step_ms is None:
             return np.asarray(
                 start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool
             )
         local = stamps + self._offsets(stamps)
-        if self._on_clock(step, anchor) or not len(stamps):
-            return np.asarray(local % step == 0, dtype=bool)
-        return self._from_opens(stamps, local, step)
+        if self._on_clock(step_ms, anchor) or not len(stamps):
+            return np.asarray(local % step_ms == 0, dtype=bool)
+        return self._from_opens(stamps, local, step_ms)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return each bar's closing time: one step after its open, or its session's close if earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps
-        step = timeframe.step_ms
-        if timeframe.is_intraday and step is not None:
-            return self._intraday_closes(stamps, step, anchor)
+        step_ms = timeframe.step_ms
+        if timeframe.is_intraday and step_ms is not None:
+            return self._intraday_closes(stamps, step_ms, anchor)
         return self._daily_closes(timeframe, stamps)
 
     def settles(
@@ -248,20 +248,20 @@ class SessionCalendar:
         """Return the sessions in and near ``span``, i.e. all that can matter for an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
-    def _on_clock(self, step: int, anchor: str) -> bool:
+    def _on_clock(self, step_ms: int, anchor: str) -> bool:
         # Bars whose length does not divide a day cannot follow the clock, so they are counted from
         # the open.
-        return (self._clock or anchor == "clock") and DAY_MS % step == 0
+        return (self._clock or anchor == "clock") and DAY_MS % step_ms == 0
 
-    def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
+    def _grid(self, table: SessionTable, step_ms: int, anchor: str) -> Stamps:
         """Return the timestamps of all intraday bars in the sessions of ``table``."""
         begins, ends = table.stretches
-        on_clock = self._on_clock(step, anchor)
+        on_clock = self._on_clock(step_ms, anchor)
         if on_clock:
-            begins = begins - (begins + self._offsets(begins)) % step
-        counts = -((begins - ends) // step)
+            begins = begins - (begins + self._offsets(begins)) % step_ms
+        counts = -((begins - ends) // step_ms)
         ordinals = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        stamps: Stamps = np.repeat(begins, counts) + step * ordinals
+        stamps: Stamps = np.repeat(begins, counts) + step_ms * ordinals
         # On the clock, one bar may contain the end of one trading period and the start of the next.
         fresh = np.ones(len(stamps), dtype=bool)
         fresh[1:] = stamps[1:] > stamps[:-1]
@@ -287,7 +287,7 @@ class SessionCalendar:
         days = self._table(span.start, last).days
         return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
-    def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
+    def _from_opens(self, stamps: Stamps, local: Stamps, step_ms: int) -> NDArray[np.bool_]:
         """Return for each timestamp whether it is a whole number of steps from the open.
 
         The open is that of the trading period that contains the timestamp or, outside trading
@@ -295,21 +295,21 @@ class SessionCalendar:
         """
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
-            return np.asarray(local % step == 0, dtype=bool)
+            return np.asarray(local % step_ms == 0, dtype=bool)
         opened = begins + self._offsets(begins)
         after = np.searchsorted(begins, stamps, side="right")
         before, behind = np.maximum(after - 1, 0), np.minimum(after, len(begins) - 1)
         inside = (after > 0) & (stamps < ends[before])
-        fits = (local - opened[before]) % step == 0
-        fits |= ~inside & ((local - opened[behind]) % step == 0)
+        fits = (local - opened[before]) % step_ms == 0
+        fits |= ~inside & ((local - opened[behind]) % step_ms == 0)
         return np.asarray(fits, dtype=bool)
 
-    def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
+    def _intraday_closes(self, stamps: Stamps, step_ms: int, anchor: str) -> Stamps:
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches
-        closes = stamps + step
+        closes = stamps + step_ms
         # Counted from the open, a bar belongs to the trading period in which it opens; on the
         # clock, to the last one that it overlaps.
-        reached = closes - 1 if self._on_clock(step, anchor) else stamps
+        reached = closes - 1 if self._on_clock(step_ms, anchor) else stamps
         at = np.searchsorted(begins, reached, side="right") - 1
         traded = at >= 0
         traded[traded] = ends[at[traded]] > stamps[traded]

@@ -449,8 +449,8 @@ class _Part:
 
     def _expected(self, span: Span) -> Stamps:
         """Return the timestamps of expected bars; without a calendar, only the timestamps in gaps."""
-        step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
-        is_short = (span.end - span.start) // step <= _MOST_SLOTS
+        step_ms = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
+        is_short = (span.end - span.start) // step_ms <= _MOST_SLOTS
         if self.timeframe and self.instrument is not None and is_short:
             anchor = self.facts.get("kind", {}).get("anchor") or "session"
             grid = BarGrid(calendar_for(self.instrument), Timeframe.parse(self.timeframe), anchor)
@@ -459,12 +459,12 @@ class _Part:
             except ConfigError:  # the exchange has no calendar
                 pass
         return np.concatenate(
-            [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.gap_spans)]
+            [np.empty(0, np.int64), *(self._within(gap, step_ms) for gap, _ in self.gap_spans)]
         )
 
-    def _within(self, gap: Span, step: int) -> Stamps:
-        step = max(step, (gap.end - gap.start) // _WIDEST_GAP)
-        return np.arange(gap.start, gap.end, step, dtype=np.int64)
+    def _within(self, gap: Span, step_ms: int) -> Stamps:
+        step_ms = max(step_ms, (gap.end - gap.start) // _WIDEST_GAP)
+        return np.arange(gap.start, gap.end, step_ms, dtype=np.int64)
 
     def series(self, axis: Axis) -> Series:
         """Return the drawable bars in order."""

@@ -91,7 +91,7 @@ def validate_gaps(
         for key in stored
         if (names is None or key.symbol in names) and (steps is None or key.timeframe in steps)
     ]
-    wanted = {(name, step) for name in names or () for step in steps or ()}
+    wanted = {(name, timeframe) for name in names or () for timeframe in steps or ()}
     now = _naive(services.clock.now_ms())
     results = {
         _name(series.series): _result(services, series.series, series.listed, series.problem, now)

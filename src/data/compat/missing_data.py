@@ -186,12 +186,12 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 def _expected(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
     """Return the stamps of the bars expected from the first of ``stamps`` to the last."""
-    step = Timeframe.parse(timeframe)
+    parsed = Timeframe.parse(timeframe)
     if not len(stamps):
         return stamps
     span, calendar = Span(int(stamps[0]), int(stamps[-1]) + 1), calendar_for(instrument)
-    anchors = ("session", "clock") if step.is_intraday else ("session",)
-    grids = [BarGrid(calendar, step, anchor).opens(span) for anchor in anchors]
+    anchors = ("session", "clock") if parsed.is_intraday else ("session",)
+    grids = [BarGrid(calendar, parsed, anchor).opens(span) for anchor in anchors]
     return max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
 
 

@@ -121,7 +121,7 @@ class TimeframeCalculator:
                 bars.update(calculation["bars"])
             interrupted = interrupted or signals.is_noted
             self.stats = statistics(results, started, interrupted=interrupted) | {
-                "timeframes_processed": {step.label: bars[step.label] for step in steps},
+                "timeframes_processed": {each.label: bars[each.label] for each in steps},
                 "total_bars_calculated": bars.total(),
             }
             return {"results": results, "statistics": self.stats}
@@ -156,9 +156,9 @@ def _calculated(
 ) -> dict[str, Any]:
     """Calculate all bars of one symbol; the result reports only the first failure."""
     client, calculated, problems = services.client, list[Calculated](), list[str]()
-    for step in steps:
+    for timeframe in steps:
         try:
-            query = client.query(ticker, step)
+            query = client.query(ticker, timeframe)
         except QueryError as error:
             return _failed(ticker, str(error))
         try:
@@ -166,7 +166,7 @@ def _calculated(
         except QueryError:
             raise
         except DataError as error:
-            problems.append(f"{step}: {error}")
+            problems.append(f"{timeframe}: {error}")
     if not calculated:
         return _failed(ticker, problems[0] if problems else "no timeframe is given")
     new = [series for series in calculated if series.written]

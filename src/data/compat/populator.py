@@ -86,14 +86,14 @@ class CachePopulator:
         up to now. For ``timeout``, see the function :func:`populate_cache`.
         """
         done: dict[str, bool] = {}
-        for step, years in missing.items():
+        for label, years in missing.items():
             first, last = start_date, end_date
             if years:
                 first = first or date_of(year_start(min(years)))
                 last = last or date_of(year_start(max(years) + 1) - 1)
-            done[step] = True
+            done[label] = True
             if years:
-                done |= self.populate_ticker(ticker, [step], first, last, timeout=timeout)
+                done |= self.populate_ticker(ticker, [label], first, last, timeout=timeout)
         return done
 
     def populate_ticker(
@@ -145,6 +145,6 @@ class CachePopulator:
         outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
         lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]
         for symbol, steps in results_by_symbol.items():
-            states = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
+            states = ", ".join(f"{label} {'ok' if ok else 'FAILED'}" for label, ok in steps.items())
             lines.append(f"  {symbol}: {states}")
         sys.stdout.write(printable("\n".join(lines)) + "\n")

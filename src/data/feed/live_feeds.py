@@ -153,16 +153,16 @@ class LiveFeeds:
         Raises:
             QueryError: The symbol or the timeframe is invalid.
         """
-        step = Timeframe.parse(timeframe)
+        parsed = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
         instrument = self._services.selector.instrument(symbol)
         try:
             library()
-            return self._route(instrument, step, provider).name
+            return self._route(instrument, parsed, provider).name
         except UnknownProviderError:
             raise
         except (NoProviderError, ConfigError) as error:
-            log.info("%s %s is polled as bars close: %s", instrument.symbol, step, error)
+            log.info("%s %s is polled as bars close: %s", instrument.symbol, parsed, error)
             return None
 
     def _feed(
@@ -179,12 +179,12 @@ class LiveFeeds:
         Raises:
             DataError: No vendor that the rules name for the symbol streams such bars.
         """
-        step = Timeframe.parse(timeframe)
+        parsed = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
         instrument = self._services.selector.instrument(symbol)
-        route = self._route(instrument, step, provider)
+        route = self._route(instrument, parsed, provider)
         kind = route.kind
-        grid = BarGrid(calendar_for(instrument), step, kind.anchor or "session")
+        grid = BarGrid(calendar_for(instrument), parsed, kind.anchor or "session")
         clock, traits = self._services.clock, route.protocol.traits
         patience = self._patience(route)
         history = ManagerHistory(
@@ -224,23 +224,23 @@ class LiveFeeds:
             keep=keep,
             correct=correct,
             patience=patience,
-            call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
+            call=partial(self._services.observer.call_beside, instrument.symbol, parsed.label),
         )
         # History arrives all at once, so a listener that needs time to read it is not treated as
         # slow.
         capacity = CAPACITY + start.lookback
         feed = _RoutedFeed(
             symbol,
-            step.label,
+            parsed.label,
             source,
             clock=clock,
             keep=max(1, start.lookback),
             capacity=capacity,
             history=history,
         )
-        feed.set_origin(instrument, route.name, step, sends_trades=route.sent is None)
+        feed.set_origin(instrument, route.name, parsed, sends_trades=route.sent is None)
         selector = self._services.selector
-        routed = selector.get_provider_with_failover(instrument.symbol, step.label)
+        routed = selector.get_provider_with_failover(instrument.symbol, parsed.label)
         if route.name in map(selector.canonical, routed):
             self._routed.add(feed)
         return feed
@@ -268,7 +268,9 @@ class LiveFeeds:
         downloader = self._services.selector.downloaders.get(name)
         return int(downloader.capabilities.settle_ms) if downloader is not None else 120_000
 
-    def _route(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _StreamRoute:
+    def _route(
+        self, instrument: Instrument, timeframe: Timeframe, provider: str | None
+    ) -> _StreamRoute:
         """Return the first stream, in the order of the rules, that can supply bars for ``instrument``.
 
         Raises:
@@ -278,18 +280,20 @@ class LiveFeeds:
                 is faulty.
         """
         selector = self._services.selector
-        routed = selector.get_provider_with_failover(instrument.symbol, step.label)
+        routed = selector.get_provider_with_failover(instrument.symbol, timeframe.label)
         names = [provider] if provider else routed
         reasons: list[str] = []
         wanted = self._services.client.query(
-            instrument.symbol, step.label, bars=1, wishes=Wishes(provider=provider)
+            instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=provider)
         )
         namesakes = namesakes_of(selector, wanted)
         for name in names:
             if name in namesakes:
                 reasons.append(f"{name} is not used: {namesakes[name]}")
                 continue
-            ask = partial(self._stream, str(selector.canonical(name)), (instrument, step, provider))
+            ask = partial(
+                self._stream, str(selector.canonical(name)), (instrument, timeframe, provider)
+            )
             try:
                 stream = call_foreign(ask, name)
             except (MissingCredentialsError, UnknownProviderError, ForeignError) as error:
@@ -300,7 +304,7 @@ class LiveFeeds:
             if isinstance(stream, _StreamRoute):
                 if reasons:
                     passed = "; ".join(reasons)
-                    log.info("%s streams %s %s: %s", name, instrument.symbol, step, passed)
+                    log.info("%s streams %s %s: %s", name, instrument.symbol, timeframe, passed)
                 return stream
             reasons.append(f"{name} does not stream such bars{stream}")
         raise NoProviderError(
@@ -312,7 +316,7 @@ class LiveFeeds:
         self, name: str, wanted: tuple[Instrument, Timeframe, str | None]
     ) -> _StreamRoute | str:
         """Return a vendor's stream for the requested bars, or the reason (possibly empty) why it has none."""
-        instrument, step, _ = wanted
+        instrument, timeframe, _ = wanted
         factory = stream_of(name)
         if factory is None:
             return ""
@@ -336,7 +340,7 @@ class LiveFeeds:
 
         protocol = make()
         kind, url = protocol.kind(instrument), protocol.address().url
-        topic = protocol.spelling(instrument, step)
+        topic = protocol.spelling(instrument, timeframe)
         if topic is not None:
             why = strangeness(self._services, name, kind, wanted)
             return (
@@ -389,18 +393,18 @@ class _RoutedFeed(LiveFeed):
     """A feed that records its instrument and vendor, so that it can return the latest price."""
 
     def set_origin(
-        self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool
+        self, instrument: Instrument, vendor: str, timeframe: Timeframe, *, sends_trades: bool
     ) -> None:
         """Record the instrument that is streamed, and the vendor.
 
         Args:
             instrument, vendor: Instrument of the prices, and the vendor that sends them.
-            step: Timeframe of the bars.
+            timeframe: Timeframe of the bars.
             sends_trades: Whether a forming bar contains the last trade, not just the last closed
                 minute.
         """
         self.instrument, self._vendor = instrument, vendor
-        self._step, self._sends_trades = step, sends_trades
+        self._timeframe, self._sends_trades = timeframe, sends_trades
 
     def price(self) -> LivePrice | None:
         """Return the feed's latest price.
@@ -409,14 +413,14 @@ class _RoutedFeed(LiveFeed):
         """
         if not self.is_running:
             return None
-        snapshot, step_ms = self.snapshot(), self._step.step_ms
+        snapshot, step_ms = self.snapshot(), self._timeframe.step_ms
         bar = snapshot.forming if self._sends_trades else None
-        if bar is None and self._step.is_intraday and snapshot.bars:
+        if bar is None and self._timeframe.is_intraday and snapshot.bars:
             bar = snapshot.bars[-1]
         if bar is None or bar.origin != "live":
             return None
         # If a vendor's bars arrive late, the time of the price is at most the end of the bar.
-        is_bounded = self._step.is_intraday and step_ms is not None
+        is_bounded = self._timeframe.is_intraday and step_ms is not None
         end_ms = (
             bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.newest_ms
         )
@@ -458,13 +462,13 @@ def strangeness(
     Raises:
         DataError: No vendor serves such bars.
     """
-    instrument, step, pinned = wanted
+    instrument, timeframe, pinned = wanted
     selector, store = services.selector, services.cache.store
-    streamed_kind = declared_kind(selector, vendor, instrument, step)
+    streamed_kind = declared_kind(selector, vendor, instrument, timeframe)
     if streamed_kind is None and offer_of(STREAMS, vendor) is None:
         return ""
     query = services.client.query(
-        instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
+        instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
     )
     if streamed_kind is None:
         return unlike(selector, store, query, vendor, kind)
@@ -501,20 +505,24 @@ def hindrance(
     Raises:
         DataError: No vendor serves such bars.
     """
-    instrument, step, pinned = wanted
-    if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built from its minute bars: {reason}"
-    streamed_kind = declared_kind(services.selector, vendor, instrument, step)
+    instrument, timeframe, pinned = wanted
+    if reason := obstacle(
+        MINUTE, timeframe, calendar_for(instrument), anchor=kind.anchor or "session"
+    ):
+        return f"no {timeframe} bars are built from its minute bars: {reason}"
+    streamed_kind = declared_kind(services.selector, vendor, instrument, timeframe)
     if streamed_kind is None:
-        return f"it does not serve {step} bars that its minute bars could continue"
+        return f"it does not serve {timeframe} bars that its minute bars could continue"
     query = services.client.query(
-        instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
+        instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
     # Hours and anchor are converted to those of the series if that is exact.
     as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):
-            kinds = ", ".join(f"of {ours}, {owner} {step} bars of {at}" for ours, at in differing)
+            kinds = ", ".join(
+                f"of {ours}, {owner} {timeframe} bars of {at}" for ours, at in differing
+            )
             return f"its minute bars are {kinds}"
     return ""

@@ -52,24 +52,24 @@ def replay_feed(
         NoDataError: There are no bars in the range.
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
-    step = Timeframe.parse(timeframe)
-    closing = Closing(step, market_of(manager, symbol))
-    pace = every(1.0) if speed is None else at_speed(closing, speed, step.step_ms)
-    frame = manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes)
+    parsed = Timeframe.parse(timeframe)
+    closing = Closing(parsed, market_of(manager, symbol))
+    pace = every(1.0) if speed is None else at_speed(closing, speed, parsed.step_ms)
+    frame = manager.get_ohlcv(symbol, parsed.label, start_date, end_date, **wishes)
     bars: list[LiveBar] = bars_of(frame, "live")
     if not bars:
         raise NoDataError(
-            f"no bars to replay for {symbol} {step}"
+            f"no bars to replay for {symbol} {parsed}"
             + ("" if start_date is None else f" from {start_date}")
             + ("" if end_date is None else f" up to {end_date}"),
             symbol=symbol,
             hint="choose another range with start and end",
         )
     clock = clock_of(manager)
-    source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
+    source = ReplaySource(f"{symbol} {parsed}", lambda: bars, pace, history=history, clock=clock)
     # Capacity for all bars, so that no listener is cut off because it is slower than a replay
     # without waits.
-    return LiveFeed(symbol, step.label, source, capacity=len(bars) + CAPACITY, clock=clock)
+    return LiveFeed(symbol, parsed.label, source, capacity=len(bars) + CAPACITY, clock=clock)
 
 
 # --- the source --------------------------------------------------------------------------------

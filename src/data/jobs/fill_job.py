@@ -91,9 +91,9 @@ class Job:
             BadRangeError: The bounds are invalid, or are in the wrong order.
         """
         steps = _parsed(timeframes)
-        for step in steps:
-            resolve_range(_JOB, step, *bounds, now_ms)
-        labels = list(dict.fromkeys(step.label for step in steps))
+        for timeframe in steps:
+            resolve_range(_JOB, timeframe, *bounds, now_ms)
+        labels = list(dict.fromkeys(timeframe.label for timeframe in steps))
         series: dict[tuple[str, ...], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
@@ -106,11 +106,11 @@ class Job:
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
         """Return the bounds of the requests for one series, oldest first."""
-        start, step = since or self.start, Timeframe.parse(timeframe)
-        if not step.is_intraday or step.step_ms is None:
+        start, parsed = since or self.start, Timeframe.parse(timeframe)
+        if not parsed.is_intraday or parsed.step_ms is None:
             return [(start, self.end)]
-        span, _ = resolve_range(_JOB, step, start, self.end, self.now_ms)
-        size = max(_BARS_A_PART * step.step_ms // DAY_MS, 1) * DAY_MS
+        span, _ = resolve_range(_JOB, parsed, start, self.end, self.now_ms)
+        size = max(_BARS_A_PART * parsed.step_ms // DAY_MS, 1) * DAY_MS
         first = span.start - span.start % DAY_MS + size
         cuts = [from_ms(ms) for ms in range(first, span.end - _LEEWAY_MS, size)]
         ends = [from_ms(ms - 1) for ms in range(first, span.end - _LEEWAY_MS, size)]

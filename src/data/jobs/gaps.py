@@ -193,15 +193,15 @@ def gap_report(
 
 
 def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
-    step = None if timeframe is None else Timeframe.parse(timeframe)
+    parsed = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
-    if name is None or step is None:
+    if name is None or parsed is None:
         pull_elsewhere(services.cache.store, "*" if name is None else escape(name))
     else:
-        pull_first(services.cache.store, name, step)
-    keys = services.cache.stored_series(name, step)
+        pull_first(services.cache.store, name, parsed)
+    keys = services.cache.stored_series(name, parsed)
     if not keys and name is not None:
-        what = name if step is None else f"{name} {step}"
+        what = name if parsed is None else f"{name} {parsed}"
         raise CacheError(
             f"nothing is cached for {what}, so it has no gaps to show",
             symbol=name,

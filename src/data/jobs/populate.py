@@ -309,9 +309,9 @@ def checked_job(
         pull_elsewhere(services.cache.store)
     names = services.cache.list_symbols() if symbols is None else list(symbols)
     usual_steps = [
-        step
-        for step in DEFAULT_TIMEFRAMES
-        if session == "regular" or Timeframe.parse(step).is_intraday
+        timeframe
+        for timeframe in DEFAULT_TIMEFRAMES
+        if session == "regular" or Timeframe.parse(timeframe).is_intraday
     ]
     steps = usual_steps if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))

@@ -749,8 +749,8 @@ class StoredBars:
         end = last.span.end
         if view.next_due is None or last.vendor != vendor or self._query.span.end < end:
             return Span(end, end)
-        step = self._query.timeframe.longest_ms
-        return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step)))
+        step_ms = self._query.timeframe.longest_ms
+        return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step_ms)))
 
     def _compared(
         self,

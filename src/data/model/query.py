@@ -110,8 +110,8 @@ class BarsQuery:
     @property
     def is_of_whole_weeks(self) -> bool:
         """Whether the query is for weekly or monthly bars of a stock."""
-        step = self.timeframe
-        return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
+        timeframe, is_stock = self.timeframe, self.instrument.asset_class == "stock"
+        return is_stock and not timeframe.is_intraday and timeframe != _DAY
 
     @property
     def wants_actions(self) -> bool:

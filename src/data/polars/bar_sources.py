@@ -500,8 +500,8 @@ class PolarsBars(PortalSource):
         A lane of the store is not such a dataset: the data manager reads it, but this source does
         not.
         """
-        step = min(timeframe.longest_ms, DAY_MS)
-        last = from_ms((horizon_ms - 1) // step * step)
+        step_ms = min(timeframe.longest_ms, DAY_MS)
+        last = from_ms((horizon_ms - 1) // step_ms * step_ms)
         label, symbols = timeframe.label, list(assets.names)
         found = self._catalog.find_dataset(symbols, last, last, label, self._catalog_source)
         if found is None:

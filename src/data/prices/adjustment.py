@@ -316,8 +316,8 @@ class BasisConversion:
         """
         if not self.intraday:
             return day_ms(action.ex_date)
-        step = None if self.timeframe is None else self.timeframe.step_ms
-        return action.ex_at if step is None else action.ex_at - step + 1
+        step_ms = None if self.timeframe is None else self.timeframe.step_ms
+        return action.ex_at if step_ms is None else action.ex_at - step_ms + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
         """Return the actions to apply (1) or undo (-1) for bars from ``first_ms`` on, latest first."""
@@ -379,10 +379,10 @@ class BasisConversion:
         """Raise an error if the last bar before ``action`` extends past its ex-date."""
         if self.timeframe is None or self.intraday:
             return
-        step, day = self.timeframe.step_ms, date_of(stamp)
-        if step is None:  # the 1st of a month; 31 days later is the next month
-            step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
-        if stamp + step > self._valid_from(action):
+        step_ms, day = self.timeframe.step_ms, date_of(stamp)
+        if step_ms is None:  # the 1st of a month; 31 days later is the next month
+            step_ms = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
+        if stamp + step_ms > self._valid_from(action):
             raise KindMismatchError(
                 f"the {self.timeframe} bar of {day} spans the {action}, so it has two bases",
                 hint="rebuild it from daily bars",

@@ -153,8 +153,8 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     Raises:
         KindMismatchError: The bars are longer than 30 minutes.
     """
-    step = timeframe.longest_ms
-    if step > _FINE_MS:
+    step_ms = timeframe.longest_ms
+    if step_ms > _FINE_MS:
         raise KindMismatchError(
             f"{timeframe} bars cannot be cut to regular hours",
             hint="only bars of at most 30m can be cut",
@@ -170,7 +170,7 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     begins, ends = np.array(stretches, dtype=np.int64).reshape(-1, 2).T
     at = np.searchsorted(begins, table.stamps, side="right") - 1
     inside = at >= 0
-    inside[inside] = table.stamps[inside] + step <= ends[at[inside]]
+    inside[inside] = table.stamps[inside] + step_ms <= ends[at[inside]]
     return table.take(inside)
 
 

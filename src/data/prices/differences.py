@@ -299,9 +299,9 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
 
 def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
     """Yield runs of adjacent bars, among those in the mask ``rows``, that have the same ratio."""
-    step = np.ones(len(ratio), dtype=bool)
-    step[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
-    begins = [*np.flatnonzero(step).tolist(), len(ratio)]
+    is_begin = np.ones(len(ratio), dtype=bool)
+    is_begin[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
+    begins = [*np.flatnonzero(is_begin).tolist(), len(ratio)]
     yield from (slice(a, b) for a, b in pairwise(begins) if rows[a])
 
 

@@ -52,13 +52,13 @@ class ScriptedVendor:
     split: tuple[int, int, bool] | None = None
     answered: threading.Event = field(default_factory=threading.Event)
 
-    def true(self, step: int, at: int, now: int) -> Row:
-        """Return the true bar that opens at ``at``, as of ``now``; ``step`` is its length."""
-        lasts = LASTS if self.split is not None else step
+    def true(self, step_ms: int, at: int, now: int) -> Row:
+        """Return the true bar that opens at ``at``, as of ``now``; ``step_ms`` is its length."""
+        lasts = LASTS if self.split is not None else step_ms
         share = min(1.0, (now - at) / lasts)
         first, last = (round(_price(at + n * lasts * share) * self.scale, 2) for n in (0, 1))
         high, low = round(max(first, last) * 1.001, 2), round(min(first, last) * 0.999, 2)
-        volume = 1000.0 + at // step % 97
+        volume = 1000.0 + at // step_ms % 97
         if self.split is not None:
             ratio, ex, is_known = self.split
             by = 1 if is_known or at >= ex else ratio
@@ -66,14 +66,14 @@ class ScriptedVendor:
             volume /= by
         return Row(at, first, high, low, last, round(volume * share, 3))
 
-    def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
+    def sent(self, step_ms: int, start: int, end: int, now: int) -> list[Row]:
         """Return the bars that this vendor sends for opening times from ``start`` to ``end``."""
-        first = -(-start // step) * step
-        opens = list(range(first, min(end, now) + 1, step))
+        first = -(-start // step_ms) * step_ms
+        opens = list(range(first, min(end, now) + 1, step_ms))
         if self.split is not None:  # a share: the session's open
             days = range(start // DAY * DAY, min(end, now) + 1, DAY)
             opens = [d + OPENS for d in days if _trades(d) and start <= d + OPENS <= min(end, now)]
-        rows = (self.true(step, at, now) for at in opens if at not in self.lacks)
+        rows = (self.true(step_ms, at, now) for at in opens if at not in self.lacks)
         return [self.twist(row) for row in rows]
 
 

@@ -142,18 +142,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _klines(vendor: ScriptedVendor, params: dict[str, str], now: int) -> list[list[Any]]:
-    step = STEPS[params["interval"]]
-    rows = vendor.sent(step, int(params["startTime"]), int(params["endTime"]), now)
+    step_ms = STEPS[params["interval"]]
+    rows = vendor.sent(step_ms, int(params["startTime"]), int(params["endTime"]), now)
     return [
-        [row.at, *map(str, row[1:]), row.at + step - 1, "1.0", 9, "1.0", "1.0", "0"]
+        [row.at, *map(str, row[1:]), row.at + step_ms - 1, "1.0", 9, "1.0", "1.0", "0"]
         for row in rows[: int(params["limit"])]
     ]
 
 
 def _chart(vendor: ScriptedVendor, symbol: str, params: dict[str, str], now: int) -> dict[str, Any]:
-    step = STEPS[params["interval"]]
+    step_ms = STEPS[params["interval"]]
     start, end = (int(params[name]) * 1000 for name in ("period1", "period2"))
-    rows = vendor.sent(step, start, end, now)
+    rows = vendor.sent(step_ms, start, end, now)
     is_share = vendor.split is not None
     opened = now // DAY * DAY + (OPENS if is_share else 0)
     hours = {"start": opened // 1000, "end": (opened + (LASTS if is_share else DAY)) // 1000}

@@ -255,8 +255,10 @@ class _Classifier:
         return f"{words}; holidays at that time are unknown" if unknown else words
 
     def _fetch(self, first: int, last: int) -> str:
-        step = self._grid.timeframe
-        start, end = (iso(at) if step.is_intraday else stamp(at, step) for at in (first, last))
+        timeframe = self._grid.timeframe
+        start, end = (
+            iso(at) if timeframe.is_intraday else stamp(at, timeframe) for at in (first, last)
+        )
         return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:

@@ -117,10 +117,10 @@ class VendorDays:
                 called only if bars in the last month came from a different vendor than those
                 before.
         """
-        step, calendar = series.timeframe, outline.grid.calendar
-        if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
+        timeframe, calendar = series.timeframe, outline.grid.calendar
+        if series.of_folder or timeframe.step_ms is None or timeframe.step_ms > DAY_MS:
             return
-        market = calendar.name, step.is_intraday
+        market = calendar.name, timeframe.is_intraday
         entries = [
             entry
             for entry in outline.coverage
@@ -130,7 +130,7 @@ class VendorDays:
             return
         sessions, first = self._sessions.get(market), _decade_of(entries[0].span.start)
         if sessions is None or first < sessions.first:
-            sessions = self._sessions[market] = _Sessions(calendar, step, first, self._now)
+            sessions = self._sessions[market] = _Sessions(calendar, timeframe, first, self._now)
         with_bars, empty, partly_empty = self._masks(sessions, entries)
         any_bar: Mask = np.logical_or.reduce([*with_bars.values()] or [np.zeros(0, bool)])
         for vendor, has in with_bars.items():
@@ -143,7 +143,7 @@ class VendorDays:
                 for index in filled.tolist():
                     is_lacking[index] = _has_lacked(vendor, sessions, index, logged)
             states = (has & ~half, is_lacking, half)
-            key = vendor, calendar.name, step.label
+            key = vendor, calendar.name, timeframe.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
             if tally.sessions is not sessions:
                 tally.fit(sessions)

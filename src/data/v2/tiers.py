@@ -191,8 +191,8 @@ class RedisTier(_Tier):
         """
         pattern, cursor = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "*", 0
         while True:
-            step = partial(self._client.scan, cursor, match=pattern, count=500, _type="string")
-            cursor, keys = await self.once(step)
+            scan = partial(self._client.scan, cursor, match=pattern, count=500, _type="string")
+            cursor, keys = await self.once(scan)
             for key in keys:
                 if is_ours(await self.once(partial(self._client.get, key))):
                     await self.once(partial(self._client.delete, key))

@@ -173,8 +173,8 @@ def _lines(packed: bytes, url: str) -> list[str]:
 
 
 def _check_whole(table: BarTable, query: FetchQuery, url: str) -> None:
-    step = query.timeframe.step_ms or 1
-    expected = np.arange(query.span.start, query.span.end, step, dtype=np.int64)
+    step_ms = query.timeframe.step_ms or 1
+    expected = np.arange(query.span.start, query.span.end, step_ms, dtype=np.int64)
     if not np.array_equal(table.stamps, expected):
         raise ResponseFormatError(
             f"{_leaf(url)} contains {len(table):,} bars, not the {len(expected):,} of its month"

@@ -130,8 +130,8 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         span, sender = raw_span(start, end), self.session.sender
         now_ms = sender.now_ms() if sender else span.end
-        instrument, step = self._direct(symbol), Timeframe.parse(period)
-        query = FigureQuery(measure, instrument, step, span, now_ms, insist=True)
+        instrument, timeframe = self._direct(symbol), Timeframe.parse(period)
+        query = FigureQuery(measure, instrument, timeframe, span, now_ms, insist=True)
         return figures_frame(measure, self.fetch_figures(query).rows)
 
     def _served_by(self, query: FigureQuery) -> Served:

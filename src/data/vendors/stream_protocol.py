@@ -189,12 +189,12 @@ def _parse_frame(frame: str | bytes) -> Any:
 
 
 def spelled(
-    vendor: str, traits: StreamTraits, instrument: Instrument, step: Timeframe
+    vendor: str, traits: StreamTraits, instrument: Instrument, timeframe: Timeframe
 ) -> str | None:
     """Return the vendor's spelling of an instrument, or None if the vendor does not stream such bars."""
     if instrument.asset_class not in traits.asset_classes:
         return None
-    if traits.timeframes and step.label not in traits.timeframes:
+    if traits.timeframes and timeframe.label not in traits.timeframes:
         return None
     spelling = instrument.spelling(vendor)
     # Share classes follow a dot on every stream; in this library's symbols they follow a dash.

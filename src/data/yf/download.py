@@ -277,13 +277,13 @@ def _with_missing(
     frame: pd.DataFrame, facts: Mapping[str, Any], instrument: Instrument, asked: Arguments
 ) -> pd.DataFrame:
     """Add a row of NaN for each bar that is missing between a frame's first row and its last."""
-    calendar, step = calendar_for(instrument), Timeframe.parse(asked.timeframe)
+    calendar, timeframe = calendar_for(instrument), Timeframe.parse(asked.timeframe)
     first, last = (int(at.value) // 1_000_000 for at in (frame.index[0], frame.index[-1]))
     gaps = [(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in facts["gaps"]]
     if facts["gaps_total"] > len(gaps):  # only the first ones are listed
         gaps.append((gaps[-1][1], last))
     stamps = [
-        calendar.opens(step, Span(max(first, start), min(last, end)), facts["kind"]["anchor"])
+        calendar.opens(timeframe, Span(max(first, start), min(last, end)), facts["kind"]["anchor"])
         for start, end in gaps
         if max(first, start) < min(last, end)
     ]

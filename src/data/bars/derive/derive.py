@@ -373,8 +373,8 @@ class _Derivation:
     @cached_property
     def _grid(self) -> BarGrid:
         """The grid of the requested bars; for daily and longer bars, the anchor is ``session``."""
-        step = self.query.timeframe
-        return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
+        timeframe, anchor = self.query.timeframe, self.anchor
+        return BarGrid(self._calendar, timeframe, anchor if timeframe.is_intraday else "session")
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:

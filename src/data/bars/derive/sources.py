@@ -78,7 +78,7 @@ class SourceTimeframes:
         """
         if not query.is_of_whole_weeks:
             return None
-        whole, days = (self._serving(query, step) for step in (query.timeframe, _DAILY))
+        whole, days = (self._serving(query, timeframe) for timeframe in (query.timeframe, _DAILY))
         if not whole or not days or whole[0].capabilities is None:
             return None
         return _DAILY if whole[0].name == days[0].name else None
@@ -142,8 +142,8 @@ class SourceTimeframes:
         wanted = query.timeframe
         vendors = {
             c.name: c
-            for step in _USUAL_SOURCES
-            for c in candidates_of(self._selector, replace(query, timeframe=step))
+            for timeframe in _USUAL_SOURCES
+            for c in candidates_of(self._selector, replace(query, timeframe=timeframe))
         }
         labels = (
             label
@@ -152,10 +152,10 @@ class SourceTimeframes:
             for label in c.capabilities.labels(query.instrument.asset_class)
         )
         return [
-            step
-            for step in dict.fromkeys([*_USUAL_SOURCES, *map(Timeframe.parse, labels)])
-            if not obstacle(step, wanted, calendar)
-            and (query.offline or wanted.longest_ms // step.longest_ms <= _MOST_PARTS)
+            timeframe
+            for timeframe in dict.fromkeys([*_USUAL_SOURCES, *map(Timeframe.parse, labels)])
+            if not obstacle(timeframe, wanted, calendar)
+            and (query.offline or wanted.longest_ms // timeframe.longest_ms <= _MOST_PARTS)
         ]
 
     def _serving(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
@@ -177,9 +177,9 @@ def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tu
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0
-    step = source.timeframe
-    reached = [c.servable(span, step, query.now_ms) for c in source.vendors for span in lacking]
-    return _total(subtract(lacking, reached)), _total(lacking) // step.longest_ms
+    timeframe = source.timeframe
+    within = [c.servable(span, timeframe, query.now_ms) for c in source.vendors for span in lacking]
+    return _total(subtract(lacking, within)), _total(lacking) // timeframe.longest_ms
 
 
 def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:

@@ -43,29 +43,29 @@ class _Rows:
 
     Attributes:
         begins, counts: First timestamp and length of each run, ascending.
-        step: Distance between the timestamps of a run, in milliseconds.
+        step_ms: Distance between the timestamps of a run, in milliseconds.
         columns: Value columns in the order of ``BarTable.values``.
     """
 
     begins: Stamps
     counts: Stamps
-    step: int
+    step_ms: int
     columns: tuple[Floats, ...]
 
     @classmethod
     def of(cls, table: BarTable) -> _Rows:
         """Convert an ascending, non-empty table to runs of equally spaced rows."""
         steps = np.diff(table.stamps)
-        step = int(steps.min()) if len(steps) else 1
-        firsts = np.append(0, np.flatnonzero(steps != step) + 1)
+        step_ms = int(steps.min()) if len(steps) else 1
+        firsts = np.append(0, np.flatnonzero(steps != step_ms) + 1)
         counts = np.diff(np.append(firsts, len(table)))
         columns = (c[:1].copy() if (c == c[0]).all() else c for c in table.values())
-        return cls(table.stamps[firsts], counts, step, tuple(columns))
+        return cls(table.stamps[firsts], counts, step_ms, tuple(columns))
 
     @property
     def span(self) -> Span:
         """The span from the first timestamp to the last one."""
-        last = self.begins[-1] + (self.counts[-1] - 1) * self.step
+        last = self.begins[-1] + (self.counts[-1] - 1) * self.step_ms
         return Span(int(self.begins[0]), int(last) + 1)
 
     def within(self, span: Span) -> BarTable:
@@ -86,7 +86,7 @@ class _Rows:
     def _places(self, span: Span) -> tuple[int, int]:
         """Return the positions of the first row in ``span`` and of the first row after it."""
         start, end = (
-            int(np.clip(-((self.begins - edge) // self.step), 0, self.counts).sum())
+            int(np.clip(-((self.begins - edge) // self.step_ms), 0, self.counts).sum())
             for edge in span
         )
         return start, max(start, end)
@@ -102,7 +102,7 @@ class _Rows:
     def _stamps(self, positions: NDArray[np.int64]) -> Stamps:
         ends = np.cumsum(self.counts)
         run = ends.searchsorted(positions, "right")
-        stamps: Stamps = self.begins[run] + (positions - (ends - self.counts)[run]) * self.step
+        stamps: Stamps = self.begins[run] + (positions - (ends - self.counts)[run]) * self.step_ms
         return stamps
 
 

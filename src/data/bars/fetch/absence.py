@@ -314,7 +314,7 @@ def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQ
         Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
     }
     instrument = request.query.instrument
-    return [FetchQuery(instrument, step, span, now_ms) for step, span in spans.items()]
+    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans.items()]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:

@@ -519,9 +519,9 @@ def _next_chunk(
     A long span is split so that received data is committed from time to time. While a vendor has no
     bars (before a listing), the chunks grow, so that years without bars cost only a few requests.
     """
-    caps, step = candidate.capabilities, request.grid.timeframe.step_ms
+    caps, step_ms = candidate.capabilities, request.grid.timeframe.step_ms
     span = segment.groups[0].whole
-    usual = caps.page_bars * PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
+    usual = caps.page_bars * PAGES_A_COMMIT * step_ms if caps and caps.page_bars and step_ms else 0
     is_growing = segment.chunk_ms and rows == segment.rows
     size = segment.chunk_ms * _CHUNK_GROWTH if is_growing else usual
     end = min(span.start + size, span.end) if size else span.end

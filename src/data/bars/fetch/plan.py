@@ -478,10 +478,10 @@ def requests_for(
         ]
         return archived + sum(requests_for(capabilities, unarchived, grid) for unarchived in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
-    step = grid.timeframe.step_ms or 1
+    step_ms = grid.timeframe.step_ms or 1
     chunks = windows(span, grid.timeframe, days=days)
     return sum(
-        _pages(expected, window.end, capabilities.page_bars, step)
+        _pages(expected, window.end, capabilities.page_bars, step_ms)
         for window, expected in zip(chunks, grid.outlines(chunks), strict=True)
     )
 
@@ -494,7 +494,7 @@ def archive_requests(
     return REQUESTS_A_MONTH * sum(piece.is_archived for piece in parts)
 
 
-def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
+def _pages(expected: GridOutline, end: int, most: int, step_ms: int) -> int:
     """Return the number of pages needed for the ``expected`` bars.
 
     A page has at most ``most`` bars; 0 means no limit.
@@ -503,7 +503,7 @@ def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
         return 1
     full, rest = divmod(expected.bars, most)
     # A full last page does not show that it was the last one.
-    return full + (1 if rest or expected.last + step < end else 0)
+    return full + (1 if rest or expected.last + step_ms < end else 0)
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:

@@ -118,8 +118,8 @@ def _must_be_compared(entry: Covered, candidate: Candidate) -> bool:
 
 def _look_span(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     """Return the span in which to look for bars to compare: before ``edge`` or, if ``is_later``, after it."""
-    step = grid.timeframe.longest_ms
-    far = max(_SHORTEST_LOOK_MS, 2 * _LOOK_BARS * step)
+    step_ms = grid.timeframe.longest_ms
+    far = max(_SHORTEST_LOOK_MS, 2 * _LOOK_BARS * step_ms)
     if is_later:
         stamps = grid.opens(Span(edge, edge + far))
         return Span(edge, int(stamps[_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge + far)

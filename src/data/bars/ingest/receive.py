@@ -341,9 +341,9 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
     """
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
-    step = request.grid.timeframe
-    hours = step if step.is_intraday else None
-    return CommonBasis(target, received.sessions.opened, book, step.is_intraday, hours)
+    timeframe = request.grid.timeframe
+    hours = timeframe if timeframe.is_intraday else None
+    return CommonBasis(target, received.sessions.opened, book, timeframe.is_intraday, hours)
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:

@@ -327,8 +327,8 @@ def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
 
 
 def _need_not_trade(grid: BarGrid) -> bool:
-    step = grid.timeframe.step_ms
-    return step is not None and step < _ALWAYS_TRADED_MS
+    step_ms = grid.timeframe.step_ms
+    return step_ms is not None and step_ms < _ALWAYS_TRADED_MS
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:

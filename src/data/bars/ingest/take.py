@@ -583,8 +583,8 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
         start = grid.back(span.start, COMPARED)
     except BadRangeError:  # the calendar does not go back that far
         start = span.start
-    step = grid.timeframe.longest_ms
-    return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))
+    step_ms = grid.timeframe.longest_ms
+    return Span(min(start, span.start), max(end, end + 2 * COMPARED * step_ms))
 
 
 def _older_faults(view: SeriesView, question: VendorQuestion, judged: Span) -> list[Fault]:

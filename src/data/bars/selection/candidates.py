@@ -374,7 +374,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
         shorter = [s for s in map(Timeframe.parse, labels) if s.longest_ms < wanted.longest_ms]
         if not shorter:
             continue
-        longest = max(shorter, key=lambda step: step.longest_ms)
+        longest = max(shorter, key=lambda timeframe: timeframe.longest_ms)
         usable = _sort_candidates(replace(query, timeframe=longest), candidates).usable
         if any(other is candidate for other in usable):
             folder = (candidate.folder_lane,) if candidate.folder_lane else None

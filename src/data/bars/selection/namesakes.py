@@ -81,9 +81,9 @@ class Namesakes:
         spans = [p.span for p in coverage if p.state == "final" and p.vendor == route.owner]
         if not spans:
             return BarTable.empty()
-        step = query.timeframe.longest_ms
+        step_ms = query.timeframe.longest_ms
         end = spans[-1].end
-        rows, _ = self._store.read(key, Span(end - _BARS_COMPARED * step, end))
+        rows, _ = self._store.read(key, Span(end - _BARS_COMPARED * step_ms, end))
         return concat([rows.within(span) for span in spans])
 
     def _fetch(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:

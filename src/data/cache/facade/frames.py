@@ -213,9 +213,9 @@ def _faults(
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
     """Return the time grid that fits most bars; None if no grid fits at least half of them."""
-    calendar, step = calendar_for(offer.instrument), offer.timeframe
-    anchors = ("session", "clock") if step.is_intraday else ("session",)
-    grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
+    calendar, timeframe = calendar_for(offer.instrument), offer.timeframe
+    anchors = ("session", "clock") if timeframe.is_intraday else ("session",)
+    grids = [BarGrid(calendar, timeframe, anchor) for anchor in anchors]
     fits = [int(np.count_nonzero(among(present, grid.opens(extent)))) for grid in grids]
     best = max(range(len(grids)), key=fits.__getitem__)
     return grids[best] if 2 * fits[best] >= len(present) else None

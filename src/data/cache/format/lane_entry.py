@@ -173,7 +173,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         if meta is None:
             self.packed_years += _YEAR.pack(*YearEntry(year, 0, size))
             return
-        state, step = meta.state, key.timeframe.longest_ms
+        state, step_ms = meta.state, key.timeframe.longest_ms
         hulls: dict[int, tuple[int, int]] = {}
         for entry in state.coverage.opened():
             if entry.fetched_at > self.answered_ms:
@@ -184,7 +184,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
             old = hulls.get(index, (start, end))
             hulls[index] = min(old[0], start), max(old[1], end)
             if state.last is not None and start <= state.last:
-                until = min(end, state.last + step)
+                until = min(end, state.last + step_ms)
                 self.newest[entry.vendor] = max(self.newest.get(entry.vendor, 0), until)
         self.rows += state.rows
         self.unjudged += bool(state.rows) and not meta.is_judged

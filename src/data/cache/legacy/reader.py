@@ -264,8 +264,8 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
     if len(stamps) < 3:
         return True
     usual = float(np.median(np.diff(stamps)))
-    step = timeframe.step_ms or 28 * timeframe.count * DAY_MS
-    return usual >= 0.9 * step and (not timeframe.is_intraday or usual < 20 * DAY_MS)
+    step_ms = timeframe.step_ms or 28 * timeframe.count * DAY_MS
+    return usual >= 0.9 * step_ms and (not timeframe.is_intraday or usual < 20 * DAY_MS)
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:

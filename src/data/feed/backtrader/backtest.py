@@ -46,17 +46,17 @@ class BacktestFeed(BacktraderFeed):
         end_date: Any = None,
         **wishes: Any,
     ) -> None:
-        step = Timeframe.parse(timeframe)
+        parsed = Timeframe.parse(timeframe)
         bars: list[LiveBar] = bars_of(
-            manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes), "history"
+            manager.get_ohlcv(symbol, parsed.label, start_date, end_date, **wishes), "history"
         )
         if not bars:
-            raise NoDataError(f"no bars for {symbol} {step} in that range", symbol=symbol)
+            raise NoDataError(f"no bars for {symbol} {parsed} in that range", symbol=symbol)
         stamps = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
-        closes = Closing(step, market_of(manager, symbol)).all(stamps).tolist()
+        closes = Closing(parsed, market_of(manager, symbol)).all(stamps).tolist()
         # A table is cheaper to send to other processes than a market's calendar.
         table = dict(zip(stamps.tolist(), closes, strict=True))
-        super().__init__(_nothing(symbol, step.label), table.__getitem__, bars)
+        super().__init__(_nothing(symbol, parsed.label), table.__getitem__, bars)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state that an optimization sends to worker processes, without locks.

@@ -332,8 +332,8 @@ def _stamps(
             return start, max(end, start + 1)  # never empty, even for one bar
         except BadRangeError:
             pass  # earlier than any calendar: no history is that long
-    step = timeframe.step_ms or _MONTH_MS * timeframe.count
-    return now_ms - count * step, now_ms
+    step_ms = timeframe.step_ms or _MONTH_MS * timeframe.count
+    return now_ms - count * step_ms, now_ms
 
 
 def _as_bound(timeframe: Timeframe, stamp_ms: int) -> datetime | date:

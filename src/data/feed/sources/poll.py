@@ -296,10 +296,10 @@ def polled(
             keep arriving.
         on_ask: Function called before every request.
     """
-    step, clock = Timeframe.parse(timeframe), clock_of(manager)
+    parsed, clock = Timeframe.parse(timeframe), clock_of(manager)
     # A symbol without a known market may trade at any time.
     market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
-    grid = BarGrid(market, step)
+    grid = BarGrid(market, parsed)
     history = ManagerHistory(
         manager,
         symbol,
@@ -318,8 +318,8 @@ def polled(
         start = from_ms(grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
             symbol,
-            step.label,
-            start if step.is_intraday else start.date(),
+            parsed.label,
+            start if parsed.is_intraday else start.date(),
             include_forming=True,
             columns=("state",),
             adjustment=adjustment,
@@ -329,9 +329,9 @@ def polled(
         return bars_of(forms, "live")[-1] if len(forms) else None
 
     services = services_of(manager)
-    call = partial(services.observer.call_beside, symbol, step.label) if services else nullcontext
+    call = partial(services.observer.call_beside, symbol, parsed.label) if services else nullcontext
     return PollSource(
-        f"{symbol} {step}",
+        f"{symbol} {parsed}",
         history,
         grid,
         lookback=lookback,

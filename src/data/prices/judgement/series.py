@@ -175,8 +175,8 @@ class CheckedSeries:
         A weekly or monthly bar that contains the ex-date counts as such a row.
         """
         stamps = np.array([event.at_ms for event in events], dtype=np.int64)
-        step = self.timeframe.step_ms
-        if self.timeframe.is_intraday or step == 86_400_000:
+        step_ms = self.timeframe.step_ms
+        if self.timeframe.is_intraday or step_ms == 86_400_000:
             return np.searchsorted(self.table.stamps, stamps)
         # A week or month that contains the ex-date closes without the dividend.
         return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)

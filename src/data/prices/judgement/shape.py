@@ -511,9 +511,9 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
 
 def _ends(series: CheckedSeries) -> Stamps:
     """Return the end of each bar's week or month."""
-    stamps, step = series.table.stamps, series.timeframe.step_ms
-    if step is not None:
-        return stamps + step
+    stamps, step_ms = series.table.stamps, series.timeframe.step_ms
+    if step_ms is not None:
+        return stamps + step_ms
     months = stamps.astype("M8[ms]").astype("M8[M]") + series.timeframe.count
     ends: Stamps = months.astype("M8[ms]").astype(np.int64)
     return ends

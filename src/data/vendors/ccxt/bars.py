@@ -136,12 +136,12 @@ class CCXTDataDownloader(BaseDataDownloader):
         ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open time in UTC
         milliseconds, open, high, low, close, volume in the base coin.
         """
-        rows, step = response.json(), query.timeframe.step_ms or DAY_MS
+        rows, step_ms = response.json(), query.timeframe.step_ms or DAY_MS
         bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
         odd = bars[0].stamp_ms if bars else 0
         # Daily bars that all begin at another hour are of another kind; single deviating timestamps
         # are off the grid.
-        if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
+        if all(bar.stamp_ms % step_ms and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
             raise KindMismatchError(
                 f"{self.name} has {query.timeframe} bars off the UTC grid, the first at {iso(odd)}"
             )
@@ -151,9 +151,9 @@ class CCXTDataDownloader(BaseDataDownloader):
                 "or does not report whether it has earlier ones"
             )
         most = min(self._bars_to(query), self.capabilities.page_bars)
-        following = query.span.start + most * step
+        following = query.span.start + most * step_ms
         if bars:
-            following = max(bar.stamp_ms for bar in bars) + step
+            following = max(bar.stamp_ms for bar in bars) + step_ms
         is_last = following >= min(query.span.end, query.now_ms) or following <= query.span.start
         return BarPage(bars, next_ms=None if is_last else following)
 
@@ -174,8 +174,8 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     @staticmethod
     def _bars_to(query: FetchQuery) -> int:
-        step = query.timeframe.step_ms or DAY_MS
-        return max(1, -(-(query.span.end - max(0, query.span.start)) // step))
+        step_ms = query.timeframe.step_ms or DAY_MS
+        return max(1, -(-(query.span.end - max(0, query.span.start)) // step_ms))
 
 
 def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
@@ -200,9 +200,11 @@ def limits_of(facts: ExchangeFacts) -> Limits:
 
 def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
     """Return the capabilities of an exchange, without timeframes whose history is less than a day."""
-    steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
+    steps = {label: step_ms for label in facts.timeframes if (step_ms := _step_ms(label))}
     newest = _NEWEST_ONLY.get(exchange)
-    depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
+    depth = (
+        {label: newest * step_ms // DAY_MS for label, step_ms in steps.items()} if newest else {}
+    )
     return Capabilities(
         asset_classes=frozenset({"crypto"}),
         timeframes={label: label for label in steps if depth.get(label, 1)},

@@ -141,12 +141,12 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         checked.
         """
         rows = list_of(response.json())
-        step = query.timeframe.step_ms or 0
-        stamps = opens_of([label(row[0]) for row in rows], step)
+        step_ms = query.timeframe.step_ms or 0
+        stamps = opens_of([label(row[0]) for row in rows], step_ms)
         lengths = {
-            later - prev for prev, later in pairwise(sorted({s for s in stamps if not s % step}))
+            later - prev for prev, later in pairwise(sorted({s for s in stamps if not s % step_ms}))
         }
-        if min(lengths, default=step) != step:
+        if min(lengths, default=step_ms) != step_ms:
             raise ResponseFormatError(
                 f"bars are {min(lengths)} ms long instead of {query.timeframe}"
             )
@@ -210,8 +210,8 @@ def days_back(query: FetchQuery) -> int:
     Raises:
         CapabilityError: The span begins before the longest supported range.
     """
-    label, step = query.timeframe.label, query.timeframe.step_ms or 0
-    back = query.now_ms - (query.span.start + step)
+    label, step_ms = query.timeframe.label, query.timeframe.step_ms or 0
+    back = query.now_ms - (query.span.start + step_ms)
     if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
         return fitting[0]
     raise CapabilityError(
@@ -225,29 +225,32 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
     Raises:
         NoDataError: No bar in the span has closed yet.
     """
-    step = query.timeframe.step_ms or 0
-    first = query.span.start + step
-    last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
+    step_ms = query.timeframe.step_ms or 0
+    first = query.span.start + step_ms
+    last = min(query.span.end - 1 + step_ms, query.now_ms - _BEHIND_MS)
     if last < first:
         raise NoDataError(f"no {query.timeframe} bar in this range has closed")
     return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
 
 
-def opens_of(closes: Sequence[int], step: int) -> list[int]:
+def opens_of(closes: Sequence[int], step_ms: int) -> list[int]:
     """Return the opening times of bars that the vendor labels with their closing times.
 
     The label of the latest bar, which is forming, may be the time of the request. Any other bar
     that closes off the grid also opens off the grid.
 
     Raises:
-        ResponseFormatError: Most closing times are not multiples of ``step``, so the bars have
+        ResponseFormatError: Most closing times are not multiples of ``step_ms``, so the bars have
             another length.
     """
     latest = max(closes, default=0)
-    off_step = {close for close in closes if close % step and close != latest}
+    off_step = {close for close in closes if close % step_ms and close != latest}
     if 2 * len(off_step) > len(closes):
         raise ResponseFormatError("most closing times are off the grid of the timeframe")
-    return [close - step if close in off_step else (close - 1) // step * step for close in closes]
+    return [
+        close - step_ms if close in off_step else (close - 1) // step_ms * step_ms
+        for close in closes
+    ]
 
 
 def _code(response: HttpResponse) -> int:

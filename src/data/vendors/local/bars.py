@@ -470,10 +470,10 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     The last bar of a session may be shorter than the timeframe. If no expected bar closes at one of
     the times, the opening time is one step earlier, and is checked like any other timestamp.
     """
-    step = grid.timeframe.step_ms or 0
+    step_ms = grid.timeframe.step_ms or 0
     # Some exchanges write the end of a day as 23:59:59.999.
     ends = np.array([close + (close % 1000 == 999) for close in closes], dtype=np.int64)
-    opens = ends - step
+    opens = ends - step_ms
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
     near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
     near_opens = [grid.opens(stretch) for stretch in near]

@@ -120,10 +120,10 @@ class PolygonDataDownloader(BaseDataDownloader):
         if cursor is not None:
             return self._following(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
-        step, span = self.capabilities.timeframes[query.timeframe.label], requested_labels(query)
+        count, span = self.capabilities.timeframes[query.timeframe.label], requested_labels(query)
         adjusted = "true" if adjusted_of(query) else "false"
         params: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": PAGE_BARS}
-        return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
+        return self._request(f"/v2/aggs/ticker/{ticker}/range/{count}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse rows; if there are none, the list is missing. The status ``DELAYED`` is also a success.

@@ -305,11 +305,11 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
     """Return whether an intraday row after the close only repeats the last price, without a trade."""
-    step = timeframe.step_ms
-    if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
+    step_ms = timeframe.step_ms
+    if not timeframe.is_intraday or step_ms is None or hours is None or bar.volume > 0:
         return False
     is_flat = bar.open == bar.high == bar.low == bar.close
-    return is_flat and hours.end <= bar.stamp_ms < hours.end + step
+    return is_flat and hours.end <= bar.stamp_ms < hours.end + step_ms
 
 
 def _join_rows(rest: Bar, live: Bar) -> Bar:
@@ -350,10 +350,10 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
     Yahoo labels a forming bar with a time inside the bar. The function applies only to the current
     session, because the session's open does not determine the grid of other sessions.
     """
-    step = timeframe.step_ms
-    if not timeframe.is_intraday or step is None or hours is None or stamp not in hours:
+    step_ms = timeframe.step_ms
+    if not timeframe.is_intraday or step_ms is None or hours is None or stamp not in hours:
         return stamp
-    return stamp - (stamp - hours.start) % step
+    return stamp - (stamp - hours.start) % step_ms
 
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
