@@ -602,7 +602,7 @@ class TestChoice:
     PLAIN = HttpTransport()
 
     def choose(self, mode: str, cls: Any) -> Any:
-        return choose_transport(mode, cls, plain=self.PLAIN)
+        return choose_transport(mode, cls, http=self.PLAIN)
 
     BY_SDK: ClassVar[dict[str, Any]] = {
         "yahoo": YahooDataDownloader,

@@ -240,20 +240,20 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
     def entry(action: Action, event: ActionEvent) -> KnownAction:
         """Return the action with its amount both in terms of the shares on ``day`` and as paid."""
-        plain = KnownAction(
+        known = KnownAction(
             action,
             counts=event.counts,
             is_settled=event.is_settled,
             others=dissent_of(event, action),
         )
         if action.type == "split" or not action.is_sound:
-            return plain
+            return known
         amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
         # The vendor of the amount may not report the pay date, so reports of vendors that agree
         # with it are used, too.
         agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
         return replace(
-            plain,
+            known,
             amount=amount,
             paid=paid,
             currency=action.currency or currency,

@@ -874,7 +874,7 @@ def _seal(
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
     if is_open or is_news or is_of_two or series.of_folder or gaps(span, (e.span for e in entries)):
         return None
-    plain = [
+    facts = [
         __version__,
         str(series),
         outline.generation,
@@ -882,8 +882,8 @@ def _seal(
         actions.digest,
         *span,
     ]
-    plain += [(*e.span, e.state, e.vendor, str(e.basis), e.fetched_at) for e in entries]
-    text = digest_of(repr(plain).encode())[:32]
+    facts += [(*e.span, e.state, e.vendor, str(e.basis), e.fetched_at) for e in entries]
+    text = digest_of(repr(facts).encode())[:32]
     return _Seal(text, series.folder, outline.generation)
 
 

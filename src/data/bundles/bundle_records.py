@@ -187,9 +187,9 @@ class BundleOrigin:
             BundleError: The origin is nested too deeply.
         """
         symbols = {name: source.to_json() for name, source in self.symbols.items()}
-        plain = {**_to_json(self), "symbols": symbols}
+        document = {**_to_json(self), "symbols": symbols}
         try:
-            return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+            return json.dumps(document, sort_keys=True, separators=(",", ":"))
         except RecursionError as exc:
             raise BundleError(
                 f"bundle {self.bundle_name}: its origin is nested too deeply to be written",
@@ -203,14 +203,14 @@ class BundleOrigin:
         Raises ``ValueError``, ``TypeError`` or ``AttributeError`` if the JSON is invalid.
         """
         try:
-            plain = _from_json(cls, json.loads(text))
-            sources = plain.get("symbols", {})
-            plain["symbols"] = {
+            document = _from_json(cls, json.loads(text))
+            sources = document.get("symbols", {})
+            document["symbols"] = {
                 n: _from_json(SymbolSource, source) for n, source in sources.items()
             }
-            if plain.get("request") is not None:
-                plain["request"] = _parsed_request(plain["request"])
-            return msgspec.convert(plain, cls)
+            if document.get("request") is not None:
+                document["request"] = _parsed_request(document["request"])
+            return msgspec.convert(document, cls)
         except RecursionError as exc:
             raise ValueError("it is nested too deeply") from exc
 
@@ -230,11 +230,11 @@ def _to_json(record: Any) -> dict[str, Any]:
     return {**record.others, **{name: getattr(record, name) for name in names}}
 
 
-def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+def _from_json(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a record; keys without a field go into ``others``."""
     names = {f.name for f in fields(kind)} - {"others"}
-    known = {name: value for name, value in plain.items() if name in names}
-    return {**known, "others": {n: value for n, value in plain.items() if n not in names}}
+    known = {name: value for name, value in entry.items() if name in names}
+    return {**known, "others": {n: value for n, value in entry.items() if n not in names}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,9 +60,9 @@ class _Progress(NamedTuple):
         if row is None:
             return cls()
         try:
-            plain = json.loads(row[0])
-            tail = bytes.fromhex(plain["tail"])
-            return cls(FileState(*plain["state"]), int(plain["done"]), tail)
+            record = json.loads(row[0])
+            tail = bytes.fromhex(record["tail"])
+            return cls(FileState(*record["state"]), int(record["done"]), tail)
         except (ValueError, TypeError, KeyError):
             return None
 

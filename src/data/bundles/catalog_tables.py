@@ -159,8 +159,8 @@ def request_key(
 
     ``start`` and ``end`` are full times as formatted by ``iso``; None means open.
     """
-    plain = [source, sorted(symbols), start, end, resolution]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+    facts = [source, sorted(symbols), start, end, resolution]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:

@@ -78,9 +78,9 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
         name = f"bars-{number:04d}.csv"
         write_atomically(disk, path / name, _csv(table).encode())
         entries.append({**read.to_json(), "file": name})
-    plain = {**record.to_json(), "reads": entries, "format": FORMAT}
-    plain["fingerprint"] = fingerprint_of_run(record.reads)
-    write_atomically(disk, path / RECORD, json.dumps(plain, indent=1).encode() + b"\n")
+    document = {**record.to_json(), "reads": entries, "format": FORMAT}
+    document["fingerprint"] = fingerprint_of_run(record.reads)
+    write_atomically(disk, path / RECORD, json.dumps(document, indent=1).encode() + b"\n")
     return path
 
 
@@ -123,14 +123,14 @@ def exported(
     """
     disk, path = Disk(), Path(folder).expanduser()
     try:
-        plain = json.loads(disk.read(path / RECORD))
-        if plain["format"] > FORMAT:
+        document = json.loads(disk.read(path / RECORD))
+        if document["format"] > FORMAT:
             raise FormatVersionError(
-                f"{path} has format {plain['format']}; this version reads up to {FORMAT}",
+                f"{path} has format {document['format']}; this version reads up to {FORMAT}",
             )
         reads = [
             (SeriesRead.from_json(e), _read_csv(disk.read(path / _name_of(e["file"])).decode()))
-            for e in plain["reads"]
+            for e in document["reads"]
         ]
         fingerprint = fingerprint_of_run([read for read, _ in reads])
     except (*SENSELESS, RecursionError) as exc:
@@ -142,9 +142,9 @@ def exported(
                 raise CorruptEntryError(
                     f"the bars for {read.series} in {path} differ from the recorded ones"
                 )
-    if plain["fingerprint"] != fingerprint:
+    if document["fingerprint"] != fingerprint:
         raise CorruptEntryError(f"the record in {path} differs from the exported one")
-    return plain, reads
+    return document, reads
 
 
 def _name_of(file: Any) -> str:

@@ -499,8 +499,8 @@ class _Kept:
         rows = table.take(aside)
         columns = [column.tolist() for column in rows.values()[:5]]
         for stamp, *values in zip(rows.stamps.tolist(), *columns, strict=True):
-            plain = tuple(None if value != value else value for value in values)
-            self._unstored[stamp] = Unstored(stamp, plain, reasons[stamp])
+            cells = tuple(None if value != value else value for value in values)
+            self._unstored[stamp] = Unstored(stamp, cells, reasons[stamp])
         return table.take(~aside)
 
     def read_source(self, client: BarsClient) -> None:

@@ -68,8 +68,8 @@ class ChangedCell(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return a mapping for JSON; NaN becomes null."""
         before, now = (None if v != v else v for v in (self.before, self.now))
-        plain = {"stamp": iso(self.stamp_ms), "column": self.column, "before": before, "now": now}
-        return {**plain, "causes": list(self.causes), "detail": self.detail}
+        cell = {"stamp": iso(self.stamp_ms), "column": self.column, "before": before, "now": now}
+        return {**cell, "causes": list(self.causes), "detail": self.detail}
 
 
 @dataclass(frozen=True)

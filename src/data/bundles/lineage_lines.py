@@ -146,33 +146,33 @@ class SeriesRead:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> SeriesRead:
+    def from_json(cls, line: Mapping[str, Any]) -> SeriesRead:
         """Create a read from the mapping in a log line.
 
         Raises one of :data:`SENSELESS` if the mapping is invalid.
         """
-        msgspec.convert(plain, _ReadLine)
-        if b"\0" in os.fsencode(plain["cache"]):
-            raise ValueError(f"invalid cache folder {plain['cache']!r:.80}")
+        msgspec.convert(line, _ReadLine)
+        if b"\0" in os.fsencode(line["cache"]):
+            raise ValueError(f"invalid cache folder {line['cache']!r:.80}")
         return cls(
-            plain["n"],
-            key_of(plain["series"]),
-            plain["generation"],
-            tuple(Piece(_span(a, b), rows, digest) for a, b, rows, digest in plain["read"]),
-            plain["adjustment"],
-            plain["provider"],
-            AppliedActions.from_json(plain["actions"]),
-            tuple(plain["made"]),
-            tuple(_span(*ends) for ends in plain["lacking"]),
-            tuple(_span(*ends) for ends in plain["unexpected"]),
-            tuple(Unstored(parse_iso(u[0]), tuple(u[1:-1]), u[-1]) for u in plain["unstored"]),
-            plain["not_listed"],
-            plain["more_lacking"],
-            plain["substitute"],
-            parse_iso(plain["asked"]),
-            plain["cache"],
-            plain["library"],
-            plain.get("pin", {}),
+            line["n"],
+            key_of(line["series"]),
+            line["generation"],
+            tuple(Piece(_span(a, b), rows, digest) for a, b, rows, digest in line["read"]),
+            line["adjustment"],
+            line["provider"],
+            AppliedActions.from_json(line["actions"]),
+            tuple(line["made"]),
+            tuple(_span(*ends) for ends in line["lacking"]),
+            tuple(_span(*ends) for ends in line["unexpected"]),
+            tuple(Unstored(parse_iso(u[0]), tuple(u[1:-1]), u[-1]) for u in line["unstored"]),
+            line["not_listed"],
+            line["more_lacking"],
+            line["substitute"],
+            parse_iso(line["asked"]),
+            line["cache"],
+            line["library"],
+            line.get("pin", {}),
         )
 
 
@@ -376,8 +376,8 @@ def let_go(
         if claim.place not in places and claims[claim]["own"]:
             places.add(claim.place)
             yield claim  # unpinned first: after a crash in between it is repeated
-        plain = {**claim._asdict(), "event": "unpin", "pin": {}}
-        log.append(LINEAGE, plain, FORMAT)
+        line = {**claim._asdict(), "event": "unpin", "pin": {}}
+        log.append(LINEAGE, line, FORMAT)
 
 
 def with_unstored(read: SeriesRead, table: BarTable) -> BarTable:

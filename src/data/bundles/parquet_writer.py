@@ -167,13 +167,13 @@ class ParquetWriter:
         records = self._records()
         rows = sum(r.row_count for r in records.files.values())
         size = sum(r.size_bytes for r in records.files.values())
-        plain = rows * (2 * 8 + len(FIELDS) * 16)
+        uncompressed = rows * (2 * 8 + len(FIELDS) * 16)
         return {
             "file_count": len(records.files),
             "row_count": rows,
             "size_bytes": size,
-            "uncompressed_bytes": plain,
-            "compression_ratio": size / plain if plain else 0.0,
+            "uncompressed_bytes": uncompressed,
+            "compression_ratio": size / uncompressed if uncompressed else 0.0,
         }
 
     # --- the change ------------------------------------------------------------------------

@@ -218,18 +218,18 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
         FormatVersionError: A newer version of this library wrote the document.
     """
     try:
-        plain = json_document.load(data)
+        document = json_document.load(data)
         json_document.check_format(
-            {"format": json_document.FORMAT} | plain,
+            {"format": json_document.FORMAT} | document,
             f"{key}: {CONFIRMED} has",
             symbol=key.symbol,
             hint="update this library; the file was left unchanged",
         )
-        entries = [{n: entry[n] for n in _FIELDS & entry.keys()} for entry in plain["stretches"]]
+        entries = [{n: entry[n] for n in _FIELDS & entry.keys()} for entry in document["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]
     except (KeyError, TypeError, AttributeError) as exc:
         raise json_document.DamagedError("the compared stretches cannot be read") from exc
-    json_document.check_about(plain, about_series(key), "series")
+    json_document.check_about(document, about_series(key), "series")
     return stretches
 
 

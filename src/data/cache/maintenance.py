@@ -243,8 +243,8 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Pruned], list[Problem]]:
         """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
-        plain = [key for key in keys if not key.lane]
-        pruned, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
+        usual = [key for key in keys if not key.lane]
+        pruned, problems = _each(usual, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for files in pruned for file in files], problems
 
     # --- the past --------------------------------------------------------------------------

@@ -431,11 +431,11 @@ class TableStore:
         """Return the documented keys in a year's document, whichever tool wrote it, or None."""
         try:
             content = self._disk.read_if_exists(self._files(key, year).metadata)
-            plain = json.loads(content) if content else None
+            parsed = json.loads(content) if content else None
         except (ValueError, RecursionError, StorageError):
             return None
         return (
-            {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
+            {k: v for k, v in parsed.items() if k != "sha256"} if isinstance(parsed, dict) else None
         )
 
     # --- checks and repair ---------------------------------------------------------------------
@@ -632,8 +632,8 @@ class TableStore:
         Facts that the document lacks, or that cannot be read, are None.
         """
         try:
-            plain = json.loads(self._disk.read_if_exists(document) or b"null")
-            rows, answered = plain["file_info"]["rows"], (plain.get("onetape") or {})["answered"]
+            parsed = json.loads(self._disk.read_if_exists(document) or b"null")
+            rows, answered = parsed["file_info"]["rows"], (parsed.get("onetape") or {})["answered"]
             ends = [int(ms) for pair in answered for ms in pair]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, StorageError):
             return {"span": None, "removed": None}
@@ -717,8 +717,8 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
     """
     if document is None or _is_of_another_tool(document):
         return {}
-    plain = metadata.load(document)
-    ours = plain.get("onetape")
+    parsed = metadata.load(document)
+    ours = parsed.get("onetape")
     if not isinstance(ours, dict):
         raise metadata.DamagedError("the document lacks the answered spans")
     metadata.check_format(
@@ -728,17 +728,17 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
         hint="update this library; the file was left unchanged",
     )
     about = {"symbol": key.symbol, "timeframe": key.timeframe.label, "year": year}
-    metadata.check_about(plain, about, "table")
+    metadata.check_about(parsed, about, "table")
     return ours
 
 
 def _is_of_another_tool(document: bytes) -> bool:
     """Return whether a document has no digest, as in older tools' files."""
     try:
-        plain = json.loads(document)
+        parsed = json.loads(document)
     except (ValueError, RecursionError):
         return False
-    return isinstance(plain, dict) and not {"sha256", "onetape"} & plain.keys()
+    return isinstance(parsed, dict) and not {"sha256", "onetape"} & parsed.keys()
 
 
 def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:

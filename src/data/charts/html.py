@@ -198,7 +198,7 @@ def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
 
 def _plain_series(series: Series, chart: Chart, count: int) -> dict[str, Any]:
     columns = thinned(series, len(chart.axis), count)
-    plain: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "symbol": series.symbol,
         "given": series.given,
         "refused": dict(series.refused),
@@ -206,11 +206,11 @@ def _plain_series(series: Series, chart: Chart, count: int) -> dict[str, Any]:
         "place": columns.places.tolist(),
     }
     if chart.is_indexed:
-        return plain | {"close": _plain(columns.values[3] * series.factor, 12)}
+        return shared | {"close": _plain(columns.values[3] * series.factor, 12)}
     names = ("open", "high", "low", "close", "volume")
     values = {name: _plain(row, 12) for name, row in zip(names, columns.values, strict=True)}
     state = ["may still change" if pale else "" for pale in columns.pale.tolist()]
-    return plain | values | {"vendor": _vendor_names(series, columns), "state": state}
+    return shared | values | {"vendor": _vendor_names(series, columns), "state": state}
 
 
 def _slots_each(slots: int) -> int:
@@ -246,7 +246,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
     prices = columns.values[:4] * series.factor
     decimals = _decimals(prices)
     opens, highs, lows, closes = _whole(prices, decimals)
-    plain: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "symbol": series.symbol,
         "given": series.given,
         "refused": dict(series.refused),
@@ -256,9 +256,9 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "breaks": _breaks(series, columns),
     }
     if chart.is_indexed:
-        return plain | {"close": _differences(closes), "pale": [], "vendors": []}
+        return shared | {"close": _differences(closes), "pale": [], "vendors": []}
     before = np.concatenate([[0], closes[:-1]]).astype(closes.dtype) if len(closes) else closes
-    return plain | {
+    return shared | {
         "open": (opens - before).tolist(),
         "high": (highs - np.maximum(opens, closes)).tolist(),
         "low": (np.minimum(opens, closes) - lows).tolist(),
@@ -373,8 +373,8 @@ def _last(values: Floats, starts: Ints) -> list[float | None]:
 
 def _plain(values: Floats, digits: int = _DIGITS) -> list[float | None]:
     if _are_short(values, digits):
-        plain: list[float | None] = values.tolist()
-        return plain
+        numbers: list[float | None] = values.tolist()
+        return numbers
     return [
         float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()
     ]

@@ -53,10 +53,10 @@ def night_page(
         before: Text of the page that this one replaces; the figures of earlier runs in it are shown
             next to this run's. Any other text is ignored.
     """
-    plain = plain_values(report)
-    outcome = JobReport(plain)
+    document = plain_values(report)
+    outcome = JobReport(document)
     seconds = max(0, (parse_iso(made) - parse_iso(begun)) // SECOND_MS)
-    nights = [*nights_of(before, command), _night(plain, begun, made, seconds)][-NIGHTS:]
+    nights = [*nights_of(before, command), _night(document, begun, made, seconds)][-NIGHTS:]
     job = {
         "command": command,
         "begun": begun,
@@ -64,7 +64,7 @@ def night_page(
         "seconds": seconds,
         "look": _summary_of(outcome),
         "nights": nights,
-        "report": plain,
+        "report": document,
     }
     values = Values(job)
     head = [

@@ -208,9 +208,9 @@ def _first(services: Services, alert: Alert, timeout_s: float | None) -> Evaluat
 
 
 def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
-    plain = {"id": alert.id, **alert.to_json(), "notes": [event.text for event in events]}
+    document = {"id": alert.id, **alert.to_json(), "notes": [event.text for event in events]}
     lines = [Line(f"alert {alert.id}: {alert}, until {iso(alert.expires_ms)}")]
-    return Report(plain, [*lines, *(Line(event.text, "yellow") for event in events)])
+    return Report(document, [*lines, *(Line(event.text, "yellow") for event in events)])
 
 
 def _flag(kind: type[Alert]) -> str:

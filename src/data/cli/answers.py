@@ -186,11 +186,11 @@ def gaps_shown(provenance: Provenance) -> Shown:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as JSON-serializable dictionaries, with ISO times (None if missing)."""
-    plain = frame.reset_index()
-    for name in plain.select_dtypes("datetime").columns:
-        times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
-        plain[name] = times.where(times.notna(), None)
-    return [{str(k): v for k, v in row.items()} for row in plain.to_dict(orient="records")]
+    table = frame.reset_index()
+    for name in table.select_dtypes("datetime").columns:
+        times = table[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
+        table[name] = times.where(times.notna(), None)
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict(orient="records")]
 
 
 def dated(frame: pd.DataFrame) -> pd.DataFrame:

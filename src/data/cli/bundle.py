@@ -116,7 +116,7 @@ def _refresh(args: argparse.Namespace) -> Report:
 
 
 def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
-    plain = {
+    document = {
         "bundle": bundle.name,
         "path": str(bundle.path),
         "written": list(outcome.written),
@@ -139,7 +139,7 @@ def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
             yield styled(f"quarantined and not rebuilt: {name}", "red")
 
     errors = [f"{symbol}: {reason}" for symbol, reason in outcome.failed.items()]
-    return Report(plain, shown, errors=errors, ok=not errors and not outcome.quarantined)
+    return Report(document, shown, errors=errors, ok=not errors and not outcome.quarantined)
 
 
 def _list(args: argparse.Namespace) -> Report:
@@ -155,7 +155,7 @@ def _list(args: argparse.Namespace) -> Report:
             bundles.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
         except DataError as error:
             errors.append(error)
-    plain = {"folder": str(folder), "bundles": [bundle.as_dict() for bundle in bundles]}
+    document = {"folder": str(folder), "bundles": [bundle.as_dict() for bundle in bundles]}
     rows = [
         [
             bundle.bundle_name,
@@ -182,7 +182,7 @@ def _list(args: argparse.Namespace) -> Report:
             columns = ["name", "bars", "symbols#", "rows#", "first", "last", "source?", "bytes#?"]
             yield TextTable(columns, rows)
 
-    return Report(plain, shown, errors=errors, ok=not errors)
+    return Report(document, shown, errors=errors, ok=not errors)
 
 
 def _info(args: argparse.Namespace) -> Report:
@@ -191,7 +191,7 @@ def _info(args: argparse.Namespace) -> Report:
     bundle = _bundle(args)
     records = bundle.records()
     stored = replace(BundleMetadata.load(args.name, args.bundles), bundle_name=args.name)
-    plain = {
+    document = {
         **stored.as_dict(),
         "path": str(bundle.path),
         "request": records.origin.request,
@@ -227,7 +227,7 @@ def _info(args: argparse.Namespace) -> Report:
                 ["symbol", "sid#", "bars#", "lane", "generation#?", "fingerprint?"], rows
             )
 
-    return Report(plain, shown)
+    return Report(document, shown)
 
 
 def _validate(args: argparse.Namespace) -> Report:
@@ -237,7 +237,7 @@ def _validate(args: argparse.Namespace) -> Report:
         state = state._replace(
             state="corrupt", causes=tuple(f"{p.place} {p.what}" for p in problems)
         )
-    plain = {"bundle": bundle.name, "state": state.state, "causes": list(state.causes)}
+    document = {"bundle": bundle.name, "state": state.state, "causes": list(state.causes)}
 
     def shown() -> Iterator[Any]:
         """Yield the lines for a terminal."""
@@ -247,7 +247,7 @@ def _validate(args: argparse.Namespace) -> Report:
         if len(state.causes) > _MOST_LINES:
             yield f"  and {len(state.causes) - _MOST_LINES:,} more (--json lists all)"
 
-    return Report(plain, shown, ok=state.state in ("current", "foreign"))
+    return Report(document, shown, ok=state.state in ("current", "foreign"))
 
 
 def _clean(args: argparse.Namespace) -> Report:
@@ -274,8 +274,8 @@ def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
     if not dry_run:
         bundle.remove()
     text = "would be removed" if dry_run else "removed"
-    plain = {"bundle": bundle.name, "path": str(bundle.path), "removed": not dry_run}
-    return Report(plain, [titled(bundle.name, text)])
+    document = {"bundle": bundle.name, "path": str(bundle.path), "removed": not dry_run}
+    return Report(document, [titled(bundle.name, text)])
 
 
 def _before(text: str | None, manager: Any) -> date:

@@ -79,10 +79,10 @@ def _export(args: argparse.Namespace) -> Report:
     else:
         key = _meant(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
-    plain = [file.to_json() for file in done]
+    document = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
-    return Report(plain, _exports_shown(done) if done else [no_bars], ok=ok)
+    return Report(document, _exports_shown(done) if done else [no_bars], ok=ok)
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:

@@ -84,8 +84,8 @@ def _verify(args: argparse.Namespace) -> Report:
     findings, problems = run_upkeep(manager._services, "check", keys, args.executor)
     findings += [finding for part in others for finding in part.check()]
     is_sound = not findings and not problems
-    plain: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
-    plain |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
+    document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
+    document |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
     verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
     verdict += "; `onetape cache repair` repairs it" if findings else ""
     lines = [
@@ -93,7 +93,7 @@ def _verify(args: argparse.Namespace) -> Report:
         *problems_shown(problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, lines, ok=is_sound, is_check=True)
+    return Report(document, lines, ok=is_sound, is_check=True)
 
 
 def _repair(args: argparse.Namespace) -> Report:
@@ -107,7 +107,7 @@ def _repair(args: argparse.Namespace) -> Report:
     unrepaired = [*done.left, *(finding for _, part in of_others for finding in part)]
     repaired = [f for f in findings if f not in unrepaired]
     is_sound = not unrepaired and not done.problems
-    plain = {
+    document = {
         **_counts(keys, others),
         "sound": is_sound,
         "found": [f.to_json() for f in findings],
@@ -122,7 +122,7 @@ def _repair(args: argparse.Namespace) -> Report:
         *problems_shown(done.problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, lines, ok=is_sound, is_check=True)
+    return Report(document, lines, ok=is_sound, is_check=True)
 
 
 def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:

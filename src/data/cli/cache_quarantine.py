@@ -49,9 +49,9 @@ def configure(actions: Any) -> None:
 
 def _list(args: argparse.Namespace) -> Report:
     reports = [report for report in _quarantine_reports(args) if report.rows or report.files]
-    plain = [report.to_json() for report in reports]
+    document = [report.to_json() for report in reports]
     if not reports:
-        return Report(plain, ["nothing is quarantined"])
+        return Report(document, ["nothing is quarantined"])
     rows = [
         [
             name_of(report.key),
@@ -64,7 +64,7 @@ def _list(args: argparse.Namespace) -> Report:
         ]
         for report in reports
     ]
-    return Report(plain, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
+    return Report(document, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
 
 
 def _show(args: argparse.Namespace) -> Report:

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> Report | int:
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     checks += _alert_job()
     failed = [check for check in checks if check.ok is False]
-    plain = {"ok": not failed, "checks": [check.to_json() for check in checks]}
-    return Report(plain, _checks_shown(checks, failed), ok=not failed, is_check=True)
+    document = {"ok": not failed, "checks": [check.to_json() for check in checks]}
+    return Report(document, _checks_shown(checks, failed), ok=not failed, is_check=True)
 
 
 def _alert_job() -> list[Check]:

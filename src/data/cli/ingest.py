@@ -189,7 +189,7 @@ def _ingested(args: argparse.Namespace) -> Report:
         )
     stored = BundleMetadata.load(bundle.name, bundle.path.parent)
     odd = getattr(source, "findings", {})  # set by adapters that validate their bars
-    plain = {
+    document = {
         "source": name,
         "path": str(bundle.path),
         **stored.as_dict(),
@@ -210,7 +210,7 @@ def _ingested(args: argparse.Namespace) -> Report:
         for symbol, findings in odd.items():
             yield from (f"{symbol}: {finding.text}" for finding in findings)
 
-    return Report(plain, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
+    return Report(document, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
 
 
 def _name(args: argparse.Namespace) -> str:

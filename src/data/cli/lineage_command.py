@@ -75,7 +75,7 @@ def _lineages(args: argparse.Namespace) -> Lineages:
 
 def _list(args: argparse.Namespace) -> Report:
     records = _lineages(args).list()
-    plain = [
+    document = [
         {
             "run": record.run,
             "started": record.started,
@@ -87,7 +87,7 @@ def _list(args: argparse.Namespace) -> Report:
         for record in records
     ]
     if not records:
-        return Report(plain, ["no runs are recorded"])
+        return Report(document, ["no runs are recorded"])
     rows = [
         [
             record.run,
@@ -100,7 +100,7 @@ def _list(args: argparse.Namespace) -> Report:
         for record in records
     ]
     names = ["run", "started", "ended", "reads#", "failed#", "kept"]
-    return Report(plain, [TextTable(names, rows)])
+    return Report(document, [TextTable(names, rows)])
 
 
 def _show(args: argparse.Namespace) -> Report:
@@ -118,17 +118,17 @@ def _show(args: argparse.Namespace) -> Report:
             [
                 str(read.series),
                 "never stored" if read.generation is None else f"{read.generation}",
-                moment(plain["read"][0][0]) if read.pieces else "",
-                moment(plain["read"][-1][1]) if read.pieces else "",
+                moment(entry["read"][0][0]) if read.pieces else "",
+                moment(entry["read"][-1][1]) if read.pieces else "",
                 f"{read.rows + len(read.unstored):,}",
                 read.adjustment,
-                str(len(plain["actions"]["rows"])),
-                plain["read"][0][3][7:19]
+                str(len(entry["actions"]["rows"])),
+                entry["read"][0][3][7:19]
                 if len(read.pieces) == 1
                 else f"{len(read.pieces)} pieces",
             ]
             for read in record.reads
-            for plain in (read.to_json(),)
+            for entry in (read.to_json(),)
         ]
         if rows:
             names = ["series", "version#", "from", "to", "bars#", "prices?", "actions#?", "digest?"]
@@ -156,7 +156,7 @@ def _checked(report: CheckReport) -> Shown:
             yield Line(f"  {checked.detail}")
         rows = [
             [
-                moment(plain["stamp"]),
+                moment(entry["stamp"]),
                 cell.column,
                 f"{cell.before:.10g}",
                 f"{cell.now:.10g}",
@@ -164,7 +164,7 @@ def _checked(report: CheckReport) -> Shown:
                 cell.detail,
             ]
             for cell in checked.cells[:_SHOWN]
-            for plain in (cell.to_json(),)
+            for entry in (cell.to_json(),)
         ]
         if rows:
             yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
@@ -197,6 +197,6 @@ def _export(args: argparse.Namespace) -> Report:
     from ..bundles.export import exported
 
     path = _lineages(args).export(args.id, Path(args.folder))
-    plain, reads = exported(path)
-    document = {"folder": str(path), "fingerprint": plain["fingerprint"], "files": len(reads)}
-    return Report(document, [Line(f"written to {path}: {plain['fingerprint']}")])
+    record, reads = exported(path)
+    document = {"folder": str(path), "fingerprint": record["fingerprint"], "files": len(reads)}
+    return Report(document, [Line(f"written to {path}: {record['fingerprint']}")])

@@ -117,8 +117,8 @@ def _probe(args: argparse.Namespace) -> Report:
                 show([findings([(styled(mark, style), name, cells)], width)])
     no_keys = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
     ok = not results or any(result.verdict == "yes" for result in results)
-    plain = {"probe": [finding.to_json() for finding in results]}
-    return Report(plain, () if names else lambda: [styled(no_keys, "dim")], ok=ok)
+    document = {"probe": [finding.to_json() for finding in results]}
+    return Report(document, () if names else lambda: [styled(no_keys, "dim")], ok=ok)
 
 
 def family(name: str) -> Report:

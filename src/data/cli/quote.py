@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> Report:
         quotes = manager.get_quotes(
             args.symbols, args.max_age, timeout=args.timeout, session=args.session
         )
-    plain = {
+    facts = {
         "quotes": [quote.as_dict() for quote in quotes.values()],
         "errors": {name: described(error) for name, error in quotes.errors.items()},
     }
     errors = quotes.errors.values()
     are_wrong = not quotes and all(isinstance(error, QueryError) for error in errors)
-    return Report(plain, _quotes_shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
+    return Report(facts, _quotes_shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
 
 
 def _quotes_shown(quotes: Mapping[str, Quote]) -> Shown:

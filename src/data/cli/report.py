@@ -30,7 +30,7 @@ class Report(NamedTuple):
     """The result of a command.
 
     Attributes:
-        plain: Output for ``--json``, or a function that returns it.
+        document: Output for ``--json``, or a function that returns it.
         shown: Output for display, top to bottom, or a function that returns it. A generator runs
             only if the output is printed, and each item is printed immediately.
         notes: Messages, other than failures, for standard error.
@@ -42,7 +42,7 @@ class Report(NamedTuple):
         is_misuse: Whether the exit code is 2, because no part of the query was valid.
     """
 
-    plain: Any
+    document: Any
     shown: Shown | Callable[[], Shown] = ()
     notes: Iterable[str] = ()
     errors: Iterable[DataError | str] = ()
@@ -54,7 +54,7 @@ class Report(NamedTuple):
 def present(report: Report, args: argparse.Namespace) -> int:
     """Print a report as the options require; return the exit code."""
     if args.json:
-        print_json(report.plain() if callable(report.plain) else report.plain)
+        print_json(report.document() if callable(report.document) else report.document)
     elif not (report.is_check and report.ok and is_quiet()):
         show(report.shown() if callable(report.shown) else report.shown)
     for error in report.errors:

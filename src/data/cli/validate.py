@@ -149,7 +149,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
     """Return one report for all series; text output is printed immediately, series by series."""
     count = faulty = failed = 0
-    plain = []
+    entries = []
     for report in reports:
         count += 1
         is_good = False
@@ -161,14 +161,14 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
             faulty += not is_good
             entry = report.as_dict()
         if args.json:
-            plain.append(entry)
+            entries.append(entry)
         elif not (is_good and is_quiet()):
             show(_report_shown(args, report))
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
     lines = [styled(verdict, "bold green" if ok else "bold red")]
-    return Report(plain, lines, ok=ok, is_check=True)
+    return Report(entries, lines, ok=ok, is_check=True)
 
 
 def _report_shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:

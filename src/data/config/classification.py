@@ -43,10 +43,10 @@ def _suffix(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, "a suffix must begin with a dot", f".{value}")
 
 
-def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
+def _exchanges(given: Mapping[str, Any] | None) -> dict[str, Exchange]:
     """Parse a mapping of symbol suffixes to exchanges; suffixes of the same venue get equal values."""
     entries = {
-        k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (plain or {}).items()
+        k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (given or {}).items()
     }
     return {
         k: _exchange(v.get("same_as", k), entries.get(v.get("same_as", k), v))
@@ -54,9 +54,9 @@ def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
     }
 
 
-def _exchange(suffix: str, plain: Mapping[str, Any]) -> Exchange:
-    usual = {"code": plain.get("name", suffix), "quote": plain.get("currency")}
-    return Exchange(suffix, **{**usual, **_venue.parse(plain)})
+def _exchange(suffix: str, entry: Mapping[str, Any]) -> Exchange:
+    usual = {"code": entry.get("name", suffix), "quote": entry.get("currency")}
+    return Exchange(suffix, **{**usual, **_venue.parse(entry)})
 
 
 def _by_symbol(listings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -77,7 +77,7 @@ _meaning = record(
     },
     "asset_class",
     "calendar",
-).to(lambda plain: {**plain, "spellings": plain.get("spellings", {})})
+).to(lambda entry: {**entry, "spellings": entry.get("spellings", {})})
 _venue = record(
     {
         "name": text().named("name"),
@@ -119,16 +119,16 @@ CLASSIFICATION = record(
 ).into(Classification)
 
 
-def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
+def check_whole(rules: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem for each reference to an unknown suffix in an otherwise correct section."""
-    suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
+    suffixes = (rules.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
     for suffix, venue in suffixes.items():
         same = venue.get("same_as") if isinstance(venue, Mapping) else None
         target = suffixes.get(same)
         if same and (target is None or (isinstance(target, Mapping) and "same_as" in target)):
             yield Problem((*at, suffix, "same_as"), f"{same} is not a suffix with its own venue")
-    for index, suffix in ((plain.get("index") or {}).get("venues") or {}).items():
+    for index, suffix in ((rules.get("index") or {}).get("venues") or {}).items():
         if suffix not in suffixes:
             path = ("symbol_classification", "index", "venues", index)
             yield Problem(path, f"unknown suffix {suffix}", nearest(suffix, suffixes))

@@ -83,10 +83,10 @@ def _packaged_plain() -> Mapping[str, Any]:
 
 @lru_cache(4)
 def _user(path: Path, data: bytes) -> FundamentalsRules:
-    plain = checked(data, str(path))
-    for what in unread(plain):
+    mapping = checked(data, str(path))
+    for what in unread(mapping):
         _log.warning("%s: %s", path, what)
-    return parse(_overlaid(_packaged_plain(), plain))
+    return parse(_overlaid(_packaged_plain(), mapping))
 
 
 def checked(data: bytes, name: str) -> Mapping[str, Any]:

@@ -248,9 +248,9 @@ def check(mapping: Any) -> list[Problem]:
     return first_of(_file.check(mapping, ()))
 
 
-def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
+def parse(mapping: Mapping[str, Any]) -> FundamentalsRules:
     """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
-    values = attributes(_file.keys, plain)
+    values = attributes(_file.keys, mapping)
     settings = values.pop("settings", {})
     # A vendor that a sequence does not name, but that has a priority, is added at the end of it.
     ranked = sorted(

@@ -329,19 +329,19 @@ def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
         yield from record(keys).check(settings, (*path, name))
 
 
-def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
+def _parse_providers(mapping: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
     """Parse the settings of each vendor; a vendor family's settings also apply to its members."""
-    entries = plain or {}
+    entries = mapping or {}
     return {
         name: _provider_rules(name, {**(entries.get(family_of(name)) or {}), **(entry or {})})
         for name, entry in entries.items()
     }
 
 
-def _provider_rules(name: str, plain: Mapping[str, Any]) -> ProviderRules:
-    others = sorted(key for key in set(plain) - set(_provider) if plain[key] is not None)
-    values = {"title": name, **attributes(_provider, plain)}
-    return ProviderRules(name, options={key: plain[key] for key in others}, **values)
+def _provider_rules(name: str, entry: Mapping[str, Any]) -> ProviderRules:
+    others = sorted(key for key in set(entry) - set(_provider) if entry[key] is not None)
+    values = {"title": name, **attributes(_provider, entry)}
+    return ProviderRules(name, options={key: entry[key] for key in others}, **values)
 
 
 _live_feed = record(
@@ -425,16 +425,16 @@ def check(mapping: Any) -> list[Problem]:
     return first_of(_file.check(mapping, ()))
 
 
-def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
+def check_whole(rules: Mapping[str, Any]) -> list[Problem]:
     """Return the missing keys and dangling references in a complete, otherwise correct mapping."""
-    return first_of(_of_whole(plain))
+    return first_of(_of_whole(rules))
 
 
-def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
+def _of_whole(rules: Mapping[str, Any]) -> Iterator[Problem]:
     for name in RULES:
-        if plain.get(name) and "primary" not in plain[name]:
+        if rules.get(name) and "primary" not in rules[name]:
             yield Problem((name,), "primary is missing")
-    yield from classification.check_whole(plain.get("symbol_classification") or {})
+    yield from classification.check_whole(rules.get("symbol_classification") or {})
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
@@ -474,11 +474,11 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse(mapping: Mapping[str, Any]) -> Rules:
     """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
-    plain = _canonical_keys(mapping)
+    clean = _canonical_keys(mapping)
     rules = {
-        name: Rule(name, **attributes(_rule, plain[name])) for name in RULES if plain.get(name)
+        name: Rule(name, **attributes(_rule, clean[name])) for name in RULES if clean.get(name)
     }
-    return Rules(rules, plain=plain, **attributes(_sections, plain))
+    return Rules(rules, plain=clean, **attributes(_sections, clean))
 
 
 def _overlaid(base: Any, user: Any) -> Any:
@@ -494,11 +494,11 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mapping, replacing keys that are vendor names with canonical names."""
-    plain = dict(mapping)
+    rules = dict(mapping)
     for name in ("providers", "live_feeds"):
-        if plain.get(name):
-            plain[name] = {vendor_name(key): value for key, value in plain[name].items()}
-    return plain
+        if rules.get(name):
+            rules[name] = {vendor_name(key): value for key, value in rules[name].items()}
+    return rules
 
 
 def _labels(rule: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -89,9 +89,9 @@ def _user_rules(path: Path, data: bytes) -> Rules:
 def packaged_rules() -> Rules:
     """Return the rules included in the library, which are read once per process."""
     data = packaged_bytes()
-    plain = _as_read(data)
-    if plain is not None:
-        return parse(plain)
+    mapping = _as_read(data)
+    if mapping is not None:
+        return parse(mapping)
     from .rules_parser import read_rules
 
     return read_rules(data, _PACKAGED)

@@ -84,7 +84,7 @@ class Form:
 
     def into(self, cls: Callable[..., Any]) -> Form:
         """Return this form with a parser that creates a ``cls`` from a record's :func:`attributes`."""
-        return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
+        return replace(self, parse=lambda mapping: cls(**attributes(self.keys, mapping)))
 
 
 def form(parse: Callable[[Any], Any] = _as_it_is) -> Callable[[Check], Form]:
@@ -117,10 +117,10 @@ def section(cls: type[Any]) -> Form:
     return record(settings_of(cls)).into(cls)
 
 
-def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dict[str, Any]:
+def attributes(keys: Mapping[str, Form], mapping: Mapping[str, Any] | None) -> dict[str, Any]:
     """Parse a record and its nested records; return the values by dataclass field name."""
     values: dict[str, Any] = {}
-    for key, value in (plain or {}).items():
+    for key, value in (mapping or {}).items():
         form = keys.get(key, anything)
         if form.attribute:
             values[form.attribute] = form.parse(value)

@@ -260,15 +260,15 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     if not text:
         return {}
     try:
-        plain = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
-        plain = None
-    if not isinstance(plain, dict):
+        parsed = None
+    if not isinstance(parsed, dict):
         _log.warning("PROVIDER_RATE_LIMITS is ignored because it is not a JSON object of vendors")
         return {}
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
-    for name, values in plain.items():
+    for name, values in parsed.items():
         # Any other name may be that of a downloader defined by user code.
         vendor = known_vendor(name) or name
         if not isinstance(values, dict):
@@ -278,7 +278,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
         wrong += [f"{name}.{key}" for key in values if key not in good]
         limits[vendor] = limits.get(vendor, {}) | good
     problems = [f"ignored {', '.join(wrong)}"] if wrong else []
-    problems += filter(None, map(_slip, plain))
+    problems += filter(None, map(_slip, parsed))
     if problems:
         _log.warning("PROVIDER_RATE_LIMITS: %s", "; ".join(problems))
     return limits

@@ -91,7 +91,7 @@ class FolderClaim:
     def _found(self) -> Claim | None:
         data = self._disk.read_if_exists(self._path)
         try:
-            plain = {} if data is None else json_document.load(data)
-            return Claim(str(plain["machine"]), str(plain["name"]), int(plain["at_ms"]))
+            stored = {} if data is None else json_document.load(data)
+            return Claim(str(stored["machine"]), str(stored["name"]), int(stored["at_ms"]))
         except (json_document.DamagedError, KeyError, TypeError, ValueError):
             return None

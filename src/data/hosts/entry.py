@@ -209,14 +209,14 @@ def dump(value: Value) -> tuple[str, bytes]:
 
 def _check_size(kind: str, payload: bytes) -> None:
     """Reject a payload that becomes many objects, before it is decoded."""
-    plain = len(payload)
-    if kind == "commit" and plain > _MOST_PLAIN:
+    size = len(payload)
+    if kind == "commit" and size > _MOST_PLAIN:
         bulk = _bulk.decode(payload)
         columns = [column for piece in bulk.pieces for column in (piece.stamps, *piece.values)]
         if bulk.marks is not None:
             columns += [bulk.marks.starts, bulk.marks.ends, bulk.marks.codes]
-        plain -= sum(len(column.data) for column in columns if column is not None)
-    if plain > _MOST_PLAIN:
+        size -= sum(len(column.data) for column in columns if column is not None)
+    if size > _MOST_PLAIN:
         raise ValueError(f"it has more than {_MOST_PLAIN >> 20} MiB beside its bars")
 
 
@@ -259,9 +259,9 @@ def load(
         raise _corrupt(name, seq, str(exc)[:200]) from exc
 
 
-def _check_integers(plain: Any) -> None:
+def _check_integers(document: Any) -> None:
     """Reject integers that no host can store, before anything is written."""
-    left = [plain]
+    left = [document]
     while left:
         value = left.pop()
         if isinstance(value, int):

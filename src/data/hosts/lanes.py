@@ -400,8 +400,8 @@ class LaneCopies:
         """Return the files of a series, with the folders that they are in, without its lock."""
         names = [name for name in self._disk.list(paths.folder) if name != paths.lock.name]
         inner = [name for name in names if name in (QUARANTINE, VERSIONS)]
-        plain = [name for name in names if name not in inner]
-        return [*plain, *(f"{n}/{one}" for n in inner for one in self._disk.list(paths.folder / n))]
+        files = [name for name in names if name not in inner]
+        return [*files, *(f"{n}/{one}" for n in inner for one in self._disk.list(paths.folder / n))]
 
     def _is_one(self, new: LanePaths, old: LanePaths, name: str) -> bool:
         """Return whether a file of a series is the same file in two folders."""

@@ -67,12 +67,12 @@ class Notes:
         if data is None:
             return None
         try:
-            plain = json_document.load(_last_line(data))
+            document = json_document.load(_last_line(data))
             return Note(
-                LogPosition(int(plain["seq"]), bytes.fromhex(plain["token"])),
-                {int(year): int(generation) for year, generation in plain["years"].items()},
-                int(plain["series"]),
-                str(plain["digest"]),
+                LogPosition(int(document["seq"]), bytes.fromhex(document["token"])),
+                {int(year): int(generation) for year, generation in document["years"].items()},
+                int(document["series"]),
+                str(document["digest"]),
             )
         except (json_document.DamagedError, KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -85,7 +85,7 @@ class Notes:
         """
         if self._owner and not self.store():
             return
-        plain: dict[str, Any] = {
+        document: dict[str, Any] = {
             "seq": note.position.seq,
             "token": note.position.token.hex(),
             "years": {str(year): generation for year, generation in note.years.items()},
@@ -93,7 +93,7 @@ class Notes:
             "digest": note.digest,
             "store": self._owner,
         }
-        line, file = json_document.dump(plain), self._disk.stat(path)
+        line, file = json_document.dump(document), self._disk.stat(path)
         if file is not None and file.size < _MOST_BYTES:
             append_line(self._disk, path, line)
             return

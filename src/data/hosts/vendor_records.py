@@ -75,7 +75,7 @@ def ledger(
     try:
         if base is None or log is None or not 0 <= folded <= MOST_VERSION:
             raise ValueError("it is too large")
-        plain = msgspec.structs.asdict(msgspec.json.decode(base, type=_Base))
+        document = msgspec.structs.asdict(msgspec.json.decode(base, type=_Base))
         entries = msgspec.json.decode(log, type=_Log)
         if sum(len(ops) for _, ops in entries) > MOST_OPERATIONS:
             raise ValueError("it has too many operations")
@@ -87,7 +87,7 @@ def ledger(
         raise CorruptEntryError(
             f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
         ) from exc
-    return plain, entries
+    return document, entries
 
 
 def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:

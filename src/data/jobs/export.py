@@ -81,9 +81,9 @@ class Exported:
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
         names = ("path", "rows", "first", "last", "problem")
-        plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
-        plain |= {"lane": self.key.lane_label}
-        return plain | {name: getattr(self, name) for name in names}
+        entry = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
+        entry |= {"lane": self.key.lane_label}
+        return entry | {name: getattr(self, name) for name in names}
 
 
 def export_series(

@@ -50,7 +50,7 @@ class QuarantineReport:
 
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
         """Return JSON-serializable values; with ``details``, include every row and file."""
-        plain: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
             "lane": self.key.lane_label,
@@ -59,7 +59,7 @@ class QuarantineReport:
             "reasons": self.reasons,
         }
         if not details:
-            return plain
+            return entry
         rows = [
             {"timestamp": iso(bar.stamp_ms)}
             | {
@@ -70,7 +70,7 @@ class QuarantineReport:
             for bar, reason in self.rows
         ]
         files = [{"file": name, "reason": reason} for name, reason in self.files]
-        return plain | {"rows_kept": rows, "files_kept": files}
+        return entry | {"rows_kept": rows, "files_kept": files}
 
 
 def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:

@@ -280,18 +280,18 @@ class _Part:
 
     def results(self) -> Iterator[SeriesResult]:
         """Yield the failures: why there is no fresh answer or, if there is one, each vendor that failed."""
-        plain = self.plain
+        usual = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
         if error is None:
             for vendor, failure in failures.items():
-                failed = plain.failed_by(failure)
+                failed = usual.failed_by(failure)
                 lacking = by_vendor(vendor, failed.error)
                 yield replace(failed, error="", lacking=lacking, failed_at=vendor)
         elif isinstance(error, AllProvidersFailedError) and not (failures or _lacks_a_key(error)):
-            yield replace(plain, complete=False, lacking=str(error))
+            yield replace(usual, complete=False, lacking=str(error))
         else:
-            yield plain.failed_by(error)
+            yield usual.failed_by(error)
 
 
 # Errors that are not failures: the vendor does not have the data.

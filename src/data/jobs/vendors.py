@@ -269,7 +269,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     if name is None:
         raise unknown_provider(vendor, selector.provider_names())
     cls = downloader_class(name)
-    plain, row = describe_vendor(selector, name), row_of(name)
+    described, row = describe_vendor(selector, name), row_of(name)
     table, no_table = vendor_part(table_of, name)
     stream, no_stream = vendor_part(stream_of, name)
     downloader = selector._initialize_downloader(name)
@@ -277,7 +277,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     capabilities = ours.capabilities if ours else cls.capabilities
     limits = network.limiter(name).limits
     return {
-        **plain,
+        **described,
         "aliases": list(cls.aliases),
         "stream": stream is not None,
         "no_stream": no_stream,

@@ -144,8 +144,8 @@ def _check_names(names: tuple[str, ...], title: str) -> None:
 
 def _item(row: Mapping[str, Any], where: str) -> WorkItem:
     """Convert a row of a list to an item; numbers parsed from YAML become strings again."""
-    plain = {name: "" if value is None else str(value).strip() for name, value in row.items()}
-    symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
+    cells = {name: "" if value is None else str(value).strip() for name, value in row.items()}
+    symbol, priority = cells.get("symbol", ""), cells.get("priority", "")
     problem, number = "", NO_PRIORITY
     if not symbol:
         problem = f"{where} has no symbol"
@@ -154,5 +154,5 @@ def _item(row: Mapping[str, Any], where: str) -> WorkItem:
     except ValueError:
         problem = problem or f"{where}: the priority is not an integer: {priority!r:.40}"
     return WorkItem(
-        symbol or where, plain.get("timeframe", ""), plain.get("from", ""), number, problem
+        symbol or where, cells.get("timeframe", ""), cells.get("from", ""), number, problem
     )

@@ -98,7 +98,7 @@ class Action:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored."""
-        plain: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "type": self.type,
             "ex_date": self.ex_date.isoformat(),
             "ex_at": self.ex_at,
@@ -106,15 +106,15 @@ class Action:
             "fetched_at": self.fetched_at,
         }
         if self.type == "split":
-            return plain | {"numerator": self.numerator, "denominator": self.denominator}
-        plain["amount"] = self.amount
+            return entry | {"numerator": self.numerator, "denominator": self.denominator}
+        entry["amount"] = self.amount
         optional = {
             "as_paid": self.as_paid,
             "pay_date": self.pay_date,
             "currency": self.currency,
             "parts": list(self.parts),
         }
-        return plain | {name: value for name, value in optional.items() if value}
+        return entry | {name: value for name, value in optional.items() if value}
 
 
 def vendor_date(value: Any) -> str:

@@ -74,14 +74,14 @@ class Splice:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored."""
-        plain = {
+        entry = {
             "at": self.at,
             "with": self.other,
             "verdict": self.verdict,
             "ratio": self.ratio,
             "common": self.common,
         }
-        return plain | ({"because": self.because} if self.because else {})
+        return entry | ({"because": self.because} if self.because else {})
 
 
 @dataclass(frozen=True)
@@ -182,20 +182,20 @@ class Covered:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored; defaults are left out."""
-        plain: dict[str, Any] = {"span": list(self.span)}
+        entry: dict[str, Any] = {"span": list(self.span)}
         if self.state in WITH_BARS:
-            plain |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
+            entry |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
         if self.parts:
-            plain["parts"] = [[source._source_json(), list(at)] for source, at in self.parts]
-        return plain | self._source_json()
+            entry["parts"] = [[source._source_json(), list(at)] for source, at in self.parts]
+        return entry | self._source_json()
 
     def _source_json(self) -> dict[str, Any]:
         """Return the stored form of a source: everything but the span, the kind and the basis."""
         values = ((field.name, getattr(self, field.name), field.default) for field in SOURCE)
-        plain = {name: value for name, value, default in values if value != default}
+        entry = {name: value for name, value, default in values if value != default}
         if self.splices:
-            plain["splices"] = [splice.to_json() for splice in self.splices]
-        return plain
+            entry["splices"] = [splice.to_json() for splice in self.splices]
+        return entry
 
     @cached_property
     def text(self) -> str:
@@ -320,10 +320,10 @@ class Columns(NamedTuple):
             if is_folded:
                 parts += (whole.columns for whole in group)
             else:
-                plain, index = list(group), dict[Any, int]()
-                sources = (_make(type(entry), _values(entry)) for entry in plain)
+                entries, index = list(group), dict[Any, int]()
+                sources = (_make(type(entry), _values(entry)) for entry in entries)
                 codes = np.array([index.setdefault(s, len(index)) for s in sources], np.intp)
-                starts, ends = edges_of(entry.span for entry in plain).T
+                starts, ends = edges_of(entry.span for entry in entries).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
         return parts[0] if len(parts) == 1 else cls.chained(parts)
 
@@ -749,14 +749,14 @@ class VendorDay:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary."""
-        plain = {**vars(self), "start": iso(self.span.start), "end": iso(self.span.end)}
-        return {name: value for name, value in plain.items() if name != "span"}
+        entry = {**vars(self), "start": iso(self.span.start), "end": iso(self.span.end)}
+        return {name: value for name, value in entry.items() if name != "span"}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> VendorDay:
+    def from_json(cls, entry: Mapping[str, Any]) -> VendorDay:
         """Parse the dictionary written by :meth:`to_json`."""
-        facts = {name: value for name, value in plain.items() if name not in ("start", "end")}
-        return cls(**facts, span=Span(parse_iso(plain["start"]), parse_iso(plain["end"])))
+        facts = {name: value for name, value in entry.items() if name not in ("start", "end")}
+        return cls(**facts, span=Span(parse_iso(entry["start"]), parse_iso(entry["end"])))
 
 
 # --- folding -------------------------------------------------------------------------------

@@ -286,13 +286,13 @@ _NESTED = {
 
 def plain_of(snapshot: Snapshot) -> dict[str, Any]:
     """Convert ``snapshot`` to a dictionary of JSON values that :func:`snapshot_of` can read."""
-    plain: dict[str, Any] = {
+    profile: dict[str, Any] = {
         name: block for name, block in snapshot.blocks.items() if name not in snapshot.facts
     }
-    plain |= {name: fact.value for name, fact in snapshot.facts.items()}
+    profile |= {name: fact.value for name, fact in snapshot.facts.items()}
     if snapshot.statements:
-        plain[_STATEMENTS] = [plain_statement(s) for s in snapshot.statements]
-    plain[METADATA] = {
+        profile[_STATEMENTS] = [plain_statement(s) for s in snapshot.statements]
+    profile[METADATA] = {
         "provider": snapshot.vendor,
         "symbol": snapshot.symbol,
         "fetched_at": iso(snapshot.fetched_at_ms),
@@ -301,7 +301,7 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
         "fields": {name: meaning_of(fact) for name, fact in snapshot.facts.items()},
         "dropped": dict(snapshot.dropped),
     }
-    return plain
+    return profile
 
 
 def snapshot_of(

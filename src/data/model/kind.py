@@ -134,10 +134,10 @@ class Basis:
 
     def to_json(self) -> dict[str, str]:
         """Return the JSON-compatible dictionary that is stored with bars."""
-        plain: dict[str, str] = {"adjustment": self.adjustment}
+        entry: dict[str, str] = {"adjustment": self.adjustment}
         if self.as_of is not None:
-            plain["as_of"] = self.as_of.isoformat()
-        return plain
+            entry["as_of"] = self.as_of.isoformat()
+        return entry
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Basis:

@@ -110,5 +110,5 @@ class Lifetime:
 
 
 def _bound_to_json(bound: Bound) -> dict[str, Any]:
-    plain = bound._asdict()
-    return plain if bound.proof else {name: plain[name] for name in plain if name != "proof"}
+    entry = bound._asdict()
+    return entry if bound.proof else {name: entry[name] for name in entry if name != "proof"}

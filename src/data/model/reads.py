@@ -58,34 +58,34 @@ class AppliedActions:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary; ``digest`` is a digest of its other entries."""
-        plain: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "as_of": self.as_of.isoformat() if self.as_of else None,
             "rows": [action.to_json() for action in self.rows],
         }
         if self.own:
-            plain["own"] = {v: [a.to_json() for a in rows] for v, rows in self.own.items()}
+            entry["own"] = {v: [a.to_json() for a in rows] for v, rows in self.own.items()}
         if self.closes is not None:
-            plain["closes"] = {day.isoformat(): close for day, close in self.closes.items()}
-        digest = hashlib.sha256(canonical(plain).encode()).hexdigest()
-        return {"digest": f"sha256:{digest}", **plain}
+            entry["closes"] = {day.isoformat(): close for day, close in self.closes.items()}
+        digest = hashlib.sha256(canonical(entry).encode()).hexdigest()
+        return {"digest": f"sha256:{digest}", **entry}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> AppliedActions:
+    def from_json(cls, entry: Mapping[str, Any]) -> AppliedActions:
         """Parse the output of :meth:`to_json`.
 
         Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the input is invalid.
         """
-        closes = plain.get("closes")
+        closes = entry.get("closes")
         return cls(
-            date.fromisoformat(plain["as_of"]) if plain["as_of"] else None,
-            tuple(map(_action, plain["rows"])),
-            {v: tuple(map(_action, rows)) for v, rows in plain.get("own", {}).items()},
+            date.fromisoformat(entry["as_of"]) if entry["as_of"] else None,
+            tuple(map(_action, entry["rows"])),
+            {v: tuple(map(_action, rows)) for v, rows in entry.get("own", {}).items()},
             None if closes is None else {date.fromisoformat(d): c for d, c in closes.items()},
         )
 
 
-def _action(plain: Mapping[str, Any]) -> Action:
-    values = {**plain, "ex_date": date.fromisoformat(plain["ex_date"])}
+def _action(entry: Mapping[str, Any]) -> Action:
+    values = {**entry, "ex_date": date.fromisoformat(entry["ex_date"])}
     values["parts"] = tuple(values.get("parts", ()))
     return Action(**values)
 

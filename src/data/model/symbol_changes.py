@@ -74,7 +74,7 @@ class SymbolChange:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored."""
-        plain: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "type": self.type,
             "ex_date": self.ex_date.isoformat(),
             "ex_at": self.ex_at,
@@ -83,7 +83,7 @@ class SymbolChange:
             "fetched_at": self.fetched_at,
         }
         optional = {"successor": self.successor, "before": self.before}
-        return plain | {name: value for name, value in optional.items() if value}
+        return entry | {name: value for name, value in optional.items() if value}
 
 
 def concerning(

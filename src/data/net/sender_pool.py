@@ -115,7 +115,7 @@ class Senders:
 
         self._transport = self._transport or HttpTransport()
         mode = self._modes.get(vendor, "auto")
-        transport = choose_transport(mode, declared, plain=self._transport)
+        transport = choose_transport(mode, declared, http=self._transport)
         limiter = self.limiter(vendor, declared)
         recorder = self._recorder
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt, recorder)
@@ -215,26 +215,26 @@ def wants_package(mode: str, declared: type[Declared]) -> bool:
     return prefers and bool(declared.sdk_carrier)
 
 
-def choose_transport(mode: str, declared: type[Declared], *, plain: Transport) -> Transport:
+def choose_transport(mode: str, declared: type[Declared], *, http: Transport) -> Transport:
     """Return the transport for a vendor's requests.
 
     Args:
         mode: ``http`` for plain HTTP; ``sdk`` for the vendor's own package; or ``auto`` for the
             package if it is installed and preferred, otherwise plain HTTP.
         declared: Class of the vendor; the carrier class that it names is imported here.
-        plain: Plain HTTP transport.
+        http: Plain HTTP transport.
 
     Raises:
         MissingExtraError: ``sdk`` is required but not installed; the hint names the extra.
     """
     if not wants_package(mode, declared):
-        return plain
+        return http
     module, _, name = declared.sdk_carrier.partition(":")
     carrier: Any = getattr(import_module(module), name)
     installed = find_spec(carrier.package) is not None
     if mode == "auto":
         light: Transport | None = carrier.light() if installed else None
-        return light or plain
+        return light or http
     if not installed:
         raise MissingExtraError(
             f"transport: sdk needs {row_of(carrier.extra).distribution or carrier.package}",

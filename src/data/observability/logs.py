@@ -252,21 +252,21 @@ class JsonFormatter(_Masking):
     def format(self, record: logging.LogRecord) -> str:
         """Return the JSON object for a record, as one line."""
         moment = datetime.fromtimestamp(record.created, UTC)
-        plain: dict[str, Any] = {
+        line: dict[str, Any] = {
             "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        plain |= {name: value for name in CONTEXT if (value := getattr(record, name, ""))}
-        plain |= {
+        line |= {name: value for name in CONTEXT if (value := getattr(record, name, ""))}
+        line |= {
             k: v
             for k, v in vars(record).items()
-            if k not in _USUAL and k not in plain and k not in CONTEXT
+            if k not in _USUAL and k not in line and k not in CONTEXT
         }
         if record.exc_info:
-            plain["exception"] = self.formatException(record.exc_info)
-        return json.dumps(self._clean(plain), ensure_ascii=False, default=str)
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(self._clean(line), ensure_ascii=False, default=str)
 
     def _clean(self, value: Any) -> Any:
         """Mask API keys in all strings of a value, before JSON escapes them."""

@@ -148,10 +148,10 @@ def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _float(column: pl.Series) -> pl.Series:
     """Convert each value in a Decimal column to the nearest ``Float64``; nulls stay null."""
-    plain = column.cast(pl.Float64)
-    far = plain.abs() >= _FAR
+    floats = column.cast(pl.Float64)
+    far = floats.abs() >= _FAR
     if not far.any():
-        return plain
+        return floats
     rows = far.arg_true()
     texts = column.gather(rows).cast(pl.String).cast(pl.Float64)
-    return plain.scatter(rows, texts)
+    return floats.scatter(rows, texts)

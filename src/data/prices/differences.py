@@ -88,9 +88,9 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Return the difference as a JSON-compatible dictionary."""
-        plain = asdict(self) | {"ours": _values(self.ours), "theirs": _values(self.theirs)}
-        first, last = plain.pop("first_ms"), plain.pop("last_ms")
-        return plain | {"first": iso(first), "last": iso(last)}
+        entry = asdict(self) | {"ours": _values(self.ours), "theirs": _values(self.theirs)}
+        first, last = entry.pop("first_ms"), entry.pop("last_ms")
+        return entry | {"first": iso(first), "last": iso(last)}
 
 
 class Compared(NamedTuple):

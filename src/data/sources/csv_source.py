@@ -170,11 +170,11 @@ class CSVDataSource(VendorDataSource):
         """Return this file layout in the form of ``providers.local`` in the rules."""
         config, mapping = self._config, self._mapping
         assert mapping is not None
-        plain = asdict(mapping)
+        names = asdict(mapping)
         layout: dict[str, Any] = {
             "time_column": mapping.date_column,
             "columns": {
-                name: plain[f"{name}_column"] for name in ("open", "high", "low", "close", "volume")
+                name: names[f"{name}_column"] for name in ("open", "high", "low", "close", "volume")
             },
             "timezone": config.timezone,
         }

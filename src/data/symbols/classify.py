@@ -355,19 +355,19 @@ def _usa(tables: Classification) -> Exchange:
 
 def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
     """Build the instrument for a stock; share classes are written with a dash."""
-    plain = body.replace(".", "-").replace("/", "-")
+    ticker = body.replace(".", "-").replace("/", "-")
     # A canonical spelling must have the same meaning when it is parsed again; SOL alone would not.
-    is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
-    is_clear = is_ticker and plain not in tables.assets and plain not in tables.symbols
+    is_ticker = _PLAIN.fullmatch(ticker) or _SHARE_CLASS.fullmatch(ticker)
+    is_clear = is_ticker and ticker not in tables.assets and ticker not in tables.symbols
     suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
     return Instrument(
-        plain + suffix,
+        ticker + suffix,
         "stock",
         venue.calendar,
         venue.timezone,
         exchange=None if venue.suffix == ".US" else venue.code,
         quote=venue.quote,
-        spellings=stock_names(plain, "" if venue.bare else suffix, suffix),
+        spellings=stock_names(ticker, "" if venue.bare else suffix, suffix),
     )
 
 
@@ -448,22 +448,22 @@ _EODHD = {
 }
 
 
-def stock_names(plain: str, suffix: str, own_suffix: str) -> Mapping[str, str]:
+def stock_names(ticker: str, suffix: str, own_suffix: str) -> Mapping[str, str]:
     """Return the vendors' spellings of a stock's symbol.
 
     Args:
-        plain: Symbol without the venue, with its share class after a dash.
+        ticker: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        own_suffix: Suffix in this library's spelling. For a US stock, it is ``.US`` if the plain symbol
+        own_suffix: Suffix in this library's spelling. For a US stock, it is ``.US`` if the ticker
             would mean a coin, and empty otherwise.
     """
-    others = {} if suffix == own_suffix else dict.fromkeys(VENDORS, plain)
+    others = {} if suffix == own_suffix else dict.fromkeys(VENDORS, ticker)
     names = others | {
-        "alpha_vantage": plain + _ALPHA_VANTAGE.get(suffix, suffix),
-        "eodhd": plain + _EODHD.get(suffix, suffix),
-        "finnhub": plain + suffix if suffix else plain.replace("-", "."),
+        "alpha_vantage": ticker + _ALPHA_VANTAGE.get(suffix, suffix),
+        "eodhd": ticker + _EODHD.get(suffix, suffix),
+        "finnhub": ticker + suffix if suffix else ticker.replace("-", "."),
     }
-    return {vendor: name for vendor, name in names.items() if name != plain + own_suffix}
+    return {vendor: name for vendor, name in names.items() if name != ticker + own_suffix}
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:

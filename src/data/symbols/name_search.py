@@ -43,8 +43,8 @@ def rank_of(text: str, listing: Listing) -> int | None:
     - 6: a substring of its symbol or name
     """
     symbol, name = listing.symbol.casefold(), normalized(listing.name)
-    plain = symbol.partition(".")[0]
-    if text in (symbol, plain, symbol.lstrip("^")):
+    ticker = symbol.partition(".")[0]
+    if text in (symbol, ticker, symbol.lstrip("^")):
         return 0
     if text == name:
         return 1

@@ -207,12 +207,12 @@ def fundamentals_profile(
     venue = venue_of(instrument, tables) if instrument is not None else None
     if instrument is None or venue is None:
         return _profile(symbol, text, "unknown", None, "")
-    plain = instrument.symbol.removesuffix(venue.suffix)
-    listed = instrument.exchange or tables.listings.get(plain) or venue.code
+    ticker = instrument.symbol.removesuffix(venue.suffix)
+    listed = instrument.exchange or tables.listings.get(ticker) or venue.code
     if not venue.bare:
-        return _profile(symbol, plain, "stock", venue, venue.code)
-    kind = "etf" if plain in tables.etfs else "reit" if plain in tables.reits else "stock"
-    return _profile(symbol, plain, kind, venue, listed)
+        return _profile(symbol, ticker, "stock", venue, venue.code)
+    kind = "etf" if ticker in tables.etfs else "reit" if ticker in tables.reits else "stock"
+    return _profile(symbol, ticker, kind, venue, listed)
 
 
 def _us(tables: Classification) -> Exchange | None:

@@ -446,17 +446,17 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     ]
 
 
-def attempt_of(plain: Mapping[str, Any]) -> Attempt:
+def attempt_of(entry: Mapping[str, Any]) -> Attempt:
     """Rebuild an attempt from an entry made by :func:`attempt_entries`, but without its error."""
     return Attempt(
-        plain["provider"],
-        plain["outcome"],
-        plain["message"],
-        plain["seconds"],
-        parse_iso(plain["start"]),
-        parse_iso(plain["end"]),
-        plain["rows"],
-        plain["requests"],
+        entry["provider"],
+        entry["outcome"],
+        entry["message"],
+        entry["seconds"],
+        parse_iso(entry["start"]),
+        parse_iso(entry["end"]),
+        entry["rows"],
+        entry["requests"],
     )
 
 

@@ -308,9 +308,9 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
-    plain = without_rescaled(checked.classified, stored, fetched.vendor, splits=not is_share)
-    _refuse_rescaled(request, fetched, plain)
-    classified = beside_doubted(plain, stored, fetched.vendor)
+    matching = without_rescaled(checked.classified, stored, fetched.vendor, splits=not is_share)
+    _refuse_rescaled(request, fetched, matching)
+    classified = beside_doubted(matching, stored, fetched.vendor)
     return ComparedAnswer(checked, classified, stored, surroundings, view)
 
 

@@ -711,8 +711,8 @@ def lane_parts(
     prices with any adjustment if splits and dividends are available (``has_actions``). Other
     adjustments get a lane of their own.
     """
-    plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
-    if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
+    usual = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
+    if usual or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
         return lane_name
     return (*lane_name, candidate.adjustment)
 

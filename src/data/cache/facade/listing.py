@@ -173,19 +173,19 @@ class Catalogue:
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return the metadata of one year of a series, or None if the year has no bars."""
-        plain = self._json(self._layout.lane(key).metadata(year))
-        if plain is None or "onetape" not in plain:
-            plain = self._older_document(key, year)
-        if plain is None or not (plain.get("file_info") or {}).get("rows"):
+        found = self._json(self._layout.lane(key).metadata(year))
+        if found is None or "onetape" not in found:
+            found = self._older_document(key, year)
+        if found is None or not (found.get("file_info") or {}).get("rows"):
             return None
-        return {name: value for name, value in plain.items() if name != "sha256"}
+        return {name: value for name, value in found.items() if name != "sha256"}
 
     def _json(self, path: Path) -> dict[str, Any] | None:
         try:
-            plain = json.loads(self._disk.read_if_exists(path) or b"null")
+            value = json.loads(self._disk.read_if_exists(path) or b"null")
         except ValueError:
             return None
-        return plain if isinstance(plain, dict) else None
+        return value if isinstance(value, dict) else None
 
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return another tool's record of a year, with missing keys filled in from its bars.

@@ -138,14 +138,14 @@ class Head:
         Raises:
             ValueError: The header has too many years.
         """
-        plain = {
+        head = {
             "id": self.id,
             "capacity": self.capacity,
             "order": sys.byteorder,
             "years": {str(year): list(source) for year, source in self.years.items()},
             "tails": dict(self.tails),
         }
-        text = json.dumps(plain, separators=(",", ":")).encode("ascii")
+        text = json.dumps(head, separators=(",", ":")).encode("ascii")
         if _HEADER.size + len(text) > SLOT:
             raise ValueError(f"the header of {len(self.years)} years does not fit")
         return _HEADER.pack(MAGIC, self.seq, len(text), _check(self.seq, text)) + text

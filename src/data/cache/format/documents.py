@@ -407,15 +407,15 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
         DamagedError: ``problem`` is not due to unknown keys, or the document is about another file.
         FormatVersionError: A newer version of this library wrote the document.
     """
-    plain = json_document.plain(text)
-    ours = plain.get("onetape")
+    document = json_document.plain(text)
+    ours = document.get("onetape")
     if not isinstance(ours, dict):
         raise json_document.DamagedError("this library did not write the document") from problem
     json_document.check_format(ours, "metadata have")
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
-        return _meta_of(_decode_year(canonical(plain)), identity, extra)
+        return _meta_of(_decode_year(canonical(document)), identity, extra)
     except msgspec.DecodeError as exc:
         raise json_document.DamagedError(f"the document lacks required content: {exc}") from exc
 

@@ -114,7 +114,7 @@ class Header:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored."""
-        plain: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "v": VERSION,
             "id": self.id,
             "seq": self.seq,
@@ -130,42 +130,42 @@ class Header:
             "state": self.state,
         }
         if self.holes:
-            plain["holes"] = [list(hole) for hole in self.holes]
-        return plain | dict(self.spelled) | dict(self.extra)
+            entry["holes"] = [list(hole) for hole in self.holes]
+        return entry | dict(self.spelled) | dict(self.extra)
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Header:
+    def from_json(cls, entry: Mapping[str, Any]) -> Header:
         """Parse a stored mapping.
 
         Raises:
             FormatVersionError: A newer version of this library wrote the header.
             AttributeError, KeyError, TypeError, ValueError: The mapping is not a header.
         """
-        if plain["v"] != VERSION or plain.get("need"):
-            needs = plain.get("need") or f"format {plain['v']}"
+        if entry["v"] != VERSION or entry.get("need"):
+            needs = entry.get("need") or f"format {entry['v']}"
             raise FormatVersionError(f"bars were written by a newer version ({needs})")
-        if plain["state"] not in ("final", "provisional"):
-            raise FormatVersionError(f"bars have the unknown state {plain['state']!r}")
+        if entry["state"] not in ("final", "provisional"):
+            raise FormatVersionError(f"bars have the unknown state {entry['state']!r}")
         try:
-            basis = Basis.from_json(plain["basis"])
+            basis = Basis.from_json(entry["basis"])
         except ValueError as exc:
             raise FormatVersionError(f"bars have an {exc}") from exc
         return cls(
-            id=str(plain["id"]),
-            seq=int(plain["seq"]),
-            prev=plain["prev"],
-            rows=_number(plain["rows"]),
-            first=plain["first"],
-            last=plain["last"],
-            span=Span(*map(_number, plain["span"])),
-            vendor=str(plain["vendor"]),
-            fetched_at=_number(plain["fetched_at"]),
-            kind=Kind.from_json(plain["kind"]),
+            id=str(entry["id"]),
+            seq=int(entry["seq"]),
+            prev=entry["prev"],
+            rows=_number(entry["rows"]),
+            first=entry["first"],
+            last=entry["last"],
+            span=Span(*map(_number, entry["span"])),
+            vendor=str(entry["vendor"]),
+            fetched_at=_number(entry["fetched_at"]),
+            kind=Kind.from_json(entry["kind"]),
             basis=basis,
-            state=plain["state"],
-            holes=tuple([Span(_number(a), _number(b)) for a, b in plain.get("holes", ())]),
-            spelled={k: plain[k] for k in _SPELLED_KEYS if k in plain},
-            extra={k: v for k, v in plain.items() if k not in (*_KNOWN_KEYS, *_SPELLED_KEYS)},
+            state=entry["state"],
+            holes=tuple([Span(_number(a), _number(b)) for a, b in entry.get("holes", ())]),
+            spelled={k: entry[k] for k in _SPELLED_KEYS if k in entry},
+            extra={k: v for k, v in entry.items() if k not in (*_KNOWN_KEYS, *_SPELLED_KEYS)},
         )
 
 
@@ -228,18 +228,16 @@ def build(header: Header, text: bytes, total: int = 0) -> Member:
 
 
 def _assemble(header: Header, body: bytes) -> Member:
-    plain = _compact(header.to_json()).encode("ascii")
-    if len(plain) > MOST_JSON:
+    head = _compact(header.to_json()).encode("ascii")
+    if len(head) > MOST_JSON:
         raise ValueError(
-            f"the header of a member takes {len(plain)} bytes; at most {MOST_JSON} are allowed"
+            f"the header of a member takes {len(head)} bytes; at most {MOST_JSON} are allowed"
         )
-    size = _JSON_AT + len(plain) + len(body)
-    field_bytes = 36 + len(plain)
+    size = _JSON_AT + len(head) + len(body)
+    field_bytes = 36 + len(head)
     start = _MAGIC + struct.pack("<H2sHI", field_bytes + 4, _FIELD_ID, field_bytes, size)
-    digest = hashlib.sha256(b"".join((start, _NO_DIGEST, plain, body))).digest()
-    return Member(
-        header, digest.hex(), b"".join((start, digest, plain, body)), _JSON_AT + len(plain)
-    )
+    digest = hashlib.sha256(b"".join((start, _NO_DIGEST, head, body))).digest()
+    return Member(header, digest.hex(), b"".join((start, digest, head, body)), _JSON_AT + len(head))
 
 
 def peek_digest(start: bytes) -> str:

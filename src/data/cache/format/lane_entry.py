@@ -229,8 +229,8 @@ class OuterKeys(msgspec.Struct):
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys with their values as a dictionary."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
+        entry: dict[str, Any] = msgspec.to_builtins(self)
+        return entry
 
 
 _decode_outer = msgspec.json.Decoder(OuterKeys).decode

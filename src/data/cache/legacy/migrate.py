@@ -65,8 +65,8 @@ class OldFile:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary."""
         names = ("year", "path", "rows", "taken", "said", "problem")
-        plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
-        return plain | {name: getattr(self, name) for name in names}
+        entry = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
+        return entry | {name: getattr(self, name) for name in names}
 
 
 def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
@@ -213,9 +213,9 @@ class Pruned:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary; ``deleted`` shows whether the file is deleted."""
         names = ("path", "bytes", "rows", "held", "superseded", "problem")
-        plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
-        plain |= {name: getattr(self, name) for name in names}
-        return plain | {"lacking": [iso(s) for s in self.lacking], "deleted": not self.problem}
+        entry = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
+        entry |= {name: getattr(self, name) for name in names}
+        return entry | {"lacking": [iso(s) for s in self.lacking], "deleted": not self.problem}
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:

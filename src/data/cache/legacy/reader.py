@@ -187,25 +187,25 @@ def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
     year = path.name.removesuffix(".csv.gz")
     for name in (f"{year}.metadata.json", "metadata.json"):
         try:
-            plain = json.loads(disk.read(path.with_name(name)))
+            document = json.loads(disk.read(path.with_name(name)))
         except (StorageError, ValueError, RecursionError):
             continue
-        if isinstance(plain, dict):
-            return LegacyYear(_vendor(plain), _updated(plain) or _file_time(path))
+        if isinstance(document, dict):
+            return LegacyYear(_vendor(document), _updated(document) or _file_time(path))
     return LegacyYear(fetched_at=_file_time(path))
 
 
-def _vendor(plain: Mapping[str, Any]) -> str:
+def _vendor(document: Mapping[str, Any]) -> str:
     for name in ("data_source", "provider"):
-        if isinstance(plain.get(name), str) and plain[name]:
-            return str(plain[name])
+        if isinstance(document.get(name), str) and document[name]:
+            return str(document[name])
     return "unknown"
 
 
-def _updated(plain: Mapping[str, Any]) -> int:
+def _updated(document: Mapping[str, Any]) -> int:
     for name in ("last_updated", "created_at"):
         with suppress(KeyError, TypeError, ValueError, OverflowError):
-            return parse_iso(plain[name])
+            return parse_iso(document[name])
     return 0
 
 

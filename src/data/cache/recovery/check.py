@@ -71,8 +71,8 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary, with the additional key ``repairable``."""
         names = ("symbol", "timeframe", "lane", "where", "what", "remedy")
-        plain: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return plain | {"repairable": self.cure != "none"}
+        entry: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return entry | {"repairable": self.cure != "none"}
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def clear_lane(
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
         others = (*inner, lane.paths.lock)
         files = [name for name in disk.list(folder) if folder / name not in others]
-        plain = [name for name in files if not name.endswith(LOG)]
-        for name in sorted(plain, key=lambda name: not name.endswith(".json")):
+        deleted = [name for name in files if not name.endswith(LOG)]
+        for name in sorted(deleted, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)
         for place in inner:
             empty_folder(disk, place)

@@ -75,7 +75,7 @@ class Measured:
     entry: YearEntry
     inode: int
     packed: int = 0
-    plain: int = 0
+    unpacked: int = 0
 
 
 class Gauge:
@@ -145,7 +145,7 @@ class Gauge:
             size.quarantined,
             size.without_metadata,
             sum(sample.packed for sample in self._measured.values()),
-            sum(sample.plain for sample in self._measured.values()),
+            sum(sample.unpacked for sample in self._measured.values()),
             *totals(lane.entry for lane in holdings.lanes),
         )
 
@@ -196,6 +196,6 @@ def hop(file: IO[bytes], size: int, measured: Measured) -> None:
         if length <= _SIZE_AT:
             return  # shorter than any member
         file.seek(measured.packed + length - 4)
-        (plain,) = struct.unpack("<I", file.read(4))
+        (length_unpacked,) = struct.unpack("<I", file.read(4))
         measured.packed += length
-        measured.plain += plain
+        measured.unpacked += length_unpacked

@@ -60,11 +60,11 @@ class TimeMark:
         """Return the file's content, which maps a name to a time; None if it cannot be read."""
         try:
             content = self._disk.read_if_exists(self._path)
-            plain = {} if content is None else json_document.load(content)
+            stored = {} if content is None else json_document.load(content)
         except (CorruptEntryError, FormatVersionError, StorageError):
             return None
-        mark = {name: plain[name] for name in (_LATEST, _SINCE) if type(plain.get(name)) is int}
+        mark = {name: stored[name] for name in (_LATEST, _SINCE) if type(stored.get(name)) is int}
         return mark or None
 
-    def _keep(self, plain: dict[str, int]) -> None:
-        write_atomically(self._disk, self._path, json_document.dump(plain))
+    def _keep(self, mark: dict[str, int]) -> None:
+        write_atomically(self._disk, self._path, json_document.dump(mark))

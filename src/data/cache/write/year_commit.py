@@ -351,5 +351,5 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of ``quality`` as it will be when it is read back; empty for None."""
-    plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
-    return plain
+    parsed: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
+    return parsed

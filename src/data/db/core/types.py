@@ -147,8 +147,8 @@ class UtcInstant(TypeDecorator[datetime]):
         try:
             # Recreated, because the engines would drop the nanoseconds of a Timestamp
             # differently.
-            plain = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
-            return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
+            moment = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (OverflowError, ValueError) as exc:
             raise DatabaseError(
                 f"datetime {value!r} is outside the years 1 to 9999 in UTC"
@@ -206,21 +206,21 @@ class _Part:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         whole: Any = self
-        plain = dict(whole) if isinstance(whole, dict) else list(whole)
+        value = dict(whole) if isinstance(whole, dict) else list(whole)
         return (
-            (_Document.coerce, ("", plain)) if whole._document is whole else (type(plain), (plain,))
+            (_Document.coerce, ("", value)) if whole._document is whole else (type(value), (value,))
         )
 
 
-def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
+def _owned(cls: type[Any], content: Any, owner: _Part | None = None) -> Any:
     """Copy a plain container as a part of the owner's document, or else as a new document."""
-    part = cls(plain)
+    part = cls(content)
     part._document = part if owner is None else owner._document
     part._changed()
     return part
 
 
-def _reporting(plain: type[Any], names: str) -> type[Any]:
+def _reporting(base: type[Any], names: str) -> type[Any]:
     """Return a subclass of ``dict`` or ``list``; its methods called ``names`` report changes."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -234,8 +234,8 @@ def _reporting(plain: type[Any], names: str) -> type[Any]:
 
         return change
 
-    methods = {name: reported(getattr(plain, name)) for name in names.split()}
-    return type(f"_{plain.__name__}_part", (_Part, plain), methods)
+    methods = {name: reported(getattr(base, name)) for name in names.split()}
+    return type(f"_{base.__name__}_part", (_Part, base), methods)
 
 
 _MappingPart = _reporting(

@@ -43,10 +43,10 @@ class Repair:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the repair as a JSON-compatible dictionary."""
-        plain = {"what": self.what, "factor": self.factor, "at": [iso(int(s)) for s in self.stamps]}
+        entry = {"what": self.what, "factor": self.factor, "at": [iso(int(s)) for s in self.stamps]}
         if self.what == "prices":
-            plain |= {"columns": list(self.columns), "volume_factor": self.volume}
-        return plain
+            entry |= {"columns": list(self.columns), "volume_factor": self.volume}
+        return entry
 
 
 @dataclass(frozen=True)

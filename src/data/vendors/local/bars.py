@@ -176,9 +176,9 @@ class LocalFiles:
     @cached_property
     def digest(self) -> str:
         """A digest of all settings except the folder; with other settings, a file yields different bars."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
-        plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
-        return sha256(canonical(plain).encode()).hexdigest()[:16]
+        layout = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
+        layout |= {name: dict(layout[name]) for name in ("columns", "timeframes")}
+        return sha256(canonical(layout).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:
         """Return a mapping from each supported timeframe to the text for it in file names."""
