@@ -97,16 +97,16 @@ def get_by_symbol(
     """
     wanted = distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
-    failed: dict[str, Rows] = {}
+    failures: dict[str, Rows] = {}
     with running(subject_of("", shared[0])):
         for symbol in wanted:
             try:
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
                 query = parser.for_nothing(symbol, shared[0], shared[-1])
-                failed[symbol] = _failed_rows(query, error, query.key)
+                failures[symbol] = _failed_rows(query, error, query.key)
         answers = get_batch(bars, list(queries.values()), listener)
-    rows = dict(zip(queries, answers, strict=True)) | failed
+    rows = dict(zip(queries, answers, strict=True)) | failures
     return {symbol: rows[symbol] for symbol in wanted}
 
 
@@ -195,7 +195,7 @@ def _failed_rows(query: BarsQuery, error: DataError, key: SeriesKey) -> Rows:
     """
     symbol = query.instrument.symbol
     log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})
-    failed = Gap(query.span, str(error), failed=True)
+    gap = Gap(query.span, str(error), failed=True)
     facts = {
         "lane": key.folder,
         "generation": None,
@@ -213,9 +213,9 @@ def _failed_rows(query: BarsQuery, error: DataError, key: SeriesKey) -> Rows:
         },
     }
     # If a number of bars was requested, the start of the gap is unknown.
-    gaps = () if query.span.is_empty or query.bars is not None else (failed,)
+    gaps = () if query.span.is_empty or query.bars is not None else (gap,)
     answer = Answer(query, BarTable.empty(), Coverage(), gaps, facts=facts)
     frame = empty_frame(query.columns)
-    attrs = provenance(answer) | {"complete": False, "unanswered": failed.reason}
+    attrs = provenance(answer) | {"complete": False, "unanswered": gap.reason}
     frame.attrs[ATTRS_KEY] = freeze(attrs)
     return Rows(frame, frame.attrs[ATTRS_KEY])

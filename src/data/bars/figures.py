@@ -338,11 +338,11 @@ def _provenance(query: FigureQuery, frame: pd.DataFrame, result: _Result) -> dic
 
 
 def _failure(query: FigureQuery, result: _Result) -> AllProvidersFailedError:
-    failed: Sequence[Attempt] = [a for a in result.attempts if a.error is not None]
-    unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
+    failures: Sequence[Attempt] = [a for a in result.attempts if a.error is not None]
+    unknown = bool(failures) and all(isinstance(a.error, SymbolNotFoundError) for a in failures)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
-    reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(result.damaged)
-    if not failed:
+    reasons = "; ".join(dict.fromkeys(map(str, failures))) + _in_quarantine(result.damaged)
+    if not failures:
         reasons = "; ".join(dict.fromkeys(reason for _, reason in result.gaps))
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {reasons}",

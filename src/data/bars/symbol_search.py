@@ -104,10 +104,10 @@ class NameService:
         listings = self._stored_listings(text, order)[:most]
         if not listings and (offline or not is_answered):
             listings = ranked(text, common_listings(), {})[:most]
-        failed = [attempt for attempt in attempts if attempt.error is not None]
+        failures = [attempt for attempt in attempts if attempt.error is not None]
         if not (listings or is_answered):
             raise _failure(text, attempts)
-        reported = [a for a in failed if not isinstance(a.error, EntitlementError)]
+        reported = [a for a in failures if not isinstance(a.error, EntitlementError)]
         if reported:
             reasons = dict.fromkeys(map(str, reported))
             message = f"search for {text!r}: some vendors did not answer: {'; '.join(reasons)}"

@@ -547,9 +547,9 @@ class Bundle:
         result: Written = writer.replace_rows(
             commit, records, frequency, rows, anew=damaged, drop=drop
         )
-        failed = {symbol: a.error for symbol, a in answers.items() if a.error}
+        errors = {symbol: a.error for symbol, a in answers.items() if a.error}
         return BundleChange(
-            result.places, failed, result.rounded, result.widened, tuple(quarantined)
+            result.places, errors, result.rounded, result.widened, tuple(quarantined)
         )
 
     # --- reading ---------------------------------------------------------------------------

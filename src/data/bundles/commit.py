@@ -279,7 +279,7 @@ class BundleFiles:
         Raises:
             BundleError: The bundle changed during each of twenty attempts.
         """
-        failed: DataError | OSError | None = None
+        error: DataError | OSError | None = None
         for attempt in range(_TRIES):
             before, pending = self.moment(), self.pending()
 
@@ -296,14 +296,14 @@ class BundleFiles:
                 # A staged file may be renamed after its path was returned, before it is opened.
                 if attempt >= 2 and self.moment() == before:
                     raise
-                failed = exc
+                error = exc
                 continue
             if self.moment() == before:
                 return result
         raise BundleError(
             (f"bundle {self.path.name} was rewritten during each of {_TRIES} attempts to read it"),
             hint="read it when its writer has finished",
-        ) from failed
+        ) from error
 
     def moment(self) -> tuple[FileState | None, ...]:
         """Return the states of the journal and the records file; None for a missing file.

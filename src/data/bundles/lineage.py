@@ -309,9 +309,9 @@ class LineageRun:
         with self._lock:
             self._is_open = False
             changed = [series for series in self._kept.values() if series.is_changed]
-            failed = [{"run": self.id, "event": "failed", **e} for e in self._failed.values()]
+            failures = [{"run": self.id, "event": "failed", **e} for e in self._failed.values()]
             end = {"run": self.id, "event": "end", "unrecorded": list(self._outside)}
-            self._write(changed, [*failed, end])
+            self._write(changed, [*failures, end])
             if self._error is not None:
                 raise self._error
 

@@ -286,8 +286,8 @@ _FAILED_KEYS = ("symbol", "timeframe", "error", "message")
 def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
     outside = list(entry.get("unrecorded", ())) if event == "end" else []
-    failed = (entry[n] for n in _FAILED_KEYS if event == "failed")
-    texts = [name, event, entry["time"], *failed, *outside]
+    texts_of_failure = (entry[n] for n in _FAILED_KEYS if event == "failed")
+    texts = [name, event, entry["time"], *texts_of_failure, *outside]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise ValueError("a value contains unprintable characters or is not a string")
     if event == "begin":

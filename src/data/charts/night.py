@@ -116,7 +116,7 @@ def _is_night(night: Mapping[str, Any]) -> bool:
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
     """Return the figures that the page records for one run: bars, failures, requests and so on."""
     results = report.get("results") or []
-    failed = sum(len(reason["series"]) for reason in report.get("reasons", ()) if reason["failed"])
+    count = sum(len(reason["series"]) for reason in report.get("reasons", ()) if reason["failed"])
     sent = [
         counts.get("sent", counts.get("requests", 0))
         for counts in requests_by_vendor(report).values()
@@ -127,7 +127,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
         "seconds": seconds,
         "series": len(results),
         "bars": sum(result.get("fetched") or 0 for result in results),
-        "failed": failed,
+        "failed": count,
         "lacking": sum(1 for result in results if _is_poor(result)),
         "contradicted": report.get("found", 0),
         "requests": sum(sent),

@@ -173,8 +173,8 @@ def _checked(report: CheckReport) -> Shown:
                 f"the first {_SHOWN} of {len(checked.cells)} differing values; --json lists all",
                 "dim",
             )
-    for failed in report.failed:
-        yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")
+    for failure in report.failed:
+        yield Line(f"failed then: {failure.symbol} {failure.timeframe}: {failure.error}")
     if not report.record.ended:
         yield Line("the run has no recorded end, so its last reads may be missing", "bold yellow")
     if outside := report.record.unrecorded:

@@ -216,9 +216,9 @@ def _report_shown(report: dict[str, Any]) -> Shown:
             f"one at {deleted_at}"
         )
         yield styled(text, "yellow")
-    good, failed = len(report["success"]), len(report["failed"])
+    good, failures = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")
-    yield styled(f"{good:,} of {counted(good + failed, 'series')} succeeded, {fetched}", "dim")
+    yield styled(f"{good:,} of {counted(good + failures, 'series')} succeeded, {fetched}", "dim")
 
 
 def _incidents_shown(report: dict[str, Any]) -> Shown:

@@ -215,8 +215,8 @@ def _report_shown(report: dict[str, Any]) -> Shown:
         yield TextTable(["symbol", "age before#", "fields"], rows)
     yield from reasons_shown(report["reasons"], "data types")
     yield from requests_shown(report["requests"])
-    good, failed = len(report["successful"]), len(report["failed"])
-    yield styled(f"{good:,} of {counted(good + failed, 'symbol')} refreshed", "dim")
+    good, failures = len(report["successful"]), len(report["failed"])
+    yield styled(f"{good:,} of {counted(good + failures, 'symbol')} refreshed", "dim")
 
 
 def _days(age: float | None) -> str:

@@ -148,13 +148,13 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
 
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
     """Return one report for all series; text output is printed immediately, series by series."""
-    count = faulty = failed = 0
+    count = faulty = failures = 0
     entries = []
     for report in reports:
         count += 1
         is_good = False
         if isinstance(report, Exception):
-            failed += 1
+            failures += 1
             entry: dict[str, Any] = {"error": str(report)}
         else:
             is_good = not report.at_least(args.severity)
@@ -165,8 +165,8 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
         elif not (is_good and is_quiet()):
             show(_report_shown(args, report))
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
-    verdict += f", {failed} could not be read" if failed else ""
-    ok = not faulty and not failed
+    verdict += f", {failures} could not be read" if failures else ""
+    ok = not faulty and not failures
     lines = [styled(verdict, "bold green" if ok else "bold red")]
     return Report(entries, lines, ok=ok, is_check=True)
 

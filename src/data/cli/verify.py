@@ -240,10 +240,10 @@ def _close(bar: Bar | None) -> str:
 def _verdict(verification: Verification) -> Text:
     if verification.ok:
         return styled("both sides are the same", "bold green")
-    failed = sum(c.compared is None for c in verification.comparisons)
+    failures = sum(c.compared is None for c in verification.comparisons)
     rows = sum(d.rows for c in verification.comparisons for d in c.differences)
     parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
     parts += (
-        [f"{failed} of {len(verification.comparisons)} could not be compared"] if failed else []
+        [f"{failures} of {len(verification.comparisons)} could not be compared"] if failures else []
     )
     return styled(", ".join(parts), "bold red")

@@ -292,15 +292,15 @@ class _Filled(NamedTuple):
 
 def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
     """Request the gaps in one series; called in a thread for the series' vendor."""
-    bars, failed = 0, ""
+    bars, failure = 0, ""
     try:
         for run in _runs(work.listed, work.short):
             new, reason = _fill_run(client, work.key, run)
-            bars, failed = bars + new, failed or reason
+            bars, failure = bars + new, failure or reason
     except DataError as error:
         log.log(level_of(error), "%s: %s", work.name, error)
-        failed = str(error)
-    return _Filled(bars, failed)
+        failure = str(error)
+    return _Filled(bars, failure)
 
 
 def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:

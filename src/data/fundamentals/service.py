@@ -404,10 +404,10 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
         attempt.provider: f"{attempt.outcome}: {attempt.message}" for attempt in lookup.attempts
     }
     reasons = lookup.failed | in_full  # by names that a program may have chosen
-    failed = "; ".join(f"{shortened(vendor)}: {why}" for vendor, why in reasons.items())
+    listed = "; ".join(f"{shortened(vendor)}: {why}" for vendor, why in reasons.items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
     return AllProvidersFailedError(
-        f"no vendor has {about}: {failed or 'none could be queried'}",
+        f"no vendor has {about}: {listed or 'none could be queried'}",
         symbol=lookup.symbol,
         attempts=lookup.attempts or [_without_key(vendor, why) for vendor, why in lacking.items()],
         hint=hint or None,

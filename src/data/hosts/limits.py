@@ -179,8 +179,8 @@ class _Tables(StateTables):
             return super().contacts()
         found, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), write=False)
         ahead = self.now_s - now_s
-        failed = {vendor: at + ahead for vendor, at in found.failed_s.items()}
-        return Contacts(failed, found.answered_s and found.answered_s + ahead)
+        failed_s = {vendor: at + ahead for vendor, at in found.failed_s.items()}
+        return Contacts(failed_s, found.answered_s and found.answered_s + ahead)
 
     def keep_unconnected(self, vendor: str) -> None:
         """Record that this host could not connect to a vendor."""

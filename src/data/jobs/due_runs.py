@@ -29,10 +29,10 @@ def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
         if at_ms > due.due_ms:
             text += f"; those due since {_minute(due.due_ms)} were not sent"
     except QueryError as error:
-        failed = AlertEvent(
+        event = AlertEvent(
             due.id, "failed", due.due_ms, now_ms, f"schedule {due.id} has ended: {error}"
         )
-        return _run(due, failed), None
+        return _run(due, event), None
     return _run(due, AlertEvent(due.id, "due", at_ms, at_ms, text)), next_ms
 
 

@@ -285,9 +285,9 @@ class _Part:
         error = self.error()
         if error is None:
             for vendor, failure in failures.items():
-                failed = usual.failed_by(failure)
-                lacking = by_vendor(vendor, failed.error)
-                yield replace(failed, error="", lacking=lacking, failed_at=vendor)
+                failed_result = usual.failed_by(failure)
+                lacking = by_vendor(vendor, failed_result.error)
+                yield replace(failed_result, error="", lacking=lacking, failed_at=vendor)
         elif isinstance(error, AllProvidersFailedError) and not (failures or _lacks_a_key(error)):
             yield replace(usual, complete=False, lacking=str(error))
         else:

@@ -350,9 +350,9 @@ def _beside_vendors(
         except DataError as error:
             skipped[check.name] = str(error)
             continue
-        failed = [comparison.error for comparison in verification.comparisons if comparison.error]
-        if failed:
-            skipped[check.name] = "; ".join(failed)
+        errors = [comparison.error for comparison in verification.comparisons if comparison.error]
+        if errors:
+            skipped[check.name] = "; ".join(errors)
         else:
             ran.append(check.name)
         requests += sum(comparison.requests for comparison in verification.comparisons)

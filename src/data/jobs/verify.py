@@ -315,8 +315,8 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
         first_answer = refetcher.ask(name, first.span, goal)
         other_answer = refetcher.ask(rival, first.span, goal, first_answer.actions)
     except DataError as error:
-        failed = Comparison(name, rival, "", first.span, error=str(error))
-        return Verification(subject, (failed,))
+        comparison = Comparison(name, rival, "", first.span, error=str(error))
+        return Verification(subject, (comparison,))
     return Verification(subject, (_between((name, first_answer), (rival, other_answer), goal),))
 
 

@@ -97,8 +97,8 @@ class Quotes(InLines, dict[str, Quote]):
     @property
     def title(self) -> str:
         """The number of quotes, and the number of symbols without a quote."""
-        failed = f", {len(self.errors):,} failed" if self.errors else ""
-        return f"{counted(len(self), 'quote')}{failed}"
+        text = f", {len(self.errors):,} failed" if self.errors else ""
+        return f"{counted(len(self), 'quote')}{text}"
 
     def lines(self) -> Iterator[Line]:
         """Yield one line per symbol: its quote or its error."""

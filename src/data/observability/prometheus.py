@@ -144,14 +144,14 @@ class MetricsCollector:
         answers = self._counter("answers", "Calls answered", "hit")
         answers.add_metric(["true"], calls["hits"])
         answers.add_metric(["false"], calls["answers"] - calls["hits"])
-        failed = self._counter("failed_calls", "Calls that ended with an error", "error")
+        failures = self._counter("failed_calls", "Calls that ended with an error", "error")
         for error, count in calls["failed"].items():
-            failed.add_metric([error], count)
+            failures.add_metric([error], count)
         rows = self._counter("rows", "Bars returned")
         rows.add_metric([], calls["rows"])
         seconds = self._histogram("answer_seconds", "Duration of an answered call")
         _add_timings(seconds, [], calls["seconds"])
-        yield from (answers, failed, rows, seconds)
+        yield from (answers, failures, rows, seconds)
 
     def _of_quality(
         self, quality: Mapping[str, Any], events: Mapping[str, int]

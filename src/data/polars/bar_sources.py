@@ -355,11 +355,11 @@ class _Known(NamedTuple):
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise the error of the first asset that failed; an asset without data has not failed."""
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
-    failed = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
-    if not failed:
+    failures = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
+    if not failures:
         return
-    first, error = next(iter(failed.items()))
-    others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    first, error = next(iter(failures.items()))
+    others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
     refusal = DataPortalError(
         f"no bars for {first}{others}: {error['message']}", because_of=error["reason"], symbol=first
     )

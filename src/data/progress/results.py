@@ -97,8 +97,8 @@ class SeriesResult:
         """Return the result so far, marked as incomplete because of ``error``."""
         attempts = error.attempts if isinstance(error, AllProvidersFailedError) else ()
         vendor = attempts[0].provider if attempts else error.provider or ""
-        failed = self.failed(str(error), error.reason, error.hint or "")
-        return replace(failed, failed_at=vendor)
+        result = self.failed(str(error), error.reason, error.hint or "")
+        return replace(result, failed_at=vendor)
 
     def plus(self, provenance: Mapping[str, Any]) -> SeriesResult:
         """Return the result after adding one more part of the series, given its provenance."""

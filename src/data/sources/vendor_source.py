@@ -440,11 +440,11 @@ def bound_of(value: Any, timeframe: Timeframe) -> Any:
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise the error of the first failed symbol, ignoring symbols without data."""
     every = {symbol: facts["error"] for symbol, facts in attrs.items() if "error" in facts}
-    failed = {symbol: error for symbol, error in every.items() if error["reason"] != "no_data"}
-    if not failed:
+    failures = {symbol: error for symbol, error in every.items() if error["reason"] != "no_data"}
+    if not failures:
         return
-    symbol, entry = next(iter(failed.items()))
-    more = f", and {len(failed) - 1} more symbols failed" if len(failed) > 1 else ""
+    symbol, entry = next(iter(failures.items()))
+    more = f", and {len(failures) - 1} more symbols failed" if len(failures) > 1 else ""
     raise recorded_error(entry, symbol, more)
 
 

@@ -329,7 +329,7 @@ def _report(
         lacking.append(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
-    failed = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
+    starts = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
     usual: tuple[str, ...] = ()
     if asked.period == "max":
         everything = filter(_is_all, bars.tables.values())
@@ -339,7 +339,7 @@ def _report(
     others = [
         text
         for text in texts
-        if not text.startswith(failed) and not (text.startswith(usual) and "; " not in text)
+        if not text.startswith(starts) and not (text.startswith(usual) and "; " not in text)
     ]
     places = {table.facts["symbol"]: index for index, table in enumerate(bars.tables.values())}
     # Tickers are fetched in threads, so their texts arrive in any order.

@@ -384,8 +384,8 @@ def _all_columns(groups: Sequence[_Members], count: int) -> tuple[list[str], NDA
     """Return the names of all columns, and whether each of ``count`` tickers has each of them."""
     shown: list[tuple[Iterable[str], Sequence[int]]]
     shown = [(group.bars.columns, group.places) for group in groups]
-    if failed := set(range(count)).difference(*(places for _, places in shown)):
-        shown.append((_EMPTY, sorted(failed)))
+    if without_bars := set(range(count)).difference(*(places for _, places in shown)):
+        shown.append((_EMPTY, sorted(without_bars)))
     names = sorted({name for columns, _ in shown for name in columns})
     has = np.zeros((len(names), count), bool)
     for columns, places in shown:

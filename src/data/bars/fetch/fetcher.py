@@ -385,16 +385,16 @@ class Fetcher:
 
         It is not a fallback if those vendors do not serve such bars at all, or not that far back.
         """
-        failed = [e for e in before if not isinstance(e, CapabilityError)]
-        if failed:
+        errors = [e for e in before if not isinstance(e, CapabilityError)]
+        if errors:
             self._request.log.log(
-                max(map(level_of, failed)),
+                max(map(level_of, errors)),
                 "fallback: %s bars of %s from %s come from %s because %s could not supply them",
                 rows,
                 self._request.query,
                 iso(span.start),
                 candidate.name,
-                ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed)),
+                ", ".join(dict.fromkeys(e.provider or "another vendor" for e in errors)),
             )
 
     def _fetch_and_store(

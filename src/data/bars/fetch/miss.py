@@ -109,8 +109,8 @@ class _TriedLanes:
     @property
     def excluded(self) -> dict[str, DataError]:
         """The vendors not to query for further lanes: those that were unusable before, or are down."""
-        failed = [pair for lane in self.lanes for pair in lane.journal.excluded.items()]
-        return {**self.unusable, **{name: error for name, error in failed if is_down(error)}}
+        errors = [pair for lane in self.lanes for pair in lane.journal.excluded.items()]
+        return {**self.unusable, **{name: error for name, error in errors if is_down(error)}}
 
 
 class MissHandler:
@@ -271,8 +271,8 @@ class MissHandler:
         rejected = left_out(self._selector, query, route, vendors, unusable)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
-            failed = (gap.reason for gap in tried.unfilled if gap.failed)
-            facts["unanswered"] = next(failed, None)
+            reasons = (gap.reason for gap in tried.unfilled if gap.failed)
+            facts["unanswered"] = next(reasons, None)
         return replace(answer, facts=answer.facts | facts), tried
 
     def _try_lanes(
@@ -383,8 +383,8 @@ class MissHandler:
             answer, _ = self._from_vendors(daily, {})
         except DataError as error:
             self.services.log.warning("no daily closes for %s: %s", query, error)
-            failed: Sequence[Attempt] = getattr(error, "attempts", ())
-            return failed
+            attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+            return attempts
         return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
 
     def _stored_substitute(
@@ -630,8 +630,8 @@ def _failure(
     unfilled: Sequence[Unfilled],
     namesakes: Mapping[str, str],
 ) -> AllProvidersFailedError:
-    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    reasons = dict.fromkeys(map(str, failed))
+    failures = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    reasons = dict.fromkeys(map(str, failures))
     if reasons:
         # Other vendors' answers are included, because they know the symbol but have no closed bars.
         barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
@@ -640,7 +640,7 @@ def _failure(
         )
     reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
     reasons |= dict.fromkeys(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
-    if query.offline and not failed:
+    if query.offline and not failures:
         reasons = {"nothing is cached, and offline=True allows no request": None}
     return AllProvidersFailedError(
         f"All providers failed for {query}: {'; '.join(reasons)}",

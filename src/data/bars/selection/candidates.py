@@ -636,8 +636,8 @@ def unknown_symbol(
         namesakes: See :class:`Route`.
         hint: How to request a different instrument under this ticker; may be empty.
     """
-    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    reasons = [str(a) for a in failed]
+    failures = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    reasons = [str(a) for a in failures]
     reasons += [f"{name} is skipped: {reason}" for name, reason in namesakes.items()]
     symbol = query.instrument.symbol
     return UnknownSymbolError(

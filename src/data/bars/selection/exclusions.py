@@ -40,7 +40,7 @@ def left_out(
     query: BarsQuery,
     route: Route | DataError,
     attempted: Container[str],
-    failed: Mapping[str, DataError],
+    errors: Mapping[str, DataError],
 ) -> dict[str, str]:
     """Return the reason why each vendor did not contribute to an answer. No vendor is queried.
 
@@ -49,7 +49,7 @@ def left_out(
         query: The query.
         route: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.
-        failed: Vendors that failed earlier in the call, with their errors.
+        errors: Vendors that failed earlier in the call, with their errors.
     """
     vendors = named_for(selector, query) if hasattr(selector, "rule_for") else ()
     if not isinstance(vendors, tuple):  # a test double
@@ -59,8 +59,8 @@ def left_out(
     for name in dict.fromkeys([*vendors, *passed_over]):
         if name in attempted:
             continue
-        if name in failed:
-            reasons[name] = f"it failed earlier in this call: {failed[name]}"
+        if name in errors:
+            reasons[name] = f"it failed earlier in this call: {errors[name]}"
         elif name in passed_over:
             reasons[name] = passed_over[name]
         else:

@@ -157,8 +157,8 @@ class CommandAuditRepo(Repository):
         ``by_cause`` counts the failed commands by cause: the error's text before its first colon.
         """
         table = TelegramCommandAudit
-        failed = table.success.is_(False)
-        errors = select(table.error_message, func.count()).where(failed)
+        is_failed = table.success.is_(False)
+        errors = select(table.error_message, func.count()).where(is_failed)
         causes = Counter[str]()
         for text, count in self.session.execute(errors.group_by(table.error_message)):
             causes[(text or "").partition(":")[0]] += count
