@@ -118,7 +118,7 @@ def doubled_with_other_prices(sim: Simulation) -> None:
 
 
 def believe_contradicted_rows(patch: Patch) -> None:
-    patch.setattr(sorted_answer, "_rejection", lambda *_: "")
+    patch.setattr(sorted_answer, "_objection", lambda *_: "")
     real = quality._unique
 
     def unique(*args: Any) -> Any:

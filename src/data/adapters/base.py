@@ -91,10 +91,10 @@ class DatasetId(str):
     """The id of a dataset. Awaiting it returns the id itself."""
 
     def __await__(self) -> Generator[Any, None, DatasetId]:
-        return _given(self).__await__()
+        return _same_value(self).__await__()
 
 
-async def _given(value: R) -> R:
+async def _same_value(value: R) -> R:
     return value
 
 
@@ -404,9 +404,11 @@ class BaseDataAdapter(DataSource):
             )
             return DatasetId(dataset)
 
-        return self._begun(question, store)
+        return self._fetch_and_store(question, store)
 
-    def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
+    def _fetch_and_store(
+        self, question: SourceQuestion, store: Callable[[Any], R]
+    ) -> R | asyncio.Task[R]:
         """Fetch a frame, and return the result of calling ``store`` with it.
 
         If an event loop is running in this thread, the result is a started task that does both.
@@ -502,7 +504,7 @@ class BaseDataAdapter(DataSource):
             ParquetWriter(bundle.path).write(rows, frequency, about)
             return BundlePath(bundle.path)
 
-        return self._begun(question, store)
+        return self._fetch_and_store(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return metadata with only the name; a custom adapter may return more."""

@@ -53,7 +53,7 @@ def checked_series(
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
         raise QualityError(f"expected a Polars frame, not {type(frame).__name__}")
-    if problem := _of_columns(frame):
+    if problem := _column_error(frame):
         raise QualityError(
             problem, hint="use the columns timestamp, symbol, open high low close, volume"
         )
@@ -137,7 +137,7 @@ def _time_column(frame: pl.DataFrame) -> str | None:
     return next((name for name in ("timestamp", "date") if name in frame.columns), None)
 
 
-def _of_columns(frame: pl.DataFrame) -> str:
+def _column_error(frame: pl.DataFrame) -> str:
     """Return a description of the error in a frame's columns, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
         return (
@@ -170,7 +170,7 @@ def _series(
     stamps = np.arange(len(frame)) - len(frame) if time is None else _stamps(frame[time])
     columns = [_floats(frame, name) for name in (*PRICES, "volume")]
     table = BarTable(stamps, *columns).take(np.argsort(stamps, kind="stable"))
-    timeframe = _usual(table.stamps)
+    timeframe = _usual_timeframe(table.stamps)
     latest = latest_live(timeframe, now_ms) if checks.temporal_consistency else np.inf
     problem = "; ".join(_faults(table, latest, checks, is_dated=time is not None))
     name = symbol or "the frame"
@@ -210,7 +210,7 @@ def _stamps(column: pl.Series) -> Stamps:
     return np.asarray(stamps.to_numpy(), dtype=np.int64)
 
 
-def _usual(stamps: Stamps) -> Timeframe:
+def _usual_timeframe(stamps: Stamps) -> Timeframe:
     """Estimate the timeframe of ascending timestamps from their median distance."""
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight

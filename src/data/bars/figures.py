@@ -154,7 +154,7 @@ class FiguresService:
         text = symbol
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
-        instrument, now = self._selector.instrument(text), self._now()
+        instrument, now = self._selector.instrument(text), self._now_ms()
         timeframe = Timeframe.parse(period)
         if instrument.asset_class != "crypto":
             raise QueryError(
@@ -169,7 +169,7 @@ class FiguresService:
         )
         return FigureQuery(measure, instrument, timeframe, span, now, insist=refresh)
 
-    def _now(self) -> int:
+    def _now_ms(self) -> int:
         return self._clock.now_ms()
 
     def _missing(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:

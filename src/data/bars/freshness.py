@@ -84,7 +84,7 @@ class Pace:
         newest = self._newest(coverage, last)
         if self.due is None:
             return Freshness(newest, None, 0, self._age(newest))
-        first = newest + 1 if newest is not None else self._first(coverage)
+        first = newest + 1 if newest is not None else self._first_ms(coverage)
         covered = [
             c.span
             for c in coverage
@@ -106,7 +106,7 @@ class Pace:
             return last
         return self.calendar.back(self.timeframe, min(finals[-1].end, last + 1), 1, self.anchor)
 
-    def _first(self, coverage: Coverage) -> int:
+    def _first_ms(self, coverage: Coverage) -> int:
         return coverage[0].span.start if coverage else self.now_ms
 
     def _age(self, newest: int | None) -> int | None:

@@ -146,12 +146,12 @@ class CacheLookup:
         ):
             result: LookupResult = MISS
         elif query.bars is None:
-            result = self._of_span(query, view, query.span)
+            result = self._find_span(query, view, query.span)
         else:
-            result = self._of_count(query, view, query.bars)
+            result = self._find_count(query, view, query.bars)
         return replace(result, lane=lane) if isinstance(result, Miss | PartialHit) else result
 
-    def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
+    def _find_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
         """Look for the last ``count`` bars before the query's end, however far back they go."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
@@ -164,7 +164,7 @@ class CacheLookup:
                 start = back(grid, end, count * 2**tries, view.kind)
             except BadRangeError:  # calendars do not go back further: these are all the bars
                 break
-            looked_up = self._of_span(query, view, Span(start, query.span.end))
+            looked_up = self._find_span(query, view, Span(start, query.span.end))
             if not isinstance(looked_up, Hit):
                 return looked_up
             answer = as_known(looked_up.answer)
@@ -172,7 +172,7 @@ class CacheLookup:
                 break
         return MISS if answer is None else Hit(counted(answer, count, start))
 
-    def _of_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
+    def _find_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
         """Look for all bars in a span."""
         now = self._clock.now_ms()
         due = view.next_due if view.next_due is not None and now < view.next_due else None

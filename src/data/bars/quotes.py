@@ -167,7 +167,7 @@ class QuoteService:
         wanted = distinct_symbols(symbols)
         age_ms, seconds = _age_ms(max_age, "quotes"), seconds_of(timeout, "quotes")
         check_session(session, "quotes")
-        get = partial(self._or_error, age_ms=age_ms, live=live, session=session)
+        get = partial(self._quote_or_error, age_ms=age_ms, live=live, session=session)
         with running(subject_of("", "")):
             pools = self._vendor_of, _THREADS_PER_VENDOR
             answers = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
@@ -192,7 +192,7 @@ class QuoteService:
         except DataError:
             return ""
 
-    def _or_error(
+    def _quote_or_error(
         self, symbol: Any, age_ms: int, live: Live | None, session: Any
     ) -> Quote | DataError:
         try:
@@ -206,7 +206,7 @@ class QuoteService:
         now_ms, number = self._clock.now_ms(), next(self._numbers)
         streamed = live(instrument) if live is not None else None
         if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
-            return self._of_stream(instrument, streamed, now_ms)
+            return self._quote_of_stream(instrument, streamed, now_ms)
         if (cached := self._cached_quote(instrument, now_ms - age_ms)) is not None:
             return cached
         with self._locks.hold(("quote", instrument), self._clock):
@@ -259,7 +259,7 @@ class QuoteService:
         _put_entry(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
         return quote
 
-    def _of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:
+    def _quote_of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:
         market = market_at(instrument, now_ms)
         close = self._close_before(instrument, market, streamed.time_ms)
         kind = close.answer.kind if close is not None else None

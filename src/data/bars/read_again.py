@@ -39,29 +39,29 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
     kind = view.kind or Kind()
     table = own_volume(table, coverage, kind)
     if read.applied is not None:
-        table, applied = _by(query, table, coverage, read.applied), read.applied
+        table, applied = _apply(query, table, coverage, read.applied), read.applied
     else:
-        table, applied = _by_todays(store, clock, query, read, table, coverage)
+        table, applied = _apply_todays(store, clock, query, read, table, coverage)
     generation = view.generation if read.generation is None else read.generation
     return ReadAgain(generation, concat(map(table.within, read.spans)), coverage, applied)
 
 
-def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
+def _apply(query: BarsQuery, table: BarTable, coverage: Coverage, used: AppliedActions) -> BarTable:
     """Apply the given splits and dividends to bars; if there are none, return the bars as stored.
 
     Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """
-    closes = applied.closes
+    closes = used.closes
     if closes is None:
         return table
     try:
         return rebase(
             table,
             basis_parts(coverage),
-            applied.rows,
+            used.rows,
             query.adjustment,
-            as_of=applied.as_of,
-            own=(lambda vendor: applied.own.get(vendor, applied.rows)) if applied.own else None,
+            as_of=used.as_of,
+            own=(lambda vendor: used.own.get(vendor, used.rows)) if used.own else None,
             intraday=query.timeframe.is_intraday,
             timeframe=query.timeframe,
             close_before=closes.get,
@@ -70,10 +70,10 @@ def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedA
         rows = table.take(table.stamps >= day_ms(error.ex_date))
         if len(rows) in (0, len(table)):
             raise
-        return _by(query, rows, coverage, applied)
+        return _apply(query, rows, coverage, used)
 
 
-def _by_todays(
+def _apply_todays(
     store: BarStore,
     clock: Clock,
     query: BarsQuery,

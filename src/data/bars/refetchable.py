@@ -57,7 +57,7 @@ class Refetchability:
         if not self._is_queried(key, part.vendor):
             return NOT_ASKED
         downloader = self._selector.downloaders.get(part.vendor)
-        return self._refusal(instrument, key, part, downloader, now_ms)
+        return self._objection(instrument, key, part, downloader, now_ms)
 
     def _is_queried(self, key: SeriesKey, vendor: str) -> bool:
         """Return whether ``vendor`` is usable and is queried by an ordinary query for the series."""
@@ -68,7 +68,7 @@ class Refetchability:
         is_its_lane = key.lane[:1] == (vendor,) or (bool(key.of_folder) and is_of_files(vendor))
         return is_its_lane and build is not None and build(vendor) is not None
 
-    def _refusal(
+    def _objection(
         self, instrument: Instrument, key: SeriesKey, entry: Covered, downloader: Any, now_ms: int
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.

@@ -183,12 +183,12 @@ class BarsService:
             self._answers.keep(query, answer, frame)
             rows = Rows(frame, frame.attrs[ATTRS_KEY])
         if (record := reads.get()) is not None:
-            record.answered(answer, self._handed_on)
+            record.answered(answer, self._record_of_read)
         elif open_records:
             missed(query)
         return rows
 
-    def _handed_on(self, answer: Answer) -> HandedOn:
+    def _record_of_read(self, answer: Answer) -> HandedOn:
         """Return an answer in the form kept in the record of reads."""
         from .answer.read import HandedOn  # few programs record what they read
 

@@ -55,12 +55,12 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
         return {}
 
 
-def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
+def objection(selector: Selector, store: BarStore, query: BarsQuery, name: str, kind: Kind) -> str:
     """Return the reason why streamed bars cannot answer ``query``; empty if they can.
 
     Args:
         selector, store, query: See :func:`kind_of_series`.
-        vendor: Canonical name of the streaming vendor, which serves such bars only as a stream.
+        name: Canonical name of the streaming vendor, which serves such bars only as a stream.
         kind: Kind of the vendor's bars.
 
     Raises:
@@ -71,11 +71,11 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
         kinds = ", ".join(f"of {sent}, the series has bars of {other}" for sent, other in differing)
         return f"its bars are {kinds}"
     owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
-    listing = Listed(vendor, kind)
+    listing = Listed(name, kind)
     if not owner or is_proved(query.instrument, listing, Listed(owner, series)):
         return ""
     symbol = query.instrument.symbol
-    return f"nothing proves that its {query.instrument.spelling(vendor)} is the {symbol} of {owner}"
+    return f"nothing proves that its {query.instrument.spelling(name)} is the {symbol} of {owner}"
 
 
 def differences(kind: Kind, other: Kind) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from ..bars.stream_store import (
     differences,
     kind_of_series,
     namesakes_of,
-    unlike,
+    objection,
 )
 from ..calendars.bar_builders import MinuteBars, TradeBars
 from ..calendars.calendar import calendar_for
@@ -342,14 +342,14 @@ class LiveFeeds:
         kind, url = protocol.kind(instrument), protocol.address().url
         topic = protocol.spelling(instrument, timeframe)
         if topic is not None:
-            why = strangeness(self._services, name, kind, wanted)
+            why = series_objection(self._services, name, kind, wanted)
             return (
                 f": {why}" if why else _StreamRoute(name, make, protocol, topic, kind, url, account)
             )
         topic = protocol.spelling(instrument, MINUTE)
         if topic is None:
             return ""
-        if why := hindrance(self._services, name, kind, wanted):
+        if why := minutes_objection(self._services, name, kind, wanted):
             return f": {why}"
         return _StreamRoute(name, make, protocol, topic, kind, url, account, MINUTE)
 
@@ -443,7 +443,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
 # --- may a stream's bars continue another vendor's? If instrument and kind are the same ---
 
 
-def strangeness(
+def series_objection(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
     """Return why a stream's bars cannot continue the stored series; empty if they can.
@@ -471,7 +471,7 @@ def strangeness(
         instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
     )
     if streamed_kind is None:
-        return unlike(selector, store, query, vendor, kind)
+        return objection(selector, store, query, vendor, kind)
     # Extended hours are removed from the series and left out of the stream.
     as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
     other = as_stored.differences(kind_of_series(selector, store, query))
@@ -486,7 +486,7 @@ def strangeness(
 MINUTE = Timeframe(1, "m")
 
 
-def hindrance(
+def minutes_objection(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
     """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.

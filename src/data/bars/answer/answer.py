@@ -526,7 +526,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "pinned": query.provider,
         "substitute": answer.substitute,
         "complete": not answer.trouble,
-        "from_cache": _from_cache(answer),
+        "from_cache": _share_from_cache(answer),
         "spans": spans,
         "gaps": [
             {"start": iso(g.span.start), "end": iso(g.span.end), "reason": g.reason}
@@ -552,7 +552,7 @@ def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:
     return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
 
 
-def _from_cache(answer: Answer) -> float:
+def _share_from_cache(answer: Answer) -> float:
     """Return the fraction of the rows that were stored before this query."""
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
@@ -683,7 +683,7 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
-    foreign_entries = _foreign(coverage, kind)
+    foreign_entries = _foreign_entries(coverage, kind)
     if not foreign_entries or not len(table):
         return table
     volume = table.volume.copy()
@@ -693,5 +693,5 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
     return replace(table, volume=volume)
 
 
-def _foreign(coverage: Coverage, kind: Kind) -> Coverage:
+def _foreign_entries(coverage: Coverage, kind: Kind) -> Coverage:
     return coverage.only(lambda entry: entry.kind is not kind and bool(left_out(entry, kind)))

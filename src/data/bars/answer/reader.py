@@ -207,7 +207,7 @@ class Reader:
         lacking: Sequence[Gap] = lacking_spans(
             span, coverage, outcome.unfilled, now, life.for_gaps(now)
         )
-        if unread := _unread(coverage, table):
+        if unread := _unread_gaps(coverage, table):
             lacking = joined(lacking, unread)
         if rebased.begins is not None:
             lacking = with_unadjusted(lacking, coverage, *rebased.begins)
@@ -302,7 +302,7 @@ def _flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverag
     ]
 
 
-def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
+def _unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     """Return a gap for each rejected row whose file is damaged or gone.
 
     Each gap gives the reason for which the row was rejected.

@@ -75,7 +75,7 @@ class Deriver:
             answer = self._derive_from(query, self._shorter.of(query, days), {})
         except NO_ANSWER as error:
             try:
-                return self._answer_query(query, _down(error))
+                return self._answer_query(query, _down_vendors(error))
             except NO_ANSWER as second:
                 raise error from second
         if is_whole(answer):
@@ -102,7 +102,7 @@ class Deriver:
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
             try:
-                answer = self._derive_from(query, source, _down(error))
+                answer = self._derive_from(query, source, _down_vendors(error))
                 break
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be built from %s bars: %s", query, source, failure)
@@ -132,7 +132,7 @@ class Deriver:
         if source is None:
             return None
         try:
-            return self._derive_from(query, source, _down_in(attempts))
+            return self._derive_from(query, source, _errors_if_down(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
             return None
@@ -165,15 +165,15 @@ def _says_nothing(error: DataError) -> bool:
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
-def _down(error: DataError) -> dict[str, DataError]:
+def _down_vendors(error: DataError) -> dict[str, DataError]:
     """Map each vendor that was down, according to the error's attempts, to its own error.
 
     These vendors need not be queried again for now.
     """
-    return _down_in(getattr(error, "attempts", ()))
+    return _errors_if_down(getattr(error, "attempts", ()))
 
 
-def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
+def _errors_if_down(attempts: Sequence[Attempt]) -> dict[str, DataError]:
     return {
         a.provider: a.error
         for a in attempts
@@ -294,7 +294,7 @@ class _Derivation:
         ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
-        unknown = [*_holes(below), *self._doubted(below, span), *self._beyond_calendar(below, span)]
+        unknown = [*_holes(below), *self._gaps_in(below, span), *self._beyond_calendar(below, span)]
         holes = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
         resampled = resample(
@@ -357,7 +357,7 @@ class _Derivation:
             for rest in gaps(span, [entry.span for entry in below.coverage]):
                 yield Gap(rest, "never asked for")
 
-    def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
+    def _gaps_in(self, below: Answer, span: Span) -> Iterator[Gap]:
         """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
         for entry in below.coverage.within(span):

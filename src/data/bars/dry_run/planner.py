@@ -160,7 +160,7 @@ class _Composer:
         bars = sum(held.bars for held in stored)
         total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in lacking)
         share = bars / total if total else 0.0
-        rejected, substitutes = self._others()
+        rejected, substitutes = self._other_vendors()
         return Plan(
             query.instrument.symbol,
             query.timeframe,
@@ -206,7 +206,7 @@ class _Composer:
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
-    def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    def _other_vendors(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return, keyed by vendor, why vendors are not candidates and why they are only substitutes."""
         if self._is_stored:
             return {}, {}

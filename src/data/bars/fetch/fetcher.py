@@ -286,7 +286,7 @@ class Fetcher:
         wanted = [span for span in segment.spans if span not in skipped]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
         too_deep = [
-            segment.passed_on([rest], self._too_deep(candidate, rest))
+            segment.passed_on([rest], self._depth_error(candidate, rest))
             for rest in subtract(wanted, servable)
         ]
         servable = [span for span in servable if not span.is_empty]
@@ -447,7 +447,7 @@ class Fetcher:
         self._journal.note(reply.attempt())
         reply.log_failure(self._request.query, self._request.log)
 
-    def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
+    def _depth_error(self, candidate: Candidate, span: Span) -> CapabilityError:
         """Return the error for a vendor whose history is too short; record the skip once."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe

@@ -125,7 +125,7 @@ class MissHandler:
     3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
        :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
        none. If an outage leaves an answer incomplete, a complete substitute replaces it.
-    4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
+    4. :meth:`_answer_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
     5. :meth:`_complete_answer`: replaces an answer that an outage cut off by complete bars built from
        shorter ones, if there are any.
     6. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
@@ -420,7 +420,7 @@ class MissHandler:
         if first.answer is not None and first.is_confirmed:
             return first.answer
         if not self._is_unknown_to_owner(route, tried):
-            answer = self._by_proof(query, route, tried)
+            answer = self._answer_by_proof(query, route, tried)
             if answer is not None:
                 return answer
         attempts = tried.attempts()
@@ -435,7 +435,7 @@ class MissHandler:
         attempts += [a for lane in tried.lanes for a in lane.journal.side_attempts]
         raise _failure(query, attempts, tried.unfilled, route.namesakes)
 
-    def _by_proof(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer | None:
+    def _answer_by_proof(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer | None:
         """Answer from vendors that are proved to list the same instrument, because their bars agree.
 
         The result is None if no such vendor exists, or if none can answer.

@@ -406,7 +406,7 @@ class _CommitBuilder:
             pieces: The bars that are written.
         """
         equal = edges_of(span for span, is_equal in runs if is_equal)
-        closed, holes, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
+        closed, holes, off_grid = self._spans_without_bars(free, edges_of(span for span, _ in runs))
         bad, faults = self._new_bad_rows
         doubt, doubted = self._doubt or Suspicion("", 0), self._doubted_edges(pieces)
         contradicted = edges_of(self.answer.contradicted)
@@ -414,20 +414,20 @@ class _CommitBuilder:
         contradiction = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
         closed_until = self.context.now_ms + self.context.expiry.old_ms
         rows: tuple[_Row, ...] = (
-            (closed, "empty", CLOSED, self._until(closed_until)),
-            *((spans, "empty", why, self._as_holes) for why, spans in self._no_bar(holes)),
+            (closed, "empty", CLOSED, self._rule(closed_until)),
+            *((spans, "empty", why, self._as_holes) for why, spans in self._reasons(holes)),
             (off_grid, "empty", OFF_GRID, self._as_holes),
             *(
                 (spans, "empty", why, self._until_next_bar)
-                for why, spans in self._no_bar(self._unsent(equal))
+                for why, spans in self._reasons(self._unsent_spans(equal))
             ),
-            (bad, "suspect", faults, self._as_doubts),
+            (bad, "suspect", faults, self._doubted_spans),
             self._equal_marks(equal),
-            (self._unvouched(pieces), "provisional", UNVOUCHED, self._until(self._unvouched_until)),
-            (self._trusted_edges(pieces), "final", "", self._until(None)),
-            (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._until(None)),
-            (contradicted, "suspect", contradiction, self._as_doubts),
-            (doubted, "suspect", doubt.reason, self._until(doubt.expires)),
+            (self._unvouched(pieces), "provisional", UNVOUCHED, self._rule(self._unvouched_until)),
+            (self._trusted_edges(pieces), "final", "", self._rule(None)),
+            (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._rule(None)),
+            (contradicted, "suspect", contradiction, self._doubted_spans),
+            (doubted, "suspect", doubt.reason, self._rule(doubt.expires)),
             list(self._kept_marks()),
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
             *map(self._verdict, self.answer.verdicts),
@@ -735,8 +735,8 @@ class _CommitBuilder:
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
         zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
-            (Span(-NEVER_MS, first), self._trusted_again),
-            (Span(first, settled), self._still_unvouched),
+            (Span(-NEVER_MS, first), self._trusted_entry),
+            (Span(first, settled), self._unvouched_entry),
             (
                 Span(settled, NEVER_MS),
                 lambda old: replace(self._renew_entry(old, "", None), state="provisional"),
@@ -751,16 +751,16 @@ class _CommitBuilder:
             if (clipped := old.clip(zone)) is not None
         ]
 
-    def _trusted_again(self, old: Covered) -> Covered:
+    def _trusted_entry(self, old: Covered) -> Covered:
         return self._renew_entry(old, *(self._doubt or ("", None)))
 
-    def _still_unvouched(self, old: Covered) -> Covered:
+    def _unvouched_entry(self, old: Covered) -> Covered:
         """Return coverage for bars that were resent unchanged but that only the local clock shows as closed.
 
         Such bars become final after a day.
         """
         if self._doubt or old.state == "final":
-            return self._trusted_again(old)
+            return self._trusted_entry(old)
         if old.reason != UNVOUCHED:
             renewed = self._renew_entry(old, UNVOUCHED, self._unvouched_until)
             return replace(renewed, state="provisional")
@@ -799,7 +799,7 @@ class _CommitBuilder:
 
     # --- spans without a bar ----------------------------------------------------------------
 
-    def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
+    def _spans_without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
         """Return the spans without bars in three groups: closed hours, holes, and off-grid rows."""
         grid, kept_edges = self.context.grid, edges_of(span for span, _ in self._kept_spans)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
@@ -819,7 +819,7 @@ class _CommitBuilder:
             holes = holes[~meets(holes, merged(edges_of(self.fetched.seams)))]
         return closed, holes, slots
 
-    def _unsent(self, equal: Edges) -> Edges:
+    def _unsent_spans(self, equal: Edges) -> Edges:
         """Return the spans of bars that are still missing, although the bars around them were resent.
 
         Unchanged bars are not written again, so nothing else would record that the missing bars
@@ -829,7 +829,7 @@ class _CommitBuilder:
         spans = difference(equal, np.concatenate([covered, self._unusable]))
         return spans[self.context.grid.expects(spans, required=True)]
 
-    def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
+    def _reasons(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
         """Split spans without bars by whether the holidays there are known; add a reason to each group."""
         if not len(spans):
             return ()
@@ -865,15 +865,15 @@ class _CommitBuilder:
         is_ahead = self.context.now_ms < closes
         return edges, np.where(is_ahead, np.minimum(closes, expires), expires)
 
-    def _as_doubts(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
+    def _doubted_spans(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
         expires = self.context.expiries(edges, self.stored.coverage, as_holes=as_holes)
         return edges, self._limit_expiry(edges, expires)
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        return int(self._as_doubts(edges_of([span]), as_holes=as_holes)[1][0])
+        return int(self._doubted_spans(edges_of([span]), as_holes=as_holes)[1][0])
 
     @staticmethod
-    def _until(expires: int | None) -> _Until:
+    def _rule(expires: int | None) -> _Until:
         """Return the rule by which every span is fetched again at one time."""
         return lambda edges: (edges, np.full(len(edges), expires))
 

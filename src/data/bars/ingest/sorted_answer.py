@@ -151,7 +151,7 @@ def sorted_answer(
        nothing is concluded from the absence of its bars.
     4. Find the missing bars before that part, and decide whether they are too many to trust the
        answer (:func:`_find_holes`).
-    5. Decide whether the received rows are usable (:func:`_rejection`).
+    5. Decide whether the received rows are usable (:func:`_objection`).
 
     Args:
         fetched: The answer.
@@ -173,7 +173,7 @@ def sorted_answer(
     now = min(now_ms, fetched.server_now_ms)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     end = min(segment.end, grid.first_open(cap, now))
-    closed, forming_rows = _by_close(checked, Span(segment.start, end), grid, now)
+    closed, forming_rows = _split_by_close(checked, Span(segment.start, end), grid, now)
     # The forming bar may have any values; it is judged when it has closed.
     bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]
     stamps = [row.bar.stamp_ms for row in bad]
@@ -182,7 +182,7 @@ def sorted_answer(
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = union(present, slots)
     if requested:
-        present = union(present, _outside(grid.opens(Span(segment.start, end)), requested))
+        present = union(present, _stamps_outside(grid.opens(Span(segment.start, end)), requested))
     unpublished = _unpublished_span(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     found, doubt = _find_holes(answered, present, grid, density, least_share)
@@ -190,7 +190,7 @@ def sorted_answer(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
     contradicted = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
-    rejection = _rejection(closed, len(bad), len(contradicted), least_share)
+    rejection = _objection(closed, len(bad), len(contradicted), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
@@ -216,7 +216,7 @@ def sorted_answer(
     )
 
 
-def _by_close(
+def _split_by_close(
     checked: Checked, span: Span, grid: BarGrid, now_ms: int
 ) -> tuple[BarTable, BarTable]:
     """Return the good closed rows in ``span``, and the rows that are still forming.
@@ -254,7 +254,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
     return distinct(slots[~among(slots, present)])
 
 
-def _rejection(closed: BarTable, bad: int, contradicted: int, least_share: float) -> str:
+def _objection(closed: BarTable, bad: int, contradicted: int, least_share: float) -> str:
     """Return the reason not to trust the rows as a whole; empty if they are trusted.
 
     Invalid rows are requested from another vendor in any case. If they outnumber the valid bars,
@@ -304,7 +304,7 @@ def _find_holes(
         for span in absent
         if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
     ][:MOST_HOLES]
-    expected = _outside(opens, long_holes)
+    expected = _stamps_outside(opens, long_holes)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
@@ -322,7 +322,7 @@ def _bars_in(span: Span, opens: Stamps) -> int:
     return int(np.searchsorted(opens, span.end) - np.searchsorted(opens, span.start))
 
 
-def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
+def _stamps_outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
     return stamps[~inside(stamps, spans)]
 
 
@@ -377,9 +377,9 @@ def faults_of(
     faults = [fault for group in groups for fault in group.faults(total)]
     faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
-        faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
+        faults.append(Fault(_span_at(answered.start), DUPLICATE, checked.duplicates))
     notes = (text for text in checked.problems if not _SENTENCE_OF_BARS.match(text))
-    faults += (Fault(_at(answered.start), NOTE, 1, text) for text in notes)
+    faults += (Fault(_span_at(answered.start), NOTE, 1, text) for text in notes)
     return tuple(faults)
 
 
@@ -413,5 +413,5 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     yield FaultGroup(MISSING, edges[~is_listed], numbers[~is_listed], (NO_TRADE,))
 
 
-def _at(stamp: int) -> Span:
+def _span_at(stamp: int) -> Span:
     return Span(stamp, stamp + 1)

@@ -284,11 +284,11 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
         names = selector.get_provider_with_failover(symbol, timeframe)
     candidates = [c for n in names if (c := _candidate(selector, n, query)) is not None]
     if query.provider is not None and not candidates:
-        raise _unusable(selector, query.provider, query)
+        raise _unusable_error(selector, query.provider, query)
     return candidates
 
 
-def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
+def _unusable_error(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
     from ...vendors.factory import creation_error
 
     error = creation_error(selector, name)
@@ -493,7 +493,7 @@ class _Placement(NamedTuple):
 
     def placed_candidates(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
         """Yield pairs of a lane and a candidate that can fill it, converted as that lane requires."""
-        reader, usual = self._reader(), self._usual()
+        reader, usual = self._reader(), self._default_kind()
         for candidate in self.usable:
             for form in self._forms(candidate):
                 if reader is not None and not form.folder_lane and self._completes(form, reader):
@@ -535,7 +535,7 @@ class _Placement(NamedTuple):
         readers = (candidate for candidate in self.usable if candidate.folder_lane)
         return next((reader for reader in readers if (reader.folder_lane,) == self.home), None)
 
-    def _usual(self) -> Kind:
+    def _default_kind(self) -> Kind:
         """Return the kind of the default lane's stored bars or, if there are none, of new bars.
 
         If the requested lane belongs to a folder of files, vendors that do not read files determine

@@ -104,11 +104,11 @@ class Conversion:
             kinds={name: replace(kind, **terms) for name, kind in kinds.items()},
             intraday_kinds={},
             page_bars=-(-caps.page_bars // per_bar),
-            page_days=self._of_source(caps.page_days),
-            depth_days=self._of_source(caps.depth_days),
+            page_days=self._days_of_source(caps.page_days),
+            depth_days=self._days_of_source(caps.depth_days),
         )
 
-    def _of_source(self, days: Mapping[str, int]) -> dict[str, int]:
+    def _days_of_source(self, days: Mapping[str, int]) -> dict[str, int]:
         others = {label: count for label, count in days.items() if label != self.target.label}
         days_back = days.get(self.source.label)
         return others if days_back is None else {**others, self.target.label: days_back}

@@ -54,7 +54,7 @@ def left_out(
     vendors = named_for(selector, query) if hasattr(selector, "rule_for") else ()
     if not isinstance(vendors, tuple):  # a test double
         vendors = ()
-    passed_over = dict(_passed_over(query, route)) if isinstance(route, Route) else {}
+    passed_over = dict(_excluded_vendors(query, route)) if isinstance(route, Route) else {}
     reasons = {}
     for name in dict.fromkeys([*vendors, *passed_over]):
         if name in attempted:
@@ -83,7 +83,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     )
 
 
-def _passed_over(query: BarsQuery, route: Route) -> Iterator[tuple[str, str]]:
+def _excluded_vendors(query: BarsQuery, route: Route) -> Iterator[tuple[str, str]]:
     """Yield each vendor that the route contains or rejects, with the reason for not querying it."""
     for lane in reversed(route.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
