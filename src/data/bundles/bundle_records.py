@@ -203,10 +203,10 @@ class BundleOrigin:
         Raises ``ValueError``, ``TypeError`` or ``AttributeError`` if the JSON is invalid.
         """
         try:
-            document = _from_json(cls, json.loads(text))
+            document = _fields_of(cls, json.loads(text))
             sources = document.get("symbols", {})
             document["symbols"] = {
-                n: _from_json(SymbolSource, source) for n, source in sources.items()
+                n: _fields_of(SymbolSource, source) for n, source in sources.items()
             }
             if document.get("request") is not None:
                 document["request"] = _parsed_request(document["request"])
@@ -230,7 +230,7 @@ def _to_json(record: Any) -> dict[str, Any]:
     return {**record.others, **{name: getattr(record, name) for name in names}}
 
 
-def _from_json(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a record; keys without a field go into ``others``."""
     names = {f.name for f in fields(kind)} - {"others"}
     known = {name: value for name, value in entry.items() if name in names}
@@ -296,11 +296,11 @@ class FileRecord:
 
     def is_unchanged(self, now: FileState | None) -> bool:
         """Return whether the file's current state ``now`` shows that its content is unchanged."""
-        return now is not None and self.state == _as_kept(now)
+        return now is not None and self.state == _kept_state(now)
 
     def seen(self, now: FileState) -> FileRecord:
         """Return this record with a new state, after a check has confirmed the file's content."""
-        return replace(self, state=_as_kept(now))
+        return replace(self, state=_kept_state(now))
 
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
@@ -341,7 +341,7 @@ def _parsed(text: str) -> BundleOrigin:
     return BundleOrigin.parsed(text)
 
 
-def _as_kept(state: FileState) -> FileState:
+def _kept_state(state: FileState) -> FileState:
     return state._replace(inode=state.inode & _INODE_MASK)
 
 
@@ -391,7 +391,7 @@ def measured(
     ).item()
     columns = groups.sort("sid").cast(pl.Int64).select("sid", "len", "first", "last")
     sids = SidRows(*(column.to_numpy() for column in columns))
-    kept = state and _as_kept(state)
+    kept = state and _kept_state(state)
     return FileRecord(place, digest_of(data), len(data), len(frame), int(bad), sids, kept)
 
 
@@ -457,7 +457,7 @@ class Records:
             return None
         if _TEXT_COLUMN in frame.columns:  # JSON strings, written up to 0.1.0
             try:
-                frame = frame.with_columns(_of_text(frame[_TEXT_COLUMN]))
+                frame = frame.with_columns(_columns_of_texts(frame[_TEXT_COLUMN]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
                 return None
         lacking = [
@@ -594,7 +594,7 @@ class Records:
         if request is None:
             return None
         source, symbols = self.origin.source_type, request["symbols"]
-        start, end = _full(request["start_date"]), _full(request["end_date"])
+        start, end = _full_time(request["start_date"]), _full_time(request["end_date"])
         return request_key(source, symbols, start, end, request["timeframe"])
 
     def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
@@ -626,7 +626,7 @@ class Records:
             return db.serialize()
 
 
-def _of_text(texts: pl.Series) -> list[pl.Series]:
+def _columns_of_texts(texts: pl.Series) -> list[pl.Series]:
     """Convert records in the older format (JSON strings) to columns.
 
     Each string maps a series number to the number of its rows and to its first and last stamp.
@@ -680,7 +680,7 @@ def has_database(files: BundleFiles) -> bool:
     return files.disk.stat(files.path / DATABASE) is not None
 
 
-def _full(given: str | None) -> str | None:
+def _full_time(given: str | None) -> str | None:
     """Return the start or end of a request as a full ISO time; unchanged if it cannot be parsed."""
     try:
         return given and iso(parse_iso(given))

@@ -77,7 +77,7 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else int(ms / 1000)
 
 
-def _of_origin(name: str) -> Callable[[Records, Totals], Any]:
+def _origin_value(name: str) -> Callable[[Records, Totals], Any]:
     value = attrgetter(name)
     return lambda records, _: value(records.origin)
 
@@ -106,7 +106,7 @@ ROW: dict[str, RowField] = {
     "checksum": RowField("TEXT", lambda r, _: r.checksum()),
     # Fields of the origin that are declared with a column.
     **{
-        field.name: RowField(field.metadata["sql"], _of_origin(field.name))
+        field.name: RowField(field.metadata["sql"], _origin_value(field.name))
         for field in fields(BundleOrigin)
         if "sql" in field.metadata
     },

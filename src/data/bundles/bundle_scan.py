@@ -294,13 +294,13 @@ def _bounds(start: Any, end: Any, frequency: Frequency) -> TimeBounds:
         BadRangeError: A bound is not a time, or the start is after the end.
     """
     low, high = bound_of(start, frequency), bound_of(end, frequency, is_last=True)
-    bounds = TimeBounds(_as_time(low), _as_time(high))
+    bounds = TimeBounds(_time_of(low), _time_of(high))
     if bounds.is_empty:
         raise BadRangeError(f"the start is after the end: {start} to {end}")
     return bounds
 
 
-def _as_time(bound: Any) -> datetime | None:
+def _time_of(bound: Any) -> datetime | None:
     if bound is None or isinstance(bound, datetime):
         return bound
     return datetime.combine(bound, time())

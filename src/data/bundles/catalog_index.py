@@ -181,13 +181,13 @@ class CatalogIndex:
             self._disk.make_folders(path.parent)
             self._bundles.note_changes()
         with self._file.alone():
-            db = self._opened(now)
+            db = self._open_index(now)
             if db is None or not self._is_applied(db):
                 self._rebuild()
         # The state before the read is kept, so that the next call reads changes made meanwhile.
         self._seen = now._replace(inode=None if path is None else self._moment().inode)
 
-    def _opened(self, now: _Moment) -> sqlite3.Connection | None:
+    def _open_index(self, now: _Moment) -> sqlite3.Connection | None:
         """Return the connection to the index, or None if the index must be rebuilt."""
         is_same = self._file.path is None or now.inode == self._seen.inode
         if self._db is not None and is_same and not self._file.is_damaged:

@@ -27,7 +27,7 @@ _BUNDLES_KEY = "bundles"
 _HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
 
 
-def _only(wanted: Any) -> Form:
+def _fixed(wanted: Any) -> Form:
     """Return a validator that accepts only one value, for a setting that cannot be changed."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
@@ -51,10 +51,10 @@ _FORM = record(
         ),
         "parquet": record(
             {
-                "compression": _only("zstd"),
-                "compression_level": _only(3),
+                "compression": _fixed("zstd"),
+                "compression_level": _fixed(3),
                 "partition_strategy": record(
-                    {"daily": _only(["year", "month"]), "minute": _only(["year", "month", "day"])}
+                    {"daily": _fixed(["year", "month"]), "minute": _fixed(["year", "month", "day"])}
                 ),
             }
         ),

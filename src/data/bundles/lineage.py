@@ -467,7 +467,7 @@ class _Kept:
         self.is_changed = True
         if read.unstored and not read.is_made:
             table = self._split_off_unstored(read)
-        overlapping = self._near(span)
+        overlapping = self._stretches_near(span)
         for gap in gaps(span, [s.span for s in overlapping]):
             rows = table.within(gap)
             last = next((s for s in overlapping if s.span.end == gap.start), None)
@@ -485,9 +485,9 @@ class _Kept:
 
     def has(self, span: Span) -> bool:
         """Return whether the whole span has already been read."""
-        return not gaps(span, [s.span for s in self._near(span)])
+        return not gaps(span, [s.span for s in self._stretches_near(span)])
 
-    def _near(self, span: Span) -> list[_Stretch]:
+    def _stretches_near(self, span: Span) -> list[_Stretch]:
         """Return the ranges that overlap a span or end at its start."""
         first = max(0, bisect_right(self._starts, span.start) - 1)
         return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]

@@ -376,7 +376,7 @@ def _cells(
     (vendor, state), (vendor_now, state_now) = before.source(stamp), after.source(stamp)
     cause, detail = _cause_of_bar((vendor, state), (vendor_now, state_now), aside.get(stamp))
     if old is None or new is None:
-        if (by_calendar := _by_calendar(read, stamp, old is None, is_expected(stamp))) is not None:
+        if (by_calendar := _day_cause(read, stamp, old is None, is_expected(stamp))) is not None:
             cause, detail = CALENDAR, by_calendar
         elif new is None:
             detail = (
@@ -423,9 +423,7 @@ def _cause_of_bar(
     return CORRECTION, f"of {vendor}"
 
 
-def _by_calendar(
-    read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None
-) -> str | None:
+def _day_cause(read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None) -> str | None:
     """Return an explanation if a bar appeared or disappeared because of the calendar, else None."""
     if is_new:
         # The record lists every missing bar that the calendar expected at the time.

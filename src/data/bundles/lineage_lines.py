@@ -271,7 +271,7 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
     for entry in log.entries(LINEAGE, FORMAT, run):
         if not run or entry.get("run") == run:
             try:
-                _take(records, entry)
+                _apply_line(records, entry)
             except SENSELESS as exc:
                 raise CorruptEntryError(
                     (f"{log.path}: cannot parse a line of lineage {entry.get('run')!r}: {exc!r}"),
@@ -283,7 +283,7 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
 _FAILED_KEYS = ("symbol", "timeframe", "error", "message")
 
 
-def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
+def _apply_line(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
     outside = list(entry.get("unrecorded", ())) if event == "end" else []
     texts_of_failure = (entry[n] for n in _FAILED_KEYS if event == "failed")

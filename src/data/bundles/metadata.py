@@ -79,10 +79,10 @@ class BundleMetadata:
             QueryError: The name is invalid.
             BundleError, FormatVersionError: The bundle cannot be read.
         """
-        return cls._of(Bundle(name, folder or cls._folder).records())
+        return cls._metadata_of(Bundle(name, folder or cls._folder).records())
 
     @classmethod
-    def _of(cls, records: Records) -> BundleMetadata:
+    def _metadata_of(cls, records: Records) -> BundleMetadata:
         origin, totals, names = records.origin, Totals.of(records), records.names()
         return cls(
             bundle_name=origin.bundle_name,
@@ -132,7 +132,7 @@ class BundleMetadata:
         if "source_type" not in fields and cls.get(bundle_name) is None:
             raise QueryError(f"the new bundle {bundle_name!r} requires a source_type")
         cls._append(
-            bundle_name, {"fields": {name: _plain(name, value) for name, value in fields.items()}}
+            bundle_name, {"fields": {name: _to_json(name, value) for name, value in fields.items()}}
         )
 
     @classmethod
@@ -375,7 +375,7 @@ def _seconds(value: Any) -> int | None:
         ) from exc
 
 
-def _plain(name: str, value: Any) -> Any:
+def _to_json(name: str, value: Any) -> Any:
     """Convert the value of a field to its JSON form, with times as UTC seconds."""
     if name.endswith(("_date", "_timestamp")) or hasattr(value, "isoformat"):
         return _seconds(value)

@@ -156,7 +156,7 @@ class ParquetReader:
             frame = self._scan(path_of, places, names)
             if frame is None:
                 frame = pl.LazyFrame(schema=schema)
-            frame = frame.filter(self._within(question.sids, low, high))
+            frame = frame.filter(self._row_filter(question.sids, low, high))
             if len(places) > 1:
                 frame = frame.sort("sid", self._time)  # each file is sorted
             frame = frame.cast(dict(schema))
@@ -180,7 +180,7 @@ class ParquetReader:
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
             """Return one bar for each series in each of these files."""
-            frames = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
+            frames = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_fields_in(schema)})]
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
                 if scan is not None:
@@ -217,9 +217,9 @@ class ParquetReader:
         at = bound_of(dt, self.frequency)
         if at is None:
             raise BadRangeError("a single value needs a time, not None")
-        row = self._of_sid(number, at, at).filter(pl.col(self._time) == at)
+        row = self._rows_of_sid(number, at, at).filter(pl.col(self._time) == at)
         if field not in FIELDS and field not in row.columns:
-            raise self._no_field(field)
+            raise self._field_error(field)
         return row[field][0] if len(row) and field in row.columns else None
 
     def load_spot_value(
@@ -256,7 +256,7 @@ class ParquetReader:
         last = None if high is None else _day(high)
         places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
         for place in places if is_first else reversed(places):
-            rows = self._of_place(place, sid)
+            rows = self._rows_in_place(place, sid)
             rows = rows.filter(pl.col("close").is_not_null() & traded)
             rows = rows if high is None else rows.filter(pl.col(self._time) <= high)
             if len(rows):
@@ -335,7 +335,7 @@ class ParquetReader:
                 break
         for name in lacking:
             if name not in wanted and places:
-                raise self._no_field(name)
+                raise self._field_error(name)
             schema[name] = wanted.get(name, pl.Null())
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
@@ -382,18 +382,18 @@ class ParquetReader:
     def _check_version(self, path: Path) -> None:
         origin_of(pl.read_parquet_metadata(path), f"{self._files.path.name}/{path.parent.name}")
 
-    def _of_sid(self, sid: int, first: date | datetime, last: date | datetime) -> pl.DataFrame:
+    def _rows_of_sid(self, sid: int, first: date | datetime, last: date | datetime) -> pl.DataFrame:
         places = self._files.read_whole(
             lambda _, pending: self._places(_day(first), _day(last), pending)
         )
-        rows = [self._of_place(place, sid) for place in places]
+        rows = [self._rows_in_place(place, sid) for place in places]
         return (
             pl.concat(rows, how="diagonal_relaxed")
             if rows
             else pl.DataFrame(schema=get_schema_for_frequency(self.frequency))
         )
 
-    def _of_place(self, place: str, sid: int) -> pl.DataFrame:
+    def _rows_in_place(self, place: str, sid: int) -> pl.DataFrame:
         """Return a series' rows from one file; they stay in memory until the file changes."""
 
         def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
@@ -419,7 +419,7 @@ class ParquetReader:
 
     # --- arguments -------------------------------------------------------------------------
 
-    def _within(
+    def _row_filter(
         self, sids: Sequence[int], low: date | datetime | None, high: date | datetime | None
     ) -> pl.Expr:
         time = pl.col(self._time)
@@ -427,14 +427,14 @@ class ParquetReader:
         chosen = chosen if low is None else chosen & (time >= low)
         return chosen if high is None else chosen & (time <= high)
 
-    def _no_field(self, field: str) -> QueryError:
+    def _field_error(self, field: str) -> QueryError:
         return QueryError(
             f"bundle {self._files.path.name} has no field {field!r}",
             hint=f"use one of {', '.join(FIELDS)}, or another column that was written",
         )
 
 
-def _of_fields(schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
+def _fields_in(schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in schema.items() if name in FIELDS}
 
 

@@ -275,7 +275,7 @@ class ParquetWriter:
             ingested_at=now,
             created_at=records.origin.created_at or now,
         )
-        by_place = _by_place(converted, frequency)
+        by_place = _split_by_place(converted, frequency)
         recorded = {*records.files, *anew}
         groups: dict[str, list[str]] = {main: [] for main in by_place}
         if is_wide != was_wide:  # one bundle, one schema
@@ -545,7 +545,7 @@ def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
     return replace(origin, symbols=symbols)
 
 
-def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:
+def _split_by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:
     """Split rows by partition; maps the path of each partition to its rows."""
     if rows.is_empty():
         return {}

@@ -44,7 +44,7 @@ class _Tokens:
         """Start a collection."""
         self._marks.append(len(self.stack))
 
-    def _above(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[Any]:
         """Remove and return everything after the last mark."""
         at = self._marks.pop()
         items, self.stack[at:] = self.stack[at:], []
@@ -52,15 +52,15 @@ class _Tokens:
 
     def list(self, _: Any) -> None:
         """End a list."""
-        self.stack.append(self._above())
+        self.stack.append(self._pop_to_mark())
 
     def tuple(self, _: Any) -> None:
         """End a tuple."""
-        self.stack.append((*self._above(),))
+        self.stack.append((*self._pop_to_mark(),))
 
     def dict(self, _: Any) -> None:
         """End a dictionary."""
-        items = self._above()
+        items = self._pop_to_mark()
         self.stack.append({key: items[2 * at + 1] for at, key in enumerate(items[::2])})
 
     def put(self, number: int) -> None:

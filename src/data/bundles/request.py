@@ -143,8 +143,8 @@ def extended(
                 f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
     symbols = list(dict.fromkeys((*recorded["symbols"], *wanted["symbols"])))
-    start = _outer(name, "start", recorded["start_date"], wanted["start_date"])
-    end = _outer(name, "end", recorded["end_date"], wanted["end_date"])
+    start = _wider_bound(name, "start", recorded["start_date"], wanted["start_date"])
+    end = _wider_bound(name, "end", recorded["end_date"], wanted["end_date"])
     return {**recorded, "symbols": symbols, "start_date": start, "end_date": end}
 
 
@@ -177,7 +177,7 @@ def symbols_to_answer(
     return wanted["symbols"] if is_over else every
 
 
-def _outer(name: str, which: str, recorded: str | None, wanted: str | None) -> str | None:
+def _wider_bound(name: str, which: str, recorded: str | None, wanted: str | None) -> str | None:
     """Return the wider of two bounds: the earlier start or the later end (None for no end).
 
     Raises:

@@ -151,16 +151,16 @@ class ActionBook:
             return self
         # One object for each vendor, so that anything cached for the object, such as its sorted
         # events, is computed once.
-        if (cached := self._of_one.get(vendor)) is not None:
+        if (cached := self._book_by_vendor.get(vendor)) is not None:
             return cached
         reports = tuple(action for action in self.reports if action.source == vendor)
         answers, awaited = (
             tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
         )
-        return self._of_one.setdefault(vendor, ActionBook(reports, answers, awaited))
+        return self._book_by_vendor.setdefault(vendor, ActionBook(reports, answers, awaited))
 
     @cached_property
-    def _of_one(self) -> dict[str, ActionBook]:
+    def _book_by_vendor(self) -> dict[str, ActionBook]:
         return {}
 
     def for_bars_of(self, vendor: str | None) -> ActionBook:
@@ -180,7 +180,7 @@ class ActionBook:
 
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
         """Return the ex-dates in ``span`` that no vendor was queried for; see :meth:`covers`."""
-        awaited = () if since_ms is None else self._awaited_since(since_ms)
+        awaited = () if since_ms is None else self._answers_awaited(since_ms)
         return gaps(span, [answer.span for answer in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
@@ -192,10 +192,10 @@ class ActionBook:
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
             return None
-        starts = [a.span.start for a in self._awaited_since(since_ms) if span.start in a.span]
+        starts = [a.span.start for a in self._answers_awaited(since_ms) if span.start in a.span]
         return date_of(min(starts)) if starts else None
 
-    def _awaited_since(self, since_ms: int) -> list[Asked]:
+    def _answers_awaited(self, since_ms: int) -> list[Asked]:
         return [answer for answer in self.awaited if answer.fetched_at >= since_ms]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
@@ -494,15 +494,15 @@ def _entries(book: ActionBook) -> dict[str, Any]:
     return (
         {
             "actions": [action.to_json() for action in book.actions],
-            "asked": [_plain(a) | {_TOLD_KEY: True} for a in book.answers],
+            "asked": [_answer_json(a) | {_TOLD_KEY: True} for a in book.answers],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
-        | ({"awaited": [_plain(a) for a in book.awaited]} if book.awaited else {})
+        | ({"awaited": [_answer_json(a) for a in book.awaited]} if book.awaited else {})
         | ({"confirmed": confirmed} if confirmed else {})
     )
 
 
-def _plain(answer: Asked) -> dict[str, Any]:
+def _answer_json(answer: Asked) -> dict[str, Any]:
     return {"span": list(answer.span), "source": answer.source, "fetched_at": answer.fetched_at}
 
 

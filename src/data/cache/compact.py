@@ -109,7 +109,7 @@ def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacte
                     state=planned.state,
                     keep_version=False,
                 )
-    stale = _stale(store, lane, is_rewritten=bool(written))
+    stale = _stale_files(store, lane, is_rewritten=bool(written))
     for path in () if dry_run else stale:
         store.disk.remove(path)
     return Compacted(
@@ -146,7 +146,7 @@ def _planned(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
 # --- derived and expired files -------------------------------------------------------------
 
 
-def _stale(store: StoreParts, lane: LaneFiles, *, is_rewritten: bool) -> dict[Path, int]:
+def _stale_files(store: StoreParts, lane: LaneFiles, *, is_rewritten: bool) -> dict[Path, int]:
     """Return removable files and their sizes: expired old versions, and an outdated column file.
 
     With ``is_rewritten``, the column file counts as outdated.

@@ -42,12 +42,12 @@ def commits_of(lane: LaneFiles) -> list[dict[str, Any]]:
     readable = set(past.kept())
     grouped = groupby(log_of(lane), key=lambda entry: int(entry["generation"]))
     return [
-        _as_one(generation, list(entries)) | {"kept": generation in readable}
+        _merged_entry(generation, list(entries)) | {"kept": generation in readable}
         for generation, entries in grouped
     ]
 
 
-def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
+def _merged_entry(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
     spans = [entry["span"] for entry in entries if entry.get("span")]
     counts = {n: sum(e[n] for e in entries) for n in ("added", "changed", "removed", "size")}
     return {
@@ -79,7 +79,7 @@ def read_version(lane: LaneFiles, span: Span, generation: int) -> tuple[BarTable
             continue
         bars = past.year(year, generation)
         if bars is None:
-            raise _not_kept(past, year, generation)
+            raise _not_kept_error(past, year, generation)
         tables.append(bars[0].within(span))
         coverage = coverage.overlaid(bars[1])
     return concat(tables), coverage.within(span)
@@ -129,7 +129,7 @@ def unpin(lane: LaneFiles, generation: int, lock_timeout_s: float) -> None:
             disk.sync_folder(folder)
 
 
-def _not_kept(past: Past, year: int, generation: int) -> QueryError:
+def _not_kept_error(past: Past, year: int, generation: int) -> QueryError:
     key, kept = past.lane.key, past.kept()
     return QueryError(
         f"the bars for {key} {year} as of version {generation} are no longer kept",
@@ -217,7 +217,7 @@ class Past:
         self.check_number(generation)
         for year in self.years:
             if not self._is_kept(year, generation):
-                raise _not_kept(self, year, generation)
+                raise _not_kept_error(self, year, generation)
 
     def _newest(self) -> int:
         """Return the latest generation, even if its commit did not change any year.
@@ -244,7 +244,7 @@ class Past:
             return BarTable.empty(), Coverage()
         try:
             file = self._file(year, last)
-            members = _whole(file, last, count)
+            members = _members(file, last, count)
             if members is not None:
                 rows = file.rows(members)
             elif self._only_grew(file, year, last, count):
@@ -276,12 +276,12 @@ class Past:
     def _is_kept(self, year: int, generation: int) -> bool:
         if self._is_folded(year, generation):
             return False
-        last, count = self._last_commit(year, generation)
-        if last is None:
+        seq, count = self._last_commit(year, generation)
+        if seq is None:
             return True
         try:
-            file = self._file(year, last)
-            return _whole(file, last, count) is not None or self._only_grew(file, year, last, count)
+            file = self._file(year, seq)
+            return _members(file, seq, count) is not None or self._only_grew(file, year, seq, count)
         except MismatchError:
             return False
 
@@ -323,7 +323,7 @@ class Past:
         return rows == len(stamps)
 
 
-def _whole(file: _File, last: int, count: int) -> list[Member] | None:
+def _members(file: _File, last: int, count: int) -> list[Member] | None:
     """Return the file's gzip members up to generation ``last``; None if they do not have ``count`` bars."""
     members = [member for member in file.members if member.header.seq <= last]
     return members if sum(m.header.rows for m in members) == count else None

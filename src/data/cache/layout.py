@@ -152,7 +152,7 @@ class LanePaths:
 
     def data(self, year: int) -> Path:
         """Return the path of the year's bars."""
-        return self._of(year, DATA)
+        return self._path_of(year, DATA)
 
     def data_text(self, year: int) -> str:
         """Return the path of the year's bars as text, for callers that only check the file."""
@@ -160,17 +160,17 @@ class LanePaths:
 
     def metadata(self, year: int) -> Path:
         """Return the path of the year's metadata."""
-        return self._of(year, METADATA)
+        return self._path_of(year, METADATA)
 
     def log(self, year: int) -> Path:
         """Return the path of the year's commit log."""
-        return self._of(year, LOG)
+        return self._path_of(year, LOG)
 
     def rows(self, year: int) -> Path:
         """Return the path of the year's rejected rows."""
         return self.quarantine / f"{year:04d}{ROWS}"
 
-    def _of(self, year: int, ending: str) -> Path:
+    def _path_of(self, year: int, ending: str) -> Path:
         path = self._made.get((year, ending))
         if path is None:
             path = self._made[year, ending] = self.folder / f"{year:04d}{ending}"

@@ -118,7 +118,7 @@ class Maintenance:
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
         """Check series, without changing anything; return defects, and series that could not be read."""
-        checked, problems = _each(keys, lambda key: check_series(self._parts, key))
+        checked, problems = _run(keys, lambda key: check_series(self._parts, key))
         findings = [finding for found in checked for finding in found]
         symbols = dict.fromkeys(key.symbol for key in keys)
         actions = [finding for s in symbols for finding in check_actions(self._parts, s)]
@@ -163,9 +163,9 @@ class Maintenance:
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair as much as possible, series by series, each under its lock."""
-        bars, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
+        bars, problems = _run(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
         firsts = {key.symbol: key for key in reversed(keys)}.values()
-        others, refused = _each(
+        others, refused = _run(
             firsts, lambda key: repair_actions(self._parts, self._clock, key.symbol)
         )
         findings = [finding for found, _ in (*bars, *others) for finding in found]
@@ -182,7 +182,7 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Compacted], list[Problem]]:
         """Join small members in the series' files, and drop stale derived files."""
-        return _each(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
+        return _run(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
 
     def purge_quarantine(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
@@ -197,7 +197,7 @@ class Maintenance:
             with self._parts.disk.lock(lane.paths.lock, self._parts.lock_timeout_s):
                 return purge_quarantine(lane, dry_run=dry_run)
 
-        return _each(keys, purge)
+        return _run(keys, purge)
 
     def drop_orphans(self, *, dry_run: bool = False) -> int:
         """Remove derived files of series that no longer exist; return their size in bytes."""
@@ -226,7 +226,7 @@ class Maintenance:
     ) -> tuple[list[OldFile], list[Problem]]:
         """Import older tools' files, verified bar by bar; the files themselves are kept in ``_legacy``."""
         wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
-        migrated, problems = _each(
+        migrated, problems = _run(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
         )
         return [file for files in migrated for file in files], problems
@@ -244,7 +244,7 @@ class Maintenance:
     ) -> tuple[list[Pruned], list[Problem]]:
         """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
         usual = [key for key in keys if not key.lane]
-        pruned, problems = _each(usual, lambda key: prune_series(self._parts, key, dry_run=dry_run))
+        pruned, problems = _run(usual, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for files in pruned for file in files], problems
 
     # --- the past --------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class Maintenance:
         ]
 
 
-def _each(
+def _run(
     keys: Iterable[SeriesKey], work: Callable[[SeriesKey], T]
 ) -> tuple[list[T], list[Problem]]:
     """Run ``work`` for each series; return the results, and the series that failed, with reasons."""

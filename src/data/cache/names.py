@@ -74,7 +74,7 @@ class NameCache:
         if vendor in self._unwritten:
             return self._unwritten[vendor]
         try:
-            return self._of(vendor)
+            return self._vendor_names(vendor)
         except (CacheError, KeyError, TypeError, ValueError) as error:
             log.debug("names of %s are not read: %s", vendor, error)
             return _NO_NAMES
@@ -103,7 +103,7 @@ class NameCache:
     def _path(self, vendor: str) -> Path:
         return self._folder / f"{vendor}.json"
 
-    def _of(self, vendor: str) -> VendorNames:
+    def _vendor_names(self, vendor: str) -> VendorNames:
         path = self._path(vendor)
         state = self._disk.stat(path)
         if state is None:

@@ -168,7 +168,7 @@ class TableStore:
         """
         import pandas as pd
 
-        rows = _on_utc(frame)
+        rows = _utc_rows(frame)
         self._check_numbers(rows)
         folder = self._lane(key)
         stamped = pd.DatetimeIndex(rows.index).year
@@ -671,7 +671,7 @@ def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
     }
 
 
-def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
+def _utc_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with a naive UTC index, ascending and unique; the input is not modified."""
     import pandas as pd
 
@@ -697,7 +697,7 @@ def _parsed(content: bytes) -> pd.DataFrame:
     frame = read_csv(inflated(content))
     times = frame.pop(frame.columns[0])
     frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
-    return _on_utc(frame)
+    return _utc_rows(frame)
 
 
 def _years(span: Span | None) -> Iterable[int]:

@@ -151,7 +151,7 @@ class UnifiedCache(CacheFolder):
             log.error("%s %s of %s was not stored: %s", symbol, timeframe, provider, exc)
             return False
         if stored:
-            self._after_put()
+            self._check_size()
         return stored
 
     def get(
@@ -238,7 +238,7 @@ class UnifiedCache(CacheFolder):
         span = requested_span(offer, self._clock.now_ms())
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
-    def _after_put(self) -> None:
+    def _check_size(self) -> None:
         """Check the size limit after some puts only, because measuring a folder takes longer."""
         if next(self._puts) % PUTS_BETWEEN_LOOKS == 0:
             self.enforce_limit()

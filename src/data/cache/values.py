@@ -59,11 +59,11 @@ class CommitPiece:
         Raises:
             ValueError: The piece violates the contract, which is the caller's mistake.
         """
-        wrong = self._wrong()
+        wrong = self._objection()
         if wrong:
             raise ValueError(f"invalid piece from {self.vendor} for {list(self.span)}: {wrong}")
 
-    def _wrong(self) -> str:
+    def _objection(self) -> str:
         stamps = self.table.stamps
         if self.state not in ("final", "provisional"):
             return f"bars must be final or provisional, not {self.state!r}"

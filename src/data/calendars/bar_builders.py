@@ -185,7 +185,7 @@ class MinuteBars:
         closes.
         """
         self._since_ms = now_ms + self._late_ms - MINUTE_MS
-        self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
+        self._move(bar_span(self.grid, now_ms) or self._span_from(now_ms))
 
     def pause(self) -> None:
         """Stop listening; the forming bar is discarded, because it may lack a minute."""
@@ -233,7 +233,7 @@ class MinuteBars:
     def _finish_bar(self, span: Span) -> list[LiveBar]:
         """Close the forming bar and move on to the next one. Return the closed bar if it is complete."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
-        self._move(self._from(span.end))
+        self._move(self._span_from(span.end))
         if not is_whole:
             self.owed_ms = span.end
             return []
@@ -261,7 +261,7 @@ class MinuteBars:
         silences = zip(edges[::2], [*edges[1::2], until_ms], strict=True)
         return all(end - start <= self._silence_ms for start, end in silences)
 
-    def _from(self, ms: int) -> Span:
+    def _span_from(self, ms: int) -> Span:
         """Return the span of the first expected bar that opens at or after ``ms``."""
         span = bar_span(self.grid, self.grid.next_open(ms))
         assert span is not None, "an expected bar has a length above 0"

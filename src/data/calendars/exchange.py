@@ -54,7 +54,7 @@ class ExchangeCalendar(SessionCalendar):
     def __init__(self, name: str) -> None:
         super().__init__(
             name,
-            lambda: _usual(name).zone,
+            lambda: _usual_hours(name).zone,
             lambda first, last: _load(name, first, last),
             unrecorded=lambda span: _unrecorded_spans(name, span),
         )
@@ -65,8 +65,8 @@ class ExchangeCalendar(SessionCalendar):
         The end is the usual close if sessions begin on the previous evening, and midnight
         otherwise.
         """
-        usual = _usual(self.name)
-        begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
+        usual = _usual_hours(self.name)
+        begins_before = day >= _EVER and (_minute_on(usual.opens, day) or 0) < 0
         return usual.session(day)[2] if begins_before else super()._end_of(day)
 
 
@@ -93,19 +93,19 @@ class PausedCalendar(ExchangeCalendar):
         if not timeframe.is_intraday or step_ms is None or not len(stamps):
             return stamps
         clock = (stamps + self._offsets(stamps)) % DAY_MS
-        start, end = _of_day(self._pause.start), _of_day(self._pause.end)
+        start, end = _ms_of_day(self._pause.start), _ms_of_day(self._pause.end)
         has_none = (clock < start) | (clock + step_ms > end)
         return stamps[has_none | (stamps >= day_ms(self._pause.until))]
 
     def _breaks(self, session: Session) -> tuple[Span, ...]:
         if session.day >= self._pause.until:
             return ()
-        ends = (day_ms(session.day) + _of_day(at) for at in (self._pause.start, self._pause.end))
+        ends = (day_ms(session.day) + _ms_of_day(at) for at in (self._pause.start, self._pause.end))
         pause = Span(*(local_to_utc(self._zone(), ms) for ms in ends))
         return (pause,) if pause.end < session.close_ms else ()
 
 
-def _of_day(at: time) -> int:
+def _ms_of_day(at: time) -> int:
     return (at.hour * 60 + at.minute) * MINUTE_MS
 
 
@@ -119,7 +119,7 @@ class ExtendedCalendar(SessionCalendar):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"{name}{EXTENDED}",
-            lambda: _usual(name).zone,
+            lambda: _usual_hours(name).zone,
             lambda first, last: _widen_sessions(_load(name, first, last)),
             unrecorded=lambda span: _unrecorded_spans(name, span),
         )
@@ -158,7 +158,7 @@ def trading_hours(name: str, day: date) -> Span:
         ConfigError: ``exchange_calendars`` does not know the code.
     """
     stamp = day_ms(day)
-    _, opened, closed, _, _ = _usual(name).session(stamp)
+    _, opened, closed, _, _ = _usual_hours(name).session(stamp)
     table = _load(name, stamp, stamp)
     if len(table.days):
         return Span(int(table.opens[0]), max(int(table.closes[0]), closed))
@@ -171,7 +171,7 @@ def usual_close(name: str, day: date) -> int:
     Raises:
         ConfigError: ``exchange_calendars`` does not know the code.
     """
-    return _usual(name).session(day_ms(day))[2]
+    return _usual_hours(name).session(day_ms(day))[2]
 
 
 class _Usual(NamedTuple):
@@ -193,9 +193,9 @@ class _Usual(NamedTuple):
 
     def session(self, day: int) -> tuple[int, int, int, int, int]:
         """Return the day, open, close, break start and break end of a regular-hours session."""
-        opened = self._utc(day, _in_force(self.opens, day) or 0)
-        closed = self._utc(day, _in_force(self.closes, day) or 0)
-        start, end = _in_force(self.break_starts, day), _in_force(self.break_ends, day)
+        opened = self._utc(day, _minute_on(self.opens, day) or 0)
+        closed = self._utc(day, _minute_on(self.closes, day) or 0)
+        start, end = _minute_on(self.break_starts, day), _minute_on(self.break_ends, day)
         if start is None or end is None:
             return day, opened, closed, closed, closed
         return day, opened, closed, self._utc(day, start), self._utc(day, end)
@@ -207,7 +207,7 @@ class _Usual(NamedTuple):
         return next((m for first, last, m in self.weekmasks if first <= day <= last), self.weekmask)
 
 
-def _in_force(times: _Times, day: int) -> int | None:
+def _minute_on(times: _Times, day: int) -> int | None:
     return [minutes for since, minutes in times if since <= day][-1]
 
 
@@ -230,7 +230,7 @@ def era_sessions(name: str, era: int) -> SessionTable:
     weekday.
     """
     whole, (dates, recorded) = _dates_of(era), _recorded_dates(name, era)
-    usual = _usual(name)
+    usual = _usual_hours(name)
     if dates.is_empty:
         return SessionTable.of(usual.sessions(whole.start, whole.end - DAY_MS))
     before = SessionTable.of(usual.sessions(whole.start, dates.start - DAY_MS))
@@ -293,7 +293,7 @@ def _unrecorded_spans(name: str, span: Span) -> list[Span]:
 
 
 @cache
-def _usual(name: str) -> _Usual:
+def _usual_hours(name: str) -> _Usual:
     """Return an exchange's regular hours as declared by ``exchange_calendars``.
 
     The hours are read without building the calendar, which would take much longer.
@@ -303,7 +303,7 @@ def _usual(name: str) -> _Usual:
     return _Usual(
         zone=ZoneInfo(str(declared.tz)),
         weekmask=declared.weekmask,
-        weekmasks=tuple((_since(a), _until(b), mask) for a, b, mask in weekmasks),
+        weekmasks=tuple((_start(a), _end(b), mask) for a, b, mask in weekmasks),
         opens=_times(declared.open_times, declared.open_offset),
         closes=_times(declared.close_times, declared.close_offset),
         break_starts=_times(declared.break_start_times, 0),
@@ -315,7 +315,7 @@ def _times(declared: Any, days: int) -> _Times:
     """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days`` days."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
-        (_since(since), None if at is None else shift + at.hour * 60 + at.minute)
+        (_start(since), None if at is None else shift + at.hour * 60 + at.minute)
         for since, at in declared or ((None, None),)
     )
 
@@ -324,15 +324,15 @@ def _times(declared: Any, days: int) -> _Times:
 def _bounds(name: str) -> Span:
     """Return the dates that ``exchange_calendars`` covers for an exchange."""
     return Span(
-        _since(library_class(name).bound_min()), _until(library_class(name).bound_max()) + DAY_MS
+        _start(library_class(name).bound_min()), _end(library_class(name).bound_max()) + DAY_MS
     )
 
 
-def _since(day: Any) -> int:
+def _start(day: Any) -> int:
     """Convert the first date of a period to milliseconds; None means from the beginning."""
     return _EVER if day is None else to_ms(day)
 
 
-def _until(day: Any) -> int:
+def _end(day: Any) -> int:
     """Convert the last date of a period to milliseconds; None means forever."""
     return day_ms(date(LAST_YEAR, 12, 31)) if day is None else to_ms(day)

@@ -169,7 +169,7 @@ def _working(days: Any) -> Any:
     rules = getattr(days, "rules", ())
     if not any(map(_is_overridden, rules)):
         return days
-    return type(days)([_by_date(rule) if _is_overridden(rule) else rule for rule in rules])
+    return type(days)([_rule_by_date(rule) if _is_overridden(rule) else rule for rule in rules])
 
 
 def _is_overridden(rule: Any) -> bool:
@@ -189,7 +189,7 @@ def _offsets(rule: Any) -> list[Any]:
     return offset if isinstance(offset, list) else [offset]
 
 
-def _by_date(rule: Any) -> Any:
+def _rule_by_date(rule: Any) -> Any:
     """Return an equivalent rule that calls its offsets' overridden methods for one date at a time."""
     from pandas import Timestamp
     from pandas.tseries.holiday import Holiday

@@ -106,7 +106,7 @@ def resolve_range(
             f"{low.text} and bars {bars!r} cannot be combined",
             hint="give start and end, or bars and end",
         )
-    span = _between(instrument, timeframe, low, high, now_ms)
+    span = _span_between(instrument, timeframe, low, high, now_ms)
     return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), None
 
 
@@ -218,7 +218,7 @@ class _Bound(NamedTuple):
         return day_ms(self.day) + DAY_MS
 
 
-def _between(
+def _span_between(
     instrument: Instrument, timeframe: Timeframe, low: _Bound, high: _Bound | None, now_ms: int
 ) -> Span:
     """Return the span of timestamps from ``low`` to ``high``, or to now if that is earlier."""
@@ -310,7 +310,7 @@ def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> in
 # --- parsing -------------------------------------------------------------------------------
 
 
-def _begun(
+def _start(
     value: Period, high: _Bound | None, instrument: Instrument, now_ms: int
 ) -> date | datetime | None:
     """Return the start of the period ``value``, counted back from ``high`` or else from now."""
@@ -332,10 +332,10 @@ def _bound(
         return None
     is_plain = type(value) is str or type(value) is date
     if not is_plain and isinstance(value, Period):
-        text, moment = _spell("period", value.value), _begun(value, high, instrument, now_ms)
+        text, moment = _spell("period", value.value), _start(value, high, instrument, now_ms)
         if moment is None:
             raise _error(instrument, f"{text} is not a duration", hint=_PERIODS)
-        return _of_moment(text, moment, value, instrument)
+        return _bound_of(text, moment, value, instrument)
     if not is_plain and isinstance(value, datetime) and value.tzinfo is not None:
         try:
             to_ms(value)
@@ -350,7 +350,7 @@ def _bound(
     moment = relative(value, today, now_ms)
     if moment is None:
         raise _error(instrument, f"{text} is not a time", hint=_ACCEPTED)
-    return _of_moment(text, moment, value, instrument)
+    return _bound_of(text, moment, value, instrument)
 
 
 def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
@@ -362,13 +362,13 @@ def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
     moment = moment_of(value)
     if moment is None and isinstance(value, str) and (days := days_of(value.strip())):
         moment = days.first if name == "start" else days.last
-    return None if moment is None else _of_moment(_spell(name, value), moment, value, instrument)
+    return None if moment is None else _bound_of(_spell(name, value), moment, value, instrument)
 
 
 _remembered = lru_cache(_REMEMBERED, typed=True)(_read)
 
 
-def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
+def _bound_of(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise _error(instrument, f"{text} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
     if not isinstance(moment, datetime):
@@ -385,16 +385,16 @@ def _spell(name: str, value: Any) -> str:
 def moment_of(value: Any) -> date | datetime | None:
     """Convert a time or an ISO string to a date or a datetime; None for any other value."""
     if isinstance(value, np.datetime64):
-        return _of_numpy(value)
+        return _parse_numpy(value)
     if isinstance(value, str):
-        return _of_text(value.strip())
+        return _parse_text(value.strip())
     if not isinstance(value, date):
         return None
     # NaT, which pandas makes a datetime, is the only one that does not equal itself.
     return value if value == value else None
 
 
-def _of_text(text: str) -> date | datetime | None:
+def _parse_text(text: str) -> date | datetime | None:
     match = _TEXT.fullmatch(text)
     if match is None:
         return None
@@ -404,7 +404,7 @@ def _of_text(text: str) -> date | datetime | None:
         return None
 
 
-def _of_numpy(value: np.datetime64) -> date | datetime | None:
+def _parse_numpy(value: np.datetime64) -> date | datetime | None:
     """Convert to a date if the unit is days, or a datetime if it is smaller; None if it is larger."""
     unit, _ = np.datetime_data(value.dtype)
     if np.isnat(value) or unit in _COARSE_UNITS:

@@ -127,7 +127,7 @@ class SessionCalendar:
 
     def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
         """Return the starts and ends of all uninterrupted trading periods in and near ``span``."""
-        return self._around(span).stretches
+        return self._window(span).stretches
 
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` with unknown holidays, where every weekday is a session."""
@@ -143,7 +143,7 @@ class SessionCalendar:
             return np.empty(0, dtype=np.int64)
         step_ms = timeframe.step_ms
         if timeframe.is_intraday and step_ms is not None:
-            stamps = self._grid(self._around(supported), step_ms, anchor)
+            stamps = self._grid(self._window(supported), step_ms, anchor)
         else:
             stamps = self._buckets(timeframe, supported)
         first, last = stamps.searchsorted([supported.start, supported.end]).tolist()
@@ -164,7 +164,7 @@ class SessionCalendar:
                 start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool
             )
         local = stamps + self._offsets(stamps)
-        if self._on_clock(step_ms, anchor) or not len(stamps):
+        if self._is_on_clock(step_ms, anchor) or not len(stamps):
             return np.asarray(local % step_ms == 0, dtype=bool)
         return self._from_opens(stamps, local, step_ms)
 
@@ -190,7 +190,7 @@ class SessionCalendar:
         closes = self.closes(timeframe, stamps, anchor)
         if timeframe.is_intraday or not len(closes):
             return closes + settle_ms
-        opens = self._around(Span(int(closes.min()), int(closes.max()) + _CLOSURE_MS)).opens
+        opens = self._window(Span(int(closes.min()), int(closes.max()) + _CLOSURE_MS)).opens
         later = np.searchsorted(opens, closes, side="left")
         settled = closes + settle_ms
         has_next = later < len(opens)
@@ -244,11 +244,11 @@ class SessionCalendar:
         last = min(last_ms, SUPPORTED.end - DAY_MS) // DAY_MS * DAY_MS
         return self._load(first, last) if first <= last else SessionTable.of([])
 
-    def _around(self, span: Span) -> SessionTable:
+    def _window(self, span: Span) -> SessionTable:
         """Return the sessions in and near ``span``, i.e. all that can matter for an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
-    def _on_clock(self, step_ms: int, anchor: str) -> bool:
+    def _is_on_clock(self, step_ms: int, anchor: str) -> bool:
         # Bars whose length does not divide a day cannot follow the clock, so they are counted from
         # the open.
         return (self._clock or anchor == "clock") and DAY_MS % step_ms == 0
@@ -256,7 +256,7 @@ class SessionCalendar:
     def _grid(self, table: SessionTable, step_ms: int, anchor: str) -> Stamps:
         """Return the timestamps of all intraday bars in the sessions of ``table``."""
         begins, ends = table.stretches
-        on_clock = self._on_clock(step_ms, anchor)
+        on_clock = self._is_on_clock(step_ms, anchor)
         if on_clock:
             begins = begins - (begins + self._offsets(begins)) % step_ms
         counts = -((begins - ends) // step_ms)
@@ -293,7 +293,7 @@ class SessionCalendar:
         The open is that of the trading period that contains the timestamp or, outside trading
         hours, of the period before or after it.
         """
-        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
+        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
             return np.asarray(local % step_ms == 0, dtype=bool)
         opened = begins + self._offsets(begins)
@@ -305,11 +305,11 @@ class SessionCalendar:
         return np.asarray(fits, dtype=bool)
 
     def _intraday_closes(self, stamps: Stamps, step_ms: int, anchor: str) -> Stamps:
-        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches
+        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()))).stretches
         closes = stamps + step_ms
         # Counted from the open, a bar belongs to the trading period in which it opens; on the
         # clock, to the last one that it overlaps.
-        reached = closes - 1 if self._on_clock(step_ms, anchor) else stamps
+        reached = closes - 1 if self._is_on_clock(step_ms, anchor) else stamps
         at = np.searchsorted(begins, reached, side="right") - 1
         traded = at >= 0
         traded[traded] = ends[at[traded]] > stamps[traded]

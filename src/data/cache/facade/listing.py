@@ -142,7 +142,7 @@ class Catalogue:
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _DEFAULT_LANES}
-        pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_in_order))
+        pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_sort_key))
         for symbol, frame in pairs:
             default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = default if default in listed else sample
@@ -326,7 +326,7 @@ class Catalogue:
                 yield key, old
 
 
-def _in_order(key: SeriesKey) -> tuple[str, bool, int]:
+def _sort_key(key: SeriesKey) -> tuple[str, bool, int]:
     frame = key.timeframe
     return key.symbol, frame.unit == "M", frame.step_ms or frame.count
 

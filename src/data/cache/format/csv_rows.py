@@ -108,7 +108,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
     if bytes(text[-1:]) != b"\n":
         raise ValueError(f"the text does not have {rows} lines")
     if rows >= ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
-        table = _by_arrow(text, columns)
+        table = _parse_by_arrow(text, columns)
         if len(table) != rows:
             raise ValueError(f"the text does not have {rows} lines")
         return table
@@ -145,7 +145,7 @@ def _floats(cells: list[bytes]) -> Floats:
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
-def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
+def _parse_by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -162,10 +162,10 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
     if read["timestamp"].null_count:
         raise ValueError("a line has no time")
     stamps = read["timestamp"].to_numpy().astype("M8[ms]").astype(np.int64)
-    return table_of_columns(stamps, {n: _filled(read[n].to_numpy()) for n in columns})
+    return table_of_columns(stamps, {n: _writable_values(read[n].to_numpy()) for n in columns})
 
 
-def _filled(values: Floats) -> Floats:
+def _writable_values(values: Floats) -> Floats:
     """Return values in writable memory; they are copied if they are only a view of Arrow's memory."""
     return values if values.flags.writeable else values.copy()
 

@@ -282,10 +282,10 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
         "timeframe": key.timeframe.label,
         "year": year,
         "data_source": meta.vendor,
-        "created_at": _naive(meta.created_ms),
-        "last_updated": _naive(meta.updated_ms),
-        "start_date": _naive(state.first),
-        "end_date": _naive(state.last),
+        "created_at": _naive_time(meta.created_ms),
+        "last_updated": _naive_time(meta.updated_ms),
+        "start_date": _naive_time(state.first),
+        "end_date": _naive_time(state.last),
         "data_quality": dict(_NO_QUALITY) | dict(meta.quality),
         "file_info": {
             "format": "csv.gz",
@@ -439,7 +439,7 @@ def _check_words(ours: Mapping[str, Any]) -> None:
                 )
 
 
-def _naive(ms: int | None) -> str | None:
+def _naive_time(ms: int | None) -> str | None:
     return None if ms is None else from_ms(ms).isoformat(timespec="seconds")
 
 

@@ -80,7 +80,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     store.old.forget(key)
     lane = store.lane(key)
     old_files = dict(store.old.of(lane, lane.years()))
-    hidden_files = _hidden(store, lane, old_files)
+    hidden_files = _hidden_files(store, lane, old_files)
     files = [_described(store, key, year, path) for year, path in sorted(old_files.items())]
     files += [_as_hidden(_described(store, key, year, path)) for year, path in hidden_files]
     if dry_run or not files:
@@ -119,7 +119,7 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
     return replace(file, rows=rows, taken=len(old.table), said=outcome)
 
 
-def _hidden(
+def _hidden_files(
     store: StoreParts, lane: LaneFiles, old_files: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
     """Return the older files that are hidden by the series' own bars or by a preferred layout."""
@@ -151,7 +151,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
     members = compose(segments, [], Target(key, year, columns, 1))
     state = YearState(columns=columns)
     if not same_bits(old.table, YearFile(state, tuple(members)).table()):
-        raise _unlike(key, year, "they differ after being written and read back; nothing was moved")
+        raise _clash(key, year, "they differ after being written and read back; nothing was moved")
 
 
 def _check_stored(lane: LaneFiles, year: int, old: OldYear) -> None:
@@ -160,10 +160,10 @@ def _check_stored(lane: LaneFiles, year: int, old: OldYear) -> None:
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
     if compared(Pruned(lane.key, old.path.name), old.table, now, coverage).lacking:
-        raise _unlike(lane.key, year, "the originals are in its folder _legacy")
+        raise _clash(lane.key, year, "the originals are in its folder _legacy")
 
 
-def _unlike(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
+def _clash(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
     return CorruptEntryError(
         f"the bars for {key} {year} are not the same as those of the other tool: {differences}",
         symbol=key.symbol,

@@ -149,7 +149,7 @@ class Sidecars:
             return file
         file = self.on_disk(lane.key)  # the file may have been replaced by now
         if file is not None and not file.serves(identities):
-            file = self._extended(lane, file, wanted) or file
+            file = self._extend(lane, file, wanted) or file
         if file is not None:
             self.hold(lane.key, file)
         return file if file is not None and file.serves(identities) else None
@@ -209,7 +209,7 @@ class Sidecars:
         if parts:
             self.write(lane.key, parts)
 
-    def _extended(self, lane: LaneFiles, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
+    def _extend(self, lane: LaneFiles, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
         """Append the last year's new rows and return the file; None if it also lacks other rows."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
@@ -231,7 +231,7 @@ class Sidecars:
         Rows are appended only if the file is unchanged.
         """
         path = self.path(key)
-        if not self._has_room(self._need(path, parts)):
+        if not self._has_room(self._bytes_needed(path, parts)):
             return
         try:
             with writing(self._disk, path.parent):
@@ -248,7 +248,7 @@ class Sidecars:
         except (StorageError, ValueError) as exc:
             log.debug("%s: the columnar file was not written: %s", key, exc)
 
-    def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
+    def _bytes_needed(self, path: Path, parts: Mapping[int, Part]) -> int:
         """Return the most bytes that a write can need: those of the existing content plus the new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:

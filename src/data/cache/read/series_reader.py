@@ -552,10 +552,10 @@ class RangeReader:
 
         Years that no longer exist are omitted.
         """
-        contents = ((year, self._whole(lane, year, state)) for year, state in states.items())
+        contents = ((year, self._whole_year(lane, year, state)) for year, state in states.items())
         return {year: whole for year, whole in contents if whole is not None}
 
-    def _whole(self, lane: LaneFiles, year: int, state: YearState) -> WholeYear | None:
+    def _whole_year(self, lane: LaneFiles, year: int, state: YearState) -> WholeYear | None:
         # Checked before the file is read, so that a concurrent change is noticed the next time.
         file = self._disk.stat(lane.paths.data(year)) or NO_FILE
         cached: WholeYear | None = self._memory.get(("year", lane.key, year))

@@ -216,7 +216,7 @@ def _parts(
 def _other_files(
     store: StoreParts, lane: LaneFiles, years: list[int]
 ) -> Iterator[tuple[str, Ailment]]:
-    yield from _older(store, lane, years)
+    yield from _legacy(store, lane, years)
     barred = lane.barred()
     try:
         if SERIES not in barred:
@@ -239,7 +239,7 @@ def _other_files(
         yield COLUMNS, ailment
 
 
-def _older(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
     try:
         files = sorted(store.old.of(lane, years).items())
@@ -477,7 +477,7 @@ def _diagnosed(lane: LaneFiles, year: int) -> Ailment | None:
     except FormatVersionError as exc:
         what = (exc.__cause__ or exc).args[0]  # the finding already names the file
         return Ailment(str(what), "it is not changed; update this library", "none")
-    return _inside(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
+    return _span_ailment(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
@@ -512,7 +512,7 @@ def _document(diagnosis: Diagnosis) -> str:
 # --- bars compared with their metadata -------------------------------------------------------
 
 
-def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
+def _span_ailment(year: int, diagnosis: Diagnosis) -> Ailment | None:
     """Return a defect if a bar is outside the range of its gzip member or the metadata, else None."""
     if diagnosis.state is None:
         return None
@@ -524,7 +524,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
             table = rows_of(member, diagnosis.state.columns, first=index == 0)
         except MismatchError as exc:
             return _beyond_repair(str(exc))
-        problem = _misplaced(table, member.header.span, year_span(year), last)
+        problem = _contradiction(table, member.header.span, year_span(year), last)
         if problem:
             return _beyond_repair(problem)
         outside += len(table) - sum(len(table.within(span)) for span in covered)
@@ -538,7 +538,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
     return None
 
 
-def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str:
+def _contradiction(table: BarTable, span: Span, year: Span, last: int | None) -> str:
     """Describe how the bars of a gzip member contradict its header; empty if they do not."""
     stamps = table.stamps
     if not len(stamps):

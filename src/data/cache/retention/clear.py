@@ -291,7 +291,7 @@ def evict_year(lane: LaneFiles, year: int, generation: int) -> bool:
             return False
         if pins_in(disk, paths.versions):
             return False
-        after = _without(lane, [m.state for m in metas.values() if m])
+        after = _series_without(lane, [m.state for m in metas.values() if m])
         lane.write_series(after)  # made durable with the folder, before anything is deleted
         for path in (paths.metadata(year), paths.data(year)):
             disk.remove(path)
@@ -301,7 +301,7 @@ def evict_year(lane: LaneFiles, year: int, generation: int) -> bool:
     return True
 
 
-def _without(lane: LaneFiles, states: Sequence[YearState]) -> SeriesMeta:
+def _series_without(lane: LaneFiles, states: Sequence[YearState]) -> SeriesMeta:
     """Return ``series.json`` after the removal of a year, so that the year is requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))

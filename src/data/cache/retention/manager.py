@@ -385,14 +385,14 @@ class LastUses:
         The result combines the stored uses by all processes with those by this process.
         """
         with self._guard():
-            self._take()
+            self._take_uses()
             written = index.uses()
             return written | {n: use.after(written.get(n, Use())) for n, use in self._fresh.items()}
 
     def write(self, index: Callable[[], LaneIndex]) -> None:
         """Store this process's uses; if they cannot be written, they are written the next time."""
         with self._guard():
-            self._take()
+            self._take_uses()
             if self._fresh and index().keep_uses(self._fresh):
                 self._fresh = {}
 
@@ -403,7 +403,7 @@ class LastUses:
                 uses.take(0)
         return self._lock
 
-    def _take(self) -> None:
+    def _take_uses(self) -> None:
         now = self._clock.now_ms()
         for key, uses in list(self._noted.items()):
             use = uses.take(now)

@@ -285,7 +285,7 @@ class CommitRun:
             kind=kind,
             # It was valid after the last bar before the repair; that bar may be gone.
             next_due=None if self.is_repaired else after.next_due,
-            lifetime=self._undisproved(after.lifetime),
+            lifetime=self._undisproved_lifetime(after.lifetime),
             empties=after_marks(old, empties, lambda edges: np.zeros(len(edges), bool)),
         )
         if after == self.series and after.next_due is None:
@@ -302,7 +302,7 @@ class CommitRun:
                 raise
             log.warning("%s: series.json was not written: %s", self.lane.key, exc)
 
-    def _undisproved(self, lifetime: Lifetime) -> Lifetime:
+    def _undisproved_lifetime(self, lifetime: Lifetime) -> Lifetime:
         """Return ``lifetime`` without a listing or delisting that a bar in this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):

@@ -47,7 +47,7 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
-            parts.setdefault(year, YearChange()).pieces += _few_holes(part)
+            parts.setdefault(year, YearChange()).pieces += _split_by_holes(part)
     if commit.marks:
         marks = stretches(commit.marks).columns
         marks = marks.take(marks.starts < marks.ends)
@@ -109,7 +109,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
     )
 
 
-def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
+def _split_by_holes(piece: CommitPiece) -> list[CommitPiece]:
     """Split a piece of a commit if it has more gaps than one gzip member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
@@ -203,10 +203,10 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
         marks: Marks in the order in which they are applied.
         has_bars: Function that returns which spans have a stored bar.
     """
-    return coverage.revised(stretches(marks), _after_mark, has_bars)
+    return coverage.revised(stretches(marks), _entry_after_mark, has_bars)
 
 
-def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
+def _entry_after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
     """Return the coverage entry that results from applying a mark (coverage without new bars), or None.
 
     A mark for an empty span leaves existing bars as they are; others change the bars' state.

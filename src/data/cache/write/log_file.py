@@ -102,11 +102,11 @@ def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, 
     groups: dict[int, Entry] = {}
     for entry in entries:
         index = bisect_left(versions, entry["generation"])
-        groups[index] = _as_one((groups[index], entry)) if index in groups else entry
+        groups[index] = _merged_entry((groups[index], entry)) if index in groups else entry
     return [dict(group) for _, group in sorted(groups.items())]
 
 
-def _as_one(group: Sequence[Entry]) -> dict[str, Any]:
+def _merged_entry(group: Sequence[Entry]) -> dict[str, Any]:
     spans = [entry["span"] for entry in group if entry.get("span")]
     touched = [e.get("touched", 0) for e in group if e["added"] or e["removed"] or e["changed"]]
     vendors = ",".join(str(entry.get("vendor") or "") for entry in group).split(",")

@@ -177,7 +177,7 @@ def with_pieces(
     end, pieces = 0, list(pieces)
     for piece in pieces:
         if piece.span.start < end:  # overlaps an earlier piece
-            new = [part for s in new for part in _outside(s, piece.span)]
+            new = [part for s in new for part in _parts_outside(s, piece.span)]
         end = max(end, piece.span.end)
         if len(piece.table):
             new.append(of_piece(piece, identity, generation))
@@ -191,11 +191,11 @@ def _outside_all(segment: YearSegment, answered: Sequence[Span]) -> list[YearSeg
     """Return the parts of a segment that are outside all spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
-        parts = [part for left in parts for part in _outside(left, span)]
+        parts = [part for left in parts for part in _parts_outside(left, span)]
     return parts
 
 
-def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
+def _parts_outside(segment: YearSegment, span: Span) -> list[YearSegment]:
     """Return the parts of a segment outside ``span`` that have bars."""
     header = segment.header
     if not header.span.overlaps(span) or header.first is None or header.last is None:

@@ -82,7 +82,7 @@ class YearCommit:
         self.check()
         if self._needs_rewrite():
             self._rewrite(coverage)
-        elif self._with_bars:
+        elif self._bar_pieces:
             self._append(coverage)
         else:
             self._write_meta(coverage)
@@ -105,7 +105,7 @@ class YearCommit:
         return distinct(np.concatenate([table.stamps for table in tables]))
 
     @cached_property
-    def _with_bars(self) -> list[CommitPiece]:
+    def _bar_pieces(self) -> list[CommitPiece]:
         return [piece for piece in self.pieces if len(piece.table)]
 
     @cached_property
@@ -120,13 +120,13 @@ class YearCommit:
         state = self.meta.state
         if any(self._disturbs(piece) for piece in self.pieces):
             return True
-        if not self._with_bars:
+        if not self._bar_pieces:
             return False
         if not state.size or (self.lane.key, self.year) in self.lane.tainted:
             return True
         if any(a.span.overlaps(b.span) for a, b in pairwise(self.pieces)):
             return True
-        wide = any(piece.table.adj_close is not None for piece in self._with_bars)
+        wide = any(piece.table.adj_close is not None for piece in self._bar_pieces)
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
@@ -174,7 +174,7 @@ class YearCommit:
     def _new_stamps(self) -> Stamps:
         """The timestamps of all bars that this commit stores in the year, in ascending order."""
         none = BarTable.empty().stamps
-        return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._with_bars)]))
+        return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._bar_pieces)]))
 
     @cached_property
     def _answered(self) -> list[Span]:
@@ -182,14 +182,14 @@ class YearCommit:
         return coalesce(piece.span for piece in self.pieces)
 
     def _is_compaction_due(self) -> bool:
-        state, new = self.meta.state, len(self._with_bars)
+        state, new = self.meta.state, len(self._bar_pieces)
         if not self.lane.key.timeframe.is_intraday:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
         # The latest bar shows whether a new day has begun; the span of a nightly query at eleven
         # begins on the day before.
-        newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
+        newest = max(int(piece.table.stamps[-1]) for piece in self._bar_pieces)
         return state.open > 0 and date_of(newest) > date_of(state.last or 0)
 
     # --- actions -------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class YearCommit:
     def _append(self, coverage: Coverage) -> None:
         before, coverage = self.meta.state, coverage.folded()
         target = Target(self.lane.key, self.year, before.columns, self.generation)
-        members = appended(self._with_bars, before, target)
+        members = appended(self._bar_pieces, before, target)
         state = state_of(members, before.size, before, target, coverage)
         state = state.replaced(faults=self._faults)
         append(
@@ -243,7 +243,7 @@ class YearCommit:
     def _rewrites_history(self, change: Change) -> bool:
         last = self.meta.state.last
         inserted = any(
-            last is not None and piece.table.stamps[0] < last for piece in self._with_bars
+            last is not None and piece.table.stamps[0] < last for piece in self._bar_pieces
         )
         return bool(change.changed or change.removed or (change.added and inserted))
 
@@ -271,22 +271,22 @@ class YearCommit:
         # Marks alone may change which bars are grave.
         is_new = self.commit.judged is not None or grave != _grave_in(self.meta.state.coverage)
         if not is_new:
-            return {**self.meta.quality, **_plain(self.commit.quality)}
+            return {**self.meta.quality, **_json_copy(self.commit.quality)}
         rows = dict.fromkeys((entry.reason for entry in grave), 0)
         counts = self._bars_in(edges_of(entry.span for entry in grave)).tolist() if grave else ()
         for entry, count in zip(grave, counts, strict=True):
             rows[entry.reason] += count
         judged = quality_of(self._faults, state.rows, rows)
-        return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
+        return {**self.meta.quality, **judged, **_json_copy(self.commit.quality)}
 
     def _is_judged(self) -> bool:
         """Return whether all of the year's bars have been checked for almost certain errors.
 
         Provisional bars are checked when they are fetched again.
         """
-        if not self._with_bars:
+        if not self._bar_pieces:
             return self.meta.is_judged
-        if not self.commit.has_verdicts and any(p.state == "final" for p in self._with_bars):
+        if not self.commit.has_verdicts and any(p.state == "final" for p in self._bar_pieces):
             return False
         bars = (c.span for c in self.meta.state.coverage if c.state in WITH_BARS)
         return self.meta.is_judged or not subtract(bars, self._answered)
@@ -294,7 +294,7 @@ class YearCommit:
     def _shares_after(self) -> dict[str, int]:
         """Return the number of bars from each vendor, including the bars in this commit."""
         shares = self.meta.bars_of()
-        for piece in self._with_bars:
+        for piece in self._bar_pieces:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
         return shares
 
@@ -314,7 +314,7 @@ class YearCommit:
 
     def _touched(self, change: Change) -> int | None:
         """Return the timestamp of the first bar written or removed; None if there was none."""
-        tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
+        tables = [piece.table for piece in self._bar_pieces] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
     def _log(self, change: Change, state: YearState) -> None:
@@ -349,7 +349,7 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
     return [entry for whole in uncut for entry in whole.opened if entry.reason.startswith(GRAVE)]
 
 
-def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
+def _json_copy(quality: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of ``quality`` as it will be when it is read back; empty for None."""
     parsed: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return parsed

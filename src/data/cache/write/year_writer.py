@@ -101,7 +101,7 @@ def compose(
             members.append(stored[index])
         else:
             members.append(_written(segment, members, target, total))
-    return members or [_without_bars(target)]
+    return members or [_empty_member(target)]
 
 
 def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> Iterator[YearSegment]:
@@ -153,7 +153,7 @@ def _written(segment: YearSegment, before: list[Member], target: Target, total: 
     return build(header, text if before else header_line(target.columns) + text, total)
 
 
-def _without_bars(target: Target) -> Member:
+def _empty_member(target: Target) -> Member:
     start = year_span(target.year).start
     header = Header(
         id=file_id(target.key, target.year),
