@@ -100,7 +100,7 @@ _FIRST: tuple[Reason, ...] = (
 )  # fmt: skip
 
 
-def _either(names: Sequence[str]) -> str:
+def _choice(names: Sequence[str]) -> str:
     """Join names as a choice: ``A``, ``A or B``, ``A, B or C``."""
     *first, last = names or ("",)
     return f"{', '.join(first)} or {last}" if first else last
@@ -191,7 +191,7 @@ class DataError(Exception):
     def brief(self) -> str:
         """One sentence fit for an end user, without hosts, class names, keys or line breaks."""
         text = "".join(c for c in self.symbol or "" if c.isprintable())[:32]
-        symbol, alternatives = text or "this symbol", _either(self.candidates)
+        symbol, alternatives = text or "this symbol", _choice(self.candidates)
         if alternatives and self.reason in _ABOUT_SYMBOLS:
             return f"{symbol} may be {alternatives}."
         brief = self._brief or _BRIEFS[self.reason]

@@ -306,12 +306,12 @@ def test_a_lease_holds_nobody_up(path: str) -> None:
     held.release()
 
 
-@pytest.mark.parametrize("where", ["_opened", "_lock"])
+@pytest.mark.parametrize("where", ["_open_lock", "_lock"])
 def test_a_lease_is_waited_for(path: str, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def busy(*_: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "made to fail")
 
-    if where == "_opened":
+    if where == "_open_lock":
         monkeypatch.setattr(lock, where, busy)
     else:
         fcntl = pytest.importorskip("fcntl")

@@ -40,7 +40,7 @@ def attention_of(
     if contradicted:
         text = f"{counted(contradicted, 'bar')} contradicted by a second vendor"
         found.append(_entry("contradicted", text, f"`onetape verify {name}`"))
-    found += _by_severity(findings, "error")
+    found += _entries_of(findings, "error")
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
     if holes:
         bars = sum(gap["bars"] for gap in holes)
@@ -52,7 +52,7 @@ def attention_of(
             text += f", {steps[0]}"
         found.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
     rest = [finding for finding in findings if not _is_told(finding, holes)]
-    return found + list(_by_severity(rest, "warning"))
+    return found + list(_entries_of(rest, "warning"))
 
 
 def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:
@@ -63,7 +63,7 @@ def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> 
     return all(any(gap["start"] <= at < gap["end"] for gap in holes) for at in ends)
 
 
-def _by_severity(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterator[dict[str, str]]:
+def _entries_of(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterator[dict[str, str]]:
     for finding in findings:
         if finding["severity"] == severity:
             yield _entry(

@@ -459,10 +459,10 @@ class _Part:
             except ConfigError:  # the exchange has no calendar
                 pass
         return np.concatenate(
-            [np.empty(0, np.int64), *(self._within(gap, step_ms) for gap, _ in self.gap_spans)]
+            [np.empty(0, np.int64), *(self._slots_in(gap, step_ms) for gap, _ in self.gap_spans)]
         )
 
-    def _within(self, gap: Span, step_ms: int) -> Stamps:
+    def _slots_in(self, gap: Span, step_ms: int) -> Stamps:
         step_ms = max(step_ms, (gap.end - gap.start) // _WIDEST_GAP)
         return np.arange(gap.start, gap.end, step_ms, dtype=np.int64)
 
@@ -485,7 +485,7 @@ class _Part:
             printable(self.name),
             slots,
             np.array([rows.open, rows.high, rows.low, rows.close, volume]),
-            self._pale(kept),
+            self._is_pale(kept),
             codes,
             names,
             self._segments(rows.stamps, slots),
@@ -517,7 +517,7 @@ class _Part:
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
-    def _pale(self, kept: Ints) -> Flags:
+    def _is_pale(self, kept: Ints) -> Flags:
         codes, texts = self._texts("state", "state", kept)
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 

@@ -113,7 +113,7 @@ def cells_of(
     lacks = (covered_ms > 0.5) & (covered_ms < ends - bounds[:-1] - 0.5)
     for index in np.flatnonzero(lacks).tolist():
         month = Span(int(bounds[index]), int(ends[index]))
-        lacks[index] = any(is_expected(span) for span in _between(entries, month))
+        lacks[index] = any(is_expected(span) for span in _uncovered_spans(entries, month))
     flags = {
         "suspect": covered["suspect"] > 0.5,
         "provisional": covered["provisional"] > 0.5,
@@ -180,7 +180,7 @@ def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
     return np.diff(np.interp(bounds, ends.ravel(), before.ravel()))
 
 
-def _between(entries: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
+def _uncovered_spans(entries: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
     """Yield the spans within a month that no part covers."""
     start = month.start
     for entry in entries:

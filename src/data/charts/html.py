@@ -206,9 +206,9 @@ def _plain_series(series: Series, chart: Chart, count: int) -> dict[str, Any]:
         "place": columns.places.tolist(),
     }
     if chart.is_indexed:
-        return shared | {"close": _plain(columns.values[3] * series.factor, 12)}
+        return shared | {"close": _number_list(columns.values[3] * series.factor, 12)}
     names = ("open", "high", "low", "close", "volume")
-    values = {name: _plain(row, 12) for name, row in zip(names, columns.values, strict=True)}
+    values = {name: _number_list(row, 12) for name, row in zip(names, columns.values, strict=True)}
     state = ["may still change" if pale else "" for pale in columns.pale.tolist()]
     return shared | values | {"vendor": _vendor_names(series, columns), "state": state}
 
@@ -245,7 +245,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
     columns = thinned(series, len(chart.axis), -(-len(chart.axis) // each) or 1)
     prices = columns.values[:4] * series.factor
     decimals = _decimals(prices)
-    opens, highs, lows, closes = _whole(prices, decimals)
+    opens, highs, lows, closes = _integers(prices, decimals)
     shared: dict[str, Any] = {
         "symbol": series.symbol,
         "given": series.given,
@@ -263,7 +263,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "high": (highs - np.maximum(opens, closes)).tolist(),
         "low": (np.minimum(opens, closes) - lows).tolist(),
         "close": (closes - opens).tolist(),
-        "volume": _plain(columns.values[4]),
+        "volume": _number_list(columns.values[4]),
         "bars": _repeated(columns.with_volume),
         "pale": _runs(columns.places[columns.pale]),
         "vendors": _vendors(series, columns),
@@ -289,7 +289,7 @@ def _decimals(prices: Floats) -> int:
     )
 
 
-def _whole(prices: Floats, decimals: int) -> Ints:
+def _integers(prices: Floats, decimals: int) -> Ints:
     if prices.size and not float(np.abs(prices).max()) < _LARGEST:
         return np.zeros(prices.shape, np.int64)  # only the picture draws them, not the script
     return np.round(prices * 10.0**decimals).astype(np.int64)
@@ -368,10 +368,10 @@ def _last(values: Floats, starts: Ints) -> list[float | None]:
         return []
     index = np.where(np.isfinite(values), np.arange(len(values)), -1)
     last = np.maximum.reduceat(index, starts)
-    return _plain(np.where(last >= 0, values[last], np.nan))
+    return _number_list(np.where(last >= 0, values[last], np.nan))
 
 
-def _plain(values: Floats, digits: int = _DIGITS) -> list[float | None]:
+def _number_list(values: Floats, digits: int = _DIGITS) -> list[float | None]:
     if _are_short(values, digits):
         numbers: list[float | None] = values.tolist()
         return numbers

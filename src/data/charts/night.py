@@ -83,7 +83,7 @@ def night_page(
         _comparison_cards(values.of("nights")),
     ]
     data = values.of("report")
-    body = [*head, *_causes(data), *_incidents(outcome), *_perishable(data), *_requests(data)]
+    body = [*head, *_causes(data), *_incidents(outcome), *_perishable_table(data), *_requests(data)]
     body += _results(data)
     return page(f"onetape {command}, {moment(made)}", element("main", *body), data=job)
 
@@ -267,7 +267,7 @@ def _incidents(report: Mapping[str, Any]) -> Iterator[Html]:
         yield element("ul", *(element("li", text) for text in texts))
 
 
-def _perishable(values: Values) -> Iterator[Html]:
+def _perishable_table(values: Values) -> Iterator[Html]:
     if values.data.get("perishable"):
         yield element("h2", "What perishes")
         yield records(list(values.each("perishable")), _PERISHABLE)

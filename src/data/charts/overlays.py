@@ -54,18 +54,18 @@ def overlaid(
     for name, values in (lines or {}).items():
         line, outside = _line(chart, printable(str(name)), values)
         drawn.append(line)
-        notes += _outside(outside, f"value{'s' * (outside > 1)} of {line.name}")
+        notes += _outside_notes(outside, f"value{'s' * (outside > 1)} of {line.name}")
     if len(drawn) > _MOST_LINES:
         raise QueryError(
             f"too many lines on one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
         )
     added, outside = _marks(chart, [] if marks is None else marks)
-    notes += _outside(outside, f"mark{'s' * (outside > 1)}")
+    notes += _outside_notes(outside, f"mark{'s' * (outside > 1)}")
     both = tuple(sorted((*chart.marks, *added)))
     return replace(chart, lines=tuple(drawn), marks=both, notes=tuple(notes))
 
 
-def _outside(count: int, what: str) -> list[str]:
+def _outside_notes(count: int, what: str) -> list[str]:
     return [f"not drawn: {count:,} {what} outside the bars"] if count else []
 
 

@@ -184,14 +184,14 @@ def report_of(
         every = client.series()
         keys = [key for key in every if not key.is_sample]
         samples = len(every) - len(keys)
-        return _of_all(client, _looked_at(manager, keys), manager.gaps(), samples)
+        return _full_report(client, _validated_entries(manager, keys), manager.gaps(), samples)
     query = client.query(symbol, timeframe)
-    entries = _looked_at(manager, client.lanes(query.instrument.symbol, query.timeframe))
+    entries = _validated_entries(manager, client.lanes(query.instrument.symbol, query.timeframe))
     gaps = manager.gaps(symbol, timeframe)
-    return _of_series(client, entries, gaps, manager.explain(symbol, timeframe))
+    return _series_report(client, entries, gaps, manager.explain(symbol, timeframe))
 
 
-def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
+def _validated_entries(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
     """Return an entry for each series, after validating its bars.
 
     All bars are validated before anything else is read, because reading bars may repair damage.
@@ -221,7 +221,7 @@ def check_report_path(path: Path) -> None:
 # --- one series, in all its lanes ------------------------------------------------------------
 
 
-def _of_series(
+def _series_report(
     client: BarsClient,
     entries: dict[SeriesKey, _Entry],
     gaps: GapReport,
@@ -285,7 +285,7 @@ def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
 # --- everything ------------------------------------------------------------------------------
 
 
-def _of_all(
+def _full_report(
     client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport, samples: int
 ) -> StoredReport:
     sections, listed = [], []

@@ -43,7 +43,7 @@ def sections_of_all(
     """
     yield _totals(values.of("totals"))
     yield from _samples(values.data["samples"])
-    yield from _turns(values.data.get("page"), file)
+    yield from _page_links(values.data.get("page"), file)
     yield from _series_tables(list(values.each("series")), sparks)
     yield from heat_shown(values.of("heat"))
     yield from incident_list(values)
@@ -108,7 +108,7 @@ def _samples(count: int) -> Iterator[Html]:
         yield element("p", words, class_="faint")
 
 
-def _turns(part: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
+def _page_links(part: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
     """Yield the links to the other pages of a report on many series."""
     if part is None:
         return

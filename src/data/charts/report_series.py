@@ -82,7 +82,7 @@ def _findings(series: Values) -> Iterator[Html]:
         return
     yield element("h3", "Findings")
     findings = list(series.each("quality", "findings"))
-    yield records(findings, _FINDINGS) if findings else _none()
+    yield records(findings, _FINDINGS) if findings else _empty_note()
     if count := len(series.data["quality"]["not_checked"]):
         reasons = reasons_table(series, "quality", "not_checked")
         yield folded(f"{counted(count, 'check')} did not run", reasons)
@@ -92,7 +92,7 @@ def _gap_list(series: Values) -> Iterator[Html]:
     yield element("h3", "Gaps")
     total = sum(series.data["gaps"]["counts"].values())
     if not total:
-        yield _none()
+        yield _empty_note()
         return
     listed = list(series.each("gaps", "gaps"))
     yield records(listed, GAP_COLUMNS)
@@ -153,7 +153,7 @@ def route_sections(sources: Values) -> Iterator[Html]:
         yield folded(f"{counted(count, 'vendor')} not queried", reasons_table(sources, "unasked"))
 
 
-def _none() -> Html:
+def _empty_note() -> Html:
     return element("p", "none", class_="good")
 
 

@@ -169,14 +169,14 @@ def _add(args: argparse.Namespace) -> Report:
     config["ticker"] = symbol
     # Checked before it is stored: bars that no vendor serves are rejected.
     checked = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
-    evaluation = _first(services, checked, args.timeout)
+    evaluation = _evaluate_first(services, checked, args.timeout)
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
     if evaluation is not None:
         book.store([EvaluatedAlert(alert, None, evaluation.state)])
     return _added(alert, evaluation.events if evaluation is not None else ())
 
 
-def _first(services: Services, alert: Alert, timeout_s: float | None) -> Evaluation | None:
+def _evaluate_first(services: Services, alert: Alert, timeout_s: float | None) -> Evaluation | None:
     """Evaluate a new alert and return the result.
 
     The result is None for a data alert, or if the bars are currently unavailable.
@@ -283,10 +283,10 @@ def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None
 
 def _list(args: argparse.Namespace) -> Report:
     alerts = _book().list_alerts(LOCAL)
-    return Report(lambda: [_plain(alert) for alert in alerts], lambda: _alerts_shown(alerts))
+    return Report(lambda: [_alert_json(alert) for alert in alerts], lambda: _alerts_shown(alerts))
 
 
-def _plain(listed_alert: ListedAlert) -> dict[str, Any]:
+def _alert_json(listed_alert: ListedAlert) -> dict[str, Any]:
     state = listed_alert.state.to_json() if listed_alert.state is not None else None
     named = {
         "id": listed_alert.alert.id,
@@ -340,7 +340,7 @@ def _run(args: argparse.Namespace) -> int:
         with job_signals() as signals:
             try:
                 report = job.run()
-                code = _ended(report, args)
+                code = _print_failures(report, args)
             except DataError as error:
                 if args.once:
                     raise
@@ -391,7 +391,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
     return print_message
 
 
-def _ended(report: RunReport, args: argparse.Namespace) -> int:
+def _print_failures(report: RunReport, args: argparse.Namespace) -> int:
     """Print one run's failures (after its JSON report, if requested), and return the exit code."""
     if args.json:
         print(json.dumps({"run": report.to_json()}), flush=True)

@@ -257,7 +257,7 @@ def _clean(args: argparse.Namespace) -> Report:
     if args.all:
         return _remove(bundle, dry_run=args.dry_run)
     manager = manager_of(args)
-    outcome = bundle.clean(manager, _before(args.before, manager), dry_run=args.dry_run)
+    outcome = bundle.clean(manager, _drop_date(args.before, manager), dry_run=args.dry_run)
     return _changed(bundle, outcome, "would be dropped" if args.dry_run else "dropped or rewritten")
 
 
@@ -278,7 +278,7 @@ def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
     return Report(document, [titled(bundle.name, text)])
 
 
-def _before(text: str | None, manager: Any) -> date:
+def _drop_date(text: str | None, manager: Any) -> date:
     """Return the date before which partitions are dropped.
 
     Raises:

@@ -68,13 +68,13 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         ["size", size(document["total_size_gb"] * _BYTES_IN_GB)],
         ["limit", size(limit * _BYTES_IN_GB) if limit else "none"],
         ["symbols", f"{document['symbols_count']:,}"],
-        ["series", f"{document['series_count']:,}{_elsewhere(document)}"],
+        ["series", f"{document['series_count']:,}{_elsewhere_text(document)}"],
         ["bars", f"{document['bars_count']:,}"],
         ["proof", styled(proof, "red" if contradicted else "")],
         ["data files", f"{document['files_count']:,}"],
         ["last updated", moment(document["last_updated"])],
         ["damage", _damage(document["health"])],
-        ["in quarantine", _aside(document)],
+        ["in quarantine", _quarantine_text(document)],
         *cache_clean.freeable_rows(document["freeable"]),
     ]
     yield TextTable(["cache", ""], rows)
@@ -84,7 +84,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         yield TextTable(["day", "bars#", "bytes#"], days)
 
 
-def _elsewhere(stats: dict[str, Any]) -> str:
+def _elsewhere_text(stats: dict[str, Any]) -> str:
     count = stats.get("series_elsewhere")
     return f", and {count:,} that only other hosts have" if count else ""
 
@@ -98,7 +98,7 @@ def _damage(health: dict[str, Any]) -> Any:
     return styled(f"{health['damage'][0]}{more} ({read}; see `onetape cache verify`)", "red")
 
 
-def _aside(stats: dict[str, Any]) -> str:
+def _quarantine_text(stats: dict[str, Any]) -> str:
     rows, files = stats["quarantined_rows"], stats["quarantined_files"]
     if not rows and not files:
         return "nothing"

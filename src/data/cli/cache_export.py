@@ -77,7 +77,7 @@ def _export(args: argparse.Namespace) -> Report:
             services.cache.maintenance.series(), Path(args.all), _wanted(args)
         )
     else:
-        key = _meant(services, args)
+        key = _requested_series(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
     document = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
@@ -144,7 +144,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     )
 
 
-def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
+def _requested_series(services: Any, args: argparse.Namespace) -> SeriesKey:
     """Return the requested series, in the lane (bars of one kind and source) named by ``--lane``."""
     keys = chosen(services, args.symbol, args.timeframe)
     candidates = keys if args.lane else services.client.answering(keys)

@@ -317,7 +317,7 @@ def _logs_json(
             **named(key),
             "data_type": BARS,
             **view(key).lifetime.dates(),
-            "commits": [_plain(entry) for entry in log[last]],
+            "commits": [_entry_json(entry) for entry in log[last]],
         }
         for key, log in logs.items()
     ]
@@ -327,7 +327,7 @@ def _logs_json(
             "timeframe": log.timeframe,
             "lane": "",
             "data_type": log.data_type,
-            "commits": [_plain(entry) for entry in log.entries[last]],
+            "commits": [_entry_json(entry) for entry in log.entries[last]],
         }
         for log in others
     ]
@@ -357,7 +357,7 @@ def _other_log_table(log: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
                 size(e["size"]),
                 e["reason"] or "",
             ]
-            for e in map(_plain, entries)
+            for e in map(_entry_json, entries)
         ]
     else:
         names = ["when", "what", "file", "size#?"]
@@ -386,7 +386,7 @@ def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
     return entry.get("vendor") or ("recovery" if entry.get("recovered") else unnamed)
 
 
-def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+def _entry_json(entry: dict[str, Any]) -> dict[str, Any]:
     if not entry.get("span"):
         return entry
     return {**entry, "span": [iso(ms) for ms in entry["span"]]}
@@ -403,7 +403,7 @@ def _log_table(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> T
             size(e["size"]),
             "yes" if e["kept"] else "no",
         ]
-        for e in map(_plain, log)
+        for e in map(_entry_json, log)
     ]
     names = ["version#", "when", "vendor", "from?", "up to?", "added#", "changed#", "removed#"]
     return TextTable([*names, "size#?", "kept?"], rows, f"{name_of(key)} · {summary}")

@@ -75,7 +75,7 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
     if keys or name is None:
         return keys
     what = " ".join(filter(None, (name, frame.label if frame else "")))
-    raise CacheError(f"nothing is cached for {what}", symbol=name, hint=_there_is(manager, name))
+    raise CacheError(f"nothing is cached for {what}", symbol=name, hint=_suggestion(manager, name))
 
 
 def chosen_with_others(
@@ -105,7 +105,7 @@ def meant(manager: Installation, text: str) -> str:
     return manager.cache.meaning_of(text).symbol
 
 
-def _there_is(manager: Installation, symbol: str) -> str:
+def _suggestion(manager: Installation, symbol: str) -> str:
     from difflib import get_close_matches  # not needed for cached series
 
     elsewhere = [entry for entry in listed_elsewhere(manager)[0] if entry["symbol"] == symbol]

@@ -72,7 +72,7 @@ def _upgrade(args: argparse.Namespace) -> Report:
 def _changed(database: Database, has_changed: bool, text: str) -> Report:
     revision = database.schema.state().revision
     done = text if has_changed else "nothing to do: the tables match this version"
-    document = _plain(database) | {"changed": has_changed, "revision": revision}
+    document = _database_json(database) | {"changed": has_changed, "revision": revision}
     return Report(
         document, [Line(f"{database.url}"), styled(f"{done} (revision {revision})", "bold")]
     )
@@ -84,7 +84,7 @@ def _check(args: argparse.Namespace) -> Report:
     error = database.schema.refusal(state)
     problems = database.schema.differences() if state.name == "own" else []
     ok = error is None and not problems
-    document = _plain(database) | {
+    document = _database_json(database) | {
         "state": state.name,
         "revision": state.revision,
         "ok": ok,
@@ -100,8 +100,8 @@ def _check(args: argparse.Namespace) -> Report:
 def _backup(args: argparse.Namespace) -> Report:
     database = _database()
     path = database.schema.backup(None if args.file is None else Path(args.file).expanduser())
-    return Report(_plain(database) | {"written": str(path)}, [Line(f"written: {path}")])
+    return Report(_database_json(database) | {"written": str(path)}, [Line(f"written: {path}")])
 
 
-def _plain(database: Database) -> dict[str, Any]:
+def _database_json(database: Database) -> dict[str, Any]:
     return {"database": str(database.url), "from": database.url.source, "engine": database.dialect}

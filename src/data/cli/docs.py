@@ -83,18 +83,18 @@ def run(args: argparse.Namespace) -> Report:
             page = search_pages(words)[0].page
         return _as_html(page, args)
     if not words:
-        return Report([_plain(page) for page in all_pages()], lambda: _list(all_pages()))
+        return Report([_page_json(page) for page in all_pages()], lambda: _list(all_pages()))
     if page is None:
         hits = search_pages(words)
         return Report(
-            [_plain(hit.page) | {"section": hit.section, "text": hit.line} for hit in hits],
+            [_page_json(hit.page) | {"section": hit.section, "text": hit.line} for hit in hits],
             lambda: _search_results(hits),
         )
     text = text_of(page)
-    return Report(_plain(page) | {"text": text}, lambda: _rendered(text))
+    return Report(_page_json(page) | {"text": text}, lambda: _rendered(text))
 
 
-def _plain(page: Page) -> dict[str, Any]:
+def _page_json(page: Page) -> dict[str, Any]:
     return {"page": page.name, "title": page.title, "line": page.line, "group": page.group}
 
 

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> Report:
     seconds = time.perf_counter() - started
     written = _export(frame, args)
     return Report(
-        lambda: _plain(frame, written),
+        lambda: _answer_json(frame, written),
         () if args.csv == _SCREEN else _frame_shown(frame, written, args.rows, seconds),
         notes,
         ok=frame.attrs["onetape"]["complete"],
@@ -109,7 +109,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
             strict=args.strict,
             columns=args.columns,
             timeout=args.timeout,
-            progress=_unseen if is_quiet else None,
+            progress=_ignore_progress if is_quiet else None,
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
@@ -117,7 +117,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
         (frame, _export(frame, args)) for name, frame in frames.items() if name not in errors
     ]
     return Report(
-        lambda: {"answers": [_plain(*answer) for answer in answers], "errors": errors},
+        lambda: {"answers": [_answer_json(*answer) for answer in answers], "errors": errors},
         _many_shown(answers, args.rows),
         notes,
         [error["message"] for error in errors.values()],
@@ -127,11 +127,11 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
     )
 
 
-def _unseen(_: object) -> None:
+def _ignore_progress(_: object) -> None:
     """Ignore a progress report."""
 
 
-def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
+def _answer_json(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
     """Return the answer for one symbol as a JSON-serializable dictionary."""
     provenance = frame.attrs["onetape"]
     return {"provenance": provenance, "bars": records(frame), "written": written}

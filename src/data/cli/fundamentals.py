@@ -81,7 +81,7 @@ def _record_shown(record: Mapping[str, Any]) -> Shown:
     ]
     if rows:
         yield TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows)
-    for title, lines in _below(metadata):
+    for title, lines in _sections_below_table(metadata):
         yield ""
         yield styled(title, "bold")
         for line in lines:
@@ -97,7 +97,7 @@ def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str,
     return [name, text, "" if is_percent else unit, about["source"], period, age]
 
 
-def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield the sections below the table, with their titles."""
     conflicts = [
         f"{c['field']}: {c['vendor']} {number(c['value'])} {c['currency']}".rstrip()

@@ -59,7 +59,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "source",
         nargs="?",
-        type=_known,
+        type=_checked_name,
         metavar="SOURCE",
         help=(
             "such as yfinance, ccxt:binance, csv, onetape (the vendors in the rules), or "
@@ -117,7 +117,7 @@ def configure(parser: Parser) -> None:
     configure_migration(parser.nest(_MIGRATE, "Write the bars in HDF5 files to bundles."))
 
 
-def _known(name: str) -> str:
+def _checked_name(name: str) -> str:
     """Check that a source exists, and return its name.
 
     A name of the form ``module:Class`` is checked later. Other names are checked here, because
@@ -341,7 +341,7 @@ async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
 
 
 def _sources() -> Report:
-    every = [_plain(name) for name in DataSourceRegistry.list_sources()]
+    every = [_source_json(name) for name in DataSourceRegistry.list_sources()]
     rows = [
         [
             source["name"],
@@ -358,14 +358,14 @@ def _sources() -> Report:
 
 
 def _source_info(name: str) -> Report:
-    stored = _plain(name)
+    stored = _source_json(name)
     every = stored | stored["metadata"]
     every |= every.pop("additional_info")
     lines = [(key, _text(value)) for key, value in every.items() if key != "metadata"]
     return Report(stored, lambda: [facts([(k.replace("_", " "), text) for k, text in lines], {})])
 
 
-def _plain(name: str) -> dict[str, Any]:
+def _source_json(name: str) -> dict[str, Any]:
     """Return the registry's information on a source."""
     stored = DataSourceRegistry.get_source_info(name)
     return stored | {"metadata": asdict(stored["metadata"])}

@@ -47,7 +47,7 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
         items = _items(feed, args.count, forming=args.forming)
         if args.json:
             for item in items:
-                print_item(json.dumps(_plain(item), allow_nan=False), item)
+                print_item(json.dumps(_item_json(item), allow_nan=False), item)
         elif (screen := console()).is_terminal:
             _show(feed, items, screen, args)
         else:
@@ -136,11 +136,11 @@ def _line(item: Item) -> str:
     return f"{iso(item.stamp_ms)}  {values}{'' if item.is_closed else '  forming'}"
 
 
-def _plain(item: Item) -> dict[str, Any]:
+def _item_json(item: Item) -> dict[str, Any]:
     if isinstance(item, StreamStatus):
         return {"status": {"state": str(item.state), "reason": item.reason, "at": iso(item.at_ms)}}
     if isinstance(item, Revision):
-        return {"corrected": _plain(item.bar)["bar"]}
+        return {"corrected": _item_json(item.bar)["bar"]}
     values: dict[str, Any] = {
         name: value if value == value else None
         for name, value in zip(_VALUES, item[1:6], strict=True)

@@ -140,14 +140,14 @@ def print_json(value: Any) -> None:
     The document is indented in a terminal; otherwise it is on one line.
     """
     indent = 2 if sys.stdout.isatty() else None
-    sys.stdout.write(json.dumps(_plain(value), indent=indent, allow_nan=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(_json(value), indent=indent, allow_nan=False, default=str) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def _json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_json(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -247,13 +247,13 @@ class Parser(argparse.ArgumentParser):
     def meant(self, unknown: Iterable[str]) -> str:
         """Return a question that suggests known options for unknown ones; empty if none is similar."""
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        suggestions = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
+        suggestions = dict.fromkeys(text for word in words if (text := self._suggestion_for(word)))
         if suggestions:
             return f" ({'; '.join(suggestions)})"
         takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
         return " (put all symbols and values together)" if takes_several and not words else ""
 
-    def _meant_by(self, word: str) -> str:
+    def _suggestion_for(self, word: str) -> str:
         """Return a suggestion for an unknown option; empty if no known option is similar."""
         if word in _PICTURES:
             return _PICTURES[word]

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> Report:
     written = [str(picture.save(args.out))] if args.out is not None else []
     layout = layout_of(chart, 800, 500)
     return Report(
-        lambda: _plain(chart, layout, written),
+        lambda: _chart_json(chart, layout, written),
         lambda: _chart_shown(chart, layout, written),
         notes,
         ok=chart.complete,
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> Report:
     )
 
 
-def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
+def _chart_json(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
     """Return the chart as a JSON-serializable dictionary: the elements of a picture of 800 by 500 pixels."""
     from ..charts.html import picture_data
 

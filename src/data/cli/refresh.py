@@ -225,15 +225,15 @@ def _days(age: float | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``refresh`` under an older module name, with the same options."""
-    return _older("refresh_fundamentals_cache", configure, argv)
+    return _run_older("refresh_fundamentals_cache", configure, argv)
 
 
 def main_periodic(argv: Sequence[str] | None = None) -> int:
     """Run the periodic job under an older module name: 50 symbols, ratios and profiles."""
-    return _older("periodic_fundamentals_refresh", configure_periodic, argv)
+    return _run_older("periodic_fundamentals_refresh", configure_periodic, argv)
 
 
-def _older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:
+def _run_older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:
     parser = Parser(prog=name, description="Refresh cached fundamentals.")
     add_options(parser)
     parser.set_defaults(delay=_OLDER_DELAY_S)

@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command(show, _show, "See `onetape db check` for the database that is used.")
 
 
-def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
+def _open_database(args: argparse.Namespace) -> tuple[Database, DataManager]:
     """Return the database and the data manager.
 
     Raises:
@@ -75,7 +75,7 @@ def _refresh(args: argparse.Namespace) -> Report:
     """Refresh symbols; the exit code is 1 if one is unknown or some of its data is unavailable."""
     if bool(args.symbols) == args.all:
         raise QueryError("give either symbols or --all")
-    database, manager = _opened(args)
+    database, manager = _open_database(args)
     from ..db.symbols.refresh import refresh_symbols
 
     results = list(refresh_symbols(database, manager, None if args.all else args.symbols))
@@ -102,7 +102,7 @@ def _refreshed(results: list[RefreshedSymbol]) -> Shown:
 
 
 def _import(args: argparse.Namespace) -> Report:
-    database, manager = _opened(args)
+    database, manager = _open_database(args)
     from ..db.symbols.tables import import_changes
 
     client = manager.client
@@ -124,7 +124,7 @@ def _import(args: argparse.Namespace) -> Report:
 
 
 def _show(args: argparse.Namespace) -> Report:
-    database, manager = _opened(args)
+    database, manager = _open_database(args)
     symbol = manager.client.query(args.symbol, "1d").instrument.symbol
     on = None if args.on is None else _day(args.on)
     from ..db.symbols.tables import described

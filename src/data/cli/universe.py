@@ -171,10 +171,10 @@ def _refresh(args: argparse.Namespace) -> Report:
 
 
 def _recorded(refreshed: Sequence[Refreshed]) -> Report:
-    return Report([_plain(recorded) for recorded in refreshed], _recorded_shown(refreshed))
+    return Report([_universe_json(recorded) for recorded in refreshed], _recorded_shown(refreshed))
 
 
-def _plain(recorded: Refreshed) -> dict[str, Any]:
+def _universe_json(recorded: Refreshed) -> dict[str, Any]:
     return {
         "universe": recorded.universe,
         "source": recorded.source,

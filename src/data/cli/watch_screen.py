@@ -38,13 +38,13 @@ def run_watch(args: argparse.Namespace) -> Report | int:
     if args.json:
         return Report(watch.look().to_json())
     try:
-        _forever(watch, args.every or _EVERY_S)
+        _watch_forever(watch, args.every or _EVERY_S)
     except KeyboardInterrupt:
         pass  # the usual end
     return OK
 
 
-def _forever(watch: Watch, every_s: float) -> None:
+def _watch_forever(watch: Watch, every_s: float) -> None:
     from rich.live import Live
 
     screen = console()
@@ -116,12 +116,12 @@ def _series(health: SeriesHealth) -> list[Any]:
     head: list[Any] = [styled(summary(health), "bold")]
     if health.stalest:
         columns = ["series", "newest final bar", "bars behind#", "market open since?"]
-        head.append(TextTable(columns, [_stale(series) for series in health.stalest]))
+        head.append(TextTable(columns, [_stale_row(series) for series in health.stalest]))
     more = health.stale - len(health.stalest)
     return head + ([styled(f"and {more:,} more that are behind", "dim")] if more else [])
 
 
-def _stale(series: StaleSeries) -> list[Any]:
+def _stale_row(series: StaleSeries) -> list[Any]:
     entry = series.to_json()
     age = duration(entry["age_s"]) if entry["age_s"] is not None else "-"
     name = f"{entry['symbol']} {entry['timeframe']}"
@@ -184,7 +184,7 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     ]
     screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
     for series in snapshot.series.stalest:
-        name, newest, behind, age = _stale(series)
+        name, newest, behind, age = _stale_row(series)
         text = f"{behind} behind, newest {newest}, market open for {age}"
         screen.print(f"  {name}: {text}", soft_wrap=True)
     for worry in snapshot.worries():

@@ -23,7 +23,7 @@ def main_validate(argv: Sequence[str] | None = None) -> int:
     The code is 0 if the file was written, 1 if it was not, and 2 for invalid options.
     """
     what = "Write the gaps of the cache to validate-metadata.json."
-    parser = _older("validate_gaps", what, _validate)
+    parser = _parser("validate_gaps", what, _validate)
     parser.add_argument("--validate-all", action="store_true", help="all series; the default")
     return guarded(parser.parse_args(argv))
 
@@ -33,14 +33,14 @@ def main_fill(argv: Sequence[str] | None = None) -> int:
 
     The code is 0 if vendors answered, 1 if they failed, and 2 if the file is missing.
     """
-    parser = _older("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.", _fill)
+    parser = _parser("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.", _fill)
     parser.add_argument(
         "--max-gap-hours", type=float, default=24.0, help="skip longer gaps; default: 24"
     )
     return guarded(parser.parse_args(argv))
 
 
-def _older(name: str, what: str, run: Callable[[argparse.Namespace], Report | int]) -> Parser:
+def _parser(name: str, what: str, run: Callable[[argparse.Namespace], Report | int]) -> Parser:
     parser = Parser(prog=name, description=what)
     parser.add_argument("--symbols", type=listed, metavar="A,B", help="default: all")
     parser.add_argument("--intervals", type=listed, metavar="1h,1d", help="default: all")

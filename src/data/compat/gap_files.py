@@ -92,7 +92,7 @@ def validate_gaps(
         if (names is None or key.symbol in names) and (steps is None or key.timeframe in steps)
     ]
     wanted = {(name, timeframe) for name in names or () for timeframe in steps or ()}
-    now = _naive(services.clock.now_ms())
+    now = _stamp(services.clock.now_ms())
     results = {
         _name(series.series): _result(services, series.series, series.listed, series.problem, now)
         for series in gaps_of_all(services, keys, most=None)[1]
@@ -124,7 +124,7 @@ def _result(
     first = min((info["start_date"] for info in infos.values() if info), default="")
     last = max((info["end_date"] for info in infos.values() if info), default="")
     lacking = [
-        gap for gap in gaps if gap.gap_class != "closed" and first < _naive(gap.span.start) < last
+        gap for gap in gaps if gap.gap_class != "closed" and first < _stamp(gap.span.start) < last
     ]
     years = {*infos, *(year_of(gap.span.start) for gap in lacking)}
     breakdown = {str(year): _year(infos.get(year, {}), lacking, year) for year in sorted(years)}
@@ -165,8 +165,8 @@ def _year(info: Mapping[str, Any], lacking: Iterable[ClassifiedGap], year: int) 
 
 def _as_listed(gap: ClassifiedGap) -> dict[str, Any]:
     return {
-        "start": _naive(gap.span.start),
-        "end": _naive(gap.span.end),
+        "start": _stamp(gap.span.start),
+        "end": _stamp(gap.span.end),
         "duration_hours": (gap.span.end - gap.span.start) / HOUR_MS,
         "bars": gap.bars,
         "class": gap.gap_class,
@@ -182,7 +182,7 @@ def _name(key: SeriesKey) -> str:
     return f"{key.symbol}_{key.timeframe.label}"
 
 
-def _naive(at_ms: int) -> str:
+def _stamp(at_ms: int) -> str:
     return iso(at_ms).removesuffix("Z")
 
 
@@ -233,7 +233,7 @@ def fill_gaps(
     report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
     selector, client = services.selector, services.client
     works = [
-        _Work(_vendor(selector, key), _plain(key), 1, name, key, listed, max_gap_hours)
+        _Work(_vendor(selector, key), _result_of(key), 1, name, key, listed, max_gap_hours)
         for name, key, listed in _read(path, selector)
         if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
     ]
@@ -279,7 +279,7 @@ def _vendor(selector: ProviderSelector, key: SeriesKey) -> str:
     return supply.vendor if supply else ""
 
 
-def _plain(key: SeriesKey) -> SeriesResult:
+def _result_of(key: SeriesKey) -> SeriesResult:
     return SeriesResult(key.symbol, key.timeframe.label)
 
 
@@ -320,7 +320,7 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
                     selector.instrument(result["symbol"]).symbol,
                     Timeframe.parse(result["interval"]),
                 ),
-                sorted(_listed(gap) for gap in _gaps_of_years(result)),
+                sorted(_listed_gap(gap) for gap in _gaps_of_years(result)),
             )
             for name, result in results.items()
         ]
@@ -340,7 +340,7 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
         raise QueryError(f"{path.name} cannot be read: {error}", hint=_RUN_FIRST) from error
 
 
-def _listed(gap: Mapping[str, Any]) -> _ListedGap:
+def _listed_gap(gap: Mapping[str, Any]) -> _ListedGap:
     start, length = parse_iso(gap["start"]), round(float(gap["duration_hours"]) * HOUR_MS)
     if "end" not in gap:  # older tools give the bar after the gap as its start
         start -= length

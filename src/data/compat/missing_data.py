@@ -123,7 +123,7 @@ class MissingDataHandler:
         return "interpolate" if share < _SOME else "drop"
 
     def _forward_fill(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
-        return _filled(
+        return _add_rows(
             frame, expected_times(frame, _instrument(symbol), timeframe), pd.DataFrame.ffill
         )
 
@@ -132,13 +132,13 @@ class MissingDataHandler:
             """Fill missing prices by linear interpolation, but not at the ends."""
             return prices.interpolate(method="time", limit_area="inside")
 
-        return _filled(frame, expected_times(frame, _instrument(symbol), timeframe), line)
+        return _add_rows(frame, expected_times(frame, _instrument(symbol), timeframe), line)
 
     def _drop(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         return with_filled(frame[~_lacks_price(frame)], [])
 
     def _market_hours(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
-        return _filled(frame, expected_times(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
+        return _add_rows(frame, expected_times(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
 
 
 def _instrument(symbol: str) -> Instrument:
@@ -195,7 +195,7 @@ def _expected(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
     return max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
 
 
-def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
+def _add_rows(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
     """Add a row at every expected time, with prices from ``fill``, and the column ``filled``."""
     valid = frame.index[~_lacks_price(frame)]
     filled = frame.reindex(frame.index.union(expected))

@@ -143,7 +143,7 @@ class TimeframeCalculator:
         places = settings.cache_dir, settings.rules_path
         tasks = ((*places, ticker, tuple(steps), anew) for ticker in tickers)
         with workers(executor) as make:
-            for task, result in run_on(make, _of_task, tasks):
+            for task, result in run_on(make, _run_task, tasks):
                 if isinstance(result, QueryError):
                     raise result
                 yield (
@@ -190,7 +190,7 @@ def _calculated(
     }
 
 
-def _of_task(
+def _run_task(
     task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
 ) -> dict[str, Any]:
     """Process one symbol; may be called in any process that can access the cache folder."""

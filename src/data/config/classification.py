@@ -59,7 +59,7 @@ def _exchange(suffix: str, entry: Mapping[str, Any]) -> Exchange:
     return Exchange(suffix, **{**usual, **_venue.parse(entry)})
 
 
-def _by_symbol(listings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _venues_by_symbol(listings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {symbol: venue for venue, symbols in listings.items() for symbol in symbols}
 
 
@@ -110,7 +110,7 @@ CLASSIFICATION = record(
                 "exchange_suffixes": Form(_suffixes.check, _exchanges).named("exchanges"),
                 "etfs": _name_set.named("etfs"),
                 "reits": _name_set.named("reits"),
-                "listings": table(_names).to(_by_symbol).named("listings"),
+                "listings": table(_names).to(_venues_by_symbol).named("listings"),
             }
         ),
         "forex": record({"currencies": _name_set.named("currencies")}),

@@ -127,13 +127,13 @@ def _value(node: ast.expr) -> _Value | None:
     if isinstance(node, ast.Constant):
         return _Value(node.value)
     if isinstance(node, ast.Subscript) and _dotted_name(node.value) in ("os.environ", "environ"):
-        return _looked_up([node.slice])
+        return _parse_getenv([node.slice])
     if isinstance(node, ast.Call) and not node.keywords and _dotted_name(node.func) in _LOOKUPS:
-        return _looked_up(node.args)
+        return _parse_getenv(node.args)
     return None
 
 
-def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
+def _parse_getenv(arguments: Sequence[ast.expr]) -> _Value | None:
     """Parse the literal arguments of ``os.getenv``: a variable name and, optionally, a default."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):

@@ -147,7 +147,7 @@ def _one_of(names: tuple[str, ...], what: str) -> Form:
     return Form(_check)
 
 
-def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _flatten(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Flatten groups of fields into a single mapping with one entry per field."""
     return {canonical_field(name): v for group in groups.values() for name, v in group.items()}
 
@@ -185,7 +185,7 @@ _file = record(
         "provider_sequences": table(_vendors, _data_type).named("sequences"),
         "refresh_intervals": table(_length, _data_type).named("ttl_ms"),
         "field_priorities": table(table(_vendors), _one_of(PRIORITY_GROUPS, "group of fields"))
-        .to(_by_field)
+        .to(_flatten)
         .named("field_priorities"),
         "provider_settings": table(_setting, vendor).named("settings"),
         "combination_strategies": record(

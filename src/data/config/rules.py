@@ -427,10 +427,10 @@ def check(mapping: Any) -> list[Problem]:
 
 def check_whole(rules: Mapping[str, Any]) -> list[Problem]:
     """Return the missing keys and dangling references in a complete, otherwise correct mapping."""
-    return first_of(_of_whole(rules))
+    return first_of(_whole_problems(rules))
 
 
-def _of_whole(rules: Mapping[str, Any]) -> Iterator[Problem]:
+def _whole_problems(rules: Mapping[str, Any]) -> Iterator[Problem]:
     for name in RULES:
         if rules.get(name) and "primary" not in rules[name]:
             yield Problem((name,), "primary is missing")

@@ -89,7 +89,7 @@ def _user_rules(path: Path, data: bytes) -> Rules:
 def packaged_rules() -> Rules:
     """Return the rules included in the library, which are read once per process."""
     data = packaged_bytes()
-    mapping = _as_read(data)
+    mapping = _load_json(data)
     if mapping is not None:
         return parse(mapping)
     from .rules_parser import read_rules
@@ -115,7 +115,7 @@ def written_as_read(data: bytes) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _as_read(data: bytes) -> dict[str, Any] | None:
+def _load_json(data: bytes) -> dict[str, Any] | None:
     """Load the packaged rules' JSON; None if the JSON was not made from the YAML in ``data``."""
     try:
         document = json.loads(AS_READ.read_bytes())

@@ -34,7 +34,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
         listed = "; ".join(document.describe(problem) for problem in ignored)
         _log.warning("%s: entries without effect: %s", name, listed)
     whole = document.value if beneath is None else overlay(beneath, document.value)
-    return _whole(whole, document, name)
+    return _parse_whole(whole, document, name)
 
 
 def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
@@ -44,7 +44,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
         RulesError: The mapping is invalid; the message lists every error.
     """
     _raise_for(check(mapping), YamlDocument(), name)
-    return _whole(mapping, YamlDocument(), name)
+    return _parse_whole(mapping, YamlDocument(), name)
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
@@ -59,7 +59,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
     )
 
 
-def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
+def _parse_whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
     """Run the checks that need the complete mapping, and convert the mapping to rules."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)

@@ -278,13 +278,13 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
         wrong += [f"{name}.{key}" for key in values if key not in good]
         limits[vendor] = limits.get(vendor, {}) | good
     problems = [f"ignored {', '.join(wrong)}"] if wrong else []
-    problems += filter(None, map(_slip, parsed))
+    problems += filter(None, map(_spelling_remark, parsed))
     if problems:
         _log.warning("PROVIDER_RATE_LIMITS: %s", "; ".join(problems))
     return limits
 
 
-def _slip(name: str) -> str:
+def _spelling_remark(name: str) -> str:
     """Return a remark if a name could be a misspelled vendor, or an empty string."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return near and (

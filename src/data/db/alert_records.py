@@ -200,11 +200,11 @@ class StoredAlerts:
                     run, turn = _run(row), (row.scheduled_for, row.user_id)
                     is_next = run.is_due(times[0]) or overdue([run], times[0])
                     if run.channel in channels and turn not in passed and is_next:
-                        return self._started(session, turn, channels, times) or turn
+                        return self._start_delivery(session, turn, channels, times) or turn
                 start += len(page)
             return None
 
-    def _started(
+    def _start_delivery(
         self,
         session: Any,
         turn: tuple[datetime, int | None],
@@ -280,7 +280,7 @@ class StoredAlerts:
 
             A stored run whose time is ahead of the clock is discarded.
             """
-            last = _beat(stored)
+            last = _parse_beat(stored)
             is_newer = last is not None and last.at_ms > beat.at_ms
             is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)
             return stored if is_kept else json.dumps(beat)
@@ -292,7 +292,7 @@ class StoredAlerts:
         """Return the job's latest run, or None if it has never run."""
         with self._database.reading() as session:
             row = SettingsRepo(session).get(_BEAT)
-            return _beat(None if row is None else row.value)
+            return _parse_beat(None if row is None else row.value)
 
 
 def alert_records(*, make: bool = True) -> AlertBook | None:
@@ -338,13 +338,13 @@ def _open_runs() -> Any:
     return select(ScheduleRun).where(*terms).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
 
 
-def _of_delivery(delivery: Delivery) -> tuple[Any, Any]:
+def _delivery_terms(delivery: Delivery) -> tuple[Any, Any]:
     numbers = {str(run.alert_id) for run in delivery.runs}
     return ScheduleRun.scheduled_for == _instant(delivery.bar_ms), ScheduleRun.job_id.in_(numbers)
 
 
 def _users_of(delivery: Delivery) -> Any:
-    terms = ScheduleRun.job_type == JobType.ALERT.value, *_of_delivery(delivery)
+    terms = ScheduleRun.job_type == JobType.ALERT.value, *_delivery_terms(delivery)
     return select(ScheduleRun.user_id).where(*terms)
 
 
@@ -356,7 +356,7 @@ def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> An
     """
     if outcome.is_blocked:
         return _open_runs().where(ScheduleRun.user_id.in_(users))
-    return _open_runs().where(*_of_delivery(delivery))
+    return _open_runs().where(*_delivery_terms(delivery))
 
 
 def _claim_report(
@@ -415,7 +415,7 @@ def _instant(ms: int) -> datetime:
     return from_ms(ms).replace(tzinfo=UTC)
 
 
-def _beat(stored: str | None) -> Beat | None:
+def _parse_beat(stored: str | None) -> Beat | None:
     try:
         return Beat(*map(int, json.loads(stored or "")))
     except (TypeError, ValueError):

@@ -63,7 +63,7 @@ class Locks:
                 with waiting():
                     acquired.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if True not in acquired:
-                raise _too_long(path, timeout_s)
+                raise _timeout_error(path, timeout_s)
             left_s = max(0.0, deadline - time.monotonic())
             lock = _acquire(path, left_s, timeout_s, self._file_mode)
             _leave_note(path)
@@ -93,7 +93,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
         while (lock := take(name, mode)) is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise _too_long(path, timeout_s)
+                raise _timeout_error(path, timeout_s)
             with waiting():
                 time.sleep(min(_POLL_S, left_s))
     except OSError as exc:
@@ -114,13 +114,13 @@ def _acquire_by_library(
     try:
         lock.acquire(timeout=left_s, poll_interval=_POLL_S)
     except filelock.Timeout as exc:
-        raise _too_long(path, timeout_s) from exc
+        raise _timeout_error(path, timeout_s) from exc
     except OSError as exc:
         raise _refused(path, exc) from exc
     return lock
 
 
-def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
+def _timeout_error(path: Path, timeout_s: float) -> LockTimeoutError:
     holder = holder_of(path)
     owner = f"process {holder}" if holder else "another process"
     return LockTimeoutError(
@@ -177,7 +177,7 @@ class FileLock:
 
     def __init__(self, path: str, mode: int = 0o666) -> None:
         with _guard:
-            self._fd = _opened(path, mode)
+            self._fd = _open_lock(path, mode)
             _held_locks.add(self)
 
     def __del__(self) -> None:
@@ -233,7 +233,7 @@ def take(path: str, mode: int = 0o666) -> FileLock | None:
     return lock if is_ours else None
 
 
-def _opened(path: str, mode: int) -> int:
+def _open_lock(path: str, mode: int) -> int:
     try:
         return open_file(path, os.O_RDWR)
     except FileNotFoundError:

@@ -107,10 +107,10 @@ def readable_by_others(folder: Path) -> Iterator[Path]:
         return
     root = Path(os.path.realpath(folder))
     if all(_mode(path) & _ENTER for path in (root, *root.parents)):
-        yield from _below(root)
+        yield from _readable_files(root)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _readable_files(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             children = sorted(entries, key=lambda entry: entry.name)
@@ -120,7 +120,7 @@ def _below(folder: Path) -> Iterator[Path]:
         path = Path(entry.path)
         mode = _mode(path)
         if stat.S_ISDIR(mode) and mode & _ENTER:
-            yield from _below(path)
+            yield from _readable_files(path)
         elif stat.S_ISREG(mode) and mode & _READ:
             yield path
 

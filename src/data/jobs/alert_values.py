@@ -48,7 +48,7 @@ An example of such a class::
   :class:`CrossingAlert`. It would need a function
   that decides and, if it reads bars, their number (as ``evaluate`` and ``bars_needed`` in
   ``jobs/alert_evaluator.py``), and a branch in ``AlertJob._evaluate_all`` (``jobs/alerts.py``). The
-  command only distinguishes a :class:`CrossingAlert` from any other alert, in ``_first`` and
+  command only distinguishes a :class:`CrossingAlert` from any other alert, in ``_evaluate_first`` and
   ``_rearm`` (``cli/alerts.py``).
 - If it declares fields of its own, decorate it with ``@dataclass(frozen=True)``, and give each of
   these fields a default or ``kw_only=True``. Otherwise, it needs no decorator.

@@ -407,7 +407,7 @@ class Schema:
             context = MigrationContext.configure(connection, opts=options)
             with _alembic.lock:
                 return wrong + [
-                    _in_words(difference) for difference in compare_metadata(context, metadata)
+                    _describe(difference) for difference in compare_metadata(context, metadata)
                 ]
 
 
@@ -436,10 +436,10 @@ def _faults(connection: Connection) -> list[str]:
     ]
 
 
-def _in_words(difference: Any) -> str:
+def _describe(difference: Any) -> str:
     """Describe, in one line, a difference between the models and the tables."""
     if isinstance(difference, list):
-        return "; ".join(_in_words(inner) for inner in difference)
+        return "; ".join(_describe(inner) for inner in difference)
     kind, *parts = difference
     names = [str(getattr(part, "name", part)) for part in parts if part is not None]
     return f"{kind.replace('_', ' ')}: {' '.join(names)}"

@@ -86,16 +86,16 @@ def database_url(
         return _parsed(text, DB_URL)
     parts = server_parts(environ)
     if len(parts) == len(SERVER_PARTS):
-        return _of_parts(parts)
+        return _url_of_parts(parts)
     if text := database_url_text(DATABASE_URL, environ):
         return _parsed(text, DATABASE_URL)
     if parts:
         lacking = ", ".join(name for part, name in SERVER_PARTS.items() if part not in parts)
         _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
-    return _of_file(database_file(environ), "user data folder")
+    return _file_url(database_file(environ), "user data folder")
 
 
-def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
+def _url_of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
     """Return the database that ``POSTGRES_*`` values describe, without decoding URL escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
@@ -111,7 +111,7 @@ def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
         int(parts["port"]),
         parts["database"],
     )
-    return _of_server(url, source)
+    return _server_url(url, source)
 
 
 def _parsed(text: str, source: str) -> DatabaseUrl:
@@ -133,7 +133,7 @@ def _parsed(text: str, source: str) -> DatabaseUrl:
             hint=f"{_FORMS}; in a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25",
         )
     if engine in _POSTGRESQL:
-        return _of_server(url, source)
+        return _server_url(url, source)
     if url.host or url.username or url.query:
         raise DatabaseUrlError(
             (
@@ -147,7 +147,7 @@ def _parsed(text: str, source: str) -> DatabaseUrl:
             f"the database URL ({source}) does not name a file",
             hint="name a file; a database in memory would be a different one in each process",
         )
-    return _of_file(Path(url.database), source)
+    return _file_url(Path(url.database), source)
 
 
 def _read(text: str) -> URL | None:
@@ -167,7 +167,7 @@ def _check_texts(source: str, *texts: str) -> None:
             )
 
 
-def _of_server(url: URL, source: str) -> DatabaseUrl:
+def _server_url(url: URL, source: str) -> DatabaseUrl:
     if url.port is not None and not 0 < url.port < 65_536:
         raise DatabaseUrlError(
             f"the database URL ({source}) has an invalid port", hint="use a number such as 5432"
@@ -179,7 +179,7 @@ def _of_server(url: URL, source: str) -> DatabaseUrl:
     return DatabaseUrl("postgresql", source, None, url.set(drivername="postgresql+psycopg"))
 
 
-def _of_file(path: Path, source: str) -> DatabaseUrl:
+def _file_url(path: Path, source: str) -> DatabaseUrl:
     try:
         resolved = path.expanduser().resolve()
         bytes(resolved)

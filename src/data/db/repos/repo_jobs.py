@@ -108,7 +108,7 @@ class AlertsRepo(Repository):
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
         """Return a user's alerts, ordered by id."""
-        query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
+        query = _filter_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
         return [*self.session.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
 
     def active(
@@ -125,7 +125,7 @@ class AlertsRepo(Repository):
         """
         query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
         if recipient is not None:
-            query = _of_user(query, Alert.user_id, recipient)
+            query = _filter_user(query, Alert.user_id, recipient)
         query = query.order_by(Alert.id if older_first else Alert.id.desc())
         if limit is not None:
             limit, offset = page(limit, offset)
@@ -247,7 +247,7 @@ class SchedulesRepo(Repository):
 
     def of(self, recipient: str | int) -> list[Schedule]:
         """Return a user's schedules, ordered by id."""
-        query = _of_user(select(Schedule), Schedule.user_id, recipient)
+        query = _filter_user(select(Schedule), Schedule.user_id, recipient)
         return [*self.session.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
@@ -260,7 +260,7 @@ class SchedulesRepo(Repository):
 
         The schedules and their users are locked until the unit of work ends.
         """
-        ahead = self._ahead(moment)
+        ahead = self._ids_ahead(moment)
         enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
         users = lock_users(
@@ -283,7 +283,7 @@ class SchedulesRepo(Repository):
             and row.next_run_at <= moment
         ]
 
-    def _ahead(self, moment: datetime) -> list[int]:
+    def _ids_ahead(self, moment: datetime) -> list[int]:
         """Return the ids of report schedules whose due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
@@ -293,7 +293,7 @@ class SchedulesRepo(Repository):
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
         """Disable a user's report schedules, and store the reason in them."""
-        schedules = _of_user(select(Schedule), Schedule.user_id, recipient)
+        schedules = _filter_user(select(Schedule), Schedule.user_id, recipient)
         schedules = schedules.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
         for row in locked(self.session, schedules).all():
             if _report(row.task_params.get("config")):
@@ -685,7 +685,7 @@ def _filtered(user_id: int | None, job_type: JobType | str | None) -> Select[Sch
     return query if job_type is None else query.where(ScheduleRun.job_type == _job_type(job_type))
 
 
-def _of_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:
+def _filter_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:
     provider = LOCAL if recipient == LOCAL else TELEGRAM
     user_ids = select(AuthIdentity.user_id).where(
         AuthIdentity.provider == provider, AuthIdentity.external_id == checked_id(recipient)
@@ -734,7 +734,7 @@ def document(value: Any, what: str) -> dict[str, Any]:
     """
     try:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
-        loaded = json.loads(checked_text(text, what=what), parse_constant=_no_number)
+        loaded = json.loads(checked_text(text, what=what), parse_constant=_reject_number)
     except (TypeError, ValueError, RecursionError) as exc:
         raise QueryError(f"{what} is not valid JSON: {exc!s:.200}") from exc
     if not isinstance(loaded, dict):
@@ -744,5 +744,5 @@ def document(value: Any, what: str) -> dict[str, Any]:
     return loaded
 
 
-def _no_number(text: str) -> float:
+def _reject_number(text: str) -> float:
     raise ValueError(f"{text} is not allowed in JSON")

@@ -239,7 +239,7 @@ class PositionsRepo(Repository):
         row = self._locked(position_id)
         if row.status != "open":
             raise QueryError(f"cannot fill position {position_id}: its status is {row.status}")
-        moment = self._in_order(row, ts)
+        moment = self._checked_time(row, ts)
         state = _state(row).filled(verb, quantity, paid, cost)
         _note_held(row, moment, state.quantity)
         _store(row, state)
@@ -331,7 +331,7 @@ class PositionsRepo(Repository):
                         hint="correct the clock, or close the position and open it again",
                     )
                 if (row.qty_open or isinstance(by, Decimal)) and _is_new(row, name, by, begin):
-                    quantity, fraction = _held(row, name, by, begin, now)
+                    quantity, fraction = _holding(row, name, by, begin, now)
                     changed += [_change(row, name, by, quantity, fraction)] if quantity else []
             return changed
 
@@ -347,7 +347,7 @@ class PositionsRepo(Repository):
         open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
         return rounded(state.realized + open_)
 
-    def _in_order(self, row: Position, ts: datetime | None) -> datetime:
+    def _checked_time(self, row: Position, ts: datetime | None) -> datetime:
         """Return a fill's time of execution, after checking that it is not out of order.
 
         Raises:
@@ -726,7 +726,7 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
     row.held = quantities | {day: f"{quantity} {fraction}".rstrip()}
 
 
-def _held(
+def _holding(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
     """Return the quantity held at the start of an ex-date, and the part of its cost that remains.

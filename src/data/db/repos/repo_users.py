@@ -87,12 +87,12 @@ class UsersRepo(Repository):
 
     def get_identity(self, provider: str, external_id: str | int) -> AuthIdentity | None:
         """Return a user's identity in a channel, or None if it is unknown."""
-        return self.session.scalars(_of(external_id, provider)).one_or_none()
+        return self.session.scalars(_identity_query(external_id, provider)).one_or_none()
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user who owns a chat, or None if the chat is unknown."""
         query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.session.scalars(query.where(*_is(telegram_user_id))).one_or_none()
+        return self.session.scalars(query.where(*_identity_terms(telegram_user_id))).one_or_none()
 
     def ensure_user_for_telegram(
         self,
@@ -120,14 +120,14 @@ class UsersRepo(Repository):
             # Another unit was faster, so its user is returned.
             self.session.delete(user)
             self.session.flush()
-            return self.session.scalars(_of(external_id, provider)).one().user_id
+            return self.session.scalars(_identity_query(external_id, provider)).one().user_id
         return user.id
 
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
         """Lock an identity until the unit of work ends, and return it; None if it does not exist."""
-        return locked(self.session, _of(telegram_user_id, provider)).one_or_none()
+        return locked(self.session, _identity_query(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
         """Lock an identity until the unit of work ends, and return it; create it if necessary."""
@@ -359,13 +359,13 @@ def _codes(user_id: int) -> Select[VerificationCode]:
     return codes.order_by(VerificationCode.id.desc())
 
 
-def _is(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
+def _identity_terms(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
     same_user = AuthIdentity.external_id == checked_id(external_id)
     return AuthIdentity.provider == provider, same_user
 
 
-def _of(external_id: str | int, provider: str) -> Select[AuthIdentity]:
-    return select(AuthIdentity).where(*_is(external_id, provider))
+def _identity_query(external_id: str | int, provider: str) -> Select[AuthIdentity]:
+    return select(AuthIdentity).where(*_identity_terms(external_id, provider))
 
 
 def checked_id(external_id: str | int) -> str:

@@ -118,7 +118,7 @@ def gather(
     if ask:
         _fundamentals(manager, facts)
     try:
-        _of_bars(manager, facts, keys)
+        _add_bar_facts(manager, facts, keys)
     except DataError as error:
         facts.problems.append(f"bars: {error.args[0]}")
     try:
@@ -147,7 +147,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
         facts.note(column, exact, source.get("source", ""), source.get("fetched_at", ""), **more)
 
 
-def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
+def _add_bar_facts(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
     """Add to ``facts`` the values from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
@@ -162,12 +162,12 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     )
     newest = max(entry.fetched_at for entries in with_parts.values() for entry in entries)
     labels = [timeframe.label for timeframe in timeframes]
-    facts.note("available_timeframes", labels, "coverage", _at(newest))
+    facts.note("available_timeframes", labels, "coverage", _time_text(newest))
     answering = [key for key in client.answering(with_parts) if key in with_parts]
     days = next((key for key in answering if key.timeframe == _DAY), None)
     key = days or max(answering or with_parts, key=lambda series: series.timeframe.longest_ms)
     entries = with_parts[key]
-    source, at = _vendors(entries), _at(max(entry.fetched_at for entry in entries))
+    source, at = _vendors(entries), _time_text(max(entry.fetched_at for entry in entries))
     ends = [client.columns(key, entries[index].span).table.stamps for index in (0, -1)]
     for column, stamps, index in zip(_OF_BARS[:2], ends, (0, -1), strict=True):
         if len(stamps):
@@ -181,14 +181,14 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     for column, bound in (("ipo_date", life.listed), ("delisting_date", life.delisted)):
         if bound is not None:
             day = _day(bound.at, client, key)
-            facts.note(column, day, bound.source, _at(bound.learned_at))
+            facts.note(column, day, bound.source, _time_text(bound.learned_at))
             if column == "delisting_date":
-                facts.note("is_active", False, bound.source, _at(bound.learned_at))
+                facts.note("is_active", False, bound.source, _time_text(bound.learned_at))
     if days is not None:
-        _of_days(client, facts, days, entries)
+        _add_day_facts(client, facts, days, entries)
 
 
-def _of_days(
+def _add_day_facts(
     client: BarsClient, facts: SymbolFacts, key: SeriesKey, entries: Sequence[CoverageSpan]
 ) -> None:
     """Add to ``facts`` the volume, turnover and volatility of the last daily bars."""
@@ -205,7 +205,7 @@ def _of_days(
     table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
     last = table.take(slice(max(0, len(table) - BARS - 1), None))
     window = last.take(slice(max(0, len(last) - BARS), None))
-    source, at = _vendors(entries), _at(max(entry.fetched_at for entry in entries))
+    source, at = _vendors(entries), _time_text(max(entry.fetched_at for entry in entries))
     pairs = [
         (close, volume)
         for close, volume in zip(window.close.tolist(), window.volume.tolist(), strict=True)
@@ -253,7 +253,7 @@ def _vendors(entries: Iterable[CoverageSpan]) -> str:
     )
 
 
-def _at(ms: int) -> str:
+def _time_text(ms: int) -> str:
     return iso(ms) if ms else ""
 
 

@@ -138,14 +138,14 @@ class _PriceFrame:
         closes = ClosesBefore(actions, last, before)
         done = rebase(table, bases, actions, "all", as_of=last, intraday=False, close_before=closes)
         new = dict(zip(_COLUMNS, done.values(), strict=False))
-        return self._with({name: new[name] for name in columns})
+        return self._frame_with({name: new[name] for name in columns})
 
     def _column(self, name: str) -> NDArray[np.float64]:
         values = [np.nan if value is None else float(value) for value in list(self._df[name])]
         ordered: NDArray[np.float64] = np.array(values, dtype=np.float64)[self._order]
         return ordered
 
-    def _with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
+    def _frame_with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
         """Return the frame, sorted by date, with new columns.
 
         An integer column keeps its type if all new values are integers.

@@ -215,13 +215,13 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
         QueryError: Nothing is recorded for the symbol, or it does not refer to any instrument on
             that day.
     """
-    intervals = _near(session, symbol)
+    intervals = _intervals_near(session, symbol)
     if not intervals and session.get(Symbol, symbol) is None:
         raise _unknown(symbol)
     return identity_of(symbol, on, intervals)
 
 
-def _near(session: Session, symbol: str) -> list[NameInterval]:
+def _intervals_near(session: Session, symbol: str) -> list[NameInterval]:
     """Return the intervals of a symbol and of its instruments."""
     instruments = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
     near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(instruments))
@@ -241,9 +241,9 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
         symbol: Limits the result to this symbol and the other symbols in its boundaries; None means
             all symbols.
     """
-    intervals, events = load(session) if symbol is None else _around(session, symbol)
+    intervals, events = load(session) if symbol is None else _records(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
-    for event in _once(events):
+    for event in _unique(events):
         for name in {event.symbol, event.successor} - {""}:
             events_of[name].append(event)
     intervals_of: dict[str, list[NameInterval]] = defaultdict(list)
@@ -259,7 +259,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
     return {name: changes for name, changes in changes_of_name.items() if changes}
 
 
-def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
+def _records(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
     """Return the intervals and boundaries of a symbol and of other symbols in its boundaries."""
     near = _boundaries(session, {symbol})
     names = {symbol, *(name for event in near for name in (event.symbol, event.successor))} - {""}
@@ -272,7 +272,7 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
     return [_event(row) for row in session.scalars(select(Boundary).where(named))]
 
 
-def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
+def _unique(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
     """Remove duplicate boundaries; the one whose source sorts first is kept."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for event in sorted(events, key=lambda event: event.source):
@@ -299,7 +299,7 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
             that day.
     """
     row = session.get(Symbol, symbol)
-    intervals = _near(session, symbol)
+    intervals = _intervals_near(session, symbol)
     events = _boundaries(session, {symbol})
     if row is None and not intervals and not events:
         raise _unknown(symbol)
@@ -314,7 +314,7 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
     return {
         "symbol": symbol,
         "values": {
-            name: {"value": _plain(value), **(row.sources[name] if row else {})}
+            name: {"value": _json_value(value), **(row.sources[name] if row else {})}
             for name, value in values.items()
         },
         "identity": None
@@ -323,26 +323,26 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
             "instrument": identity.instrument,
             "on": str(identity.on),
             "current": identity.current,
-            "from": _plain(identity.start),
-            "to": _plain(identity.end),
+            "from": _json_value(identity.start),
+            "to": _json_value(identity.end),
             "source": identity.source,
         },
         "names": [
             {
                 "symbol": interval.symbol,
                 "instrument": interval.instrument,
-                "from": _plain(interval.start),
-                "to": _plain(interval.end),
+                "from": _json_value(interval.start),
+                "to": _json_value(interval.end),
                 "source": interval.source,
             }
             for interval in by_date(intervals)
         ],
-        "boundaries": [{"date": str(event.day), "text": str(event)} for event in _once(events)],
+        "boundaries": [{"date": str(event.day), "text": str(event)} for event in _unique(events)],
         "actions": session.scalars(statement).one(),
     }
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, list):

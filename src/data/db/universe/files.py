@@ -148,7 +148,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     if {"date", "removedticker"} <= set(rows[0][1]) or {"dateadded", "removedticker"} <= set(
         rows[0][1]
     ):
-        passed_over = _passed_over(title, rows, {*_VENDORS_LOG})
+        passed_over = _skipped_columns(title, rows, {*_VENDORS_LOG})
         return IndexFile(changes=reader.vendor_changes(rows), passed_over=passed_over)
     rows = [(line, _rename_columns(title, row)) for line, row in rows]
     columns = set(rows[0][1])
@@ -158,7 +158,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
             raise UniverseError(
                 f"{title} has no column {missing}", line=1, hint=f"use the columns {_SHAPES}"
             )
-        passed_over = _passed_over(title, rows, {"date", "added", "removed"})
+        passed_over = _skipped_columns(title, rows, {"date", "added", "removed"})
         return IndexFile(changes=reader.changes(rows), passed_over=passed_over)
     if "symbol" in columns and columns & {"from", "to"}:
         if not {"from", "to"} <= columns:
@@ -175,10 +175,10 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
                 line=1,
                 hint="add the other column, or remove the dates to import the file as today's list",
             )
-        passed_over = _passed_over(title, rows, {"symbol", "from", "to", "filing"})
+        passed_over = _skipped_columns(title, rows, {"symbol", "from", "to", "filing"})
         return IndexFile(intervals=reader.intervals(rows), passed_over=passed_over)
     if "symbol" in columns and "date" not in columns:
-        passed_over = _passed_over(title, rows, {"symbol"})
+        passed_over = _skipped_columns(title, rows, {"symbol"})
         return IndexFile(symbols=reader.symbols(rows), passed_over=passed_over)
     unexpected = ", ".join(sorted(columns))
     raise UniverseError(
@@ -197,7 +197,7 @@ def _rename_columns(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
     return named
 
 
-def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:
+def _skipped_columns(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:
     """Return the names of the skipped columns.
 
     Raises:
@@ -371,7 +371,7 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
             if not any(values):
                 continue
             if not header:
-                header = [_plain(value) for value in values]
+                header = [_normal_name(value) for value in values]
                 if len(set(header)) < len(header):
                     raise _error(title, reader.line_num, "two columns have the same name")
                 continue
@@ -400,14 +400,14 @@ def _json_rows(text: str, title: str) -> Iterator[Row]:
             entry = {"symbol": entry}
         if not isinstance(entry, dict):
             raise _error(title, number, "is neither an object nor a string")
-        names = ((_plain(str(key)), value) for key, value in entry.items())
+        names = ((_normal_name(str(key)), value) for key, value in entry.items())
         yield (
             number,
             {name: str(value).strip() if value is not None else "" for name, value in names},
         )
 
 
-def _plain(name: str) -> str:
+def _normal_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 

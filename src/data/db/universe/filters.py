@@ -77,16 +77,16 @@ def _reason(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
     """Return the reason why a symbol fails a filter other than the price; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):
-            what = _of_sector(candidate.sector, bound, is_wanted=name == "sectors")
+            what = _sector_objection(candidate.sector, bound, is_wanted=name == "sectors")
         elif name == "min_avg_volume":
-            what = _of_amount("its average volume", candidate.avg_daily_volume, least=bound)
+            what = _amount_objection("its average volume", candidate.avg_daily_volume, least=bound)
         elif candidate.currency != CURRENCY:
             written = f"in {candidate.currency}" if candidate.currency else "in an unknown currency"
             what = f"its amounts are {written} and cannot be compared with {CURRENCY}"
         elif name == "min_market_cap":
-            what = _of_amount("its market capitalization", candidate.market_cap, least=bound)
+            what = _amount_objection("its market capitalization", candidate.market_cap, least=bound)
         elif name == "max_market_cap":
-            what = _of_amount("its market capitalization", candidate.market_cap, most=bound)
+            what = _amount_objection("its market capitalization", candidate.market_cap, most=bound)
         else:
             what = ""
         if what:
@@ -94,14 +94,14 @@ def _reason(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
     return ""
 
 
-def _of_sector(sector: str | None, names: Iterable[str], *, is_wanted: bool) -> str:
+def _sector_objection(sector: str | None, names: Iterable[str], *, is_wanted: bool) -> str:
     if sector is None:
         return "its sector is unknown"
     is_listed = sector.casefold() in {name.casefold() for name in names}
     return "" if is_listed == is_wanted else f"its sector is {sector}"
 
 
-def _of_amount(
+def _amount_objection(
     what: str, value: Decimal | int | None, *, least: float = 0, most: float = math.inf
 ) -> str:
     if value is None:

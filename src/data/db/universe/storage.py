@@ -255,7 +255,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
         for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})
     }
     replaced, opened = difference(rows, statement)
-    is_new = replaced or opened or last is None or _stated(statement) != _stated(last)
+    is_new = replaced or opened or last is None or _stated_facts(statement) != _stated_facts(last)
     if is_new:
         number = _write_record(session, name, state, statement, last, at)
         _write_intervals(session, name, number, [rows[row] for row in replaced], opened)
@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     )
 
 
-def _stated(statement: Memberships | MembershipRecord) -> tuple[Any, ...]:
+def _stated_facts(statement: Memberships | MembershipRecord) -> tuple[Any, ...]:
     """Return the facts that reveal changes: impossible entries and a dated source's first date."""
     return statement.steps, statement.first if statement.is_dated else None
 
@@ -298,7 +298,7 @@ def _write_record(
         first_day=statement.first if last is None or statement.is_dated else last.first,
         last_change=statement.last_change,
         habit_days=statement.habit_days,
-        details={"files": dict(state.files), "steps": [_plain(step) for step in statement.steps]},
+        details={"files": dict(state.files), "steps": [_fields(step) for step in statement.steps]},
         recorded_at=at,
     )
     session.add(row)
@@ -327,7 +327,7 @@ def _write_intervals(
         session.execute(insert(UniverseMember), new)
 
 
-def _plain(step: Step) -> dict[str, str]:
+def _fields(step: Step) -> dict[str, str]:
     return {**step._asdict(), "day": step.day.isoformat(), "until": step.until.isoformat()}
 
 
@@ -402,7 +402,7 @@ def read_members(
     if since is not None:
         rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]
         answered = any_day(name, since, day, rows, records, known_at, last_check)
-        return _of_now(answered, known_at or now)
+        return _mark_future(answered, known_at or now)
 
     def held_on(on: date) -> Sequence[Held]:
         return connection.execute(_READ_HELD, {"name": name, "day": on}).all()
@@ -414,10 +414,10 @@ def read_members(
         return [StoredInterval(*row) for row in connection.execute(_READ_DAY, question)]
 
     answered = answer(name, view_of_day, held_rows, records, known_at, last_check, intervals)
-    return _of_now(answered, known_at or now)
+    return _mark_future(answered, known_at or now)
 
 
-def _of_now(members: Members, now: datetime) -> Members:
+def _mark_future(members: Members, now: datetime) -> Members:
     """Return the members; mark them as not point-in-time if their day is in the future everywhere."""
     if members.as_of <= (now + _EASTERNMOST).date():
         return members
