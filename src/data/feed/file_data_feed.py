@@ -133,7 +133,7 @@ class FileDataFeed(BacktraderFeed):
         Raises:
             StorageError: The file cannot be written.
         """
-        export_csv(_made_up(symbol, days, interval_minutes), Path(file_path))
+        export_csv(_sample_frame(symbol, days, interval_minutes), Path(file_path))
 
     def _interest(self) -> dict[int, float]:
         if self.p.openinterest_col is None:
@@ -163,7 +163,7 @@ def _usual_step(bars: list[LiveBar]) -> str:
     return f"{minutes}m" if 0 < minutes < DAY_MS // MINUTE_MS else "1d"
 
 
-def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
+def _sample_frame(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 

@@ -111,9 +111,9 @@ class LiveFeed:
                 # All threads of a run log under one name.
                 self._subject = Subject(self.symbol, self.timeframe)
                 with running(self._subject):
-                    self._started()
+                    self._start_run()
 
-    def _started(self) -> None:
+    def _start_run(self) -> None:
         run = self._run = Run(self._board)
         self._board.clear(self._capacity)
         for caller, wants in self._callers.items():
@@ -201,12 +201,12 @@ class LiveFeed:
             if lost_span is None:  # another run has begun
                 continue
             try:
-                older = self._again(lost_span)
+                older = self._lost_bars(lost_span)
             except DataError as error:
                 box.close(error)
                 return
 
-    def _again(self, lost_span: Span) -> list[LiveBar]:
+    def _lost_bars(self, lost_span: Span) -> list[LiveBar]:
         """Return bars from this run that are no longer in memory.
 
         Raises:
@@ -417,10 +417,10 @@ class Caller:
 
     def _run(self, box: Mailbox) -> None:
         while not box.is_over:
-            for item in self._next(box):
+            for item in self._next_items(box):
                 self.call(item)
 
-    def _next(self, box: Mailbox) -> list[Item]:
+    def _next_items(self, box: Mailbox) -> list[Item]:
         try:
             return box.take(_MOST, timeout=None)
         except DataError as error:

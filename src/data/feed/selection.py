@@ -102,7 +102,7 @@ def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
         seconds_of(options.get("timeout"), symbol)
         options = with_market(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
-        make = _for_backtrader if find_spec("backtrader") else _plain
+        make = _for_backtrader if find_spec("backtrader") else _build_feed
         return make(manager, wanted, streamer, options)
     except DataError as error:
         services = services_of(manager)
@@ -143,7 +143,7 @@ def _check_adjustment(adjustment: object) -> None:
         raise ConfigError(f"unknown adjustment {adjustment!r}", hint=hint)
 
 
-def _plain(
+def _build_feed(
     manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
 ) -> LiveFeed:
     on_new_bar = options.get("on_new_bar")

@@ -49,25 +49,25 @@ class Candidates:
     selector: Any
     rules: FundamentalsRules
 
-    def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
+    def queryable(self, query: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return the vendors that can be queried, in order, and the reasons why others cannot.
 
         The vendors are those in the rules and other packages' downloaders. The second value gives a
         reason for each vendor in the rules that cannot be queried.
         """
-        ours = self.rules.order(about.data_type)
+        ours = self.rules.order(query.data_type)
         # One of this library's vendors that the rules do not name is not a candidate, even if its
         # downloader was created for bars.
         others = [
             n for n, downloader in self.selector.downloaders.items() if _is_foreign(downloader)
         ]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
-        objections = {name: self.objection(name, about) for name in names}
+        objections = {name: self.objection(name, query) for name in names}
         able = tuple(name for name, reason in objections.items() if not reason)
         unable = {name: reason for name, reason in objections.items() if reason and name in ours}
         return (able if self.rules.asks_others else able[:1]), unable
 
-    def objection(self, vendor: str, about: CompanyQuery) -> str:
+    def objection(self, vendor: str, query: CompanyQuery) -> str:
         """Return why a vendor cannot be queried, or an empty string."""
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):
@@ -80,7 +80,7 @@ class Candidates:
             if known_vendor(vendor) is None:
                 return "unknown provider"
             return row_of(vendor).no_fundamentals or "it does not serve fundamentals here"
-        return table.objection(about.instrument, about.market, about.data_type) or (
+        return table.objection(query.instrument, query.market, query.data_type) or (
             self._lacking(vendor, table)
         )
 

@@ -132,14 +132,14 @@ def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str,
     until = _CLOCK.monotonic() + seconds
     outcomes = {}
     with waiting():
-        calls = {vendor: _begun(vendor, job) for vendor, job in jobs.items()}
+        calls = {vendor: _start_call(vendor, job) for vendor, job in jobs.items()}
         for vendor, call in calls.items():
-            late = _late(vendor, seconds, deadline.is_fixed)
+            late = _timeout_error(vendor, seconds, deadline.is_fixed)
             outcomes[vendor] = call if isinstance(call, DataError) else _outcome(call, until, late)
     return outcomes
 
 
-def _begun(vendor: str, job: Job) -> BackgroundCall[Snapshot] | DataError:
+def _start_call(vendor: str, job: Job) -> BackgroundCall[Snapshot] | DataError:
     ask = partial(call_foreign, job, vendor)
     try:
         return BackgroundCall(vendor, ask, name=f"onetape-fundamentals-{vendor}")
@@ -154,7 +154,7 @@ def _outcome(call: BackgroundCall[Snapshot], until: float, late: DataError) -> O
         return error
 
 
-def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
+def _timeout_error(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     error = ProviderTimeoutError(
         f"{vendor} did not answer within the {duration(seconds)} allowed for a lookup",
         provider=vendor,

@@ -91,8 +91,8 @@ def merge(
     fields: dict[str, Chosen] = {}
     conflicts: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for s in trusted for name in s.facts):
-        facts = _in_order(name, trusted, rules, order or rules.order(data_type, name), how)
-        fields[name] = _chosen(facts, rules) if strategy == "consensus" else _first(facts)
+        facts = _facts_in_order(name, trusted, rules, order or rules.order(data_type, name), how)
+        fields[name] = _chosen(facts, rules) if strategy == "consensus" else _first_fact(facts)
         if rules.reports_conflicts:
             conflicts += _conflicts(name, facts, fields[name], rules.tolerance)
     reporter = next((s for s in trusted if s.statements), None)
@@ -149,7 +149,7 @@ def _drop_wrong(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dic
     return kept, dropped
 
 
-def _in_order(
+def _facts_in_order(
     name: str,
     snapshots: Sequence[Snapshot],
     rules: FundamentalsRules,
@@ -175,7 +175,7 @@ def _in_order(
     return sorted(facts, key=rank)
 
 
-def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
+def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
     snapshot, fact = facts[0]
     return Chosen(fact, (snapshot.vendor,))
 
@@ -187,11 +187,11 @@ def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) ->
         (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
     ]
     if len(peers) < 2:
-        return _first(facts)
+        return _first_fact(facts)
     numbers = [float(f.value) for _, f in peers]
     mean = math.fsum(numbers) / len(numbers)
     if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
-        return _first(facts)
+        return _first_fact(facts)
     return Chosen(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
 
 

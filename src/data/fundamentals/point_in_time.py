@@ -34,7 +34,7 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
             withheld[name] = f"filed on {fact.filed_at}"
     kept = tuple(s for s in snapshot.statements if was_fetched or "" < s.filed_at <= then)
     if len(kept) < len(snapshot.statements):
-        withheld["statements"] = _why(snapshot, then)
+        withheld["statements"] = _reason(snapshot, then)
     facts = {name: fact for name, fact in snapshot.facts.items() if name not in withheld}
     blocks = snapshot.blocks if was_fetched else {}
     return replace(snapshot, facts=facts, statements=kept, blocks=blocks), withheld
@@ -45,7 +45,7 @@ def last_day_of(moment: date | int) -> date:
     return date_of(moment) - timedelta(days=1) if isinstance(moment, int) else moment
 
 
-def _why(snapshot: Snapshot, then: str) -> str:
+def _reason(snapshot: Snapshot, then: str) -> str:
     undated = sum(1 for s in snapshot.statements if not s.filed_at)
     if undated == len(snapshot.statements):
         return _NO_DATE.format(snapshot.vendor)

@@ -203,7 +203,7 @@ class FundamentalsService:
         lookup = self._lookup(symbol, wish)
         self._read_cache(lookup)
         fresh, vendors = tuple(lookup.answers.values()), tuple(lookup.unanswered)
-        error = None if fresh or vendors else _nothing(lookup)
+        error = None if fresh or vendors else _lookup_error(lookup)
         return FundamentalsPlan(lookup.question, fresh, vendors, bool(lookup.cached), error)
 
     # --- internals -------------------------------------------------------------------------
@@ -258,9 +258,9 @@ class FundamentalsService:
         """Choose the vendors to query; if the caller named vendors, drop the copies from all others."""
         about = lookup.about
         if lookup.named is None:
-            usual, lookup.not_asked = self._candidates.usual(about)
+            queryable, lookup.not_asked = self._candidates.queryable(about)
             # A vendor's cached copy counts, even if the vendor can no longer be queried.
-            lookup.vendors = tuple(dict.fromkeys((*usual, *lookup.answers)))
+            lookup.vendors = tuple(dict.fromkeys((*queryable, *lookup.answers)))
         else:
             lookup.vendors = tuple(dict.fromkeys(known_vendor(n) or n for n in lookup.named))
             lookup.answers = {v: s for v, s in lookup.answers.items() if v in lookup.vendors}
@@ -345,7 +345,7 @@ class FundamentalsService:
         order = lookup.vendors if lookup.named is not None else ()
         record = self._combine(answers, lookup.wish.strategy, context, order)
         if not record:
-            raise _nothing(lookup)
+            raise _lookup_error(lookup)
         return record
 
     def _combine(
@@ -392,7 +392,7 @@ def _failure(symbol: object, error: DataError) -> str:
     return f"no fundamentals{name}: {error}"
 
 
-def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
+def _lookup_error(lookup: _Lookup) -> AllProvidersFailedError:
     """Return the error for a lookup that no vendor has answered."""
     about = f"{lookup.about.data_type} for {lookup.symbol}"
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}

@@ -75,7 +75,7 @@ class FolderClaim:
         if time.monotonic() < self._renewed_s + _RENEWED_MS / 1000:
             return
         machine, booted_ms = this_machine()
-        now_ms, found = round(time.time() * 1000), self._found()
+        now_ms, found = round(time.time() * 1000), self._stored_claim()
         if found is not None and is_elsewhere(found, machine, now_ms, booted_ms):
             raise StorageError(
                 f"the cache folder {self._root} is in use by another host, {found.name}",
@@ -88,7 +88,7 @@ class FolderClaim:
                 write_atomically(self._disk, self._path, content, durable=False)
                 self._renewed_s = time.monotonic()
 
-    def _found(self) -> Claim | None:
+    def _stored_claim(self) -> Claim | None:
         data = self._disk.read_if_exists(self._path)
         try:
             stored = {} if data is None else json_document.load(data)

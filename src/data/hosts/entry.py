@@ -180,12 +180,12 @@ _WRONG = (ValueError, TypeError, OverflowError, RecursionError)
 _NAMES = {value: name for name, (value, _) in _KINDS.items()}
 
 
-def _plain(value: Any) -> Any:
+def _python_number(value: Any) -> Any:
     """Convert a NumPy number; msgspec calls this for types that it does not know."""
     return value.item() if isinstance(value, np.generic) else dict(value)
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_encoder = msgspec.msgpack.Encoder(enc_hook=_python_number)
 _bulk = msgspec.msgpack.Decoder(_Bulk)
 _decoders = {name: msgspec.msgpack.Decoder(wire) for name, (_, wire) in _KINDS.items()}
 

@@ -279,7 +279,7 @@ class LaneCopies:
             with suppress(OvertakenError):
                 if before is not None and before == found:  # nobody has replaced it
                     raise snapshot.corrupt(name, "a part or an entry is missing")
-                note = self._laid_out(lane, found, like, until)
+                note = self._write_snapshot(lane, found, like, until)
                 if note is None:
                     return Note()
                 while until is None or note.position.seq < until:
@@ -299,7 +299,7 @@ class LaneCopies:
             raise CorruptEntryError(f"the log is missing entries for {key}", symbol=key.symbol)
         raise overtaken(f"the snapshot of {key}", key.symbol)
 
-    def _laid_out(
+    def _write_snapshot(
         self,
         lane: LaneFiles,
         found: FoundSnapshot | None,

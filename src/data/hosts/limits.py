@@ -457,7 +457,7 @@ def shared_limits(log: Log) -> list[SharedLimit]:
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request
-                if any(used := _used(name, now, *vendor_records.ledger(value, more, folded))):
+                if any(used := _used_units(name, now, *vendor_records.ledger(value, more, folded))):
                     found.append(SharedLimit(vendor, used))
             continue
         if (known := vendor_records.fact(kind, value, now)) is None:
@@ -474,7 +474,7 @@ def shared_limits(log: Log) -> list[SharedLimit]:
     return found
 
 
-def _used(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[str, float]:
+def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[str, float]:
     """Return the units of an account by the length of the window, requests in flight included."""
 
     def count(tables: StateTables) -> dict[str, float]:

@@ -284,7 +284,7 @@ class Log:
                         self._away_until_s = time.monotonic() + _AGAIN_AFTER_S
                         self._reason = reason
                         # The driver's own error could show the address, so it is left out.
-                        raise _away(reason) from None
+                        raise _unreachable_error(reason) from None
                     is_again = True
                 except psycopg.Error as exc:
                     raise _rejected(_reason(exc, self._url), exc.sqlstate) from None
@@ -298,7 +298,7 @@ class Log:
         began, lock = time.monotonic(), self._lock
         while not lock.acquire(timeout=_POLL_S):
             if time.monotonic() > max(began, self._heard_s) + TURN_S:
-                raise _away(f"another statement has had no response for {TURN_S:g} s")
+                raise _unreachable_error(f"another statement has had no response for {TURN_S:g} s")
         try:
             yield
         finally:
@@ -311,7 +311,7 @@ class Log:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         if time.monotonic() < self._away_until_s:
-            raise _away(self._reason)
+            raise _unreachable_error(self._reason)
         made = None
         try:
             made = _Connection.connect(
@@ -384,7 +384,7 @@ class Log:
         if row is None:
             return None
         if not (isinstance(row[0], UUID) and isinstance(row[1], int) and row[1] > 0):
-            raise _foreign("the table store is of another program")
+            raise _foreign_error("the table store is of another program")
         return str(row[0]), row[1]
 
     def store_id(self) -> str:
@@ -570,7 +570,7 @@ class Log:
             columns = [*map(list, zip(*names, strict=True)), [seen[name].seq for name in names]]
             rows = self.rows(_SINCE, columns)
             for n, name in enumerate(names, start=1):
-                yield _next(name, seen[name], [row[1:] for row in rows if row[0] == n])
+                yield _next_entries(name, seen[name], [row[1:] for row in rows if row[0] == n])
 
     def rows(self, statement: Any, arguments: Any = ()) -> list[Any]:
         """Run a statement, and return its rows."""
@@ -593,7 +593,7 @@ class Log:
         return None if found.is_lost else found.entries
 
 
-def _next(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]) -> Next:
+def _next_entries(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]) -> Next:
     if seen.seq:
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
             return Next(name, is_lost=True)
@@ -629,18 +629,18 @@ def _rejected(reason: str, code: str | None) -> StorageError:
             hint="run `create extension plpgsql` in it",
         )
     if code is not None and code.startswith(_UNKNOWN):
-        return _foreign(reason)
+        return _foreign_error(reason)
     return StorageError(f"the shared store rejected a statement: {reason}")
 
 
-def _foreign(reason: str) -> StorageError:
+def _foreign_error(reason: str) -> StorageError:
     return StorageError(
         f"the schema onetape on the server has other tables than those of a shared store: {reason}",
         hint="name another database, or restore this one from a backup",
     )
 
 
-def _away(reason: str) -> LogUnreachableError:
+def _unreachable_error(reason: str) -> LogUnreachableError:
     return LogUnreachableError(
         f"the shared store cannot be reached: {reason}",
         hint="stored bars are returned, and new ones are not stored until the server is back",

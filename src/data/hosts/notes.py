@@ -55,11 +55,11 @@ class Notes:
 
     def lane(self, key: SeriesKey) -> Path:
         """Return the path of the note for a series."""
-        return self._of(key.symbol) / f"{encode_lane(key)}.json"
+        return self._folder_of(key.symbol) / f"{encode_lane(key)}.json"
 
     def book(self, symbol: str) -> Path:
         """Return the path of the note for a symbol's splits and dividends."""
-        return self._of(symbol) / ACTIONS
+        return self._folder_of(symbol) / ACTIONS
 
     def read(self, path: Path) -> Note | None:
         """Return a note; None if it does not exist or cannot be trusted."""
@@ -107,11 +107,11 @@ class Notes:
 
     def keys(self, symbol: str) -> list[SeriesKey]:
         """Return the series of a symbol that have notes."""
-        names = self._disk.list(self._of(symbol))
+        names = self._disk.list(self._folder_of(symbol))
         keys = (decode_lane(symbol, n.removesuffix(".json")) for n in names if n.endswith(".json"))
         return [key for key in keys if key is not None]
 
-    def _of(self, symbol: str) -> Path:
+    def _folder_of(self, symbol: str) -> Path:
         return self._notes / encode_symbol(symbol)
 
     # --- the store that the folder belongs to ------------------------------------------------
@@ -124,7 +124,7 @@ class Notes:
         """Return the stores that the notes name; with ``store.json`` lost, they still tell."""
         names = {
             self._store_name(folder / name)
-            for folder in (self._of(symbol) for symbol in self.symbols())
+            for folder in (self._folder_of(symbol) for symbol in self.symbols())
             for name in self._disk.list(folder)
             if name.endswith(".json")
         }

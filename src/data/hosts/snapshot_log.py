@@ -217,7 +217,7 @@ class Snapshots:
         arguments = name._asdict() | made.position._asdict()
         arguments |= {"digests": digests, "content": content, "digest": digest}
         arguments |= {"count": len(digests), "bytes": made.size, "format": snapshot.FORMAT}
-        if not self._log.rows(_PUT.replace("%(now)s", self._now), arguments):
+        if not self._log.rows(_PUT.replace("%(now)s", self._now_sql), arguments):
             return False
         self._log.rows(_SWEEP, arguments)
         return True
@@ -227,7 +227,7 @@ class Snapshots:
 
         The entry of a snapshot and later ones always stay. Only some series are pruned at once.
         """
-        statement = _PRUNE.replace("%(before)s", f"({self._now} - {int(keep_ms)})")
+        statement = _PRUNE.replace("%(before)s", f"({self._now_sql} - {int(keep_ms)})")
         return sum(row[0] for row in self._log.rows(statement))
 
     def size(self) -> LogSize:
@@ -236,7 +236,7 @@ class Snapshots:
         return LogSize(*(value if n in (2, 6) else value or 0 for n, value in enumerate(row)))
 
     @property
-    def _now(self) -> LiteralString | str:
+    def _now_sql(self) -> LiteralString | str:
         return NOW if self._log.now_ms is None else str(int(self._log.now_ms()))
 
 

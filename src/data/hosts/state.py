@@ -154,7 +154,7 @@ def host_state(store: object) -> HostState:
         for name, head in heads.items()
         if (key := key_of(name)) is not None and store.is_shared(key)
     }
-    series = tuple(_of_series(store, dict.fromkeys([*shown, *before]), heads, before))
+    series = tuple(_series_states(store, dict.fromkeys([*shown, *before]), heads, before))
     found = {found_state.state for found_state in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
     state: State = next((found_state for found_state in order if found_state in found), "in step")
@@ -194,7 +194,7 @@ def _warnings(log: Log) -> tuple[str, ...]:
     return ()
 
 
-def _of_series(
+def _series_states(
     store: SharedStore,
     keys: Iterable[SeriesKey],
     heads: Mapping[SeriesName, LogPosition],

@@ -96,7 +96,7 @@ class SymbolBooks:
         while past.position.seq < seq:
             ahead = past.ahead or self._log.after(SeriesName(symbol), past.position)
             if not ahead:
-                raise _lost(symbol)
+                raise _lost_error(symbol)
             with applying(SeriesName(symbol), ahead[0].position.seq):
                 book = books.after(past.book, ahead[0].value)
             past = _Past(history, ahead[0].position, book, ahead[1:])
@@ -120,13 +120,13 @@ class SymbolBooks:
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             stored = self._stored(symbol)
-            unattached = ActionBook() if stored else self._unattached(symbol)
+            unattached = ActionBook() if stored else self._unattached_book(symbol)
             note, book = stored or (Note(), ActionBook(samples=unattached.samples))
             position, offered = note.position, list[Value]()
             if stored is None and self._notes.read(self._notes.book(symbol)) is None:
                 offered = list(books.offers(unattached))
             while True:
-                entries = self._after(name, position)
+                entries = self._entries_after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
                     book, position = ActionBook(samples=book.samples), LogPosition()
                     continue
@@ -145,11 +145,11 @@ class SymbolBooks:
             self._keep(symbol, book, position)
         return True
 
-    def _after(self, name: SeriesName, position: LogPosition) -> Sequence[LogEntry] | None:
+    def _entries_after(self, name: SeriesName, position: LogPosition) -> Sequence[LogEntry] | None:
         """Return a book's next entries; None if the server has lost the one at ``position``."""
         entries = self._log.after(name, position)
         if entries is None and position == LogPosition():
-            raise _lost(name.symbol)
+            raise _lost_error(name.symbol)
         return entries
 
     def append(self, symbol: str, value: Value) -> ActionBook:
@@ -200,7 +200,7 @@ class SymbolBooks:
             return None
         return note, ActionBook() if data is None else load_book(data, symbol)
 
-    def _unattached(self, symbol: str) -> ActionBook:
+    def _unattached_book(self, symbol: str) -> ActionBook:
         """Return a book that was stored without the log; empty if there is none or it is damaged."""
         data = self._file(symbol)
         try:
@@ -219,7 +219,7 @@ class SymbolBooks:
         self._notes.keep(self._notes.book(symbol), Note(position, digest=_digest(data)))
 
 
-def _lost(symbol: str) -> CorruptEntryError:
+def _lost_error(symbol: str) -> CorruptEntryError:
     return CorruptEntryError(
         f"the log has lost the splits and dividends of {symbol}", symbol=symbol
     )

@@ -211,7 +211,7 @@ class Rearm:
         _check_keys(config, cls.__dataclass_fields__, "re_arm_config")
         kind = config.get("hysteresis_type", "fixed")
         if kind not in ("fixed", "percentage"):
-            raise _wrong("hysteresis_type", kind, "fixed or percentage")
+            raise _error("hysteresis_type", kind, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
             raise QueryError(
@@ -300,10 +300,10 @@ class Alert(ABC):
         """
         _check_keys(config, alert_keys(), "an alert")
         name = config.get("alert_type") or kind_of(config).kind
-        kind = KINDS[_one_of("alert_type", name, tuple(KINDS))]
+        kind = KINDS[_checked_word("alert_type", name, tuple(KINDS))]
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
-            raise _wrong("expires", config.get("expires"), "a time after the alert is created")
+            raise _error("expires", config.get("expires"), "a time after the alert is created")
         options = kind.parse_own(config)
         series = (_EVERYTHING, _EVERYTHING)
         if not kind.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
@@ -376,7 +376,7 @@ class CrossingAlert(Alert, is_family=True):
     @classmethod
     def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
-        return {"condition": _one_of("condition", config.get("condition"), CONDITIONS)}
+        return {"condition": _checked_word("condition", config.get("condition"), CONDITIONS)}
 
     def __str__(self) -> str:
         return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
@@ -450,7 +450,7 @@ class DataAlert(Alert, is_family=True):
     @classmethod
     def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
-        return {"problem": _one_of("problem", config.get("problem"), tuple(DATA_PROBLEMS))}
+        return {"problem": _checked_word("problem", config.get("problem"), tuple(DATA_PROBLEMS))}
 
     def own_json(self) -> dict[str, Any]:
         """See the base class."""
@@ -487,23 +487,23 @@ def _check_keys(config: Any, allowed: Collection[str], what: str) -> None:
     check_names(config, allowed, what)
 
 
-def _one_of(name: str, value: Any, words: Sequence[str]) -> str:
+def _checked_word(name: str, value: Any, words: Sequence[str]) -> str:
     if value not in words:
         hint = f"one of {', '.join(words)}. {did_you_mean(str(value), words)}".rstrip(". ")
-        raise _wrong(name, value, hint)
+        raise _error(name, value, hint)
     return str(value)
 
 
-def _wrong(name: str, value: Any, bound: str) -> QueryError:
+def _error(name: str, value: Any, bound: str) -> QueryError:
     return QueryError(f"{name} {value!r:.80} is not valid", hint=f"it must be {bound}")
 
 
 def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str:
     value = config.get(name, usual)
     if not isinstance(value, str) or not value.strip() or len(value) > _MOST_TEXT:
-        raise _wrong(name, value, f"a string of 1 to {_MOST_TEXT} characters")
+        raise _error(name, value, f"a string of 1 to {_MOST_TEXT} characters")
     if not value.isprintable():
-        raise _wrong(name, value, "a string without control characters")
+        raise _error(name, value, "a string without control characters")
     return value.strip()
 
 
@@ -523,7 +523,7 @@ def _number(
     if not (math.isfinite(number) and least <= number <= most):
         at_least = "above 0" if 0 < least < 1 else f"from {least:g}"
         bound = "" if least == -math.inf else f" {at_least}"
-        raise _wrong(name, value, f"a number{bound}" + (f" to {most:g}" if most < math.inf else ""))
+        raise _error(name, value, f"a number{bound}" + (f" to {most:g}" if most < math.inf else ""))
     return number
 
 
@@ -533,7 +533,7 @@ def _instant(text: Any, usual: int) -> int:
     try:
         return parse_iso(text)
     except (TypeError, ValueError, OverflowError):
-        raise _wrong("expires", text, "an ISO time such as 2030-01-31T16:00:00Z") from None
+        raise _error("expires", text, "an ISO time such as 2030-01-31T16:00:00Z") from None
 
 
 # --- states and events ---------------------------------------------------------------------

@@ -135,7 +135,7 @@ def checkup(
         *_places(survey, selector, holdings.size.bytes),
         *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
-        *_perishable(catalogue, holdings, selector, clock, survey.settings.cache_dir),
+        *_perishable_checks(catalogue, holdings, selector, clock, survey.settings.cache_dir),
         *_vendor_days(watch.network),
         *_calendars(catalogue, holdings, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
@@ -306,7 +306,7 @@ def _freshness(series: SeriesHealth) -> Check:
     return Check("health", "freshness", None, f"{text}; {worst.key} lacks {bars}", advice)
 
 
-def _perishable(
+def _perishable_checks(
     catalogue: Catalogue,
     holdings: Holdings,
     selector: ProviderSelector,

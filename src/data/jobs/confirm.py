@@ -344,7 +344,7 @@ class _ConfirmRun:
         """Return a series' next comparison, or None if nothing is due or no request can be sent now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
-            step = run_job(self.services.clock, self._timeout_s(), self._next, turn, most)
+            step = run_job(self.services.clock, self._timeout_s(), self._plan_next, turn, most)
         except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
@@ -368,7 +368,7 @@ class _ConfirmRun:
     def _vendor(self, candidate: Candidate) -> _Vendor:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
-    def _next(self, turn: _Turn, most: int) -> _Step | str:
+    def _plan_next(self, turn: _Turn, most: int) -> _Step | str:
         """Plan a comparison of a series' oldest bars, or return the reason why there is none.
 
         The reason is empty if all bars have been compared.
@@ -379,8 +379,8 @@ class _ConfirmRun:
         names = services.selector.get_provider_with_failover(key.symbol, label)
         # No document has been read so far: of ten thousand series, most are skipped here.
         seconds = [name for name in names if [name] != vendors]
-        if names and all(map(self._why, seconds)):
-            refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
+        if names and all(map(self._vendor_objection, seconds)):
+            refusals = "; ".join(f"{name}: {self._vendor_objection(name)}" for name in seconds)
             return refusals or f"the rules name only {names[0]}, which supplied these bars"
         query = client.query(key.symbol, label, FIRST_DAY, wishes=Wishes(session=key.session))
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
@@ -403,7 +403,7 @@ class _ConfirmRun:
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
-            step = self._unfit(candidate, key) or self._step_of(
+            step = self._objection(candidate, key) or self._step_of(
                 turn, query, candidate, grid, subtract(others, compared), most
             )
             if isinstance(step, _Step):
@@ -444,27 +444,29 @@ class _ConfirmRun:
         is_beyond = _first_stretch(grid, left, most) is not None
         return f"its bars begin on {date_of(reach.start)}" if is_beyond else ""
 
-    def _why(self, name: str) -> str:
+    def _vendor_objection(self, name: str) -> str:
         vendor = self.vendors.get(name)
         if vendor is None:
             return ""
-        is_used = self._left(name) < 1
+        is_used = self._requests_left(name) < 1
         return vendor.why or (
             f"its budget of {counted(self.most, 'request')} is used up" if is_used else ""
         )
 
-    def _left(self, name: str, needed: int = 1) -> int:
+    def _requests_left(self, name: str, needed: int = 1) -> int:
         """Return how many more requests this run may send to a vendor; those in progress count as sent."""
         sent = self.vendors[name].requests
         rest = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or rest < needed <= self.most - sent
         return rest
 
-    def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
+    def _objection(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return the reason why a vendor is not queried for a series; empty if it can be."""
         if candidate.conversion is not None:
             return "its bars are of a different kind and would have to be converted"
-        return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
+        return self._vendor_objection(candidate.name) or self.refusals.get(
+            (candidate.name, key), ""
+        )
 
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
@@ -481,7 +483,7 @@ class _ConfirmRun:
         if instrument.asset_class == "stock" and actions is None and candidate.tells_actions:
             requests += caps.action_requests if caps is not None else 0
         vendor = self._vendor(candidate)
-        remaining = self._left(candidate.name, requests)
+        remaining = self._requests_left(candidate.name, requests)
         if remaining < requests:
             return (
                 f"it needs {counted(requests, 'request')}, and {remaining} of {self.most} are left"
@@ -569,7 +571,7 @@ class _ConfirmRun:
             if outcome is None:
                 self.done[step.key].remove(step.span)  # another vendor may have it
             else:
-                self._take(step, outcome)
+                self._record_outcome(step, outcome)
             self.queue.append(step.turn)
         except StorageError:  # nothing more can be stored
             raise
@@ -588,7 +590,7 @@ class _ConfirmRun:
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
-    def _take(self, step: _Step, outcome: _Outcome) -> None:
+    def _record_outcome(self, step: _Step, outcome: _Outcome) -> None:
         """Record the result of a comparison.
 
         Raises:
@@ -668,7 +670,7 @@ class _ConfirmRun:
             "confirmed": comparison.confirmed if comparison else 0,
             "unproven": compared.equal - comparison.confirmed if comparison and compared else 0,
             "contradicted": sum(d.rows for d in grave),
-            "differences": [_in_words(d) for d in (compared.differences if compared else ())],
+            "differences": [_describe(d) for d in (compared.differences if compared else ())],
             "remarks": list(comparison.remarks) if comparison else [],
             "error": why or None,
         }
@@ -692,7 +694,7 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     return [c for c in every if not kind.differences(c.kind(*about))]
 
 
-def _in_words(difference: Difference) -> str:
+def _describe(difference: Difference) -> str:
     count = counted(difference.rows, "bar")
     if difference.cause == "actions":
         count = f"{difference.rows} of the later splits and dividends"

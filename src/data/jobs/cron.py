@@ -164,9 +164,9 @@ def cron_line(times: str) -> str:
     zone = words.pop() if has_zone else "UTC"
     match words:
         case [at]:
-            fields = f"{_of_day(at)} * * *"
+            fields = f"{_fields_of_day(at)} * * *"
         case [days, at]:
-            fields = f"{_of_day(at)} * * {days}"
+            fields = f"{_fields_of_day(at)} * * {days}"
         case [_, _, _, _, _]:
             fields = " ".join(words)
         case _:
@@ -176,7 +176,7 @@ def cron_line(times: str) -> str:
     return line
 
 
-def _of_day(text: str) -> str:
+def _fields_of_day(text: str) -> str:
     """Convert ``HH:MM`` into the minute and hour fields of a cron line."""
     hour, colon, minute = text.partition(":")
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()

@@ -104,7 +104,7 @@ def search_pages(text: str) -> list[PageHit]:
     """
     words = text.lower().split()
     pages = all_pages()
-    ranked = [(_rank(hit, words), hit) for page in pages if (hit := _found(page, words))]
+    ranked = [(_rank(hit, words), hit) for page in pages if (hit := _page_hit(page, words))]
     if not ranked:
         near = did_you_mean(text.strip().lower().rpartition("/")[2], [page.name for page in pages])
         raise QueryError(
@@ -114,7 +114,7 @@ def search_pages(text: str) -> list[PageHit]:
     return [hit for _, hit in sorted(ranked, key=lambda hit: hit[0])]
 
 
-def _found(page: Page, words: Sequence[str]) -> PageHit | None:
+def _page_hit(page: Page, words: Sequence[str]) -> PageHit | None:
     text = text_of(page)
     folded = f"{page.name} {page.title} {page.line} {text}".lower()
     if not all(word in folded for word in words):

@@ -103,14 +103,14 @@ def _write(
     if path in written:
         return BarFile(key, problem=f"{written[path]} has the same pair, timeframe and exchange")
     frame = build_frame(answer.table, answer.coverage, ())
-    left_out, final = _final(frame, answer.coverage)
+    left_out, final = _final_bars(frame, answer.coverage)
     if not len(final):
         return BarFile(key, problem="no bar is final yet", left_out=left_out)
     index = cast("pd.DatetimeIndex", final.index)
     missing, first_gap = _missing(index, key.timeframe)
     exporter.check_outside(path)  # a link in the folder may lead there
     data = _feather(final)
-    if refusal := _refusal(path, index):
+    if refusal := _objection(path, index):
         return BarFile(key, problem=refusal, is_failed=True, left_out=left_out)
     Disk().make_folders(path.parent)
     put(path, data)
@@ -140,7 +140,7 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
     return f"{exchange}/futures/{base}_{quote}_{paid}-{timeframe}-futures.feather", ""
 
 
-def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
+def _final_bars(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
     """Return the bar count for each state other than final, and the final bars."""
     stamps = cast("pd.DatetimeIndex", frame.index).as_unit("ms").asi8
     keep, left_out = stamps != stamps, dict[str, int]()
@@ -164,7 +164,7 @@ def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
     return len(gone), iso(int(gone[0].value) // 1_000_000) if len(gone) else ""
 
 
-def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
+def _objection(path: Path, index: pd.DatetimeIndex) -> str:
     """Return why an existing file must not be replaced; empty if no bar in it would be lost."""
     import pandas as pd
 

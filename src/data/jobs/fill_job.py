@@ -97,11 +97,11 @@ class Job:
         series: dict[tuple[str, ...], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
-            for wanted in _of_item(item, labels, bounds, now_ms, item.session or session):
+            for wanted in _series_of_item(item, labels, bounds, now_ms, item.session or session):
                 # An invalid row is kept separate, so that it is not merged with a valid one.
                 key = wanted.symbol, wanted.timeframe, wanted.session, wanted.problem
                 is_twin = key in series and not wanted.problem
-                series[key] = _both(series[key], wanted, now_ms) if is_twin else wanted
+                series[key] = _merged_rows(series[key], wanted, now_ms) if is_twin else wanted
         return cls(tuple(series.values()), *bounds, now_ms)
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
@@ -117,7 +117,7 @@ class Job:
         return list(zip([start, *cuts], [*ends, self.end], strict=True))
 
 
-def _of_item(
+def _series_of_item(
     item: WorkItem,
     labels: Sequence[str],
     bounds: tuple[When, When],
@@ -137,7 +137,7 @@ def _of_item(
         yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem, session)
 
 
-def _both(first: SeriesToFill, second: SeriesToFill, now_ms: int) -> SeriesToFill:
+def _merged_rows(first: SeriesToFill, second: SeriesToFill, now_ms: int) -> SeriesToFill:
     """Merge two rows for the same series; the earlier start and the smaller priority apply."""
     starts = [row.start for row in (first, second)]
     start = None if None in starts else min(starts, key=partial(_first_ms, first.timeframe, now_ms))

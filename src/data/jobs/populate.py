@@ -382,7 +382,7 @@ class _PopulateRun:
             """Look up every series, and yield those for which vendors must be queried."""
             for index, series in enumerate(self._job.series):
                 with running(subject_of(series.symbol, series.timeframe)):
-                    missing.extend(self._looked_up(index, series))
+                    missing.extend(self._look_up(index, series))
             missing.sort(key=lambda task: (self._job.series[task.index].priority, task.lost_ms))
             self._plan(missing)
             yield from missing
@@ -390,7 +390,7 @@ class _PopulateRun:
         runner.run(tasks())
         states = {task.index: state for task, state in runner.states.items()}
         results = [
-            self._unasked(self._job.series[index], states.get(index)) if result is None else result
+            self._default(self._job.series[index], states.get(index)) if result is None else result
             for index, result in enumerate(self._results)
         ]
         symbols = frozenset(task.stored_as for task in missing)
@@ -418,7 +418,7 @@ class _PopulateRun:
             else:
                 self._progress.plan(vendor, seconds)
 
-    def _unasked(self, series: SeriesToFill, state: TaskState | None) -> SeriesResult:
+    def _default(self, series: SeriesToFill, state: TaskState | None) -> SeriesResult:
         """Return the result for a series that was not finished or even started when the job ended."""
         result = SeriesResult(series.symbol, series.label) if state is None else state.result
         is_cut = state is not None and self._runner.is_interrupted
@@ -431,7 +431,7 @@ class _PopulateRun:
 
     # --- stored bars ---------------------------------------------------------------------------
 
-    def _looked_up(self, index: int, series: SeriesToFill) -> Iterator[_SeriesTask]:
+    def _look_up(self, index: int, series: SeriesToFill) -> Iterator[_SeriesTask]:
         """Look up a series in the store; yield a task if vendors must be queried for missing bars."""
         result, parts, client = (
             SeriesResult(series.symbol, series.label),
@@ -473,7 +473,7 @@ class _PopulateRun:
             try:
                 for bounds in task.bounds:
                     if self._runner.stopped:
-                        return self._unasked(series, TaskState(result))
+                        return self._default(series, TaskState(result))
                     get, query = self._client.get_provenance, self._query(series, bounds)
                     result = result.plus(run_job(clock, self._job.timeout_s, get, query))
                     tell(TaskState(result, parts=1))

@@ -167,7 +167,7 @@ class _Adjuster:
         self._book = self._store.actions(key.symbol).for_bars_of(key.action_key)
 
     @cached_property
-    def _past(self) -> list[tuple[BarTable, Coverage]]:
+    def _past_generations(self) -> list[tuple[BarTable, Coverage]]:
         """The earlier generations (stored versions) of the series that are kept, newest first."""
         kept = [commit["generation"] for commit in self._store.commits(self._key) if commit["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
@@ -204,7 +204,7 @@ class _Adjuster:
 
     def _own(self, bar: Bar) -> Basis:
         """Return the basis (price adjustment) that the bar had when it was last stored, or ``unknown``."""
-        for table, coverage in self._past:
+        for table, coverage in self._past_generations:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 entry = next((entry for entry in coverage if bar.stamp_ms in entry.span), None)
                 if entry is not None and row[1:5] == bar[1:5]:

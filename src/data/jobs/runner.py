@@ -157,7 +157,7 @@ class Runner(Generic[K, R]):
             if self._alive[task.vendor] >= self._most:
                 return
             self._alive[task.vendor] += 1
-        name, take = f"onetape-job-{task.vendor}", carried(self._take)
+        name, take = f"onetape-job-{task.vendor}", carried(self._run_queue)
         threading.Thread(target=take, args=(task.vendor,), name=name, daemon=True).start()
         self._threads += 1
 
@@ -247,7 +247,7 @@ class Runner(Generic[K, R]):
 
     # --- in threads ------------------------------------------------------------------------
 
-    def _take(self, vendor: str) -> None:
+    def _run_queue(self, vendor: str) -> None:
         """Run a vendor's queued tasks in this thread, one after another, until none are left."""
         with self._vendor_calls.shared():
             self._take_all(vendor)

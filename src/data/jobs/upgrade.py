@@ -47,7 +47,7 @@ def upgrade(
             "bars of a different kind than the first vendor's in the rules are used only "
             f"as a substitute, and that vendor is queried ({_list_lanes(others)})"
         )
-    if symbols := _untold(catalogue, holdings):
+    if symbols := _symbols_without_actions(catalogue, holdings):
         sentences.append(
             "splits and dividends that were recorded as absent without a request are "
             f"requested ({_list_names(symbols)})"
@@ -106,7 +106,7 @@ def _of_another_kind(
             yield lane
 
 
-def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
+def _symbols_without_actions(catalogue: Catalogue, holdings: Holdings) -> list[str]:
     """Return the symbols recorded as having no splits and dividends although none were requested."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     unqueried = []

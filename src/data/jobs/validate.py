@@ -240,12 +240,12 @@ def validate_all(
     places = services.settings.cache_dir, services.settings.rules_path
     tasks = ((question, *places) for question in questions)
     with workers(executor) as make:
-        for _, result in run_on(make, _of_task, tasks):
+        for _, result in run_on(make, _run_task, tasks):
             yield _recorded(services, result) if isinstance(result, QualityReport) else result
     yield from missing
 
 
-def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
+def _run_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
     """Validate one series, in any process that can access the folder; metrics do not count the report."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
@@ -356,7 +356,7 @@ def _beside_vendors(
         else:
             ran.append(check.name)
         requests += sum(comparison.requests for comparison in verification.comparisons)
-        findings += _of_verification(check.name, check.level, verification)
+        findings += _findings_of(check.name, check.level, verification)
     return replace(
         report,
         findings=ranked(findings),
@@ -388,14 +388,14 @@ def _comparisons(
         if not check.requests or check.level not in reached:
             continue
         is_exchange = check.level == "authoritative"
-        if missing := _hindrance(key, suppliers, second, is_exchange):
+        if missing := _objection(key, suppliers, second, is_exchange):
             yield check, missing
             continue
         vendors = (suppliers[-1], None if is_exchange else second)
         yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
 
 
-def _hindrance(key: SeriesKey, used: list[str], second: str | None, is_exchange: bool) -> str:
+def _objection(key: SeriesKey, used: list[str], second: str | None, is_exchange: bool) -> str:
     """Return the reason why a comparison cannot be made; empty if it can be made."""
     if key.is_extended:
         return "extended-hours bars are compared only by `onetape verify --sample`"
@@ -406,9 +406,7 @@ def _hindrance(key: SeriesKey, used: list[str], second: str | None, is_exchange:
     return "" if is_exchange or second else "the rules do not name a second vendor that serves it"
 
 
-def _of_verification(
-    check: str, level: Level, verification: Verification
-) -> Iterator[QualityFinding]:
+def _findings_of(check: str, level: Level, verification: Verification) -> Iterator[QualityFinding]:
     from ..prices.differences import GRAVE
 
     for comparison in verification.comparisons:

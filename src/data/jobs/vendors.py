@@ -360,12 +360,12 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     names = {role.vendor for role in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in names:
-            why = _why_not(selector, name) if name in named else not_named(query)
+            why = _objection(selector, name) if name in named else not_named(query)
             roles.append(VendorRole(name, "not asked", why))
     return roles
 
 
-def _why_not(selector: ProviderSelector, name: str) -> str:
+def _objection(selector: ProviderSelector, name: str) -> str:
     """Return the reason why a vendor that the rules name is not queried."""
     lacking = lack(selector, name)
     return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF

@@ -268,7 +268,7 @@ def verify(
 def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     """Compare like :func:`verify`, with existing services; the errors are the same."""
     if question.against is not None:
-        return _two_vendors(services, question)
+        return _compare_vendors(services, question)
     start = question.start if question.start is not None else FIRST_DAY
     query = _query(services, question, (start, question.end, None), question.provider)
     most = USUAL_BARS if question.start is None and not question.whole else None
@@ -289,7 +289,7 @@ def _query(
     return services.client.query(question.symbol, question.timeframe, *bounds, Wishes(provider))
 
 
-def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
+def _compare_vendors(services: Services, question: VerifyQuestion) -> Verification:
     """Compare the bars that two vendors send now; the cache is neither read nor written."""
     if question.provider is None:
         raise QueryError(
@@ -317,10 +317,10 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
     except DataError as error:
         comparison = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (comparison,))
-    return Verification(subject, (_between((name, first_answer), (rival, other_answer), goal),))
+    return Verification(subject, (_compare((name, first_answer), (rival, other_answer), goal),))
 
 
-def _between(
+def _compare(
     one: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
 ) -> Comparison:
     (name, ours), (rival, theirs) = one, other
@@ -387,7 +387,7 @@ class Refetcher:
 
     def today(self) -> date | None:
         """Return the date of the last session that has opened; None if the series is not a stock's."""
-        opened = self._opened(self._clock.now_ms())
+        opened = self._last_open(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
     def ask(
@@ -511,7 +511,7 @@ class Refetcher:
         """Convert a stock's rows to the price adjustment ``goal``; other rows stay as they are."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
-        stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
+        stamps, opened = table.stamps, self._last_open(fetched.adjusted_at_ms)
         basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
         whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
         frame, adjustment = self._query.timeframe, goal.adjustment
@@ -525,7 +525,7 @@ class Refetcher:
             timeframe=frame,
         )
 
-    def _opened(self, at: int) -> int | None:
+    def _last_open(self, at: int) -> int | None:
         if self._query.instrument.asset_class != "stock":
             return None
         today = date_of(at)
@@ -586,7 +586,7 @@ class StoredBars:
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
-                yield from self._in_hours_of(key)._of_lane(key)
+                yield from self._in_hours_of(key)._compare_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
         """Return a copy of this object whose query has the session hours of a lane's bars."""
@@ -701,7 +701,7 @@ class StoredBars:
         vendor = self._query.provider or key.of_folder.partition(".")[0]
         return self._services.selector.folder_lane(vendor) == key.of_folder
 
-    def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+    def _compare_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)
         grid = self.grid_of(view)
         covered = [
@@ -715,7 +715,7 @@ class StoredBars:
         start = self._start(Span(stored[0].span.start, stored[-1].span.end), grid)
         reach = Span(start, covered[-1].span.end)
         for vendor in dict.fromkeys(entry.vendor for entry in stored if entry.span.overlaps(reach)):
-            yield self._of_vendor(key, view, grid, (vendor, reach))
+            yield self._compare_vendor(key, view, grid, (vendor, reach))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
         """Return the time from which the stored bars in ``span`` are compared."""
@@ -726,20 +726,20 @@ class StoredBars:
         except BadRangeError:  # fewer bars exist since 1900
             return span.start
 
-    def _of_vendor(
+    def _compare_vendor(
         self, key: SeriesKey, view: SeriesView, grid: BarGrid, origin: tuple[str, Span]
     ) -> Comparison:
         """Compare the bars that one vendor supplied to one lane with the bars that it sends now."""
         vendor, reach = origin
         mine = _parts_of(view.coverage.within(reach), vendor)
-        newer = self._newer(view, vendor)
+        newer = self._newer_span(view, vendor)
         span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
         try:
             return self._compared(key, grid, (vendor, span), mine, newer)
         except DataError as error:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
-    def _newer(self, view: SeriesView, vendor: str) -> Span:
+    def _newer_span(self, view: SeriesView, vendor: str) -> Span:
         """Return the span after the stored bars in which the vendor may have newer bars.
 
         The span is empty unless a request for the series has reached up to the time of that

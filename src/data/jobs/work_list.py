@@ -81,16 +81,16 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     if first == "-" or first.startswith(("- ", "series:", "symbols:")):
         # A list may be at the top level, where a rules file has keys.
         body = text.removeprefix("---")
-        rows = _of_yaml(f"series:\n{body}" if first[0] == "-" else body, title)
+        rows = _yaml_items(f"series:\n{body}" if first[0] == "-" else body, title)
     else:
-        rows = _of_csv(lines, title)
+        rows = _csv_items(lines, title)
     items = list(rows)
     if not items:
         raise QueryError(f"{title} contains no series", hint=_HINT)
     return items
 
 
-def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
+def _csv_items(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
     names: tuple[str, ...] = COLUMNS
     for row, (number, line) in enumerate(lines):
         try:
@@ -114,7 +114,7 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
         yield _item(dict(zip(names, cells, strict=False)), f"line {number}")
 
 
-def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
+def _yaml_items(text: str, title: str) -> Iterator[WorkItem]:
     document = read_yaml(text.encode())
     if document.problems:
         raise QueryError(f"{title} cannot be read as YAML: {document.problems[0].what}", hint=_HINT)

@@ -61,7 +61,7 @@ def workers(wanted: str | Executor) -> Iterator[Make]:
             executor have died.
     """
     if isinstance(wanted, Executor):
-        yield _once(wanted)
+        yield _make_once(wanted)
         return
     if not isinstance(wanted, str):
         raise QueryError(
@@ -96,7 +96,7 @@ def workers(wanted: str | Executor) -> Iterator[Make]:
             client.close()
 
 
-def _once(executor: Executor) -> Make:
+def _make_once(executor: Executor) -> Make:
     """Return a function that returns an executor, but only once, because its workers cannot be replaced."""
     left = [executor]
 

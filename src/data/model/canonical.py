@@ -26,9 +26,9 @@ def canonical_with(value: Mapping[str, Any], key: str, text: str) -> str:
     """
     before = {k: v for k, v in value.items() if k < key}
     after = {k: v for k, v in value.items() if k > key}
-    parts = (_inside(before), f"{_text(key)}:{text}", _inside(after))
+    parts = (_inner_text(before), f"{_text(key)}:{text}", _inner_text(after))
     return "{" + ",".join(filter(None, parts)) + "}"
 
 
-def _inside(value: Mapping[str, Any]) -> str:
+def _inner_text(value: Mapping[str, Any]) -> str:
     return _text(value)[1:-1]

@@ -896,14 +896,14 @@ def _join_entries(ascending: Iterable[Covered]) -> Iterable[Covered]:
     run: list[Covered] = []
     for entry in ascending:
         if run and not (run[-1].span.end == entry.span.start and run[-1].same_source(entry)):
-            yield _as_one(run)
+            yield _merged_run(run)
             run = []
         run.append(entry)
     if run:
-        yield _as_one(run)
+        yield _merged_run(run)
 
 
-def _as_one(run: list[Covered]) -> Covered:
+def _merged_run(run: list[Covered]) -> Covered:
     if len(run) == 1:
         return run[0]
     span = Span(run[0].span.start, run[-1].span.end)

@@ -70,7 +70,7 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
     try:
         whole = pl.concat(tables, how="diagonal", rechunk=False)
     except pl.exceptions.PolarsError as error:
-        raise _unlike(error) from error
+        raise _schema_error(error) from error
     return whole
 
 
@@ -108,7 +108,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
     try:
         whole = pa.concat_tables(tables, promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise _unlike(error) from error
+        raise _schema_error(error) from error
     by_symbol = {str(symbol): frame.attrs.get(ATTRS_KEY) for symbol, frame in frames.items()}
     return _with_metadata(whole, {"symbols": by_symbol})
 
@@ -118,7 +118,7 @@ def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFra
     return list(frames.items()) or [("", empty_frame())]
 
 
-def _unlike(error: Exception) -> QueryError:
+def _schema_error(error: Exception) -> QueryError:
     return QueryError(
         f"the frames of the batch cannot be combined into one table: {error}",
         hint="pass frames in which columns with the same name have the same type",

@@ -22,8 +22,8 @@ def printable(text: str) -> str:
 
     Line feeds and tabs are kept. ``replay:rec%2Fyahoo`` becomes ``replay:rec/yahoo``.
     """
-    return _UNPRINTABLE.sub(_written_out, _RECORDING.sub(lambda m: unquote(m[0]), text))
+    return _UNPRINTABLE.sub(_escape, _RECORDING.sub(lambda m: unquote(m[0]), text))
 
 
-def _written_out(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if (code := ord(match[0])) < 0x100 else f"\\u{code:04x}"

@@ -148,7 +148,7 @@ def _is_of(shape: Any, value: Any) -> bool:
     if isinstance(shape, Mapping):
         needed = [key for key, _, is_needed in _keys(shape) if is_needed]
         is_object = isinstance(value, dict)
-        return is_object and 2 * sum(bool(_under(value, key)) for key in needed) >= len(needed)
+        return is_object and 2 * sum(bool(_values(value, key)) for key in needed) >= len(needed)
     return isinstance(value, list) == isinstance(shape, tuple)
 
 
@@ -179,7 +179,7 @@ def _compared_object(
 ) -> Iterator[KeyDifference]:
     declared = list(_keys(shape))
     for key, inner, is_needed in declared:
-        values = _under(value, key)
+        values = _values(value, key)
         if is_needed and not values:
             yield KeyDifference("missing", _path_to(at, key), _describe_shape(inner), _NOTHING)
         for element in values:
@@ -188,7 +188,7 @@ def _compared_object(
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
         if key not in names and not any(fnmatchcase(key, pattern) for pattern in patterns):
-            yield KeyDifference("new", _path_to(at, _short(key)), _NOTHING, _type(value[key]))
+            yield KeyDifference("new", _path_to(at, _short_key(key)), _NOTHING, _type(value[key]))
 
 
 def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[KeyDifference]:
@@ -213,7 +213,7 @@ def _split_keys(keys: str) -> tuple[tuple[str, bool], ...]:
     return tuple((key.removesuffix("?"), not key.endswith("?")) for key in keys.split("|"))
 
 
-def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
+def _values(value: Mapping[str, Any], key: str) -> Sequence[Any]:
     """Return the values under a key; for a pattern, the values of its first and last match."""
     if "*" not in key:
         return [value[key]] if key in value else []
@@ -247,6 +247,6 @@ def _path_to(at: str, key: str) -> str:
     return f"{at}.{key}" if at else key
 
 
-def _short(key: str) -> str:
+def _short_key(key: str) -> str:
     """Return a vendor's key for display: shortened, on one line, without control characters."""
     return " ".join(printable(key[:_LONGEST_KEY]).split()) + "…" * (len(key) > _LONGEST_KEY)

@@ -99,14 +99,14 @@ _NORMAL = {
 # Every query uses one of the same few timeframes.
 @lru_cache
 def _read(text: str) -> Timeframe | None:
-    match = _SHAPE.fullmatch(text) or _SHAPE.fullmatch(_usual(text))
+    match = _SHAPE.fullmatch(text) or _SHAPE.fullmatch(_usual_spelling(text))
     if match is None:
         return None
     count, unit = int(match[1]), match[2]
     return _NORMAL.get((count, unit)) or Timeframe(count, unit)
 
 
-def _usual(text: str) -> str:
+def _usual_spelling(text: str) -> str:
     """Translate another tool's spelling into this library's; empty if it is unknown."""
     match = _WORD.fullmatch(text)
     if match is None:

@@ -134,7 +134,7 @@ class HttpTransport:
         """
         from .http_sessions import LIBRARY_ERRORS
 
-        session = self._take()
+        session = self._take_session()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
             response = within(self._total_s, self._exchange_filtered, session, request)
@@ -163,7 +163,7 @@ class HttpTransport:
             return ProviderTimeoutError(message)
         return error
 
-    def _take(self) -> requests.Session:
+    def _take_session(self) -> requests.Session:
         from .http_sessions import new_session
 
         with self._lock:

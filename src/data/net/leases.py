@@ -163,7 +163,7 @@ class Leases:
             return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
-        take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
+        take = partial(self._take_lease, name=name, holder=holder, ttl_s=ttl_s)
         try:
             days, has_waited = first_free(
                 lambda: self.state.run(take), self.state.clock, deadline, "process"
@@ -173,7 +173,7 @@ class Leases:
             return Lease(name, False, True, holder)
         return Lease(name, days is not None, has_waited, holder, days or ())
 
-    def _take(
+    def _take_lease(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> Holder | list[VendorDay]:
         """Take the lease if it is free; return its holder, or the known vendor days if it was taken.

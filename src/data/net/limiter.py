@@ -249,7 +249,7 @@ class Limiter:
         cost, ticket = self._first_costs.get(call.endpoint, others), os.urandom(8).hex()
         needs = call.needs(ticket, cost if self._is_limited else 0)
         for write in (True,) if self._is_limited else (False, True):
-            enter = partial(self._entered, call=call, first=(ticket, cost), write=write)
+            enter = partial(self._enter_call, call=call, first=(ticket, cost), write=write)
             try:
                 refusal = self._state.run(enter, write=write, needs=needs)
             except ProviderTimeoutError as error:
@@ -268,7 +268,7 @@ class Limiter:
     def _end(self, call: GuardedCall, error: BaseException | None) -> None:
         is_spent = bool(call.ended or call.reserved)
         for write in (True,) if is_spent else (False, True):
-            leave = partial(self._left, call=call, error=error, write=write)
+            leave = partial(self._leave_call, call=call, error=error, write=write)
             is_written, changes = self._state.run(leave, write=write)
             if is_written:
                 break
@@ -375,7 +375,7 @@ class Limiter:
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
         return f"if your plan allows more, raise the limit with `{line}` in the rules"
 
-    def _entered(
+    def _enter_call(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
         """Begin ``call`` and, if the limits allow it now, reserve the units for its first request.
@@ -390,7 +390,7 @@ class Limiter:
                 call.reserved = first
         return refusal
 
-    def _left(
+    def _leave_call(
         self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
     ) -> tuple[bool, list[CircuitChange]]:
         self._catch_up(tables, call)
@@ -424,7 +424,7 @@ class Limiter:
         for window in windows:
             unknown = window.unknown(tables.lost_s, tables.now_s)
             wait = window.wait(cost, tables.now_s, in_flight + unknown)
-            waits.append(_Wait(wait, _used_up(window), _setting(window)))
+            waits.append(_Wait(wait, _quota_text(window), _setting(window)))
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
@@ -456,6 +456,6 @@ def _setting(window: Window) -> str:
     return f"requests_per_{span.removeprefix('a ')}"
 
 
-def _used_up(window: Window) -> str:
+def _quota_text(window: Window) -> str:
     span = _WINDOW_NAMES.get(window.length_s, f"in {duration(window.length_s)}")
     return f"its limit of {window.capacity:g} {span} is used up"

@@ -48,7 +48,7 @@ class Contacts:
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s
-        return any(now_s - self.failed_s[other] <= _SAME_CAUSE_S for other in self._others(vendor))
+        return any(now_s - self.failed_s[other] <= _SAME_CAUSE_S for other in self._peers(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
         """Return the vendors whose failed connections no longer count once ``vendor`` has responded.
@@ -58,14 +58,14 @@ class Contacts:
         """
         if self.failed_s.get(vendor, 0.0) <= self.answered_s:
             return [vendor] if vendor in self.failed_s else []
-        return [vendor, *self._others(vendor)]
+        return [vendor, *self._peers(vendor)]
 
     @property
     def is_settled(self) -> bool:
         """Whether a vendor has answered since the last failed connection."""
         return all(at <= self.answered_s for at in self.failed_s.values())
 
-    def _others(self, vendor: str) -> Iterator[str]:
+    def _peers(self, vendor: str) -> Iterator[str]:
         """Yield other vendors that failed since the last response, without other hosts of ``vendor``."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:

@@ -141,7 +141,7 @@ class State:
         self._busy_since: float | None = None
         self._timeout_s = BUSY_S  # the connection's current timeout
         # Time of the next attempt to use the file after a failure; None while it can be used.
-        self._alone_until = self._never
+        self._alone_until = self._alone_by_default
         close_before_fork(self)
 
     def __del__(self) -> None:
@@ -223,7 +223,7 @@ class State:
         if is_whole and not self._has_file:
             return  # no thread was active, and the memory is this process's copy
         self._parents = self._db  # never closed: that would harm the parent, which uses it
-        self._db, self._alone_until = None, self._never
+        self._db, self._alone_until = None, self._alone_by_default
         self._owner = os.urandom(8).hex()
 
     # --- one transaction -------------------------------------------------------------------
@@ -363,10 +363,10 @@ class State:
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
-        self._db, self._alone_until = None, self._never
+        self._db, self._alone_until = None, self._alone_by_default
 
     @property
-    def _never(self) -> float | None:
+    def _alone_by_default(self) -> float | None:
         """The ``_alone_until`` of a state without problems: None, or infinity if there is no file."""
         return None if self._has_file else math.inf
 

@@ -44,7 +44,7 @@ class Anchor:
 
     def now(self, reading: Reading) -> float:
         """Return the remembered time at ``reading``, which is never before this anchor's own time."""
-        wall, steady = self._passed(reading)
+        wall, steady = self._time_passed(reading)
         return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
     def is_stale(self, reading: Reading) -> bool:
@@ -53,7 +53,7 @@ class Anchor:
         This is the case if the reading is much later than this anchor, or if the wall time and the
         monotonic time have advanced by different amounts.
         """
-        wall, steady = self._passed(reading)
+        wall, steady = self._time_passed(reading)
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
 
@@ -62,6 +62,6 @@ class Anchor:
         before = self.reading
         return reading.owner == before.owner or (reading.boot == before.boot != "")
 
-    def _passed(self, reading: Reading) -> tuple[float, float]:
+    def _time_passed(self, reading: Reading) -> tuple[float, float]:
         before = self.reading
         return reading.wall_s - before.wall_s, reading.monotonic_s - before.monotonic_s

@@ -65,9 +65,9 @@ class Webhook:
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}
         request = HttpRequest(self._url, headers=headers, method="POST", body=body)
-        return copy_context().run(self._hidden, request)
+        return copy_context().run(self._send_hidden, request)
 
-    def _hidden(self, request: HttpRequest) -> Outcome:
+    def _send_hidden(self, request: HttpRequest) -> Outcome:
         hiding_path.set(True)
         try:
             response = self._transport.send(request)

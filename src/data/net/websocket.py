@@ -103,7 +103,7 @@ class Dialer:
                 hint="ws_url must begin with wss://; ws:// is for this machine only",
             )
         package = library()
-        connection = self._opened(package, url)
+        connection = self._open_socket(package, url)
         if isinstance(connection, DataError):
             raise connection
         return _Socket(connection, package, address.shown)
@@ -116,7 +116,7 @@ class Dialer:
                 # The library's own method does nothing before the handshake has ended.
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
-    def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
+    def _open_socket(self, package: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or this library's error if it could not be opened.
 
         The socket library's own error is not kept after this function returns.

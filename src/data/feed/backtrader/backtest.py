@@ -56,7 +56,7 @@ class BacktestFeed(BacktraderFeed):
         closes = Closing(parsed, market_of(manager, symbol)).all(stamps).tolist()
         # A table is cheaper to send to other processes than a market's calendar.
         table = dict(zip(stamps.tolist(), closes, strict=True))
-        super().__init__(_nothing(symbol, parsed.label), table.__getitem__, bars)
+        super().__init__(_empty_feed(symbol, parsed.label), table.__getitem__, bars)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state that an optimization sends to worker processes, without locks.
@@ -68,7 +68,7 @@ class BacktestFeed(BacktraderFeed):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.stream = _nothing(*state["stream"])
+        self.stream = _empty_feed(*state["stream"])
         self.live_hub, self.live_box = WakeHub(), Mailbox()
 
     def islive(self) -> bool:
@@ -79,6 +79,6 @@ class BacktestFeed(BacktraderFeed):
         self.live_is_over = True  # once all its bars were delivered
 
 
-def _nothing(symbol: str, timeframe: str) -> LiveFeed:
+def _empty_feed(symbol: str, timeframe: str) -> LiveFeed:
     """Return a feed that ends immediately, for use in place of a stream in a backtest."""
     return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

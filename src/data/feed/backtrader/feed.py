@@ -399,7 +399,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             if self._write(bar):
                 return True
         while not (self.live_is_over or self.should_stop):
-            item = self._next()
+            item = self._next_item()
             if isinstance(item, LiveBar):
                 if self._write(item):
                     return True
@@ -410,7 +410,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.put_notification(self.DISCONNECTED)
         return False
 
-    def _next(self) -> Item | None:
+    def _next_item(self) -> Item | None:
         """Return the next item, waiting at most once per loop; None if none arrived or the feed failed."""
         try:
             item = self.live_box.get()

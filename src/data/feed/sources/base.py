@@ -115,7 +115,7 @@ class ThreadedSource(ABC):
         """Start pushing; see :class:`~.sources.base.Source`."""
         halt = self._halt = Halt(self.clock)
         self._thread = threading.Thread(
-            target=following(self._top),
+            target=following(self._run_thread),
             args=(sink, halt),
             name=f"onetape feed {self.name}",
             daemon=True,
@@ -136,7 +136,7 @@ class ThreadedSource(ABC):
             DataError: An error that ends the source, and with it the feed.
         """
 
-    def _top(self, sink: Sink, halt: Halt) -> None:
+    def _run_thread(self, sink: Sink, halt: Halt) -> None:
         try:
             with self._call():
                 run_logged(f"the feed of {self.name}", lambda: self.run(sink, halt))

@@ -319,7 +319,7 @@ def lookback_range(
     as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
-    return {"start_date": _as_bound(timeframe, start), "end_date": _as_bound(timeframe, end)}
+    return {"start_date": _bound_of(timeframe, start), "end_date": _bound_of(timeframe, end)}
 
 
 def _stamps(
@@ -336,5 +336,5 @@ def _stamps(
     return now_ms - count * step_ms, now_ms
 
 
-def _as_bound(timeframe: Timeframe, stamp_ms: int) -> datetime | date:
+def _bound_of(timeframe: Timeframe, stamp_ms: int) -> datetime | date:
     return from_ms(stamp_ms) if timeframe.is_intraday else date_of(stamp_ms)

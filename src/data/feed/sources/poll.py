@@ -97,7 +97,7 @@ class PollSource(ThreadedSource):
         retry = _FIRST_RETRY_S
         while not halt.is_set:
             try:
-                poll = poll or self._begun(sink)
+                poll = poll or self._start_polling(sink)
                 if self._fetch_lacking(poll, sink, again=retry > _FIRST_RETRY_S):
                     retry = _FIRST_RETRY_S
                     self._look_until_due(poll, sink, halt)
@@ -109,8 +109,8 @@ class PollSource(ThreadedSource):
             halt.wait(retry * (1 + self.clock.jitter() / 4))
             retry = min(retry * 2, max(self._interval_s, _FIRST_RETRY_S))
 
-    def _begun(self, sink: Sink) -> _Poll:
-        self._note()
+    def _start_polling(self, sink: Sink) -> _Poll:
+        self._note_request()
         coming = self._coming(self.clock.now_ms())  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
         if filled.why and not filled.bars:
@@ -130,7 +130,7 @@ class PollSource(ThreadedSource):
             span = poll.wanted(coming)
             if span is None:
                 break
-            self._note()
+            self._note_request()
             filled = self.history.between(span, again=again)
             self._answered(sink)
             for bar in poll.revised(filled.bars):
@@ -176,12 +176,12 @@ class PollSource(ThreadedSource):
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
             if self.fetch_forming is not None and stamp <= self.clock.now_ms():
-                self._look(self.fetch_forming, sink)
+                self._poll_forming(self.fetch_forming, sink)
                 left = min(left, self._interval_s)
             halt.wait(min(left, _LONGEST_S))
 
-    def _look(self, fetch_forming: Callable[[], LiveBar | None], sink: Sink) -> None:
-        self._note()
+    def _poll_forming(self, fetch_forming: Callable[[], LiveBar | None], sink: Sink) -> None:
+        self._note_request()
         try:
             bar = fetch_forming()
         except _PASSING as error:
@@ -197,7 +197,7 @@ class PollSource(ThreadedSource):
         """Return the timestamp of the first bar that has not closed at ``now_ms``."""
         return first_unclosed(self._grid.calendar, self._grid.timeframe, now_ms, self._grid.anchor)
 
-    def _note(self) -> None:
+    def _note_request(self) -> None:
         self.asked_ms = self.clock.now_ms()
         self._on_ask()
 

@@ -491,7 +491,7 @@ class StreamSession:
         self._subscribed, self._confirmed, self._due = set(), set(), deque()
         self._begin()
         self._subscribe()
-        for frame in _left(old):
+        for frame in _frames_left(old):
             self.take(frame)
         old.abort()
 
@@ -501,7 +501,7 @@ def _beside_time(stamp_ms: int) -> str:
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
-def _left(wire: Wire) -> Iterator[str | bytes]:
+def _frames_left(wire: Wire) -> Iterator[str | bytes]:
     """Yield the frames that have already arrived on a socket."""
     for _ in range(_MOST_LEFT):
         try:
@@ -746,11 +746,11 @@ class Connection:
         with running(_Feeds(self)):
             try:
                 # The top of a thread: no caller would see an error, whether the library's or not.
-                call_foreign(self._live, self.protocol.name)
+                call_foreign(self._live_until_stopped, self.protocol.name)
             except DataError as error:
                 self._end(error)
 
-    def _live(self) -> None:
+    def _live_until_stopped(self) -> None:
         while not self.is_stopped:
             self._live_once()
 
