@@ -32,7 +32,7 @@ def find_src_data() -> ModuleType:
     """
     src = import_module("src")
     if not hasattr(src, "__path__"):
-        raise _hidden(src.__file__)  # a single file cannot contain `src.data`
+        raise _hidden_error(src.__file__)  # a single file cannot contain `src.data`
     if getattr(src, "__file__", None) is not None and str(_SRC) not in src.__path__:
         src.__path__.append(str(_SRC))
     loaded = sys.modules.get("src.data")
@@ -43,11 +43,11 @@ def find_src_data() -> ModuleType:
     else:
         origin = loaded.__file__
     if origin is not None and Path(origin).resolve() != _HOME:
-        raise _hidden(origin)
+        raise _hidden_error(origin)
     return import_module("src.data")
 
 
-def _hidden(path: str | None) -> HiddenPackageError:
+def _hidden_error(path: str | None) -> HiddenPackageError:
     return HiddenPackageError(
         f"{path} is imported as src.data, but onetape's own code has the same name, and a program can "
         "have only one of them. Rename that file or its folder, or remove it from the path",

@@ -106,7 +106,7 @@ class _BatchTwin(_Twin[P, R]):
         wanted = distinct_symbols(symbols)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the requested order
         left, progress = iter(wanted), options.pop("progress", None)
-        options["progress"] = _unheard
+        options["progress"] = _ignore_progress
         timeframe = str(others[0] if others else options.get("timeframe", ""))
 
         async def ask() -> None:
@@ -130,7 +130,7 @@ class _BatchTwin(_Twin[P, R]):
         return cast("R", wide_frame(answers) if layout == "wide" else answers)
 
 
-def _unheard(_: object) -> None:
+def _ignore_progress(_: object) -> None:
     """Ignore the progress of a single symbol in a batch."""
 
 

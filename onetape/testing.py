@@ -164,7 +164,7 @@ def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
         yield "- a key appears in the printed form of a request; put it in secret_params or secret_headers"
     for name, body in _bodies().items():
         yield from _not_refused(bench, name, partial(_changed, body=body))
-    yield from _not_refused(bench, "half of an answer", _half)
+    yield from _not_refused(bench, "half of an answer", _half_response)
     for status in (401, 403, 429, 500, 503):
         spoil = partial(_changed, status=status, headers={}, body=_PAGE)
         yield from _not_refused(bench, f"HTTP {status}", spoil)
@@ -183,7 +183,7 @@ def _changed(answer: HttpResponse, **changes: Any) -> HttpResponse:
     return replace(answer, **changes)
 
 
-def _half(answer: HttpResponse) -> HttpResponse:
+def _half_response(answer: HttpResponse) -> HttpResponse:
     return replace(answer, body=answer.body[: len(answer.body) // 2])
 
 

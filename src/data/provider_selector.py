@@ -377,10 +377,10 @@ class ProviderSelector:
             return order
         order = slot.at_hand
         if order is None or not order.holds(self.downloaders):
-            order = slot.at_hand = self._at_hand(symbol, timeframe)
+            order = slot.at_hand = self._order_at_hand(symbol, timeframe)
         return order
 
-    def _at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
+    def _order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
         named = self._named_vendors(symbol, timeframe)
         with self._building:

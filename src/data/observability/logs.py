@@ -342,8 +342,8 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
     if not any((format, level, settings.format, settings.level)):
         return None
     return (
-        _one_of("log format", format or settings.format or "text", FORMATS),
-        _one_of("log level", level or settings.level or "warning", LEVELS),
+        _checked_choice("log format", format or settings.format or "text", FORMATS),
+        _checked_choice("log level", level or settings.level or "warning", LEVELS),
     )
 
 
@@ -359,7 +359,7 @@ def attach(handler: logging.Handler, format: str, level: str) -> None:
         logger.setLevel(level.upper())
 
 
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
+def _checked_choice(what: str, value: str, allowed: tuple[str, ...]) -> str:
     if value.lower() not in allowed:
         raise ConfigError(f"unknown {what} {value!r}", hint=f"use one of {', '.join(allowed)}")
     return value.lower()

@@ -58,9 +58,9 @@ class MetricsCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with its current values."""
         figures = self._manager.metrics()
-        yield from self._of_vendors(figures["vendors"])
-        yield from self._of_calls(figures["calls"])
-        yield from self._of_quality(figures["quality"], figures["events"])
+        yield from self._vendor_metrics(figures["vendors"])
+        yield from self._call_metrics(figures["calls"])
+        yield from self._quality_metrics(figures["quality"], figures["events"])
         for part in ("cache", "process"):
             yield from self._gauges(part, figures[part])
         lacking = self._core.GaugeMetricFamily(
@@ -71,10 +71,10 @@ class MetricsCollector:
         for name, count in figures.get("vendor_days", {}).items():
             lacking.add_metric([name], count)
         yield lacking
-        yield from self._of_hosts(figures.get("hosts"))
+        yield from self._host_metrics(figures.get("hosts"))
         yield from self._of_alert_job(figures.get("alert_job"))
 
-    def _of_hosts(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
+    def _host_metrics(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
         """Yield this host's metrics as one of several hosts; nothing if they do not share a store."""
         if host is None:
             return
@@ -113,7 +113,7 @@ class MetricsCollector:
             to_do.add_metric([status], count)
         yield to_do
 
-    def _of_vendors(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
+    def _vendor_metrics(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")
         received = self._counter("vendor_received_bytes", "Decoded bytes received", "vendor")
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
@@ -140,7 +140,7 @@ class MetricsCollector:
             _add_timings(seconds, [name], vendor["seconds"])
         yield from (requests, received, waited, pauses, held_back, shapes, seconds)
 
-    def _of_calls(self, calls: Mapping[str, Any]) -> Iterator[Metric]:
+    def _call_metrics(self, calls: Mapping[str, Any]) -> Iterator[Metric]:
         answers = self._counter("answers", "Calls answered", "hit")
         answers.add_metric(["true"], calls["hits"])
         answers.add_metric(["false"], calls["answers"] - calls["hits"])
@@ -153,7 +153,7 @@ class MetricsCollector:
         _add_timings(seconds, [], calls["seconds"])
         yield from (answers, failures, rows, seconds)
 
-    def _of_quality(
+    def _quality_metrics(
         self, quality: Mapping[str, Any], events: Mapping[str, int]
     ) -> Iterator[Metric]:
         score = self._core.GaugeMetricFamily(

@@ -239,7 +239,7 @@ class ManagerBars(PortalSource):
             self.client.get_missing(queries)
             for name in lacking:
                 known[name] = self._find_known(name, timeframe, around)
-        starts = [self._since(n, timeframe, around) for n in known] if around.is_back else []
+        starts = [self._stored_since(n, timeframe, around) for n in known] if around.is_back else []
         there = {name: extent for name, extent in known.items() if extent.until_ms >= horizon_ms}
         until_ms = min(
             [horizon_ms] * (len(there) < len(known)) + [k.until_ms for k in there.values()]
@@ -259,7 +259,7 @@ class ManagerBars(PortalSource):
             return query
         return wider if is_same else query
 
-    def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
+    def _stored_since(self, name: str, timeframe: Timeframe, around: Around) -> int:
         """Return the earliest timestamp from which all bars up to the query's first bar are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
@@ -327,7 +327,7 @@ class ManagerBars(PortalSource):
         _refuse_failed(dict(zip(frames, attrs, strict=True)))
         if self._validator is not None:
             self.check(to_polars(frames))
-        bars = {name: _of_pandas(frame) for name, frame in frames.items()}
+        bars = {name: _asset_bars(frame) for name, frame in frames.items()}
         return Read(
             [bars[name] for name in assets.names],
             not any(facts.get("attempts") for facts in attrs),
@@ -375,7 +375,7 @@ def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
             yield facts["symbol"], made_of["timeframe"]
 
 
-def _of_pandas(frame: pd.DataFrame) -> AssetBars | None:
+def _asset_bars(frame: pd.DataFrame) -> AssetBars | None:
     if not len(frame):
         return None
     stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
@@ -436,26 +436,26 @@ class PolarsBars(PortalSource):
             "start_date": start,
             "end_date": end,
             "resolution": timeframe.label,
-            "source": self._about,
+            "source": self._source_name,
         }
         # Before the frame is read: if the data change meanwhile, the frame counts as stale.
         version = {} if self._cache is None else self._version(assets, timeframe, horizon_ms)
         if self._is_versioned:
             where |= version | {"source": self._identity_for(assets, timeframe)}
         elif version:  # the key of a frame of another version is another one
-            where["source"] = "@".join((self._about, *map(str, version.values())))
-        frame = None if self._cache is None else self._from(self._cache.get, where)
+            where["source"] = "@".join((self._source_name, *map(str, version.values())))
+        frame = None if self._cache is None else self._call_cache(self._cache.get, where)
         is_hit = frame is not None
         if frame is None:
             frame = self._fetch(assets, timeframe, start, end)
-        whole = _collect(frame, self._about)
-        bars = bars_of(whole, keys, timeframe, span, self._about)
+        whole = _collect(frame, self._source_name)
+        bars = bars_of(whole, keys, timeframe, span, self._source_name)
         self.check(whole)
         is_new = self._cache is not None and not is_hit
         if is_new and (
             "generation" in version or not self._may_grow(assets, timeframe, span, bars)
         ):
-            self._from(self._cache.put, where | {"data": whole.lazy()})
+            self._call_cache(self._cache.put, where | {"data": whole.lazy()})
         return Read(bars, is_hit)
 
     def _may_grow(
@@ -524,7 +524,7 @@ class PolarsBars(PortalSource):
 
     @property
     @abstractmethod
-    def _about(self) -> str:
+    def _source_name(self) -> str:
         """The name of the frames' source, used in messages and as part of the key in the user's cache."""
 
     @abstractmethod
@@ -537,7 +537,7 @@ class PolarsBars(PortalSource):
     ) -> Any:
         """Return a frame with the bars from ``start`` to ``end``, both inclusive."""
 
-    def _from(self, method: Any, where: dict[str, Any]) -> Any:
+    def _call_cache(self, method: Any, where: dict[str, Any]) -> Any:
         """Call a method of the user's cache manager; its errors become this library's."""
         with others_code("the cache manager failed"):
             return method(**where)
@@ -558,16 +558,16 @@ class ForeignBars(PolarsBars):
         self._source, self._loop = source, LoopThread("onetape-source")
 
     @property
-    def _about(self) -> str:
+    def _source_name(self) -> str:
         return type(self._source).__name__
 
     @property
     def _catalog_source(self) -> str | None:
         name = getattr(self._source, "name", None)
-        return name if isinstance(name, str) and name else self._about
+        return name if isinstance(name, str) and name else self._source_name
 
     def _identity(self, timeframe: Timeframe) -> str:
-        return _identity_of(self._source, self._about)
+        return _identity_of(self._source, self._source_name)
 
     def _keys(self, assets: Assets) -> list[Any]:
         return list(assets.names)
@@ -578,7 +578,7 @@ class ForeignBars(PolarsBars):
         symbols = list(assets.names)
         call = partial(self._source.fetch, symbols, start, end, timeframe.label)
         what = (
-            f"{self._about} returned no {timeframe} bars for {_names(symbols)} from {start} "
+            f"{self._source_name} returned no {timeframe} bars for {_names(symbols)} from {start} "
             f"to {end}"
         )
         try:
@@ -673,7 +673,7 @@ class ReaderBars(PolarsBars):
         return Read(bars, below.is_hit)
 
     @property
-    def _about(self) -> str:
+    def _source_name(self) -> str:
         return "the reader"
 
     def _generation(self, timeframe: Timeframe) -> int | None:
@@ -687,7 +687,7 @@ class ReaderBars(PolarsBars):
         folder = getattr(reader, "parquet_dir", None)
         if isinstance(folder, str | PathLike):
             return f"{type(reader).__qualname__} {realpath(folder)}"
-        return _identity_of(reader, self._about)
+        return _identity_of(reader, self._source_name)
 
     def _keys(self, assets: Assets) -> list[Any]:
         return list(assets.sids)

@@ -220,9 +220,9 @@ class BasePortal(ABC, Generic[S, F]):
         cache_manager: Any = None,
         data_catalog: Any = None,
     ) -> None:
-        daily = _one_of("daily_reader", daily_reader, "daily_bar_reader", daily_bar_reader)
-        minute = _one_of("minute_reader", minute_reader, "minute_bar_reader", minute_bar_reader)
-        self.calendar = _one_of("calendar", calendar, "trading_calendar", trading_calendar)
+        daily = _aliased("daily_reader", daily_reader, "daily_bar_reader", daily_bar_reader)
+        minute = _aliased("minute_reader", minute_reader, "minute_bar_reader", minute_bar_reader)
+        self.calendar = _aliased("calendar", calendar, "trading_calendar", trading_calendar)
         self.asset_finder, self.data_catalog = asset_finder, data_catalog
         self._source = self._source_of(
             (daily, minute), data_source, cache_manager, validator, use_cache=use_cache
@@ -435,16 +435,16 @@ class BasePortal(ABC, Generic[S, F]):
 
     def _spot(self, question: PortalQuestion, found: VisiblePanel) -> S:
         if np.isnan(found.panel.row(question.field, found.horizons)).all():
-            raise self._nothing(question)
+            raise self._no_bars_error(question)
         return self._series(question, found)
 
     def _window(self, question: PortalQuestion, found: VisiblePanel) -> F:
         window = found.panel.window(question.field, found.horizons, question.rows)
         if np.isnan(window.values).all():
-            raise self._nothing(question)
+            raise self._no_bars_error(question)
         return self._frame(question, found)
 
-    def _nothing(self, question: PortalQuestion) -> NoDataAvailableError:
+    def _no_bars_error(self, question: PortalQuestion) -> NoDataAvailableError:
         every = question.assets.names
         names = ", ".join(every[:5])
         more = f" and {len(every) - 5} more" if len(every) > 5 else ""
@@ -824,7 +824,7 @@ def _key(question: PortalQuestion) -> Any:
     return question.assets, question.timeframe, reads.get()
 
 
-def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
+def _aliased(name: str, value: Any, other: str, alias: Any) -> Any:
     """Return the value of an argument that may be passed under either of two names.
 
     Raises:

@@ -21,17 +21,17 @@ class PortalSeries(pl.Series):  # type: ignore[misc]
     """A Series that can also be awaited; awaiting it returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, PortalSeries]:
-        return _given(self).__await__()
+        return _same_value(self).__await__()
 
 
 class PortalFrame(pl.DataFrame):  # type: ignore[misc]
     """A frame that can also be awaited; awaiting it returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, PortalFrame]:
-        return _given(self).__await__()
+        return _same_value(self).__await__()
 
 
-async def _given(value: Any) -> Any:
+async def _same_value(value: Any) -> Any:
     return value
 
 
@@ -61,13 +61,13 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         if len(panel.groups) > 1:
             window = panel.window(name, found.horizons, question.rows)
             values = PortalSeries(name, self._decimals(name, window.values.ravel()))
-            return _wide(panel.names, window.stamps, values, is_daily=not question.is_intraday)
+            return _table(panel.names, window.stamps, values, is_daily=not question.is_intraday)
         rows = panel.rows(found.horizons[0], question.rows)
         whole = panel.prepared.get((name, "frame"))
         if whole is None:
             values = self._rows(found, name)
             stamps, is_daily = panel.groups[0].stamps, not question.is_intraday
-            whole = _wide(panel.names, stamps, values, is_daily=is_daily)
+            whole = _table(panel.names, stamps, values, is_daily=is_daily)
             panel.prepared[name, "frame"] = whole
         return whole.slice(rows.start, rows.stop - rows.start)  # type: ignore[no-any-return]
 
@@ -99,7 +99,9 @@ def _whole_window(found: VisiblePanel, name: str) -> PanelWindow:
     return found.panel.window(name, (int(group.closes[-1]),), len(group.stamps))
 
 
-def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool) -> PortalFrame:
+def _table(
+    names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool
+) -> PortalFrame:
     """Arrange values, given row by row, as a frame with one column per name.
 
     Raises:

@@ -74,7 +74,7 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
     far: list[pl.Series] = []
     for name in names:
         if name not in near and frame[name].dtype != dtypes[name]:
-            far.append(converted := _of_far(frame[name], dtypes[name]))
+            far.append(converted := _far_decimals(frame[name], dtypes[name]))
             if frame[name].dtype.is_float():
                 values = frame[name].cast(pl.Float64)
                 rounded += int((_float(converted) != values.fill_nan(None)).sum())
@@ -126,7 +126,7 @@ def _count_rounded(column: pl.Series) -> int:
     return count
 
 
-def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+def _far_decimals(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Convert a column with large values to Decimals, using each value's shortest text form."""
     if not column.dtype.is_float():
         return column.cast(dtype)

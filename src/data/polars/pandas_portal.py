@@ -16,17 +16,17 @@ class _Series(pd.Series):
     """A Series that can also be awaited; awaiting it returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, pd.Series[Any]]:
-        return _given(self).__await__()
+        return _same_value(self).__await__()
 
 
 class _Frame(pd.DataFrame):
     """A frame that can also be awaited; awaiting it returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, pd.DataFrame]:
-        return _given(self).__await__()
+        return _same_value(self).__await__()
 
 
-async def _given(value: Any) -> Any:
+async def _same_value(value: Any) -> Any:
     return value
 
 

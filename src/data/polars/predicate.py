@@ -158,7 +158,7 @@ def _time(node: Any) -> tuple[datetime | None, bool]:
     """
     match node:
         case {"Literal": {"Scalar": {"Datetime": [int(value), "Microseconds", None]}}}:
-            at = _at(value)  # the usual case, without Polars
+            at = _time_at(value)  # the usual case, without Polars
             return at, at is not None
     if not _is_fixed(node):
         return None, False
@@ -174,7 +174,7 @@ def _time(node: Any) -> tuple[datetime | None, bool]:
     return moment if isinstance(moment, datetime) else None, False
 
 
-def _at(microseconds: int) -> datetime | None:
+def _time_at(microseconds: int) -> datetime | None:
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:

@@ -242,7 +242,7 @@ def _assign_causes(
         open_[rows] = False
 
     settle(inside(left.stamps, terms.unsettled), "stale")
-    settle(even & (_near(ratio, _HUNDRED) | _near(ratio, 1 / _HUNDRED)), "unit x100")
+    settle(even & (_is_near(ratio, _HUNDRED) | _is_near(ratio, 1 / _HUNDRED)), "unit x100")
     settle(_split_like(left.stamps, ratio, even & moved & open_, terms), "split")
     settle(even & moved & _dividend_like(left, ratio, terms), "dividend adjustment")
     little = _change(left, right) <= _LITTLE
@@ -279,7 +279,7 @@ def _change(left: BarTable, right: BarTable) -> Floats:
     return np.where(np.isnan(four).any(axis=0), np.inf, four.max(axis=0))
 
 
-def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT) -> Mask:
+def _is_near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT) -> Mask:
     near: Mask = np.abs(ratio / factor - 1) <= tolerance
     return near
 
@@ -293,7 +293,7 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
         implied = float(_ratio_of(factor, split) or 1)
         is_long = run.stop - run.start >= _LEAST_RUN and abs(implied - 1) >= _LEAST_SPLIT
         if is_long or (split and abs(implied - 1) > 2 * _NEAR_SPLIT):
-            split_rows[run] = _near(ratio[run], implied)
+            split_rows[run] = _is_near(ratio[run], implied)
     return split_rows
 
 
@@ -337,7 +337,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mas
         before = left.close[later - 1] if later else NAN
         if before > action.amount > 0:
             factor[:later] *= 1 - action.amount / before
-    either = _near(ratio, factor, _NEAR_DIVIDEND) | _near(ratio, 1 / factor, _NEAR_DIVIDEND)
+    either = _is_near(ratio, factor, _NEAR_DIVIDEND) | _is_near(ratio, 1 / factor, _NEAR_DIVIDEND)
     return (factor < 1) & either
 
 
@@ -376,10 +376,10 @@ def _missing(
 def _difference(cause: Cause, ours: BarTable, theirs: BarTable, text: str = "") -> Difference:
     stamps = (ours if len(ours) else theirs).stamps
     ends = int(stamps[0]), int(stamps[-1])
-    return Difference(cause, len(stamps), *ends, _first(ours), _first(theirs), text)
+    return Difference(cause, len(stamps), *ends, _first_bar(ours), _first_bar(theirs), text)
 
 
-def _first(table: BarTable) -> Bar | None:
+def _first_bar(table: BarTable) -> Bar | None:
     if not len(table):
         return None
     return Bar(int(table.stamps[0]), *(float(column[0]) for column in table.values()))

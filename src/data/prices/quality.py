@@ -136,8 +136,8 @@ def check(
     off_grid = off_grid_rows(stray, timeframe)
     # A bad row does not also count as a missing bar.
     sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
-    problems = _of_stamps(good, sent, expected, timeframe)
-    problems += _of_rows(outside, odd_adj, bad, contradicting)
+    problems = _stamp_problems(good, sent, expected, timeframe)
+    problems += _row_problems(outside, odd_adj, bad, contradicting)
     problems += _of_off_grid(off_grid, timeframe)
     unsorted = bool((np.diff(table.stamps) < 0).any())
     score = _score(len(good), len(stray), sent, contradicting, expected, len(table))
@@ -219,7 +219,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
     if len(good) or not bad:
         return
     if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
-        at = _when(bad[0].bar.stamp_ms)
+        at = _time_text(bad[0].bar.stamp_ms)
         raise QualityError(
             f"no row ({len(bad)} in all) has a usable price: {bad[0].reason} at {at}"
         )
@@ -235,9 +235,9 @@ def _refuse_misplaced(
     first, last = (int(rows.stamps.min()), int(rows.stamps.max())) if len(rows) else (0, 0)
     usual = _usual_distance(rows.stamps)
     if not len(rows):
-        fault = f"none of {{}} is in the window {_when(span.start)} to {_when(span.end)}"
+        fault = f"none of {{}} is in the window {_time_text(span.start)} to {_time_text(span.end)}"
     elif first > latest_stamp(timeframe, now_ms):
-        fault = f"all of {{}} are after {_when(now_ms)}, in the future"
+        fault = f"all of {{}} are after {_time_text(now_ms)}, in the future"
     elif first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
         fault, hint = "all of {} are in January 1970", "seconds instead of milliseconds?"
     elif usual is not None and 2 * usual < (timeframe.step_ms or 28 * DAY_MS):
@@ -245,7 +245,7 @@ def _refuse_misplaced(
         hint = "is it another timeframe or unit of time?"
     else:
         return
-    bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
+    bounds = f"from {_time_text(table.stamps.min())} to {_time_text(table.stamps.max())}"
     if hint is None and (unit := _unit_that_fits(table.stamps, span)):
         hint = f"they would fit if the stamps were in {unit}, not milliseconds"
     raise QualityError(fault.format(f"{len(table)} {timeframe} rows {bounds}"), hint=hint)
@@ -263,23 +263,23 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
     return next((unit for f, unit in _SCALES if span.start <= middle * f < span.end), None)
 
 
-def _when(ms: int) -> str:
+def _time_text(ms: int) -> str:
     """Return a time as text, even if it is outside the years that Python can format."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 
 def _times(stamps: Stamps) -> list[str]:
-    """Return the text of each timestamp in one pass, in the form that :func:`_when` uses."""
+    """Return the text of each timestamp in one pass, in the form that :func:`_time_text` uses."""
     is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
     if is_far.any():
-        return [_when(stamp) for stamp in stamps.tolist()]
+        return [_time_text(stamp) for stamp in stamps.tolist()]
     times: list[str] = np.char.add(
         np.datetime_as_string(stamps.astype("M8[ms]"), unit="s"), "Z"
     ).tolist()
     return times
 
 
-def _absent(wanted: Stamps, there: Stamps) -> int:
+def _count_absent(wanted: Stamps, there: Stamps) -> int:
     """Count the timestamps in ``wanted`` that are missing from ``there``, which is ascending."""
     return int(np.count_nonzero(~among(wanted, there)))
 
@@ -294,36 +294,36 @@ def _score(
     score = good / stamps * (1 - len(odd) / stamps)
     if expected is None or not len(expected):
         return score
-    return score * (1 - _absent(expected, sent) / len(expected))
+    return score * (1 - _count_absent(expected, sent) / len(expected))
 
 
-def _of_rows(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -> list[str]:
+def _row_problems(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -> list[str]:
     problems = [f"{outside} rows outside the window were cut off"] if outside else []
     if odd_adj:
         problems.append(f"{odd_adj} values of adj_close are impossible and were left out")
     if bad:
         problems.append(f"{len(bad)} rows cannot be bars")
     some, first = odd[:MAX_PROBLEMS], bad[:MAX_PROBLEMS]
-    problems += [f"{_when(stamp)}: rows of this stamp contradict each other" for stamp in some]
-    return problems + [f"{_when(row.bar.stamp_ms)}: {row.reason}" for row in first]
+    problems += [f"{_time_text(stamp)}: rows of this stamp contradict each other" for stamp in some]
+    return problems + [f"{_time_text(row.bar.stamp_ms)}: {row.reason}" for row in first]
 
 
 def _of_off_grid(rows: tuple[BadRow, ...], timeframe: Timeframe) -> list[str]:
     if not rows:
         return []
-    first = _when(rows[0].bar.stamp_ms)
+    first = _time_text(rows[0].bar.stamp_ms)
     return [f"{len(rows)} rows are stamped where no {timeframe} bar opens, first {first}"]
 
 
-def _of_stamps(
+def _stamp_problems(
     good: BarTable, sent: Stamps, expected: Stamps | None, timeframe: Timeframe
 ) -> list[str]:
     problems = []
     if not timeframe.is_intraday and (off := int((good.stamps % DAY_MS != 0).sum())):
         problems.append(f"{off} {timeframe} bars are not stamped with a session date at 00:00")
     if expected is not None and len(good):
-        if missing := _absent(expected, sent):
+        if missing := _count_absent(expected, sent):
             problems.append(f"{missing} of {len(expected)} expected bars are missing")
-        if extra := _absent(good.stamps, expected):
+        if extra := _count_absent(good.stamps, expected):
             problems.append(f"{extra} bars are where the calendar expects none")
     return problems

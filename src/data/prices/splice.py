@@ -311,11 +311,11 @@ def known_fixes(
         if factor > 0:
             steps[dividend] = SpliceStep(_valid_from(dividend, intraday), factor, is_split=False)
             paid *= factor
-    alone = [f for a, s in steps.items() if abs(s.factor - 1) > _CONSTANT for f in _both(s, a)]
+    alone = [f for a, s in steps.items() if abs(s.factor - 1) > _CONSTANT for f in _fixes_of(s, a)]
     return alone + list(_all_of([steps[a] for a in splits]))
 
 
-def _both(step: SpliceStep, action: Action) -> Iterator[Fix]:
+def _fixes_of(step: SpliceStep, action: Action) -> Iterator[Fix]:
     yield Fix((step,), f"the {action} had been left out")
     yield Fix((step._replace(factor=1 / step.factor),), f"the {action} had been applied twice")
 

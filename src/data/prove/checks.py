@@ -71,10 +71,10 @@ def killed(stage: Stage) -> Observation:
         count = len(found.get("bars", ()))
         old, new = old + (count == 0), new + (count == 24)
         is_whole = count in (0, 24) and _is_true(found, second, count)
-        broken += _unmet((is_whole, f"half of {_date(second)} was stored"))
-    broken += _lost(stage, kept)
+        broken += _misses((is_whole, f"half of {_date(second)} was stored"))
+    broken += _lost_days(stage, kept)
     damaged = _damage(stage, "check")
-    broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
+    broken += _misses((in_time >= _KILLS // 4, "the calls ended before the signal came"))
     did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
     saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
     saw += "been answered are still there, and no file is damaged"
@@ -95,7 +95,7 @@ def flipped_bit(stage: Stage) -> Observation:
         if stage.is_broken("flipped-bit"):
             binance.refusals, binance.refuses_always = [(451, {})], True
         is_true = _is_true(stage.ask(*_day(_MONDAY)), _MONDAY, 24)
-        broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {share:.0%}"))
+        broken += _misses((is_true, f"wrong bars after {path.name} was damaged at {share:.0%}"))
     asked = len(stage.server.asked("binance")) - 1
     did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
     saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
@@ -125,11 +125,11 @@ def two_writers(stage: Stage) -> Observation:
         report["text"] for writer in writers for report in writer.reports if "error" in report
     ]
     days = sorted({day for days in (*work, *alone) for day in days})
-    broken += _lost(stage, days)
+    broken += _lost_days(stage, days)
     starts = [
         int(request.params["startTime"]) for request in stage.server.asked("binance", "api/v3")
     ]
-    broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in days))
+    broken += _misses(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in days))
     did = (
         f"two processes wrote {3 * _DAYS_EACH} days of a series, {_DAYS_EACH} of them both, while "
     )
@@ -160,7 +160,7 @@ def hole(stage: Stage) -> Observation:
         for request in stage.server.asked("binance", "api/v3")
     }
     wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
-    broken = _unmet(
+    broken = _misses(
         (_bars(answer) == wants, "the answer contains bars of the other vendor"),
         (len(gaps) == 1 and bool(answer["warnings"]), "the gap was not reported"),
         (_is_true(again, _MONDAY, 24), "the gap was not filled afterwards"),
@@ -183,7 +183,7 @@ def half_bar(stage: Stage) -> Observation:
     if stage.is_broken("half-bar"):
         binance.twist = lambda row: half if row.at == hour else row
     later = {row.at: row for row in _bars(stage.ask(*today))}
-    broken = _unmet(
+    broken = _misses(
         (running[-1:] != [] and running[-1].at == hour, "the vendor did not send the forming bar"),
         (hour not in {row.at for row in _bars(first)}, "the forming bar was in the answer"),
         (_text(hour) not in stored, "the forming bar was stored"),
@@ -216,7 +216,7 @@ def split(stage: Stage) -> Observation:
         share.twist = lambda row: untold.true(DAY, row.at, stage.time_ms())
     after = _bars(stage.ask(_SHARE, "1d", _date(start), _date(last)))
     traded = [row.open * 4 for row in wants[: len(before)]]
-    broken = _unmet(
+    broken = _misses(
         ([row.open for row in before] == traded, "the days before it were not answered as traded"),
         (
             after == [row._replace(at=row.at // DAY * DAY) for row in wants],
@@ -244,7 +244,7 @@ def retry_after(stage: Stage) -> Observation:
     answers = [stage.result(process) for process in (first, stage.start("ask", calls[1]))]
     times = [request.at for request in stage.server.asked("binance")]
     waited = times[1] - times[0] if len(times) > 1 else 0.0
-    broken = _unmet(
+    broken = _misses(
         (waited >= seconds, f"the next request came after {waited:.1f} s"),
         # A process that does not read the header pauses for 15 s.
         (waited < 14.5, f"the next request came only after {waited:.1f} s"),
@@ -274,7 +274,7 @@ def full_disk(stage: Stage) -> Observation:
     is_unchanged = path.read_bytes() == stored
     is_kept = _is_true(stage.ask(*_day(_MONDAY), offline=True), _MONDAY, 24)
     stage.ask(*_day(tuesday))
-    broken = _unmet(
+    broken = _misses(
         (_is_true(answer, tuesday, 24), "the bars were not returned"),
         (bool(note), "the answer does not say that its bars were not stored"),
         ("ulimit" in note, "the answer does not name the limit"),
@@ -302,7 +302,7 @@ def pinned(stage: Stage) -> Observation:
     others = stage.server.asked("yahoo")
     told = stage.ask(*day).get("provenance", {})
     substitute = str(told.get("substitute") or "")
-    broken = _unmet(
+    broken = _misses(
         (answer.get("error") == "AllProvidersFailedError", "no error was raised"),
         (not others, "another vendor was queried"),
         (told.get("vendors") == ["yahoo"], "without provider=, no other vendor was queried"),
@@ -336,7 +336,7 @@ def wrong_bars(stage: Stage) -> Observation:
         [row for row in rows if row.at not in (impossible, unit)]
         for rows in (_bars(answer), _hours(day))
     )
-    broken = _unmet(
+    broken = _misses(
         *(
             (
                 f"{_text(at).replace(' ', 'T')}Z" in doubted,
@@ -372,7 +372,7 @@ PROOFS = (
 # --- parts -------------------------------------------------------------------------------
 
 
-def _unmet(*expected: tuple[bool, str]) -> list[str]:
+def _misses(*expected: tuple[bool, str]) -> list[str]:
     """Return the descriptions of the unmet expectations."""
     return [text for is_met, text in expected if not is_met]
 
@@ -395,14 +395,14 @@ def _after_the_answer(stage: Stage, process: Process) -> float:
     return lasted
 
 
-def _lost(stage: Stage, days: Sequence[int]) -> list[str]:
+def _lost_days(stage: Stage, days: Sequence[int]) -> list[str]:
     """Return the days whose bars a new process does not find in the cache, described."""
     asks = {"asks": [*map(_day, days)], "options": {"offline": True}}
     process, lost = stage.start("ask_each", asks), list[str]()
     for day in days:
         stage.result(process)  # it begins
         is_there = _is_true(stage.result(process), day, 24)
-        lost += _unmet((is_there, f"bars of {_date(day)} are lost"))
+        lost += _misses((is_there, f"bars of {_date(day)} are lost"))
     return lost
 
 

@@ -174,9 +174,9 @@ class _Classifier:
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in gaps(self._within, [entry.span for entry in self._parts]):
-            classified += self._unanswered(span)
+            classified += self._unanswered_gaps(span)
         joined = _merge_adjacent(sorted(classified, key=lambda gap: gap.span))
-        return [gap for whole in joined for gap in self._by_days(whole, days)]
+        return [gap for whole in joined for gap in self._day_gaps(whole, days)]
 
     def _gap(
         self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
@@ -198,7 +198,7 @@ class _Classifier:
             source = f", by {_names(entry.vendor)}" if entry.vendor else ""
             return self._gap(span, "before_listing", entry.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
-            return self._gap(span, "after_delisting", entry.vendor, self._ended())
+            return self._gap(span, "after_delisting", entry.vendor, self._end_text())
         vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
         is_believed = entry.expires is None or entry.expires - entry.fetched_at > _BELIEVED_MS
@@ -215,17 +215,17 @@ class _Classifier:
         """Return whether a gap has bars on both sides and no row in it was received but rejected."""
         return self._reach.start < span.start < self._reach.end and entry.reason in PLAINLY_NONE
 
-    def _ended(self) -> str:
+    def _end_text(self) -> str:
         return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
 
-    def _unanswered(self, span: Span) -> Iterator[ClassifiedGap]:
+    def _unanswered_gaps(self, span: Span) -> Iterator[ClassifiedGap]:
         """Yield the gaps in a span for which no vendor has sent bars or reported that there are none."""
         traded = span.clip(self._traded)
         for gap in gaps(span, [traded]):
             if gap.start < self._traded.start:
                 yield self._gap(gap, "before_listing", evidence="before its listing")
             else:
-                yield self._gap(gap, "after_delisting", evidence=self._ended())
+                yield self._gap(gap, "after_delisting", evidence=self._end_text())
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)
@@ -261,7 +261,7 @@ class _Classifier:
         )
         return self._command(start, end)
 
-    def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
+    def _day_gaps(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
         """Split a gap into sessions that its vendor lacks for most symbols, and the rest."""
         known = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
         outages = [(span, day) for day in known for span in intersect([gap.span], [day.span])]

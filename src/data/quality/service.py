@@ -83,7 +83,7 @@ def examine(
     coverage = client.coverage(key)
     settled = [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
-    findings += _doubted(coverage, series.table.stamps, findings)
+    findings += _grave_findings(coverage, series.table.stamps, findings)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
@@ -248,7 +248,7 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
     return replace(finding, severity="info")
 
 
-def _doubted(
+def _grave_findings(
     coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
 ) -> Iterator[QualityFinding]:
     """Yield an error for bars that were marked as grave when they were stored and have no finding.

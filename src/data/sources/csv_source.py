@@ -159,7 +159,7 @@ class CSVDataSource(VendorDataSource):
     def _is_apart(self) -> bool:
         return self._mapping is not None
 
-    def _apart(self, base: DataManager) -> DataManager:
+    def _separate_manager(self, base: DataManager) -> DataManager:
         """Return a data manager with the same cache, and with rules that contain this file layout."""
         rules = dict(base.provider_selector.rules)
         providers = dict(rules.get("providers") or {})

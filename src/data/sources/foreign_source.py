@@ -55,10 +55,10 @@ class BundlePath(type(Path())):  # type: ignore[misc] # PosixPath or WindowsPath
     """The path of a bundle's folder; awaiting it returns the path itself."""
 
     def __await__(self) -> Generator[Any, None, BundlePath]:
-        return _given(self).__await__()
+        return _same_path(self).__await__()
 
 
-async def _given(path: BundlePath) -> BundlePath:
+async def _same_path(path: BundlePath) -> BundlePath:
     return path
 
 
@@ -233,9 +233,9 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     try:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     except pl.exceptions.PolarsError as error:
-        raise _unlike(about, f"that cannot be read: {error}") from error
+        raise _error(about, f"that cannot be read: {error}") from error
     if not isinstance(whole, pl.DataFrame):
-        raise _unlike(about, f"of type {type(whole).__name__}", "use a Polars frame")
+        raise _error(about, f"of type {type(whole).__name__}", "use a Polars frame")
     rows = _columns(whole, about, question)
     first, last = (_to_utc(bound) for bound in (question.start, question.end))
     if not question.timeframe.is_intraday:
@@ -246,7 +246,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
         raise NoDataAvailableError(f"{about} has no {question}")
     if others := len(rows) - len(within):
         warn_user(f"{about} returned {others} rows besides the {question}, which are ignored")
-    within = _once(within, about)
+    within = _unique_rows(within, about)
     impossible = within.filter(
         (pl.col("high") < pl.max_horizontal("open", "close", "low"))
         | (pl.col("low") > pl.min_horizontal("open", "close"))
@@ -270,7 +270,7 @@ def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.Da
         whole = whole.with_columns(pl.lit(question.symbols[0]).alias("symbol"))
     lacking = [n for n in (time, "symbol", *FIELDS[:-1]) if n not in whole.columns]
     if lacking:
-        raise _unlike(about, f"without {', '.join(lacking)}: it has {', '.join(whole.columns)}")
+        raise _error(about, f"without {', '.join(lacking)}: it has {', '.join(whole.columns)}")
     if "volume" not in whole.columns:
         whole = whole.with_columns(pl.lit(None, pl.Float64).alias("volume"))
     types = whole.schema
@@ -283,7 +283,7 @@ def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.Da
     floats = [n for n in FIELDS if types[n].is_float()]
     wrong += [f"{n} has an infinity" for n in floats if whole[n].is_infinite().any()]
     if wrong:
-        raise _unlike(about, f"whose {', '.join(wrong)}")
+        raise _error(about, f"whose {', '.join(wrong)}")
     column = pl.col(time)
     if not question.timeframe.is_intraday:
         column = column.cast(pl.Date) if types[time] == pl.Date else column.dt.date()
@@ -298,7 +298,7 @@ def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.Da
     )
 
 
-def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
+def _unique_rows(rows: pl.DataFrame, about: str) -> pl.DataFrame:
     """Return the rows without duplicates; reject different rows with the same time and symbol."""
     twice = rows.select("timestamp", "symbol").is_duplicated()
     if not twice.any():
@@ -306,16 +306,16 @@ def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
     try:
         unlike = rows.filter(twice).unique()
     except pl.exceptions.PolarsError as error:  # the columns cannot be compared
-        raise _unlike(about, f"with two rows for one time and symbol: {error}") from error
+        raise _error(about, f"with two rows for one time and symbol: {error}") from error
     if unlike.select("timestamp", "symbol").is_duplicated().any():
         row = unlike.row(0, named=True)
-        raise _unlike(
+        raise _error(
             about, f"with different rows for {row['symbol']} at {row['timestamp']}", ": give one"
         )
     return pl.concat([rows.filter(~twice), unlike])
 
 
-def _unlike(about: str, what: str, hint: str = "use a frame of bars") -> ResponseFormatError:
+def _error(about: str, what: str, hint: str = "use a frame of bars") -> ResponseFormatError:
     return ResponseFormatError(f"{about} returned a frame {what}", provider=about, hint=hint)
 
 

@@ -161,7 +161,7 @@ class VendorDataSource(DataSource):
             return base
         with self._guard:
             if self._own is None:
-                self._own = self._apart(base)
+                self._own = self._separate_manager(base)
             return self._own
 
     @property
@@ -169,7 +169,7 @@ class VendorDataSource(DataSource):
         """Whether the source needs its own manager."""
         return bool(self._keys)
 
-    def _apart(self, base: DataManager) -> DataManager:
+    def _separate_manager(self, base: DataManager) -> DataManager:
         """Return a data manager with the same cache and rules, and with the keys of this source."""
         manager = manager_like(base, base.provider_selector.rules)
         self._use_keys(manager)
@@ -278,7 +278,7 @@ class VendorDataSource(DataSource):
                 symbol=next(iter(frames)) if len(frames) == 1 else None,
             )
         is_hit = not any(facts.get("attempts") for facts in attrs.values())
-        return SourceAnswer(_standard(frames), attrs, is_hit)
+        return SourceAnswer(_combine_frames(frames), attrs, is_hit)
 
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
@@ -416,7 +416,7 @@ def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
     return made
 
 
-def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
+def _combine_frames(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     """Combine the frames of a batch into one, with the columns of :meth:`.DataSource.fetch`.
 
     Raises:

@@ -91,7 +91,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
     if isinstance(symbol, str) and len(symbol) <= MAX_LENGTH:
         head, colon, body = symbol.strip(" ").rpartition(":")
         if colon and _VENUE.fullmatch(head.upper()) and not malformed(body):
-            return _at_venue(head.upper(), body.upper(), tables)
+            return _parse_prefixed(head.upper(), body.upper(), tables)
         if symbol.strip(" ")[:1] == "$":
             return _of_dollar_sign(symbol.strip(" ")[1:], tables)
     refusal = malformed(symbol)
@@ -100,7 +100,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
     text = symbol.strip(" ").upper()
     if text in tables.symbols:
         return _user_decision(text, tables)
-    return _understood(text, tables)
+    return _classify_text(text, tables)
 
 
 def malformed(symbol: Any) -> SymbolRefusal | None:
@@ -123,7 +123,7 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
     return None
 
 
-def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
+def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Parse a symbol with an exchange prefix, as in ``NASDAQ:AAPL``.
 
     ``head`` is the prefix, and ``body`` is the rest.
@@ -198,14 +198,14 @@ def _user_decision(text: str, tables: Classification) -> Instrument | SymbolRefu
     """Return the meaning of ``text`` according to the section ``symbols`` of the user's rules."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
-        return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
+        return malformed(meaning) or _classify_text(meaning.strip(" ").upper(), tables)
     venues = (v.timezone for v in tables.exchanges.values() if v.calendar == meaning["calendar"])
     usual = NEW_YORK if meaning["calendar"] == "FX" else next(venues, "UTC")
     spellings = frozenset(meaning.get("spellings", ()))
     return Instrument(**{"symbol": text, "timezone": usual, **meaning}, own_spellings=spellings)
 
 
-def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal:
+def _classify_text(text: str, tables: Classification) -> Instrument | SymbolRefusal:
     for step in _STEPS:
         verdict = step(text, tables)
         if verdict is not None:

@@ -201,7 +201,7 @@ def fundamentals_profile(
     """Describe where a company is listed and how well vendors cover its fundamentals; never raises."""
     text = symbol.strip().upper() if isinstance(symbol, str) else ""
     if text.endswith(("REIT", "ETF")):
-        return _profile(symbol, text, "reit" if text.endswith("REIT") else "etf", _us(tables), "")
+        return _profile(symbol, text, "reit" if text.endswith("REIT") else "etf", _usa(tables), "")
     if instrument is not None and instrument.asset_class == "crypto":
         return _profile(symbol, instrument.symbol, "crypto", None, "")
     venue = venue_of(instrument, tables) if instrument is not None else None
@@ -215,7 +215,7 @@ def fundamentals_profile(
     return _profile(symbol, ticker, kind, venue, listed)
 
 
-def _us(tables: Classification) -> Exchange | None:
+def _usa(tables: Classification) -> Exchange | None:
     return tables.exchanges.get(".US")
 
 

@@ -217,7 +217,7 @@ class DataCache:
         for question, value in zip(questions, values, strict=True):
             if question is None:
                 continue  # the data manager raises the error
-            held = await self._held(question, value)
+            held = await self._held_answer(question, value)
             if held:
                 found[question.symbol] = held.frame.clone()
             elif held is None:
@@ -239,7 +239,9 @@ class DataCache:
             return None
         return await self._redis.get(key)
 
-    async def _held(self, question: _Question, value: Any) -> HeldPrices | Literal[False] | None:
+    async def _held_answer(
+        self, question: _Question, value: Any
+    ) -> HeldPrices | Literal[False] | None:
         """Return the answer from the first tier that has the right one.
 
         The result is False if the key belongs to another program, whose value is not replaced.

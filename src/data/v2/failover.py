@@ -33,7 +33,7 @@ __all__ = [
     "HealthStatus",
     "MultiProviderDataManager",
     "ProviderHealthMonitor",
-    "asked",
+    "call_provider",
 ]
 
 _SLOW_S = 10.0
@@ -176,7 +176,7 @@ class MultiProviderDataManager:
         is_trial = not self._circuits[name].is_closed
         self._circuits[name] = SKIPS_FAILING.enter(self._circuits[name], self._clock.monotonic())
         try:
-            frame = await asked(name, provider, symbol, timeframe, bounds, self._timeout)
+            frame = await call_provider(name, provider, symbol, timeframe, bounds, self._timeout)
             checked = checked_prices(frame, timeframe, bounds, name, self._clock.now_ms())
         except DataError as error:
             self._note(name, error, is_trial=is_trial)
@@ -208,7 +208,7 @@ def _outcome(error: DataError | None) -> Outcome:
     return "failing" if is_ill and not getattr(error, "is_no_fault", False) else outcome
 
 
-async def asked(
+async def call_provider(
     name: str,
     provider: DataProvider,
     symbol: str,
@@ -263,7 +263,9 @@ class ProviderHealthMonitor:
         began = self._clock.monotonic()
         try:
             bounds = today - length, today
-            answer = await asked(provider_name, provider, symbol, parsed, bounds, self._timeout)
+            answer = await call_provider(
+                provider_name, provider, symbol, parsed, bounds, self._timeout
+            )
             took = self._clock.monotonic() - began
             frame = checked_prices(answer, parsed, bounds, provider_name, now_ms)
         except DataError as error:

@@ -187,7 +187,7 @@ def checked_prices(
         raise QualityError(f"{source}: {error.args[0]}", provider=source) from error
     absent = [name for name in ("volume", _ADJUSTED) if name not in frame.columns]
     rows = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
-    rows = _standard(rows, time, timeframe)
+    rows = _standard_rows(rows, time, timeframe)
     dates = rows[_time(timeframe)]
     stamps = dates.cast(_STAMP).dt.epoch("ms")
     if dates.is_duplicated().any():
@@ -258,7 +258,7 @@ def _time(timeframe: Timeframe) -> str:
     return "timestamp" if timeframe.is_intraday else "date"
 
 
-def _standard(rows: pl.DataFrame, time: str, timeframe: Timeframe) -> pl.DataFrame:
+def _standard_rows(rows: pl.DataFrame, time: str, timeframe: Timeframe) -> pl.DataFrame:
     """Return the rows sorted by time, with the columns in standard order and types."""
     stamps, dtype = pl.col(time), rows.schema[time]
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:

@@ -237,7 +237,7 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
         # The quantiles are between these; computing them takes longer.
         if lowest is None or 0 < highest <= 10 * lowest:
             continue
-        values = _known(column)
+        values = _known_prices(column)
         low, high = values.quantile(0.01), values.quantile(0.99)
         if low is not None and high is not None:
             count = int(((values > high * 10) | (values < low / 10)).sum())
@@ -245,7 +245,7 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     return issues
 
 
-def _known(values: pl.Series) -> pl.Series:
+def _known_prices(values: pl.Series) -> pl.Series:
     """Return prices as floats, with null for unknown prices."""
     return values.cast(pl.Float64).fill_nan(None)
 

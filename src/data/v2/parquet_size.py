@@ -48,22 +48,22 @@ def _size(data: bytes, footer: dict[int, Any]) -> int:
     pages = values = in_pages = count = 0
     for chunk in [chunk for group in footer[4] for chunk in group[1]]:
         facts = chunk[3]
-        values += _positive(facts[5])
-        at = _positive(facts.get(11, facts[9]))  # the dictionary comes before the values
-        end = at + _positive(facts[7])
+        values += _checked_size(facts[5])
+        at = _checked_size(facts.get(11, facts[9]))  # the dictionary comes before the values
+        end = at + _checked_size(facts[7])
         while at < end:
             header, at = _struct(data, at)
-            at += _positive(header[3])
+            at += _checked_size(header[3])
             count += 1
             if count > _MOST_PAGES:  # chunks of a crafted file may have the same pages
                 raise CorruptEntryError("it has too many pages")
-            pages += _positive(header[2])
-            in_pages += sum(_positive(header[kind][1]) for kind in (5, 7, 8) if kind in header)
-    rows = max(_positive(footer[3]), sum(_positive(group[3]) for group in footer[4]))
+            pages += _checked_size(header[2])
+            in_pages += sum(_checked_size(header[kind][1]) for kind in (5, 7, 8) if kind in header)
+    rows = max(_checked_size(footer[3]), sum(_checked_size(group[3]) for group in footer[4]))
     return max(pages, _VALUE_BYTES * max(values, in_pages, rows * len(columns)))
 
 
-def _positive(number: int) -> int:
+def _checked_size(number: int) -> int:
     if number < 0:
         raise CorruptEntryError("its headers have negative sizes")
     return number
@@ -87,7 +87,7 @@ def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
         elif kind == _STRUCT:
             fields[number], at = _struct(data, at)
         elif kind == _BINARY:
-            at = _after_text(data, at)
+            at = _skip_text(data, at)
         elif kind not in (_TRUE, _FALSE):
             fields[number], at = _value(data, at, kind)
     return fields, at + 1
@@ -105,7 +105,7 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
                 value, at = read(data, at)
                 values.append(value)
             elif kind == _BINARY:
-                at = _after_text(data, at)
+                at = _skip_text(data, at)
             else:
                 value, at = _value(data, at, kind)
         return values, at
@@ -116,7 +116,7 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
     raise CorruptEntryError(f"its headers have a value of the unknown type {kind}")
 
 
-def _after_text(data: bytes, at: int) -> int:
+def _skip_text(data: bytes, at: int) -> int:
     if (byte := data[at]) > 127:
         length, at = _varint(data, at)
         return at + length

@@ -15,7 +15,7 @@ from ..errors import QueryError
 from ..model.instant import DAY_MS, SECOND_MS, date_of, from_ms
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
-from .failover import asked
+from .failover import call_provider
 from .frames import checked_prices
 from .providers import VendorProvider
 
@@ -257,7 +257,7 @@ class LiveDataPipeline:
         feed = await provider.live_feed(series.symbol, label, self._lookback)
         try:
             async for bar in feed:
-                self._deliver(series, [_of_feed(series.symbol, label, bar)])
+                self._deliver(series, [_bar_of_feed(series.symbol, label, bar)])
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
@@ -272,11 +272,13 @@ class LiveDataPipeline:
             # The bar that closes next began up to its length ago; the clock may have been set back.
             bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
             name = type(provider).__name__
-            frame = await asked(name, provider, series.symbol, timeframe, bounds, _TIMEOUT_S)
+            frame = await call_provider(
+                name, provider, series.symbol, timeframe, bounds, _TIMEOUT_S
+            )
             rows = checked_prices(frame, timeframe, bounds, name, now_ms)
             bars = [
                 bar
-                for bar in _of_rows(series.symbol, str(timeframe), rows.iter_rows())
+                for bar in _bars_of_rows(series.symbol, str(timeframe), rows.iter_rows())
                 if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms
             ]
             self._deliver(series, bars)
@@ -306,12 +308,12 @@ def _key(symbol: str, timeframe: Timeframe) -> str:
     return f"{symbol}:{timeframe}"
 
 
-def _of_feed(symbol: str, timeframe: str, bar: LiveBar) -> PipelineBar:
+def _bar_of_feed(symbol: str, timeframe: str, bar: LiveBar) -> PipelineBar:
     values = bar.open, bar.high, bar.low, bar.close, bar.volume
     return PipelineBar(symbol, timeframe, from_ms(bar.stamp_ms), *values, bar.origin)
 
 
-def _of_rows(symbol: str, timeframe: str, rows: Iterable[Any]) -> Iterable[PipelineBar]:
+def _bars_of_rows(symbol: str, timeframe: str, rows: Iterable[Any]) -> Iterable[PipelineBar]:
     for time, *values, _ in rows:
         stamp = time if isinstance(time, datetime) else datetime(time.year, time.month, time.day)
         volume = values[4]

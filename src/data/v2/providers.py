@@ -220,7 +220,7 @@ class _LimitedSource(VendorDataSource):
     def _is_apart(self) -> bool:
         return bool(self._keys) or self._per_minute is not None
 
-    def _apart(self, base: DataManager) -> DataManager:
+    def _separate_manager(self, base: DataManager) -> DataManager:
         rules = base.provider_selector.rules
         if self._per_minute is not None:
             providers = rules.get("providers") or {}

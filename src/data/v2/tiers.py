@@ -82,7 +82,7 @@ class _Tier:
         Raises:
             DataError: The client failed, in whatever way.
         """
-        return await foreign(self._name, lambda: self._within(work, limit_s))
+        return await foreign(self._name, lambda: self._call_within(work, limit_s))
 
     async def _tried(self, work: Callable[[], Any], limit_s: float) -> Any:
         now_s, is_trial = self._clock().monotonic, not self._circuit.is_closed
@@ -106,7 +106,7 @@ class _Tier:
             _log.info("%s answers again", self._name)
         return result
 
-    async def _within(self, work: Callable[[], Any], limit_s: float) -> Any:
+    async def _call_within(self, work: Callable[[], Any], limit_s: float) -> Any:
         """Return the result of a call; stop waiting after ``limit_s`` seconds or if cancelled."""
         if self._ending and self._at_once == 1:  # a session allows only one call at a time
             await asyncio.wait(set(self._ending), timeout=limit_s)

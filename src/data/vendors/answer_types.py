@@ -141,7 +141,7 @@ def _is_number(value: Any) -> bool:
     return is_number and math.isfinite(value) and -_LARGEST <= value <= _LARGEST
 
 
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _fits_or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or fits(value)
 
 
@@ -153,7 +153,7 @@ def _tuple_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) is tuple and all(map(fits, value))
 
 
-def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _each_fits(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) in (frozenset, set, list, tuple) and all(map(fits, value))
 
 
@@ -173,8 +173,8 @@ _OF_ANSWER: _Checks = {
     "basis": _is(Basis),
     "vendor": _is(str),  # any length, because the name of a folder vendor contains its path
     "server_now_ms": _is_instant,
-    "vendor_now_ms": _or_none(_is_instant),
-    "listed_ms": _or_none(_is_instant),
+    "vendor_now_ms": _fits_or_none(_is_instant),
+    "listed_ms": _fits_or_none(_is_instant),
     "requests": _is_count(_MOST_REQUESTS),
     "settle_ms": _is_count(_LONGEST_SETTLING_MS),
     "dense": _is(bool),
@@ -189,11 +189,11 @@ _OF_KIND: _Checks = {
 }
 _OF_BASIS: _Checks = {
     "adjustment": _one_of("unknown", *ADJUSTMENTS),
-    "as_of": _or_none(_is_day),
+    "as_of": _fits_or_none(_is_day),
 }
 _OF_LIST: _Checks = {
-    "since": _or_none(_is_instant),
-    "until": _or_none(_is_instant),
+    "since": _fits_or_none(_is_instant),
+    "until": _fits_or_none(_is_instant),
     "unapplied": _tuple_of(_is_remark),
 }
 _OF_ACTION: _Checks = {
@@ -206,7 +206,7 @@ _OF_ACTION: _Checks = {
     **dict.fromkeys(("pay_date", "currency"), _is_word),
     "parts": _tuple_of(_is_number),
 }
-_labels = _each(_is_word)
+_labels = _each_fits(_is_word)
 _OF_CAPABILITIES: _Checks = {
     **dict.fromkeys(("asset_classes", "actions_only", "extended"), _labels),
     "timeframes": _mapping_of(_is_word, _is_remark),
@@ -216,7 +216,7 @@ _OF_CAPABILITIES: _Checks = {
     **dict.fromkeys(("kinds", "intraday_kinds"), _mapping_of(_is_word, _is(Kind))),
     "only": _mapping_of(_is_word, _labels),
     "adjustment": _one_of("unknown", *ADJUSTMENTS),
-    "intraday_adjustment": _or_none(_one_of("unknown", *ADJUSTMENTS)),
+    "intraday_adjustment": _fits_or_none(_one_of("unknown", *ADJUSTMENTS)),
     "settle_ms": _is_count(_LONGEST_SETTLING_MS),
     **dict.fromkeys(
         ("dense", "actions", "actions_apart", "actions_by_bar", "has_forming", "made_up"), _is(bool)

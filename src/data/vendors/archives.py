@@ -48,7 +48,7 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
     parts: list[ArchivePiece] = []
     cursor = span.start
     for month in (
-        _months(span, now_ms - caps.archive_days * DAY_MS) if _pays(caps, timeframe) else ()
+        _months(span, now_ms - caps.archive_days * DAY_MS) if _is_cheaper(caps, timeframe) else ()
     ):
         if month.start > cursor:
             parts.append(ArchivePiece(Span(cursor, month.start), False))
@@ -77,7 +77,7 @@ def chunk_end(
     return max([months[0].end, *(month.end for month in months if month.end <= usual)])
 
 
-def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
+def _is_cheaper(caps: Capabilities, timeframe: Timeframe) -> bool:
     """Return whether a month of bars takes fewer requests from the vendor's archive than by paging.
 
     The result is False if the vendor has no archive.

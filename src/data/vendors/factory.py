@@ -81,7 +81,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
         raise UnknownProviderError(f"unknown provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
     if not row_of(family).bars:
-        return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_faults))
+        return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_objection))
     cls: Any = load(row_of(family).bars)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
@@ -94,14 +94,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
         return None
 
 
-def _class_faults(name: object, cls: Any) -> str:
+def _class_objection(name: object, cls: Any) -> str:
     """Return why another package's class cannot be the vendor called ``name``; empty if it can."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
-    return _faults(name, cls)
+    return _objection(name, cls)
 
 
-def _faults(name: object, cls: Any) -> str:
+def _objection(name: object, cls: Any) -> str:
     """Return why a class cannot be the vendor called ``name``; empty if it can."""
     if reason := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {reason}"
@@ -121,7 +121,7 @@ def _construct(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> B
     reason = "" if isinstance(downloader, cls) else f"it returned a {type(downloader).__name__:.40}"
     if not reason and is_ours(downloader) and "_accounts" not in vars(downloader):
         reason = "it did not call BaseDataDownloader.__init__"
-    if reason := reason or _faults(cls.name, downloader):
+    if reason := reason or _objection(cls.name, downloader):
         raise ForeignError(f"the constructor of {cls.name} failed: {reason}", provider=cls.name)
     return downloader
 
@@ -141,7 +141,7 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
         ConfigError: The value is not such a class, or its name is not available.
     """
     name = getattr(cls, "name", None)
-    if reason := _class_faults(name, cls):
+    if reason := _class_objection(name, cls):
         raise ConfigError(f"{cls!r:.80} cannot be registered: {reason}")
     add_offer(name, cls)
     for pool in list(_POOLS):

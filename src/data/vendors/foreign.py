@@ -276,20 +276,20 @@ class _Calling(Generic[T]):
 # --- offers from another package for a vendor: its class, its fundamentals table, its stream -----
 
 
-def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
+def load_offer(group: str, vendor: str, objection: Callable[[str, Any], str]) -> Any:
     """Return the object that another package offers for a vendor; it is imported only once.
 
     Args:
         group: Entry-point group of the object.
         vendor: Vendor for which the group has an object.
-        faults: Function that describes what is wrong with the loaded object; empty if nothing is
+        objection: Function that describes what is wrong with the loaded object; empty if nothing is
             wrong.
 
     Raises:
         UnknownProviderError: The object cannot be imported or used; this is logged once.
     """
     try:
-        loaded = import_offer(offers(group)[vendor], faults)
+        loaded = import_offer(offers(group)[vendor], objection)
     except DataError as exc:  # not finished in time, so nothing is known yet
         loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
@@ -301,7 +301,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 
 @lru_cache(256)
-def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
+def import_offer(offer: Offer, objection: Callable[[str, Any], str]) -> Any:
     """Return an object that another package offers; it is imported only once.
 
     If it cannot be used, the error is logged once, remembered, and returned instead.
@@ -313,7 +313,7 @@ def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
     def load() -> Any:
         """Import the offered object, check it, and return it."""
         loaded = offer.load()
-        if reason := faults(offer.name, loaded):
+        if reason := objection(offer.name, loaded):
             raise UnknownProviderError(reason)
         return loaded
 

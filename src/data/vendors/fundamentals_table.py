@@ -252,10 +252,10 @@ def table_of(vendor: str) -> VendorTable | None:
         return None
     from .foreign import load_offer  # cached answers need no sender
 
-    return cast(VendorTable, load_offer(FUNDAMENTALS, vendor, _faults))
+    return cast(VendorTable, load_offer(FUNDAMENTALS, vendor, _objection))
 
 
-def _faults(vendor: str, table: Any) -> str:
+def _objection(vendor: str, table: Any) -> str:
     """Return why an object from another package is not a valid field table, or an empty string."""
     if not isinstance(table, VendorTable):
         return "it is not a VendorTable"

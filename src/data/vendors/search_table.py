@@ -104,9 +104,9 @@ def listing_of(
             by ``|``, the first one that leads to a string is used.
         kind: Type of the listing.
     """
-    texts = [_first(row, keys) for keys in (name, venue, currency)]
+    texts = [_first_text(row, keys) for keys in (name, venue, currency)]
     return Listing(symbol, texts[0], texts[1], kind, texts[2])
 
 
-def _first(row: Mapping[str, Any], keys: str) -> str:
+def _first_text(row: Mapping[str, Any], keys: str) -> str:
     return next((text for key in keys.split("|") if (text := plain_text(row.get(key)))), "")

@@ -70,7 +70,7 @@ class VendorSession:
 
     def status(self, endpoint: str) -> VendorStatus | None:
         """Return an endpoint's limits and circuit breaker state; None if they are unknown."""
-        status: VendorStatus | None = self._of_sender("look", endpoint, self.url)
+        status: VendorStatus | None = self._call_sender("look", endpoint, self.url)
         return status
 
     def reopen(self, endpoint: str) -> None:
@@ -78,14 +78,14 @@ class VendorSession:
 
         The outcome of that call decides whether the circuit breaker closes.
         """
-        self._of_sender("reopen", endpoint, self.url)
+        self._call_sender("reopen", endpoint, self.url)
 
     def unknown_symbol(self, symbol: str) -> SymbolNotFoundError | None:
         """Return the remembered error if the vendor recently did not know a symbol, or None."""
-        error: SymbolNotFoundError | None = self._of_sender("unknown_symbol", symbol, self.url)
+        error: SymbolNotFoundError | None = self._call_sender("unknown_symbol", symbol, self.url)
         return error
 
-    def _of_sender(self, name: str, *arguments: str) -> Any:
+    def _call_sender(self, name: str, *arguments: str) -> Any:
         function = getattr(self.sender, name, None)
         return None if function is None else function(*arguments)
 
@@ -146,7 +146,7 @@ class VendorAccounts:
             MissingCredentialsError: A required key is not set.
         """
         session: VendorSession | None = getattr(self._thread, "session", None)
-        return session if session is not None else self._now()
+        return session if session is not None else self._new_session()
 
     @contextmanager
     def call(
@@ -215,7 +215,7 @@ class VendorAccounts:
             self._thread.last = None
             call.blame(error)
 
-    def _now(self) -> VendorSession:
+    def _new_session(self) -> VendorSession:
         if lacking := self.lacking:
             raise MissingCredentialsError(
                 f"{self._title} needs a key",

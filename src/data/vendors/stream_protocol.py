@@ -121,10 +121,10 @@ def stream_of(vendor: str) -> MakeStream | None:
         return cast(MakeStream, load(path))
     if offer_of(STREAMS, vendor) is None:
         return None
-    return cast(MakeStream, load_offer(STREAMS, vendor, _faults))
+    return cast(MakeStream, load_offer(STREAMS, vendor, _objection))
 
 
-def _faults(vendor: str, cls: Any) -> str:
+def _objection(vendor: str, cls: Any) -> str:
     """Return why an object from another package is not a valid stream, or an empty string."""
     if not isinstance(cls, type):
         return "it is not a class"

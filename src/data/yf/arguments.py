@@ -154,8 +154,8 @@ class Arguments:
             session = "extended"
         if self.is_intraday:
             ending = None if ends is None else ends - timedelta(milliseconds=1)
-            start: date = _in_utc(begins)
-            end: date | None = None if ending is None else _in_utc(ending)
+            start: date = _utc_time(begins)
+            end: date | None = None if ending is None else _utc_time(ending)
         else:
             # Days are labelled with their open, weeks and months with their first midnight.
             by_open = self.timeframe == "1d"
@@ -166,7 +166,7 @@ class Arguments:
                 end = after - timedelta(days=1)
                 if end < start:
                     return None
-        is_late = end is None or self._is_late(end, _local(now, zone).date())
+        is_late = end is None or self._is_late(end, _local_time(now, zone).date())
         may_be_forming = is_late and self._may_run(instrument, session, now, client)
         return Bounds(start, end, provider, session, may_be_forming)
 
@@ -203,14 +203,14 @@ class Arguments:
         if period is None or period == "max":
             return start or self._earliest(zone, now), end
         if period == "ytd":
-            return datetime(_local(now, zone).year, 1, 1, tzinfo=zone), None
+            return datetime(_local_time(now, zone).year, 1, 1, tzinfo=zone), None
         if start is not None:
             return start, _shifted(start, period, 1)
         if end is not None:
             return _shifted(end, period, -1), end
         if period in ("1d", "5d"):
             return _last_days(int(period[0]), zone, now, instrument, client), None
-        today = datetime.combine(_local(now, zone).date(), time(), zone)
+        today = datetime.combine(_local_time(now, zone).date(), time(), zone)
         return _shifted(today, period, -1), None
 
     def _earliest(self, zone: ZoneInfo, now: int) -> datetime:
@@ -218,7 +218,7 @@ class Arguments:
         if not self.is_intraday:
             return datetime.combine(_FIRST_DAY, time(), zone)
         days = _DEPTH_DAYS.get(self.interval, _OTHER_DEPTH_DAYS)
-        return _local(now, zone) - timedelta(days=days)
+        return _local_time(now, zone) - timedelta(days=days)
 
     def _first_date(
         self, at: datetime, instrument: Instrument, client: BarsClient, *, by_open: bool
@@ -253,7 +253,7 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
         if value is pd.NaT or isinstance(value, bool):
             raise TypeError
         if isinstance(value, int):
-            return _local(value * SECOND_MS, zone)
+            return _local_time(value * SECOND_MS, zone)
         if isinstance(value, str):
             value = _written_date(value)
         if not isinstance(value, datetime):
@@ -288,11 +288,11 @@ def _shifted(at: datetime, period: str, sign: int) -> datetime:
     return moved.to_pydatetime().replace(tzinfo=at.tzinfo)
 
 
-def _local(ms: int, zone: ZoneInfo) -> datetime:
+def _local_time(ms: int, zone: ZoneInfo) -> datetime:
     return from_ms(ms).replace(tzinfo=UTC).astimezone(zone)
 
 
-def _in_utc(at: datetime) -> datetime:
+def _utc_time(at: datetime) -> datetime:
     return from_ms(to_ms(at))
 
 

@@ -118,7 +118,7 @@ def download(
     options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
     asked = Arguments(interval, period, start, end, *options, bool(rounding), timeout)
     names = symbols_of(tickers)
-    bars = bars_of(names, asked, at_once=_at_once(threads, len(names)), is_shown=bool(progress))
+    bars = bars_of(names, asked, at_once=_threads(threads, len(names)), is_shown=bool(progress))
     naive = not asked.is_intraday if ignore_tz is None else bool(ignore_tz)
     frame = wide_frame(bars.tables, bars.failed, names, ignore_tz=naive, by_ticker=by_ticker)
     if not multi_level_index and len(names) == 1:
@@ -126,7 +126,7 @@ def download(
     return frame
 
 
-def _at_once(threads: bool | int, count: int) -> int:
+def _threads(threads: bool | int, count: int) -> int:
     """Return the number of tickers to fetch at once."""
     if isinstance(threads, bool):
         return count if threads else 1
@@ -223,7 +223,7 @@ def _fetch(
     for ticker, table in rows.items():
         facts = table.facts
         if not len(table.arrays().stamps):
-            _fail(bars, ticker, _why(facts), facts)
+            _fail(bars, ticker, _reason(facts), facts)
             continue
         kept[ticker] = table
         if asked.keepna:
@@ -256,7 +256,7 @@ def _fetch(
         if len(adjusted.frame):
             continue
         facts = adjusted.facts
-        reason = f"prices adjusted for dividends are not known: {_why(facts)}"
+        reason = f"prices adjusted for dividends are not known: {_reason(facts)}"
         if asked.auto_adjust:
             _fail(bars, ticker, reason, facts)
             del tables[ticker]
@@ -265,7 +265,7 @@ def _fetch(
     bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
 
 
-def _why(facts: Mapping[str, Any]) -> str:
+def _reason(facts: Mapping[str, Any]) -> str:
     """Return the reason why a frame is empty, as a sentence."""
     error, gaps = facts.get("error"), facts["gaps"]
     if error:

@@ -344,7 +344,7 @@ def _join_columns(
     Volumes stay whole numbers if a ticker has every row.
     """
     names, has = _all_columns(groups, len(tickers))
-    of_ticker, of_name = _in_order(names, has, tickers, by_ticker=by_ticker)
+    of_ticker, of_name = _column_order(names, has, tickers, by_ticker=by_ticker)
     is_whole = np.zeros(len(tickers), bool)
     for group in groups:
         if rows_of[id(group.bars.times)] is None:
@@ -393,7 +393,7 @@ def _all_columns(groups: Sequence[_Members], count: int) -> tuple[list[str], NDA
     return names, has
 
 
-def _in_order(
+def _column_order(
     names: Sequence[str], has: NDArray[np.bool_], tickers: Sequence[str], *, by_ticker: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the places of each column's ticker and of its name, in yfinance's order of columns."""

@@ -364,7 +364,7 @@ class FastInfo(Mapping[str, Any]):
     def last_price(self) -> float | None:
         """Last price, which may come from the bar that is still forming."""
         if self._is_yahoos:
-            return self._at("Close", -1)
+            return self._price_at("Close", -1)
         price: float = self._quote.price
         return price
 
@@ -372,34 +372,34 @@ class FastInfo(Mapping[str, Any]):
     def previous_close(self) -> float | None:
         """Close of the previous session."""
         if self._is_yahoos:
-            return self._at("Close", -2)
+            return self._price_at("Close", -2)
         close: float | None = self._quote.previous_close
         return close
 
     @property
     def regular_market_previous_close(self) -> float | None:
         """Close of the second-to-last day."""
-        return self._at("Close", -2)
+        return self._price_at("Close", -2)
 
     @property
     def open(self) -> float | None:
         """Open of the last day."""
-        return self._at("Open", -1)
+        return self._price_at("Open", -1)
 
     @property
     def day_high(self) -> float | None:
         """High of the last day."""
-        return self._at("High", -1)
+        return self._price_at("High", -1)
 
     @property
     def day_low(self) -> float | None:
         """Low of the last day."""
-        return self._at("Low", -1)
+        return self._price_at("Low", -1)
 
     @property
     def last_volume(self) -> int | None:
         """Volume of the last day."""
-        volume = self._at("Volume", -1)
+        volume = self._price_at("Volume", -1)
         return None if volume is None else int(volume)
 
     @property
@@ -445,7 +445,7 @@ class FastInfo(Mapping[str, Any]):
         closes = self._whole_days["Close"]
         return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
 
-    def _at(self, column: str, index: int) -> float | None:
+    def _price_at(self, column: str, index: int) -> float | None:
         prices = self._year
         return float(prices[column].iloc[index]) if len(prices) >= -index else None
 

@@ -271,7 +271,7 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
     return odds
 
 
-def _together(payments: Sequence[_Payment]) -> list[_Payment]:
+def _amounts_in_cents(payments: Sequence[_Payment]) -> list[_Payment]:
     """Return the large amounts if, taken together, they prove to be a hundred times too large.
 
     Otherwise, the list is empty.
@@ -298,7 +298,7 @@ def _all_wrong(group: Sequence[_Payment]) -> Defect:
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield defects for amounts that do not match the price drop; ``adj_close`` may be equally wrong."""
-    yields, together = np.array([p.paid for p in payments]), _together(payments)
+    yields, together = np.array([p.paid for p in payments]), _amounts_in_cents(payments)
     if together:
         yield _all_wrong(together)
     for index, payment in enumerate(payments):

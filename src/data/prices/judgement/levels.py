@@ -114,7 +114,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
             if series.asset_class == "crypto" and _is_within(levels, first, end):
                 continue
             if _may_be_of_another(series, first, end):
-                defects.append(_other_half(series, first, end))
+                defects.append(_half_defect(series, first, end))
             elif _is_of_wicks(series, levels, first, end):
                 finding = _unit_finding(series, levels, (first, end), is_certain)
                 finding = finding._replace(severity="warning", repairs=(), cause="unit of a wick")
@@ -182,7 +182,7 @@ def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
     return bool(abs(abs(series.gaps[edge - 1]) - HUNDRED) > exact)
 
 
-def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
+def _half_defect(series: CheckedSeries, first: int, end: int) -> Defect:
     edge, close = first or end, series.table.close
     text = (
         f"close {price_text(close[edge - 1])}, then {price_text(close[edge])}, and {len(series) - edge} rows "
@@ -351,7 +351,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
         change = (
             np.log(typical(volume[rows]) / typical(volume[~rows])) if series.has_volume else NAN
         )
-        yield _off(series, np.flatnonzero(rows), (float(mixed[rows][0]), size), float(change))
+        yield _defect(series, np.flatnonzero(rows), (float(mixed[rows][0]), size), float(change))
         return
     if size < _GAPS * series.gap_noise:
         return
@@ -509,10 +509,10 @@ def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size
 
 def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> Defect:
     first, end, level = stretch
-    return _off(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
+    return _defect(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
 
 
-def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
+def _defect(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
     """Return the defect for rows that are off by a split.
 
     Args:
@@ -578,10 +578,10 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
     }
     for row, size in [*((row, like[row]) for row in candidates if row not in used), *moved.items()]:
         if abs(abs(gaps[row]) - size) <= _MOVED:
-            yield from _untold(series, row, size, "about " if row in moved else "")
+            yield from _unreported_split(series, row, size, "about " if row in moved else "")
 
 
-def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterator[Defect]:
+def _unreported_split(series: CheckedSeries, row: int, size: float, about: str) -> Iterator[Defect]:
     """Yield a defect if a jump looks like a split that no vendor reported."""
     gap, table = float(series.gaps[row]), series.table
     if not _stays(series, row, size):

@@ -204,12 +204,12 @@ def by_stretch(
     """
 
     @wraps(find)
-    def _found(series: CheckedSeries) -> list[Found] | str:
+    def _find_all(series: CheckedSeries) -> list[Found] | str:
         results = [find(stretch) for stretch in stretches(series)]
         lists = [result for result in results if not isinstance(result, str)]
         return [defect for result in lists for defect in result] if lists else results[0]
 
-    return _found
+    return _find_all
 
 
 def _part(values: Floats) -> Floats:

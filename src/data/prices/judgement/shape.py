@@ -98,7 +98,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     missing = np.concatenate([expected[a:b] for a, b in holes]) if holes else expected[:0]
     if len(missing):
         longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_SHOWN]
-        where = ", ".join(f"{b - a} from {_when(series, expected[a])}" for a, b in sorted(longest))
+        where = ", ".join(f"{b - a} from {_text(series, expected[a])}" for a, b in sorted(longest))
         lacking = f"{len(missing)} of {len(expected)} expected bars"
         text = f"{lacking} are missing in {counted(len(holes), 'hole')}: {where}"
         defects.append(Defect(missing, text, "warning"))
@@ -113,7 +113,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         )
     extra = stamps[~is_expected]
     if len(extra):
-        first = _when(series, extra[0])
+        first = _text(series, extra[0])
         text = f"{counted(len(extra), 'bar')} outside of trading hours, the first at {first}"
         defects.append(Defect(extra, text, "info"))
     return defects + list(_closed_days(series, expected, extra))
@@ -141,7 +141,7 @@ def _weekdays(stamps: Stamps) -> Stamps:
     return stamps // DAY_MS % 7
 
 
-def _when(series: CheckedSeries, stamp: int) -> str:
+def _text(series: CheckedSeries, stamp: int) -> str:
     text = iso(int(stamp))
     return text if series.timeframe.is_intraday else text[:10]
 
@@ -165,9 +165,9 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         same_volume = same & (table.volume[1:] == table.volume[:-1])
     elif same.mean() > _STILL:  # a share that does not trade at all
         return days
-    defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
+    defects = days + list(_unlikely_repeats(series, same_volume, "prices and volume"))
     flagged = {int(stamp) for defect in defects for stamp in defect.stamps}
-    more = _beyond_chance(series, same, "prices")
+    more = _unlikely_repeats(series, same, "prices")
     defects += [defect for defect in more if int(defect.stamps[-1]) not in flagged]
     flagged |= {int(stamp) for defect in defects for stamp in defect.stamps}
     return defects + [
@@ -191,7 +191,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     if rows * both > _COPY_CHANCE:
         return
     for row in (np.flatnonzero(copied) + 1).tolist():
-        when = _when(series, table.stamps[row])
+        when = _text(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
         # Within a day, a thinly traded market may do the same thing twice.
         severity: Severity = "warning" if series.timeframe.is_intraday else "error"
@@ -225,7 +225,7 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
         yield Defect(table.stamps[rows], text, "error", cause="copied day")
 
 
-def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
+def _unlikely_repeats(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
     """Yield defects for runs of repeats too long for chance, given the frequency of shorter runs."""
     if not same.any():
         return
@@ -251,7 +251,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
         stamps = series.table.stamps[first : end + 1]
         usual = int(lengths[start] if count else 0) + 1
         text = (
-            f"{what} stand still for {length + 1} bars from {_when(series, stamps[0])} at "
+            f"{what} stand still for {length + 1} bars from {_text(series, stamps[0])} at "
             f"{price_text(series.table.close[first])}; other runs have at most {usual}"
         )
         if _is_quiet(series, first, end + 1):
@@ -306,7 +306,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
             near.append(price_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
                 f"{counted(len(rows), 'bar')} far from the neighbours and right back: {near[1]} at "
-                f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
+                f"{_text(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
             defects.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
@@ -338,7 +338,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
         is_high = bool(away[0, row] >= away[1, row])
         name, price = ("high", table.high) if is_high else ("low", table.low)
         text = (
-            f"a {name} of {price_text(price[row])} at {_when(series, table.stamps[row])} in a bar from "
+            f"a {name} of {price_text(price[row])} at {_text(series, table.stamps[row])} in a bar from "
             f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more volume than usual"
         )
         severity: Severity = "warning" if is_sure else "info"
@@ -369,7 +369,7 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
         return flagged
     largest = rows[np.argsort(-np.abs(np.log(moves[rows - 1])))][:_MOST_SHOWN]
     where = ", ".join(
-        f"{moves[r - 1] - 1:+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
+        f"{moves[r - 1] - 1:+.0%} at {_text(series, series.table.stamps[r])}" for r in largest
     )
     return [
         Defect(
@@ -387,7 +387,7 @@ def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
         at = int(rows[np.argmax(np.abs(distances[rows]))])
         text = (
             f"{counted(len(rows), 'move')} of more than {series.return_sds:g} standard deviations; "
-            f"the farthest, {distances[at]:+.1f}, at {_when(series, series.table.stamps[at + 1])}"
+            f"the farthest, {distances[at]:+.1f}, at {_text(series, series.table.stamps[at + 1])}"
         )
         yield Defect(series.table.stamps[rows + 1], text, "info", cause="return_outlier")
 
@@ -400,7 +400,7 @@ def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
         at = int(rows[np.argmax(distances[rows])])
         text = (
             f"{counted(len(rows), 'volume')} of more than {_VOLUME_SDS:g} standard deviations above the "
-            f"mean; the farthest, {distances[at]:+.1f}, at {_when(series, series.table.stamps[at])}"
+            f"mean; the farthest, {distances[at]:+.1f}, at {_text(series, series.table.stamps[at])}"
         )
         yield Defect(series.table.stamps[rows], text, "info", cause="volume_outlier")
 
@@ -462,7 +462,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     at = int(rows[np.argmax(volume[rows])])
     text = (
         f"{counted(len(rows), 'bar')} with more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
-        f"{volume[at] / usual:,.0f} times, at {_when(series, series.table.stamps[at])}"
+        f"{volume[at] / usual:,.0f} times, at {_text(series, series.table.stamps[at])}"
     )
     return [Defect(series.table.stamps[rows], text, "info"), *flagged]
 
@@ -502,7 +502,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     stretch = slice(int(first[at]), int(last[at]))
     text = (
         f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
-        f"{_when(series, stamps[at])} from {price_text(series.table.low[at])} to "
+        f"{_text(series, stamps[at])} from {price_text(series.table.low[at])} to "
         f"{price_text(series.table.high[at])}, its days from "
         f"{price_text(days.low[stretch].min())} to {price_text(days.high[stretch].max())}"
     )

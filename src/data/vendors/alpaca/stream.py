@@ -77,9 +77,9 @@ class AlpacaStream(KeyedStream):
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Parse a frame, which is a list of messages; ``T`` is the type of a message."""
-        return each(frame, self._one)
+        return each(frame, self._events_of)
 
-    def _one(self, message: dict[str, Any]) -> list[StreamEvent]:
+    def _events_of(self, message: dict[str, Any]) -> list[StreamEvent]:
         what = message["T"]
         if what == "b":
             return [BarSeen(*_bar(message))]

@@ -125,7 +125,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         instrument, timeframe = query.instrument, query.timeframe
         interval = self.capabilities.timeframes[timeframe.label]
         params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{interval}"}
-        params |= self._named(instrument)
+        params |= self._name_params(instrument)
         if timeframe.is_intraday:
             params |= {
                 "function": "TIME_SERIES_INTRADAY",
@@ -170,7 +170,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         """Return splits and dividends with an ex-date in ``span``, using two requests."""
         actions: list[Action] = []
         for function in ("SPLITS", "DIVIDENDS"):
-            request = self._request({"function": function, **self._named(instrument)})
+            request = self._request({"function": function, **self._name_params(instrument)})
             answer = self.send(request)
             with format_errors(self.name, "actions"):
                 body = answer.json()
@@ -178,7 +178,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
                 actions += read_actions(body["data"], instrument, now_ms)
         return within(actions, span)
 
-    def _named(self, instrument: Instrument) -> dict[str, str]:
+    def _name_params(self, instrument: Instrument) -> dict[str, str]:
         """Return the query parameters that name an instrument."""
         name = instrument.spelling(self.name)
         first, dash, second = name.partition("-")
@@ -215,7 +215,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     series, length = body[title], _LENGTH.search(title)
     check_interval("alpha_vantage", query.timeframe, length and length[0])
     check_interval("alpha_vantage", query.timeframe, meta.get("Interval"))
-    rows = [(label, _named(row)) for label, row in series.items()]
+    rows = [(label, _values_by_name(row)) for label, row in series.items()]
     if not rows and not meta:
         raise ValueError("the series is empty and has no metadata")
     at = zone_named(_ZONES.get(zone, zone))
@@ -270,7 +270,7 @@ def _plain_name(name: str) -> str:
     return name.partition(". ")[2].partition(" (")[0]
 
 
-def _named(row: Row) -> Row:
+def _values_by_name(row: Row) -> Row:
     """Map the plain names of a row's values to the values (in the first currency, if there are two)."""
     values: dict[str, Any] = {}
     for name, value in row.items():

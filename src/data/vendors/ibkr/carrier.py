@@ -129,7 +129,7 @@ class IbkrCarrier:
         except TimeoutError as exc:
             waiting.cancel()  # other requests were first, and this one must not be sent later
             raise ProviderTimeoutError(
-                f"the gateway at {_at(request)} was busy with other requests for "
+                f"the gateway at {_host(request)} was busy with other requests for "
                 f"{duration(self._total_s)}"
             ) from exc
 
@@ -146,11 +146,13 @@ class IbkrCarrier:
         except TimeoutError as exc:
             self._hang_up()
             raise ProviderTimeoutError(
-                f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
+                f"the gateway at {_host(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
         except OSError as exc:  # the gateway was closed in the meantime
             self._hang_up()
-            raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
+            raise UnavailableError(
+                f"the gateway at {_host(request)} closed the connection"
+            ) from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
 
     async def _ask(self, request: HttpRequest) -> Any:
@@ -229,7 +231,7 @@ class IbkrCarrier:
                 self._hang_up()
                 reason = f" ({codes[-1][:100]})" if codes else ""
                 raise UnavailableError(
-                    f"no gateway answers at {_at(request)}{reason}", hint=_GATEWAY_HINT
+                    f"no gateway answers at {_host(request)}{reason}", hint=_GATEWAY_HINT
                 ) from exc
             finally:
                 client.errorEvent -= listen
@@ -271,5 +273,5 @@ def _stamp(moment: date) -> int | str:
     return to_ms(moment)
 
 
-def _at(request: HttpRequest) -> str:
+def _host(request: HttpRequest) -> str:
     return urlsplit(request.url).netloc

@@ -174,7 +174,7 @@ class FileCarrier:
                 check_time("local")
                 size += len(block)
                 if size > most:
-                    raise _too_large(path, most)
+                    raise _size_error(path, most)
                 blocks.append(block)
         return b"".join(blocks)
 
@@ -209,7 +209,7 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _too_large(path: Path, most: int) -> ResponseFormatError:
+def _size_error(path: Path, most: int) -> ResponseFormatError:
     return ResponseFormatError(f"{path.name} contains more than {most // MEBIBYTE} MiB")
 
 
@@ -233,7 +233,7 @@ def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
             else:
                 head = file.schema.empty_table()
                 if rows * len(head.columns) > most:  # a field has at least its delimiter
-                    raise _too_large(path, most)
+                    raise _size_error(path, most)
                 blocks = map(file.get_batch, range(file.num_record_batches))
                 batches = chain.from_iterable(
                     (block.slice(at, _ROWS_AT_ONCE) for at in range(0, len(block), _ROWS_AT_ONCE))

@@ -41,13 +41,13 @@ _CLASSES = "results.0.tickers"
 _ANNUAL, _QUARTERLY = _reports("annual", 5), _reports("quarterly", 8)
 
 
-def _each(before: str, names: str, behind: str) -> str:
+def _join_names(before: str, names: str, behind: str) -> str:
     return "|".join(before + name + behind for name in names.split("|"))
 
 
 def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswer, ...]:
     at = f"financials.{part}."
-    fields = {field: _each(at, name, ".value") for field, name in names.items()}
+    fields = {field: _join_names(at, name, ".value") for field, name in names.items()}
     money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
     return tuple(
         TableAnswer(
@@ -55,7 +55,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswe
             fields,
             row="results",
             symbol=_CLASSES,
-            currency=_each(at, money, ".unit"),
+            currency=_join_names(at, money, ".unit"),
             period="fiscal_period",
             period_end="end_date",
             filed_at="filing_date",

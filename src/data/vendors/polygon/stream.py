@@ -72,9 +72,9 @@ class PolygonStream(KeyedStream):
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Parse a frame, which is a list of messages; ``ev`` is the type of a message."""
-        return each(frame, self._one)
+        return each(frame, self._events_of)
 
-    def _one(self, message: dict[str, Any]) -> list[StreamEvent]:
+    def _events_of(self, message: dict[str, Any]) -> list[StreamEvent]:
         what = message["ev"]
         if what == "AM":
             bar = bar_of(int(message["s"]), (message[name] for name in "ohlcv"))

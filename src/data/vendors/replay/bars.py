@@ -62,7 +62,7 @@ class ReplayDownloader(BaseDataDownloader):
         vendors = recorded_vendors(folder)
         if len(vendors) != 1:
             raise UnknownProviderError(
-                f"the folder {folder} contains recorded answers from {_several(vendors)}",
+                f"the folder {folder} contains recorded answers from {_vendors_text(vendors)}",
                 provider=name,
                 hint=f"name one of them: replay:{folder / next(iter(vendors))}"
                 if vendors
@@ -166,5 +166,5 @@ class _AnyKey(Mapping[str, str]):
         return True
 
 
-def _several(vendors: Mapping[str, Path]) -> str:
+def _vendors_text(vendors: Mapping[str, Path]) -> str:
     return f"{len(vendors)} vendors ({', '.join(vendors)})" if vendors else "no vendor"

@@ -24,7 +24,7 @@ _VALUE, _INCOME = "valuations_metrics", "financials.income_statement"
 _BALANCE, _PAID = "financials.balance_sheet", "dividends_and_splits"
 
 
-def _flat(body: Any) -> Any:
+def _flat_statistics(body: Any) -> Any:
     """Return a response's statistics together with the listing they belong to; None if there are none."""
     return {**body["statistics"], "meta": body["meta"]} if body.get("statistics") else None
 
@@ -86,7 +86,7 @@ _STATISTICS = TableAnswer(
         "dividend_yield": f"{_PAID}.forward_annual_dividend_yield",
         "payout_ratio": Pick(f"{_PAID}.payout_ratio", period=_TTM),
     },
-    shape=_flat,
+    shape=_flat_statistics,
     symbol="meta.symbol",
     currency="meta.currency",
     period_end="financials.most_recent_quarter",

@@ -144,7 +144,7 @@ class _Carry(threading.local):
             raise _Answered
         self.refusal = None
         try:
-            answer = _follow_redirects(_at(url, self.target), self.target, send)
+            answer = _follow_redirects(_moved_url(url, self.target), self.target, send)
         except DataError as error:
             self.refusal = error
             raise
@@ -264,7 +264,7 @@ def _check_host(url: str, target: str) -> None:
         raise ResponseFormatError(f"{where(target)} redirects to another host ({there.hostname})")
 
 
-def _at(url: str, target: str) -> str:
+def _moved_url(url: str, target: str) -> str:
     """Return ``url``, moved to the host of ``target`` if that host is a substitute for the vendor's hosts."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
