@@ -22,7 +22,7 @@ from src.data.compute_slots import (
     waiting_with_locks,
 )
 from src.data.disk.files import Disk
-from src.data.disk.lock import Locks, take
+from src.data.disk.lock import Locks, try_lock
 from src.data.model.capabilities import Limits
 from src.data.net.deadline import Deadline, current_deadline, run_call
 from src.data.net.guarded_call import JobCalls, place_of_job
@@ -229,7 +229,7 @@ def test_a_thread_waits_without_a_slot_for_a_file_locked_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots, path, seen = ComputeSlots(), tmp_path / ".lock", list[int]()
-    other = take(os.fspath(path))
+    other = try_lock(os.fspath(path))
     assert other is not None
 
     def sleep_once(_: float) -> None:

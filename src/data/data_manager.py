@@ -1133,7 +1133,7 @@ def get_universes() -> Universes:
 
 def existing_data_manager() -> DataManager | None:
     """Return this process's data manager, or None before the first :func:`get_data_manager`."""
-    manager: DataManager | None = MANAGER.look()
+    manager: DataManager | None = MANAGER.existing()
     return manager
 
 

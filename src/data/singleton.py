@@ -51,7 +51,7 @@ class Singleton(Generic[T]):
                 )
             return self._thing
 
-    def look(self) -> T | None:
+    def existing(self) -> T | None:
         """Return the instance, or None if it has not been created."""
         return self._thing
 

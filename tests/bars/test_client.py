@@ -422,7 +422,7 @@ def test_a_pinned_generation_stays_readable_as_the_series_changes(
         return float(client.get(client.query(*asked))["close"].iloc[0])
 
     assert then(2) == 101.0
-    drop_derived(store.parts, Inventory(store.parts).look().lanes, lambda lane: 0, 1 << 40)
+    drop_derived(store.parts, Inventory(store.parts).contents().lanes, lambda lane: 0, 1 << 40)
     assert then(2) == 101.0, "space is freed from other files"
     client.unpin(HOURS, 2)
     client.unpin(HOURS, 2)

@@ -609,7 +609,7 @@ def test_a_temporary_file_of_a_dead_writer_is_dropped_with_the_columns(tmp_path:
     folder = columns_file(tmp_path).parent
     (folder / ".1m.bars.7.8.9.tmp").write_bytes(b"x" * 9_000)
     store = BarStore(tmp_path, columnar="map")
-    drop_derived(store.parts, Inventory(store.parts).look().lanes, lambda lane: 0, 1 << 40)
+    drop_derived(store.parts, Inventory(store.parts).contents().lanes, lambda lane: 0, 1 << 40)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 

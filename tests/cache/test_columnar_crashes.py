@@ -295,7 +295,7 @@ class Model:
     def drop(self) -> None:
         drop_derived(
             self.store.parts,
-            Inventory(self.store.parts).look().lanes,
+            Inventory(self.store.parts).contents().lanes,
             lambda lane: 0,
             1 << 40,
         )

@@ -59,7 +59,7 @@ def standing(root: Path) -> list[bool]:
 
 def indexed(root: Path) -> tuple[int, int]:
     """Return what the index counts."""
-    (lane,) = Inventory(store_in(root).parts).look().lanes
+    (lane,) = Inventory(store_in(root).parts).contents().lanes
     return lane.entry.confirmed, lane.entry.contradicted
 
 
@@ -249,7 +249,7 @@ def test_a_confirmation_does_not_create_a_deleted_series_again(tmp_path: Path) -
 
 def test_the_index_contains_the_time_of_the_last_comparison(tmp_path: Path) -> None:
     proved(tmp_path)
-    (lane,) = Inventory(store_in(tmp_path).parts).look().lanes
+    (lane,) = Inventory(store_in(tmp_path).parts).contents().lanes
     assert lane.entry.compared_ms == NOW
 
 

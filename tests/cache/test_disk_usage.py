@@ -30,7 +30,7 @@ def packed(root: Path) -> int:
 
 def gauge_of(root: Path, clock: ManualClock, **settings: Any) -> Gauge:
     """Return a gauge that reads the index of a folder, if it has one, and writes none."""
-    return Gauge(Inventory(BarStore(root).parts, keeps=False).look, clock, **settings)
+    return Gauge(Inventory(BarStore(root).parts, keeps=False).contents, clock, **settings)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_disk_usage_in_the_index_is_read_without_opening_files(
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
     monkeypatch.setattr(walk, "SETTLED_NS", -1)
-    Inventory(store.parts).look()
+    Inventory(store.parts).contents()
     lane, listed, opened = store.parts.lane(DAILY).paths.text, [], []
     whole, real, opens = texts(store.root), walk.listed, module.open_file
     monkeypatch.setattr(
@@ -192,7 +192,7 @@ def test_the_last_figures_are_returned_if_the_folder_cannot_be_listed(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
-    looks = [Inventory(store.parts).look, raised]
+    looks = [Inventory(store.parts).contents, raised]
     gauge = Gauge(lambda: looks.pop(0)(), clock, every_s=0)
     first = gauge.read()
     assert gauge.read() == first != Fill()

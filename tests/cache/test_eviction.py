@@ -82,7 +82,7 @@ class Cache:
 
     def shrink(self, by: int) -> int:
         """Enforce, this once, a limit that is so many bytes below what there is."""
-        self.limit = max(1, self.manager.inventory.look().size.bytes - by)
+        self.limit = max(1, self.manager.inventory.contents().size.bytes - by)
         dropped = self.manager.enforce()
         self.limit = 0
         return dropped
@@ -243,7 +243,7 @@ def test_an_answer_without_bars_does_not_show_that_a_symbol_is_still_traded(cach
 
 
 def test_a_year_is_kept_for_a_possible_delisting_or_the_reason_of_its_vendor(cache: Cache) -> None:
-    (lane,) = cache.commit(days_of(THIS_YEAR)).manager.inventory.look().lanes
+    (lane,) = cache.commit(days_of(THIS_YEAR)).manager.inventory.contents().lanes
 
     def why(told: str, newest: int) -> str:
         judge = eviction.Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
@@ -460,13 +460,13 @@ def test_a_folder_is_measured_seldom_while_it_is_within_its_limit(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[float] = []
-    look = Inventory.look
+    look = Inventory.contents
 
     def counted(self: Inventory, part: Any = "") -> Any:
         looks.append(cache.clock.monotonic())
         return look(self, part)
 
-    monkeypatch.setattr(Inventory, "look", counted)
+    monkeypatch.setattr(Inventory, "contents", counted)
     cache.limit = 10**6
     for day in range(731, 751):  # each takes more of the limit than a look is begun after
         cache.commit(days_of(range(day, day + 1)), later_s=1)

@@ -57,7 +57,7 @@ class Place:
                 os.utime(folder, ns=(when, when))
 
     def look(self, part: Any = "") -> Holdings:
-        return self.inventory.look(part)
+        return self.inventory.contents(part)
 
     def rows(self) -> dict[str, int]:
         return {str(lane.key): lane.entry.rows for lane in self.look().lanes}
@@ -94,7 +94,7 @@ def test_unchanged_series_are_not_read_again_by_the_index(place: Place) -> None:
     assert place.reads == list(ROWS) * 2, "read once for the growth figures"
     assert again.lanes == first.lanes
     place.look()
-    assert Inventory(place.store.parts).look("growth").lanes == first.lanes
+    assert Inventory(place.store.parts).contents("growth").lanes == first.lanes
     assert place.reads == list(ROWS) * 2
 
 
@@ -169,7 +169,7 @@ def test_every_change_of_a_lane_is_detected(place: Place, change: str) -> None:
     assert lane_folder(place.root).stat().st_mtime_ns != before
     fresh = Inventory(BarStore(place.root).parts, keeps=False)
     fresh.index = module.LaneIndex(place.root / "none", Disk())
-    assert place.look().lanes == fresh.look().lanes
+    assert place.look().lanes == fresh.contents().lanes
 
 
 def test_a_recently_changed_folder_is_not_indexed(place: Place) -> None:
@@ -389,7 +389,7 @@ def test_on_a_read_only_disk_the_index_is_read_and_not_changed(
 def test_a_listing_that_keeps_no_index_writes_no_file(place: Place) -> None:
     looking = Inventory(place.store.parts, keeps=False)
     before = sorted(place.root.rglob("*"))
-    assert len(looking.look().lanes) == 3
+    assert len(looking.contents().lanes) == 3
     assert sorted(place.root.rglob("*")) == before
 
 
@@ -414,7 +414,7 @@ def test_two_processes_rebuild_a_damaged_index_concurrently(place: Place) -> Non
     def work(_: int) -> None:
         for _ in range(20 if FULL else 8):
             inventory = Inventory(BarStore(place.root).parts)
-            rows = sum(lane.entry.rows for lane in inventory.look("growth").lanes)
+            rows = sum(lane.entry.rows for lane in inventory.contents("growth").lanes)
             assert rows == 415, rows
             # Some kernels refuse to open what another process removes in that moment.
             with suppress(FileNotFoundError):
@@ -430,7 +430,7 @@ def test_the_index_is_right_after_its_writer_was_killed(place: Place) -> None:
         shutil.rmtree(place.file.parent, ignore_errors=True)
         store = BarStore(place.root, DyingDisk(dies_at), ManualClock(THEN))
         try:
-            Inventory(store.parts).look()
+            Inventory(store.parts).contents()
         except Killed:
             assert Place(place.root).rows() == ROWS
     assert place.rows() == ROWS

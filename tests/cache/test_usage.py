@@ -40,12 +40,12 @@ def uses_of(clock: ManualClock) -> LastUses:
 def test_a_commit_counts_at_its_time_and_a_read_when_it_is_taken() -> None:
     use = LaneUse()
     use.note_commit(START, NOW)
-    assert use.take(LATER) == Use(NOW, START)
+    assert use.take_last(LATER) == Use(NOW, START)
     use.note_read(START + 5)
     use.note_read(START)
     use.note_commit(START + 9, NOW)
-    assert use.take(LATER) == Use(LATER, START)
-    assert use.take(LATER) is None
+    assert use.take_last(LATER) == Use(LATER, START)
+    assert use.take_last(LATER) is None
 
 
 def test_a_use_protects_bars_from_its_first_bar_on_for_a_limited_time() -> None:

@@ -43,7 +43,7 @@ def minute(number: int, price: float = 10.0, volume: float = 1.0, opened: int = 
 
 def bars_of(made: MinuteBars, *minutes: LiveBar) -> list[LiveBar]:
     """Return what comes out, each minute coming soon after its close."""
-    return [bar for m in minutes for bar in made.take(m, m.stamp_ms + MINUTE_MS + SOON_MS)]
+    return [bar for m in minutes for bar in made.add_minute(m, m.stamp_ms + MINUTE_MS + SOON_MS)]
 
 
 def closed(found: Iterable[LiveBar]) -> list[LiveBar]:
@@ -131,7 +131,7 @@ def test_a_minute_that_comes_after_its_bar_was_closed_is_counted() -> None:
     made = bars()
     bars_of(made, *map(minute, (0, 1, 2, 3)))
     made.closed_by(OPEN + 5 * MINUTE_MS + 2 * LATE_MS)
-    [bar] = made.take(minute(4), OPEN + 5 * MINUTE_MS + 30_000)
+    [bar] = made.add_minute(minute(4), OPEN + 5 * MINUTE_MS + 30_000)
     assert (bar.is_closed, bar.volume) == (True, 5.0)
 
 
@@ -163,7 +163,7 @@ def test_a_stream_of_the_delayed_tape_is_waited_for(behind_min: int) -> None:
     for number in (*range(-20, 3), *range(4, 8), *range(9, 14)):
         m = minute(number)
         found += made.closed_by(m.stamp_ms + MINUTE_MS + behind - 1)
-        found += made.take(m, m.stamp_ms + MINUTE_MS + behind)
+        found += made.add_minute(m, m.stamp_ms + MINUTE_MS + behind)
     assert [bar.volume for bar in closed(found)] == [4.0, 4.0]
 
 
@@ -245,10 +245,10 @@ def _streamed(
     true = []
     for m in minutes:
         now = m.stamp_ms + MINUTE_MS + SOON_MS
-        found = made.closed_by(now - 1) + made.take(m, now)
+        found = made.closed_by(now - 1) + made.add_minute(m, now)
         if dice.random() < 0.1:
             m = m._replace(high=m.high + 1, volume=m.volume + 5)
-            found += made.take(m, now + 30_000)
+            found += made.add_minute(m, now + 30_000)
         true.append(m)
         given_ |= {bar.stamp_ms: bar for bar in closed(found)}
     return given_, true

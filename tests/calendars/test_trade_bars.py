@@ -26,7 +26,7 @@ def at(second: float, price: float = 1.0, size: float = 1.0) -> Trade:
 
 def take(made: TradeBars, trade: Trade) -> list[LiveBar]:
     """Take a trade that comes at once."""
-    return made.take(trade, trade.stamp_ms)
+    return made.add_trade(trade, trade.stamp_ms)
 
 
 def closed(found: list[LiveBar]) -> list[LiveBar]:

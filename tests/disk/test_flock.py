@@ -17,15 +17,15 @@ from filelock import FileLock as OfLibrary
 
 from src.data.disk import lock
 from src.data.disk.calls import open_file
-from src.data.disk.lock import FileLock, Locks, take
+from src.data.disk.lock import FileLock, Locks, try_lock
 from src.data.errors import LockTimeoutError, StorageError
 
 ROOT = Path(__file__).parents[2]
 # Holds the lock, and has a child that lives on for as long as its input is open.
 WITH_CHILD = """
 import os, sys
-from src.data.disk.lock import take
-held = take(sys.argv[1])
+from src.data.disk.lock import try_lock
+held = try_lock(sys.argv[1])
 if os.fork() == 0:
     print("held", flush=True)
     sys.stdin.read()
@@ -45,28 +45,28 @@ def path(tmp_path: Path) -> str:
 
 
 def test_one_at_a_time_and_the_file_stays(path: str) -> None:
-    one = take(path)
+    one = try_lock(path)
     assert one is not None
     assert one.is_locked
-    assert take(path) is None
+    assert try_lock(path) is None
     one.release()
     assert not one.is_locked
     one.release()
-    other = take(path)
+    other = try_lock(path)
     assert other is not None
     other.release()
     assert Path(path).exists()
 
 
 def test_the_lock_and_the_filelock_library_exclude_each_other(path: str) -> None:
-    held = take(path)
+    held = try_lock(path)
     assert held is not None
     library = OfLibrary(path)
     with pytest.raises(TimeoutError):
         library.acquire(timeout=0)
     held.release()
     with library.acquire(timeout=0):
-        assert take(path) is None
+        assert try_lock(path) is None
 
 
 @forks
@@ -78,10 +78,10 @@ def test_a_child_of_a_killed_holder_does_not_keep_it(path: str) -> None:
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        assert take(path) is None
+        assert try_lock(path) is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        held = take(path)  # the child is still there: it waits for its input to end
+        held = try_lock(path)  # the child is still there: it waits for its input to end
         assert held is not None
         held.release()
     finally:
@@ -93,7 +93,7 @@ def test_a_child_of_a_killed_holder_does_not_keep_it(path: str) -> None:
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_holds_nothing_and_lets_go_of_nothing(path: str) -> None:
-    held = take(path)
+    held = try_lock(path)
     assert held is not None
     read, write = os.pipe()
     child = os.fork()
@@ -101,13 +101,13 @@ def test_a_child_holds_nothing_and_lets_go_of_nothing(path: str) -> None:
         try:
             said = [held.is_locked]
             held.release()
-            said.append(take(path) is not None)
+            said.append(try_lock(path) is not None)
             os.write(write, repr(said).encode("ascii"))
         finally:
             os._exit(0)
     os.waitpid(child, 0)
     assert os.read(read, 20) == b"[False, False]"
-    assert take(path) is None
+    assert try_lock(path) is None
     held.release()
     os.close(read)
     os.close(write)
@@ -128,21 +128,21 @@ def in_child(work: Callable[[], bool]) -> bool:
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_threads_of_a_child_have_locks_of_their_own(path: str) -> None:
-    past, held = take(path + "1"), take(path)
+    past, held = try_lock(path + "1"), try_lock(path)
     assert past is not None
     assert held is not None
     past.release()
 
     def work() -> bool:
         said: list[bool] = []
-        thread = threading.Thread(target=lambda: said.append(take(path + "1") is not None))
+        thread = threading.Thread(target=lambda: said.append(try_lock(path + "1") is not None))
         thread.daemon = True
         thread.start()
         thread.join(5)
         return said == [True] and not held.is_locked
 
     assert in_child(work)
-    assert take(path) is None
+    assert try_lock(path) is None
     held.release()
 
 
@@ -182,7 +182,7 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
             patch.setattr(lock, "open_file", opening)
         else:
             patch.setattr(fcntl, "flock", unlocking)
-        held = take(path)
+        held = try_lock(path)
         assert held is not None
         if when == "opened":
             children[0].join()
@@ -203,10 +203,10 @@ def test_releasing_a_lock_also_releases_a_descriptor_inherited_by_a_child(
 
     with monkeypatch.context() as patch:
         patch.setattr(lock, "open_file", opening)
-        held = take(path)
+        held = try_lock(path)
     assert held is not None
     held.release()
-    again = take(path)
+    again = try_lock(path)
     assert again is not None
     again.release()
     (fd,) = inherited
@@ -218,14 +218,14 @@ def test_a_file_that_lost_its_name_guards_nothing(path: str) -> None:
     os.unlink(path)
     assert not opened.try_to_lock()
     opened.release()
-    held = take(path)
+    held = try_lock(path)
     assert held is not None
     held.release()
 
 
 def test_a_caller_interrupted_before_it_has_the_lock_does_not_keep_it(path: str) -> None:
-    assert take(path) is not None  # nobody has it now
-    held = take(path)
+    assert try_lock(path) is not None  # nobody has it now
+    held = try_lock(path)
     assert held is not None
     held.release()
 
@@ -239,8 +239,8 @@ def test_an_interruption_that_is_remembered_keeps_nothing_locked(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", interrupt)
         with pytest.raises(KeyboardInterrupt) as remembered:  # as an interactive Python does
-            take(path)
-    held = take(path)
+            try_lock(path)
+    held = try_lock(path)
     assert held is not None
     held.release()
     del remembered
@@ -249,7 +249,7 @@ def test_an_interruption_that_is_remembered_keeps_nothing_locked(
 def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = [take(path + "1")]
+    left = [try_lock(path + "1")]
 
     def clearing(name: str, flags: int, mode: int = 0o666) -> int:
         left.clear()
@@ -257,7 +257,7 @@ def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
 
     taken: list[bool] = []
     monkeypatch.setattr(lock, "open_file", clearing)
-    thread = threading.Thread(target=lambda: taken.append(take(path) is not None), daemon=True)
+    thread = threading.Thread(target=lambda: taken.append(try_lock(path) is not None), daemon=True)
     thread.start()
     thread.join(5)
     assert taken == [True]
@@ -279,7 +279,7 @@ def test_a_symbolic_link_is_not_taken_for_the_lock_file(tmp_path: Path) -> None:
 def test_the_umask_sets_the_permissions_of_a_lock_file(path: str) -> None:
     before = os.umask(0o002)
     try:
-        held = take(path)
+        held = try_lock(path)
     finally:
         os.umask(before)
     assert held is not None
@@ -297,11 +297,11 @@ def test_a_lease_holds_nobody_up(path: str) -> None:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except (AttributeError, OSError):
             pytest.skip("no leases here")
-        assert take(path) is None
+        assert try_lock(path) is None
     finally:
         os.close(fd)
         signal.signal(signal.SIGIO, before)
-    held = take(path)
+    held = try_lock(path)
     assert held is not None
     held.release()
 
@@ -316,7 +316,7 @@ def test_a_lease_is_waited_for(path: str, monkeypatch: pytest.MonkeyPatch, where
     else:
         fcntl = pytest.importorskip("fcntl")
         monkeypatch.setattr(fcntl, "flock", lambda fd, how: busy() if how & fcntl.LOCK_NB else None)
-    assert take(path) is None
+    assert try_lock(path) is None
 
 
 def test_a_file_system_may_answer_that_it_is_not_permitted(
@@ -329,12 +329,12 @@ def test_a_file_system_may_answer_that_it_is_not_permitted(
             raise PermissionError(errno.EACCES, "made to fail")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert take(path) is None
+    assert try_lock(path) is None
 
 
 def test_a_lock_file_that_cannot_be_opened_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        take(str(tmp_path / "none" / ".lock"))
+        try_lock(str(tmp_path / "none" / ".lock"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP])

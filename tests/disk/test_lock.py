@@ -118,8 +118,8 @@ def test_threads_that_wait_do_not_ask_the_system_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    take = lock.take
-    monkeypatch.setattr(lock, "take", lambda name, mode: (asked.append(name), take(name))[1])
+    take = lock.try_lock
+    monkeypatch.setattr(lock, "try_lock", lambda name, mode: (asked.append(name), take(name))[1])
     locks, path = Locks(), tmp_path / ".lock"
     with locks.hold(path, 1), pytest.raises(LockTimeoutError), locks.hold(path, 0.02):
         pass
@@ -147,7 +147,7 @@ class Slept:
 def test_a_waiting_process_gets_the_lock_as_soon_as_another_releases_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = lock.take(str(tmp_path / ".lock"))
+    other = lock.try_lock(str(tmp_path / ".lock"))
     assert other is not None
     monkeypatch.setattr(module, "time", time := Slept(other.release))
     with Locks().hold(tmp_path / ".lock", 10):
@@ -158,7 +158,7 @@ def test_a_waiting_process_gets_the_lock_as_soon_as_another_releases_it(
 def test_no_more_is_waited_than_was_asked_for_threads_and_processes_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: float, left: float
 ) -> None:
-    other = lock.take(str(tmp_path / ".lock"))
+    other = lock.try_lock(str(tmp_path / ".lock"))
     assert other is not None
     monkeypatch.setattr(module, "time", time := Slept(first=waited))
     with (
@@ -237,7 +237,7 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
     def refuse(*_: object, **__: object) -> None:
         raise OSError("made to fail")
 
-    monkeypatch.setattr(lock, "take", refuse)
+    monkeypatch.setattr(lock, "try_lock", refuse)
     with pytest.raises(StorageError, match="made to fail"), Locks().hold(tmp_path / ".lock", 1):
         pass
 
@@ -282,13 +282,13 @@ def test_it_is_let_go_of_when_the_block_ends_whoever_still_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Any] = []
-    take = module.take
+    take = module.try_lock
 
     def taking(*args: Any) -> Any:
         taken.append(take(*args))
         return taken[-1]
 
-    monkeypatch.setattr(module, "take", taking)
+    monkeypatch.setattr(module, "try_lock", taking)
     with Locks().hold(tmp_path / ".lock", 1):
         assert taken[0].is_locked
     assert not taken[0].is_locked

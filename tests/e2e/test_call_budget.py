@@ -550,7 +550,7 @@ def test_missing_bars_are_not_recorded_after_the_timeout_of_the_call(
     rules.write_text(json.dumps({"providers": {"local": folder}}))
 
     def slow(*arguments: Any) -> Any:
-        taken = take.take(*arguments)
+        taken = take.process_answer(*arguments)
         clock.advance(10)
         return taken
 
@@ -565,7 +565,7 @@ def test_missing_bars_are_not_recorded_after_the_timeout_of_the_call(
     monkeypatch.setattr(absence, "subtract", counted)
     monkeypatch.setattr(fetcher, "WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
-        patch.setattr(fetcher, "take", slow)
+        patch.setattr(fetcher, "process_answer", slow)
         assert len(ask(timeout=5)) == 720
     assert not noted
     manager.clear_cache()

@@ -174,7 +174,7 @@ def test_hits_do_not_measure_the_cache(
     def never(root: Path) -> None:
         raise AssertionError("measured for a hit")
 
-    monkeypatch.setattr(Inventory, "look", never)
+    monkeypatch.setattr(Inventory, "contents", never)
     monkeypatch.setattr(Disk, "space", never)
     manager.get_ohlcv(*BTC)
 

@@ -330,7 +330,7 @@ def test_a_stream_opened_under_a_clock_ahead_accepts_no_early_close_afterwards(
     session = StreamSession(connection, Script())
     clock.set(NOW)
     for stamp in (OPEN - MINUTE_MS, OPEN):
-        session.take(kline(stamp))
+        session.dispatch(kline(stamp))
     assert [bar.is_closed for bar in told.bars] == [True, False]
 
 

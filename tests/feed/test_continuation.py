@@ -45,15 +45,15 @@ def test_every_bar_is_delivered_once_in_order_without_omissions(data: st.DataObj
     given_bars: list[LiveBar] = []
     for number in messages:
         known.offer(bar(number))
-        given_bars += known.take()
+        given_bars += known.take_ready()
         # Only ever up to the first that is missing, and that is not one where nobody traded.
         assert stamps(given_bars) == traded[: len(given_bars)]
         if data.draw(st.booleans()) and (gap := known.gap(at(size))) is not None:
             _answer(data, known, gap, traded, size)
-            given_bars += known.take()
+            given_bars += known.take_ready()
     while (gap := known.gap(at(size))) is not None:
         _answer(data, known, gap, traded, size, whole=True)
-        given_bars += known.take()
+        given_bars += known.take_ready()
     assert stamps(given_bars) == traded
     assert known.waiting == 0
 
@@ -73,10 +73,10 @@ def _answer(
 def test_a_gap_reaches_up_to_the_waiting_bar() -> None:
     known = Continuation(MINUTES, BEGAN)
     known.offer(bar(3))
-    assert known.take() == []
+    assert known.take_ready() == []
     assert known.gap(at(9)) == Span(at(0), at(3))
     known.learn([bar(0), bar(1)], [])
-    assert stamps(known.take()) == [0, 1]
+    assert stamps(known.take_ready()) == [0, 1]
     assert known.gap(at(9)) == Span(at(2), at(3))
 
 
@@ -89,10 +89,10 @@ def test_without_a_waiting_bar_the_gap_reaches_up_to_now() -> None:
 def test_a_delivered_bar_is_never_delivered_again() -> None:
     known = Continuation(MINUTES, BEGAN)
     assert known.offer(bar(0))
-    known.take()
+    known.take_ready()
     assert not known.offer(bar(0, close=2.0))
     known.learn([bar(0, "backfill")], [at(0)])
-    assert known.take() == []
+    assert known.take_ready() == []
     assert known.doubled == 1
 
 
@@ -101,16 +101,16 @@ def test_bars_of_the_stream_take_precedence_over_bars_of_history() -> None:
     known.offer(bar(1, close=1.0))
     known.offer(bar(1, close=2.0))
     known.learn([bar(0, "backfill"), bar(1, "backfill", close=9.0)], [])
-    assert [b.close for b in known.take()] == [1.0, 2.0]
+    assert [b.close for b in known.take_ready()] == [1.0, 2.0]
 
 
 def test_a_late_bar_taken_for_absent_is_delivered_in_order() -> None:
     known = Continuation(MINUTES, BEGAN)
     known.learn([], [at(0), at(1)])
-    assert known.take() == []
+    assert known.take_ready() == []
     known.offer(bar(1))
     known.offer(bar(2))
-    assert stamps(known.take()) == [1, 2]
+    assert stamps(known.take_ready()) == [1, 2]
 
 
 @pytest.mark.parametrize("label", ["1m", "5m", "1h", "4h", "7m", "1d", "1w"])
@@ -126,4 +126,4 @@ def test_a_night_between_sessions_is_not_a_gap() -> None:
     known.offer(LiveBar(CLOSE - MINUTE_MS, 1, 1, 1, 1, 1))
     tomorrow = parse_iso("2024-07-11T13:30:00Z")
     known.offer(LiveBar(tomorrow, 1, 1, 1, 1, 1))
-    assert [b.stamp_ms for b in known.take()] == [CLOSE - MINUTE_MS, tomorrow]
+    assert [b.stamp_ms for b in known.take_ready()] == [CLOSE - MINUTE_MS, tomorrow]

@@ -122,7 +122,7 @@ class Line:
 
     def take(self, frame: str | bytes) -> list[LiveBar]:
         """Read a frame; return the bars that come of it."""
-        self.session.take(frame)
+        self.session.dispatch(frame)
         return bars_in(emptied(self.box))
 
     def good(self) -> str:
@@ -208,7 +208,7 @@ def check(vendor: str, five: bool, message: Any) -> None:
     emptied(line.box)
     line.clock.advance(60)
     line.connection.attempts = 3
-    line.session.take(line.good())
+    line.session.dispatch(line.good())
     assert line.connection.attempts == 0, "a sound message counts as ever"
 
 

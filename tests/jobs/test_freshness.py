@@ -55,7 +55,7 @@ def test_series_are_counted_as_fresh_stale_or_at_rest(
     put(store, "MSFT", "2024-06-07")
     put(store, "IBM", "2024-06-10", ("raw",))
     put(store, "NVDA", "2024-02-01")
-    found = watch(store, selector, clock).look()
+    found = watch(store, selector, clock).health()
     assert (found.total, found.fresh, found.stale, found.at_rest, found.unread) == (4, 1, 2, 1, 0)
     reported = [one.to_json() for one in found.stalest]
     assert [(t["symbol"], t["timeframe"], t["behind"]) for t in reported] == [
@@ -71,13 +71,13 @@ def test_freshness_is_computed_again_as_time_passes(
 ) -> None:
     put(store, "AAPL", "2024-06-11")
     looking = watch(store, selector, clock)
-    assert looking.look().stale == 0
+    assert looking.health().stale == 0
     clock.set(parse_iso("2024-06-13T13:29:59"))
-    assert looking.look().stale == 0
+    assert looking.health().stale == 0
     clock.set(parse_iso("2024-06-13T13:30:00"))
-    assert looking.look().stale == 1
+    assert looking.health().stale == 1
     put(store, "AAPL", "2024-06-12")
-    assert looking.look().stale == 0
+    assert looking.health().stale == 0
 
 
 def test_a_folder_unchanged_for_long_is_not_read(
@@ -97,7 +97,7 @@ def test_a_folder_unchanged_for_long_is_not_read(
         return real(own, key)
 
     monkeypatch.setattr(BarStore, "tail", tail)
-    found = looking.look()
+    found = looking.health()
     assert (found.fresh, found.at_rest) == (1, 1)
     assert read == ["AAPL"]
 
@@ -110,7 +110,7 @@ def test_only_the_most_recently_changed_of_very_many_series_are_examined(
         (folder,) = store.root.rglob(f"{symbol}/1d")
         at = clock.now_ms() / 1000 + number
         os.utime(folder, (at, at))
-    found = watch(store, selector, clock, most=2).look()
+    found = watch(store, selector, clock, most=2).health()
     assert (found.stale, found.unread) == (2, 1)
     assert {one.key.symbol for one in found.stalest} == {"MSFT", "IBM"}
 
@@ -120,7 +120,7 @@ def test_the_twenty_stalest_series_are_listed_first(
 ) -> None:
     for number in range(22):
         put(store, f"AAA{chr(65 + number)}", "2024-06-07" if number else "2024-06-05")
-    found = watch(store, selector, clock).look()
+    found = watch(store, selector, clock).health()
     assert (found.stale, len(found.stalest)) == (22, 20)
     assert found.stalest[0].key.symbol == "AAAA"
 
@@ -130,13 +130,13 @@ def test_series_with_invalid_names_are_counted_as_unread(
 ) -> None:
     put(store, "AAPL", "2024-06-11")
     put(store, "?!", "2024-06-11")
-    found = watch(store, selector, clock).look()
+    found = watch(store, selector, clock).health()
     assert (found.fresh, found.unread) == (1, 1)
 
 
 def test_a_missing_cache_has_no_series_and_is_not_created(
     tmp_path: Path, selector: ProviderSelector, clock: ManualClock
 ) -> None:
-    found = SeriesWatch(tmp_path / "none", selector, clock).look()
+    found = SeriesWatch(tmp_path / "none", selector, clock).health()
     assert (found.total, found.stalest) == (0, ())
     assert not (tmp_path / "none").exists()

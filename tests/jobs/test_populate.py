@@ -47,13 +47,13 @@ def test_populate_cache_works_with_its_older_signature(
     assert (tmp_path / "cache" / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz").is_file()
     json.dumps(reported)
     asked = vendors.count()
-    walks, look = list[str](), Inventory.look
+    walks, look = list[str](), Inventory.contents
 
     def noted(inventory: Inventory, part: Any = "") -> Any:
         walks.append(part)
         return look(inventory, part)
 
-    monkeypatch.setattr(Inventory, "look", noted)
+    monkeypatch.setattr(Inventory, "contents", noted)
     again = populate_cache(["BTCUSDT", "AAPL"], ["1h", "1d"], start="2024-05-01", end="2024-05-30",
                            cache_dir=tmp_path / "cache")  # fmt: skip
     assert vendors.count() == asked

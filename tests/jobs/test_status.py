@@ -53,7 +53,7 @@ def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
 def test_a_new_installation_has_no_warnings_and_status_creates_no_file(
     watch: Watch, tmp_path: Path, state_dir: Path, vendors: VendorServer
 ) -> None:
-    found = watch.look()
+    found = watch.snapshot()
     assert vendor(found, "binance").is_well
     assert vendor(found, "local").lack
     assert [w for w in found.worries() if "free" not in w and "memory" not in w] == []
@@ -68,26 +68,26 @@ def test_a_new_installation_has_no_warnings_and_status_creates_no_file(
 def test_the_next_status_shows_the_effects_of_a_fetch(
     watch: Watch, rules: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
-    before = watch.look()
+    before = watch.snapshot()
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
-    after = watch.look()
+    after = watch.snapshot()
     assert (before.series.total, after.series.fresh) == (0, 1)
     left = [vendor(s, "binance").quotas[0].left for s in (before, after)]
     assert left[1] < left[0], "the quota is shared by all processes"
     assert after.places.state_bytes
     clock.advance(7200)
-    later = watch.look()
+    later = watch.snapshot()
     assert [one.freshness.behind for one in later.series.stalest] == [2]
     assert later.places.fill.data_files == 1
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
-    assert watch.look().series.stale == 0
+    assert watch.snapshot().series.stale == 0
 
 
 def test_a_paused_vendor_is_a_warning(watch: Watch, clock: ManualClock) -> None:
     network = Network(Senders(clock, state_dir=load_settings().state_dir))
     network.limiter("binance").pause(600)
-    found = watch.look()
+    found = watch.snapshot()
     assert not vendor(found, "binance").is_well
     assert next(iter(found.worries())) == (
         "binance is paused: it asked us to pause; next request possible in 10 minutes (15:11 UTC)"
@@ -97,14 +97,14 @@ def test_a_paused_vendor_is_a_warning(watch: Watch, clock: ManualClock) -> None:
         {"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}
     ]
     clock.advance(600)
-    assert vendor(watch.look(), "binance").is_well
+    assert vendor(watch.snapshot(), "binance").is_well
 
 
 def test_connections_to_vendors_are_tested_every_five_minutes(
     watch: Watch, door: Door, clock: ManualClock
 ) -> None:
     for _ in range(60):
-        found = watch.look()
+        found = watch.snapshot()
         clock.advance(5)
     assert len(door.knocks) == 1
     assert set(door.knocks[0]) == {"binance", "coingecko", "yahoo"}
@@ -112,7 +112,7 @@ def test_connections_to_vendors_are_tested_every_five_minutes(
     reported = vendor(found, "binance").to_json()
     assert (reported["reached"], reported["reached_s"]) == (True, 0.01)
     door.refusal = "no network"
-    found = watch.look()
+    found = watch.snapshot()
     assert len(door.knocks) == 2
     assert "binance: no network" in list(found.worries())
 
@@ -120,14 +120,14 @@ def test_connections_to_vendors_are_tested_every_five_minutes(
 def test_a_status_without_reach_reports_no_connection_test(
     rules: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
-    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()
+    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).snapshot()
     assert vendor(found, "binance").reached is None
     assert vendor(found, "binance").to_json()["reached_s"] is None
     assert vendor(found, "binance").is_well
 
 
 def test_little_space_little_memory_and_a_full_cache_are_warnings(watch: Watch) -> None:
-    well = watch.look()
+    well = watch.snapshot()
     fill = replace(well.places.fill, bytes=3 * 1024**3)
     places = replace(well.places, free=20_000_000, limit_gb=2.0, fill=fill)
     worries = list(replace(well, places=places, memory=Memory(free=90_000_000)).worries())
@@ -145,6 +145,6 @@ def test_the_status_is_reported_in_spite_of_mistakes_in_the_rules(
 ) -> None:
     rules = tmp_path / "odd.yaml"
     rules.write_text("crypto: {primry: binance}\n")
-    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()
+    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).snapshot()
     assert vendor(found, "binance").is_well
     assert found.at_ms == parse_iso("2024-06-12T15:00:30")

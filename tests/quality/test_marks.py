@@ -166,11 +166,11 @@ def test_a_look_keeps_no_bar_from_being_evicted(filled: DataManager) -> None:
     assert listener is not None
     use = listener.use_of(SERIES)
     filled.validate(BAD, "1d", mark=True)
-    use.take(1)  # the mark's commit counts
+    use.take_last(1)  # the mark's commit counts
     filled.validate(BAD, "1d")
-    assert use.take(1) is None
+    assert use.take_last(1) is None
     filled.client.columns(SERIES, Span(0, 1 << 60))
-    assert use.take(1) is not None
+    assert use.take_last(1) is not None
 
 
 # --- what is refused, what fails ----------------------------------------------------------------

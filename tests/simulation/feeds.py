@@ -381,7 +381,7 @@ class FeedWorld:
         for at, what, stamp in sorted(one for one in self.due if one[0] <= self.now):
             self.due.remove((at, what, stamp))
             if self.is_connected:
-                self.session.take(self._frame(what, stamp))
+                self.session.dispatch(self._frame(what, stamp))
                 self._note_version(what, stamp)
 
     def _note_version(self, what: str, stamp: int) -> None:

@@ -293,7 +293,7 @@ class ParquetWriter:
             change = _PartitionChange(main, {place: records.files.get(place) for place in parts})
             rewritten = parts if is_wide != was_wide else anew
             drops = drop if frequency_of(main) == frequency else ()
-            change.take(by_place.get(main), drops, partial(self._existing_rows, anew), rewritten)
+            change.merge(by_place.get(main), drops, partial(self._existing_rows, anew), rewritten)
             for place, (old, merged) in change.frames.items():
                 if merged is None or merged.is_empty():
                     commit.remove(place)
@@ -578,7 +578,7 @@ class _PartitionChange:
         self._main, self._parts = main, parts
         self.frames: dict[str, tuple[pl.DataFrame | None, pl.DataFrame | None]] = {}
 
-    def take(
+    def merge(
         self,
         new: pl.DataFrame | None,
         drop: Collection[int],

@@ -305,7 +305,7 @@ class LaneUse:
     """Records the uses of a lane.
 
     Thread-safe, although a use may occasionally be lost. To save time, reads do not query a clock;
-    instead, they are dated when :meth:`take` is called.
+    instead, they are dated when :meth:`take_last` is called.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")
@@ -323,7 +323,7 @@ class LaneUse:
         """Record a commit of bars at or after ``from_ms``."""
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
-    def take(self, now_ms: int) -> Use | None:
+    def take_last(self, now_ms: int) -> Use | None:
         """Return the last use, or None if there was none, and forget it."""
         last, start = now_ms if self._is_read else self._committed_ms, self._from_ms
         self._is_read, self._committed_ms, self._from_ms = False, 0, NEVER_MS

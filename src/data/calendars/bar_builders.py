@@ -74,7 +74,7 @@ class TradeBars:
         self._since_ms = max(self._since_ms, span.start + 1)
         self._unheard_ms = max(self._unheard_ms or 0, span.end)
 
-    def take(self, trade: Trade, now_ms: int) -> list[LiveBar]:
+    def add_trade(self, trade: Trade, now_ms: int) -> list[LiveBar]:
         """Add a trade; return the bar that this closes, if any, and the forming bar.
 
         Args:
@@ -197,7 +197,7 @@ class MinuteBars:
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
 
-    def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
+    def add_minute(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
         """Add a minute bar; return the bars that this closes or corrects, and the forming bar.
 
         The forming bar is returned only if it is complete so far.

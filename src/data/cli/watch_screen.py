@@ -36,7 +36,7 @@ def run_watch(args: argparse.Namespace) -> Report | int:
     reach = None if args.no_network else reach_all
     watch = Watch(args.cache_dir, args.config, reach=reach)
     if args.json:
-        return Report(watch.look().to_json())
+        return Report(watch.snapshot().to_json())
     try:
         _watch_forever(watch, args.every or _EVERY_S)
     except KeyboardInterrupt:
@@ -51,7 +51,7 @@ def _watch_forever(watch: Watch, every_s: float) -> None:
     live = Live(console=screen, auto_refresh=False, screen=False) if screen.is_terminal else None
     with live or nullcontext():
         while True:
-            snapshot = watch.look()
+            snapshot = watch.snapshot()
             if live is not None:
                 live.update(whole(snapshot), refresh=True)
             else:

@@ -183,14 +183,14 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
     return path
 
 
-def path_check(look: Callable[[], bool], path: Path) -> bool:
-    """Return the result of ``look``, a check on ``path`` such as ``Path.is_file``.
+def path_check(check: Callable[[], bool], path: Path) -> bool:
+    """Return the result of ``check``, a check on ``path`` such as ``Path.is_file``.
 
     Raises:
         ConfigError: The user does not have permission to search the folder, or the disk failed.
     """
     try:
-        return look()
+        return check()
     except OSError as exc:
         raise ConfigError(
             f"{path} cannot be accessed: {exc.strerror}",

@@ -90,7 +90,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
     """Take the file lock with a new object, because an object inherited through a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
-        while (lock := take(name, mode)) is None:
+        while (lock := try_lock(name, mode)) is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise _timeout_error(path, timeout_s)
@@ -171,7 +171,7 @@ _guard = threading.RLock()
 
 
 class FileLock:
-    """An open lock file; :func:`take` returns it locked."""
+    """An open lock file; :func:`try_lock` returns it locked."""
 
     _fd: int | None = None
 
@@ -212,7 +212,7 @@ class FileLock:
             os.close(fd)
 
 
-def take(path: str, mode: int = 0o666) -> FileLock | None:
+def try_lock(path: str, mode: int = 0o666) -> FileLock | None:
     """Return the lock on ``path``, or None if another thread or process holds it.
 
     A new lock file gets ``mode``, before the umask.

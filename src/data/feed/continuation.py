@@ -94,7 +94,7 @@ class Continuation:
                 self.offer(bar)
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
-    def take(self) -> list[LiveBar]:
+    def take_ready(self) -> list[LiveBar]:
         """Return the waiting bars that can be delivered now, in order, and count them as delivered."""
         bars: list[LiveBar] = []
         while True:
@@ -114,7 +114,7 @@ class Continuation:
         """Return the first span of missing bars, or None if no bars are missing.
 
         The span ends at the first waiting bar or, if no bar is waiting, at ``until_ms``, before
-        which every expected bar should be available by now. Call this after :meth:`take`.
+        which every expected bar should be available by now. Call this after :meth:`take_ready`.
         """
         expected = self._next_expected()
         if self._stamps:

@@ -66,7 +66,7 @@ class FeedBars:
 
 def default_manager() -> Any:
     """Return this process's data manager or, if none exists, a :class:`FeedBars` with its settings."""
-    return MANAGER.look() or _default_bars()
+    return MANAGER.existing() or _default_bars()
 
 
 @lru_cache(1)

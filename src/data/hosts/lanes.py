@@ -183,7 +183,7 @@ class LaneCopies:
 
     # --- snapshots ---------------------------------------------------------------------------
 
-    def take(self, lane: LaneFiles, entries: int, size: int) -> bool:
+    def make_snapshot(self, lane: LaneFiles, entries: int, size: int) -> bool:
         """Make a snapshot of a series; return whether there is a new one.
 
         Args:
@@ -201,7 +201,7 @@ class LaneCopies:
             found = self._notes.read(path)
             return None if found is None or self.is_astray(lane, found) else found
 
-        return self._files.take(lane, note, before) is not None
+        return self._files.store_files(lane, note, before) is not None
 
     def restore(
         self, lanes: Mapping[SeriesName, tuple[LaneFiles, SeriesSnapshot]]

@@ -172,7 +172,7 @@ class SharedLeases(Leases):
             zip(("symbols", "timeframes"), map(list, zip(*pairs, strict=True)), strict=True)
         )
 
-        def take() -> HeldLease | Holder:
+        def acquire() -> HeldLease | Holder:
             """Take the lease if it is free; otherwise return its holder."""
             fence, owner, pages, heads, days = self._run(_TAKE, arguments | {"days": self._days})
             if fence is None:
@@ -182,7 +182,7 @@ class SharedLeases(Leases):
             return HeldLease(name, mine, int(fence), pairs, known, self._learned(days))
 
         try:
-            turn, has_waited = first_free(take, self._clock, deadline, "host")
+            turn, has_waited = first_free(acquire, self._clock, deadline, "host")
         except CacheError:
             return False, None
         return has_waited, turn or HeldLease(arguments["name"], arguments["owner"], 0)

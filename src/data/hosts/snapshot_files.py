@@ -36,7 +36,7 @@ class SnapshotFiles:
 
     # --- making one --------------------------------------------------------------------------
 
-    def take(
+    def store_files(
         self,
         lane: LaneFiles,
         note: Callable[[], Note | None],

@@ -303,10 +303,10 @@ class SharedStore(BarStore):
         """Make a snapshot of a series, and prune the log; return whether there is a new one.
 
         A failure is reported, not raised: without a snapshot, the log keeps its entries. See
-        :meth:`.LaneCopies.take` for the arguments.
+        :meth:`.LaneCopies.make_snapshot` for the arguments.
         """
         try:
-            is_new = self._copies.take(self._lane(key), entries, size)
+            is_new = self._copies.make_snapshot(self._lane(key), entries, size)
             if is_new and self._keep is not None:
                 now = self._clock.now_ms()
                 self.snapshots.prune(now - self._keep.before(now))

@@ -222,13 +222,13 @@ def gaps_of_all(
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
 
-    def look(key: SeriesKey, outline: SeriesOutline) -> None:
+    def note_series(key: SeriesKey, outline: SeriesOutline) -> None:
         """Record a series' market, and count its sessions with and without bars for each vendor."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)
 
-    series = list(gaps_of(services, keys, most=most, look=look))
+    series = list(gaps_of(services, keys, most=most, on_series=note_series))
     days = _record_days(services, counted)
     lacking = {(day.calendar, day.timeframe) for day in days}
     again = {key for key, market in markets.items() if market in lacking}
@@ -242,7 +242,7 @@ def gaps_of(
     days: Sequence[VendorDay] = (),
     bounds: tuple[Any, Any] = (None, None),
     most: int | None = MOST_LISTED,
-    look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
+    on_series: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
     """Yield the gaps in each series in turn, or the reason why the series cannot be read.
 
@@ -251,7 +251,7 @@ def gaps_of(
         days: Sessions that vendors lack for most of their symbols.
         bounds: Start and end; see :func:`gap_report`.
         most: Maximum number of gaps listed for a series; None means all.
-        look: Function called with each series and its outline.
+        on_series: Function called with each series and its outline.
     """
     start, end = bounds
     if end is not None and start is None:
@@ -261,8 +261,8 @@ def gaps_of(
         try:
             within = None if start is None else _span(client, key, start, end)
             outline = client.outline(key)
-            if look is not None:
-                look(key, outline)
+            if on_series is not None:
+                on_series(key, outline)
             yield _classified(client, key, outline, now, within, days, most)
         except QueryError:
             if start is not None:

@@ -255,7 +255,7 @@ class _Part:
     problem: DataError | None = None
     is_fresh: bool = False
 
-    def take(self, snapshot: Snapshot) -> None:
+    def add_answer(self, snapshot: Snapshot) -> None:
         """Record a fresh response, and add its fields."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
@@ -411,7 +411,7 @@ class _RefreshRun:
                     part.plan = plan = self._service.plan(part.symbol, wish)
                     part.left, part.problem = list(plan.vendors), plan.error
                     for snapshot in plan.fresh:
-                        part.take(snapshot)
+                        part.add_answer(snapshot)
             except QueryError as error:
                 part.problem = error
         if not part.left:
@@ -506,7 +506,7 @@ class _RefreshRun:
         part = state.part
         part.left.remove(task.vendor)
         if isinstance(state.outcome, Snapshot):
-            part.take(state.outcome)
+            part.add_answer(state.outcome)
         else:
             part.errors[task.vendor] = state.outcome
         if not part.left:

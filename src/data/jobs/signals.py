@@ -32,7 +32,7 @@ class JobSignals:
         """Only record the next signal; called when the work has ended."""
         self._is_held = True
 
-    def take(self, number: int, frame: Any) -> None:
+    def handle(self, number: int, frame: Any) -> None:
         """Handle a signal.
 
         Raises:
@@ -73,7 +73,7 @@ def job_signals() -> Iterator[JobSignals]:
     token = _current.set(signals)
     try:
         for number in numbers:
-            signal.signal(number, signals.take)
+            signal.signal(number, signals.handle)
         yield signals
     finally:
         for number in numbers:

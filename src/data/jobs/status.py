@@ -221,7 +221,7 @@ class Watch:
         self._reached: dict[str, Reached] = {}
         self._reached_s: float | None = None
 
-    def look(self) -> StatusSnapshot:
+    def snapshot(self) -> StatusSnapshot:
         """Return the current state of everything; vendors are contacted at most every five minutes."""
         return StatusSnapshot(
             self.clock.now_ms(),
@@ -234,7 +234,7 @@ class Watch:
 
     def series(self) -> SeriesHealth:
         """Return the freshness of the stored series."""
-        return self._series.look()
+        return self._series.health()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
         """Return whether each vendor can be reached; the result may be up to five minutes old.
@@ -369,7 +369,7 @@ class SeriesWatch:
         self._clock = clock
         self._most = most
 
-    def look(self) -> SeriesHealth:
+    def health(self) -> SeriesHealth:
         """Return the current freshness of the series; unreadable series are only counted."""
         now = self._clock.now_ms()
         changed = sorted(

@@ -60,25 +60,25 @@ class Holder(NamedTuple):
 
 
 def first_free(
-    take: Callable[[], T | Holder], clock: Clock, deadline: Deadline, other: str
+    acquire: Callable[[], T | Holder], clock: Clock, deadline: Deadline, other: str
 ) -> tuple[T | None, bool]:
-    """Call ``take`` at growing intervals until it takes a lease, and return its result.
+    """Call ``acquire`` at growing intervals until it takes a lease, and return its result.
 
     Each page that the holder receives counts as progress of the waiting call.
 
     Args:
-        take: Function that takes the lease if it is free, and otherwise returns its holder.
+        acquire: Function that takes the lease if it is free, and otherwise returns its holder.
         clock: Clock for the waits.
         deadline: Deadline of the waiting call.
         other: Noun for the holder (such as ``host``), for the error if the call's time runs out.
 
     Returns:
-        The result of ``take``, or None if the deadline passed first; and whether the lease had
+        The result of ``acquire``, or None if the deadline passed first; and whether the lease had
         another holder before.
     """
     poll, previous = _FIRST_POLL_S, None
     while True:
-        lease = take()
+        lease = acquire()
         if not isinstance(lease, Holder):
             return lease, previous is not None
         # A new holder has not made any progress yet during the wait.

@@ -298,7 +298,7 @@ class Limiter:
         if self._is_local or symbol.insist or not self._state.exists:
             return None
 
-        def look(tables: StateTables) -> SymbolNotFoundError | None:
+        def remembered_error(tables: StateTables) -> SymbolNotFoundError | None:
             """Return the error for the remembered rejection if that is still valid, else None."""
             unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
             if unknown is None or not unknown.holds(tables.now_s):
@@ -307,7 +307,7 @@ class Limiter:
             return unknown.error(self._vendor, symbol.symbol, tables.now_s, now_ms)
 
         with suppress(ProviderTimeoutError):
-            return self._state.run(look, write=False)
+            return self._state.run(remembered_error, write=False)
         return None
 
     def account(self) -> str:

@@ -24,7 +24,7 @@ class SeriesLock:
         self.thread = 0
         self.deadline: Deadline | None = None
 
-    def take(self, token: object, deadline: Deadline) -> None:
+    def acquire(self, token: object, deadline: Deadline) -> None:
         """Take the lock; if the call's time runs out first, return without it.
 
         A page that the holder receives counts as progress of the waiting call.
@@ -94,7 +94,7 @@ class SeriesLocks:
             return
         token = object()
         try:
-            lock.take(token, deadline)
+            lock.acquire(token, deadline)
             yield
         finally:
             try:

@@ -28,7 +28,7 @@ from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
 from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
-from ..ingest.take import ProcessedAnswer, take, take_forming
+from ..ingest.take import ProcessedAnswer, process_answer, take_forming
 from ..selection.candidates import Candidate, LaneRoute
 from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
 from ..validity import is_proof
@@ -345,7 +345,7 @@ class Fetcher:
     ) -> _ChunkResult:
         """Query one candidate for the missing parts of one chunk, which are a ``group``.
 
-        If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
+        If the answer has rows, :func:`process_answer` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.
         """
         span, journal = group.whole, self._journal
@@ -436,7 +436,7 @@ class Fetcher:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
         while True:
             try:
-                return take(self._request, self._series, candidate, question, fetched)
+                return process_answer(self._request, self._series, candidate, question, fetched)
             except OvertakenError as error:
                 if not self._series.is_overtaken(error):
                     raise

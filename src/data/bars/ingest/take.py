@@ -126,7 +126,7 @@ class ProcessedAnswer:
     problems: tuple[str, ...]
 
 
-def take(
+def process_answer(
     request: LaneRequest,
     series: SeriesStore,
     candidate: Candidate,

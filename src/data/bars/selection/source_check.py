@@ -81,8 +81,8 @@ class SourceCheck:
             stored: Previous state of the files, which shows whether they must be read for the
                 comparison.
         """
-        look = getattr(downloader, "source_files", None)
-        files = look(instrument, timeframe) if look is not None else None
+        files_of = getattr(downloader, "source_files", None)
+        files = files_of(instrument, timeframe) if files_of is not None else None
         if files is None:
             return stored
         before = stored and self._verified.get(stored, stored)

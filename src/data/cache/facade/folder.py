@@ -173,7 +173,7 @@ class CacheFolder:
 
     def overview(self) -> dict[str, Any]:
         """Return :meth:`get_stats`, plus ``freeable`` (see :meth:`freeable`) and the daily ``growth``."""
-        holdings = self._retention_manager.inventory.look("growth")
+        holdings = self._retention_manager.inventory.contents("growth")
         freeable = self._retention_manager.freeable(holdings).to_json()
         growth = self.maintenance.growth(holdings)
         return self._stats(holdings) | {"freeable": freeable, "growth": growth}

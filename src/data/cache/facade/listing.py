@@ -104,7 +104,7 @@ class Catalogue:
 
     def holdings(self) -> Holdings:
         """Return the contents of the folder; raises ``StorageError``."""
-        return self._inventory().look()
+        return self._inventory().contents()
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every series in every lane, including older tools' series, with its index entry.
@@ -139,7 +139,7 @@ class Catalogue:
 
     def all_years(self) -> Iterator[YearInfo]:
         """Yield the metadata of every year in the series that are read by default (without naming a lane)."""
-        holdings = self._inventory().look("outer_keys")
+        holdings = self._inventory().contents("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _DEFAULT_LANES}
         pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_sort_key))

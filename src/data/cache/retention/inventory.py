@@ -205,7 +205,7 @@ class Inventory:
         self._keeps = keeps
         self.index = LaneIndex(store.layout.ohlcv / FOLDER, store.disk)
 
-    def look(self, part: Part = "") -> Holdings:
+    def contents(self, part: Part = "") -> Holdings:
         """Examine the folder and return its contents, without repairing anything or reading bars.
 
         Args:

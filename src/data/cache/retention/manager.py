@@ -149,7 +149,7 @@ class RetentionManager(StoreListener):
             lane.use.note_commit(min(starts), self._clock.now_ms())
         self._grown += need
         if self._is_time():
-            self.look()
+            self.enforce_limit()
 
     def _is_first(self) -> bool:
         """Return whether this folder has never had a bar; record that this has been checked."""
@@ -184,7 +184,7 @@ class RetentionManager(StoreListener):
 
     # --- from time to time ---------------------------------------------------------------------
 
-    def look(self) -> None:
+    def enforce_limit(self) -> None:
         """Record the last uses, and enforce the size limit.
 
         Only one thread does this at a time; others return at once.
@@ -227,11 +227,11 @@ class RetentionManager(StoreListener):
         """
         self.retain()
         self.write_uses()
-        holdings = self.inventory.look()
+        holdings = self.inventory.contents()
         is_over = 0 < self._limits.limit() < holdings.size.bytes
         self.enforce(holdings)
         is_same = self.tidy(holdings=holdings) == Trimmed() and not is_over
-        return holdings if is_same else self.inventory.look()
+        return holdings if is_same else self.inventory.contents()
 
     def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
         """Remove old files from the quarantines of all series.
@@ -241,7 +241,7 @@ class RetentionManager(StoreListener):
         ``holdings`` are the folder's contents, if already known.
         """
         total = Trimmed()
-        for lane in (holdings or self.inventory.look()).lanes:
+        for lane in (holdings or self.inventory.contents()).lanes:
             if lane.entry.quarantined:
                 try:
                     total = total.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
@@ -251,7 +251,7 @@ class RetentionManager(StoreListener):
 
     def outdated(self) -> list[SeriesKey]:
         """Return the series with bars that earlier versions stored and that are never read again."""
-        return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
+        return [lane.key for lane in self.inventory.contents().lanes if lane.is_outdated]
 
     def write_uses(self) -> None:
         """Store the last uses for other processes."""
@@ -272,7 +272,7 @@ class RetentionManager(StoreListener):
         try:
             self._disk.make_folders(self._folder)
             with self._disk.lock(self._folder / ".eviction.lock", 0.0):
-                return self._enforce(limit, holdings or self.inventory.look())
+                return self._enforce(limit, holdings or self.inventory.contents())
         except LockTimeoutError:
             log.debug("another process is enforcing the limit")
         except DataError as exc:  # even if vendors cannot be determined
@@ -298,7 +298,7 @@ class RetentionManager(StoreListener):
     def _make_room(self, need: int) -> int:
         """Drop files that can be rebuilt, least recently used first; return the bytes freed."""
         try:
-            return self._drop_derived(self.inventory.look().lanes, need)
+            return self._drop_derived(self.inventory.contents().lanes, need)
         except CacheError as exc:
             log.debug("no space could be freed: %s", exc)
             return 0
@@ -330,7 +330,7 @@ class RetentionManager(StoreListener):
 
         ``holdings`` are the folder's contents, if already known.
         """
-        holdings = holdings or self.inventory.look()
+        holdings = holdings or self.inventory.contents()
         derived = derived_bytes(self._parts, holdings)
         return eviction.summed(holdings.size.bytes, derived, self._years(holdings))
 
@@ -400,13 +400,13 @@ class LastUses:
         if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
             for uses in self._noted.values():
-                uses.take(0)
+                uses.take_last(0)
         return self._lock
 
     def _take_uses(self) -> None:
         now = self._clock.now_ms()
         for key, uses in list(self._noted.items()):
-            use = uses.take(now)
+            use = uses.take_last(now)
             if use is not None and self._is_stored(key):
                 name = lane_name(key)
                 self._fresh[name] = use.after(self._fresh.get(name, Use()))

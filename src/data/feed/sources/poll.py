@@ -135,7 +135,7 @@ class PollSource(ThreadedSource):
             self._answered(sink)
             for bar in poll.revised(filled.bars):
                 sink.revised(bar)
-            for bar in poll.take(filled, self._grid.back(coming, 1)):
+            for bar in poll.add_answer(filled, self._grid.back(coming, 1)):
                 sink.bar(bar)
         self.has_answered = True
         return self._judge(poll, coming, filled.why, sink)
@@ -252,14 +252,14 @@ class _Poll:
         self._recent |= {bar.stamp_ms: bar for bar in changed}
         return changed
 
-    def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
+    def add_answer(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
         """Add an answer; return the bars that are next in order, marked as live or backfilled."""
         self.line.learn(filled.bars, filled.absent)
         bars_given = [
             bar
             if bar.origin == "history"
             else bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
-            for bar in self.line.take()
+            for bar in self.line.take_ready()
         ]
         recent = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
         self._recent = dict(recent[-_OVERLAP:])

@@ -434,7 +434,7 @@ class StreamThread:
 
     def _give_due(self, continuation: Continuation) -> None:
         """Deliver the bars that are next in order, and queue those from the stream for storage."""
-        bars = continuation.take()
+        bars = continuation.take_ready()
         for bar in bars:
             self._give(bar)
         if bars:

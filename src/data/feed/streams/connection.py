@@ -144,7 +144,7 @@ class StreamSession:
         self._begin()
         while not self._owner.is_stopped:
             frame = self._wire.receive(self._owner.pulse.tick)
-            self.take(frame)
+            self.dispatch(frame)
             # Frames are read as soon as they arrive: some vendors cut off slow readers.
             if frame is None or self._owner.clock.monotonic() - self._looked > _LOOK_S:
                 self.watchdog()
@@ -155,7 +155,7 @@ class StreamSession:
         for event in self._owner.protocol.opened():
             self._dispatch(event)
 
-    def take(self, frame: str | bytes | None) -> None:
+    def dispatch(self, frame: str | bytes | None) -> None:
         """Pass the items in a frame to their listeners; None means that nothing arrived.
 
         Raises:
@@ -492,7 +492,7 @@ class StreamSession:
         self._begin()
         self._subscribe()
         for frame in _frames_left(old):
-            self.take(frame)
+            self.dispatch(frame)
         old.abort()
 
 

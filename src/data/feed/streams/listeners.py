@@ -152,16 +152,16 @@ class TradeListener(BuildingListener):
 
     def __init__(self, sink: Sink, clock: Clock, bars: TradeBars) -> None:
         super().__init__(sink, clock, bars)
-        self._take = bars.take
+        self._add = bars.add_trade
 
     def trade(self, trade: Trade) -> None:
         """See :class:`Listener`."""
         self._event_ms = trade[0]
-        self._give(self._take(trade, self._now.ms()))
+        self._give(self._add(trade, self._now.ms()))
 
     def late_trade(self, trade: Trade) -> None:
         """Add a late trade to its bar, without passing on the forming bar; see :class:`Listener`."""
-        self._give([bar for bar in self._take(trade, self._now.ms()) if bar.is_closed])
+        self._give([bar for bar in self._add(trade, self._now.ms()) if bar.is_closed])
 
 
 class MinuteListener(BuildingListener):
@@ -169,14 +169,14 @@ class MinuteListener(BuildingListener):
 
     def __init__(self, sink: Sink, clock: Clock, bars: MinuteBars) -> None:
         super().__init__(sink, clock, bars)
-        self._take = bars.take
+        self._add = bars.add_minute
 
     def bar(self, bar: LiveBar) -> None:
         """Handle a minute bar; see :class:`Listener`. A forming bar only shows that data are arriving."""
         bars = list[LiveBar]()
         if bar.is_closed:
             self._event_ms = bar[0] + MINUTE_MS
-            bars = self._take(bar, self._now.ms())
+            bars = self._add(bar, self._now.ms())
         self._give(bars)
         if not bars:
             self._tell(StreamState.LIVE, "data come")

@@ -174,7 +174,7 @@ class _Body:
         self.pieces: list[bytes] = []
         self.size = 0
 
-    def take(self, piece: bytes) -> int:
+    def add_piece(self, piece: bytes) -> int:
         """Keep a piece of the body; return its size, or a value that makes curl abort the transfer."""
         self.size += len(piece)
         if self.size > self._max_bytes:
@@ -236,7 +236,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
-            options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
+            options |= {"timeout": max(left_s(), 0.001), "content_callback": body.add_piece}
             options["verify"] = certificates(url) or True  # the library's own order differs
             answer = None
             try:
