@@ -118,14 +118,14 @@ class LoopThread:
         Raises:
             TimeoutError: The call took longer than ``seconds`` (None means no limit) and was cancelled.
         """
-        future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
+        future = asyncio.run_coroutine_threadsafe(_settle(make), self._start_loop())
         try:
             return future.result(seconds)
         except TimeoutError:
             future.cancel()
             raise
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _start_loop(self) -> asyncio.AbstractEventLoop:
         with self._guard:
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
@@ -179,7 +179,7 @@ def _try_work(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
         return None
 
 
-async def _settled(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+async def _settle(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     """Call ``make``, and return its result (awaited if awaitable) and any exception that it raised.
 
     The exception is returned rather than raised, so that not even a ``SystemExit`` ends the loop.

@@ -413,7 +413,7 @@ class BaseDataAdapter(DataSource):
 
         If an event loop is running in this thread, the result is a started task that does both.
         """
-        fetch = partial(answered, self._repeated, self.name, question, self.timeout)
+        fetch = partial(answered, self._fetch_with_retries, self.name, question, self.timeout)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -439,7 +439,7 @@ class BaseDataAdapter(DataSource):
         task.add_done_callback(_started.discard)
         return task
 
-    async def _repeated(self, *question: Any) -> Any:
+    async def _fetch_with_retries(self, *question: Any) -> Any:
         """Call ``fetch``, retrying after transient errors, and return its result."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries

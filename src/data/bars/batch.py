@@ -153,7 +153,7 @@ def in_threads(
         on_result: Function to call with each item and its result, in order, in the calling thread.
     """
     if len(items) < 2:
-        return list(_reporting(items, map(get, items), on_result))
+        return list(_report_each(items, map(get, items), on_result))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
     shared, pools = ComputeSlots(), dict[str, ThreadPoolExecutor]()
@@ -171,7 +171,7 @@ def in_threads(
             if vendor not in pools:
                 pools[vendor] = ThreadPoolExecutor(most, f"onetape-batch-{vendor}")
             futures.append(pools[vendor].submit(work, item))
-        return list(_reporting(items, (future.result() for future in futures), on_result))
+        return list(_report_each(items, (future.result() for future in futures), on_result))
     finally:
         for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -179,7 +179,7 @@ def in_threads(
             pool.shutdown()
 
 
-def _reporting(
+def _report_each(
     items: Iterable[A], results: Iterable[R], on_result: Callable[[A, R], object] | None
 ) -> Iterator[R]:
     for item, result in zip(items, results, strict=True):

@@ -142,7 +142,7 @@ class ActionService:
         instrument, vendor, problems = query.instrument, query.provider, []
         today = self._days.current(instrument)
         book = self._book(instrument)
-        used = _own(book, vendor)
+        used = _reports_of(book, vendor)
         if used.lacking(dates, today.news_ms) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
@@ -150,7 +150,7 @@ class ActionService:
             except (NoProviderError, AllProvidersFailedError) as error:
                 problems = [str(error)]
             book = self._book(instrument)
-            used = _own(book, vendor)
+            used = _reports_of(book, vendor)
         if not is_sample(vendor) and len(used.lacking(dates)) and not book.lacking(dates):
             used = book
         is_lacking = bool(used.lacking(dates, today.news_ms))
@@ -184,18 +184,18 @@ class ActionService:
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST_DAY)
         wanted = Span(start, max(start, end))
-        book, journal, problems = _own(self._book(instrument), vendor), Journal(), []
+        book, journal, problems = _reports_of(self._book(instrument), vendor), Journal(), []
         if book.lacking(wanted, today.news_ms):
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAILY, ("actions",))
             with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
+                lacking = _reports_of(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # one query, because missing parts are nearly always at the two ends
                     late = lacking[-1].end - LATE_BY_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
                     fetcher.fetch(Span(min(lacking[0].start, late), lacking[-1].end))
-            book = _own(series.book(), vendor)
+            book = _reports_of(series.book(), vendor)
             if book.lacking(wanted, today.news_ms) and not book.answers:
                 raise _failure(request, journal)
             problems = [*series.problems, *journal.problems]
@@ -263,7 +263,7 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
     return tuple(entry(event.action(), event) for event in book.events)
 
 
-def _own(book: ActionBook, vendor: str | None) -> ActionBook:
+def _reports_of(book: ActionBook, vendor: str | None) -> ActionBook:
     """Return the book with only one vendor's reports, or with all of them if ``vendor`` is None."""
     return book if vendor is None else book.only(vendor)
 

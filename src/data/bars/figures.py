@@ -136,10 +136,10 @@ class FiguresService:
         table, result = self._cache.tables(measure.name), _Result()
         for _ in range(_MOST_LOOKS):
             before = table.answered(key, query.span)
-            if self._missing(query, before):
+            if self._missing_spans(query, before):
                 turn = replace(key, lane=(measure.name,))
                 with self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                    for span in self._missing(query, table.answered(key, query.span)):
+                    for span in self._missing_spans(query, table.answered(key, query.span)):
                         self._fill(replace(query, span=span), table, key, result)
             stored = table.read(key, query.span)
             # Rows fetched just now are in memory, even if someone has since deleted them.
@@ -172,7 +172,7 @@ class FiguresService:
     def _now_ms(self) -> int:
         return self._clock.now_ms()
 
-    def _missing(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:
+    def _missing_spans(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:
         return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, result: _Result) -> None:
@@ -273,11 +273,11 @@ def _not_sent_again(
             stamps = np.unique(np.concatenate([new_stamps, old]))
         inside = (stamps >= lost_year.span.start) & (stamps < lost_year.span.end)
         if lost_year.rows is None or inside.sum() < lost_year.rows:
-            lacking += _rowless(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)
+            lacking += _empty_periods(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)
     return coalesce(lacking)
 
 
-def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
+def _empty_periods(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
     """Return the periods in ``span`` for which there is no row.
 
     Rows fall on multiples of the period, counted from midnight UTC. Funding rates that are paid

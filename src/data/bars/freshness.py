@@ -81,7 +81,7 @@ class Pace:
             last: Timestamp of the last bar stored, final or not.
         """
         coverage = coverage.opened()
-        newest = self._newest(coverage, last)
+        newest = self._newest_ms(coverage, last)
         if self.due is None:
             return Freshness(newest, None, 0, self._age(newest))
         first = newest + 1 if newest is not None else self._first_ms(coverage)
@@ -94,7 +94,7 @@ class Pace:
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)
         return Freshness(newest, self.due, behind, self._age(newest))
 
-    def _newest(self, coverage: Coverage, last: int | None) -> int | None:
+    def _newest_ms(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar; None if there is none.
 
         If the last bar (``last``) is not final, the calendar shows when the last final one opened.

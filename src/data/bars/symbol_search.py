@@ -184,11 +184,11 @@ class NameService:
             ProviderError, ConfigError: The vendor did not answer.
         """
         rows = fetch_listings(vendor.downloader, vendor.table, text)
-        listings = [listing for row in rows if (listing := self._canonical(row, vendor.name))]
+        listings = [listing for row in rows if (listing := self._canonical_row(row, vendor.name))]
         self._cache.keep(vendor.name, vendor.key(text), listings, self._clock.now_ms())
         return listings
 
-    def _canonical(self, row: Listing, vendor: str) -> Listing | None:
+    def _canonical_row(self, row: Listing, vendor: str) -> Listing | None:
         """Return a vendor's listing with this library's symbol for it; None if there is no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]

@@ -463,7 +463,7 @@ class Bundle:
             source = before
             if symbol in request["symbols"]:
                 stamps = rows.filter("left")[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
-                source = replace(before, missing=_missing(client, symbol, request, stamps))
+                source = replace(before, missing=_count_missing(client, symbol, request, stamps))
             sources[symbol] = source
             if source.fingerprint is None:
                 continue
@@ -770,7 +770,7 @@ def _answer(
     stamps = pl.col("timestamp").cast(get_schema_for_frequency(frequency)[time]).alias(time)
     error, client = facts.get("error"), manager.client
     there = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
-    missing = _missing(client, symbol, request, there)
+    missing = _count_missing(client, symbol, request, there)
     if error is not None:
         source = SymbolSource(0, missing=missing)
         return _Answer(rows.select(stamps, *FIELDS), source, error["message"])
@@ -922,7 +922,7 @@ def _unchanged(
     return same
 
 
-def _missing(
+def _count_missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
     """Return the number of bars missing from a request, according to the calendar.
@@ -938,7 +938,9 @@ def _missing(
     if query is None:
         others = [other for other in request["symbols"] if other != symbol]
         of_others = {**request, "symbols": others}
-        return max((_missing(client, other, of_others, stamps) for other in others), default=0)
+        return max(
+            (_count_missing(client, other, of_others, stamps) for other in others), default=0
+        )
     if query.bars is not None:  # no start: this many bars up to the end
         return max(0, query.bars - len(stamps))
     grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)

@@ -13,7 +13,7 @@ To add one of these, declare it in one place; the files, SQLite tables and metho
     a fact about a symbol           a field of SymbolSource                 this file
       its value                     an argument of SymbolSource             _answer in bundle.py
       if it depends on the rows,    an argument of replace(...)             _sources_after_clean in
-      its value after a change                                              bundle.py, _rewritten in
+      its value after a change                                              bundle.py, _mark_rewritten in
                                                                             parquet_writer.py
     a fact about a file             a field at the end of FileRecord, with  this file
                                     file_column(..., default=...)

@@ -351,7 +351,7 @@ class CacheManager:
         """
         if self.data_catalog is None:
             raise QueryError("this cache has no catalog", hint="CacheManager(data_catalog=...)")
-        entry = self._current(cache_key)
+        entry = self._current_entry(cache_key)
         facts = self._stored_facts(cache_key) if entry is None else entry.facts
         if facts is None:
             return False
@@ -385,9 +385,9 @@ class CacheManager:
 
     def _entry(self, key: str, checksum: str | None, generation: int | None) -> _Entry | None:
         """Return a key's frame, from memory or else from its file; None if missing or stale."""
-        tier, entry = "hot_hits", self._current(key)
+        tier, entry = "hot_hits", self._current_entry(key)
         if entry is None:
-            tier, entry = "cold_hits", self._loaded(key)
+            tier, entry = "cold_hits", self._load(key)
         if entry is not None and self._is_stale(entry.facts, checksum, generation):
             self._drop(key, entry.state)
             entry = None
@@ -395,7 +395,7 @@ class CacheManager:
             self._counts["miss_count" if entry is None else tier] += 1
         return entry
 
-    def _current(self, key: str) -> _Entry | None:
+    def _current_entry(self, key: str) -> _Entry | None:
         """Return the frame in memory; None if there is none or the stored one has changed."""
         entry: _Entry | None = self._hot.get(key[:SHORT])
         if entry is None or not entry.key.startswith(key):
@@ -417,7 +417,7 @@ class CacheManager:
             return None
         return entry
 
-    def _loaded(self, key: str) -> _Entry | None:
+    def _load(self, key: str) -> _Entry | None:
         """Load the stored frame and keep it in memory; None if missing, outdated or unreadable."""
         try:
             state = self._frames.state(key)

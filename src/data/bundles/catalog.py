@@ -229,7 +229,7 @@ class DataCatalog:
         start, end = _span(start_date, end_date)
         label = Timeframe.parse(resolution).label
         for _ in range(2):
-            best, is_sound = self._indexed(wanted, label, start, end, source)
+            best, is_sound = self._best_match(wanted, label, start, end, source)
             if is_sound:
                 break
             self._index.doubt()
@@ -517,7 +517,7 @@ class DataCatalog:
             self._kept.clear()
         return result
 
-    def _indexed(
+    def _best_match(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
         """Return the rank and id of the best matching dataset (None if none matches).
@@ -538,7 +538,7 @@ class DataCatalog:
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
-                covered = self._covered(where, dataset_id, resolution, start, end)
+                covered = self._covered_symbols(where, dataset_id, resolution, start, end)
                 is_sound = is_sound and symbols[0] in covered
                 if covered.issuperset(symbols):
                     return ((*rank, dataset_id), dataset_id), is_sound
@@ -546,14 +546,14 @@ class DataCatalog:
 
         return self._read(best)
 
-    def _covered(
+    def _covered_symbols(
         self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
         """Return the symbols for which a dataset covers a range, without trusting the index.
 
         Instead, the dataset's line in the log or the bundle's records are read.
         """
-        dataset = self._authoritative(place)
+        dataset = self._source_dataset(place)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()
         return dataset.covered(resolution, start, end)
@@ -566,7 +566,7 @@ class DataCatalog:
             return {}
         return entry_of(content[0]) if content else {}
 
-    def _authoritative(self, place: DatasetPlace) -> Dataset | None:
+    def _source_dataset(self, place: DatasetPlace) -> Dataset | None:
         """Return a dataset from its authoritative source, or None if it is not there.
 
         A registered dataset is read from its line in ``catalog.jsonl``, a bundle from its records.
@@ -614,7 +614,7 @@ class DataCatalog:
                 dataset = self._lanes.at(place)
                 dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
             if place.kind in ("line", "bundle"):
-                dataset = self._authoritative(place)
+                dataset = self._source_dataset(place)
             if dataset is not None and dataset.dataset_id == dataset_id:
                 if place.kind in ("lane", "read"):
                     place = place._replace(kind="lane" if dataset.covers else "read")

@@ -98,7 +98,7 @@ def remove(db: sqlite3.Connection, dataset_id: str) -> None:
 
 def lane_place(cache: str, series: str) -> DatasetPlace:
     """Return the location of a lane that a lineage records, with the kind ``read``."""
-    return DatasetPlace("read", f"{_resolved(cache)}\n{series}")
+    return DatasetPlace("read", f"{_resolved_path(cache)}\n{series}")
 
 
 def lane_id(place: DatasetPlace) -> str:
@@ -112,5 +112,5 @@ def lane_source(vendor: str, series: str) -> str:
 
 
 @lru_cache(64)
-def _resolved(folder: str) -> str:
+def _resolved_path(folder: str) -> str:
     return str(Path(folder).resolve())

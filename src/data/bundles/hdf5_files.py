@@ -182,7 +182,7 @@ class _Scan:
                 if kind not in ("frame", "frame_table"):
                     self.skipped[key] = f"is a {kind} of pandas, not a frame"
                     continue
-                columns = self._fixed(group) if kind == "frame" else self._table(group)
+                columns = self._fixed_columns(group) if kind == "frame" else self._table(group)
                 self._bars(key, list(columns))
             elif {"data", "index"} <= {*group} and "sid" in self._child(group, "index"):
                 self._zipline(key, group)
@@ -242,7 +242,7 @@ class _Scan:
 
     # --- pandas ----------------------------------------------------------------------------
 
-    def _fixed(self, group: Any) -> Iterator[_Column]:
+    def _fixed_columns(self, group: Any) -> Iterator[_Column]:
         """Yield the columns of a frame in the fixed format, the index first."""
         if _text(group, "axis1_variety") == "multi":
             for number in range(len(group)):

@@ -171,7 +171,7 @@ def check(
         StorageError, LockTimeoutError: The store cannot be read.
     """
     ordered = sorted(record.reads, key=lambda read: read.number)
-    today = partial(_requested_today, timeout=timeout) if as_today else _newest
+    today = partial(_requested_today, timeout=timeout) if as_today else _newest_answer
     series = tuple(_checked(client, read, today) for read in ordered)
     return CheckReport(record, series, as_today)
 
@@ -266,7 +266,7 @@ class _CurrentAnswer(NamedTuple):
     applied: AppliedActions
 
 
-def _newest(client: BarsClient, read: SeriesRead) -> _CurrentAnswer:
+def _newest_answer(client: BarsClient, read: SeriesRead) -> _CurrentAnswer:
     today = read.stored(of_then=False)
     newest = client.read_again(today)
     then = client.read_again(replace(today, generation=read.generation))
@@ -335,9 +335,9 @@ def _differences(
     before = _Side(with_unstored(read, then.table), then.coverage)
     by_todays, after = _Side(now.then_by_todays, then.coverage), _Side(now.table, now.coverage)
     aside = {row.stamp_ms: row for row in read.unstored}
-    is_expected = _expected(client, read)
+    is_expected = _expects(client, read)
     actions = _changed_actions(read, now.applied)
-    for stamp in _different(before.table, after.table).tolist():
+    for stamp in _differing_stamps(before.table, after.table).tolist():
         if stamp not in aside and before.row(stamp) is None and is_expected(stamp) is None:
             continue  # the bar had not closed then
         yield from _cells(read, stamp, (before, by_todays, after), aside, is_expected, actions)
@@ -349,7 +349,7 @@ def _values(table: BarTable) -> list[NDArray[np.float64]]:
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 
 
-def _different(first: BarTable, second: BarTable) -> NDArray[np.int64]:
+def _differing_stamps(first: BarTable, second: BarTable) -> NDArray[np.int64]:
     """Return the timestamps of bars that only one table has, or that differ by even one bit."""
     stamps = union(first.stamps, second.stamps)
     common = among(stamps, first.stamps) & among(stamps, second.stamps)
@@ -434,7 +434,7 @@ def _day_cause(read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | N
     return "no bar is expected now" if is_closed else None
 
 
-def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
+def _expects(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
     """Return a function that checks whether today's calendar expects a bar at a timestamp.
 
     It returns None if the bar had not closed at the time of the read.

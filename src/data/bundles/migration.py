@@ -339,7 +339,7 @@ class HDF5ToParquetMigrator:
         """
         if problems := self.bundle.validate():
             raise self._differs(f"{problems[0].place} {problems[0].what}")
-        stored = self._stored(source.rows.columns, records)
+        stored = self._stored_rows(source.rows.columns, records)
         if len(stored) != len(source.rows):
             raise self._differs(f"it has {len(stored):,} bars, not {len(source.rows):,}")
         wide = records.origin.wide_volume
@@ -354,7 +354,7 @@ class HDF5ToParquetMigrator:
                         f"the {name} of {stored.row(at)[:2]} is {row[name]}, not {original[name]}"
                     )
 
-    def _stored(self, columns: list[str], records: Records) -> pl.DataFrame:
+    def _stored_rows(self, columns: list[str], records: Records) -> pl.DataFrame:
         """Return all rows of the bundle in the same form as the source's rows."""
         disk, path = self._disk or Disk(root=self.bundle.path), self.bundle.path
         parts = [parsed(disk.read(path / file), f"{path.name}/{file}") for file in records.files]

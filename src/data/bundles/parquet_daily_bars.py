@@ -37,8 +37,8 @@ class PolarsParquetDailyReader(ParquetReader):
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:
         """Return the day of the first bar in a series, or None if the series is empty."""
-        return self._nearest(sid, None, pl.lit(True), is_first=True)
+        return self._bar_near(sid, None, pl.lit(True), is_first=True)
 
     def get_last_available_date(self, sid: int) -> pd.Timestamp | None:
         """Return the day of the last bar in a series, or None if the series is empty."""
-        return self._nearest(sid, None, pl.lit(True))
+        return self._bar_near(sid, None, pl.lit(True))

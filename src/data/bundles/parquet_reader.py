@@ -243,9 +243,9 @@ class ParquetReader:
         """
         (number,) = _sids([asset_sid])
         high = bound_of(dt, self.frequency, is_last=True)
-        return self._nearest(number, high, (pl.col("volume").is_null() | (pl.col("volume") > 0)))
+        return self._bar_near(number, high, (pl.col("volume").is_null() | (pl.col("volume") > 0)))
 
-    def _nearest(
+    def _bar_near(
         self, sid: int, high: date | datetime | None, traded: pl.Expr, *, is_first: bool = False
     ) -> pd.Timestamp | None:
         """Return the time of the last bar up to ``high`` (the first bar if ``is_first``), or None.

@@ -233,7 +233,7 @@ class ParquetWriter:
                 resolutions={**records.origin.resolutions, frequency: timeframe},
             )
             origin, rows = _numbered(origin, checked)
-            origin = _rewritten(origin, set(rows["sid"].unique()))
+            origin = _mark_rewritten(origin, set(rows["sid"].unique()))
             return self.replace_rows(commit, replace(records, origin=origin), frequency, rows)
 
     def replace_rows(
@@ -456,7 +456,7 @@ def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> p
     key = "sid" if "sid" in frame.columns else "symbol"
     column, number = _time(frame, frequency), _number(frame, key)
     if lacking := [name for name in FIELDS if name not in frame.columns]:
-        raise _lacking(frequency, lacking)
+        raise _column_error(frequency, lacking)
     others = [n for n in frame.columns if n not in (time, key, *FIELDS)]
     ordered = frame.select(column, number, *FIELDS, *others)
     nulls = sum(ordered.select(time, key).null_count().row(0))
@@ -476,7 +476,7 @@ def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
     """Return the time column with its type in the files; timezone-aware times become UTC."""
     name = time_column(frequency)
     if name not in frame.columns:
-        raise _lacking(frequency, [name])
+        raise _column_error(frequency, [name])
     dtype, column = frame.schema[name], pl.col(name)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -492,7 +492,7 @@ def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
         QueryError: The column is missing, or has a wrong type.
     """
     if key not in frame.columns:
-        raise _lacking("daily", ["sid (or symbol)"])
+        raise _column_error("daily", ["sid (or symbol)"])
     dtype = frame.schema[key]
     if not (dtype.is_integer() if key == "sid" else dtype == pl.String):
         raise QueryError(
@@ -501,7 +501,7 @@ def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
     return pl.col(key).cast(pl.Int64) if key == "sid" else pl.col(key)
 
 
-def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
+def _column_error(frequency: Frequency, names: Sequence[str]) -> QueryError:
     return QueryError(
         f"columns are missing: {', '.join(names)}",
         hint=f"the columns must be {', '.join(get_schema_for_frequency(frequency))}",
@@ -534,7 +534,7 @@ def _numbered(
     return replace(origin, symbols=symbols), whole
 
 
-def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
+def _mark_rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
     """Return the origin with some series marked as rewritten by user code."""
     symbols = {
         symbol: replace(source, fingerprint=REWRITTEN)

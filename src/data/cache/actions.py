@@ -94,7 +94,7 @@ class ActionBook:
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
         """The reports grouped into events, by the rule in :mod:`..prices.disputes`."""
-        return events_of(self.reports, self._queried)
+        return events_of(self.reports, self._vendors_at)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
@@ -104,7 +104,7 @@ class ActionBook:
     @cached_property
     def splits(self) -> tuple[Action, ...]:
         """The splits in effect, in order of ex-date; computed without grouping dividends."""
-        events = split_events(self.reports, self._queried)
+        events = split_events(self.reports, self._vendors_at)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
@@ -250,8 +250,8 @@ class ActionBook:
         dividends on one day count as one.
         """
         if is_sample(answer.source):
-            return replace(self, samples=(self.samples or ActionBook())._updated(actions, answer))
-        return self._updated(actions, answer)
+            return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
+        return self._append(actions, answer)
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -264,7 +264,7 @@ class ActionBook:
         )
         return replace(self, samples=ActionBook(reports, answers, awaited, extra=old.extra))
 
-    def _updated(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
+    def _append(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         reports = list(self.reports)
         stamped = (
             replace(
@@ -297,7 +297,7 @@ class ActionBook:
             self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
         )
 
-    def _queried(self, day: date) -> set[str]:
+    def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.
 
         Different vendors' dates for the same action can differ by that much. See
@@ -395,7 +395,7 @@ class ActionStore:
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
-        return self._changed(
+        return self._change(
             symbol, lambda old: old.up_to(answer.fetched_at).with_answer(actions, answer), wait_s
         )
 
@@ -405,7 +405,7 @@ class ActionStore:
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
-        return self._changed(symbol, lambda old: old.without(source), wait_s)
+        return self._change(symbol, lambda old: old.without(source), wait_s)
 
     def record(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Durably replace the recorded changes in the meaning of a symbol with ``changes``.
@@ -428,10 +428,10 @@ class ActionStore:
             differed = new != old.changes
             return replace(old, changes=new)
 
-        self._changed(symbol, changed, math.inf)
+        self._change(symbol, changed, math.inf)
         return differed
 
-    def _changed(
+    def _change(
         self, symbol: str, change: Callable[[ActionBook], ActionBook], wait_s: float
     ) -> ActionBook:
         folder = self._layout.symbol(symbol)

@@ -73,13 +73,13 @@ def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compa
     """
     lane = store.lane(key)
     if dry_run or store.disk.stat(lane.paths.folder) is None:
-        return _compacted(store, lane, dry_run=True)
+        return _compact(store, lane, dry_run=True)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         lane.sweep()
-        return _compacted(store, lane, dry_run=False)
+        return _compact(store, lane, dry_run=False)
 
 
-def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacted:
+def _compact(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacted:
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
@@ -88,7 +88,7 @@ def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacte
         if year in older:
             continue
         try:
-            planned = _planned(lane, year, dry_run=dry_run)
+            planned = _plan(lane, year, dry_run=dry_run)
         except (MismatchError, DamagedError):
             damaged.append(year)
             continue
@@ -122,7 +122,7 @@ def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacte
     )
 
 
-def _planned(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
+def _plan(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
     """Return a year with its current and its joined gzip members; None if nothing is stored.
 
     Raises:

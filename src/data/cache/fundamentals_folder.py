@@ -101,7 +101,7 @@ class FundamentalsFolder:
             document = self._document(entry, symbol)
             if document is not None:
                 groups.setdefault((entry.vendor, document.data_types), []).append((entry, document))
-        replaced = [e for group in groups.values() for e in _replaced(group, copies, min_quality)]
+        replaced = [e for group in groups.values() for e in _outdated(group, copies, min_quality)]
         return (
             [str(entry.path) for entry in replaced]
             if dry_run
@@ -315,7 +315,7 @@ def newest_first(entry: FundamentalsFile) -> tuple[int, bool, str]:
     return -entry.stamp_ms, entry.vendor != COMBINED, entry.vendor
 
 
-def _replaced(ranked: _Copies, copies: int, min_quality: float) -> list[FundamentalsFile]:
+def _outdated(ranked: _Copies, copies: int, min_quality: float) -> list[FundamentalsFile]:
     least = min_quality * max(document.quality for _, document in ranked)
     good = [index for index, (_, doc) in enumerate(ranked) if doc.quality >= least]
     last_kept = good[: max(1, copies)][-1]
@@ -445,7 +445,7 @@ def load(entry: FundamentalsFile, data: bytes, symbol: str) -> FundamentalsDocum
         if "sha256" in document:
             json_document.load(data)
         recorded = str(head.get("symbol") or symbol)
-        if _alike(recorded) != _alike(symbol):
+        if _name_key(recorded) != _name_key(symbol):
             raise ValueError(f"it is about {recorded}")
         snapshot = snapshot_of(entry.vendor, symbol, inner, _stamp_of(inner, entry.stamp_ms))
         types = tuple(map(str, head.get("data_types") or snapshot.data_types))
@@ -487,7 +487,7 @@ def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
     return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise
 
 
-def _alike(symbol: str) -> str:
+def _name_key(symbol: str) -> str:
     return re.sub(r"[-./]", "", symbol).upper()
 
 

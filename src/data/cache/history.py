@@ -203,7 +203,7 @@ class Past:
 
     def check_number(self, generation: int) -> None:
         """Reject a generation that never existed; raises ``QueryError``."""
-        newest = self._newest()
+        newest = self._newest_one()
         if not 0 < generation <= newest:
             key = self.lane.key
             raise QueryError(
@@ -219,7 +219,7 @@ class Past:
             if not self._is_kept(year, generation):
                 raise _not_kept_error(self, year, generation)
 
-    def _newest(self) -> int:
+    def _newest_one(self) -> int:
         """Return the latest generation, even if its commit did not change any year.
 
         If the log lacks the latest commit to a year, the result is the latest generation in the

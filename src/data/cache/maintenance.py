@@ -202,14 +202,14 @@ class Maintenance:
     def drop_orphans(self, *, dry_run: bool = False) -> int:
         """Remove derived files of series that no longer exist; return their size in bytes."""
         disk, freed = self._parts.disk, 0
-        for path, key in list(self._derived()):
+        for path, key in list(self._derived_files()):
             if not self._parts.lane(key).years() and (state := disk.stat(path)) is not None:
                 freed += state.size
                 if not dry_run:
                     drop_file(self._parts, path)
         return freed
 
-    def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:
+    def _derived_files(self) -> Iterator[tuple[Path, SeriesKey]]:
         """Yield each file that was derived from stored bars, with the series of these bars."""
         disk, root = self._parts.disk, self._parts.layout.root
         for name in disk.list(root / FOLDER):

@@ -92,13 +92,13 @@ class NameCache:
         try:
             self._disk.make_folders(self._folder, durable=False)
             with self._disk.lock(self._folder / f"{vendor}.lock", _LOCK_S):
-                names = _added(self.of(vendor), text, answer, now_ms)
+                names = _merge(self.of(vendor), text, answer, now_ms)
                 data = json_document.dump(_document(names, vendor))
                 write_atomically(self._disk, self._path(vendor), data, durable=False)
                 self._unwritten.pop(vendor, None)
         except CacheError as error:
             log.warning("names of %s are not kept: %s", vendor, error)
-            self._unwritten[vendor] = _added(self.of(vendor), text, answer, now_ms)
+            self._unwritten[vendor] = _merge(self.of(vendor), text, answer, now_ms)
 
     def _path(self, vendor: str) -> Path:
         return self._folder / f"{vendor}.json"
@@ -119,7 +119,7 @@ class NameCache:
         return names
 
 
-def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
+def _merge(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
     """Return the names with a response added; beyond the limit, the oldest ones are dropped."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}

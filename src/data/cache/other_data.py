@@ -189,7 +189,7 @@ class OtherData:
                     partial(store.repair, key),
                 )
         except DataError as exc:
-            yield _unlisted(data_type, exc)
+            yield _unlisted_part(data_type, exc)
 
     def _fundamentals(self) -> Iterator[OtherPart]:
         folder = FundamentalsFolder(self._root, clock=self._clock, disk=self._disk)
@@ -200,10 +200,10 @@ class OtherData:
                     damage, repair = partial(folder.damage, name), partial(folder.repair, name)
                     yield OtherPart(name, "", FUNDAMENTALS, count, damage, repair)
         except DataError as exc:
-            yield _unlisted(FUNDAMENTALS, exc)
+            yield _unlisted_part(FUNDAMENTALS, exc)
 
 
-def _unlisted(data_type: str, error: DataError) -> OtherPart:
+def _unlisted_part(data_type: str, error: DataError) -> OtherPart:
     """Return the entry for a data type whose folder cannot be listed; a check raises ``error``."""
 
     def refuse() -> list[Damage]:

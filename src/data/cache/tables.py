@@ -463,11 +463,11 @@ class TableStore:
 
     def _peek(self, key: SeriesKey, year: int) -> _Stored:
         """Read a year without its lock; read it again if there may have been a commit in the meantime."""
-        stored = self._stored(key, year)
+        stored = self._read_year(key, year)
         for _ in range(_MOST_READS - 1):
             if not stored.damage:
                 break
-            stored = self._stored(key, year)
+            stored = self._read_year(key, year)
         return stored
 
     def _read_locked(
@@ -484,7 +484,7 @@ class TableStore:
         Raises:
             StorageError: Something other than a file is in place of a file, and ``moves`` is False.
         """
-        stored = self._stored(key, year)
+        stored = self._read_year(key, year)
         if not stored.damage:
             return stored
         if not moves:
@@ -494,7 +494,7 @@ class TableStore:
         # If only the document is damaged, the rows are still there.
         is_gone = files.data in [damage.path for damage in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
-        loss = self._recorded(files.metadata) if is_gone and not is_logged else no_loss
+        loss = self._log_facts(files.metadata) if is_gone and not is_logged else no_loss
         for damage in stored.damage:
             # The data first, because a document without data claims nothing, but data without a
             # document would be trusted.
@@ -502,7 +502,7 @@ class TableStore:
             loss = no_loss  # the loss is logged only once
         if any(damage.barred for damage in stored.damage):  # more damage may now be visible
             return self._read_locked(key, year, moves=moves, is_logged=is_gone)
-        return self._stored(key, year)
+        return self._read_year(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
         """Move a damaged file to the quarantine; log the move and the rows that were lost."""
@@ -517,7 +517,7 @@ class TableStore:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)
 
-    def _stored(self, key: SeriesKey, year: int) -> _Stored:
+    def _read_year(self, key: SeriesKey, year: int) -> _Stored:
         """Read both files of a year once, the document first, so that it is never newer than the data."""
         files = self._files(key, year)
         try:
@@ -615,7 +615,7 @@ class TableStore:
     def _remove_years(self, lane: Path, years: Iterable[int], by: str) -> None:
         """Remove all files of the given years and log the removal; the caller holds the folder's lock."""
         for year in years:
-            recorded = self._recorded(lane / f"{year:04d}.metadata.json")
+            recorded = self._log_facts(lane / f"{year:04d}.metadata.json")
             paths = _files_of(self._disk, lane, f"{year:04d}")
             for path in paths:
                 self._disk.remove_whole(path)
@@ -626,7 +626,7 @@ class TableStore:
             entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}
             append_entry(self._disk, lane / f"{year:04d}{LOG}", self._clock, recorded | entry)
 
-    def _recorded(self, document: Path) -> dict[str, Any]:
+    def _log_facts(self, document: Path) -> dict[str, Any]:
         """Return the facts to log about rows to be deleted: the answered ``span``, and ``removed`` rows.
 
         Facts that the document lacks, or that cannot be read, are None.

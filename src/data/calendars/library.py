@@ -91,15 +91,15 @@ def _mend_calendar(declared: Any) -> Any:
 
         @cached_property  # cached because it keeps the dates that it found
         def regular_holidays(self) -> Any:
-            return _working(super().regular_holidays)
+            return _repaired_rules(super().regular_holidays)
 
         @property
         def special_opens(self) -> list[Any]:
-            return [(time, _working(days)) for time, days in super().special_opens]
+            return [(time, _repaired_rules(days)) for time, days in super().special_opens]
 
         @property
         def special_closes(self) -> list[Any]:
-            return [(time, _working(days)) for time, days in super().special_closes]
+            return [(time, _repaired_rules(days)) for time, days in super().special_closes]
 
         @property
         def day(self) -> Any:
@@ -161,7 +161,7 @@ def _index(days: Iterable[Any]) -> Any:
 # --- holiday rules ----------------------------------------------------------------------------
 
 
-def _working(days: Any) -> Any:
+def _repaired_rules(days: Any) -> Any:
     """Return a holiday calendar whose rules work even if pandas would ignore their overrides.
 
     A value that is not such a calendar is returned unchanged.

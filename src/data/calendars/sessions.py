@@ -372,7 +372,7 @@ class ForexCalendar(SessionCalendar):
             return stamps
         required = np.ones(len(stamps), dtype=bool)
         years = range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1)
-        for stretch in (stretch for year in years for stretch in _differing(year)):
+        for stretch in (stretch for year in years for stretch in _thin_spans(year)):
             first, last = np.searchsorted(stamps, [stretch.start, stretch.end])
             if first < last:
                 closes = self.closes(timeframe, stamps[first:last], anchor)
@@ -381,7 +381,7 @@ class ForexCalendar(SessionCalendar):
 
 
 @cache
-def _differing(year: int) -> tuple[Span, ...]:
+def _thin_spans(year: int) -> tuple[Span, ...]:
     """Return the spans in a year during which not every dealer trades."""
     spans = []
     for (month, day), hours in _DIFFERING.items():

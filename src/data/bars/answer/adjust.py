@@ -116,7 +116,7 @@ class Rebaser:
         if self.query.instrument.asset_class != "stock" or not len(table):
             return Rebased(table)
         parts = basis_parts(coverage)
-        newest = _newest(parts, int(table.stamps[-1]))
+        newest = _newest_date(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, newest)
         book, vendor = self._book(table, newest), self.query.action_key
@@ -276,7 +276,7 @@ class Rebaser:
     def _target(self, book: ActionBook, newest: date) -> date:
         """Return the date to adjust prices to: the latest one with known bars or known actions."""
         last = self.view.last if self.view.last is not None else day_ms(newest)
-        return book.newest(max(newest, _newest(basis_parts(self.view.coverage), last)))
+        return book.newest(max(newest, _newest_date(basis_parts(self.view.coverage), last)))
 
     def _action_spans(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
         """Return the ex-dates for which the conversion needs actions."""
@@ -388,7 +388,7 @@ def _first_missing(book: ActionBook, needed: Iterable[Span]) -> Span | None:
     return next((span for span in needed if not book.covers(span)), None)
 
 
-def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
+def _newest_date(parts: Iterable[BasisPart], last_stamp: int) -> date:
     """Return the latest adjustment date of the parts' prices."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 

@@ -48,7 +48,7 @@ class DerivedAnswer:
 
     def with_running(self) -> tuple[BarTable, Coverage]:
         """Return the bars and their coverage, including the forming bar if it was requested."""
-        coverage, bar = self._coverage(), self._running()
+        coverage, bar = self._coverage(), self._forming_bar()
         if bar is None:
             return self.table, coverage
         entries = self._entries(bar.span.start, bar.span.end)
@@ -64,7 +64,7 @@ class DerivedAnswer:
         rows = self.made.partial.within(Span(bar.span.start, bar.span.start + 1))
         return merge(self.table, rows), coverage.overlaid([mark])
 
-    def _running(self) -> Incomplete | None:
+    def _forming_bar(self) -> Incomplete | None:
         """Return the forming bar if it is requested and has no missing data so far, else None."""
         if not self.query.include_forming:
             return None

@@ -78,7 +78,7 @@ class SourceTimeframes:
         """
         if not query.is_of_whole_weeks:
             return None
-        whole, days = (self._serving(query, timeframe) for timeframe in (query.timeframe, _DAILY))
+        whole, days = (self._servers(query, timeframe) for timeframe in (query.timeframe, _DAILY))
         if not whole or not days or whole[0].capabilities is None:
             return None
         return _DAILY if whole[0].name == days[0].name else None
@@ -103,7 +103,7 @@ class SourceTimeframes:
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Return the ``timeframe`` bars, from vendors and from the store, for building longer bars."""
-        serving = self._serving(query, timeframe)
+        serving = self._servers(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
         view, kind = lane.view, lane.kind or Kind("", "")
@@ -158,7 +158,7 @@ class SourceTimeframes:
             and (query.offline or wanted.longest_ms // timeframe.longest_ms <= _MOST_PARTS)
         ]
 
-    def _serving(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
+    def _servers(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
         """Return the vendors that serve ``timeframe``, in the order of the rule for that timeframe."""
         candidates = candidates_of(self._selector, replace(query, timeframe=timeframe))
         return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
@@ -174,7 +174,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
     """Return how many ms of the range cannot be covered, and how many bars must be fetched."""
-    lacking = _lacking(query, source, calendar)
+    lacking = _missing_spans(query, source, calendar)
     if query.offline:
         return _total(lacking), 0
     timeframe = source.timeframe
@@ -182,7 +182,7 @@ def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tu
     return _total(subtract(lacking, within)), _total(lacking) // timeframe.longest_ms
 
 
-def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
+def _missing_spans(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
     """Return the spans in which shorter bars are needed but not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)

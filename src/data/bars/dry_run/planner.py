@@ -156,7 +156,7 @@ class _Composer:
         query, answer = self._query, self._answer
         segments, besides = self._segments()
         stored = _stored_spans(answer, self._requested_spans()) if answer else ()
-        lacking = self._lacking(segments)
+        lacking = self._lacking_spans(segments)
         bars = sum(held.bars for held in stored)
         total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in lacking)
         share = bars / total if total else 0.0
@@ -282,7 +282,7 @@ class _Composer:
 
     # --- missing bars ----------------------------------------------------------------------
 
-    def _lacking(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
+    def _lacking_spans(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
         if self._answer is not None:
             holes = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
         else:

@@ -187,7 +187,7 @@ def plan_lacking(
     reach = _with_closed_hours(reach, request)
     # 2. The coverage that need not be requested again.
     stored = series.coverage()
-    coverage = _trusted(request, stored.opened(reach), reach, now)
+    coverage = _trusted_part(request, stored.opened(reach), reach, now)
     is_refresh = query.refresh and not journal.attempts
     # Hours when the market is closed are not requested by themselves, but they are included next to
     # requested spans, because there may be bars that the calendar does not expect.
@@ -331,7 +331,7 @@ def _unlisted(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: in
     return life.beyond(now_ms)
 
 
-def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
+def _trusted_part(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
     """Return ``coverage`` without stock bars of unknown basis that new bars would have to join.
 
     Caches from older tools do not record the adjustment of their prices. Such bars may answer a
@@ -406,7 +406,7 @@ def _copy_commit(table: BarTable, entry: Covered) -> Commit:
 
 
 # --- bars from older tools: their properties are unknown, so a few are compared before any are
-# joined to them. Shares are stricter (see `_trusted`): theirs are fetched again as soon as anything
+# joined to them. Shares are stricter (see `_trusted_part`): theirs are fetched again as soon as anything
 # next to them is fetched, because nothing records how they were adjusted.
 
 

@@ -444,10 +444,10 @@ class _CommitBuilder:
         source = {"kind": Kind(), "basis": Basis()} if state == "empty" else {}
         edges, expires = until(edges)
         reasons = [reason] * len(edges) if isinstance(reason, str) else reason
-        return spread(self._blank.having(state=state, **source), edges, expires, reasons)
+        return spread(self._template.having(state=state, **source), edges, expires, reasons)
 
     @cached_property
-    def _blank(self) -> Covered:
+    def _template(self) -> Covered:
         """Template for this answer's coverage changes, without span, state, reason and expiry."""
         sent, basis = self.fetched, self.context.basis
         return Covered(Span(0, 0), "final", sent.vendor, sent.kind, basis, sent.server_now_ms)
@@ -532,7 +532,7 @@ class _CommitBuilder:
                 # This vendor never had the bar, and is not trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
-                yield self._blank.having(
+                yield self._template.having(
                     span=span, state="suspect", reason=reason, expires=self._expires(span)
                 )
 
@@ -543,7 +543,7 @@ class _CommitBuilder:
         rows = self.answer.closed.within(span)
         if not len(rows):
             return []
-        equal = self._equal(rows)
+        equal = self._equal_rows(rows)
         first, end = (bisect_left(self._withdrawn_stamps, edge) for edge in span)
         for stamp in self._withdrawn_stamps[first:end]:
             # The bar that would confirm the withdrawn one is written again.
@@ -572,7 +572,7 @@ class _CommitBuilder:
         """Return whether a span has bars, or a report of no bars that is still valid."""
         return entry.state in WITH_BARS or entry.is_valid(self.context.now_ms)
 
-    def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
+    def _equal_rows(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
 
         Rows do not match if only the basis of the stored rows is unknown, or if a refresh changed
@@ -591,7 +591,7 @@ class _CommitBuilder:
         if self.context.basis.adjustment != "unknown" and self._of_unknown_basis:
             equal &= ~inside(rows.stamps, self._of_unknown_basis)
         if self.context.is_refresh:
-            equal &= ~among(rows.stamps, self._readjusted)
+            equal &= ~among(rows.stamps, self._readjusted_stamps)
         return equal
 
     @cached_property
@@ -602,7 +602,7 @@ class _CommitBuilder:
         return [c.span for c in (*unknown, *later_marks(entries, self.fetched, self.context))]
 
     @cached_property
-    def _readjusted(self) -> NDArray[np.int64]:
+    def _readjusted_stamps(self) -> NDArray[np.int64]:
         """Timestamps of stored bars whose adjusted close is different in the answer.
 
         The cause is a dividend since the bars were fetched, which is accounted for when they are
@@ -790,7 +790,7 @@ class _CommitBuilder:
         which the bars' own basis accounts for.
         """
         old, new = entry.basis, self.context.basis
-        first, last = np.searchsorted(self._readjusted, entry.span)
+        first, last = np.searchsorted(self._readjusted_stamps, entry.span)
         if first < last:
             return old
         as_stored = self.stored.rebased is self.stored.rows

@@ -371,7 +371,7 @@ def faults_of(
     groups = [
         FaultGroup.of_bars(BAD, stamps, [reason for _, reason in rows]),
         FaultGroup.of_bars(CONTRADICTED, contradicted),
-        *_missing(answer, grid, stays),
+        *_missing_bars(answer, grid, stays),
     ]
     total = sum(len(group.edges) for group in groups)
     faults = [fault for group in groups for fault in group.faults(total)]
@@ -387,7 +387,7 @@ def _stamp(row: BadRow) -> int:
     return row[0][0]
 
 
-def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
+def _missing_bars(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
     """Yield the expected bars that were not received.
 
     A bar whose row is bad is not missing, because the bad row is itself a fault.

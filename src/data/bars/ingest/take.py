@@ -192,7 +192,7 @@ def process_answer(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
         doubtful,
-        _forming(request, received, judged.forming),
+        _forming_bars(request, received, judged.forming),
         checked.check.score,
         tuple(checked.check.problems) if is_unstored else (),
     )
@@ -223,10 +223,10 @@ def take_forming(
         now_ms=series.now_ms(),
         grid=_grid_of(request, fitted),
     )
-    return _forming(request, received, checked.good)
+    return _forming_bars(request, received, checked.good)
 
 
-def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
+def _forming_bars(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
     """Return the answer's bars that have not closed and are never stored; None if all have closed."""
     if not len(rows):
         return None
@@ -473,7 +473,7 @@ def _complete_commit(
     is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
-        next_due=_due(request, series, fetched, judged, marked),
+        next_due=_due_ms(request, series, fetched, judged, marked),
         judged=judged_span,
         faults=(
             *faults_of(checked.check, judged, checked.grid, stored.stays(judged.closed.stamps)),
@@ -537,7 +537,7 @@ def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Li
     return Lifetime(Bound(at, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
 
 
-def _due(
+def _due_ms(
     request: LaneRequest,
     series: SeriesStore,
     fetched: Fetched,

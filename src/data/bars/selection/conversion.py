@@ -168,7 +168,7 @@ class _Made:
     def answer(self, needed: Span) -> Fetched:
         """Return the bars built from the rows in ``needed``."""
         bars = self._bars(needed)
-        table = merge(bars.with_whole_volumes(), self._running(bars))
+        table = merge(bars.with_whole_volumes(), self._forming_bar(bars))
         if not len(table):
             raise NoDataError(
                 f"{self.fetched.vendor} does not have enough {self.conversion.source} bars to build "
@@ -200,7 +200,7 @@ class _Made:
             unanswered=self.classified.unanswered,
         )
 
-    def _running(self, bars: Resampled) -> BarTable:
+    def _forming_bar(self, bars: Resampled) -> BarTable:
         """Return the forming bar if no part of it is missing so far; else an empty table."""
         for bar in bars.incomplete:
             rows = bars.partial.within(Span(bar.span.start, bar.span.start + 1))

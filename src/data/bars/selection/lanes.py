@@ -179,10 +179,10 @@ class LaneFinder:
         groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
         for key in keys:
             groups.setdefault((key.symbol, key.timeframe), []).append(key)
-        answering = (self._answering(group, query_of) for group in groups.values())
+        answering = (self._answering_key(group, query_of) for group in groups.values())
         return [key for key in answering if key is not None]
 
-    def _answering(
+    def _answering_key(
         self, lanes: Sequence[SeriesKey], query_of: Callable[[str, Timeframe], BarsQuery]
     ) -> SeriesKey | None:
         usual = next((key for key in lanes if not key.lane), None)

@@ -44,7 +44,7 @@ class Namesakes:
         """
         proved: set[str] = set()
         attempts: list[Attempt] = []
-        stored = BarTable.empty() if query.offline or query.provider else self._latest(query, route)
+        stored = BarTable.empty() if query.offline or query.provider else self._bars(query, route)
         for candidate in candidates if len(stored) else ():
             if candidate.name not in route.namesakes:
                 continue
@@ -55,7 +55,7 @@ class Namesakes:
                 rows, requests = self._fetch(query, candidate, span)
             except FAILOVER_ERRORS as error:
                 attempt = replace(attempt, requests=current_call().requests - requests_before)
-                attempts.append(self._failed(attempt, error, self._clock.monotonic() - started))
+                attempts.append(self._failure(attempt, error, self._clock.monotonic() - started))
                 continue
             is_same = agree(stored, rows)
             verb = "is" if is_same else "is not"
@@ -72,7 +72,7 @@ class Namesakes:
                 proved.add(candidate.name)
         return frozenset(proved), attempts
 
-    def _latest(self, query: BarsQuery, route: Route) -> BarTable:
+    def _bars(self, query: BarsQuery, route: Route) -> BarTable:
         """Return the latest stored final bars from the route's owner; empty if there are none."""
         lanes = (ln for ln in route.lanes if any(c.name == route.owner for c in ln.candidates))
         lane = next(lanes, route.lanes[0])
@@ -117,13 +117,13 @@ class Namesakes:
             listing: Derivative = fetch(query.instrument, query.now_ms)
         except FAILOVER_ERRORS as error:
             attempt = replace(attempt, requests=current_call().requests - requests_before)
-            return "", [self._failed(attempt, error, self._clock.monotonic() - started)]
+            return "", [self._failure(attempt, error, self._clock.monotonic() - started)]
         attempt = replace(
             attempt, seconds=self._clock.monotonic() - started, requests=listing.requests
         )
         return listing.hint, [attempt] if listing.requests else []
 
-    def _failed(self, attempt: Attempt, error: DataError, seconds: float) -> Attempt:
+    def _failure(self, attempt: Attempt, error: DataError, seconds: float) -> Attempt:
         error.provider = error.provider or attempt.provider
         self._log.warning("%s could not be compared: %s", attempt.provider, error)
         return replace(

@@ -87,7 +87,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
         raise QueryError(f"unknown adjustment {basis_text!r}", hint="use raw, split or all")
-    rows = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
+    rows = _closed_bars(_bars_of(frame, offer.timeframe), offer, now_ms)
     _, even = session_stamps(rows.stamps, offer.timeframe)
     table, stray = rows.take(even), off_grid_rows(rows.take(~even), offer.timeframe)
     aside = tuple(BadRow(row.bar, row.reason) for row in stray)
@@ -100,7 +100,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     return replace(commit, suspects=(*commit.suspects, *aside))
 
 
-def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
+def _bars_of(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     """Return the frame's bars; timezone-aware times of daily bars are treated as dates at the venue."""
     import pandas as pd
 
@@ -117,7 +117,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     return replace(table, stamps=stamps)
 
 
-def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
+def _closed_bars(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
     """Return the bars that have closed; bars that are still forming must not be stored as closed."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)

@@ -271,7 +271,7 @@ class Catalogue:
         }
         stored = [key for key, count in rows.items() if count]
         answering = (key for key in stored if key.lane in _DEFAULT_LANES)
-        updated = max((self._updated(key, listed[key]) for key in answering), default=0)
+        updated = max((self._updated_ms(key, listed[key]) for key in answering), default=0)
         lanes = [lane for lane in holdings.lanes if lane.entry.quarantined]
         aside = [self.store.quarantined(lane.key) for lane in lanes]
         # Tables and fundamentals have only files in quarantine, and so may a series without bars.
@@ -290,7 +290,7 @@ class Catalogue:
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
         }
 
-    def _updated(self, key: SeriesKey, entry: LaneEntry | None) -> int:
+    def _updated_ms(self, key: SeriesKey, entry: LaneEntry | None) -> int:
         if entry is not None:
             return entry.updated_ms
         return max((self.updated_ms(key, year) or 0 for year in self.years(key)), default=0)

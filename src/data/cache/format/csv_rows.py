@@ -234,10 +234,10 @@ def block_text(
         chars.append(field.chars)
         by_repr |= field.by_repr
     text = np.hstack([*chars, line]).tobytes().translate(None, b"\0")
-    return _replaced(text, by_repr, lines_of(by_repr)) if by_repr.any() else text
+    return _replace(text, by_repr, lines_of(by_repr)) if by_repr.any() else text
 
 
-def _replaced(text: bytes, by_repr: Mask, lines: bytes) -> bytes:
+def _replace(text: bytes, by_repr: Mask, lines: bytes) -> bytes:
     """Return ``text`` with the lines of the rows in the mask ``by_repr`` replaced by ``lines``."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
@@ -354,10 +354,10 @@ def read_csv(text: bytes) -> pd.DataFrame:
     import pandas as pd
 
     cells = pd.read_csv(io.BytesIO(text), dtype=str, keep_default_na=False)
-    return pd.DataFrame({name: _typed(cells[name].tolist()) for name in cells.columns})
+    return pd.DataFrame({name: _values_of(cells[name].tolist()) for name in cells.columns})
 
 
-def _typed(cells: list[str]) -> Any:
+def _values_of(cells: list[str]) -> Any:
     for read in (_whole_cells, _float_cells):
         try:
             return read(cells)

@@ -81,8 +81,8 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     lane = store.lane(key)
     old_files = dict(store.old.of(lane, lane.years()))
     hidden_files = _hidden_files(store, lane, old_files)
-    files = [_described(store, key, year, path) for year, path in sorted(old_files.items())]
-    files += [_as_hidden(_described(store, key, year, path)) for year, path in hidden_files]
+    files = [_describe(store, key, year, path) for year, path in sorted(old_files.items())]
+    files += [_as_hidden(_describe(store, key, year, path)) for year, path in hidden_files]
     if dry_run or not files:
         return files
     years = {year: store.old.read(key, path) for year, path in old_files.items()}
@@ -105,7 +105,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     return files
 
 
-def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
+def _describe(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
     file = OldFile(key, year, path.relative_to(store.layout.root).as_posix())
     if describe_legacy(store.disk, path).is_sample:
         return replace(file, said="sample data: set aside, and never part of an answer")
@@ -229,9 +229,9 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
     if store.disk.stat(lane.paths.legacy) is None:
         return []
     if dry_run:
-        return _weighed(store, lane)
+        return _files_of(store, lane)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
-        originals = _weighed(store, lane)
+        originals = _files_of(store, lane)
         for file in originals:
             if not file.problem:
                 store.disk.remove(store.layout.root / file.path)
@@ -240,7 +240,7 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
     return originals
 
 
-def _weighed(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
+def _files_of(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
     return [
         _weigh(store, lane, int(match[1]), lane.paths.legacy / name)
         for name in store.disk.list(lane.paths.legacy)

@@ -191,7 +191,7 @@ def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
         except (StorageError, ValueError, RecursionError):
             continue
         if isinstance(document, dict):
-            return LegacyYear(_vendor(document), _updated(document) or _file_time(path))
+            return LegacyYear(_vendor(document), _updated_ms(document) or _file_time(path))
     return LegacyYear(fetched_at=_file_time(path))
 
 
@@ -202,7 +202,7 @@ def _vendor(document: Mapping[str, Any]) -> str:
     return "unknown"
 
 
-def _updated(document: Mapping[str, Any]) -> int:
+def _updated_ms(document: Mapping[str, Any]) -> int:
     for name in ("last_updated", "created_at"):
         with suppress(KeyError, TypeError, ValueError, OverflowError):
             return parse_iso(document[name])
@@ -232,7 +232,7 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
         table = _parse(inflated(raw))
     except (ResponseFormatError, ValueError, zlib.error) as exc:
         raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
-    if not _plausible(table.stamps, timeframe):
+    if not _fits(table.stamps, timeframe):
         raise CorruptEntryError(f"{path} does not contain {timeframe} bars")
     return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
 
@@ -255,7 +255,7 @@ def _parse(text: bytes) -> BarTable:
     return merge(BarTable.empty(), table.take(are_bars(table)))
 
 
-def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
+def _fits(stamps: Stamps, timeframe: Timeframe) -> bool:
     """Return whether the median distance between bars matches ``timeframe``.
 
     Fewer than three bars always match. The check is needed because one tool wrote monthly bars to

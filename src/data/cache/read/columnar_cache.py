@@ -112,7 +112,7 @@ class Sidecars:
         wanted = {year: state for year, state in states.items() if state.rows}
         if not wanted:
             return BarTable.empty()
-        file = self._current(lane, wanted)
+        file = self._current_file(lane, wanted)
         if file is None or not self._are_untouched(lane, file, wanted):
             return None
         try:
@@ -141,7 +141,7 @@ class Sidecars:
             )
         ]
 
-    def _current(self, lane: LaneFiles, wanted: States) -> ColumnarFile | None:
+    def _current_file(self, lane: LaneFiles, wanted: States) -> ColumnarFile | None:
         """Return the file from memory or disk if its ``wanted`` years are current, else None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)

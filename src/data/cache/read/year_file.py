@@ -129,7 +129,7 @@ def open_year(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearFile | N
     try:
         if meta is None:
             raise MismatchError("there is data but no metadata")
-        return _matching(lane, year, meta, handle)
+        return _match(lane, year, meta, handle)
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
     finally:
@@ -144,7 +144,7 @@ def _without_data(meta: YearMeta | None) -> YearFile | None:
     return YearFile(meta.state)
 
 
-def _matching(lane: LaneFiles, year: int, meta: YearMeta, handle: Handle) -> YearFile:
+def _match(lane: LaneFiles, year: int, meta: YearMeta, handle: Handle) -> YearFile:
     size = lane.disk.fstat(handle).size
     problem = "the data file is not empty as recorded"
     for state in filter(None, (meta.pending, meta.state)):
@@ -159,11 +159,11 @@ def _matching(lane: LaneFiles, year: int, meta: YearMeta, handle: Handle) -> Yea
         if peek_digest(start) != state.head:
             problem = "its last member is not the recorded one"
             continue
-        return _verified(lane, year, state, lane.disk.read_at(handle, 0, state.size))
+        return _verify(lane, year, state, lane.disk.read_at(handle, 0, state.size))
     raise MismatchError(problem)
 
 
-def _verified(lane: LaneFiles, year: int, state: YearState, data: bytes) -> YearFile:
+def _verify(lane: LaneFiles, year: int, state: YearState, data: bytes) -> YearFile:
     members = list(walk(data, file_id(lane.key, year)))
     check_members(members, state, most_rows=lane.most_rows())
     return YearFile(state, tuple(member for _, member in members))

@@ -143,7 +143,7 @@ def inspect(
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
     files, is_whole = 0, True
-    for count, found in _inspected(store, keys, problems):
+    for count, found in _inspect(store, keys, problems):
         if not is_whole:
             break
         findings += found
@@ -152,7 +152,7 @@ def inspect(
     return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
 
 
-def _inspected(
+def _inspect(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
     """Yield the number of files read and the defects found, one part of a series at a time."""
@@ -451,7 +451,7 @@ def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Ailment 
     """
     for _ in range(_MOST_EXAMINATIONS):
         before = _states(lane, year)
-        ailment = _diagnosed(lane, year)
+        ailment = _diagnose(lane, year)
         if ailment is None or is_locked:
             return ailment
         if before == _states(lane, year):
@@ -471,7 +471,7 @@ def is_young(lane: LaneFiles, year: int) -> bool:
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
 
 
-def _diagnosed(lane: LaneFiles, year: int) -> Ailment | None:
+def _diagnose(lane: LaneFiles, year: int) -> Ailment | None:
     try:
         diagnosis = examine(lane, year)
     except FormatVersionError as exc:

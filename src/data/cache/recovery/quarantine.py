@@ -109,7 +109,7 @@ def keep_rows(lane: LaneFiles, year: int, rows: Sequence[BadRow]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
-    newest = _newest(list(cells))
+    newest = _newest_rows(list(cells))
     writer.writerows(newest)
     packed = zipped(text.getvalue().encode("utf-8"))
     write_atomically(lane.disk, lane.paths.rows(year), packed)
@@ -122,7 +122,7 @@ def _is_bar(row: BadRow) -> bool:
     return row.reason.startswith(WITHDRAWN)
 
 
-def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _newest_rows(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the latest invalid rows for each timestamp, and all withdrawn (once valid) bars.
 
     The number of invalid rows is limited, so that the file does not grow forever if a vendor sends

@@ -153,7 +153,7 @@ def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     if diagnosis.case in ("rebuild", "replace"):
         return _from_members(lane, year, diagnosis, diagnosis.state)
     assert diagnosis.meta is not None
-    return _restored(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
+    return _restore(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
 
 
 def preview(lane: LaneFiles, year: int) -> YearFile | None:
@@ -178,7 +178,7 @@ def rebuild(lane: LaneFiles, year: int) -> YearMeta | None:
         return meta
     members = scan_file(content, file_id(lane.key, year)).members
     state = _state_of_members(lane, year, meta, members)
-    return _saved(lane, year, _document(lane, meta, members).committed(state))
+    return _save(lane, year, _document(lane, meta, members).committed(state))
 
 
 def _make_durable(lane: LaneFiles, year: int) -> None:
@@ -207,7 +207,7 @@ def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
     lane.document_cache.forget(path)
 
 
-def _restored(
+def _restore(
     lane: LaneFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
@@ -223,7 +223,7 @@ def _restored(
     elif diagnosis.members and state.generation > (logged := lane.logged_generation(year)):
         more = sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
         _log(lane, year, state, more)
-    return _saved(lane, year, meta.committed(state))
+    return _save(lane, year, meta.committed(state))
 
 
 def _log(lane: LaneFiles, year: int, state: YearState, more: int) -> None:
@@ -248,7 +248,7 @@ def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearS
     document = _document(lane, meta, members)
     if diagnosis.case == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
-        return _saved(lane, year, document.committed(state))
+        return _save(lane, year, document.committed(state))
     scan = diagnosis.scan
     keep_file(lane, lane.paths.data(year), scan.content, f"damaged at byte {scan.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
@@ -271,7 +271,7 @@ def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member])
     return new.with_shares(shares)
 
 
-def _saved(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
+def _save(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
     lane.write_meta(year, meta, durable=True)
     return meta
 

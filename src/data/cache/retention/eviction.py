@@ -145,7 +145,7 @@ def stored_years(
         latest_ms = max(now_ms, latest_ms, vouched_ms(every))
     years: list[StoredYear] = []
     for group in by_symbol.values():
-        judge = Judge(must_keep, _newest(group), now_ms, latest_ms)
+        judge = Judge(must_keep, _newest_ends(group), now_ms, latest_ms)
         for lane in group:
             years += judge.years(lane, last_use(lane.key))
     return years
@@ -161,7 +161,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
     return max((min(lane.entry.updated_ms, lane.entry.answered_ms) for lane in lanes), default=0)
 
 
-def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
+def _newest_ends(lanes: Iterable[StoredLane]) -> dict[str, int]:
     """Map each vendor to the end of its latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
@@ -177,7 +177,7 @@ class Judge:
         self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int | None
     ) -> None:
         self._must_keep = must_keep
-        self._newest = newest
+        self._newest_ends = newest
         self._now_ms = now_ms
         self._latest_ms = latest_ms
 
@@ -222,7 +222,7 @@ class Judge:
                 each = not why
             else:
                 each = False
-            is_gone = self._newest.get(source.vendor, 0) < latest_ms - ALIVE_MS
+            is_gone = self._newest_ends.get(source.vendor, 0) < latest_ms - ALIVE_MS
             may_be_delisted = MAYBE_DELISTED if is_gone else ""
             reason = why or may_be_delisted
             for year, _, start, end in parts:

@@ -46,7 +46,7 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
     for piece in commit.pieces:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
         for year in years_of(piece.span):
-            part = _clipped(piece, year_span(year))
+            part = _clip(piece, year_span(year))
             parts.setdefault(year, YearChange()).pieces += _split_by_holes(part)
     if commit.marks:
         marks = stretches(commit.marks).columns
@@ -98,7 +98,7 @@ def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered
     return Stretches(valid)
 
 
-def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
+def _clip(piece: CommitPiece, span: Span) -> CommitPiece:
     if not piece.holes and piece.span.clip(span) == piece.span:
         return piece
     return replace(
@@ -115,7 +115,7 @@ def _split_by_holes(piece: CommitPiece) -> list[CommitPiece]:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
     edges = [piece.span.start, *cuts, piece.span.end]
-    return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
+    return [_clip(piece, Span(a, b)) for a, b in pairwise(edges)]
 
 
 def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
@@ -125,7 +125,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
     """
     others = stamps[~among(stamps, piece.table.stamps)].tolist()
     excluded = [Span(stamp, stamp + 1) for stamp in others]
-    return [_clipped(piece, span) for span in subtract([piece.span], excluded)]
+    return [_clip(piece, span) for span in subtract([piece.span], excluded)]
 
 
 # --- coverage ------------------------------------------------------------------------------

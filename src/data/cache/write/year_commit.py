@@ -312,7 +312,7 @@ class YearCommit:
             is_judged=self._is_judged(),
         )
 
-    def _touched(self, change: Change) -> int | None:
+    def _first_changed(self, change: Change) -> int | None:
         """Return the timestamp of the first bar written or removed; None if there was none."""
         tables = [piece.table for piece in self._bar_pieces] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
@@ -327,7 +327,7 @@ class YearCommit:
             "added": change.added,
             "changed": change.changed,
             "removed": change.removed,
-            "touched": self._touched(change),
+            "touched": self._first_changed(change),
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)

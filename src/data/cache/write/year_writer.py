@@ -100,7 +100,7 @@ def compose(
         if segment.columns == target.columns and _is_unchanged(segment, index, members, stored):
             members.append(stored[index])
         else:
-            members.append(_written(segment, members, target, total))
+            members.append(_member_of(segment, members, target, total))
     return members or [_empty_member(target)]
 
 
@@ -127,7 +127,7 @@ def _is_unchanged(
     return segment.member is stored[index] and segment.header == stored[index].header
 
 
-def _written(segment: YearSegment, before: list[Member], target: Target, total: int) -> Member:
+def _member_of(segment: YearSegment, before: list[Member], target: Target, total: int) -> Member:
     """Return the gzip member for ``segment``, with its old compressed body if that fits here.
 
     The body fits if it has the columns of ``target``, and the line with their names if and only if
@@ -203,13 +203,13 @@ def state_of(
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
         members=before.members + len(members),
-        open=before.open + _joinable(members, before.last, target) if at else 0,
+        open=before.open + _count_joinable(members, before.last, target) if at else 0,
         columns=target.columns,
         coverage=coverage,
     )
 
 
-def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
+def _count_joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
     """Return the number of appended gzip members that compaction may join with earlier ones.
 
     A long member of intraday bars that begins on a new date is not counted, because a whole day
