@@ -84,7 +84,7 @@ def examine(
     question = (symbol, timeframe, start, end)
     bench = _Bench(provider, Path(recording), question, adjustment)
     bars = bench.ask()
-    faults = list(_broken(bench, bars))
+    faults = list(_broken_promises(bench, bars))
     if faults:  # no `assert`, which Python leaves out under -O
         raise AssertionError(
             f"{provider.__name__} breaks {len(faults)} promises:\n" + "\n".join(faults)
@@ -149,7 +149,7 @@ class _Carrier:
         return self._spoil(self._inner.send(request))
 
 
-def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
+def _broken_promises(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence for each broken promise."""
     proof = bars.attrs["onetape"]
     if not len(bars):
@@ -163,10 +163,10 @@ def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
     if any(_KEY in f"{request!r}{request.url}" for request in bench.requests):
         yield "- a key appears in the printed form of a request; put it in secret_params or secret_headers"
     for name, body in _bodies().items():
-        yield from _not_refused(bench, name, partial(_changed, body=body))
+        yield from _not_refused(bench, name, partial(_change, body=body))
     yield from _not_refused(bench, "half of an answer", _half_response)
     for status in (401, 403, 429, 500, 503):
-        spoil = partial(_changed, status=status, headers={}, body=_PAGE)
+        spoil = partial(_change, status=status, headers={}, body=_PAGE)
         yield from _not_refused(bench, f"HTTP {status}", spoil)
 
 
@@ -179,7 +179,7 @@ def _bodies() -> dict[str, bytes]:
     }
 
 
-def _changed(answer: HttpResponse, **changes: Any) -> HttpResponse:
+def _change(answer: HttpResponse, **changes: Any) -> HttpResponse:
     return replace(answer, **changes)
 
 

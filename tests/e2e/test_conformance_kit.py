@@ -142,7 +142,7 @@ def test_promises_are_checked_even_if_python_leaves_out_asserts() -> None:
     kit.__dict__.update(__package__="onetape", __file__=testing.__file__)
     exec(compile(source, testing.__file__, "exec", dont_inherit=True, optimize=1), kit.__dict__)
     kit._Bench.ask = lambda *_: None
-    kit._broken = lambda *_: iter(["- one"])
+    kit._broken_promises = lambda *_: iter(["- one"])
     with pytest.raises(AssertionError, match="int breaks 1 promises:\n- one"):
         kit.examine(int, "x", "BTCUSDT", "1h", None, None)
 

@@ -124,7 +124,7 @@ def test_columns_are_packed_without_loss(rows: int, kind: str) -> None:
         "missing": np.where(dice.random(rows) > 0.5, np.nan, 1.5),
         "zero": np.where(dice.random(rows) > 0.5, -0.0, 0.0),
     }[kind]
-    again = entry._unpacked(entry._packed(values))
+    again = entry._unpack(entry._packed(values))
     assert again.tobytes() == values.tobytes()
     stamps = np.sort(dice.integers(-(2**62), 2**62, rows))
-    assert (entry._unpacked(entry._packed(stamps), is_integer=True) == stamps).all()
+    assert (entry._unpack(entry._packed(stamps), is_integer=True) == stamps).all()

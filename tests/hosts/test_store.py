@@ -916,7 +916,7 @@ def test_a_slow_response_is_not_taken_for_a_lost_connection(
             yield 1
         return "whole"
 
-    steps = log_module._limited(operation(), lambda: None)
+    steps = log_module._with_heartbeats(operation(), lambda: None)
     next(steps)
     for ready in (1, 0, 1, 0, 1, 0):
         steps.send(ready)

@@ -292,9 +292,9 @@ def chart_of(
     complete = all(part.facts.get("complete", True) for part in parts)
     first = parts[0]
     if len(parts) > 1:
-        series = _indexed(series, axis)
+        series = _index_to_100(series, axis)
         kept = [one for one in series if len(one)]
-        base = _common(kept)
+        base = _common_slot(kept)
         at = "" if base is None else f", 100 at {axis.text(base)}"
         return Chart(
             printable(" · ".join([*(part.name for part in parts), first.timeframe])),
@@ -434,7 +434,7 @@ class _Part:
     @cached_property
     def stamps(self) -> Stamps:
         """The rows' distinct timestamps, ascending."""
-        return _distinct(self.table.stamps)
+        return _distinct_stamps(self.table.stamps)
 
     def slots(self) -> Stamps:
         """Return the timestamps of the slots (the positions on the time axis), ascending."""
@@ -445,9 +445,9 @@ class _Part:
         if not starts:
             return stamps
         span = Span(min(starts), max(last))
-        return _distinct(np.concatenate([stamps, self._expected(span)]))
+        return _distinct_stamps(np.concatenate([stamps, self._expected_stamps(span)]))
 
-    def _expected(self, span: Span) -> Stamps:
+    def _expected_stamps(self, span: Span) -> Stamps:
         """Return the timestamps of expected bars; without a calendar, only the timestamps in gaps."""
         step_ms = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
         is_short = (span.end - span.start) // step_ms <= _MOST_SLOTS
@@ -675,13 +675,13 @@ def _session(part: _Part) -> str:
 def _axis(parts: Sequence[_Part]) -> Axis:
     """Return the common axis of all series, in their time zone if they share one, otherwise in UTC."""
     slots = [part.slots() for part in parts]
-    stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
+    stamps = slots[0] if len(slots) == 1 else _distinct_stamps(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
     zone = zones.pop() if len(zones) == 1 else "UTC"
     return Axis(stamps, zone, all(part.is_daily for part in parts))
 
 
-def _distinct(stamps: Stamps) -> Stamps:
+def _distinct_stamps(stamps: Stamps) -> Stamps:
     """Return the timestamps sorted and unique (the array itself if it already is).
 
     Unlike ``np.unique``, this merges sorted runs in linear time.
@@ -702,19 +702,19 @@ def _zone(instrument: Instrument | None) -> str:
         return instrument.timezone
 
 
-def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
+def _index_to_100(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
     """Return the series with factors that make every close at the first common bar 100.
 
     Raises:
         QueryError: The series have no bar in common, or a close there that is not above 0.
     """
-    base = _common([one for one in series if len(one)])
+    base = _common_slot([one for one in series if len(one)])
     if base is None:
         return tuple(series)
-    return tuple(_rebased(one, base, axis) if len(one) else one for one in series)
+    return tuple(_rebase(one, base, axis) if len(one) else one for one in series)
 
 
-def _common(series: Sequence[Series]) -> int | None:
+def _common_slot(series: Sequence[Series]) -> int | None:
     """Return the first slot in which all series have a bar; None if there is no series.
 
     Raises:
@@ -734,7 +734,7 @@ def _common(series: Sequence[Series]) -> int | None:
     return int(shared[0])
 
 
-def _rebased(series: Series, base: int, axis: Axis) -> Series:
+def _rebase(series: Series, base: int, axis: Axis) -> Series:
     close = float(series.values[3][series.slots.searchsorted(base)])
     if close <= 0:
         raise QueryError(

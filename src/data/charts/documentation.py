@@ -85,7 +85,7 @@ def _lead_inside(
             href = _href(str(token.attrGet("href")), source.name, names)
             token.attrs = {"href": href} if href else {}
         elif token.type == "image":
-            file = _resolved(source.folder + str(token.attrGet("src")))
+            file = _resolved_path(source.folder + str(token.attrGet("src")))
             data = picture(file)
             if data is None:
                 token.type = "text"  # the description of the step
@@ -106,6 +106,6 @@ def _href(target: str, name: str, names: Container[str]) -> str:
     return f"#{link[1]}--{link[2]}" if link[2] else f"#{link[1]}"
 
 
-def _resolved(file: str) -> str:
+def _resolved_path(file: str) -> str:
     """Return a path with its ``..`` components resolved."""
     return re.sub(r"[^/]+/\.\./", "", file)

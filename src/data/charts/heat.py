@@ -105,7 +105,7 @@ def cells_of(
     """
     bounds = months.bounds
     covered = {
-        kind: _covered([entry.span for entry in entries if entry.state == kind], bounds)
+        kind: _covered_ms([entry.span for entry in entries if entry.state == kind], bounds)
         for kind in _KINDS
     }
     covered_ms = sum(covered.values(), np.zeros(months.number))
@@ -170,7 +170,7 @@ def by_year(first: str, cells: str) -> list[tuple[str, str]]:
     ]
 
 
-def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
+def _covered_ms(spans: Sequence[Span], bounds: _Floats) -> _Floats:
     """Return the number of milliseconds that the spans cover in each month."""
     if not spans:
         return np.zeros(len(bounds) - 1)

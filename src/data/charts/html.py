@@ -145,8 +145,8 @@ def page_data(chart: Chart) -> dict[str, Any]:
         "counts": sum(counts, Counts(0, 0, 0, 0))._asdict(),
         "each": each,
         "candle": _candle(chart.timeframe, each),
-        "time": _repeated(np.diff(seconds, prepend=0)),
-        "last": _repeated(_seconds(axis, ends) - seconds) if each > 1 else None,
+        "time": _run_lengths(np.diff(seconds, prepend=0)),
+        "last": _run_lengths(_seconds(axis, ends) - seconds) if each > 1 else None,
         "sessions": [] if axis.is_daily else sessions.tolist(),
         "series": series,
         "lines": [
@@ -264,7 +264,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "low": (np.minimum(opens, closes) - lows).tolist(),
         "close": (closes - opens).tolist(),
         "volume": _number_list(columns.values[4]),
-        "bars": _repeated(columns.with_volume),
+        "bars": _run_lengths(columns.with_volume),
         "pale": _runs(columns.places[columns.pale]),
         "vendors": _vendors(series, columns),
     }
@@ -300,7 +300,7 @@ def _differences(values: Ints) -> list[int]:
     return steps
 
 
-def _repeated(values: Ints) -> list[list[int]]:
+def _run_lengths(values: Ints) -> list[list[int]]:
     """Return run-length encoded values: (value, repetitions) pairs."""
     if not len(values):
         return []

@@ -240,7 +240,7 @@ def _series_report(
             "gaps": series_gaps.as_dict(),
         }
         section["stored"] = stored.get(series_gaps.series.folder)
-        drawn = _drawn(client, entry)
+        drawn = _chart_of(client, entry)
         section["fingerprint"] = drawn.fingerprint if drawn else None
         section["drawn"] = drawn.drawn if drawn else None
         if series_gaps.problem:
@@ -264,7 +264,7 @@ class _Drawn(NamedTuple):
     drawing: Drawing
 
 
-def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
+def _chart_of(client: BarsClient, entry: _Entry) -> _Drawn | None:
     """Return a chart of a series, or None if no query would be answered from that series."""
 
     def draw() -> _Drawn | None:
@@ -414,7 +414,7 @@ class _Entry:
         )
 
     @cached_property
-    def _examined(self) -> _Examined:
+    def _examination(self) -> _Examined:
         """The validation report as a dict, and a few of the bars; None and no bars if validation failed."""
 
         def read() -> _Examined:
@@ -431,12 +431,12 @@ class _Entry:
     @property
     def quality(self) -> dict[str, Any] | None:
         """The validation report as a dict; None if the series cannot be validated."""
-        return self._examined[0]
+        return self._examination[0]
 
     @property
     def line(self) -> dict[str, list[Any]]:
         """The times and close prices of a few evenly spaced bars, adjusted for splits as of today."""
-        return self._examined[1]
+        return self._examination[1]
 
     @property
     def ends(self) -> tuple[int, int] | None:

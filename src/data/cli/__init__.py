@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
     except KeyboardInterrupt:  # during the import of the command
-        return _interrupted()
+        return _report_interrupt()
     if args.command is None:
         parser.print_help()
         return OK
@@ -109,7 +109,7 @@ def guarded(args: argparse.Namespace) -> int:
         complain_about(error, as_json=getattr(args, "json", False))
         return USAGE if isinstance(error, QueryError | ConfigError) else FAILED
     except KeyboardInterrupt:
-        return _interrupted()
+        return _report_interrupt()
     except BrokenPipeError:
         _drop_output()
         return OK
@@ -133,7 +133,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupted() -> int:
+def _report_interrupt() -> int:
     complain("interrupted; committed bars are kept")
     return FAILED
 

@@ -164,7 +164,7 @@ def _add(args: argparse.Namespace) -> Report:
     draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     if draft.is_of_all:
         alert = book.add_alert(LOCAL, config, rearm, now_ms)
-        return _added(alert, ())
+        return _addition_report(alert, ())
     symbol = services.client.query(draft.symbol, draft.timeframe, bars=1).instrument.symbol
     config["ticker"] = symbol
     # Checked before it is stored: bars that no vendor serves are rejected.
@@ -173,7 +173,7 @@ def _add(args: argparse.Namespace) -> Report:
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
     if evaluation is not None:
         book.store([EvaluatedAlert(alert, None, evaluation.state)])
-    return _added(alert, evaluation.events if evaluation is not None else ())
+    return _addition_report(alert, evaluation.events if evaluation is not None else ())
 
 
 def _evaluate_first(services: Services, alert: Alert, timeout_s: float | None) -> Evaluation | None:
@@ -207,7 +207,7 @@ def _evaluate_first(services: Services, alert: Alert, timeout_s: float | None) -
     return None
 
 
-def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
+def _addition_report(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
     document = {"id": alert.id, **alert.to_json(), "notes": [event.text for event in events]}
     lines = [Line(f"alert {alert.id}: {alert}, until {iso(alert.expires_ms)}")]
     return Report(document, [*lines, *(Line(event.text, "yellow") for event in events)])

@@ -69,10 +69,10 @@ class _Chart:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         lines = chart(list(self._frame["close"]), width=min(options.max_width, _WIDEST_CHART))
         ends = (str(self._frame.index[i].date()) for i in (0, -1)) if lines else ()
-        yield from _drawn(lines, *ends)
+        yield from _chart_lines(lines, *ends)
 
 
-def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
+def _chart_lines(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
     """Yield a chart's lines, then a line with labels for the first and the last bar."""
     for line in lines:
         yield styled(line, "cyan")
@@ -111,7 +111,7 @@ class Blocks:
             signs[mark.slot * len(cells) // max(len(axis), len(cells))] = _SIGNS[mark.kind]
         if "".join(signs).strip():
             yield styled(f"{'':{len(label)}} {''.join(signs)}", "magenta")
-        yield from _drawn(lines, axis.text(0), axis.text(-1))
+        yield from _chart_lines(lines, axis.text(0), axis.text(-1))
 
 
 def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
@@ -226,7 +226,7 @@ def chart(
     labels = aligned([max(finite), min(finite)])
     label_width = max(map(len, labels))
     room = max(width - label_width - 2, _SMALLEST)
-    columns = _placed(values, room) if shaded else _columns(finite, room)
+    columns = _column_values(values, room) if shaded else _columns(finite, room)
     gaps = [any(group) for group in _grouped(shaded, room)] if shaded else [False] * len(columns)
     there = [v for v in columns if v is not None]
     low, high = min(there), max(there)
@@ -255,7 +255,7 @@ def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
     return [values[0], *chosen[1:-1], values[-1]]
 
 
-def _placed(values: Sequence[float], most: int) -> Sequence[float | None]:
+def _column_values(values: Sequence[float], most: int) -> Sequence[float | None]:
     """Return one value for each column, like :func:`_columns`, with None for an empty column."""
     groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
     finite = [v for group in groups for v in group]

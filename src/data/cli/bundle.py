@@ -105,17 +105,17 @@ def _create(args: argparse.Namespace) -> Report:
         offline=args.offline,
         timeout=args.timeout,
     )
-    return _changed(bundle, outcome, "written")
+    return _report(bundle, outcome, "written")
 
 
 def _refresh(args: argparse.Namespace) -> Report:
     bundle = _bundle(args)
     manager = manager_of(args)
     outcome = bundle.refresh(manager, offline=args.offline, timeout=args.timeout)
-    return _changed(bundle, outcome, "written")
+    return _report(bundle, outcome, "written")
 
 
-def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
+def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
     document = {
         "bundle": bundle.name,
         "path": str(bundle.path),
@@ -258,7 +258,7 @@ def _clean(args: argparse.Namespace) -> Report:
         return _remove(bundle, dry_run=args.dry_run)
     manager = manager_of(args)
     outcome = bundle.clean(manager, _drop_date(args.before, manager), dry_run=args.dry_run)
-    return _changed(bundle, outcome, "would be dropped" if args.dry_run else "dropped or rewritten")
+    return _report(bundle, outcome, "would be dropped" if args.dry_run else "dropped or rewritten")
 
 
 def _remove(bundle: Bundle, *, dry_run: bool) -> Report:

@@ -74,11 +74,11 @@ def _export(args: argparse.Namespace) -> Report:
     if args.all:
         pull_elsewhere(services.cache.store)
         done = exporter.write_all(
-            services.cache.maintenance.series(), Path(args.all), _wanted(args)
+            services.cache.maintenance.series(), Path(args.all), _wanted_bars(args)
         )
     else:
         key = _requested_series(services, args)
-        done = [exporter.write(key, Path(args.out), _wanted(args))]
+        done = [exporter.write(key, Path(args.out), _wanted_bars(args))]
     document = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
@@ -132,7 +132,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     )
 
 
-def _wanted(args: argparse.Namespace) -> Wanted:
+def _wanted_bars(args: argparse.Namespace) -> Wanted:
     from ..jobs.export import Wanted
 
     is_parquet = Path(args.out or "").suffix == ".parquet"

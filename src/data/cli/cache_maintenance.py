@@ -184,7 +184,7 @@ def _compact(args: argparse.Namespace) -> Report:
             "bytes_before": before,
             "bytes_after": after,
             "stale_bytes": stale,
-            "series": [_compacted(series) for series in done],
+            "series": [_compacted_json(series) for series in done],
             "problems": problems_json(problems),
         },
         lambda: [
@@ -196,7 +196,7 @@ def _compact(args: argparse.Namespace) -> Report:
     )
 
 
-def _compacted(series: Compacted) -> dict[str, Any]:
+def _compacted_json(series: Compacted) -> dict[str, Any]:
     return {
         **named(series.key),
         "years": list(series.years),

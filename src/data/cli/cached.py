@@ -145,7 +145,7 @@ def listed_elsewhere(manager: Installation) -> tuple[list[dict[str, Any]], list[
 
     series, problem = series_elsewhere(manager.cache.store)
     found = [
-        named(key) | _EMPTY | {"updated": _updated(at_ms), "elsewhere": True}
+        named(key) | _EMPTY | {"updated": _time_text(at_ms), "elsewhere": True}
         for key, at_ms in sorted(series.items(), key=lambda pair: str(pair[0]))
     ]
     note = f"series that only other hosts have are not shown: {problem}"
@@ -212,11 +212,11 @@ def _extent(
     rows: int, ends: tuple[int | None, int | None], vendors: list[str], updated: int
 ) -> dict[str, Any]:
     first, last = (None if stamp is None else iso(stamp) for stamp in ends)
-    updated_at = _updated(updated)
+    updated_at = _time_text(updated)
     return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": updated_at}
 
 
-def _updated(at_ms: int) -> str | None:
+def _time_text(at_ms: int) -> str | None:
     return iso(at_ms // 1000 * 1000) if at_ms else None
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         ) from exc
     parser = whole_parser()
     for action in _actions(parser):
-        _complete(action, shtab)
+        _set_completions(action, shtab)
     sys.stdout.write(f"{shtab.complete(parser, shell)}\n")
     return OK
 
@@ -70,7 +70,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(command)
 
 
-def _complete(action: argparse.Action, shtab: Any) -> None:
+def _set_completions(action: argparse.Action, shtab: Any) -> None:
     """Set the choices or files that a shell offers as completions for an argument.
 
     This changes the parser, which is used only to generate the script, never to parse.

@@ -61,15 +61,15 @@ def _database() -> Database:
 
 def _init(args: argparse.Namespace) -> Report:
     database = _database()
-    return _changed(database, database.schema.init(), "the tables were created")
+    return _change_report(database, database.schema.init(), "the tables were created")
 
 
 def _upgrade(args: argparse.Namespace) -> Report:
     database = _database()
-    return _changed(database, database.schema.upgrade(), "the tables were upgraded")
+    return _change_report(database, database.schema.upgrade(), "the tables were upgraded")
 
 
-def _changed(database: Database, has_changed: bool, text: str) -> Report:
+def _change_report(database: Database, has_changed: bool, text: str) -> Report:
     revision = database.schema.state().revision
     done = text if has_changed else "nothing to do: the tables match this version"
     document = _database_json(database) | {"changed": has_changed, "revision": revision}

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> Report:
             lambda: _search_results(hits),
         )
     text = text_of(page)
-    return Report(_page_json(page) | {"text": text}, lambda: _rendered(text))
+    return Report(_page_json(page) | {"text": text}, lambda: _render(text))
 
 
 def _page_json(page: Page) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…"
 
 
-def _rendered(text: str) -> Shown:
+def _render(text: str) -> Shown:
     screen = console()
     if not screen.is_terminal:
         yield Line(text.rstrip("\n"))

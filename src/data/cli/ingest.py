@@ -149,13 +149,13 @@ def run(args: argparse.Namespace) -> Report:
         from .providers import family
 
         return family("ccxt")
-    return _ingested(args)
+    return _run_ingest(args)
 
 
 # --- ingestion ---------------------------------------------------------------------------------
 
 
-def _ingested(args: argparse.Namespace) -> Report:
+def _run_ingest(args: argparse.Namespace) -> Report:
     from ..bundles.bundle import Bundle
     from ..bundles.metadata import BundleMetadata
 
@@ -320,7 +320,7 @@ def _ingest(
         return
     with others_code(f"{type(source).__name__} did not write bundle {bundle.name}", ForeignError):
         try:
-            asyncio.run(_awaited(partial(write, *question, **options), args.timeout))
+            asyncio.run(_run_work(partial(write, *question, **options), args.timeout))
         except TimeoutError as late:
             if args.timeout is None:  # the source's own timeout
                 raise
@@ -330,7 +330,7 @@ def _ingest(
             ) from late
 
 
-async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
+async def _run_work(work: Callable[[], Any], seconds: float | None) -> None:
     """Call a method of a user-defined source, and await the result if it is awaitable."""
     done = work()
     if inspect.isawaitable(done):

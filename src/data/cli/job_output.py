@@ -51,7 +51,7 @@ def _now_ms() -> int:
     return SystemClock().now_ms()
 
 
-def _replaced(path: Path) -> str:
+def _page_before(path: Path) -> str:
     """Return the content of the page about to be replaced; empty if it is missing or unreadable."""
     try:
         return path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
 
         started, written = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
         name = getattr(args, "command", None) or "job"
-        data = night_page(report, name, started, written, _replaced(path))
+        data = night_page(report, name, started, written, _page_before(path))
     else:
         data = json.dumps(report, indent=2, default=str) + "\n"
     put(path, data.encode())

@@ -131,7 +131,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
         began_s = time.monotonic()
         with job_signals() as signals:
             check_report(args)
-            report = _populated(args)
+            report = _populate(args)
             if args.dry_run:
                 is_done, shown = not report["reasons"], _cost_shown(report)
             else:
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
             return code
 
 
-def _populated(args: argparse.Namespace) -> dict[str, Any]:
+def _populate(args: argparse.Namespace) -> dict[str, Any]:
     from ..jobs.populate import DEFAULT_START, populate_cache, sync_cache
 
     start = None if args.all_stored else args.start_date or DEFAULT_START

@@ -132,10 +132,10 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
 
 def run(args: argparse.Namespace) -> Report | int:
     """Refresh or clean up; the exit code is 1 if anything could not be refreshed."""
-    return _cleaned(args) if args.cleanup_only else _refreshed(args)
+    return _clean(args) if args.cleanup_only else _refresh(args)
 
 
-def _cleaned(args: argparse.Namespace) -> Report:
+def _clean(args: argparse.Namespace) -> Report:
     from ..jobs.refresh_fundamentals import cleanup_fundamentals
 
     result = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
@@ -143,7 +143,7 @@ def _cleaned(args: argparse.Namespace) -> Report:
     return Report(result, [f"{counted(result['total_removed_files'], 'replaced copy')} {would}"])
 
 
-def _refreshed(args: argparse.Namespace) -> int:
+def _refresh(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
 
     check_report(args)

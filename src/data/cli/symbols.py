@@ -83,10 +83,10 @@ def _refresh(args: argparse.Namespace) -> Report:
         result.outcome in ("written", "same") and not result.problems for result in results
     )
     document = [asdict(result) for result in results]
-    return Report(document, lambda: _refreshed(results), ok=is_whole)
+    return Report(document, lambda: _refreshed_table(results), ok=is_whole)
 
 
-def _refreshed(results: list[RefreshedSymbol]) -> Shown:
+def _refreshed_table(results: list[RefreshedSymbol]) -> Shown:
     cells = [
         [
             styled(result.outcome, _STYLES.get(result.outcome, "")),

@@ -140,7 +140,7 @@ def _universes(args: argparse.Namespace) -> StoredUniverses:
 
 
 def _create(args: argparse.Namespace) -> Report:
-    return _recorded([_universes(args).create(args.name, _definition(args))])
+    return _record_report([_universes(args).create(args.name, _definition(args))])
 
 
 def _definition(args: argparse.Namespace) -> UniverseDefinition:
@@ -161,16 +161,16 @@ def _definition(args: argparse.Namespace) -> UniverseDefinition:
 
 def _import(args: argparse.Namespace) -> Report:
     refreshed = _universes(args).import_file(args.name, args.file, args.today, args.source)
-    return _recorded([refreshed])
+    return _record_report([refreshed])
 
 
 def _refresh(args: argparse.Namespace) -> Report:
     universes = _universes(args)
     names = args.names or [summary.name for summary in universes.summaries()]
-    return _recorded([recorded for name in names for recorded in universes.refresh(name)])
+    return _record_report([recorded for name in names for recorded in universes.refresh(name)])
 
 
-def _recorded(refreshed: Sequence[Refreshed]) -> Report:
+def _record_report(refreshed: Sequence[Refreshed]) -> Report:
     return Report([_universe_json(recorded) for recorded in refreshed], _recorded_shown(refreshed))
 
 

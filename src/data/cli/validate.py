@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> Report:
         every = validate_all(
             manager._services, executor=args.executor, symbols=symbols, mark=args.mark
         )
-        return _summed(args, every)
+        return _summary(args, every)
     if args.executor:
         raise QueryError("--executor needs --all or --universe: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> Report:
             )
             for lane in lanes
         ]
-    return _summed(args, reports)
+    return _summary(args, reports)
 
 
 def _cost(
@@ -146,7 +146,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
     )
 
 
-def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
+def _summary(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
     """Return one report for all series; text output is printed immediately, series by series."""
     count = faulty = failures = 0
     entries = []

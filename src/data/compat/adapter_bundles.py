@@ -33,7 +33,7 @@ def yfinance_profiling_bundle(
     Warns:
         DeprecationWarning: Issued by every call.
     """
-    return _written("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
+    return _write("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
 
 
 def ccxt_hourly_profiling_bundle(
@@ -43,7 +43,7 @@ def ccxt_hourly_profiling_bundle(
 
     See :func:`yfinance_profiling_bundle`.
     """
-    return _written("ccxt", symbols, start_date, end_date, "1h", "ccxt-hourly-profiling", config)
+    return _write("ccxt", symbols, start_date, end_date, "1h", "ccxt-hourly-profiling", config)
 
 
 def ccxt_minute_profiling_bundle(
@@ -53,7 +53,7 @@ def ccxt_minute_profiling_bundle(
 
     See :func:`yfinance_profiling_bundle`.
     """
-    return _written("ccxt", symbols, start_date, end_date, "1m", "ccxt-minute-profiling", config)
+    return _write("ccxt", symbols, start_date, end_date, "1m", "ccxt-minute-profiling", config)
 
 
 def csv_profiling_bundle(
@@ -63,10 +63,10 @@ def csv_profiling_bundle(
 
     See :func:`yfinance_profiling_bundle`.
     """
-    return _written("csv", symbols, start_date, end_date, "1d", "csv-profiling", config)
+    return _write("csv", symbols, start_date, end_date, "1d", "csv-profiling", config)
 
 
-def _written(
+def _write(
     name: str,
     symbols: list[str],
     start: Any,

@@ -148,7 +148,7 @@ class DataValidator:
         frame = _rows(df)
         frame = frame[_has_prices(frame)]
         is_gap = (frame.index.to_series().diff() > longest).to_numpy()
-        if is_gap.any() and (lacking := _lacking(frame, symbol, timeframe)) is not None:
+        if is_gap.any() and (lacking := _lacking_counts(frame, symbol, timeframe)) is not None:
             # A gap lacks at least this many bars that the calendar expects, so nights and days off
             # are not gaps.
             is_gap = is_gap & (lacking >= (1 if timeframe == "1d" else _STEPS_OF_A_GAP))
@@ -319,7 +319,7 @@ def _has_prices(frame: pd.DataFrame) -> Mask:
     return valid
 
 
-def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
+def _lacking_counts(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
     """Return the number of expected bars missing before each row; None if no calendar applies."""
     try:
         expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)

@@ -164,7 +164,7 @@ def count_gaps(
         QueryError: The symbol or the timeframe is invalid.
         NoProviderError: Nothing is known about the symbol.
     """
-    expected = _expected(stamps, _instrument(symbol), timeframe)
+    expected = _expected_stamps(stamps, _instrument(symbol), timeframe)
     return GapAnalysis(len(expected), int((~among(expected, stamps[is_known])).sum()))
 
 
@@ -180,11 +180,11 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
     times = pd.DatetimeIndex(frame.index)
     if not len(times):
         return times
-    best = _expected(times.as_unit("ns").asi8 // NS_IN_MS, instrument, timeframe)
+    best = _expected_stamps(times.as_unit("ns").asi8 // NS_IN_MS, instrument, timeframe)
     return pd.DatetimeIndex((best * NS_IN_MS).view("M8[ns]"), name=frame.index.name)
 
 
-def _expected(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
+def _expected_stamps(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
     """Return the stamps of the bars expected from the first of ``stamps`` to the last."""
     parsed = Timeframe.parse(timeframe)
     if not len(stamps):

@@ -72,12 +72,12 @@ class DataPipelineRunner:
             return step.calculate_all_timeframes(*wanted, progress=progress)
 
         every: dict[int, Step] = {1: _fetch, 2: _calculate}
-        chosen = _chosen(steps, every)
+        chosen = _chosen_steps(steps, every)
         self.stats = run_in_order({n: step for n, step in every.items() if n in chosen})
         return self.stats
 
 
-def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
+def _chosen_steps(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
     texts = [str(step).strip() for step in steps]
     if not texts or set(texts) - {str(step) for step in every}:
         raise QueryError(f"steps must be 1, 2 or both, not {texts}")

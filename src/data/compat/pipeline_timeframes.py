@@ -98,7 +98,7 @@ class TimeframeCalculator:
         steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
         wanted = names(tickers)
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
-        results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
+        results = {ticker: _failure(ticker, "not calculated: interrupted") for ticker in symbols}
         with job_signals() as signals:
             try:
                 calculations = self._made(symbols, steps, executor, anew=force_refresh)
@@ -137,7 +137,7 @@ class TimeframeCalculator:
         """Yield the result for each symbol, in order."""
         tickers = dict.fromkeys(tickers)
         if executor is None:
-            yield from (_calculated(self._services, ticker, steps, anew=anew) for ticker in tickers)
+            yield from (_calculate(self._services, ticker, steps, anew=anew) for ticker in tickers)
             return
         settings = self._services.settings
         places = settings.cache_dir, settings.rules_path
@@ -147,11 +147,13 @@ class TimeframeCalculator:
                 if isinstance(result, QueryError):
                     raise result
                 yield (
-                    _failed(task[2], described(result)) if isinstance(result, Exception) else result
+                    _failure(task[2], described(result))
+                    if isinstance(result, Exception)
+                    else result
                 )
 
 
-def _calculated(
+def _calculate(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
     """Calculate all bars of one symbol; the result reports only the first failure."""
@@ -160,7 +162,7 @@ def _calculated(
         try:
             query = client.query(ticker, timeframe)
         except QueryError as error:
-            return _failed(ticker, str(error))
+            return _failure(ticker, str(error))
         try:
             calculated.append(client.calculate(query, _MINUTE, anew=anew))
         except QueryError:
@@ -168,7 +170,7 @@ def _calculated(
         except DataError as error:
             problems.append(f"{timeframe}: {error}")
     if not calculated:
-        return _failed(ticker, problems[0] if problems else "no timeframe is given")
+        return _failure(ticker, problems[0] if problems else "no timeframe is given")
     new = [series for series in calculated if series.written]
     problems += [
         f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps
@@ -195,10 +197,10 @@ def _run_task(
 ) -> dict[str, Any]:
     """Process one symbol; may be called in any process that can access the cache folder."""
     folder, rules, ticker, steps, anew = task
-    return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
+    return _calculate(services_of(folder, rules), ticker, steps, anew=anew)
 
 
-def _failed(ticker: str, reason: str) -> dict[str, Any]:
+def _failure(ticker: str, reason: str) -> dict[str, Any]:
     no_work: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
     counts = {"bars": {}, "rows": 0, "rows_new": 0}
     outcome = {"ticker": ticker, "success": False, "action": "failed", "error": reason, "note": ""}

@@ -260,7 +260,7 @@ def get_data_quality_score(
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
     cells, missing = len(df) * len(required), len(df) * len(_missing_columns(df, required))
-    missing += sum(int(_valueless(df, name).sum()) for name in required if name in df)
+    missing += sum(int(_valueless_rows(df, name).sum()) for name in required if name in df)
     completeness = 1 - missing / cells if cells else 0.0
     stamps, valid = _stamps_of(df), _sound_rows(df)
     if stamps is not None:
@@ -317,7 +317,7 @@ def _not_numbers(df: pd.DataFrame, name: str) -> int:
     return int(sum(not isinstance(value, Number) for value in column[column.notna()]))
 
 
-def _valueless(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+def _valueless_rows(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     """Return a mask of the rows in which a column has no value, or text that is not a number."""
     if name in REQUIRED_COLUMNS[1:]:
         return np.isnan(_numbers(df, name))

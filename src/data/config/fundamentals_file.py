@@ -86,7 +86,7 @@ def _user(path: Path, data: bytes) -> FundamentalsRules:
     mapping = checked(data, str(path))
     for what in unread(mapping):
         _log.warning("%s: %s", path, what)
-    return parse(_overlaid(_packaged_plain(), mapping))
+    return parse(_overlay(_packaged_plain(), mapping))
 
 
 def checked(data: bytes, name: str) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"the fundamentals file {path} cannot be read: {exc.strerror}") from exc
 
 
-def _overlaid(base: Any, user: Any) -> Any:
+def _overlay(base: Any, user: Any) -> Any:
     if not isinstance(base, Mapping) or not isinstance(user, Mapping):
         return base if user is None else user
-    return {**base, **{k: _overlaid(base.get(k), v) for k, v in user.items()}}
+    return {**base, **{k: _overlay(base.get(k), v) for k, v in user.items()}}

@@ -269,7 +269,7 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
 
 
 @form()
-def _listening(value: Any, path: Path) -> Iterator[Problem]:
+def _refuse_address(value: Any, path: Path) -> Iterator[Problem]:
     """Refuse an address for notifications, which nothing would use."""
     yield Problem(path, "is not supported: hosts read the log before they fetch; remove this key")
 
@@ -296,7 +296,7 @@ class StoreRules:
         return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"
 
 
-_store = record(settings_of(StoreRules) | {"listen_url": _listening})
+_store = record(settings_of(StoreRules) | {"listen_url": _refuse_address})
 _provider = settings_of(ProviderRules)
 _bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), text())
 _options: dict[str | None, dict[str, Form]] = {
@@ -462,7 +462,7 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     user's rules lists a timeframe, the timeframe is removed from the base rules that the user's
     file does not override.
     """
-    merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
+    merged: dict[str, Any] = _overlay(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
     claimed_labels = {label for name in STOCK_RULES for label in claimed.get(name, ())}
     for name in STOCK_RULES:
@@ -481,7 +481,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
     return Rules(rules, plain=clean, **attributes(_sections, clean))
 
 
-def _overlaid(base: Any, user: Any) -> Any:
+def _overlay(base: Any, user: Any) -> Any:
     """Merge two mappings key by key; values other than mappings are replaced by the user's."""
     if not isinstance(base, Mapping):
         return user
@@ -489,7 +489,7 @@ def _overlaid(base: Any, user: Any) -> Any:
         return dict(base)
     if isinstance(user, str):  # a string means only the name of an exchange
         return {**base, "name": user}
-    return {**base, **{k: _overlaid(base[k], v) if k in base else v for k, v in user.items()}}
+    return {**base, **{k: _overlay(base[k], v) if k in base else v for k, v in user.items()}}
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:

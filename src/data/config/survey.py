@@ -54,7 +54,7 @@ def survey(
     """
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
-    with _listening() as warnings:
+    with _collect_warnings() as warnings:
         path = _rules_path(config_path, environ, here, errors)
         usable = path if path is None or _has_usable_rules(path, errors) else None
         settings = _settings(cache_dir, usable, environ, here, errors)
@@ -110,7 +110,7 @@ def _settings(
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
+def _collect_warnings() -> Iterator[list[str]]:
     """Collect the warnings that this package logs while the ``with`` block runs."""
     messages: list[str] = []
 

@@ -92,7 +92,7 @@ class DerivedFile:
         state = self._disk.stat(self.path)
         if state is None or not state.size:
             return None
-        connected = partial(connect_read_only, wait_s=BUSY_S) if read_only else self._connected
+        connected = partial(connect_read_only, wait_s=BUSY_S) if read_only else self._connect
         db = connected(self.path)
         is_current = False
         try:
@@ -131,11 +131,11 @@ class DerivedFile:
             for suffix in _SIBLINGS:  # belong to the removed file
                 self._disk.remove(self.path.with_name(self.path.name + suffix))
             write_atomically(self._disk, self.path, data, durable=self._is_durable)
-            db = self._connected(self.path)
+            db = self._connect(self.path)
         self.is_damaged = False
         return db
 
-    def _connected(self, path: Path) -> sqlite3.Connection:
+    def _connect(self, path: Path) -> sqlite3.Connection:
         db = connect_existing(path, BUSY_S)
         if not self._is_durable:
             try:

@@ -175,7 +175,7 @@ class Disk:
         """Read the content and state (see :meth:`read_with_state`) of several files in a folder."""
         start = folder + os.sep
         if self._is_watched:
-            return [self._watched(Path(start + name)) for name in names]
+            return [self._read_by_steps(Path(start + name)) for name in names]
         contents: list[tuple[bytes, FileState] | None] = []
         path = folder
         try:
@@ -187,7 +187,7 @@ class Disk:
             raise refused("read", Path(path), exc) from exc
         return contents
 
-    def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
+    def _read_by_steps(self, path: Path) -> tuple[bytes, FileState] | None:
         """Return a file's content and state, running each step through :meth:`perform`."""
         handle = self.open_read(path)
         if handle is None:

@@ -98,7 +98,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
                 time.sleep(min(_POLL_S, left_s))
     except OSError as exc:
         if exc.errno not in NOT_THERE:
-            raise _refused(path, exc) from exc
+            raise _lock_error(path, exc) from exc
     else:
         return lock
     return _acquire_by_library(path, left_s, timeout_s, mode)
@@ -116,7 +116,7 @@ def _acquire_by_library(
     except filelock.Timeout as exc:
         raise _timeout_error(path, timeout_s) from exc
     except OSError as exc:
-        raise _refused(path, exc) from exc
+        raise _lock_error(path, exc) from exc
     return lock
 
 
@@ -129,7 +129,7 @@ def _timeout_error(path: Path, timeout_s: float) -> LockTimeoutError:
     )
 
 
-def _refused(path: Path, exc: OSError) -> StorageError:
+def _lock_error(path: Path, exc: OSError) -> StorageError:
     return refused("lock", path, exc)
 
 

@@ -70,13 +70,13 @@ def refusal_to_write(folder: Path) -> str:
 def free_bytes(folder: Path) -> int | None:
     """Return the free space on the disk of ``folder`` or its nearest parent; None if unknown."""
     try:
-        return shutil.disk_usage(_nearest(folder)).free
+        return shutil.disk_usage(_nearest_folder(folder)).free
     except OSError:
         return None
 
 
 def _refusal_to_make(folder: Path) -> str:
-    parent = _nearest(folder)
+    parent = _nearest_folder(folder)
     if not parent.is_dir():
         return f"{parent} is a file"
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -84,7 +84,7 @@ def _refusal_to_make(folder: Path) -> str:
     return ""
 
 
-def _nearest(folder: Path) -> Path:
+def _nearest_folder(folder: Path) -> Path:
     """Return ``folder`` or the first of its parents that exists."""
     absolute = folder.absolute()
     return next((p for p in (absolute, *absolute.parents) if p.exists()), absolute)

@@ -250,12 +250,12 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
         raw = pd.read_csv(path, sep=laid_out.separator, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
         raise ValueError(f"{path} cannot be read as CSV: {str(exc)[:200]}") from exc
-    frame = _renamed(raw, laid_out, path)
+    frame = _rename_columns(raw, laid_out, path)
     frame.index = _stamps(raw[_time_column(raw, laid_out, path)], laid_out, path)
     return _checked(frame.iloc[::-1] if laid_out.reverse else frame, path)
 
 
-def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.DataFrame:
+def _rename_columns(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     missing = [f"{column} ({name})" for name, column in columns.values() if column not in raw]

@@ -156,7 +156,7 @@ def _build_feed(
         timeout=options.get("timeout"),
     )
     if on_new_bar is not None:
-        feed.on_bar(_calling(wanted[0], on_new_bar))
+        feed.on_bar(_listener_for(wanted[0], on_new_bar))
         feed.start()
     return feed
 
@@ -214,7 +214,7 @@ def plain_feed(
     return LiveFeed(symbol, timeframe, source, clock=clock_of(manager), history=source.history)
 
 
-def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
+def _listener_for(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
     """Return a listener that passes each new bar's symbol, opening time and values to ``on_new_bar``."""
 
     def call(bar: LiveBar) -> None:

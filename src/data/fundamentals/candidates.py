@@ -81,10 +81,10 @@ class Candidates:
                 return "unknown provider"
             return row_of(vendor).no_fundamentals or "it does not serve fundamentals here"
         return table.objection(query.instrument, query.market, query.data_type) or (
-            self._lacking(vendor, table)
+            self._missing_key(vendor, table)
         )
 
-    def _lacking(self, vendor: str, table: VendorTable) -> str:
+    def _missing_key(self, vendor: str, table: VendorTable) -> str:
         rules = self.selector.parsed_rules.provider(vendor)
         names, is_required = key_names(vendor), rules.api_key_required
         secrets: Sequence[str | tuple[str, ...]] = ()

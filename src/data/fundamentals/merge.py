@@ -92,7 +92,7 @@ def merge(
     conflicts: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for s in trusted for name in s.facts):
         facts = _facts_in_order(name, trusted, rules, order or rules.order(data_type, name), how)
-        fields[name] = _chosen(facts, rules) if strategy == "consensus" else _first_fact(facts)
+        fields[name] = _consensus(facts, rules) if strategy == "consensus" else _first_fact(facts)
         if rules.reports_conflicts:
             conflicts += _conflicts(name, facts, fields[name], rules.tolerance)
     reporter = next((s for s in trusted if s.statements), None)
@@ -180,7 +180,7 @@ def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
     return Chosen(fact, (snapshot.vendor,))
 
 
-def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
+def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
     """Return the mean of the values that are comparable with the first, if they are close together."""
     first = facts[0][1]
     peers = [

@@ -98,7 +98,7 @@ def _metadata(
         "field_sources": {name: "+".join(c.vendors) for name, c in merged.fields.items()},
         "fields": {
             name: meaning_of(c.fact)
-            | {"source": "+".join(c.vendors), "fetched_at": _oldest(c.vendors, by_vendor)}
+            | {"source": "+".join(c.vendors), "fetched_at": _oldest_fetch(c.vendors, by_vendor)}
             for name, c in merged.fields.items()
         },
         "conflicts": list(merged.conflicts),
@@ -125,5 +125,5 @@ def _vendor(snapshot: Snapshot, context: RecordContext) -> dict[str, Any]:
     }
 
 
-def _oldest(vendors: Iterable[str], by_vendor: Mapping[str, Snapshot]) -> str:
+def _oldest_fetch(vendors: Iterable[str], by_vendor: Mapping[str, Snapshot]) -> str:
     return iso(min(by_vendor[vendor].fetched_at_ms for vendor in vendors))

@@ -368,8 +368,8 @@ def _piece_of(wire: _Piece) -> CommitPiece:
         raise ValueError("its columns differ in length")
     if None in wire.values[:-1]:
         raise ValueError("a column is missing")
-    values = [None if column is None else _unpacked(column) for column in wire.values]
-    table = BarTable(_unpacked(wire.stamps, is_integer=True), *values)  # type: ignore[arg-type]
+    values = [None if column is None else _unpack(column) for column in wire.values]
+    table = BarTable(_unpack(wire.stamps, is_integer=True), *values)  # type: ignore[arg-type]
     return CommitPiece(table=table, **{name: getattr(wire, name) for name in _OF_PIECE})
 
 
@@ -379,7 +379,7 @@ def _marks_of(wire: _Marks) -> Stretches[Covered]:
     if not wire.starts.rows == wire.ends.rows == wire.codes.rows:
         raise ValueError("its marks differ in length")
     starts, ends, codes = (
-        _unpacked(column, is_integer=True) for column in (wire.starts, wire.ends, wire.codes)
+        _unpack(column, is_integer=True) for column in (wire.starts, wire.ends, wire.codes)
     )
     if len(codes) and not (codes.min() >= 0 and codes.max() < len(wire.sources)):
         raise ValueError("a mark has no source")
@@ -423,7 +423,7 @@ def _deflated(values: NDArray[Any]) -> bytes:
     return deflater.compress(planes.tobytes()) + deflater.flush()
 
 
-def _unpacked(column: _Column, *, is_integer: bool = False) -> NDArray[Any]:
+def _unpack(column: _Column, *, is_integer: bool = False) -> NDArray[Any]:
     decimals, width, rows, data = column.decimals, column.width, column.rows, column.data
     if not 0 <= rows <= MOST_ROWS or decimals not in (-1, *_DECIMALS) or width not in (4, 8):
         raise ValueError("a column declares an impossible size")

@@ -179,7 +179,7 @@ class SharedLeases(Leases):
                 return Holder(owner, pages)
             known = {SeriesName(*row[:3]): (row[3], bytes.fromhex(row[4])) for row in heads or ()}
             name, mine = arguments["name"], arguments["owner"]
-            return HeldLease(name, mine, int(fence), pairs, known, self._learned(days))
+            return HeldLease(name, mine, int(fence), pairs, known, self._learn_days(days))
 
         try:
             turn, has_waited = first_free(acquire, self._clock, deadline, "host")
@@ -187,7 +187,7 @@ class SharedLeases(Leases):
             return False, None
         return has_waited, turn or HeldLease(arguments["name"], arguments["owner"], 0)
 
-    def _learned(self, found: Any) -> Sequence[VendorDay] | None:
+    def _learn_days(self, found: Any) -> Sequence[VendorDay] | None:
         """Copy days that vendors lack to this host's state, and return them; None if they are as before."""
         if found is None or (local := self._local()) is None:
             return None

@@ -275,18 +275,18 @@ class SharedLimits:
             return self._run_locally(work, write)
         try:
             with self._lock:
-                return self._shared(work, needs)
+                return self._run_shared(work, needs)
         except CacheError:
             return self._run_locally(work, write)
 
     # --- with the server -------------------------------------------------------------------
 
-    def _shared(self, work: Callable[[StateTables], T], needs: Needs | None) -> T:
+    def _run_shared(self, work: Callable[[StateTables], T], needs: Needs | None) -> T:
         if needs is not None or self._now is None:
             self._load(needs or Needs())
         ticket = "" if needs is None else needs.ticket
         for _ in range(_TRIES):
-            result, made = self._memory.run(lambda tables: self._worked(tables, work, ticket))
+            result, made = self._memory.run(lambda tables: self._run_work(tables, work, ticket))
             if self._send_changes(made):
                 break
             self._load(Needs(), made.facts)
@@ -295,7 +295,7 @@ class SharedLimits:
                 self._local.run(self._copy)
         return result
 
-    def _worked(
+    def _run_work(
         self, tables: StateTables, work: Callable[[StateTables], T], ticket: str
     ) -> tuple[T, _Tables]:
         """Run ``work`` on the tables in memory, as they are at the server's present time.

@@ -169,11 +169,11 @@ class _Connection(psycopg.Connection[Any]):
         Unlike the driver, do not ask the server to cancel after Ctrl-C, because it may not respond.
         """
         return waiting.wait(
-            _limited(gen, self.heard), self.pgconn.socket, interval, *timeout, **more
+            _with_heartbeats(gen, self.heard), self.pgconn.socket, interval, *timeout, **more
         )
 
 
-def _limited(operation: PQGen[T], heard: Callable[[], object]) -> PQGen[T]:
+def _with_heartbeats(operation: PQGen[T], heard: Callable[[], object]) -> PQGen[T]:
     """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
     end, wanted = time.monotonic() + ANSWER_S, next(operation)
     try:
@@ -268,7 +268,7 @@ class Log:
             is_again = False
             while True:
                 try:
-                    connection = self._connected()
+                    connection = self._connect()
                     self._hear()
                     self.trips += 1
                     return work(connection, is_again)
@@ -277,7 +277,7 @@ class Log:
                     # A full disk or a deadlock is an answer: the server is there.
                     is_answer = exc.sqlstate is not None and _is_open(self._connection)
                     if is_again and is_answer:
-                        raise _rejected(reason, exc.sqlstate) from None
+                        raise _rejection_error(reason, exc.sqlstate) from None
                     if not is_answer:
                         self._close()
                     if is_again:
@@ -287,7 +287,7 @@ class Log:
                         raise _unreachable_error(reason) from None
                     is_again = True
                 except psycopg.Error as exc:
-                    raise _rejected(_reason(exc, self._url), exc.sqlstate) from None
+                    raise _rejection_error(_reason(exc, self._url), exc.sqlstate) from None
                 except BaseException:  # such as Ctrl-C in the middle of a statement
                     self._close()
                     raise
@@ -307,7 +307,7 @@ class Log:
     def _hear(self) -> None:
         self._heard_s = time.monotonic()
 
-    def _connected(self) -> _Connection:
+    def _connect(self) -> _Connection:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         if time.monotonic() < self._away_until_s:
@@ -616,7 +616,7 @@ def _is_open(connection: _Connection | None) -> bool:
     return connection is not None and not connection.closed
 
 
-def _rejected(reason: str, code: str | None) -> StorageError:
+def _rejection_error(reason: str, code: str | None) -> StorageError:
     """Return the error for a statement that the server rejected with a SQLSTATE."""
     if code == _NOT_ALLOWED:
         return StorageError(

@@ -204,11 +204,11 @@ class SharedStore(BarStore):
         Repairs, evictions, deleted files and interrupted commits cause this.
         """
         try:
-            return self._described(key) is None
+            return self._valid_note(key) is None
         except (LockTimeoutError, StorageError):
             return True  # it is being made anew, or the folder is read-only
 
-    def _described(self, key: SeriesKey) -> Note | None:
+    def _valid_note(self, key: SeriesKey) -> Note | None:
         """Return the note of a series if its files are those that it describes; None if they differ.
 
         The note is empty if there is nothing. If another process is writing to the series, its end is
@@ -340,7 +340,7 @@ class SharedStore(BarStore):
         heads = self.shared.heads([*names, *((symbol, "") for symbol in symbols)])
         is_changed, errors = False, list[CacheError]()
         for symbol in symbols:
-            with _collecting(errors):
+            with _collect_errors(errors):
                 is_changed |= self._books.pull(symbol, heads.get(SeriesName(symbol)))
         lanes: dict[SeriesKey, LogPosition | None] = {}
         for symbol, frame in wanted:
@@ -393,8 +393,8 @@ class SharedStore(BarStore):
         is_changed, behind = False, dict[SeriesName, SeriesKey]()
         far: dict[SeriesName, LogPosition] = {}
         for key, head in lanes.items():
-            with _collecting(errors):
-                note, is_waiting = self._described(key), self._copies.is_waiting(key)
+            with _collect_errors(errors):
+                note, is_waiting = self._valid_note(key), self._copies.is_waiting(key)
                 if note is None or (is_waiting and key not in self._offering):
                     self._make_anew(key)
                     is_changed = True
@@ -436,7 +436,7 @@ class SharedStore(BarStore):
             elif not seen.seq and self.notes.read(self.notes.lane(key)) is None:
                 new[name] = self._lane(key), found.snapshot
             elif found.is_known and found.snapshot.position.seq > seen.seq:
-                with _collecting(errors):
+                with _collect_errors(errors):
                     self._make_anew(key, seen=seen, is_far=True)
         for name, error in self._copies.restore(new).items():
             if pruned[name]:
@@ -456,7 +456,7 @@ class SharedStore(BarStore):
         shown = {name: self._position(key) for name, key in behind.items()}
         for found in self.shared.since(shown):
             key, seen = behind[found.name], shown[found.name]
-            with _collecting(errors):
+            with _collect_errors(errors):
                 if found.is_lost:
                     is_far = self._is_pruned(found.name, seen)
                     self._make_anew(key, seen=seen, is_lost=not is_far, is_far=is_far)
@@ -480,7 +480,7 @@ class SharedStore(BarStore):
         """Check the heads of series that are not where these heads, read before the pull, say."""
         for key in keys:
             if self._position(key) != (heads[key] or LogPosition()):
-                with _collecting(errors):
+                with _collect_errors(errors):
                     self._check_head(key)
 
     def _check_head(self, key: SeriesKey) -> None:
@@ -814,7 +814,7 @@ class SharedStore(BarStore):
 
 
 @contextmanager
-def _collecting(errors: list[CacheError]) -> Iterator[None]:
+def _collect_errors(errors: list[CacheError]) -> Iterator[None]:
     """Collect an error that concerns one series; an unreachable server ends the pull."""
     try:
         yield

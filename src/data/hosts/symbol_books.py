@@ -76,7 +76,7 @@ class SymbolBooks:
     def now(self, symbol: str) -> tuple[LogPosition, ActionBook]:
         """Return a symbol's book, and its position in the log."""
         for _ in range(_READS):
-            stored = self._stored(symbol)
+            stored = self._stored_book(symbol)
             if stored is not None:
                 return stored[0].position, stored[1]
             self.update(symbol)
@@ -84,7 +84,7 @@ class SymbolBooks:
 
     def at(self, symbol: str, seq: int) -> ActionBook:
         """Return a symbol's book after one of its entries."""
-        stored = self._stored(symbol)
+        stored = self._stored_book(symbol)
         if stored is not None and stored[0].position.seq == seq:
             return stored[1]
         # Entries are applied in order, so each begins where the one before has stopped, unless the server
@@ -113,13 +113,13 @@ class SymbolBooks:
 
     def pull(self, symbol: str, head: LogPosition | None) -> bool:
         """Bring a symbol's book to its latest entry, which is ``head``; return whether it changed."""
-        stored = self._stored(symbol)
+        stored = self._stored_book(symbol)
         if stored is not None and stored[0].position == (head or LogPosition()):
             return False
         name, folder = SeriesName(symbol), self._layout.symbol(symbol)
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
-            stored = self._stored(symbol)
+            stored = self._stored_book(symbol)
             unattached = ActionBook() if stored else self._unattached_book(symbol)
             note, book = stored or (Note(), ActionBook(samples=unattached.samples))
             position, offered = note.position, list[Value]()
@@ -182,7 +182,7 @@ class SymbolBooks:
                 self.now(symbol)  # made anew if it is damaged
                 self._disk.make_folders(folder)
                 with self._disk.lock(folder / ".lock", self._lock_timeout_s):
-                    if (stored := self._stored(symbol)) is not None:
+                    if (stored := self._stored_book(symbol)) is not None:
                         book = books.after(stored[1], value)
                         self._keep(symbol, book, stored[0].position)
                         return book.up_to(self._clock.now_ms())
@@ -191,7 +191,7 @@ class SymbolBooks:
     def _file(self, symbol: str) -> bytes | None:
         return self._disk.read_if_exists(self._layout.actions(symbol))
 
-    def _stored(self, symbol: str) -> tuple[Note, ActionBook] | None:
+    def _stored_book(self, symbol: str) -> tuple[Note, ActionBook] | None:
         """Return the note and content of a symbol's book; None if they do not belong together."""
         note, data = self._notes.read(self._notes.book(symbol)), self._file(symbol)
         if note is None:

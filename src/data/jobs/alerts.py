@@ -201,7 +201,7 @@ class AlertJob:
             if not alert.is_of_all:
                 on_bars.setdefault((alert.symbol, alert.timeframe), []).append(record)
         wanted = [
-            self._wanted(series, on_series, report, with_problems=bool(on_data))
+            self._wanted_bars(series, on_series, report, with_problems=bool(on_data))
             for series, on_series in on_bars.items()
         ]
         answers = self._source.read(wanted) if wanted else ()
@@ -223,7 +223,7 @@ class AlertJob:
                 evaluated += self._evaluate_problems(about_data, state, problems, report, newest_ms)
         self._store(evaluated, report)
 
-    def _wanted(
+    def _wanted_bars(
         self,
         series: tuple[str, str],
         stored: Iterable[StoredAlert],
@@ -259,7 +259,7 @@ class AlertJob:
             # stay stale.
             if bars.is_lasting:
                 failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
-                yield from _changed(alert, state, failure)
+                yield from _changed_alerts(alert, state, failure)
             return
         try:
             name = f"the indicator {alert.quantity}"
@@ -270,7 +270,7 @@ class AlertJob:
                 return
             evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
         report.alerts += 1
-        yield from _changed(alert, state, evaluation)
+        yield from _changed_alerts(alert, state, evaluation)
 
     def _evaluate_problems(
         self,
@@ -289,7 +289,7 @@ class AlertJob:
         }
         report.alerts += 1
         evaluation = evaluate_data(alert, state, {**unread, **problems}, report.at_ms, newest_ms)
-        yield from _changed(alert, state, evaluation)
+        yield from _changed_alerts(alert, state, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
         """Store evaluations in batches; return, for each evaluation, whether it was stored.
@@ -364,7 +364,7 @@ class AlertJob:
             return Outcome("unknown", f"the delivery raised {cause}")
 
 
-def _changed(
+def _changed_alerts(
     alert: Alert, before: AlertState | None, evaluation: Evaluation
 ) -> Iterator[EvaluatedAlert]:
     """Yield the evaluation in the form to be stored if it changed the state or has events."""

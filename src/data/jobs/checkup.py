@@ -463,7 +463,7 @@ def _configuration(
         yield Check("configuration", "rules", True, text)
     for warning in survey.remarks:
         yield Check("configuration", "environment", False, warning, "correct the variable")
-    for name in sorted(_routed(selector)):
+    for name in sorted(_routed_vendors(selector)):
         lacking = lack(selector, name)
         if lacking.reason and name not in without_key:
             text = f"the rules name {name}: {lacking.reason}"
@@ -496,13 +496,13 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
         yield Check("configuration", "rules", False, problem)
 
 
-def _routed(selector: ProviderSelector) -> frozenset[str]:
+def _routed_vendors(selector: ProviderSelector) -> frozenset[str]:
     """Return the vendors named in the rules."""
     return frozenset(v for rule in selector.parsed_rules.rules.values() for v in rule.vendors)
 
 
 def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> Iterator[Check]:
-    routed = _routed(selector)
+    routed = _routed_vendors(selector)
     for vendor in vendors:
         by_state: dict[str, list[str]] = {}
         for variable, state in vendor["keys"].items():
@@ -554,7 +554,7 @@ def _vendors(
     reached: Mapping[str, Reached],
     selector: ProviderSelector,
 ) -> Iterator[Check]:
-    routed = _routed(selector)
+    routed = _routed_vendors(selector)
     for vendor in vendors:
         name = vendor["name"]
         if not _is_under_keys(vendor):

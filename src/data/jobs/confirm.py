@@ -440,7 +440,7 @@ class _ConfirmRun:
         )
         span = _first_stretch(grid, [span.clip(reach) for span in left], most)
         if span is not None:
-            return self._planned(turn, query, candidate, span, grid)
+            return self._plan_range(turn, query, candidate, span, grid)
         is_beyond = _first_stretch(grid, left, most) is not None
         return f"its bars begin on {date_of(reach.start)}" if is_beyond else ""
 
@@ -468,7 +468,7 @@ class _ConfirmRun:
             (candidate.name, key), ""
         )
 
-    def _planned(
+    def _plan_range(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
         """Plan the comparison for a range, or return the reason why the vendor is not queried."""

@@ -107,7 +107,7 @@ def _write(
     if not len(final):
         return BarFile(key, problem="no bar is final yet", left_out=left_out)
     index = cast("pd.DatetimeIndex", final.index)
-    missing, first_gap = _missing(index, key.timeframe)
+    missing, first_gap = _missing_bars(index, key.timeframe)
     exporter.check_outside(path)  # a link in the folder may lead there
     data = _feather(final)
     if refusal := _objection(path, index):
@@ -155,7 +155,7 @@ def _final_bars(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int]
     return left_out | ({"unknown": unknown} if unknown else {}), frame[keep]
 
 
-def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
+def _missing_bars(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
     """Return the number of bars missing between the first and the last one, and the first missing time."""
     import pandas as pd
 

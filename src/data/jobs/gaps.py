@@ -179,9 +179,9 @@ def gap_report(
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
-        keys = _chosen(services, symbol, timeframe)
+        keys = _chosen_keys(services, symbol, timeframe)
     else:
-        keys, absent = series_of_symbols(services, symbol, _chosen(services, None, timeframe))
+        keys, absent = series_of_symbols(services, symbol, _chosen_keys(services, None, timeframe))
     answering = set(services.client.answering(keys))
     keys.sort(key=lambda key: key not in answering)
     if symbol is None and start is None and end is None:
@@ -192,7 +192,7 @@ def gap_report(
     return GapReport(tuple(days), tuple(series), tuple(absent))
 
 
-def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
+def _chosen_keys(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
     parsed = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
     if name is None or parsed is None:
@@ -263,7 +263,7 @@ def gaps_of(
             outline = client.outline(key)
             if on_series is not None:
                 on_series(key, outline)
-            yield _classified(client, key, outline, now, within, days, most)
+            yield _classify(client, key, outline, now, within, days, most)
         except QueryError:
             if start is not None:
                 raise
@@ -282,7 +282,7 @@ def _market(key: SeriesKey, outline: SeriesOutline) -> tuple[str, str]:
     return outline.grid.calendar.name, key.timeframe.label
 
 
-def _classified(
+def _classify(
     client: BarsClient,
     key: SeriesKey,
     outline: SeriesOutline,

@@ -90,10 +90,10 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
 def served(vendor: str, caps: Capabilities) -> list[ServedRow]:
     """Return a vendor's rows, one for each timeframe, in the order of ``caps``."""
-    return [_served(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
+    return [_served_row(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
 
 
-def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
+def _served_row(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
     classes, label = sorted(caps.asset_classes), timeframe.label
     minutes = caps.settle_ms / MINUTE_MS
     return ServedRow(
@@ -126,7 +126,7 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
             entry.vendor,
             _page(entry),
             "all" if entry.depth_days is None else f"{entry.depth_days} days",
-            _settling(entry.settles),
+            _settle_text(entry.settles),
             entry.adjustment,
             "sent" if entry.has_forming else "not sent",
             "yes" if entry.extended else "-",
@@ -293,7 +293,7 @@ def _page(entry: ServedRow) -> str:
     return ", ".join(limits) or "any range"
 
 
-def _settling(settles: Mapping[AssetClass, float | None]) -> str:
+def _settle_text(settles: Mapping[AssetClass, float | None]) -> str:
     by_text: dict[str, list[str]] = {}
     for asset_class, minutes in settles.items():
         text = "the next open" if minutes is None else f"{minutes:g} min" if minutes else "at once"

@@ -181,7 +181,7 @@ class _Adjuster:
         goal, table = wanted or self._newest, BarTable.from_bars([bar])
         if not self._is_share:
             return table, goal
-        bar_basis, bar_span = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
+        bar_basis, bar_span = self._bar_basis(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
         if bar_basis == goal:
             return table, goal
         if goal.adjustment == "unknown" or (goal.as_of or date.max) < (bar_basis.as_of or date.min):
@@ -202,7 +202,7 @@ class _Adjuster:
         )
         return rebased, goal
 
-    def _own(self, bar: Bar) -> Basis:
+    def _bar_basis(self, bar: Bar) -> Basis:
         """Return the basis (price adjustment) that the bar had when it was last stored, or ``unknown``."""
         for table, coverage in self._past_generations:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):

@@ -398,7 +398,7 @@ class _RefreshRun:
             if item.problem:
                 mistaken.append(item)
                 continue
-            symbol = self._canonical(item.symbol)
+            symbol = self._canonical_symbol(item.symbol)
             priorities[symbol] = min(item.priority, priorities.get(symbol, NO_PRIORITY))
         return priorities, mistaken
 
@@ -426,7 +426,7 @@ class _RefreshRun:
         is_limited = choice.threshold_days is not None
         return wanted.force or (is_limited and choice.is_due(self._age(part.symbol, (part.kind,))))
 
-    def _canonical(self, symbol: str) -> str:
+    def _canonical_symbol(self, symbol: str) -> str:
         try:
             return self._services.selector.instrument(symbol).symbol
         except DataError:  # the query for it reports the reason

@@ -119,8 +119,8 @@ class Showcase:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", IncompleteDataWarning)
-                frame, first = _timed(lambda: self._services.client.get(query))
-                _, second = _timed(lambda: self._services.client.get(self._query(question)))
+                frame, first = _run_timed(lambda: self._services.client.get(query))
+                _, second = _run_timed(lambda: self._services.client.get(self._query(question)))
         except DataError as error:
             return DemoAnswer(question, roles, error=error)
         return DemoAnswer(question, roles, frame, (first, second))
@@ -132,7 +132,7 @@ class Showcase:
         )
 
 
-def _timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
+def _run_timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
     started = time.perf_counter()
     frame = call()
     return frame, time.perf_counter() - started

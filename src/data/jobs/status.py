@@ -378,7 +378,7 @@ class SeriesWatch:
         followed = [key for at, _, key in changed if at >= now - REST_DAYS * DAY_MS]
         paces: dict[tuple[str, ...], Pace] = {}
         looked_at = [(key, self._freshness(key, now, paces)) for key in followed[: self._most]]
-        return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
+        return _health(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
         """Return the time of the last write to a series; all bars in it are older."""
@@ -411,7 +411,7 @@ def _settle_ms(coverage: Coverage) -> int:
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS
 
 
-def _summed(
+def _health(
     series: Iterable[tuple[SeriesKey, Freshness | None]], now_ms: int, at_rest: int, unread: int
 ) -> SeriesHealth:
     fresh, stale = 0, []

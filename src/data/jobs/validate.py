@@ -99,7 +99,7 @@ def validate_with(
         QueryError: An argument is invalid, or the series is not stored.
         CacheError: The store cannot be read.
     """
-    return _recorded(services, _report(services, question, query))
+    return _record(services, _report(services, question, query))
 
 
 def examined(services: Services, key: SeriesKey) -> tuple[QualityReport, BarTable]:
@@ -112,14 +112,14 @@ def examined(services: Services, key: SeriesKey) -> tuple[QualityReport, BarTabl
     client = services.client
     with running(subject_of(key.symbol, key.timeframe)):
         report, bars = examine(client, client.instrument(key), key)
-    return _recorded(services, report), bars
+    return _record(services, report), bars
 
 
 def _report(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
     """Validate like :func:`validate_with`, but do not count the report in the metrics."""
-    client, (query, key) = services.client, _stored(services, question, query)
+    client, (query, key) = services.client, _stored_key(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
         if question.mark:
@@ -135,7 +135,7 @@ def _is_whole(question: ValidateQuestion) -> bool:
     return question.start is None and question.end is None
 
 
-def _stored(
+def _stored_key(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> tuple[BarsQuery, SeriesKey]:
     """Check the arguments; return the query and the stored series to which it refers.
@@ -241,7 +241,7 @@ def validate_all(
     tasks = ((question, *places) for question in questions)
     with workers(executor) as make:
         for _, result in run_on(make, _run_task, tasks):
-            yield _recorded(services, result) if isinstance(result, QualityReport) else result
+            yield _record(services, result) if isinstance(result, QualityReport) else result
     yield from missing
 
 
@@ -264,7 +264,7 @@ def add_cost(
     Raises:
         QueryError, CacheError: See :func:`validate_with`.
     """
-    client, (query, key) = services.client, _stored(services, question)
+    client, (query, key) = services.client, _stored_key(services, question)
     if question.level == "intrinsic":
         return {}
     whole = Span(0, query.now_ms) if _is_whole(question) else query.span
@@ -304,7 +304,7 @@ def _add_vendor(
     cost_at(costs, vendor, plan).add(requests + others, units)
 
 
-def _recorded(services: Services, report: QualityReport) -> QualityReport:
+def _record(services: Services, report: QualityReport) -> QualityReport:
     """Count a report in the metrics and return it; report and log a score below the rules' minimum.
 
     A process reports a low score only once for each state of a series, whether for an answer or for

@@ -428,7 +428,7 @@ class Refetcher:
         answered_at = min(now, fetched.server_now_ms)
         cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap)))
-        table = self._rebased(closed, fetched, goal, [*others, *actions])
+        table = self._rebase(closed, fetched, goal, [*others, *actions])
         notes = []
         if checked.bad:
             notes.append(f"{vendor} sent {len(checked.bad)} row(s) that are not valid bars")
@@ -505,7 +505,7 @@ class Refetcher:
             actions += candidate.fetch_actions(instrument, Span(first, stamp + DAY_MS), stamp)
         return tuple({replace(a, fetched_at=a.fetched_at or stamp): None for a in actions})
 
-    def _rebased(
+    def _rebase(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
         """Convert a stock's rows to the price adjustment ``goal``; other rows stay as they are."""
@@ -617,7 +617,7 @@ class StoredBars:
         """
         view = self._store.view(key)
         entries = view.coverage.within(span).opened()
-        query = replace(self._query, span=span, adjustment=_common(key, entries), provider=None)
+        query = replace(self._query, span=span, adjustment=_adjustment(key, entries), provider=None)
         stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
         book, grid = self._book(), self.grid_of(view)
@@ -735,7 +735,7 @@ class StoredBars:
         newer = self._newer_span(view, vendor)
         span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
         try:
-            return self._compared(key, grid, (vendor, span), mine, newer)
+            return self._compare_stored(key, grid, (vendor, span), mine, newer)
         except DataError as error:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
@@ -752,7 +752,7 @@ class StoredBars:
         step_ms = self._query.timeframe.longest_ms
         return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step_ms)))
 
-    def _compared(
+    def _compare_stored(
         self,
         key: SeriesKey,
         grid: BarGrid,
@@ -761,7 +761,7 @@ class StoredBars:
         newer: Span,
     ) -> Comparison:
         vendor, span = origin
-        adjustment = _common(key, mine)
+        adjustment = _adjustment(key, mine)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
         stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
@@ -831,7 +831,7 @@ class StoredBars:
             return ActionBook()
 
 
-def _common(key: SeriesKey, entries: Iterable[Covered]) -> Adjustment:
+def _adjustment(key: SeriesKey, entries: Iterable[Covered]) -> Adjustment:
     """Return the price adjustment for a comparison; raw prices need no splits and dividends."""
     if all(entry.basis.adjustment == "raw" for entry in entries if entry.state in WITH_BARS):
         return "raw"

@@ -104,9 +104,9 @@ class StoredSeries:
             bars = f"{counted(self.rows, 'bar')}, {ends}, from {listed(self.vendors)}"
         states = ", ".join(f"{count} {state}" for state, count in self.states.items())
         ends = "".join(f"{bound}; " for bound in self.lifetime.ends(timeframe))
-        return f"{self.lane}: {bars}; {ends}spans: {states}; {self._due(now_ms)}"
+        return f"{self.lane}: {bars}; {ends}spans: {states}; {self._due_text(now_ms)}"
 
-    def _due(self, now_ms: int) -> str:
+    def _due_text(self, now_ms: int) -> str:
         if self.next_due is None:
             return "does not reach now"
         if self.next_due <= now_ms:

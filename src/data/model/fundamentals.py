@@ -384,7 +384,7 @@ def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fa
         if isinstance(meaning, Mapping):
             facts[name] = _fact_of(value, meaning)
         else:
-            facts.setdefault(canonical_field(name), _bare(name, value, currency))
+            facts.setdefault(canonical_field(name), _bare_fact(name, value, currency))
     return facts
 
 
@@ -393,7 +393,7 @@ def _fact_of(value: Any, meaning: Mapping[str, Any]) -> Fact:
     return Fact(value, **attributes)  # type: ignore[arg-type]
 
 
-def _bare(name: str, value: Any, currency: str) -> Fact:
+def _bare_fact(name: str, value: Any, currency: str) -> Fact:
     """Return a fact whose unit is unknown; money is assumed to be in the payload's currency."""
     usual = FIELDS.get(canonical_field(name), "")
     if isinstance(value, str):
@@ -409,7 +409,7 @@ def _facts_in(blocks: Mapping[str, Any]) -> dict[str, Fact]:
         value = next((v for v in values if isinstance(v, str) or _is_finite(v)), None)
         # A string in place of a number ("None", "N/A") is ignored.
         if value is not None and (isinstance(value, str) == (FIELDS[name] == "text")):
-            facts[name] = _bare(name, value, "")
+            facts[name] = _bare_fact(name, value, "")
     return facts
 
 

@@ -202,9 +202,9 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
             times = times.tz_convert("UTC").tz_localize(None)
         if times.unit != "ns":  # `as_unit` would copy even nanoseconds
             times = times.as_unit("ns")
-        return _Column(name, _lent(times.to_numpy(), holder))
+        return _Column(name, _share_or_copy(times.to_numpy(), holder))
     if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS:
-        return _Column(name, _lent(source.to_numpy(), holder))
+        return _Column(name, _share_or_copy(source.to_numpy(), holder))
     values = source.to_numpy(object)
     kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind in _MIXED:
@@ -216,7 +216,7 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
     return _Column(name, cells, is_text=kind in _TEXTS)
 
 
-def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
+def _share_or_copy(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
     """Return ``values`` itself if the memory can be shared, otherwise a copy."""
     if not (_COPIES_ON_WRITE and values.flags.c_contiguous and values.dtype.isnative):
         return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")

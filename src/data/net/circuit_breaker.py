@@ -163,7 +163,7 @@ class CircuitPolicy:
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
             return self._answered(circuit, now_s)
-        return self._failed(circuit, self._patience(circuit, outcome, now_s), now_s, reason)
+        return self._after_failure(circuit, self._patience(circuit, outcome, now_s), now_s, reason)
 
     def blame(
         self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
@@ -183,13 +183,13 @@ class CircuitPolicy:
             return circuit  # the circuit has opened in the meantime, so the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
-        return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)
+        return self._after_failure(counted, self._patience(circuit, outcome, now_s), now_s, reason)
 
     def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
         is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _RECORDED_EVERY_S
         return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
 
-    def _failed(
+    def _after_failure(
         self, circuit: Circuit, patience: BreakerTimings, now_s: float, reason: str
     ) -> Circuit:
         failures = circuit.failures + 1

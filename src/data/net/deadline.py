@@ -461,10 +461,10 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
     """Run ``function`` within ``seconds`` (or an earlier enclosing limit), and return its result."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
-    return copy_context().run(_limited, due, function, arguments)
+    return copy_context().run(_run_limited, due, function, arguments)
 
 
-def _limited(due: float, function: Callable[..., R], arguments: tuple[object, ...]) -> R:
+def _run_limited(due: float, function: Callable[..., R], arguments: tuple[object, ...]) -> R:
     _due.set(due)
     return function(*arguments)
 

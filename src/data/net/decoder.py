@@ -53,10 +53,10 @@ class _Inflater:
             if self._stream is None and len(piece) < _HEAD_BYTES:
                 self._head = piece
                 break
-            decoded, piece = self._inflated(piece)
+            decoded, piece = self._inflate(piece)
             yield decoded
 
-    def _inflated(self, piece: bytes) -> tuple[bytes, bytes]:
+    def _inflate(self, piece: bytes) -> tuple[bytes, bytes]:
         """Return the next decoded part of the current member, and the undecoded rest of ``piece``."""
         stream = self._stream or zlib.decompressobj(self._window_of(piece))
         try:

@@ -157,7 +157,7 @@ class _TimedResponse(PlainResponse):
 
 
 @lru_cache(16)
-def _timed(connection: type) -> type:
+def _timed_class(connection: type) -> type:
     return type(connection.__name__, (connection,), {"response_class": _TimedResponse})
 
 
@@ -173,7 +173,7 @@ class _TimedAdapter(HTTPAdapter):
 
     def _with_deadline(self, pool: Any) -> Any:
         if "ConnectionCls" not in vars(pool):
-            pool.ConnectionCls = _timed(pool.ConnectionCls)
+            pool.ConnectionCls = _timed_class(pool.ConnectionCls)
         return pool
 
 

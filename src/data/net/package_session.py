@@ -95,7 +95,7 @@ class CarrierSession(requests.Session):
         Raises:
             DataError: There was no response.
         """
-        prepared = _prepared(str(method).upper(), str(url), options)
+        prepared = _prepare(str(method).upper(), str(url), options)
         if isinstance(prepared, DataError):
             raise prepared
         body = prepared.body or b""
@@ -124,7 +124,7 @@ def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
     )
 
 
-def _prepared(
+def _prepare(
     method: str, url: str, options: dict[str, Any]
 ) -> requests.PreparedRequest | DataError:
     """Return a request in the HTTP library's form; if it cannot be sent, return this library's error."""

@@ -49,7 +49,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
     address), a connection is opened and closed instead.
     """
     if not url.startswith("http"):
-        return _connected(url, timeout_s)
+        return _try_connect(url, timeout_s)
     transport = HttpTransport((timeout_s, timeout_s), 4 * MEBIBYTE, total_s=2 * timeout_s)
     started = time.perf_counter()
     refusal, ahead_ms = "", None
@@ -70,7 +70,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
     return Reached(time.perf_counter() - started, refusal, ahead_ms)
 
 
-def _connected(url: str, timeout_s: float) -> Reached:
+def _try_connect(url: str, timeout_s: float) -> Reached:
     """Check whether the host and port of ``url`` accept a connection."""
     parts, started = urlsplit(url), time.perf_counter()
     refusal = ""

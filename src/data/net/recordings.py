@@ -187,9 +187,9 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         entry = json.loads(path.read_text("utf-8"))
         version = entry["recording"]
         if version != FORMAT:
-            raise _unreadable(path, f"has version {version}, but this release reads only {FORMAT}")
+            raise _error(path, f"has version {version}, but this release reads only {FORMAT}")
         if _digest(entry["request"]) != path.name.partition("-")[0]:
-            raise _unreadable(path, "contains a different request than its name indicates")
+            raise _error(path, "contains a different request than its name indicates")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]
@@ -213,10 +213,10 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         OverflowError,
         RecursionError,
     ) as exc:
-        raise _unreadable(path, f"is damaged ({type(exc).__name__})") from exc
+        raise _error(path, f"is damaged ({type(exc).__name__})") from exc
 
 
-def _unreadable(path: Path, reason: str) -> ResponseFormatError:
+def _error(path: Path, reason: str) -> ResponseFormatError:
     return ResponseFormatError(
         f"the recorded answer {path} {reason}", hint="delete it and record it again"
     )

@@ -66,11 +66,11 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """
     words = _words_to_mask([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {
-        name: _masked(value.encode("utf-8", "surrogateescape"), words).decode(errors="replace")
+        name: _mask(value.encode("utf-8", "surrogateescape"), words).decode(errors="replace")
         for name, value in response.headers.items()
     }
     url = response.url.partition("?")[0]
-    return replace(response, body=_masked(response.body, words), headers=headers, url=url)
+    return replace(response, body=_mask(response.body, words), headers=headers, url=url)
 
 
 def without_keys(text: str, secrets: Iterable[str]) -> str:
@@ -81,7 +81,7 @@ def without_keys(text: str, secrets: Iterable[str]) -> str:
 
 def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
     """Return ``body`` with all ``secrets`` masked, even inside UTF-16 text or gzip."""
-    return _masked(body, _words_to_mask(secrets))
+    return _mask(body, _words_to_mask(secrets))
 
 
 def _words_to_mask(secrets: Iterable[str]) -> list[str]:
@@ -93,13 +93,13 @@ def _words_to_mask(secrets: Iterable[str]) -> list[str]:
     return sorted({*long, *encoded}, key=len, reverse=True)
 
 
-def _masked(body: bytes, words: Sequence[str]) -> bytes:
+def _mask(body: bytes, words: Sequence[str]) -> bytes:
     """Return ``body`` with every word masked, even inside gzip, which is then recompressed."""
     if not words:
         return body
     if not body.startswith(_GZIP):
         return _masked_text(body, words)
-    text = _unpacked(body)
+    text = _unpack(body)
     masked = MASK.encode() if text is None else _masked_text(text, words)
     return body if masked == text else gzip.compress(masked, mtime=0)
 
@@ -117,7 +117,7 @@ def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
     return text if masked == bare else masked
 
 
-def _unpacked(body: bytes) -> bytes | None:
+def _unpack(body: bytes) -> bytes | None:
     """Return the readable content of a gzip file, or None if it exceeds the size limit."""
     parts, room, decode = list[bytes](), MOST_UNPACKED, decoder_of("gzip")
     assert decode is not None

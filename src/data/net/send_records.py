@@ -133,13 +133,13 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
     """
     outer = _current.get()
     if outer is not None and outer.vendor == vendor:
-        with _blaming(outer):
+        with _blame_errors(outer):
             yield outer
         return
     answers = PendingRecords(vendor)
     token = _current.set(answers)
     try:
-        with _blaming(answers):
+        with _blame_errors(answers):
             yield answers
     finally:
         _current.reset(token)
@@ -163,7 +163,7 @@ def note_shape(vendor: str, change: ShapeChange) -> None:
 
 
 @contextmanager
-def _blaming(answers: PendingRecords) -> Iterator[None]:
+def _blame_errors(answers: PendingRecords) -> Iterator[None]:
     try:
         yield
     except DataError as error:

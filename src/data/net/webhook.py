@@ -72,7 +72,7 @@ class Webhook:
         try:
             response = self._transport.send(request)
         except DataError as error:
-            return self._failed(error)
+            return self._failure_outcome(error)
         status, reason = response.status, f"HTTP {response.status} from {self._host}"
         if 200 <= status < 300:
             return Outcome("sent", reason)
@@ -82,7 +82,7 @@ class Webhook:
             return Outcome("later", reason, retry_after_s(response, self._clock.now_ms()) or 0.0)
         return Outcome("refused", reason)
 
-    def _failed(self, error: DataError) -> Outcome:
+    def _failure_outcome(self, error: DataError) -> Outcome:
         reason = f"{type(error).__name__} at {self._host}"
         if isinstance(error, ConfigError):
             return Outcome("refused", reason)

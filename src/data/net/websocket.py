@@ -122,7 +122,7 @@ class Dialer:
         The socket library's own error is not kept after this function returns.
         """
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
-        connection = _capped(package)(enable_multithread=True, sslopt=options)
+        connection = _capped_class(package)(enable_multithread=True, sslopt=options)
         connection.due = _CLOCK.monotonic() + self._timeout
         self._opening = connection
         # Each read in the handshake has its own time limit; a server that sends slowly requires one
@@ -133,7 +133,7 @@ class Dialer:
         try:
             connection.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
         except package.WebSocketBadStatusException as error:
-            return _refused(error.status_code, error.resp_headers or {}, url)
+            return _refusal_error(error.status_code, error.resp_headers or {}, url)
         except (package.WebSocketException, OSError, ValueError, AttributeError) as error:
             return _error_for(error, package, f"{where(url)} could not be reached")
         finally:
@@ -169,7 +169,7 @@ def _bundle(url: str) -> dict[str, str]:
     return {"ca_cert_path" if Path(path).is_dir() else "ca_certs": path}
 
 
-def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
+def _refusal_error(status: int, headers: Mapping[str, str], url: str) -> DataError:
     """Return the error for a handshake that the server refused."""
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     error = error_of(HttpResponse(status, lower, url=url.partition("?")[0]))
@@ -209,7 +209,7 @@ def _cause(error: Exception, library: Any) -> str:
     return "its response is not a websocket handshake"
 
 
-def _capped(library: Any) -> Any:
+def _capped_class(library: Any) -> Any:
     """Return a subclass of the library's socket that limits message sizes and reading times.
 
     The library itself accepts messages of any size, and a server that sends one byte per second can
@@ -266,7 +266,7 @@ class _Socket:
 
     def receive(self, timeout: float) -> str | bytes | None:
         """Return the next message; see :meth:`Wire.receive`."""
-        outcome = self._received(timeout)
+        outcome = self._receive(timeout)
         if isinstance(outcome, DataError):
             raise outcome
         return outcome
@@ -278,7 +278,7 @@ class _Socket:
         with contextlib.suppress(self._library.WebSocketException, OSError, AttributeError):
             self._raw.shutdown()
 
-    def _received(self, timeout: float) -> str | bytes | DataError | None:
+    def _receive(self, timeout: float) -> str | bytes | DataError | None:
         try:
             if timeout != self._timeout:
                 self._raw.settimeout(timeout)
@@ -289,13 +289,13 @@ class _Socket:
                 return data.decode("utf-8") if isinstance(data, bytes) else str(data)
             if opcode == _BINARY:
                 return bytes(data)
-            return self._closed(data) if opcode == _CLOSE else ""
+            return self._close_error(data) if opcode == _CLOSE else ""
         except self._library.WebSocketTimeoutException:
             return None
         except (self._library.WebSocketException, OSError, ValueError, AttributeError) as error:
             return _error_for(error, self._library, f"the connection to {self._shown} was lost")
 
-    def _closed(self, data: bytes) -> DataError:
+    def _close_error(self, data: bytes) -> DataError:
         """Return the error for a close frame, without the frame's text, which comes from the vendor."""
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         return UnavailableError(f"{self._shown} closed the connection with code {code}")

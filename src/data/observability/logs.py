@@ -211,7 +211,7 @@ class _Masking(logging.Formatter):
         super().__init__("%(levelname)s %(name)s: %(message)s")
         self._secrets = secrets
 
-    def _masked(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         for secret in self._secrets().values():
             if len(secret) >= _SHORTEST_SECRET:
                 for form in _forms(secret):
@@ -236,7 +236,7 @@ class TextFormatter(_Masking):
         line, _, rest = super().format(record).partition("\n")
         where = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
         first = f"{line} [{where}]" if where else line
-        return printable(self._masked(f"{first}\n{rest}" if rest else first))
+        return printable(self._mask(f"{first}\n{rest}" if rest else first))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's
         """Return the message; lines after the first are indented, so that they do not look like records."""
@@ -278,7 +278,7 @@ class JsonFormatter(_Masking):
             return None
         if value is None or isinstance(value, bool | int | float):
             return value
-        return printable(self._masked(str(value)))
+        return printable(self._mask(str(value)))
 
 
 # --- setup -------------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ class ManagerBars(PortalSource):
         before = Span(wider.span.start, around.span.start)
         if before.is_empty:
             return around.span.start
-        query, missing = self._missing(name, timeframe, before)
+        query, missing = self._missing_spans(name, timeframe, before)
         ends = [hole.end for hole in missing if hole.start < before.end]
         if not ends:
             return before.start
@@ -275,7 +275,7 @@ class ManagerBars(PortalSource):
 
     def _find_known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
         """Determine how far beyond the query an asset's bars are stored without a gap."""
-        query, missing = self._missing(name, timeframe, around.span)
+        query, missing = self._missing_spans(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
         is_holed = False
@@ -295,7 +295,7 @@ class ManagerBars(PortalSource):
                 return _Known(query, known_ms, end, is_holed)
         return _Known(query, around.until_ms, None, is_holed)
 
-    def _missing(
+    def _missing_spans(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
         """Return the query for the bars (or for shorter bars to build them from), and its gaps."""

@@ -160,7 +160,7 @@ def compare(
     readjusted = ~differs & _readjusted_bars(left, right, terms)
     causes[readjusted] = "adjusted close"
     differs |= readjusted
-    differences = [*_by_cause(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
+    differences = [*_by_cause(causes, left, right, terms), *_unpaired(ours, theirs, common, terms)]
     ranked = sorted(differences, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
     rows = len(ours) + len(theirs) - len(common)
     return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
@@ -358,7 +358,7 @@ def _by_cause(
                 yield _difference(cause, left.take(at), right.take(at), text)
 
 
-def _missing(
+def _unpaired(
     ours: BarTable, theirs: BarTable, common: Stamps, terms: ComparisonTerms
 ) -> Iterator[Difference]:
     """Yield differences for the bars that only one side has."""

@@ -169,7 +169,7 @@ def settle(
         for fix in proposed:
             if all(_proves(overlap, fix, tolerance) for overlap in overlaps):
                 return first, fix
-    return [_unproven(v) if v.fix else v for v in first], None
+    return [_to_conflict(v) if v.fix else v for v in first], None
 
 
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
@@ -268,7 +268,7 @@ def _explain_verdict(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | Non
     return verdict
 
 
-def _unproven(verdict: Verdict) -> Verdict:
+def _to_conflict(verdict: Verdict) -> Verdict:
     text = f"{verdict.summary}; not corrected: the bars on both sides do not prove it"
     return replace(verdict, kind="conflict", summary=text, fix=None)
 

@@ -112,13 +112,13 @@ class SeriesResult:
             complete=self.complete and bool(provenance.get("complete", True)),
             vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
             gaps=self.gaps + int(provenance.get("gaps_total", 0)) - unasked,
-            lacking=self.lacking or _lacking(provenance),
+            lacking=self.lacking or _reason_lacking(provenance),
             unanswered=self.unanswered or provenance.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
 
 
-def _lacking(provenance: Mapping[str, Any]) -> str:
+def _reason_lacking(provenance: Mapping[str, Any]) -> str:
     """Return why an answer is incomplete: its first gap, a substitute, or a doubt about its bars."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):

@@ -177,7 +177,7 @@ def half_bar(stage: Stage) -> Observation:
     hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
     today = [_COIN, _HOURS, _date(hour), "now"]
     running = _bars(stage.ask(*today, include_forming=True))
-    first, stored = stage.ask(*today), _stored(stage)
+    first, stored = stage.ask(*today), _stored_times(stage)
     half, closed = (binance.true(HOUR, hour, at) for at in (NOW_MS, hour + HOUR))
     stage.set_time(hour + HOUR + 10 * MINUTE)
     if stage.is_broken("half-bar"):
@@ -188,7 +188,7 @@ def half_bar(stage: Stage) -> Observation:
         (hour not in {row.at for row in _bars(first)}, "the forming bar was in the answer"),
         (_text(hour) not in stored, "the forming bar was stored"),
         (later.get(hour) == closed, "the closed hour is not the true one"),
-        (_text(hour) in _stored(stage), "the closed hour was not stored"),
+        (_text(hour) in _stored_times(stage), "the closed hour was not stored"),
     )
     did = "a vendor sent the bar of an hour 20 minutes after its open, and again after its close"
     saw = (
@@ -344,7 +344,7 @@ def wrong_bars(stage: Stage) -> Observation:
             )
             for at in (impossible, unit)
         ),
-        (_text(impossible) not in _stored(stage), "the impossible bar was stored"),
+        (_text(impossible) not in _stored_times(stage), "the impossible bar was stored"),
         ("error" in strict, "strict=True raised no error"),
         (rest == wants, "other bars are wrong"),
     )
@@ -456,7 +456,7 @@ def _lines(path: Path) -> list[str]:
         raise UnfinishedError(f"{path.name} is not a readable file: {error}") from error
 
 
-def _stored(stage: Stage) -> set[str]:
+def _stored_times(stage: Stage) -> set[str]:
     """Return the times of the bars in the stored year file."""
     return {line.partition(",")[0] for line in _lines(_year_file(stage))}
 

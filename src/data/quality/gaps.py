@@ -166,9 +166,9 @@ class _Classifier:
         for entry in self._parts:
             span = entry.span.clip(self._within)
             if entry.state == "empty":
-                classified.append(self._empty(entry, span))
+                classified.append(self._empty_gap(entry, span))
             elif present is not None and entry.reason.startswith(DOUBTFUL):
-                reason, then = sentence(entry.reason), _due(entry, self._now)
+                reason, then = sentence(entry.reason), _due_text(entry, self._now)
                 classified += (
                     self._gap(hole, "vendor_hole", entry.vendor, reason, then)
                     for hole in holes(span, present(span), self._grid)
@@ -190,7 +190,7 @@ class _Classifier:
     def _bars(self, span: Span) -> int:
         return len(self._grid.required(span))
 
-    def _empty(self, entry: Covered, span: Span) -> ClassifiedGap:
+    def _empty_gap(self, entry: Covered, span: Span) -> ClassifiedGap:
         """Return the classified gap for a span that vendors reported as empty."""
         if entry.reason == CLOSED:
             return self._gap(span, "closed", entry.vendor, _NO_SESSION)
@@ -209,7 +209,7 @@ class _Classifier:
             gap_class = "not_published"
         elif gap_class == "common_hole" and is_believed and self._is_inside(span, entry):
             return self._gap(span, "halt", entry.vendor, f"{evidence}; there are bars around it")
-        return self._gap(span, gap_class, entry.vendor, evidence, _due(entry, self._now))
+        return self._gap(span, gap_class, entry.vendor, evidence, _due_text(entry, self._now))
 
     def _is_inside(self, span: Span, entry: Covered) -> bool:
         """Return whether a gap has bars on both sides and no row in it was received but rejected."""
@@ -288,7 +288,7 @@ def _names(vendors: str) -> str:
     return listed([name for name in vendors.split(",") if name])
 
 
-def _due(entry: Covered, now_ms: int) -> str:
+def _due_text(entry: Covered, now_ms: int) -> str:
     if entry.expires is None:
         return ""
     if entry.expires <= now_ms:

@@ -85,7 +85,7 @@ def examine(
     findings = [_as_settled(finding, settled) for finding in findings]
     findings += _grave_findings(coverage, series.table.stamps, findings)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
-    findings += _disputed(actions, series.table.stamps)
+    findings += _disputed_actions(actions, series.table.stamps)
     stamps = series.table.stamps
     report = QualityReport(
         key.symbol,
@@ -117,12 +117,12 @@ def _checked_series(
     """
     stored = client.columns(key, span, is_use=False)
     actions = [known for known in stored_actions if known.counts and known.action.is_sound]
-    table, problem = _adjusted(client, stored, actions)
-    expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
+    table, problem = _adjust(client, stored, actions)
+    expected, unasked = _expected_stamps(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         # A week may begin before the range, and a month may end after it.
-        days, _ = _adjusted(client, client.columns(key.days, EVER, is_use=False), actions)
+        days, _ = _adjust(client, client.columns(key.days, EVER, is_use=False), actions)
     sessions = None if problem else _sessions(client, instrument, stored, actions)
     series = CheckedSeries(
         key.timeframe,
@@ -157,7 +157,7 @@ def _sessions(
         daily = client.columns(key.days, span, is_use=False)
         if not len(daily.table) or _may_differ(client, instrument, stored, daily):
             return None
-        days, problem = _adjusted(client, daily, actions)
+        days, problem = _adjust(client, daily, actions)
         days = days.take(inside(days.stamps, proven(daily.coverage)))
         return None if problem else daily_sessions(days, calendar_for(instrument))
     except (CacheError, ConfigError):  # damaged daily bars do not affect other checks
@@ -205,7 +205,7 @@ def _stored_actions(
         return ()
 
 
-def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
+def _disputed_actions(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield findings for the splits and dividends in the bars' range on which vendors disagree."""
     check = next(check for check in CHECKS if check.name == "disputed action")
     for known in actions:
@@ -282,7 +282,7 @@ def _never_requested(stamps: Stamps) -> Iterator[QualityFinding]:
         yield finding_of(calendar, Defect(stamps, text, "info"))
 
 
-def _adjusted(
+def _adjust(
     client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
 ) -> tuple[BarTable, str]:
     """Convert bars from several fetches to one adjustment, so that a split does not look like a jump."""
@@ -323,7 +323,7 @@ def _events(
     )
 
 
-def _expected(
+def _expected_stamps(
     instrument: Instrument,
     timeframe: Timeframe,
     table: BarTable,

@@ -143,7 +143,7 @@ class CSVDataSource(VendorDataSource):
             )
         return answer._replace(frame=answer.frame.filter(~lacks))
 
-    def _written(
+    def _write_bundle(
         self, bundle: Bundle, symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any]
     ) -> BundleChange:
         """Write bars to a bundle.
@@ -153,7 +153,7 @@ class CSVDataSource(VendorDataSource):
         """
         if self._config.missing_data_strategy == "fail":
             self.answer(symbols, *bounds, timeframe, refresh=False)
-        return super()._written(bundle, symbols, timeframe, bounds)
+        return super()._write_bundle(bundle, symbols, timeframe, bounds)
 
     @property
     def _is_apart(self) -> bool:

@@ -183,7 +183,7 @@ async def answered(
         ForeignError, ProviderTimeoutError, DataError: See :func:`fetched`.
     """
     arguments = list(question.symbols), question.start, question.end, question.timeframe.label
-    task = asyncio.ensure_future(_called(partial(fetch, *arguments)))
+    task = asyncio.ensure_future(_call(partial(fetch, *arguments)))
     try:
         await asyncio.wait({task}, timeout=patience_s)
     finally:
@@ -202,7 +202,7 @@ async def answered(
     raise ForeignError(f"{about} returned no {question}: {text}", provider=about) from error
 
 
-async def _called(fetch: Callable[[], Any]) -> Any:
+async def _call(fetch: Callable[[], Any]) -> Any:
     value = fetch()
     return await value if inspect.isawaitable(value) else value
 

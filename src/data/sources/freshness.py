@@ -329,7 +329,7 @@ class FreshnessPolicyFactory:
             ConfigError: A key or value is invalid, or the calendar does not exist.
             BadTimeframeError: The frequency is not a timeframe.
         """
-        return cls._chosen(adapter, frequency, config, None)
+        return cls._choose_policy(adapter, frequency, config, None)
 
     @classmethod
     def create_policy(
@@ -346,7 +346,7 @@ class FreshnessPolicyFactory:
         Raises:
             ConfigError, BadTimeframeError: See :meth:`create`.
         """
-        return cls._chosen(data_source, frequency, None, calendar)
+        return cls._choose_policy(data_source, frequency, None, calendar)
 
     @staticmethod
     def load_config(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -363,7 +363,7 @@ class FreshnessPolicyFactory:
         return freshness_settings(path)
 
     @classmethod
-    def _chosen(
+    def _choose_policy(
         cls, source: Any, frequency: str, config: Mapping[str, Any] | None, calendar: Any
     ) -> CacheFreshnessPolicy:
         settings = freshness_settings() if config is None else checked_settings(config)

@@ -288,9 +288,9 @@ class VendorDataSource(DataSource):
         Stored bars are requested again, unlike in :meth:`answer`, which describes the arguments,
         errors and warnings. The event loop is not blocked.
         """
-        return (await self._awaited(symbols, start, end, frequency)).frame
+        return (await self._answer_later(symbols, start, end, frequency)).frame
 
-    async def _awaited(self, *question: Any) -> SourceAnswer:
+    async def _answer_later(self, *question: Any) -> SourceAnswer:
         caller = called_from()
 
         def ask() -> SourceAnswer:
@@ -335,7 +335,7 @@ class VendorDataSource(DataSource):
 
         def write() -> Path:
             """Write the bundle, and warn about symbols that are missing from it."""
-            change = self._written(bundle, symbols, str(timeframe), bounds)
+            change = self._write_bundle(bundle, symbols, str(timeframe), bounds)
             if change.failed:
                 texts = "; ".join(f"{symbol}: {why}" for symbol, why in change.failed.items())
                 warn_user(f"bundle {bundle_name} lacks {texts}", IncompleteDataWarning)
@@ -343,7 +343,7 @@ class VendorDataSource(DataSource):
 
         return begun(write)
 
-    def _written(
+    def _write_bundle(
         self, bundle: Bundle, symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any]
     ) -> BundleChange:
         """Write bars into a bundle."""

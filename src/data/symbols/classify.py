@@ -273,14 +273,14 @@ def _parse_joined(text: str, tables: Classification) -> Verdict:
     """Parse a pair that has no separator; an unknown base is accepted only before a stablecoin."""
     if _are_currencies(text, tables):
         tether = (f"{text}T",) if text.endswith("USD") else ()
-        return _ambiguous(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
+        return _ambiguity(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
     splits = _splits(text, tables)
     pair = _clear_pair(splits, tables)
     if pair is not None:
         return _crypto(*pair, tables)
     if not splits or any(p.fullmatch(text) for p in tables.crypto_patterns):
         return None
-    return _ambiguous(text, [f"{base}-{quote}" for base, quote in splits])
+    return _ambiguity(text, [f"{base}-{quote}" for base, quote in splits])
 
 
 def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
@@ -309,11 +309,11 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
     return splits[0] if is_only else None
 
 
-def _bare(text: str, tables: Classification) -> Verdict:
+def _parse_bare(text: str, tables: Classification) -> Verdict:
     """Parse a plain ticker; a ticker that is also the name of a coin is ambiguous."""
     if text in tables.assets:
         pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
-        return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))
+        return _ambiguity(text, (pair, f"{text}-USD", f"{text}.US"))
     return _stock(text, _usa(tables), tables) if _PLAIN.fullmatch(text) else None
 
 
@@ -322,7 +322,7 @@ def _parse_by_pattern(text: str, tables: Classification) -> Verdict:
     is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
     is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
     if is_crypto and is_stock:
-        return _ambiguous(text, ())
+        return _ambiguity(text, ())
     if is_stock:
         venue = _usa(tables)
         return Instrument(text, "stock", venue.calendar, venue.timezone, quote=venue.quote)
@@ -339,7 +339,7 @@ _STEPS: tuple[Callable[[str, Classification], Verdict], ...] = (
     _parse_suffixed,
     _parse_separated,
     _parse_joined,
-    _bare,
+    _parse_bare,
     _parse_by_pattern,
 )
 
@@ -403,7 +403,7 @@ def _are_currencies(text: str, tables: Classification) -> bool:
     return len(text) == 6 and {text[:3], text[3:]} <= tables.currencies
 
 
-def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
+def _ambiguity(text: str, candidates: Iterable[str]) -> SymbolRefusal:
     """Return a refusal for an ambiguous symbol, with a hint on how to resolve it."""
     clear = tuple(candidates)
     message = (

@@ -144,11 +144,11 @@ def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
     by_symbol: dict[str, Listing] = {}
     for listing in chain.from_iterable(lists):
         earlier = by_symbol.get(listing.symbol)
-        by_symbol[listing.symbol] = listing if earlier is None else _complete(earlier, listing)
+        by_symbol[listing.symbol] = listing if earlier is None else _complete_row(earlier, listing)
     return by_symbol
 
 
-def _complete(listing: Listing, other: Listing) -> Listing:
+def _complete_row(listing: Listing, other: Listing) -> Listing:
     if listing.name and listing.venue and listing.currency and listing.type != "other":
         return listing
     return Listing(

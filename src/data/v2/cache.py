@@ -169,8 +169,8 @@ class DataCache:
         lacking = [name for name in names if name not in found] if found else names
 
         def ask() -> PriceFrames:
-            frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_quiet)
-            return _shaped(manager, frames, Timeframe.parse(timeframe))
+            frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_ignore)
+            return _shape(manager, frames, Timeframe.parse(timeframe))
 
         fetched = await in_thread(ask, looks=True) if lacking or not names else PriceFrames()
         await self._share(others, start, end)
@@ -207,7 +207,7 @@ class DataCache:
             return found, []
         keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}
         ask = in_thread(
-            lambda: [self._asked(*pair, timeframe, start, end) for pair in keys.items()], looks=True
+            lambda: [self._query(*pair, timeframe, start, end) for pair in keys.items()], looks=True
         )
         if self._redis is None or all(self._memory.get(key) for key in keys.values()):
             questions, values = await ask, [None] * len(keys)
@@ -224,7 +224,7 @@ class DataCache:
                 left.append(question)
         return found, left
 
-    def _asked(self, symbol: str, key: str, *range_: Any) -> _Question | None:
+    def _query(self, symbol: str, key: str, *range_: Any) -> _Question | None:
         """Return a query with the state of its answer in the store; None if it is invalid."""
         client = self.manager.client
         try:
@@ -264,12 +264,12 @@ class DataCache:
                 if held.is_right(question.standing, now_ms):
                     self._memory.put(key, held, held.frame.estimated_size())
                     return held
-        held = await self._copied(question, now_ms)
+        held = await self._copied_bars(question, now_ms)
         if held is not None:
             await self._put(question, held)
         return held
 
-    async def _copied(self, question: _Question, now_ms: int) -> HeldPrices | None:
+    async def _copied_bars(self, question: _Question, now_ms: int) -> HeldPrices | None:
         """Return the bars from the database if they are complete and no split can have followed; else None.
 
         The database is read only if the store has nothing for the range.
@@ -309,7 +309,7 @@ class DataCache:
         """Return the stored answer and its rows to copy to the database; None unless it is complete."""
         symbol, is_share = question.symbol, question.query.instrument.asset_class == "stock"
         columns = COPIED_COLUMNS[: 3 if is_share else 1] if self._database is not None else ()
-        before = self._asked(symbol, question.key, timeframe, start, end)
+        before = self._query(symbol, question.key, timeframe, start, end)
         if before is None or not (before.standing.digest and before.standing.is_whole):
             return None
         with collecting_warnings():
@@ -319,7 +319,7 @@ class DataCache:
                 )
             except DataError:
                 return None
-        after = self._asked(symbol, question.key, timeframe, start, end)
+        after = self._query(symbol, question.key, timeframe, start, end)
         if after is None or after.standing.digest != before.standing.digest:
             return None  # another process has just changed the series
         shaped = prices_frame(frame, question.query.timeframe, is_share=is_share)
@@ -367,11 +367,11 @@ def _range_text(timeframe: Any, *bounds: Any) -> str | None:
     return ":".join((str(timeframe), *texts))
 
 
-def _quiet(_: object) -> None:
+def _ignore(_: object) -> None:
     """Show no progress."""
 
 
-def _shaped(
+def _shape(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
 ) -> PriceFrames:
     """Return a batch's frames in the format of :func:`.prices_frame`, or errors in their place."""

@@ -87,7 +87,7 @@ class ColumnarDataLoader:
                 self.db, price_columns, symbol, str(parsed), (first, last), _sources(names)
             )
             frame = _frame_of(found, _sources(names))
-        return _shaped(frame, names)
+        return _shape(frame, names)
 
 
 class StoredRows:
@@ -184,7 +184,7 @@ def _frame_of(rows: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def _shaped(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _shape(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the named columns of a frame, in this order and with their types."""
     frame = frame.with_columns(pl.col(_TIME).dt.date().alias(_DATE))
     rows = frame.select(

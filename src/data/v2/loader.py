@@ -110,7 +110,7 @@ class SmartDataLoader:
         prefetch = self._prefetch()
         with prefetch.question() if prefetch else nullcontext():
             frames = await asyncio.gather(
-                *(self._loaded(names, label, starts[label], end) for label in labels)
+                *(self._load(names, label, starts[label], end) for label in labels)
             )
         results: _Frames = {name: {} for name in names}
         whole = {
@@ -168,7 +168,7 @@ class SmartDataLoader:
         except OverflowError:
             return start
 
-    async def _loaded(
+    async def _load(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> Mapping[str, pl.DataFrame | Exception]:
         """Return each symbol's frame, or the error that prevented loading it."""
@@ -231,7 +231,7 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
         return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
     if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():
         return []  # all prices and their quantiles are between these
-    issues = [] if is_whole else _missing(frame, prices, symbol, timeframe)
+    issues = [] if is_whole else _missing_problem(frame, prices, symbol, timeframe)
     for name, column in prices.items():
         lowest, highest = column.min(), column.max()
         # The quantiles are between these; computing them takes longer.
@@ -250,7 +250,7 @@ def _known_prices(values: pl.Series) -> pl.Series:
     return values.cast(pl.Float64).fill_nan(None)
 
 
-def _missing(
+def _missing_problem(
     frame: pl.DataFrame, prices: Mapping[str, pl.Series], symbol: str, timeframe: str
 ) -> list[str]:
     """Return the problem that a frame lacks many expected bars, as a list; empty if it does not."""

@@ -78,7 +78,7 @@ class Prefetch:
         series = symbol, timeframe
         is_first = series not in self._known
         last = self._known.pop(series, None)
-        following = None if is_first else self._following(symbol, timeframe, start, end)
+        following = None if is_first else self._range_after(symbol, timeframe, start, end)
         if following is not None and following != last:
             self._waiting.pop(series, None)
             self._waiting[series] = following
@@ -102,7 +102,7 @@ class Prefetch:
             task.cancel()
             await asyncio.wait({task})
 
-    def _following(self, symbol: str, timeframe: str, start: date, end: date) -> _Range | None:
+    def _range_after(self, symbol: str, timeframe: str, start: date, end: date) -> _Range | None:
         """Return the range after a requested one; None if that is in the future."""
         first_ms, last_ms = bounds_ms(start, end)
         until_ms = min(2 * last_ms - first_ms + 1, self._manager.client.clock.now_ms())
@@ -129,7 +129,7 @@ class Prefetch:
     async def _fetch(self, wanted: _Range) -> None:
         """Fetch a range if the vendors' limits allow it."""
         plan = await in_thread(partial(self._manager.plan, *wanted), looks=True)
-        units = self._affordable(plan)
+        units = self._affordable_units(plan)
         if not units:
             return
         await self._is_idle.wait()
@@ -145,12 +145,12 @@ class Prefetch:
             start,
             end,
             timeout=_TIMEOUT_S,
-            progress=_quiet,
+            progress=_ignore_progress,
         )
         await in_thread(ask, looks=True, timeout=_TIMEOUT_S)
         _log.debug("Prefetched %s %s: %s to %s", *wanted)
 
-    def _affordable(self, plan: Plan) -> dict[str, int]:
+    def _affordable_units(self, plan: Plan) -> dict[str, int]:
         """Return the units that a plan needs from each vendor; empty if it should not be executed.
 
         A plan is not executed if it exceeds the prefetch's share of the limits, if there is nothing
@@ -177,5 +177,5 @@ class Prefetch:
         return units
 
 
-def _quiet(_: object) -> None:
+def _ignore_progress(_: object) -> None:
     """Show no progress."""

@@ -69,11 +69,11 @@ class _Tier:
         loop = asyncio.get_running_loop()
         async with self._slots.setdefault(loop, asyncio.Semaphore(self._at_once)):
             if self._circuit.is_closed:
-                return await self._tried(work, limit_s)
+                return await self._try_work(work, limit_s)
         now_s = self._clock().monotonic()
         if not self._circuit.shut_for(now_s):
             self._circuit = SKIPS_FAILING.enter(self._circuit, now_s)
-            self._keep(asyncio.ensure_future(self._tried(work, limit_s)))
+            self._keep(asyncio.ensure_future(self._try_work(work, limit_s)))
         return None
 
     async def once(self, work: Callable[[], Any], limit_s: float = _WORK_S) -> Any:
@@ -84,7 +84,7 @@ class _Tier:
         """
         return await foreign(self._name, lambda: self._call_within(work, limit_s))
 
-    async def _tried(self, work: Callable[[], Any], limit_s: float) -> Any:
+    async def _try_work(self, work: Callable[[], Any], limit_s: float) -> Any:
         now_s, is_trial = self._clock().monotonic, not self._circuit.is_closed
         result: Any = None
         error: DataError | None = None
@@ -228,13 +228,13 @@ class DatabaseTier(_Tier):
     ) -> Sequence[Any]:
         """Return the copied bars from ``first`` to ``last``; none if it is down."""
         work = self._tables.copied_prices, symbol, timeframe, first, last
-        return await self._connected(*work) or ()
+        return await self._run_connected(*work) or ()
 
     async def store(self, *copy: Any) -> None:
         """Copy bars; the arguments are those that follow the session in :func:`.prices.copy_prices`."""
-        await self._connected(self._tables.copy_prices, *copy)
+        await self._run_connected(self._tables.copy_prices, *copy)
 
-    async def _connected(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def _run_connected(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Connect, with a short time limit, and then do the work in one transaction."""
         if await self.use(lambda: self._run(lambda session: bool(session.connection()))):
             return await self.use(lambda: self._run(work, *arguments), _WORK_S)

@@ -84,13 +84,13 @@ def unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
             the key.
     """
     try:
-        return _unpacked(key, value, timeframe)
-    except _unreadable() as error:
+        return _unpack(key, value, timeframe)
+    except _reading_errors() as error:
         text = str(error) if isinstance(error, CorruptEntryError) else type(error).__name__
         raise CorruptEntryError(f"the value of {key} cannot be used: {text}") from error
 
 
-def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
+def _unpack(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
     if not is_ours(value):
         raise CorruptEntryError("it is not one of this library's")
     if len(value) > MOST_BYTES:
@@ -112,7 +112,7 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
     return HeldPrices(frame, str(header["series"]), str(header["digest"]), int(header["until"]))
 
 
-def _unreadable() -> tuple[type[BaseException], ...]:
+def _reading_errors() -> tuple[type[BaseException], ...]:
     """Return the errors from reading arbitrary bytes; a Polars panic is not an ``Exception``."""
     of_polars = pl.exceptions.PolarsError, pl.exceptions.PanicException
     return (

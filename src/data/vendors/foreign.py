@@ -291,7 +291,7 @@ def load_offer(group: str, vendor: str, objection: Callable[[str, Any], str]) ->
     try:
         loaded = import_offer(offers(group)[vendor], objection)
     except DataError as exc:  # not finished in time, so nothing is known yet
-        loaded = _unusable(offers(group)[vendor], exc)
+        loaded = _unusable_error(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
         # A new error each time: a raised error keeps its caller's frames alive.
         raise UnknownProviderError(
@@ -322,12 +322,12 @@ def import_offer(offer: Offer, objection: Callable[[str, Any], str]) -> Any:
     except (ProviderTimeoutError, CircuitOpenError):
         raise
     except DataError as exc:
-        error = _unusable(offer, exc)
+        error = _unusable_error(offer, exc)
         _log.warning("%s", error)
         return error
 
 
-def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
+def _unusable_error(offer: Offer, exc: DataError) -> UnknownProviderError:
     error = UnknownProviderError(
         f"{described(offer)} cannot be used: {exc.args[0]}",
         provider=offer.name,

@@ -201,19 +201,19 @@ class Arguments:
         end = None if not self.end else _moment(self.end, zone)
         period = self.period or (None if start else "1mo")
         if period is None or period == "max":
-            return start or self._earliest(zone, now), end
+            return start or self._earliest_start(zone, now), end
         if period == "ytd":
             return datetime(_local_time(now, zone).year, 1, 1, tzinfo=zone), None
         if start is not None:
-            return start, _shifted(start, period, 1)
+            return start, _shift(start, period, 1)
         if end is not None:
-            return _shifted(end, period, -1), end
+            return _shift(end, period, -1), end
         if period in ("1d", "5d"):
             return _last_days(int(period[0]), zone, now, instrument, client), None
         today = datetime.combine(_local_time(now, zone).date(), time(), zone)
-        return _shifted(today, period, -1), None
+        return _shift(today, period, -1), None
 
-    def _earliest(self, zone: ZoneInfo, now: int) -> datetime:
+    def _earliest_start(self, zone: ZoneInfo, now: int) -> datetime:
         """Return the start of the longest possible range, for the period ``max``."""
         if not self.is_intraday:
             return datetime.combine(_FIRST_DAY, time(), zone)
@@ -272,7 +272,7 @@ def _written_date(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d")
 
 
-def _shifted(at: datetime, period: str, sign: int) -> datetime:
+def _shift(at: datetime, period: str, sign: int) -> datetime:
     """Move an instant by a period, according to the calendar in its time zone."""
     found = _PERIOD.fullmatch(period)
     assert found is not None  # checked with the arguments

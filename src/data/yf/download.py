@@ -156,7 +156,7 @@ def bars_of(
             for index in range(0, len(tickers), at_once):
                 batch = {ticker: members[ticker] for ticker in tickers[index : index + at_once]}
                 _fetch(manager.client, batch, asked, bounds, bars, is_shown=is_shown)
-        found = list(_examined(manager, asked, bars)) if asked.repair else []
+        found = list(_examine(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
         _report(bars, asked, len(names), texts, found)
     return bars
@@ -293,7 +293,7 @@ def _with_missing(
     return frame.reindex(frame.index.union(missing))
 
 
-def _examined(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str]:
+def _examine(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str]:
     """Add the findings about stored bars to each ticker's provenance, and yield them as text.
 
     For bars longer than a day, the daily bars behind them are examined. No bar is changed.

@@ -258,7 +258,7 @@ def wide_frame(
             members[id(bars)].places.append(position)
             members[id(bars)].rows.append(row)
     groups = list(members.values())
-    index, rows_of = _union(_aligned(groups, ignore_tz=ignore_tz))
+    index, rows_of = _union(_align(groups, ignore_tz=ignore_tz))
     frame = _join_columns(groups, rows_of, tickers, index, by_ticker=by_ticker)
     facts = {
         ticker: tables[ticker].facts if ticker in tables else failed[ticker] for ticker in tickers
@@ -294,7 +294,7 @@ def _level(labels: tuple[str, ...]) -> Any:
     return pd.Index(labels)
 
 
-def _aligned(groups: Sequence[_Members], *, ignore_tz: bool) -> dict[int, pd.DatetimeIndex]:
+def _align(groups: Sequence[_Members], *, ignore_tz: bool) -> dict[int, pd.DatetimeIndex]:
     """Convert the distinct indexes to the most frequent time zone, or each to naive local time.
 
     The keys of the result are the ``id`` of each group's :class:`Times`.

@@ -128,12 +128,12 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageError) as exc:
-        raise _typed(exc, url) from exc
+        raise _typed_error(exc, url) from exc
     except UnicodeEncodeError as exc:  # from a driver, which does not wrap it
         raise QueryError(f"a string contains an unpaired surrogate: {exc.object[:40]!a}") from exc
 
 
-def _typed(exc: Exception, url: DatabaseUrl) -> DataError:
+def _typed_error(exc: Exception, url: DatabaseUrl) -> DataError:
     where = f"database {url}"
     origin = getattr(exc, "orig", None) or exc
     if isinstance(exc, StatementError) and isinstance(origin, DataError):

@@ -191,7 +191,7 @@ class _Part:
 
     _document: _Document
 
-    def _changed(self) -> None:
+    def _note_change(self) -> None:
         """Convert any newly added plain containers to parts, and report the change."""
         part: Any = self
         pairs = list(part.items() if isinstance(part, dict) else enumerate(part))
@@ -216,11 +216,11 @@ def _owned(cls: type[Any], content: Any, owner: _Part | None = None) -> Any:
     """Copy a plain container as a part of the owner's document, or else as a new document."""
     part = cls(content)
     part._document = part if owner is None else owner._document
-    part._changed()
+    part._note_change()
     return part
 
 
-def _reporting(base: type[Any], names: str) -> type[Any]:
+def _reporting_class(base: type[Any], names: str) -> type[Any]:
     """Return a subclass of ``dict`` or ``list``; its methods called ``names`` report changes."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -229,7 +229,7 @@ def _reporting(base: type[Any], names: str) -> type[Any]:
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             """Call the method and report the change."""
             result = method(self, *arguments, **named)
-            self._changed()
+            self._note_change()
             return self[arguments[0]] if method is dict.setdefault else result
 
         return change
@@ -238,10 +238,10 @@ def _reporting(base: type[Any], names: str) -> type[Any]:
     return type(f"_{base.__name__}_part", (_Part, base), methods)
 
 
-_MappingPart = _reporting(
+_MappingPart = _reporting_class(
     dict, "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"
 )
-_ListPart = _reporting(
+_ListPart = _reporting_class(
     list,
     "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
 )

@@ -98,7 +98,7 @@ class TradesRepo(Repository):
             QueryError: A column is unknown or its value invalid; ``bot_id``, ``symbol`` or
                 ``trade_type`` is missing; or a trade with this key exists.
         """
-        row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
+        row: Trade = _insert(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
         _net(row, trade)
         self.session.flush()
         return row
@@ -338,13 +338,13 @@ class PositionsRepo(Repository):
     @staticmethod
     def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
         """Return the unrealized profit at a price, rounded to 18 decimal places."""
-        return rounded(_unrealized(_state(p), mark_price))
+        return rounded(_unrealized_gain(_state(p), mark_price))
 
     @staticmethod
     def total_pnl(p: Position, *, mark_price: Any = None) -> Decimal:
         """Return the realized profit plus, if ``mark_price`` is given, the unrealized profit."""
         state = _state(p)
-        open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
+        open_ = Fraction(0) if mark_price is None else _unrealized_gain(state, mark_price)
         return rounded(state.realized + open_)
 
     def _checked_time(self, row: Position, ts: datetime | None) -> datetime:
@@ -357,14 +357,14 @@ class PositionsRepo(Repository):
         now = self.now()
         if ts is None:
             return now
-        moment, last = _aware(ts), row.filled_at
+        moment, last = _aware_time(ts), row.filled_at
         # A time in the future was stored by a wrong clock, so the order is not checked against it.
         if last is not None and moment < last <= now:
             raise QueryError(
                 f"the fill at {moment} is earlier than the last fill, at {last}",
                 hint="apply fills in order; without ts, a fill counts as executed now",
             )
-        if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest(row)):
+        if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest_ex_date(row)):
             raise QueryError(
                 f"the fill at {moment} is before {newest}, the ex-date of an action that was applied",
                 hint="convert quantity and price by the action, and apply the fill without ts",
@@ -391,7 +391,7 @@ class MetricsRepo(Repository):
             QueryError: A column is unknown or missing, or its value is invalid.
         """
         values = {"calculated_at": self.now(), **metric}
-        row: PerformanceMetric = _added(self, PerformanceMetric, values, ("bot_id", "metrics"))
+        row: PerformanceMetric = _insert(self, PerformanceMetric, values, ("bot_id", "metrics"))
         return row
 
     def latest_for_bot(self, bot_id: str | int, limit: int = 20) -> list[PerformanceMetric]:
@@ -594,13 +594,13 @@ class TradeRepository(Repository):
         bot = self.get_bot_by_id(bot_id)
         if bot is None:
             return False, [f"Bot with ID {bot_id} not found"], []
-        return _validated(bot["config"])
+        return _validation(bot["config"])
 
     def validate_all_bot_configurations(
         self, user_id: int | None = None
     ) -> dict[Any, tuple[bool, list[str], list[str]]]:
         """Validate the ``config`` of every bot that is not disabled; return the results by bot key."""
-        return {bot["id"]: _validated(bot["config"]) for bot in self.get_enabled_bots(user_id)}
+        return {bot["id"]: _validation(bot["config"]) for bot in self.get_enabled_bots(user_id)}
 
 
 def bot_configuration_schema() -> dict[str, Any]:
@@ -608,7 +608,7 @@ def bot_configuration_schema() -> dict[str, Any]:
     return {**_CONFIGURATION}
 
 
-def _validated(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
+def _validation(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
     errors = [f"{name} is missing" for name in _CONFIGURATION["required"] if name not in config]
     symbol = config.get("symbol", "-")
     if not isinstance(symbol, str) or not 0 < len(symbol) <= 20:
@@ -620,7 +620,9 @@ def _validated(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
     return not errors, errors, []
 
 
-def _added(repo: Repository, model: Any, values: Mapping[str, Any], needed: tuple[str, ...]) -> Any:
+def _insert(
+    repo: Repository, model: Any, values: Mapping[str, Any], needed: tuple[str, ...]
+) -> Any:
     for name in needed:
         if values.get(name) is None:
             raise QueryError(f"{model.__name__} needs a value for {name}")
@@ -670,7 +672,7 @@ def _store(row: Position, state: PositionState) -> None:
     row.realized_pnl = rounded(state.realized)
 
 
-def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
+def _unrealized_gain(state: PositionState, mark_price: Any) -> Fraction:
     if state.price is None:
         return Fraction(0)
     change = Fraction(exact(mark_price, "mark_price")) - state.price
@@ -752,7 +754,7 @@ def _holding(
     return (Decimal(entries[0][0]), fraction) if entries else (_NOTHING, fraction)
 
 
-def _newest(row: Position) -> date:
+def _newest_ex_date(row: Position) -> date:
     """Return the latest ex-date among the actions applied to a position."""
     return max(date.fromisoformat(name[:10]) for name in row.actions)
 
@@ -861,5 +863,5 @@ def _ratio(ratio: Any) -> Fraction:
     return value
 
 
-def _aware(moment: datetime) -> datetime:
+def _aware_time(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

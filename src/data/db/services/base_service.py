@@ -73,7 +73,7 @@ def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
         with self.db_service.uow():
             return function(self, *args, **kwargs)
 
-    return _repeated(run)
+    return _with_retries(run)
 
 
 def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
@@ -100,7 +100,7 @@ def reading(
         refused: Value to return, after logging the error, if the method raises ``QueryError``; by
             default the error is raised.
     """
-    return _served(logic, refused, writes=False)
+    return _service_method(logic, refused, writes=False)
 
 
 def writing(
@@ -111,7 +111,7 @@ def writing(
     Args:
         logic, refused: See :func:`reading`.
     """
-    return _served(logic, refused, writes=True)
+    return _service_method(logic, refused, writes=True)
 
 
 def left_out(name: str) -> Callable[..., NoReturn]:
@@ -127,7 +127,7 @@ def left_out(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-def _repeated(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+def _with_retries(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Decorate a method so that it is retried after a deadlock.
 
     Inside a larger unit of work it is not retried, because the deadlock rolls back the whole unit.
@@ -142,7 +142,7 @@ def _repeated(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     return call
 
 
-def _served(
+def _service_method(
     logic: Callable[Concatenate[Any, P], R], refused: Any, *, writes: bool
 ) -> Callable[Concatenate[Any, P], R]:
     name = logic.__name__
@@ -163,4 +163,4 @@ def _served(
             answer: R = refused
             return answer
 
-    return _repeated(serve)
+    return _with_retries(serve)

@@ -89,10 +89,10 @@ def refresh_symbols(
             dict.fromkeys(client.query(symbol, "1d").instrument.symbol for symbol in symbols)
         )
     for name in names:
-        yield _refreshed(database, manager, name, stored.get(name, []))
+        yield _refresh_symbol(database, manager, name, stored.get(name, []))
 
 
-def _refreshed(
+def _refresh_symbol(
     database: Database, manager: DataManager, symbol: str, keys: Sequence[SeriesKey]
 ) -> RefreshedSymbol:
     client, now_ms = manager.client, manager.client.clock.now_ms()

@@ -84,8 +84,8 @@ def import_changes(
         kept_events = [event for event in old_events if event.origin not in ("", path.name)]
         both = derive([*kept, *intervals], [*kept_events, *events])
         changed = [
-            *_replaced(session, SymbolAlias, _interval, _alias, both[0], now),
-            *_replaced(session, Boundary, _event, _boundary, both[1], now),
+            *_replace_rows(session, SymbolAlias, _interval, _alias, both[0], now),
+            *_replace_rows(session, Boundary, _event, _boundary, both[1], now),
         ]
     names = {
         name for change, _ in changed for name in (change.symbol, getattr(change, "successor", ""))
@@ -95,7 +95,7 @@ def import_changes(
     return ImportReport(path.name, rows, added, len(changed) - added, symbols)
 
 
-def _replaced(
+def _replace_rows(
     session: Session,
     model: type[Any],
     value_of: Callable[[Any], Any],
@@ -217,7 +217,7 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
     """
     intervals = _intervals_near(session, symbol)
     if not intervals and session.get(Symbol, symbol) is None:
-        raise _unknown(symbol)
+        raise _unknown_error(symbol)
     return identity_of(symbol, on, intervals)
 
 
@@ -228,7 +228,7 @@ def _intervals_near(session: Session, symbol: str) -> list[NameInterval]:
     return [_interval(row) for row in session.scalars(select(SymbolAlias).where(near))]
 
 
-def _unknown(symbol: str) -> QueryError:
+def _unknown_error(symbol: str) -> QueryError:
     hint = f"run `onetape symbols refresh {symbol}`"
     return QueryError(f"nothing is recorded for {symbol}", symbol=symbol, hint=hint)
 
@@ -302,7 +302,7 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
     intervals = _intervals_near(session, symbol)
     events = _boundaries(session, {symbol})
     if row is None and not intervals and not events:
-        raise _unknown(symbol)
+        raise _unknown_error(symbol)
     identity = resolve(session, symbol, on) if on is not None else None
     columns = [c.key for c in Symbol.__mapper__.column_attrs]
     values = (

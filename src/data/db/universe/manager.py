@@ -75,7 +75,7 @@ class _Plans:
                 storage.record(session, storage.define(session, name, definition, now), state, now)
             ]
 
-        return (yield from self._written(unit, selection))[0]
+        return (yield from self._write_unit(unit, selection))[0]
 
     def import_file(
         self, name: str, file: str | Path, today: str | Path | None, source: str | None
@@ -90,7 +90,7 @@ class _Plans:
             row = storage.define(session, name, definition, now, is_update=False)
             return [storage.record(session, row, state, now)]
 
-        return (yield from self._written(unit))[0]
+        return (yield from self._write_unit(unit))[0]
 
     def refresh(self, name: str) -> Plan[list[Refreshed]]:
         """Plan the refresh of a universe: read an index's files again, or determine the members anew."""
@@ -116,7 +116,7 @@ class _Plans:
                 return None
             return [storage.record(session, row, state, now) for state in states]
 
-        refreshed = yield from self._written(unit, selection)
+        refreshed = yield from self._write_unit(unit, selection)
         # If the definition was changed in the meantime, the refresh is repeated with the new one.
         return refreshed or (yield from self.refresh(name))
 
@@ -141,7 +141,7 @@ class _Plans:
         evidence = f"a filter of {counted(len(rows), 'symbol')}"
         return state_of_list(selection.symbols, SymbolRules(str), evidence), selection
 
-    def _written(
+    def _write_unit(
         self,
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
@@ -416,7 +416,7 @@ class UniverseManager:
         result: Any = None
         while True:
             # Files and the cache are read in a thread, so that the event loop continues.
-            work, value = await asyncio.to_thread(_advanced, plan, result)
+            work, value = await asyncio.to_thread(_advance, plan, result)
             if work is None:
                 return cast("T", value)
             result = await self._work(work)
@@ -429,20 +429,20 @@ class UniverseManager:
             is_async = hasattr(self.db, "run_sync")
             result = await self.db.run_sync(unit) if is_async else unit(self.db)
             if work.writes:
-                await _awaited(self.db.commit())
+                await _await_value(self.db.commit())
         except BaseException:
             if work.writes:
-                await _awaited(self.db.rollback())
+                await _await_value(self.db.rollback())
             raise
         return result
 
 
-async def _awaited(value: Any) -> None:
+async def _await_value(value: Any) -> None:
     if inspect.isawaitable(value):
         await value
 
 
-def _advanced(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
+def _advance(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
     """Continue a plan (a generator of units of work) with the result of its last unit.
 
     Return the next unit and None or, at the end, None and the plan's result.

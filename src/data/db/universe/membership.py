@@ -418,9 +418,9 @@ def answer(
         if replaced_by is not None:
             removed.setdefault(replaced_by, set()).add(symbol)
     symbols = set.intersection(*listed.values())
-    unresolved = list(_impossible(view))
+    unresolved = list(_impossible_steps(view))
     if len(listed) > 1 and any(each != symbols for each in listed.values()):
-        unresolved += _disputed(view, listed, symbols, source_of, intervals())
+        unresolved += _disputed_symbols(view, listed, symbols, source_of, intervals())
     return Members(
         name=name,
         symbols=tuple(sorted(symbols)),
@@ -485,7 +485,7 @@ def any_day(
     )
 
 
-def _impossible(view: View) -> Iterable[Unresolved]:
+def _impossible_steps(view: View) -> Iterable[Unresolved]:
     for record in view.records:
         for step in record.steps:
             if view.day < step.until:
@@ -493,7 +493,7 @@ def _impossible(view: View) -> Iterable[Unresolved]:
                 yield Unresolved(step.symbol, step.day, step.reason, (where,))
 
 
-def _disputed(
+def _disputed_symbols(
     view: View,
     listed: Mapping[str, Collection[str]],
     agreed: Collection[str],
@@ -502,7 +502,7 @@ def _disputed(
 ) -> Iterable[Unresolved]:
     """Yield the symbols on which the sources disagree, with the evidence from each source."""
     stated = {
-        (source_of.get(row.record), row.symbol): _written(row)
+        (source_of.get(row.record), row.symbol): _interval_text(row)
         for row in intervals
         if row.is_current(view.last)
     }
@@ -521,7 +521,7 @@ def _disputed(
         )
 
 
-def _written(row: StoredInterval) -> str:
+def _interval_text(row: StoredInterval) -> str:
     start, end = row.start or "before its first day", row.end or "now"
     return f"{start} to {end}" + (f", {row.evidence}" if row.evidence else "")
 

@@ -111,7 +111,7 @@ class PollSource(ThreadedSource):
 
     def _start_polling(self, sink: Sink) -> _Poll:
         self._note_request()
-        coming = self._coming(self.clock.now_ms())  # bars may close while it is loaded
+        coming = self._first_open_ms(self.clock.now_ms())  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
         if filled.why and not filled.bars:
             raise UnavailableError(filled.why)
@@ -126,7 +126,7 @@ class PollSource(ThreadedSource):
         filled, frontier = Filled([], []), -1
         # Bars after a gap in the history are requested as soon as the gap is filled.
         while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
-            frontier, coming = poll.line.frontier, self._coming(self.clock.now_ms())
+            frontier, coming = poll.line.frontier, self._first_open_ms(self.clock.now_ms())
             span = poll.wanted(coming)
             if span is None:
                 break
@@ -150,7 +150,7 @@ class PollSource(ThreadedSource):
         # Bars may have closed during the request; one that closed a moment ago may not be available
         # yet.
         on_its_way = self.clock.now_ms() - round(_GRACE_S * SECOND_MS)
-        lacking = poll.line.gap(max(coming, self._coming(on_its_way)))
+        lacking = poll.line.gap(max(coming, self._first_open_ms(on_its_way)))
         if lacking is None:
             self._tell(sink, StreamState.LIVE, "")
             return True
@@ -193,7 +193,7 @@ class PollSource(ThreadedSource):
     def _left_s(self, close_ms: int) -> float:
         return (close_ms - self.clock.now_ms()) / 1000 + _GRACE_S
 
-    def _coming(self, now_ms: int) -> int:
+    def _first_open_ms(self, now_ms: int) -> int:
         """Return the timestamp of the first bar that has not closed at ``now_ms``."""
         return first_unclosed(self._grid.calendar, self._grid.timeframe, now_ms, self._grid.anchor)
 

@@ -309,7 +309,7 @@ class StreamThread:
         elif continuation.waiting >= _MOST_WAITING and bar.stamp_ms > continuation.newest:
             self._leave_to_history(bar)
         elif not continuation.offer(bar):
-            self._revised(bar)
+            self._pass_revision(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
         """Drop a bar from the stream; history supplies it after all earlier bars have been delivered."""
@@ -328,7 +328,7 @@ class StreamThread:
             self._is_expected = self._slots.next_open(stamp_ms) == stamp_ms
         return self._is_expected
 
-    def _revised(self, bar: LiveBar) -> None:
+    def _pass_revision(self, bar: LiveBar) -> None:
         """Pass on a correction of a delivered bar as a revision, if its values have changed."""
         for index, old in enumerate(self._recent):
             if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
@@ -367,14 +367,14 @@ class StreamThread:
         elif start.lookback < 1:
             self._continuation = Continuation(self._slots, self._first_unclosed(0.0))
         elif self._source.clock.monotonic() >= self._next_question:
-            self._continuation = self._loaded(start.lookback)
+            self._continuation = self._load(start.lookback)
         if self._continuation is not None:
             for bar in self._early:
                 self._continuation.offer(bar)
             self._early.clear()
             self._read(0.0)
 
-    def _loaded(self, count: int) -> Continuation | None:
+    def _load(self, count: int) -> Continuation | None:
         """Load the last ``count`` bars and deliver those before the first gap.
 
         Return the queue that delivers the bars after that.
@@ -393,7 +393,7 @@ class StreamThread:
             raise
         except DataError as error:
             log.info("no history yet: %s", error)
-            self._failed(str(error))
+            self._note_failure(str(error))
             return None
         filled, is_firm = self._usable_answer(filled)
         if filled.bars:
@@ -462,12 +462,12 @@ class StreamThread:
     def _ask(self, continuation: Continuation, gap: Span) -> None:
         """Request a gap's bars from history."""
         if self._questions < self._patience.delayed_after:
-            self._set_state(*self._missing(gap))
+            self._set_state(*self._missing_state(gap))
         try:
             again = self._questions > 0 or self._denied_since is not None
             filled = self._source.history.between(gap, again=again)
         except DataError as error:
-            self._failed(str(error))
+            self._note_failure(str(error))
             return
         filled, _ = self._usable_answer(filled)
         self._schedule(filled.why)
@@ -476,7 +476,7 @@ class StreamThread:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
 
-    def _failed(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> None:
         """Record a failed request; from now on, reports that bars do not exist are doubted again."""
         self._denied_since = None
         self._schedule(reason)
@@ -504,9 +504,9 @@ class StreamThread:
         elif gap is None:
             self._set_state(StreamState.LIVE, "")
         else:
-            self._set_state(*self._missing(gap))
+            self._set_state(*self._missing_state(gap))
 
-    def _missing(self, gap: Span) -> tuple[StreamState, str]:
+    def _missing_state(self, gap: Span) -> tuple[StreamState, str]:
         """Return the state to report while bars are missing, with the reason."""
         if gap.start < self._loaded_ms:
             return StreamState.INCOMPLETE, hole_in_history(gap, self._gap_reason)

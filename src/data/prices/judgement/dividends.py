@@ -76,7 +76,7 @@ def _likelihood(error: float, usual: float) -> float:
     return float(-2 * np.log1p((error / usual) ** 2 / 3))
 
 
-def _plausible(yielded: float) -> float:
+def _density(yielded: float) -> float:
     """Return the log density of a dividend yield, without constant terms."""
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
@@ -183,9 +183,7 @@ def _judge(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Itera
     is_missing = name.startswith("nothing")
     odds = sum(p.evidence(p.paid, p.implied) for p in group)
     odds += float(
-        np.mean(
-            [_plausible(p.paid) - (0.0 if is_missing else _plausible(p.implied)) for p in group]
-        )
+        np.mean([_density(p.paid) - (0.0 if is_missing else _density(p.implied)) for p in group])
     )
     stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
     if is_missing:
@@ -193,13 +191,13 @@ def _judge(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Itera
         # hundredth of it.
         large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
         amounts = {id(p): p.paid / (_HUNDRED if p in large else 1) for p in group}
-        repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
+        repairs = [_repair(series, p, 1 - amounts[id(p)]) for p in group]
         repairs += [_scaled([p], 1 / _HUNDRED) for p in large]
         if large:
             text += f"; {len(large)} of these amounts are 100 times too large"
         yield Defect(stamps, text, "error", tuple(repairs), "adj_close")
     elif odds > _DECIDED:
-        repairs = [_adjusting(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
+        repairs = [_repair(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
         yield Defect(
             stamps, f"{text}, which the price confirms", "error", tuple(repairs), "adj_close"
         )
@@ -242,7 +240,7 @@ def _median_of(series: CheckedSeries, payment: _Payment) -> float:
     return float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
 
 
-def _adjusting(series: CheckedSeries, payment: _Payment, factor: float) -> Repair:
+def _repair(series: CheckedSeries, payment: _Payment, factor: float) -> Repair:
     return Repair("adj_close", np.array([series.table.stamps[payment.row]]), factor)
 
 
@@ -262,9 +260,7 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
         return -np.inf
     odds = payment.evidence(payment.paid, payment.paid / _HUNDRED)
     if payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median:
-        odds += (
-            min(0.0, _plausible(payment.paid) - _plausible(payment.paid / _HUNDRED)) - _DECIDED / 2
-        )
+        odds += min(0.0, _density(payment.paid) - _density(payment.paid / _HUNDRED)) - _DECIDED / 2
         amount = payment.event.value / _HUNDRED
         if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in neighbours):
             odds -= _DECIDED / 2
@@ -319,7 +315,7 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
             if payment.implied > _ROUNDING:
                 # Undo the amount's factor in adj_close, and apply the one for a hundredth of it.
                 factor = (1 - payment.paid / _HUNDRED) / (1 - payment.implied)
-                repairs += [_adjusting(series, payment, factor)] if payment.implied < 1 else []
+                repairs += [_repair(series, payment, factor)] if payment.implied < 1 else []
             certain = (is_large or odds < -1.5 * _DECIDED) and (
                 payment.implied < 1 or not np.isfinite(payment.implied)
             )

@@ -296,11 +296,11 @@ def _other_pair(client: Any, symbol: str, body: Any) -> str:
         return names[0]
     # The pair named may be one that is not listed.
     entry: Mapping[str, Any] = (client.markets or {}).get(symbol) or {}
-    ours = {_bare(text) for text in (symbol, entry.get("id"), *_texts(entry.get("info")))}
-    return next((name for name in _pairs_named(body) if _bare(name) not in ours), "")
+    ours = {_bare_name(text) for text in (symbol, entry.get("id"), *_texts(entry.get("info")))}
+    return next((name for name in _pairs_named(body) if _bare_name(name) not in ours), "")
 
 
-def _bare(name: Any) -> str:
+def _bare_name(name: Any) -> str:
     """Return the letters and digits of a pair's name, because exchanges use various separators."""
     return "".join(filter(str.isalnum, str(name))).upper()
 

@@ -17,7 +17,7 @@ _MILLION, _PERCENT = 1e6, 0.01
 _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 
 
-def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _domestic_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the row if it describes an American company, otherwise an empty mapping.
 
     The row's currency is the currency of the company's reports. The market capitalization of
@@ -44,7 +44,7 @@ _PROFILE = TableAnswer(
 _WORTH = TableAnswer(
     _PROFILE_ASK,
     {"market_cap": Pick("marketCapitalization", scale=_MILLION, zero_is_unknown=True)},
-    shape=_domestic,
+    shape=_domestic_row,
     symbol="ticker",
     currency="currency",
 )

@@ -156,7 +156,7 @@ class IbkrCarrier:
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
 
     async def _ask(self, request: HttpRequest) -> Any:
-        client, params = await self._connected(request), request.params
+        client, params = await self._connect(request), request.params
         self._check_pace(request)
         contract = import_module("ib_async").Contract(
             secType=params["sec_type"],
@@ -168,7 +168,7 @@ class IbkrCarrier:
         rth = params["hours"] == "regular"
         if "duration" not in params:
             head = client.reqHeadTimeStampAsync(contract, params["what"], rth, 2)
-            return _stamp(await self._watched(client, head))
+            return _stamp(await self._wait_for(client, head))
         bars = client.reqHistoricalDataAsync(
             contract,
             params["end"],
@@ -182,10 +182,10 @@ class IbkrCarrier:
         )
         return [
             [_stamp(b.date), b.open, b.high, b.low, b.close, float(b.volume)]
-            for b in await self._watched(client, bars)
+            for b in await self._wait_for(client, bars)
         ]
 
-    async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
+    async def _wait_for(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
         """Wait for an answer, for a rejection that ib_async treats as a warning, or for the timeout."""
         answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -207,7 +207,7 @@ class IbkrCarrier:
             raise TimeoutError
         return done.pop().result()
 
-    async def _connected(self, request: HttpRequest) -> GatewayClient:
+    async def _connect(self, request: HttpRequest) -> GatewayClient:
         library: Any = import_module("ib_async")
         # Errors are raised here, so they need not appear on standard error as well.
         logging.getLogger("ib_async").addHandler(_SILENT)

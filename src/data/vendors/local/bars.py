@@ -192,14 +192,14 @@ class LocalFiles:
         """
         text = text.strip()
         if self.time_format:
-            return self._aware(datetime.strptime(text, self.time_format))
+            return self._aware_time(datetime.strptime(text, self.time_format))
         if text.lstrip("-").isdigit() and len(text) != len("YYYYMMDD"):
             return datetime.fromtimestamp(_epoch_ms(int(text)) / 1000, UTC).astimezone(
                 ZoneInfo(self.timezone)
             )
-        return self._aware(datetime.fromisoformat(text))
+        return self._aware_time(datetime.fromisoformat(text))
 
-    def _aware(self, moment: datetime) -> datetime:
+    def _aware_time(self, moment: datetime) -> datetime:
         zone = ZoneInfo(self.timezone)
         return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 

@@ -118,7 +118,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         Labels are dates for daily bars, and milliseconds for shorter ones.
         """
         if cursor is not None:
-            return self._following(cursor)
+            return self._next_page(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
         count, span = self.capabilities.timeframes[query.timeframe.label], requested_labels(query)
         adjusted = "true" if adjusted_of(query) else "false"
@@ -178,7 +178,7 @@ class PolygonDataDownloader(BaseDataDownloader):
                 cursor_of(body),
                 rows_about(self.name, ticker, list_of(body["results"]), "ticker"),
             )
-            return map(read_action, rows), None if cursor is None else self._following(cursor)
+            return map(read_action, rows), None if cursor is None else self._next_page(cursor)
 
         return sorted([*ask("splits", "execution_date"), *ask("dividends", "ex_dividend_date")])
 
@@ -194,7 +194,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return spelled
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
-    def _following(self, cursor: str) -> HttpRequest:
+    def _next_page(self, cursor: str) -> HttpRequest:
         """Request the next page, always from the configured host, so that no other host receives the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))

@@ -232,14 +232,14 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
-            ratio = _exact(new)
+            ratio = _exact_ratio(new)
             actions.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
         if (cash := amount(row["divCash"])) != 0.0:
             actions.append(dividend(row["date"][:10], cash))
     return actions
 
 
-def _exact(factor: float) -> Fraction:
+def _exact_ratio(factor: float) -> Fraction:
     """Return a factor as a ratio: of small integers if one is very close (1/3 for 0.333333), else exact."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)

@@ -17,7 +17,7 @@ from ..fundamentals_table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTabl
 _TTM = "=TTM"
 
 
-def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _newest_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return max(rows, key=lambda row: str(row["date"]), default={})
 
 
@@ -39,7 +39,7 @@ def _plain_rows(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the latest quarterly report; annual reports contain no ratios."""
-    return _newest([row for row in _plain_rows(reports) if row["period"] != "FY"])
+    return _newest_row([row for row in _plain_rows(reports) if row["period"] != "FY"])
 
 
 _COMPANY = TableAnswer(
@@ -62,7 +62,7 @@ _DAILY = TableAnswer(
         "price_to_book": "pbRatio",
         "peg_ratio": "trailingPEG1Y",
     },
-    shape=_newest,
+    shape=_newest_row,
     currency="=USD",
     block="daily",
     is_optional=True,

@@ -84,11 +84,11 @@ def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any
     ]
 
 
-def _newest(result: Any, wanted: Iterable[str]) -> dict[str, Any]:
+def _newest_row(result: Any, wanted: Iterable[str]) -> dict[str, Any]:
     return next(iter(_rows(result, "trailing", wanted)), {})
 
 
-def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> TableAnswer:
+def _table_of(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> TableAnswer:
     return TableAnswer(
         _TRAILING,
         {**now, **{name: Pick(at, period="=TTM") for name, at in year.items()}},
@@ -96,7 +96,7 @@ def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> Ta
         symbol=_WHOSE,
         currency="currency",
         period_end="" if now else "date",
-        shape=partial(_newest, wanted=[*now.values(), *year.values()]),
+        shape=partial(_newest_row, wanted=[*now.values(), *year.values()]),
         block=block,
     )
 
@@ -138,7 +138,7 @@ _CHART = TableAnswer(
     currency="currency",
     block="chart",
 )
-_WORTH, _YEAR = _trailing("valuation", _TODAY, _BY_YEAR), _trailing("trailing", {}, _EARNED)
+_WORTH, _YEAR = _table_of("valuation", _TODAY, _BY_YEAR), _table_of("trailing", {}, _EARNED)
 
 TABLE = VendorTable(
     vendor="yahoo",
