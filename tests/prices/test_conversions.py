@@ -15,7 +15,7 @@ from src.data.model.instant import parse_iso
 from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.conversions import obstacle, regular_hours, sources_for, sources_of_kind
+from src.data.prices.conversions import build_objection, regular_hours, sources_for, sources_of_kind
 from tests.calendars.market import (
     ALWAYS,
     BOMBAY,
@@ -142,7 +142,7 @@ def test_each_source_once_and_in_order() -> None:
 def test_the_reason_why_a_timeframe_cannot_be_built_is_given(
     source: str, target: str, calendar: MarketCalendar, reason: str
 ) -> None:
-    assert reason in obstacle(Timeframe.parse(source), Timeframe.parse(target), calendar)
+    assert reason in build_objection(Timeframe.parse(source), Timeframe.parse(target), calendar)
 
 
 OPEN = Kind("regular", "session", "consolidated", "USD")
@@ -179,8 +179,8 @@ def test_from_one_kind_to_another(
 
 def test_whole_hours_keep_their_anchor() -> None:
     hour, four = Timeframe.parse("1h"), Timeframe.parse("4h")
-    assert "anchor" in obstacle(hour, four, NEW_YORK, source_anchor="clock")
-    assert obstacle(hour, four, NEW_YORK, source_anchor="clock", anchor="clock") == ""
+    assert "anchor" in build_objection(hour, four, NEW_YORK, source_anchor="clock")
+    assert build_objection(hour, four, NEW_YORK, source_anchor="clock", anchor="clock") == ""
 
 
 # --- regular hours ---------------------------------------------------------------------------

@@ -200,7 +200,7 @@ class _Scan:
         if link is None:
             raise ValueError(f"{group.name} has no member {name}")
         if not isinstance(link, self._h5py.HardLink):
-            raise self._refusal(f"{group.name}/{name}", "is a link to another place")
+            raise self._error(f"{group.name}/{name}", "is a link to another place")
         child = group[name]
         if isinstance(child, self._h5py.Dataset):
             self._check(child)
@@ -215,16 +215,16 @@ class _Scan:
         """
         name, dtype, chunk = dataset.name, dataset.dtype, dataset.chunks or ()
         if dtype.hasobject:
-            raise self._refusal(name, "contains pickled Python objects, which could run any code")
+            raise self._error(name, "contains pickled Python objects, which could run any code")
         if dataset.is_virtual or dataset.external:
-            raise self._refusal(name, "has its values in other files")
+            raise self._error(name, "has its values in other files")
         count = max(dataset.size or 0, np.prod(chunk, dtype=float))
         # The sum, because any number of frames may share one dataset.
         self._bytes += count * dtype.itemsize
         if self._bytes > 8 * most_values(self._size):
             what = f"declares {count:,.0f} values of {dtype.itemsize:,} bytes"
             what = f"{what} in a file of {self._size:,} bytes"
-            raise self._refusal(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
+            raise self._error(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
         filters = dataset.id.get_create_plist()
         for number in range(filters.get_nfilters()):
             code, _, _, text = filters.get_filter(number)
@@ -232,9 +232,9 @@ class _Scan:
                 with suppress(ImportError):
                     import hdf5plugin  # noqa: F401 - adds filters, which most files do not need
                 if not self._h5py.h5z.filter_avail(code):
-                    raise self._refusal(name, f"is compressed with {text!r} (filter {code})")
+                    raise self._error(name, f"is compressed with {text!r} (filter {code})")
 
-    def _refusal(self, path: str, what: str) -> BundleError:
+    def _error(self, path: str, what: str) -> BundleError:
         return BundleError(
             f"{self._name}: {path} {what}",
             hint="write the bars to a new file with pandas, without it; nothing was changed",
@@ -287,7 +287,7 @@ class _Scan:
             kind = _raw(table, f"{field}_kind")
             dtype, shape = table.dtype[field].base, table.dtype[field].shape
             if _text(table, f"{field}_meta") == "category":
-                raise self._refusal(f"{group.name}/{field}", "is categorical")
+                raise self._error(f"{group.name}/{field}", "is categorical")
             is_index = field == "index"
             names = [""] if is_index else _names(kind) if kind else [field]
             unit = _unit(_text(table, f"{field}_kind" if is_index else f"{field}_dtype"))

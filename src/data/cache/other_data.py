@@ -54,9 +54,9 @@ class OtherPart:
                 for damage in self.damage()
             ]
         except FormatVersionError as exc:
-            return [self._refusal(str(exc.args[0]), "update this library")]
+            return [self._refusal_finding(str(exc.args[0]), "update this library")]
         except DataError as exc:
-            return [self._refusal(str(exc), "make the file readable, or remove it")]
+            return [self._refusal_finding(str(exc), "make the file readable, or remove it")]
 
     def repair(self) -> tuple[list[Finding], list[Finding]]:
         """Set damaged files aside; return the findings before and after."""
@@ -68,14 +68,14 @@ class OtherPart:
         except DataError as exc:
             return findings, [
                 *findings,
-                self._refusal(str(exc), "try again when it can be written"),
+                self._refusal_finding(str(exc), "try again when it can be written"),
             ]
         return findings, self.check()
 
     def _finding(self, where: str, what: str) -> Finding:
         return Finding(self.symbol, self.timeframe, "", where, what, _REMEDY, "drop")
 
-    def _refusal(self, what: str, remedy: str) -> Finding:
+    def _refusal_finding(self, what: str, remedy: str) -> Finding:
         return Finding(self.symbol, self.timeframe, "", self.data_type, what, remedy, "none")
 
 

@@ -58,8 +58,8 @@ class TradeBars:
         """Start listening; the forming bar is discarded."""
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
-        running = bar_span(self.grid, self._since_ms - 1)
-        self._unheard_ms = running and running.end
+        forming = bar_span(self.grid, self._since_ms - 1)
+        self._unheard_ms = forming and forming.end
 
     def pause(self) -> None:
         """Stop listening; the forming bar is discarded, because it may lack a trade."""

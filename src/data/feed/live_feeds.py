@@ -41,7 +41,7 @@ from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
 from ..observability.events import BarCorrected, BarRefused
 from ..observability.logs import running, subject_of
-from ..prices.conversions import obstacle
+from ..prices.conversions import build_objection
 from ..vendors.factory import keys_declared, own_secrets
 from ..vendors.foreign import call_foreign
 from ..vendors.stream_protocol import StreamProtocol, stream_of
@@ -506,7 +506,7 @@ def minutes_objection(
         DataError: No vendor serves such bars.
     """
     instrument, timeframe, pinned = wanted
-    if reason := obstacle(
+    if reason := build_objection(
         MINUTE, timeframe, calendar_for(instrument), anchor=kind.anchor or "session"
     ):
         return f"no {timeframe} bars are built from its minute bars: {reason}"

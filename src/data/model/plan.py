@@ -307,8 +307,8 @@ class Plan(InLines):
         if step.what != "bars":
             return step.what
         is_same = step.timeframe == (self.source or self.timeframe)
-        is_running = is_same and step.span.start >= self.span.end
-        return "the forming bar" if is_running else f"{step.timeframe} bars"
+        is_forming = is_same and step.span.start >= self.span.end
+        return "the forming bar" if is_forming else f"{step.timeframe} bars"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary; times are ISO 8601 in UTC, ends are exclusive."""

@@ -201,7 +201,7 @@ class GuardedCall:
         circuit = tables.circuit(name, self.endpoint)
         is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
         if (shut_s := circuit.shut_for(tables.now_s)) > 0 and not is_insisting:
-            return self._refusal(circuit, shut_s)
+            return self._circuit_error(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial and write:
             tables.keep_circuit(name, self.endpoint, _POLICY.enter(circuit, tables.now_s))
@@ -291,7 +291,7 @@ class GuardedCall:
         if self._on_change is not None:
             self._on_change(change)
 
-    def _refusal(self, circuit: Circuit, shut_s: float) -> CircuitOpenError:
+    def _circuit_error(self, circuit: Circuit, shut_s: float) -> CircuitOpenError:
         now_ms = self._state.clock.now_ms()
         times = "once" if circuit.failures == 1 else f"{circuit.failures} times in a row"
         error = CircuitOpenError(

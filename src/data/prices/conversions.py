@@ -60,7 +60,7 @@ def sources_for(
     fit = [
         source
         for source in dict.fromkeys(available)
-        if not obstacle(source, target, calendar, anchor=anchor, source_anchor=source_anchor)
+        if not build_objection(source, target, calendar, anchor=anchor, source_anchor=source_anchor)
         and (
             _place(source, source_anchor, calendar) == _place(target, anchor, calendar)
             or _coincide(source, calendar, span)
@@ -107,7 +107,7 @@ def sources_of_kind(
     return sources
 
 
-def obstacle(
+def build_objection(
     source: Timeframe,
     target: Timeframe,
     calendar: MarketCalendar | None = None,

@@ -416,7 +416,7 @@ def _with_forming(
     if not len(rows):
         return table, coverage
     first = int(rows.stamps[0])
-    running = Covered(
+    forming = Covered(
         Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)),
         "provisional",
         outcome.forming.vendor,
@@ -426,7 +426,7 @@ def _with_forming(
         FORMING,
     )
     closed = table.take(table.stamps < first)
-    return merge(closed, rows), coverage.overlaid([running])
+    return merge(closed, rows), coverage.overlaid([forming])
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:

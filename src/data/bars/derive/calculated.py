@@ -24,7 +24,7 @@ from ...model.series import SeriesKey, calculated_lane
 from ...model.span import Span, gaps
 from ...model.stored import Calculated
 from ...model.timeframe import Timeframe
-from ...prices.conversions import obstacle
+from ...prices.conversions import build_objection
 from ..answer.answer import Answer
 from ..selection.lanes import LaneFinder
 from ..selection.offers import is_too_long
@@ -171,7 +171,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
     target = query.timeframe
     reason = ""
     if target.is_intraday:
-        reason = obstacle(source, target, calendar_for(query.instrument))
+        reason = build_objection(source, target, calendar_for(query.instrument))
     elif target != _DAILY:
         reason = "they are built from days on request"
     if reason:

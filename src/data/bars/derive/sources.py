@@ -14,7 +14,7 @@ from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
-from ...prices.conversions import has_known_hours, obstacle, sources_for
+from ...prices.conversions import build_objection, has_known_hours, sources_for
 from ...prices.resample import source_span
 from ..selection.candidates import Candidate, Selector, candidates_of
 from ..selection.lanes import LaneFinder
@@ -154,7 +154,7 @@ class SourceTimeframes:
         return [
             timeframe
             for timeframe in dict.fromkeys([*_USUAL_SOURCES, *map(Timeframe.parse, labels)])
-            if not obstacle(timeframe, wanted, calendar)
+            if not build_objection(timeframe, wanted, calendar)
             and (query.offline or wanted.longest_ms // timeframe.longest_ms <= _MOST_PARTS)
         ]
 

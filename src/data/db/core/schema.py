@@ -224,14 +224,14 @@ class Schema:
 
         ``by_itself`` means that the change happens automatically, without a request from the user.
         """
-        if error := self._refusal(state, by_itself=by_itself):
+        if error := self._state_error(state, by_itself=by_itself):
             raise error
 
     def refusal(self, state: SchemaState) -> SchemaError | None:
         """Return the error that a unit of work would raise for tables in this state, or None."""
-        return self._refusal(state, by_itself=True)
+        return self._state_error(state, by_itself=True)
 
-    def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
+    def _state_error(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
         if state.name == "newer":
             return SchemaError(
                 (

@@ -57,7 +57,7 @@ def select(
     excluded: dict[str, str] = {}
     passed = []
     for candidate in candidates:
-        reason = _reason(candidate, filters)
+        reason = _objection(candidate, filters)
         if reason:
             excluded[candidate.symbol] = reason
         else:
@@ -73,7 +73,7 @@ def select(
     return Selection(tuple(s for s in passed if s not in excluded), excluded)
 
 
-def _reason(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
+def _objection(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
     """Return the reason why a symbol fails a filter other than the price; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):

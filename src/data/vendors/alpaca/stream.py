@@ -91,7 +91,7 @@ class AlpacaStream(KeyedStream):
         if what == "subscription":
             return [Subscribed()]
         if what == "error":
-            return [_refusal(message)]
+            return [_refusal_event(message)]
         return [Heard(what)] if what in _HEARD else []
 
     def _login(self) -> StreamReply:
@@ -112,7 +112,7 @@ def _bar(m: dict[str, Any]) -> tuple[Topic, LiveBar]:
     return topic_of(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
 
 
-def _refusal(message: dict[str, Any]) -> StreamEvent:
+def _refusal_event(message: dict[str, Any]) -> StreamEvent:
     code = int(message["code"])
     if code == 403:  # already authenticated
         return Heard("already authenticated")

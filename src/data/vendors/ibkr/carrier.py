@@ -140,9 +140,9 @@ class IbkrCarrier:
             within = asyncio.wait_for(self._ask(request), self._total_s)
             result = self._loop.run_until_complete(within)
         except errors.RequestError as exc:
-            return _refusal(request, exc.code, exc.message)
+            return _error_response(request, exc.code, exc.message)
         except _WarnedError as exc:
-            return _refusal(request, *exc.args)
+            return _error_response(request, *exc.args)
         except TimeoutError as exc:
             self._hang_up()
             raise ProviderTimeoutError(
@@ -262,7 +262,7 @@ class _WarnedError(Exception):
     """A rejection that the gateway sent as a warning, with its number and text."""
 
 
-def _refusal(request: HttpRequest, code: int, message: str) -> HttpResponse:
+def _error_response(request: HttpRequest, code: int, message: str) -> HttpResponse:
     return HttpResponse(400, {CODE_HEADER: str(code)}, message.encode(), request.url)
 
 
