@@ -146,12 +146,12 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
 def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int, int, int]]:
     """Return the first and last second (UTC) with bars, and the number of bars, for each symbol."""
     stamps = pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64) // 1000
-    found = rows.group_by("symbol").agg(
+    ends = rows.group_by("symbol").agg(
         stamps.min().alias("first"), stamps.max().alias("last"), pl.len()
     )
     # A bar of a day or longer covers its whole date.
     length = 0 if question.timeframe.is_intraday else DAY_MS // 1000 - 1
-    known = {symbol: (first, last + length, n) for symbol, first, last, n in found.rows()}
+    known = {symbol: (first, last + length, n) for symbol, first, last, n in ends.rows()}
     return {symbol: known[symbol] for symbol in question.symbols if symbol in known}
 
 
@@ -162,14 +162,14 @@ def _with_gaps(
 
     Only the time between the symbol's first and last bar is considered.
     """
-    found = {}
+    gaps = {}
     for symbol, instrument in instruments.items():
         column = rows.filter(pl.col("symbol") == symbol)["timestamp"]
         stamps = np.sort(column.cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy())
         grid = grid_of(Market(calendar_for(instrument), ()), timeframe, stamps)
         expected = grid.opens(Span(int(stamps[0]), int(stamps[-1]) + 1))
-        found[symbol] = not bool(np.isin(expected, stamps).all())
-    return found
+        gaps[symbol] = not bool(np.isin(expected, stamps).all())
+    return gaps
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:

@@ -87,11 +87,11 @@ def findings_of(
     deviations, or of the number in ``return_sds``) and ``volume_outlier`` (more than five), with
     severity ``info``. Symbols without findings are left out.
     """
-    found = {
+    by_symbol = {
         symbol: tuple(f for f in run_checks(bars)[0] if with_outliers or f.cause not in _OUTLIERS)
         for symbol, bars in series.items()
     }
-    return {symbol: findings for symbol, findings in found.items() if findings}
+    return {symbol: findings for symbol, findings in by_symbol.items() if findings}
 
 
 def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:

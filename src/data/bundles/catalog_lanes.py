@@ -102,10 +102,10 @@ class LaneDatasets:
         """Return the instrument that a symbol stands for under the rules; None if unclear."""
         if (symbol, resolution) not in self._instruments:
             try:
-                found: Instrument | None = self._client().query(symbol, resolution).instrument
+                instrument: Instrument | None = self._client().query(symbol, resolution).instrument
             except (QueryError, NoProviderError):
-                found = None
-            self._instruments[symbol, resolution] = found
+                instrument = None
+            self._instruments[symbol, resolution] = instrument
         return self._instruments[symbol, resolution]
 
     def _measure(self, key: SeriesKey, coverage: Sequence[CoverageSpan]) -> Dataset:

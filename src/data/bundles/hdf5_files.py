@@ -447,8 +447,8 @@ def _array(dataset: Any, name: str, kind: str) -> _Column:
 
 
 def _unit(kind: str) -> str:
-    found = _TIME_KIND.fullmatch(kind)
-    return "" if found is None else found[1] or "ns"
+    match = _TIME_KIND.fullmatch(kind)
+    return "" if match is None else match[1] or "ns"
 
 
 # --- attributes ----------------------------------------------------------------------------

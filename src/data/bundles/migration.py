@@ -238,14 +238,14 @@ class HDF5ToParquetMigrator:
             BundleError: No HDF5 files were found.
         """
         with _readable(self.source):
-            found = [self.source] if self.source.is_file() else _hdf5_in(self.source)
-        if not found:
+            paths = [self.source] if self.source.is_file() else _hdf5_in(self.source)
+        if not paths:
             below = hdf5_bundles(self.source)
             raise BundleError(
                 f"no HDF5 files were found in {self.source}",
                 hint=f"name one of its folders, such as {below[0].name}" if below else None,
             )
-        return found
+        return paths
 
     def _read(self) -> _Source:
         """Read all files, and check that they contain bars of only one kind."""

@@ -119,7 +119,7 @@ class Maintenance:
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
         """Check series, without changing anything; return defects, and series that could not be read."""
         checked, problems = _run(keys, lambda key: check_series(self._parts, key))
-        findings = [finding for found in checked for finding in found]
+        findings = [finding for group in checked for finding in group]
         symbols = dict.fromkeys(key.symbol for key in keys)
         actions = [finding for s in symbols for finding in check_actions(self._parts, s)]
         return [*findings, *actions], problems
@@ -168,8 +168,8 @@ class Maintenance:
         others, refused = _run(
             firsts, lambda key: repair_actions(self._parts, self._clock, key.symbol)
         )
-        findings = [finding for found, _ in (*bars, *others) for finding in found]
-        left = [finding for _, found in (*bars, *others) for finding in found]
+        findings = [finding for group, _ in (*bars, *others) for finding in group]
+        left = [finding for _, group in (*bars, *others) for finding in group]
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:

@@ -33,14 +33,14 @@ def attention_of(
         findings: Findings from the validation.
         gaps: Classified gaps.
     """
-    found = [
+    entries = [
         {"kind": "unreadable", "text": f"{part}: {why}", "next_step": "`onetape doctor`"}
         for part, why in problems.items()
     ]
     if contradicted:
         text = f"{counted(contradicted, 'bar')} contradicted by a second vendor"
-        found.append(_entry("contradicted", text, f"`onetape verify {name}`"))
-    found += _entries_of(findings, "error")
+        entries.append(_entry("contradicted", text, f"`onetape verify {name}`"))
+    entries += _entries_of(findings, "error")
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
     if holes:
         bars = sum(gap["bars"] for gap in holes)
@@ -50,9 +50,9 @@ def attention_of(
         command = next((step for step in steps if "onetape " in step), "")
         if steps and not command:
             text += f", {steps[0]}"
-        found.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
+        entries.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
     rest = [finding for finding in findings if not _is_told(finding, holes)]
-    return found + list(_entries_of(rest, "warning"))
+    return entries + list(_entries_of(rest, "warning"))
 
 
 def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:

@@ -93,9 +93,9 @@ def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
 
     Return an empty list if the text is not such a page.
     """
-    found = _DATA.search(page_text)
+    match = _DATA.search(page_text)
     try:
-        job = json.loads(found[1]) if found else {}
+        job = json.loads(match[1]) if match else {}
     except ValueError:
         return []
     if not isinstance(job, dict) or job.get("command") != command:
@@ -138,15 +138,15 @@ def _summary_of(report: JobReport) -> dict[str, Any]:
     """Return a job's summary: outcome, number of incomplete series, and next step."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda reason: (not reason["failed"], -len(reason["series"])))
-    found = report.get("found", 0)
-    is_bad = found or any(reason["failed"] for reason in reasons)
+    contradicted = report.get("found", 0)
+    is_bad = contradicted or any(reason["failed"] for reason in reasons)
     number = sum(len(reason["series"]) for reason in reasons)
     step = next((reason["next_step"] for reason in reasons if reason["next_step"]), "")
     if report.get("interrupted"):
         step = "run it again: it continues where it stopped"
     look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
-    if found:
-        look |= {"number": found, "of": "bars contradicted", "next_step": step or _VERIFY}
+    if contradicted:
+        look |= {"number": contradicted, "of": "bars contradicted", "next_step": step or _VERIFY}
     is_poor = reasons or report.get("interrupted")
     return look | {"state": "bad" if is_bad else "poor" if is_poor else "good"}
 

@@ -122,8 +122,8 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
         for name in _COLUMNS
     }
     rows = zip(slots.tolist(), given["side"], given["price"], given["text"], strict=True)
-    found = [_mark(*row) for row in rows if row[0] >= 0]
-    return found, int((slots < 0).sum())
+    drawn = [_mark(*row) for row in rows if row[0] >= 0]
+    return drawn, int((slots < 0).sum())
 
 
 def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:

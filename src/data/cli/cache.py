@@ -205,9 +205,9 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
     )
     text = proof_in_words(entry["rows"], confirmed, contradicted)
     yield styled(text, "red" if contradicted else "dim")
-    for found in (found for found in entry["proof"] if found["contradicted"]):
-        at = f"{moment(found['start'])} .. {moment(found['end'])}, first {moment(found['first'])}"
-        yield Line(f"  {found['vendor']}, {at}: {found['said']}", "red")
+    for proof in (proof for proof in entry["proof"] if proof["contradicted"]):
+        at = f"{moment(proof['start'])} .. {moment(proof['end'])}, first {moment(proof['first'])}"
+        yield Line(f"  {proof['vendor']}, {at}: {proof['said']}", "red")
     yield ""
 
 

@@ -144,12 +144,12 @@ def listed_elsewhere(manager: Installation) -> tuple[list[dict[str, Any]], list[
     from ..jobs.other_hosts import series_elsewhere
 
     series, problem = series_elsewhere(manager.cache.store)
-    found = [
+    entries = [
         named(key) | _EMPTY | {"updated": _time_text(at_ms), "elsewhere": True}
         for key, at_ms in sorted(series.items(), key=lambda pair: str(pair[0]))
     ]
     note = f"series that only other hosts have are not shown: {problem}"
-    return found, [note] if problem else []
+    return entries, [note] if problem else []
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:

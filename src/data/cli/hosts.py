@@ -150,18 +150,18 @@ def _verify(args: argparse.Namespace) -> Report:
     from ..hosts.state import verify
 
     # A series that is only behind does not differ from the entries that it shows.
-    found = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]
+    differing = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]
     document = {
-        "ok": not found,
+        "ok": not differing,
         "deep": args.deep,
         "differ": [
             {"series": str(lane.series), "state": lane.state, "reason": lane.reason}
-            for lane in found
+            for lane in differing
         ],
     }
     line = (
         "every series matches its entries in the store"
-        if not found
-        else f"{len(found)} series differ"
+        if not differing
+        else f"{len(differing)} series differ"
     )
-    return Report(document, [Line(line, "bold"), *_table(found)], ok=not found)
+    return Report(document, [Line(line, "bold"), *_table(differing)], ok=not differing)

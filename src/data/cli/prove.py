@@ -42,23 +42,23 @@ def run(args: argparse.Namespace) -> int:
     from ..prove.run import NAMES, verdicts
 
     broken_on_purpose, begun = promise_to_break(NAMES), time.monotonic()
-    found: list[PromiseVerdict] = []
+    results: list[PromiseVerdict] = []
     try:
         with closing(verdicts(args.only, broken_on_purpose)) as proofs:
             for verdict in proofs:
-                found.append(verdict)
+                results.append(verdict)
                 if not args.json:
                     show([findings([_line(verdict)], max(map(len, NAMES)))])
     except KeyboardInterrupt:
         complain("interrupted; the temporary folder is removed")
         return _INTERRUPTED
     seconds = time.monotonic() - begun
-    broken = [result for result in found if not result.is_kept]
-    summary = f"{counted(len(found) - len(broken), 'promise')} kept, {len(broken)} broken"
+    broken = [result for result in results if not result.is_kept]
+    summary = f"{counted(len(results) - len(broken), 'promise')} kept, {len(broken)} broken"
     if args.json:
         print_json(
             {
-                "promises": [result.to_json() for result in found],
+                "promises": [result.to_json() for result in results],
                 "broken_on_purpose": broken_on_purpose or None,
                 "seconds": round(seconds, 1),
                 "summary": summary,

@@ -31,13 +31,13 @@ class Claim(NamedTuple):
     at_ms: int
 
 
-def is_elsewhere(found: Claim, machine: str, now_ms: int, booted_ms: int) -> bool:
+def is_elsewhere(claim: Claim, machine: str, now_ms: int, booted_ms: int) -> bool:
     """Return whether another machine uses the folder now.
 
     A claim from before this machine was started may be its own.
     """
-    is_recent = max(now_ms - _COUNTS_MS, booted_ms) < found.at_ms < now_ms + _AHEAD_MS
-    return found.machine != machine and is_recent
+    is_recent = max(now_ms - _COUNTS_MS, booted_ms) < claim.at_ms < now_ms + _AHEAD_MS
+    return claim.machine != machine and is_recent
 
 
 def this_machine() -> tuple[str, int]:
@@ -75,10 +75,10 @@ class FolderClaim:
         if time.monotonic() < self._renewed_s + _RENEWED_MS / 1000:
             return
         machine, booted_ms = this_machine()
-        now_ms, found = round(time.time() * 1000), self._stored_claim()
-        if found is not None and is_elsewhere(found, machine, now_ms, booted_ms):
+        now_ms, claim = round(time.time() * 1000), self._stored_claim()
+        if claim is not None and is_elsewhere(claim, machine, now_ms, booted_ms):
             raise StorageError(
-                f"the cache folder {self._root} is in use by another host, {found.name}",
+                f"the cache folder {self._root} is in use by another host, {claim.name}",
                 hint="name a folder of its own for each host",
             )
         if renew:

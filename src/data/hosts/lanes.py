@@ -198,8 +198,8 @@ class LaneCopies:
 
         def note() -> Note | None:
             """Return the note of the series if its files are those that it describes."""
-            found = self._notes.read(path)
-            return None if found is None or self.is_astray(lane, found) else found
+            stored = self._notes.read(path)
+            return None if stored is None or self.is_astray(lane, stored) else stored
 
         return self._files.store_files(lane, note, before) is not None
 
@@ -273,13 +273,13 @@ class LaneCopies:
             vendor_facts=self._vendor_facts,
             retention=self._retention,
         )
-        lane, name, found = store.parts.lane(key), name_of(key), None
+        lane, name, copy = store.parts.lane(key), name_of(key), None
         for _ in range(_TRIES):
-            before, found = found, self._snapshots.find({name: LogPosition()}).get(name)
+            before, copy = copy, self._snapshots.find({name: LogPosition()}).get(name)
             with suppress(OvertakenError):
-                if before is not None and before == found:  # nobody has replaced it
+                if before is not None and before == copy:  # nobody has replaced it
                     raise snapshot.corrupt(name, "a part or an entry is missing")
-                note = self._write_snapshot(lane, found, like, until)
+                note = self._write_snapshot(lane, copy, like, until)
                 if note is None:
                     return Note()
                 while until is None or note.position.seq < until:
@@ -295,14 +295,14 @@ class LaneCopies:
                         break
                 return note
             self._disk.remove_whole(scratch)
-        if found is None:
+        if copy is None:
             raise CorruptEntryError(f"the log is missing entries for {key}", symbol=key.symbol)
         raise overtaken(f"the snapshot of {key}", key.symbol)
 
     def _write_snapshot(
         self,
         lane: LaneFiles,
-        found: FoundSnapshot | None,
+        copy: FoundSnapshot | None,
         like: LaneFiles | None,
         until: int | None,
     ) -> Note | None:
@@ -310,12 +310,12 @@ class LaneCopies:
 
         The result is None if the entries before a snapshot that is too late are gone.
         """
-        made = found and found.snapshot
-        if found is None or made is None or (until is not None and made.position.seq > until):
-            if until is not None and found is not None and found.pruned:
+        made = copy and copy.snapshot
+        if copy is None or made is None or (until is not None and made.position.seq > until):
+            if until is not None and copy is not None and copy.pruned:
                 return None
-            if found is not None and found.error is not None and found.pruned:
-                raise found.error
+            if copy is not None and copy.error is not None and copy.pruned:
+                raise copy.error
             return Note()
         name, parts = name_of(lane.key), list(made.parts.values())
         if like is not None:
@@ -330,7 +330,7 @@ class LaneCopies:
             if made.generations != (generations := self.generations(lane)):
                 raise snapshot.corrupt(name, "its files are not those that it lists")
         except (CorruptEntryError, OvertakenError) as error:
-            if found.pruned:
+            if copy.pruned:
                 raise
             log.warning("%s: made from all entries: %s", lane.key, error)
             self._disk.remove_whole(lane.paths.folder)

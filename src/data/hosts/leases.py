@@ -187,11 +187,11 @@ class SharedLeases(Leases):
             return False, None
         return has_waited, turn or HeldLease(arguments["name"], arguments["owner"], 0)
 
-    def _learn_days(self, found: Any) -> Sequence[VendorDay] | None:
+    def _learn_days(self, reply: Any) -> Sequence[VendorDay] | None:
         """Copy days that vendors lack to this host's state, and return them; None if they are as before."""
-        if found is None or (local := self._local()) is None:
+        if reply is None or (local := self._local()) is None:
             return None
-        now_s, (version, value) = found
+        now_s, (version, value) = reply
         rows = vendor_records.fact("days", value, now_s)
 
         def copy(tables: StateTables) -> Sequence[VendorDay]:

@@ -177,10 +177,10 @@ class _Tables(StateTables):
         """Return this host's failed connections, by the server's clock."""
         if self._local is None:
             return super().contacts()
-        found, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), write=False)
+        known, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), write=False)
         ahead = self.now_s - now_s
-        failed_s = {vendor: at + ahead for vendor, at in found.failed_s.items()}
-        return Contacts(failed_s, found.answered_s and found.answered_s + ahead)
+        failed_s = {vendor: at + ahead for vendor, at in known.failed_s.items()}
+        return Contacts(failed_s, known.answered_s and known.answered_s + ahead)
 
     def keep_unconnected(self, vendor: str) -> None:
         """Record that this host could not connect to a vendor."""
@@ -383,13 +383,13 @@ class SharedLimits:
             self._known[fact] = version if is_one else 0, vendor_records.fact(fact[0], value, now)
         self._fresh = set(keys)
         try:
-            found = vendor_records.ledger(base, log, folded)
+            records = vendor_records.ledger(base, log, folded)
         except CorruptEntryError as error:
             # As after a crash of the server: half of each limit counts as used.
             logging.getLogger(__name__).warning("%s; it begins anew", error)
             self._log.rows(_ANEW[self._table], (name,))
             raise
-        self._memory.run(lambda tables: self._fill(tables, now, *found, folded or 0))
+        self._memory.run(lambda tables: self._fill(tables, now, *records, folded or 0))
 
     def _fill(
         self, tables: StateTables, now: float, base: dict[str, Any], log: list[Any], folded: int
@@ -452,13 +452,13 @@ class SharedLimit:
 
 def shared_limits(log: Log) -> list[SharedLimit]:
     """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
-    found: list[SharedLimit] = []
+    limits: list[SharedLimit] = []
     for kind, name, now, value, more, folded in log.rows(_ALL):
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request
                 if any(used := _used_units(name, now, *vendor_records.ledger(value, more, folded))):
-                    found.append(SharedLimit(vendor, used))
+                    limits.append(SharedLimit(vendor, used))
             continue
         if (known := vendor_records.fact(kind, value, now)) is None:
             continue
@@ -470,8 +470,8 @@ def shared_limits(log: Log) -> list[SharedLimit]:
             circuit = Circuit(*known)
             left_s, reason = circuit.shut_for(now), circuit.reason
         if left_s > 0:
-            found.append(SharedLimit(vendor, {}, endpoint, left_s, reason))
-    return found
+            limits.append(SharedLimit(vendor, {}, endpoint, left_s, reason))
+    return limits
 
 
 def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[str, float]:

@@ -343,8 +343,8 @@ class Log:
                 f"the shared store needs PostgreSQL {OLDEST_SERVER} or later",
                 hint="upgrade the server",
             )
-        found = connection.execute("select to_regclass('onetape.store') is not null").fetchone()
-        made = self._identity(connection) if found == (True,) else None
+        row = connection.execute("select to_regclass('onetape.store') is not null").fetchone()
+        made = self._identity(connection) if row == (True,) else None
         if made is None or made[1] != len(MIGRATIONS):
             made = self._migrate(connection)
         if self._id not in ("", made[0]):
@@ -587,10 +587,10 @@ class Log:
         Raises:
             CorruptEntryError, FormatVersionError: The next entry cannot be read.
         """
-        [found] = self.since({name: seen})
-        if found.error is not None and not found.entries:
-            raise found.error
-        return None if found.is_lost else found.entries
+        [reply] = self.since({name: seen})
+        if reply.error is not None and not reply.entries:
+            raise reply.error
+        return None if reply.is_lost else reply.entries
 
 
 def _next_entries(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]) -> Next:

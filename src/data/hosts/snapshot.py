@@ -75,9 +75,9 @@ class SeriesSnapshot(NamedTuple):
     @property
     def generations(self) -> tuple[dict[int, int], int]:
         """The generations in the documents of the years, and in that of the series."""
-        found = {year: part.generation for year, part in self.parts.items() if part.generation}
-        series = found.pop(0, 0)
-        return found, series
+        years = {year: part.generation for year, part in self.parts.items() if part.generation}
+        series = years.pop(0, 0)
+        return years, series
 
     @property
     def size(self) -> int:
@@ -118,11 +118,11 @@ def opened(name: SeriesName, part: SnapshotPart, body: bytes) -> list[tuple[str,
     """
     if not hmac.compare_digest(part.digest, _digest(name, part.year, part.files, body)):
         raise corrupt(name, f"the digest of {part.year or 'the series'} does not match")
-    found, at, view = [], 0, memoryview(body)
+    files, at, view = [], 0, memoryview(body)
     for file, size in part.files.items():
-        found.append((file, view[at : at + size]))
+        files.append((file, view[at : at + size]))
         at += size
-    return found
+    return files
 
 
 def dump(name: SeriesName, snapshot: SeriesSnapshot) -> tuple[bytes, bytes]:

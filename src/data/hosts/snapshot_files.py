@@ -87,14 +87,14 @@ class SnapshotFiles:
 
     def _sizes(self, lane: LaneFiles) -> dict[int, dict[str, int]]:
         """Return the size of each file that belongs to a snapshot, by year; 0 for the series."""
-        found: dict[int, dict[str, int]] = {}
+        sizes: dict[int, dict[str, int]] = {}
         for folder, prefix in ((lane.paths.folder, ""), (lane.paths.quarantine, f"{QUARANTINE}/")):
             for name in self.disk.list(folder):
                 year = snapshot.year_of(name, is_quarantine=bool(prefix))
                 state = None if year is None else self.disk.stat(folder / name)
                 if year is not None and state is not None:
-                    found.setdefault(year, {})[prefix + name] = state.size
-        return found
+                    sizes.setdefault(year, {})[prefix + name] = state.size
+        return sizes
 
     def _read(self, lane: LaneFiles, year: int, file: str) -> bytes:
         """Return the bytes of a file; bars are verified, because other hosts will rely on them."""

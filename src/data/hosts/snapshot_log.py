@@ -152,7 +152,7 @@ class Snapshots:
 
     def find(self, seen: Mapping[SeriesName, LogPosition]) -> dict[SeriesName, FoundSnapshot]:
         """Return the snapshots of series; ``seen`` has for each the entry that the folder shows."""
-        found: dict[SeriesName, FoundSnapshot] = {}
+        snapshots: dict[SeriesName, FoundSnapshot] = {}
         order = list(seen)
         for at in range(0, len(order), _SERIES):
             names = order[at : at + _SERIES]
@@ -170,10 +170,10 @@ class Snapshots:
                     if not is_there:
                         raise snapshot.corrupt(name, "the log does not have its entry")
                 except CacheError as error:
-                    found[name] = FoundSnapshot(None, pruned, bool(is_known), error)
+                    snapshots[name] = FoundSnapshot(None, pruned, bool(is_known), error)
                 else:
-                    found[name] = FoundSnapshot(loaded, pruned, bool(is_known))
-        return found
+                    snapshots[name] = FoundSnapshot(loaded, pruned, bool(is_known))
+        return snapshots
 
     def parts(
         self, wanted: Sequence[tuple[SeriesName, SnapshotPart]]

@@ -155,9 +155,9 @@ def host_state(store: object) -> HostState:
         if (key := key_of(name)) is not None and store.is_shared(key)
     }
     series = tuple(_series_states(store, dict.fromkeys([*shown, *before]), heads, before))
-    found = {found_state.state for found_state in series}
+    states = {found_state.state for found_state in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
-    state: State = next((found_state for found_state in order if found_state in found), "in step")
+    state: State = next((found_state for found_state in order if found_state in states), "in step")
     return HostState(
         state,
         "",
@@ -242,11 +242,11 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
         LogUnreachableError: The server cannot be reached, or no shared store is set.
         StorageError: The temporary folder cannot be written.
     """
-    found = host_state(store)
-    if found.state in ("alone", "cut off", "not attached"):
-        raise LogUnreachableError(found.reason or "no shared store is configured")
-    yield from found.series
-    known = {lane.series for lane in found.series}
+    state = host_state(store)
+    if state.state in ("alone", "cut off", "not attached"):
+        raise LogUnreachableError(state.reason or "no shared store is configured")
+    yield from state.series
+    known = {lane.series for lane in state.series}
     for name in store.shared.all_heads() if deep else ():
         key = key_of(name)
         if key is None or not store.is_shared(key):

@@ -427,15 +427,15 @@ class SharedStore(BarStore):
         A series whose entry the log never had is left alone: its server was restored.
         """
         new, pruned = {}, dict[SeriesName, int]()
-        for name, found in self.snapshots.find(far).items():
-            key, seen, pruned[name] = behind[name], far[name], found.pruned
-            if found.snapshot is None:
-                if found.pruned > seen.seq and found.error is not None:
-                    errors.append(found.error)
+        for name, copy in self.snapshots.find(far).items():
+            key, seen, pruned[name] = behind[name], far[name], copy.pruned
+            if copy.snapshot is None:
+                if copy.pruned > seen.seq and copy.error is not None:
+                    errors.append(copy.error)
                     del behind[name]
             elif not seen.seq and self.notes.read(self.notes.lane(key)) is None:
-                new[name] = self._lane(key), found.snapshot
-            elif found.is_known and found.snapshot.position.seq > seen.seq:
+                new[name] = self._lane(key), copy.snapshot
+            elif copy.is_known and copy.snapshot.position.seq > seen.seq:
                 with _collect_errors(errors):
                     self._make_anew(key, seen=seen, is_far=True)
         for name, error in self._copies.restore(new).items():
@@ -454,21 +454,21 @@ class SharedStore(BarStore):
         """Apply the next entries of series, and count them; return those that may have more."""
         left: dict[SeriesName, SeriesKey] = {}
         shown = {name: self._position(key) for name, key in behind.items()}
-        for found in self.shared.since(shown):
-            key, seen = behind[found.name], shown[found.name]
+        for reply in self.shared.since(shown):
+            key, seen = behind[reply.name], shown[reply.name]
             with _collect_errors(errors):
-                if found.is_lost:
-                    is_far = self._is_pruned(found.name, seen)
+                if reply.is_lost:
+                    is_far = self._is_pruned(reply.name, seen)
                     self._make_anew(key, seen=seen, is_lost=not is_far, is_far=is_far)
-                elif not all(self._apply(key, entry) for entry in found.entries):
+                elif not all(self._apply(key, entry) for entry in reply.entries):
                     self._make_anew(key)
                 entries, size = applied[key]
-                more = sum(entry.size for entry in found.entries)
-                applied[key] = entries + len(found.entries), size + more
-                if found.error is not None:
-                    errors.append(found.error)
-                elif found.is_lost or found.entries:
-                    left[found.name] = key
+                more = sum(entry.size for entry in reply.entries)
+                applied[key] = entries + len(reply.entries), size + more
+                if reply.error is not None:
+                    errors.append(reply.error)
+                elif reply.is_lost or reply.entries:
+                    left[reply.name] = key
         return left
 
     def _check_heads(
@@ -492,8 +492,8 @@ class SharedStore(BarStore):
         name, pair = name_of(key), (key.symbol, encode_lane(SeriesKey(key.symbol, key.timeframe)))
         position = self._position(key)  # first: another process may commit in between
         head = self.shared.heads([pair]).get(name, LogPosition())
-        [found] = self.shared.since({name: position})
-        if head != position and not (found.entries or found.is_lost or found.error):
+        [reply] = self.shared.since({name: position})
+        if head != position and not (reply.entries or reply.is_lost or reply.error):
             raise CorruptEntryError(
                 f"the log names entry {head.seq} as the latest of {key}, which it does not have",
                 symbol=key.symbol,
@@ -503,8 +503,8 @@ class SharedStore(BarStore):
 
     def _is_pruned(self, name: SeriesName, seen: LogPosition) -> bool:
         """Return whether the log had the entry that a series shows, and no longer has those after it."""
-        found = self.snapshots.find({name: seen}).get(name)
-        return found is not None and found.is_known and found.pruned >= seen.seq
+        snapshot = self.snapshots.find({name: seen}).get(name)
+        return snapshot is not None and snapshot.is_known and snapshot.pruned >= seen.seq
 
     def _apply(self, key: SeriesKey, entry: LogEntry) -> bool:
         """Apply one entry to the folder; return False if the folder has gone astray."""

@@ -99,23 +99,23 @@ def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
         return None
     try:
         shape: Any = {"pause": _PAUSE, "circuit": _CIRCUIT, "days": _DAYS}.get(kind, _UNKNOWN)
-        found: Sequence[Any] | None = msgspec.json.decode(value, type=shape | None)
+        values: Sequence[Any] | None = msgspec.json.decode(value, type=shape | None)
     except _WRONG:
         return None
-    if found is None:
+    if values is None:
         return None
     if kind == "days":
-        return [row for row in found if _is_day(row, now_s)]
+        return [row for row in values if _is_day(row, now_s)]
     if kind == "pause":
-        until_s, longest_s = Pause(*found).until_s, LONGEST_PAUSE_S
+        until_s, longest_s = Pause(*values).until_s, LONGEST_PAUSE_S
     elif kind == "circuit":
-        circuit = Circuit(*found)
+        circuit = Circuit(*values)
         until_s = max(circuit.until_s, circuit.trial_until_s, circuit.answered_s)
         longest_s = CircuitPolicy().refused.cap_s
     else:
-        unknown = Unknown(*found)
+        unknown = Unknown(*values)
         until_s, longest_s = max(unknown.until_s, unknown.said_s), LONGEST_S
-    return found if until_s <= now_s + longest_s + _TOLERANCE_S else None
+    return values if until_s <= now_s + longest_s + _TOLERANCE_S else None
 
 
 def _is_day(row: Any, now_s: float) -> bool:

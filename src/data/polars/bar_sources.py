@@ -300,11 +300,11 @@ class ManagerBars(PortalSource):
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
         """Return the query for the bars (or for shorter bars to build them from), and its gaps."""
         query = self._query(name, timeframe, span)
-        found = self.client.lookup(query)
-        if found.source is not None:
-            query = self._query(name, found.source, span)
-            found = self.client.lookup(query)
-        return query, found.missing
+        result = self.client.lookup(query)
+        if result.source is not None:
+            query = self._query(name, result.source, span)
+            result = self.client.lookup(query)
+        return query, result.missing
 
     def _query(self, name: str, timeframe: Timeframe, span: Span) -> BarsQuery:
         bounds = from_ms(span.start), from_ms(span.end - 1)
@@ -503,10 +503,10 @@ class PolarsBars(PortalSource):
         step_ms = min(timeframe.longest_ms, DAY_MS)
         last = from_ms((horizon_ms - 1) // step_ms * step_ms)
         label, symbols = timeframe.label, list(assets.names)
-        found = self._catalog.find_dataset(symbols, last, last, label, self._catalog_source)
-        if found is None:
+        dataset_id = self._catalog.find_dataset(symbols, last, last, label, self._catalog_source)
+        if dataset_id is None:
             return None
-        info = self._catalog.get_dataset_info(found)
+        info = self._catalog.get_dataset_info(dataset_id)
         return None if info.get("kind") in _LANES else info["checksum"]
 
     @property

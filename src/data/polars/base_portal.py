@@ -426,23 +426,23 @@ class BasePortal(ABC, Generic[S, F]):
     # --- output ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def _series(self, question: PortalQuestion, found: VisiblePanel) -> S:
+    def _series(self, question: PortalQuestion, visible: VisiblePanel) -> S:
         """Return the values of the last visible row as a Series."""
 
     @abstractmethod
-    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> F:
+    def _frame(self, question: PortalQuestion, visible: VisiblePanel) -> F:
         """Return the last visible rows as a frame."""
 
-    def _spot(self, question: PortalQuestion, found: VisiblePanel) -> S:
-        if np.isnan(found.panel.row(question.field, found.horizons)).all():
+    def _spot(self, question: PortalQuestion, visible: VisiblePanel) -> S:
+        if np.isnan(visible.panel.row(question.field, visible.horizons)).all():
             raise self._no_bars_error(question)
-        return self._series(question, found)
+        return self._series(question, visible)
 
-    def _window(self, question: PortalQuestion, found: VisiblePanel) -> F:
-        window = found.panel.window(question.field, found.horizons, question.rows)
+    def _window(self, question: PortalQuestion, visible: VisiblePanel) -> F:
+        window = visible.panel.window(question.field, visible.horizons, question.rows)
         if np.isnan(window.values).all():
             raise self._no_bars_error(question)
-        return self._frame(question, found)
+        return self._frame(question, visible)
 
     def _no_bars_error(self, question: PortalQuestion) -> NoDataAvailableError:
         every = question.assets.names
@@ -513,8 +513,8 @@ class BasePortal(ABC, Generic[S, F]):
         """
         sid = asset if isinstance(asset, int | np.integer) else getattr(asset, "sid", None)
         if sid is None and self.asset_finder is not None:
-            found = self._find("lookup_symbol", self._name(asset), as_of_date=None)
-            sid = getattr(found, "sid", None)
+            asset_found = self._find("lookup_symbol", self._name(asset), as_of_date=None)
+            sid = getattr(asset_found, "sid", None)
         if sid is None:
             raise QueryError(
                 f"asset {asset!r:.80} has no number (sid), which readers need",
@@ -539,14 +539,14 @@ class BasePortal(ABC, Generic[S, F]):
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
         """
-        found = self._panel_in_memory(question)
-        return self._load_panel(question) if found is None else found
+        visible = self._panel_in_memory(question)
+        return self._load_panel(question) if visible is None else visible
 
     async def _await(self, question: PortalQuestion) -> VisiblePanel:
         """Return a panel as :meth:`_read` does, but do the reading in another thread."""
-        found = self._panel_in_memory(question)
-        if found is not None:
-            return found
+        visible = self._panel_in_memory(question)
+        if visible is not None:
+            return visible
         caller = called_from()
 
         def load() -> VisiblePanel:

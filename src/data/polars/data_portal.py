@@ -47,38 +47,38 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
     __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
     _has_wide_volume = False
 
-    def _series(self, question: PortalQuestion, found: VisiblePanel) -> PortalSeries:
-        panel, name = found.panel, question.field
+    def _series(self, question: PortalQuestion, visible: VisiblePanel) -> PortalSeries:
+        panel, name = visible.panel, question.field
         if len(panel.groups) > 1:
-            row = panel.row(name, found.horizons)
+            row = panel.row(name, visible.horizons)
             return PortalSeries(name, self._decimals(name, row))
-        values, last = self._rows(found, name), panel.groups[0].closed_by(found.horizons[0])
+        values, last = self._rows(visible, name), panel.groups[0].closed_by(visible.horizons[0])
         width = len(panel.names)
         return values.slice((last - 1) * width, width)  # type: ignore[no-any-return]
 
-    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> PortalFrame:
-        panel, name = found.panel, question.field
+    def _frame(self, question: PortalQuestion, visible: VisiblePanel) -> PortalFrame:
+        panel, name = visible.panel, question.field
         if len(panel.groups) > 1:
-            window = panel.window(name, found.horizons, question.rows)
+            window = panel.window(name, visible.horizons, question.rows)
             values = PortalSeries(name, self._decimals(name, window.values.ravel()))
             return _table(panel.names, window.stamps, values, is_daily=not question.is_intraday)
-        rows = panel.rows(found.horizons[0], question.rows)
+        rows = panel.rows(visible.horizons[0], question.rows)
         whole = panel.prepared.get((name, "frame"))
         if whole is None:
-            values = self._rows(found, name)
+            values = self._rows(visible, name)
             stamps, is_daily = panel.groups[0].stamps, not question.is_intraday
             whole = _table(panel.names, stamps, values, is_daily=is_daily)
             panel.prepared[name, "frame"] = whole
         return whole.slice(rows.start, rows.stop - rows.start)  # type: ignore[no-any-return]
 
-    def _rows(self, found: VisiblePanel, name: str) -> PortalSeries:
+    def _rows(self, visible: VisiblePanel, name: str) -> PortalSeries:
         """Return all values of a panel's field as Decimals, row by row, converted only once."""
         key = name, "rows"
-        values = found.panel.prepared.get(key)
+        values = visible.panel.prepared.get(key)
         if values is None:
-            window = _whole_window(found, name)
+            window = _whole_window(visible, name)
             values = PortalSeries(name, self._decimals(name, window.values.ravel()))
-            found.panel.prepared[key] = values
+            visible.panel.prepared[key] = values
         return values
 
     def _decimals(self, name: str, values: Floats) -> pl.Series:
@@ -94,9 +94,9 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         return column
 
 
-def _whole_window(found: VisiblePanel, name: str) -> PanelWindow:
-    (group,) = found.panel.groups
-    return found.panel.window(name, (int(group.closes[-1]),), len(group.stamps))
+def _whole_window(visible: VisiblePanel, name: str) -> PanelWindow:
+    (group,) = visible.panel.groups
+    return visible.panel.window(name, (int(group.closes[-1]),), len(group.stamps))
 
 
 def _table(

@@ -39,12 +39,12 @@ class PandasDataPortal(BasePortal[_Series, _Frame]):
 
     __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
 
-    def _series(self, question: PortalQuestion, found: VisiblePanel) -> _Series:
-        row = found.panel.row(question.field, found.horizons)
-        return _Series(row.copy(), index=list(found.panel.names), name=question.field)
+    def _series(self, question: PortalQuestion, visible: VisiblePanel) -> _Series:
+        row = visible.panel.row(question.field, visible.horizons)
+        return _Series(row.copy(), index=list(visible.panel.names), name=question.field)
 
-    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> _Frame:
-        window = found.panel.window(question.field, found.horizons, question.rows)
+    def _frame(self, question: PortalQuestion, visible: VisiblePanel) -> _Frame:
+        window = visible.panel.window(question.field, visible.horizons, question.rows)
         name = "timestamp" if question.is_intraday else "date"
         index = pd.DatetimeIndex(window.stamps.astype("M8[ms]"), name=name).as_unit("ns")
-        return _Frame(window.values.copy(), index=index, columns=list(found.panel.names))
+        return _Frame(window.values.copy(), index=index, columns=list(visible.panel.names))

@@ -199,8 +199,8 @@ def _columns(node: Any) -> set[str]:
     """Return the names of the columns in an expression."""
     if isinstance(node, dict):
         column = node.get("Column")
-        found = {column} if isinstance(column, str) else set()
-        return found.union(*map(_columns, node.values()))
+        names = {column} if isinstance(column, str) else set()
+        return names.union(*map(_columns, node.values()))
     return set().union(*map(_columns, node)) if isinstance(node, list) else set()
 
 

@@ -67,10 +67,10 @@ def killed(stage: Stage) -> Observation:
         in_time += not process.reports
         if stage.is_broken("killed"):
             _cut(_year_file(stage))
-        found = stage.ask(*_day(second), offline=True)
-        count = len(found.get("bars", ()))
+        reply = stage.ask(*_day(second), offline=True)
+        count = len(reply.get("bars", ()))
         old, new = old + (count == 0), new + (count == 24)
-        is_whole = count in (0, 24) and _is_true(found, second, count)
+        is_whole = count in (0, 24) and _is_true(reply, second, count)
         broken += _misses((is_whole, f"half of {_date(second)} was stored"))
     broken += _lost_days(stage, kept)
     damaged = _damage(stage, "check")

@@ -144,9 +144,9 @@ class DataCache:
         Warns:
             IncompleteDataWarning: Bars are missing.
         """
-        found, others = await self._from_tiers([symbol], timeframe, start, end)
-        if found:
-            return found[symbol]
+        frames, others = await self._from_tiers([symbol], timeframe, start, end)
+        if frames:
+            return frames[symbol]
         frame = await prices(self.manager, symbol, timeframe, start, end)
         await self._share(others, start, end)
         return frame
@@ -165,8 +165,8 @@ class DataCache:
             timeframe, start, end: See :meth:`get_prices`.
         """
         manager, names = self.manager, list(symbols)
-        found, others = await self._from_tiers(names, timeframe, start, end)
-        lacking = [name for name in names if name not in found] if found else names
+        held, others = await self._from_tiers(names, timeframe, start, end)
+        lacking = [name for name in names if name not in held] if held else names
 
         def ask() -> PriceFrames:
             frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_ignore)
@@ -174,11 +174,11 @@ class DataCache:
 
         fetched = await in_thread(ask, looks=True) if lacking or not names else PriceFrames()
         await self._share(others, start, end)
-        if not found:
+        if not held:
             return fetched
         frames = PriceFrames()
-        frames.update((name, found.get(name, fetched.get(name))) for name in names)
-        frames.without_gaps = fetched.without_gaps | found.keys()  # tiers have complete answers
+        frames.update((name, held.get(name, fetched.get(name))) for name in names)
+        frames.without_gaps = fetched.without_gaps | held.keys()  # tiers have complete answers
         return frames
 
     async def clear(self, symbol: str | None = None) -> None:
@@ -200,11 +200,11 @@ class DataCache:
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
         """Return the frames found in the tiers, and the queries whose answers can be stored there."""
-        found: dict[str, pl.DataFrame] = {}
+        frames: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
         is_text = all(isinstance(symbol, str) for symbol in symbols)
         if not (self._has_tiers and is_text and end_of_key):
-            return found, []
+            return frames, []
         keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}
         ask = in_thread(
             lambda: [self._query(*pair, timeframe, start, end) for pair in keys.items()], looks=True
@@ -219,10 +219,10 @@ class DataCache:
                 continue  # the data manager raises the error
             held = await self._held_answer(question, value)
             if held:
-                found[question.symbol] = held.frame.clone()
+                frames[question.symbol] = held.frame.clone()
             elif held is None:
                 left.append(question)
-        return found, left
+        return frames, left
 
     def _query(self, symbol: str, key: str, *range_: Any) -> _Question | None:
         """Return a query with the state of its answer in the store; None if it is invalid."""
@@ -375,16 +375,16 @@ def _shape(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
 ) -> PriceFrames:
     """Return a batch's frames in the format of :func:`.prices_frame`, or errors in their place."""
-    found, like = PriceFrames(), None
+    shaped_frames, like = PriceFrames(), None
     for symbol, frame in frames.items():
         provenance = frame.attrs[ATTRS_KEY]
         error = provenance.get("error")
         if error is not None and error["reason"] != "no_data":
-            found[symbol] = recorded_error(error, symbol)
+            shaped_frames[symbol] = recorded_error(error, symbol)
             continue
         is_share = manager.provider_selector.instrument(symbol).asset_class == "stock"
         shaped = prices_frame(frame, timeframe, is_share=is_share, like=like)
-        found[symbol], like = shaped, (frame, shaped)
+        shaped_frames[symbol], like = shaped, (frame, shaped)
         if len(frame) and not has_inner_gap(provenance):
-            found.without_gaps.add(symbol)
-    return found
+            shaped_frames.without_gaps.add(symbol)
+    return shaped_frames

@@ -83,10 +83,10 @@ class ColumnarDataLoader:
             from ..db.core.sessions import run
             from ..db.prices import price_columns
 
-            found = await run(
+            loaded = await run(
                 self.db, price_columns, symbol, str(parsed), (first, last), _sources(names)
             )
-            frame = _frame_of(found, _sources(names))
+            frame = _frame_of(loaded, _sources(names))
         return _shape(frame, names)
 
 

@@ -155,12 +155,12 @@ class SmartDataLoader:
         if not self._is_prefetching:
             return None
         loop = asyncio.get_running_loop()
-        found = self._prefetches.get(loop)
-        if found is None:
+        known = self._prefetches.get(loop)
+        if known is None:
             for ended in [prefetch for prefetch in self._prefetches if prefetch.is_closed()]:
                 del self._prefetches[ended]
-            found = self._prefetches[loop] = Prefetch(self.cache.manager)
-        return found
+            known = self._prefetches[loop] = Prefetch(self.cache.manager)
+        return known
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
         try:

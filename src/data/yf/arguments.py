@@ -274,9 +274,9 @@ def _written_date(text: str) -> datetime:
 
 def _shift(at: datetime, period: str, sign: int) -> datetime:
     """Move an instant by a period, according to the calendar in its time zone."""
-    found = _PERIOD.fullmatch(period)
-    assert found is not None  # checked with the arguments
-    count, unit = sign * int(found[1]), found[2]
+    match = _PERIOD.fullmatch(period)
+    assert match is not None  # checked with the arguments
+    count, unit = sign * int(match[1]), match[2]
     try:
         if unit in ("d", "wk"):
             return at + timedelta(days=count * (7 if unit == "wk" else 1))

@@ -156,9 +156,9 @@ def bars_of(
             for index in range(0, len(tickers), at_once):
                 batch = {ticker: members[ticker] for ticker in tickers[index : index + at_once]}
                 _fetch(manager.client, batch, asked, bounds, bars, is_shown=is_shown)
-        found = list(_examine(manager, asked, bars)) if asked.repair else []
+        findings = list(_examine(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
-        _report(bars, asked, len(names), texts, found)
+        _report(bars, asked, len(names), texts, findings)
     return bars
 
 
@@ -309,16 +309,16 @@ def _examine(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str
                 ticker, timeframe, *(at.to_pydatetime() for at in ends), lane=label
             )
         except DataError as error:
-            found: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
+            rows: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
         else:
-            found = [finding.as_dict() for finding in report.findings if finding.severity != "info"]
-        bars.tables[ticker] = table._replace(facts=freeze({**table.facts, "repair": found}))
-        for finding in found:
+            rows = [finding.as_dict() for finding in report.findings if finding.severity != "info"]
+        bars.tables[ticker] = table._replace(facts=freeze({**table.facts, "repair": rows}))
+        for finding in rows:
             yield f"repair=True: {ticker} {finding['check']}: {finding['evidence']}"
 
 
 def _report(
-    bars: Bars, asked: Arguments, count: int, texts: Sequence[str], found: Sequence[str]
+    bars: Bars, asked: Arguments, count: int, texts: Sequence[str], findings: Sequence[str]
 ) -> None:
     """Issue a single warning about everything that the result lacks."""
     lacking = []
@@ -344,7 +344,7 @@ def _report(
     places = {table.facts["symbol"]: index for index, table in enumerate(bars.tables.values())}
     # Tickers are fetched in threads, so their texts arrive in any order.
     others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))
-    for each, end in ((others, ""), (found, "; no bar was changed")):
+    for each, end in ((others, ""), (findings, "; no bar was changed")):
         if each:
             more = f" (and {len(each) - 1} more)" if each[1:] else ""
             lacking.append(f"{each[0]}{more}{end}")

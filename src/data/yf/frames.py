@@ -164,13 +164,13 @@ def alike(rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bo
         columns, stamps, values = table.arrays()
         times = _times(stamps.tobytes(), zones[ticker], is_intraday=is_intraday)
         groups.setdefault((times, columns), {})[ticker] = values
-    found = []
+    alikes = []
     for (times, columns), each in groups.items():
         joined = np.empty((len(columns), len(each), len(times.local)))
         for row, values in enumerate(each.values()):
             joined[:, row] = values
-        found.append(Alike(times, list(each), dict(zip(columns, joined, strict=True))))
-    return found
+        alikes.append(Alike(times, list(each), dict(zip(columns, joined, strict=True))))
+    return alikes
 
 
 def tables_of(
@@ -399,8 +399,8 @@ def _column_order(
     """Return the places of each column's ticker and of its name, in yfinance's order of columns."""
     if by_ticker:
         ordered = np.array([names.index(name) for name in _ORDER if name in names])
-        of_ticker, found = has.T[:, ordered].nonzero()
-        return of_ticker, ordered[found]
+        of_ticker, places = has.T[:, ordered].nonzero()
+        return of_ticker, ordered[places]
     ordered = np.array(sorted(range(len(tickers)), key=tickers.__getitem__))
-    of_name, found = has[:, ordered].nonzero()
-    return ordered[found], of_name
+    of_name, places = has[:, ordered].nonzero()
+    return ordered[places], of_name

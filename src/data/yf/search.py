@@ -90,11 +90,11 @@ class Search:
         """Search again, and return this object."""
         manager = get_data_manager()
         try:
-            found = manager.search(self.query, self.max_results, timeout=self.timeout)
+            listings = manager.search(self.query, self.max_results, timeout=self.timeout)
         except DataError:
             if self.raise_errors:
                 raise
-            found = []
+            listings = []
         self.quotes = [
             {
                 "symbol": _ticker(manager, listing),
@@ -104,7 +104,7 @@ class Search:
                 "quoteType": _TYPES[listing.type],
                 "currency": listing.currency,
             }
-            for listing in found
+            for listing in listings
         ]
         return self
 

@@ -170,9 +170,9 @@ class Ticker:
         """Return splits and dividends by ex-date; a column without any values is left out."""
         frame = self.history(period=period, auto_adjust=False)
         columns = [name for name in ("Dividends", "Stock Splits") if name in frame]
-        found = frame[columns].fillna(0.0)
-        found = found[(found != 0).any(axis=1)]
-        return found[[name for name in columns if (found[name] != 0).any()]]
+        actions = frame[columns].fillna(0.0)
+        actions = actions[(actions != 0).any(axis=1)]
+        return actions[[name for name in columns if (actions[name] != 0).any()]]
 
     def get_dividends(self, period: str = "max") -> pd.Series:
         """Return dividends per share, in terms of today's shares, by the open of each ex-date."""
@@ -205,12 +205,12 @@ class Ticker:
             IncompleteDataWarning: No vendor has any figures.
         """
         facts = get_data_manager().get_fundamentals(self.ticker)
-        found = {
+        info = {
             name: facts[field] for field, names in _INFO.items() if field in facts for name in names
         }
         if "dividend_yield" in facts:
-            found["dividendYield"] = facts["dividend_yield"] * 100
-        return found
+            info["dividendYield"] = facts["dividend_yield"] * 100
+        return info
 
     @property
     def fast_info(self) -> FastInfo:

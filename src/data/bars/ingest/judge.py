@@ -163,8 +163,8 @@ class _Judge:
         decided += subtract(emptied, [mark.span for mark in rejoined])
         decided = coalesce(decided)
         # 3. Mark the other grave bars, and find the spans to request again immediately.
-        for found in new_graves:
-            marks += self._marks(table, found, decided)
+        for group in new_graves:
+            marks += self._marks(table, group, decided)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([r for r in repeats if r.entry.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}

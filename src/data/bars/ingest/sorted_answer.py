@@ -185,7 +185,7 @@ def sorted_answer(
         present = union(present, _stamps_outside(grid.opens(Span(segment.start, end)), requested))
     unpublished = _unpublished_span(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
-    found, doubt = _find_holes(answered, present, grid, density, least_share)
+    holes, doubt = _find_holes(answered, present, grid, density, least_share)
     finality = finality_of(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
@@ -202,7 +202,7 @@ def sorted_answer(
         closed=closed,
         forming=merge(forming_rows, later) if len(forming_rows) else later,
         finality=finality,
-        holes=tuple(found),
+        holes=tuple(holes),
         bad=bad,
         bad_spans=_spans_at(stamps, grid),
         off_grid=off_grid,

@@ -173,12 +173,12 @@ class Catalogue:
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return the metadata of one year of a series, or None if the year has no bars."""
-        found = self._json(self._layout.lane(key).metadata(year))
-        if found is None or "onetape" not in found:
-            found = self._older_document(key, year)
-        if found is None or not (found.get("file_info") or {}).get("rows"):
+        entry = self._json(self._layout.lane(key).metadata(year))
+        if entry is None or "onetape" not in entry:
+            entry = self._older_document(key, year)
+        if entry is None or not (entry.get("file_info") or {}).get("rows"):
             return None
-        return {name: value for name, value in found.items() if name != "sha256"}
+        return {name: value for name, value in entry.items() if name != "sha256"}
 
     def _json(self, path: Path) -> dict[str, Any] | None:
         try:

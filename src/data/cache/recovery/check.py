@@ -143,10 +143,10 @@ def inspect(
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
     files, is_whole = 0, True
-    for count, found in _inspect(store, keys, problems):
+    for count, part in _inspect(store, keys, problems):
         if not is_whole:
             break
-        findings += found
+        findings += part
         files += count
         is_whole = has_time() or not files
     return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
