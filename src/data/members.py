@@ -238,5 +238,5 @@ def series_of_symbols(
             names[symbol] = symbol
     wanted = set(names.values())
     chosen = [key for key in keys if key.symbol in wanted]
-    there = {key.symbol for key in chosen}
-    return chosen, [symbol for symbol, name in names.items() if name not in there]
+    stored = {key.symbol for key in chosen}
+    return chosen, [symbol for symbol, name in names.items() if name not in stored]

@@ -368,8 +368,8 @@ class BaseDataAdapter(DataSource):
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
             ours = isinstance(parquet_writer, ParquetWriter)
-            about = ({"source_type": self.name},) if ours else ()
-            path = parquet_writer.write(rows, resolution, *about)
+            metadata_of_source = ({"source_type": self.name},) if ours else ()
+            path = parquet_writer.write(rows, resolution, *metadata_of_source)
             ranges = _ranges(rows, question)
             if absent := [symbol for symbol in question.symbols if symbol not in ranges]:
                 warn_user(
@@ -380,8 +380,8 @@ class BaseDataAdapter(DataSource):
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
-                there = {s: instrument for s, instrument in known.items() if instrument is not None}
-                lacking = _with_gaps(rows, there, question.timeframe)
+                valid = {s: instrument for s, instrument in known.items() if instrument is not None}
+                lacking = _with_gaps(rows, valid, question.timeframe)
                 more = {
                     "parquet_path": path,
                     "ranges": [
@@ -390,7 +390,7 @@ class BaseDataAdapter(DataSource):
                     "files": _files(path),
                     "markets": {
                         s: (instrument.asset_class, instrument.exchange)
-                        for s, instrument in there.items()
+                        for s, instrument in valid.items()
                     },
                 }
             dataset = catalog.register_dataset(
@@ -500,8 +500,8 @@ class BaseDataAdapter(DataSource):
             """Validate, standardize and write the fetched frame; return the bundle's path."""
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
-            about = {"source_type": metadata.source_type, "source_url": metadata.source_url}
-            ParquetWriter(bundle.path).write(rows, frequency, about)
+            origin = {"source_type": metadata.source_type, "source_url": metadata.source_url}
+            ParquetWriter(bundle.path).write(rows, frequency, origin)
             return BundlePath(bundle.path)
 
         return self._fetch_and_store(question, store)

@@ -769,8 +769,8 @@ def _answer(
     )
     stamps = pl.col("timestamp").cast(get_schema_for_frequency(frequency)[time]).alias(time)
     error, client = facts.get("error"), manager.client
-    there = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
-    missing = _count_missing(client, symbol, request, there)
+    present = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
+    missing = _count_missing(client, symbol, request, present)
     if error is not None:
         source = SymbolSource(0, missing=missing)
         return _Answer(rows.select(stamps, *FIELDS), source, error["message"])

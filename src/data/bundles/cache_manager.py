@@ -274,7 +274,7 @@ class CacheManager:
             UserWarning: The frame is kept in memory only, because it cannot be stored.
         """
         key = self._generate_cache_key(symbols, start_date, end_date, resolution, source)
-        about = {
+        facts = {
             "source": source,
             "symbols": list(symbols),
             "start": str(start_date),
@@ -283,7 +283,7 @@ class CacheManager:
             "source_checksum": checksum,
             "generation": generation,
         }
-        self._keep(key, data, about)
+        self._keep(key, data, facts)
 
     def _generate_cache_key(
         self,
@@ -431,17 +431,17 @@ class CacheManager:
             return None
         return self._remember(stored.metadata["cache_key"], stored.frame, stored.metadata, state)
 
-    def _keep(self, key: str, data: Any, about: Mapping[str, Any]) -> None:
+    def _keep(self, key: str, data: Any, details: Mapping[str, Any]) -> None:
         """Store a frame, and keep it in memory."""
         frame = _own_frame(data)
-        about = {**about, "stored_at": self._clock.now_ms() / 1000}
+        details = {**details, "stored_at": self._clock.now_ms() / 1000}
         try:
             with self._frames.lock(key):
-                facts = self._frames.put(key, frame, about)
+                facts = self._frames.put(key, frame, details)
                 state = self._frames.state(key)
             self._outdated.pop(key[:SHORT], None)
         except CacheError as error:
-            facts, state = about, self._mark_outdated(key)
+            facts, state = details, self._mark_outdated(key)
             self._warn_once(error)
         self._remember(key, frame, facts, state)
 
@@ -589,12 +589,12 @@ class CacheManager:
             checksum = self.data_catalog.get_dataset_info(dataset_id)["checksum"]
             if backtest_id is not None:
                 self.data_catalog.link_backtest_to_dataset(backtest_id, dataset_id)
-        about = {
+        facts = {
             "dataset_id": dataset_id,
             "backtest_id": backtest_id,
             "source_checksum": checksum,
         }
-        self._keep(cache_key, df, about)
+        self._keep(cache_key, df, facts)
 
     def clear_cache(self, cache_key: str | None = None, backtest_id: str | None = None) -> None:
         """Remove the frame for a key, or the frames cached for a backtest, or all frames.

@@ -395,11 +395,11 @@ def _cells(
                 yield ChangedCell(stamp, name, was, is_now, (cause,), detail)
         return
     later_actions = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
-    for name, was, there, is_now in zip(COMPARED, old, between or old, new, strict=True):
+    for name, was, rebased, is_now in zip(COMPARED, old, between or old, new, strict=True):
         if _is_same(was, is_now):
             continue
-        by_action = bool(later_actions) and not _is_same(was, there)
-        by_bar = not _is_same(there, is_now) and not (by_action and _is_close(there, is_now))
+        by_action = bool(later_actions) and not _is_same(was, rebased)
+        by_bar = not _is_same(rebased, is_now) and not (by_action and _is_close(rebased, is_now))
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
         words = [", ".join(map(str, later_actions))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":

@@ -727,8 +727,8 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
         symbol=key.symbol,
         hint="update this library; the file was left unchanged",
     )
-    about = {"symbol": key.symbol, "timeframe": key.timeframe.label, "year": year}
-    metadata.check_about(parsed, about, "table")
+    expected = {"symbol": key.symbol, "timeframe": key.timeframe.label, "year": year}
+    metadata.check_about(parsed, expected, "table")
     return ours
 
 

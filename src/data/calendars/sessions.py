@@ -385,11 +385,11 @@ def _thin_spans(year: int) -> tuple[Span, ...]:
     """Return the spans in a year during which not every dealer trades."""
     spans = []
     for (month, day), hours in _DIFFERING.items():
-        there = date(year, month, day)
-        is_behind_sunday = hours[0] < 0 and there.weekday() == 0
+        holiday = date(year, month, day)
+        is_behind_sunday = hours[0] < 0 and holiday.weekday() == 0
         first, last = _SUBSTITUTE if is_behind_sunday else hours
         start, end = (
-            local_to_utc(_NEW_YORK, day_ms(there) + hour * HOUR_MS) for hour in (first, last)
+            local_to_utc(_NEW_YORK, day_ms(holiday) + hour * HOUR_MS) for hour in (first, last)
         )
         spans.append(Span(start, end))
     return tuple(spans)

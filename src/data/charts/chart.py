@@ -622,11 +622,11 @@ def _notes(parts: Sequence[_Part]) -> list[str]:
     """Return the notes on all answers; if there are several answers, each note names its symbols."""
     if len(parts) == 1:
         return parts[0].notes(alone=True)
-    about: dict[str, list[str]] = {}
+    by_note: dict[str, list[str]] = {}
     for part in parts:
         for note in part.notes(alone=False):
-            about.setdefault(note, []).append(printable(part.name))
-    return [f"{', '.join(names)}: {note}" for note, names in about.items()]
+            by_note.setdefault(note, []).append(printable(part.name))
+    return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:

@@ -388,12 +388,12 @@ class _Drawing:
         return _counts(series, len(columns.first)), columns
 
     def _volumes(self, centre: Any, body: float, volumes: Floats) -> None:
-        there = np.isfinite(volumes) & (volumes > 0)
-        if not there.any():
+        traded = np.isfinite(volumes) & (volumes > 0)
+        if not traded.any():
             return
-        most, room = volumes[there].max(), (self.floor - self.plot.bottom) * 0.9
-        heights = volumes[there] / most * room
-        middle, floor = centre[there], np.full(int(there.sum()), self.floor)
+        most, room = volumes[traded].max(), (self.floor - self.plot.bottom) * 0.9
+        heights = volumes[traded] / most * room
+        middle, floor = centre[traded], np.full(int(traded.sum()), self.floor)
         corners = np.stack([middle - body / 2, floor - heights, middle + body / 2, floor], 1)
         self.shapes.append(Rects("volume", corners))
 
@@ -536,8 +536,8 @@ class _Drawing:
             if last and beside + len(last) * _TEXT * _CHAR < self.width - _LEFT:
                 right = self.width - _GUTTER
                 self.shapes.append(Label(right, 18, last, _TEXT, "ink", "end", True))
-        about = fitting(chart.about, room, _ABOUT)
-        self.shapes.append(Label(_LEFT, 43, about, _ABOUT, "faint"))
+        subtitle = fitting(chart.about, room, _ABOUT)
+        self.shapes.append(Label(_LEFT, 43, subtitle, _ABOUT, "faint"))
         y = self.height - _GUTTER - (len(lines) - 0.5) * (_NOTE + 5)
         for line in lines:
             x = _LEFT

@@ -520,10 +520,10 @@ class _Entry:
 
             def is_expected(span: Span) -> bool:
                 """Return whether a bar is required in a span, from the cache if it is known."""
-                about = (grid.calendar.name, grid.timeframe, grid.anchor, span)
-                if about not in memory:
-                    memory[about] = len(grid.required(span)) > 0
-                return memory[about]
+                key = (grid.calendar.name, grid.timeframe, grid.anchor, span)
+                if key not in memory:
+                    memory[key] = len(grid.required(span)) > 0
+                return memory[key]
 
             return cells_of(self.coverage, months, end, is_expected)
 

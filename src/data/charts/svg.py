@@ -38,11 +38,11 @@ def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
     """Return the SVG picture of a chart that is already laid out."""
     texts = (mark.label for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
-    about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
+    description = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
     svg = element(
         "svg",
         element("title", chart.title),
-        element("desc", ". ".join(filter(None, about))),
+        element("desc", ". ".join(filter(None, description))),
         element("style", Html(_style())),
         *map(_shape, layout.shapes),
         xmlns=_NAMESPACE,

@@ -228,8 +228,8 @@ def chart(
     room = max(width - label_width - 2, _SMALLEST)
     columns = _column_values(values, room) if shaded else _columns(finite, room)
     gaps = [any(group) for group in _grouped(shaded, room)] if shaded else [False] * len(columns)
-    there = [v for v in columns if v is not None]
-    low, high = min(there), max(there)
+    known = [v for v in columns if v is not None]
+    low, high = min(known), max(known)
     scale = (height * 8 - 1) / (high - low) if high > low else 0.0
     filled = [None if v is None else int((v - low) * scale) + 1 for v in columns]
     lines = []

@@ -75,8 +75,8 @@ def _record_shown(record: Mapping[str, Any]) -> Shown:
     metadata = record["_metadata"]
     yield styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold")
     rows = [
-        _row(name, record[name], about, metadata)
-        for name, about in metadata["fields"].items()
+        _row(name, record[name], facts, metadata)
+        for name, facts in metadata["fields"].items()
         if name not in _LONG
     ]
     if rows:
@@ -88,13 +88,13 @@ def _record_shown(record: Mapping[str, Any]) -> Shown:
             yield f"  {line}"
 
 
-def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str, Any]) -> list[Any]:
-    unit = about.get("currency") or about.get("unit", "").replace("text", "")
-    period = f"{about.get('period', '')} {about.get('period_end', '')}".strip()
-    age = _age(about["fetched_at"], metadata["combination_timestamp"])
-    is_percent = about.get("unit") == "fraction"
+def _row(name: str, value: Any, facts: Mapping[str, str], metadata: Mapping[str, Any]) -> list[Any]:
+    unit = facts.get("currency") or facts.get("unit", "").replace("text", "")
+    period = f"{facts.get('period', '')} {facts.get('period_end', '')}".strip()
+    age = _age(facts["fetched_at"], metadata["combination_timestamp"])
+    is_percent = facts.get("unit") == "fraction"
     text = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
-    return [name, text, "" if is_percent else unit, about["source"], period, age]
+    return [name, text, "" if is_percent else unit, facts["source"], period, age]
 
 
 def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -105,7 +105,7 @@ def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, li
         + f" ({c['why']})"
         for c in metadata["conflicts"]
     ]
-    stale = [v for v, about in metadata["providers"].items() if about["is_stale"]]
+    stale = [v for v, facts in metadata["providers"].items() if facts["is_stale"]]
     withheld: dict[str, list[str]] = {}
     for fields in metadata.get("withheld", {}).values():
         for field, reason in fields.items():

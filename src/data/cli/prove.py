@@ -74,5 +74,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(verdict: PromiseVerdict) -> tuple[Cell, str, list[Cell]]:
     mark = styled("✓", "green") if verdict.is_kept else styled("✗", "red")
-    said = f"{'kept' if verdict.is_kept else 'broken'}: {verdict.promise}"
-    return mark, verdict.name, [f"{said} — {verdict.brief}"]
+    text = f"{'kept' if verdict.is_kept else 'broken'}: {verdict.promise}"
+    return mark, verdict.name, [f"{text} — {verdict.brief}"]

@@ -102,6 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 progress=progress,
             )
 
-    about = "Fetch minutes (step 1), and build longer bars from them (step 2)."
+    description = "Fetch minutes (step 1), and build longer bars from them (step 2)."
     options = add_steps, add_timeframes, add_dates
-    return run_command("run_pipeline", about, options, _run, argv)
+    return run_command("run_pipeline", description, options, _run, argv)

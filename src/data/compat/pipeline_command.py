@@ -42,7 +42,7 @@ def add_timeframes(parser: Parser) -> None:
 
 def run_command(
     name: str,
-    about: str,
+    description: str,
     options: Sequence[Callable[[Parser], None]],
     run: Callable[[argparse.Namespace], dict[str, Any]],
     argv: Sequence[str] | None,
@@ -53,13 +53,13 @@ def run_command(
     the command was interrupted.
 
     Args:
-        name, about: Name and description of the command, for its help.
+        name, description: Name and description of the command, for its help.
         options: Functions that add the command's own options to the common ones.
         run: Function that does the work, with a result like that of
             ``DataPipelineRunner.run_pipeline``.
         argv: Arguments; None means the process's own.
     """
-    parser = Parser(prog=name, description=about)
+    parser = Parser(prog=name, description=description)
     parser.add_argument(
         "--tickers",
         "--symbols",

@@ -221,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return run_in_order({2: calculate})
 
-    about = "Build longer bars from stored minutes."
+    description = "Build longer bars from stored minutes."
     return run_command(
-        "step02_calculate_timeframes", about, (add_timeframes, add_executor), _run, argv
+        "step02_calculate_timeframes", description, (add_timeframes, add_executor), _run, argv
     )

@@ -283,9 +283,9 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
             if key in keys:
                 yield from keys[key].check(entry, (*path, key))
             else:
-                like = nearest(str(key), keys)
-                others = "" if like else f", known here: {', '.join(keys)}"
-                yield Problem((*path, key), f"unknown key{others}", like)
+                similar = nearest(str(key), keys)
+                others = "" if similar else f", known here: {', '.join(keys)}"
+                yield Problem((*path, key), f"unknown key{others}", similar)
         for key in required:
             if key not in value:
                 yield Problem(path, f"{key} is missing")

@@ -267,8 +267,8 @@ def _rename_columns(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) ->
     interest = columns.openinterest_col
     if interest is not None and interest not in raw:
         raise ValueError(f"{path} has no column {interest}; it has {_names(raw)}")
-    there = 0.0 if interest is None else pd.to_numeric(raw[interest], errors="coerce").fillna(0.0)
-    return pd.DataFrame(values, dtype="float64").assign(openinterest=there)
+    extra = 0.0 if interest is None else pd.to_numeric(raw[interest], errors="coerce").fillna(0.0)
+    return pd.DataFrame(values, dtype="float64").assign(openinterest=extra)
 
 
 def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> str:

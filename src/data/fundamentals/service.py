@@ -226,9 +226,9 @@ class FundamentalsService:
         kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
         listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
         ttl_ms = rules.ttl_of(kind) if days is None else round(days * DAY_MS)
-        about = CompanyQuery(instrument, kind, {name: listing[name] for name in _LISTING})
+        query = CompanyQuery(instrument, kind, {name: listing[name] for name in _LISTING})
         return _Lookup(
-            about, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
+            query, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
         )
 
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
@@ -256,15 +256,15 @@ class FundamentalsService:
 
     def _choose_vendors(self, lookup: _Lookup) -> None:
         """Choose the vendors to query; if the caller named vendors, drop the copies from all others."""
-        about = lookup.about
+        query = lookup.about
         if lookup.named is None:
-            queryable, lookup.not_asked = self._candidates.queryable(about)
+            queryable, lookup.not_asked = self._candidates.queryable(query)
             # A vendor's cached copy counts, even if the vendor can no longer be queried.
             lookup.vendors = tuple(dict.fromkeys((*queryable, *lookup.answers)))
         else:
             lookup.vendors = tuple(dict.fromkeys(known_vendor(n) or n for n in lookup.named))
             lookup.answers = {v: s for v, s in lookup.answers.items() if v in lookup.vendors}
-            objections = {v: self._candidates.objection(v, about) for v in lookup.unanswered}
+            objections = {v: self._candidates.objection(v, query) for v in lookup.unanswered}
             lookup.failed |= {vendor: reason for vendor, reason in objections.items() if reason}
         if not lookup.wish.force_refresh:
             lookup.failed |= {
@@ -394,7 +394,7 @@ def _failure(symbol: object, error: DataError) -> str:
 
 def _lookup_error(lookup: _Lookup) -> AllProvidersFailedError:
     """Return the error for a lookup that no vendor has answered."""
-    about = f"{lookup.about.data_type} for {lookup.symbol}"
+    subject = f"{lookup.about.data_type} for {lookup.symbol}"
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
     without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
@@ -407,7 +407,7 @@ def _lookup_error(lookup: _Lookup) -> AllProvidersFailedError:
     listed = "; ".join(f"{shortened(vendor)}: {why}" for vendor, why in reasons.items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
     return AllProvidersFailedError(
-        f"no vendor has {about}: {listed or 'none could be queried'}",
+        f"no vendor has {subject}: {listed or 'none could be queried'}",
         symbol=lookup.symbol,
         attempts=lookup.attempts or [_without_key(vendor, why) for vendor, why in lacking.items()],
         hint=hint or None,

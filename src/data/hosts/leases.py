@@ -160,14 +160,14 @@ class SharedLeases(Leases):
         self._log.send_with_pending(free)
 
     def _acquired(
-        self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None
+        self, arguments: dict[str, Any], deadline: Deadline, series: SeriesKey | None
     ) -> tuple[bool, HeldLease | None]:
         """Wait for the shared lease; return whether another call had it, and what this call holds.
 
         The fence is 0 if the time ran out. The turn is None if the server cannot be reached: this
         host goes on by itself.
         """
-        pairs = _pairs(about)
+        pairs = _pairs(series)
         arguments = arguments | dict(
             zip(("symbols", "timeframes"), map(list, zip(*pairs, strict=True)), strict=True)
         )
@@ -219,12 +219,12 @@ class SharedLeases(Leases):
         return self._log.run(work)
 
 
-def _pairs(about: SeriesKey | None) -> list[Pair]:
+def _pairs(series: SeriesKey | None) -> list[Pair]:
     """Return the symbol and timeframe of a series, and its symbol's book, as the log names them."""
-    if about is None:
+    if series is None:
         return [("", "")]
-    timeframe = encode_lane(SeriesKey(about.symbol, about.timeframe))
-    return [(about.symbol, timeframe), (about.symbol, "")]
+    timeframe = encode_lane(SeriesKey(series.symbol, series.timeframe))
+    return [(series.symbol, timeframe), (series.symbol, "")]
 
 
 @contextmanager

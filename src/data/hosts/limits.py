@@ -598,6 +598,6 @@ def load_facts(
         elif value is None:
             tables.forget_unknown(name, rest[0], rest[1])
         else:
-            said, until, reports = value
-            word = Unknown(said + ahead_s, until + ahead_s, reports)
+            at_s, until, reports = value
+            word = Unknown(at_s + ahead_s, until + ahead_s, reports)
             tables.keep_unknown(name, rest[0], rest[1], word)

@@ -70,8 +70,8 @@ class SnapshotFiles:
                 for year, part in old.parts.items()
                 if year and _is_same(part, generations.get(year, 0), sizes.get(year))
             }
-            there = self.server.claim(name, at.seq, [*parts.values()])
-            parts = {year: part for year, part in parts.items() if part.digest in there}
+            claimed = self.server.claim(name, at.seq, [*parts.values()])
+            parts = {year: part for year, part in parts.items() if part.digest in claimed}
         for year in sorted(sizes.keys() - parts.keys()):
             with self.disk.lock(lane.paths.lock, self.lock_timeout_s):
                 now = note()
@@ -120,18 +120,18 @@ class SnapshotFiles:
         """
         folder = lane.paths.folder
         self.disk.make_folders(folder, durable=False)
-        there = set(self.disk.list(folder))
+        names = set(self.disk.list(folder))
         for name, part, body in bodies:
             if body is None:
                 raise OvertakenError(
                     f"another host has replaced the snapshot of {lane.key}", symbol=lane.key.symbol
                 )
             files = snapshot.opened(name, part, body)
-            if QUARANTINE not in there and any("/" in file for file, _ in files):
+            if QUARANTINE not in names and any("/" in file for file, _ in files):
                 self.disk.make_folders(lane.paths.quarantine, durable=False)
-                there.add(QUARANTINE)
+                names.add(QUARANTINE)
             for file, _ in files:
-                if file in there or "/" in file:
+                if file in names or "/" in file:
                     self.disk.remove(folder / file)
             self.disk.create_all(lane.paths.text, files)
 

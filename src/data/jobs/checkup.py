@@ -187,8 +187,8 @@ def _shared_store(
         return
     if not rules.url:
         if (folder / SHARED).exists():
-            said = "the cache folder is a copy of a shared store, which is not set here"
-            yield Check("places", topic, False, said, "set ONETAPE_STORE")
+            text = "the cache folder is a copy of a shared store, which is not set here"
+            yield Check("places", topic, False, text, "set ONETAPE_STORE")
         return
     if not network:
         yield Check("places", topic, None, "set; not contacted")
@@ -204,14 +204,14 @@ def _shared_store(
 
     state = host_state(make_store(folder, Disk(root=folder), clock))
     behind = sum(series.behind for series in state.series)
-    said = (
+    text = (
         f"{state.state}: {state.reason}" if state.reason else f"{state.state}, {state.total} series"
     )
     if behind:
-        said += f", {counted(behind, 'entry')} of other hosts to apply"
-    said += f"; vendors' limits count the requests of {state.limits}"
+        text += f", {counted(behind, 'entry')} of other hosts to apply"
+    text += f"; vendors' limits count the requests of {state.limits}"
     ok = state.state in ("in step", "behind") and not state.warnings
-    yield Check("places", topic, ok, said, "; ".join(state.warnings))
+    yield Check("places", topic, ok, text, "; ".join(state.warnings))
 
 
 def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:

@@ -690,8 +690,8 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     if [*key.lane[:1]] != turn.vendors:
         return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
     every = (c for lane in way.lanes for c in lane.candidates)
-    about = query.instrument, query.timeframe
-    return [c for c in every if not kind.differences(c.kind(*about))]
+    series = query.instrument, query.timeframe
+    return [c for c in every if not kind.differences(c.kind(*series))]
 
 
 def _describe(difference: Difference) -> str:

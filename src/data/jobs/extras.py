@@ -82,8 +82,8 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
     version, hidden_by = installed(extra)
     package = f"{extra.distribution} {version}".rstrip()
     if mode and not wants_package(mode, cls):
-        there = f"{package}, not used" if version else "not installed and not needed"
-        return ExtraState(None, f"{there}: {cls.display_name} is queried over plain HTTP{under}")
+        state = f"{package}, not used" if version else "not installed and not needed"
+        return ExtraState(None, f"{state}: {cls.display_name} is queried over plain HTTP{under}")
     if hidden_by:
         text = f"{hidden_by} is imported instead of {package}"
         # A package without metadata may be the right one, as in bundled programs.

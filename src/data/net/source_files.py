@@ -59,18 +59,18 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
     # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
     # long.
     seen_ms = (clock or SystemClock()).now_ms()
-    there, stamps, size, changed_ns = [], sha256(), 0, 0
+    present, stamps, size, changed_ns = [], sha256(), 0, 0
     for path in paths:
         try:
             stat = os.stat(path)
         except OSError:
             continue
-        there.append(path)
+        present.append(path)
         size, changed_ns = size + stat.st_size, max(changed_ns, stat.st_mtime_ns, stat.st_ctime_ns)
         # The second time cannot be set by programs, so it reveals a file that was edited and then
         # given its old time.
         entry = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
         stamps.update(entry.encode("utf-8", "surrogateescape"))
-    digest = stamps.hexdigest()[:32] if there else ""
+    digest = stamps.hexdigest()[:32] if present else ""
     changed_ms = -(-changed_ns // _NS_IN_MS)
-    return SourceFiles(SourceState(reading, digest, size, changed_ms, seen_ms), there)
+    return SourceFiles(SourceState(reading, digest, size, changed_ms, seen_ms), present)

@@ -198,7 +198,7 @@ class Catalogue:
         table, _ = self.store.read(key, year_span(year))
         if not len(table):
             return None
-        about = describe_legacy(self._disk, path)
+        legacy = describe_legacy(self._disk, path)
         size = self._disk.stat(path)
         recorded = self._json(path.with_name(f"{year}.metadata.json")) or {}
         ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
@@ -206,13 +206,13 @@ class Catalogue:
             "symbol": key.symbol,
             "timeframe": key.timeframe.label,
             "year": year,
-            "data_source": about.vendor,
+            "data_source": legacy.vendor,
             "created_at": None,
-            "last_updated": from_ms(about.fetched_at).isoformat(timespec="seconds"),
+            "last_updated": from_ms(legacy.fetched_at).isoformat(timespec="seconds"),
             "start_date": ends[0],
             "end_date": ends[1],
             "data_quality": {},
-            "provider_info": {"name": about.vendor},
+            "provider_info": {"name": legacy.vendor},
         } | recorded
         facts = {
             "format": "csv.gz",

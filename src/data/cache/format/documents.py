@@ -575,13 +575,13 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     """
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
-    about = about_series(key)
+    expected = about_series(key)
     recorded = {
         # Documents from early versions lack this key.
         name: value if (kept := getattr(document, name)) is None else kept
-        for name, value in about.items()
+        for name, value in expected.items()
     }
-    json_document.check_about(recorded, about, "series")
+    json_document.check_about(recorded, expected, "series")
     facts = {name: getattr(document, name) for name in FACTS}
     if facts["source"] is not None:
         facts["source"] = facts["source"].value()

@@ -119,13 +119,13 @@ def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> Non
         )
 
 
-def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str) -> None:
-    """Reject a document whose identifying keys do not have the values in ``about``.
+def check_about(document: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+    """Reject a document whose identifying keys do not have the values in ``expected``.
 
     Raises:
         DamagedError: A key is missing, or has another value.
     """
-    if [document.get(key) for key in about] != [*about.values()]:
+    if [document.get(key) for key in expected] != [*expected.values()]:
         raise DamagedError(f"the document belongs to a different {what}")
 
 

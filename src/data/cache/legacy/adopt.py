@@ -87,13 +87,13 @@ class OldYears:
             return {}
         unknown = [year for year in present if year not in ours]
         here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
-        there = self._elsewhere.get(lane.key)
-        if there is None:
-            there = self._elsewhere[lane.key] = self._look_elsewhere(lane)
-        if not there:
+        paths = self._elsewhere.get(lane.key)
+        if paths is None:
+            paths = self._elsewhere[lane.key] = self._look_elsewhere(lane)
+        if not paths:
             return here
         present = [year for year in present if year in ours or self._is_taken(lane, year)]
-        return {year: path for year, path in there.items() if year not in present} | here
+        return {year: path for year, path in paths.items() if year not in present} | here
 
     def _is_foreign(self, lane: LaneFiles, year: int) -> bool:
         """Return whether the data in the lane folder is from another tool."""
@@ -133,13 +133,13 @@ class OldYears:
         return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:
-        about = describe_legacy(self._disk, path)
+        described = describe_legacy(self._disk, path)
         try:
             table = read_legacy(self._disk, path, key.timeframe)
         except CorruptEntryError as exc:
             log.warning("%s: %s", key, exc)
             return OldYear(path, damage=str(exc))
-        coverage = legacy_coverage(table, key.timeframe, about)
+        coverage = legacy_coverage(table, key.timeframe, described)
         return OldYear(path, concat(table.within(entry.span) for entry in coverage), coverage)
 
 

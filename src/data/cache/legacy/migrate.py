@@ -250,8 +250,8 @@ def _files_of(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
 
 def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> Pruned:
     """Compare every bar in an imported older file with the stored bars, and return the result."""
-    about = store.disk.stat(path)
-    name, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
+    state = store.disk.stat(path)
+    name, size = path.relative_to(store.layout.root).as_posix(), state.size if state else 0
     if describe_legacy(store.disk, path).is_sample:
         return Pruned(lane.key, name, size, problem="sample data, which exist nowhere else")
     try:
@@ -317,8 +317,8 @@ def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)
     same = now.stamps[places] == table.stamps
     for left, right in zip(_columns(table), _columns(now), strict=True):
-        there = right[places]
-        same &= (left.view(np.int64) == there.view(np.int64)) | (np.isnan(left) & np.isnan(there))
+        other = right[places]
+        same &= (left.view(np.int64) == other.view(np.int64)) | (np.isnan(left) & np.isnan(other))
     return np.asarray(same, dtype=bool)
 
 

@@ -279,16 +279,16 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
 # --- coverage ------------------------------------------------------------------------------
 
 
-def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
+def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -> Coverage:
     """Return the coverage of an older year file: its uninterrupted runs of bars, without the last bar.
 
     A night or a weekend ends a run, which is harmless, because the calendar does not expect bars
     then.
     """
-    if about.is_sample:
+    if legacy.is_sample:
         return Coverage()
     return Coverage(
-        Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN_BASIS, about.fetched_at)
+        Covered(span, "final", legacy.vendor, _ANY_KIND, _UNKNOWN_BASIS, legacy.fetched_at)
         for span in runs(table.stamps[:-1], timeframe)
     )
 

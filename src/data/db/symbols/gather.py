@@ -137,9 +137,9 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
     if not record:
         facts.problems.append("no vendor has fundamentals")
         return
-    about: Mapping[str, Mapping[str, Any]] = record["_metadata"]["fields"]
+    fields: Mapping[str, Mapping[str, Any]] = record["_metadata"]["fields"]
     for column in (*_TEXTS, "market_cap"):
-        value, source = record.get(column), about.get(column, {})
+        value, source = record.get(column), fields.get(column, {})
         if value is None:
             continue
         more = {"currency": source["currency"]} if source.get("currency") else {}
@@ -211,21 +211,21 @@ def _add_day_facts(
         for close, volume in zip(window.close.tolist(), window.volume.tolist(), strict=True)
         if math.isfinite(close) and math.isfinite(volume)
     ]
-    about = {"window": _window(window)}
+    details = {"window": _window(window)}
     if pairs:
         volume = round(statistics.fmean(volume for _, volume in pairs))
         turnover = statistics.fmean(close * volume for close, volume in pairs)
-        facts.note("avg_daily_volume", volume, source, at, **about)
+        facts.note("avg_daily_volume", volume, source, at, **details)
         currency = client.instrument(key).quote
         exact = Decimal(repr(round(turnover, 2)))
-        facts.note("avg_daily_dollar_volume", exact, source, at, currency=currency, **about)
+        facts.note("avg_daily_dollar_volume", exact, source, at, currency=currency, **details)
     is_always_open = client.instrument(key).calendar == "24/7"
     year = _ALWAYS_OPEN if is_always_open else _SESSIONS
     deviation = volatility(last.close.tolist(), year)
     if deviation is not None:
         formula = _FORMULA.format(n=BARS, year=year)
         exact = Decimal(repr(round(deviation, 6)))
-        facts.note("volatility_30d", exact, source, at, formula=formula, **about)
+        facts.note("volatility_30d", exact, source, at, formula=formula, **details)
 
 
 def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:

@@ -219,16 +219,16 @@ class _Names:
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
         """Begin an interval for the successor at a boundary."""
-        there = next(
+        current = next(
             (interval for interval in self._of[event.successor] if interval.holds(event.day)), None
         )
-        if there is None:
+        if current is None:
             new = NameInterval(
                 event.successor, instrument or self._new(), event.day, None, event.source
             )
             self._add(new)
-        elif there.start != event.day or (instrument and there.instrument != instrument):
-            raise _conflict(f"the {event} conflicts with the period {there}")
+        elif current.start != event.day or (instrument and current.instrument != instrument):
+            raise _conflict(f"the {event} conflicts with the period {current}")
 
     def _new(self) -> str:
         """Return a placeholder for an instrument that is not named in any file."""

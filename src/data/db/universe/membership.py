@@ -468,8 +468,8 @@ def any_day(
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
         at, held_rows = before_first(view(name, records, on, known_at), held_on)
-        there = [row for row in rows if row.includes(at.used)]
-        each.append(answer(name, at, held_rows, records, known_at, last_check, lambda: there))  # noqa: B023 - called immediately
+        included = [row for row in rows if row.includes(at.used)]
+        each.append(answer(name, at, held_rows, records, known_at, last_check, lambda: included))  # noqa: B023 - called immediately
     return Members(
         name=name,
         symbols=tuple(sorted({symbol for members in each for symbol in members})),
