@@ -283,9 +283,9 @@ class Columns(NamedTuple):
         codes = np.array(keys, np.intp)[self.codes]
         order = codes.argsort(kind="stable")
         cuts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-        names = tuple(index)
+        distinct = tuple(index)
         groups = sorted(np.split(order, cuts)[1:], key=lambda rows: int(rows[0]))
-        return {names[codes[rows[0]]]: rows for rows in groups}
+        return {distinct[codes[rows[0]]]: rows for rows in groups}
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
