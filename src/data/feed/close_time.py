@@ -34,18 +34,18 @@ class Closing:
         self._calendar = calendar
         # A market that never closes needs no calendar; this method runs for every bar.
         always = calendar is None or calendar.name == ALWAYS_OPEN
-        self._step = timeframe.step_ms if always and timeframe.is_intraday else None
+        self._step_ms = timeframe.step_ms if always and timeframe.is_intraday else None
 
     def __call__(self, stamp_ms: int) -> int:
         """Return the closing time of one bar."""
-        if self._step is not None:
-            return stamp_ms + self._step
+        if self._step_ms is not None:
+            return stamp_ms + self._step_ms
         return int(self.all(np.array([stamp_ms], dtype=np.int64))[0])
 
     def all(self, stamps: Stamps) -> Stamps:
         """Return the closing time of each bar."""
-        if self._step is not None:
-            return stamps + self._step
+        if self._step_ms is not None:
+            return stamps + self._step_ms
         if self._calendar is not None and self._timeframe.is_intraday:
             return self._calendar.closes(self._timeframe, stamps)
         next_ones = start_of(self._timeframe, bucket_of(self._timeframe, stamps) + 1)
