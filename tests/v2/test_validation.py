@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from decimal import Decimal
 from typing import Any
 
@@ -85,6 +86,16 @@ def test_prices_out_of_order_extreme_and_not_positive() -> None:
     assert "2 bars where low > min(open,close)" in issues
     assert "1 bars with zero/negative prices" in issues
     assert any(issue.endswith("extreme price moves (>50%)") for issue in issues)
+
+
+def test_a_move_that_overflows_is_an_issue_without_a_warning_of_numpy() -> None:
+    frame = days()
+    frame.loc[30, "close"] = 1e-300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = report_of(frame)
+    assert any(issue.endswith("extreme price moves (>50%)") for issue in report.issues)
+    assert not any("failed" in issue for issue in report.issues)
 
 
 def test_zero_and_extreme_volumes_are_warnings() -> None:

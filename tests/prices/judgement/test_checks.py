@@ -624,6 +624,14 @@ def test_a_move_beyond_three_standard_deviations_is_flagged(
         assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
 
 
+def test_moves_too_large_for_a_standard_deviation_are_no_outliers_and_raise_no_warning() -> None:
+    close = wavy(100)
+    close[50] = 1e-300
+    causes = {one.cause for one in found(walk(close), "move", "info")}
+    assert "return_outlier" not in causes
+    assert "move" in causes
+
+
 @pytest.mark.parametrize(("distance", "is_flagged"), [(4.9, False), (5.1, True), (-5.1, False)])
 def test_a_volume_beyond_five_standard_deviations_is_flagged(
     distance: float, is_flagged: bool

@@ -358,9 +358,8 @@ def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     table = series.table
     if table.adj_close is None:
         return
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = table.adj_close / table.close
-        steps = 1 - share[:-1] / share[1:]
+    share = table.adj_close / table.close
+    steps = 1 - share[:-1] / share[1:]
     rows = np.flatnonzero(np.abs(steps) > max(_STEP, _STEPS * noise(steps))) + 1
     explained = {p.row for p in payments}
     explained |= {int(r) for r in series.rows_of(list(series.splits or ()))}

@@ -139,6 +139,7 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
                 yield start, other
 
 
+@np.errstate(over="ignore")  # a price near the largest float jumps from any other
 def unit_jumps(table: BarTable) -> Mask:
     """Return a mask of the rows that may contain or follow a jump to another unit."""
     opened, high, low, close = table.open, table.high, table.low, table.close

@@ -57,9 +57,8 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
     rule = "0 < low <= open, close <= high"
     text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
     # A low slightly above the close is harmless; it is due to auctions and rounding.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
-        far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
+    top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
+    far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
     grave = ~(far <= 0.05)
     if grave.any():
         return [Defect(table.stamps[rows], text)]
