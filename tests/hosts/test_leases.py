@@ -18,7 +18,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import OvertakenError
 from src.data.hosts import log as log_module
-from src.data.hosts.entry import Cleared, SeriesName
+from src.data.hosts.entry import SeriesCleared, SeriesName
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.turn import HeldLease, current_turn
@@ -78,7 +78,7 @@ def late(clock: ManualClock | None = None) -> Deadline:
 
 def add(log: Log, name: SeriesName = NAME) -> int:
     """Add an entry after the newest one, and return its number."""
-    made = log.append(name, log.all_heads().get(name, LogPosition()), Cleared("test"))
+    made = log.append(name, log.all_heads().get(name, LogPosition()), SeriesCleared("test"))
     assert made is not None
     return made.position.seq
 

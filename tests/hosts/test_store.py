@@ -34,9 +34,9 @@ from src.data.errors import (
 from src.data.hosts import claim, entry
 from src.data.hosts import log as log_module
 from src.data.hosts.decisions import name_of
-from src.data.hosts.entry import Cleared, ReportedActions, SeriesName
+from src.data.hosts.entry import ReportedActions, SeriesCleared, SeriesName
 from src.data.hosts.lanes import LaneCopies
-from src.data.hosts.log import Appended, Log, LogPosition
+from src.data.hosts.log import AppendedEntry, Log, LogPosition
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
 from src.data.hosts.store import SharedStore
@@ -590,7 +590,7 @@ def test_an_entry_that_no_host_can_apply_is_refused(
         name, seen = SeriesName(DAILY.symbol), LogPosition()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "dump", lambda value: (kind, payload))
-        assert log.append(name, seen, Cleared("")) is not None
+        assert log.append(name, seen, SeriesCleared("")) is not None
     monkeypatch.setattr(LaneCopies, "replace", lambda *_args, **_more: pytest.fail("made anew"))
     for _ in range(2):
         with pytest.raises(CorruptEntryError, match="in the log cannot be used"):
@@ -605,7 +605,7 @@ def test_a_strange_symbol_in_the_log_blocks_no_operation(
     a = host("a")
     a.commit(DAILY, bars(0, 3))
     for name in (SeriesName(symbol), SeriesName(symbol, "1d"), SeriesName("AAPL", "1d", "../../y")):
-        assert log.append(name, LogPosition(), Cleared("other")) is not None
+        assert log.append(name, LogPosition(), SeriesCleared("other")) is not None
     assert host_state(a).state in ("in step", "behind")
     assert list(verify(a, deep=True)) is not None
     a.clear()
@@ -852,11 +852,11 @@ def test_the_time_of_an_entry_is_that_of_the_server(host: Host, log: Log) -> Non
 
 def test_a_removal_is_accepted_only_at_the_current_position(log: Log) -> None:
     name = SeriesName("AAPL", "1d")
-    first = log.append(name, LogPosition(), Cleared("test"))
-    assert isinstance(first, Appended)
-    assert log.append(name, LogPosition(), Cleared("test")) is None
-    assert log.append(name, LogPosition(1, b"12345678"), Cleared("test")) is None
-    assert log.append(name, first.position, Cleared("test")) is not None
+    first = log.append(name, LogPosition(), SeriesCleared("test"))
+    assert isinstance(first, AppendedEntry)
+    assert log.append(name, LogPosition(), SeriesCleared("test")) is None
+    assert log.append(name, LogPosition(1, b"12345678"), SeriesCleared("test")) is None
+    assert log.append(name, first.position, SeriesCleared("test")) is not None
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
@@ -948,7 +948,7 @@ def test_a_removal_does_not_undo_the_position_noted_by_another_process(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, other = host("a"), host("a")
-    made = log.append(name_of(DAILY), LogPosition(), Cleared("test"))
+    made = log.append(name_of(DAILY), LogPosition(), SeriesCleared("test"))
     assert made is not None
     clear = LaneCopies.clear
 
@@ -960,7 +960,7 @@ def test_a_removal_does_not_undo_the_position_noted_by_another_process(
         other.commit(DAILY, bars(0, 3))
 
     monkeypatch.setattr(LaneCopies, "clear", cleared)
-    assert a._apply_cleared(DAILY, Cleared("test"), made)
+    assert a._apply_cleared(DAILY, SeriesCleared("test"), made)
     assert a.position(DAILY) == 2 and host_state(a).state == "in step"
     assert shown(a) == [0, 1, 2]
 

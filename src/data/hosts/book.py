@@ -9,23 +9,23 @@ from ..cache.actions import ActionBook, Asked
 from ..model.actions import Action
 from ..model.instant import day_ms
 from ..model.span import Span
-from .entry import Changed, Forgotten, ReportedActions, Value
+from .entry import EntryValue, ReportedActions, SamplesForgotten, SymbolChanges
 
 
-def after(book: ActionBook, value: Value) -> ActionBook:
+def apply_entry(book: ActionBook, value: EntryValue) -> ActionBook:
     """Return a book with one entry applied, by the rules of :class:`.ActionStore`."""
     if isinstance(value, ReportedActions):
         return book.up_to(value.answer.fetched_at).with_answer(value.actions, value.answer)
-    if isinstance(value, Forgotten):
+    if isinstance(value, SamplesForgotten):
         return book.without(value.source)
-    if isinstance(value, Changed):
+    if isinstance(value, SymbolChanges):
         recorded = {replace(change, fetched_at=0): change for change in book.changes}
         new = (recorded.get(replace(change, fetched_at=0), change) for change in value.changes)
         return replace(book, changes=tuple(sorted(new)))
     return ActionBook()
 
 
-def offers(book: ActionBook) -> Iterator[Value]:
+def rebuilding_entries(book: ActionBook) -> Iterator[EntryValue]:
     """Yield the entries that rebuild a book from an empty one; sample data is left out."""
     placed: set[Action] = set()
     for answer in book.answers:
@@ -44,4 +44,4 @@ def offers(book: ActionBook) -> Iterator[Value]:
     for awaited in book.awaited:
         yield ReportedActions((), awaited._replace(until=awaited.span.start))
     if book.changes:
-        yield Changed(book.changes)
+        yield SymbolChanges(book.changes)

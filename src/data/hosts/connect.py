@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FindLeases = Callable[[], Leases | None]
 
 
-class Shared(NamedTuple):
+class HostParts(NamedTuple):
     """What a host uses of a store that many hosts share.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shared(NamedTuple):
     limits: Callable[[State], SharedLimits]
 
 
-def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path) -> Shared:
+def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path) -> HostParts:
     """Return the store, the leases and the limits that all hosts share.
 
     Nothing is sent; the first read that the folder cannot answer opens the connection.
@@ -65,7 +65,7 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
         note_key(secret)
     log = _logs.of(rules)
     leases = SharedLeases(log, clock, local, str(state_dir))
-    return Shared(
+    return HostParts(
         partial(SharedStore, log, keep=rules.max_age), lambda: leases, partial(SharedLimits, log)
     )
 

@@ -59,26 +59,26 @@ class ReportedActions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: Asked
 
 
-class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SamplesForgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The removal of a sample vendor's splits and dividends."""
 
     source: str
 
 
-class Changed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SymbolChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The changes in a symbol's meaning, which replace all changes recorded earlier."""
 
     changes: tuple[SymbolChange, ...]
 
 
-class Cleared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SeriesCleared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The removal of a series, of some years of it, or of a symbol's splits and dividends."""
 
     by: str
     years: tuple[int, ...] | None = None
 
 
-Value = Commit | ReportedActions | Forgotten | Changed | Cleared
+EntryValue = Commit | ReportedActions | SamplesForgotten | SymbolChanges | SeriesCleared
 
 
 class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -168,9 +168,9 @@ _OF_PIECE = tuple(field.name for field in fields(CommitPiece) if field.name != "
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "commit": (Commit, _Commit),
     "told": (ReportedActions, ReportedActions),
-    "forgotten": (Forgotten, Forgotten),
-    "changed": (Changed, Changed),
-    "cleared": (Cleared, Cleared),
+    "forgotten": (SamplesForgotten, SamplesForgotten),
+    "changed": (SymbolChanges, SymbolChanges),
+    "cleared": (SeriesCleared, SeriesCleared),
 }
 # The last millisecond of the year 9999, and more than any other integer of an entry.
 LAST_MS, _MOST = 253_402_300_799_999, 1 << 62
@@ -190,7 +190,7 @@ _bulk = msgspec.msgpack.Decoder(_Bulk)
 _decoders = {name: msgspec.msgpack.Decoder(wire) for name, (_, wire) in _KINDS.items()}
 
 
-def dump(value: Value) -> tuple[str, bytes]:
+def dump(value: EntryValue) -> tuple[str, bytes]:
     """Return the kind of an entry and its payload.
 
     Raises:
@@ -227,7 +227,7 @@ def seal(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> by
 
 def load(
     name: SeriesName, seq: int, kind: str, book: int, body: bytes | None, entry_format: int
-) -> Value:
+) -> EntryValue:
     """Return the value of an entry.
 
     Raises:
@@ -273,14 +273,14 @@ def _check_integers(document: Any) -> None:
             left += value
 
 
-def _times(value: Value) -> Iterator[int]:
+def _times(value: EntryValue) -> Iterator[int]:
     """Yield the times at which the parts of an entry were fetched."""
     if isinstance(value, Commit):
         yield from (piece.fetched_at for piece in value.pieces)
         yield from (mark.fetched_at for mark in stretches(value.marks).sources)
     elif isinstance(value, ReportedActions):
         yield from (value.answer.fetched_at, *(action.fetched_at for action in value.actions))
-    elif isinstance(value, Changed):
+    elif isinstance(value, SymbolChanges):
         yield from (change.fetched_at for change in value.changes)
 
 

@@ -34,8 +34,8 @@ from ..model.retention import Retention
 from ..model.series import SeriesKey
 from . import snapshot
 from .decisions import name_of, overtaken
-from .entry import Cleared, SeriesName, applying
-from .log import Appended, Log, LogEntry, LogPosition
+from .entry import SeriesCleared, SeriesName, applying
+from .log import AppendedEntry, Log, LogEntry, LogPosition
 from .notes import Note, Notes
 from .snapshot import SeriesSnapshot, is_long
 from .snapshot_files import SnapshotFiles
@@ -132,13 +132,13 @@ class LaneCopies:
         commit: Commit,
         clock: EntryClock,
         book: ActionBook,
-        append: Callable[[], Appended],
+        append: Callable[[], AppendedEntry],
         check: Callable[[], object] = no_check,
         *,
         is_noted: bool = True,
     ) -> CommitRun:
         """Return the execution of an entry; its note is written once all else is."""
-        made = list[Appended]()
+        made = list[AppendedEntry]()
         lane = replace(lane, clock=clock, book=book)
 
         def order() -> int:
@@ -341,13 +341,13 @@ class LaneCopies:
         """Apply an entry to a series that is built in a folder of its own."""
         clock = EntryClock(self._clock)
         clock.at_ms = entry.at_ms
-        if isinstance(entry.value, Cleared):
+        if isinstance(entry.value, SeriesCleared):
             if self._disk.stat(lane.paths.folder) is not None:
                 self.clear(lane, clock, entry.value, lambda: entry.position.seq)
             return
         assert isinstance(entry.value, Commit)
         book = self._books.at(lane.key.symbol, entry.book)
-        made = partial(Appended, entry.position, entry.at_ms)
+        made = partial(AppendedEntry, entry.position, entry.at_ms)
         self.run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
 
     def replace(self, lane: LaneFiles, *, is_kept: bool) -> None:
@@ -422,7 +422,7 @@ class LaneCopies:
         disk.replace(temp, aside)
         disk.sync_folder(aside.parent)
 
-    def clear(self, lane: LaneFiles, clock: Clock, value: Cleared, number: Number) -> None:
+    def clear(self, lane: LaneFiles, clock: Clock, value: SeriesCleared, number: Number) -> None:
         """Remove what an entry removes; ``clock`` shows its time, and ``number`` returns its number."""
         lane, old, wait_s = replace(lane, clock=clock), self.no_old, self._lock_timeout_s
         if value.years is None:

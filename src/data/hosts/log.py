@@ -32,7 +32,7 @@ from ..errors import (
 from ..forks import close_before_fork
 from ..net.deadline import ends_fetching
 from ..net.own_network import NO_CONNECTION
-from .entry import FORMAT, LAST_MS, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .entry import FORMAT, LAST_MS, MOST_BYTES, EntryValue, SeriesName, dump, load, seal
 from .riders import NO_PARTS, FactChange, PendingVendorRecords, StatementParts, circuit_closing_part
 from .schema import MIGRATIONS
 from .turn import current_turn
@@ -100,7 +100,7 @@ class LogPosition(NamedTuple):
     token: bytes = b""
 
 
-class Appended(NamedTuple):
+class AppendedEntry(NamedTuple):
     """An entry that the log has accepted, with the server's time in UTC milliseconds."""
 
     position: LogPosition
@@ -134,11 +134,11 @@ class LogEntry(NamedTuple):
     position: LogPosition
     book: int
     at_ms: int
-    value: Value
+    value: EntryValue
     size: int = 0
 
 
-class Next(NamedTuple):
+class NextEntries(NamedTuple):
     """The next entries of a series after a position.
 
     Attributes:
@@ -464,10 +464,10 @@ class Log:
         self,
         name: SeriesName,
         seen: LogPosition,
-        value: Value,
+        value: EntryValue,
         book: int = 0,
         facts: Facts = _NO_FACTS,
-    ) -> Appended | None:
+    ) -> AppendedEntry | None:
         """Add an entry after ``seen``; return None if another host has added one since.
 
         If the server's answer is lost, the token shows whether the entry was added.
@@ -499,7 +499,7 @@ class Log:
             "owner": held.owner if held and frees else None,
         }
 
-        def send(pending: StatementParts) -> Appended | None:
+        def send(pending: StatementParts) -> AppendedEntry | None:
             """Add the entry, with the pending records."""
             statement = f"with {', '.join(pending.parts)}{_APPEND}" if pending.parts else _APPEND
             everything = arguments | pending.arguments
@@ -507,7 +507,7 @@ class Log:
 
         def work(
             connection: psycopg.Connection[Any], is_again: bool, statement: str, everything: Any
-        ) -> Appended | None:
+        ) -> AppendedEntry | None:
             """Add the entry, unless it is there already.
 
             Raises:
@@ -517,11 +517,13 @@ class Log:
                 row = connection.execute(_FIND, (*name, seen.seq + 1), binary=True).fetchone()
                 if row is not None:
                     is_ours = row[0] == token
-                    return Appended(LogPosition(seen.seq + 1, token), row[1]) if is_ours else None
+                    return (
+                        AppendedEntry(LogPosition(seen.seq + 1, token), row[1]) if is_ours else None
+                    )
             row = connection.execute(statement, everything, binary=True).fetchone()
             assert row is not None
             if row[0] is not None:
-                return Appended(LogPosition(row[0], token), row[1])
+                return AppendedEntry(LogPosition(row[0], token), row[1])
             if row[2]:
                 return None
             error = OvertakenError(
@@ -562,7 +564,7 @@ class Log:
         """Return the time of the latest entry, UTC milliseconds, of each series that may have bars."""
         return {SeriesName(*row[:3]): row[3] for row in self.rows(_TIMES)}
 
-    def since(self, seen: Mapping[SeriesName, LogPosition]) -> Iterator[Next]:
+    def since(self, seen: Mapping[SeriesName, LogPosition]) -> Iterator[NextEntries]:
         """Yield the next entries of each series; there may be more after those."""
         order = list(seen)
         for at in range(0, len(order), _SERIES):
@@ -593,13 +595,15 @@ class Log:
         return None if reply.is_lost else reply.entries
 
 
-def _next_entries(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]) -> Next:
+def _next_entries(
+    name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]
+) -> NextEntries:
     if seen.seq:
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
-            return Next(name, is_lost=True)
+            return NextEntries(name, is_lost=True)
         rows = rows[1:]
     elif rows and rows[0][0] != 1:
-        return Next(name, is_lost=True)
+        return NextEntries(name, is_lost=True)
     entries: list[LogEntry] = []
     for seq, token, entry_format, kind, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
@@ -607,9 +611,9 @@ def _next_entries(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any,
         try:
             value = load(name, seq, kind, book, body, entry_format)
         except CacheError as error:
-            return Next(name, entries, error=error)
+            return NextEntries(name, entries, error=error)
         entries.append(LogEntry(LogPosition(seq, bytes(token)), book, at_ms, value, len(body)))
-    return Next(name, entries)
+    return NextEntries(name, entries)
 
 
 def _is_open(connection: _Connection | None) -> bool:

@@ -45,9 +45,16 @@ from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
 from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of, overtaken
-from .entry import Changed, Cleared, Forgotten, ReportedActions, SeriesName, applying
+from .entry import (
+    ReportedActions,
+    SamplesForgotten,
+    SeriesCleared,
+    SeriesName,
+    SymbolChanges,
+    applying,
+)
 from .lanes import EntryClock, LaneCopies
-from .log import Appended, Facts, Log, LogEntry, LogPosition
+from .log import AppendedEntry, Facts, Log, LogEntry, LogPosition
 from .notes import Note, Notes
 from .snapshot import EVERY, is_long
 from .snapshot_log import Snapshots
@@ -279,7 +286,7 @@ class SharedStore(BarStore):
         lane, clock = self._lane(key), EntryClock(self._clock)
         book_position, book = self._books.now(key.symbol)
 
-        def append() -> Appended:
+        def append() -> AppendedEntry:
             """Append the commit to the log."""
             note = self.notes.read(self.notes.lane(key)) or Note()
             if based_on not in (None, note.position.seq) or self._copies.is_astray(lane, note):
@@ -509,17 +516,17 @@ class SharedStore(BarStore):
     def _apply(self, key: SeriesKey, entry: LogEntry) -> bool:
         """Apply one entry to the folder; return False if the folder has gone astray."""
         lane, clock = self._lane(key), EntryClock(self._clock)
-        if isinstance(entry.value, Cleared):
+        if isinstance(entry.value, SeriesCleared):
             return self._apply_cleared(key, entry.value, entry)
         assert isinstance(entry.value, Commit)
 
-        def append() -> Appended:
+        def append() -> AppendedEntry:
             """Check that the folder shows the entry before this one."""
             note = self.notes.read(self.notes.lane(key)) or Note()
             if note.position.seq != entry.position.seq - 1 or self._copies.is_astray(lane, note):
                 raise _MovedError
             clock.at_ms = entry.at_ms
-            return Appended(entry.position, entry.at_ms)
+            return AppendedEntry(entry.position, entry.at_ms)
 
         book = self._books.at(key.symbol, entry.book)
         try:
@@ -653,12 +660,12 @@ class SharedStore(BarStore):
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
         self.check_joined()
-        self._books.keep_sample(symbol, Forgotten(source))
+        self._books.keep_sample(symbol, SamplesForgotten(source))
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
         self.check_joined()
-        return self._books.change_names(symbol, Changed(tuple(changes)))
+        return self._books.change_names(symbol, SymbolChanges(tuple(changes)))
 
     # --- the past --------------------------------------------------------------------------------
 
@@ -704,12 +711,12 @@ class SharedStore(BarStore):
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == ticker
             ]
             removals = {
-                key: self._remove(key, lambda: Cleared(by))
+                key: self._remove(key, lambda: SeriesCleared(by))
                 for key in keys
                 if timeframe in (None, key.timeframe) and self.is_shared(key)
             }
             if timeframe is None and SeriesName(ticker) in heads:
-                self._books.append(ticker, Cleared(by))
+                self._books.append(ticker, SeriesCleared(by))
             self._clear_here(ticker, timeframe, by, removals)
 
     def _clear_here(
@@ -753,7 +760,7 @@ class SharedStore(BarStore):
         self.check_joined()
         lane, removed = self._lane(key), 0
 
-        def removal() -> Cleared | None:
+        def removal() -> SeriesCleared | None:
             """Return the removal of the years that no writer has added later bars to."""
             nonlocal removed
             held = {year: bars_in(lane, year, {}, self._copies.no_old) for year in wanted}
@@ -763,12 +770,12 @@ class SharedStore(BarStore):
                 if closed_by is None or (bars and bars.closed_ms <= closed_by)
             ]
             removed = sum(self._disk.stat(lane.paths.data(year)) is not None for year in years)
-            return Cleared(by, tuple(years)) if years else None
+            return SeriesCleared(by, tuple(years)) if years else None
 
         self._remove(key, removal)
         return removed
 
-    def _remove(self, key: SeriesKey, removal: Callable[[], Cleared | None]) -> LogPosition:
+    def _remove(self, key: SeriesKey, removal: Callable[[], SeriesCleared | None]) -> LogPosition:
         """Remove bars on all hosts, if any are to be removed; return the entry that did."""
         for _ in range(_TRIES):
             self.pull([(key.symbol, key.timeframe)])
@@ -783,7 +790,9 @@ class SharedStore(BarStore):
                 return made.position
         raise overtaken(str(key), key.symbol)
 
-    def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | LogEntry) -> bool:
+    def _apply_cleared(
+        self, key: SeriesKey, value: SeriesCleared, made: AppendedEntry | LogEntry
+    ) -> bool:
         """Apply a removal; return False if the folder has gone astray."""
         lane, path, clock = self._lane(key), self.notes.lane(key), EntryClock(self._clock)
         before = self._position(key)

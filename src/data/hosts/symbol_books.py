@@ -18,7 +18,14 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from . import book as books
 from .decisions import overtaken
-from .entry import Changed, Forgotten, ReportedActions, SeriesName, Value, applying
+from .entry import (
+    EntryValue,
+    ReportedActions,
+    SamplesForgotten,
+    SeriesName,
+    SymbolChanges,
+    applying,
+)
 from .log import Log, LogEntry, LogPosition
 from .notes import Note, Notes
 
@@ -27,7 +34,7 @@ _TRIES = 20
 _READS = 5
 
 
-class _Past(NamedTuple):
+class _PastBook(NamedTuple):
     """A book after one of its entries, and the entries that were read with it.
 
     Attributes:
@@ -71,7 +78,7 @@ class SymbolBooks:
         self._disk, self._guard, self._clock = disk, guard, clock
         self._document_cache = document_cache
         self._lock_timeout_s, self._before_reported = lock_timeout_s, before_reported
-        self._past = _Past()
+        self._past = _PastBook()
 
     def now(self, symbol: str) -> tuple[LogPosition, ActionBook]:
         """Return a symbol's book, and its position in the log."""
@@ -92,20 +99,20 @@ class SymbolBooks:
         history = symbol, stored and stored[0].position
         past = self._past
         if past.history != history or past.position.seq > seq:
-            past = _Past(history)
+            past = _PastBook(history)
         while past.position.seq < seq:
             ahead = past.ahead or self._log.after(SeriesName(symbol), past.position)
             if not ahead:
                 raise _lost_error(symbol)
             with applying(SeriesName(symbol), ahead[0].position.seq):
-                book = books.after(past.book, ahead[0].value)
-            past = _Past(history, ahead[0].position, book, ahead[1:])
+                book = books.apply_entry(past.book, ahead[0].value)
+            past = _PastBook(history, ahead[0].position, book, ahead[1:])
         self._past = past
         return past.book
 
     def forget(self) -> None:
         """Forget the books of entries, which are then read again from the server."""
-        self._past = _Past()
+        self._past = _PastBook()
 
     def update(self, symbol: str) -> bool:
         """Bring a symbol's book to its latest entry; return whether it changed."""
@@ -122,9 +129,9 @@ class SymbolBooks:
             stored = self._stored_book(symbol)
             unattached = ActionBook() if stored else self._unattached_book(symbol)
             note, book = stored or (Note(), ActionBook(samples=unattached.samples))
-            position, offered = note.position, list[Value]()
+            position, offered = note.position, list[EntryValue]()
             if stored is None and self._notes.read(self._notes.book(symbol)) is None:
-                offered = list(books.offers(unattached))
+                offered = list(books.rebuilding_entries(unattached))
             while True:
                 entries = self._entries_after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
@@ -134,7 +141,7 @@ class SymbolBooks:
                     with applying(name, entry.position.seq):
                         if isinstance(entry.value, ReportedActions):
                             self._before_reported(symbol, entry.value.actions, entry.value.answer)
-                        book, position = books.after(book, entry.value), entry.position
+                        book, position = books.apply_entry(book, entry.value), entry.position
                 if entries:
                     continue
                 if not offered:
@@ -152,7 +159,7 @@ class SymbolBooks:
             raise _lost_error(name.symbol)
         return entries
 
-    def append(self, symbol: str, value: Value) -> ActionBook:
+    def append(self, symbol: str, value: EntryValue) -> ActionBook:
         """Append an entry to a symbol's book, and apply it."""
         name = SeriesName(symbol)
         with self._guard.writing(self._layout.symbol(symbol)):
@@ -165,16 +172,16 @@ class SymbolBooks:
                     return self.now(symbol)[1].up_to(self._clock.now_ms())
         raise overtaken(f"the splits of {symbol}", symbol)
 
-    def change_names(self, symbol: str, value: Changed) -> bool:
+    def change_names(self, symbol: str, value: SymbolChanges) -> bool:
         """Append the recorded changes of a symbol unless they are the same; return whether they differ."""
         self.update(symbol)
         before = self.now(symbol)[1].changes
-        if books.after(ActionBook(changes=before), value).changes == before:
+        if books.apply_entry(ActionBook(changes=before), value).changes == before:
             return False
         self.append(symbol, value)
         return True
 
-    def keep_sample(self, symbol: str, value: ReportedActions | Forgotten) -> ActionBook:
+    def keep_sample(self, symbol: str, value: ReportedActions | SamplesForgotten) -> ActionBook:
         """Change what this host's copy of a symbol's book says about samples."""
         folder = self._layout.symbol(symbol)
         with self._guard.writing(folder):
@@ -183,7 +190,7 @@ class SymbolBooks:
                 self._disk.make_folders(folder)
                 with self._disk.lock(folder / ".lock", self._lock_timeout_s):
                     if (stored := self._stored_book(symbol)) is not None:
-                        book = books.after(stored[1], value)
+                        book = books.apply_entry(stored[1], value)
                         self._keep(symbol, book, stored[0].position)
                         return book.up_to(self._clock.now_ms())
         raise overtaken(f"the splits of {symbol}", symbol)
