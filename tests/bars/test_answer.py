@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.data.bars.answer.answer import Answer, Gap, Unfilled, lacking_spans, provenance
+from src.data.bars.answer.answer import Answer, Gap, UnfilledSpan, lacking_spans, provenance
 from src.data.bars.fetch.lane import real_gaps
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
@@ -20,7 +20,9 @@ def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
     return Covered(span, "empty", reason=reason, expires=expires)
 
 
-def gaps_of(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EVER) -> list[Gap]:
+def gaps_of(
+    *parts: Covered, unfilled: tuple[UnfilledSpan, ...] = (), traded: Span = EVER
+) -> list[Gap]:
     return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
 
 
@@ -43,7 +45,7 @@ def test_an_empty_span_is_a_gap_with_its_reason_until_it_expires() -> None:
 
 
 def test_a_gap_with_two_reasons_is_split_into_two_gaps() -> None:
-    failures = (Unfilled(hours(2, 5), "a: down"), Unfilled(hours(4, 7), "b: too deep"))
+    failures = (UnfilledSpan(hours(2, 5), "a: down"), UnfilledSpan(hours(4, 7), "b: too deep"))
     assert gaps_of(final(hours(0, 2)), unfilled=failures) == [
         Gap(hours(2, 5), "a: down"), Gap(hours(5, 7), "b: too deep"),
         Gap(hours(7, 10), "closed, not published yet"),
@@ -52,7 +54,7 @@ def test_a_gap_with_two_reasons_is_split_into_two_gaps() -> None:
 
 def test_suspect_bars_that_are_due_and_failed_to_refetch_are_not_a_gap() -> None:
     doubted = Covered(hours(0, 10), "suspect", "acme", expires=LATER - HOUR_MS)
-    assert gaps_of(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
+    assert gaps_of(doubted, unfilled=(UnfilledSpan(hours(0, 10), "down"),)) == []
 
 
 def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
@@ -68,7 +70,7 @@ def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
 
 def test_a_gap_outside_a_lifetime_is_before_the_first_bar_or_after_the_last() -> None:
     gaps = gaps_of(
-        final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8)
+        final(hours(4, 6)), unfilled=(UnfilledSpan(hours(1, 3), "down"),), traded=hours(2, 8)
     )
     assert gaps == [
         Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
@@ -85,10 +87,10 @@ def test_a_forming_bar_and_a_span_without_expected_bars_are_not_gaps() -> None:
 
 def test_overlapping_failures_are_reported_with_the_reason_of_the_first() -> None:
     failed = (
-        Unfilled(hours(6, 9), "late"),
-        Unfilled(hours(2, 8), "first of two", failed=True),
-        Unfilled(hours(0, 10), "whole"),
-        Unfilled(hours(4, 4), "nothing"),
+        UnfilledSpan(hours(6, 9), "late"),
+        UnfilledSpan(hours(2, 8), "first of two", failed=True),
+        UnfilledSpan(hours(0, 10), "whole"),
+        UnfilledSpan(hours(4, 4), "nothing"),
     )
     gaps = gaps_of(final(hours(3, 5)), unfilled=failed)
     assert [(gap.span, gap.reason, gap.failed) for gap in gaps] == [
@@ -102,7 +104,7 @@ def test_overlapping_failures_are_reported_with_the_reason_of_the_first() -> Non
 
 def test_a_failure_takes_precedence_over_an_empty_answer_of_another_vendor() -> None:
     parts = empty(hours(0, 4), NO_BAR), final(hours(4, 6)), empty(hours(6, 8), f"{NO_BAR}; odd")
-    down = Unfilled(hours(1, 7), "a: down", failed=True, is_outage=True)
+    down = UnfilledSpan(hours(1, 7), "a: down", failed=True, is_outage=True)
     assert gaps_of(*parts, final(hours(8, 10)), unfilled=(down,)) == [
         Gap(hours(0, 1), NO_BAR),
         Gap(hours(1, 4), "a: down", failed=True, is_outage=True),
@@ -114,11 +116,11 @@ def test_a_failure_takes_precedence_over_an_empty_answer_of_another_vendor() -> 
 def test_stored_marks_take_precedence_over_an_unfilled_span() -> None:
     parts = empty(hours(0, 5), NO_BAR), final(hours(5, 10))
     for other in (
-        Unfilled(hours(0, 5), "b: does not go back so far"),
-        Unfilled(hours(0, 5), "b: does not fit", failed=True, is_noted=True),
+        UnfilledSpan(hours(0, 5), "b: does not go back so far"),
+        UnfilledSpan(hours(0, 5), "b: does not fit", failed=True, is_noted=True),
     ):
         assert gaps_of(*parts, unfilled=(other,)) == [Gap(hours(0, 5), NO_BAR)]
-    down = Unfilled(hours(0, 5), "a: down", failed=True)
+    down = UnfilledSpan(hours(0, 5), "a: down", failed=True)
     listing = empty(hours(0, 5), BEFORE_FIRST)
     early = [Gap(hours(0, 5), BEFORE_FIRST, harmless=True)]
     assert gaps_of(listing, parts[1], unfilled=(down,), traded=Span(hour(5), EVER.end)) == early

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.answer.answer import Unfilled
+from src.data.bars.answer.answer import UnfilledSpan
 from src.data.bars.fetch.absence import prove_listing
 from src.data.bars.series import Journal
 from src.data.bars.validity import Expiry, lifetime_of
@@ -253,9 +253,9 @@ def test_a_delisting_proof_may_lack_bars_that_have_not_settled(unsettled: int) -
 
 def test_a_span_that_a_vendor_failed_for_does_not_end_a_listing() -> None:
     case = ended(2 * HALT)
-    case.journal.unfilled.append(Unfilled(hours(LAST - 9, LAST - 8), "down"))
+    case.journal.unfilled.append(UnfilledSpan(hours(LAST - 9, LAST - 8), "down"))
     assert case.sought() is None
-    case.journal.unfilled[:] = [Unfilled(hours(-9 * HALT, -8 * HALT), "down")]
+    case.journal.unfilled[:] = [UnfilledSpan(hours(-9 * HALT, -8 * HALT), "down")]
     assert case.sought() is not None
 
 

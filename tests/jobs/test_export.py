@@ -11,7 +11,7 @@ from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import KindMismatchError, QueryError, StorageError
-from src.data.jobs.export import Exporter, Wanted, export_series
+from src.data.jobs.export import Exporter, ExportOptions, export_series
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
@@ -43,7 +43,7 @@ def test_stored_bars_are_exported_bit_for_bit(
     house: Services, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.clear_log()
-    done = Exporter.of(house).write(DAILY, tmp_path / "a.csv.gz", Wanted(adjustment=None))
+    done = Exporter.of(house).write(DAILY, tmp_path / "a.csv.gz", ExportOptions(adjustment=None))
     rows, _ = house.cache.store.read(DAILY, EVER)
     frame = read(done.path)
     assert (done.rows, len(frame)) == (22, len(rows))
@@ -59,26 +59,28 @@ def test_exported_prices_equal_those_of_the_manager(
 ) -> None:
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     asked = manager.get_ohlcv(*MAY, adjustment=adjustment)
-    wanted = Wanted("2024-05-01", "2024-05-31", adjustment)  # type: ignore[arg-type]
+    wanted = ExportOptions("2024-05-01", "2024-05-31", adjustment)  # type: ignore[arg-type]
     done = Exporter.of(house).write(DAILY, tmp_path / "b.csv", wanted)
     assert read(done.path)[COLUMNS].to_numpy().tolist() == asked[COLUMNS].to_numpy().tolist()
 
 
 def test_only_the_requested_range_is_exported(house: Services, tmp_path: Path) -> None:
-    wanted = Wanted("2024-05-06", "2024-05-10", None)
+    wanted = ExportOptions("2024-05-06", "2024-05-10", None)
     assert Exporter.of(house).write(DAILY, tmp_path / "c.csv", wanted).rows == 5
     with pytest.raises(QueryError, match="nothing is cached for AAPL 1d in that range"):
-        Exporter.of(house).write(DAILY, tmp_path / "d.csv", Wanted("2023-05-06", "2023-05-10"))
+        Exporter.of(house).write(
+            DAILY, tmp_path / "d.csv", ExportOptions("2023-05-06", "2023-05-10")
+        )
     assert not (tmp_path / "d.csv").exists()
 
 
 def test_exported_parquet_contains_the_provenance(house: Services, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    done = Exporter.of(house).write(DAILY, tmp_path / "e.parquet", Wanted(format="parquet"))
+    done = Exporter.of(house).write(DAILY, tmp_path / "e.parquet", ExportOptions(format="parquet"))
     frame = pd.read_parquet(done.path)
     facts = frame.attrs["onetape"]
     assert (facts["lane"], facts["rows"], facts["vendors"]) == ("1d", 22, ["yahoo"])
-    as_stored = Wanted(adjustment=None, format="parquet")
+    as_stored = ExportOptions(adjustment=None, format="parquet")
     done = Exporter.of(house).write(DAILY, tmp_path / "f.parquet", as_stored)
     assert pd.read_parquet(done.path).attrs["onetape"]["adjustment"] == "as stored"
 
@@ -89,11 +91,11 @@ def test_a_series_that_cannot_be_exported_does_not_stop_the_others(
     odd = SeriesKey("NO SUCH THING", Timeframe(1, "d"))
     house.cache.store.commit(odd, Commit((piece(0, 5),)))
     exporter, keys = Exporter.of(house), house.cache.maintenance.series()
-    by_name = {d.key.symbol: d for d in exporter.write_all(keys, tmp_path / "out", Wanted())}
+    by_name = {d.key.symbol: d for d in exporter.write_all(keys, tmp_path / "out", ExportOptions())}
     assert by_name["AAPL"].problem == ""
     assert by_name[odd.symbol].problem != ""
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["AAPL-1d.csv"]
-    as_stored = exporter.write_all(keys, tmp_path / "all", Wanted(adjustment=None))
+    as_stored = exporter.write_all(keys, tmp_path / "all", ExportOptions(adjustment=None))
     assert [d.problem for d in as_stored] == ["", ""]
     assert read(tmp_path / "all" / "NO%20SUCH%20THING-1d.csv")["close"].tolist() == (
         table(range(5)).close.tolist()
@@ -105,16 +107,16 @@ def test_an_export_in_prices_that_cannot_be_computed_is_refused(
 ) -> None:
     (tmp_path / "cache" / "ohlcv" / "AAPL" / "actions.json").unlink()
     with pytest.raises(KindMismatchError, match="as stored"):
-        Exporter.of(house).write(DAILY, tmp_path / "g.csv", Wanted(adjustment="all"))
+        Exporter.of(house).write(DAILY, tmp_path / "g.csv", ExportOptions(adjustment="all"))
     assert not (tmp_path / "g.csv").exists()
 
 
 def test_an_export_into_the_cache_folder_is_refused(house: Services, tmp_path: Path) -> None:
     for place in ("x.csv", "ohlcv/x.csv"):
         with pytest.raises(StorageError, match="is inside the cache folder"):
-            Exporter.of(house).write(DAILY, tmp_path / "cache" / place, Wanted())
+            Exporter.of(house).write(DAILY, tmp_path / "cache" / place, ExportOptions())
     with pytest.raises(StorageError, match="is inside the cache folder"):
-        Exporter.of(house).write_all([DAILY], tmp_path / "cache", Wanted())
+        Exporter.of(house).write_all([DAILY], tmp_path / "cache", ExportOptions())
 
 
 def test_export_series_writes_a_stored_series_and_refuses_a_missing_one(

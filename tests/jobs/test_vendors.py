@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from src.data.bars.client import Wishes
-from src.data.jobs.vendors import Lack, VendorRole, describe_vendors, lack, routes, vendor_roles
+from src.data.jobs.vendors import (
+    Obstacle,
+    VendorRole,
+    describe_vendors,
+    obstacle_of,
+    routes,
+    vendor_roles,
+)
 from src.data.model.query import BarsQuery
 from src.data.wiring import Services, build
 
@@ -96,9 +103,9 @@ def test_keys_are_described_as_set_or_not_and_never_shown(
 
 def test_the_reason_why_a_vendor_cannot_be_queried_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
-    assert lack(services.selector, "binance") == Lack()
-    assert lack(services.selector, "newsapi").reason == "this version does not support it"
-    reason = lack(services.selector, "local").reason
+    assert obstacle_of(services.selector, "binance") == Obstacle()
+    assert obstacle_of(services.selector, "newsapi").reason == "this version does not support it"
+    reason = obstacle_of(services.selector, "local").reason
     assert "Mars/Olympus" in reason
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.model.explanation import Explanation, StoredSeries, Way
+from src.data.model.explanation import Explanation, StoredSeries, VendorOption
 from src.data.model.health import Health, Quota, waiting
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
@@ -97,9 +97,9 @@ def test_an_explanation_in_words() -> None:
                       spellings={"fmp": "BRK.B"})  # fmt: skip
     found = Explanation(
         what, DAY, NOW, "stock_daily", "the packaged rules", ("yahoo", "fmp"),
-        ways=(Way("yahoo", Health("yahoo"), "BRK-B", "split"),
-              Way("fmp", Health("fmp", NOW + 60_000, "ForeignError: <b>", 5, wait_s=60), "BRK.B", "raw", 30,
-                  "raw prices")),
+        ways=(VendorOption("yahoo", Health("yahoo"), "BRK-B", "split"),
+              VendorOption("fmp", Health("fmp", NOW + 60_000, "ForeignError: <b>", 5, wait_s=60),
+                           "BRK.B", "raw", 30, "raw prices")),
         unasked={"tiingo": "no key: set TIINGO_API_KEY"},
         stored=(StoredSeries("1d", 2, NOW, NOW, {"final": 1}, ("yahoo",), 3, NOW + 3_600_000),),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.span import Span, coalesce
 from src.data.polars import PolarsDataPortal
-from src.data.polars.shown import Shown
+from src.data.polars.shown import PanelReads
 from tests.reachable import reachable
 
 from .portal_stage import COIN, NOW, manager_on, put, sessions, stamp_of, table
@@ -197,9 +197,9 @@ def test_many_looks_are_handed_over_before_the_end(
 ) -> None:
     monkeypatch.setattr("src.data.polars.shown._MOST_LOOKS", 5)
     handed: list[int] = []
-    real = Shown.hand_over
+    real = PanelReads.hand_over
     monkeypatch.setattr(
-        Shown, "hand_over", lambda self: handed.append(len(self._looks)) or real(self)
+        PanelReads, "hand_over", lambda self: handed.append(len(self._looks)) or real(self)
     )
     manager = stage(tmp_path)
     portal = PolarsDataPortal(data_source=manager)

@@ -102,7 +102,7 @@ class Lookup(NamedTuple):
         return self.provenance is not None
 
 
-class Standing(NamedTuple):
+class StoredAnswer(NamedTuple):
     """The answer that the store alone would give to a query at this moment.
 
     Attributes:
@@ -325,7 +325,7 @@ class BarsClient:
             return Lookup(None, (query.span,), result.source)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
-    def standing(self, query: BarsQuery) -> Standing:
+    def standing(self, query: BarsQuery) -> StoredAnswer:
         """Describe the stored bars that would answer ``query``, without building them.
 
         This is meant for caches on top of this client. Like :meth:`lookup`, it never queries a
@@ -340,11 +340,11 @@ class BarsClient:
         if isinstance(result, Hit):
             answer = result.answer
             series = f"{answer.query.instrument.symbol} {answer.facts['lane']} {answer.kind}"
-            return Standing(series, answer.digest, result.until or 0, not answer.trouble)
+            return StoredAnswer(series, answer.digest, result.until or 0, not answer.trouble)
         if isinstance(result, Miss | PartialHit) and (lane := result.lane) is not None:
             is_stored = bool(lane.view.coverage.touching(query.span))
-            return Standing(f"{lane.key} {lane.kind or ''}", is_stored=is_stored)
-        return Standing()
+            return StoredAnswer(f"{lane.key} {lane.kind or ''}", is_stored=is_stored)
+        return StoredAnswer()
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Build longer bars from all stored ``source`` bars and store them; no vendor is queried.

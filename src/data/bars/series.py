@@ -52,7 +52,7 @@ from ..model.source import SourceState
 from ..model.span import Span
 from ..net import deadline
 from .answer.adjust import with_answers
-from .answer.answer import Unfilled
+from .answer.answer import UnfilledSpan
 from .selection.candidates import Candidate, LaneRoute
 from .validity import Expiry, first_session
 
@@ -190,7 +190,7 @@ class Journal:
     side_attempts: list[Attempt] = field(default_factory=list)
     excluded: dict[str, DataError] = field(default_factory=dict)
     without_actions: dict[str, DataError] = field(default_factory=dict)
-    unfilled: list[Unfilled] = field(default_factory=list)
+    unfilled: list[UnfilledSpan] = field(default_factory=list)
     fetched: list[Span] = field(default_factory=list)
     doubtful: list[Span] = field(default_factory=list)
     forming: Forming | None = None

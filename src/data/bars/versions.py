@@ -19,7 +19,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
-from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
+from .answer.answer import Answer, Gap, UnfilledSpan, lacking_spans, own_volume
 from .answer.reader import (
     at_borders,
     doubts_of,
@@ -116,7 +116,7 @@ class Versions:
         """Return the spans without bars, up to the last bar that closed before the version was committed."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
-        lacking = [Unfilled(span, f"version {query.version} has no bars there")]
+        lacking = [UnfilledSpan(span, f"version {query.version} has no bars there")]
         gaps = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
         return real_gaps(gaps, cap, grid)
 

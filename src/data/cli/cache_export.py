@@ -13,7 +13,7 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
-    from ..jobs.export import Exported, Wanted
+    from ..jobs.export import ExportedFile, ExportOptions
     from ..model.series import SeriesKey
 
 
@@ -132,11 +132,11 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     )
 
 
-def _wanted_bars(args: argparse.Namespace) -> Wanted:
-    from ..jobs.export import Wanted
+def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
+    from ..jobs.export import ExportOptions
 
     is_parquet = Path(args.out or "").suffix == ".parquet"
-    return Wanted(
+    return ExportOptions(
         args.start,
         args.end,
         None if args.raw else args.adjustment,
@@ -160,7 +160,7 @@ def _requested_series(services: Any, args: argparse.Namespace) -> SeriesKey:
     return lane
 
 
-def _exports_shown(done: list[Exported]) -> Shown:
+def _exports_shown(done: list[ExportedFile]) -> Shown:
     rows = [
         [
             name_of(file.key),

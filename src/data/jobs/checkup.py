@@ -59,7 +59,7 @@ from .status import (
     next_request,
 )
 from .upgrade import upgrade
-from .vendors import describe_vendors, lack
+from .vendors import describe_vendors, obstacle_of
 
 __all__ = ["Check", "checkup"]
 
@@ -464,10 +464,10 @@ def _configuration(
     for warning in survey.remarks:
         yield Check("configuration", "environment", False, warning, "correct the variable")
     for name in sorted(_routed_vendors(selector)):
-        lacking = lack(selector, name)
-        if lacking.reason and name not in without_key:
-            text = f"the rules name {name}: {lacking.reason}"
-            yield Check("configuration", "rules", None, text, lacking.advice)
+        obstacle = obstacle_of(selector, name)
+        if obstacle.reason and name not in without_key:
+            text = f"the rules name {name}: {obstacle.reason}"
+            yield Check("configuration", "rules", None, text, obstacle.advice)
     for name in without_effect(selector):
         text = f"transport: sdk has no effect on {name}: the vendor has only one transport"
         yield Check("configuration", "rules", None, text, "remove it")

@@ -37,13 +37,13 @@ from ..wiring import Services, build
 if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
 
-__all__ = ["Exported", "Exporter", "Wanted", "export_series"]
+__all__ = ["ExportedFile", "Exporter", "ExportOptions", "export_series"]
 
 Format = Literal["csv", "parquet"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """The options of an export.
 
     Attributes:
@@ -60,7 +60,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedFile:
     """One exported file.
 
     Attributes:
@@ -90,11 +90,11 @@ def export_series(
     symbol: str,
     timeframe: str,
     path: str | Path,
-    wanted: Wanted | None = None,
+    wanted: ExportOptions | None = None,
     *,
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
-) -> Exported:
+) -> ExportedFile:
     """Write the stored bars of one series to ``path``.
 
     If there are several lanes (bars from different sources), the one from which the rules would
@@ -117,7 +117,7 @@ def export_series(
     query = services.client.query(symbol, timeframe, FIRST_DAY)
     lanes = services.client.lanes(query.instrument.symbol, query.timeframe)
     key = next(iter(services.client.answering(lanes)), services.client.series_of(query))
-    return exporter.write(key, Path(path), wanted or Wanted())
+    return exporter.write(key, Path(path), wanted or ExportOptions())
 
 
 class Exporter:
@@ -140,7 +140,9 @@ class Exporter:
         """Return an exporter that uses an installation's services."""
         return cls(services.cache.store, services.selector, services.clock)
 
-    def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:
+    def write_all(
+        self, keys: Iterable[SeriesKey], folder: Path, wanted: ExportOptions
+    ) -> list[ExportedFile]:
         """Write each series to a separate file in ``folder``, which is created if necessary.
 
         A series that cannot be written is reported with the reason, and the others are still
@@ -153,7 +155,7 @@ class Exporter:
         self.check_outside(folder)
         Disk().make_folders(folder)
         suffix = "parquet" if wanted.format == "parquet" else "csv"
-        done: list[Exported] = []
+        done: list[ExportedFile] = []
         for key in keys:
             name = f"{encode_symbol(key.symbol)}-{encode_lane(key)}.{suffix}"
             try:
@@ -161,10 +163,10 @@ class Exporter:
             except (MissingExtraError, StorageError):
                 raise
             except DataError as error:
-                done.append(Exported(key, problem=str(error)))
+                done.append(ExportedFile(key, problem=str(error)))
         return done
 
-    def write(self, key: SeriesKey, path: Path, wanted: Wanted) -> Exported:
+    def write(self, key: SeriesKey, path: Path, wanted: ExportOptions) -> ExportedFile:
         """Write one series to a file; for the errors, see :func:`export_series`."""
         self.check_outside(path)
         answer = self.stored(key, wanted)
@@ -178,9 +180,9 @@ class Exporter:
         frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
         written = (export_parquet if wanted.format == "parquet" else export_csv)(frame, path)
         ends = [iso(int(answer.table.stamps[i])) for i in (0, -1)]
-        return Exported(key, str(written), len(answer.table), ends[0], ends[1])
+        return ExportedFile(key, str(written), len(answer.table), ends[0], ends[1])
 
-    def stored(self, key: SeriesKey, wanted: Wanted) -> Answer:
+    def stored(self, key: SeriesKey, wanted: ExportOptions) -> Answer:
         """Return the stored bars of a series; for the errors, see :func:`export_series`."""
         instrument, now = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
@@ -216,7 +218,7 @@ class Exporter:
         }
         return Answer(query, table, coverage, kind=view.kind or Kind(), facts=facts)
 
-    def _instrument(self, key: SeriesKey, wanted: Wanted) -> Instrument:
+    def _instrument(self, key: SeriesKey, wanted: ExportOptions) -> Instrument:
         try:
             return self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:

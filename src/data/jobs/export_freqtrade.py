@@ -24,7 +24,7 @@ from ..model.instrument import Instrument
 from ..model.reasons import GRAVE
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .export import Exported, Exporter, Wanted
+from .export import ExportedFile, Exporter, ExportOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ _FUTURES = {"binanceusdm": ("binance", "quote"), "binancecoinm": ("binance", "ba
 
 
 @dataclass(frozen=True)
-class BarFile(Exported):
+class BarFile(ExportedFile):
     """One exported freqtrade file.
 
     Attributes:
@@ -95,7 +95,7 @@ def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> 
 def _write(
     exporter: Exporter, key: SeriesKey, folder: Path, written: dict[Path, SeriesKey]
 ) -> BarFile:
-    answer = exporter.stored(key, Wanted(adjustment=None))
+    answer = exporter.stored(key, ExportOptions(adjustment=None))
     name, why = _place(key, answer.query.instrument, answer.kind.venue)
     if why:
         return BarFile(key, problem=why)

@@ -38,7 +38,7 @@ from ..vendors.factory import creation_error
 from ..vendors.foreign import fetch_actions, fetch_bars
 from ..vendors.session import ACTIONS_ENDPOINT, endpoint_of
 from ..wiring import network_of
-from .vendors import lack
+from .vendors import obstacle_of
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
@@ -101,14 +101,14 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     if vendor is None:
         return [name for name in selector.provider_names() if _has_key(selector, name)]
     name = selector.canonical(vendor)
-    lacking = lack(selector, name) if name else None
-    if name is None or lacking is None or lacking.reason:
-        reason = f": {lacking.reason}" if lacking else ""
+    obstacle = obstacle_of(selector, name) if name else None
+    if name is None or obstacle is None or obstacle.reason:
+        reason = f": {obstacle.reason}" if obstacle else ""
         raise UnknownProviderError(
             f"{vendor!r} cannot be probed{reason}",
             lacking=creation_error(selector, name) if name else None,
             provider=vendor,
-            hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",
+            hint=(obstacle.advice if obstacle else "") or "`onetape providers` lists the vendors",
         )
     return [name]
 

@@ -45,7 +45,7 @@ _ANY_DAYS = Timeframe.parse("1d")
 _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
-class Lack(NamedTuple):
+class Obstacle(NamedTuple):
     """The reason why a vendor cannot be queried here, and advice; both are empty if it can be.
 
     Attributes:
@@ -88,18 +88,18 @@ def selector_of(settings: Settings) -> ProviderSelector:
     return ProviderSelector(settings=settings, make_sender=network.sender)
 
 
-def lack(selector: ProviderSelector, name: str) -> Lack:
+def obstacle_of(selector: ProviderSelector, name: str) -> Obstacle:
     """Return the reason why a vendor cannot be queried under the rules in ``selector``, if any."""
     error = creation_error(selector, name)
     if error is None:
-        return Lack()
+        return Obstacle()
     is_key = isinstance(error, MissingCredentialsError)
     usual = (
         "remove it from the rules"
         if canonical_name(name) is None
         else "run the command with --verbose for the reason"
     )
-    return Lack(str(error.args[0]), error.hint or usual, is_key)
+    return Obstacle(str(error.args[0]), error.hint or usual, is_key)
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
 
 def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
     """Describe a vendor as a JSON-serializable dictionary; see :func:`describe_vendors`."""
-    cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
+    cls, obstacle = usable_class(name) or BaseDataDownloader, obstacle_of(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
     downloader = selector._initialize_downloader(name)
     caps = (
@@ -149,9 +149,9 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "name": name,
         "title": cls.display_name or name,
         "ready": downloader is not None,
-        "why_not": lacking.reason,
-        "advice": lacking.advice,
-        "lacks_key": lacking.is_key,
+        "why_not": obstacle.reason,
+        "advice": obstacle.advice,
+        "lacks_key": obstacle.is_key,
         "asset_classes": sorted(caps.asset_classes),
         "timeframes": list(caps.timeframes),
         "adjustment": caps.adjustment,
@@ -339,7 +339,7 @@ def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
 
 
 def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
-    ready = [name for name in rule.vendors if not lack(selector, name).reason]
+    ready = [name for name in rule.vendors if not obstacle_of(selector, name).reason]
     return {
         "rule": rule.name,
         "timeframes": list(rule.timeframes),
@@ -367,8 +367,8 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
 
 def _objection(selector: ProviderSelector, name: str) -> str:
     """Return the reason why a vendor that the rules name is not queried."""
-    lacking = lack(selector, name)
-    return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
+    obstacle = obstacle_of(selector, name)
+    return f"{NO_KEY}{obstacle.advice}" if obstacle.is_key else obstacle.reason or SWITCHED_OFF
 
 
 def _candidates(

@@ -26,7 +26,7 @@ from .timeframe import Timeframe
 
 
 @dataclass(frozen=True)
-class Way:
+class VendorOption:
     """A vendor that can be queried for the bars of a series.
 
     Attributes:
@@ -156,7 +156,7 @@ class Explanation(InLines):
     rule: str = ""
     rule_from: str = ""
     named: tuple[str, ...] = ()
-    ways: tuple[Way, ...] = ()
+    ways: tuple[VendorOption, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)
     stored: tuple[StoredSeries, ...] = ()
     source: str = ""
@@ -208,7 +208,7 @@ class Explanation(InLines):
         if not self.stored:
             yield "cached", "nothing yet"
 
-    def _reach(self, way: Way) -> str:
+    def _reach(self, way: VendorOption) -> str:
         """Return a note if a vendor's history begins only after the start of the span, else ""."""
         if self.span is None or way.depth_days is None:
             return ""

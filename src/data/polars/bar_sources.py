@@ -59,7 +59,7 @@ _NOTHING = "no_data"
 _LANES = ("lane", "read")
 
 
-class Read(NamedTuple):
+class ReadResult(NamedTuple):
     """The result of reading bars from a source.
 
     Attributes:
@@ -75,7 +75,7 @@ class Read(NamedTuple):
     series: frozenset[tuple[str, str]] = frozenset()
 
 
-class Reach(NamedTuple):
+class ReadRange(NamedTuple):
     """The range of bars to read for a query, often wider than the range of the query itself.
 
     Attributes:
@@ -92,7 +92,7 @@ class Reach(NamedTuple):
     is_hit: bool = True
 
 
-class Around(NamedTuple):
+class ReadLimits(NamedTuple):
     """The limits for reading more bars than a query needs, because later queries will need them.
 
     Attributes:
@@ -141,9 +141,9 @@ class PortalSource(ABC):
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
         """Return the assets grouped by market."""
 
-    def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
+    def reach(self, assets: Assets, timeframe: Timeframe, around: ReadLimits) -> ReadRange:
         """Return the range of bars to read for a query, within the limits in ``around``."""
-        return Reach(around.back if around.is_back else around.span.start, around.until_ms)
+        return ReadRange(around.back if around.is_back else around.span.start, around.until_ms)
 
     @abstractmethod
     def read(
@@ -153,7 +153,7 @@ class PortalSource(ABC):
         span: Span,
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
-    ) -> Read:
+    ) -> ReadResult:
         """Return the bars with timestamps in a span.
 
         Args:
@@ -217,7 +217,7 @@ class ManagerBars(PortalSource):
             positions.setdefault(calendar_for(instrument), []).append(index)
         return tuple(Market(calendar, tuple(places)) for calendar, places in positions.items())
 
-    def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
+    def reach(self, assets: Assets, timeframe: Timeframe, around: ReadLimits) -> ReadRange:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
 
         A caller that steps through stored bars therefore does not cause any requests; a caller that
@@ -245,7 +245,7 @@ class ManagerBars(PortalSource):
             [horizon_ms] * (len(there) < len(known)) + [k.until_ms for k in there.values()]
         )
         ends = {name: extent.end for name, extent in there.items() if extent.end is not None}
-        return Reach(max(starts, default=span.start), until_ms, ends, not lacking)
+        return ReadRange(max(starts, default=span.start), until_ms, ends, not lacking)
 
     def _further_back(self, query: BarsQuery, start: int) -> BarsQuery:
         """Return the query with an earlier start, or unchanged if another series would answer.
@@ -259,7 +259,7 @@ class ManagerBars(PortalSource):
             return query
         return wider if is_same else query
 
-    def _stored_since(self, name: str, timeframe: Timeframe, around: Around) -> int:
+    def _stored_since(self, name: str, timeframe: Timeframe, around: ReadLimits) -> int:
         """Return the earliest timestamp from which all bars up to the query's first bar are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
@@ -273,7 +273,7 @@ class ManagerBars(PortalSource):
         stamps = grid.opens(Span(max(ends), max(*ends, before.end)))
         return int(stamps[0]) if len(stamps) else before.end
 
-    def _find_known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
+    def _find_known(self, name: str, timeframe: Timeframe, around: ReadLimits) -> _StoredExtent:
         """Determine how far beyond the query an asset's bars are stored without a gap."""
         query, missing = self._missing_spans(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
@@ -292,8 +292,8 @@ class ManagerBars(PortalSource):
                 end = gap.start
                 if query.timeframe != timeframe:
                     end = first_unclosed(calendar, timeframe, known_ms)
-                return _Known(query, known_ms, end, is_holed)
-        return _Known(query, around.until_ms, None, is_holed)
+                return _StoredExtent(query, known_ms, end, is_holed)
+        return _StoredExtent(query, around.until_ms, None, is_holed)
 
     def _missing_spans(
         self, name: str, timeframe: Timeframe, span: Span
@@ -317,7 +317,7 @@ class ManagerBars(PortalSource):
         span: Span,
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
-    ) -> Read:
+    ) -> ReadResult:
         """Return the bars that ``get_ohlcv_batch`` would return; no request is made for stored bars."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
@@ -328,7 +328,7 @@ class ManagerBars(PortalSource):
         if self._validator is not None:
             self.check(to_polars(frames))
         bars = {name: _asset_bars(frame) for name, frame in frames.items()}
-        return Read(
+        return ReadResult(
             [bars[name] for name in assets.names],
             not any(facts.get("attempts") for facts in attrs),
             all(facts["complete"] for facts in attrs),
@@ -336,7 +336,7 @@ class ManagerBars(PortalSource):
         )
 
 
-class _Known(NamedTuple):
+class _StoredExtent(NamedTuple):
     """The extent to which an asset's bars are stored.
 
     Attributes:
@@ -425,7 +425,7 @@ class PolarsBars(PortalSource):
         span: Span,
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
-    ) -> Read:
+    ) -> ReadResult:
         """Return the bars from the cache or, if they are not cached, from the source."""
         import pandas as pd
 
@@ -456,7 +456,7 @@ class PolarsBars(PortalSource):
             "generation" in version or not self._may_grow(assets, timeframe, span, bars)
         ):
             self._call_cache(self._cache.put, where | {"data": whole.lazy()})
-        return Read(bars, is_hit)
+        return ReadResult(bars, is_hit)
 
     def _may_grow(
         self, assets: Assets, timeframe: Timeframe, span: Span, bars: Sequence[AssetBars | None]
@@ -618,7 +618,7 @@ class ReaderBars(PolarsBars):
         span: Span,
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
-    ) -> Read:
+    ) -> ReadResult:
         """Return the bars from the reader for this timeframe, or build them from shorter bars."""
         source = self._made_of(timeframe)
         if source is None:
@@ -643,12 +643,12 @@ class ReaderBars(PolarsBars):
         span: Span,
         source: Timeframe,
         horizon_ms: int | None,
-    ) -> Read:
+    ) -> ReadResult:
         """Build bars from shorter ones, according to the calendar's sessions."""
         calendar, now = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
-            return Read([None] * len(assets.names), is_hit=True)
+            return ReadResult([None] * len(assets.names), is_hit=True)
         behind = Span(needed.start, max(needed.end, min(now, needed.end + _BEHIND_MS)))
         below = super().read(assets, source, behind, horizon_ms=horizon_ms)
         tables = [_table_of(bars) for bars in below.bars]
@@ -670,7 +670,7 @@ class ReaderBars(PolarsBars):
             else None
             for answer in made
         ]
-        return Read(bars, below.is_hit)
+        return ReadResult(bars, below.is_hit)
 
     @property
     def _source_name(self) -> str:

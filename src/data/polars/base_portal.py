@@ -32,17 +32,17 @@ from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
 from .bar_sources import (
-    Around,
     Assets,
     ForeignBars,
     ManagerBars,
     PortalSource,
-    Read,
     ReaderBars,
+    ReadLimits,
+    ReadResult,
     others_code,
 )
 from .panel import FIELDS, Market, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
-from .shown import ReadAhead, Shown, ShownTo
+from .shown import PanelReads, ReadAhead, RunPanels
 
 if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
@@ -241,7 +241,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Create new locks in a forked child."""
         self._guard = threading.Lock()
         self._turns: dict[Any, threading.Lock] = {}
-        self._shown: dict[Any, ShownTo] = {}
+        self._shown: dict[Any, RunPanels] = {}
         if self._panels is not None:
             self._panels.guard = threading.Lock()
 
@@ -605,7 +605,7 @@ class BasePortal(ABC, Generic[S, F]):
         with self._guard:
             shown_to = self._shown.get(record)
             if shown_to is None:
-                self._shown[record] = shown_to = ShownTo(record, partial(self._forget, record))
+                self._shown[record] = shown_to = RunPanels(record, partial(self._forget, record))
         key, is_hit = _key(question), True
         if key not in shown_to.uncut:
             ahead = ReadAhead(record)
@@ -616,7 +616,7 @@ class BasePortal(ABC, Generic[S, F]):
                 reads.reset(token)
             if ahead.can_be_cut():
                 panel = built.found.panel
-                panel.shown = Shown(ahead, panel, question.timeframe)
+                panel.shown = PanelReads(ahead, panel, question.timeframe)
                 panel.shown.add(built.found.horizons, question.rows)
                 panel.shown.hand_over()
                 shown_to.add(panel, panel.shown)
@@ -697,7 +697,7 @@ class BasePortal(ABC, Generic[S, F]):
             return _Extent(span, until)
         behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
         back = min(start, max(_FIRST_MS, start - behind_ms))
-        around = Around(span, max(horizons), until, back, is_back)
+        around = ReadLimits(span, max(horizons), until, back, is_back)
         reach = self._source.reach(question.assets, timeframe, around)
         end = max(end_of(market, timeframe, reach.until_ms) for market in markets)
         return _Extent(Span(reach.start, end), reach.until_ms, reach.ends, reach.is_hit)
@@ -801,7 +801,7 @@ class _Panels:
 
 
 def _arrange_panel(
-    question: PortalQuestion, terms: _Terms, extent: _Extent, read: Read, *, is_last: bool
+    question: PortalQuestion, terms: _Terms, extent: _Extent, read: ReadResult, *, is_last: bool
 ) -> Panel:
     """Arrange bars in rows; ``is_last`` means that no earlier bars will be read after these."""
     timeframe, until = question.timeframe, extent.until_ms

@@ -60,7 +60,7 @@ class ReadAhead:
         return sum(8 * len(a.table) * (len(a.table.columns) + 1) for a, _ in self.answers)
 
 
-class Shown:
+class PanelReads:
     """The answers from which a panel was built, and the caller's reads of the panel.
 
     Thread-safe without a lock.
@@ -134,7 +134,7 @@ class Shown:
         ]
 
 
-class ShownTo:
+class RunPanels:
     """All panels from which one recorded run has read. Thread-safe.
 
     Args:
@@ -151,10 +151,10 @@ class ShownTo:
         self._over, self._lock = over, threading.Lock()
         self.uncut: set[Any] = set()
         # A panel that nothing refers to can no longer be read.
-        self._panels: list[tuple[weakref.ref[Panel], Shown]] = []
+        self._panels: list[tuple[weakref.ref[Panel], PanelReads]] = []
         record.before_writing(self._hand_over)
 
-    def add(self, panel: Panel, shown: Shown) -> None:
+    def add(self, panel: Panel, shown: PanelReads) -> None:
         """Add a panel, and pass on the reads of panels that were dropped."""
         with self._lock:
             gone = [seen for panel_of, seen in self._panels if panel_of() is None]

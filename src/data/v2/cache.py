@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..bars.client import Standing
+    from ..bars.client import StoredAnswer
     from ..clock import Clock
     from ..model.query import BarsQuery
     from ..polars import pl
@@ -62,7 +62,7 @@ class _Question(NamedTuple):
     symbol: str
     query: BarsQuery
     key: str
-    standing: Standing
+    standing: StoredAnswer
 
 
 class DataCache:

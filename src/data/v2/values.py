@@ -8,7 +8,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from ..bars.client import Standing
+from ..bars.client import StoredAnswer
 from ..errors import CorruptEntryError
 from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
@@ -32,7 +32,7 @@ class HeldPrices(NamedTuple):
 
     Attributes:
         frame: Frame in the format of :func:`.prices_frame`.
-        series: Series and kind of the bars; see :class:`.Standing`.
+        series: Series and kind of the bars; see :class:`.StoredAnswer`.
         digest: Digest of the stored data from which the bars come; empty if unknown.
         until: Time (UTC milliseconds) from which a vendor could change the bars.
     """
@@ -42,7 +42,7 @@ class HeldPrices(NamedTuple):
     digest: str
     until: int
 
-    def is_right(self, standing: Standing, now_ms: int) -> bool:
+    def is_right(self, standing: StoredAnswer, now_ms: int) -> bool:
         """Return whether the frame contains the bars that the data manager would return.
 
         If the manager's store can answer, the bars must come from the same data. If the store has

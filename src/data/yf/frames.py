@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..bars.client import Rows
 
 __all__ = [
-    "Alike",
-    "Converted",
+    "TickerGroup",
+    "ConvertedBars",
     "Table",
     "Times",
     "alike",
@@ -82,7 +82,7 @@ def _times(stamps: bytes, zone: str, *, is_intraday: bool) -> Times:
     )
 
 
-class Converted(NamedTuple):
+class ConvertedBars(NamedTuple):
     """The bars of several tickers with the same times, in yfinance's columns.
 
     Attributes:
@@ -108,7 +108,7 @@ class Table(NamedTuple):
         facts: Provenance of the bars.
     """
 
-    bars: Converted
+    bars: ConvertedBars
     row: int
     facts: Mapping[str, Any]
 
@@ -126,7 +126,7 @@ class Table(NamedTuple):
         return columns
 
 
-class Alike(NamedTuple):
+class TickerGroup(NamedTuple):
     """The bars of several tickers with the same times and columns.
 
     Attributes:
@@ -151,7 +151,9 @@ class Alike(NamedTuple):
         return [self.tickers[row] for row in np.flatnonzero(lacks)]
 
 
-def alike(rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bool) -> list[Alike]:
+def alike(
+    rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bool
+) -> list[TickerGroup]:
     """Group tickers with the same times and columns, so that they can be computed together.
 
     Args:
@@ -169,12 +171,12 @@ def alike(rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bo
         joined = np.empty((len(columns), len(each), len(times.local)))
         for row, values in enumerate(each.values()):
             joined[:, row] = values
-        alikes.append(Alike(times, list(each), dict(zip(columns, joined, strict=True))))
+        alikes.append(TickerGroup(times, list(each), dict(zip(columns, joined, strict=True))))
     return alikes
 
 
 def tables_of(
-    bars: Alike,
+    bars: TickerGroup,
     rows: Mapping[str, Rows],
     whole: Mapping[str, Rows],
     *,
@@ -213,7 +215,7 @@ def tables_of(
         columns = {name: np.round(column, digits) for name, column in columns.items()}
     # Coins are traded in fractions; only Yahoo's volumes are whole.
     counts = volume.astype(np.int64)
-    converted = Converted(bars.times, columns, counts, (counts == volume).all(axis=1))
+    converted = ConvertedBars(bars.times, columns, counts, (counts == volume).all(axis=1))
     return {
         ticker: Table(converted, row, rows[ticker].facts) for row, ticker in enumerate(bars.tickers)
     }
@@ -279,7 +281,7 @@ class _Members(NamedTuple):
         rows: The tickers' rows in each array of ``bars``.
     """
 
-    bars: Converted
+    bars: ConvertedBars
     places: list[int]
     rows: list[int]
 

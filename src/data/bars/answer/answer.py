@@ -81,7 +81,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Unfilled:
+class UnfilledSpan:
     """A segment that no vendor supplied, with the reason.
 
     ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
@@ -246,7 +246,7 @@ def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
 
 
 def lacking_spans(
-    wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
+    wanted: Span, coverage: Coverage, unfilled: Sequence[UnfilledSpan], now_ms: int, traded: Span
 ) -> Stretches[Gap]:
     """Return the spans in ``wanted`` for which the answer has no bars, with reasons.
 
@@ -302,11 +302,11 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
     return Stretches.of(columns.take(np.lexsort(columns[1::-1])).joined())
 
 
-def _disjoint(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
+def _disjoint(unfilled: Sequence[UnfilledSpan]) -> list[UnfilledSpan]:
     """Return the segments, ascending and disjoint; if several overlap, the first in the list is kept."""
     starts = ((gap.span.start, at) for at, gap in enumerate(unfilled) if not gap.span.is_empty)
     todo = sorted(starts, reverse=True)
-    disjoint: list[Unfilled] = []
+    disjoint: list[UnfilledSpan] = []
     active: list[int] = []
     stamp = 0
     while todo or active:
@@ -323,7 +323,7 @@ def _disjoint(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     return disjoint
 
 
-def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+def _unfilled_gaps(span: Span, unfilled: Sequence[UnfilledSpan]) -> list[Gap]:
     """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) gives a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     pieces: list[Gap] = []
@@ -335,7 +335,7 @@ def _unfilled_gaps(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
     return pieces
 
 
-def _gaps_for(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
+def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
     ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the

@@ -42,7 +42,7 @@ from .answer import Answer, Dependency, Gap, Rebased, joined, lacking_spans, lef
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
     from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore
-    from .answer import Unfilled
+    from .answer import UnfilledSpan
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 # Reasons for doubting stored bars; all other reasons concern rejected rows.
@@ -73,7 +73,7 @@ class FetchOutcome:
             its view, and replaces that view with a newer one.
     """
 
-    unfilled: Sequence[Unfilled] = ()
+    unfilled: Sequence[UnfilledSpan] = ()
     unstored: Sequence[Commit] = ()
     unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
     forming: Forming | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...config.rules import Rule
 from ...config.rules_file import packaged_rules
 from ...errors import DataError, QueryError, UnknownProviderError
-from ...model.explanation import Explanation, StoredSeries, Way
+from ...model.explanation import Explanation, StoredSeries, VendorOption
 from ...model.health import Health
 from ...model.query import BarsQuery
 from ...vendors.base import is_ours, status_for
@@ -65,20 +65,20 @@ def _origin(planner: RequestPlanner, rule: Rule) -> str:
     return str(planner.selector.config_path)
 
 
-def _ways(route: Route, query: BarsQuery) -> Iterator[Way]:
+def _ways(route: Route, query: BarsQuery) -> Iterator[VendorOption]:
     for index, lane in enumerate(route.lanes):
         for candidate in lane.candidates:
             yield _way(candidate, query, differences(route.lanes[0], lane) if index else "")
 
 
-def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
+def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> VendorOption:
     health, depth = Health(candidate.name), None
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
     if is_ours(candidate.downloader):
         status = status_for(candidate.downloader, query.instrument.asset_class, query.timeframe)
         health = status.health(query.now_ms) if status is not None else health
-    return Way(
+    return VendorOption(
         candidate.name,
         health,
         query.instrument.spelling(candidate.name),

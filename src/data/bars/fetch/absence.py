@@ -24,7 +24,7 @@ from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
 from ...model.span import Span, gaps, subtract, touching
 from ...model.timeframe import Timeframe
-from ..answer.answer import Unfilled
+from ..answer.answer import UnfilledSpan
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
@@ -39,7 +39,7 @@ def record_absence(
     series: SeriesStore,
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
-) -> list[Unfilled]:
+) -> list[UnfilledSpan]:
     """Store spans that all vendors report as empty; return the spans for which a vendor failed.
 
     1. If a vendor failed, nothing is known about the spans. They are returned, with every reason.
@@ -63,7 +63,7 @@ def record_absence(
         is_noted = all(isinstance(e, SpliceConflictError) for e in served)
         reason, is_out = "; ".join(reasons), is_outage(errors)
         _note_refused(series, lacking, failures)
-        return [Unfilled(span, reason, bool(served), is_out, is_noted) for span in lacking]
+        return [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in lacking]
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])

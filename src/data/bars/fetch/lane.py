@@ -21,7 +21,7 @@ from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
+from ..answer.answer import Answer, Gap, UnfilledSpan, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
@@ -206,7 +206,7 @@ class LaneRun:
         """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
-            journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
+            journal.unfilled += [UnfilledSpan(s, "not cached, and offline") for s in plan.segments]
             return plan
         if plan.segments:
             # Only one process fetches a series at a time; if another one has fetched bars

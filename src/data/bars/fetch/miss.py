@@ -34,7 +34,7 @@ from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
-from ..answer.answer import Answer, Unfilled, harmful
+from ..answer.answer import Answer, UnfilledSpan, harmful
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
@@ -102,7 +102,7 @@ class _TriedLanes:
         return [*tried, *more]
 
     @property
-    def unfilled(self) -> list[Unfilled]:
+    def unfilled(self) -> list[UnfilledSpan]:
         """The segments that no vendor supplied."""
         return [gap for lane in self.lanes for gap in lane.journal.unfilled]
 
@@ -465,7 +465,7 @@ class MissHandler:
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         # The error is about this call; earlier reports from vendors about a span remain valid.
-        unfilled = [Unfilled(query.span, str(error), is_failure, is_noted=True)]
+        unfilled = [UnfilledSpan(query.span, str(error), is_failure, is_noted=True)]
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
@@ -606,7 +606,7 @@ def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) ->
 
 
 def _with_namesakes(
-    answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]
+    answer: Answer, unfilled: Sequence[UnfilledSpan], namesakes: Mapping[str, str]
 ) -> Answer:
     """Add to each gap the names of vendors that could fill it if they listed the same instrument.
 
@@ -627,7 +627,7 @@ def _with_namesakes(
 def _failure(
     query: BarsQuery,
     attempts: Sequence[Attempt],
-    unfilled: Sequence[Unfilled],
+    unfilled: Sequence[UnfilledSpan],
     namesakes: Mapping[str, str],
 ) -> AllProvidersFailedError:
     failures = [a for a in attempts if a.outcome not in ("ok", "empty")]

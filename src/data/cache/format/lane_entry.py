@@ -244,7 +244,7 @@ def outer_keys(data: bytes) -> OuterKeys:
 # --- sealed --------------------------------------------------------------------------------
 
 
-class Sealed:
+class SealedCodec:
     """Converts values of one type to bytes with a digest that identifies their lane.
 
     Args:
@@ -278,8 +278,8 @@ class Sealed:
         return sha256(f"{self._name}{lane}|".encode() + text).digest()[:_DIGEST_BYTES]
 
 
-ENTRY = Sealed("entry", LaneEntry)
-OUTER = Sealed("outer", dict[int, OuterKeys])
-GROWTH = Sealed("growth", list[Growth])
-USED = Sealed("used", tuple[int, int])
-FACT = Sealed("fact", str)
+ENTRY = SealedCodec("entry", LaneEntry)
+OUTER = SealedCodec("outer", dict[int, OuterKeys])
+GROWTH = SealedCodec("growth", list[Growth])
+USED = SealedCodec("used", tuple[int, int])
+FACT = SealedCodec("fact", str)
