@@ -17,7 +17,7 @@ from src.data.errors import UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from src.data.feed.streams.listeners import BarListener
@@ -52,13 +52,13 @@ class _Past:
         if not keeps:
             self.go.set()
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         self.is_asked.set()
         self.go.wait(_LONGEST_S)
-        return Filled([_bar(_START // MINUTE_MS * MINUTE_MS - MINUTE_MS)], [])
+        return FilledHistory([_bar(_START // MINUTE_MS * MINUTE_MS - MINUTE_MS)], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
-        return Filled([], [], "there is nothing")
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
+        return FilledHistory([], [], "there is nothing")
 
 
 class _DeafDial:

@@ -19,7 +19,7 @@ from src.data.model.instant import MINUTE_MS, from_ms, parse_iso, to_ms
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
-from src.data.model.stored import Calculated
+from src.data.model.stored import Calculation
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
 
@@ -88,7 +88,7 @@ def folded(bars: Iterable[Bar], stamp_of: Callable[[int], int]) -> list[Row]:
 
 def calculated(
     client: BarsClient, symbol: str, label: str, session: str = "regular", **options: bool
-) -> Calculated:
+) -> Calculation:
     query = client.query(symbol, label)
     query = replace(query, instrument=query.instrument.in_session(session))  # type: ignore[arg-type]
     return client.calculate(query, MINUTE, **options)

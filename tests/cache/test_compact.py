@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from src.data.cache.compact import Compacted, compact_series
+from src.data.cache.compact import CompactResult, compact_series
 from src.data.cache.format.gzip_member import file_id, walk
 from src.data.cache.read.columnar_reader import open_columns
 from src.data.cache.store import BarStore, Commit
@@ -41,7 +41,7 @@ HOURLY = SeriesKey("BTCUSDT", Timeframe(1, "h"))
 DATA = "2024.csv.gz"
 
 
-def compacted(root: Path, key: SeriesKey = DAILY, *, dry_run: bool = False) -> Compacted:
+def compacted(root: Path, key: SeriesKey = DAILY, *, dry_run: bool = False) -> CompactResult:
     return compact_series(store_in(root).parts, key, dry_run=dry_run)
 
 
@@ -133,7 +133,7 @@ def test_compaction_waits_for_the_lock_and_deletes_temporary_files_of_dead_write
     tmp_path: Path,
 ) -> None:
     store = store_in(tmp_path, Quick(), lock_timeout_s=0)
-    assert compact_series(store.parts, DAILY, dry_run=False) == Compacted(DAILY)
+    assert compact_series(store.parts, DAILY, dry_run=False) == CompactResult(DAILY)
     assert not (tmp_path / "ohlcv").exists()
     for n in range(3):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -154,7 +154,7 @@ def test_compaction_does_not_change_files_of_older_tools(tmp_path: Path) -> None
     write_older_year(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=False)
-    assert found == Compacted(DAILY)
+    assert found == CompactResult(DAILY)
     assert {
         path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
     } == before
@@ -163,7 +163,7 @@ def test_compaction_does_not_change_files_of_older_tools(tmp_path: Path) -> None
 def test_a_year_without_bars_has_nothing_to_compact(tmp_path: Path) -> None:
     (three_members(tmp_path) / DATA).unlink()
     assert len(store_in(tmp_path).read(DAILY, EVER)[0]) == 0
-    assert compacted(tmp_path) == Compacted(DAILY)
+    assert compacted(tmp_path) == CompactResult(DAILY)
 
 
 def test_compaction_removes_stale_columnar_files(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_compaction_keeps_bars_that_the_metadata_do_not_list_yet(tmp_path: Path)
 def test_an_unfinished_first_write_is_not_compacted(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     announced(folder)
-    assert compacted(tmp_path) == Compacted(DAILY)
+    assert compacted(tmp_path) == CompactResult(DAILY)
     assert not (folder / "2024.metadata.json").exists()
 
 

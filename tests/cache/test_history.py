@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from src.data.cache import history
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import build, file_id, walk
-from src.data.cache.history import Past, commits_of
+from src.data.cache.history import PastStates, commits_of
 from src.data.cache.store import Commit
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
@@ -247,7 +247,7 @@ def test_generations_are_sorted_as_numbers(tmp_path: Path) -> None:
     entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
     for generation in (8, 1000, 4096):
         lane.append_log(2024, entry | {"generation": generation})
-    assert Past(lane).generations == [1, 8, 1000, 4096]
+    assert PastStates(lane).generations == [1, 8, 1000, 4096]
 
 
 def test_a_version_ends_with_its_last_bar_if_the_log_has_no_span(tmp_path: Path) -> None:

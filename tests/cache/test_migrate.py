@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.legacy import migrate
-from src.data.cache.legacy.migrate import OldFile, Pruned, migrate_series, prune_series
+from src.data.cache.legacy.migrate import OldFile, PrunedFile, migrate_series, prune_series
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import CorruptEntryError
@@ -60,7 +60,7 @@ def migrated(root: Path, store: BarStore | None = None, *, dry_run: bool = False
     return migrate_series((store or store_in(root)).parts, DAILY, dry_run=dry_run)
 
 
-def pruned(root: Path, *, dry_run: bool = False) -> list[Pruned]:
+def pruned(root: Path, *, dry_run: bool = False) -> list[PrunedFile]:
     return prune_series(store_in(root).parts, DAILY, dry_run=dry_run)
 
 

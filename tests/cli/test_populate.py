@@ -18,7 +18,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.deadline import Wait
 from src.data.net.http import HttpTransport
-from src.data.progress.events import JobProgress, Running
+from src.data.progress.events import JobProgress, RunningItem
 from src.data.progress.results import SeriesResult
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
@@ -327,7 +327,7 @@ def test_a_long_wait_counts_down_and_has_a_line_each_half_minute(
     with progress_shown() as listener:
         progress = JobProgress(clock, listener, 1, 1)
         for _ in range(20):
-            progress.tell_quiet(series, [Running(None, 5.0)] * 3, "acme", wait)
+            progress.tell_quiet(series, [RunningItem(None, 5.0)] * 3, "acme", wait)
             clock.advance(5)
     assert capsys.readouterr().err.splitlines() == [
         "AAPL 1d waits 60 seconds for acme: its limit is used up; 2 more wait as well",

@@ -11,7 +11,7 @@ from src.data.model.instant import DAY_MS, iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.quality import Checked
+from src.data.prices.quality import CheckedRows
 
 from .bench import Bench
 from .sheet import Series
@@ -61,8 +61,8 @@ def the_running_bar_is_the_only_one_beyond_what_has_closed(bench: Bench) -> None
         # What has not settled may be late: nothing of it, or a part.
         late = settle_ms if series.frame.is_intraday else 0
         ripe = sum(row.closes_ms <= now_ms - late for row in rows)
-        assert isinstance(found, Checked) or (type(found), ripe) == (NoDataError, 0), series
-        told = bench.told(found.good) if isinstance(found, Checked) else []
+        assert isinstance(found, CheckedRows) or (type(found), ripe) == (NoDataError, 0), series
+        told = bench.told(found.good) if isinstance(found, CheckedRows) else []
         got = [bar for bar in told if bar[0] not in running]
         assert got == closed[: len(got)], series
         assert len(got) >= ripe, f"closed bars of {series} are not there"

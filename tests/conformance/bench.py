@@ -21,7 +21,7 @@ from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.state import State
-from src.data.prices.quality import Checked, check
+from src.data.prices.quality import CheckedRows, check
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.factory import downloader_class
 from tests.e2e.scripted_vendor import route_to
@@ -116,13 +116,13 @@ class Bench:
         """Ask a new downloader."""
         return self.downloader().fetch(self.query(series, span))
 
-    def checked(self, series: Series, span: Span | None = None) -> Checked:
+    def checked(self, series: Series, span: Span | None = None) -> CheckedRows:
         """Ask, and judge the answer as the library does."""
         asked = self.query(series, span)
         found = self.downloader().fetch(asked)
         return check(found.table, asked.span, timeframe=series.frame, now_ms=asked.now_ms)
 
-    def outcome(self, series: Series, span: Span | None = None) -> Checked | DataError:
+    def outcome(self, series: Series, span: Span | None = None) -> CheckedRows | DataError:
         """Ask, and return the judged answer or the error."""
         try:
             return self.checked(series, span)

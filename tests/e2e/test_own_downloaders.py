@@ -17,7 +17,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager, NetworkException
 from src.data.errors import AllProvidersFailedError, RateLimitedError
 from src.data.feed.live_feed import Caller
-from src.data.model.figures import FetchedFigures, Figure, FigureQuery, Served
+from src.data.model.figures import FetchedFigures, Figure, FigureQuery, ServedMeasure
 from src.data.model.instant import HOUR_MS
 from src.data.observability.events import AttemptFailed, CallFailed, CircuitOpened, Event
 from src.data.observability.logs import LOGGERS, TextFormatter, attach
@@ -51,7 +51,7 @@ class Duck:
             raise self.script.pop(0)
         return {"company_name": "Acme"}
 
-    figures: Any = {"open_interest": Served(500, settle_ms=0)}  # noqa: RUF012 - as users write it
+    figures: Any = {"open_interest": ServedMeasure(500, settle_ms=0)}  # noqa: RUF012 - as users write it
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
         self.calls += 1

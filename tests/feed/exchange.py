@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError, UnavailableError
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.model.instant import MINUTE_MS, SECOND_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Topic
@@ -57,17 +57,17 @@ class Tape:
         """Return the stamps of all bars in ``span``."""
         return [stamp for stamp in self.grid.opens(span).tolist() if self.traded(stamp)]
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         """Return the last bars, fewer if minutes were quiet."""
         end = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
-        return Filled(self._bars(Span(self.grid.back(end, count), end)), [])
+        return FilledHistory(self._bars(Span(self.grid.back(end, count), end)), [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         """Return what has closed in ``span``."""
         self.asked += 1
         closed = Span(span.start, min(span.end, self.clock.now_ms() - MINUTE_MS + 1))
         absent = [s for s in self.grid.opens(closed).tolist() if not self.traded(s)]
-        return Filled(self._bars(closed), absent, "" if closed == span else "not closed yet")
+        return FilledHistory(self._bars(closed), absent, "" if closed == span else "not closed yet")
 
     def _bars(self, span: Span) -> list[LiveBar]:
         return [made_up(stamp)._replace(origin="backfill") for stamp in self.stamps(span)]

@@ -10,7 +10,7 @@ import pytest
 from src.data.calendars.calendar import calendar_for
 from src.data.errors import ConfigError
 from src.data.feed.backtrader.feed import localizing
-from src.data.feed.close_time import Closing
+from src.data.feed.close_time import CloseTimes
 from src.data.feed.sources.history import lookback_range
 from src.data.model.instant import from_ms, parse_iso
 from src.data.model.instrument import Instrument
@@ -38,7 +38,7 @@ def test_a_bar_is_stamped_by_its_close_as_in_backtrader(
     instrument: Instrument | None, label: str, opens: str, closes: str
 ) -> None:
     market = calendar_for(instrument) if instrument else None
-    assert from_ms(Closing(Timeframe.parse(label), market)(parse_iso(opens))) == from_ms(
+    assert from_ms(CloseTimes(Timeframe.parse(label), market)(parse_iso(opens))) == from_ms(
         parse_iso(closes)
     )
 

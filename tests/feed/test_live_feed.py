@@ -14,7 +14,7 @@ from src.data.errors import DataError, FeedLagError, RefusedError
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Item, Mailbox
 from src.data.feed.sources.base import Sink
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
@@ -314,15 +314,15 @@ class Stored:
         self.why, self.error = why, error
         self.spans: list[Span] = []
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
-        return Filled([], [])
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
+        return FilledHistory([], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         self.spans.append(span)
         if self.error:
             raise self.error
         first, last = span.start // MINUTE_MS, (span.end - 1) // MINUTE_MS
-        return Filled([bar(n) for n in range(first, last + 1)], [], self.why)
+        return FilledHistory([bar(n) for n in range(first, last + 1)], [], self.why)
 
 
 def pushed(capacity: int = 100, history: Stored | None = None) -> tuple[LiveFeed, Pushed]:
@@ -428,7 +428,7 @@ def test_bars_that_arrive_during_a_read_of_the_store_are_not_lost() -> None:
     source.push(*range(100))
     answer = history.between
 
-    def slowly(span: Span, *, again: bool = False) -> Filled:
+    def slowly(span: Span, *, again: bool = False) -> FilledHistory:
         if len(history.spans) < 2:
             source.push(*range(100 + 30 * len(history.spans), 130 + 30 * len(history.spans)))
         return answer(span, again=again)

@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.span import Span
@@ -112,15 +112,15 @@ class OfTruth:
     def __init__(self, vendors: VendorServer) -> None:
         self._vendors = vendors
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         """Return no bars: there is no lookback."""
-        return Filled([], [])
+        return FilledHistory([], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         """Return every bar in ``span`` that has closed."""
         now = self._vendors.clock.now_ms()
         rows = self._vendors.truth.expected("AAPL", "1m", span.start, span.end, "raw", now)
-        return Filled([LiveBar(*row, True, "backfill") for row in rows], [])
+        return FilledHistory([LiveBar(*row, True, "backfill") for row in rows], [])
 
 
 @pytest.mark.parametrize("vendor", ["alpaca", "polygon", "finnhub"])

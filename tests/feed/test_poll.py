@@ -12,7 +12,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.sources.base import Halt
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.poll import PollSource
 from src.data.model.instant import HOUR_MS, MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -51,21 +51,21 @@ class Vendor:
     changed: dict[int, tuple[int, float]] = field(default_factory=dict)
     errors: list[DataError | None] = field(default_factory=list)
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         self._ask(None)
         now = self.clock.now_ms()
         coming = self.grid.back(now + 1, 1)
         bars = self._bars(Span(self.grid.back(coming, count), coming))
-        return Filled([one._replace(origin="history") for one in bars], [])
+        return FilledHistory([one._replace(origin="history") for one in bars], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         self._ask(span)
         bars = self._bars(span)
         stamps = {one.stamp_ms for one in bars}
         lacking = [s for s in self.grid.opens(span).tolist() if s not in stamps]
         absent = [stamp for stamp in lacking if stamp in self.never]
         why = "not published yet" if len(absent) < len(lacking) else ""
-        return Filled(bars, absent, why)
+        return FilledHistory(bars, absent, why)
 
     def _ask(self, span: Span | None) -> None:
         self.asked.append((self.clock.now_ms(), span))

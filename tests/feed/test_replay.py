@@ -6,7 +6,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import QueryError
-from src.data.feed.close_time import Closing
+from src.data.feed.close_time import CloseTimes
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.replay import ReplaySource, at_speed, every
 from src.data.feed.sources.base import Halt
@@ -15,7 +15,7 @@ from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
 from tests.feed.hands import minute
 
-CLOSING = Closing(Timeframe.parse("1m"))
+CLOSING = CloseTimes(Timeframe.parse("1m"))
 
 
 def played(source: ReplaySource) -> list[LiveBar | StreamStatus]:
@@ -58,10 +58,10 @@ def test_long_waits_are_announced(clock: ManualClock, speed: float, said: str) -
 
 
 def test_a_replay_skips_nights_and_weekends() -> None:
-    pace = at_speed(Closing(Timeframe.parse("1h")), 2.0, HOUR_MS)
+    pace = at_speed(CloseTimes(Timeframe.parse("1h")), 2.0, HOUR_MS)
     assert pace(0, HOUR_MS) == 1800.0
     assert pace(0, 3 * DAY_MS) == 1800.0
-    months = at_speed(Closing(Timeframe.parse("1M")), 1.0, None)
+    months = at_speed(CloseTimes(Timeframe.parse("1M")), 1.0, None)
     assert months(parse_iso("2024-01-01"), parse_iso("2024-02-01")) == 29 * 86400
 
 

@@ -11,7 +11,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.history import Filled
+from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.stream import GapFreeSource, Start
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
@@ -30,12 +30,12 @@ class Later:
         self.held: list[LiveBar] = []
         self.asked: list[Span] = []
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
-        return Filled([], [])
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
+        return FilledHistory([], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         self.asked.append(span)
-        return Filled(self.held, [], "" if self.held else "not published yet")
+        return FilledHistory(self.held, [], "" if self.held else "not published yet")
 
 
 class Told:
@@ -83,7 +83,7 @@ def test_a_bar_missing_in_a_delayed_stream_is_fetched_and_no_newer_one() -> None
 def test_a_programming_error_ends_the_feed_and_is_logged_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(*_: object, **__: object) -> Filled:
+    def fails(*_: object, **__: object) -> FilledHistory:
         raise ZeroDivisionError("of ours")
 
     told = Told()
@@ -104,13 +104,13 @@ class Empty:
         self.refusals = [UnavailableError("nobody answers")] * 3
         self.asked = 0
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         self.asked += 1
         if self.refusals:
             raise self.refusals.pop()
-        return Filled([minute(n - count, origin="history") for n in range(count)], [])
+        return FilledHistory([minute(n - count, origin="history") for n in range(count)], [])
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         raise AssertionError("nothing is missing")
 
 

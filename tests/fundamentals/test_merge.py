@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.config.fundamentals_rules import FundamentalsRules
-from src.data.fundamentals.merge import Merged, merge, with_reported
+from src.data.fundamentals.merge import MergedRecord, merge, with_reported
 from src.data.model.fundamentals import Fact, Snapshot, Statement
 from tests.cache.counts import examples
 
@@ -25,11 +25,11 @@ def said(vendor: str, stale: bool = False, **facts: Fact | float) -> Snapshot:
 
 
 def merged(*snapshots: Snapshot, strategy: str = "priority_based", rules: FundamentalsRules = RULES,
-           data_type: str = "profile") -> Merged:  # fmt: skip
+           data_type: str = "profile") -> MergedRecord:  # fmt: skip
     return merge(snapshots, rules, data_type, strategy)
 
 
-def value(found: Merged, name: str) -> Any:
+def value(found: MergedRecord, name: str) -> Any:
     return found.fields[name].fact.value
 
 
@@ -170,7 +170,7 @@ def test_the_latest_annual_report_fills_missing_facts() -> None:
 
 
 def test_merging_no_snapshot_gives_an_empty_result() -> None:
-    assert merged() == Merged()
+    assert merged() == MergedRecord()
 
 
 numbers = st.floats(0.01, 1e6)

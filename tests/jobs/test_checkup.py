@@ -20,7 +20,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import install_line
 from src.data.jobs import checkup as module
 from src.data.jobs.checkup import Check, checkup
-from src.data.net.reach import Reached
+from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
 from src.data.network import Network
 from src.data.resources import Memory
@@ -57,7 +57,7 @@ def test_a_checkup_without_network_sends_no_request(
 def test_a_checkup_names_a_vendor_that_refuses_the_region(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = Reached(0.1, "it does not serve this region (HTTP 451)")
+    refused = ReachResult(0.1, "it does not serve this region (HTTP 451)")
     monkeypatch.setattr(module, "reach_all", lambda doors: dict.fromkeys(doors, refused))
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
     assert (check.ok, check.said) == (False, refused.refusal)

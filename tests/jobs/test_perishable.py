@@ -11,7 +11,7 @@ from src.data.cache.format.lane_entry import LaneEntry
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.jobs.checkup import checkup
-from src.data.jobs.perishable import Perishable, perishable
+from src.data.jobs.perishable import PerishableSeries, perishable
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.capabilities import Supply
 from src.data.model.figures import MEASURES, Figure, figures_frame
@@ -66,7 +66,7 @@ def test_bars_are_perishable_when_a_third_of_the_history_is_left_in_answering_la
         def supply(self, *_: Any) -> Supply:
             return Supply("v", 30)
 
-    def soon(at_ms: int, *answering: SeriesKey) -> list[Perishable]:
+    def soon(at_ms: int, *answering: SeriesKey) -> list[PerishableSeries]:
         return perishable([(key, LaneEntry({}, last=0))], lambda _: answering, Selector(), at_ms,
                           tmp_path)  # fmt: skip
 

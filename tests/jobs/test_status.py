@@ -14,7 +14,7 @@ from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.jobs.status import StatusSnapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
-from src.data.net.reach import Reached
+from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
 from src.data.network import Network
 from src.data.resources import Memory
@@ -28,9 +28,9 @@ class Door:
         self.knocks: list[dict[str, str]] = []
         self.refusal = ""
 
-    def __call__(self, doors: Mapping[str, str]) -> dict[str, Reached]:
+    def __call__(self, doors: Mapping[str, str]) -> dict[str, ReachResult]:
         self.knocks.append(dict(doors))
-        return dict.fromkeys(doors, Reached(0.01, self.refusal))
+        return dict.fromkeys(doors, ReachResult(0.01, self.refusal))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_connections_to_vendors_are_tested_every_five_minutes(
         clock.advance(5)
     assert len(door.knocks) == 1
     assert set(door.knocks[0]) == {"binance", "coingecko", "yahoo"}
-    assert vendor(found, "binance").reached == Reached(0.01)
+    assert vendor(found, "binance").reached == ReachResult(0.01)
     reported = vendor(found, "binance").to_json()
     assert (reported["reached"], reported["reached_s"]) == (True, 0.01)
     door.refusal = "no network"

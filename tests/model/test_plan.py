@@ -9,7 +9,7 @@ from src.data.model.explanation import Explanation, StoredSeries, VendorOption
 from src.data.model.health import Health, Quota, waiting
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
-from src.data.model.plan import Lacking, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
+from src.data.model.plan import MissingPart, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
 from src.data.model.span import Span
 from src.data.model.texts import as_html, as_text, duration, listed, stamp
 from src.data.model.timeframe import Timeframe
@@ -35,7 +35,7 @@ def plan(evil: str = "") -> Plan:
         "AAPL", DAY, "split", Span(parse_iso("2024-03-01"), NOW), NOW,
         held=(PlanSpan(*days("2024-03-01", "2024-03-28", 20)),), segments=(segment,),
         besides=(PlanStep("yahoo", DAY, span, 1, what="splits and dividends"),),
-        lacking=(Lacking(*days("2024-05-01", "2024-05-01", 1), reason=f"nobody has it {evil}"),),
+        lacking=(MissingPart(*days("2024-05-01", "2024-05-01", 1), reason=f"nobody has it {evil}"),),
         rejected={"tiingo": f"no key: set TIINGO_API_KEY{evil}"}, share=20 / 43,
         health=(Health("yahoo", quotas=(Quota(1, 1, 0), Quota(60, 60, 2))),),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.capabilities import Limits
-from src.data.net.quota import Pause, QuotaReport, Spent, Window, windows_of
+from src.data.net.quota import Pause, QuotaReport, SpentUnits, Window, windows_of
 
 
 def test_a_full_window_has_room_when_its_oldest_spending_expires() -> None:
@@ -103,7 +103,7 @@ def test_half_of_a_window_is_reserved_if_earlier_spending_is_unknown() -> None:
 
 def test_a_window_continues_from_its_stored_spending() -> None:
     window = Window(60, 10)
-    window.load([Spent(0, 1, 6), Spent(30, 30, 4)])
+    window.load([SpentUnits(0, 1, 6), SpentUnits(30, 30, 4)])
     assert window.wait(1, 50) == 11
     window.spend(0, 62)
     assert window.used(62) == 4

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from src.data.net import reach as module
-from src.data.net.reach import Reached, reach, reach_all
+from src.data.net.reach import ReachResult, reach, reach_all
 from tests.vendor_server import Fault, VendorServer
 
 
@@ -63,10 +63,10 @@ def test_no_request_is_sent_to_an_unsafe_address() -> None:
 def test_a_hanging_address_does_not_delay_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
-    def knock(url: str) -> Reached:
+    def knock(url: str) -> ReachResult:
         if url == "slow":
             release.wait(10)
-        return Reached(0.01)
+        return ReachResult(0.01)
 
     monkeypatch.setattr(module, "reach", knock)
     started = time.monotonic()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.net.steady import Anchor, Reading
+from src.data.net.steady import Anchor, ClockReading
 
 START = 1_735_689_600.0
 HOUR = 3600.0
@@ -14,11 +14,11 @@ HOUR = 3600.0
 
 def reading(
     wall: float = 0.0, mono: float = 0.0, owner: str = "one", boot: str = "monday"
-) -> Reading:
-    return Reading(START + wall, 500.0 + mono, owner, boot)
+) -> ClockReading:
+    return ClockReading(START + wall, 500.0 + mono, owner, boot)
 
 
-def passed(before: Reading, after: Reading) -> float:
+def passed(before: ClockReading, after: ClockReading) -> float:
     return Anchor(before, START).now(after) - START
 
 
@@ -62,7 +62,7 @@ def test_readings_without_a_boot_id_are_not_taken_as_from_the_same_boot() -> Non
     ],
 )  # fmt: skip
 def test_the_clocks_are_compared_again_periodically_and_after_every_jump(
-    after: Reading, stale: bool
+    after: ClockReading, stale: bool
 ) -> None:
     assert Anchor(reading(), START).is_stale(after) is stale
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from src.data.net.unknown_symbols import Unknown, reported_again
+from src.data.net.unknown_symbols import UnknownSymbol, reported_again
 
 HOUR = 3600.0
 WEEK = 7 * 86_400.0
 
 
-def said_at(*instants: float) -> list[Unknown]:
+def said_at(*instants: float) -> list[UnknownSymbol]:
     """Return the stored report after each of several reports on one symbol."""
-    found: list[Unknown] = []
+    found: list[UnknownSymbol] = []
     for now_s in instants:
         found.append(reported_again(found[-1] if found else None, now_s))
     return found
@@ -18,7 +18,7 @@ def said_at(*instants: float) -> list[Unknown]:
 
 def test_the_first_report_of_an_unknown_symbol_holds_for_15_minutes() -> None:
     (known,) = said_at(1000)
-    assert known == Unknown(1000, 1900, 1)
+    assert known == UnknownSymbol(1000, 1900, 1)
     assert known.holds(1899.9)
     assert not known.holds(1900)
 

@@ -23,7 +23,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.bar_rule import PRICE_TOLERANCE
-from src.data.prices.quality import MAX_PROBLEMS, Checked, check
+from src.data.prices.quality import MAX_PROBLEMS, CheckedRows, check
 from tests.effort import calls_of
 from tests.reference import needs_reference, reference
 
@@ -38,7 +38,9 @@ def bar(hour: int = 0, /, **cells: Any) -> Bar:
     return Bar(START + hour * HOUR_MS, 10.0, 12.0, 9.0, 11.0, 100.0)._replace(**cells)
 
 
-def judged(*bars: Bar, span: Span = SPAN, timeframe: Timeframe = HOURLY, **more: Any) -> Checked:
+def judged(
+    *bars: Bar, span: Span = SPAN, timeframe: Timeframe = HOURLY, **more: Any
+) -> CheckedRows:
     table = BarTable.from_bars(bars)
     return check(table, span, timeframe=timeframe, now_ms=NOW, **more)
 

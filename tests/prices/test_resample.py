@@ -22,7 +22,13 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import day_ms, from_ms, parse_iso, to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.resample import Incomplete, Resampled, resample, resample_many, source_span
+from src.data.prices.resample import (
+    IncompleteBar,
+    ResampledBars,
+    resample,
+    resample_many,
+    source_span,
+)
 from tests.cache.counts import FULL, examples
 from tests.calendars.market import (
     ALWAYS,
@@ -67,7 +73,7 @@ def flat(stamps: Iterable[int], price: float = 100.0, volume: float = 1.0) -> Ba
 def built(
     calendar: MarketCalendar, source: str, target: str, start: str, end: str, *,
     without: Iterable[str] = (), now: int = LATER, **options: object,
-) -> Resampled:  # fmt: skip
+) -> ResampledBars:  # fmt: skip
     """Build ``target`` from all expected flat source bars in the range but some."""
     whole = span(start, end)
     anchor = str(options.get("source_anchor", "session"))
@@ -77,13 +83,13 @@ def built(
                     span=whole, now_ms=now, **options)  # fmt: skip
 
 
-def incomplete_bars(found: Resampled) -> list[str]:
+def incomplete_bars(found: ResampledBars) -> list[str]:
     """Return the incomplete bars as ``stamp reason lacking/expected``."""
     return [f"{shown([i.span.start])[0]} {i.reason} {i.lacking}/{i.expected}"
             for i in found.incomplete]  # fmt: skip
 
 
-def found_counts(found: Resampled) -> list[tuple[str, float]]:
+def found_counts(found: ResampledBars) -> list[tuple[str, float]]:
     """Return how many flat source bars went into each complete bar."""
     return list(zip(shown(found.table.stamps), found.table.volume.tolist(), strict=True))
 
@@ -187,7 +193,7 @@ def expectation(
 
 def check(
     atoms: list[Atom], source: Key, target: Key, gone_share: float, seed: int,
-    make: Callable[[BarTable], Resampled],
+    make: Callable[[BarTable], ResampledBars],
 ) -> None:  # fmt: skip
     parts = grouped(atoms, source)
     dice = random.Random(seed)
@@ -242,7 +248,7 @@ def test_intraday_bars_are_those_of_the_trades(
     source, target = (key(a, m) for a, m in zip(anchors, pair, strict=True))
     first_ms = min(source((b, 0, 0, 0, 0, 0)) for b in begins)
 
-    def make(table: BarTable) -> Resampled:
+    def make(table: BarTable) -> ResampledBars:
         return resample(
             table, tf(f"{pair[0]}m"), Timeframe(pair[1], "m"), calendar,
             source_anchor=labels[anchors[0]], anchor=labels[anchors[1]],
@@ -288,7 +294,7 @@ def test_weeks_and_months_are_those_of_their_sessions(
                         tf(label), MARKETS[code][0])  # fmt: skip
     days = [day_ms(day) for day, _ in schedule(code)]
 
-    def make(table: BarTable) -> Resampled:
+    def make(table: BarTable) -> ResampledBars:
         return resample(table, tf("1d"), tf(label), MARKETS[code][0], span=whole, now_ms=LATER)
 
     atoms = traded([day for day in days if day in whole], seed)
@@ -403,7 +409,7 @@ def test_a_hole_makes_its_bar_incomplete_alone() -> None:
     assert shown(found.table.stamps) == ["2024-06-03T00:00", "2024-06-17T00:00"]
     assert shown(found.ends) == ["2024-06-10T00:00", "2024-06-24T00:00"]
     assert found.incomplete == (
-        Incomplete(Span(parse_iso("2024-06-10"), parse_iso("2024-06-17")), "missing", 1, 5),
+        IncompleteBar(Span(parse_iso("2024-06-10"), parse_iso("2024-06-17")), "missing", 1, 5),
     )
     assert shown(found.partial.stamps) == ["2024-06-10T00:00"]
     assert found.partial.volume.tolist() == [4]
@@ -735,7 +741,7 @@ def ragged(generator: random.Random, calendar: MarketCalendar, whole: Span) -> B
     return BarTable.from_bars(bars[: generator.choice([0, 50, len(bars), len(bars)])])
 
 
-def plain(found: Resampled) -> str:
+def plain(found: ResampledBars) -> str:
     """Return everything that was built as text: NaN equals NaN there."""
     tables = [
         (t.stamps.tolist(), [c.tolist() for c in t.values()]) for t in (found.table, found.partial)

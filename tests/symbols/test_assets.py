@@ -12,7 +12,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.symbols.assets import (
     ONE_MEANING,
-    Listed,
+    Lister,
     agree,
     is_proved,
     named_at,
@@ -21,15 +21,15 @@ from src.data.symbols.assets import (
 from src.data.symbols.classify import classify
 from src.data.vendors.coingecko.bars import COINS
 
-BINANCE = Listed("binance", Kind("24h", "clock", "binance"))
-FINNHUB = Listed("finnhub", Kind("24h", "clock", "binance"))
-KRAKEN = Listed("ccxt:kraken", Kind("24h", "clock", "kraken"))
-YAHOO = Listed("yahoo", Kind("24h", "clock", "aggregate"))
-COINGECKO = Listed("coingecko", Kind("24h", "clock", "aggregate"))
-POLYGON = Listed("polygon", Kind("24h", "clock", "aggregate"))
-TAPE, INDEX, FRONT = (Listed("yahoo", Kind("regular", venue=v)) for v in ("consolidated", "", ""))
-OTHER_TAPE = Listed("tiingo", Kind("regular", venue="consolidated"))
-OTHER = Listed("eodhd", Kind("regular", venue=""))
+BINANCE = Lister("binance", Kind("24h", "clock", "binance"))
+FINNHUB = Lister("finnhub", Kind("24h", "clock", "binance"))
+KRAKEN = Lister("ccxt:kraken", Kind("24h", "clock", "kraken"))
+YAHOO = Lister("yahoo", Kind("24h", "clock", "aggregate"))
+COINGECKO = Lister("coingecko", Kind("24h", "clock", "aggregate"))
+POLYGON = Lister("polygon", Kind("24h", "clock", "aggregate"))
+TAPE, INDEX, FRONT = (Lister("yahoo", Kind("regular", venue=v)) for v in ("consolidated", "", ""))
+OTHER_TAPE = Lister("tiingo", Kind("regular", venue="consolidated"))
+OTHER = Lister("eodhd", Kind("regular", venue=""))
 
 
 def meant(symbol: str) -> Instrument:
@@ -68,7 +68,7 @@ def meant(symbol: str) -> Instrument:
     ],
 )
 def test_bars_of_two_vendors_are_one_asset_only_where_proved(
-    symbol: str, one: Listed, own: Listed, proved: bool
+    symbol: str, one: Lister, own: Lister, proved: bool
 ) -> None:
     assert is_proved(meant(symbol), one, own) is proved
 

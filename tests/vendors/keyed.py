@@ -10,7 +10,7 @@ from src.data.errors import MissingCredentialsError, ResponseFormatError, Unavai
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instrument import Instrument
-from src.data.prices.quality import Checked, check
+from src.data.prices.quality import CheckedRows, check
 from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 
@@ -32,7 +32,7 @@ def line_of(request: HttpRequest) -> str:
     return f"{request.url}?{query}"
 
 
-def checked(found: Fetched, asked: FetchQuery) -> Checked:
+def checked(found: Fetched, asked: FetchQuery) -> CheckedRows:
     """Judge an answer as the router does."""
     return check(found.table, asked.span, timeframe=asked.timeframe, now_ms=asked.now_ms)
 

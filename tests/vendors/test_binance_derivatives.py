@@ -20,7 +20,7 @@ from src.data.model.figures import (
     Figure,
     FigureQuery,
     Measure,
-    Served,
+    ServedMeasure,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -222,7 +222,7 @@ def test_recorded_rates_join_from_two_pages() -> None:
     class Short(BinanceDataDownloader):
         """The same vendor with a small page."""
 
-        figures: Mapping[str, Served] = {FUNDING.name: Served(page_rows=3)}
+        figures: Mapping[str, ServedMeasure] = {FUNDING.name: ServedMeasure(page_rows=3)}
 
     def serve(request: Any) -> Any:
         low, high = request.params["startTime"], request.params["endTime"]

@@ -25,7 +25,7 @@ from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import (
-    Calculated,
+    Calculation,
     CommitNotice,
     ComparedBars,
     CoverageSpan,
@@ -39,7 +39,7 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import querying_once, run_call, seconds_of
 from ..vendors.registry import family_of
 from .answer.answer import as_known, provenance
-from .observer import Enrolled, Observer
+from .observer import EnrolledListener, Observer
 from .request import RequestParser, Wishes
 
 # Most programs only request bars, so the modules for other queries are imported on first use.
@@ -346,7 +346,7 @@ class BarsClient:
             return StoredAnswer(f"{lane.key} {lane.kind or ''}", is_stored=is_stored)
         return StoredAnswer()
 
-    def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
+    def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculation:
         """Build longer bars from all stored ``source`` bars and store them; no vendor is queried.
 
         The built bars are stored in a separate lane (``1h@from-1m``), from which queries are never
@@ -811,7 +811,7 @@ class BarsClient:
         Returns:
             A function that removes the callback.
         """
-        return self._store.commit_feed.subscribe(Enrolled(callback).tell)
+        return self._store.commit_feed.subscribe(EnrolledListener(callback).tell)
 
     # --- splits and dividends, sessions ----------------------------------------------------
 

@@ -66,7 +66,7 @@ class Observer:
         self._cpu = CpuUse(clock.monotonic)
         self.metrics = Metrics()
         # Replaced, never modified: an event goes to the listeners registered when it was emitted.
-        self._listeners: tuple[Enrolled, ...] = ()
+        self._listeners: tuple[EnrolledListener, ...] = ()
         # States of series whose low scores have been reported.
         self._low: dict[tuple[object, ...], object] = {}
         renew_after_fork(self.metrics)
@@ -89,7 +89,7 @@ class Observer:
         Returns:
             A function that removes the listener.
         """
-        enrolled = Enrolled(listener)
+        enrolled = EnrolledListener(listener)
         self._listeners = (*self._listeners, enrolled)
 
         def remove() -> None:
@@ -256,7 +256,7 @@ class Observer:
             enrolled.tell(event)
 
 
-class Enrolled:
+class EnrolledListener:
     """A registered listener, with a flag for whether it has already failed."""
 
     def __init__(self, listener: Callable[[Any], object]) -> None:

@@ -100,7 +100,7 @@ class _Price(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _KeptQuote:
     """A fetched quote that is kept for reuse.
 
     Attributes:
@@ -139,7 +139,7 @@ class QuoteService:
         # These map each instrument, with its session hours, to its last quote, its last failure,
         # and the close of the session before its last. Entries are replaced, never modified; a full
         # table is cleared.
-        self._quotes: dict[Instrument, _Kept] = {}
+        self._quotes: dict[Instrument, _KeptQuote] = {}
         self._failures: dict[Instrument, tuple[int, DataError]] = {}
         self._closes: dict[Instrument, tuple[int, date, _Price]] = {}
         # Counter for calls and failures. A failure that happens while a call waits for its turn is
@@ -256,7 +256,7 @@ class QuoteService:
         note = _note(state, market, price, reason)
         close = self._close_before(instrument, market, price.time_ms)
         quote = _quote(instrument, price, state, close, now_ms, note)
-        _put_entry(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
+        _put_entry(self._quotes, instrument, _KeptQuote(quote, now_ms, market.until_ms))
         return quote
 
     def _quote_of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:

@@ -22,7 +22,7 @@ from ..model.reasons import GRAVE
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
-from ..symbols.assets import Listed, is_proved
+from ..symbols.assets import Lister, is_proved
 from .selection.candidates import Selector, candidates_of, find_route
 from .selection.lanes import LaneFinder
 
@@ -71,8 +71,8 @@ def objection(selector: Selector, store: BarStore, query: BarsQuery, name: str, 
         kinds = ", ".join(f"of {sent}, the series has bars of {other}" for sent, other in differing)
         return f"its bars are {kinds}"
     owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
-    listing = Listed(name, kind)
-    if not owner or is_proved(query.instrument, listing, Listed(owner, series)):
+    listing = Lister(name, kind)
+    if not owner or is_proved(query.instrument, listing, Lister(owner, series)):
         return ""
     symbol = query.instrument.symbol
     return f"nothing proves that its {query.instrument.spelling(name)} is the {symbol} of {owner}"

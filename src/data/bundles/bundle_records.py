@@ -50,7 +50,7 @@ from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
 from .catalog_tables import (
-    Cover,
+    CoveredRange,
     Dataset,
     RangeRow,
     SymbolRow,
@@ -597,7 +597,7 @@ class Records:
         start, end = _full_time(request["start_date"]), _full_time(request["end_date"])
         return request_key(source, symbols, start, end, request["timeframe"])
 
-    def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
+    def _covers(self, names: Mapping[int, str]) -> Iterator[CoveredRange]:
         """Yield the range that the bundle covers for each symbol.
 
         The range extends from the first bar to the last and, if the bundle answers a request, over
@@ -613,7 +613,7 @@ class Records:
                     # The time after the answer has not been requested yet.
                     end = _bound(request["end_date"], last, is_end=True)
                     last = max(last, min(end, origin.ingested_at))
-                yield Cover(names[sid], resolution, first // 1000, last // 1000)
+                yield CoveredRange(names[sid], resolution, first // 1000, last // 1000)
 
     def _database(self) -> bytes:
         """Return the bytes of a SQLite file with the documented tables."""

@@ -77,11 +77,11 @@ def scan(
         BundleError: A file is damaged (can also be raised by ``collect``).
         FormatVersionError: A newer version of this library wrote a bundle.
     """
-    sources = [_Kept(bundle) for bundle in _bundles(bundles, folder)]
+    sources = [_KeptBundle(bundle) for bundle in _bundles(bundles, folder)]
     frequency = _frequency(sources, frequency)
     names = _symbols(sources, symbols)
     bounds = _bounds(start, end, frequency)
-    opened = [_Opened(source, frequency) for source in sources]
+    opened = [_OpenedBundle(source, frequency) for source in sources]
     schema = {_BUNDLE: pl.String(), _SYMBOL: pl.String(), **get_schema_for_frequency(frequency)}
     del schema["sid"]
     schema["volume"] = max((source.volume() for source in opened), key=_digits)
@@ -109,7 +109,7 @@ def scan(
     return register_io_source(rows, schema=schema)
 
 
-class _Kept:
+class _KeptBundle:
     """A bundle, and its records, which are read again if the bundle has changed. Thread-safe."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -129,10 +129,10 @@ class _Kept:
         return known[1]
 
 
-class _Opened:
+class _OpenedBundle:
     """One of the scanned bundles, whose files are read again for each query. Thread-safe."""
 
-    def __init__(self, kept: _Kept, frequency: Frequency) -> None:
+    def __init__(self, kept: _KeptBundle, frequency: Frequency) -> None:
         self._kept, self._frequency = kept, frequency
         bundle = kept.bundle
         self._load: Callable[[list[int], Any, Any, Sequence[str]], pl.DataFrame]
@@ -233,7 +233,7 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
     return unique
 
 
-def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
+def _frequency(bundles: Sequence[_KeptBundle], frequency: Any) -> Frequency:
     """Return the one frequency of all bundles.
 
     Raises:
@@ -255,12 +255,12 @@ def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
     )
 
 
-def _frequencies(bundle: _Kept) -> set[Frequency]:
+def _frequencies(bundle: _KeptBundle) -> set[Frequency]:
     places = bundle.records().files
     return {frequency for place in places if (frequency := frequency_of(place)) is not None}
 
 
-def _symbols(bundles: Sequence[_Kept], symbols: Any) -> set[str] | None:
+def _symbols(bundles: Sequence[_KeptBundle], symbols: Any) -> set[str] | None:
     """Return the symbols as a set; None means all.
 
     Raises:

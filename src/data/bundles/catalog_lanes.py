@@ -10,7 +10,7 @@ from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source
-from .catalog_tables import Cover, Dataset, RangeRow, SymbolRow
+from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .lineage_lines import key_of
 
 if TYPE_CHECKING:
@@ -150,5 +150,5 @@ class LaneDatasets:
             (SymbolRow(key.symbol, instrument.asset_class, instrument.exchange),),
             tuple(row for row in ranges if row.bars),
             (),
-            tuple(Cover(key.symbol, label, row.start, row.end) for row in ranges),
+            tuple(CoveredRange(key.symbol, label, row.start, row.end) for row in ranges),
         )

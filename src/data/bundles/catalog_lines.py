@@ -12,7 +12,7 @@ from ..disk.files import FileState
 from ..model.instant import parse_iso
 from .catalog_log import CatalogLog, entry_of
 from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source, put
-from .catalog_tables import Cover, Dataset, RangeRow, SymbolRow
+from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .commit import checked_name
 from .folder import BUNDLE
 from .lineage_lines import FORMAT as LINEAGE_FORMAT
@@ -247,7 +247,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
         symbols=tuple(SymbolRow(symbol, *markets.get(symbol, ())) for symbol in entry["symbols"]),
         ranges=ranges,
         files=tuple((place, sha256) for place, sha256, _ in files),
-        covers=tuple(Cover(symbol, resolution, *ends) for symbol, ends in covers.items()),
+        covers=tuple(CoveredRange(symbol, resolution, *ends) for symbol, ends in covers.items()),
     )
 
 

@@ -71,7 +71,7 @@ class RangeRow(NamedTuple):
     has_gaps: bool | None
 
 
-class Cover(NamedTuple):
+class CoveredRange(NamedTuple):
     """A range, ends included, in which a dataset has every bar for a symbol and resolution."""
 
     symbol: str
@@ -107,7 +107,7 @@ class Dataset:
     symbols: tuple[SymbolRow, ...] = ()
     ranges: tuple[RangeRow, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
-    covers: tuple[Cover, ...] = ()
+    covers: tuple[CoveredRange, ...] = ()
     validated: Mapping[str, int] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:

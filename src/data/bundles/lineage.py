@@ -37,7 +37,7 @@ from .lineage_lines import (
     PinClaim,
     RunRecord,
     SeriesRead,
-    Unstored,
+    UnstoredBar,
     claims_in,
     key_of,
     let_go,
@@ -133,10 +133,10 @@ class LineageRun:
         self._log, self._manager = CatalogLog(folder, disk, self._clock), manager
         self._outer: Any = None
         self._lock = threading.RLock()
-        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        self._kept: dict[tuple[Any, ...], _KeptReads] = {}
         # Recorded answers, by the identity of the answer, and by the identity of its source.
         self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._by_place: dict[Hashable, _Kept] = {}
+        self._by_place: dict[Hashable, _KeptReads] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
         self._before_writing: list[Callable[..., object]] = []
@@ -208,7 +208,7 @@ class LineageRun:
         """
         self._before_writing.append(callback)
 
-    def _note(self, read: BarsRead) -> _Kept:
+    def _note(self, read: BarsRead) -> _KeptReads:
         """Record the bars of an answer that are not recorded yet; return the updated reads."""
         applied, digest = self._applied_of(read)
         query = read.query
@@ -224,7 +224,7 @@ class LineageRun:
         )
         series = self._kept.get(key)
         if series is None:
-            self._kept[key] = series = _Kept(len(self._kept), read, applied)
+            self._kept[key] = series = _KeptReads(len(self._kept), read, applied)
         series.add(read)
         if series.is_new:
             self._write_soon()
@@ -329,7 +329,7 @@ class LineageRun:
             self._written_s = now
             self._write([kept for kept in self._kept.values() if kept.is_new])
 
-    def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
+    def _write(self, changed: list[_KeptReads], more: list[dict[str, Any]] | None = None) -> None:
         """Write the log lines for these reads, and pin their generations.
 
         An error is kept, and raised by :meth:`save` or :meth:`end`.
@@ -344,7 +344,7 @@ class LineageRun:
         except DataError as error:
             self._error = self._error or error
 
-    def _line(self, kept: _Kept) -> dict[str, Any]:
+    def _line(self, kept: _KeptReads) -> dict[str, Any]:
         if self._keep and kept.is_new and kept.read.generation is not None and not kept.pin:
             kept.pin = self._pin_of(kept.read)
         made = tuple(sorted(kept.made))
@@ -431,7 +431,7 @@ class _Spans:
         return self._spans
 
 
-class _Kept:
+class _KeptReads:
     """A run's reads from one generation of a series; guarded by the run's lock.
 
     Attributes:
@@ -452,7 +452,7 @@ class _Kept:
         self._starts: list[int] = []
         self._closes: dict[Any, float | None] | None = None
         self._lacking, self._unexpected = _Spans(), _Spans()
-        self._unstored: dict[int, Unstored] = {}
+        self._unstored: dict[int, UnstoredBar] = {}
         self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
@@ -500,7 +500,7 @@ class _Kept:
         columns = [column.tolist() for column in rows.values()[:5]]
         for stamp, *values in zip(rows.stamps.tolist(), *columns, strict=True):
             cells = tuple(None if value != value else value for value in values)
-            self._unstored[stamp] = Unstored(stamp, cells, reasons[stamp])
+            self._unstored[stamp] = UnstoredBar(stamp, cells, reasons[stamp])
         return table.take(~aside)
 
     def read_source(self, client: BarsClient) -> None:

@@ -23,7 +23,7 @@ from ..model.kind import Basis, Kind
 from ..model.reads import AppliedActions, ReadAgain, digest_of
 from ..model.reasons import FORMING, sentence
 from ..model.span import Span
-from .lineage_lines import FailedRead, RunRecord, SeriesRead, Unstored, with_unstored
+from .lineage_lines import FailedRead, RunRecord, SeriesRead, UnstoredBar, with_unstored
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
@@ -367,7 +367,7 @@ def _cells(
     read: SeriesRead,
     stamp: int,
     sides: tuple[_Side, _Side, _Side],
-    aside: dict[int, Unstored],
+    aside: dict[int, UnstoredBar],
     is_expected: Callable[[int], bool | None],
     actions: Sequence[Action],
 ) -> Iterator[ChangedCell]:
@@ -408,7 +408,7 @@ def _cells(
 
 
 def _cause_of_bar(
-    then: tuple[str, str], now: tuple[str, str], aside: Unstored | None
+    then: tuple[str, str], now: tuple[str, str], aside: UnstoredBar | None
 ) -> tuple[str, str]:
     """Return the cause of a change in a bar's values, and an explanation to print."""
     (vendor, state), (vendor_now, state_now) = then, now

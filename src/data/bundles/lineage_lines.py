@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     digest: str
 
 
-class Unstored(NamedTuple):
+class UnstoredBar(NamedTuple):
     """A bar that was returned but is not stored: its timestamp, its values, and the reason."""
 
     stamp_ms: int
@@ -79,7 +79,7 @@ class SeriesRead:
     made: tuple[str, ...] = ()
     lacking: tuple[Span, ...] = ()
     unexpected: tuple[Span, ...] = ()
-    unstored: tuple[Unstored, ...] = ()
+    unstored: tuple[UnstoredBar, ...] = ()
     not_listed: int = 0
     more_lacking: int = 0
     substitute: str = ""
@@ -165,7 +165,7 @@ class SeriesRead:
             tuple(line["made"]),
             tuple(_span(*ends) for ends in line["lacking"]),
             tuple(_span(*ends) for ends in line["unexpected"]),
-            tuple(Unstored(parse_iso(u[0]), tuple(u[1:-1]), u[-1]) for u in line["unstored"]),
+            tuple(UnstoredBar(parse_iso(u[0]), tuple(u[1:-1]), u[-1]) for u in line["unstored"]),
             line["not_listed"],
             line["more_lacking"],
             line["substitute"],

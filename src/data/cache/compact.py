@@ -28,7 +28,7 @@ MOST_ROWS = 16_384
 
 
 @dataclass(frozen=True)
-class Compacted:
+class CompactResult:
     """The result of compacting one series, either actual or planned.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Year:
         return len(self.members) < len(self.file.members)
 
 
-def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
+def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> CompactResult:
     """Compact a series' year files by joining gzip members; return the figures.
 
     Raises:
@@ -79,7 +79,7 @@ def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compa
         return _compact(store, lane, dry_run=False)
 
 
-def _compact(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacted:
+def _compact(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> CompactResult:
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
@@ -112,7 +112,7 @@ def _compact(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacted:
     stale = _stale_files(store, lane, is_rewritten=bool(written))
     for path in () if dry_run else stale:
         store.disk.remove(path)
-    return Compacted(
+    return CompactResult(
         lane.key,
         (before[0], after[0]),
         (before[1], after[1]),

@@ -38,7 +38,7 @@ def commits_of(lane: LaneFiles) -> list[dict[str, Any]]:
     ``deleted`` (the call that deleted bars, or None) and ``kept`` (whether the series can still be
     read as of this commit).
     """
-    past = Past(lane)
+    past = PastStates(lane)
     readable = set(past.kept())
     grouped = groupby(log_of(lane), key=lambda entry: int(entry["generation"]))
     return [
@@ -70,7 +70,7 @@ def read_version(lane: LaneFiles, span: Span, generation: int) -> tuple[BarTable
     Raises:
         QueryError: The generation never existed, or its bars are no longer kept.
     """
-    past = Past(lane)
+    past = PastStates(lane)
     past.check_number(generation)
     tables: list[BarTable] = []
     coverage = Coverage()
@@ -94,9 +94,9 @@ def pin(lane: LaneFiles, generation: int, lock_timeout_s: float) -> None:
     """
     disk, paths = lane.disk, lane.paths
     if disk.stat(paths.folder) is None:  # no folder is created for a series that is not stored
-        Past(lane).check_number(generation)
+        PastStates(lane).check_number(generation)
     with disk.lock(paths.lock, lock_timeout_s):
-        Past(lane).check(generation)
+        PastStates(lane).check(generation)
         for year in lane.logged_years():  # versions are found by the log, which is not synced
             _sync_if_there(disk, paths.log(year))
         path = pin_file(paths.versions, generation)
@@ -129,7 +129,7 @@ def unpin(lane: LaneFiles, generation: int, lock_timeout_s: float) -> None:
             disk.sync_folder(folder)
 
 
-def _not_kept_error(past: Past, year: int, generation: int) -> QueryError:
+def _not_kept_error(past: PastStates, year: int, generation: int) -> QueryError:
     key, kept = past.lane.key, past.kept()
     return QueryError(
         f"the bars for {key} {year} as of version {generation} are no longer kept",
@@ -175,7 +175,7 @@ class _File:
         return self._stamps
 
 
-class Past:
+class PastStates:
     """The former states of a series that can still be read.
 
     Use an object only once, in one thread; it does not take a lock.

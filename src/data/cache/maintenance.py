@@ -17,13 +17,13 @@ from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .compact import Compacted, compact_series
+from .compact import CompactResult, compact_series
 from .confirmations import CONFIRMED
 from .facade.listing import Catalogue
 from .history import commits_of
 from .lane_files import LaneFiles
 from .layout import QUARANTINE, SERIES, decode_lane
-from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series
+from .legacy.migrate import OldFile, PrunedFile, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
 from .read.columnar_cache import FOLDER, series_of
 from .recovery import quarantine
@@ -180,7 +180,7 @@ class Maintenance:
 
     def compact(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
-    ) -> tuple[list[Compacted], list[Problem]]:
+    ) -> tuple[list[CompactResult], list[Problem]]:
         """Join small members in the series' files, and drop stale derived files."""
         return _run(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
 
@@ -241,7 +241,7 @@ class Maintenance:
 
     def prune(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
-    ) -> tuple[list[Pruned], list[Problem]]:
+    ) -> tuple[list[PrunedFile], list[Problem]]:
         """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
         usual = [key for key in keys if not key.lane]
         pruned, problems = _run(usual, lambda key: prune_series(self._parts, key, dry_run=dry_run))

@@ -84,7 +84,7 @@ class LostYear(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredYear:
     """The stored state of one year.
 
     Attributes:
@@ -440,7 +440,7 @@ class TableStore:
 
     # --- checks and repair ---------------------------------------------------------------------
 
-    def _read_sound(self, key: SeriesKey, year: int) -> _Stored:
+    def _read_sound(self, key: SeriesKey, year: int) -> _StoredYear:
         """Return the stored state of a year; damaged files are set aside and count as missing.
 
         Raises:
@@ -459,9 +459,9 @@ class TableStore:
         except CacheError as exc:
             why = "; ".join(damage.reason for damage in stored.damage)
             log.warning("%s %s %s counts as missing: %s (%s)", self.data_type, key, year, why, exc)
-            return _Stored()
+            return _StoredYear()
 
-    def _peek(self, key: SeriesKey, year: int) -> _Stored:
+    def _peek(self, key: SeriesKey, year: int) -> _StoredYear:
         """Read a year without its lock; read it again if there may have been a commit in the meantime."""
         stored = self._read_year(key, year)
         for _ in range(_MOST_READS - 1):
@@ -472,7 +472,7 @@ class TableStore:
 
     def _read_locked(
         self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
-    ) -> _Stored:
+    ) -> _StoredYear:
         """Read a year under its lock; set damaged files aside whole, along with the reason.
 
         Args:
@@ -511,13 +511,13 @@ class TableStore:
         entry = {"quarantined": kept.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}{LOG}", self._clock, entry)
 
-    def _refuse_barred(self, stored: _Stored) -> None:
+    def _refuse_barred(self, stored: _StoredYear) -> None:
         """Raise a ``StorageError`` if a folder, link or other object is in place of a file."""
         for damage in stored.damage:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)
 
-    def _read_year(self, key: SeriesKey, year: int) -> _Stored:
+    def _read_year(self, key: SeriesKey, year: int) -> _StoredYear:
         """Read both files of a year once, the document first, so that it is never newer than the data."""
         files = self._files(key, year)
         try:
@@ -525,7 +525,7 @@ class TableStore:
             content = self._disk.read_if_exists(files.data)
         except StorageError:
             if others := barred([files.data, files.metadata]):
-                return _Stored(damage=tuple(others))
+                return _StoredYear(damage=tuple(others))
             raise
         damage: list[Damage] = []
         record: dict[str, Any] = {}
@@ -538,7 +538,7 @@ class TableStore:
         if content is None:
             if record.get("digest") and document:
                 damage.append(Damage(files.metadata, document, "its data file is missing"))
-            return _Stored(damage=tuple(damage))
+            return _StoredYear(damage=tuple(damage))
         digest, rows = _digest(content), None
         try:
             _check_digest(record, digest)
@@ -548,8 +548,8 @@ class TableStore:
             if document and len(damage) == 1:
                 damage.append(Damage(files.metadata, document, "its data file is damaged"))
         if damage:
-            return _Stored(damage=tuple(damage))
-        return _Stored(rows, record, answered, digest)
+            return _StoredYear(damage=tuple(damage))
+        return _StoredYear(rows, record, answered, digest)
 
     def _rows(self, path: Path, content: bytes, digest: str) -> pd.DataFrame:
         """Return the rows in a data file.

@@ -256,7 +256,7 @@ def _series_report(
     return StoredReport(plain_values(data), tuple(drawings))
 
 
-class _Drawn(NamedTuple):
+class _DrawnChart(NamedTuple):
     """A chart of a series, with the fingerprint of its bars and the counts of drawn rows."""
 
     fingerprint: str
@@ -264,10 +264,10 @@ class _Drawn(NamedTuple):
     drawing: Drawing
 
 
-def _chart_of(client: BarsClient, entry: _Entry) -> _Drawn | None:
+def _chart_of(client: BarsClient, entry: _Entry) -> _DrawnChart | None:
     """Return a chart of a series, or None if no query would be answered from that series."""
 
-    def draw() -> _Drawn | None:
+    def draw() -> _DrawnChart | None:
         """Query the bars offline and draw them; None if no query is answered from the series."""
         from .report_page import Drawing
 
@@ -277,7 +277,7 @@ def _chart_of(client: BarsClient, entry: _Entry) -> _Drawn | None:
         frame, chart = answered(client, query)
         layout = layout_of(chart, _WIDTH, _HEIGHT)
         drawing = Drawing(svg_drawn(chart, layout), page_data(chart))
-        return _Drawn(fingerprint(frame), layout.counts._asdict(), drawing)
+        return _DrawnChart(fingerprint(frame), layout.counts._asdict(), drawing)
 
     return entry.part("chart", draw, None)
 

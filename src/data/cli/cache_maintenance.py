@@ -23,8 +23,8 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
-    from ..cache.compact import Compacted
-    from ..cache.legacy.migrate import OldFile, Pruned
+    from ..cache.compact import CompactResult
+    from ..cache.legacy.migrate import OldFile, PrunedFile
     from ..cache.other_data import OtherLog, OtherPart
     from ..cache.recovery.check import Finding
     from ..cache.store import SeriesView
@@ -196,7 +196,7 @@ def _compact(args: argparse.Namespace) -> Report:
     )
 
 
-def _compacted_json(series: Compacted) -> dict[str, Any]:
+def _compacted_json(series: CompactResult) -> dict[str, Any]:
     return {
         **named(series.key),
         "years": list(series.years),
@@ -208,7 +208,7 @@ def _compacted_json(series: Compacted) -> dict[str, Any]:
     }
 
 
-def _compacted_shown(done: Sequence[Compacted]) -> Shown:
+def _compacted_shown(done: Sequence[CompactResult]) -> Shown:
     if not done:
         return
     rows = [
@@ -233,7 +233,7 @@ def _migrate(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     files, problems = upkeep.migrate(keys, dry_run=args.dry_run)
-    pruned: list[Pruned] = []
+    pruned: list[PrunedFile] = []
     if args.prune:
         converted = dict.fromkeys([*keys, *(file.key for file in files)])
         keys = list(converted) if args.symbol else chosen(manager, None)
@@ -276,7 +276,7 @@ def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
     yield Line(text, "bold")
 
 
-def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
+def _pruned_shown(pruned: Sequence[PrunedFile], *, dry_run: bool) -> Shown:
     for file in pruned:
         others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in file.superseded.items()]
         facts = ", ".join([f"{file.held:,} of {counted(file.rows, 'bar')} held", *others])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..jobs.showcase import DemoAnswer, Showcase
     from ..jobs.vendors import VendorRole
-    from ..net.reach import Reached
+    from ..net.reach import ReachResult
 
 _ROWS = 6
 _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked": ("·", "dim")}
@@ -83,7 +83,7 @@ def _role_lines(
             yield styled(mark, style), names, texts
 
 
-def _any_reached(reached: dict[str, Reached]) -> bool:
+def _any_reached(reached: dict[str, ReachResult]) -> bool:
     return any(answer.ok for answer in reached.values())
 
 
@@ -105,7 +105,7 @@ class _Reporter:
     def __init__(self, args: argparse.Namespace) -> None:
         self._as_json = bool(args.json)
         self._offline = bool(args.offline)
-        self._reached: dict[str, Reached] = {}
+        self._reached: dict[str, ReachResult] = {}
 
     def _show(self, *items: RenderableType | Line) -> None:
         if not self._as_json:
@@ -124,7 +124,7 @@ class _Reporter:
             styled(f"cache: {case.cache_dir}{keep}", "dim"),
         )
 
-    def network(self, reached: dict[str, Reached]) -> None:
+    def network(self, reached: dict[str, ReachResult]) -> None:
         """Print whether each vendor can be reached."""
         self._reached = reached
         self._title("network")

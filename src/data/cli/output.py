@@ -51,7 +51,7 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     if stderr and _is_quiet.get():
-        stream = _Nowhere()
+        stream = _NullStream()
     width = None
     if not stream.isatty():
         width = shutil.get_terminal_size((_UNBOUND_WIDTH, 50)).columns
@@ -77,7 +77,7 @@ def is_quiet() -> bool:
     return _is_quiet.get()
 
 
-class _Nowhere(io.TextIOBase):
+class _NullStream(io.TextIOBase):
     """A stream that discards everything; it replaces a standard stream that has been closed."""
 
     def write(self, text: str) -> int:
@@ -88,7 +88,7 @@ class _Nowhere(io.TextIOBase):
 def speak_plainly() -> None:
     """Use ASCII in terminals without Unicode, and ignore output to closed streams."""
     codecs.register_error(_PLAIN_ERRORS, _plain_sign)
-    sys.stdout, sys.stderr = sys.stdout or _Nowhere(), sys.stderr or _Nowhere()
+    sys.stdout, sys.stderr = sys.stdout or _NullStream(), sys.stderr or _NullStream()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_PLAIN_ERRORS)
@@ -183,7 +183,7 @@ def _print_errors(*lines: Text) -> None:
         for line in lines:
             screen.print(line, soft_wrap=not screen.is_terminal)
     except OSError:
-        sys.stderr = _Nowhere()  # otherwise the interpreter tries again at exit
+        sys.stderr = _NullStream()  # otherwise the interpreter tries again at exit
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:

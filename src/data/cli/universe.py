@@ -16,7 +16,7 @@ from .tables import TextTable, counted, styled, titled
 if TYPE_CHECKING:
     from ..db.universe.definition import UniverseDefinition
     from ..db.universe.manager import StoredUniverses
-    from ..db.universe.storage import Refreshed, SourceSummary, Summary
+    from ..db.universe.storage import RefreshResult, SourceSummary, Summary
     from ..model.universe import Members
 
 _MOST_LINES = 12
@@ -170,11 +170,11 @@ def _refresh(args: argparse.Namespace) -> Report:
     return _record_report([recorded for name in names for recorded in universes.refresh(name)])
 
 
-def _record_report(refreshed: Sequence[Refreshed]) -> Report:
+def _record_report(refreshed: Sequence[RefreshResult]) -> Report:
     return Report([_universe_json(recorded) for recorded in refreshed], _recorded_shown(refreshed))
 
 
-def _universe_json(recorded: Refreshed) -> dict[str, Any]:
+def _universe_json(recorded: RefreshResult) -> dict[str, Any]:
     return {
         "universe": recorded.universe,
         "source": recorded.source,
@@ -189,7 +189,7 @@ def _universe_json(recorded: Refreshed) -> dict[str, Any]:
     }
 
 
-def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
+def _recorded_shown(refreshed: Sequence[RefreshResult]) -> Shown:
     if not refreshed:
         yield styled("there are no universes", "dim")
     for recorded in refreshed:

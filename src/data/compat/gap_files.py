@@ -237,14 +237,14 @@ def fill_gaps(
         for name, key, listed in _read(path, selector)
         if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
     ]
-    done: dict[_Work, _Filled] = {}
+    done: dict[_Work, _FillResult] = {}
     progress = JobProgress(client.clock, None, len(works), len(works))
     runner = Runner(progress, partial(_fill_series, client), done.__setitem__)
     with job_signals():
         runner.run(works)
         for work in works:
             report["too_long"] += len(work.fillable) - len(work.short)
-            filled = done.get(work, _Filled(0, runner.stopped))
+            filled = done.get(work, _FillResult(0, runner.stopped))
             if filled.why:
                 report["failed"][work.name] = filled.why
             if filled.bars:
@@ -283,14 +283,14 @@ def _result_of(key: SeriesKey) -> SeriesResult:
     return SeriesResult(key.symbol, key.timeframe.label)
 
 
-class _Filled(NamedTuple):
+class _FillResult(NamedTuple):
     """The number of new bars in a series, and the reason if vendors left a part unanswered."""
 
     bars: int
     why: str
 
 
-def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
+def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _FillResult:
     """Request the gaps in one series; called in a thread for the series' vendor."""
     bars, failure = 0, ""
     try:
@@ -300,7 +300,7 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
     except DataError as error:
         log.log(level_of(error), "%s: %s", work.name, error)
         failure = str(error)
-    return _Filled(bars, failure)
+    return _FillResult(bars, failure)
 
 
 def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:

@@ -20,7 +20,7 @@ from ..errors import DataError, QueryError
 from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
-from ..model.stored import Calculated
+from ..model.stored import Calculation
 from ..model.timeframe import Timeframe
 from ..progress.events import Listener, Progress
 from ..progress.results import SeriesResult
@@ -157,7 +157,7 @@ def _calculate(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
     """Calculate all bars of one symbol; the result reports only the first failure."""
-    client, calculated, problems = services.client, list[Calculated](), list[str]()
+    client, calculated, problems = services.client, list[Calculation](), list[str]()
     for timeframe in steps:
         try:
             query = client.query(ticker, timeframe)

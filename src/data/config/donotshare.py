@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Value:
+class _NamedValue:
     """The value of a name: a literal, or an environment variable with its default."""
 
     literal: object = None
@@ -85,9 +85,9 @@ def private_path() -> Path | None:
 
 
 @lru_cache(maxsize=4)
-def content_of(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
+def content_of(path: Path) -> tuple[Mapping[str, _NamedValue], Mapping[str, int]]:
     """Return a file's values by name, and the line number of each name with an unsupported value."""
-    values: dict[str, _Value] = {}
+    values: dict[str, _NamedValue] = {}
     unreadable: dict[str, int] = {}
     for name, node in _assignments(path):
         value = _value(node)
@@ -122,10 +122,10 @@ def _assignments(path: Path) -> Iterator[tuple[str, ast.expr]]:
         yield from ((t.id, node.value) for t in targets if isinstance(t, ast.Name))
 
 
-def _value(node: ast.expr) -> _Value | None:
+def _value(node: ast.expr) -> _NamedValue | None:
     """Return the value of an expression, or None if the expression would have to be executed."""
     if isinstance(node, ast.Constant):
-        return _Value(node.value)
+        return _NamedValue(node.value)
     if isinstance(node, ast.Subscript) and _dotted_name(node.value) in ("os.environ", "environ"):
         return _parse_getenv([node.slice])
     if isinstance(node, ast.Call) and not node.keywords and _dotted_name(node.func) in _LOOKUPS:
@@ -133,13 +133,13 @@ def _value(node: ast.expr) -> _Value | None:
     return None
 
 
-def _parse_getenv(arguments: Sequence[ast.expr]) -> _Value | None:
+def _parse_getenv(arguments: Sequence[ast.expr]) -> _NamedValue | None:
     """Parse the literal arguments of ``os.getenv``: a variable name and, optionally, a default."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None
     name, default = literals[0], literals[1] if len(literals) == 2 else None
-    return _Value(default, name) if isinstance(name, str) else None
+    return _NamedValue(default, name) if isinstance(name, str) else None
 
 
 def _dotted_name(node: ast.expr) -> str:

@@ -40,7 +40,7 @@ class FeedSnapshot:
 
 
 @dataclass
-class Unread:
+class UnreadItems:
     """A bounded list of the items in a feed's run that arrived before its bars had a consumer.
 
     Attributes:
@@ -70,7 +70,7 @@ class Unread:
 
 
 @dataclass
-class _Shown:
+class _FeedValues:
     """The values from which a feed's snapshot is created."""
 
     bars: deque[LiveBar]
@@ -91,12 +91,12 @@ class Board:
 
     def __init__(self, clock: Clock, keep: int, symbol: str = "") -> None:
         self._clock, self._symbol = clock, symbol
-        self._shown = _Shown(deque(maxlen=keep))
+        self._shown = _FeedValues(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
         # Mailboxes of consumers of bars; without any, delivered items are kept as unread.
         self._consumers: tuple[Mailbox, ...] = ()
-        self._unread: Unread | None = None
+        self._unread: UnreadItems | None = None
         # Guards all of the above. Listeners' code does not run while it is held.
         self._lock = threading.Lock()
 
@@ -122,8 +122,8 @@ class Board:
                 added yet.
         """
         with self._lock:
-            self._shown = _Shown(deque(maxlen=self._shown.bars.maxlen))
-            self._unread = None if self._consumers else Unread(capacity)
+            self._shown = _FeedValues(deque(maxlen=self._shown.bars.maxlen))
+            self._unread = None if self._consumers else UnreadItems(capacity)
 
     def add(self, box: Mailbox) -> None:
         """Add a listener, to whose mailbox ``box`` all future items are passed."""

@@ -16,7 +16,7 @@ from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
 
 
-class Closing:
+class CloseTimes:
     """Maps bars' opening times to their closing times, in UTC milliseconds. Thread-safe.
 
     An intraday bar closes according to the market's calendar: the last hourly bar of a session, for

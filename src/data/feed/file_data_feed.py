@@ -19,7 +19,7 @@ from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars, faults_of
 from .backtrader.feed import BacktraderFeed
-from .close_time import Closing
+from .close_time import CloseTimes
 from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .replay import ReplaySource, every
@@ -82,7 +82,7 @@ class FileDataFeed(BacktraderFeed):
         self.live_given, self.live_last_ms = 0, 0
         self.live_interest = self._interest()
         timeframe = Timeframe.parse(self.p.interval or _usual_step(bars))
-        closing: Callable[[int], int] = Closing(timeframe) if self.p.interval else lambda ms: ms
+        closing: Callable[[int], int] = CloseTimes(timeframe) if self.p.interval else lambda ms: ms
         played = bars if self.is_realtime else []
         pace = every(self.p.realtime_interval)
         source = ReplaySource(self.symbol, lambda: played, pace)

@@ -11,7 +11,7 @@ from ..errors import NoDataError, QueryError
 from ..model.stream import LiveBar, StreamState, StreamStatus
 from ..model.texts import duration
 from ..model.timeframe import Timeframe
-from .close_time import Closing
+from .close_time import CloseTimes
 from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .services import clock_of, market_of
@@ -53,7 +53,7 @@ def replay_feed(
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
     parsed = Timeframe.parse(timeframe)
-    closing = Closing(parsed, market_of(manager, symbol))
+    closing = CloseTimes(parsed, market_of(manager, symbol))
     pace = every(1.0) if speed is None else at_speed(closing, speed, parsed.step_ms)
     frame = manager.get_ohlcv(symbol, parsed.label, start_date, end_date, **wishes)
     bars: list[LiveBar] = bars_of(frame, "live")
@@ -82,7 +82,7 @@ Load = Callable[[], Sequence[LiveBar]]
 Pace = Callable[[int, int], float]
 
 
-def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
+def at_speed(closing: CloseTimes, speed: float, longest_ms: int | None) -> Pace:
     """Return a pace (a function for the waits between bars) ``speed`` times as fast as the original.
 
     A speed of 60 replays an hour per minute, and 0 does not wait at all. Nights and weekends are

@@ -29,7 +29,7 @@ _BY_WORTH = "quality_based"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenValue:
     """The chosen value of one field, with its vendors (several if the value is an average)."""
 
     fact: Fact
@@ -37,7 +37,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedRecord:
     """One merged record.
 
     Attributes:
@@ -53,7 +53,7 @@ class Merged:
         strategy: Strategy that chose the values.
     """
 
-    fields: Mapping[str, Chosen] = field(default_factory=dict)
+    fields: Mapping[str, ChosenValue] = field(default_factory=dict)
     statements: tuple[Statement, ...] = ()
     statements_from: str = ""
     blocks: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def merge(
     data_type: str,
     strategy: str,
     order: Sequence[str] = (),
-) -> Merged:
+) -> MergedRecord:
     """Merge several responses into one record; the order of ``snapshots`` does not matter.
 
     Args:
@@ -88,7 +88,7 @@ def merge(
     refused = strangers(ranked)
     trusted, dropped = _drop_wrong(s for s in ranked if s.vendor not in refused)
     how = strategy if strategy != "consensus" else rules.consensus_fallback
-    fields: dict[str, Chosen] = {}
+    fields: dict[str, ChosenValue] = {}
     conflicts: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for s in trusted for name in s.facts):
         facts = _facts_in_order(name, trusted, rules, order or rules.order(data_type, name), how)
@@ -96,7 +96,7 @@ def merge(
         if rules.reports_conflicts:
             conflicts += _conflicts(name, facts, fields[name], rules.tolerance)
     reporter = next((s for s in trusted if s.statements), None)
-    return Merged(
+    return MergedRecord(
         fields,
         reporter.statements if reporter else (),
         reporter.vendor if reporter else "",
@@ -175,12 +175,12 @@ def _facts_in_order(
     return sorted(facts, key=rank)
 
 
-def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
+def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> ChosenValue:
     snapshot, fact = facts[0]
-    return Chosen(fact, (snapshot.vendor,))
+    return ChosenValue(fact, (snapshot.vendor,))
 
 
-def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
+def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> ChosenValue:
     """Return the mean of the values that are comparable with the first, if they are close together."""
     first = facts[0][1]
     peers = [
@@ -192,7 +192,7 @@ def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules)
     mean = math.fsum(numbers) / len(numbers)
     if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
         return _first_fact(facts)
-    return Chosen(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
+    return ChosenValue(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
 
 
 def _is_comparable(fact: Fact, other: Fact) -> bool:
@@ -204,7 +204,7 @@ def _is_comparable(fact: Fact, other: Fact) -> bool:
 
 
 def _conflicts(
-    name: str, facts: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
+    name: str, facts: Sequence[tuple[Snapshot, Fact]], chosen: ChosenValue, tolerance: float
 ) -> Iterable[dict[str, Any]]:
     """Yield differing values of other vendors; a value for another period is not a conflict."""
     base = chosen.fact

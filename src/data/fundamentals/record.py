@@ -16,7 +16,7 @@ from ..model.fundamentals import (
     quality,
 )
 from ..model.instant import from_ms, iso
-from .merge import Merged
+from .merge import MergedRecord
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RecordContext:
 
 
 def record_of(
-    merged: Merged, snapshots: Iterable[Snapshot], context: RecordContext
+    merged: MergedRecord, snapshots: Iterable[Snapshot], context: RecordContext
 ) -> dict[str, Any]:
     """Return the record, which the caller may modify; empty if no vendor has any data."""
     if not merged.used:
@@ -82,7 +82,7 @@ def record_of(
 
 
 def _metadata(
-    merged: Merged, by_vendor: Mapping[str, Snapshot], context: RecordContext
+    merged: MergedRecord, by_vendor: Mapping[str, Snapshot], context: RecordContext
 ) -> dict[str, Any]:
     facts = {name: chosen.fact for name, chosen in merged.fields.items()}
     metadata: dict[str, Any] = {

@@ -26,7 +26,7 @@ from ..net.own_network import Contacts
 from ..net.quota import Pause, Window, windows_of
 from ..net.state import Needs, State
 from ..net.state_tables import Account, StateTables
-from ..net.unknown_symbols import Unknown, forgotten_s
+from ..net.unknown_symbols import UnknownSymbol, forgotten_s
 from . import vendor_records
 from .log import Log
 from .riders import (
@@ -146,7 +146,7 @@ class _Tables(StateTables):
         is_news = before.until_s or circuit.until_s or before.failures or circuit.failures
         self._change(("circuit", endpoint), astuple(circuit), _CIRCUIT_S, bool(is_news))
 
-    def keep_unknown(self, account: str, address: str, symbol: str, word: Unknown) -> None:
+    def keep_unknown(self, account: str, address: str, symbol: str, word: UnknownSymbol) -> None:
         """Record an unknown symbol; see :meth:`.StateTables.keep_unknown`."""
         super().keep_unknown(account, address, symbol, word)
         ttl_s = word.until_s - forgotten_s(self.now_s)
@@ -599,5 +599,5 @@ def load_facts(
             tables.forget_unknown(name, rest[0], rest[1])
         else:
             at_s, until, reports = value
-            word = Unknown(at_s + ahead_s, until + ahead_s, reports)
+            word = UnknownSymbol(at_s + ahead_s, until + ahead_s, reports)
             tables.keep_unknown(name, rest[0], rest[1], word)

@@ -14,7 +14,7 @@ from ..model.instant import DAY_MS, day_ms
 from ..net.circuit_breaker import Circuit, CircuitPolicy
 from ..net.quota import LONGEST_PAUSE_S, Pause
 from ..net.state_tables import DAY_STANDS_S
-from ..net.unknown_symbols import LONGEST_S, Unknown
+from ..net.unknown_symbols import LONGEST_S, UnknownSymbol
 from .riders import MOST_VERSION
 
 # More operations are not repeated, because every call would wait for that.
@@ -57,7 +57,7 @@ _DATE_MS, _SESSION_MS = 2 * DAY_MS, 100 * DAY_MS
 _WRONG = (msgspec.DecodeError, RecursionError, ValueError, TypeError, LookupError, OverflowError)
 
 
-class _Base(msgspec.Struct):
+class _RecordBase(msgspec.Struct):
     spent: _Spent = []
     flights: _Flights = []
 
@@ -75,7 +75,7 @@ def ledger(
     try:
         if base is None or log is None or not 0 <= folded <= MOST_VERSION:
             raise ValueError("it is too large")
-        document = msgspec.structs.asdict(msgspec.json.decode(base, type=_Base))
+        document = msgspec.structs.asdict(msgspec.json.decode(base, type=_RecordBase))
         entries = msgspec.json.decode(log, type=_Log)
         if sum(len(ops) for _, ops in entries) > MOST_OPERATIONS:
             raise ValueError("it has too many operations")
@@ -113,7 +113,7 @@ def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
         until_s = max(circuit.until_s, circuit.trial_until_s, circuit.answered_s)
         longest_s = CircuitPolicy().refused.cap_s
     else:
-        unknown = Unknown(*values)
+        unknown = UnknownSymbol(*values)
         until_s, longest_s = max(unknown.until_s, unknown.said_s), LONGEST_S
     return values if until_s <= now_s + longest_s + _TOLERANCE_S else None
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.bars import Stamps
     from ..model.query import BarsQuery
-    from .perishable import Perishable
+    from .perishable import PerishableSeries
 
 __all__ = ["ClientBars"]
 
@@ -67,7 +67,7 @@ class ClientBars:
     def __init__(
         self,
         client: BarsClient,
-        perishing: Callable[[], Iterable[Perishable]] | None = None,
+        perishing: Callable[[], Iterable[PerishableSeries]] | None = None,
         timeout_s: float | None = None,
     ) -> None:
         self._client, self._perishing = client, perishing

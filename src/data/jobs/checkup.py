@@ -42,7 +42,7 @@ from ..model.series import SeriesKey
 from ..model.settings import Settings
 from ..model.span import Span
 from ..model.texts import counted, duration, proof_in_words
-from ..net.reach import Reached, reach_all
+from ..net.reach import ReachResult, reach_all
 from ..net.redact import place
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -551,7 +551,7 @@ def _key(vendor: Mapping[str, Any], state: str, variables: str, *, is_routed: bo
 
 def _vendors(
     vendors: Sequence[Mapping[str, Any]],
-    reached: Mapping[str, Reached],
+    reached: Mapping[str, ReachResult],
     selector: ProviderSelector,
 ) -> Iterator[Check]:
     routed = _routed_vendors(selector)
@@ -565,7 +565,7 @@ def _vendors(
     yield _clock(reached)
 
 
-def _clock(reached: Mapping[str, Reached]) -> Check:
+def _clock(reached: Mapping[str, ReachResult]) -> Check:
     """Compare the local clock with the closest of the dates in vendors' responses."""
     offsets = [answer.ahead_ms for answer in reached.values() if answer.ahead_ms is not None]
     if not offsets:
@@ -581,7 +581,7 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
 
 
 def check_of_vendor(
-    vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool
+    vendor: Mapping[str, Any], reached: ReachResult | None, *, is_routed: bool
 ) -> Check:
     """Return the check for one vendor.
 

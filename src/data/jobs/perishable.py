@@ -31,7 +31,7 @@ _OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"
 
 
 @dataclass(frozen=True)
-class Perishable:
+class PerishableSeries:
     """A stored series with missing data that vendors will soon stop serving.
 
     Attributes:
@@ -81,7 +81,7 @@ def perishable(
     selector: ProviderSelector,
     now_ms: int,
     cache_dir: Path,
-) -> list[Perishable]:
+) -> list[PerishableSeries]:
     """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
     Series from which the rules never answer a query, such as those fetched from a named vendor
@@ -103,22 +103,22 @@ def perishable(
     return sorted(due, key=lambda history: history.lost_ms)
 
 
-def _warned_ms(history: Perishable) -> float:
+def _warned_ms(history: PerishableSeries) -> float:
     return min(_MOST_MS, _SHARE * history.depth_days * DAY_MS)
 
 
 def _bars_of(
     key: SeriesKey, entry: LaneEntry | None, selector: ProviderSelector
-) -> Iterator[Perishable]:
+) -> Iterator[PerishableSeries]:
     if entry is None or entry.last is None:
         return
     supply = selector.stored_supply(key)
     if supply is not None and supply.depth_days is not None:
         lost_ms = entry.last + key.timeframe.longest_ms + supply.depth_days * DAY_MS
-        yield Perishable(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
+        yield PerishableSeries(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
 
 
-def _figures_of(cache_dir: Path, selector: ProviderSelector) -> Iterator[Perishable]:
+def _figures_of(cache_dir: Path, selector: ProviderSelector) -> Iterator[PerishableSeries]:
     for measure in MEASURES.values():
         table = TableStore(cache_dir, measure.name)
         for key in table.keys():
@@ -131,4 +131,4 @@ def _figures_of(cache_dir: Path, selector: ProviderSelector) -> Iterator[Perisha
             if until is not None:
                 lost_ms = until + max(depths) * DAY_MS
                 name = vendors[0].name
-                yield Perishable(key, name, max(depths), until, lost_ms, measure.title)
+                yield PerishableSeries(key, name, max(depths), until, lost_ms, measure.title)

@@ -38,7 +38,7 @@ from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
 from .other_hosts import pull_elsewhere
-from .perishable import Perishable, perishable
+from .perishable import PerishableSeries, perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .work_list import WorkItem, read_work_list
@@ -277,7 +277,7 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
         return with_quotas(services, statistics | timing)
 
 
-def _tell_of(services: Services, history: Perishable) -> None:
+def _tell_of(services: Services, history: PerishableSeries) -> None:
     with running(subject_of(history.key.symbol, history.key.timeframe.label)):
         services.observer.tell(
             HistoryPerishes,

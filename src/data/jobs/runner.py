@@ -23,7 +23,7 @@ from ..model.capabilities import MOST_AT_ONCE
 from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
-from ..progress.events import JobProgress, Running
+from ..progress.events import JobProgress, RunningItem
 from ..progress.results import SeriesResult
 from .signals import hold_signals
 
@@ -139,11 +139,11 @@ class Runner(Generic[K, R]):
         if is_disk_done(error):
             self.stop(str(error))
 
-    def running(self) -> list[Running[K]]:
+    def running(self) -> list[RunningItem[K]]:
         """Return the running tasks, longest-running first; after the run, the tasks left unfinished."""
         now = time.monotonic()
         with self._guard:
-            return [Running(task, now - since) for task, since in self._since.items()]
+            return [RunningItem(task, now - since) for task, since in self._since.items()]
 
     def add(self, task: K) -> None:
         """Queue a task behind its vendor's other tasks, and start a thread if necessary.

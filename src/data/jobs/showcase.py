@@ -13,7 +13,7 @@ from ..bars.client import Wishes
 from ..errors import Attempt, DataError, IncompleteDataWarning
 from ..model.instant import DAY_MS, date_of
 from ..model.query import BarsQuery
-from ..net.reach import Reached, reach_all
+from ..net.reach import ReachResult, reach_all
 from ..net.retry import RetryPolicy
 from ..wiring import Services, build
 from .vendors import VendorRole, vendor_roles
@@ -97,7 +97,7 @@ class Showcase:
         self._services: Services = build(cache_dir, config_path, retry=_RETRY)
         self.cache_dir = self._services.settings.cache_dir
 
-    def reached(self) -> dict[str, Reached]:
+    def reached(self) -> dict[str, ReachResult]:
         """Return whether each usable vendor with a network address can be reached."""
         selector = self._services.selector
         downloaders = {

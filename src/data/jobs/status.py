@@ -25,7 +25,7 @@ from ..model.health import Quota
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..model.texts import time_until
-from ..net.reach import Reached, reach_all
+from ..net.reach import ReachResult, reach_all
 from ..net.state import FILE
 from ..net.vendor_status import VendorPause
 from ..provider_selector import ProviderSelector
@@ -34,7 +34,7 @@ from ..vendors.factory import usable_class
 from ..wiring import network_of
 from .vendors import describe_vendors, quotas_of
 
-Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
+Reach = Callable[[Mapping[str, str]], dict[str, ReachResult]]
 
 # Free space and memory below these limits, in bytes, count as low.
 _LITTLE_SPACE = 1e9
@@ -60,7 +60,7 @@ class VendorState:
     lack: str = ""
     pauses: tuple[VendorPause, ...] = ()
     quotas: tuple[Quota, ...] = ()
-    reached: Reached | None = None
+    reached: ReachResult | None = None
 
     @property
     def is_well(self) -> bool:
@@ -218,7 +218,7 @@ class Watch:
         self._series = SeriesWatch(settings.cache_dir, self.selector, self.clock)
         self._gauge = Gauge(catalogue_of(settings.cache_dir, self.selector).holdings, self.clock)
         self._reach = reach
-        self._reached: dict[str, Reached] = {}
+        self._reached: dict[str, ReachResult] = {}
         self._reached_s: float | None = None
 
     def snapshot(self) -> StatusSnapshot:
@@ -236,7 +236,7 @@ class Watch:
         """Return the freshness of the stored series."""
         return self._series.health()
 
-    def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
+    def reached(self, urls: Mapping[str, str]) -> Mapping[str, ReachResult]:
         """Return whether each vendor can be reached; the result may be up to five minutes old.
 
         Args:

@@ -48,7 +48,13 @@ from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from ..net.deadline import recorded_call, run_call, seconds_of
 from ..prices.adjustment import BasisPart, rebase
-from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
+from ..prices.differences import (
+    ComparisonTerms,
+    Difference,
+    RowComparison,
+    compare,
+    differing_actions,
+)
 from ..prices.quality import check
 from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..wiring import Services, build
@@ -116,7 +122,7 @@ class Comparison:
     theirs: str
     lane: str
     span: Span
-    compared: Compared | None = None
+    compared: RowComparison | None = None
     basis: Basis = Basis()
     error: str = ""
     remarks: tuple[str, ...] = ()

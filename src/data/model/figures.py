@@ -79,7 +79,7 @@ class FigureQuery:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedMeasure:
     """A vendor's declaration of how it serves one measure.
 
     Attributes:

@@ -157,7 +157,7 @@ class PlanSegment(PlanSpan):
 
 
 @dataclass(frozen=True)
-class Lacking(PlanSpan):
+class MissingPart(PlanSpan):
     """A part of the range that would be missing from the answer, with the reason."""
 
     reason: str = ""
@@ -207,7 +207,7 @@ class Plan(InLines):
     held: tuple[PlanSpan, ...] = ()
     segments: tuple[PlanSegment, ...] = ()
     besides: tuple[PlanStep, ...] = ()
-    lacking: tuple[Lacking, ...] = ()
+    lacking: tuple[MissingPart, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     substitutes: Mapping[str, str] = field(default_factory=dict)
     health: tuple[Health, ...] = ()

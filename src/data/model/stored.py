@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Calculated",
+    "Calculation",
     "CommitNotice",
     "ComparedBars",
     "CoverageSpan",
@@ -42,7 +42,7 @@ _NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Calculated:
+class Calculation:
     """Result of calculating bars from stored ones.
 
     Attributes:
@@ -59,9 +59,9 @@ class Calculated:
     gaps: int = 0
     lacking: str = ""
 
-    def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
+    def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculation:
         """Return the totals after adding the result for one more span, with the reasons for its gaps."""
-        return Calculated(
+        return Calculation(
             self.key,
             self.rows + rows,
             self.written + written,

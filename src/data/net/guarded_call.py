@@ -28,7 +28,7 @@ from .own_network import attribute
 from .quota import QuotaReport
 from .state import AccountState, Needs
 from .state_tables import Account, StateTables
-from .unknown_symbols import SymbolCheck, Unknown, reported_again
+from .unknown_symbols import SymbolCheck, UnknownSymbol, reported_again
 
 _POLICY = CircuitPolicy()
 _LONGEST_REASON = 200
@@ -170,7 +170,7 @@ class GuardedCall:
         self._symbol = symbol
         self._on_change = on_change
         self._job = _job.get()
-        self._unknown: Unknown | None = None
+        self._unknown: UnknownSymbol | None = None
         self._is_trial = False
         self._is_unresolved: bool | None = None
 

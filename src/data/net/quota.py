@@ -41,7 +41,7 @@ _REMAINING_HEADERS = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-li
 
 
 @dataclass
-class Spent:
+class SpentUnits:
     """Units that were spent between two times (in seconds) and expire together."""
 
     first_s: float
@@ -63,16 +63,16 @@ class Window:
 
     length_s: float
     capacity: float
-    entries: deque[Spent] = field(default_factory=deque, repr=False)
+    entries: deque[SpentUnits] = field(default_factory=deque, repr=False)
     _used: float = field(default=0.0, repr=False)
 
-    def load(self, entries: Iterable[Spent]) -> None:
+    def load(self, entries: Iterable[SpentUnits]) -> None:
         """Replace all entries with ``entries``, oldest first."""
         self.entries = deque(entries)
         self._used = sum(entry.units for entry in self.entries)
 
     @property
-    def newest(self) -> Spent | None:
+    def newest(self) -> SpentUnits | None:
         """The entry that :meth:`spend` changed last; None before the first one."""
         return self.entries[-1] if self.entries else None
 
@@ -112,7 +112,7 @@ class Window:
             newest.last_s = max(newest.last_s, now_s)
             newest.units += cost
         else:
-            self.entries.append(Spent(now_s, now_s, cost))
+            self.entries.append(SpentUnits(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
         """Return the units to count as spent if the record of units spent before ``lost_s`` is lost."""

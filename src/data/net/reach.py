@@ -21,7 +21,7 @@ _UNAVAILABLE_FOR_LEGAL_REASONS = 451
 
 
 @dataclass(frozen=True)
-class Reached:
+class ReachResult:
     """The result of trying to reach a host.
 
     Attributes:
@@ -41,7 +41,7 @@ class Reached:
         return not self.refusal
 
 
-def reach(url: str, timeout_s: float = 3.0) -> Reached:
+def reach(url: str, timeout_s: float = 3.0) -> ReachResult:
     """Check whether the host of ``url`` can be reached, by sending it one small request.
 
     The request uses the same proxies and certificates as real requests. A response with any status
@@ -67,10 +67,10 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         refusal = str(error)
     finally:
         transport.close()
-    return Reached(time.perf_counter() - started, refusal, ahead_ms)
+    return ReachResult(time.perf_counter() - started, refusal, ahead_ms)
 
 
-def _try_connect(url: str, timeout_s: float) -> Reached:
+def _try_connect(url: str, timeout_s: float) -> ReachResult:
     """Check whether the host and port of ``url`` accept a connection."""
     parts, started = urlsplit(url), time.perf_counter()
     refusal = ""
@@ -78,16 +78,16 @@ def _try_connect(url: str, timeout_s: float) -> Reached:
         socket.create_connection((parts.hostname or "", parts.port or 0), timeout_s).close()
     except OSError as error:
         refusal = f"nothing answers at {parts.netloc}: {error.strerror or error}"
-    return Reached(time.perf_counter() - started, refusal)
+    return ReachResult(time.perf_counter() - started, refusal)
 
 
-def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
+def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, ReachResult]:
     """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
     If there is no network, a name lookup can block a thread for minutes. The call therefore returns
     after ``within_s`` seconds even if some hosts have not answered.
     """
-    results: dict[str, Reached] = {}
+    results: dict[str, ReachResult] = {}
 
     def _check(name: str, url: str) -> None:
         results[name] = reach(url)
@@ -100,7 +100,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     deadline = time.monotonic() + within_s
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Reached(within_s, f"no answer within {duration(within_s)}")
+    late = ReachResult(within_s, f"no answer within {duration(within_s)}")
     return {name: results.get(name, late) for name in urls}
 
 

@@ -40,7 +40,7 @@ ShareLimits = Callable[[State], AccountState]
 _MOST_OWN = 64
 
 
-class Declared(Protocol):
+class DeclaredVendor(Protocol):
     """The attributes of a vendor's class that are needed to send requests to the vendor.
 
     Attributes:
@@ -104,7 +104,7 @@ class Senders:
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
 
-    def sender(self, vendor: str, declared: type[Declared]) -> Sender:
+    def sender(self, vendor: str, declared: type[DeclaredVendor]) -> Sender:
         """Return a sender that obeys the limits of ``vendor``; all senders share their connections.
 
         Raises:
@@ -175,7 +175,7 @@ class Senders:
         return entry[1]
 
     def limiter(
-        self, vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
+        self, vendor: str, declared: type[DeclaredVendor] | None, own_limits: Limits | None = None
     ) -> Limiter:
         """Return the limiter shared by all senders to ``vendor``.
 
@@ -209,13 +209,13 @@ class Senders:
         return Limiter(vendor, limits, self.accounts, on_circuit=self._on_circuit)
 
 
-def wants_package(mode: str, declared: type[Declared]) -> bool:
+def wants_package(mode: str, declared: type[DeclaredVendor]) -> bool:
     """Return whether ``mode`` selects the vendor's own package to send requests, if it is installed."""
     prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
     return prefers and bool(declared.sdk_carrier)
 
 
-def choose_transport(mode: str, declared: type[Declared], *, http: Transport) -> Transport:
+def choose_transport(mode: str, declared: type[DeclaredVendor], *, http: Transport) -> Transport:
     """Return the transport for a vendor's requests.
 
     Args:
@@ -299,12 +299,12 @@ process_senders = ProcessSenders()
 
 
 def process_limiter(
-    vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
+    vendor: str, declared: type[DeclaredVendor] | None, own_limits: Limits | None = None
 ) -> Limiter:
     """Return this process's limiter for ``vendor``; see :meth:`Senders.limiter`."""
     return process_senders.get().limiter(vendor, declared, own_limits)
 
 
-def process_sender(vendor: str, declared: type[Declared]) -> Sender:
+def process_sender(vendor: str, declared: type[DeclaredVendor]) -> Sender:
     """Return this process's own sender to ``vendor``; see :meth:`Senders.sender`."""
     return process_senders.get().sender(vendor, declared)

@@ -44,7 +44,7 @@ from .state_tables import (
     read_anchor,
     read_fact,
 )
-from .steady import Anchor, Reading
+from .steady import Anchor, ClockReading
 
 if TYPE_CHECKING:
     import sqlite3  # imported with the first request, because cache hits do not need it
@@ -271,7 +271,7 @@ class State:
         A writing transaction also stores the remembered time, if it is due to be stored again.
         """
         wall_s = self.clock.now_ms() / 1000
-        reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
+        reading = ClockReading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
         now_s = anchor.now(reading) if anchor else reading.wall_s
         if write and (anchor is None or anchor.is_stale(reading)):

@@ -17,9 +17,9 @@ from ..model.coverage import VendorDay
 from ..model.span import Span
 from .circuit_breaker import Circuit
 from .own_network import NO_CONNECTION, Contacts
-from .quota import Pause, Spent, Window, windows_of
-from .steady import Anchor, Reading
-from .unknown_symbols import Unknown, forgotten_s
+from .quota import Pause, SpentUnits, Window, windows_of
+from .steady import Anchor, ClockReading
+from .unknown_symbols import UnknownSymbol, forgotten_s
 
 VERSION = 1
 TABLES = (
@@ -168,7 +168,7 @@ class StateTables:
                 " AND last_s > ? ORDER BY first_s",
                 (account, window.length_s, self.now_s - window.length_s),
             )
-            window.load(Spent(*row) for row in rows)
+            window.load(SpentUnits(*row) for row in rows)
         return windows
 
     def spend(
@@ -342,15 +342,15 @@ class StateTables:
 
     # --- unknown symbols -------------------------------------------------------------------
 
-    def unknown(self, account: str, address: str, symbol: str) -> Unknown | None:
+    def unknown(self, account: str, address: str, symbol: str) -> UnknownSymbol | None:
         """Return the record that a vendor does not know a symbol; None if there is no such record."""
         row = self.rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, address, symbol),
         ).fetchone()
-        return Unknown(*row) if row else None
+        return UnknownSymbol(*row) if row else None
 
-    def keep_unknown(self, account: str, address: str, symbol: str, word: Unknown) -> None:
+    def keep_unknown(self, account: str, address: str, symbol: str, word: UnknownSymbol) -> None:
         """Record that a vendor does not know a symbol, and delete such records that expired long ago."""
         self.rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
         values = (account, address, symbol, *astuple(word))
@@ -427,7 +427,7 @@ def read_anchor(rows: SqlRows) -> Anchor | None:
     if not facts:
         return None
     try:
-        reading = Reading(
+        reading = ClockReading(
             float(facts["anchor_wall_s"]),
             float(facts["anchor_mono_s"]),
             facts["anchor_owner"],

@@ -17,7 +17,7 @@ REFRESH_S = 60.0
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClockReading:
     """The wall time and the monotonic time, read together.
 
     Attributes:
@@ -39,15 +39,15 @@ class Reading:
 class Anchor:
     """A reading of the clocks, and the remembered time (wall time without jumps) at that moment."""
 
-    reading: Reading
+    reading: ClockReading
     steady_s: float
 
-    def now(self, reading: Reading) -> float:
+    def now(self, reading: ClockReading) -> float:
         """Return the remembered time at ``reading``, which is never before this anchor's own time."""
         wall, steady = self._time_passed(reading)
         return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
-    def is_stale(self, reading: Reading) -> bool:
+    def is_stale(self, reading: ClockReading) -> bool:
         """Return whether ``reading`` should become the next anchor.
 
         This is the case if the reading is much later than this anchor, or if the wall time and the
@@ -57,11 +57,11 @@ class Anchor:
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
 
-    def _is_comparable(self, reading: Reading) -> bool:
+    def _is_comparable(self, reading: ClockReading) -> bool:
         """Return whether this reading and another one count monotonic seconds from the same moment."""
         before = self.reading
         return reading.owner == before.owner or (reading.boot == before.boot != "")
 
-    def _time_passed(self, reading: Reading) -> tuple[float, float]:
+    def _time_passed(self, reading: ClockReading) -> tuple[float, float]:
         before = self.reading
         return reading.wall_s - before.wall_s, reading.monotonic_s - before.monotonic_s

@@ -39,7 +39,7 @@ class SymbolCheck(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownSymbol:
     """A record that a vendor rejected a symbol; all times are in seconds, measured on the same clock.
 
     Attributes:
@@ -68,7 +68,7 @@ class Unknown:
         )
 
 
-def reported_again(before: Unknown | None, now_s: float) -> Unknown:
+def reported_again(before: UnknownSymbol | None, now_s: float) -> UnknownSymbol:
     """Return the record of a symbol that a vendor has rejected at ``now_s``, for the first time or again.
 
     Args:
@@ -78,7 +78,7 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
     times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
     # The exponent is bounded, as the longest term is reached long before.
     term_s = min(LONGEST_S, _FIRST_TERM_S * 2.0 ** min(times - 1, 60))
-    return Unknown(now_s, now_s + term_s, times)
+    return UnknownSymbol(now_s, now_s + term_s, times)
 
 
 def forgotten_s(now_s: float) -> float:

@@ -224,7 +224,7 @@ def _capped_class(library: Any) -> Any:
             if self.length > MAX_MESSAGE:
                 raise library.WebSocketPayloadException("a message is too long")
 
-    class Capped(library.WebSocket):  # type: ignore[misc]
+    class CappedSocket(library.WebSocket):  # type: ignore[misc]
         due = 0.0
         size = 0
 
@@ -246,7 +246,7 @@ def _capped_class(library: Any) -> Any:
                 raise library.WebSocketPayloadException("a message is too long")
             return frame
 
-    return Capped
+    return CappedSocket
 
 
 class _Socket:

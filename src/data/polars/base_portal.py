@@ -106,7 +106,7 @@ class VisiblePanel(NamedTuple):
     horizons: tuple[int, ...]
 
 
-class _Built(NamedTuple):
+class _BuiltPanel(NamedTuple):
     """A panel that was just read.
 
     ``mark`` is the number of commits to the store before the read; ``is_hit`` is whether the read
@@ -596,7 +596,7 @@ class BasePortal(ABC, Generic[S, F]):
                 return self._keep_panel(question, self._read_recorded(question, record))
             return self._keep_panel(question, self._build_panel(question, self._ahead_ms(question)))
 
-    def _read_recorded(self, question: PortalQuestion, record: Any) -> _Built:
+    def _read_recorded(self, question: PortalQuestion, record: Any) -> _BuiltPanel:
         """Read a panel for a caller whose reads are recorded (see ``lineage``).
 
         Only the rows that the caller sees are recorded, not those that are read ahead. If the
@@ -633,7 +633,7 @@ class BasePortal(ABC, Generic[S, F]):
         if self._panels is not None:
             self._panels.drop_of(record)
 
-    def _keep_panel(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
+    def _keep_panel(self, question: PortalQuestion, built: _BuiltPanel) -> VisiblePanel:
         """Keep a panel that was just read, and count it as a hit or a miss."""
         with self._guard:
             self._hits += built.is_hit
@@ -642,7 +642,7 @@ class BasePortal(ABC, Generic[S, F]):
             self._panels.keep(_key(question), built.found.panel, built.mark)
         return built.found
 
-    def _build_panel(self, question: PortalQuestion, ahead_ms: int) -> _Built:
+    def _build_panel(self, question: PortalQuestion, ahead_ms: int) -> _BuiltPanel:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
         If the panel has too few rows, which can happen only if the calendar is unknown, earlier bars
@@ -663,7 +663,7 @@ class BasePortal(ABC, Generic[S, F]):
             panel = _arrange_panel(question, terms, extent, read, is_last=is_last)
             if panel.covers(terms.horizons, question.rows):
                 break
-        return _Built(VisiblePanel(panel, terms.horizons), mark, is_hit=is_hit)
+        return _BuiltPanel(VisiblePanel(panel, terms.horizons), mark, is_hit=is_hit)
 
     def _terms(self, question: PortalQuestion, ahead_ms: int) -> _Terms:
         """Return the terms of all reads of a panel.

@@ -73,7 +73,7 @@ class CachedFrame(NamedTuple):
     metadata: Mapping[str, Any]
 
 
-class _Known(NamedTuple):
+class _KnownFrame(NamedTuple):
     """A frame's metadata as read by this process, and the state of the checked data file."""
 
     state: FileState
@@ -81,7 +81,7 @@ class _Known(NamedTuple):
     data: FileState | None = None
 
 
-class _Use(NamedTuple):
+class _LastUse(NamedTuple):
     """The time of a frame's last use, and that of the last use noted in its file, in nanoseconds."""
 
     used: int
@@ -157,7 +157,7 @@ class FrameCache:
             return None
         return None if known is None else self._facts(known, path)
 
-    def _facts(self, known: _Known, path: Path) -> dict[str, Any]:
+    def _facts(self, known: _KnownFrame, path: Path) -> dict[str, Any]:
         """Return a copy of a frame's metadata, which the caller may change."""
         return deepcopy(known.metadata) | {
             "bundle_name": path.name,
@@ -259,13 +259,13 @@ class FrameCache:
         self._sweep_if_due()
         return CachedFrame(frame, facts)
 
-    def _lookup(self, key: str, path: Path) -> _Known | None:
+    def _lookup(self, key: str, path: Path) -> _KnownFrame | None:
         """Return the recorded facts about the frame for a key, or None.
 
         Raises:
             _DamagedFrameError: The metadata do not match their digest, or are from another version.
         """
-        known: _Known | None = self._known.get(path.name)
+        known: _KnownFrame | None = self._known.get(path.name)
         if known is None or self._disk.stat(path / _METADATA) != known.state:
             content = self._disk.read_with_state(path / _METADATA)
             if content is None:
@@ -275,11 +275,11 @@ class FrameCache:
                 raise _DamagedFrameError(
                     f"{path.name}: {_METADATA} is damaged: the frame is fetched again"
                 )
-            known = _Known(content[1], metadata)
+            known = _KnownFrame(content[1], metadata)
             self._remember(path, known)
         return known if known.metadata["cache_key"].startswith(key) else None
 
-    def _remember(self, path: Path, known: _Known) -> None:
+    def _remember(self, path: Path, known: _KnownFrame) -> None:
         states = [state for state in (known.state, known.data) if state is not None]
         if all(map(self.is_settled, states)):
             self._known.put(path.name, known, known.state.size)
@@ -392,7 +392,7 @@ class FrameCache:
                 write_atomically(self._disk, path / _ACCESSED, str(now).encode(), durable=False)
             except StorageError as error:
                 _log.debug("%s: its use was not recorded: %s", path.name, error)
-        self._uses.put(path.name, _Use(now, noted), 1)
+        self._uses.put(path.name, _LastUse(now, noted), 1)
 
     def _accessed_ns(self, path: Path) -> int:
         """Return the time at which a frame was last used, or 0 if that is unknown."""
@@ -492,7 +492,7 @@ class FrameCache:
 
         A use by another process within the last minute may be missing.
         """
-        here: _Use | None = self._uses.get(path.name)
+        here: _LastUse | None = self._uses.get(path.name)
         if here is not None and 0 <= self._disk.now_ns() - here.noted < _MINUTE_NS:
             return here.used
         noted = self._accessed_ns(path)

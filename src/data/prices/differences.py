@@ -93,7 +93,7 @@ class Difference:
         return entry | {"first": iso(first), "last": iso(last)}
 
 
-class Compared(NamedTuple):
+class RowComparison(NamedTuple):
     """Result of a comparison.
 
     Attributes:
@@ -106,7 +106,7 @@ class Compared(NamedTuple):
     equal: int
     differences: tuple[Difference, ...]
 
-    def with_actions(self, difference: Difference | None) -> Compared:
+    def with_actions(self, difference: Difference | None) -> RowComparison:
         """Return the result with a difference in splits and dividends added, unless it is None.
 
         The difference is not added if bars differ by a split, because dividend amounts then refer
@@ -142,7 +142,7 @@ class ComparisonTerms:
 
 def compare(
     ours: BarTable, theirs: BarTable, terms: ComparisonTerms = ComparisonTerms()
-) -> Compared:
+) -> RowComparison:
     """Compare two ascending tables over the same span and name the differences.
 
     Args:
@@ -163,7 +163,7 @@ def compare(
     differences = [*_by_cause(causes, left, right, terms), *_unpaired(ours, theirs, common, terms)]
     ranked = sorted(differences, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
     rows = len(ours) + len(theirs) - len(common)
-    return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
+    return RowComparison(rows, int(len(common) - differs.sum()), tuple(ranked))
 
 
 # --- equality --------------------------------------------------------------------------------

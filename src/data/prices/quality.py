@@ -40,7 +40,7 @@ def no_stamps() -> Stamps:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRows:
     """A validated answer: its rows, sorted by whether they are valid bars.
 
     Attributes:
@@ -90,7 +90,7 @@ def check(
     expected: Stamps | None = None,
     grid: BarGrid | None = None,
     volume: bool = False,
-) -> Checked:
+) -> CheckedRows:
     """Validate the rows that a vendor returned for ``span``.
 
     If the prices of every row are out of order, all rows are returned as bad rather than rejected,
@@ -145,7 +145,7 @@ def check(
     if len(bare):
         problems.append(f"missing_volume: {len(bare)} of {len(good)} bars have no volume")
         score *= 1 - len(bare) / len(good)
-    return Checked(
+    return CheckedRows(
         good,
         bad,
         nulls,
@@ -287,7 +287,7 @@ def _count_absent(wanted: Stamps, there: Stamps) -> int:
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score defined in :class:`Checked`; ``sent`` contains the timestamps of all rows."""
+    """Return the score defined in :class:`CheckedRows`; ``sent`` contains the timestamps of all rows."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

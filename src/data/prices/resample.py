@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 Reason = Literal["forming", "missing", "straddled"]
 
 
-class Incomplete(NamedTuple):
+class IncompleteBar(NamedTuple):
     """A target bar that could not be built completely.
 
     Attributes:
@@ -46,7 +46,7 @@ class Incomplete(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Resampled:
+class ResampledBars:
     """The target bars that were built, and the target bars that could not be built.
 
     Attributes:
@@ -66,7 +66,7 @@ class Resampled:
 
     table: BarTable
     ends: Stamps
-    incomplete: tuple[Incomplete, ...] = ()
+    incomplete: tuple[IncompleteBar, ...] = ()
     partial: BarTable = BarTable.empty()
     part_volume: tuple[int, ...] = ()
     strays: int = 0
@@ -89,7 +89,7 @@ def resample(
     now_ms: int,
     dense: bool = True,
     unanswered: Sequence[Span] = (),
-) -> Resampled:
+) -> ResampledBars:
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
     Each bar has the open price of its first part, the highest high, the lowest low, and the close
@@ -136,7 +136,7 @@ def resample_many(
     now_ms: int,
     dense: bool = True,
     unanswered: Sequence[Sequence[Span]] = (),
-) -> list[Resampled]:
+) -> list[ResampledBars]:
     """Build the bars for many symbols in one market in one pass; see :func:`resample`.
 
     Args:
@@ -153,10 +153,10 @@ def resample_many(
     bins = _bins(_Sides(source, target, calendar, source_anchor, anchor), span)
     if bins is None:
         none = BarTable.empty()
-        return [Resampled(none, none.stamps, strays=len(rows)) for rows in tables]
+        return [ResampledBars(none, none.stamps, strays=len(rows)) for rows in tables]
     all_known = np.ones(len(bins.parts), dtype=bool)
     in_span = None if dense else bins.parts_in(span)
-    parts_of_bars, results = _ranges(bins.owners, len(bins.stamps)), list[Resampled]()
+    parts_of_bars, results = _ranges(bins.owners, len(bins.stamps)), list[ResampledBars]()
     for table, holes in zip(tables, unanswered or [()] * len(tables), strict=True):
         if not bins.by_date and np.array_equal(table.stamps, bins.parts):
             rows, ranges, is_known = table, parts_of_bars, all_known.copy()
@@ -338,19 +338,19 @@ def _ranges(owners: Positions, count: int) -> _Ranges:
 
 def _built(
     rows: BarTable, ranges: _Ranges, bins: _Bins, is_known: Mask, now_ms: int, strays: int
-) -> Resampled:
+) -> ResampledBars:
     """Combine a symbol's rows into bars, and separate complete bars from incomplete ones."""
     bars, in_part = _fold_ranges(rows, ranges, bins.stamps)
     lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
     complete, partial = whole[ranges.bars], BarTable.empty()
-    incomplete: tuple[Incomplete, ...] = ()
+    incomplete: tuple[IncompleteBar, ...] = ()
     if not whole.all():
         expected = np.bincount(bins.owners, minlength=len(bins.stamps))
         incomplete = tuple(_incomplete_bars(bins, ~whole, lacking, expected, now_ms))
         partial = _pick_bars(bars, ~complete & ~bins.straddled[ranges.bars])
         bars = _pick_bars(bars, complete)
-    return Resampled(
+    return ResampledBars(
         table=bars,
         ends=bins.ends[ranges.bars[complete]],
         incomplete=incomplete,
@@ -366,7 +366,7 @@ def _pick_bars(bars: BarTable, rows: Mask) -> BarTable:
 
 def _incomplete_bars(
     bins: _Bins, chosen: Mask, lacking: Positions, expected: Positions, now_ms: int
-) -> Iterator[Incomplete]:
+) -> Iterator[IncompleteBar]:
     """Yield the chosen bars with the reason why they are incomplete."""
     facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, lacking, expected)
     # Plain lists, because there can be very many of them.
@@ -374,7 +374,7 @@ def _incomplete_bars(
         *(fact[chosen].tolist() for fact in facts), strict=True
     ):
         reason: Reason = "straddled" if straddled else "missing" if close <= now_ms else "forming"
-        yield Incomplete(Span(start, end), reason, without, parts)
+        yield IncompleteBar(Span(start, end), reason, without, parts)
 
 
 def _fold_ranges(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:

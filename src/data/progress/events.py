@@ -90,7 +90,7 @@ class _Pace:
 
 
 @dataclass(frozen=True)
-class Running(Generic[T]):
+class RunningItem(Generic[T]):
     """An item being worked on, and the number of seconds spent on it so far."""
 
     item: T
@@ -156,7 +156,11 @@ class JobProgress:
         self._tell(result, is_over, self.text_of(wait))
 
     def tell_quiet(
-        self, result: SeriesResult, running: Sequence[Running[Any]], vendor: str, wait: Wait | None
+        self,
+        result: SeriesResult,
+        running: Sequence[RunningItem[Any]],
+        vendor: str,
+        wait: Wait | None,
     ) -> None:
         """Report the longest wait to the listener, and how many other tasks are waiting.
 

@@ -39,7 +39,7 @@ _LEAST_COMMON = 20
 _LEVEL, _CORRELATION = 0.01, 0.8
 
 
-class Listed(NamedTuple):
+class Lister(NamedTuple):
     """A vendor that lists an instrument, and the kind of the vendor's bars (venue, hours, volume unit)."""
 
     vendor: str
@@ -63,7 +63,7 @@ def named_at(instrument: Instrument, vendor: str) -> str:
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
-def is_proved(instrument: Instrument, listed: Listed, asset: Listed) -> bool:
+def is_proved(instrument: Instrument, listed: Lister, asset: Lister) -> bool:
     """Return whether ``listed`` certainly lists the same asset as ``asset``, without comparing bars.
 
     Shares are identified by their ticker and venue, which every request to a vendor contains, and

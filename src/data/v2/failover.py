@@ -45,7 +45,7 @@ _OF_QUESTIONS = QueryError, CapabilityError, NoDataAvailableError
 _log = logging.getLogger("onetape.v2")
 
 
-class _Registered(NamedTuple):
+class _RegisteredProvider(NamedTuple):
     """A provider with its position in the query order."""
 
     priority: int
@@ -75,7 +75,7 @@ class MultiProviderDataManager:
 
     def __init__(self, *, timeout: float = 30.0, clock: Clock | None = None) -> None:
         self._timeout, self._clock = timeout, clock or SystemClock()
-        self._registered: list[_Registered] = []
+        self._registered: list[_RegisteredProvider] = []
         self._circuits: dict[str, Circuit] = {}
         self.provider_health: dict[str, dict[str, Any]] = {}
 
@@ -110,7 +110,7 @@ class MultiProviderDataManager:
             raise QueryError(f"{name}: the priority must be an integer, not {priority!r:.80}")
         others = [entry for entry in self._registered if entry.name != name]
         position = 1 + max((entry.place for entry in others), default=0)
-        others.append(_Registered(priority, position, name, provider))
+        others.append(_RegisteredProvider(priority, position, name, provider))
         self._registered = sorted(others, key=lambda entry: (entry.priority, entry.place))
         self._circuits[name] = Circuit()
         self.provider_health[name] = {"status": "unknown", "last_check": None}

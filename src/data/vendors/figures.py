@@ -17,7 +17,7 @@ from ..model.figures import (
     Figure,
     FigureQuery,
     Measure,
-    Served,
+    ServedMeasure,
     figures_frame,
 )
 from ..model.http import HttpRequest, HttpResponse
@@ -50,7 +50,7 @@ class FiguresDownloader(BaseDataDownloader):
         figures: Maps the name of each measure to the vendor's declaration for it.
     """
 
-    figures: Mapping[str, Served] = {}
+    figures: Mapping[str, ServedMeasure] = {}
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
         """Build the request for one page of ``query``.
@@ -134,7 +134,7 @@ class FiguresDownloader(BaseDataDownloader):
         query = FigureQuery(measure, instrument, timeframe, span, now_ms, insist=True)
         return figures_frame(measure, self.fetch_figures(query).rows)
 
-    def _served_by(self, query: FigureQuery) -> Served:
+    def _served_by(self, query: FigureQuery) -> ServedMeasure:
         """Return the vendor's declaration for the measure of ``query``.
 
         Raises:
@@ -155,11 +155,11 @@ class FiguresDownloader(BaseDataDownloader):
         return served
 
 
-def served_by(downloader: Any, measure: Measure) -> Served | None:
+def served_by(downloader: Any, measure: Measure) -> ServedMeasure | None:
     """Return a downloader's declaration for a measure; None if it does not serve the measure."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
-    return served if isinstance(served, Served) else None
+    return served if isinstance(served, ServedMeasure) else None
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Supplier:
 
     name: str
     downloader: Any
-    served: Served
+    served: ServedMeasure
 
 
 def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier]:

@@ -22,7 +22,7 @@ from ...model.kind import Basis
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey, calculated_lane
 from ...model.span import Span, gaps
-from ...model.stored import Calculated
+from ...model.stored import Calculation
 from ...model.timeframe import Timeframe
 from ...prices.conversions import build_objection
 from ..answer.answer import Answer
@@ -48,7 +48,7 @@ class Calculator:
     ) -> None:
         self._store, self._lanes, self._answer_query = store, lanes, answer_query
 
-    def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
+    def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculation:
         """Build the bars of ``query`` from all stored ``source`` bars, and store them year by year.
 
         Stored bars that would not change are not written again. For a market with sessions, daily
@@ -94,7 +94,7 @@ class Calculator:
         _check_days(query, reach)
         if anew:
             self._store.clear_years(key, self._store.years(key), by="calculate")
-        total = Calculated(key)
+        total = Calculation(key)
         # Raw prices are stored raw; splits that become known later only affect reads.
         bases = {entry.basis.adjustment for entry in stored.coverage if entry.state in WITH_BARS}
         adjustment = "raw" if bases == {"raw"} else query.adjustment

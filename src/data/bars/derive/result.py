@@ -17,7 +17,7 @@ from ...model.query import BarsQuery
 from ...model.reasons import FORMING, UNPUBLISHED
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...prices.resample import Incomplete, Positions, Resampled
+from ...prices.resample import IncompleteBar, Positions, ResampledBars
 from ..answer.answer import Answer, Gap
 
 _STATES_BEST_FIRST = ("final", "provisional", "suspect")
@@ -38,7 +38,7 @@ class DerivedAnswer:
     query: BarsQuery
     source: Timeframe
     below: Answer
-    made: Resampled
+    made: ResampledBars
     holes: Sequence[Gap]
 
     @cached_property
@@ -64,7 +64,7 @@ class DerivedAnswer:
         rows = self.made.partial.within(Span(bar.span.start, bar.span.start + 1))
         return merge(self.table, rows), coverage.overlaid([mark])
 
-    def _forming_bar(self) -> Incomplete | None:
+    def _forming_bar(self) -> IncompleteBar | None:
         """Return the forming bar if it is requested and has no missing data so far, else None."""
         if not self.query.include_forming:
             return None
@@ -143,7 +143,7 @@ class DerivedAnswer:
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
         positions = np.searchsorted(self.table.stamps, starts).tolist()
-        runs: list[tuple[int, str, list[Incomplete]]] = []
+        runs: list[tuple[int, str, list[IncompleteBar]]] = []
         for position, bar in zip(positions, lacking, strict=True):
             reason = self._reason(bar)
             if runs and runs[-1][:2] == (position, reason):
@@ -153,7 +153,7 @@ class DerivedAnswer:
         gaps = [self._gap(why, bars) for _, why, bars in runs]
         return sorted([*harmless, *gaps], key=lambda gap: gap.span)
 
-    def _gap(self, why: str, bars: Sequence[Incomplete]) -> Gap:
+    def _gap(self, why: str, bars: Sequence[IncompleteBar]) -> Gap:
         lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
         span = Span(bars[0].span.start, bars[-1].span.end)
         reason = f"{lacking} of {expected} {self.source} bars: {why}"
@@ -167,7 +167,7 @@ class DerivedAnswer:
             is_outage=any(hole.is_outage for hole in holes),
         )
 
-    def _reason(self, bar: Incomplete) -> str:
+    def _reason(self, bar: IncompleteBar) -> str:
         """Return the reason why a bar could not be built."""
         if bar.reason == "straddled":
             return "one of them extends into the next bar"

@@ -23,7 +23,7 @@ from ...errors import AllProvidersFailedError, DataError, NoProviderError, Unkno
 from ...model.bars import Stamps
 from ...model.coverage import WITH_BARS, Coverage
 from ...model.health import Health
-from ...model.plan import Lacking, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
+from ...model.plan import MissingPart, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
 from ...model.query import BarsQuery
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
@@ -282,14 +282,14 @@ class _Composer:
 
     # --- missing bars ----------------------------------------------------------------------
 
-    def _lacking_spans(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
+    def _lacking_spans(self, segments: Sequence[PlanSegment]) -> tuple[MissingPart, ...]:
         if self._answer is not None:
             holes = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
         else:
             reason = _reason(self._query, self._run.error)
             holes = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
         if self._is_stored:
-            return tuple(Lacking(span, 0, reason=reason) for span, reason in holes)
+            return tuple(MissingPart(span, 0, reason=reason) for span, reason in holes)
         grid = BarGrid(calendar_for(self._query.instrument), self._query.timeframe)
         return tuple(_lack(span, grid, reason) for span, reason in holes)
 
@@ -347,9 +347,9 @@ def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
     return PlanSpan(span, len(stamps), int(stamps[0]), int(stamps[-1]))
 
 
-def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
+def _lack(span: Span, grid: BarGrid, reason: str) -> MissingPart:
     plan = _expected_bars(span, grid)
-    return Lacking(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
+    return MissingPart(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
 
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:

@@ -33,7 +33,7 @@ from ...model.timeframe import Timeframe
 from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
-from ...symbols.assets import Listed, is_proved
+from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, UnfilledSpan, harmful
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
@@ -508,11 +508,11 @@ class MissHandler:
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
             return False
-        asset = Listed(lane.vendor, lane.kind)
+        asset = Lister(lane.vendor, lane.kind)
         if isinstance(route, Route):
-            asset = Listed(route.owner, route.kind)
+            asset = Lister(route.owner, route.kind)
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
-        return all(is_proved(query.instrument, Listed(name, view.kind), asset) for name in vendors)
+        return all(is_proved(query.instrument, Lister(name, view.kind), asset) for name in vendors)
 
     # --- routes ----------------------------------------------------------------------------
 

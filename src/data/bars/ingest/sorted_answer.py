@@ -34,7 +34,7 @@ from ...model.edges import edges_of, meets, merged, spans_of
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, intersect
-from ...prices.quality import Checked, no_stamps
+from ...prices.quality import CheckedRows, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -135,7 +135,7 @@ class ClassifiedAnswer:
 
 def sorted_answer(
     fetched: Fetched,
-    checked: Checked,
+    checked: CheckedRows,
     segment: Span,
     grid: BarGrid,
     now_ms: int,
@@ -217,7 +217,7 @@ def sorted_answer(
 
 
 def _split_by_close(
-    checked: Checked, span: Span, grid: BarGrid, now_ms: int
+    checked: CheckedRows, span: Span, grid: BarGrid, now_ms: int
 ) -> tuple[BarTable, BarTable]:
     """Return the good closed rows in ``span``, and the rows that are still forming.
 
@@ -352,7 +352,7 @@ _SENTENCE_OF_BARS = re.compile(
 
 
 def faults_of(
-    checked: Checked, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
+    checked: CheckedRows, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer; a fault that crosses the end of a year is split there.
 

@@ -27,7 +27,7 @@ from ...model.span import Span, intersect, subtract, touching
 from ...net.deadline import check_time
 from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
-from ...prices.quality import Checked, check
+from ...prices.quality import CheckedRows, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, SeriesStore, VendorQuestion
@@ -78,7 +78,7 @@ class CheckedAnswer:
     """
 
     fitted: FittedAnswer
-    check: Checked
+    check: CheckedRows
     grid: BarGrid
     classified: ClassifiedAnswer
 

@@ -26,7 +26,7 @@ from ...model.query import BarsQuery
 from ...model.series import REGULAR_LANE, SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
-from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
+from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
 from .offers import Offer, first_of, is_too_long
@@ -316,7 +316,7 @@ def _candidate(selector: Selector, name: str, query: BarsQuery) -> Candidate | N
 
 
 @dataclass(frozen=True)
-class _Sorted:
+class _Groups:
     """The candidates for a query, sorted by whether they may be queried.
 
     Attributes:
@@ -336,7 +336,7 @@ class _Sorted:
 
 def _sort_candidates(
     query: BarsQuery, candidates: Sequence[Candidate], proved: Container[str] = ()
-) -> _Sorted:
+) -> _Groups:
     usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
     owner = _owner(query, candidates)
     namesakes = _namesakes(query, candidates, owner, proved)
@@ -354,7 +354,7 @@ def _sort_candidates(
             )
         else:
             (made_up if _is_made_up(candidate) else usable).append(candidate)
-    return _Sorted(usable, made_up, rejected, owner, namesakes)
+    return _Groups(usable, made_up, rejected, owner, namesakes)
 
 
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
@@ -381,7 +381,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
             yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
 
 
-def _offers(query: BarsQuery, candidates: Sequence[Candidate], groups: _Sorted) -> Iterator[Offer]:
+def _offers(query: BarsQuery, candidates: Sequence[Candidate], groups: _Groups) -> Iterator[Offer]:
     for candidate in groups.usable:
         caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
         depth = caps.depth_days.get(query.timeframe.label) if caps else None
@@ -583,8 +583,8 @@ def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
     return names_an_exchange(query.instrument) and _listing_of(query, candidate).is_exchange
 
 
-def _listing_of(query: BarsQuery, candidate: Candidate) -> Listed:
-    return Listed(candidate.name, candidate.kind(query.instrument, query.timeframe))
+def _listing_of(query: BarsQuery, candidate: Candidate) -> Lister:
+    return Lister(candidate.name, candidate.kind(query.instrument, query.timeframe))
 
 
 def _is_made_up(candidate: Candidate) -> bool:

@@ -23,7 +23,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.conversions import regular_hours, sources_of_kind
 from ...prices.quality import check
-from ...prices.resample import Resampled, resample, source_span
+from ...prices.resample import ResampledBars, resample, source_span
 from ..ingest.sorted_answer import ClassifiedAnswer, sorted_answer
 
 _HOURS_SEEN_MS = 60 * DAY_MS
@@ -131,11 +131,11 @@ class Conversion:
         if not needed.is_empty:
             span = Span(min(needed.start, span.start), max(needed.end, span.end))
         below = replace(query, timeframe=self.source, span=span)
-        return _Made.of(self, below, fetch_bars(below)).answer(needed)
+        return _ConvertedAnswer.of(self, below, fetch_bars(below)).answer(needed)
 
 
 @dataclass(frozen=True)
-class _Made:
+class _ConvertedAnswer:
     """One answer while it is being converted to the requested kind.
 
     Attributes:
@@ -152,7 +152,7 @@ class _Made:
     classified: ClassifiedAnswer
 
     @classmethod
-    def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
+    def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _ConvertedAnswer:
         """Check and classify an answer's rows like those of any answer, and return them with it."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
@@ -184,7 +184,7 @@ class _Made:
             kind=replace(self.fetched.kind, session=kind.session, anchor=kind.anchor),
         )
 
-    def _bars(self, needed: Span) -> Resampled:
+    def _bars(self, needed: Span) -> ResampledBars:
         vendor_anchor, anchor = self.conversion.anchors
         return resample(
             self.rows,
@@ -200,7 +200,7 @@ class _Made:
             unanswered=self.classified.unanswered,
         )
 
-    def _forming_bar(self, bars: Resampled) -> BarTable:
+    def _forming_bar(self, bars: ResampledBars) -> BarTable:
         """Return the forming bar if no part of it is missing so far; else an empty table."""
         for bar in bars.incomplete:
             rows = bars.partial.within(Span(bar.span.start, bar.span.start + 1))
@@ -209,7 +209,7 @@ class _Made:
                 return rows if is_whole else BarTable.empty()
         return BarTable.empty()
 
-    def _is_short(self, bars: Resampled) -> bool:
+    def _is_short(self, bars: ResampledBars) -> bool:
         """Return whether a bar is missing although all of its source bars have been published."""
         late = self.classified.unpublished
         until = late.start if late else self.query.span.end

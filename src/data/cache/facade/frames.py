@@ -26,7 +26,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
-from ...prices.quality import Checked, check, off_grid_rows
+from ...prices.quality import CheckedRows, check, off_grid_rows
 from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from ..legacy.reader import next_stamps, session_stamps
 from ..prior_sessions import PriorSessions
@@ -128,7 +128,7 @@ def _closed_bars(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
     return table.take(ends <= now_ms)
 
 
-def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> Commit:
+def _commit(checked: CheckedRows, offer: FrameUpload, extent: Span, now_ms: int) -> Commit:
     """Return the commit that stores the good rows of a frame.
 
     Spans without rows are marked as closed or empty, and the invalid rows as suspect.
@@ -190,7 +190,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
 
 
 def _faults(
-    checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
+    checked: CheckedRows, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
     """Return the defects of the frame, split at the ends of years."""
     faults = [

@@ -159,7 +159,7 @@ def _check_stored(lane: LaneFiles, year: int, old: OldYear) -> None:
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
-    if compared(Pruned(lane.key, old.path.name), old.table, now, coverage).lacking:
+    if compared(PrunedFile(lane.key, old.path.name), old.table, now, coverage).lacking:
         raise _clash(lane.key, year, "the originals are in its folder _legacy")
 
 
@@ -187,7 +187,7 @@ _METADATA_NAME = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedFile:
     """An imported file from an older tool, and whether it may be deleted.
 
     Attributes:
@@ -218,7 +218,7 @@ class Pruned:
         return entry | {"lacking": [iso(s) for s in self.lacking], "deleted": not self.problem}
 
 
-def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
+def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[PrunedFile]:
     """Delete imported older files whose bars are all stored in the series or replaced by a vendor's.
 
     Raises:
@@ -240,7 +240,7 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
     return originals
 
 
-def _files_of(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
+def _files_of(store: StoreParts, lane: LaneFiles) -> list[PrunedFile]:
     return [
         _weigh(store, lane, int(match[1]), lane.paths.legacy / name)
         for name in store.disk.list(lane.paths.legacy)
@@ -248,27 +248,27 @@ def _files_of(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
     ]
 
 
-def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> Pruned:
+def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> PrunedFile:
     """Compare every bar in an imported older file with the stored bars, and return the result."""
     state = store.disk.stat(path)
     name, size = path.relative_to(store.layout.root).as_posix(), state.size if state else 0
     if describe_legacy(store.disk, path).is_sample:
-        return Pruned(lane.key, name, size, problem="sample data, which exist nowhere else")
+        return PrunedFile(lane.key, name, size, problem="sample data, which exist nowhere else")
     try:
         table = read_legacy(store.disk, path, lane.key.timeframe, year)
     except CorruptEntryError:
-        return Pruned(lane.key, name, size, problem="it cannot be read")
+        return PrunedFile(lane.key, name, size, problem="it cannot be read")
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):
         problem = "the cached bars are damaged: run `onetape cache repair` first"
-        return Pruned(lane.key, name, size, len(table), problem=problem)
+        return PrunedFile(lane.key, name, size, len(table), problem=problem)
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
-    return compared(Pruned(lane.key, name, size, len(table)), table, now, coverage)
+    return compared(PrunedFile(lane.key, name, size, len(table)), table, now, coverage)
 
 
-def compared(pruned: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
+def compared(pruned: PrunedFile, table: BarTable, now: BarTable, coverage: Coverage) -> PrunedFile:
     """Return ``pruned``, with counts of the bars in ``table`` that are stored, replaced or lost.
 
     Args:
@@ -289,7 +289,7 @@ def compared(pruned: Pruned, table: BarTable, now: BarTable, coverage: Coverage)
     if lacking:
         bars = "one of its bars is" if len(lacking) == 1 else f"{len(lacking):,} of its bars are"
         problem = f"{bars} cached nowhere else, first {iso(lacking[0])}: fetch that span first"
-    return Pruned(
+    return PrunedFile(
         pruned.key,
         pruned.path,
         pruned.bytes,

@@ -115,7 +115,7 @@ class AgeRetention:
 
     def find(self, before: int) -> Aged:
         """Return the years whose rows had all closed by ``before``; nothing is changed."""
-        collected, problems = _Found(), list[tuple[SeriesKey, str]]()
+        collected, problems = _AgedFolder(), list[tuple[SeriesKey, str]]()
         for key in self._catalogue.stored_keys():
             lane = self._parts.lane(key)
             present = lane.years()
@@ -222,7 +222,7 @@ class AgeRetention:
 
 
 @dataclass
-class _Found:
+class _AgedFolder:
     """The years to delete, and the data types of the years to keep."""
 
     go: list[AgedYear] = field(default_factory=list)

@@ -55,7 +55,7 @@ def clear_lane(
         for name in lane.barred():
             disk.remove_whole(folder / name)
         old_files = old.of(lane, lane.years())
-        cleared = _Gone.of(lane, {*lane.years(), *old_files}, old_files, old, number)
+        cleared = _Removal.of(lane, {*lane.years(), *old_files}, old_files, old, number)
         # Done first, because the log prevents the reuse of version numbers.
         cleared.write(lane, by)
         for year, path in old_files.items():
@@ -106,7 +106,7 @@ def clear_years(
             keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
-        cleared = _Gone.of(lane, years, others, old, number)
+        cleared = _Removal.of(lane, years, others, old, number)
         generation = cleared.newest + 1 if cleared.years else series.generation
         # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
@@ -174,7 +174,7 @@ def files_aside(lane: LaneFiles, year: int) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Gone:
+class _Removal:
     """A description of the data that a deletion removes, for the log.
 
     Attributes:
@@ -199,7 +199,7 @@ class _Gone:
         old_files: Mapping[int, Path],
         old: OldYears,
         number: Number | None,
-    ) -> _Gone:
+    ) -> _Removal:
         """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
             series = read_series(lane) or SeriesMeta()

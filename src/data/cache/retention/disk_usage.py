@@ -69,7 +69,7 @@ class Fill:
 
 
 @dataclass
-class Measured:
+class MeasuredFile:
     """A year file measured up to the end of a gzip member, and its index entry at that time."""
 
     entry: YearEntry
@@ -102,7 +102,7 @@ class Gauge:
         self._most_new = most_new
         # Guards the measured files against threads that measure at the same time.
         self._lock = threading.Lock()
-        self._measured: dict[str, Measured] = {}
+        self._measured: dict[str, MeasuredFile] = {}
         self._fill, self._looked_s = Fill(), -math.inf
 
     def read(self) -> Fill:
@@ -159,7 +159,7 @@ def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
     return bars, confirmed, contradicted
 
 
-def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured | None:
+def _measured(path: str, entry: YearEntry, before: MeasuredFile | None) -> MeasuredFile | None:
     """Return the compressed and uncompressed size of a file, continuing a previous measurement.
 
     Return None if the file no longer exists.
@@ -172,7 +172,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
             state = os.fstat(file.fileno())
             is_same = before is not None and before.inode == state.st_ino
             if before is None or not is_same or state.st_size < before.packed:
-                measured = Measured(entry, state.st_ino)
+                measured = MeasuredFile(entry, state.st_ino)
             else:
                 measured = replace(before, entry=entry)
             try:
@@ -184,7 +184,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
         return None
 
 
-def hop(file: IO[bytes], size: int, measured: Measured) -> None:
+def hop(file: IO[bytes], size: int, measured: MeasuredFile) -> None:
     """Extend ``measured`` by the sizes of later members, without decompressing them."""
     while measured.packed < size:
         file.seek(measured.packed)

@@ -50,7 +50,7 @@ _KEEP_SQL = """
 """
 
 
-class Learned(NamedTuple):
+class LearnedFacts(NamedTuple):
     """The facts learned about a lane, in a form that the index can store.
 
     Attributes:
@@ -86,18 +86,18 @@ class LaneIndex:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def entries(self, column: str = "") -> dict[str, Learned]:
+    def entries(self, column: str = "") -> dict[str, LearnedFacts]:
         """Return a mapping from each lane's folder to the facts in the index, which may be outdated.
 
         ``column`` names an additional part to read.
         """
-        learned: dict[str, Learned] = {}
+        learned: dict[str, LearnedFacts] = {}
         for lane, data, more in self._rows(_READ_SQL[column]):
             entry: LaneEntry | None = ENTRY.load(str(lane), data)
             if entry is None:
                 continue
             loaded = _COLUMNS[column].load(str(lane), more) if column else None
-            learned[str(lane)] = Learned(entry, {} if loaded is None else {column: loaded})
+            learned[str(lane)] = LearnedFacts(entry, {} if loaded is None else {column: loaded})
         return learned
 
     def uses(self) -> dict[str, Use]:
@@ -126,7 +126,7 @@ class LaneIndex:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def keep(self, learned: Mapping[str, Learned], removed: Iterable[str] = ()) -> None:
+    def keep(self, learned: Mapping[str, LearnedFacts], removed: Iterable[str] = ()) -> None:
         """Store the facts about lanes; the entries of lanes in ``removed`` are dropped."""
         rows = [
             (

@@ -44,7 +44,7 @@ from ..legacy.reader import folder_timeframes, is_plain
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER as COLUMNAR
 from ..store import StoreParts
-from .index import LaneIndex, Learned
+from .index import LaneIndex, LearnedFacts
 
 # Time for which a folder must be unchanged before an entry is stored, because file times may be
 # this coarse.
@@ -214,7 +214,7 @@ class Inventory:
         Raises:
             StorageError: A folder is a link, or cannot be listed.
         """
-        holdings, entries, learned = Holdings(), self.index.entries(part), dict[str, Learned]()
+        holdings, entries, learned = Holdings(), self.index.entries(part), dict[str, LearnedFacts]()
         lanes = self._walk(holdings)
         for name, (key, path) in lanes.items():
             old = entries.pop(name, None)
@@ -301,7 +301,7 @@ class Inventory:
 
     def _learn(
         self, key: SeriesKey, path: str, part: Part, previous: LaneEntry | None
-    ) -> tuple[Learned, bool]:
+    ) -> tuple[LearnedFacts, bool]:
         """Read the facts in a lane's documents; return them, and whether the index may store them.
 
         The facts may be stored if no writer was active in the lane while they were read, the lane
@@ -326,7 +326,7 @@ class Inventory:
 
     def read_lane(
         self, key: SeriesKey, path: str, part: Part, previous: LaneEntry | None = None
-    ) -> Learned:
+    ) -> LearnedFacts:
         """Read the documents of a lane, or only its logs if ``previous`` is still valid."""
         entry, documents = previous, dict[str, bytes]()
         # For an unchanged lane only the log is read, because it is not one of the documents.
@@ -341,7 +341,7 @@ class Inventory:
                 parts[part] = growth_of(log_of(self._parts.lane(key)))
             except DataError:
                 entry.is_sound = False
-        return Learned(entry, parts)
+        return LearnedFacts(entry, parts)
 
     def _entry(self, key: SeriesKey, path: str) -> tuple[LaneEntry, dict[str, bytes]]:
         """Return a new index entry for a lane, and the documents it was built from, keyed by name."""

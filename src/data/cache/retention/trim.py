@@ -127,7 +127,7 @@ def _is_known_again(lane: LaneFiles, year: int, now_ms: int) -> bool:
 _SAME_USE_MS = DAY_MS
 
 
-class Found(NamedTuple):
+class RemovableFile(NamedTuple):
     """A file that may be removed; files sort in the order of removal."""
 
     used: int
@@ -185,7 +185,7 @@ def drop_file(store: StoreParts, path: Path) -> None:
     store.disk.remove(path)
 
 
-def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
+def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[RemovableFile]:
     from .inventory import listed  # imports SQLite, which cached answers do not need
 
     for folder in listed(store.layout.root / FOLDER)[0]:
@@ -195,10 +195,10 @@ def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Fou
             path = Path(folder.path, name)
             used_ms = last_used(f"{folder.name}/{path.stem}")
             written_ms = facts.st_mtime_ns // 1_000_000
-            yield Found(max(used_ms, written_ms) // _SAME_USE_MS, -facts.st_size, path)
+            yield RemovableFile(max(used_ms, written_ms) // _SAME_USE_MS, -facts.st_size, path)
 
 
-def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
+def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[RemovableFile]:
     from .inventory import listed
 
     for lane in lanes:
@@ -210,4 +210,4 @@ def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]
         for name, facts in listed(folder)[1].items():
             # If the file has another name, it is also the current file.
             if name.endswith(DATA) and facts.st_nlink == 1:
-                yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)
+                yield RemovableFile(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)

@@ -24,7 +24,7 @@ from .definition import UniverseDefinition, check_name
 from .files import read_day
 from .filters import Selection, SymbolFigures, select
 from .sources import SymbolRules, cached_closes, state_of_file, state_of_list
-from .storage import Refreshed, Summary, UniverseSource
+from .storage import RefreshResult, Summary, UniverseSource
 
 if TYPE_CHECKING:
     from ...data_manager import DataManager
@@ -63,13 +63,13 @@ class _Plans:
         """Return the current time, timezone-aware UTC."""
         return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
 
-    def create(self, name: str, definition: UniverseDefinition) -> Plan[Refreshed]:
+    def create(self, name: str, definition: UniverseDefinition) -> Plan[RefreshResult]:
         """Plan the creation or update of a universe."""
         check_name(name)
         definition.check()
         state, selection = yield from self._state(definition)
 
-        def unit(session: Session, now: datetime) -> list[Refreshed]:
+        def unit(session: Session, now: datetime) -> list[RefreshResult]:
             """Store the definition and the members."""
             return [
                 storage.record(session, storage.define(session, name, definition, now), state, now)
@@ -79,20 +79,20 @@ class _Plans:
 
     def import_file(
         self, name: str, file: str | Path, today: str | Path | None, source: str | None
-    ) -> Plan[Refreshed]:
+    ) -> Plan[RefreshResult]:
         """Plan the import of a membership file into a universe."""
         check_name(name)
         state = state_of_file(file, self._rules(), today, source)
         definition = UniverseDefinition("index", index_name=state.files["file"])
 
-        def unit(session: Session, now: datetime) -> list[Refreshed]:
+        def unit(session: Session, now: datetime) -> list[RefreshResult]:
             """Store the definition and the members."""
             row = storage.define(session, name, definition, now, is_update=False)
             return [storage.record(session, row, state, now)]
 
         return (yield from self._write_unit(unit))[0]
 
-    def refresh(self, name: str) -> Plan[list[Refreshed]]:
+    def refresh(self, name: str) -> Plan[list[RefreshResult]]:
         """Plan the refresh of a universe: read an index's files again, or determine the members anew."""
         universe: Summary = yield _Work(lambda session: storage.existing(session, name))
         definition = UniverseDefinition(**universe.definition)
@@ -109,7 +109,7 @@ class _Plans:
                 for source in universe.sources
             ]
 
-        def unit(session: Session, now: datetime) -> list[Refreshed] | None:
+        def unit(session: Session, now: datetime) -> list[RefreshResult] | None:
             """Store the members; return None if the definition was changed in the meantime."""
             row = storage.checked(session, name)
             if row.definition != universe.definition:
@@ -143,9 +143,9 @@ class _Plans:
 
     def _write_unit(
         self,
-        unit: Callable[[Session, datetime], list[Refreshed] | None],
+        unit: Callable[[Session, datetime], list[RefreshResult] | None],
         selection: Selection | None = None,
-    ) -> Plan[list[Refreshed]]:
+    ) -> Plan[list[RefreshResult]]:
         """Run a unit of work that writes, and return its results.
 
         The symbols that ``selection`` excluded are added to each result.
@@ -274,7 +274,7 @@ class StoredUniverses:
         self._database = database or get_database()
         self._plans = _Plans(data_manager, clock or SystemClock())
 
-    def create(self, name: str, definition: UniverseDefinition) -> Refreshed:
+    def create(self, name: str, definition: UniverseDefinition) -> RefreshResult:
         """Create a universe or change its definition, and record its members.
 
         Nothing is recorded if the members have not changed.
@@ -291,7 +291,7 @@ class StoredUniverses:
         file: str | Path,
         today: str | Path | None = None,
         source: str | None = None,
-    ) -> Refreshed:
+    ) -> RefreshResult:
         """Record the memberships in an index membership file, creating the universe if necessary.
 
         Args:
@@ -308,7 +308,7 @@ class StoredUniverses:
         """
         return self._run(self._plans.import_file(name, file, today, source))
 
-    def refresh(self, name: str) -> list[Refreshed]:
+    def refresh(self, name: str) -> list[RefreshResult]:
         """Record the current memberships from a universe's sources, all in one transaction.
 
         Nothing is recorded if the memberships have not changed.
@@ -383,7 +383,7 @@ class UniverseManager:
         self.db = db_session
         self._plans = _Plans(data_manager, clock or SystemClock())
 
-    async def create_universe(self, name: str, definition: UniverseDefinition) -> Refreshed:
+    async def create_universe(self, name: str, definition: UniverseDefinition) -> RefreshResult:
         """Create or update a universe; see :meth:`StoredUniverses.create`."""
         return await self._run(self._plans.create(name, definition))
 
@@ -393,11 +393,11 @@ class UniverseManager:
         file: str | Path,
         today: str | Path | None = None,
         source: str | None = None,
-    ) -> Refreshed:
+    ) -> RefreshResult:
         """Record the memberships in a file; see :meth:`StoredUniverses.import_file`."""
         return await self._run(self._plans.import_file(name, file, today, source))
 
-    async def refresh(self, name: str) -> list[Refreshed]:
+    async def refresh(self, name: str) -> list[RefreshResult]:
         """Record the current memberships from the sources; see :meth:`StoredUniverses.refresh`."""
         return await self._run(self._plans.refresh(name))
 

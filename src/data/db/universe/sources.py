@@ -44,7 +44,7 @@ class SymbolRules(NamedTuple):
     has_market: Callable[[str], bool] = lambda _: True
 
 
-class _Spelled:
+class _SpellingFinder:
     """Returns the (first) spelling of a symbol in a source, in uppercase."""
 
     def __init__(self, rules: SymbolRules) -> None:
@@ -70,7 +70,7 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
     Raises:
         UniverseError: An entry is not a symbol.
     """
-    names, canonical = [], _Spelled(rules)
+    names, canonical = [], _SpellingFinder(rules)
     for number, symbol in enumerate(symbols, 1):
         try:
             names.append(canonical(symbol))
@@ -101,7 +101,7 @@ def state_of_file(
         UniverseError: A file cannot be read, a line is invalid, today's list is missing for a
             change log, or the two files cannot be used together.
     """
-    path, canonical = Path(file).expanduser().absolute(), _Spelled(rules)
+    path, canonical = Path(file).expanduser().absolute(), _SpellingFinder(rules)
     listed, digest = _read(path, canonical)
     name = check_name(path.name if source is None else source)
     files, evidence = {"file": str(path)}, f"{path.name} (sha256 {digest})"

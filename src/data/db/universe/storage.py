@@ -114,7 +114,7 @@ class UniverseSource:
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class RefreshResult:
     """The result of recording a source: the changes, and remarks on them.
 
     Attributes:
@@ -223,7 +223,9 @@ def define(
     return row
 
 
-def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
+def record(
+    session: Session, universe: Universe, state: UniverseSource, now: datetime
+) -> RefreshResult:
     """Record a source's memberships, if they differ from its latest record.
 
     The row of the universe must be locked.
@@ -261,7 +263,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
         _write_intervals(session, name, number, [rows[row] for row in replaced], opened)
     removed = {*replaced}
     ends = [row.end for row in rows if row not in removed] + [row.end for row in opened]
-    return Refreshed(
+    return RefreshResult(
         universe=name,
         source=state.source,
         recorded_at=at if is_new else None,

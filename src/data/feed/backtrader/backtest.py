@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import NoDataError
 from ...model.stream import LiveBar
 from ...model.timeframe import Timeframe
-from ..close_time import Closing
+from ..close_time import CloseTimes
 from ..live_feed import LiveFeed
 from ..queue import Mailbox
 from ..replay import ReplaySource, every
@@ -53,7 +53,7 @@ class BacktestFeed(BacktraderFeed):
         if not bars:
             raise NoDataError(f"no bars for {symbol} {parsed} in that range", symbol=symbol)
         stamps = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
-        closes = Closing(parsed, market_of(manager, symbol)).all(stamps).tolist()
+        closes = CloseTimes(parsed, market_of(manager, symbol)).all(stamps).tolist()
         # A table is cheaper to send to other processes than a market's calendar.
         table = dict(zip(stamps.tolist(), closes, strict=True))
         super().__init__(_empty_feed(symbol, parsed.label), table.__getitem__, bars)

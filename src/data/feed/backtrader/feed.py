@@ -21,7 +21,7 @@ from ...errors import ConfigError, DataError, MissingExtraError, install_line
 from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
 from ...model.stream import LiveBar, StreamState, StreamStatus
 from ...model.timeframe import Timeframe
-from ..close_time import Closing
+from ..close_time import CloseTimes
 from ..live_feed import FeedSnapshot, LiveFeed, OnBar, OnStatus
 from ..queue import Item, Mailbox
 
@@ -184,7 +184,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     Args:
         stream: Underlying feed, which may already be running and have other listeners.
         closing: Function that maps a bar's opening time to its closing time (UTC milliseconds),
-            such as :class:`~.close_time.Closing`; by default, a bar lasts as long as its timeframe.
+            such as :class:`~.close_time.CloseTimes`; by default, a bar lasts as long as its timeframe.
         backlog: Closed bars that are delivered before the stream's bars.
 
     Attributes:
@@ -215,7 +215,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.failure: DataError | None = None
         self.dropped = 0
         timeframe = Timeframe.parse(stream.timeframe)
-        self.live_closing = closing or Closing(timeframe)
+        self.live_closing = closing or CloseTimes(timeframe)
         self.live_backlog = tuple(backlog)
         self.live_hub = WakeHub()
         self.live_box = Mailbox()

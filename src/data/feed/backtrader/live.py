@@ -21,7 +21,7 @@ from ...net.deadline import seconds_of
 from ...provider_selector import ProviderSelector
 from ...vendors.binance.stream import BinanceStream
 from ...vendors.factory import downloader_class
-from ..close_time import Closing
+from ..close_time import CloseTimes
 from ..live_feed import LiveFeed
 from ..services import (
     bars_of_testnets,
@@ -129,7 +129,7 @@ class BaseLiveDataFeed(BacktraderFeed):
             raise ValueError(f"the history of {symbol} {interval} contains no valid bars")
         self.live_last_ms = past[-1].stamp_ms
         stream, backlog = self._stream(past)
-        super().__init__(stream, Closing(self.live_timeframe, self.live_market), backlog)
+        super().__init__(stream, CloseTimes(self.live_timeframe, self.live_market), backlog)
         if on_new_bar is not None:
             stream.on_bar(self._call_back)
             stream.start()

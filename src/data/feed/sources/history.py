@@ -38,7 +38,7 @@ class Manager(Protocol):
         """See :meth:`~.data_manager.DataManager.get_ohlcv`."""
 
 
-class Filled(NamedTuple):
+class FilledHistory(NamedTuple):
     """The answer to a request for past bars.
 
     Attributes:
@@ -64,10 +64,10 @@ class Filled(NamedTuple):
         return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
 
     @property
-    def doubted(self) -> Filled:
+    def doubted(self) -> FilledHistory:
         """This answer with its absent bars counted as missing, i.e. as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
-        return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
+        return FilledHistory(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
 
 def hole_in_history(hole: Span, why: str) -> str:
@@ -78,13 +78,13 @@ def hole_in_history(hole: Span, why: str) -> str:
 class History(Protocol):
     """A source of historical (closed) bars. Its methods may raise any ``DataError``."""
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
 
         With ``again``, a very recent answer is not reused.
         """
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         """Return the bars in ``span``; with ``again``, a very recent answer is not reused."""
 
 
@@ -127,7 +127,7 @@ class ManagerHistory:
         if timeout_s is not None:
             self._options["timeout"] = timeout_s
 
-    def last(self, count: int, *, again: bool = False) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> FilledHistory:
         """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
 
         If no vendor serves the beginning of the range, the bars begin after that part. If an
@@ -144,7 +144,7 @@ class ManagerHistory:
             reason = _reasons(may_pass)
             if any(gap.has_failed for gap in may_pass):
                 raise UnavailableError(reason)
-            return Filled([], [], reason)
+            return FilledHistory([], [], reason)
         last = bars[-1].stamp_ms
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
@@ -153,7 +153,7 @@ class ManagerHistory:
         named = expected[_lie_in(expected, [gap.span for gap in gaps])]
         return self._distinguish_missing(named, bars, frame, gaps)
 
-    def between(self, span: Span, *, again: bool = False) -> Filled:
+    def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         """Return the bars in ``span``."""
         label = self._grid.timeframe
         if label.is_intraday:
@@ -167,21 +167,21 @@ class ManagerHistory:
 
     def _distinguish_missing(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
-    ) -> Filled:
+    ) -> FilledHistory:
         """Return an answer that distinguishes bars that do not exist from bars that are still missing."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):
-            return Filled(bars, [])
+            return FilledHistory(bars, [])
         # For these there is only an invalid row.
         is_none = np.isin(missing, _stamps_of(frame))
         is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
         is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
         absent, holes = missing[is_none].tolist(), missing[~is_none].tolist()
         if not holes:
-            return Filled(bars, absent)
+            return FilledHistory(bars, absent)
         reason = _reasons(gap for gap in gaps if not gap.is_nothing)
-        return Filled(bars, absent, reason or "not published yet", holes[0])
+        return FilledHistory(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
         """Return the requested frame, without a warning about gaps, because the feed handles gaps itself."""

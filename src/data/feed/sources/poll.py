@@ -25,7 +25,7 @@ from ...model.timeframe import Timeframe
 from ..continuation import Continuation
 from ..services import clock_of, market_of, services_of
 from .base import Halt, Sink, ThreadedSource, log
-from .history import Filled, History, Manager, ManagerHistory, bars_of, hole_in_history
+from .history import FilledHistory, History, Manager, ManagerHistory, bars_of, hole_in_history
 
 # Errors that may be temporary; any other error is permanent and ends the feed.
 _PASSING = (ProviderError, AllProvidersFailedError, CacheError)
@@ -123,7 +123,7 @@ class PollSource(ThreadedSource):
 
     def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
         """Request the missing bars and push any that arrive; return whether all of them have arrived."""
-        filled, frontier = Filled([], []), -1
+        filled, frontier = FilledHistory([], []), -1
         # Bars after a gap in the history are requested as soon as the gap is filled.
         while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
             frontier, coming = poll.line.frontier, self._first_open_ms(self.clock.now_ms())
@@ -221,7 +221,7 @@ class _Poll:
             arrive.
     """
 
-    def __init__(self, grid: BarGrid, history: Filled, start_ms: int) -> None:
+    def __init__(self, grid: BarGrid, history: FilledHistory, start_ms: int) -> None:
         self.given = [bar for bar in history.bars if bar.stamp_ms < start_ms]
         self.loaded_ms = history.bars[-1].stamp_ms if history.bars else 0
         self._recent = {bar.stamp_ms: bar for bar in self.given[-_OVERLAP:]}
@@ -252,7 +252,7 @@ class _Poll:
         self._recent |= {bar.stamp_ms: bar for bar in changed}
         return changed
 
-    def add_answer(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
+    def add_answer(self, filled: FilledHistory, newest_ms: int) -> list[LiveBar]:
         """Add an answer; return the bars that are next in order, marked as live or backfilled."""
         self.line.learn(filled.bars, filled.absent)
         bars_given = [

@@ -33,7 +33,7 @@ from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
-from .history import Filled, History, hole_in_history
+from .history import FilledHistory, History, hole_in_history
 
 log = logging.getLogger("onetape.feed")
 
@@ -411,7 +411,7 @@ class StreamThread:
         continuation.learn(filled.bars, filled.absent)
         return continuation
 
-    def _usable_answer(self, filled: Filled) -> tuple[Filled, bool]:
+    def _usable_answer(self, filled: FilledHistory) -> tuple[FilledHistory, bool]:
         """Return an answer from history in the form to use, and whether bars are accepted as absent.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for

@@ -22,7 +22,7 @@ from ...errors import (
 )
 from ...model.bars import Bar, BarTable
 from ...model.capabilities import BarPage, Capabilities, Derivative, FetchQuery, Limits
-from ...model.figures import FUNDING, LONG_SHORT, OPEN_INTEREST, Figure, FigureQuery, Served
+from ...model.figures import FUNDING, LONG_SHORT, OPEN_INTEREST, Figure, FigureQuery, ServedMeasure
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import MINUTE_MS, SECOND_MS, date_of
 from ...model.instrument import Instrument
@@ -61,7 +61,7 @@ _ARCHIVE = "https://data.binance.vision"
 _ARCHIVE_LIMITS = Limits(per_minute=300)
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _LATE_MS = 10 * MINUTE_MS
-_STATISTICS = Served(page_rows=500, periods=_PERIODS, depth_days=30, settle_ms=_LATE_MS)
+_STATISTICS = ServedMeasure(page_rows=500, periods=_PERIODS, depth_days=30, settle_ms=_LATE_MS)
 _PATHS = {
     OPEN_INTEREST.name: "futures/data/openInterestHist",
     LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
@@ -116,8 +116,8 @@ class BinanceDataDownloader(FiguresDownloader):
         archive_days=10,
     )
 
-    figures: Mapping[str, Served] = {
-        FUNDING.name: Served(page_rows=1000, settle_ms=_LATE_MS),
+    figures: Mapping[str, ServedMeasure] = {
+        FUNDING.name: ServedMeasure(page_rows=1000, settle_ms=_LATE_MS),
         OPEN_INTEREST.name: _STATISTICS,
         LONG_SHORT.name: _STATISTICS,
     }
