@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from src.data.cache.store import BarStore
 from src.data.disk.files import Disk, DiskStep
 from src.data.model.series import SeriesKey
-from src.data.model.span import gaps
+from src.data.model.span import uncovered
 from src.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
@@ -81,7 +81,7 @@ class _Watched(Disk):
 
 
 def _covered(store: BarStore, key: SeriesKey) -> bool:
-    return not gaps(FIVE_YEARS, store.view(key).coverage.standing(FETCHED))
+    return not uncovered(FIVE_YEARS, store.view(key).coverage.standing(FETCHED))
 
 
 def _metadata(root: Path, key: SeriesKey) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.data.bars.answer.answer import Answer, Gap, UnfilledSpan, lacking_spans, provenance
+from src.data.bars.answer.answer import Answer, Gap, UnfilledSpan, list_gaps, provenance
 from src.data.bars.fetch.lane import real_gaps
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
@@ -23,7 +23,7 @@ def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
 def gaps_of(
     *parts: Covered, unfilled: tuple[UnfilledSpan, ...] = (), traded: Span = EVER
 ) -> list[Gap]:
-    return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
+    return list_gaps(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
 
 
 def test_a_covered_span_has_no_gaps() -> None:

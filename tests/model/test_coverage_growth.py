@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.bars.answer.answer import lacking_spans
+from src.data.bars.answer.answer import list_gaps
 from src.data.model.coverage import Columns, Coverage, Covered
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
@@ -80,7 +80,7 @@ def replaced(coverage: Coverage) -> object:
 
 def lacking(coverage: Coverage) -> object:
     span = Span(0, 10**12)
-    return lacking_spans(span, coverage, (), 0, span)
+    return list_gaps(span, coverage, (), 0, span)
 
 
 def work(do: Callable[[Coverage], object], coverage: Coverage) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.model.lifetime import FIELD, Bound, Lifetime
-from src.data.model.span import Span, gaps
+from src.data.model.span import Span, uncovered
 from src.data.model.timeframe import Timeframe
 
 LISTED = Bound(1_700_006_400_000, "acme", 5, 100, FIELD)
@@ -21,7 +21,7 @@ WIDE = Span(LISTED.at - 1000, ENDED.at + 1000)
 def test_outside_of_a_lifetime_no_vendor_is_asked_until_it_expires(
     now: int, asked: list[Span]
 ) -> None:
-    assert gaps(WIDE, BOTH.beyond(now)) == asked
+    assert uncovered(WIDE, BOTH.beyond(now)) == asked
 
 
 def test_of_what_nobody_knows_everything_is_asked() -> None:

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.model.span import Span, clipped, coalesce, gaps, intersect, subtract, touching
+from src.data.model.span import Span, clipped, coalesce, intersect, subtract, touching, uncovered
 from tests.cache.counts import examples
 
 spans = st.builds(Span, st.integers(0, 40), st.integers(0, 40))
@@ -47,7 +47,7 @@ def test_intersection_is_set_intersection(ones: list[Span], others: list[Span]) 
 @settings(max_examples=examples(300), derandomize=True)
 @given(spans, many)
 def test_gaps_are_what_is_wanted_and_not_held(wanted: Span, held: list[Span]) -> None:
-    assert points(gaps(wanted, held)) == points([wanted]) - points(held)
+    assert points(uncovered(wanted, held)) == points([wanted]) - points(held)
 
 
 @settings(max_examples=examples(300), derandomize=True)
@@ -63,7 +63,7 @@ def test_the_spans_that_touch_one_are_those_that_share_a_stamp_with_it(
 
 
 def test_a_held_span_behind_the_wanted_one_is_clipped() -> None:
-    assert gaps(Span(0, 10), [Span(20, 30)]) == [Span(0, 10)]
+    assert uncovered(Span(0, 10), [Span(20, 30)]) == [Span(0, 10)]
 
 
 def test_membership_is_half_open() -> None:

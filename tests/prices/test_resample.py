@@ -84,8 +84,8 @@ def built(
 
 
 def incomplete_bars(found: ResampledBars) -> list[str]:
-    """Return the incomplete bars as ``stamp reason lacking/expected``."""
-    return [f"{shown([i.span.start])[0]} {i.reason} {i.lacking}/{i.expected}"
+    """Return the incomplete bars as ``stamp reason unknown/expected``."""
+    return [f"{shown([i.span.start])[0]} {i.reason} {i.unknown}/{i.expected}"
             for i in found.incomplete]  # fmt: skip
 
 

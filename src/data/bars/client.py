@@ -863,14 +863,14 @@ class BarsClient:
             AllProvidersFailedError: No vendor answered, now or earlier.
 
         Warns:
-            IncompleteDataWarning: No vendor could be queried for some ex-dates; ``lacking`` lists
+            IncompleteDataWarning: No vendor could be queried for some ex-dates; ``missing`` lists
                 them.
         """
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
             result = run_call(self._clock, seconds, get, instrument, first, last)
-        if result.lacking:
+        if result.missing:
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules has them"
             warn_user(f"splits and dividends for {instrument.symbol}: {why}", IncompleteDataWarning)
         return result

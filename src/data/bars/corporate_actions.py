@@ -53,7 +53,7 @@ class FoundActions(NamedTuple):
         symbol: Canonical symbol.
         actions: Actions with an ex-date in the requested range, ordered by ex-date.
         attempts: Queries sent to vendors by this call, in order.
-        lacking: Ex-dates that no vendor was queried for, as spans of session dates.
+        missing: Ex-dates that no vendor was queried for, as spans of session dates.
         awaited: Requested ex-dates whose actions the vendor will report together with that day's
             bar.
         problems: Reasons why actions are missing, and failures to store actions.
@@ -62,7 +62,7 @@ class FoundActions(NamedTuple):
     symbol: str
     actions: tuple[KnownAction, ...] = ()
     attempts: Sequence[Attempt] = ()
-    lacking: Sequence[Span] = ()
+    missing: Sequence[Span] = ()
     awaited: Sequence[Span] = ()
     problems: Sequence[str] = ()
 
@@ -74,8 +74,8 @@ class FoundActions(NamedTuple):
             {
                 "symbol": self.symbol,
                 "rows": len(frame),
-                "complete": not self.lacking,
-                "gaps": [_days(span) | reason for span in self.lacking],
+                "complete": not self.missing,
+                "gaps": [_days(span) | reason for span in self.missing],
                 "awaited": [_days(span) for span in self.awaited],
                 "left_out": [known.to_json() for known in self.actions if not known.counts],
                 "attempts": attempt_entries(self.attempts),
@@ -143,7 +143,7 @@ class ActionService:
         today = self._days.current(instrument)
         book = self._book(instrument)
         used = _reports_of(book, vendor)
-        if used.lacking(dates, today.news_ms) and not (query.offline or query.version):
+        if used.missing(dates, today.news_ms) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, vendor).problems)
@@ -151,13 +151,13 @@ class ActionService:
                 problems = [str(error)]
             book = self._book(instrument)
             used = _reports_of(book, vendor)
-        if not is_sample(vendor) and len(used.lacking(dates)) and not book.lacking(dates):
+        if not is_sample(vendor) and len(used.missing(dates)) and not book.missing(dates):
             used = book
-        is_lacking = bool(used.lacking(dates, today.news_ms))
+        is_lacking = bool(used.missing(dates, today.news_ms))
         reason = problems or ["they were never requested"]
         return KnownActions(
             known_actions(used, as_of or today.day),
-            used.lacking(dates),
+            used.missing(dates),
             [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
         )
 
@@ -185,29 +185,29 @@ class ActionService:
         start = day_ms(first or _FIRST_DAY)
         wanted = Span(start, max(start, end))
         book, journal, problems = _reports_of(self._book(instrument), vendor), Journal(), []
-        if book.lacking(wanted, today.news_ms):
+        if book.missing(wanted, today.news_ms):
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAILY, ("actions",))
             with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                lacking = _reports_of(series.book(), vendor).lacking(wanted, today.news_ms)
-                if lacking:  # one query, because missing parts are nearly always at the two ends
-                    late = lacking[-1].end - LATE_BY_MS
+                missing = _reports_of(series.book(), vendor).missing(wanted, today.news_ms)
+                if missing:  # one query, because missing parts are nearly always at the two ends
+                    late = missing[-1].end - LATE_BY_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
-                    fetcher.fetch(Span(min(lacking[0].start, late), lacking[-1].end))
+                    fetcher.fetch(Span(min(missing[0].start, late), missing[-1].end))
             book = _reports_of(series.book(), vendor)
-            if book.lacking(wanted, today.news_ms) and not book.answers:
+            if book.missing(wanted, today.news_ms) and not book.answers:
                 raise _failure(request, journal)
             problems = [*series.problems, *journal.problems]
-        lacking = book.lacking(wanted, today.news_ms)
-        if lacking:
+        missing = book.missing(wanted, today.news_ms)
+        if missing:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
         window = Span(start, NEVER_MS if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(known for known in actions if day_ms(known.action.ex_date) in window)
-        awaited = subtract(book.lacking(wanted), lacking)
+        awaited = subtract(book.missing(wanted), missing)
         attempts = journal.side_attempts
-        return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
+        return FoundActions(instrument.symbol, inside, attempts, missing, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
         """Return the book of stored actions; if it is damaged, return an empty one.

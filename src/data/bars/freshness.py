@@ -90,8 +90,8 @@ class Pace:
             for c in coverage
             if c.span.end > first and c.state != "provisional" and c.is_valid(self.now_ms)
         ]
-        lacking = subtract([Span(first, self.due + 1)], covered) if first <= self.due else []
-        behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)
+        missing = subtract([Span(first, self.due + 1)], covered) if first <= self.due else []
+        behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in missing)
         return Freshness(newest, self.due, behind, self._age(newest))
 
     def _newest_ms(self, coverage: Coverage, last: int | None) -> int | None:

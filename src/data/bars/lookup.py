@@ -29,7 +29,7 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, UNASKED
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps, subtract
+from ..model.span import Span, subtract, uncovered
 from .answer.answer import Answer, Arrays, Gap, Rows, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
@@ -185,7 +185,7 @@ class CacheLookup:
         instrument = query.instrument
         if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, instrument)]):
             answered = subtract(answered, more)
-        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), answered)
+        missing = uncovered(Span(wanted.start, min(wanted.end, now + 1)), answered)
         if missing:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
@@ -212,24 +212,22 @@ class CacheLookup:
         if answer.facts["generation"] != view.generation:
             return MISS  # a year may have just been dropped because of the cache's size limit
         end = _end(view)
-        gaps = stretches(answer.gaps).columns
-        is_late = np.array([gap.reason == AFTER_LAST for gap in gaps.sources])[gaps.codes]
-        lacking: Sequence[Gap] = Stretches.of(gaps.take((gaps.starts < end) | is_late))
-        if not all(gap.harmless for gap in stretches(lacking).sources):
-            spans = spans_of(stretches(lacking).columns.edges)
+        columns = stretches(answer.gaps).columns
+        is_late = np.array([gap.reason == AFTER_LAST for gap in columns.sources])[columns.codes]
+        gaps: Sequence[Gap] = Stretches.of(columns.take((columns.starts < end) | is_late))
+        if not all(gap.harmless for gap in stretches(gaps).sources):
+            spans = spans_of(stretches(gaps).columns.edges)
             return PartialHit(tuple(spans))  # a new vendor may have them
-        is_nothing = not (lacking or len(answer.table)) and wanted.start >= end
-        if is_nothing or any(gap.reason == UNASKED for gap in stretches(lacking).sources):
+        is_nothing = not (gaps or len(answer.table)) and wanted.start >= end
+        if is_nothing or any(gap.reason == UNASKED for gap in stretches(gaps).sources):
             anchor = (view.kind and view.kind.anchor) or "session"
             grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
             if is_nothing and grid.next_open(wanted.start) >= wanted.end:
                 return (
                     MISS  # nothing is due because the market is closed, but there may still be bars
                 )
-            lacking = [
-                g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
-            ]
-        return _hit(replace(answer, gaps=lacking), book)
+            gaps = [g for g in gaps if g.reason != UNASKED or may_open(grid, g.span, view.kind)]
+        return _hit(replace(answer, gaps=gaps), book)
 
 
 def _hit(answer: Answer, book: ActionBook | None) -> Hit:

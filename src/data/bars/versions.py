@@ -19,7 +19,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
-from .answer.answer import Answer, Gap, UnfilledSpan, lacking_spans, own_volume
+from .answer.answer import Answer, Gap, UnfilledSpan, list_gaps, own_volume
 from .answer.reader import (
     at_borders,
     doubts_of,
@@ -86,16 +86,16 @@ class Versions:
             "asked_at": iso(self._clock.now_ms()),
         }
         facts |= {"adjustment": rebased.instead} if rebased.instead else {}
-        lacking: Sequence[Gap] = self._gaps(query, span, coverage, kind, committed)
+        gaps: Sequence[Gap] = self._gaps(query, span, coverage, kind, committed)
         if rebased.begins is not None:
-            lacking = with_unadjusted(lacking, coverage, *rebased.begins)
+            gaps = with_unadjusted(gaps, coverage, *rebased.begins)
         return Answer(
             query=query,
             table=rebased.table,
             coverage=coverage,
             kind=kind,
             as_of=rebased.as_of,
-            gaps=lacking,
+            gaps=gaps,
             substitute=f"{rebased.instead} prices ({view.key})" if rebased.instead else None,
             doubts=doubts_of(rebased, coverage),
             used=rebased.used,
@@ -116,8 +116,8 @@ class Versions:
         """Return the spans without bars, up to the last bar that closed before the version was committed."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
-        lacking = [UnfilledSpan(span, f"version {query.version} has no bars there")]
-        gaps = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
+        unfilled = [UnfilledSpan(span, f"version {query.version} has no bars there")]
+        gaps = list_gaps(span, coverage, unfilled, committed, Lifetime().for_gaps(committed))
         return real_gaps(gaps, cap, grid)
 
 

@@ -45,7 +45,7 @@ from ..model.instant import DAY_MS, date_of
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from ..model.span import gaps
+from ..model.span import uncovered
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
@@ -872,7 +872,13 @@ def _seal(
     is_news = actions.newest > date_of(now - _NEWS_MS)
     # Prices adjusted for dividends also depend on daily close prices.
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
-    if is_open or is_news or is_of_two or series.of_folder or gaps(span, (e.span for e in entries)):
+    if (
+        is_open
+        or is_news
+        or is_of_two
+        or series.of_folder
+        or uncovered(span, (e.span for e in entries))
+    ):
         return None
     facts = [
         __version__,

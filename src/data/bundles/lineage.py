@@ -25,7 +25,7 @@ from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 from ..model.query import BarsQuery
 from ..model.reads import AppliedActions, BarsRead, RowsDigest
 from ..model.retention import Age
-from ..model.span import Span, coalesce, gaps
+from ..model.span import Span, coalesce, uncovered
 from ..observability.reads import open_records, reads
 from .catalog_log import CatalogLog
 from .folder import bundles_folder
@@ -468,7 +468,7 @@ class _KeptReads:
         if read.unstored and not read.is_made:
             table = self._split_off_unstored(read)
         overlapping = self._stretches_near(span)
-        for gap in gaps(span, [s.span for s in overlapping]):
+        for gap in uncovered(span, [s.span for s in overlapping]):
             rows = table.within(gap)
             last = next((s for s in overlapping if s.span.end == gap.start), None)
             if last is None:
@@ -485,7 +485,7 @@ class _KeptReads:
 
     def has(self, span: Span) -> bool:
         """Return whether the whole span has already been read."""
-        return not gaps(span, [s.span for s in self._stretches_near(span)])
+        return not uncovered(span, [s.span for s in self._stretches_near(span)])
 
     def _stretches_near(self, span: Span) -> list[_Stretch]:
         """Return the ranges that overlap a span or end at its start."""

@@ -20,7 +20,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
-from ..model.span import Span, coalesce, gaps
+from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
 from ..prices.disputes import (
     ActionEvent,
@@ -176,12 +176,12 @@ class ActionBook:
         With ``since_ms``, a date also counts if it was requested since then but vendors publish its
         actions only with the bars, because another query would not return anything new.
         """
-        return not self.lacking(span, since_ms)
+        return not self.missing(span, since_ms)
 
-    def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
+    def missing(self, span: Span, since_ms: int | None = None) -> list[Span]:
         """Return the ex-dates in ``span`` that no vendor was queried for; see :meth:`covers`."""
         awaited = () if since_ms is None else self._answers_awaited(since_ms)
-        return gaps(span, [answer.span for answer in (*self.answers, *awaited)])
+        return uncovered(span, [answer.span for answer in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first requested ex-date, up to ``day``, whose actions are not published yet.
@@ -204,7 +204,7 @@ class ActionBook:
         With ``settled``, each date must have been requested so long afterwards that even a late
         report would be known.
         """
-        if gaps(days, [answer.settled if settled else answer.span for answer in self.answers]):
+        if uncovered(days, [answer.settled if settled else answer.span for answer in self.answers]):
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
@@ -292,7 +292,7 @@ class ActionBook:
             entry = entry._replace(span=Span(answer.span.start, start))
             awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
         answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
-        awaited = [a for a in awaited if gaps(a.span, [asked.span for asked in answers])]
+        awaited = [a for a in awaited if uncovered(a.span, [asked.span for asked in answers])]
         return replace(
             self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
         )
@@ -307,7 +307,7 @@ class ActionBook:
         return {
             source
             for source in {a.source for a in self.answers}
-            if not gaps(around, [a.settled for a in self.answers if a.source == source])
+            if not uncovered(around, [a.settled for a in self.answers if a.source == source])
         }
 
 
@@ -320,7 +320,7 @@ def _answers_with(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """
     same = [a for a in (*old, new) if a.source == new.source]
     settled = _joined_answers([a._replace(span=a.settled) for a in same], max)
-    fresh = [a._replace(span=s) for a in same for s in gaps(a.span, (b.span for b in settled))]
+    fresh = [a._replace(span=s) for a in same for s in uncovered(a.span, (b.span for b in settled))]
     joined = _joined_responses([*settled, *_joined_answers(fresh, min)])
     return tuple(sorted([*(a for a in old if a.source != new.source), *joined]))
 

@@ -13,7 +13,7 @@ from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps
+from ..model.span import Span, uncovered
 from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 
@@ -50,7 +50,7 @@ class PriorSessions:
             return None
         last = int(rows.stamps[-1])
         covered = [c.span for c in entries if c.state in WITH_BARS or c.reason == self.closed]
-        if gaps(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
+        if uncovered(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
             return None
         return LastSession(rows, basis_parts(entries))
 

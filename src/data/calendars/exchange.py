@@ -20,7 +20,7 @@ import numpy as np
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
 from ..model.instrument import EXTENDED
-from ..model.span import Span, gaps
+from ..model.span import Span, uncovered
 from ..model.timeframe import Timeframe
 from ..once import once
 from .corrections import PAUSES
@@ -289,7 +289,7 @@ def table_of(name: str, dates: Span) -> SessionTable:
 def _unrecorded_spans(name: str, span: Span) -> list[Span]:
     """Return the parts of ``span`` with unknown holidays, in which every weekday counts as a session."""
     eras = range(_era_of(span.start), _era_of(span.end - 1) + 1)
-    return gaps(span, [dates for era in eras for dates, _ in [_recorded_dates(name, era)]])
+    return uncovered(span, [dates for era in eras for dates, _ in [_recorded_dates(name, era)]])
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..model.bars import Stamps, among
 from ..model.edges import Edges, edges_of, spans_of
-from ..model.span import Span, coalesce, gaps, intersect, subtract, touching
+from ..model.span import Span, coalesce, intersect, subtract, touching, uncovered
 from .grid import BarGrid
 
 
@@ -44,7 +44,7 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     again = intersect([wanted], due)
     segments: list[Span] = []
     closed: list[Span] = []
-    for span in coalesce([*gaps(wanted, covered), *again]):
+    for span in coalesce([*uncovered(wanted, covered), *again]):
         if grid.next_open(span.start) < span.end or touching(again, span):
             reach = Span(span.start, max(span.end, grid.next_open(span.end)))
             untrusted = subtract([reach], touching(trusted, reach))

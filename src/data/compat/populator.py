@@ -11,7 +11,7 @@ from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.populate import checked_job, fill, job_services
 from ..model.instant import date_of, year_of, year_start
 from ..model.printable import printable
-from ..model.span import Span, gaps
+from ..model.span import Span, uncovered
 
 __all__ = ["CachePopulator"]
 
@@ -67,8 +67,8 @@ class CachePopulator:
         entries, now = client.coverage(client.series_of(query)), query.now_ms
         standing = [entry.span for entry in entries if entry.expires is None or now < entry.expires]
         wanted = Span(query.span.start, min(query.span.end, now))
-        lacking = gaps(wanted, standing)
-        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
+        missing = uncovered(wanted, standing)
+        years = {y for s in missing for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
         return sorted(years)
 
     def populate_missing_data(

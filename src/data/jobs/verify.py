@@ -633,10 +633,10 @@ class StoredBars:
         # An action on the first day does not affect these bars; today's may be reported later.
         end = 0 if today is None else day_ms(today)
         days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
-        lacking = book.lacking(days)
+        missing = book.missing(days)
         # If no actions are stored, the vendor's prices can only be converted with the vendor's own
         # actions.
-        with_actions = vendor_actions is None and bool(lacking)
+        with_actions = vendor_actions is None and bool(missing)
         others = [*actions, *(vendor_actions or ())]
         answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
         if differing := stored.kind.differences(answer.kind):
@@ -661,9 +661,9 @@ class StoredBars:
             if vendor_actions is None:
                 confirmed, notes = 0, (*notes, UNTOLD.format(vendor))
             since_actions, sides = vendor_actions or (), (CACHE, vendor)
-            if lacking and lacking[0].start > days.start:  # no vendor was queried for later ones
-                days = Span(days.start, lacking[0].start)
-            elif lacking:  # nor for any, and only raw prices depend on splits
+            if missing and missing[0].start > days.start:  # no vendor was queried for later ones
+                days = Span(days.start, missing[0].start)
+            elif missing:  # nor for any, and only raw prices depend on splits
                 is_raw = query.adjustment == "raw"
                 since_actions = tuple(a for a in since_actions if is_raw and a.type == "split")
             odd = None

@@ -69,7 +69,7 @@ def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
     return inside
 
 
-def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
+def uncovered(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     """Return the parts of ``wanted`` that are not in ``covered``, in ascending order."""
     first, last = wanted
     spans: list[Span] = []
@@ -85,18 +85,18 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     """Return the parts of ``spans`` that are not in ``removed``, as merged spans."""
     merged = coalesce(spans)
-    holes = coalesce(removed) if merged else []
-    if not holes:
+    removals = coalesce(removed) if merged else []
+    if not removals:
         return merged
     left: list[Span] = []
-    index, count = 0, len(holes)
+    index, count = 0, len(removals)
     for span in merged:
         cursor, end = first, _ = span
-        while index < count and holes[index][1] <= cursor:
+        while index < count and removals[index][1] <= cursor:
             index += 1
         at = index
-        while at < count and holes[at][0] < end:
-            start, cursor_after = holes[at]
+        while at < count and removals[at][0] < end:
+            start, cursor_after = removals[at]
             if start > cursor:
                 left.append(Span(cursor, start))
             cursor = cursor_after

@@ -35,13 +35,13 @@ class IncompleteBar(NamedTuple):
         span: Span from the bar's timestamp to its end.
         reason: ``forming`` (the bar has not closed), ``missing`` (parts are unknown), ``straddled``
             (a source bar is only partly in it).
-        lacking: Number of the bar's parts that are unknown.
+        unknown: Number of the bar's parts that are unknown.
         expected: Number of parts that the bar should have.
     """
 
     span: Span
     reason: Reason
-    lacking: int
+    unknown: int
     expected: int
 
 
@@ -341,13 +341,13 @@ def _built(
 ) -> ResampledBars:
     """Combine a symbol's rows into bars, and separate complete bars from incomplete ones."""
     bars, in_part = _fold_ranges(rows, ranges, bins.stamps)
-    lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
-    whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
+    unknown_counts = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
+    whole = (bins.closes <= now_ms) & ~bins.straddled & (unknown_counts == 0)
     complete, partial = whole[ranges.bars], BarTable.empty()
     incomplete: tuple[IncompleteBar, ...] = ()
     if not whole.all():
         expected = np.bincount(bins.owners, minlength=len(bins.stamps))
-        incomplete = tuple(_incomplete_bars(bins, ~whole, lacking, expected, now_ms))
+        incomplete = tuple(_incomplete_bars(bins, ~whole, unknown_counts, expected, now_ms))
         partial = _pick_bars(bars, ~complete & ~bins.straddled[ranges.bars])
         bars = _pick_bars(bars, complete)
     return ResampledBars(
@@ -365,10 +365,10 @@ def _pick_bars(bars: BarTable, rows: Mask) -> BarTable:
 
 
 def _incomplete_bars(
-    bins: _Bins, chosen: Mask, lacking: Positions, expected: Positions, now_ms: int
+    bins: _Bins, chosen: Mask, unknown_counts: Positions, expected: Positions, now_ms: int
 ) -> Iterator[IncompleteBar]:
     """Yield the chosen bars with the reason why they are incomplete."""
-    facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, lacking, expected)
+    facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, unknown_counts, expected)
     # Plain lists, because there can be very many of them.
     for start, end, close, straddled, without, parts in zip(
         *(fact[chosen].tolist() for fact in facts), strict=True
@@ -402,6 +402,6 @@ def _sum_volumes(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[F
         return sums, np.zeros(len(firsts), dtype=bool)
     unknown = np.isnan(volume)
     sums = np.add.reduceat(np.where(unknown, 0.0, volume), firsts)
-    lacking = np.add.reduceat(unknown.astype(np.intp), firsts)
-    none = lacking == lasts - firsts + 1
-    return np.where(none, np.nan, sums), (lacking > 0) & ~none
+    unknown_counts = np.add.reduceat(unknown.astype(np.intp), firsts)
+    none = unknown_counts == lasts - firsts + 1
+    return np.where(none, np.nan, sums), (unknown_counts > 0) & ~none

@@ -17,7 +17,7 @@ from ..calendars.gaps import holes
 from ..model.coverage import WITH_BARS, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.reasons import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, sentence
-from ..model.span import Span, gaps, intersect, subtract
+from ..model.span import Span, intersect, subtract, uncovered
 from ..model.texts import counted, listed, moment, stamp
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class _Classifier:
                     self._gap(hole, "vendor_hole", entry.vendor, reason, then)
                     for hole in holes(span, present(span), self._grid)
                 )
-        for span in gaps(self._within, [entry.span for entry in self._parts]):
+        for span in uncovered(self._within, [entry.span for entry in self._parts]):
             classified += self._unanswered_gaps(span)
         joined = _merge_adjacent(sorted(classified, key=lambda gap: gap.span))
         return [gap for whole in joined for gap in self._day_gaps(whole, days)]
@@ -221,11 +221,11 @@ class _Classifier:
     def _unanswered_gaps(self, span: Span) -> Iterator[ClassifiedGap]:
         """Yield the gaps in a span for which no vendor has sent bars or reported that there are none."""
         traded = span.clip(self._traded)
-        for gap in gaps(span, [traded]):
-            if gap.start < self._traded.start:
-                yield self._gap(gap, "before_listing", evidence="before its listing")
+        for rest in uncovered(span, [traded]):
+            if rest.start < self._traded.start:
+                yield self._gap(rest, "before_listing", evidence="before its listing")
             else:
-                yield self._gap(gap, "after_delisting", evidence=self._end_text())
+                yield self._gap(rest, "after_delisting", evidence=self._end_text())
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)

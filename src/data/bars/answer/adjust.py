@@ -20,7 +20,7 @@ from ...model.kind import ADJUSTMENTS, Basis
 from ...model.query import BarsQuery
 from ...model.reasons import CLOSED
 from ...model.series import SeriesKey
-from ...model.span import Span, gaps
+from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import (
     BasisPart,
@@ -164,8 +164,8 @@ class Rebaser:
                 rebased = self._rebased_to(as_of, None, table, parts, newest, book)
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._action_spans(table, parts, as_of)
-            if (lacking := _first_missing(book, needed)) is not None:
-                raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
+            if (missing := _first_missing(book, needed)) is not None:
+                raise self._actions_missing(missing, awaited, {part.basis for part in parts})
             disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
             converted, used_for = self._convert_rows(table, parts, book, later)
             return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
@@ -189,13 +189,13 @@ class Rebaser:
         if self.lenient and as_of != newest and _first_missing(book, needed):
             as_of, needed = newest, self._action_spans(table, parts, newest)
             since = self._unknown_since(book, newest)
-        lacking = _first_missing(book, needed)
-        if lacking is not None or (since is not None and not self.lenient):
+        missing = _first_missing(book, needed)
+        if missing is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
             if self.lenient and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
                 return Rebased(table, newest, instead=instead, unknown_since=since, used=Used(book))
-            raise self._actions_missing(lacking, since, bases)
+            raise self._actions_missing(missing, since, bases)
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
             return Rebased(table, as_of, unknown_since=since, used=Used(book))
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
@@ -231,9 +231,9 @@ class Rebaser:
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
         for span in self._action_spans(table, parts, self._target(book, newest)):
-            for hole in gaps(span, spans):
-                is_awaited = any(hole.start in answer.span for answer in book.awaited)
-                return date_of(hole.start) if is_awaited else None
+            for rest in uncovered(span, spans):
+                is_awaited = any(rest.start in answer.span for answer in book.awaited)
+                return date_of(rest.start) if is_awaited else None
         return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
@@ -247,11 +247,11 @@ class Rebaser:
         return last_day + _A_DAY if last_day < self.today.day else None
 
     def _actions_missing(
-        self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
+        self, missing: Span | None, since: date | None, bases: Iterable[Basis]
     ) -> ActionsMissingError:
         """Return an error that names the unknown actions, with the span of all ex-dates to request."""
-        start = lacking.start if lacking is not None else day_ms(since or date.max)
-        end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
+        start = missing.start if missing is not None else day_ms(since or date.max)
+        end = max(missing.end if missing is not None else 0, self.today.end if self.today else 0)
         return ActionsMissingError(
             f"splits and dividends for {self.key.symbol} are not known for all of "
             f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",

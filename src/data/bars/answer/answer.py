@@ -46,7 +46,7 @@ from ...model.reasons import (
     UNPUBLISHED,
     sentence,
 )
-from ...model.span import Span, coalesce, gaps, subtract
+from ...model.span import Span, coalesce, subtract, uncovered
 from ...vendors.registry import is_sample
 from ..validity import is_unasked
 
@@ -221,11 +221,11 @@ class Answer:
     @property
     def trouble(self) -> list[str]:
         """Sentences that describe the answer's faults; empty if the answer is complete."""
-        lacking = harmful(self.gaps)
+        gaps = harmful(self.gaps)
         sentences = [
-            f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
+            f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}, first "
             f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
-            for first in lacking[:1]
+            for first in gaps[:1]
         ]
         if self.flagged:
             stamp, reason = self.flagged[0]
@@ -245,7 +245,7 @@ def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
-def lacking_spans(
+def list_gaps(
     wanted: Span, coverage: Coverage, unfilled: Sequence[UnfilledSpan], now_ms: int, traded: Span
 ) -> Stretches[Gap]:
     """Return the spans in ``wanted`` for which the answer has no bars, with reasons.
@@ -258,8 +258,8 @@ def lacking_spans(
     reasons = _disjoint(unfilled)
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
-    lacking = [gap for span in gaps(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
-    parts: list[Sequence[Gap]] = [lacking]
+    gaps = [gap for span in uncovered(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
+    parts: list[Sequence[Gap]] = [gaps]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
     for reason, rows in empties.columns.by(_reason).items():
         edges = empties.columns.edges[rows]
@@ -342,7 +342,7 @@ def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span) -> lis
     lifetime of the series, or not published yet.
     """
     pieces = _unfilled_gaps(span, unfilled)
-    for rest in gaps(span, [g.span for g in pieces]):
+    for rest in uncovered(span, [g.span for g in pieces]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
         pieces += [

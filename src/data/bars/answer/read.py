@@ -96,7 +96,7 @@ class HandedOn(NamedTuple):
         lane = facts.get("derived_from", facts).get("lane")
         symbol = query.instrument.symbol
         series = _key(symbol, str(lane)) if lane else query.key
-        lacking = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
+        gap_spans = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
         forming = [
             (stamp, FORMING)
             for entry in answer.coverage
@@ -110,7 +110,7 @@ class HandedOn(NamedTuple):
             query,
             answer.table,
             answer.coverage,
-            tuple(lacking),
+            tuple(gap_spans),
             tuple(entry.span for entry in answer.coverage if entry.reason == UNEXPECTED),
             (*answer.flagged, *forming),
             answer.as_of,

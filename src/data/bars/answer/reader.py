@@ -37,7 +37,7 @@ from ...model.span import Span
 from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
-from .answer import Answer, Dependency, Gap, Rebased, joined, lacking_spans, left_out, own_volume
+from .answer import Answer, Dependency, Gap, Rebased, joined, left_out, list_gaps, own_volume
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -204,13 +204,11 @@ class Reader:
         # fetched them.
         faults = faults_within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
-        lacking: Sequence[Gap] = lacking_spans(
-            span, coverage, outcome.unfilled, now, life.for_gaps(now)
-        )
+        gaps: Sequence[Gap] = list_gaps(span, coverage, outcome.unfilled, now, life.for_gaps(now))
         if unread := _unread_gaps(coverage, table):
-            lacking = joined(lacking, unread)
+            gaps = joined(gaps, unread)
         if rebased.begins is not None:
-            lacking = with_unadjusted(lacking, coverage, *rebased.begins)
+            gaps = with_unadjusted(gaps, coverage, *rebased.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         outdated = _action_warnings(rebased, query)
@@ -221,7 +219,7 @@ class Reader:
             query=query,
             table=rebased.table,
             coverage=coverage,
-            gaps=lacking,
+            gaps=gaps,
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=rebased.as_of,

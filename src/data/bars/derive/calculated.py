@@ -21,7 +21,7 @@ from ...model.instant import date_of, day_ms, year_start
 from ...model.kind import Basis
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey, calculated_lane
-from ...model.span import Span, gaps
+from ...model.span import Span, uncovered
 from ...model.stored import Calculation
 from ...model.timeframe import Timeframe
 from ...prices.conversions import build_objection
@@ -105,8 +105,8 @@ class Calculator:
             )
             anchor = kind.anchor or "session"
             answer = derived(year_query, source, anchor, self._answer_query, hours)
-            lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
-            total = total.plus(len(answer.table), self._store_changed(key, answer, span), lacking)
+            reasons = [gap.reason for gap in answer.gaps if not gap.harmless]
+            total = total.plus(len(answer.table), self._store_changed(key, answer, span), reasons)
         if not total.rows:
             raise NoDataError(f"no {key} bar has all its {source} bars", symbol=symbol)
         return total
@@ -122,10 +122,10 @@ class Calculator:
         changed = Span(max(ends, default=start), span.end)
         entries = answer.coverage.within(changed)
         pieces = [self._piece(answer, entry) for entry in entries if entry.state in WITH_BARS]
-        for hole in gaps(changed, [piece.span for piece in pieces]):
-            if len(before.table.within(hole)):
+        for rest in uncovered(changed, [piece.span for piece in pieces]):
+            if len(before.table.within(rest)):
                 like = pieces[0] if pieces else self._piece(answer, before.coverage[-1])
-                removal = replace(like, table=BarTable.empty(), span=hole, holes=(hole,))
+                removal = replace(like, table=BarTable.empty(), span=rest, holes=(rest,))
                 pieces.append(removal)
         marks = tuple(entry for entry in entries if entry.state == "suspect")
         self._store.commit(key, Commit(tuple(pieces), marks, kind=answer.kind))

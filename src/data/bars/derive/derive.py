@@ -27,7 +27,7 @@ from ...model.bars import BarTable, among
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.reasons import DOUBTFUL
-from ...model.span import Span, gaps
+from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
@@ -151,8 +151,8 @@ class Deriver:
 
 def is_whole(answer: Answer) -> bool:
     """Return whether an answer has no missing bars and no bad rows, and is not a substitute."""
-    lacking = any(not gap.harmless for gap in answer.gaps)
-    return not (lacking or answer.flagged or answer.substitute)
+    has_gaps = any(not gap.harmless for gap in answer.gaps)
+    return not (has_gaps or answer.flagged or answer.substitute)
 
 
 def _lack_ms(answer: Answer) -> int:
@@ -294,8 +294,8 @@ class _Derivation:
         ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
-        unknown = [*_holes(below), *self._gaps_in(below, span), *self._beyond_calendar(below, span)]
-        holes = sorted(unknown, key=lambda gap: gap.span)
+        unknown = [*_gaps(below), *self._gaps_in(below, span), *self._beyond_calendar(below, span)]
+        source_gaps = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
         resampled = resample(
             rows,
@@ -308,9 +308,9 @@ class _Derivation:
             now_ms=self.query.now_ms,
             # The answer identifies the gaps; all other missing bars had no trade.
             dense=False,
-            unanswered=[hole.span for hole in holes],
+            unanswered=[gap.span for gap in source_gaps],
         )
-        fold = DerivedAnswer(self.query, self.source, below, resampled, holes)
+        fold = DerivedAnswer(self.query, self.source, below, resampled, source_gaps)
         table, coverage = fold.with_running()
         return replace(
             below,
@@ -354,7 +354,7 @@ class _Derivation:
         Bars may exist there even if the calendar expects none.
         """
         if self.hours is not None:
-            for rest in gaps(span, [entry.span for entry in below.coverage]):
+            for rest in uncovered(span, [entry.span for entry in below.coverage]):
                 yield Gap(rest, "never asked for")
 
     def _gaps_in(self, below: Answer, span: Span) -> Iterator[Gap]:
@@ -390,7 +390,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     return None if due is None else depends_on._replace(until=min(depends_on.until, due))
 
 
-def _holes(below: Answer) -> Iterator[Gap]:
+def _gaps(below: Answer) -> Iterator[Gap]:
     """Yield a gap for each span of an answer that has no bars or only invalid rows."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:

@@ -32,14 +32,14 @@ class DerivedAnswer:
         source: Timeframe of the shorter bars.
         below: Answer with the shorter bars.
         made: The built bars.
-        holes: Gaps in the shorter bars, ascending.
+        source_gaps: Gaps in the shorter bars, ascending.
     """
 
     query: BarsQuery
     source: Timeframe
     below: Answer
     made: ResampledBars
-    holes: Sequence[Gap]
+    source_gaps: Sequence[Gap]
 
     @cached_property
     def table(self) -> BarTable:
@@ -70,7 +70,7 @@ class DerivedAnswer:
             return None
         for bar in self.made.incomplete:
             if bar.reason == FORMING and bar.span.start in self.made.partial.stamps:
-                return None if any(hole.span.overlaps(bar.span) for hole in self.holes) else bar
+                return None if any(gap.span.overlaps(bar.span) for gap in self.source_gaps) else bar
         return None
 
     # --- origin ----------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class DerivedAnswer:
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
-        lacking = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
-        edges = union(stamps, lacking)
+        incomplete_starts = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
+        edges = union(stamps, incomplete_starts)
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
         bounds = np.array([entry.span for entry in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
@@ -140,11 +140,11 @@ class DerivedAnswer:
         Adjacent bars with the same reason form one gap.
         """
         harmless = [gap for gap in self.below.gaps if gap.harmless]
-        lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
-        starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
+        incomplete = [bar for bar in self.made.incomplete if bar.reason != FORMING]
+        starts = np.array([bar.span.start for bar in incomplete], dtype=np.int64)
         positions = np.searchsorted(self.table.stamps, starts).tolist()
         runs: list[tuple[int, str, list[IncompleteBar]]] = []
-        for position, bar in zip(positions, lacking, strict=True):
+        for position, bar in zip(positions, incomplete, strict=True):
             reason = self._reason(bar)
             if runs and runs[-1][:2] == (position, reason):
                 runs[-1][2].append(bar)
@@ -154,32 +154,32 @@ class DerivedAnswer:
         return sorted([*harmless, *gaps], key=lambda gap: gap.span)
 
     def _gap(self, why: str, bars: Sequence[IncompleteBar]) -> Gap:
-        lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
+        unknown, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
         span = Span(bars[0].span.start, bars[-1].span.end)
-        reason = f"{lacking} of {expected} {self.source} bars: {why}"
-        first = bisect_right(self._hole_ends, span.start)
-        begun = takewhile(lambda hole: hole.span.start < span.end, islice(self.holes, first, None))
-        holes = [hole for hole in begun if hole.span.overlaps(span)]
+        reason = f"{unknown} of {expected} {self.source} bars: {why}"
+        first = bisect_right(self._gap_ends, span.start)
+        begun = takewhile(lambda g: g.span.start < span.end, islice(self.source_gaps, first, None))
+        overlapping = [gap for gap in begun if gap.span.overlaps(span)]
         return Gap(
             span,
             reason,
-            failed=any(hole.failed for hole in holes),
-            is_outage=any(hole.is_outage for hole in holes),
+            failed=any(gap.failed for gap in overlapping),
+            is_outage=any(gap.is_outage for gap in overlapping),
         )
 
     def _reason(self, bar: IncompleteBar) -> str:
         """Return the reason why a bar could not be built."""
         if bar.reason == "straddled":
             return "one of them extends into the next bar"
-        index = bisect_right(self._hole_ends, bar.span.start)
-        if index < len(self.holes) and self.holes[index].span.overlaps(bar.span):
-            return self.holes[index].reason
+        index = bisect_right(self._gap_ends, bar.span.start)
+        if index < len(self.source_gaps) and self.source_gaps[index].span.overlaps(bar.span):
+            return self.source_gaps[index].reason
         return "they lie outside trading hours" if self.made.strays else UNPUBLISHED
 
     @cached_property
-    def _hole_ends(self) -> list[int]:
-        """Running maximum of the ends of ``holes``, for binary search."""
-        return list(accumulate((hole.span.end for hole in self.holes), max))
+    def _gap_ends(self) -> list[int]:
+        """Running maximum of the ends of ``source_gaps``, for binary search."""
+        return list(accumulate((gap.span.end for gap in self.source_gaps), max))
 
     def facts(self) -> dict[str, Any]:
         """Return the provenance entries for derived bars, including their problems and their source."""

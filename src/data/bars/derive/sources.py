@@ -174,12 +174,12 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
     """Return how many ms of the range cannot be covered, and how many bars must be fetched."""
-    lacking = _missing_spans(query, source, calendar)
+    absent = _missing_spans(query, source, calendar)
     if query.offline:
-        return _total(lacking), 0
+        return _total(absent), 0
     timeframe = source.timeframe
-    within = [c.servable(span, timeframe, query.now_ms) for c in source.vendors for span in lacking]
-    return _total(subtract(lacking, within)), _total(lacking) // timeframe.longest_ms
+    within = [c.servable(span, timeframe, query.now_ms) for c in source.vendors for span in absent]
+    return _total(subtract(absent, within)), _total(absent) // timeframe.longest_ms
 
 
 def _missing_spans(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:

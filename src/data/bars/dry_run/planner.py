@@ -25,7 +25,7 @@ from ...model.coverage import WITH_BARS, Coverage
 from ...model.health import Health
 from ...model.plan import MissingPart, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
 from ...model.query import BarsQuery
-from ...model.span import Span, gaps, subtract
+from ...model.span import Span, subtract, uncovered
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
 from ..answer.reader import Reader
@@ -156,9 +156,9 @@ class _Composer:
         query, answer = self._query, self._answer
         segments, besides = self._segments()
         stored = _stored_spans(answer, self._requested_spans()) if answer else ()
-        lacking = self._lacking_spans(segments)
+        missing = self._missing_parts(segments)
         bars = sum(held.bars for held in stored)
-        total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in lacking)
+        total = (self._rows(answer) if answer else 0) + sum(lack.bars for lack in missing)
         share = bars / total if total else 0.0
         rejected, substitutes = self._other_vendors()
         return Plan(
@@ -170,7 +170,7 @@ class _Composer:
             stored,
             segments,
             besides,
-            lacking,
+            missing,
             rejected=rejected,
             substitutes=substitutes,
             health=self._health(),
@@ -282,16 +282,16 @@ class _Composer:
 
     # --- missing bars ----------------------------------------------------------------------
 
-    def _lacking_spans(self, segments: Sequence[PlanSegment]) -> tuple[MissingPart, ...]:
+    def _missing_parts(self, segments: Sequence[PlanSegment]) -> tuple[MissingPart, ...]:
         if self._answer is not None:
-            holes = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
+            spans = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
         else:
             reason = _reason(self._query, self._run.error)
-            holes = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
+            spans = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
         if self._is_stored:
-            return tuple(MissingPart(span, 0, reason=reason) for span, reason in holes)
+            return tuple(MissingPart(span, 0, reason=reason) for span, reason in spans)
         grid = BarGrid(calendar_for(self._query.instrument), self._query.timeframe)
-        return tuple(_lack(span, grid, reason) for span, reason in holes)
+        return tuple(_missing_part(span, grid, reason) for span, reason in spans)
 
 
 def _source(answer: Answer | None) -> Timeframe | None:
@@ -347,7 +347,7 @@ def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
     return PlanSpan(span, len(stamps), int(stamps[0]), int(stamps[-1]))
 
 
-def _lack(span: Span, grid: BarGrid, reason: str) -> MissingPart:
+def _missing_part(span: Span, grid: BarGrid, reason: str) -> MissingPart:
     plan = _expected_bars(span, grid)
     return MissingPart(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
@@ -355,7 +355,7 @@ def _lack(span: Span, grid: BarGrid, reason: str) -> MissingPart:
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
     """Yield the reasons for requesting ``span``, according to its coverage."""
     now, entries = request.query.now_ms, coverage.within(span)
-    lacking = gaps(Span(span.start, min(span.end, cap)), [entry.span for entry in entries])
+    missing = uncovered(Span(span.start, min(span.end, cap)), [entry.span for entry in entries])
     reasons = {
         "refresh requested": request.query.refresh,
         "settled since it was fetched": any(entry.state == "provisional" for entry in entries),
@@ -363,7 +363,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
             entry.state == "empty" and not entry.is_valid(now) for entry in entries
         ),
         "doubtful, fetched again": any(entry.state == "suspect" for entry in entries),
-        **{_place(gap, coverage): True for gap in lacking},
+        **{_place(gap, coverage): True for gap in missing},
         "with the forming bar": span.end > cap,
     }
     if not any(reasons.values()):

@@ -22,7 +22,7 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
-from ...model.span import Span, gaps, subtract, touching
+from ...model.span import Span, subtract, touching, uncovered
 from ...model.timeframe import Timeframe
 from ..answer.answer import UnfilledSpan
 from ..ingest.commit import CommitContext
@@ -37,7 +37,7 @@ _LONGEST_HALT_MS = 45 * DAY_MS
 def record_absence(
     request: LaneRequest,
     series: SeriesStore,
-    lacking: Sequence[Span],
+    unfilled: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[UnfilledSpan]:
     """Store spans that all vendors report as empty; return the spans for which a vendor failed.
@@ -51,10 +51,10 @@ def record_absence(
     Args:
         request: Request to the lane.
         series: Store of the series.
-        lacking: Spans that no vendor of the lane supplied, ascending.
+        unfilled: Spans that no vendor of the lane supplied, ascending.
         errors: Errors of the vendors, in order.
     """
-    if not lacking:
+    if not unfilled:
         return []
     failures = [e for e in errors if not isinstance(e, NoDataError)]
     if failures:
@@ -62,18 +62,18 @@ def record_absence(
         served = [e for e in failures if not isinstance(e, UnsupportedError)]
         is_noted = all(isinstance(e, SpliceConflictError) for e in served)
         reason, is_out = "; ".join(reasons), is_outage(errors)
-        _note_refused(series, lacking, failures)
-        return [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in lacking]
+        _note_refused(series, unfilled, failures)
+        return [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in unfilled]
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
     names = {e.provider or "" for e in errors} - {""}
     vendor = ",".join(sorted(names))
-    coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
+    coverage = series.coverage().within(Span(unfilled[0].start, unfilled[-1].end))
     standing = coverage.spans(lambda p: _is_valid(p, now) and not _is_news(p, vendor, names))
     # Nearly all were answered a moment ago and are already marked.
-    unmarked = subtract(lacking, standing)
-    lacking = [span for span in lacking if touching(unmarked, span)] if unmarked else []
+    unmarked = subtract(unfilled, standing)
+    unfilled = [span for span in unfilled if touching(unmarked, span)] if unmarked else []
     context = CommitContext(
         grid=request.grid,
         basis=Basis(),
@@ -85,7 +85,7 @@ def record_absence(
     )
     marks = [
         mark
-        for span in lacking
+        for span in unfilled
         for mark in _absence_marks(request, series, span, coverage, names, vendor, context)
     ]
     if not dates:
@@ -119,7 +119,7 @@ def _absence_marks(
     for entry in standing:
         if _is_news(entry, vendor, names):
             yield entry.having(vendor=vendor)
-    for span in gaps(answered, [entry.span for entry in standing]):
+    for span in uncovered(answered, [entry.span for entry in standing]):
         yield from _marks_without_bars(request, series, span, entries.within(span), vendor, context)
 
 
@@ -168,14 +168,14 @@ def _marks_without_bars(
 
 
 def _note_refused(
-    series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
+    series: SeriesStore, unfilled: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
     """Record that other vendors' bars for a gap were fetched but do not match the stored bars."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
     coverage = series.coverage() if reasons else Coverage()
-    empty = [entry for span in lacking for entry in coverage.within(span)]
+    empty = [entry for span in unfilled for entry in coverage.within(span)]
     marks = tuple(
         replace(
             entry,

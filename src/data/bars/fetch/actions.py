@@ -158,13 +158,13 @@ class ActionFetcher:
         today = Basis(candidate.adjustment, day.day)
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
         book = self._series.book()
-        lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
-        is_known = not lacking or self.fetch(Span(lacking[0].start, lacking[-1].end))
+        missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
+        is_known = not missing or self.fetch(Span(missing[0].start, missing[-1].end))
         if not is_known:
             reason = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
                 f"{candidate.name} has {candidate.adjustment} prices, which can be combined with "
-                f"others only if splits and dividends from {date_of(lacking[0].start)} on are "
+                f"others only if splits and dividends from {date_of(missing[0].start)} on are "
                 "known, and no vendor has them",
                 provider=candidate.name,
                 symbol=query.instrument.symbol,

@@ -32,7 +32,7 @@ from ..validity import Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
-from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_lacking, wanted_span
+from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_missing, wanted_span
 
 # Number of times that bars deleted between fetch and read are fetched again.
 _MOST_LOSSES = 3
@@ -171,8 +171,8 @@ class LaneRun:
             # Spans that a hit from the stored documents ignores are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
         answer_gaps = _with_deleted(answer.gaps, lost)
-        lacking = joined(answer_gaps, [not_asked(span) for span in unasked])
-        gaps = real_gaps(lacking, plan.cap, grid, self.request.route.kind)
+        all_gaps = joined(answer_gaps, [not_asked(span) for span in unasked])
+        gaps = real_gaps(all_gaps, plan.cap, grid, self.request.route.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
             return [Gap(gap.span, gap.reason, failed=gap.failed) for gap in unfilled]
@@ -220,7 +220,7 @@ class LaneRun:
                 ]
                 is_as_planned = series.view().generation == plan.generation
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
-                    plan = plan_lacking(request, series, journal, plan.wanted)
+                    plan = plan_missing(request, series, journal, plan.wanted)
                 self._query_vendors(plan.segments)
                 doubt_near_splits(request, series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)

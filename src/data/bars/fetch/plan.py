@@ -18,7 +18,7 @@ from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.reasons import AHEAD, BEFORE_FIRST, CHANGED, CLOSED, RELAID, UNEXPECTED
-from ...model.span import Span, coalesce, gaps, intersect, subtract, touching
+from ...model.span import Span, coalesce, intersect, subtract, touching, uncovered
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
@@ -106,7 +106,7 @@ def plan_fetch(
     _doubt_ahead(series)
     doubt_near_splits(request, series, journal)
     journal.doubtful.clear()  # the plan includes the doubtful bars
-    return plan_lacking(request, series, journal, wanted)
+    return plan_missing(request, series, journal, wanted)
 
 
 def _doubt_changed(
@@ -165,7 +165,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
         journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now)]
 
 
-def plan_lacking(
+def plan_missing(
     request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
 ) -> FetchPlan:
     """Plan the requests, leaving out bars that are stored or have not closed.
@@ -207,9 +207,9 @@ def plan_lacking(
     unsettled = coverage.only(lambda entry: entry.state == "provisional")
     touched = Coverage(entry for entry in unsettled if entry.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
-    lacking = missing(reach, covered, due, grid)
+    absent = missing(reach, covered, due, grid)
     closed_range = Span(reach.start, grid.first_open(cap, now))
-    segments = [s.clip(closed_range) for s in lacking.segments]
+    segments = [s.clip(closed_range) for s in absent.segments]
     # 4. Bars that have settled, and bars to compare.
     if not is_refresh:
         segments = _with_unsettled(segments, coverage, request, now)
@@ -220,11 +220,11 @@ def plan_lacking(
     unfilled = coalesce(gap.span for gap in journal.unfilled)
     worth_requesting = [
         s
-        for s in lacking.closed
+        for s in absent.closed
         if is_first or _is_worth_requesting(s, stored, request, unfilled, is_refresh=is_refresh)
     ]
     to_request = intersect(worth_requesting, [closed_range])
-    closed = tuple(subtract(lacking.closed, to_request))
+    closed = tuple(subtract(absent.closed, to_request))
     if to_request:
         segments = coalesce([*segments, *to_request])
     # 6. A search for a number of bars proceeds in steps; spans requested in earlier steps are not
@@ -342,9 +342,9 @@ def _trusted_part(request: LaneRequest, coverage: Coverage, reach: Span, now_ms:
     if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {entry.basis.adjustment for entry in coverage.within(reach) if entry.state in WITH_BARS}
-    lacking = gaps(reach, coverage.standing(now_ms, reach))
+    missing_spans = uncovered(reach, coverage.standing(now_ms, reach))
     # Older tools did not record anything for weekends.
-    if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):
+    if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in missing_spans):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
 
@@ -361,13 +361,15 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     """
     default = request.query.home_key
     wanted = _with_closed_hours(wanted, request)
-    lacking = gaps(wanted, [c.span for c in series.coverage().within(wanted) if not is_unasked(c)])
-    if not lacking or default == request.key:
+    missing_spans = uncovered(
+        wanted, [c.span for c in series.coverage().within(wanted) if not is_unasked(c)]
+    )
+    if not missing_spans or default == request.key:
         return
     shared = series.other_series(default)
     adopted = _unchanged_from_vendor(shared.view().coverage, wanted, request)
     commits = []
-    for span in intersect(lacking, [entry.span for entry in adopted]):
+    for span in intersect(missing_spans, [entry.span for entry in adopted]):
         # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
         commits += [

@@ -397,13 +397,13 @@ def _missing_bars(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Ite
     slots, listed = merged(edges_of(answer.off_slots)), merged(edges_of(answer.holes))
     parts, counts = [edges_of(())], [np.empty(0, np.int64)]
     for span in answer.spans:
-        lacking = hole_edges(span, present[slice(*np.searchsorted(present, span))], grid)
-        lacking = lacking[~meets(lacking, slots)]
-        if not len(lacking):
+        absent = hole_edges(span, present[slice(*np.searchsorted(present, span))], grid)
+        absent = absent[~meets(absent, slots)]
+        if not len(absent):
             continue
         opens = grid.required(span)
         for year in years_of(span):
-            part = np.clip(lacking, *year_span(year))
+            part = np.clip(absent, *year_span(year))
             positions = opens.searchsorted(part)
             parts.append(part[positions[:, 0] < positions[:, 1]])
             counts.append(np.diff(positions)[:, 0][positions[:, 0] < positions[:, 1]])

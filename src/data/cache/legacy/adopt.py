@@ -15,7 +15,7 @@ from ...errors import CorruptEntryError
 from ...model.bars import BarTable, concat
 from ...model.coverage import Coverage
 from ...model.series import SeriesKey
-from ...model.span import Span, gaps
+from ...model.span import Span, uncovered
 from ..format.gzip_member import is_ours
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
@@ -52,7 +52,7 @@ class OldYear:
             return ()
         one = self.coverage[0]
         whole = Span(one.span.start, self.coverage[-1].span.end)
-        holes = tuple(gaps(whole, [entry.span for entry in self.coverage]))
+        holes = tuple(uncovered(whole, [entry.span for entry in self.coverage]))
         return (
             CommitPiece(
                 self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes

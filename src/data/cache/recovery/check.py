@@ -20,7 +20,7 @@ from ...model.bars import BarTable
 from ...model.coverage import WITH_BARS
 from ...model.instant import SECOND_MS
 from ...model.series import SeriesKey
-from ...model.span import Span, coalesce, gaps
+from ...model.span import Span, coalesce, uncovered
 from ..actions import load_book
 from ..confirmations import CONFIRMED, parsed
 from ..format.documents import YearState
@@ -545,7 +545,7 @@ def _contradiction(table: BarTable, span: Span, year: Span, last: int | None) ->
         return ""
     if (np.diff(stamps) <= 0).any() or (last is not None and stamps[0] <= last):
         return "timestamps are not in ascending order"
-    if gaps(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
+    if uncovered(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
         return "bars are outside the range of their member or year"
     return ""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import CacheError
 from ...model.instant import DAY_MS, parse_iso
-from ...model.span import Span, gaps
+from ...model.span import Span, uncovered
 from ..layout import DATA, VERSIONS
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER, series_of
@@ -117,7 +117,7 @@ def _is_known_again(lane: LaneFiles, year: int, now_ms: int) -> bool:
     past = Span(whole.start, min(whole.end, now_ms))
     covered = meta.state.coverage.opened() if meta else ()
     trusted = [entry.span for entry in covered if entry.state != "suspect"]
-    return not gaps(past, trusted)
+    return not uncovered(past, trusted)
 
 
 # --- derived files, then year files replaced by a rewrite ----------------------------------

@@ -24,7 +24,7 @@ from ...model.coverage import (
 from ...model.instant import NEVER_MS, year_of, year_start
 from ...model.kind import Basis, Kind
 from ...model.reasons import GRAVE
-from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
+from ...model.span import Span, clipped, coalesce, subtract, touching, uncovered
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece
 
@@ -255,7 +255,7 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
         replace(entry, span=span)
         for entry in old
         if entry.state == "empty"
-        for span in gaps(entry.span, touching(renewed, entry.span))
+        for span in uncovered(entry.span, touching(renewed, entry.span))
     ]
     doubts = [
         inside
