@@ -135,7 +135,7 @@ class ExtendedCalendar(SessionCalendar):
         step_ms = timeframe.step_ms
         if step_ms is None or step_ms >= HOUR_MS or not len(stamps):
             return stamps
-        begins, ends = self._regular.stretches(span)
+        begins, ends = self._regular.open_spans(span)
         at = np.searchsorted(begins, stamps, side="right") - 1
         inside = at >= 0
         inside[inside] = stamps[inside] < ends[at[inside]]

@@ -70,7 +70,7 @@ class SessionTable:
         return SessionTable(*(column[begin:end] for column in self.columns))
 
     @cached_property
-    def stretches(self) -> tuple[Stamps, Stamps]:
+    def open_spans(self) -> tuple[Stamps, Stamps]:
         """The start and end of every uninterrupted trading period, in ascending order."""
         begins = np.stack([self.opens, self.break_ends], axis=1).ravel()
         ends = np.stack([self.break_starts, self.closes], axis=1).ravel()
@@ -125,9 +125,9 @@ class SessionCalendar:
             for day, opened, closed, start, end in rows
         ]
 
-    def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
+    def open_spans(self, span: Span) -> tuple[Stamps, Stamps]:
         """Return the starts and ends of all uninterrupted trading periods in and near ``span``."""
-        return self._window(span).stretches
+        return self._window(span).open_spans
 
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` with unknown holidays, where every weekday is a session."""
@@ -255,7 +255,7 @@ class SessionCalendar:
 
     def _grid(self, table: SessionTable, step_ms: int, anchor: str) -> Stamps:
         """Return the timestamps of all intraday bars in the sessions of ``table``."""
-        begins, ends = table.stretches
+        begins, ends = table.open_spans
         on_clock = self._is_on_clock(step_ms, anchor)
         if on_clock:
             begins = begins - (begins + self._offsets(begins)) % step_ms
@@ -293,7 +293,7 @@ class SessionCalendar:
         The open is that of the trading period that contains the timestamp or, outside trading
         hours, of the period before or after it.
         """
-        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
+        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()) + 1)).open_spans
         if not len(begins):
             return np.asarray(local % step_ms == 0, dtype=bool)
         opened = begins + self._offsets(begins)
@@ -305,7 +305,7 @@ class SessionCalendar:
         return np.asarray(fits, dtype=bool)
 
     def _intraday_closes(self, stamps: Stamps, step_ms: int, anchor: str) -> Stamps:
-        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()))).stretches
+        begins, ends = self._window(Span(int(stamps.min()), int(stamps.max()))).open_spans
         closes = stamps + step_ms
         # Counted from the open, a bar belongs to the trading period in which it opens; on the
         # clock, to the last one that it overlaps.
@@ -372,11 +372,11 @@ class ForexCalendar(SessionCalendar):
             return stamps
         required = np.ones(len(stamps), dtype=bool)
         years = range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1)
-        for stretch in (stretch for year in years for stretch in _thin_spans(year)):
-            first, last = np.searchsorted(stamps, [stretch.start, stretch.end])
+        for thin_span in (thin_span for year in years for thin_span in _thin_spans(year)):
+            first, last = np.searchsorted(stamps, [thin_span.start, thin_span.end])
             if first < last:
                 closes = self.closes(timeframe, stamps[first:last], anchor)
-                required[first:last] = closes > stretch.end
+                required[first:last] = closes > thin_span.end
         return stamps[required]
 
 

@@ -162,12 +162,12 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     if not len(table):
         return table
     first, last = (date_of(int(ms)) for ms in table.stamps[[0, -1]])
-    stretches = [
-        stretch
+    open_spans = [
+        span
         for session in calendar.sessions(first - _A_DAY, last + _A_DAY)
-        for stretch in subtract([Span(session.open_ms, session.close_ms)], session.breaks)
+        for span in subtract([Span(session.open_ms, session.close_ms)], session.breaks)
     ]
-    begins, ends = np.array(stretches, dtype=np.int64).reshape(-1, 2).T
+    begins, ends = np.array(open_spans, dtype=np.int64).reshape(-1, 2).T
     at = np.searchsorted(begins, table.stamps, side="right") - 1
     inside = at >= 0
     inside[inside] = table.stamps[inside] + step_ms <= ends[at[inside]]

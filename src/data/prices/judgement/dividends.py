@@ -19,7 +19,7 @@ from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .findings import Repair
 from .levels import Defect, price_text
-from .series import CheckedSeries, ShareEvent, by_stretch, noise
+from .series import CheckedSeries, ShareEvent, by_section, noise
 
 # Two measures agree if they differ by less than this, the precision of prices with few digits.
 _SAME, _ROUNDING = 0.05, 2e-4
@@ -81,7 +81,7 @@ def _density(yielded: float) -> float:
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
-@by_stretch
+@by_section
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find wrong amounts, amounts that ``adj_close`` does not reflect, and duplicates.
 

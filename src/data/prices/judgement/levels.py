@@ -19,7 +19,7 @@ from ...model.instant import DAY_MS, iso
 from ...model.reasons import UNDECIDED
 from ...model.texts import counted
 from .findings import Repair, Severity
-from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
+from .series import FAR, CheckedSeries, Mask, Rows, by_section, local_noise, noise, runs, typical
 
 HUNDRED = float(np.log(100))
 # Factors from 50 to 200 are treated as x100. Of 202,557 real bars, three reach 30 (lows of coins'
@@ -99,7 +99,7 @@ class Defect(NamedTuple):
 # --- units ---------------------------------------------------------------------------------------
 
 
-@by_stretch
+@by_section
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that are a hundred times too large or small, in runs of rows, single rows or cells."""
     is_jump = unit_jumps(series.table)
@@ -266,9 +266,9 @@ def _distance(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -
 
 
 def _unit_finding(
-    series: CheckedSeries, levels: Levels, stretch: tuple[int, int], is_certain: bool
+    series: CheckedSeries, levels: Levels, run: tuple[int, int], is_certain: bool
 ) -> Defect:
-    rows = np.arange(*stretch)
+    rows = np.arange(*run)
     stamps, repairs = series.table.stamps, []
     for pattern in np.unique(levels[rows], axis=0) if is_certain else ():
         for sign in {-1, 1} & set(pattern.tolist()):
@@ -285,18 +285,18 @@ def _unit_finding(
         else counted(len(rows), "row")
     )
     inside = price_text(series.table.close[rows[0]])
-    neighbour = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
+    neighbour = rows[0] - 1 if rows[0] else min(run[1], len(series) - 1)
     doubt = "" if is_certain else UNDECIDED
     outside = price_text(series.table.close[neighbour])
     text = f"{cells} 100 times too {size}: close {inside}, next to it {outside}"
-    if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
+    if not run[0] and len(series) < 2 * run[1] < 2 * len(series):
         # If these are most of the bars, up to a change of unit, the change itself should be
         # examined.
-        rows = np.arange(stretch[1], len(series))
+        rows = np.arange(run[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
         # Rows with both units, at which one begins and the other ends.
-        first, end = stretch
+        first, end = run
         edges = [
             *([first - 1, first] if first else []),
             *([end - 1, end] if end < len(series) else []),
@@ -314,7 +314,7 @@ def price_text(value: float) -> str:
 # --- splits --------------------------------------------------------------------------------------
 
 
-@by_stretch
+@by_section
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find rows to which a known split was not applied, or was applied twice, and unreported splits.
 
@@ -364,14 +364,14 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
     levels = np.concatenate((-np.cumsum(jumps[::-1])[::-1], [0.0]))
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(series)]
     for first, end in pairwise(edges):
-        stretch = (first, end, float(levels[first]))
+        run = (first, end, float(levels[first]))
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
             # If all rows but the last few are off, the last few are the wrong ones, unless the
             # split is at their start.
-            stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
+            run = run if _is_near(end, dates) else (end, len(series), -run[2])
         # Two splits of one size make two levels.
-        if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
-            yield _split_finding(series, stretch, size)
+        if 0 < abs(run[2]) <= max(1, len(dates)) and run[0] < run[1]:
+            yield _split_finding(series, run, size)
 
 
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
@@ -454,11 +454,11 @@ def _is_there_and_back(
     If they are not, the jumps are due to news.
     """
     first, other = pair
-    stretch = (first + 1, other + 1, float(jumps[first]))
+    run = (first + 1, other + 1, float(jumps[first]))
     exact = max(_RATIO_SLACK, 2 * series.gap_noise)
     is_exact = bool((np.abs(np.abs(series.gaps[[first, other]]) - size) <= exact).all())
     longest = _LONGEST_PART if is_exact else _SHORT_ROWS
-    is_one = has_date or other - first <= longest or _volume_follows(series, stretch, size)
+    is_one = has_date or other - first <= longest or _volume_follows(series, run, size)
     if not is_one or (not has_date and size < _LEAST_PAIR):
         return False
     return not any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in pair)
@@ -502,14 +502,14 @@ def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
     return float(np.log(np.median(inside) / np.median(outside)))
 
 
-def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> bool:
+def _volume_follows(series: CheckedSeries, run: tuple[int, int, float], size: float) -> bool:
     """Return whether volume deviates inversely to price: half the shares at twice the price."""
-    first, end, level = stretch
+    first, end, level = run
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
 
-def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> Defect:
-    first, end, level = stretch
+def _split_finding(series: CheckedSeries, run: tuple[int, int, float], size: float) -> Defect:
+    first, end, level = run
     return _defect(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
 
 
@@ -560,13 +560,13 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         # A price may halve on news and double on later news.
         if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (jump, other)):
             continue
-        stretch = (jump + 1, other + 1, float(np.sign(gaps[jump])))
+        run = (jump + 1, other + 1, float(np.sign(gaps[jump])))
         is_reported = _NEW_UNIT <= other - jump <= _LONGEST_PART
-        is_reported = is_reported and _volume_follows(series, stretch, like[jump])
+        is_reported = is_reported and _volume_follows(series, run, like[jump])
         if is_reported or other - jump <= _NEW_UNIT:
             used |= {jump, other}
-            stamps = series.table.stamps[stretch[0] : stretch[1]]
-            defect = _split_finding(series, stretch, like[jump])
+            stamps = series.table.stamps[run[0] : run[1]]
+            defect = _split_finding(series, run, like[jump])
             if is_reported:
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:

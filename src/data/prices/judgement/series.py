@@ -182,7 +182,7 @@ class CheckedSeries:
         return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)
 
 
-def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
+def sections(series: CheckedSeries) -> Iterator[CheckedSeries]:
     """Yield the parts of a series between long gaps, each as a separate series.
 
     Bars on either side of a long gap are not comparable, because prices move and dividends are paid
@@ -195,7 +195,7 @@ def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
         yield replace(series, table=series.table.take(slice(first, end)))
 
 
-def by_stretch(
+def by_section(
     find: Callable[[CheckedSeries], list[Found] | str],
 ) -> Callable[[CheckedSeries], list[Found] | str]:
     """Decorate a check that compares adjacent bars: it then runs separately between long gaps.
@@ -205,7 +205,7 @@ def by_stretch(
 
     @wraps(find)
     def _find_all(series: CheckedSeries) -> list[Found] | str:
-        results = [find(stretch) for stretch in stretches(series)]
+        results = [find(section) for section in sections(series)]
         lists = [result for result in results if not isinstance(result, str)]
         return [defect for result in lists for defect in result] if lists else results[0]
 

@@ -12,7 +12,7 @@ from ...model.texts import counted
 from ..bar_rule import are_bars
 from .findings import Severity
 from .levels import Defect, price_text
-from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
+from .series import CheckedSeries, Mask, beyond, by_section, local_noise, runs, typical
 
 # Fraction of expected bars from which a series should have all of them: 19 of 20.
 _DENSE = 0.95
@@ -148,7 +148,7 @@ def _text(series: CheckedSeries, stamp: int) -> str:
 # --- stale -----------------------------------------------------------------------------------------
 
 
-@by_stretch
+@by_section
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that stay the same for longer than chance can explain in this series."""
     table, days = series.table, list(_copied_days(series))
@@ -275,7 +275,7 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 # --- spikes and moves ------------------------------------------------------------------------------
 
 
-@by_stretch
+@by_section
 def outliers(series: CheckedSeries) -> list[Defect] | str:
     """Find single bars that are far from both adjacent bars, with no missing bars in between.
 
@@ -357,7 +357,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
     return bool(size > _SPIKE * max(wild))
 
 
-@by_stretch
+@by_section
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find close-to-close moves far beyond the usual size, although such moves do occur in markets."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
@@ -482,14 +482,14 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
     rows: list[int] = []
     for row in np.flatnonzero(last > first).tolist():
-        stretch = slice(int(first[row]), int(last[row]))
+        inside = slice(int(first[row]), int(last[row]))
         # Incomplete daily bars prove nothing, so their volume must match the bar's, or there must
         # be daily bars before and after the bar.
-        total, volume = float(days.volume[stretch].sum()), float(table.volume[row])
+        total, volume = float(days.volume[inside].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
         if total > 0 and volume > 0:
             is_whole = abs(total / volume - 1) < _SAME_VOLUME
-        top, bottom = days.high[stretch].max(), days.low[stretch].min()
+        top, bottom = days.high[inside].max(), days.low[inside].min()
         is_beyond = (
             table.high[row] > top * (1 + _OF_DAYS) or table.low[row] * (1 + _OF_DAYS) < bottom
         )
@@ -498,12 +498,12 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     if not rows:
         return []
     at = rows[0]
-    stretch = slice(int(first[at]), int(last[at]))
+    inside = slice(int(first[at]), int(last[at]))
     text = (
         f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
         f"{_text(series, stamps[at])} from {price_text(series.table.low[at])} to "
         f"{price_text(series.table.high[at])}, its days from "
-        f"{price_text(days.low[stretch].min())} to {price_text(days.high[stretch].max())}"
+        f"{price_text(days.low[inside].min())} to {price_text(days.high[inside].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
 

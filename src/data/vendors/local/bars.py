@@ -476,7 +476,7 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     opens = ends - step_ms
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
     near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
-    near_opens = [grid.opens(stretch) for stretch in near]
+    near_opens = [grid.opens(span) for span in near]
     expected: Stamps = np.concatenate([*near_opens, np.array([], dtype=np.int64)])
     by_close = dict(zip(grid.closes(expected).tolist(), expected.tolist(), strict=True))
     return [
