@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from .wiring import Services
 
 NOTHING_STORED = "nothing is cached for it (`onetape populate` fetches it)"
-_SHOWN = 10
+_MOST_SHOWN = 10
 # A session is within two days of the UTC date that it is named after.
-_NEAR = timedelta(days=2)
+_SESSION_MARGIN = timedelta(days=2)
 
 
 def named_members(
@@ -132,7 +132,7 @@ def member_frames(
         if runs := list(_runs(frame, *sessions[key])):
             without[symbol] = runs
     if empty := [symbol for symbol, frame in frames.items() if frame.empty]:
-        names = ", ".join(empty[:_SHOWN]) + (", ..." if empty[_SHOWN:] else "")
+        names = ", ".join(empty[:_MOST_SHOWN]) + (", ..." if empty[_MOST_SHOWN:] else "")
         warn_user(
             (
                 f"{members.name}: no bars for {len(empty)} of the "
@@ -179,7 +179,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     rows = [
         (day_ms(session.day), session.open_ms, session.close_ms)
         for session in grid.calendar.sessions(
-            date_of(span.start) - _NEAR, date_of(span.end) + _NEAR
+            date_of(span.start) - _SESSION_MARGIN, date_of(span.end) + _SESSION_MARGIN
         )
         if session.close_ms <= query.now_ms
     ]

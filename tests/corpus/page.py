@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from src.data.prices.judgement import precision
-from src.data.prices.judgement.precision import LEAST, Precision
+from src.data.prices.judgement.precision import LEAST_PRECISION, Precision
 
 from .answers import Answered, Reported
 from .labels import Half, digest
@@ -41,7 +41,7 @@ def precisions(measured: Measured) -> dict[str, Precision]:
 
 def row_of(cause: str, one: Precision, first: Count, held_out: Count) -> str:
     """Return the row of one cause."""
-    most = "its own" if one.lower >= LEAST else "`info`"
+    most = "its own" if one.lower >= LEAST_PRECISION else "`info`"
     halves = f"{first.right} of {first.raised} | {held_out.right} of {held_out.raised}"
     return f"| `{cause}` | {one.right} of {one.raised} | {one.series} | {halves} | {one.lower:.1%} | {most} |"
 
@@ -53,7 +53,7 @@ def part(halves: Halves, answers: Answered) -> str:
 
 def seen_alarms(count: Count, table: Mapping[str, Precision]) -> int:
     """Return in how many cases a user sees an alarm: one whose cause is right often enough."""
-    grounds = {cause for cause, one in table.items() if one.lower >= LEAST}
+    grounds = {cause for cause, one in table.items() if one.lower >= LEAST_PRECISION}
     return sum(bool(causes & grounds) for causes in count.causes)
 
 

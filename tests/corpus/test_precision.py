@@ -13,7 +13,13 @@ from src.data.prices.judgement import precision
 from src.data.prices.judgement.checks import CHECKS, finding_of
 from src.data.prices.judgement.findings import Severity
 from src.data.prices.judgement.levels import Defect
-from src.data.prices.judgement.precision import LEAST, MEASURED, Precision, allowed, is_ground
+from src.data.prices.judgement.precision import (
+    LEAST_PRECISION,
+    MEASURED,
+    Precision,
+    allowed,
+    is_ground,
+)
 from tests.reference import needs_reference
 
 from .__main__ import measured_halves
@@ -62,7 +68,7 @@ def test_a_cause_that_is_not_right_often_enough_is_information_and_so_is_one_nev
 def test_no_cause_below_the_bound_is_a_ground() -> None:
     assert MEASURED
     for cause, one in MEASURED.items():
-        assert is_ground(cause) == (one.lower >= LEAST), cause
+        assert is_ground(cause) == (one.lower >= LEAST_PRECISION), cause
     assert {"unit", "order", "split ignored", "split by volume"} <= {
         c for c in MEASURED if is_ground(c)
     }

@@ -16,7 +16,7 @@ from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .commit import checked_name
 from .folder import BUNDLE
 from .lineage_lines import FORMAT as LINEAGE_FORMAT
-from .lineage_lines import LINEAGE, SENSELESS, key_of
+from .lineage_lines import INVALID_RECORD_ERRORS, LINEAGE, key_of
 
 __all__ = ["DATASET", "LINK", "LineSource", "dataset_of"]
 
@@ -29,7 +29,7 @@ _LINEAGE_PREFIX = "lineage "
 _TAIL_BYTES = 64
 # Errors that a line changed by another program may raise, in Python or when it becomes a row.
 _INVALID_LINE = (
-    *SENSELESS,
+    *INVALID_RECORD_ERRORS,
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
     sqlite3.IntegrityError,

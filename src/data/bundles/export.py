@@ -18,7 +18,7 @@ from ..errors import CorruptEntryError, FormatVersionError, QueryError, StorageE
 from ..model.bars import BarTable
 from ..model.reads import digest_of
 from .lineage_check import COLUMNS, of_then
-from .lineage_lines import FORMAT, SENSELESS, RunRecord, SeriesRead, with_unstored
+from .lineage_lines import FORMAT, INVALID_RECORD_ERRORS, RunRecord, SeriesRead, with_unstored
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
@@ -133,7 +133,7 @@ def exported(
             for e in document["reads"]
         ]
         fingerprint = fingerprint_of_run([read for read, _ in reads])
-    except (*SENSELESS, RecursionError) as exc:
+    except (*INVALID_RECORD_ERRORS, RecursionError) as exc:
         raise CorruptEntryError(f"{path / RECORD} cannot be parsed: {exc!r:.200}") from exc
     for read, table in reads:
         stored = table.take(~np.isin(table.stamps, [row.stamp_ms for row in read.unstored]))

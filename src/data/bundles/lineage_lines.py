@@ -21,7 +21,7 @@ from .catalog_log import CatalogLog
 
 LINEAGE, FORMAT = "lineage", 1
 # Errors that parsing a line changed by another program may raise.
-SENSELESS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+INVALID_RECORD_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 # Ranges without bars and rows that are not stored are listed up to this number, then only counted.
 MOST_LISTED = 512
 
@@ -149,7 +149,7 @@ class SeriesRead:
     def from_json(cls, line: Mapping[str, Any]) -> SeriesRead:
         """Create a read from the mapping in a log line.
 
-        Raises one of :data:`SENSELESS` if the mapping is invalid.
+        Raises one of :data:`INVALID_RECORD_ERRORS` if the mapping is invalid.
         """
         msgspec.convert(line, _ReadLine)
         if b"\0" in os.fsencode(line["cache"]):
@@ -272,7 +272,7 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
         if not run or entry.get("run") == run:
             try:
                 _apply_line(records, entry)
-            except SENSELESS as exc:
+            except INVALID_RECORD_ERRORS as exc:
                 raise CorruptEntryError(
                     (f"{log.path}: cannot parse a line of lineage {entry.get('run')!r}: {exc!r}"),
                     hint="another program may have changed it; `onetape lineage list` shows the others",

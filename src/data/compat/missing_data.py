@@ -31,7 +31,7 @@ TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
 # For daily bars: below the first fraction of missing bars, fill forward; below the second,
 # interpolate.
-_FEW, _SOME = 0.05, 0.15
+_FEW_SHARE, _SOME_SHARE = 0.05, 0.15
 Fill = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -118,9 +118,9 @@ class MissingDataHandler:
         if Timeframe.parse(timeframe).is_intraday:
             return "market_hours"
         share = _analysis(frame, symbol, timeframe).gap_pct
-        if share < _FEW:
+        if share < _FEW_SHARE:
             return "forward_fill"
-        return "interpolate" if share < _SOME else "drop"
+        return "interpolate" if share < _SOME_SHARE else "drop"
 
     def _forward_fill(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         return _add_rows(

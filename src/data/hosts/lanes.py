@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 # Times that a series whose snapshot is replaced while it is built is built again.
 _TRIES = 5
-_ANEW, _ASIDE, _BEFORE = "anew", "aside", "before"
+_ANEW_FOLDER, _ASIDE_FOLDER, _BEFORE_FOLDER = "anew", "aside", "before"
 
 
 class EntryClock:
@@ -100,7 +100,7 @@ class LaneCopies:
         self._snapshots = snapshots
         self._files = SnapshotFiles(snapshots, disk, lock_timeout_s)
         self.no_old = OldYears(Layout(notes.folder / "none"), disk, document_cache)
-        self.aside = BarStore(notes.folder / _ASIDE, disk, clock)
+        self.aside = BarStore(notes.folder / _ASIDE_FOLDER, disk, clock)
 
     def generations(self, lane: LaneFiles) -> tuple[dict[int, int], int]:
         """Return the generations in the documents of a series; -1 for a year that is not whole."""
@@ -161,17 +161,17 @@ class LaneCopies:
 
     def is_waiting(self, key: SeriesKey) -> bool:
         """Return whether files of a series wait to be offered, because that was interrupted."""
-        return self._disk.stat(self._place(_ASIDE, key)) is not None
+        return self._disk.stat(self._place(_ASIDE_FOLDER, key)) is not None
 
     def is_kept(self, key: SeriesKey) -> bool:
         """Return whether files that a series had before the folder was attached are kept."""
-        return self._disk.stat(self._place(_BEFORE, key)) is not None
+        return self._disk.stat(self._place(_BEFORE_FOLDER, key)) is not None
 
     def forget_aside(self, key: SeriesKey, *, keep: bool) -> None:
         """Remove the files of a series that waited to be offered, or keep them as they are."""
-        aside = self._place(_ASIDE, key)
+        aside = self._place(_ASIDE_FOLDER, key)
         if keep and self._disk.stat(aside) is not None:
-            before = self._place(_BEFORE, key)
+            before = self._place(_BEFORE_FOLDER, key)
             self._disk.make_folders(before.parent)
             self._disk.remove_whole(before)
             self._disk.replace(aside, before)
@@ -358,7 +358,7 @@ class LaneCopies:
         under a second name, so no other process may write to the old one meanwhile.
         """
         path = self._notes.lane(lane.key)
-        scratch = self._notes.folder / _ANEW / path.parent.name / path.stem
+        scratch = self._notes.folder / _ANEW_FOLDER / path.parent.name / path.stem
         self._disk.remove_whole(scratch)  # of a process that was killed
         made = self.built(lane.key, scratch, None if is_kept else lane)
         self._swap(lane, scratch, path, made, is_kept=is_kept)
@@ -369,7 +369,7 @@ class LaneCopies:
     ) -> None:
         """Put new files in place of a series' files; the old ones are set aside if they are kept."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
-        aside = self._place(_ASIDE, lane.key)
+        aside = self._place(_ASIDE_FOLDER, lane.key)
         if is_kept and disk.stat(aside) is None:
             self._set_aside(paths, scratch / "kept", aside)
         # If this is interrupted from here on, it begins again: with the files set aside, or as astray.

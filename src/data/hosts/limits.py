@@ -67,14 +67,14 @@ _MOST_UNSENT = 2_000
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
 _CIRCUIT_S, _PAUSE_S, _DAYS_S = 30 * _DAY_S, 8 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
-_ANEW = {
+_RESET_SQL = {
     table: f"update onetape.{table} set base = '{{}}', log = '[]', folded = 0, lost = {NOW_S} where name = %s"  # noqa: S608 - constants only
     for table in TABLES
 }
 _LOOK = {table: look_statement(table) for table in TABLES}
-_BOTH = f"{bounded('base')}, {bounded('log')}"
+_BASE_AND_LOG = f"{bounded('base')}, {bounded('log')}"
 _LEDGERS = " union all ".join(
-    f"select 'ledger', left(name, 200), {NOW_S}, {_BOTH}, folded from onetape.{table}"  # noqa: S608 - constants only
+    f"select 'ledger', left(name, 200), {NOW_S}, {_BASE_AND_LOG}, folded from onetape.{table}"  # noqa: S608 - constants only
     for table in TABLES
 )
 _ALL = f"""
@@ -387,7 +387,7 @@ class SharedLimits:
         except CorruptEntryError as error:
             # As after a crash of the server: half of each limit counts as used.
             logging.getLogger(__name__).warning("%s; it begins anew", error)
-            self._log.rows(_ANEW[self._table], (name,))
+            self._log.rows(_RESET_SQL[self._table], (name,))
             raise
         self._memory.run(lambda tables: self._fill(tables, now, *records, folded or 0))
 

@@ -39,7 +39,7 @@ from unnest(%s::text[], %s::text[], %s::text[], %s::smallint[], %s::bytea[], %s:
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe and s.lane = w.lane
 join onetape.part p on p.series = s.id and p.year = w.year and p.digest = w.digest
 order by w.n"""
-_OF = """
+_SERIES_ID = """
 select id from onetape.series
 where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s"""
 # Parts that a snapshot uses again get its number, so that no older one removes them meanwhile. They are
@@ -47,11 +47,11 @@ where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s"""
 _CLAIM = f"""
 update onetape.part o set seq = greatest(o.seq, %(seq)s)
 from unnest(%(digests)s::bytea[], %(places)s::bytea[]) as w(digest, place)
-where o.series = ({_OF}) and o.digest = w.digest and sha256(w.place || o.body) = o.digest
+where o.series = ({_SERIES_ID}) and o.digest = w.digest and sha256(w.place || o.body) = o.digest
 returning o.digest"""  # noqa: S608 - constants only
 _ADD = f"""
 insert into onetape.part (series, year, digest, seq, body)
-select s.id, %(year)s, %(digest)s, %(seq)s, %(body)s from ({_OF}) s
+select s.id, %(year)s, %(digest)s, %(seq)s, %(body)s from ({_SERIES_ID}) s
 on conflict (series, year, digest) do update
   set seq = greatest(part.seq, excluded.seq), body = excluded.body"""  # noqa: S608 - constants only
 # A snapshot is there only with its entry and all of its parts, and a later one is never replaced.
@@ -59,7 +59,7 @@ _PUT = f"""
 insert into onetape.snapshot as p (series, seq, token, format, at_ms, bytes, content, digest, oldest_ms)
 select s.id, %(seq)s, %(token)s, %(format)s, %(now)s, %(bytes)s, %(content)s, %(digest)s,
   (select e.at_ms from onetape.entry e where e.series = s.id order by e.seq limit 1)
-from ({_OF}) s
+from ({_SERIES_ID}) s
 where exists (select from onetape.entry e where e.series = s.id and e.seq = %(seq)s and e.token = %(token)s)
   and (select count(*) from onetape.part o where o.series = s.id and o.digest = any(%(digests)s)) = %(count)s
 on conflict (series) do update set seq = excluded.seq, token = excluded.token, format = excluded.format,
@@ -68,7 +68,7 @@ on conflict (series) do update set seq = excluded.seq, token = excluded.token, f
 returning p.seq"""  # noqa: S608 - constants only
 _SWEEP = f"""
 delete from onetape.part o using onetape.snapshot p
-where p.series = ({_OF}) and p.seq = %(seq)s and p.token = %(token)s
+where p.series = ({_SERIES_ID}) and p.seq = %(seq)s and p.token = %(token)s
   and o.series = p.series and o.seq <= p.seq and o.digest <> all(%(digests)s)"""  # noqa: S608 - constants only
 # The tokens of pruned entries are kept, eight bytes each: they show that a host which is far behind has
 # the same history.
@@ -93,7 +93,7 @@ update onetape.snapshot p set pruned = p.pruned + coalesce(t.n, 0),
 from kept k left join tokens t on t.series = k.series
 where p.series = k.series returning coalesce(t.n, 0)"""  # noqa: S608 - constants only
 _YEARS = f"""
-select distinct unnest(years) from onetape.entry where series = ({_OF}) and seq > %(seq)s"""  # noqa: S608 - constants only
+select distinct unnest(years) from onetape.entry where series = ({_SERIES_ID}) and seq > %(seq)s"""  # noqa: S608 - constants only
 # Times are kept inside the calendar, and sums inside their type, whatever is in the rows.
 _SIZE = f"""
 select (select count(*) from onetape.entry), pg_total_relation_size('onetape.entry'),

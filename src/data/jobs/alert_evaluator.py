@@ -49,7 +49,7 @@ _MARKS = 3
 _TYPED = 15
 # If a bar's close price has changed by less than this (natural logarithm), it was corrected or
 # rounded.
-_SAME = 0.005
+_FACTOR_SLACK = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
@@ -303,7 +303,7 @@ def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | N
 
 
 def _is_unchanged(factor: float) -> bool:
-    return abs(math.log(factor)) < _SAME
+    return abs(math.log(factor)) < _FACTOR_SLACK
 
 
 def _split_event(

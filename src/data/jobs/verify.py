@@ -348,7 +348,7 @@ def _compare(
 
 # --- one span fetched again from a vendor, and converted to a basis ----------------------------
 
-_NEAR = timedelta(days=14)
+_RECENT_DAYS = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -535,7 +535,7 @@ class Refetcher:
         if self._query.instrument.asset_class != "stock":
             return None
         today = date_of(at)
-        around = self._grid.calendar.sessions(today - _NEAR, today)
+        around = self._grid.calendar.sessions(today - _RECENT_DAYS, today)
         return max((day_ms(s.day) for s in around if s.open_ms <= at), default=None)
 
 

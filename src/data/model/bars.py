@@ -21,7 +21,7 @@ Stamps = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
-_FEW = 32
+_FEW_ROWS = 32
 # First line of a fingerprint's input. The first version was for frames whose ``adj_close`` was
 # included.
 FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
@@ -128,7 +128,7 @@ class BarTable:
 
     def has_infinity(self) -> bool:
         """Return whether any value is infinite; missing values do not count."""
-        if len(self) < _FEW:
+        if len(self) < _FEW_ROWS:
             return any(map(isinf, chain.from_iterable(column.tolist() for column in self.values())))
         return any(bool(np.isinf(column).any()) for column in self.values())
 

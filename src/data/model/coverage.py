@@ -36,9 +36,9 @@ STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 WITH_BARS: frozenset[State] = frozenset({"final", "provisional", "suspect"})
 # Folding starts above this number of small entries within one source, and folds up to this many
 # into one.
-_FEW, _MOST_FOLDED = 8, 256
+_FEW_ENTRIES, _MOST_FOLDED = 8, 256
 # Minimum number of entries to fold: two from the source, and more than a few others between them.
-_FEWEST_FOLDED = _FEW + 3
+_FEWEST_FOLDED = _FEW_ENTRIES + 3
 _SMALL_MS = 6 * HOUR_MS
 
 
@@ -780,7 +780,7 @@ def _fold_runs(columns: Columns) -> list[Covered]:
         rank, end = ranks[position], position
         last = bisect_left(positions, limits[position], rank, behind[rank])
         last = bisect_right(keys, keys[rank] + _MOST_FOLDED, rank, last) - 1
-        if last > rank and keys[last] - keys[rank] > _FEW:
+        if last > rank and keys[last] - keys[rank] > _FEW_ENTRIES:
             end = positions[last] + 1
             folded += Stretches.of(columns.take(slice(done, position)))
             folded.append(_fold(columns.take(slice(position, end)), classes[position:end]))

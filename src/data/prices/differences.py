@@ -25,7 +25,7 @@ from .splice import Tolerance, compare_closes
 
 # Maximum change of prices that counts as a correction, and the number of bars that counts as "a
 # few".
-_LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
+_LITTLE, _FEW_ROWS, _FEW_SHARE = 0.02, 5, 0.05
 # Maximum difference between the ratios of a bar's four prices that still counts as one factor.
 # Rounding to two decimals moves the prices of a penny share by this much.
 _EVEN = 5e-3
@@ -246,7 +246,7 @@ def _assign_causes(
     settle(_split_like(left.stamps, ratio, even & moved & open_, terms), "split")
     settle(even & moved & _dividend_like(left, ratio, terms), "dividend adjustment")
     little = _change(left, right) <= _LITTLE
-    few = open_.sum() <= max(_FEW, _FEW_SHARE * len(left))
+    few = open_.sum() <= max(_FEW_ROWS, _FEW_SHARE * len(left))
     settle(little if few else np.zeros(len(left), dtype=bool), "revision")
     settle(little if _agree(left, right, terms) else np.zeros_like(little), "small difference")
     settle(np.ones(len(left), dtype=bool), "conflict")

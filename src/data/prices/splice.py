@@ -60,7 +60,7 @@ AGGREGATES = Tolerance(25e-4, 25e-4)
 # not noise: with a 7:1 and a 2:1 split left out of AAPL, the spread is below 8 bp in 99 of 100
 # windows. There is no explanation for values between that and equality. A factor matches a known
 # one within the third number. The dividends that matter here are larger than the first number.
-_CONSTANT, _STEADY, _NEAR = 50e-4, 10e-4, 10e-4
+_CONSTANT, _STEADY, _RATIO_SLACK = 50e-4, 10e-4, 10e-4
 
 _UNIT = 100
 _USUAL_SPLITS = [Fraction(n) for n in (2, 3, 4, 5, 7, 10, 20, 50)] + [
@@ -252,14 +252,14 @@ def _explain_verdict(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | Non
     """
     for fix in fixes or ():
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
-        if abs(verdict.ratio * float(factor) - 1) <= _NEAR:
+        if abs(verdict.ratio * float(factor) - 1) <= _RATIO_SLACK:
             text = f"{verdict.summary}: {fix.because}"
             return replace(verdict, kind="constant", summary=text, fix=fix)
     for unit in (Fraction(_UNIT), Fraction(1, _UNIT)):
-        if abs(verdict.ratio / float(unit) - 1) <= _NEAR:
+        if abs(verdict.ratio / float(unit) - 1) <= _RATIO_SLACK:
             return replace(verdict, summary=f"{verdict.summary}: looks like pence for pounds")
     for split in (*_USUAL_SPLITS, *(1 / s for s in _USUAL_SPLITS)) if fixes is not None else ():
-        if abs(verdict.ratio / float(split) - 1) <= _NEAR:
+        if abs(verdict.ratio / float(split) - 1) <= _RATIO_SLACK:
             because = f"a factor of {split}, as a split that one of the two does not know"
             fix = Fix((SpliceStep(_EVER, 1 / split),), because)
             return replace(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedDataSource"]
 
-_SHORT = 16
+_SHORT_KEY_LENGTH = 16
 
 
 class CachedDataSource(DataSource):
@@ -266,7 +266,7 @@ class CachedDataSource(DataSource):
         Raises:
             QueryError: An argument is invalid.
         """
-        return self._generate_cache_key(symbols, start, end, frequency)[:_SHORT]
+        return self._generate_cache_key(symbols, start, end, frequency)[:_SHORT_KEY_LENGTH]
 
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str

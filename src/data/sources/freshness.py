@@ -50,7 +50,7 @@ _HOUR_S = 3600
 _TTLS_S = {"1d": 86400, "1h": _HOUR_S, "5m": 300, "1m": 300}
 _NEVER_MS = parse_iso("2099-12-31T00:00:00")
 # No market is closed for as many days as this.
-_NEAR = timedelta(days=16)
+_SESSION_WINDOW = timedelta(days=16)
 
 
 class _FreshnessFacts(NamedTuple):
@@ -68,7 +68,7 @@ class _FreshnessFacts(NamedTuple):
     def sessions(self, calendar: MarketCalendar) -> list[Session]:
         """Return the sessions around the current time."""
         today = date_of(self.now_ms)
-        return calendar.sessions(today - _NEAR, today + _NEAR)
+        return calendar.sessions(today - _SESSION_WINDOW, today + _SESSION_WINDOW)
 
 
 class CacheFreshnessPolicy(ABC):

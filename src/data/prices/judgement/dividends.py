@@ -22,7 +22,7 @@ from .levels import Defect, price_text
 from .series import CheckedSeries, ShareEvent, by_section, noise
 
 # Two measures agree if they differ by less than this, the precision of prices with few digits.
-_SAME, _ROUNDING = 0.05, 2e-4
+_SLACK, _ROUNDING = 0.05, 2e-4
 # Yields from which a payment is examined. Of 277 real payments, four are 25 % or more.
 _LARGE_YIELD, _OF_MEDIAN, _FOR_MEDIAN = 0.25, 20.0, 3
 _HUNDRED = 100.0
@@ -34,7 +34,7 @@ _DECIDED = float(np.log(1000))
 # follow prove an error together even if each by itself does not.
 _SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
 # Number of days before and after, a quarter each, with whose moves a day is compared.
-_AROUND = 60
+_NEAR_DAYS = 60
 # Distribution of the yields of single payments. Of 277 real ones, the median is 0.8 %, and nine in
 # ten are between 0.07 and 8.4 %.
 _USUAL_YIELD, _SCATTER = 0.01, 1.1
@@ -112,7 +112,7 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         before = float(table.close[row - 1])
         has_step = np.isfinite(adj[row - 1 : row + 1]).all() and adj[row] > 0
         implied = 1 - float(adj[row - 1] / adj[row]) if has_step else NAN
-        near = series.moves[max(0, row - 1 - _AROUND) : row + _AROUND]
+        near = series.moves[max(0, row - 1 - _NEAR_DAYS) : row + _NEAR_DAYS]
         near = near if np.count_nonzero(near) >= _WAITS else series.moves
         usual = max(noise(near[near != 0]), _scale(near), _LEAST_NOISE)
         # Rarely traded shares do not move on the ex-date at all, so their next price counts.
@@ -150,7 +150,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         for p in payments
         if np.isfinite(p.implied)
         and p.paid > 2 * _ROUNDING
-        and abs(p.paid - p.implied) > max((_SAME + p.drift) * max(p.paid, p.implied), _ROUNDING)
+        and abs(p.paid - p.implied) > max((_SLACK + p.drift) * max(p.paid, p.implied), _ROUNDING)
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
     hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
@@ -229,7 +229,7 @@ def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
     """
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
-    return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
+    return any(abs(ratio / value - 1) < _SLACK / 5 for value in near)
 
 
 def _median_of(series: CheckedSeries, payment: _Payment) -> float:

@@ -25,22 +25,22 @@ HUNDRED = float(np.log(100))
 # Factors from 50 to 200 are treated as x100. Of 202,557 real bars, three reach 30 (lows of coins'
 # flash crashes, at 1/3,500 of their open or less), and none is between 50 and 200.
 _UNIT_SLACK = float(np.log(2))
-_LOOKED_AT = 30.0
+_JUMP_RATIO = 30.0
 # Maximum distance (a logarithm) of repaired bars from adjacent prices, in usual moves of a bar.
-_MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
+_DRIFT_MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
 # Number of bars from which a run at the end is the vendor's new unit, not an error.
-_NEW_UNIT = 5
+_NEW_UNIT_BARS = 5
 # Number of rows from which a single row with mixed units does not decide.
-_MANY = 1000
+_MANY_ROWS = 1000
 # Length from which runs are not a slip, and how exactly their units must differ by a hundred.
-_LONG, _EXACT_UNIT = 20, 0.03
+_LONG_RUN, _EXACT_UNIT = 20, 0.03
 # Fraction of the traded rows that must be right for the others to be wrong beyond doubt.
 _MAJORITY = 2 / 3
 
 # A split can be distinguished from a move if it is eight times the usual gap. Of 26,280 real
 # overnight gaps (SPY, AAPL, GOOG, ORCL, MSFT), one in 135 is beyond that, but only one reaches the
 # size of a 3:2 split: AAPL on 2000-09-29, which fell by half on news.
-_GAPS, _SPLIT_GAPS = 8.0, 4.0
+_GAP_RATIO, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
 _NEAR_ROWS, _DATE_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 2, 60, 20
 _NEAR_MS = 15 * DAY_MS
@@ -57,22 +57,22 @@ RATIOS = np.log(
 _RATIO_SLACK = 0.015
 # Maximum price move on the day of an unreported split of 4:1 or more, and the size from which a
 # jump with no more than the usual volume is not a market move.
-_MOVED, _BEYOND_MARKETS = 0.3, float(np.log(8))
+_SPLIT_DAY_MOVE, _BEYOND_MARKETS = 0.3, float(np.log(8))
 # Maximum volatility of the days around such a fall, relative to usual and absolute.
-_CALM, _WILD = 2.5, 0.1
+_CALM_RATIO, _CALM_NOISE = 2.5, 0.1
 # On a day with news, many times the usual money changes hands (AAPL on 2000-09-29: 11 times); on
 # the day of a split, as much as usual (on AAPL's four: 0.6 to 1.6 times).
-_NEWS = 3.0
+_NEWS_RATIO = 3.0
 # Number of days before and after whose volumes are compared, and the minimum of each. Medians over
 # as many days, with a few days of news in between, show how much volumes normally vary; the last
 # value is used if there are too few days.
-_WEEKS, _FEW_WEEKS, _NEWS_ROWS, _FEW_STEPS, _USUAL_SCATTER = 50, 10, 3, 8, 0.35
+_DAYS, _FEW_DAYS, _NEWS_ROWS, _FEW_STEPS, _USUAL_SCATTER = 50, 10, 3, 8, 0.35
 # Maximum distance of a step from that of the shares; the fraction of that scatter, and the minimum,
 # by which it is uncertain; days this many deviations away count less. Of 610 genuine price falls by
 # a half or two thirds, inserted into real series, none counts as a certain split and one in fifty
 # as a likely one; of 2:1 splits, half count as certain and two thirds as likely.
 _STEP_SLACK, _WIDE_STEP, _APART_SHARE, _LEAST_ERROR, _ODD_DAY = 0.5, 0.65, 0.35, 0.1, 1.5
-_QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
+_QUIET_WEIGHT, _MOST_QUIET, _WILDER_LOG = 1.5, 1.2, 1.0
 # Odds from which a split is certain, and from which it is likely.
 _CERTAIN_ODDS, _LIKELY_ODDS = float(np.log(150)), float(np.log(10))
 
@@ -129,7 +129,7 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
 
     After such a jump, nothing shows which unit the rows are in.
     """
-    far = np.flatnonzero(np.abs(series.gaps) > np.log(_LOOKED_AT)) + 1
+    far = np.flatnonzero(np.abs(series.gaps) > np.log(_JUMP_RATIO)) + 1
     # The four levels of a row are four bytes: one number.
     for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
         inside = far[(far > first) & (far < end)]
@@ -147,8 +147,8 @@ def unit_jumps(table: BarTable) -> Mask:
     for column in (high, low):
         np.maximum(top, column, out=top)
         np.minimum(bottom, column, out=bottom)
-    is_jump: Mask = top > bottom * _LOOKED_AT
-    is_jump[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
+    is_jump: Mask = top > bottom * _JUMP_RATIO
+    is_jump[1:] |= (top[1:] > bottom[:-1] * _JUMP_RATIO) | (top[:-1] > bottom[1:] * _JUMP_RATIO)
     return is_jump
 
 
@@ -177,7 +177,7 @@ def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
     the unit, the factor would be exact.
     """
     edge = first or end
-    if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
+    if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG_RUN:
         return False
     exact = max(_SPLIT_GAPS * series.gap_noise, _EXACT_UNIT)
     return bool(abs(abs(series.gaps[edge - 1]) - HUNDRED) > exact)
@@ -217,7 +217,7 @@ def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
 def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     """Return the level (number of hundredfold jumps) of the correct unit, and whether it is certain."""
     # The level of most of a row's prices is the second of the four in ascending order.
-    rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
+    rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY_ROWS else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
     is_doubted = bool((np.abs(series.from_days) > FAR).any())
     is_reported = is_doubted and bool((series.from_days == 0).any())
@@ -232,7 +232,7 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     changes = np.flatnonzero(np.diff(rows))
     if series.units_vary and not is_reported and len(changes) == 1 and rows[-1] != right:
         # The vendor has changed from pence to pounds; what it sends next is in the latest unit.
-        is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
+        is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT_BARS
         return (rows[-1], True) if is_lasting else (right, False)
     return right, share >= _MAJORITY and (is_reported or not is_doubted)
 
@@ -243,7 +243,7 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     A match on one side is enough, because the market may have moved on the other side. If another
     company has taken over the symbol, neither side matches.
     """
-    usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
+    usual = min(max(_DRIFT_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
     edges = ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
     both = (_distance(series, levels, inner, outer) for inner, outer in edges)
@@ -354,7 +354,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
         )
         yield _defect(series, np.flatnonzero(rows), (float(mixed[rows][0]), size), float(change))
         return
-    if size < _GAPS * series.gap_noise:
+    if size < _GAP_RATIO * series.gap_noise:
         return
     jumps = _split_jumps(series, size, dates)
     if not jumps.any():
@@ -386,7 +386,7 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
         return None
     levels = np.append(-np.cumsum(steps[::-1])[::-1], 0.0)
     rest = noise(series.gaps - steps * size)
-    return levels if np.ptp(levels) == 1 and 0 < _GAPS * rest <= size else None
+    return levels if np.ptp(levels) == 1 and 0 < _GAP_RATIO * rest <= size else None
 
 
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
@@ -542,14 +542,14 @@ def _defect(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: 
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
     """Yield defects for runs and levels that suggest that no vendor reported a split."""
     usual, gaps = series.gap_noise, _without_dividends(series)
-    least = max(_GAPS * usual, float(RATIOS[0]) - _RATIO_SLACK)
+    least = max(_GAP_RATIO * usual, float(RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
     # On volatile days, or if prices have one digit, a jump is a move.
     wild = [local_noise(series.gap_ratios, row) for row in rows.tolist()]
     like = {
         row: ratio
         for row, near in zip(rows.tolist(), wild, strict=True)
-        if abs(gaps[row]) >= _GAPS * near
+        if abs(gaps[row]) >= _GAP_RATIO * near
         and (ratio := _ratio_like(abs(gaps[row]), max(usual, near)))
     }
     candidates = list(like)
@@ -561,9 +561,9 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (jump, other)):
             continue
         run = (jump + 1, other + 1, float(np.sign(gaps[jump])))
-        is_reported = _NEW_UNIT <= other - jump <= _LONGEST_PART
+        is_reported = _NEW_UNIT_BARS <= other - jump <= _LONGEST_PART
         is_reported = is_reported and _volume_follows(series, run, like[jump])
-        if is_reported or other - jump <= _NEW_UNIT:
+        if is_reported or other - jump <= _NEW_UNIT_BARS:
             used |= {jump, other}
             stamps = series.table.stamps[run[0] : run[1]]
             defect = _split_finding(series, run, like[jump])
@@ -575,10 +575,10 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
     moved = {
         row: _nearest_ratio(abs(gaps[row]))
         for row, near in zip(rows.tolist(), wild, strict=True)
-        if not like.get(row) and abs(gaps[row]) >= max(_LARGE_SPLIT, _GAPS * near)
+        if not like.get(row) and abs(gaps[row]) >= max(_LARGE_SPLIT, _GAP_RATIO * near)
     }
     for row, size in [*((row, like[row]) for row in candidates if row not in used), *moved.items()]:
-        if abs(abs(gaps[row]) - size) <= _MOVED:
+        if abs(abs(gaps[row]) - size) <= _SPLIT_DAY_MOVE:
             yield from _unreported_split(series, row, size, "about " if row in moved else "")
 
 
@@ -646,13 +646,13 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
     The shares of a failing company fall for weeks before, and are volatile afterwards.
     """
     near = local_noise(series.move_ratios, row)
-    return near <= min(_CALM * series.move_noise, _WILD)
+    return near <= min(_CALM_RATIO * series.move_noise, _CALM_NOISE)
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
     """Return whether a price is at least a third of its recent high; cheap shares are not split."""
     close = series.table.close
-    return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
+    return bool(close[row] > close[max(0, row - _DAYS) : row + 1].max() / 3)
 
 
 def _nearest_ratio(gap: float) -> float:
@@ -683,7 +683,7 @@ def _without_dividends(series: CheckedSeries) -> Floats:
 def _stays(series: CheckedSeries, row: int, size: float) -> bool:
     """Return whether prices stay near the price to which they jumped at ``row``."""
     table, sign = series.table, np.sign(series.gaps[row])
-    after = slice(row + 1, row + 1 + _NEW_UNIT)
+    after = slice(row + 1, row + 1 + _NEW_UNIT_BARS)
     stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))
     return bool(abs(stay * sign - size) <= size / 3)
 
@@ -709,9 +709,9 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.log(np.where(volume > 0, volume, NAN))
     expected = -float(np.sign(series.gaps[row])) * size
-    sides = [shares[max(0, row + 1 - _WEEKS) : row + 1], shares[row + 1 : row + 1 + _WEEKS]]
+    sides = [shares[max(0, row + 1 - _DAYS) : row + 1], shares[row + 1 : row + 1 + _DAYS]]
     before, after = (side[np.isfinite(side)] for side in sides)
-    if min(len(before), len(after)) < _FEW_WEEKS:
+    if min(len(before), len(after)) < _FEW_DAYS:
         return 0.0
     step, error = _step(before, after)
     if abs(step - expected) >= size * (_WIDE_STEP if size >= _LARGE_SPLIT else _STEP_SLACK):
@@ -721,14 +721,14 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     variance = error**2 + _LEAST_ERROR**2 + spread**2
     odds = (step**2 - (step - expected) ** 2) / (2 * variance) + _quiet_odds(series, row)
     # Volatile weeks increase volume as much as a small split does.
-    is_wild = size < _LARGE_SPLIT and _wilder(series, row) * np.sign(expected) > _WILDER
+    is_wild = size < _LARGE_SPLIT and _wilder(series, row) * np.sign(expected) > _WILDER_LOG
     return min(odds, _CERTAIN_ODDS) if is_wild else odds
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
     """Return how much larger price moves are in the weeks after a row than before, as a log ratio."""
     moves = series.moves
-    before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
+    before, after = noise(moves[max(0, row - _DAYS) : row]), noise(moves[row + 1 :][:_DAYS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
 
 
@@ -760,7 +760,7 @@ def _quiet_odds(series: CheckedSeries, row: int) -> float:
     most = float(np.nanmax(money[row + 1 : row + 3]))
     if not (before > 0 and most > 0):
         return 0.0
-    return float(np.clip(_QUIET * np.log(_NEWS * before / most), 0.0, _MOST_QUIET))
+    return float(np.clip(_QUIET_WEIGHT * np.log(_NEWS_RATIO * before / most), 0.0, _MOST_QUIET))
 
 
 def _volume_scatter(shares: Floats, row: int) -> float:
@@ -768,10 +768,10 @@ def _volume_scatter(shares: Floats, row: int) -> float:
 
     Weeks near ``row`` are left out.
     """
-    width = _WEEKS + _NEWS_ROWS
+    width = _DAYS + _NEWS_ROWS
     starts = range(0, len(shares) - 2 * width, width // 2)
     steps = [
-        np.median(shares[a + width : a + width + _WEEKS]) - np.median(shares[a : a + _WEEKS])
+        np.median(shares[a + width : a + width + _DAYS]) - np.median(shares[a : a + _DAYS])
         for a in starts
         if not a - width <= row <= a + 2 * width
     ]
@@ -783,14 +783,14 @@ def _is_news(series: CheckedSeries, row: int) -> bool:
     before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
     money = series.table.close * series.table.volume
     usual = float(np.median(money[before])) if row else 0.0
-    return bool(usual > 0 and np.max(money[days]) > _NEWS * usual)
+    return bool(usual > 0 and np.max(money[days]) > _NEWS_RATIO * usual)
 
 
 def _is_busy(series: CheckedSeries, row: int) -> bool:
     """Return whether many more shares than usual changed hands at a jump, regardless of the price."""
     volume = series.table.volume
     usual = float(np.median(volume[max(0, row - _VOLUME_ROWS) : row])) if row else 0.0
-    return bool(usual > 0 and np.max(volume[row : row + 2]) > _NEWS * usual)
+    return bool(usual > 0 and np.max(volume[row : row + 2]) > _NEWS_RATIO * usual)
 
 
 def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:

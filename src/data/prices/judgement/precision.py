@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .findings import Severity
 
 # Minimum precision, at the lower end of its 95 % interval, for a severity above ``info``.
-LEAST = 0.95
+LEAST_PRECISION = 0.95
 _Z = 1.959964
 
 
@@ -84,7 +84,7 @@ def is_ground(cause: str) -> bool:
     The result is False if the cause's precision was never measured.
     """
     measured = MEASURED.get(cause)
-    return measured is not None and measured.lower >= LEAST
+    return measured is not None and measured.lower >= LEAST_PRECISION
 
 
 def allowed(cause: str, severity: Severity) -> Severity:

@@ -20,7 +20,7 @@ Rows = NDArray[np.intp]
 
 # Factor from a median of absolute values to the standard deviation of a normal distribution.
 _NORMAL = 1.4826
-_ENOUGH = 20_000
+_SAMPLE_ROWS = 20_000
 # Bars farther apart than this are not neighbours, as no market is closed that long (Shanghai 2020:
 # eleven days).
 _HOLE_MS, _HOLE_BARS = 12 * DAY_MS, 4
@@ -213,7 +213,7 @@ def by_section(
 
 
 def _part(values: Floats) -> Floats:
-    return values[:: max(1, len(values) // _ENOUGH)]
+    return values[:: max(1, len(values) // _SAMPLE_ROWS)]
 
 
 def _log(values: Floats) -> Floats:

@@ -28,7 +28,7 @@ from .series import FAR, CheckedSeries, DailySessions, Mask, Rows
 _BESIDE = float(np.log(1.03))
 # Number of bars in a session that must be off in the same way, and be at least half of it, so that
 # no ratio is needed.
-_FEW = 5
+_LEAST_WRONG = 5
 
 
 def proven(entries: Iterable[Covered | CoverageSpan]) -> list[Span]:
@@ -102,5 +102,5 @@ def _are_most(positions: Rows, away: Floats, far: Mask) -> Mask:
     bars = np.bincount(positions, minlength=size)
     for is_off in (far & (away > 0), far & (away < 0)):
         wrong = np.bincount(positions[is_off], minlength=size)
-        are_most |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[positions]
+        are_most |= is_off & ((wrong >= _LEAST_WRONG) & (wrong * 2 >= bars))[positions]
     return are_most

@@ -15,16 +15,16 @@ from .levels import Defect, price_text
 from .series import CheckedSeries, Mask, beyond, by_section, local_noise, runs, typical
 
 # Fraction of expected bars from which a series should have all of them: 19 of 20.
-_DENSE = 0.95
+_DENSE_SHARE = 0.95
 # A sparse series has gaps, so only a gap ten times as long as usual is reported.
-_BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
+_LONG_HOLE_RATIO, _LEAST_HOLES, _MOST_SHOWN_HOLES = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
 # Number of expected bars from which a calendar shows the weekdays on which a market opens, and the
 # fraction of weeks below which trading on another weekday is not regular.
 _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
 # A run is stale if a run of its length would occur by chance in one of a thousand such series.
-_CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
+_STALE_CHANCE, _LEAST_REPEATS, _UNTRADED_SHARE = 1e-3, 4, 0.5
 _COPY_CHANCE, _MOST_COPIES = 0.01, 3
 # Number of bars with price moves that must repeat those of the day before, to the last share, to be
 # a copy.
@@ -32,19 +32,19 @@ _COPIED_BARS = 5
 
 # Minimum size of a spike, which leaves and returns, in usual moves; it must also be at least 5 %.
 # One genuine bar of 202,557 has this size; with half these limits, two would.
-_SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
+_SPIKE_MOVES, _LEAST_SPIKE, _RETURN_SHARE = 12.0, 0.05, 0.25
 # Minimum distance of a wrong high or low from all adjacent prices, with no more than the usual
 # volume. Among 125,791 real bars of shares and currencies, the largest distance not known to be
 # wrong is a fifth.
-_WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
-_EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
+_WICK_DISTANCE, _WICK_RANGES, _WICK_VOLUME, _WICK_BARS = float(np.log(1.8)), 12.0, 2.0, 20
+_EXTREME_MOVE, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
 # Fixed limits for flagging large moves and volumes, which occur in every market and are not
 # defects.
 _VOLUME_SDS = 5.0
-_OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
+_DAY_SLACK, _VOLUME_SLACK, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
@@ -86,17 +86,17 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     holes = runs(~there)
     share = float(there.mean())
     # A minute without a trade has no bar even in a dense series; an hour or a day has trades.
-    is_dense = share >= _DENSE
+    is_dense = share >= _DENSE_SHARE
     if not is_dense or series.timeframe.longest_ms <= _MINUTES_MS:
         usual = 1.0
         if not is_dense and there.any():
             usual = float(np.median(np.diff(np.flatnonzero(there), prepend=-1)))
-        if not is_dense and len(holes) >= _HABIT:
+        if not is_dense and len(holes) >= _LEAST_HOLES:
             usual = max(usual, float(np.median([b - a for a, b in holes])))
-        holes = [hole for hole in holes if hole[1] - hole[0] >= _BEYOND_HABIT * usual]
+        holes = [hole for hole in holes if hole[1] - hole[0] >= _LONG_HOLE_RATIO * usual]
     missing = np.concatenate([expected[a:b] for a, b in holes]) if holes else expected[:0]
     if len(missing):
-        longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_SHOWN]
+        longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_MOST_SHOWN_HOLES]
         where = ", ".join(f"{b - a} from {_text(series, expected[a])}" for a, b in sorted(longest))
         lacking = f"{len(missing)} of {len(expected)} expected bars"
         text = f"{lacking} are missing in {counted(len(holes), 'hole')}: {where}"
@@ -162,7 +162,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         # Without volume, nothing was traded, and the price is that of the last trade.
         same &= table.volume[1:] > 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
-    elif same.mean() > _STILL:  # a share that does not trade at all
+    elif same.mean() > _UNTRADED_SHARE:  # a share that does not trade at all
         return days
     defects = days + list(_unlikely_repeats(series, same_volume, "prices and volume"))
     flagged = {int(stamp) for defect in defects for stamp in defect.stamps}
@@ -245,7 +245,7 @@ def _unlikely_repeats(series: CheckedSeries, same: Mask, what: str) -> Iterator[
         begin = (count + 1) / (rows - longer + 2)
         again = (bars - count + begin) / (bars + 1)
         chance = rows * begin * max(begin, again) ** (length - 1)
-        if chance > _CHANCE:
+        if chance > _STALE_CHANCE:
             return
         stamps = series.table.stamps[first : end + 1]
         usual = int(lengths[start] if count else 0) + 1
@@ -285,7 +285,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
         return "it has fewer than five bars"
     table, gaps = series.table, series.gap_ratios
     usual = max(series.gap_noise, series.move_noise / 2)
-    least = max(_SPIKE * usual, _LEAST_SPIKE)
+    least = max(_SPIKE_MOVES * usual, _LEAST_SPIKE)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bodies = table.close / table.open
     # A spike is a bar that jumps away at or after its open, followed by an open that jumps back.
@@ -323,8 +323,8 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
         away = np.log([table.high / highest, lowest / table.low])
         ranges = np.log(table.high / table.low)
     usual = _WICK_RANGES * typical(ranges)
-    for row in np.flatnonzero(away.max(axis=0) > max(_WICK, usual)).tolist():
-        near = slice(max(0, row - _AROUND), row + _AROUND + 1)
+    for row in np.flatnonzero(away.max(axis=0) > max(_WICK_DISTANCE, usual)).tolist():
+        near = slice(max(0, row - _WICK_BARS), row + _WICK_BARS + 1)
         longest = _WICK_RANGES * typical(ranges[near])
         if row in flagged or away[:, row].max() <= longest:
             continue
@@ -351,10 +351,10 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
     """
     out, back = ways
     size = min(abs(out), abs(back))
-    if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
+    if not (size > least and out * back < 0 and abs(out + back) < _RETURN_SHARE * size):
         return False
     wild = local_noise(series.gap_ratios, row), local_noise(series.move_ratios, row) / 2
-    return bool(size > _SPIKE * max(wild))
+    return bool(size > _SPIKE_MOVES * max(wild))
 
 
 @by_section
@@ -362,7 +362,7 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find close-to-close moves far beyond the usual size, although such moves do occur in markets."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
-    least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
+    least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME_MOVE))
     rows = beyond(moves, max(least, usual)) + 1
     if not len(rows):
         return flagged
@@ -488,10 +488,10 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
         total, volume = float(days.volume[inside].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
         if total > 0 and volume > 0:
-            is_whole = abs(total / volume - 1) < _SAME_VOLUME
+            is_whole = abs(total / volume - 1) < _VOLUME_SLACK
         top, bottom = days.high[inside].max(), days.low[inside].min()
         is_beyond = (
-            table.high[row] > top * (1 + _OF_DAYS) or table.low[row] * (1 + _OF_DAYS) < bottom
+            table.high[row] > top * (1 + _DAY_SLACK) or table.low[row] * (1 + _DAY_SLACK) < bottom
         )
         if is_whole and is_beyond:
             rows.append(row)

@@ -13,7 +13,7 @@ from ...net.redact import where
 
 # The client uses other hosts for futures and does not know the archive, so requests to both bypass
 # it.
-_WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
+_BYPASSING_PATHS = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 
 
 class BinanceCarrier(PackageCarrier):
@@ -36,7 +36,7 @@ class BinanceCarrier(PackageCarrier):
             MissingExtraError: python-binance cannot be imported.
             DataError: No response was received.
         """
-        if any(path in request.url for path in _WITHOUT_IT):
+        if any(path in request.url for path in _BYPASSING_PATHS):
             return self._transport.send(request)
         session = CarrierSession(self._transport)
         return session.carry("binance", request, lambda: _ask(session, request))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from ..fundamentals_table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
-_OF = {"symbol": SYMBOL}
+_SYMBOL_PARAM = {"symbol": SYMBOL}
 _YEARLY: dict[str, str | int] = {"symbol": SYMBOL, "period": "annual", "limit": 5}
 
 _PROFILE = TableAnswer(
-    Ask("/stable/profile", _OF),
+    Ask("/stable/profile", _SYMBOL_PARAM),
     {
         "symbol": "symbol",
         "company_name": "companyName",
@@ -37,7 +37,7 @@ _PROFILE = TableAnswer(
     also={"mktCap": "marketCap", "volAvg": "averageVolume", "lastDiv": "lastDividend"},
 )
 _RATIOS = TableAnswer(
-    Ask("/stable/ratios-ttm", _OF),
+    Ask("/stable/ratios-ttm", _SYMBOL_PARAM),
     {
         "pe_ratio": "priceToEarningsRatioTTM|peRatioTTM|priceEarningsRatio",
         "price_to_book": "priceToBookRatioTTM|priceToBookRatio",
@@ -74,7 +74,7 @@ _RATIOS = TableAnswer(
     is_optional=True,
 )
 _METRICS = TableAnswer(
-    Ask("/stable/key-metrics-ttm", _OF),
+    Ask("/stable/key-metrics-ttm", _SYMBOL_PARAM),
     {
         "enterprise_value": "enterpriseValueTTM|enterpriseValue",
         "enterprise_value_to_ebitda": "evToEBITDATTM|enterpriseValueOverEBITDA",

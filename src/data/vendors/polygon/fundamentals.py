@@ -67,7 +67,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswe
 
 
 # Not all reports contain symbols (2022); all of them contain the name.
-_WHOSE = TableAnswer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
+_COMPANY_NAME = TableAnswer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
     "income",
     "income_statement",
@@ -99,7 +99,7 @@ _CASH_FLOW = _statements(
 TABLE = VendorTable(
     vendor="polygon",
     asset_classes=frozenset({"stock"}),
-    types={"profile": (_COMPANY,), "statements": (_WHOSE, *_INCOME, *_BALANCE, *_CASH_FLOW)},
+    types={"profile": (_COMPANY,), "statements": (_COMPANY_NAME, *_INCOME, *_BALANCE, *_CASH_FLOW)},
     keys=(Key("POLYGON_API_KEY", header="Authorization", prefix="Bearer "),),
     markets=frozenset({"US"}),
     spelling=american("polygon", ".", "p"),

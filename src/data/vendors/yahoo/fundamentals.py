@@ -51,7 +51,7 @@ _CASH_FLOW = {
     "free_cash_flow": "FreeCashFlow",
 }
 _EARNED = _INCOME | _CASH_FLOW
-_SERIES, _WHOSE = "timeseries.result", "timeseries.result.0.meta.symbol"
+_SERIES, _SYMBOL_PATH = "timeseries.result", "timeseries.result.0.meta.symbol"
 
 
 def _series(names: Mapping[str, str], *lengths: str) -> Ask:
@@ -93,7 +93,7 @@ def _table_of(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> Ta
         _TRAILING,
         {**now, **{name: Pick(at, period="=TTM") for name, at in year.items()}},
         row=_SERIES,
-        symbol=_WHOSE,
+        symbol=_SYMBOL_PATH,
         currency="currency",
         period_end="" if now else "date",
         shape=partial(_newest_row, wanted=[*now.values(), *year.values()]),
@@ -107,7 +107,7 @@ def _reports(kind: str, names: Mapping[str, str]) -> tuple[TableAnswer, ...]:
             _REPORTED,
             names,
             row=_SERIES,
-            symbol=_WHOSE,
+            symbol=_SYMBOL_PATH,
             currency="currency",
             period_end="date",
             shape=partial(_rows, prefix=prefix, wanted=names.values()),
