@@ -159,8 +159,8 @@ def _inspect(
     symbols: set[str] = set()
     for key in keys:
         try:
-            for files, ailments in _parts(store, store.lane(key), is_locked=False):
-                yield files, _findings(key, ailments)
+            for files, flaws in _parts(store, store.lane(key), is_locked=False):
+                yield files, _findings(key, flaws)
             if key.symbol not in symbols:
                 symbols.add(key.symbol)
                 yield 0, check_actions(store, key.symbol)
@@ -186,60 +186,60 @@ def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) 
         key: Series to check.
         is_locked: Whether the caller holds the series' lock, which excludes concurrent commits.
     """
-    ailing = _parts(store, store.lane(key), is_locked=is_locked)
-    return [finding for _, ailments in ailing for finding in _findings(key, ailments)]
+    parts = _parts(store, store.lane(key), is_locked=is_locked)
+    return [finding for _, flaws in parts for finding in _findings(key, flaws)]
 
 
-def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[Finding]:
+def _findings(key: SeriesKey, flaws: Iterable[tuple[str, Flaw]]) -> list[Finding]:
     return [
         Finding(key.symbol, key.timeframe.label, key.lane_label, where, a.what, a.remedy, a.cure)
-        for where, a in ailments
+        for where, a in flaws
     ]
 
 
 def _parts(
     store: StoreParts, lane: LaneFiles, *, is_locked: bool
-) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
+) -> Iterator[tuple[int, Iterable[tuple[str, Flaw]]]]:
     """Yield the number of files read, with their defects, for each part of a series in turn.
 
     The parts are misplaced objects, each year, and the rest.
     """
     barred = lane.barred()
-    yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
+    yield 0, [(name, Flaw(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
     for year in years:
-        ailment = diagnose(lane, year, is_locked=is_locked)
-        yield 1, [] if ailment is None else [(str(year), ailment)]
+        flaw = diagnose(lane, year, is_locked=is_locked)
+        yield 1, [] if flaw is None else [(str(year), flaw)]
     yield 0, _other_files(store, lane, years)
 
 
 def _other_files(
     store: StoreParts, lane: LaneFiles, years: list[int]
-) -> Iterator[tuple[str, Ailment]]:
+) -> Iterator[tuple[str, Flaw]]:
     yield from _legacy(store, lane, years)
     barred = lane.barred()
     try:
         if SERIES not in barred:
             lane.series()
     except DamagedError as exc:
-        yield SERIES, Ailment(str(exc), "it is kept in quarantine; it only saves requests", "drop")
+        yield SERIES, Flaw(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
-        yield SERIES, Ailment(str(exc.args[0]), "update this library", "none")
+        yield SERIES, Flaw(str(exc.args[0]), "update this library", "none")
     path = lane.paths.folder / CONFIRMED
     data = lane.disk.read_if_exists(path) if CONFIRMED not in barred else None
     try:
         if data is not None:
             parsed(data, lane.key)
     except DamagedError as exc:
-        yield CONFIRMED, Ailment(str(exc), _PROOF_LOST, "drop")
+        yield CONFIRMED, Flaw(str(exc), _PROOF_LOST, "drop")
     except FormatVersionError as exc:
-        yield CONFIRMED, Ailment(str(exc.args[0]), "update this library", "none")
-    ailment = columns_ailment(store, lane)
-    if ailment is not None:
-        yield COLUMNS, ailment
+        yield CONFIRMED, Flaw(str(exc.args[0]), "update this library", "none")
+    flaw = columns_flaw(store, lane)
+    if flaw is not None:
+        yield COLUMNS, flaw
 
 
-def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Flaw]]:
     """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
     try:
         files = sorted(store.old.of(lane, years).items())
@@ -250,7 +250,7 @@ def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tu
         if damage:
             yield (
                 str(year),
-                Ailment(
+                Flaw(
                     f"another tool's file cannot be read: {damage}",
                     "`onetape cache migrate` sets it aside; its bars are fetched again",
                     "none",
@@ -261,7 +261,7 @@ def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tu
 # --- the columnar file ---------------------------------------------------------------------
 
 
-def columns_ailment(store: StoreParts, lane: LaneFiles) -> Ailment | None:
+def columns_flaw(store: StoreParts, lane: LaneFiles) -> Flaw | None:
     """Compare the columnar file, bit by bit, with the bars it was made from; return any defect.
 
     An outdated file is not a defect, because the next reader rebuilds it.
@@ -282,8 +282,8 @@ def columns_ailment(store: StoreParts, lane: LaneFiles) -> Ailment | None:
     return None
 
 
-def _drop(what: str) -> Ailment:
-    return Ailment(what, "it is removed, and rebuilt when needed", "drop")
+def _drop(what: str) -> Flaw:
+    return Flaw(what, "it is removed, and rebuilt when needed", "drop")
 
 
 def _differs(lane: LaneFiles, year: int, file: ColumnarFile) -> bool:
@@ -426,7 +426,7 @@ _IN_FLIGHT = frozenset(
 
 
 @dataclass(frozen=True)
-class Ailment:
+class Flaw:
     """A defect of a file.
 
     Attributes:
@@ -442,7 +442,7 @@ class Ailment:
     in_flight: bool = False
 
 
-def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
+def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Flaw | None:
     """Return the defect of a year, or None if it is intact or another tool's file.
 
     A commit in progress is distinguished from damage by the age of the files. If the files have
@@ -451,11 +451,11 @@ def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Ailment 
     """
     for _ in range(_MOST_EXAMINATIONS):
         before = _states(lane, year)
-        ailment = _diagnose(lane, year)
-        if ailment is None or is_locked:
-            return ailment
+        flaw = _diagnose(lane, year)
+        if flaw is None or is_locked:
+            return flaw
         if before == _states(lane, year):
-            return None if ailment.in_flight and is_young(lane, year) else ailment
+            return None if flaw.in_flight and is_young(lane, year) else flaw
     return None  # a writer keeps changing it
 
 
@@ -471,16 +471,16 @@ def is_young(lane: LaneFiles, year: int) -> bool:
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
 
 
-def _diagnose(lane: LaneFiles, year: int) -> Ailment | None:
+def _diagnose(lane: LaneFiles, year: int) -> Flaw | None:
     try:
         diagnosis = examine(lane, year)
     except FormatVersionError as exc:
         what = (exc.__cause__ or exc).args[0]  # the finding already names the file
-        return Ailment(str(what), "it is not changed; update this library", "none")
-    return _span_ailment(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
+        return Flaw(str(what), "it is not changed; update this library", "none")
+    return _span_flaw(year, diagnosis) if diagnosis.case == "sound" else _flaw(diagnosis)
 
 
-def _ailment(diagnosis: Diagnosis) -> Ailment | None:
+def _flaw(diagnosis: Diagnosis) -> Flaw | None:
     """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
     texts = _CASE_TEXTS.get(diagnosis.case)
     if texts is None:
@@ -499,7 +499,7 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
     what, remedy = (text.format(**facts) for text in texts)
     if diagnosis.case == "replace" and recorded > rows:
         remedy += f"; to be fetched again: {_bars(recorded - rows)}"
-    return Ailment(what, remedy, in_flight=diagnosis.case in _IN_FLIGHT and not diagnosis.flaw)
+    return Flaw(what, remedy, in_flight=diagnosis.case in _IN_FLIGHT and not diagnosis.flaw)
 
 
 def _document(diagnosis: Diagnosis) -> str:
@@ -512,7 +512,7 @@ def _document(diagnosis: Diagnosis) -> str:
 # --- bars compared with their metadata -------------------------------------------------------
 
 
-def _span_ailment(year: int, diagnosis: Diagnosis) -> Ailment | None:
+def _span_flaw(year: int, diagnosis: Diagnosis) -> Flaw | None:
     """Return a defect if a bar is outside the range of its gzip member or the metadata, else None."""
     if diagnosis.state is None:
         return None
@@ -530,7 +530,7 @@ def _span_ailment(year: int, diagnosis: Diagnosis) -> Ailment | None:
         outside += len(table) - sum(len(table.within(span)) for span in covered)
         last = int(table.stamps[-1]) if len(table) else last
     if outside:
-        return Ailment(
+        return Flaw(
             f"the metadata do not list {_bars(outside)} in the file",
             "the metadata are rebuilt from the bars",
             "rebuild",
@@ -550,8 +550,8 @@ def _contradiction(table: BarTable, span: Span, year: Span, last: int | None) ->
     return ""
 
 
-def _beyond_repair(what: str) -> Ailment:
-    return Ailment(
+def _beyond_repair(what: str) -> Flaw:
+    return Flaw(
         f"intact bytes with impossible content: {what}",
         "this cannot be repaired: run `onetape cache clear`, then fetch the bars again",
         "none",
