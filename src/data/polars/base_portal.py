@@ -141,7 +141,7 @@ class _Extent(NamedTuple):
     """The range of bars to read for a panel.
 
     ``until_ms`` is the instant by which a bar must have closed to be in the panel; for ``ends`` and
-    ``is_hit``, see :class:`Reach`.
+    ``is_hit``, see :class:`~.bar_sources.ReadRange`.
     """
 
     span: Span
