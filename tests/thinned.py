@@ -325,7 +325,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/calendars/test_answer_files.py": {
         "test_a_closure_that_the_library_lacks_is_no_session": 2,
         "test_sessions_and_hours_are_those_that_are_published": 2,
-        "test_every_date_of_the_calendars_whose_rules_pandas_ignores": 2,
         "test_holidays_that_pandas_3_loses": 3,
     },
     "tests/calendars/test_calendar.py": {
@@ -627,7 +626,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 4,
         "test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar": 4,
         "test_a_feed_begun_in_any_phase_of_an_outage_loses_no_bar": 1,
-        "test_waiting_bars_are_bounded_and_the_rest_is_fetched_later": 1,
     },
     "tests/feed/test_optstrategy.py": {
         "test_two_processes_have_the_results_of_one": 1,
