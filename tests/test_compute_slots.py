@@ -25,7 +25,7 @@ from src.data.disk.files import Disk
 from src.data.disk.lock import Locks, try_lock
 from src.data.model.capabilities import Limits
 from src.data.net.deadline import Deadline, current_deadline, run_call
-from src.data.net.guarded_call import JobCalls, place_of_job
+from src.data.net.guarded_call import JobCalls, slot_of_job
 from src.data.net.leases import Leases
 from src.data.net.locks import SeriesLocks
 from src.data.net.state import State
@@ -88,7 +88,7 @@ def test_the_wait_for_a_slot_takes_no_time_of_the_call() -> None:
             return run_call(clock, 90.0, work)
 
     assert left_s(lambda: waiting(current_deadline(clock).stopped())) == 87.0
-    assert left_s(lambda: place_of_job("acme", Limits(), clock)) == 87.0
+    assert left_s(lambda: slot_of_job("acme", Limits(), clock)) == 87.0
     assert left_s(waiting) == 37.0
 
 
@@ -97,10 +97,10 @@ def test_a_call_to_a_vendor_is_a_wait(is_job: bool) -> None:
     job, clock = JobCalls(), SystemClock()
     with computing(job.slots):
         if is_job:
-            with job.shared(), place_of_job("acme", Limits(), clock):
+            with job.shared(), slot_of_job("acme", Limits(), clock):
                 assert free(job.slots) == MOST_COMPUTING
         else:
-            with place_of_job("acme", Limits(), clock):
+            with slot_of_job("acme", Limits(), clock):
                 assert free(job.slots) == MOST_COMPUTING
         assert free(job.slots) == MOST_COMPUTING - 1
 

@@ -295,8 +295,8 @@ class TestBlame:
 class OneAtATime(JobCalls):
     """The calls of a job that makes one at a time."""
 
-    def place(self, vendor: str, most: int) -> threading.Semaphore:
-        return super().place(vendor, min(most, 1))
+    def call_slot(self, vendor: str, most: int) -> threading.Semaphore:
+        return super().call_slot(vendor, min(most, 1))
 
 
 def in_a_job(circuits: Circuits, deadline: Deadline, work: Callable[[], object]) -> None:
@@ -312,14 +312,14 @@ def in_a_job(circuits: Circuits, deadline: Deadline, work: Callable[[], object])
 def test_waiting_for_other_calls_of_the_job_does_not_count_as_time_of_the_call(
     circuits: Circuits, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = JobCalls.place
+    call_slot = JobCalls.call_slot
 
-    def place_of_long_calls(job: JobCalls, vendor: str, most: int) -> threading.Semaphore:
-        semaphore = place(job, vendor, most)
+    def slot_of_long_calls(job: JobCalls, vendor: str, most: int) -> threading.Semaphore:
+        semaphore = call_slot(job, vendor, most)
         monkeypatch.setattr(semaphore, "acquire", lambda: clock.advance(3600))
         return semaphore
 
-    monkeypatch.setattr(JobCalls, "place", place_of_long_calls)
+    monkeypatch.setattr(JobCalls, "call_slot", slot_of_long_calls)
     whole = Deadline(clock, 20.0)
     part, left = Deadline(clock, outer=whole), list[float]()
     in_a_job(circuits, part, lambda: left.append(part.left_s()))

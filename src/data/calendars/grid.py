@@ -105,7 +105,7 @@ class BarGrid:
         """Return for each timestamp whether a bar could open then if the market were open."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
-    def has_place(self, span: Span) -> bool:
+    def could_open(self, span: Span) -> bool:
         """Return whether a bar could open in ``span`` if the market were open then."""
         step_ms = self.timeframe.step_ms
         if step_ms is None or not self.timeframe.is_intraday:

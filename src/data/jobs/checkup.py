@@ -43,7 +43,7 @@ from ..model.settings import Settings
 from ..model.span import Span
 from ..model.texts import counted, duration, proof_in_words
 from ..net.reach import ReachResult, reach_all
-from ..net.redact import place
+from ..net.redact import host_port
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
@@ -524,7 +524,7 @@ def _keys_to_this_machine(
         addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
         variables = ", ".join(v for v, state in vendor["keys"].items() if state == "set")
         for address in addresses if variables else ():
-            text = f"{variables} is sent to {place(address)}, as set in {survey.rules_path}"
+            text = f"{variables} is sent to {host_port(address)}, as set in {survey.rules_path}"
             advice = (
                 "if that address is not yours, remove it there; you did not pass this file, it was "
                 "found automatically"

@@ -68,7 +68,7 @@ class JobCalls:
 
     def __init__(self) -> None:
         self.slots = ComputeSlots()
-        self._places: dict[str, threading.Semaphore] = {}
+        self._call_slots: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
     @contextmanager
@@ -80,9 +80,9 @@ class JobCalls:
         finally:
             _job.reset(token)
 
-    def place(self, vendor: str, most: int) -> threading.Semaphore:
+    def call_slot(self, vendor: str, most: int) -> threading.Semaphore:
         """Return the semaphore for calls to ``vendor``, which at most ``most`` calls can hold at once."""
-        return self._places.setdefault(vendor, threading.Semaphore(most))
+        return self._call_slots.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
         """Return whether this is the first time that the job encounters this open circuit.
@@ -94,33 +94,33 @@ class JobCalls:
 
 
 _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
-_has_place: ContextVar[bool] = ContextVar("has_place", default=False)
+_has_slot: ContextVar[bool] = ContextVar("has_slot", default=False)
 
 
 @contextmanager
-def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
+def slot_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
 
     Their number is derived from ``limits``, which apply in any case. Time spent waiting for the
     job's other calls does not count as this call's time; in the meantime, another task may compute.
     A nested call, such as by a custom downloader that uses another one, does not wait again.
     """
-    if _has_place.get():
+    if _has_slot.get():
         yield
         return
     if (job := _job.get()) is None:
         with waiting():
             yield
         return
-    slot = job.place(vendor, limits.at_once)
+    slot = job.call_slot(vendor, limits.at_once)
     with waiting(current_deadline(clock).stopped()):
         with current_deadline(clock).stopped():
             slot.acquire()
-        token = _has_place.set(True)
+        token = _has_slot.set(True)
         try:
             yield
         finally:
-            _has_place.reset(token)
+            _has_slot.reset(token)
             slot.release()
 
 

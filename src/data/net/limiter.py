@@ -15,7 +15,7 @@ from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from ..model.texts import duration, time_until
 from .deadline import note_wait
-from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, place_of_job
+from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, slot_of_job
 from .own_network import is_loopback
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import AccountState, Needs
@@ -221,7 +221,7 @@ class Limiter:
             return
         call = GuardedCall(self._state, self._account, endpoint, symbol, self._on_circuit)
         outer = self._running.call
-        with place_of_job(self._vendor, self._limits, self._state.clock):
+        with slot_of_job(self._vendor, self._limits, self._state.clock):
             try:
                 self._running.call = call
                 self._enter(call)

@@ -45,12 +45,12 @@ def where(url: str) -> str:
 def address(url: str) -> str:
     """Return the host, port and path of ``url``, which identify what is queried."""
     try:
-        return f"{place(url)}{urlsplit(url).path}"
+        return f"{host_port(url)}{urlsplit(url).path}"
     except ValueError:  # half an IPv6 address
         return "an unreadable address"
 
 
-def place(url: str) -> str:
+def host_port(url: str) -> str:
     """Return the host and port of ``url``, without any user name."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]

@@ -31,7 +31,7 @@ from .deadline import Deadline, current_call, current_deadline, note_wait, withi
 from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter
-from .redact import address, place, redacted, where
+from .redact import address, host_port, redacted, where
 from .retry import RetryPolicy
 from .send_records import Hook, SendRecord, report
 from .status import error_of, retry_after_s, server_time_ms
@@ -143,18 +143,18 @@ class Sender:
             CircuitOpenError: The vendor failed recently and may not be queried; raised on entry.
         """
         check = None if symbol is None else SymbolCheck(symbol, address(url), insist, is_trusted)
-        return self._limiter.guard(f"{endpoint} at {place(url)}", check)
+        return self._limiter.guard(f"{endpoint} at {host_port(url)}", check)
 
     def reopen(self, endpoint: str, url: str) -> None:
         """Allow the next call to try an endpoint that :meth:`guard` blocks.
 
         The outcome of that call decides whether the endpoint is unblocked.
         """
-        self._limiter.reopen(f"{endpoint} at {place(url)}")
+        self._limiter.reopen(f"{endpoint} at {host_port(url)}")
 
     def look(self, endpoint: str, url: str) -> VendorStatus:
         """Return the vendor's status for the endpoint, without creating or changing anything."""
-        status = self._limiter.look(f"{endpoint} at {place(url)}")
+        status = self._limiter.look(f"{endpoint} at {host_port(url)}")
         status.budget_s = current_deadline(self._clock).left_s()
         return status
 
@@ -180,7 +180,7 @@ class Sender:
             DataError: The error of the last attempt, with its ``provider`` set.
         """
         refuse_inside_unit(f"{vendor} would be sent a request")
-        whole, host = current_call(), (vendor, place(request.url))
+        whole, host = current_call(), (vendor, host_port(request.url))
         if host in whole.late:
             raise CircuitOpenError(
                 f"{vendor} did not respond in time and is not queried again in this call",

@@ -32,7 +32,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
-from ..net.guarded_call import place_of_job
+from ..net.guarded_call import slot_of_job
 from ..net.http import Transport
 from ..net.redact import without_keys
 from ..net.sender import Sender
@@ -96,7 +96,7 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """
     # The place is taken here; otherwise an abandoned thread would occupy a place that other calls
     # of its job need.
-    with place_of_job(name, _NO_LIMITS, _CLOCK):
+    with slot_of_job(name, _NO_LIMITS, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
         return task.result_within(deadline.part() if share else deadline)

@@ -18,9 +18,9 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
         kind: Kind of the series. If it is unknown or has no anchor, both alignments of intraday
             bars are considered: with the session's open and with the clock.
     """
-    if grid.has_place(span):
+    if grid.could_open(span):
         return True
-    return not _is_certain(grid, kind) and replace(grid, anchor="clock").has_place(span)
+    return not _is_certain(grid, kind) and replace(grid, anchor="clock").could_open(span)
 
 
 def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
