@@ -120,8 +120,10 @@ def test_a_repeated_read_is_recognised_without_a_new_record(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built, placed = list[Any](), list[Any]()
-    real, place = HandedOn.read, HandedOn.place
-    monkeypatch.setattr(HandedOn, "place", lambda self: placed.append(self.answer) or place(self))
+    real, data_key = HandedOn.read, HandedOn.data_key
+    monkeypatch.setattr(
+        HandedOn, "data_key", lambda self: placed.append(self.answer) or data_key(self)
+    )
     monkeypatch.setattr(
         HandedOn, "read", lambda self: built.append(self.answer.query) or real(self)
     )
@@ -212,7 +214,7 @@ class _Handed(NamedTuple):
 
     whole: BarsRead
 
-    def place(self) -> str:
+    def data_key(self) -> str:
         return "one"
 
     def span(self) -> Span:

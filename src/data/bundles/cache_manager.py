@@ -454,7 +454,7 @@ class CacheManager:
     def _remember(
         self, key: str, frame: pl.DataFrame, facts: Mapping[str, Any], state: FileState | None
     ) -> _Entry:
-        path = os.fspath(self._frames.place(key))
+        path = os.fspath(self._frames.metadata_path(key))
         entry = _Entry(key, frame, facts, path, state, False, self._clock.now_ms())
         entry.is_settled = state is not None and self._frames.is_settled(state)
         self._hot.put(key[:SHORT], entry, frame.estimated_size() + _ENTRY_BYTES)
@@ -556,7 +556,7 @@ class CacheManager:
         Raises:
             QueryError: The string is not a key.
         """
-        self._frames.place(cache_key)
+        self._frames.metadata_path(cache_key)
         entry = self._entry(cache_key, None, None)
         return None if entry is None else entry.frame.clone()
 
@@ -583,7 +583,7 @@ class CacheManager:
         Warns:
             UserWarning: See :meth:`put`.
         """
-        self._frames.place(cache_key)
+        self._frames.metadata_path(cache_key)
         checksum = None
         if self.data_catalog is not None and isinstance(dataset_id, str):
             checksum = self.data_catalog.get_dataset_info(dataset_id)["checksum"]

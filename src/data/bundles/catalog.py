@@ -29,7 +29,7 @@ from .catalog_index import CatalogIndex
 from .catalog_lanes import LaneDatasets
 from .catalog_lines import DATASET, LINK, LineSource, dataset_of
 from .catalog_log import CatalogLog, entry_of
-from .catalog_rows import DatasetPlace, lane_id, lane_place, put
+from .catalog_rows import DatasetLocation, lane_id, lane_location, put
 from .catalog_tables import Dataset, RangeRow, SymbolRow, request_key
 from .commit import BundleFiles, checked_name
 from .data_catalog_settings import metadata_db_setting
@@ -250,10 +250,10 @@ class DataCatalog:
         Raises:
             QueryError: The dataset does not exist.
         """
-        place, dataset = self._dataset(_text("dataset_id", dataset_id))
+        location, dataset = self._dataset(_text("dataset_id", dataset_id))
         return {
             **dataset.columns(),
-            "kind": place.kind,
+            "kind": location.kind,
             "symbols": [row.symbol for row in dataset.symbols],
             "date_ranges": [
                 {
@@ -324,7 +324,7 @@ class DataCatalog:
             QueryError: The dataset does not exist, or an argument is invalid.
             StorageError, LockTimeoutError: The link is not recorded.
         """
-        place, dataset = self._dataset(_text("dataset_id", dataset_id))
+        location, dataset = self._dataset(_text("dataset_id", dataset_id))
         at = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
         entry: dict[str, Any] = {
             "backtest": _text("backtest_id", backtest_id),
@@ -332,8 +332,8 @@ class DataCatalog:
             "at": iso(int(at.timestamp() * 1000)),
             "cache_key": _key_of(dataset),
         }
-        if place.kind in ("lane", "read"):  # the store may drop it one day
-            cache, _, series = place.place.partition("\n")
+        if location.kind in ("lane", "read"):  # the store may drop it one day
+            cache, _, series = location.key.partition("\n")
             entry |= {
                 "cache": cache,
                 "series": series,
@@ -360,7 +360,7 @@ class DataCatalog:
         run = runs_in(self._log, wanted).get(wanted)
         if run is not None and not run.is_forgotten:
             reads = (read for read in run.reads if read.pieces)
-            ids += [lane_id(lane_place(read.cache, str(read.series))) for read in reads]
+            ids += [lane_id(lane_location(read.cache, str(read.series))) for read in reads]
         if self._scope:
             known = self._read(lambda db: db.execute("SELECT dataset_id FROM datasets").fetchall())
             ids = [dataset_id for dataset_id in ids if (dataset_id,) in known]
@@ -423,9 +423,9 @@ class DataCatalog:
             chosen = [use.dataset_id for use in self.popular_datasets(count)]
         return {name: self._read_into_memory(*self._dataset(name)) for name in chosen}
 
-    def _read_into_memory(self, place: DatasetPlace, dataset: Dataset) -> int:
-        if place.kind == "lane":
-            series = key_of(place.place.partition("\n")[2])
+    def _read_into_memory(self, location: DatasetLocation, dataset: Dataset) -> int:
+        if location.kind == "lane":
+            series = key_of(location.key.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
             tables = (client_of(self._manager).columns(series, span).table for span in spans)
             # Memory-mapped columns are read only when they are used.
@@ -435,8 +435,10 @@ class DataCatalog:
                 for column in (table.stamps, *table.values())
                 if column.sum() is not None
             )
-        root = self._folder / place.place if place.kind == "bundle" else Path(dataset.parquet_path)
-        if place.kind == "read" or not dataset.parquet_path:
+        root = (
+            self._folder / location.key if location.kind == "bundle" else Path(dataset.parquet_path)
+        )
+        if location.kind == "read" or not dataset.parquet_path:
             return 0
         files = [root / name for name, _ in dataset.files] or sorted(root.rglob("*.parquet"))
         return sum(len(self._disk.read_if_exists(file) or b"") for file in files)
@@ -536,8 +538,8 @@ class DataCatalog:
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
             """Return the first correct match (rank and id) or None, and whether all were correct."""
             is_sound = True
-            for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
-                where = DatasetPlace(kind, place, size)
+            for *rank, dataset_id, kind, key, size in db.execute(query, bounds):
+                where = DatasetLocation(kind, key, size)
                 covered = self._covered_symbols(where, dataset_id, resolution, start, end)
                 is_sound = is_sound and symbols[0] in covered
                 if covered.issuperset(symbols):
@@ -547,34 +549,34 @@ class DataCatalog:
         return self._read(best)
 
     def _covered_symbols(
-        self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
+        self, location: DatasetLocation, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
         """Return the symbols for which a dataset covers a range, without trusting the index.
 
         Instead, the dataset's line in the log or the bundle's records are read.
         """
-        dataset = self._source_dataset(place)
+        dataset = self._source_dataset(location)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()
         return dataset.covered(resolution, start, end)
 
-    def _entry(self, place: DatasetPlace) -> dict[str, Any]:
+    def _entry(self, location: DatasetLocation) -> dict[str, Any]:
         """Return the log entry at a location; empty if the index has a wrong offset."""
         try:
-            content = self._log.read_at(int(place.place), int(place.size))
+            content = self._log.read_at(int(location.key), int(location.size))
         except (ValueError, TypeError, OverflowError):
             return {}
         return entry_of(content[0]) if content else {}
 
-    def _source_dataset(self, place: DatasetPlace) -> Dataset | None:
+    def _source_dataset(self, location: DatasetLocation) -> Dataset | None:
         """Return a dataset from its authoritative source, or None if it is not there.
 
         A registered dataset is read from its line in ``catalog.jsonl``, a bundle from its records.
         """
         try:
-            if place.kind == "line":
-                return dataset_of(self._entry(place))
-            name = checked_name(place.place)
+            if location.kind == "line":
+                return dataset_of(self._entry(location))
+            name = checked_name(location.key)
         except (KeyError, TypeError, ValueError):
             return None
         state = BundleFiles(self._folder / name, self._disk).moment()
@@ -586,7 +588,7 @@ class DataCatalog:
             cached = self._bundles[name] = state, self._bundle_source.dataset_of(name, records)
         return cached[1]
 
-    def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
+    def _dataset(self, dataset_id: str) -> tuple[DatasetLocation, Dataset]:
         """Return a dataset, and the location of its authoritative source.
 
         Raises:
@@ -608,17 +610,17 @@ class DataCatalog:
                     self._kept.clear()
                     self._add_lanes(self._lanes.all())
                 continue
-            place = DatasetPlace(*row)
+            location = DatasetLocation(*row)
             dataset = None
-            if place.kind in ("lane", "read"):  # from the store, or else from the line about it
-                dataset = self._lanes.at(place)
+            if location.kind in ("lane", "read"):  # from the store, or else from the line about it
+                dataset = self._lanes.at(location)
                 dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
-            if place.kind in ("line", "bundle"):
-                dataset = self._source_dataset(place)
+            if location.kind in ("line", "bundle"):
+                dataset = self._source_dataset(location)
             if dataset is not None and dataset.dataset_id == dataset_id:
-                if place.kind in ("lane", "read"):
-                    place = place._replace(kind="lane" if dataset.covers else "read")
-                return place, dataset
+                if location.kind in ("lane", "read"):
+                    location = location._replace(kind="lane" if dataset.covers else "read")
+                return location, dataset
             self._index.doubt()
         raise QueryError(
             f"dataset {dataset_id!r} does not exist in {self.metadata_db_path}",
@@ -694,7 +696,7 @@ class DataCatalog:
         def work(db: sqlite3.Connection) -> None:
             """Write the rows of the new lanes."""
             for key, lane in new:
-                put(db, lane, self._lanes.place(key), None)
+                put(db, lane, self._lanes.location(key), None)
 
         self._index.write(work)
         self._kept.update((lane.dataset_id, lane) for _, lane in new)

@@ -13,7 +13,7 @@ from ..disk.files import Disk
 from ..errors import DataError, StorageError
 from .bundle_records import Records, new_dataset_id
 from .catalog_log import CATALOG
-from .catalog_rows import DatasetPlace, put, remove
+from .catalog_rows import DatasetLocation, put, remove
 from .catalog_tables import Dataset
 from .commit import CHANGES, BundleFiles, checked_name
 
@@ -115,7 +115,7 @@ class BundleSource:
         if records is None:
             return bool(dataset_id)
         dataset = self.dataset_of(name, records)
-        put(db, dataset, DatasetPlace("bundle", name), records.origin.ingested_at)
+        put(db, dataset, DatasetLocation("bundle", name), records.origin.ingested_at)
         row = (name, dataset.dataset_id, self._state_of(name))
         db.execute("INSERT INTO catalog_bundles VALUES (?, ?, ?)", row)
         if (request := records.origin.request) is not None:

@@ -85,7 +85,7 @@ class CatalogIndex:
             lock="" if path is None else f".{path.name}.lock",
             lock_s=_LOCK_TIMEOUT_S,
         )
-        self._places = [str(path) for path in (lines.path, *bundles.paths)]
+        self._paths = [str(path) for path in (lines.path, *bundles.paths)]
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._seen, self.is_new = _NO_MOMENT, False
@@ -166,7 +166,7 @@ class CatalogIndex:
         path = self._file.path
         index = None if path is None else self._disk.stat(path)
         inode = index.inode if index else None
-        return _Moment(inode, *(self._disk.stat(place) for place in self._places))
+        return _Moment(inode, *(self._disk.stat(path) for path in self._paths))
 
     def _keep_in_memory(self, exc: Exception) -> None:
         path = self._file.path

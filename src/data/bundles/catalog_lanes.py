@@ -9,7 +9,7 @@ from ..errors import DataError, NoProviderError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source
+from .catalog_rows import DatasetLocation, lane_id, lane_location, lane_source
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .lineage_lines import key_of
 
@@ -76,11 +76,11 @@ class LaneDatasets:
             cached = self._measured[key] = coverage, self._measure(key, coverage)
         return cached[1]
 
-    def at(self, place: DatasetPlace) -> Dataset | None:
+    def at(self, location: DatasetLocation) -> Dataset | None:
         """Return the lane at a location; None if the lane is not in this cache or cannot be read."""
         try:
-            key = key_of(place.place.partition("\n")[2])
-            return self.get(key) if self.place(key).place == place.place else None
+            key = key_of(location.key.partition("\n")[2])
+            return self.get(key) if self.location(key).key == location.key else None
         except (ValueError, DataError):
             return None
 
@@ -94,9 +94,9 @@ class LaneDatasets:
             if lane is not None:
                 yield key, lane
 
-    def place(self, key: SeriesKey) -> DatasetPlace:
+    def location(self, key: SeriesKey) -> DatasetLocation:
         """Return the location of a lane in the store."""
-        return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
+        return lane_location(str(self._client().folder), str(key))._replace(kind="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
         """Return the instrument that a symbol stands for under the rules; None if unclear."""
@@ -136,7 +136,7 @@ class LaneDatasets:
         instrument = self._client().instrument(key)
         label = key.timeframe.label
         return Dataset(
-            lane_id(self.place(key)),
+            lane_id(self.location(key)),
             lane_source(",".join(vendors), str(key)),
             label,
             int(stamps[0]) // 1000 if len(stamps) else coverage[0].span.start // 1000,

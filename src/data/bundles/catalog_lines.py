@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..disk.files import FileState
 from ..model.instant import parse_iso
 from .catalog_log import CatalogLog, entry_of
-from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source, put
+from .catalog_rows import DatasetLocation, lane_id, lane_location, lane_source, put
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .commit import checked_name
 from .folder import BUNDLE
@@ -125,7 +125,7 @@ class LineSource:
         db.execute("SAVEPOINT line")
         try:
             bundles = self._take_entry(
-                db, kind, entry, DatasetPlace("line", str(offset), len(line))
+                db, kind, entry, DatasetLocation("line", str(offset), len(line))
             )
         except _INVALID_LINE as exc:
             db.execute("ROLLBACK TO line")  # a part of the line may have been applied
@@ -137,14 +137,14 @@ class LineSource:
         return bundles
 
     def _take_entry(
-        self, db: sqlite3.Connection, kind: str, entry: Mapping[str, Any], place: DatasetPlace
+        self, db: sqlite3.Connection, kind: str, entry: Mapping[str, Any], location: DatasetLocation
     ) -> set[str]:
         """Apply the content of a line; return the bundle that it names."""
         if kind == BUNDLE:
             is_covered = self._scope in ("", checked_name(entry["bundle"]))
             return {entry["bundle"]} if is_covered else set()
         if kind == DATASET:
-            self._take_dataset(db, entry, place)
+            self._take_dataset(db, entry, location)
         elif kind == LINK:
             self._take_link(db, entry)
         elif not self._scope:
@@ -152,15 +152,15 @@ class LineSource:
         return set()
 
     def _take_dataset(
-        self, db: sqlite3.Connection, entry: Mapping[str, Any], place: DatasetPlace
+        self, db: sqlite3.Connection, entry: Mapping[str, Any], location: DatasetLocation
     ) -> None:
         if self._scope in ("", entry.get("bundle", "")):
-            put(db, dataset_of(entry), place, parse_iso(entry["time"]), -int(place.place))
+            put(db, dataset_of(entry), location, parse_iso(entry["time"]), -int(location.key))
 
     def _take_link(self, db: sqlite3.Connection, entry: Mapping[str, Any]) -> None:
         if "series" in entry:
             lane = linked_lane(entry)
-            self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
+            self._put_read(db, lane, lane_location(entry["cache"], entry["series"]))
         self._link(db, entry["backtest"], entry["dataset"], entry["at"], entry["cache_key"])
 
     def _link(
@@ -185,7 +185,7 @@ class LineSource:
         elif event == "read" and entry["read"]:
             key = f"{_LINEAGE_PREFIX}{entry['n']} {entry['series']} #{entry['generation']}"
             lane = _read_lane(entry)
-            self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
+            self._put_read(db, lane, lane_location(entry["cache"], entry["series"]))
             # If two lines have the same number, the later one counts.
             db.execute(
                 "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
@@ -193,7 +193,7 @@ class LineSource:
             )
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 
-    def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: DatasetPlace) -> None:
+    def _put_read(self, db: sqlite3.Connection, lane: Dataset, location: DatasetLocation) -> None:
         """Add a lane that a run read, unless the index already has this lane from the store."""
         row = db.execute(
             "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
@@ -201,8 +201,8 @@ class LineSource:
             (lane.dataset_id,),
         ).fetchone()
         if row is None:
-            put(db, lane, place, None)
-        elif row[0] == place.kind:
+            put(db, lane, location, None)
+        elif row[0] == location.kind:
             db.execute(
                 "UPDATE datasets SET start_date = min(start_date, ?), end_date = max(end_date, ?), "
                 "last_updated = max(last_updated, ?), row_count = max(row_count, ?) "
@@ -272,7 +272,7 @@ def _read_lane(entry: Mapping[str, Any]) -> Dataset:
     series = key_of(entry["series"])
     pieces, symbol = entry["read"], SymbolRow(series.symbol)
     return Dataset(
-        lane_id(lane_place(entry["cache"], entry["series"])),
+        lane_id(lane_location(entry["cache"], entry["series"])),
         lane_source(entry["provider"] or "onetape", entry["series"]),
         series.timeframe.label,
         parse_iso(pieces[0][0]) // 1000,

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from .catalog_tables import Dataset
 
-__all__ = ["INDEX_TABLES", "DatasetPlace", "lane_id", "lane_place", "lane_source", "put", "remove"]
+__all__ = [
+    "INDEX_TABLES",
+    "DatasetLocation",
+    "lane_id",
+    "lane_location",
+    "lane_source",
+    "put",
+    "remove",
+]
 
 INDEX_TABLES = (
     "CREATE TABLE catalog_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -38,37 +46,41 @@ INDEX_TABLES = (
 )
 
 
-class DatasetPlace(NamedTuple):
+class DatasetLocation(NamedTuple):
     """The location of the authoritative source for a dataset.
 
     Attributes:
         kind: Kind of the source: ``line`` (a line of the log), ``bundle``, ``lane`` (a lane in the
             store) or ``read`` (a lane that a recorded run read).
-        place: Offset of the line; name of the bundle; or, for a lane, the cache folder and the
+        key: Offset of the line; name of the bundle; or, for a lane, the cache folder and the
             series, separated by a newline.
         size: Size of the line in bytes; 0 for other kinds.
     """
 
     kind: str
-    place: str
+    key: str
     size: int = 0
 
 
 def put(
-    db: sqlite3.Connection, dataset: Dataset, place: DatasetPlace, at_ms: int | None, tie: int = 0
+    db: sqlite3.Connection,
+    dataset: Dataset,
+    location: DatasetLocation,
+    at_ms: int | None,
+    tie: int = 0,
 ) -> None:
     """Add a dataset in the caller's transaction, replacing any dataset with the same id.
 
     Args:
         db: Database of the index.
-        dataset, place: Dataset, and the location of its authoritative source.
+        dataset, location: Dataset, and the location of its authoritative source.
         at_ms: Time at which it was added, UTC milliseconds; None excludes it from searches.
         tie: Rank among datasets that were added in the same millisecond, lowest first.
     """
     if db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset.dataset_id,)).fetchone():
         remove(db, dataset.dataset_id)
     dataset.put(db)
-    row = (dataset.dataset_id, *place)
+    row = (dataset.dataset_id, *location)
     db.execute("INSERT INTO catalog_places VALUES (?, ?, ?, ?)", row)
     if at_ms is not None:
         size, key = len(dataset.symbols), dataset.dataset_id
@@ -96,14 +108,14 @@ def remove(db: sqlite3.Connection, dataset_id: str) -> None:
     db.execute("DELETE FROM datasets WHERE dataset_id = ?", key)
 
 
-def lane_place(cache: str, series: str) -> DatasetPlace:
+def lane_location(cache: str, series: str) -> DatasetLocation:
     """Return the location of a lane that a lineage records, with the kind ``read``."""
-    return DatasetPlace("read", f"{_resolved_path(cache)}\n{series}")
+    return DatasetLocation("read", f"{_resolved_path(cache)}\n{series}")
 
 
-def lane_id(place: DatasetPlace) -> str:
+def lane_id(location: DatasetLocation) -> str:
     """Return the dataset id of a lane, which depends only on the cache folder and the series."""
-    return str(uuid5(NAMESPACE_URL, f"onetape lane {place.place}"))
+    return str(uuid5(NAMESPACE_URL, f"onetape lane {location.key}"))
 
 
 def lane_source(vendor: str, series: str) -> str:

@@ -108,7 +108,7 @@ def registered(folder: Path, name: str) -> Path | None:
     path: Path | None = None
     for entry in CatalogLog(folder).entries(BUNDLE, holding=name):
         if entry.get("bundle") == name:
-            path = None if entry.get("deleted") else place_in(entry) or path
+            path = None if entry.get("deleted") else path_in(entry) or path
     return path
 
 
@@ -118,10 +118,10 @@ def registered_names(folder: Path) -> set[str]:
     Raises the errors of :func:`registered`.
     """
     entries = CatalogLog(folder).entries(BUNDLE, holding="path")
-    return {entry["bundle"] for entry in entries if place_in(entry) is not None}
+    return {entry["bundle"] for entry in entries if path_in(entry) is not None}
 
 
-def place_in(entry: Mapping[str, Any]) -> Path | None:
+def path_in(entry: Mapping[str, Any]) -> Path | None:
     """Return the folder of a bundle from its log entry, or None if the entry is invalid."""
     text = entry.get("path")
     if not isinstance(text, str) or "\0" in text:

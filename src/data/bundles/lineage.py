@@ -136,7 +136,7 @@ class LineageRun:
         self._kept: dict[tuple[Any, ...], _KeptReads] = {}
         # Recorded answers, by the identity of the answer, and by the identity of its source.
         self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._by_place: dict[Hashable, _KeptReads] = {}
+        self._by_key: dict[Hashable, _KeptReads] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
         self._before_writing: list[Callable[..., object]] = []
@@ -182,17 +182,17 @@ class LineageRun:
             if self._noted.get(id(answer)) is answer:
                 return  # the same answer object, from memory
             handed = handed_on(answer)
-            place = handed.place()
-            earlier = self._by_place.get(place) if place is not None else None
+            key = handed.data_key()
+            earlier = self._by_key.get(key) if key is not None else None
             if earlier is not None and earlier.has(handed.span()):
                 earlier.asked_ms = max(earlier.asked_ms, answer.query.now_ms)
                 self._noted[id(answer)] = answer
                 return
             series = self._note(handed.read())
-            # `_applied` keeps books alive, so that no other book can get the id that the place
+            # `_applied` keeps books alive, so that no other book can get the id that the key
             # uses.
-            if place is not None:
-                self._by_place[place] = series
+            if key is not None:
+                self._by_key[key] = series
             self._noted[id(answer)] = answer
 
     @property
@@ -372,7 +372,9 @@ class LineageRun:
                 hint="pass the manager that reads the bars: lineage(..., keep=..., manager=manager)",
             )
         claim = PinClaim(self.id, str(read.root), str(read.series), read.generation or 0)
-        claimed = [p for c, p in claims_in(self._log).items() if c.place == claim.place]
+        claimed = [
+            p for c, p in claims_in(self._log).items() if c.generation_key == claim.generation_key
+        ]
         pinned = {c.generation for c in client.commits(read.series) if c.is_pinned}
         is_own = any(p["own"] for p in claimed) if claimed else claim.generation not in pinned
         until = None if self._age is None else end_of(self._age, self._clock.now_ms())

@@ -336,7 +336,7 @@ class PinClaim(NamedTuple):
     generation: int
 
     @property
-    def place(self) -> tuple[str, str, int]:
+    def generation_key(self) -> tuple[str, str, int]:
         """The generation that is claimed; it has one pin even if several runs claim it."""
         return self[1:]
 
@@ -371,10 +371,10 @@ def let_go(
     that was pinned before any lineage claimed it stays pinned.
     """
     over = set(ended)
-    places = {claim.place for claim in claims if claim not in over}
+    keys = {claim.generation_key for claim in claims if claim not in over}
     for claim in sorted(over):
-        if claim.place not in places and claims[claim]["own"]:
-            places.add(claim.place)
+        if claim.generation_key not in keys and claims[claim]["own"]:
+            keys.add(claim.generation_key)
             yield claim  # unpinned first: after a crash in between it is repeated
         line = {**claim._asdict(), "event": "unpin", "pin": {}}
         log.append(LINEAGE, line, FORMAT)

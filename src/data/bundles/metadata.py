@@ -22,7 +22,7 @@ from .bundle_row import ROW, Totals, row_of
 from .catalog_log import CatalogLog
 from .commit import checked_name
 from .folder import BUNDLE as _TYPE
-from .folder import bundles_folder, place_in
+from .folder import bundles_folder, path_in
 
 __all__ = ["BundleMetadata"]
 
@@ -136,20 +136,20 @@ class BundleMetadata:
         )
 
     @classmethod
-    def locate(cls, bundle_name: str, place: Path, source_type: str) -> None:
+    def locate(cls, bundle_name: str, folder: Path, source_type: str) -> None:
         """Record the folder of a bundle outside the bundles folder, as one durable line.
 
         Args:
             bundle_name: Name for the bundle; a bundle with this name in the bundles folder takes
                 precedence.
-            place: Absolute folder of the bundle.
+            folder: Absolute folder of the bundle.
             source_type: Source of its bars.
 
         Raises:
             StorageError, LockTimeoutError: The line is not recorded.
         """
         fields = {"source_type": source_type}
-        cls._append(bundle_name, {"fields": fields, "path": os.fspath(place)})
+        cls._append(bundle_name, {"fields": fields, "path": os.fspath(folder)})
 
     @classmethod
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
@@ -314,7 +314,7 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
             fields = {} if entry.get("deleted") else entry["fields"]
             is_right = isinstance(fields, dict)
             is_right &= is_right and all(_is_value(*pair) for pair in _known_fields(fields).items())
-            is_right &= "path" not in entry or place_in(entry) is not None
+            is_right &= "path" not in entry or path_in(entry) is not None
     except (QueryError, KeyError, TypeError):
         is_right = False
     if not is_right:

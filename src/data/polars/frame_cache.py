@@ -171,9 +171,9 @@ class FrameCache:
         Raises:
             StorageError: The folder cannot be read.
         """
-        return self._disk.stat(self.place(key))
+        return self._disk.stat(self.metadata_path(key))
 
-    def place(self, key: str) -> Path:
+    def metadata_path(self, key: str) -> Path:
         """Return the path of the file that is replaced whenever a key's frame changes.
 
         Raises:

@@ -30,7 +30,7 @@ class HandedOn(NamedTuple):
     root: Path
     answer: Answer
 
-    def place(self) -> Hashable:
+    def data_key(self) -> Hashable:
         """Return a key for where these bars come from and how they are adjusted.
 
         The result is None if the answer contains invalid rows, or if the query requests the forming
@@ -63,9 +63,9 @@ class HandedOn(NamedTuple):
     def can_be_cut(self) -> bool:
         """Return whether :meth:`within` gives the same result as a separate query for the span.
 
-        The result is False for bars built from shorter ones, and if :meth:`place` returns None.
+        The result is False for bars built from shorter ones, and if :meth:`data_key` returns None.
         """
-        return self.place() is not None and self.answer.used.source is None
+        return self.data_key() is not None and self.answer.used.source is None
 
     def within(self, span: Span) -> Answer:
         """Return the part of the answer for ``span``, as if only that span had been requested."""
