@@ -72,12 +72,12 @@ class _Twin(Generic[P, R]):
 
         @wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            place = called_from()
+            caller = called_from()
             deadline = Deadline(SystemClock(), _seconds(kwargs.get("timeout")))
 
             def work(*args: P.args, **kwargs: P.kwargs) -> R:
                 """Call the method; its warnings point to the line that awaits the call."""
-                with working_for(place):
+                with working_for(caller):
                     return method(*args, **kwargs)
 
             return self._answer(work, args, kwargs, deadline)

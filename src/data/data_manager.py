@@ -104,8 +104,8 @@ class DataManager:
         return f"<DataManager: cache {self._services.settings.cache_dir}, {self.provider_selector.about}>"
 
     def _repr_html_(self) -> str:
-        places = [("cache", str(self._services.settings.cache_dir))]
-        return as_html("DataManager", [*places, ("rules", self.provider_selector.about)])
+        rows = [("cache", str(self._services.settings.cache_dir))]
+        return as_html("DataManager", [*rows, ("rules", self.provider_selector.about)])
 
     def get_ohlcv(
         self,

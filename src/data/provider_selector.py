@@ -65,21 +65,21 @@ class VendorOrder:
         names: Usable vendors, in order.
         keys: State of the environment variables with the keys on which the choice depends, read
             before the choice.
-        places: Names under which the vendors may appear among the downloaders.
+        aliases: Names under which the vendors may appear among the downloaders.
         downloaders: Maps names to downloaders, as of the choice.
     """
 
-    __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
+    __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_aliases", "names")
 
     def __init__(
         self,
         names: tuple[str, ...],
         keys: KeyState,
-        places: Iterable[str],
+        aliases: Iterable[str],
         downloaders: Mapping[str, Any],
     ) -> None:
-        self.names, self._keys, self._places = names, keys, tuple(places)
-        self._supplied = tuple(map(downloaders.get, self._places))
+        self.names, self._keys, self._aliases = names, keys, tuple(aliases)
+        self._supplied = tuple(map(downloaders.get, self._aliases))
         self._factory = globals().get("DataDownloaderFactory")
         self._registered = program_offers()
 
@@ -89,7 +89,7 @@ class VendorOrder:
             self._keys.holds()
             and self._factory is globals().get("DataDownloaderFactory")
             and self._registered is program_offers()
-            and all(map(is_, map(downloaders.get, self._places), self._supplied))
+            and all(map(is_, map(downloaders.get, self._aliases), self._supplied))
         )
 
 
@@ -391,8 +391,8 @@ class ProviderSelector:
             keys = {code: self._credentials(code) for code in codes.values()}
             state = KeyState(v for credentials in keys.values() for v in credentials.variables)
             names = tuple(n for n, code in codes.items() if self._may_be(n, code, keys[code]))
-            places = (name for pair in codes.items() for name in pair)
-            order = VendorOrder(names, state, places, self.downloaders)
+            aliases = (name for pair in codes.items() for name in pair)
+            order = VendorOrder(names, state, aliases, self.downloaders)
             orders[("at hand", *named)] = order
             return order
 
@@ -430,8 +430,8 @@ class ProviderSelector:
             # Read before the choice, so that the next call notices a change made meanwhile.
             keys = KeyState(v for name in named for v in self._shop().variables(name))
             names = tuple(n for n in named if self._initialize_downloader(n) is not None)
-            places = (text for name in named for text in (canonical_vendor(name) or name, name))
-            orders[named] = order = VendorOrder(names, keys, places, self.downloaders)
+            aliases = (text for name in named for text in (canonical_vendor(name) or name, name))
+            orders[named] = order = VendorOrder(names, keys, aliases, self.downloaders)
             return order
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:

@@ -266,7 +266,7 @@ def test_a_forged_snapshot_stops_no_other_series(
 def _declares_less(folder: Path, year: int) -> tuple[SnapshotPart, bytes]:
     """Return a part whose body is far larger than declared."""
     body, files = bytes(8 << 20), {f"{year}.csv.gz": 0}
-    digest = sha256(snapshot.place_of(name_of(DAILY), year, files) + body).digest()
+    digest = sha256(snapshot.prefix_of(name_of(DAILY), year, files) + body).digest()
     return SnapshotPart(year, digest, 1, files), body
 
 

@@ -195,8 +195,8 @@ class FundamentalsFolder:
     def _entries(self, symbol: str) -> list[FundamentalsFile]:
         """Return the files of ``symbol`` in this library's folder and in the one used by older tools."""
         now_ms = self._clock.now_ms()
-        places = files.folders(self.cache_dir, symbol)
-        return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
+        folders = files.folders(self.cache_dir, symbol)
+        return [e for folder in folders for e in files.entries(self._disk, folder, now_ms)]
 
     def _document(self, entry: FundamentalsFile, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; None if it is missing, or cannot be trusted and is set aside."""

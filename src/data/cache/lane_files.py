@@ -146,8 +146,8 @@ class LaneFiles:
         Raises:
             FormatVersionError: A document is from a newer version.
         """
-        places = {f"{year:04d}{METADATA}": year for year in years}
-        names = [*places, SERIES] if has_series else [*places]
+        year_files = {f"{year:04d}{METADATA}": year for year in years}
+        names = [*year_files, SERIES] if has_series else [*year_files]
         documents = self.document_cache.load_all(self.paths.text, names, self._parsed)
         series = documents[-1] if has_series else None
         states = {

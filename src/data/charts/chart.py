@@ -512,9 +512,9 @@ class _Part:
     def _vendors(self, kept: Ints) -> tuple[Ints, tuple[str, ...]]:
         codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
-        places = {name: index for index, name in enumerate(names)} | {"": -1}
+        index_of = {name: index for index, name in enumerate(names)} | {"": -1}
         # The last entry is for rows without a value: their code is -1.
-        by_code = np.array([*(places[text] for text in texts), -1], np.int64)
+        by_code = np.array([*(index_of[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
     def _is_pale(self, kept: Ints) -> Flags:
@@ -531,11 +531,11 @@ class _Part:
             codes, texts = self.frame[column].factorize()
             return codes[kept].astype(np.int64), [str(text) for text in texts]
         stamps, spans = self.table.stamps[kept], self._spans
-        places = np.full(len(kept), -1, np.int64)
+        indices = np.full(len(kept), -1, np.int64)
         for index, span in enumerate(spans):
             ends = stamps.searchsorted([parse_iso(span["start"]), parse_iso(span["end"])])
-            places[slice(*ends)] = index
-        return places, [str(span[entry]) for span in spans]
+            indices[slice(*ends)] = index
+        return indices, [str(span[entry]) for span in spans]
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
         """Return the gaps as ranges of slots; gaps that contain no slot of the axis are left out."""

@@ -70,14 +70,14 @@ def figure(picture: Html, data_id: str, suffix: str = "") -> Html:
     """
     return element(
         "div",
-        *chart_place(suffix),
+        *chart_elements(suffix),
         element("div", picture, class_="picture"),
         class_="figure",
         data_chart=data_id,
     )
 
 
-def chart_place(suffix: str | None = None) -> list[Html]:
+def chart_elements(suffix: str | None = None) -> list[Html]:
     """Return the elements that the script fills: buttons, values at the pointer, and chart.
 
     Args:
@@ -203,7 +203,7 @@ def _plain_series(series: Series, chart: Chart, count: int) -> dict[str, Any]:
         "given": series.given,
         "refused": dict(series.refused),
         "unordered": series.unordered,
-        "place": columns.places.tolist(),
+        "place": columns.positions.tolist(),
     }
     if chart.is_indexed:
         return shared | {"close": _number_list(columns.values[3] * series.factor, 12)}
@@ -252,7 +252,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "refused": dict(series.refused),
         "unordered": series.unordered,
         "decimals": decimals,
-        "filled": _runs(columns.places),
+        "filled": _runs(columns.positions),
         "breaks": _breaks(series, columns),
     }
     if chart.is_indexed:
@@ -265,7 +265,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "close": (closes - opens).tolist(),
         "volume": _number_list(columns.values[4]),
         "bars": _run_lengths(columns.with_volume),
-        "pale": _runs(columns.places[columns.pale]),
+        "pale": _runs(columns.positions[columns.pale]),
         "vendors": _vendors(series, columns),
     }
 
@@ -310,20 +310,20 @@ def _run_lengths(values: Ints) -> list[list[int]]:
     return pairs
 
 
-def _runs(places: Ints) -> list[list[int]]:
+def _runs(positions: Ints) -> list[list[int]]:
     """Return ascending integers as runs ``[first, end)`` of consecutive integers."""
-    if not len(places):
+    if not len(positions):
         return []
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(places) > 1) + 1])
-    ends = places[np.append(starts[1:], len(places)) - 1] + 1
-    runs: list[list[int]] = np.stack([places[starts], ends], 1).tolist()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(positions) > 1) + 1])
+    ends = positions[np.append(starts[1:], len(positions)) - 1] + 1
+    runs: list[list[int]] = np.stack([positions[starts], ends], 1).tolist()
     return runs
 
 
 def _breaks(series: Series, columns: DrawnColumns) -> list[int]:
     """Return the columns after which the line is interrupted, as in the picture."""
     is_last = np.diff(series.segments[columns.last]) != 0
-    breaks: list[int] = columns.places[:-1][is_last].tolist()
+    breaks: list[int] = columns.positions[:-1][is_last].tolist()
     return breaks
 
 
@@ -331,7 +331,7 @@ def _vendors(series: Series, columns: DrawnColumns) -> list[list[Any]]:
     """Return the vendors of each column's bars as runs ``[first, end, names)``."""
     names = _vendor_names(series, columns)
     runs: list[list[Any]] = []
-    for column, name in zip(columns.places.tolist(), names, strict=True):
+    for column, name in zip(columns.positions.tolist(), names, strict=True):
         if runs and runs[-1][1] == column and runs[-1][2] == name:
             runs[-1][1] = column + 1
         elif name:

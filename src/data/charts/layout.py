@@ -116,7 +116,7 @@ class DrawnColumns:
 
     Attributes:
         first, last: Indices of each column's first and last bar among the bars of the series.
-        places: Position of each column in the picture, in units of columns.
+        positions: Position of each column in the picture, in units of columns.
         values: First open, highest high, lowest low, last close, sum of the volumes; shape (5,
             columns).
         pale: Whether any bar in the column may still change.
@@ -125,7 +125,7 @@ class DrawnColumns:
 
     first: Ints
     last: Ints
-    places: Ints
+    positions: Ints
     values: Floats
     pale: Flags
     with_volume: Ints
@@ -184,12 +184,12 @@ def thinned(series: Series, slots: int, most: int) -> DrawnColumns:
     All columns except the last cover the same number of slots. No extreme is lost: a column's high
     and low are the highest and lowest of its bars.
     """
-    places = series.slots // slots_each(slots, most)
-    starts = _starts(places)
-    if not len(places):
+    positions = series.slots // slots_each(slots, most)
+    starts = _starts(positions)
+    if not len(positions):
         empty = np.empty((5, 0))
-        return DrawnColumns(places, places, places, empty, np.empty(0, bool), places)
-    last = np.append(starts[1:], len(places)) - 1
+        return DrawnColumns(positions, positions, positions, empty, np.empty(0, bool), positions)
+    last = np.append(starts[1:], len(positions)) - 1
     opens, highs, lows, closes, volumes = series.values
     present = ~np.isnan(volumes)
     summed = np.add.reduceat(np.where(present, volumes, 0.0), starts)
@@ -204,7 +204,7 @@ def thinned(series: Series, slots: int, most: int) -> DrawnColumns:
         ]
     )
     pale = np.logical_or.reduceat(series.pale, starts)
-    return DrawnColumns(starts, last, places[starts], values, pale, counted)
+    return DrawnColumns(starts, last, positions[starts], values, pale, counted)
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
@@ -214,8 +214,8 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     """
     if not len(series):
         return []
-    places, closes = series.slots // slots_each(slots, most), series.closes
-    keys = np.stack([series.segments, places])
+    positions, closes = series.slots // slots_each(slots, most), series.closes
+    keys = np.stack([series.segments, positions])
     starts = np.concatenate([[0], np.flatnonzero(np.diff(keys, axis=1).any(axis=0)) + 1])
     ends = np.append(starts[1:], len(closes))
     # If closes in one column are equal, the first represents them all.
@@ -230,10 +230,10 @@ def slots_each(slots: int, most: int) -> int:
     return -(-slots // most) or 1
 
 
-def _starts(places: Ints) -> Ints:
-    if not len(places):
-        return places
-    return np.concatenate([[0], np.flatnonzero(np.diff(places)) + 1]).astype(np.int64)
+def _starts(positions: Ints) -> Ints:
+    if not len(positions):
+        return positions
+    return np.concatenate([[0], np.flatnonzero(np.diff(positions)) + 1]).astype(np.int64)
 
 
 class _Drawing:
@@ -283,7 +283,7 @@ class _Drawing:
             columns,
         )
 
-    # --- places
+    # --- positions
 
     def _extent(self) -> tuple[float, float]:
         """Return the lowest and highest price on the axis, with some room around the bars."""
@@ -366,7 +366,7 @@ class _Drawing:
         series = self.chart.series[0]
         columns = thinned(series, self.slots, self.most)
         opens, highs, lows, closes, _ = columns.values
-        left = self.plot.left + columns.places * self.pitch
+        left = self.plot.left + columns.positions * self.pitch
         centre = left + self.pitch / 2
         body, wick = min(max(self.pitch * 0.7, 1.2), _WIDEST), min(max(self.pitch * 0.12, 1.0), 2.0)
         if has_volume:
@@ -404,8 +404,8 @@ class _Drawing:
             counts += _counts(series, sum(map(len, runs)))
             points = []
             for run in runs:
-                places = series.slots[run] // self.each
-                x = self.plot.left + (places + 0.5) * self.pitch
+                positions = series.slots[run] // self.each
+                x = self.plot.left + (positions + 0.5) * self.pitch
                 y = self._y(series.closes[run])
                 if len(run) == 1:  # a bar between two gaps is a dot
                     x, y = np.array([x[0] - 1, x[0] + 1]), np.array([y[0], y[0]])
@@ -726,11 +726,11 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
         return dated
     unit, begins = _DAYS[0], np.empty(0, np.int64)
     for grid in _DAYS:
-        places = np.flatnonzero(np.diff(grid.of(local))) + 1
-        if len(places) > most:
+        positions = np.flatnonzero(np.diff(grid.of(local))) + 1
+        if len(positions) > most:
             break
-        if len(places) > len(begins):
-            unit, begins = grid, places
+        if len(positions) > len(begins):
+            unit, begins = grid, positions
     if len(begins) < 2:
         return [(int(slots[at]), axis.text(int(slots[at]))) for at in (0, -1)]
     ticks: list[tuple[int, str]] = []
@@ -751,9 +751,9 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
         return []
     is_short = len(starts) >= most
 
-    def begun(unit: _Unit, places: Ints) -> list[int]:
-        """Return the slot at which a new unit of time begins in each of the columns ``places``."""
-        return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in places.tolist()]
+    def begun(unit: _Unit, positions: Ints) -> list[int]:
+        """Return the slot at which a new unit of time begins in each of the columns ``positions``."""
+        return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in positions.tolist()]
 
     dated, before = dict[int, str](), None
     for slot in (int(slots[0]), *begun(day, starts)):
@@ -765,10 +765,10 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
         dated[slot], before = text, at
     hours = dict[int, str]()
     for unit in () if is_short else (*_HOURS, *_MINUTES):
-        places = np.flatnonzero(np.diff(unit.of(local))) + 1
-        if len(places) > most:
+        positions = np.flatnonzero(np.diff(unit.of(local))) + 1
+        if len(positions) > most:
             break
-        hours = {slot: unit.text(axis.local(slot), None) for slot in begun(unit, places)}
+        hours = {slot: unit.text(axis.local(slot), None) for slot in begun(unit, positions)}
     return sorted((hours | dated).items())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..model.html import Html, element
 from ..model.texts import counted, moment
 from .heat_table import heat_shown
-from .html import chart_place
+from .html import chart_elements
 from .parts import (
     Column,
     Values,
@@ -64,7 +64,7 @@ def detailed_views(values: Values, sparks: Sequence[Html]) -> Iterator[Html]:
             else element("p", "nothing wrong was found", class_="good"),
             series_facts(series, series),
             _gap_counts(series),
-            *([element("div", *chart_place(), line, class_="figure")] if line else []),
+            *([element("div", *chart_elements(), line, class_="figure")] if line else []),
             _command(series),
             id=_view_id(series),
             class_="view",
@@ -124,12 +124,12 @@ def _page_links(part: dict[str, int] | None, file: tuple[str, str]) -> Iterator[
 
 def _series_tables(every: Sequence[Values], sparks: Sequence[Html]) -> Iterator[Html]:
     """Yield the filter, then the series that need attention and the others, as tables."""
-    by_place = dict(zip((series.at for series in every), sparks, strict=True))
+    spark_of = dict(zip((series.at for series in every), sparks, strict=True))
 
     def linked(series: Values) -> Html:
         """Return a series' small chart as a link to its detailed view."""
         name = f"{series.data['symbol']} {series.data['timeframe']}"
-        line = by_place[series.at] or "view"
+        line = spark_of[series.at] or "view"
         return element("a", line, href=f"#{_view_id(series)}", aria_label=f"view of {name}")
 
     if every:

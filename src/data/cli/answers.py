@@ -117,13 +117,13 @@ class Blocks:
 def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
     """Return the first and last bars of a frame as a table of at most ``most`` rows."""
     head = len(frame) if len(frame) <= most else most // 2
-    places = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
-    shown = frame.iloc[places]
+    positions = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
+    shown = frame.iloc[positions]
     is_daily = all(t.hour == t.minute == 0 for t in shown.index)
     stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in shown.index]
     cells = [_cells(name, list(shown[name])) for name in shown.columns]
     rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))
-    if len(places) < len(frame):
+    if len(positions) < len(frame):
         rows.insert(head, ["…", *("" for _ in shown.columns)])
     names = [_heading(str(name)) for name in shown.columns]
     return TextTable(["time (UTC)" if not is_daily else "session", *names], rows)

@@ -36,7 +36,7 @@ def command(
     """
     parser.epilog = epilog
     add_output(parser)
-    add_places(parser)
+    add_paths(parser)
     parser.set_defaults(run=run)
 
 
@@ -259,7 +259,7 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_places(parser: argparse.ArgumentParser) -> None:
+def add_paths(parser: argparse.ArgumentParser) -> None:
     """Add the options for the cache folder and the rules file."""
     parser.add_argument("--cache-dir", metavar="DIR", help="cache folder")
     parser.add_argument(

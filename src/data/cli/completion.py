@@ -82,5 +82,5 @@ def _set_completions(action: argparse.Action, shtab: Any) -> None:
     elif action.dest in _TIMEFRAME and action.choices is None:
         action.choices = _TIMEFRAMES
     elif action.metavar in ("FILE", "DIR"):
-        places = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
-        action.complete = places[str(action.metavar)]  # type: ignore[attr-defined] # shtab's own
+        completions = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+        action.complete = completions[str(action.metavar)]  # type: ignore[attr-defined] # shtab's own

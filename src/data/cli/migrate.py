@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--all", action="store_true", help="every folder with HDF5 files in the source folder"
     )
-    _add_places(parser)
+    _add_paths(parser)
     parser.add_argument(
         "--validate",
         action="store_true",
@@ -52,11 +52,11 @@ def configure_bundle(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the bundles again, at most 7 days later; the HDF5 files stay",
     )
-    _add_places(parser)
+    _add_paths(parser)
     command(parser, _bundle_migrate)
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
+def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source-dir",
         metavar="DIR",
@@ -82,11 +82,11 @@ def _migrate(args: argparse.Namespace) -> Report:
     folder = bundles_folder(args.bundles)
     _check_names([args.bundle] if args.bundle else ())
     if args.all:
-        places = _places(args, folder, ())
+        pairs = _folder_pairs(args, folder, ())
     else:
         source = Path(args.source_dir or folder / args.bundle)
-        places = [(source, Path(args.output_dir or folder / f"{args.bundle}{_SUFFIX}"))]
-    return _report(args, places, lambda migrator: migrator.migrate(validate=args.validate))
+        pairs = [(source, Path(args.output_dir or folder / f"{args.bundle}{_SUFFIX}"))]
+    return _report(args, pairs, lambda migrator: migrator.migrate(validate=args.validate))
 
 
 def _bundle_migrate(args: argparse.Namespace) -> Report:
@@ -108,7 +108,7 @@ def _bundle_migrate(args: argparse.Namespace) -> Report:
         (args.revert, revert),
     )
     work = next(work for is_wanted, work in works if is_wanted)
-    return _report(args, _places(args, bundles_folder(args.bundles), args.names), work)
+    return _report(args, _folder_pairs(args, bundles_folder(args.bundles), args.names), work)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -125,7 +125,7 @@ def _check_names(names: Sequence[str]) -> None:
             )
 
 
-def _places(
+def _folder_pairs(
     args: argparse.Namespace, folder: Path, names: Sequence[str]
 ) -> list[tuple[Path, Path]]:
     """Return the source and the output folder of each bundle.
@@ -146,7 +146,7 @@ def _places(
     return [(source, output / f"{source.name}{_SUFFIX}") for source in sources]
 
 
-def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work: Work) -> Report:
+def _report(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path]], work: Work) -> Report:
     """Do the work for each bundle, for several at the same time; an error in one does not stop the others.
 
     Raises:
@@ -167,10 +167,10 @@ def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work:
             return error
 
     with ThreadPoolExecutor(args.parallel, "onetape-migrate") as pool:
-        every = list(pool.map(done, places))
+        every = list(pool.map(done, pairs))
     results = [result for result in every if isinstance(result, dict)]
     errors = [result for result in every if isinstance(result, DataError)]
-    if errors and len(places) == 1:
+    if errors and len(pairs) == 1:
         raise errors[0]
 
     def shown() -> Iterator[Any]:

@@ -154,7 +154,7 @@ def _populate(args: argparse.Namespace) -> dict[str, Any]:
     start = None if args.all_stored else args.start_date or DEFAULT_START
     members = members_of(args, start, args.end_date)
     with progress_shown() as listener:
-        places: dict[str, Any] = {
+        options: dict[str, Any] = {
             "cache_dir": args.cache_dir,
             "config_path": args.config,
             "dry_run": args.dry_run,
@@ -162,7 +162,7 @@ def _populate(args: argparse.Namespace) -> dict[str, Any]:
             "timeout": args.timeout,
         }
         if args.all_stored:
-            report = sync_cache(args.pattern, symbols=members, **places)
+            report = sync_cache(args.pattern, symbols=members, **options)
         else:
             report = populate_cache(
                 args.symbols if members is None else members,
@@ -171,7 +171,7 @@ def _populate(args: argparse.Namespace) -> dict[str, Any]:
                 args.end_date,
                 symbols_file=args.symbols_file,
                 session=args.session,
-                **places,
+                **options,
             )
     if members is not None:
         report["universe"] = members.as_dict()

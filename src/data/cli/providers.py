@@ -185,8 +185,8 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "names", "searched" if profile["search"] else "not searched"
     if profile["package"]:
         yield "package", f"extra {family_of(profile['name'])}: {profile['package']}"
-    places = [f"{way['rule']} ({way['place']} of {way['of']})" for way in profile["rules"]]
-    yield "rules", ", ".join(places) or "none; used only by calls that name it"
+    positions = [f"{way['rule']} ({way['place']} of {way['of']})" for way in profile["rules"]]
+    yield "rules", ", ".join(positions) or "none; used only by calls that name it"
 
 
 def _matrix(selector: ProviderSelector) -> Report:

@@ -94,10 +94,10 @@ class TextTable:
         from rich.segment import Segment
         from rich.style import Style
 
-        places = [(p, self._widths[p], self._is_number[p]) for p in columns]
+        aligned = [(p, self._widths[p], self._is_number[p]) for p in columns]
         rows: list[Sequence[Any]] = [self._names, *self._rows]
         texts = (
-            [row[p].rjust(width) if number else row[p].ljust(width) for p, width, number in places]
+            [row[p].rjust(width) if number else row[p].ljust(width) for p, width, number in aligned]
             for row in rows
         )
         head, *lines = ((" " * _GAP).join(row) for row in texts)

@@ -141,20 +141,20 @@ def summary(health: SeriesHealth) -> str:
 
 
 def _machine(snapshot: StatusSnapshot) -> list[Any]:
-    places, memory = snapshot.places, snapshot.memory
-    fill, free = places.fill, places.free
+    locations, memory = snapshot.locations, snapshot.memory
+    fill, free = locations.fill, locations.free
     smaller = fill.compression_ratio
     ratio = f", {smaller:.1f} times smaller than plain text" if smaller else ""
     room = f", {size(free)} free" if free is not None else ""
-    limit = f" of {places.limit_gb:g} GB" if places.limit_gb else ""
+    limit = f" of {locations.limit_gb:g} GB" if locations.limit_gb else ""
     quarantined = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
-    state = size(places.state_bytes) if places.state_bytes is not None else "nothing yet"
+    state = size(locations.state_bytes) if locations.state_bytes is not None else "nothing yet"
     lines = [
         (
             "cache",
             f"{size(fill.bytes)}{limit} in {counted(fill.files, 'file')}{ratio}{quarantined}{room}",
         ),
-        ("state", f"{state} in {places.state_file}"),
+        ("state", f"{state} in {locations.state_file}"),
         ("memory", ", ".join(_memory(memory.used, memory.free))),
     ]
     return [f"{name:8}{text}" for name, text in lines]
@@ -173,12 +173,12 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     """Print a line for this update, followed by a line for each problem."""
     ready = sum(vendor.is_well for vendor in snapshot.vendors)
     paused = sum(bool(vendor.pauses) for vendor in snapshot.vendors)
-    free, used = snapshot.places.free, snapshot.memory.used
+    free, used = snapshot.locations.free, snapshot.memory.used
     parts = [
         iso(snapshot.at_ms),
         f"{counted(ready, 'vendor')} ready, {paused} paused",
         summary(snapshot.series),
-        f"cache {size(snapshot.places.fill.bytes)}",
+        f"cache {size(snapshot.locations.fill.bytes)}",
         f"{size(free)} free" if free is not None else "",
         f"memory {size(used)}" if used is not None else "",
     ]

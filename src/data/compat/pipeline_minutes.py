@@ -42,12 +42,12 @@ class AlpacaPipelineDownloader:
     def __init__(
         self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
     ) -> None:
-        self._places = (cache_dir, config_path)
+        self._paths = (cache_dir, config_path)
         self.stats: dict[str, Any] = {}
 
     def discover_tickers(self) -> set[str]:
         """Return the symbols that have cached bars."""
-        cache = build(*self._places).cache
+        cache = build(*self._paths).cache
         pull_elsewhere(cache.store)
         return set(cache.list_symbols())
 
@@ -79,8 +79,8 @@ class AlpacaPipelineDownloader:
             QueryError: The range is invalid; nothing was requested.
             ConfigError: The configuration is invalid.
         """
-        started, (cache_dir, config_path) = time.monotonic(), self._places
-        yesterday = date_of(build(*self._places).clock.now_ms()) - _A_DAY
+        started, (cache_dir, config_path) = time.monotonic(), self._paths
+        yesterday = date_of(build(*self._paths).clock.now_ms()) - _A_DAY
         filled = populate_cache(
             names(tickers),
             ["1m"],

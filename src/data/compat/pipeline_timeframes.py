@@ -140,8 +140,8 @@ class TimeframeCalculator:
             yield from (_calculate(self._services, ticker, steps, anew=anew) for ticker in tickers)
             return
         settings = self._services.settings
-        places = settings.cache_dir, settings.rules_path
-        tasks = ((*places, ticker, tuple(steps), anew) for ticker in tickers)
+        paths = settings.cache_dir, settings.rules_path
+        tasks = ((*paths, ticker, tuple(steps), anew) for ticker in tickers)
         with workers(executor) as make:
             for task, result in run_on(make, _run_task, tasks):
                 if isinstance(result, QueryError):

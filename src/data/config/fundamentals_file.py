@@ -33,13 +33,13 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
             contain one of the vendor's own keys.
         ConfigError: The file cannot be read.
     """
-    places = [rules_path.parent / FILE_NAME] if rules_path else []
+    paths = [rules_path.parent / FILE_NAME] if rules_path else []
     try:
-        places.append((cwd or Path.cwd()) / RELATIVE)
-        path = next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
+        paths.append((cwd or Path.cwd()) / RELATIVE)
+        path = next((p for p in paths if p.is_file() and not is_packaged(p, FILE_NAME)), None)
     except OSError:  # the working folder is gone or not accessible
         return None
-    if path is not None and path == places[-1]:
+    if path is not None and path == paths[-1]:
         _check_found(path)
     return path
 

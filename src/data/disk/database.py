@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import sqlite3  # imported when a file is first opened, because cache hits do not need it
 
 
-def check_places(path: Path) -> None:
+def check_files(path: Path) -> None:
     """Reject a path that should hold a regular file but is, for example, a folder or a device.
 
     SQLite would block on such a path, or follow it to another file.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .atomic import discard, stage, write_atomically
-from .database import check_places, connect, connect_existing, connect_read_only, is_damage
+from .database import check_files, connect, connect_existing, connect_read_only, is_damage
 from .files import Disk
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class DerivedFile:
         if self.path is None or (self.is_damaged and not read_only):
             return None
         self._disk.check_inside(self.path)
-        check_places(self.path)
+        check_files(self.path)
         state = self._disk.stat(self.path)
         if state is None or not state.size:
             return None
@@ -127,7 +127,7 @@ class DerivedFile:
             raise
         if self.path is not None:
             db.close()
-            check_places(self.path)
+            check_files(self.path)
             for suffix in _SIBLINGS:  # belong to the removed file
                 self._disk.remove(self.path.with_name(self.path.name + suffix))
             write_atomically(self._disk, self.path, data, durable=self._is_durable)
@@ -154,7 +154,7 @@ class DerivedFile:
             StorageError: The path is not a regular file.
         """
         if self.path is not None:
-            check_places(self.path)
+            check_files(self.path)
         handle = None if self.path is None else self._disk.open_read(self.path)
         if handle is None:
             return b""

@@ -161,24 +161,24 @@ class LaneCopies:
 
     def is_waiting(self, key: SeriesKey) -> bool:
         """Return whether files of a series wait to be offered, because that was interrupted."""
-        return self._disk.stat(self._place(_ASIDE_FOLDER, key)) is not None
+        return self._disk.stat(self._lane_folder(_ASIDE_FOLDER, key)) is not None
 
     def is_kept(self, key: SeriesKey) -> bool:
         """Return whether files that a series had before the folder was attached are kept."""
-        return self._disk.stat(self._place(_BEFORE_FOLDER, key)) is not None
+        return self._disk.stat(self._lane_folder(_BEFORE_FOLDER, key)) is not None
 
     def forget_aside(self, key: SeriesKey, *, keep: bool) -> None:
         """Remove the files of a series that waited to be offered, or keep them as they are."""
-        aside = self._place(_ASIDE_FOLDER, key)
+        aside = self._lane_folder(_ASIDE_FOLDER, key)
         if keep and self._disk.stat(aside) is not None:
-            before = self._place(_BEFORE_FOLDER, key)
+            before = self._lane_folder(_BEFORE_FOLDER, key)
             self._disk.make_folders(before.parent)
             self._disk.remove_whole(before)
             self._disk.replace(aside, before)
         else:
             self._disk.remove_whole(aside)
 
-    def _place(self, name: str, key: SeriesKey) -> Path:
+    def _lane_folder(self, name: str, key: SeriesKey) -> Path:
         return Layout(self._notes.folder / name).lane(key).folder
 
     # --- snapshots ---------------------------------------------------------------------------
@@ -369,7 +369,7 @@ class LaneCopies:
     ) -> None:
         """Put new files in place of a series' files; the old ones are set aside if they are kept."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
-        aside = self._place(_ASIDE_FOLDER, lane.key)
+        aside = self._lane_folder(_ASIDE_FOLDER, lane.key)
         if is_kept and disk.stat(aside) is None:
             self._set_aside(paths, scratch / "kept", aside)
         # If this is interrupted from here on, it begins again: with the files set aside, or as astray.

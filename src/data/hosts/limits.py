@@ -570,8 +570,8 @@ def load_days(
     """Replace the days that vendors lack; times are moved by ``ahead_s``."""
     tables.rows.execute("delete from lacking_days")
     moved = [(*row, until + ahead_s) for *row, until in rows or ()]
-    places = ", ".join("?" * 10)
-    tables.rows.executemany(f"insert or replace into lacking_days values ({places})", moved)  # noqa: S608 - constants only
+    params = ", ".join("?" * 10)
+    tables.rows.executemany(f"insert or replace into lacking_days values ({params})", moved)  # noqa: S608 - constants only
 
 
 def load_facts(

@@ -185,20 +185,20 @@ def _belongs(year: int, file: str) -> bool:
     return folder in ("", QUARANTINE) and year_of(name, is_quarantine=bool(folder)) == year
 
 
-def _place(name: SeriesName, *more: object) -> bytes:
+def _prefix(name: SeriesName, *more: object) -> bytes:
     return "\0".join((*name, *map(str, more))).encode("utf-8", "surrogatepass") + b"\0"
 
 
-def place_of(name: SeriesName, year: int, files: Mapping[str, int]) -> bytes:
+def prefix_of(name: SeriesName, year: int, files: Mapping[str, int]) -> bytes:
     """Return the bytes that come before the body of a part in its digest."""
-    return _place(name, year, *(f"{file}:{size}" for file, size in files.items()))
+    return _prefix(name, year, *(f"{file}:{size}" for file, size in files.items()))
 
 
 def _digest(name: SeriesName, year: int, files: Mapping[str, int], body: bytes) -> bytes:
-    seal = sha256(place_of(name, year, files))
+    seal = sha256(prefix_of(name, year, files))
     seal.update(body)
     return seal.digest()
 
 
 def _seal(name: SeriesName, position: LogPosition, content: bytes) -> bytes:
-    return sha256(_place(name, position.seq, position.token.hex()) + content).digest()
+    return sha256(_prefix(name, position.seq, position.token.hex()) + content).digest()

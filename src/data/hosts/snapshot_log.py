@@ -197,8 +197,8 @@ class Snapshots:
 
     def claim(self, name: SeriesName, seq: int, parts: Sequence[SnapshotPart]) -> set[bytes]:
         """Return the digests of the parts that are there and whole; keep them for a snapshot at ``seq``."""
-        places = [snapshot.place_of(name, part.year, part.files) for part in parts]
-        arguments = name._asdict() | {"seq": seq, "places": places}
+        prefixes = [snapshot.prefix_of(name, part.year, part.files) for part in parts]
+        arguments = name._asdict() | {"seq": seq, "places": prefixes}
         arguments |= {"digests": [part.digest for part in parts]}
         return {bytes(row[0]) for row in self._log.rows(_CLAIM, arguments)}
 

@@ -132,7 +132,7 @@ def checkup(
             Check("installation", f"extra {extra}", *extra_state(selector, extra))
             for extra in EXTRAS
         ),
-        *_places(survey, selector, holdings.size.bytes),
+        *_locations(survey, selector, holdings.size.bytes),
         *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
         *_perishable_checks(catalogue, holdings, selector, clock, survey.settings.cache_dir),
@@ -162,7 +162,7 @@ def _installation() -> Iterator[Check]:
 # --- places ----------------------------------------------------------------------------------
 
 
-def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
+def _locations(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
     settings = survey.settings
     source = settings.cache_dir_from
     came_from = f"from {_SOURCES.get(source, source)}"
@@ -257,8 +257,8 @@ def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
     count = f"more than {_FILES_NAMED:,}" if len(readable) > _FILES_NAMED else f"{len(readable):,}"
     what = "file" if len(readable) == 1 else "files"
     text = f"other users of this machine can read {count} {what}, such as {readable[0]}"
-    places = shlex.join(str(folder) for folder in folders if folder.exists())
-    advice = f"they were created before cache.private was set: chmod -R go= {places}"
+    paths = shlex.join(str(folder) for folder in folders if folder.exists())
+    advice = f"they were created before cache.private was set: chmod -R go= {paths}"
     yield Check("places", "privacy", False, text, advice)
 
 

@@ -96,7 +96,7 @@ def _write(
     exporter: Exporter, key: SeriesKey, folder: Path, written: dict[Path, SeriesKey]
 ) -> BarFile:
     answer = exporter.stored(key, ExportOptions(adjustment=None))
-    name, why = _place(key, answer.query.instrument, answer.kind.venue)
+    name, why = _file_name(key, answer.query.instrument, answer.kind.venue)
     if why:
         return BarFile(key, problem=why)
     path = folder / name
@@ -119,7 +119,7 @@ def _write(
     return BarFile(*of_bars, left_out=left_out, missing=missing, first_gap=first_gap)
 
 
-def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
+def _file_name(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
     """Return a series' file name, or else the reason why it has none in freqtrade.
 
     The other of the two strings is empty.

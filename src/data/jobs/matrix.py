@@ -224,7 +224,7 @@ onetape providers {vendor}      # its keys, limits and state on your machine
 def _facts(name: str, cls: Any) -> list[list[str]]:
     row, table = row_of(name), table_of(name)
     orders = {rule: order.vendors for rule, order in packaged_rules().rules.items()}
-    places = [
+    positions = [
         f"{rule} ({vendors.index(name) + 1} of {len(vendors)})"
         for rule, vendors in orders.items()
         if name in vendors
@@ -236,7 +236,7 @@ def _facts(name: str, cls: Any) -> list[list[str]]:
         ["keys", _keys(cls)],
         ["extra", f"`{name}`: {row.distribution} {row.package_use}" if row.package else "none"],
         ["limits", _limits(cls.limits)],
-        ["in the packaged rules", ", ".join(places) or "none: only for calls that name it"],
+        ["in the packaged rules", ", ".join(positions) or "none: only for calls that name it"],
         ["[fundamentals](../fundamentals.md)", fields],
         ["[live](../live-feeds.md)", "none" if is_sample(name) else live],
         ["[symbols by name](../search.md)", "searched" if row.search else "not searched"],

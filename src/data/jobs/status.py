@@ -84,7 +84,7 @@ class VendorState:
 
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """The locations of the cache and the state file, with their sizes and free space.
 
     Attributes:
@@ -126,7 +126,7 @@ class StatusSnapshot:
     at_ms: int
     vendors: tuple[VendorState, ...]
     series: SeriesHealth
-    places: Places
+    locations: Locations
     memory: Memory
     vendor_days: tuple[VendorDay, ...] = ()
 
@@ -139,11 +139,11 @@ class StatusSnapshot:
                 yield f"{vendor.name} is paused{what}: {pause.reason}; {until}"
             if vendor.reached is not None and not vendor.reached.ok:
                 yield f"{vendor.name}: {vendor.reached.refusal}"
-        places, fill = self.places, self.places.fill
-        if places.free is not None and is_little_space(places.free):
-            yield f"only {places.free / 1e6:,.0f} MB are free on the cache disk"
-        if is_above_limit(fill.bytes, places.limit_gb):
-            yield f"the cache is above its limit of {places.limit_gb:g} GB"
+        locations, fill = self.locations, self.locations.fill
+        if locations.free is not None and is_little_space(locations.free):
+            yield f"only {locations.free / 1e6:,.0f} MB are free on the cache disk"
+        if is_above_limit(fill.bytes, locations.limit_gb):
+            yield f"the cache is above its limit of {locations.limit_gb:g} GB"
         if self.memory.free is not None and is_little_memory(self.memory):
             yield f"this machine has only {self.memory.free / 1e6:,.0f} MB of memory left"
 
@@ -153,7 +153,7 @@ class StatusSnapshot:
             "at": iso(self.at_ms),
             "vendors": [vendor.to_json() for vendor in self.vendors],
             "series": self.series.to_json(),
-            **self.places.to_json(),
+            **self.locations.to_json(),
             "process": self.memory.to_json(),
             "worries": list(self.worries()),
             "incidents": [day.to_json() for day in self.vendor_days],
@@ -227,7 +227,7 @@ class Watch:
             self.clock.now_ms(),
             tuple(self._vendors()),
             self.series(),
-            self._places(),
+            self._locations(),
             memory(),
             tuple(self.network.vendor_days()),
         )
@@ -263,9 +263,9 @@ class Watch:
                 reached.get(name),
             )
 
-    def _places(self) -> Places:
+    def _locations(self) -> Locations:
         settings = self.survey.settings
-        return Places(
+        return Locations(
             settings.cache_dir,
             self._gauge.read(),
             settings.max_size_gb,

@@ -237,8 +237,8 @@ def validate_all(
                 yield error
         yield from missing
         return
-    places = services.settings.cache_dir, services.settings.rules_path
-    tasks = ((question, *places) for question in questions)
+    paths = services.settings.cache_dir, services.settings.rules_path
+    tasks = ((question, *paths) for question in questions)
     with workers(executor) as make:
         for _, result in run_on(make, _run_task, tasks):
             yield _record(services, result) if isinstance(result, QualityReport) else result

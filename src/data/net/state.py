@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
 from ..disk.database import (
-    check_places,
+    check_files,
     connect,
     is_busy,
     is_damage,
@@ -309,7 +309,7 @@ class State:
             self._open_in_memory()
             return
         self._disk.make_folders(self._path.parent)
-        check_places(self._path)
+        check_files(self._path)
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()

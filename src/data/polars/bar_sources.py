@@ -215,7 +215,7 @@ class ManagerBars(PortalSource):
         positions: dict[MarketCalendar, list[int]] = {}
         for index, instrument in enumerate(self._instruments(assets, timeframe)):
             positions.setdefault(calendar_for(instrument), []).append(index)
-        return tuple(Market(calendar, tuple(places)) for calendar, places in positions.items())
+        return tuple(Market(calendar, tuple(indices)) for calendar, indices in positions.items())
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: ReadLimits) -> ReadRange:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.

@@ -62,7 +62,7 @@ def sources_for(
         for source in dict.fromkeys(available)
         if not build_objection(source, target, calendar, anchor=anchor, source_anchor=source_anchor)
         and (
-            _place(source, source_anchor, calendar) == _place(target, anchor, calendar)
+            _grid_origin(source, source_anchor, calendar) == _grid_origin(target, anchor, calendar)
             or _coincide(source, calendar, span)
         )
     ]
@@ -101,7 +101,7 @@ def sources_of_kind(
     goal = wanted.anchor or mine
     fine = [t for t in available if t.is_intraday and t.longest_ms <= _FINE_MS]
     sources = sources_for(target, fine, calendar, anchor=goal, source_anchor=mine, span=span)
-    is_there = _place(target, mine, calendar) == _place(target, goal, calendar)
+    is_there = _grid_origin(target, mine, calendar) == _grid_origin(target, goal, calendar)
     if target in fine and (is_there or _coincide(target, calendar, span)):
         return [target, *sources]
     return sources
@@ -127,7 +127,7 @@ def build_objection(
         return _obstacle_to_days(source, target, continuous)
     if target.longest_ms % source.longest_ms:
         return "they do not divide it"
-    moved = _place(source, source_anchor, calendar) != _place(target, anchor, calendar)
+    moved = _grid_origin(source, source_anchor, calendar) != _grid_origin(target, anchor, calendar)
     fine = source.longest_ms <= _FINE_MS
     return "only bars of at most 30m can get another anchor" if moved and not fine else ""
 
@@ -185,7 +185,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
     return "" if divides else "they do not divide it"
 
 
-def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
+def _grid_origin(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
     """Return the origin of the bars' grid: ``epoch``, ``clock`` (midnight) or ``session`` (the open)."""
     name = calendar.name if calendar is not None else ""
     if name == ALWAYS_OPEN or not timeframe.is_intraday:

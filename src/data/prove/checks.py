@@ -88,8 +88,8 @@ def flipped_bit(stage: Stage) -> Observation:
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
     broken: list[str] = []
-    places = [(lane / name, share) for name in names for share in _FLIPS]
-    for path, share in places:
+    flips = [(lane / name, share) for name in names for share in _FLIPS]
+    for path, share in flips:
         if path.is_file():  # a damaged file may have been moved to the quarantine
             _flip(path, share)
         if stage.is_broken("flipped-bit"):
@@ -97,10 +97,10 @@ def flipped_bit(stage: Stage) -> Observation:
         is_true = _is_true(stage.ask(*_day(_MONDAY)), _MONDAY, 24)
         broken += _misses((is_true, f"wrong bars after {path.name} was damaged at {share:.0%}"))
     asked = len(stage.server.asked("binance")) - 1
-    did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
+    did = f"flipped a bit at {len(flips)} places in the files of a series ({', '.join(names)})"
     saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
     saw += "after a repair, no file is damaged"
-    brief = f"a bit flipped at {len(places)} places", "all answers true, files repaired"
+    brief = f"a bit flipped at {len(flips)} places", "all answers true, files repaired"
     return Observation(brief, did, saw, broken + _damage(stage, "repair"))
 
 

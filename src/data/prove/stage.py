@@ -162,12 +162,12 @@ class Stage:
         """Start a user's process that makes one of the calls in :mod:`.actor`."""
         number = len(self._calls)
         self._calls[number] = Process()
-        places = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
+        folders = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
         shift = self.time_ms() - time.time_ns() // 1_000_000
         line = {"id": number, "do": do, "shift": shift, "rules": str(self.folder / "rules.yaml")}
         pipe = self._pipes()[0]
         with suppress(BrokenPipeError):  # it has ended, which is noticed when it is read
-            pipe.write(json.dumps(line | places | dict(call)).encode() + b"\n")
+            pipe.write(json.dumps(line | folders | dict(call)).encode() + b"\n")
             pipe.flush()
         return self._calls[number]
 

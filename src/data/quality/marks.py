@@ -130,8 +130,8 @@ def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
         if repair.what == "prices":
             rows |= among(stamps, repair.stamps)
         else:
-            places = np.searchsorted(stamps, repair.stamps)
-            rows[places[places < len(stamps)]] = True
+            indices = np.searchsorted(stamps, repair.stamps)
+            rows[indices[indices < len(stamps)]] = True
     return rows
 
 

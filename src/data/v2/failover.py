@@ -49,7 +49,7 @@ class _RegisteredProvider(NamedTuple):
     """A provider with its position in the query order."""
 
     priority: int
-    place: int
+    position: int
     name: str
     provider: DataProvider
 
@@ -109,9 +109,9 @@ class MultiProviderDataManager:
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise QueryError(f"{name}: the priority must be an integer, not {priority!r:.80}")
         others = [entry for entry in self._registered if entry.name != name]
-        position = 1 + max((entry.place for entry in others), default=0)
+        position = 1 + max((entry.position for entry in others), default=0)
         others.append(_RegisteredProvider(priority, position, name, provider))
-        self._registered = sorted(others, key=lambda entry: (entry.priority, entry.place))
+        self._registered = sorted(others, key=lambda entry: (entry.priority, entry.position))
         self._circuits[name] = Circuit()
         self.provider_health[name] = {"status": "unknown", "last_check": None}
 

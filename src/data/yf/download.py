@@ -341,9 +341,9 @@ def _report(
         for text in texts
         if not text.startswith(starts) and not (text.startswith(usual) and "; " not in text)
     ]
-    places = {table.facts["symbol"]: index for index, table in enumerate(bars.tables.values())}
+    ranks = {table.facts["symbol"]: index for index, table in enumerate(bars.tables.values())}
     # Tickers are fetched in threads, so their texts arrive in any order.
-    others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))
+    others.sort(key=lambda text: ranks.get(text.partition(" ")[0].rstrip(":"), 0))
     for each, end in ((others, ""), (findings, "; no bar was changed")):
         if each:
             more = f" (and {len(each) - 1} more)" if each[1:] else ""

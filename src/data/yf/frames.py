@@ -257,7 +257,7 @@ def wide_frame(
             bars, row, _ = tables[ticker]
             if id(bars) not in members:
                 members[id(bars)] = _Members(bars, [], [])
-            members[id(bars)].places.append(position)
+            members[id(bars)].positions.append(position)
             members[id(bars)].rows.append(row)
     groups = list(members.values())
     index, rows_of = _union(_align(groups, ignore_tz=ignore_tz))
@@ -277,12 +277,12 @@ class _Members(NamedTuple):
 
     Attributes:
         bars: Bars of these tickers and, possibly, of others.
-        places: The tickers' places in the list that the caller passed, ascending.
+        positions: The tickers' positions in the list that the caller passed, ascending.
         rows: The tickers' rows in each array of ``bars``.
     """
 
     bars: ConvertedBars
-    places: list[int]
+    positions: list[int]
     rows: list[int]
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -302,8 +302,8 @@ def _align(groups: Sequence[_Members], *, ignore_tz: bool) -> dict[int, pd.Datet
     The keys of the result are the ``id`` of each group's :class:`Times`.
     """
     zones: Counter[str] = Counter()
-    for bars, places, _ in groups:
-        zones[bars.times.zone] += len(places)
+    for bars, positions, _ in groups:
+        zones[bars.times.zone] += len(positions)
     common = None if ignore_tz else min(zones, key=lambda zone: (-zones[zone], zone), default="UTC")
     return {id(bars.times): bars.times.within(common) for bars, _, _ in groups}
 
@@ -350,7 +350,7 @@ def _join_columns(
     is_whole = np.zeros(len(tickers), bool)
     for group in groups:
         if rows_of[id(group.bars.times)] is None:
-            is_whole[group.places] = group.of(group.bars.are_whole)
+            is_whole[group.positions] = group.of(group.bars.are_whole)
     are_counts = is_whole[of_ticker] & np.array([name == "Volume" for name in names])[of_name]
     # Columns of floats are stored first, then those of whole numbers.
     stored = are_counts.argsort(kind="stable")
@@ -360,10 +360,10 @@ def _join_columns(
     targets = np.empty(has.shape, np.intp)
     targets[of_name[stored], of_ticker[stored]] = np.arange(len(stored))
     for group in groups:
-        rows, places_here = rows_of[id(group.bars.times)], targets[:, group.places]
+        rows, positions_here = rows_of[id(group.bars.times)], targets[:, group.positions]
         for name, values in group.bars.columns.items():
-            at, values = places_here[names.index(name)], group.of(values)
-            if name == "Volume" and (whole := is_whole[group.places]).any():
+            at, values = positions_here[names.index(name)], group.of(values)
+            if name == "Volume" and (whole := is_whole[group.positions]).any():
                 counts[at[whole] - first] = group.of(group.bars.counts)[whole]
                 at, values = at[~whole], values[~whole]
             if rows is None:
@@ -385,24 +385,24 @@ def _join_columns(
 def _all_columns(groups: Sequence[_Members], count: int) -> tuple[list[str], NDArray[np.bool_]]:
     """Return the names of all columns, and whether each of ``count`` tickers has each of them."""
     shown: list[tuple[Iterable[str], Sequence[int]]]
-    shown = [(group.bars.columns, group.places) for group in groups]
-    if without_bars := set(range(count)).difference(*(places for _, places in shown)):
+    shown = [(group.bars.columns, group.positions) for group in groups]
+    if without_bars := set(range(count)).difference(*(positions for _, positions in shown)):
         shown.append((_EMPTY, sorted(without_bars)))
     names = sorted({name for columns, _ in shown for name in columns})
     has = np.zeros((len(names), count), bool)
-    for columns, places in shown:
-        has[np.ix_([names.index(name) for name in columns], places)] = True
+    for columns, positions in shown:
+        has[np.ix_([names.index(name) for name in columns], positions)] = True
     return names, has
 
 
 def _column_order(
     names: Sequence[str], has: NDArray[np.bool_], tickers: Sequence[str], *, by_ticker: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the places of each column's ticker and of its name, in yfinance's order of columns."""
+    """Return the positions of each column's ticker and of its name, in yfinance's order of columns."""
     if by_ticker:
         ordered = np.array([names.index(name) for name in _ORDER if name in names])
-        of_ticker, places = has.T[:, ordered].nonzero()
-        return of_ticker, ordered[places]
+        of_ticker, positions = has.T[:, ordered].nonzero()
+        return of_ticker, ordered[positions]
     ordered = np.array(sorted(range(len(tickers)), key=tickers.__getitem__))
-    of_name, places = has[:, ordered].nonzero()
-    return ordered[places], of_name
+    of_name, positions = has[:, ordered].nonzero()
+    return ordered[positions], of_name

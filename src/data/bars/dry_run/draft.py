@@ -70,20 +70,20 @@ class _Rows:
 
     def within(self, span: Span) -> BarTable:
         """Return the rows in ``span``."""
-        return self._bars_at(np.arange(*self._places(span)))
+        return self._bars_at(np.arange(*self._row_bounds(span)))
 
     def stamps(self, span: Span) -> Stamps:
         """Return the timestamps of the rows in ``span``."""
-        return self._stamps(np.arange(*self._places(span)))
+        return self._stamps(np.arange(*self._row_bounds(span)))
 
     def outline(self, span: Span) -> BarTable:
         """Return the first and the last row in ``span`` of each run of evenly spaced rows."""
-        start, end = self._places(span)
+        start, end = self._row_bounds(span)
         ends = np.cumsum(self.counts)
         edges = np.concatenate([ends - self.counts, ends - 1, [start, end - 1]])
         return self._bars_at(np.unique(edges[(edges >= start) & (edges < end)]))
 
-    def _places(self, span: Span) -> tuple[int, int]:
+    def _row_bounds(self, span: Span) -> tuple[int, int]:
         """Return the positions of the first row in ``span`` and of the first row after it."""
         start, end = (
             int(np.clip(-((self.begins - edge) // self.step_ms), 0, self.counts).sum())

@@ -363,7 +363,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
             entry.state == "empty" and not entry.is_valid(now) for entry in entries
         ),
         "doubtful, fetched again": any(entry.state == "suspect" for entry in entries),
-        **{_place(gap, coverage): True for gap in missing},
+        **{_describe_gap(gap, coverage): True for gap in missing},
         "with the forming bar": span.end > cap,
     }
     if not any(reasons.values()):
@@ -371,7 +371,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
     yield from (reason for reason, holds in reasons.items() if holds)
 
 
-def _place(gap: Span, coverage: Coverage) -> str:
+def _describe_gap(gap: Span, coverage: Coverage) -> str:
     """Describe where ``gap`` is relative to the stored bars: before, after or between them.
 
     If no bars are stored, the text says so.

@@ -610,11 +610,11 @@ class _CommitBuilder:
         """
         rows, new_rows = self.stored.rows, self.answer.closed
         both = np.intersect1d(rows.stamps, new_rows.stamps, assume_unique=True, return_indices=True)
-        stamps, old_places, new_places = both
+        stamps, old_index, new_index = both
         if new_rows.adj_close is None:
             return stamps[:0]
-        new = new_rows.adj_close[new_places]
-        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[old_places]
+        new = new_rows.adj_close[new_index]
+        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[old_index]
         same = np.isclose(old, new, rtol=_ADJUSTED_CLOSE_TOLERANCE, atol=0.0)
         return stamps[~same & ~np.isnan(new)]
 

@@ -46,7 +46,7 @@ _SAME_ROW_TOLERANCE = 0.02
 # Days by which the dates of vendors' reports of one action may differ.
 _DATE_TOLERANCE_MS = 14 * DAY_MS
 Mask = NDArray[np.bool_]
-Places = NDArray[np.intp]
+RowIndices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class _Repeat(NamedTuple):
     """
 
     entry: Covered
-    rows: Places
+    rows: RowIndices
     is_same: bool
 
 

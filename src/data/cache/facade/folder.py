@@ -75,7 +75,7 @@ class CacheFolder:
         may_do_without: bool = False,
         make_store: Callable[..., BarStore] | None = None,
     ) -> None:
-        self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
+        self.cache_dir, self.max_size_gb = _folder_and_limit(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
         self.metadata_dir = self.ohlcv_dir / summaries.FOLDER
         self._disk = Disk(root=self.cache_dir, private=is_private() if private is None else private)
@@ -425,7 +425,7 @@ class CacheFolder:
         return written
 
 
-def _places(
+def _folder_and_limit(
     cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
 ) -> tuple[Path, float]:
     """Return the cache folder and its size limit; a missing argument is taken from the configuration."""

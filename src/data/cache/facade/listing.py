@@ -82,8 +82,8 @@ class Catalogue:
     def timeframes(self, symbol: str) -> list[Timeframe]:
         """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
         names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
-        places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
-        frames = {frame for place in places for frame in folder_timeframes(place)}
+        folders = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
+        frames = {frame for folder in folders for frame in folder_timeframes(folder)}
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:

@@ -325,10 +325,10 @@ def _times(stamps: Stamps) -> Chars:
     """Return ``YYYY-MM-DD HH:MM:SS`` for each stamp, one per row."""
     days, times = np.divmod(stamps, DAY_MS)
     dates_once = distinct(days)
-    places = np.searchsorted(dates_once, days)
+    positions = np.searchsorted(dates_once, days)
     dates = np.datetime_as_string(dates_once.astype("M8[D]")).astype("S10")
     chars = np.empty((len(stamps), _STAMP_WIDTH), np.uint8)
-    chars[:, :10] = dates.view(np.uint8).reshape(-1, 10)[places]
+    chars[:, :10] = dates.view(np.uint8).reshape(-1, 10)[positions]
     chars[:, 10] = b" "[0]
     minutes, seconds = np.divmod(times, MINUTE_MS)
     chars[:, 11:17] = _clock()[minutes]

@@ -129,7 +129,7 @@ def coverage_of(text: bytes | str) -> Coverage:
             entry.span,
             _kind_of(bytes(entry.kind)),
             _basis_of(bytes(entry.basis)),
-            tuple([(source.covered(), places) for source, places in entry.parts]),
+            tuple([(source.covered(), spans) for source, spans in entry.parts]),
         )
         for entry in _decode_stretches(text)
     )

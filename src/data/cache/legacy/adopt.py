@@ -147,8 +147,8 @@ def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
     """Return whether a folder exists under another spelling of the symbol, or outside ``ohlcv``."""
     symbol, top = key.symbol, f"{root}{os.sep}"
     ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
-    places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
-    return any(os.access(place, os.F_OK) for place in places)
+    paths = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
+    return any(os.access(path, os.F_OK) for path in paths)
 
 
 def set_aside(lane: LaneFiles, year: int, path: Path, *, make_room: bool) -> None:

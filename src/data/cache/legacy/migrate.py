@@ -314,10 +314,10 @@ def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
     """Return a mask of the rows of ``table`` that the stored bars ``now`` contain bit for bit."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
-    places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)
-    same = now.stamps[places] == table.stamps
+    positions = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)
+    same = now.stamps[positions] == table.stamps
     for left, right in zip(_columns(table), _columns(now), strict=True):
-        other = right[places]
+        other = right[positions]
         same &= (left.view(np.int64) == other.view(np.int64)) | (np.isnan(left) & np.isnan(other))
     return np.asarray(same, dtype=bool)
 

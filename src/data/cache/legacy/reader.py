@@ -123,14 +123,14 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     # nothing.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
-    places = [f"{base}{os.sep}{name}" for base in bases for name in names]
+    folders = [f"{base}{os.sep}{name}" for base in bases for name in names]
     # `1m` and `1M` are the same folder if case is ignored: only the exact name counts there.
     folded = key.timeframe.unit in "mM"
     return [
-        f"{place}{os.sep}{frame}"
-        for place in places
+        f"{folder}{os.sep}{frame}"
+        for folder in folders
         for frame in frames
-        if not folded or frame in _names(place)
+        if not folded or frame in _names(folder)
     ]
 
 

@@ -358,7 +358,7 @@ class Quarantine:
 
     def keep_file(self, source: Path, content: bytes, reason: str) -> Path:
         """Durably link a file into this folder and return the new path; the original stays in place."""
-        target = self._place(source.name, content)
+        target = self._target(source.name, content)
         if self.disk.read_if_exists(target) != content:
             link_or_copy(self.disk, source, target)
         self._write_reason(target, reason)
@@ -366,7 +366,7 @@ class Quarantine:
 
     def keep_bytes(self, name: str, content: bytes, reason: str) -> None:
         """Durably save bytes that are about to be cut off or replaced."""
-        target = self._place(name, content)
+        target = self._target(name, content)
         if self.disk.read_if_exists(target) != content:
             write_atomically(self.disk, target, content)
         self._write_reason(target, reason)
@@ -381,7 +381,7 @@ class Quarantine:
             what: Description of the object, such as ``a folder`` or ``a link``.
         """
         facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
-        target = self._place(path.name, facts)
+        target = self._target(path.name, facts)
         self.disk.replace(path, target)
         self.disk.sync_folder(path.parent)
         self._write_reason(target, barring(what))
@@ -407,7 +407,7 @@ class Quarantine:
             if "reason" in note:
                 yield KeptFile(self.folder / name, str(note["reason"]))
 
-    def _place(self, name: str, content: bytes) -> Path:
+    def _target(self, name: str, content: bytes) -> Path:
         self.disk.make_folders(self.folder)
         stem, _, suffix = name.partition(".")
         return self.folder / f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"

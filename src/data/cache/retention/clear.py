@@ -67,8 +67,8 @@ def clear_lane(
         deleted = [name for name in files if not name.endswith(LOG)]
         for name in sorted(deleted, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)
-        for place in inner:
-            empty_folder(disk, place)
+        for path in inner:
+            empty_folder(disk, path)
         disk.sync_folder(folder)
         lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
     old.forget(lane.key)

@@ -67,7 +67,7 @@ class WriteGuard:
             ReadOnlyError: The folder was read-only a moment ago.
         """
         now = self._clock.monotonic()
-        if any(self._refused.get(place, now) > now for place in (folder, self._root)):
+        if any(self._refused.get(path, now) > now for path in (folder, self._root)):
             raise self._read_only_error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
@@ -80,8 +80,8 @@ class WriteGuard:
         if number not in _WRITE_REFUSED and (exists or number not in _PARENT_UNUSABLE):
             return
         # A read-only file system affects all folders; missing permissions may affect only this one.
-        place = self._root if number == errno.EROFS or not exists else folder
-        self._refused[place] = self._clock.monotonic() + _AGAIN_AFTER_S
+        path = self._root if number == errno.EROFS or not exists else folder
+        self._refused[path] = self._clock.monotonic() + _AGAIN_AFTER_S
         self._say_once(refusal)
         raise self._read_only_error() from refusal.__cause__
 

@@ -163,11 +163,11 @@ class YearCommit:
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
             return counts
-        places = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
-        if len(places):
-            whole = Span(int(spans[places, 0].min()), int(spans[places, 1].max()))
+        indices = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
+        if len(indices):
+            whole = Span(int(spans[indices, 0].min()), int(spans[indices, 1].max()))
             stamps = self._file.table(whole).stamps
-            counts[places] += _counts(stamps[~inside(stamps, self._answered)], spans[places])
+            counts[indices] += _counts(stamps[~inside(stamps, self._answered)], spans[indices])
         return counts
 
     @cached_property

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
 from sqlalchemy.sql.schema import BLANK_SCHEMA
 
-from ...disk.database import check_places, copy_whole, make_empty
+from ...disk.database import check_files, copy_whole, make_empty
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError
 from ...forks import renew_after_fork
@@ -134,7 +134,7 @@ class Schema:
         """
         path = self._url.path
         assert path is not None
-        check_places(path)
+        check_files(path)
         file, log = _DISK.stat(path), _DISK.stat(f"{path}-wal")
         if (file is None or not file.size) and log is not None and log.size:
             raise DatabaseError(

@@ -90,14 +90,14 @@ class _Row:
     """One line's cells by column; reading an invalid cell raises an error with the reason."""
 
     def __init__(
-        self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]
+        self, cells: list[str], header: list[str], location: str, canonical: Callable[[str], str]
     ) -> None:
         if len(cells) != len(header):
             self._problem = f"the row has {len(cells)} cells, but the header has {len(header)}"
         else:
             self._problem = ""
         self._cells = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        self._place, self._canonical = place, canonical
+        self._location, self._canonical = location, canonical
 
     def text(self, column: str, *, needed: bool = True) -> str:
         """Return a cell as a string; raise QueryError if it is missing, too long or unprintable."""
@@ -131,7 +131,7 @@ class _Row:
 
     def source(self) -> str:
         """Return the source of the row."""
-        return self.text("source", needed=False) or self._place
+        return self.text("source", needed=False) or self._location
 
 
 def _interval(row: _Row, name: str) -> NameInterval:

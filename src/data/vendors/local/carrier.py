@@ -58,7 +58,7 @@ class FileCarrier:
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
         self._tables: dict[Path, tuple[tuple[int, ...], bytes]] = {}
-        self._places: dict[str, Path] = {}
+        self._paths: dict[str, Path] = {}
 
     @property
     def folder(self) -> Path:
@@ -91,8 +91,8 @@ class FileCarrier:
             reading: Text that identifies the other inputs on which the bars depend.
         """
         name = _name_in(request)
-        place = self._places.get(name)
-        if place is not None and (listing := look_at([place], reading, self._clock)).paths:
+        known = self._paths.get(name)
+        if known is not None and (listing := look_at([known], reading, self._clock)).paths:
             return listing
         try:
             path = self._find(name)
@@ -100,7 +100,7 @@ class FileCarrier:
             path = None
         # If this is not the first name tried, another file may take its place later.
         if path is not None and path.name == _spellings(Path(name).name)[0]:
-            self._places[name] = path
+            self._paths[name] = path
         return look_at([] if path is None else [path], reading, self._clock)
 
     def send(self, request: HttpRequest) -> HttpResponse:

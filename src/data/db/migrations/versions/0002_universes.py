@@ -12,7 +12,7 @@ _INSTANT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     """Create the tables for universes, their records and their members."""
     schema = op.get_context().version_table_schema
-    place = f"{schema}." if schema else ""
+    scope = f"{schema}." if schema else ""
     op.create_table(
         "universes",
         sa.Column("name", sa.Text(), nullable=False),
@@ -42,7 +42,7 @@ def upgrade() -> None:
             "universe", "recorded_at", name="uq_universe_records_universe_recorded_at"
         ),
         sa.ForeignKeyConstraint(
-            ["universe"], [f"{place}universes.name"], name="fk_universe_records_universe"
+            ["universe"], [f"{scope}universes.name"], name="fk_universe_records_universe"
         ),
         schema=schema,
     )
@@ -59,13 +59,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_universe_members"),
         sa.CheckConstraint("valid_from < valid_to", name="ck_universe_members_dates"),
         sa.ForeignKeyConstraint(
-            ["universe"], [f"{place}universes.name"], name="fk_universe_members_universe"
+            ["universe"], [f"{scope}universes.name"], name="fk_universe_members_universe"
         ),
         sa.ForeignKeyConstraint(
-            ["record"], [f"{place}universe_records.id"], name="fk_universe_members_record"
+            ["record"], [f"{scope}universe_records.id"], name="fk_universe_members_record"
         ),
         sa.ForeignKeyConstraint(
-            ["replaced_by"], [f"{place}universe_records.id"], name="fk_universe_members_replaced_by"
+            ["replaced_by"], [f"{scope}universe_records.id"], name="fk_universe_members_replaced_by"
         ),
         schema=schema,
     )
