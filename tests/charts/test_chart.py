@@ -70,7 +70,7 @@ def test_thinning_keeps_the_extremes_of_each_column(
     assert len(columns.first) <= min(most, slots)
     place = np.arange(slots) // math.ceil(slots / most)
     for at, first, last, values in zip(
-        columns.places, columns.first, columns.last, columns.values.T, strict=True
+        columns.positions, columns.first, columns.last, columns.values.T, strict=True
     ):
         rows = frame[place[series.slots] == at]
         assert len(rows) == last - first + 1

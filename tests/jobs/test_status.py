@@ -58,7 +58,7 @@ def test_a_new_installation_has_no_warnings_and_status_creates_no_file(
     assert vendor(found, "local").lack
     assert [w for w in found.worries() if "free" not in w and "memory" not in w] == []
     assert found.series.total == 0
-    assert found.places.state_bytes is None
+    assert found.locations.state_bytes is None
     assert not (tmp_path / "cache").exists()
     assert not state_dir.exists()
     assert vendors.count() == 0
@@ -75,11 +75,11 @@ def test_the_next_status_shows_the_effects_of_a_fetch(
     assert (before.series.total, after.series.fresh) == (0, 1)
     left = [vendor(s, "binance").quotas[0].left for s in (before, after)]
     assert left[1] < left[0], "the quota is shared by all processes"
-    assert after.places.state_bytes
+    assert after.locations.state_bytes
     clock.advance(7200)
     later = watch.snapshot()
     assert [one.freshness.behind for one in later.series.stalest] == [2]
-    assert later.places.fill.data_files == 1
+    assert later.locations.fill.data_files == 1
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
     assert watch.snapshot().series.stale == 0
 
@@ -128,15 +128,15 @@ def test_a_status_without_reach_reports_no_connection_test(
 
 def test_little_space_little_memory_and_a_full_cache_are_warnings(watch: Watch) -> None:
     well = watch.snapshot()
-    fill = replace(well.places.fill, bytes=3 * 1024**3)
-    places = replace(well.places, free=20_000_000, limit_gb=2.0, fill=fill)
-    worries = list(replace(well, places=places, memory=Memory(free=90_000_000)).worries())
+    fill = replace(well.locations.fill, bytes=3 * 1024**3)
+    locations = replace(well.locations, free=20_000_000, limit_gb=2.0, fill=fill)
+    worries = list(replace(well, locations=locations, memory=Memory(free=90_000_000)).worries())
     assert worries == [
         "only 20 MB are free on the cache disk",
         "the cache is above its limit of 2 GB",
         "this machine has only 90 MB of memory left",
     ]
-    silent = replace(well, places=replace(places, free=None, limit_gb=0.0), memory=Memory())
+    silent = replace(well, locations=replace(locations, free=None, limit_gb=0.0), memory=Memory())
     assert list(silent.worries()) == []
 
 
