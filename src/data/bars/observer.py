@@ -244,14 +244,14 @@ class Observer:
         else:
             self.tell(CircuitClosed, vendor=change.vendor, door=change.endpoint)
 
-    def tell(self, kind: type[Event], **facts: Any) -> None:
+    def tell(self, event_type: type[Event], **facts: Any) -> None:
         """Count an event of the current request, and pass it to every listener."""
-        self.metrics.count_event(kind.__name__)
+        self.metrics.count_event(event_type.__name__)
         if not self._listeners:
             return
         labels = context()
         of_request = {name: labels[name] for name in ("request", "symbol", "timeframe")}
-        event = kind(at_ms=self._clock.now_ms(), **of_request, **facts)
+        event = event_type(at_ms=self._clock.now_ms(), **of_request, **facts)
         for enrolled in self._listeners:
             enrolled.tell(event)
 
@@ -337,7 +337,7 @@ class Call:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        exc_type: type[BaseException] | None,
         error: BaseException | None,
         _: TracebackType | None,
     ) -> None:

@@ -664,7 +664,9 @@ class Bundle:
 
     def _places(self) -> list[str]:
         root = str(self.path)
-        return [p for kind in ("daily", "minute") for p in partitions(self.disk, root, kind)]
+        return [
+            p for frequency in ("daily", "minute") for p in partitions(self.disk, root, frequency)
+        ]
 
     def state(self, manager: DataManager) -> BundleState:
         """Compare the bundle with the store's current answer; no vendor is queried.

@@ -230,9 +230,9 @@ def _to_json(record: Any) -> dict[str, Any]:
     return {**record.others, **{name: getattr(record, name) for name in names}}
 
 
-def _fields_of(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(record_type: type, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a record; keys without a field go into ``others``."""
-    names = {f.name for f in fields(kind)} - {"others"}
+    names = {f.name for f in fields(record_type)} - {"others"}
     known = {name: value for name, value in entry.items() if name in names}
     return {**known, "others": {n: value for n, value in entry.items() if n not in names}}
 
@@ -605,8 +605,8 @@ class Records:
         """
         origin = self.origin
         request = origin.request or {}
-        for kind, resolution in origin.resolutions.items():
-            for sid, (_, first, last) in self.spans(f"{kind}_bars/").items():
+        for frequency, resolution in origin.resolutions.items():
+            for sid, (_, first, last) in self.spans(f"{frequency}_bars/").items():
                 source = origin.symbols.get(names[sid], SymbolSource(sid))
                 if source.fingerprint is not None and request.get("timeframe") == resolution:
                     first = min(first, _bound(request["start_date"], first))

@@ -118,14 +118,14 @@ class LineSource:
     def _apply_line(self, db: sqlite3.Connection, line: bytes, offset: int) -> set[str]:
         """Apply a line, or no part of it if it makes no sense; return the bundle that it names."""
         entry = entry_of(line)
-        kind = entry.get("type")
-        if not isinstance(kind, str) or kind not in _FORMATS:
+        entry_type = entry.get("type")
+        if not isinstance(entry_type, str) or entry_type not in _FORMATS:
             return set()
-        self._log.check(entry, _FORMATS[kind])
+        self._log.check(entry, _FORMATS[entry_type])
         db.execute("SAVEPOINT line")
         try:
             bundles = self._take_entry(
-                db, kind, entry, DatasetLocation("line", str(offset), len(line))
+                db, entry_type, entry, DatasetLocation("line", str(offset), len(line))
             )
         except _INVALID_LINE as exc:
             db.execute("ROLLBACK TO line")  # a part of the line may have been applied
@@ -137,15 +137,19 @@ class LineSource:
         return bundles
 
     def _take_entry(
-        self, db: sqlite3.Connection, kind: str, entry: Mapping[str, Any], location: DatasetLocation
+        self,
+        db: sqlite3.Connection,
+        entry_type: str,
+        entry: Mapping[str, Any],
+        location: DatasetLocation,
     ) -> set[str]:
         """Apply the content of a line; return the bundle that it names."""
-        if kind == BUNDLE:
+        if entry_type == BUNDLE:
             is_covered = self._scope in ("", checked_name(entry["bundle"]))
             return {entry["bundle"]} if is_covered else set()
-        if kind == DATASET:
+        if entry_type == DATASET:
             self._take_dataset(db, entry, location)
-        elif kind == LINK:
+        elif entry_type == LINK:
             self._take_link(db, entry)
         elif not self._scope:
             self._take_lineage(db, entry)

@@ -178,11 +178,13 @@ class _Scan:
             if address in addresses:  # a group may contain itself
                 continue
             addresses.add(address)
-            if kind := _text(group, "pandas_type"):
-                if kind not in ("frame", "frame_table"):
-                    self.skipped[key] = f"is a {kind} of pandas, not a frame"
+            if pandas_type := _text(group, "pandas_type"):
+                if pandas_type not in ("frame", "frame_table"):
+                    self.skipped[key] = f"is a {pandas_type} of pandas, not a frame"
                     continue
-                columns = self._fixed_columns(group) if kind == "frame" else self._table(group)
+                columns = (
+                    self._fixed_columns(group) if pandas_type == "frame" else self._table(group)
+                )
                 self._bars(key, list(columns))
             elif {"data", "index"} <= {*group} and "sid" in self._child(group, "index"):
                 self._zipline(key, group)

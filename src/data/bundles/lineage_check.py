@@ -459,11 +459,11 @@ def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
         """Return the actions that affect these prices, keyed by their identifying values."""
         rows = {*applied.rows, *(a for actions in applied.own.values() for a in actions)}
-        kinds = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
+        action_types = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
         return {
             (a.ex_date, a.type, a.numerator, a.denominator, a.amount): a
             for a in rows
-            if a.type in kinds and a.ex_date >= first
+            if a.type in action_types and a.ex_date >= first
         }
 
     then, today = of(read.applied), of(now)

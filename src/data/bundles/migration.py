@@ -260,14 +260,14 @@ class HDF5ToParquetMigrator:
                 f"no bars were found in the HDF5 files in {self.source}",
                 hint="; ".join(f"{at} {why}" for at, why in [*skipped.items()][:3]) or None,
             )
-        kinds = {tuple(frame.columns[:2]) for frame in frames}
-        if len(kinds) > 1:
+        column_pairs = {tuple(frame.columns[:2]) for frame in frames}
+        if len(column_pairs) > 1:
             raise BundleError(
                 f"{self.source} contains different kinds of bars: "
-                + ", ".join(sorted(f"{time} by {key}" for time, key in kinds)),
+                + ", ".join(sorted(f"{time} by {key}" for time, key in column_pairs)),
                 hint="put each kind into a folder of its own",
             )
-        key = list(kinds.pop())
+        key = list(column_pairs.pop())
         every = pl.concat(frames, how="diagonal_relaxed")
         rows = every.unique(maintain_order=True)
         doubled = rows.filter(rows.select(key).is_duplicated())

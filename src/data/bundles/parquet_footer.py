@@ -94,24 +94,24 @@ class _Compact:
             fields[number] = self._value(head & 0x0F, depth)
         return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (_TRUE, _FALSE):
-            return kind == _TRUE
-        if kind in _INTEGERS:
+    def _value(self, type_code: int, depth: int) -> Any:
+        if type_code in (_TRUE, _FALSE):
+            return type_code == _TRUE
+        if type_code in _INTEGERS:
             return self._integer()
-        if kind == _STRUCT:
+        if type_code == _STRUCT:
             return self.struct(depth + 1)
-        if kind in (_LIST, _SET):
+        if type_code in (_LIST, _SET):
             head = self._byte()
             count = head >> 4 if head >> 4 < 0x0F else self._varint()
             return [self._item(head & 0x0F, depth) for _ in range(count)]
-        if kind not in (_BYTE, _DOUBLE, _BINARY):
-            raise ValueError(f"a value has the unknown type {kind}")
-        size = {_BYTE: 1, _DOUBLE: 8}.get(kind) or self._varint()
+        if type_code not in (_BYTE, _DOUBLE, _BINARY):
+            raise ValueError(f"a value has the unknown type {type_code}")
+        size = {_BYTE: 1, _DOUBLE: 8}.get(type_code) or self._varint()
         self._at += size
         if self._at > len(self._data):
             raise ValueError("the footer ends too early")
         return None  # the file is not used
 
-    def _item(self, kind: int, depth: int) -> Any:
-        return self._byte() if kind in (_TRUE, _FALSE) else self._value(kind, depth)
+    def _item(self, type_code: int, depth: int) -> Any:
+        return self._byte() if type_code in (_TRUE, _FALSE) else self._value(type_code, depth)

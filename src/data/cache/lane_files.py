@@ -91,8 +91,8 @@ class LaneFiles:
         """
         listed = self.document_cache.list(self.paths.text) if names is None else names
         files = (name for name in listed if name.endswith(_FILE_ENDINGS))
-        kinds = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
-        return {name: what for name, what in kinds.items() if what}
+        objects = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
+        return {name: what for name, what in objects.items() if what}
 
     def barred_years(self) -> list[int]:
         """Return the years, ascending, that are unreadable because of a file that :meth:`barred` lists."""

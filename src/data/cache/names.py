@@ -155,8 +155,8 @@ def _names_of(document: Mapping[str, Any], vendor: str) -> VendorNames:
         for text, (at, *symbols) in document["searches"].items()
     }
     listings = {
-        symbol: Listing(symbol, name, venue, kind, currency, vendor)
-        for symbol, (name, venue, kind, currency) in document["listings"].items()
-        if kind in LISTING_TYPES and all(isinstance(t, str) for t in (name, venue, currency))
+        symbol: Listing(symbol, name, venue, asset, currency, vendor)
+        for symbol, (name, venue, asset, currency) in document["listings"].items()
+        if asset in LISTING_TYPES and all(isinstance(t, str) for t in (name, venue, currency))
     }
     return VendorNames(searches, listings)

@@ -35,7 +35,7 @@ STATES = (
     CellState(" ", "never", "no vendor was ever queried"),
 )
 _SIGN = {state.name: state.sign for state in STATES}
-_KINDS = ("suspect", "provisional", "empty", "final")
+_STATES = ("suspect", "provisional", "empty", "final")
 MONTHS_OF_YEAR = (
     "Jan",
     "Feb",
@@ -105,8 +105,8 @@ def cells_of(
     """
     bounds = months.bounds
     covered = {
-        kind: _covered_ms([entry.span for entry in entries if entry.state == kind], bounds)
-        for kind in _KINDS
+        state: _covered_ms([entry.span for entry in entries if entry.state == state], bounds)
+        for state in _STATES
     }
     covered_ms = sum(covered.values(), np.zeros(months.number))
     ends = np.minimum(bounds[1:], max(float(end_ms), bounds[0]))

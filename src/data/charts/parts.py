@@ -97,19 +97,19 @@ def records(
         before: Function that returns the content of an extra first cell, which does not show a
             value.
     """
-    kinds = {"#": "number", "_": "broken"}
+    classes = {"#": "number", "_": "broken"}
     heads = [
         (
             column.name.rstrip("#_"),
-            kinds.get(column.name[-1], ""),
+            classes.get(column.name[-1], ""),
             column.key.split("/"),
             column.as_text or shown,
         )
         for column in columns
     ]
     head = [
-        element("th", name, data_key=column.key, class_="number" if kind == "number" else None)
-        for column, (name, kind, *_) in zip(columns, heads, strict=True)
+        element("th", name, data_key=column.key, class_="number" if css == "number" else None)
+        for column, (name, css, *_) in zip(columns, heads, strict=True)
     ]
     lines = []
     texts = [[head[3](entry.of(*head[2]).data) for head in heads] for entry in entries]
@@ -119,9 +119,9 @@ def records(
     for entry, row in zip(entries, texts, strict=True):
         cells = [] if before is None else [element("th", before(entry))]
         for index in kept:
-            (name, kind, *_), text = heads[index], row[index]
-            kind = " ".join(filter(None, (kind, "none" if text == _NONE else "")))
-            cells.append(element("td", text, class_=kind or None, data_name=name))
+            (name, css, *_), text = heads[index], row[index]
+            css = " ".join(filter(None, (css, "none" if text == _NONE else "")))
+            cells.append(element("td", text, class_=css or None, data_name=name))
         lines.append(element("tr", *cells, data_at=entry.at))
     first = [] if before is None else [element("th")]
     table = element(
@@ -231,7 +231,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
     drawn = []
     for index, (value, text) in enumerate(zip(values, texts, strict=True), empty):
         height = max(1.0, value / largest * _SPARK_HEIGHT)
-        kind = "base" if not value else "bad" if is_bad else None
+        fill_class = "base" if not value else "bad" if is_bad else None
         drawn.append(
             element(
                 "rect",
@@ -240,7 +240,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
                 y=f"{_SPARK_HEIGHT - height:.1f}",
                 width=f"{wide - 1.5:.1f}",
                 height=f"{height:.1f}",
-                class_=kind,
+                class_=fill_class,
             )
         )
     size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"

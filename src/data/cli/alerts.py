@@ -54,9 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "value", nargs="?", type=float, metavar="VALUE", help="a price, or a value of --indicator"
     )
     add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
-    for kind in KINDS.values():
-        if kind.option:
-            (placeholder, text), flag = kind.option, _flag(kind)
+    for alert_type in KINDS.values():
+        if alert_type.option:
+            (placeholder, text), flag = alert_type.option, _flag(alert_type)
             # Kept under its flag, which is the name of no other argument.
             add.add_argument(flag, dest=flag, metavar=placeholder, help=text)
     add.add_argument(
@@ -158,9 +158,9 @@ def _add(args: argparse.Namespace) -> Report:
 
     book, services = _book(), job_services(args.cache_dir, args.config)
     now_ms = services.clock.now_ms()
-    options = {kind.keys[0]: getattr(args, _flag(kind)) for kind in KINDS.values() if kind.option}
-    kind = kind_of({key for key, value in options.items() if value})
-    config, rearm = _config(args, kind, options), _rearm(args, kind)
+    options = {each.keys[0]: getattr(args, _flag(each)) for each in KINDS.values() if each.option}
+    alert_type = kind_of({key for key, value in options.items() if value})
+    config, rearm = _config(args, alert_type, options), _rearm(args, alert_type)
     draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     if draft.is_of_all:
         alert = book.add_alert(LOCAL, config, rearm, now_ms)
@@ -213,19 +213,19 @@ def _addition_report(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
     return Report(document, [*lines, *(Line(event.text, "yellow") for event in events)])
 
 
-def _flag(kind: type[Alert]) -> str:
-    return f"--{kind.keys[0].replace('_', '-')}"
+def _flag(alert_type: type[Alert]) -> str:
+    return f"--{alert_type.keys[0].replace('_', '-')}"
 
 
 def _flags_of_all() -> str:
     """Return the options whose alerts can be about all series, as text."""
     return listed(
-        [_flag(kind) for kind in KINDS.values() if kind.option and kind.may_be_of_all], "or"
+        [_flag(each) for each in KINDS.values() if each.option and each.may_be_of_all], "or"
     )
 
 
 def _config(
-    args: argparse.Namespace, kind: type[Alert], options: Mapping[str, Any]
+    args: argparse.Namespace, alert_type: type[Alert], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the alert's configuration from the arguments.
 
@@ -239,17 +239,17 @@ def _config(
     flags = {each.keys[0]: _flag(each) for each in KINDS.values() if each.option}
     names = {"condition": "a condition", "value": "a value", **flags}
     given = {"condition": args.condition, "value": args.value, **options}
-    values = {key: given.get(key) for key in kind.keys}
-    needed = {} if kind.may_be_of_all else {"symbol": "a symbol"}
+    values = {key: given.get(key) for key in alert_type.keys}
+    needed = {} if alert_type.may_be_of_all else {"symbol": "a symbol"}
     if "condition" in values:
         needed["condition"] = names["condition"]
-    if kind.threshold in values and values[kind.threshold] is None:
-        values[kind.threshold] = args.value
+    if alert_type.threshold in values and values[alert_type.threshold] is None:
+        values[alert_type.threshold] = args.value
         needed["value"] = names["value"]
     others = [key for key in names if key not in values and (key in options or key not in needed)]
     if any(given[key] not in (None, "") for key in others):
         raise QueryError(
-            f"{_flag(kind)} cannot be combined with {listed([names[key] for key in others], 'or')}",
+            f"{_flag(alert_type)} cannot be combined with {listed([names[key] for key in others], 'or')}",
             hint="omit them",
         )
     if any(getattr(args, name) is None for name in needed):
@@ -262,7 +262,7 @@ def _config(
     return {key: value for key, value in (shared | values).items() if value is not None}
 
 
-def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None:
+def _rearm(args: argparse.Namespace, alert_type: type[Alert]) -> dict[str, Any] | None:
     """Return the ``re_arm_config`` from the options, or None if no such option is given."""
     config: dict[str, Any] = {}
     if args.hysteresis is not None:
@@ -273,9 +273,9 @@ def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None
         config["cooldown_minutes"] = args.cooldown
     if args.persistence is not None:
         config["persistence_bars"] = args.persistence
-    if config and not issubclass(kind, CrossingAlert):
+    if config and not issubclass(alert_type, CrossingAlert):
         raise QueryError(
-            f"{_flag(kind)} cannot be combined with --hysteresis, --cooldown or --persistence",
+            f"{_flag(alert_type)} cannot be combined with --hysteresis, --cooldown or --persistence",
             hint="omit them",
         )
     return config or None

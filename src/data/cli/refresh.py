@@ -203,8 +203,8 @@ def _report_shown(report: dict[str, Any]) -> Shown:
             r["symbol"],
             _days(r["age_days"]),
             ", ".join(
-                f"{kind} {result['fields_count']}"
-                for kind, result in r["data_types"].items()
+                f"{data_type} {result['fields_count']}"
+                for data_type, result in r["data_types"].items()
                 if result["success"]
             )
             or "-",

@@ -234,11 +234,11 @@ def _members_shown(members: Members) -> Shown:
 
 
 def _header(members: Members) -> Iterator[Any]:
-    kind = (
+    label = (
         styled("point-in-time", "green") if members.is_pit else styled("not point-in-time", "red")
     )
     yield titled(f"{members.name} on {members.as_of}", counted(len(members), "member"))
-    yield kind
+    yield label
     if members.reason:
         yield styled(members.reason, "yellow")
     yield from _first_lines([str(step) for step in members.unresolved], "yellow")

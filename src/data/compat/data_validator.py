@@ -279,7 +279,7 @@ class DataAwareStrategySelector:
 
     def _classify_strategy(self, strategy: str) -> str:
         name = strategy.lower().replace("-", "_").replace(" ", "_")
-        return next((kind for kind in self.strategy_requirements if kind in name), "")
+        return next((known for known in self.strategy_requirements if known in name), "")
 
 
 def _penalty(result: CheckResult | DataQualityReport) -> float:

@@ -251,5 +251,5 @@ def of_polars(df: Any) -> pd.DataFrame:
     try:
         return pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:
-        kind = type(df).__name__
-        raise QueryError(f"expected a pandas or Polars frame, not {kind}") from error
+        type_name = type(df).__name__
+        raise QueryError(f"expected a pandas or Polars frame, not {type_name}") from error

@@ -82,8 +82,8 @@ def what_bars(path: str) -> str:
     mode = mode_of(path)
     if not mode or stat.S_ISREG(mode):
         return ""
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
-    return kinds.get(stat.S_IFMT(mode), "a socket or a device")
+    file_types = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
+    return file_types.get(stat.S_IFMT(mode), "a socket or a device")
 
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:

@@ -20,9 +20,9 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def network_file_system(folder: Path) -> str:
-    """Return the kind of network file system that ``folder`` is on, such as ``nfs4``.
+    """Return the type of network file system that ``folder`` is on, such as ``nfs4``.
 
-    The result is empty for a local disk, and if the kind cannot be determined. It can be determined
+    The result is empty for a local disk, and if the type cannot be determined. It can be determined
     on Linux and, from the share name, on Windows. The folder need not exist.
     """
     if str(folder).startswith("\\\\"):
@@ -32,17 +32,19 @@ def network_file_system(folder: Path) -> str:
         path = os.path.realpath(folder)
     except OSError:
         return ""
-    kind = _kind_of(path, lines)
-    is_far = kind in _NETWORK or (kind.partition(".")[0] == "fuse" and kind not in _LOCAL_FUSE)
-    return kind if is_far else ""
+    fs_type = _fs_type_of(path, lines)
+    is_far = fs_type in _NETWORK or (
+        fs_type.partition(".")[0] == "fuse" and fs_type not in _LOCAL_FUSE
+    )
+    return fs_type if is_far else ""
 
 
-def _kind_of(path: str, lines: list[str]) -> str:
+def _fs_type_of(path: str, lines: list[str]) -> str:
     """Return the file system type of the innermost mount that contains ``path``.
 
     If two file systems are mounted at the same point, the later one counts.
     """
-    kind, deepest = "", -1
+    fs_type, deepest = "", -1
     for line in lines:
         before, _, behind = line.partition(" - ")
         fields = before.split()
@@ -50,5 +52,5 @@ def _kind_of(path: str, lines: list[str]) -> str:
             continue
         point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]).rstrip("/")
         if len(point) >= deepest and f"{path}/".startswith(f"{point}/"):
-            kind, deepest = behind.split()[0], len(point)
-    return kind
+            fs_type, deepest = behind.split()[0], len(point)
+    return fs_type

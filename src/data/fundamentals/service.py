@@ -223,10 +223,10 @@ class FundamentalsService:
                 f"asset class {instrument.asset_class} of {instrument.symbol} has no fundamentals",
                 symbol=instrument.symbol,
             )
-        kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
+        data_type, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
         listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
-        ttl_ms = rules.ttl_of(kind) if days is None else round(days * DAY_MS)
-        query = CompanyQuery(instrument, kind, {name: listing[name] for name in _LISTING})
+        ttl_ms = rules.ttl_of(data_type) if days is None else round(days * DAY_MS)
+        query = CompanyQuery(instrument, data_type, {name: listing[name] for name in _LISTING})
         return _Lookup(
             query, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
         )
@@ -281,13 +281,13 @@ class FundamentalsService:
                 self._note_failure(vendor, outcome, lookup)
 
     def _note_failure(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
-        kind = type(error).__name__
-        log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
+        error_name = type(error).__name__
+        log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, error_name, error)
         # Records are shown to end users, so the vendor's own text is only in the log and in the
         # error.
-        lookup.failed[vendor] = reason = f"{kind}: {error.brief}"
+        lookup.failed[vendor] = reason = f"{error_name}: {error.brief}"
         seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
-        lookup.attempts.append(Attempt(vendor, kind, str(error), seconds, error=error))
+        lookup.attempts.append(Attempt(vendor, error_name, str(error), seconds, error=error))
         if getattr(error, "by_caller", False):
             return  # the call had no time left; the next one may have more
         if len(self._failures) >= _MOST_FAILURES:

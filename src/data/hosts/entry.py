@@ -191,7 +191,7 @@ _decoders = {name: msgspec.msgpack.Decoder(wire) for name, (_, wire) in _KINDS.i
 
 
 def dump(value: EntryValue) -> tuple[str, bytes]:
-    """Return the kind of an entry and its payload.
+    """Return the type of an entry and its payload.
 
     Raises:
         StorageError: The commit has too many bars for one entry.
@@ -199,18 +199,18 @@ def dump(value: EntryValue) -> tuple[str, bytes]:
     payload = _encoder.encode(_wire(value) if isinstance(value, Commit) else value)
     if len(payload) > MOST_BYTES - _DIGEST:
         raise StorageError("the commit is too large for one entry of the log; store fewer bars")
-    kind = _NAMES[type(value)]
+    entry_type = _NAMES[type(value)]
     try:
-        _check_size(kind, payload)
+        _check_size(entry_type, payload)
     except (ValueError, msgspec.DecodeError) as exc:
         raise StorageError(f"the commit does not fit into one entry of the log: {exc}") from exc
-    return kind, payload
+    return entry_type, payload
 
 
-def _check_size(kind: str, payload: bytes) -> None:
+def _check_size(entry_type: str, payload: bytes) -> None:
     """Reject a payload that becomes many objects, before it is decoded."""
     size = len(payload)
-    if kind == "commit" and size > _MOST_PLAIN:
+    if entry_type == "commit" and size > _MOST_PLAIN:
         bulk = _bulk.decode(payload)
         columns = [column for piece in bulk.pieces for column in (piece.stamps, *piece.values)]
         if bulk.marks is not None:
@@ -220,13 +220,13 @@ def _check_size(kind: str, payload: bytes) -> None:
         raise ValueError(f"it has more than {_MOST_PLAIN >> 20} MiB beside its bars")
 
 
-def seal(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> bytes:
+def seal(name: SeriesName, seq: int, entry_type: str, book: int, payload: bytes) -> bytes:
     """Return the stored form of an entry: a digest of its place and payload, then the payload."""
-    return _digest(name, seq, kind, book, payload) + payload
+    return _digest(name, seq, entry_type, book, payload) + payload
 
 
 def load(
-    name: SeriesName, seq: int, kind: str, book: int, body: bytes | None, entry_format: int
+    name: SeriesName, seq: int, entry_type: str, book: int, body: bytes | None, entry_format: int
 ) -> EntryValue:
     """Return the value of an entry.
 
@@ -234,7 +234,7 @@ def load(
         FormatVersionError: A newer version of this library wrote the entry.
         CorruptEntryError: The body is damaged, too large, or belongs to another entry.
     """
-    if entry_format > FORMAT or (entry_format == FORMAT and kind not in _KINDS):
+    if entry_format > FORMAT or (entry_format == FORMAT and entry_type not in _KINDS):
         raise FormatVersionError(
             f"entry {seq} of {text_of(name)} has format {entry_format}, and this version reads {FORMAT}",
             symbol=name.symbol,
@@ -243,13 +243,15 @@ def load(
     if body is None:
         raise _corrupt(name, seq, f"its body is larger than {MOST_BYTES >> 20} MiB")
     payload = bytes(body[_DIGEST:])
-    if not hmac.compare_digest(bytes(body[:_DIGEST]), _digest(name, seq, kind, book, payload)):
+    if not hmac.compare_digest(
+        bytes(body[:_DIGEST]), _digest(name, seq, entry_type, book, payload)
+    ):
         raise _corrupt(name, seq, "its digest does not match")
-    if kind not in (_OF_SERIES if name.timeframe else _OF_BOOK):
-        raise _corrupt(name, seq, f"a {kind} entry does not belong there")
+    if entry_type not in (_OF_SERIES if name.timeframe else _OF_BOOK):
+        raise _corrupt(name, seq, f"a {entry_type} entry does not belong there")
     try:
-        _check_size(kind, payload)
-        wire = _decoders[kind].decode(payload)
+        _check_size(entry_type, payload)
+        wire = _decoders[entry_type].decode(payload)
         _check_integers(msgspec.msgpack.decode(payload))
         value = _commit_of(wire) if isinstance(wire, _Commit) else wire
         if not all(0 <= fetched_at <= LAST_MS for fetched_at in _times(value)):
@@ -313,8 +315,8 @@ def _corrupt(name: SeriesName, seq: int, why: str) -> CorruptEntryError:
     )
 
 
-def _digest(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> bytes:
-    position = "\0".join((*name, str(seq), kind, str(book)))
+def _digest(name: SeriesName, seq: int, entry_type: str, book: int, payload: bytes) -> bytes:
+    position = "\0".join((*name, str(seq), entry_type, str(book)))
     return sha256(position.encode("utf-8", "surrogatepass") + b"\0" + payload).digest()
 
 

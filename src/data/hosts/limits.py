@@ -453,18 +453,18 @@ class SharedLimit:
 def shared_limits(log: Log) -> list[SharedLimit]:
     """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
     limits: list[SharedLimit] = []
-    for kind, name, now, value, more, folded in log.rows(_ALL):
+    for record_type, name, now, value, more, folded in log.rows(_ALL):
         vendor = name.rpartition(":")[0]
-        if kind == "ledger":
+        if record_type == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request
                 if any(used := _used_units(name, now, *vendor_records.ledger(value, more, folded))):
                     limits.append(SharedLimit(vendor, used))
             continue
-        if (known := vendor_records.fact(kind, value, now)) is None:
+        if (known := vendor_records.fact(record_type, value, now)) is None:
             continue
         account, _, endpoint = name.partition(" ")
         vendor = account.rpartition(":")[0]
-        if kind == "pause":
+        if record_type == "pause":
             left_s, reason = Pause(*known).left_s(now), "it asked us to pause"
         else:
             circuit = Circuit(*known)
@@ -491,10 +491,10 @@ def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> 
 
 def _in_server(account: str, fact: Fact) -> str:
     """Return the name of a fact in the server."""
-    kind, *rest = fact
-    if kind == "unknown":  # a symbol may be any text
+    fact_type, *rest = fact
+    if fact_type == "unknown":  # a symbol may be any text
         rest = [sha256("\0".join(rest).encode("utf-8", "surrogatepass")).hexdigest()[:24]]
-    return " ".join((kind, account, *rest))
+    return " ".join((fact_type, account, *rest))
 
 
 # --- tables and what is sent ---------------------------------------------------------------------
@@ -511,22 +511,22 @@ def replay(tables: StateTables, name: str, base: dict[str, Any], log: Iterable[A
 
 def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:
     """Repeat an operation of a ledger's log on tables whose time is that of the operation."""
-    kind, _, *rest = op
-    if kind == "spend":
+    op_type, _, *rest = op
+    if op_type == "spend":
         units, lengths = rest
         windows = tables.filled(name, [Window(length, 0) for length in lengths])
         tables.spend(name, windows, units)
-    elif kind == "take_off":
+    elif op_type == "take_off":
         ticket, units = rest
         tables.remove_in_flight(
             ticket
         )  # a statement whose answer was lost may have been sent twice
         tables.add_in_flight(ticket, name, units, tables.now_s + _FLIGHT_S)
-    elif kind == "land":
+    elif op_type == "land":
         tables.remove_in_flight(rest[0])
-    elif kind == "crashed":
+    elif op_type == "crashed":
         tables.remove_expired_in_flight(name)
-    elif kind == "forget":
+    elif op_type == "forget":
         tables.forget_spent(name)
 
 
@@ -583,14 +583,14 @@ def load_facts(
 ) -> None:
     """Replace an account's pause, circuits and unknown symbols; times are moved by ``ahead_s``."""
     for fact in facts:
-        kind, *rest = fact
+        fact_type, *rest = fact
         value = known[fact][1]
-        if kind == "days":
+        if fact_type == "days":
             load_days(tables, value, ahead_s)
-        elif kind == "pause":
+        elif fact_type == "pause":
             until, strikes = value or (0, 0)
             tables.keep_pause(name, Pause(until + ahead_s, strikes))
-        elif kind == "circuit":
+        elif fact_type == "circuit":
             circuit = Circuit(*value) if value else Circuit()
             times = ("until_s", "trial_until_s", "answered_s")
             moved = {at: getattr(circuit, at) and getattr(circuit, at) + ahead_s for at in times}

@@ -476,7 +476,7 @@ class Log:
             OvertakenError: The call's lease has been taken over; no entry was added.
             StorageError: The server cannot be reached, or rejected the entry.
         """
-        kind, payload = dump(value)
+        entry_type, payload = dump(value)
         token, turn = os.urandom(8), current_turn.get()
         held = None if turn is None or turn.is_freed else turn
         frees = turn is not None and ends_fetching.get()
@@ -487,12 +487,12 @@ class Log:
             "head": seen.token,
             "token": token,
             "format": FORMAT,
-            "kind": kind,
+            "kind": entry_type,
             "book": book,
             "at_ms": None if self.now_ms is None else self.now_ms(),
             "years": list(facts.years),
             "host": self._host,
-            "body": seal(name, seen.seq + 1, kind, book, payload),
+            "body": seal(name, seen.seq + 1, entry_type, book, payload),
             # What a call appends after its lease was freed is compared with the head only, as always.
             "lease": held and held.lease,
             "fence": held and held.fence,
@@ -605,11 +605,11 @@ def _next_entries(
     elif rows and rows[0][0] != 1:
         return NextEntries(name, is_lost=True)
     entries: list[LogEntry] = []
-    for seq, token, entry_format, kind, book, at_ms, body in rows:
+    for seq, token, entry_format, entry_type, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
             break
         try:
-            value = load(name, seq, kind, book, body, entry_format)
+            value = load(name, seq, entry_type, book, body, entry_format)
         except CacheError as error:
             return NextEntries(name, entries, error=error)
         entries.append(LogEntry(LogPosition(seq, bytes(token)), book, at_ms, value, len(body)))

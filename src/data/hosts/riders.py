@@ -204,7 +204,7 @@ class PendingVendorRecords:
 
     def _as_json(self, ops: Sequence[list[Any]]) -> str:
         now = self.monotonic()
-        return json.dumps([[kind, max(0.0, now - at), *rest] for kind, at, *rest in ops])
+        return json.dumps([[op_type, max(0.0, now - at), *rest] for op_type, at, *rest in ops])
 
 
 def circuit_closing_part(

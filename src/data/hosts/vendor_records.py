@@ -80,9 +80,9 @@ def ledger(
         if sum(len(ops) for _, ops in entries) > MOST_OPERATIONS:
             raise ValueError("it has too many operations")
         for _, ops in entries:
-            for kind, *rest in ops:
-                if kind in _OPERATIONS:
-                    msgspec.convert(rest, _OPERATIONS[kind])
+            for op_type, *rest in ops:
+                if op_type in _OPERATIONS:
+                    msgspec.convert(rest, _OPERATIONS[op_type])
     except _WRONG as exc:
         raise CorruptEntryError(
             f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
@@ -90,7 +90,7 @@ def ledger(
     return document, entries
 
 
-def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
+def fact(fact_type: str, value: str | None, now_s: float) -> Sequence[Any] | None:
     """Return the value of a fact; None if there is none, or if no host can have written it at ``now_s``.
 
     Days that vendors lack are a list, without those that no host can have written.
@@ -98,17 +98,17 @@ def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
     if value is None:
         return None
     try:
-        shape: Any = {"pause": _PAUSE, "circuit": _CIRCUIT, "days": _DAYS}.get(kind, _UNKNOWN)
+        shape: Any = {"pause": _PAUSE, "circuit": _CIRCUIT, "days": _DAYS}.get(fact_type, _UNKNOWN)
         values: Sequence[Any] | None = msgspec.json.decode(value, type=shape | None)
     except _WRONG:
         return None
     if values is None:
         return None
-    if kind == "days":
+    if fact_type == "days":
         return [row for row in values if _is_day(row, now_s)]
-    if kind == "pause":
+    if fact_type == "pause":
         until_s, longest_s = Pause(*values).until_s, LONGEST_PAUSE_S
-    elif kind == "circuit":
+    elif fact_type == "circuit":
         circuit = Circuit(*values)
         until_s = max(circuit.until_s, circuit.trial_until_s, circuit.answered_s)
         longest_s = CircuitPolicy().refused.cap_s

@@ -168,8 +168,8 @@ def data_problem(name: str, series: str, *parts: str, **facts: Any) -> tuple[str
 def can_problem_end(key: str) -> bool:
     """Return whether the problem with this key (see :func:`data_problem`) can end."""
     # A stored key can be from a version that has other problems.
-    kind = DATA_PROBLEMS.get(key.partition(":")[0])
-    return kind is not None and kind.can_end
+    problem = DATA_PROBLEMS.get(key.partition(":")[0])
+    return problem is not None and problem.can_end
 
 
 def is_problem_of(alert: DataAlert, key: str) -> bool:
@@ -209,9 +209,9 @@ class Rearm:
                 value.
         """
         _check_keys(config, cls.__dataclass_fields__, "re_arm_config")
-        kind = config.get("hysteresis_type", "fixed")
-        if kind not in ("fixed", "percentage"):
-            raise _error("hysteresis_type", kind, "fixed or percentage")
+        hysteresis_type = config.get("hysteresis_type", "fixed")
+        if hysteresis_type not in ("fixed", "percentage"):
+            raise _error("hysteresis_type", hysteresis_type, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
             raise QueryError(
@@ -220,7 +220,7 @@ class Rearm:
             )
         return cls(
             _number(config, "hysteresis", 0.0, 0.0, math.inf),
-            kind,
+            hysteresis_type,
             _number(config, "cooldown_minutes", 0.0, 0.0, _MOST_MINUTES),
             int(bars),
         )
@@ -300,20 +300,20 @@ class Alert(ABC):
         """
         _check_keys(config, alert_keys(), "an alert")
         name = config.get("alert_type") or kind_of(config).kind
-        kind = KINDS[_checked_word("alert_type", name, tuple(KINDS))]
+        alert_type = KINDS[_checked_word("alert_type", name, tuple(KINDS))]
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
             raise _error("expires", config.get("expires"), "a time after the alert is created")
-        options = kind.parse_own(config)
+        options = alert_type.parse_own(config)
         series = (_EVERYTHING, _EVERYTHING)
-        if not kind.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
+        if not alert_type.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
             timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
             series = _text(config, "ticker"), Timeframe.parse(timeframe).label
         again = None if rearm is None else Rearm.parse(rearm)
-        if issubclass(kind, CrossingAlert):
+        if issubclass(alert_type, CrossingAlert):
             options["rearm"] = again
         channel = _text(config, "alert_action", LOCAL)
-        return kind(id, str(recipient), *series, since_ms, expires, channel, **options)
+        return alert_type(id, str(recipient), *series, since_ms, expires, channel, **options)
 
     @classmethod
     @abstractmethod
@@ -477,7 +477,7 @@ def kind_of(given: Container[str]) -> type[Alert]:
 
     If keys of several kinds are given, the last of these kinds in :data:`KINDS` is selected.
     """
-    chosen = [kind for kind in KINDS.values() if kind.option and kind.keys[0] in given]
+    chosen = [each for each in KINDS.values() if each.option and each.keys[0] in given]
     return chosen[-1] if chosen else PriceAlert
 
 

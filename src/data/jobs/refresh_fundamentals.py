@@ -163,13 +163,15 @@ def refresh_symbol_fundamentals(
     """
     seconds, types = seconds_of(timeout, symbol), dict[str, dict[str, Any]]()
     more = {} if seconds is None else {"timeout": seconds}
-    for kind in data_types:
-        record = dm.get_fundamentals(symbol, force_refresh=force_refresh, data_type=kind, **more)
+    for data_type in data_types:
+        record = dm.get_fundamentals(
+            symbol, force_refresh=force_refresh, data_type=data_type, **more
+        )
         metadata: Mapping[str, Any] = record.get("_metadata") or {}
         vendors = metadata.get("providers", {}).values()
         is_old = bool(vendors) and all(v.get("is_stale") for v in vendors)
         error = _NOTHING if not record else f"all vendors failed, and {_OLD}" if is_old else ""
-        types[kind] = _type_result(len(metadata.get("fields", record)), error)
+        types[data_type] = _type_result(len(metadata.get("fields", record)), error)
     return _symbol_result(symbol, types)
 
 
@@ -224,7 +226,7 @@ def _symbol_result(symbol: str, types: Mapping[str, dict[str, Any]]) -> dict[str
         "success": any(result["success"] for result in types.values()),
         "data_types": dict(types),
         "errors": [
-            f"{kind}: {result['error']}" for kind, result in types.items() if "error" in result
+            f"{name}: {result['error']}" for name, result in types.items() if "error" in result
         ],
     }
 
@@ -328,10 +330,10 @@ class _RefreshRun:
         listener: Listener | None,
         timeout_s: float | None,
     ) -> None:
-        kinds = tuple(dict.fromkeys(data_type_of(kind) for kind in wanted.data_types))
-        if not kinds:
+        chosen_types = tuple(dict.fromkeys(data_type_of(name) for name in wanted.data_types))
+        if not chosen_types:
             raise QueryError("no data types specified", hint="such as ratios,profile")
-        self._kinds, self._wanted, self._services = kinds, wanted, services
+        self._types, self._wanted, self._services = chosen_types, wanted, services
         self._service, self._cache = services.fundamentals, services.fundamentals.cache
         usual_s = services.selector.parsed_rules.jobs.timeout_s
         self._timeout_s = usual_s if timeout_s is None else timeout_s
@@ -342,13 +344,13 @@ class _RefreshRun:
     def report(self) -> dict[str, Any]:
         """Run the refresh and return its report."""
         priorities, mistaken = self._items()
-        ages = {symbol: self._age(symbol, self._kinds) for symbol in priorities}
+        ages = {symbol: self._age(symbol, self._types) for symbol in priorities}
         chosen = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
         chosen.sort(key=priorities.__getitem__)
         rows: list[tuple[str, QueryError | None]] = [(symbol, None) for symbol in chosen]
         rows += [(row.symbol, QueryError(row.problem)) for row in mistaken]
         parts = [
-            [_Part(index, symbol, kind, problem=problem) for kind in self._kinds]
+            [_Part(index, symbol, data_type, problem=problem) for data_type in self._types]
             for index, (symbol, problem) in enumerate(rows)
         ]
         all_parts = [part for several in parts for part in several]
@@ -432,11 +434,13 @@ class _RefreshRun:
         except DataError:  # the query for it reports the reason
             return symbol
 
-    def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
+    def _age(self, symbol: str, data_types: Iterable[str]) -> float | None:
         """Return the age (days) of the latest stored response for these types; None if there is none."""
         with running(Subject(symbol)):
             try:
-                snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
+                snapshots = [
+                    s for name in data_types for s in self._cache.latest(symbol, name).values()
+                ]
             except QueryError as exc:
                 log.warning("%r is not a symbol: %s", symbol, exc)
                 return None

@@ -68,12 +68,12 @@ def workers(wanted: str | Executor) -> Iterator[Make]:
             f"not an executor: {wanted!r:.80}",
             hint="pass a concurrent.futures.Executor or a string",
         )
-    kind, _, detail = wanted.partition(":")
+    scheme, _, detail = wanted.partition(":")
     executors: list[Executor] = []
-    if kind == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
+    if scheme == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
         make = _processes(int(detail) if detail else os.cpu_count() or 1)
         client = None
-    elif kind == "dask" and detail.startswith("//") and len(detail) > 2:
+    elif scheme == "dask" and detail.startswith("//") and len(detail) > 2:
         client = _client(f"tcp:{detail}")
         make = client.get_executor
     else:

@@ -341,9 +341,9 @@ def _values(source: object) -> dict[str, Any]:
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
 
 
-def _make(kind: type[T], values: dict[str, Any]) -> T:
+def _make(cls: type[T], values: dict[str, Any]) -> T:
     """Create an instance of a frozen dataclass directly, without applying defaults or checks."""
-    instance = _new(kind)
+    instance = _new(cls)
     _set(instance, "__dict__", values)
     return instance
 
@@ -393,10 +393,10 @@ class Stretches(Sequence[T], Generic[T]):
         if self._items is None:
             starts, ends, codes, sources = self.columns
             values = [_values(source) for source in sources]
-            kind = type(sources[0]) if sources else Covered
+            row_type = type(sources[0]) if sources else Covered
             self._items = tuple(
                 [
-                    _make(kind, values[code] | {"span": Span(start, end)})
+                    _make(row_type, values[code] | {"span": Span(start, end)})
                     for start, end, code in zip(
                         starts.tolist(), ends.tolist(), codes.tolist(), strict=True
                     )
@@ -666,13 +666,13 @@ def _revise(before: Columns, marks: Columns, after: After, has_bars: HasBars | N
     """
     edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
     starts, ends = edges[:-1], edges[1:]
-    kinds = len(marks.sources) + 1
+    radix = len(marks.sources) + 1
     pairs, which = np.unique(
-        _owners(before, starts) * kinds + _owners(marks, starts), return_inverse=True
+        _owners(before, starts) * radix + _owners(marks, starts), return_inverse=True
     )
     index: dict[Covered, int] = {}
     outcomes = np.full((2, len(pairs)), -1)
-    for at, (old, new) in enumerate(divmod(pair, kinds) for pair in pairs.tolist()):
+    for at, (old, new) in enumerate(divmod(pair, radix) for pair in pairs.tolist()):
         source = before.sources[old - 1] if old else None
         for has in (0, 1):
             then = after(source, marks.sources[new - 1], bool(has)) if new else source

@@ -368,9 +368,9 @@ def statement_of(row: Any) -> Statement | None:
     """Parse a row written by :func:`plain_statement`; return None for anything else."""
     if not isinstance(row, Mapping) or not row.get("kind") or not row.get("period_end"):
         return None
-    kind, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in _HEADS)
+    report, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in _HEADS)
     values = {n: float(v) for n, v in row.items() if n not in _HEADS and _is_finite(v)}
-    return Statement(kind, period, period_end, filed_at, currency, values)
+    return Statement(report, period, period_end, filed_at, currency, values)
 
 
 def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fact]:

@@ -206,14 +206,14 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
     if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS:
         return _Column(name, _share_or_copy(source.to_numpy(), holder))
     values = source.to_numpy(object)
-    kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind in _MIXED:
+    inferred_type = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred_type in _MIXED:
         raise QueryError(
             f"the column {name!r} contains values of several types; a table column has only one",
             hint="convert the column with astype, or drop it",
         )
     cells = [None if is_na else value for value, is_na in zip(values, pd.isna(values), strict=True)]
-    return _Column(name, cells, is_text=kind in _TEXTS)
+    return _Column(name, cells, is_text=inferred_type in _TEXTS)
 
 
 def _share_or_copy(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:

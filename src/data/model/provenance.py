@@ -72,10 +72,10 @@ _FROZEN = frozenset({str, int, float, bool, type(None), FrozenList, Provenance})
 def freeze(value: Any) -> Any:
     """Return ``value`` with every dict and list in it frozen."""
     # Every answer is frozen, so the most common types are checked first.
-    kind = type(value)
-    if kind in _FROZEN:
+    value_type = type(value)
+    if value_type in _FROZEN:
         return value
-    if kind is dict or isinstance(value, Mapping):
+    if value_type is dict or isinstance(value, Mapping):
         return Provenance({k: v if type(v) in _FROZEN else freeze(v) for k, v in value.items()})
     if isinstance(value, (list, tuple)):
         return FrozenList([freeze(item) for item in value]) if value else _NOTHING

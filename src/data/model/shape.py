@@ -69,8 +69,8 @@ class KeyDifference:
     def __str__(self) -> str:
         if self.change == "retyped":
             return f"{self.key} is {self.came}, not {self.expected}"
-        kind = self.came if self.change == "new" else self.expected
-        return f"{self.key} is {self.change} ({kind})"
+        type_name = self.came if self.change == "new" else self.expected
+        return f"{self.key} is {self.change} ({type_name})"
 
 
 @dataclass(frozen=True)

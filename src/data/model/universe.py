@@ -100,10 +100,10 @@ class Members(Sequence[str]):
         }
 
     def __str__(self) -> str:
-        kind = "point-in-time" if self.is_pit else "not point-in-time"
+        label = "point-in-time" if self.is_pit else "not point-in-time"
         reason = f": {self.reason}" if self.reason else ""
         days = f"from {self.since} to {self.as_of}" if self.since else f"on {self.as_of}"
-        return f"{self.name} {days}: {counted(len(self), 'member')}, {kind}{reason}"
+        return f"{self.name} {days}: {counted(len(self), 'member')}, {label}{reason}"
 
     def __repr__(self) -> str:
         return f"<Members {self}>"

@@ -54,7 +54,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return "answered"
     if getattr(error, "is_no_fault", False):
         return "says nothing"
-    return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "says nothing")
+    return next((outcome for cls, outcome in _OUTCOMES if isinstance(error, cls)), "says nothing")
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ class MetricsCollector:
         for name, value in quality["scores"].items():
             score.add_metric([name], value)
         problems = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
-        for kind in ("incomplete", "gaps", "flagged"):
-            problems.add_metric([kind], quality[kind])
+        for problem in ("incomplete", "gaps", "flagged"):
+            problems.add_metric([problem], quality[problem])
         validated = self._counter("series_validated", "Stored series validated", "below_minimum")
         validated.add_metric(["true"], quality["below_minimum"])
         validated.add_metric(["false"], quality["validated"] - quality["below_minimum"])

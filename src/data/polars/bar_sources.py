@@ -711,14 +711,14 @@ class ReaderBars(PolarsBars):
 
 
 @contextmanager
-def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
+def others_code(what: str, error_type: type[DataError] = DataPortalError) -> Iterator[None]:
     """Convert errors raised by user code to this library's errors.
 
     This library's own errors pass through, with API keys removed from their text.
 
     Args:
         what: Description of the failure, for the message.
-        kind: Class of the error to raise.
+        error_type: Class of the error to raise.
 
     Raises:
         DataError: The user code failed; the error has the class ``kind``.
@@ -731,7 +731,7 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
         mask_keys(error)
         raise
     except Exception as error:  # user code may raise any class
-        raise kind(f"{what}: {_text_of(error)}") from error
+        raise error_type(f"{what}: {_text_of(error)}") from error
 
 
 def _text_of(error: BaseException) -> str:

@@ -50,9 +50,9 @@ def identity_of(adapter: Any, name: str) -> str:
 
 def _arguments(adapter: Any) -> list[Any]:
     """Return a source's constructor arguments as JSON values, ordered by name."""
-    kind = type(adapter)
+    cls = type(adapter)
     try:
-        signature = inspect.signature(kind)
+        signature = inspect.signature(cls)
         attributes = getattr(adapter, "__dict__", {})
         if "_arguments" in attributes:  # each DataSource has them
             args, options = attributes["_arguments"]
@@ -99,8 +99,8 @@ def _code_name(code: Any) -> str:
     return f"{Path(script).resolve()} {_type(code)}" if script else _unique(code)
 
 
-def _type(kind: Any) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _type(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _unique(value: Any) -> str:

@@ -188,9 +188,9 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
         first, last = np.searchsorted(table.stamps, part.span)
         source = part.vendor if by_vendor else ""
         owner[first:last] = numbers.setdefault((part.basis, source), len(numbers))
-    kinds = list(numbers)
+    sources = list(numbers)
     borders = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(table)]
-    return [Group(slice(a, b), *kinds[owner[a]]) for a, b in pairwise(borders)]
+    return [Group(slice(a, b), *sources[owner[a]]) for a, b in pairwise(borders)]
 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:

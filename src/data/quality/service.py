@@ -307,7 +307,7 @@ def _adjust(
 
 
 def _events(
-    actions: Iterable[KnownAction], kind: str, timeframe: Timeframe
+    actions: Iterable[KnownAction], action_type: str, timeframe: Timeframe
 ) -> tuple[ShareEvent, ...] | None:
     """Return the actions of one type as events for checks; None if no action at all is stored."""
     actions = list(actions)
@@ -316,10 +316,10 @@ def _events(
     return tuple(
         ShareEvent(
             known.action.ex_at if timeframe.is_intraday else day_ms(known.action.ex_date),
-            float(known.action.ratio) if kind == "split" else known.amount,
+            float(known.action.ratio) if action_type == "split" else known.amount,
         )
         for known in actions
-        if known.action.type == kind
+        if known.action.type == action_type
     )
 
 

@@ -97,12 +97,14 @@ class CachedDataSource(DataSource):
     ) -> None:
         if isinstance(adapter, CachedDataSource) or not callable(getattr(adapter, "fetch", None)):
             what = "is cached already" if hasattr(adapter, "fetch") else "has no fetch"
-            kind = type(adapter).__name__
-            raise QueryError(f"adapter of type {kind} {what}", hint="such as YFinanceDataSource()")
+            class_name = type(adapter).__name__
+            raise QueryError(
+                f"adapter of type {class_name} {what}", hint="such as YFinanceDataSource()"
+            )
         decide = getattr(freshness_policy, "is_fresh", None)
         if freshness_policy is not None and not callable(decide):
-            kind = type(freshness_policy).__name__
-            raise QueryError(f"freshness_policy of type {kind} has no method is_fresh")
+            class_name = type(freshness_policy).__name__
+            raise QueryError(f"freshness_policy of type {class_name} has no method is_fresh")
         self.adapter, self.freshness_policy = adapter, freshness_policy
         settings = checked_settings(config)
         self.config = freshness_settings() | settings

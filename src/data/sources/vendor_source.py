@@ -456,8 +456,8 @@ def recorded_error(entry: Mapping[str, Any], symbol: str, more: str = "") -> Dat
         symbol: Symbol that failed.
         more: Text to add to the message.
     """
-    kind: type[DataError] = getattr(errors, entry["type"], DataError)
-    error = kind(f"{entry['message']}{more}", symbol=symbol)
+    error_type: type[DataError] = getattr(errors, entry["type"], DataError)
+    error = error_type(f"{entry['message']}{more}", symbol=symbol)
     error.candidates = tuple(entry["candidates"])
     if error.reason != entry["reason"]:
         vars(error)["because"] = entry["reason"]

@@ -211,8 +211,8 @@ def fundamentals_profile(
     listed = instrument.exchange or tables.listings.get(ticker) or venue.code
     if not venue.bare:
         return _profile(symbol, ticker, "stock", venue, venue.code)
-    kind = "etf" if ticker in tables.etfs else "reit" if ticker in tables.reits else "stock"
-    return _profile(symbol, ticker, kind, venue, listed)
+    symbol_type = "etf" if ticker in tables.etfs else "reit" if ticker in tables.reits else "stock"
+    return _profile(symbol, ticker, symbol_type, venue, listed)
 
 
 def _usa(tables: Classification) -> Exchange | None:
@@ -220,14 +220,14 @@ def _usa(tables: Classification) -> Exchange | None:
 
 
 def _profile(
-    symbol: Any, normalized: str, kind: str, venue: Exchange | None, exchange: str
+    symbol: Any, normalized: str, symbol_type: str, venue: Exchange | None, exchange: str
 ) -> dict[str, Any]:
     is_domestic = venue is not None and venue.market == "US"
     support = "none" if venue is None else "full" if is_domestic else "limited"
     return {
         "symbol": symbol,
         "normalized": normalized,
-        "symbol_type": kind,
+        "symbol_type": symbol_type,
         "market": venue.market if venue else "unknown",
         "exchange": exchange or (venue.code if venue else "unknown"),
         "country": venue.country if venue else "unknown",

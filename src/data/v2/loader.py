@@ -192,8 +192,8 @@ class SmartDataLoader:
             except DataError as error:
                 return error
         if not isinstance(frame, pl.DataFrame):
-            kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-            return QueryError(f"get_prices returned a {kind}, not a Polars frame")
+            type_name = f"{type(frame).__module__}.{type(frame).__qualname__}"
+            return QueryError(f"get_prices returned a {type_name}, not a Polars frame")
         return frame
 
     def _slot(self) -> asyncio.Semaphore:

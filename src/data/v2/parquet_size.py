@@ -74,46 +74,46 @@ def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
     # Most numbers have one byte: calls for them would take most of the time.
     fields, number = dict[int, Any](), 0
     while head := data[at]:
-        kind, at = head & 15, at + 1
+        type_code, at = head & 15, at + 1
         if head > 15:
             number += head >> 4
         else:
             number, at = _integer(data, at)
-        if kind in _INTEGERS:
+        if type_code in _INTEGERS:
             if (byte := data[at]) > 127:
                 fields[number], at = _integer(data, at)
             else:
                 fields[number], at = byte >> 1 ^ -(byte & 1), at + 1
-        elif kind == _STRUCT:
+        elif type_code == _STRUCT:
             fields[number], at = _struct(data, at)
-        elif kind == _BINARY:
+        elif type_code == _BINARY:
             at = _skip_text(data, at)
-        elif kind not in (_TRUE, _FALSE):
-            fields[number], at = _value(data, at, kind)
+        elif type_code not in (_TRUE, _FALSE):
+            fields[number], at = _value(data, at, type_code)
     return fields, at + 1
 
 
-def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+def _value(data: bytes, at: int, type_code: int) -> tuple[Any, int]:
     """Return a value, and the place after it; texts and floats are skipped."""
-    if kind in (_LIST, _SET):
+    if type_code in (_LIST, _SET):
         head, at, values = data[at], at + 1, list[Any]()
         count, at = (head >> 4, at) if head < 0xF0 else _varint(data, at)
-        kind = head & 15
-        read = _struct if kind == _STRUCT else _integer if kind in _INTEGERS else None
+        type_code = head & 15
+        read = _struct if type_code == _STRUCT else _integer if type_code in _INTEGERS else None
         for _ in range(count):
             if read is not None:
                 value, at = read(data, at)
                 values.append(value)
-            elif kind == _BINARY:
+            elif type_code == _BINARY:
                 at = _skip_text(data, at)
             else:
-                value, at = _value(data, at, kind)
+                value, at = _value(data, at, type_code)
         return values, at
-    if kind == _DOUBLE:
+    if type_code == _DOUBLE:
         return None, at + _VALUE_BYTES
-    if kind in (_TRUE, _FALSE, _BYTE):
+    if type_code in (_TRUE, _FALSE, _BYTE):
         return data[at], at + 1
-    raise CorruptEntryError(f"its headers have a value of the unknown type {kind}")
+    raise CorruptEntryError(f"its headers have a value of the unknown type {type_code}")
 
 
 def _skip_text(data: bytes, at: int) -> int:

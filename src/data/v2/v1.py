@@ -40,8 +40,8 @@ class V1CompatibilityAdapter:
             QueryError: The value is not a Polars frame.
         """
         if not isinstance(v2_data, pl.DataFrame):
-            kind = f"{type(v2_data).__module__}.{type(v2_data).__qualname__}"
-            raise QueryError(f"expected a Polars frame of bars, not a {kind}")
+            type_name = f"{type(v2_data).__module__}.{type(v2_data).__qualname__}"
+            raise QueryError(f"expected a Polars frame of bars, not a {type_name}")
         names = [name for name in v2_data.columns if v2_data.schema[name].is_decimal()]
         v2_data = v2_data.with_columns(pl.col(names).cast(pl.Float64)) if names else v2_data
         frame = pd.DataFrame({name: _values(v2_data[name]) for name in v2_data.columns})

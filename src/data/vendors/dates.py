@@ -182,11 +182,11 @@ class ActionReader:
             currency=vendor_currency(currency),
         )
 
-    def _action(self, text: str, kind: ActionType) -> Action:
+    def _action(self, text: str, action_type: ActionType) -> Action:
         ex_date = date.fromisoformat(text)
         # Midnight at the venue, which is never within a session of a stock.
         begins = local_to_utc(zone_of(self.instrument), day_ms(ex_date))
-        return Action(ex_date, kind, begins, source=self.source, fetched_at=self.now_ms)
+        return Action(ex_date, action_type, begins, source=self.source, fetched_at=self.now_ms)
 
 
 def within(actions: Iterable[Action], span: Span) -> list[Action]:

@@ -143,8 +143,8 @@ class FiguresDownloader(BaseDataDownloader):
         """
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
-            kind = query.instrument.asset_class
-            raise CapabilityError(f"{self.name} does not serve {query.measure} for {kind}")
+            asset_class = query.instrument.asset_class
+            raise CapabilityError(f"{self.name} does not serve {query.measure} for {asset_class}")
         if served.periods and label not in served.periods:
             periods = " ".join(served.periods)
             raise CapabilityError(f"{self.name} has {query.measure} every {periods}, not {label}")

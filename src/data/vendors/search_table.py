@@ -92,7 +92,7 @@ def listing_of(
     row: Mapping[str, Any],
     name: str,
     venue: str,
-    kind: ListingType,
+    listing_type: ListingType,
     currency: str = "",
 ) -> Listing:
     """Convert a row of a vendor's response to a listing.
@@ -102,10 +102,10 @@ def listing_of(
         row: Row of the response.
         name, venue, currency: Keys of these values in the row; if there are several keys, separated
             by ``|``, the first one that leads to a string is used.
-        kind: Type of the listing.
+        listing_type: Type of the listing.
     """
     texts = [_first_text(row, keys) for keys in (name, venue, currency)]
-    return Listing(symbol, texts[0], texts[1], kind, texts[2])
+    return Listing(symbol, texts[0], texts[1], listing_type, texts[2])
 
 
 def _first_text(row: Mapping[str, Any], keys: str) -> str:

@@ -96,8 +96,8 @@ def _excluded_vendors(query: BarsQuery, route: Route) -> Iterator[tuple[str, str
 def differences(first: LaneRoute, other: LaneRoute) -> str:
     """Return an explanation of why the bars of two lanes cannot be mixed."""
     pairs = first.kind.differences(other.kind).values()
-    kind = ", ".join(f"{other_value} instead of {own_value}" for own_value, other_value in pairs)
-    return kind or f"{'@'.join(other.lane_name)} prices"
+    reason = ", ".join(f"{other_value} instead of {own_value}" for own_value, other_value in pairs)
+    return reason or f"{'@'.join(other.lane_name)} prices"
 
 
 def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:

@@ -252,10 +252,10 @@ class SealedCodec:
         kind: Type of the values.
     """
 
-    def __init__(self, name: str, kind: Any) -> None:
+    def __init__(self, name: str, value_type: Any) -> None:
         self._name = f"{name}|{VERSION}|"
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._decode = msgspec.msgpack.Decoder(value_type).decode
 
     def dump(self, lane: str, value: Any) -> bytes:
         """Return ``value`` as bytes with the digest for ``lane``."""

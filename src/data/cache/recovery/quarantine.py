@@ -325,8 +325,8 @@ class Damage(NamedTuple):
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
     """Return the paths that lead to something other than a file."""
-    kinds = [(path, what_bars(os.fspath(path))) for path in paths]
-    return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
+    objects = [(path, what_bars(os.fspath(path))) for path in paths]
+    return [Damage(path, b"", barring(what), what) for path, what in objects if what]
 
 
 def barring(what: str) -> str:

@@ -133,8 +133,8 @@ class LaneIndex:
                 lane,
                 ENTRY.dump(lane, known.entry),
                 *(
-                    kind.dump(lane, known.parts[name]) if name in known.parts else None
-                    for name, kind in _COLUMNS.items()
+                    column_type.dump(lane, known.parts[name]) if name in known.parts else None
+                    for name, column_type in _COLUMNS.items()
                 ),
             )
             for lane, known in learned.items()

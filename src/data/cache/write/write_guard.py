@@ -118,7 +118,7 @@ class _Writing(AbstractContextManager[None]):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        exc_type: type[BaseException] | None,
         error: BaseException | None,
         _: TracebackType | None,
     ) -> None:

@@ -403,7 +403,7 @@ class Schema:
                     table.to_metadata(metadata, schema=None, referred_schema_fn=_no_schema)  # type: ignore[arg-type]
             else:
                 options |= {"version_table_schema": SCHEMA, "include_schemas": True}
-                options["include_name"] = lambda name, kind, _: kind != "schema" or name == SCHEMA
+                options["include_name"] = lambda name, type_, _: type_ != "schema" or name == SCHEMA
             context = MigrationContext.configure(connection, opts=options)
             with _alembic.lock:
                 return wrong + [
@@ -440,6 +440,6 @@ def _describe(difference: Any) -> str:
     """Describe, in one line, a difference between the models and the tables."""
     if isinstance(difference, list):
         return "; ".join(_describe(inner) for inner in difference)
-    kind, *parts = difference
+    change, *parts = difference
     names = [str(getattr(part, "name", part)) for part in parts if part is not None]
-    return f"{kind.replace('_', ' ')}: {' '.join(names)}"
+    return f"{change.replace('_', ' ')}: {' '.join(names)}"

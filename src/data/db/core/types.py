@@ -200,8 +200,8 @@ class _Part:
             if getattr(value, "_document", None) is self._document:
                 continue
             if isinstance(value, dict | list):
-                kind = _MappingPart if isinstance(value, dict) else _ListPart
-                put(part, key, _owned(kind, value, self))
+                part_type = _MappingPart if isinstance(value, dict) else _ListPart
+                put(part, key, _owned(part_type, value, self))
         self._document.changed()
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -143,15 +143,15 @@ def _interval(row: _Row, name: str) -> NameInterval:
 
 
 def _event(row: _Row, name: str) -> SymbolBoundary:
-    day, kind, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
+    day, change_type, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
     assert day is not None  # a required cell
-    if kind not in CHANGE_TYPES:
-        raise QueryError(f"unknown type {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
-    if (kind == "delisting") == bool(row.text("successor", needed=False)):
-        word = "must not have" if kind == "delisting" else "must have"
-        raise QueryError(f"a {kind} {word} a successor")
-    successor = "" if kind == "delisting" else row.symbol("successor")
+    if change_type not in CHANGE_TYPES:
+        raise QueryError(f"unknown type {change_type!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
+    if (change_type == "delisting") == bool(row.text("successor", needed=False)):
+        word = "must not have" if change_type == "delisting" else "must have"
+        raise QueryError(f"a {change_type} {word} a successor")
+    successor = "" if change_type == "delisting" else row.symbol("successor")
     if successor == symbol:
         raise QueryError(f"the successor of {symbol} is the same symbol")
     instrument = row.text("instrument", needed=False)
-    return SymbolBoundary(day, kind, symbol, successor, row.source(), instrument, name)
+    return SymbolBoundary(day, change_type, symbol, successor, row.source(), instrument, name)

@@ -243,9 +243,9 @@ def record(
     is_same = last is not None and bool(state.files) and last.evidence == state.evidence
     statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
     if last is not None and last.is_dated != statement.is_dated:
-        kind = "has dates, but had none" if statement.is_dated else "has no dates, but had some"
+        change = "has dates, but had none" if statement.is_dated else "has no dates, but had some"
         raise UniverseError(
-            f"source {state.source!r} of universe {name!r} {kind} before",
+            f"source {state.source!r} of universe {name!r} {change} before",
             hint="name another source",
         )
     spellings: dict[str, str] = {}  # the first of several sources decides the spelling of a symbol

@@ -63,7 +63,9 @@ _OVERVIEW = TableAnswer(
 )
 
 
-def _statement(kind: str, function: str, fields: dict[str, str | Pick]) -> tuple[TableAnswer, ...]:
+def _statement(
+    statement: str, function: str, fields: dict[str, str | Pick]
+) -> tuple[TableAnswer, ...]:
     ask = Ask("/query", {"function": function, "symbol": SYMBOL})
     return tuple(
         TableAnswer(
@@ -74,8 +76,8 @@ def _statement(kind: str, function: str, fields: dict[str, str | Pick]) -> tuple
             currency="reportedCurrency",
             period=period,
             period_end="fiscalDateEnding",
-            statement=kind,
-            is_optional=kind != "income",
+            statement=statement,
+            is_optional=statement != "income",
         )
         for rows, period in (("annualReports", "=FY"), ("quarterlyReports", "=Q"))
     )

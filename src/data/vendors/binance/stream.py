@@ -169,5 +169,5 @@ def _other_events(message: dict[str, Any], data: dict[str, Any]) -> Sequence[Str
     if "result" in message:
         return [Subscribed()]
     # A stream that this connection did not subscribe to, or one without an event name.
-    kind = data.get("e") or ("bookTicker" if "A" in data and "B" in data else "")
-    return [Heard(str(kind))] if kind else []
+    event = data.get("e") or ("bookTicker" if "A" in data and "B" in data else "")
+    return [Heard(str(event))] if event else []

@@ -183,13 +183,13 @@ def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
     names = response.headers.get(ERROR_HEADER, "").split()
     if not names:
         return error_of(response)
-    kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
+    error_type = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
     message = f"{exchange} refused; ccxt reports {names[0]}"
-    if kind is RateLimitedError:
+    if error_type is RateLimitedError:
         return RateLimitedError(message, retry_after_s(response))
     # ccxt reports an exchange as "not available" for any status that it does not expect.
-    by_status = error_of(response) if issubclass(kind, TransientError) else None
-    return by_status or kind(message)
+    by_status = error_of(response) if issubclass(error_type, TransientError) else None
+    return by_status or error_type(message)
 
 
 def limits_of(facts: ExchangeFacts) -> Limits:

@@ -146,7 +146,7 @@ class CcxtCarrier:
             exc.hidden_requests = session.requests
             raise
         except errors.BaseError as exc:
-            names = [kind.__name__ for kind in type(exc).__mro__]
+            names = [cls.__name__ for cls in type(exc).__mro__]
             rows, errors_raised = [], " ".join(names[: names.index("BaseError")])
         except _UNREADABLE as exc:
             raise ResponseFormatError(
@@ -193,11 +193,11 @@ class CcxtCarrier:
             ResponseFormatError: The response has such rows.
         """
         for rows in _lists_of_rows(body):
-            kinds = {type(row) for row in rows}
+            row_types = {type(row) for row in rows}
             lengths = {len(row) for row in rows if isinstance(row, list)}
             with self._lock:
                 usual = self._row_length = max(self._row_length, *lengths, 0)
-            if len(kinds) > 1 or (lengths and lengths != {usual}) or type(None) in kinds:
+            if len(row_types) > 1 or (lengths and lengths != {usual}) or type(None) in row_types:
                 raise ResponseFormatError(f"{self._exchange} returned incomplete rows")
             if lengths and usual < _FEWEST_VALUES:
                 raise ResponseFormatError(
@@ -274,10 +274,10 @@ def _new_exchange(name: str) -> Any:
     if client.has.get("spot") is False:
         return client
     wanted = client.options.get("fetchMarkets")
-    kinds = wanted.get("types") if isinstance(wanted, dict) else None
-    if isinstance(kinds, dict):
-        wanted["types"] = {kind: kind == "spot" for kind in kinds}
-    elif kinds:
+    market_types = wanted.get("types") if isinstance(wanted, dict) else None
+    if isinstance(market_types, dict):
+        wanted["types"] = {market_type: market_type == "spot" for market_type in market_types}
+    elif market_types:
         wanted["types"] = ["spot"]
     return client
 

@@ -122,7 +122,7 @@ _HEAD = TableAnswer(
 )
 
 
-def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[TableAnswer, ...]:
+def _statement(statement: str, name: str, fields: dict[str, str | Pick]) -> tuple[TableAnswer, ...]:
     return tuple(
         TableAnswer(
             _ASK,
@@ -135,7 +135,7 @@ def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[Tab
             period=period,
             period_end="date",
             filed_at="filing_date",
-            statement=kind,
+            statement=statement,
         )
         for rows, period in (("yearly", "=FY"), ("quarterly", "=Q"))
     )

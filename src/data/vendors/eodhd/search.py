@@ -50,9 +50,9 @@ def _read(body: Any) -> Iterator[Listing]:
     for row in list_of(body):
         code, exchange = str(row["Code"]), str(row["Exchange"])
         is_fund = str(row.get("Type")).upper() in ("ETF", "FUND", "MUTUAL FUND")
-        form, kind = _MARKS.get(exchange, ("", "fund" if is_fund else "stock"))
+        form, listing_type = _MARKS.get(exchange, ("", "fund" if is_fund else "stock"))
         symbol = form.format(code) if form else code + _SUFFIXES.get(exchange, f".{exchange}")
-        yield listing_of(symbol, row, "Name", "Exchange", kind, "Currency")
+        yield listing_of(symbol, row, "Name", "Exchange", listing_type, "Currency")
 
 
 TABLE = SearchTable(

@@ -138,9 +138,9 @@ class FinnhubDataDownloader(BaseDataDownloader):
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error
-        for words, kind in _ERROR_TEXTS:
+        for words, error_type in _ERROR_TEXTS:
             if words.search(text):
-                return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
+                return error_type(f"{self.display_name} refused", hint=_HINTS.get(error_type))
         return ResponseFormatError(f"{self.display_name} returned text instead of data")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:

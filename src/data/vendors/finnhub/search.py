@@ -27,11 +27,11 @@ def _read(body: Any) -> Iterator[Listing]:
                                  "symbol": "AAPL", "type": "Common Stock"}]}
     """
     for row in list_of(body["result"]):
-        symbol, kind = str(row["symbol"]), str(row.get("type"))
+        symbol, listing_type = str(row["symbol"]), str(row.get("type"))
         if symbol.startswith(_OURS):
             yield listing_of(symbol.removeprefix(_OURS), row, "description", "", "crypto")
         elif ":" not in symbol:
-            is_fund = kind in _FUNDS
+            is_fund = listing_type in _FUNDS
             yield listing_of(symbol, row, "description", "", "fund" if is_fund else "stock")
 
 

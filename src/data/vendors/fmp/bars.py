@@ -149,9 +149,9 @@ class FMPDataDownloader(BaseDataDownloader):
         error, text = error_of(response), response.text[:400]
         if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
-        for words, kind in _ERROR_TEXTS:
+        for words, error_type in _ERROR_TEXTS:
             if words.search(text):
-                return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
+                return error_type(f"{self.display_name} refused", hint=_HINTS.get(error_type))
         if error is None and "Error Message" in text:
             return ResponseFormatError(f"{self.display_name} returned text instead of data")
         return error

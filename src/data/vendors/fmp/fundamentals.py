@@ -92,7 +92,7 @@ _METRICS = TableAnswer(
 )
 
 
-def _statement(kind: str, path: str, fields: dict[str, str | Pick]) -> TableAnswer:
+def _statement(statement: str, path: str, fields: dict[str, str | Pick]) -> TableAnswer:
     return TableAnswer(
         Ask(f"/stable/{path}", _YEARLY),
         fields,
@@ -101,8 +101,8 @@ def _statement(kind: str, path: str, fields: dict[str, str | Pick]) -> TableAnsw
         period="period",
         period_end="date",
         filed_at="filingDate|fillingDate",
-        statement=kind,
-        is_optional=kind != "income",
+        statement=statement,
+        is_optional=statement != "income",
     )
 
 

@@ -27,9 +27,9 @@ def _read(body: Any) -> Iterator[Listing]:
           "exchangeFullName": "NASDAQ Global Select", "exchange": "NASDAQ"}]
     """
     for row in list_of(body):
-        kind = _TYPES.get(row.get("exchange"), "other")
-        symbol = f"{row['symbol']}=X" if kind == "forex" else row["symbol"]
-        yield listing_of(symbol, row, "name", "exchange|exchangeFullName", kind, "currency")
+        listing_type = _TYPES.get(row.get("exchange"), "other")
+        symbol = f"{row['symbol']}=X" if listing_type == "forex" else row["symbol"]
+        yield listing_of(symbol, row, "name", "exchange|exchangeFullName", listing_type, "currency")
 
 
 TABLE = SearchTable(

@@ -279,11 +279,15 @@ def error_of_answer(response: HttpResponse) -> DataError | None:
     code, reason = response.headers.get(CODE_HEADER, ""), response.text.lower()
     if not code:
         return error_of(response)
-    kind = _CODES.get(int(code), CapabilityError)
+    error_type = _CODES.get(int(code), CapabilityError)
     if int(code) == _HISTORY:
-        kind = next((k for text, k in _HISTORY_SAYS.items() if text in reason), CapabilityError)
+        error_type = next(
+            (k for text, k in _HISTORY_SAYS.items() if text in reason), CapabilityError
+        )
     message = f"the gateway returned code {code}"
-    if kind is RateLimitedError:
+    if error_type is RateLimitedError:
         return RateLimitedError(message, _PACING_S)
-    hint = "check the account's market data subscriptions" if kind is EntitlementError else None
-    return kind(message, hint=hint)
+    hint = (
+        "check the account's market data subscriptions" if error_type is EntitlementError else None
+    )
+    return error_type(message, hint=hint)

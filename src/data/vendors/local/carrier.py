@@ -215,13 +215,13 @@ def _size_error(path: Path, most: int) -> ResponseFormatError:
 
 def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
     """Yield a Parquet or Feather table as CSV text, in blocks, with its numbers in full precision."""
-    kind = path.suffix.removeprefix(".").capitalize()
+    format_name = path.suffix.removeprefix(".").capitalize()
     try:
         import pyarrow as pa
         from pyarrow import csv, dataset, ipc, parquet
     except ImportError as exc:
         raise MissingExtraError(
-            f"reading {kind} files needs pyarrow", hint=install_line("parquet")
+            f"reading {format_name} files needs pyarrow", hint=install_line("parquet")
         ) from exc
     try:
         is_parquet = path.suffix == ".parquet"
@@ -246,4 +246,4 @@ def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
     except (pa.ArrowException, OSError) as exc:
         if getattr(exc, "errno", None) is not None:  # an error from the disk, not from the content
             raise
-        raise ResponseFormatError(f"{path.name} is not a readable {kind} table") from exc
+        raise ResponseFormatError(f"{path.name} is not a readable {format_name} table") from exc

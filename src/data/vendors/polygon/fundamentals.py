@@ -45,7 +45,7 @@ def _join_names(before: str, names: str, behind: str) -> str:
     return "|".join(before + name + behind for name in names.split("|"))
 
 
-def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswer, ...]:
+def _statements(statement: str, part: str, names: dict[str, str]) -> tuple[TableAnswer, ...]:
     at = f"financials.{part}."
     fields = {field: _join_names(at, name, ".value") for field, name in names.items()}
     money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
@@ -59,7 +59,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswe
             period="fiscal_period",
             period_end="end_date",
             filed_at="filing_date",
-            statement=kind,
+            statement=statement,
             is_optional=ask is _QUARTERLY,
         )
         for ask in (_ANNUAL, _QUARTERLY)

@@ -90,9 +90,9 @@ _QUARTER = TableAnswer(
 )
 
 
-def _statement(kind: str, fields: dict[str, str | Pick]) -> TableAnswer:
+def _statement(statement: str, fields: dict[str, str | Pick]) -> TableAnswer:
     return TableAnswer(
-        _REPORTS, fields, shape=_plain_rows, period="period", period_end="date", statement=kind
+        _REPORTS, fields, shape=_plain_rows, period="period", period_end="date", statement=statement
     )
 
 

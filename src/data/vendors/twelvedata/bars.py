@@ -210,13 +210,17 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             wait = _MINUTE_S if "minute" in text else _LONG_S
             message = f"{self.display_name} reports too many credits used"
             return RateLimitedError(message, retry_after_s(response) or wait)
-        kind = _BY_CODE.get(code)
+        error_type = _BY_CODE.get(code)
         if code == 404 and not _ABOUT_A_SYMBOL.search(text):
-            kind = ResponseFormatError  # about the address
+            error_type = ResponseFormatError  # about the address
         if code in (400, 404):
             by_text = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
-            kind = next((k for word, k in by_text.items() if word in text), kind)
-        return kind(f"{self.display_name} returned code {code}") if kind else error_of(response)
+            error_type = next((k for word, k in by_text.items() if word in text), error_type)
+        return (
+            error_type(f"{self.display_name} returned code {code}")
+            if error_type
+            else error_of(response)
+        )
 
 
 def listing(instrument: Instrument) -> dict[str, str]:

@@ -35,17 +35,17 @@ def _read(body: Any) -> Iterator[Listing]:
                    "country": "United States", "currency": "USD"}], "status": "ok"}
     """
     for row in list_of(body["data"]):
-        kind = _TYPES.get(row.get("instrument_type"), "stock")
-        symbol = _symbol(row, kind)
+        listing_type = _TYPES.get(row.get("instrument_type"), "stock")
+        symbol = _symbol(row, listing_type)
         if symbol:
-            yield listing_of(symbol, row, "instrument_name", "exchange", kind, "currency")
+            yield listing_of(symbol, row, "instrument_name", "exchange", listing_type, "currency")
 
 
-def _symbol(row: Any, kind: ListingType) -> str:
+def _symbol(row: Any, listing_type: ListingType) -> str:
     symbol = str(row["symbol"])
-    if kind in ("crypto", "forex"):
+    if listing_type in ("crypto", "forex"):
         return symbol  # a slash separates the pair
-    if kind == "index":
+    if listing_type == "index":
         return f"^{symbol}"
     if row.get("country") == "United States":
         return symbol.replace(".", "-")

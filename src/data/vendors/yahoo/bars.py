@@ -156,12 +156,12 @@ class YahooDataDownloader(BaseDataDownloader):
         error, text = error_of(response), error_text(response)
         if not text or isinstance(error, RefusedError | TransientError):
             return error
-        kind: type[DataError] = CapabilityError
+        error_type: type[DataError] = CapabilityError
         if _NOTHING_THERE.search(text):
-            kind = NoDataError
+            error_type = NoDataError
         elif response.status == 404 or "delisted" in text:
-            kind = SymbolNotFoundError
-        return kind(f"{self.display_name}: {text[:160]}")
+            error_type = SymbolNotFoundError
+        return error_type(f"{self.display_name}: {text[:160]}")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.

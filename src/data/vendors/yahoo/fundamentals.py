@@ -101,7 +101,7 @@ def _table_of(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> Ta
     )
 
 
-def _reports(kind: str, names: Mapping[str, str]) -> tuple[TableAnswer, ...]:
+def _reports(statement: str, names: Mapping[str, str]) -> tuple[TableAnswer, ...]:
     return tuple(
         TableAnswer(
             _REPORTED,
@@ -112,7 +112,7 @@ def _reports(kind: str, names: Mapping[str, str]) -> tuple[TableAnswer, ...]:
             period_end="date",
             shape=partial(_rows, prefix=prefix, wanted=names.values()),
             period=period,
-            statement=kind,
+            statement=statement,
         )
         for prefix, period in (("annual", "=FY"), ("quarterly", "=Q"))
     )

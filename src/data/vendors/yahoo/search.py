@@ -35,9 +35,11 @@ def _read(body: Any) -> Iterator[Listing]:
                      "exchDisp": "NASDAQ", "isYahooFinance": true}]}
     """
     for row in list_of(body["quotes"]):
-        kind = _TYPES.get(row.get("quoteType"))
-        if kind is not None and row.get("symbol"):
-            yield listing_of(row["symbol"], row, "longname|shortname", "exchDisp|exchange", kind)
+        listing_type = _TYPES.get(row.get("quoteType"))
+        if listing_type is not None and row.get("symbol"):
+            yield listing_of(
+                row["symbol"], row, "longname|shortname", "exchDisp|exchange", listing_type
+            )
 
 
 TABLE = SearchTable(
