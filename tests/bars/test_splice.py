@@ -12,7 +12,7 @@ import pytest
 
 from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
-from src.data.bars.fetch.question import neighbours
+from src.data.bars.fetch.question import neighbors
 from src.data.bars.ingest.receive import (
     CommonBasis,
     FittedAnswer,
@@ -80,9 +80,9 @@ class StoredSeries:
     def series(self, request: LaneRequest) -> SeriesStore:
         return SeriesStore(self.store, ManualClock(LATER), request.key, request.query)
 
-    def neighbours_of(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
+    def neighbors_of(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
         request = self.request(**wishes)
-        return neighbours(request, self.series(request), self.vendor, hours(first, end))
+        return neighbors(request, self.series(request), self.vendor, hours(first, end))
 
     def fitted(self, received: ReceivedAnswer) -> FittedAnswer:
         request = self.request()
@@ -103,7 +103,7 @@ def test_twenty_final_bars_of_other_vendors_are_compared_on_each_side(
 ) -> None:
     stored_series.store_hours("b", -40, 4)
     stored_series.store_hours("c", 8, 60)
-    before, after = stored_series.neighbours_of(4, 8)
+    before, after = stored_series.neighbors_of(4, 8)
     assert (before.vendor, before.span, before.is_later) == ("b", hours(-16, 4), False)
     assert (after.vendor, after.span, after.is_later) == ("c", hours(8, 28), True)
     assert stamps(after.rows) == list(range(8, 28))
@@ -116,8 +116,8 @@ def test_bars_of_the_same_vendor_are_not_neighbours_and_hide_the_bars_beyond_the
 ) -> None:
     stored_series.store_hours("b", 0, 4)
     stored_series.store_hours("a", 4, 6)
-    assert stored_series.neighbours_of(6, 8) == ()
-    (side,) = stored_series.neighbours_of(-2, 0)
+    assert stored_series.neighbors_of(6, 8) == ()
+    (side,) = stored_series.neighbors_of(-2, 0)
     assert stamps(side.rows) == [0, 1, 2, 3], "the bars of vendor a beyond them are left out"
 
 
@@ -125,36 +125,36 @@ def test_bars_of_another_vendor_between_own_bars_are_collected(stored_series: St
     for n in range(0, 12, 2):
         stored_series.store_hours("a", n, n + 1)
         stored_series.store_hours("b", n + 1, n + 2)
-    (side,) = stored_series.neighbours_of(12, 13)
+    (side,) = stored_series.neighbors_of(12, 13)
     assert stamps(side.rows) == [1, 3, 5, 7, 9, 11]
 
 
 def test_own_bars_next_to_a_repaired_splice_are_compared(stored_series: StoredSeries) -> None:
     stored_series.store_hours("a", 0, 4, splices=(FIXED,))
-    (side,) = stored_series.neighbours_of(4, 8)
+    (side,) = stored_series.neighbors_of(4, 8)
     assert (side.vendor, len(side.rows)) == ("a", 4)
 
 
 def test_provisional_bars_are_neighbours_and_not_compared(stored_series: StoredSeries) -> None:
     stored_series.store_hours("b", 0, 4)
     stored_series.store_hours("b", 4, 6, "provisional")
-    (side,) = stored_series.neighbours_of(6, 8)
+    (side,) = stored_series.neighbors_of(6, 8)
     assert stamps(side.rows) == [0, 1, 2, 3]
     stored_series.store_hours("b", 0, 4, "provisional")
-    (side,) = stored_series.neighbours_of(6, 8)
+    (side,) = stored_series.neighbors_of(6, 8)
     assert (len(side.rows), side.span) == (0, hours(6, 6))
 
 
 def test_distant_bars_are_not_neighbours(stored_series: StoredSeries) -> None:
     stored_series.store_hours("b", 0, 4)
-    assert len(stored_series.neighbours_of(60, 70)[0].rows) == 4
-    assert len(stored_series.neighbours_of(62, 70)[0].rows) == 2
-    assert stored_series.neighbours_of(64, 70) == ()
+    assert len(stored_series.neighbors_of(60, 70)[0].rows) == 4
+    assert len(stored_series.neighbors_of(62, 70)[0].rows) == 2
+    assert stored_series.neighbors_of(64, 70) == ()
 
 
 def test_a_pinned_vendor_has_no_neighbouring_bars(stored_series: StoredSeries) -> None:
     stored_series.store_hours("b", 0, 4)
-    assert stored_series.neighbours_of(4, 8, provider="a") == ()
+    assert stored_series.neighbors_of(4, 8, provider="a") == ()
 
 
 # --- what comes of it ----------------------------------------------------------------------
@@ -164,7 +164,7 @@ def reply(
     stored_series: StoredSeries, factor: float, first: int = 0, end: int = 24
 ) -> ReceivedAnswer:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
-    question = VendorQuestion(hours(8, 12), stored_series.neighbours_of(8, 12))
+    question = VendorQuestion(hours(8, 12), stored_series.neighbors_of(8, 12))
     return ReceivedAnswer(stored_series.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
@@ -315,7 +315,7 @@ def test_neighbouring_spans_touch_the_span_without_overlapping_it(
 ) -> None:
     stored_series.store_hours("b", 0, 24)
     for first, end in itertools.combinations(range(1, 23, 4), 2):
-        before, after = stored_series.neighbours_of(first, end)
+        before, after = stored_series.neighbors_of(first, end)
         assert (before.span.end, after.span.start) == tuple(hours(first, end))
 
 

@@ -19,7 +19,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .compact import CompactResult, compact_series
 from .confirmations import CONFIRMED
-from .facade.listing import Catalogue
+from .facade.listing import Catalog
 from .history import commits_of
 from .lane_files import LaneFiles
 from .layout import QUARANTINE, SERIES, decode_lane
@@ -69,7 +69,7 @@ class Maintenance:
 
     Args:
         store: Parts of the folder's store.
-        catalogue: Catalog of the folder's contents.
+        catalog: Catalog of the folder's contents.
         instrument_of: Function that returns the instrument for a symbol, with the canonical name.
         clock: Source of the time recorded for quarantined files.
     """
@@ -77,15 +77,15 @@ class Maintenance:
     def __init__(
         self,
         store: StoreParts,
-        catalogue: Catalogue,
+        catalog: Catalog,
         instrument_of: Callable[[str], Instrument],
         clock: Clock,
     ) -> None:
         self._parts = store
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._instrument_of = instrument_of
         self._clock = clock
-        self._others = OtherData(store.layout.root, store.disk, clock, catalogue.data_types)
+        self._others = OtherData(store.layout.root, store.disk, clock, catalog.data_types)
 
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
@@ -94,7 +94,7 @@ class Maintenance:
 
         Series from older tools are included.
         """
-        return self._catalogue.stored_keys(symbol, timeframe)
+        return self._catalog.stored_keys(symbol, timeframe)
 
     def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
         """Return the series that have a commit log, in all lanes, including deleted series."""
@@ -105,14 +105,12 @@ class Maintenance:
 
     def years(self, key: SeriesKey) -> dict[int, dict[str, Any]]:
         """Return the years for which a series has bars, each with its recorded metadata."""
-        documents = {
-            year: self._catalogue.document(key, year) for year in self._catalogue.years(key)
-        }
+        documents = {year: self._catalog.document(key, year) for year in self._catalog.years(key)}
         return {year: document or {} for year, document in documents.items()}
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
-        """Return every stored series with its index entry; see :meth:`.Catalogue.listing`."""
-        return self._catalogue.listing(holdings)
+        """Return every stored series with its index entry; see :meth:`.Catalog.listing`."""
+        return self._catalog.listing(holdings)
 
     # --- checks and repair ---------------------------------------------------------------------
 
@@ -137,7 +135,7 @@ class Maintenance:
         time, so that repeated inspections eventually cover everything. In every other second, an
         inspection starts with the tables and fundamentals.
         """
-        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
+        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalog.listing(holdings)
         keys = [key for key, _ in listed]
         files = sum(
             entry.years_count if entry else file_count(self._parts.lane(key))
@@ -174,7 +172,7 @@ class Maintenance:
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
         """Return the years whose file is longer than recorded, so that some bars are not read."""
-        return waiting(self._parts, self._catalogue.listing())
+        return waiting(self._parts, self._catalog.listing())
 
     # --- size reduction ------------------------------------------------------------------------
 

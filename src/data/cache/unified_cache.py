@@ -187,7 +187,7 @@ class UnifiedCache(CacheFolder):
             return self.tables(data_type).read(key, span)
         with suppress(StorageError):  # what is not here yet may be on other hosts
             self.store.pull([(key.symbol, key.timeframe)], is_first=True)
-        return self._stored_frame(self._catalogue.lane_of(key), span, instrument)
+        return self._stored_frame(self._catalog.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
 
@@ -216,7 +216,7 @@ class UnifiedCache(CacheFolder):
     ) -> pd.DataFrame | None:
         from .facade.frames import stored_frame
 
-        return stored_frame(self._catalogue, key, span, instrument)
+        return stored_frame(self._catalog, key, span, instrument)
 
     def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload) -> bool:
         from .facade.frames import to_commit

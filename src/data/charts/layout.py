@@ -318,7 +318,7 @@ class _Drawing:
         """Return the horizontal position of a slot's left edge."""
         return self.plot.left + self.pitch * slot / self.each
 
-    def _centre(self, slot: int) -> float:
+    def _center(self, slot: int) -> float:
         return self.plot.left + (slot // self.each + 0.5) * self.pitch
 
     # --- below the bars
@@ -367,15 +367,15 @@ class _Drawing:
         columns = thinned(series, self.slots, self.most)
         opens, highs, lows, closes, _ = columns.values
         left = self.plot.left + columns.positions * self.pitch
-        centre = left + self.pitch / 2
+        center = left + self.pitch / 2
         body, wick = min(max(self.pitch * 0.7, 1.2), _WIDEST), min(max(self.pitch * 0.12, 1.0), 2.0)
         if has_volume:
-            self._volumes(centre, body if self.pitch > 4 else self.pitch, columns.mean_volumes)
+            self._volumes(center, body if self.pitch > 4 else self.pitch, columns.mean_volumes)
         top, bottom = self._y(np.maximum(opens, closes)), self._y(np.minimum(opens, closes))
         flat = bottom - top < 1
         top, bottom = np.where(flat, top - 0.5, top), np.where(flat, bottom + 0.5, bottom)
-        wicks = np.stack([centre - wick / 2, self._y(highs), centre + wick / 2, self._y(lows)], 1)
-        bodies = np.stack([centre - body / 2, top, centre + body / 2, bottom], 1)
+        wicks = np.stack([center - wick / 2, self._y(highs), center + wick / 2, self._y(lows)], 1)
+        bodies = np.stack([center - body / 2, top, center + body / 2, bottom], 1)
         rises = closes >= opens
         for paint, chosen in (
             ("up-pale", rises & columns.pale),
@@ -387,13 +387,13 @@ class _Drawing:
                 self.shapes.append(Rects(paint, np.concatenate([wicks[chosen], bodies[chosen]])))
         return _counts(series, len(columns.first)), columns
 
-    def _volumes(self, centre: Any, body: float, volumes: Floats) -> None:
+    def _volumes(self, center: Any, body: float, volumes: Floats) -> None:
         traded = np.isfinite(volumes) & (volumes > 0)
         if not traded.any():
             return
         most, room = volumes[traded].max(), (self.floor - self.plot.bottom) * 0.9
         heights = volumes[traded] / most * room
-        middle, floor = centre[traded], np.full(int(traded.sum()), self.floor)
+        middle, floor = center[traded], np.full(int(traded.sum()), self.floor)
         corners = np.stack([middle - body / 2, floor - heights, middle + body / 2, floor], 1)
         self.shapes.append(Rects("volume", corners))
 
@@ -461,7 +461,7 @@ class _Drawing:
         for kind in ("dividend", "split", "doubt"):
             taken = -1e9
             for mark in (m for m in self.chart.marks if m.kind == kind):
-                x = self._centre(mark.slot)
+                x = self._center(mark.slot)
                 if kind == "split":
                     ends = np.array([[x, self.plot.top], [x, self.floor]])
                     self.shapes.append(Lines("split", 1.5, (ends,), mark.label))
@@ -476,7 +476,7 @@ class _Drawing:
             for mark in (m for m in self.chart.marks if m.kind == kind and len(series)):
                 row = min(int(series.slots.searchsorted(mark.slot)), len(series) - 1)
                 price = series.values[2 if is_below else 1][row : row + 1]
-                x, down = self._centre(mark.slot), 1.0 if is_below else -1.0
+                x, down = self._center(mark.slot), 1.0 if is_below else -1.0
                 y = float(self._y(price)[0]) + 4 * down
                 triangle = np.array([[x, y], [x + 5, y + 9 * down], [x - 5, y + 9 * down], [x, y]])
                 self.shapes.append(Lines(paint, 2.5, (triangle,), mark.label))

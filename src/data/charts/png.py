@@ -90,14 +90,14 @@ def _artist(shape: Shape, height: int) -> Any:
     from matplotlib.path import Path as Outline
     from matplotlib.transforms import IdentityTransform
 
-    colour = PAINTS[shape.paint][0]
+    color = PAINTS[shape.paint][0]
     if isinstance(shape, Rects):
         left, top, right, bottom = shape.corners.T
         x = np.stack([left, right, right, left, left], 1).ravel()
         y = np.stack([top, top, bottom, bottom, top], 1).ravel()
         code = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
         codes = np.tile(code, len(shape.corners))
-        paint: dict[str, Any] = {"facecolor": colour, "edgecolor": "none", "linewidth": 0}
+        paint: dict[str, Any] = {"facecolor": color, "edgecolor": "none", "linewidth": 0}
     else:
         points = np.concatenate(shape.points) if shape.points else np.empty((0, 2))
         x, y = points.T
@@ -105,7 +105,7 @@ def _artist(shape: Shape, height: int) -> Any:
         codes[np.cumsum([0, *(len(line) for line in shape.points[:-1])])[: len(points)]] = (
             Outline.MOVETO
         )
-        paint = {"facecolor": "none", "edgecolor": colour, "linewidth": shape.width}
+        paint = {"facecolor": "none", "edgecolor": color, "linewidth": shape.width}
     outline = Outline(np.stack([x, height - y], 1), codes)
     outline.should_simplify = False
     return PathPatch(outline, transform=IdentityTransform(), antialiased=True, snap=False, **paint)

@@ -1,4 +1,4 @@
-"""A chart as an inline SVG without a script, with colours for light and dark screens. Pure."""
+"""A chart as an inline SVG without a script, with colors for light and dark screens. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_LETTERS = re.compile("[\ufffe\uffff]")
 def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
     """Return a chart as an SVG element, for use in a page or as a file.
 
-    The element has colours for light and dark screens and shrinks with the page. It loads nothing
+    The element has colors for light and dark screens and shrinks with the page. It loads nothing
     and contains no script.
 
     Args:
@@ -61,10 +61,10 @@ _NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def _style() -> str:
-    """Return the colours as CSS rules, with dark-screen colours last."""
+    """Return the colors as CSS rules, with dark-screen colors last."""
 
-    def colours(index: int) -> str:
-        """Return the CSS rules for one colour scheme: 0 for light, 1 for dark."""
+    def colors(index: int) -> str:
+        """Return the CSS rules for one color scheme: 0 for light, 1 for dark."""
         return ";".join(
             f"--c-{name}:" + (f"var(--{name},{pair[index]})" if name in _OF_PAGE else pair[index])
             for name, pair in PAINTS.items()
@@ -75,8 +75,8 @@ def _style() -> str:
         for name in PAINTS
     )
     return (
-        f".{_CLASS}{{{colours(0)};max-width:100%;height:auto;font-family:system-ui,sans-serif}}"
-        f"@media screen and (prefers-color-scheme:dark){{.{_CLASS}{{{colours(1)}}}}}"
+        f".{_CLASS}{{{colors(0)};max-width:100%;height:auto;font-family:system-ui,sans-serif}}"
+        f"@media screen and (prefers-color-scheme:dark){{.{_CLASS}{{{colors(1)}}}}}"
         f".{_CLASS} path{{fill:none}}{paints}"
         f".{_CLASS} text{{dominant-baseline:central;font-variant-numeric:tabular-nums}}"
     )

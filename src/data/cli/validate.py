@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..jobs.validate import ValidateQuestion
     from ..progress.cost import VendorCost
 
-_COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
+_COLORS = {"error": "red", "warning": "yellow", "info": "dim"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +180,7 @@ def _report_shown(args: argparse.Namespace, report: QualityReport | Exception) -
         return
     yield styled(report.title, "bold")
     for finding in findings:
-        yield Line(f"  {finding.severity}  {finding.text}", _COLOURS[finding.severity])
+        yield Line(f"  {finding.severity}  {finding.text}", _COLORS[finding.severity])
         yield Line(f"    → {finding.next_step}", "dim")
     for check, reason in () if not args.symbol else report.not_checked.items():
         yield Line(f"  not checked  {check}: {reason}", "dim")

@@ -17,7 +17,7 @@ from ..bars.refetchable import Refetchability
 from ..bars.request import RequestParser, Wishes
 from ..bars.selection.lanes import LaneFinder
 from ..cache.facade.folder import configured_instrument
-from ..cache.facade.listing import Catalogue
+from ..cache.facade.listing import Catalog
 from ..cache.layout import SHARED
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
@@ -52,7 +52,7 @@ from .perishable import perishable
 from .status import (
     SeriesHealth,
     Watch,
-    catalogue_of,
+    catalog_of,
     is_above_limit,
     is_little_memory,
     is_little_space,
@@ -122,8 +122,8 @@ def checkup(
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_text_and_hint(error))]
     survey, selector = watch.survey, watch.selector
-    catalogue = catalogue_of(survey.settings.cache_dir, selector)
-    holdings, vendors = catalogue.holdings(), describe_vendors(selector)
+    catalog = catalog_of(survey.settings.cache_dir, selector)
+    holdings, vendors = catalog.holdings(), describe_vendors(selector)
     urls = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
     reached = watch.reached(urls)
     return [
@@ -135,12 +135,12 @@ def checkup(
         *_locations(survey, selector, holdings.size.bytes),
         *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
-        *_perishable_checks(catalogue, holdings, selector, clock, survey.settings.cache_dir),
+        *_perishable_checks(catalog, holdings, selector, clock, survey.settings.cache_dir),
         *_vendor_days(watch.network),
-        *_calendars(catalogue, holdings, clock.now_ms()),
-        *_files(catalogue, holdings, clock, full=full),
+        *_calendars(catalog, holdings, clock.now_ms()),
+        *_files(catalog, holdings, clock, full=full),
         *_proof(holdings),
-        *_upgrade(catalogue, holdings, selector, clock.now_ms()),
+        *_upgrade(catalog, holdings, selector, clock.now_ms()),
         _memory(memory()),
         *_configuration(survey, selector, {v["name"] for v in vendors if _is_under_keys(v)}),
         *_keys(vendors, selector),
@@ -307,17 +307,17 @@ def _freshness(series: SeriesHealth) -> Check:
 
 
 def _perishable_checks(
-    catalogue: Catalogue,
+    catalog: Catalog,
     holdings: Holdings,
     selector: ProviderSelector,
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
     """Report series whose missing bars or figures will soon be unavailable from every vendor."""
-    lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
+    lanes, parser = LaneFinder(selector, catalog.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, query_of=query)
-    soon = perishable(catalogue.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
+    soon = perishable(catalog.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
     if soon:
         series = soon[0]
         text = (
@@ -338,10 +338,10 @@ def _vendor_days(network: Network) -> Iterator[Check]:
         yield Check("health", "vendor day", None, str(incident), advice)
 
 
-def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterator[Check]:
+def _calendars(catalog: Catalog, holdings: Holdings, now_ms: int) -> Iterator[Check]:
     """Report calendars that lack holidays for a period with stored bars, or for the near future."""
     reach: dict[MarketCalendar, Span] = {}
-    for key, entry in catalogue.listing(holdings):
+    for key, entry in catalog.listing(holdings):
         if entry is None or entry.first is None:
             continue
         calendar = calendar_for(configured_instrument(key.symbol))
@@ -360,17 +360,15 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
             yield Check("health", "calendar", False, text, advice)
 
 
-def _files(
-    catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
-) -> Iterator[Check]:
+def _files(catalog: Catalog, holdings: Holdings, clock: Clock, *, full: bool) -> Iterator[Check]:
     """Report damage and lost commits.
 
     Unless ``full`` is set, no more files are read after ``GLANCE_S`` seconds.
     """
-    parts = catalogue.store.parts
-    upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
+    parts = catalog.store.parts
+    upkeep = Maintenance(parts, catalog, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
-    yield from _commits(waiting(parts, catalogue.listing(holdings)))
+    yield from _commits(waiting(parts, catalog.listing(holdings)))
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
@@ -426,10 +424,10 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 
 
 def _upgrade(
-    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+    catalog: Catalog, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
     """Report data from earlier versions that this version does not use."""
-    text, advice = upgrade(catalogue, holdings, selector, now_ms)
+    text, advice = upgrade(catalog, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bars.freshness import Freshness, Pace, is_at_rest
-from ..cache.facade.listing import Catalogue
+from ..cache.facade.listing import Catalog
 from ..cache.layout import Layout
 from ..cache.retention.disk_usage import Fill, Gauge
 from ..cache.retention.eviction import BYTES_IN_GB
@@ -216,7 +216,7 @@ class Watch:
         self.network = network_of(settings, load_rules(settings.rules_path), self.clock)
         self.selector = ProviderSelector(settings=settings, make_sender=self.network.sender)
         self._series = SeriesWatch(settings.cache_dir, self.selector, self.clock)
-        self._gauge = Gauge(catalogue_of(settings.cache_dir, self.selector).holdings, self.clock)
+        self._gauge = Gauge(catalog_of(settings.cache_dir, self.selector).holdings, self.clock)
         self._reach = reach
         self._reached: dict[str, ReachResult] = {}
         self._reached_s: float | None = None
@@ -341,10 +341,10 @@ class SeriesHealth:
         return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
 
 
-def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
-    """Return the catalogue (the list of stored series) of a cache folder, without changing anything."""
+def catalog_of(folder: Path, selector: ProviderSelector) -> Catalog:
+    """Return the catalog (the list of stored series) of a cache folder, without changing anything."""
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
-    return Catalogue(folder, BarStore(folder, disk), disk)
+    return Catalog(folder, BarStore(folder, disk), disk)
 
 
 class SeriesWatch:

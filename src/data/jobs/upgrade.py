@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..bars.selection.lanes import LaneFinder
-from ..cache.facade.listing import Catalogue
+from ..cache.facade.listing import Catalog
 from ..cache.retention.inventory import Holdings, StoredLane
 from ..errors import DataError
 from ..model.query import BarsQuery
@@ -18,14 +18,14 @@ _MOST_NAMED = 3
 
 
 def upgrade(
-    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+    catalog: Catalog, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
     """Return a description of stored data that this version cannot use unchanged, and advice.
 
     Both are empty if this version uses all stored data. No vendor is queried, and no bar is read.
 
     Args:
-        catalogue, holdings: The stored series, and the content of the cache folder.
+        catalog, holdings: The stored series, and the content of the cache folder.
         selector: Selector with the rules to apply.
         now_ms: Current time, UTC milliseconds.
     """
@@ -42,12 +42,12 @@ def upgrade(
             "vendors are queried for bars that own files or recordings had replaced "
             f"({_list_lanes(mixed)})"
         )
-    if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
+    if others := list(_of_another_kind(catalog, holdings, selector, now_ms)):
         sentences.append(
             "bars of a different kind than the first vendor's in the rules are used only "
             f"as a substitute, and that vendor is queried ({_list_lanes(others)})"
         )
-    if symbols := _symbols_without_actions(catalogue, holdings):
+    if symbols := _symbols_without_actions(catalog, holdings):
         sentences.append(
             "splits and dividends that were recorded as absent without a request are "
             f"requested ({_list_names(symbols)})"
@@ -81,13 +81,13 @@ def _is_read(lane: StoredLane) -> bool:
 
 
 def _of_another_kind(
-    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+    catalog: Catalog, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
     """Yield the default lanes with which earlier versions, but not this one, answered queries.
 
     Only the documents in ``holdings`` are used, because reading the store might repair it.
     """
-    lanes = LaneFinder(selector, catalogue.store)
+    lanes = LaneFinder(selector, catalog.store)
     for lane in holdings.lanes:
         key, entry = lane.key, lane.entry
         if key.lane or entry.first is None or entry.last is None or not _is_read(lane):
@@ -106,13 +106,13 @@ def _of_another_kind(
             yield lane
 
 
-def _symbols_without_actions(catalogue: Catalogue, holdings: Holdings) -> list[str]:
+def _symbols_without_actions(catalog: Catalog, holdings: Holdings) -> list[str]:
     """Return the symbols recorded as having no splits and dividends although none were requested."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     unqueried = []
     for symbol in symbols:
         try:
-            if catalogue.store.actions(symbol).has_untrusted:
+            if catalog.store.actions(symbol).has_untrusted:
                 unqueried.append(symbol)
         except DataError:
             continue  # damaged documents are reported elsewhere

@@ -36,7 +36,7 @@ from .absence import record_absence
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
 from .plan import in_few_requests
-from .question import neighbours, question_for
+from .question import neighbors, question_for
 
 # Amount of data to receive between commits. Data received since the last commit is lost if a
 # process is killed or a call times out, but a commit costs as much as processing a page.
@@ -185,9 +185,7 @@ class Fetcher:
         for candidate in self._request.route.candidates:
             if candidate.name in journal.excluded:
                 continue
-            question = VendorQuestion(
-                span, neighbours(self._request, self._series, candidate, span)
-            )
+            question = VendorQuestion(span, neighbors(self._request, self._series, candidate, span))
             reply = query_vendor(
                 self._clock,
                 candidate.name,

@@ -52,7 +52,7 @@ def question_for(
         ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
     span = Span(spans[0].start, spans[-1].end)
-    sides = neighbours(request, series, candidate, span)
+    sides = neighbors(request, series, candidate, span)
     if len(spans) > 1:
         return VendorQuestion(
             span, sides, missing_parts=tuple(spans), until=until, ends_fetching=ends_fetching
@@ -65,7 +65,7 @@ def question_for(
 # --- bars from other vendors next to a span
 
 
-def neighbours(
+def neighbors(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> tuple[Side, ...]:
     """Return the bars from other vendors next to ``span``; empty if a vendor is pinned."""
@@ -93,14 +93,14 @@ def _side(
     if nearest is None or not _must_be_compared(nearest, candidate):
         return None
     final = [c.span for c in entries if c.state == "final" and _must_be_compared(c, candidate)]
-    neighbours = rows.take(inside(rows.stamps, final))
-    neighbours = neighbours.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
+    neighbors = rows.take(inside(rows.stamps, final))
+    neighbors = neighbors.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
     reach = Span(edge, edge)
-    if len(neighbours) and is_later:
-        reach = Span(edge, grid.next_open(int(neighbours.stamps[-1]) + 1))
-    elif len(neighbours):
-        reach = Span(int(neighbours.stamps[0]), edge)
-    return Side(nearest.vendor, reach, neighbours, entries, is_later)
+    if len(neighbors) and is_later:
+        reach = Span(edge, grid.next_open(int(neighbors.stamps[-1]) + 1))
+    elif len(neighbors):
+        reach = Span(int(neighbors.stamps[0]), edge)
+    return Side(nearest.vendor, reach, neighbors, entries, is_later)
 
 
 def _must_be_compared(entry: Covered, candidate: Candidate) -> bool:

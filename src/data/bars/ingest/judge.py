@@ -202,7 +202,7 @@ class _Judge:
             is_own = entry.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _rows_agree(new.take(rows), old_rows, tolerance)
-            # Faults that only the whole series proves do not appear next to neighbours.
+            # Faults that only the whole series proves do not appear next to neighbors.
             same &= is_grave[rows] if is_own and not entry.reason.startswith(IN_WHOLE) else True
             if same.any():
                 yield _Repeat(entry, rows[same], is_same=True)
@@ -239,7 +239,7 @@ class _Judge:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that clears stored bars of suspected unit changes if they match new neighbours.
+        """Yield coverage that clears stored bars of suspected unit changes if they match new neighbors.
 
         The earlier state of these bars is not known, so they are fetched once more.
         """
@@ -247,9 +247,9 @@ class _Judge:
         for edge in edges:
             first, end = np.searchsorted(stamps, edge).tolist()
             for row in range(first, end):
-                neighbours = slice(max(0, row - 1), row + 2)
-                is_left = not is_new[row] and is_new[neighbours].any()
-                if is_left and not unit_jumps(table.take(neighbours)).any():
+                neighbors = slice(max(0, row - 1), row + 2)
+                is_left = not is_new[row] and is_new[neighbors].any()
+                if is_left and not unit_jumps(table.take(neighbors)).any():
                     after = int(stamps[row + 1]) if row + 1 < end else edge.end
                     yield Covered(Span(int(stamps[row]), after), "provisional")
 
@@ -263,7 +263,7 @@ class _Judge:
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         origin = self._vendor, self.context.kind, self.context.basis
         mark = Covered(Span(0, 0), "suspect", *origin, now, reason, now + WAITS_MS[0])
-        # Between neighbours in the table there may be hours that were not requested, or a gap. Bars
+        # Between neighbors in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage
         covered = [entry.span for entry in stored if not (is_hole(entry) or entry.reason == AHEAD)]

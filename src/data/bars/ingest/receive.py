@@ -291,11 +291,11 @@ def _fit_sides(
     """
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
-    is_neighbour = inside(rows.stamps, [side.span for side in sides])
-    requested = rows.take(~is_neighbour)
-    if is_neighbour.any() and not len(requested):
+    is_neighbor = inside(rows.stamps, [side.span for side in sides])
+    requested = rows.take(~is_neighbor)
+    if is_neighbor.any() and not len(requested):
         raise _no_data(request, fetched, span)
-    beside = rows.take(is_neighbour)
+    beside = rows.take(is_neighbor)
     # Only the last valid row for each timestamp counts.
     beside = merge(BarTable.empty(), beside.take(ordered(beside)))
     verdicts, fix = _verdicts(request, series, received, beside)

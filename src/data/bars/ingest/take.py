@@ -150,7 +150,7 @@ def process_answer(
     6. :func:`_compare`: read the stored bars, once. All later steps use the view from this read,
        so the kind is checked again. Rows whose prices came back multiplied by a factor are
        dropped; if there are many, the answer is rejected.
-    7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
+    7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbors and
        stored rows.
     8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for
        bars near splits, from step 5; its faults are those of the remaining rows.
@@ -356,9 +356,9 @@ def _read_stored(
     tolerance = _AS_SENT if comparable is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
     if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
-        neighbours = all_rows.within(sides)
+        neighbors = all_rows.within(sides)
         entries = all_coverage.within(sides)
-        surroundings = StoredRange(neighbours, rebased(neighbours, surely=True), entries)
+        surroundings = StoredRange(neighbors, rebased(neighbors, surely=True), entries)
     return StoredRange(rows, comparable, coverage, tolerance), surroundings
 
 

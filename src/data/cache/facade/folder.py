@@ -33,7 +33,7 @@ from ..retention.manager import RetentionLimits, RetentionManager
 from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
-from .listing import Catalogue
+from .listing import Catalog
 
 if TYPE_CHECKING:
     from ..maintenance import Maintenance
@@ -114,7 +114,7 @@ class CacheFolder:
         self.store.listener = self._retention_manager = RetentionManager(
             self.store, self._clock, limits
         )
-        self._catalogue = Catalogue(
+        self._catalog = Catalog(
             self.cache_dir, self.store, self._disk, lambda: self._retention_manager.inventory
         )
         summaries.finish_at_exit(self)
@@ -127,7 +127,7 @@ class CacheFolder:
         """An object that checks, repairs, compacts and migrates the folder, and reports its history."""
         from ..maintenance import Maintenance
 
-        return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
+        return Maintenance(self.store.parts, self._catalog, self._instrument_of, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
         """Return the instrument that a symbol means; raises ``QueryError`` if it is unknown."""
@@ -139,26 +139,26 @@ class CacheFolder:
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[SeriesKey]:
         """Return the series like :meth:`.Maintenance.series`, without importing what maintains them."""
-        return self._catalogue.stored_keys(symbol, timeframe)
+        return self._catalog.stored_keys(symbol, timeframe)
 
     def list_symbols(self) -> list[str]:
         """Return the symbols that have bars, sorted."""
-        return self._catalogue.symbols()
+        return self._catalog.symbols()
 
     def list_timeframes(self, symbol: str) -> list[str]:
         """Return the timeframes for which ``symbol`` has bars, shortest first.
 
         Monthly bars are listed as ``1M``.
         """
-        return [frame.label for frame in self._catalogue.timeframes(symbol)]
+        return [frame.label for frame in self._catalog.timeframes(symbol)]
 
     def list_years(self, symbol: str, timeframe: str) -> list[int]:
         """Return the years for which bars are stored, in ascending order."""
-        return self._catalogue.years(self._lane(symbol, timeframe))
+        return self._catalog.years(self._lane(symbol, timeframe))
 
     def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:
         """Return the metadata of one year of a series, or None if the year has no bars."""
-        return self._catalogue.document(self._lane(symbol, timeframe), int(year))
+        return self._catalog.document(self._lane(symbol, timeframe), int(year))
 
     def get_stats(self, holdings: Holdings | None = None) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
@@ -169,7 +169,7 @@ class CacheFolder:
         were read; :attr:`maintenance` reads all of them. The summaries for other programs are
         updated at the same time. ``holdings`` are the folder's contents, if already known.
         """
-        return self._stats(holdings or self._catalogue.holdings())
+        return self._stats(holdings or self._catalog.holdings())
 
     def overview(self) -> dict[str, Any]:
         """Return :meth:`get_stats`, plus ``freeable`` (see :meth:`freeable`) and the daily ``growth``."""
@@ -181,9 +181,9 @@ class CacheFolder:
     def _stats(self, holdings: Holdings) -> dict[str, Any]:
         # Done first, because reading documents repairs damaged ones.
         health = self.maintenance.inspect(_DAMAGE_SEARCH_S, holdings).to_json()
-        stats = self._catalogue.stats(self.max_size_gb, holdings)
+        stats = self._catalog.stats(self.max_size_gb, holdings)
         if not self._summaries_are_current(holdings):
-            self._summarise(stats, holdings)
+            self._summarize(stats, holdings)
         return stats | {"health": health}
 
     def _summaries_are_current(self, holdings: Holdings) -> bool:
@@ -195,15 +195,15 @@ class CacheFolder:
 
     def holdings(self) -> Holdings:
         """Return the contents of the folder, from its index; raises ``StorageError``."""
-        return self._catalogue.holdings()
+        return self._catalog.holdings()
 
     def write_summaries(self) -> bool:
         """Update ``_metadata/*.json``; return whether that succeeded."""
         if not self.ohlcv_dir.is_dir():  # removed by someone else in the meantime; not recreated
             return False
         try:
-            holdings = self._catalogue.holdings()
-            return self._summarise(self._catalogue.stats(self.max_size_gb, holdings), holdings)
+            holdings = self._catalog.holdings()
+            return self._summarize(self._catalog.stats(self.max_size_gb, holdings), holdings)
         except CacheError as exc:
             log.debug("summaries were not written: %s", exc)
             return False
@@ -236,7 +236,7 @@ class CacheFolder:
         if data_type != BARS:
             self.tables(data_type).clear(key=key)
         else:
-            self._catalogue.clear(symbol, [key.timeframe])
+            self._catalog.clear(symbol, [key.timeframe])
             self.store.changed = True
 
     def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
@@ -244,16 +244,16 @@ class CacheFolder:
         if data_type != BARS:
             self.tables(data_type).clear(symbol)
         else:
-            self._catalogue.clear(symbol)
+            self._catalog.clear(symbol)
             self.store.changed = True
 
     def clear_all(self, data_type: str | None = None) -> None:
         """Delete all bars and tables, or those of one data type; the cache remains usable."""
-        for name in self._catalogue.data_types() if data_type is None else [data_type]:
+        for name in self._catalog.data_types() if data_type is None else [data_type]:
             if name != BARS:
                 self.tables(name).clear()
         if data_type in (None, BARS):
-            for symbol in self._catalogue.every_symbol():
+            for symbol in self._catalog.every_symbol():
                 self.clear_symbol(symbol)
 
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
@@ -271,7 +271,7 @@ class CacheFolder:
                 hint="0 deletes everything that was not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
-        stale = list(self._catalogue.unchanged_since(oldest))
+        stale = list(self._catalog.unchanged_since(oldest))
         self.store.changed = True
         return sum(
             self.store.clear_years(key, years, by="cleanup_old_data") for key, years in stale
@@ -371,7 +371,7 @@ class CacheFolder:
         from ..retention.age import AgeRetention
 
         return AgeRetention(
-            self.store, self._catalogue, self._disk, self.tables, self._retention_manager.last_uses
+            self.store, self._catalog, self._disk, self.tables, self._retention_manager.last_uses
         )
 
     def _retain(self) -> None:
@@ -413,10 +413,10 @@ class CacheFolder:
         return round(self.max_size_gb * eviction.BYTES_IN_GB)
 
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
-        return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
+        return self._catalog.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
 
-    def _summarise(self, stats: dict[str, Any], holdings: Holdings) -> bool:
-        contents = summaries.summaries(self._catalogue.all_years(), stats)
+    def _summarize(self, stats: dict[str, Any], holdings: Holdings) -> bool:
+        contents = summaries.summaries(self._catalog.all_years(), stats)
         written = summaries.write_summaries(self._disk, self.ohlcv_dir, contents)
         if written:
             self.store.changed = False

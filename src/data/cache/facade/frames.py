@@ -33,7 +33,7 @@ from ..prior_sessions import PriorSessions
 from ..store import BarStore
 from ..values import Commit, CommitPiece
 from ..write.coverage_update import year_span, years_of
-from .listing import Catalogue
+from .listing import Catalog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,7 +280,7 @@ log = logging.getLogger(__name__)
 
 
 def stored_frame(
-    catalogue: Catalogue, key: SeriesKey, span: Span, instrument: Instrument
+    catalog: Catalog, key: SeriesKey, span: Span, instrument: Instrument
 ) -> pd.DataFrame | None:
     """Return the rows stored in ``span`` as a canonical frame, or None if there are none.
 
@@ -289,11 +289,11 @@ def stored_frame(
     a timestamp, the result contains the invalid row stored for it, or the bar from another tool's
     file, even if it is the last one in that file.
     """
-    store = catalogue.store
+    store = catalog.store
     table, coverage = store.read(key, span)
     if instrument.asset_class == "stock" and len(table):
         table = _on_one_basis(store, key, table, coverage, instrument)
-    table = merge(catalogue.unproven(key, span), table)
+    table = merge(catalog.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
         reason = sentence(suspects[0].reason)

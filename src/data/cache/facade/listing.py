@@ -39,7 +39,7 @@ _DEFAULT_LANES = ((), SAMPLE_LANE)
 _NOT_LISTED = object()
 
 
-class Catalogue:
+class Catalog:
     """Lists the contents of one cache, including files from older tools. Thread-safe.
 
     Args:

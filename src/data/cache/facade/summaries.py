@@ -103,7 +103,7 @@ def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> boo
 # --- at exit -------------------------------------------------------------------------------
 
 
-class Summarises(Protocol):
+class Summarizes(Protocol):
     """A cache that can update its summaries."""
 
     def finish(self) -> None:
@@ -111,10 +111,10 @@ class Summarises(Protocol):
 
 
 # If a cache object no longer exists at exit, the next process writes the summaries.
-_open: weakref.WeakSet[Summarises] = weakref.WeakSet()
+_open: weakref.WeakSet[Summarizes] = weakref.WeakSet()
 
 
-def finish_at_exit(cache: Summarises) -> None:
+def finish_at_exit(cache: Summarizes) -> None:
     """Make ``cache`` update its summaries when the process exits."""
     _open.add(cache)
 

@@ -16,7 +16,7 @@ from ...disk.files import Disk
 from ...errors import CacheError, DataError
 from ...model.instant import MINUTE_MS, iso
 from ...model.series import SeriesKey
-from ..facade.listing import Catalogue
+from ..facade.listing import Catalog
 from ..layout import BARS
 from ..pins import pins_in
 from ..store import BarStore
@@ -92,7 +92,7 @@ class AgeRetention:
 
     Args:
         store: Store of the bars.
-        catalogue: Catalog of the folder's contents, including files of older tools.
+        catalog: Catalog of the folder's contents, including files of older tools.
         disk: File system.
         tables: Function that returns the tables of one data type.
         last_uses: Function that returns a function for looking up the last use of a series.
@@ -101,14 +101,14 @@ class AgeRetention:
     def __init__(
         self,
         store: BarStore,
-        catalogue: Catalogue,
+        catalog: Catalog,
         disk: Disk,
         tables: Callable[[str], TableStore],
         last_uses: Callable[[], Callable[[SeriesKey], Use]],
     ) -> None:
         self._store = store
         self._parts = store.parts
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._disk = disk
         self._tables = tables
         self._last_uses = last_uses
@@ -116,7 +116,7 @@ class AgeRetention:
     def find(self, before: int) -> Aged:
         """Return the years whose rows had all closed by ``before``; nothing is changed."""
         collected, problems = _AgedFolder(), list[tuple[SeriesKey, str]]()
-        for key in self._catalogue.stored_keys():
+        for key in self._catalog.stored_keys():
             lane = self._parts.lane(key)
             present = lane.years()
             old_files = self._parts.old.of(lane, present)
@@ -215,7 +215,7 @@ class AgeRetention:
                     yield meta.updated_ms, max(answers, default=0)
 
     def _stored_tables(self) -> Iterator[tuple[TableStore, SeriesKey]]:
-        for name in self._catalogue.data_types():
+        for name in self._catalog.data_types():
             table = self._tables(name)
             for key in table.keys():
                 yield table, key

@@ -134,7 +134,7 @@ def derive(
         for event in _renames(intervals)
         if (event.day, event.kind, event.symbol, event.successor) not in imported
     ]
-    return names.labelled(), [*events, *renames]
+    return names.labeled(), [*events, *renames]
 
 
 def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
@@ -244,7 +244,7 @@ class _Names:
                 replace(o, instrument=instrument) if o.instrument == mark else o for o in group
             ]
 
-    def labelled(self) -> list[NameInterval]:
+    def labeled(self) -> list[NameInterval]:
         """Return all intervals by date; an unnamed instrument gets the name of its last symbol."""
         every = by_date(interval for group in self._of.values() for interval in group)
         used = {interval.instrument for interval in every} - self._unnamed

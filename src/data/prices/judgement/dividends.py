@@ -251,10 +251,10 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 # --- against the price ---------------------------------------------------------------------------
 
 
-def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()) -> float:
+def _doubt(payment: _Payment, median: float, neighbors: Sequence[_Payment] = ()) -> float:
     """Return the log odds that an amount is correct rather than a hundred times too large.
 
-    ``neighbours`` are the payments before and after this one.
+    ``neighbors`` are the payments before and after this one.
     """
     if payment.paid >= 1:
         return -np.inf
@@ -262,7 +262,7 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
     if payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median:
         odds += min(0.0, _density(payment.paid) - _density(payment.paid / _HUNDRED)) - _DECIDED / 2
         amount = payment.event.value / _HUNDRED
-        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in neighbours):
+        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in neighbors):
             odds -= _DECIDED / 2
     return odds
 
@@ -302,8 +302,8 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
             continue
         others = np.delete(yields, index)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
-        neighbours = [payments[at] for at in (index - 1, index + 1) if 0 <= at < len(payments)]
-        odds = _doubt(payment, median, neighbours)
+        neighbors = [payments[at] for at in (index - 1, index + 1) if 0 <= at < len(payments)]
+        odds = _doubt(payment, median, neighbors)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
             f"a dividend of {price_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "

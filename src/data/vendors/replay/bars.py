@@ -127,13 +127,13 @@ class _Replayed(BaseDataDownloader):
         fetched = super().fetch(replace(query, instrument=self._as_requested(query.instrument)))
         if fetched.actions is None:
             return fetched
-        return replace(fetched, actions=self._relabelled(fetched.actions))
+        return replace(fetched, actions=self._relabeled(fetched.actions))
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return the recorded splits and dividends; arguments and errors are as for the vendor's class."""
-        return self._relabelled(super().fetch_actions(self._as_requested(instrument), span, now_ms))
+        return self._relabeled(super().fetch_actions(self._as_requested(instrument), span, now_ms))
 
-    def _relabelled(self, actions: Sequence[Action]) -> Sequence[Action]:
+    def _relabeled(self, actions: Sequence[Action]) -> Sequence[Action]:
         """Return the actions with this replayed vendor as their source, so that only its bars use them."""
         reported = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
