@@ -91,7 +91,7 @@ def test_a_login_is_in_the_audit_log_without_the_key(
     for name in OWN[vendor]:
         assert KEYS[name] not in caplog.text + repr(told)
     # A request over HTTP with the same keys is that of the same account.
-    http = Sender(ScriptedTransport(answer([1])), manager.rate_limiters[vendor], clock).over(
+    http = Sender(ScriptedTransport(answer([1])), manager.rate_limiters[vendor], clock).variant(
         None, {name: KEYS[name] for name in OWN[vendor]}
     )
     http.send(HttpRequest("https://x.example/y", secret_params={"k": "some key"}), vendor=vendor)

@@ -35,7 +35,7 @@ def make(tmp_path: Path) -> Make:
     def over(*answers: Answer, key: str = KEY, limits: Limits = NO_LIMITS) -> Sender:
         limiter = Limiter("acme", limits, State(tmp_path, clock))
         sender = Sender(ScriptedTransport(*answers), limiter, clock, RetryPolicy(attempts=2))
-        return sender.over(None, {"ACME_API_KEY": key})
+        return sender.variant(None, {"ACME_API_KEY": key})
 
     return over
 

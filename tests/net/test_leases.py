@@ -86,7 +86,7 @@ def test_a_page_of_the_holder_prolongs_the_wait_of_the_others(
             assert not late.is_held
     assert pages == 4
     assert clock.monotonic() == pytest.approx(80 + QUIET_S, abs=2)
-    assert "another process is fetching" in str(deadline.over("acme"))
+    assert "another process is fetching" in str(deadline.timeout_error("acme"))
 
 
 def test_a_page_of_the_holder_does_not_prolong_the_timeout_of_a_waiting_caller(

@@ -87,7 +87,7 @@ class TestWaiting:
 
         def call() -> str:
             with table.hold("a", clock):
-                return str(current_deadline(clock).over("acme"))
+                return str(current_deadline(clock).timeout_error("acme"))
 
         error = run_call(clock, timeout, call)
         over.set()

@@ -141,7 +141,7 @@ def test_a_programming_error_is_not_retried() -> None:
 def test_a_sender_over_another_carrier_keeps_limits_and_policy() -> None:
     clock = ManualClock(NOW_MS)
     one = sender_over(ScriptedTransport(OK), clock=clock, limits=Limits(per_minute=1))
-    other = one.over(ScriptedTransport(OK))
+    other = one.variant(ScriptedTransport(OK))
     one.send(REQUEST, vendor="acme")
     with pytest.raises(RateLimitedError):
         other.send(REQUEST, vendor="acme")

@@ -262,8 +262,8 @@ class TestSending:
     ) -> None:
         transport = ScriptedTransport(answer([1]), answer([2]), answer([3]))
         anybody = Sender(transport, make(per_minute=1), clock)
-        known = anybody.over(None, {"ACME_API_KEY": "canary"})
+        known = anybody.variant(None, {"ACME_API_KEY": "canary"})
         anybody.send(REQUEST, vendor="acme")
         known.send(REQUEST, vendor="acme")
         with pytest.raises(RateLimitedError):
-            known.over(transport).send(REQUEST, vendor="acme")
+            known.variant(transport).send(REQUEST, vendor="acme")

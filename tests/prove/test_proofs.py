@@ -15,7 +15,7 @@ import pytest
 from src.data.cli import main
 from src.data.prove import checks
 from src.data.prove.checks import PROOFS, Proof
-from src.data.prove.run import NAMES, PromiseVerdict, carried_out
+from src.data.prove.run import NAMES, PromiseVerdict, verdict_of
 from src.data.prove.stage import Process, Stage, UnfinishedError
 from tests.cache.counts import FULL
 
@@ -48,14 +48,14 @@ def _fewer_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_promise_is_kept_and_the_proof_can_fail(
     spoilt: Set, proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verdict = carried_out(spoilt.stage, proof)
+    verdict = verdict_of(spoilt.stage, proof)
     assert verdict.is_kept, verdict.saw
     printed = printed_of(verdict, monkeypatch, capsys)
     assert printed[0] == f"✓  {proof.name:11}  kept: {proof.promise} — {verdict.brief}"
     assert len(printed[0]) <= 100 and printed[1].startswith("1 promise kept")
     spoilt.stage.break_ = proof.name
     try:
-        verdict = carried_out(spoilt.stage, proof)
+        verdict = verdict_of(spoilt.stage, proof)
     finally:
         spoilt.stage.break_ = ""
     assert not verdict.is_kept
@@ -106,7 +106,7 @@ def test_a_process_that_does_not_answer_is_a_broken_promise(spoilt: Set) -> None
         spoilt.stage.result(process, 0.2)
         raise AssertionError("there was an answer")
 
-    verdict = carried_out(spoilt.stage, Proof("hole", "", stopped))
+    verdict = verdict_of(spoilt.stage, Proof("hole", "", stopped))
     assert (verdict.is_kept, verdict.saw[:17]) == (False, "no answer within ")
 
 
@@ -125,7 +125,7 @@ def test_an_error_in_place_of_bars_is_a_broken_promise(spoilt: Set, proof: Proof
         finally:
             stage.server.heal = heal
 
-    verdict = carried_out(spoilt.stage, proof._replace(run=refused))
+    verdict = verdict_of(spoilt.stage, proof._replace(run=refused))
     assert not verdict.is_kept and verdict.saw
 
 
@@ -142,7 +142,7 @@ def test_a_stored_file_that_cannot_be_read_is_a_broken_promise(
 
     monkeypatch.setattr(spoilt.stage, "ask", then_cut)
     [proof] = (one for one in PROOFS if one.name == "split")
-    verdict = carried_out(spoilt.stage, proof)
+    verdict = verdict_of(spoilt.stage, proof)
     assert not verdict.is_kept and "2024.csv.gz is not a readable file" in verdict.saw
 
 
@@ -151,7 +151,7 @@ def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Se
         spoilt.stage.ask("BTCUSDT", "1h", no_such_option=1)
         raise AssertionError("there was an answer")
 
-    verdict = carried_out(spoilt.stage, Proof("hole", "", failing))
+    verdict = verdict_of(spoilt.stage, Proof("hole", "", failing))
     assert not verdict.is_kept
     assert "a process ended with 1" in verdict.saw
 

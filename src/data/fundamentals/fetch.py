@@ -125,7 +125,7 @@ def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str,
     """
     deadline = current_deadline(clock)
     if deadline.is_over:
-        return {vendor: deadline.over(vendor) for vendor in jobs}
+        return {vendor: deadline.timeout_error(vendor) for vendor in jobs}
     seconds = deadline.left_s()
     if not deadline.is_fixed:
         seconds = min(seconds, budget_s)

@@ -201,7 +201,7 @@ class Deadline:
         """Let the call's time end now; errors name ``waited_for`` as the reason."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
-    def over(self, vendor: str) -> ProviderTimeoutError:
+    def timeout_error(self, vendor: str) -> ProviderTimeoutError:
         """Return the error for a vendor that was skipped because no time is left."""
         reason = self.waited_for or (self._outer.waited_for if self._outer else "")
         waited = f"; {reason}" if reason else ""
@@ -226,9 +226,9 @@ class _Part(Deadline):
         super().progress()
         self._end = self._clock.monotonic() + _VENDOR_SHARE * self._whole.left_s()
 
-    def over(self, vendor: str) -> ProviderTimeoutError:
+    def timeout_error(self, vendor: str) -> ProviderTimeoutError:
         """Return a timeout error that names the whole call's limit, the only one that callers know."""
-        return self._whole.over(vendor)
+        return self._whole.timeout_error(vendor)
 
 
 _call: ContextVar[Deadline | None] = ContextVar("call_deadline", default=None)
@@ -252,7 +252,7 @@ def check_time(vendor: str) -> None:
     """
     call = _call.get()
     if call is not None and call.has_expired:
-        raise call.over(vendor)
+        raise call.timeout_error(vendor)
 
 
 def call_left_s() -> float:

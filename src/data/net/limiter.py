@@ -318,7 +318,7 @@ class Limiter:
         """Return the limiter for the account with these keys."""
         return self._copy(self._vendor, self._limits, Account(self._vendor, tuple(secrets)))
 
-    def aside(self, name: str, limits: Limits) -> Limiter:
+    def for_host(self, name: str, limits: Limits) -> Limiter:
         """Return the limiter for another host of the same vendor, whose requests are counted separately."""
         return self._copy(f"{self._vendor}-{name}", limits, None)
 

@@ -92,7 +92,7 @@ class Sender:
         """Return the current wall-clock time of this sender's clock in UTC milliseconds."""
         return self._clock.now_ms()
 
-    def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
+    def variant(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
         """Return a sender with the same policy and a different transport.
 
         Args:
@@ -104,14 +104,14 @@ class Sender:
         carrier = transport or self._transport
         return self._copy(carrier, limiter)
 
-    def aside(self, name: str, limits: Limits) -> Sender:
+    def for_host(self, name: str, limits: Limits) -> Sender:
         """Return a sender with the same policy for another host of the vendor, which has its own limits.
 
         Args:
             name: Name of that host, in addition to the vendor's.
             limits: Request limits of that host.
         """
-        return self._copy(self._transport, self._limiter.aside(name, limits))
+        return self._copy(self._transport, self._limiter.for_host(name, limits))
 
     def _copy(self, carrier: Transport, limiter: Limiter) -> Sender:
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt, self._recorder)
@@ -218,7 +218,7 @@ class Sender:
         """Make one attempt, and report its outcome to the hook."""
         if call.deadline.is_over:
             call.wait_s = None
-            raise call.deadline.over(call.vendor)
+            raise call.deadline.timeout_error(call.vendor)
         call.begin(self._clock.monotonic())
         try:
             response = self._answer(call)

@@ -52,10 +52,10 @@ def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[PromiseVe
     with staged(break_) as stage:
         for proof in PROOFS:
             if not names or proof.name in names:
-                yield carried_out(stage, proof)
+                yield verdict_of(stage, proof)
 
 
-def carried_out(stage: Stage, proof: Proof) -> PromiseVerdict:
+def verdict_of(stage: Stage, proof: Proof) -> PromiseVerdict:
     """Carry out a proof, and return the verdict; a proof that cannot be finished is a broken promise."""
     begun = time.monotonic()
     try:

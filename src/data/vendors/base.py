@@ -114,7 +114,7 @@ class BaseDataDownloader:
             credentials = credentials_for(self.secrets)
         if sender is None and self.name and is_ours(self):
             sender = process_sender(self.name, type(self))
-        sender = sender.over(carrier) if sender and carrier else sender
+        sender = sender.variant(carrier) if sender and carrier else sender
         self._accounts = VendorAccounts(self, credentials, sender, self.base_url)
         self._accounts.current()  # raises if a required key is missing
 

@@ -225,7 +225,7 @@ class VendorAccounts:
         keys = Keys((names[0], key) for names in self._secrets if (key := self._key(names)))
         newest = self._newest
         if keys != newest.keys:
-            sender = self._sender.over(None, keys) if self._sender and keys else self._sender
+            sender = self._sender.variant(None, keys) if self._sender and keys else self._sender
             newest = self._newest = VendorSession(keys, sender, newest.url)
         return newest
 

@@ -265,11 +265,11 @@ class LaneRun:
     def _query_forming(self, plan: FetchPlan) -> None:
         """Request the forming bar if the query includes it and it has not been received already."""
         is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
-        if is_wanted and self.journal.forming is None and not self._has_none_running(plan.cap):
+        if is_wanted and self.journal.forming is None and not self._lacks_forming(plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.query_forming(Span(plan.cap, end))
 
-    def _has_none_running(self, cap: int) -> bool:
+    def _lacks_forming(self, cap: int) -> bool:
         """Return whether the first usable vendor has answered for the time after ``cap``.
 
         If so, it has no forming bar and need not be queried for one.

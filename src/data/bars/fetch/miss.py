@@ -92,13 +92,13 @@ class _TriedLanes:
     earlier: Sequence[Attempt] = ()
     lanes: list[_TriedLane] = field(default_factory=list)
 
-    def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
+    def attempts(self, start: int = 0, *, with_side: bool = False) -> list[Attempt]:
         """Return the attempts from the lane at index ``start`` on.
 
-        With ``aside``, queries for actions and daily closes are included.
+        With ``with_side``, queries for actions and daily closes are included.
         """
         journals, tried = [ln.journal for ln in self.lanes[start:]], () if start else self.earlier
-        more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if aside else ())))
+        more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if with_side else ())))
         return [*tried, *more]
 
     @property
@@ -263,7 +263,7 @@ class MissHandler:
             if answer is None:
                 answer = self._if_no_lane_answers(query, route, tried)
         finally:
-            calls = tried.attempts(aside=True)
+            calls = tried.attempts(with_side=True)
             down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
@@ -322,7 +322,7 @@ class MissHandler:
                 break
         if incomplete is None:
             return None
-        later = attempt_entries(tried.attempts(first_later, aside=True))
+        later = attempt_entries(tried.attempts(first_later, with_side=True))
         attempts = [*incomplete.facts["attempts"], *later]
         return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
 
@@ -350,7 +350,7 @@ class MissHandler:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
             return _TriedLane(None, journal)
         later = [*map(lane.named, journal.attempts), *journal.side_attempts]
-        attempts = attempt_entries([*tried.attempts(aside=True), *later])
+        attempts = attempt_entries([*tried.attempts(with_side=True), *later])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, route, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")

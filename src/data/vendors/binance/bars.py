@@ -211,9 +211,9 @@ class BinanceDataDownloader(FiguresDownloader):
         files = list(requests)
         sender = self.session.sender
         assert sender is not None, "a downloader without a sender cannot fetch bars"
-        aside = sender.aside("archive", _ARCHIVE_LIMITS)
-        with aside.guard("months", files[0].url):
-            return [aside.send(request, vendor=self.name) for request in files]
+        archive_sender = sender.for_host("archive", _ARCHIVE_LIMITS)
+        with archive_sender.guard("months", files[0].url):
+            return [archive_sender.send(request, vendor=self.name) for request in files]
 
     # --- perpetual futures ------------------------------------------------------------------
 
