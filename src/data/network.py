@@ -68,7 +68,7 @@ class Network:
         state = self._senders.state
         if state is None or not state.exists:
             return []
-        return state.run(lambda tables: tables.vendor_days(), write=False)
+        return state.run(lambda tables: tables.vendor_days(), writes=False)
 
     def keep_vendor_days(
         self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]

@@ -31,7 +31,7 @@ class Circuits:
 
     def look(self, account: Account, door: str) -> Circuit:
         """Return a circuit as it is now."""
-        return self.state.run(lambda b: b.circuit(account.named(b.salt), door), write=False)
+        return self.state.run(lambda b: b.circuit(account.named(b.salt), door), writes=False)
 
 
 class Symbols:

@@ -479,7 +479,7 @@ class TestWithinACall:
         assert not written.is_set()
         writer.execute("ROLLBACK")
         assert written.wait(60)
-        assert state.run(lambda book: book.units_in_flight("acme:-"), write=False) == 3
+        assert state.run(lambda book: book.units_in_flight("acme:-"), writes=False) == 3
 
     def test_a_thread_waiting_for_the_file_delays_no_call_with_a_shorter_timeout(
         self, tmp_path: Path, writer: sqlite3.Connection

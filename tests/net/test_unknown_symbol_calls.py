@@ -140,9 +140,9 @@ def test_a_call_that_changes_no_report_writes_no_transaction(
     looks: list[bool] = []
     run = State.run
 
-    def counted(state: State, work: Any, *, write: bool = True, **more: Any) -> Any:
-        looks.append(write)
-        return run(state, work, write=write, **more)
+    def counted(state: State, work: Any, *, writes: bool = True, **more: Any) -> Any:
+        looks.append(writes)
+        return run(state, work, writes=writes, **more)
 
     ask(symbols)
     monkeypatch.setattr(State, "run", counted)
@@ -196,7 +196,7 @@ def test_a_state_file_of_an_older_version_gets_the_table_and_keeps_its_data(
     new = make()
     assert ask(new, UNKNOWN)
     assert not ask(new)
-    assert new.state.run(lambda b: b.units_in_flight("acme:-"), write=False) == 7
+    assert new.state.run(lambda b: b.units_in_flight("acme:-"), writes=False) == 7
 
 
 def test_symbols_with_sql_or_control_characters_are_stored_as_text(symbols: Symbols) -> None:

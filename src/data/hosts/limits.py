@@ -177,7 +177,7 @@ class _Tables(StateTables):
         """Return this host's failed connections, by the server's clock."""
         if self._local is None:
             return super().contacts()
-        known, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), write=False)
+        known, now_s = self._local.run(lambda local: (local.contacts(), local.now_s), writes=False)
         ahead = self.now_s - now_s
         failed_s = {vendor: at + ahead for vendor, at in known.failed_s.items()}
         return Contacts(failed_s, known.answered_s and known.answered_s + ahead)
@@ -262,22 +262,22 @@ class SharedLimits:
         self._lock, self._now, self._unsent = threading.Lock(), None, []
 
     def run(
-        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+        self, work: Callable[[StateTables], T], *, writes: bool = True, needs: Needs | None = None
     ) -> T:
         """Run ``work`` on the account's state, and share what it changes; see :meth:`.State.run`.
 
         Without ``needs``, ``work`` is about what the server returned last. What only looks is then
         answered by the copy on this host, so reports and plans send nothing.
         """
-        if needs is None and not write:
-            return self._local.run(work, write=False)
+        if needs is None and not writes:
+            return self._local.run(work, writes=False)
         if needs is None and self._is_alone:
-            return self._run_locally(work, write)
+            return self._run_locally(work, writes)
         try:
             with self._lock:
                 return self._run_shared(work, needs)
         except CacheError:
-            return self._run_locally(work, write)
+            return self._run_locally(work, writes)
 
     # --- with the server -------------------------------------------------------------------
 
@@ -408,7 +408,7 @@ class SharedLimits:
     def _copy(self, host_tables: StateTables) -> None:
         """Copy the account to this host's state, by this host's clock."""
         assert self._now is not None
-        shared = self._memory.run(lambda tables: dump_ledger(tables, self._name), write=False)
+        shared = self._memory.run(lambda tables: dump_ledger(tables, self._name), writes=False)
         now = self._now[0] + (host_tables.monotonic_s - self._now[1])
         name, ahead_s = self._account.named(host_tables.salt), host_tables.now_s - now
         load_ledger(host_tables, name, shared, ahead_s)
@@ -416,7 +416,7 @@ class SharedLimits:
 
     # --- without it ------------------------------------------------------------------------
 
-    def _run_locally(self, work: Callable[[StateTables], T], write: bool) -> T:
+    def _run_locally(self, work: Callable[[StateTables], T], writes: bool) -> T:
         """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
 
         def recorded(local: StateTables) -> tuple[T, list[list[Any]]]:
@@ -425,7 +425,7 @@ class SharedLimits:
             return work(tables), tables.ops
 
         self._is_alone = True
-        result, ops = self._local.run(recorded, write=write)
+        result, ops = self._local.run(recorded, writes=writes)
         if self._is_counted:
             self._unsent = [*self._unsent, *ops][-_MOST_UNSENT:]
         return result

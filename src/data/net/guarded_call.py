@@ -181,7 +181,7 @@ class GuardedCall:
 
     # --- inside one transaction ------------------------------------------------------------
 
-    def enter(self, tables: StateTables, *, write: bool) -> DataError | None:
+    def enter(self, tables: StateTables, *, writes: bool) -> DataError | None:
         """Begin the call, or return the error if the vendor must not be queried now.
 
         If the circuit is half-open, the call must be recorded as its trial. A read-only transaction
@@ -203,19 +203,19 @@ class GuardedCall:
         if (shut_s := circuit.shut_for(tables.now_s)) > 0 and not is_insisting:
             return self._circuit_error(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
-        if self._is_trial and write:
+        if self._is_trial and writes:
             tables.keep_circuit(name, self.endpoint, _POLICY.enter(circuit, tables.now_s))
-        self.is_entered = write or not self._is_trial
+        self.is_entered = writes or not self._is_trial
         return None
 
     def leave(
-        self, tables: StateTables, error: BaseException | None, *, write: bool
+        self, tables: StateTables, error: BaseException | None, *, writes: bool
     ) -> tuple[bool, list[CircuitChange]]:
         """End the call, and record what its error, if any, reveals about the vendor and the symbol.
 
         Returns:
             Whether everything has been stored, and the changes to circuits. The first value is
-            False if there is something to store but ``write`` is False.
+            False if there is something to store but ``writes`` is False.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor
@@ -236,7 +236,7 @@ class GuardedCall:
             keeps, forgets = not symbol.is_trusted, False
         else:
             keeps, forgets = False, is_known and self._unknown is not None
-        if not write:
+        if not writes:
             return not (after != before or keeps or forgets or is_failed or is_back), []
         if symbol is not None and keeps:
             key = (name, symbol.address, symbol.symbol)

@@ -123,7 +123,7 @@ class Limiter:
         while True:
             wait, reason, setting = self._state.run(
                 partial(self._try, cost=cost, ticket=ticket, call=call),
-                write=self._is_limited,
+                writes=self._is_limited,
                 needs=Needs(ticket=ticket, units=cost) if self._is_limited else None,
             )
             if call is not None:
@@ -248,10 +248,10 @@ class Limiter:
         others = next(reversed(self._first_costs.values()), 1)
         cost, ticket = self._first_costs.get(call.endpoint, others), os.urandom(8).hex()
         needs = call.needs(ticket, cost if self._is_limited else 0)
-        for write in (True,) if self._is_limited else (False, True):
-            enter = partial(self._enter_call, call=call, first=(ticket, cost), write=write)
+        for writes in (True,) if self._is_limited else (False, True):
+            enter = partial(self._enter_call, call=call, first=(ticket, cost), writes=writes)
             try:
-                refusal = self._state.run(enter, write=write, needs=needs)
+                refusal = self._state.run(enter, writes=writes, needs=needs)
             except ProviderTimeoutError as error:
                 error.provider = self._vendor
                 raise
@@ -267,9 +267,9 @@ class Limiter:
 
     def _end(self, call: GuardedCall, error: BaseException | None) -> None:
         is_spent = bool(call.ended or call.reserved)
-        for write in (True,) if is_spent else (False, True):
-            leave = partial(self._leave_call, call=call, error=error, write=write)
-            is_written, changes = self._state.run(leave, write=write)
+        for writes in (True,) if is_spent else (False, True):
+            leave = partial(self._leave_call, call=call, error=error, writes=writes)
+            is_written, changes = self._state.run(leave, writes=writes)
             if is_written:
                 break
         call.report(changes)
@@ -307,12 +307,12 @@ class Limiter:
             return unknown.error(self._vendor, symbol.symbol, tables.now_s, now_ms)
 
         with suppress(ProviderTimeoutError):
-            return self._state.run(remembered_error, write=False)
+            return self._state.run(remembered_error, writes=False)
         return None
 
     def account(self) -> str:
         """Return the name under which the account is stored; the name does not reveal any key."""
-        return self._state.run(self._name, write=False)
+        return self._state.run(self._name, writes=False)
 
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
         """Return the limiter for the account with these keys."""
@@ -326,12 +326,12 @@ class Limiter:
         """Return the vendor's status for an endpoint, without spending or creating anything."""
         if self._state.exists:
             with suppress(ProviderTimeoutError):  # a call without time left does not query a vendor
-                return self._state.run(partial(self._status, endpoint=endpoint), write=False)
+                return self._state.run(partial(self._status, endpoint=endpoint), writes=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could be spent, without spending any."""
-        return self._state.run(partial(self._wait, cost=cost), write=False)[0]
+        return self._state.run(partial(self._wait, cost=cost), writes=False)[0]
 
     def used(self) -> dict[str, float]:
         """Return the units that now count against each limit, by window length (``60s`` for a minute)."""
@@ -342,7 +342,7 @@ class Limiter:
             windows, in_flight = tables.windows(name, self._limits), tables.units_in_flight(name)
             return {f"{w.length_s:g}s": w.used(tables.now_s) + in_flight for w in windows}
 
-        return self._state.run(count, write=False)
+        return self._state.run(count, writes=False)
 
     def reset(self) -> None:
         """Forget all spent units and any pause, for all processes."""
@@ -376,14 +376,14 @@ class Limiter:
         return f"if your plan allows more, raise the limit with `{line}` in the rules"
 
     def _enter_call(
-        self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
+        self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], writes: bool
     ) -> DataError | None:
         """Begin ``call`` and, if the limits allow it now, reserve the units for its first request.
 
         Returns:
             The error that explains why the vendor must not be queried now; None if it may be queried.
         """
-        call.reserved, refusal = None, call.enter(tables, write=write)
+        call.reserved, refusal = None, call.enter(tables, writes=writes)
         if call.is_entered and self._is_limited:
             ticket, cost = first
             if self._try(tables, cost, ticket).seconds <= 0:
@@ -391,10 +391,10 @@ class Limiter:
         return refusal
 
     def _leave_call(
-        self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
+        self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, writes: bool
     ) -> tuple[bool, list[CircuitChange]]:
         self._catch_up(tables, call)
-        return call.leave(tables, error, write=write)
+        return call.leave(tables, error, writes=writes)
 
     def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
         """Settle the finished requests of ``call``, and release its reserved units."""

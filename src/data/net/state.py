@@ -96,7 +96,7 @@ class AccountState(Protocol):
         """Return the object that keeps another account's state."""
 
     def run(
-        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+        self, work: Callable[[StateTables], T], *, writes: bool = True, needs: Needs | None = None
     ) -> T:
         """Run ``work`` isolated from all others that use the account; see :meth:`State.run`."""
 
@@ -159,14 +159,14 @@ class State:
         return self
 
     def run(
-        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+        self, work: Callable[[StateTables], T], *, writes: bool = True, needs: Needs | None = None
     ) -> T:
         """Run ``work`` in a transaction, isolated from all other processes, and return its result.
 
         Args:
             work: Function that computes with the tables. It must have no other effects, because it
                 may be run again from the start.
-            write: Whether ``work`` changes anything; if not, it does not wait for writers in other
+            writes: Whether ``work`` changes anything; if not, it does not wait for writers in other
                 processes.
             needs: Facts that ``work`` needs; not used, because all facts are on this machine.
 
@@ -182,7 +182,7 @@ class State:
             if not acquired[0]:
                 raise _busy_error()
             self._wait_s = min(wait_s, BUSY_S)
-            return self._run(work, write)
+            return self._run(work, writes)
         finally:
             if True in acquired:
                 lock.release()
@@ -228,12 +228,12 @@ class State:
 
     # --- one transaction -------------------------------------------------------------------
 
-    def _run(self, work: Callable[[StateTables], T], write: bool) -> T:
+    def _run(self, work: Callable[[StateTables], T], writes: bool) -> T:
         import sqlite3
 
         for mend in (self._repair, self._go_alone):
             try:
-                return self._transact(self._ready(), work, write)
+                return self._execute(self._ready(), work, writes)
             except (sqlite3.Error, DataError) as exc:
                 if self._alone_until is not None:
                     raise  # the file is not at fault
@@ -241,7 +241,7 @@ class State:
                     self._close_quietly()  # it may be only partly set up
                     raise _busy_error() from exc
                 mend(exc)
-        return self._transact(self._ready(), work, write)
+        return self._execute(self._ready(), work, writes)
 
     def _is_stuck(self) -> bool:
         """Return whether the state file has been busy for at least as long as a call would wait for it."""
@@ -249,13 +249,13 @@ class State:
         self._busy_since = now if self._busy_since is None else self._busy_since
         return now - self._busy_since >= BUSY_S
 
-    def _transact(self, db: sqlite3.Connection, work: Callable[[StateTables], T], write: bool) -> T:
+    def _execute(self, db: sqlite3.Connection, work: Callable[[StateTables], T], writes: bool) -> T:
         try:
             if self._wait_s != self._timeout_s:
                 db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
                 self._timeout_s = self._wait_s
-            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            times, lost_s = self._times(db, write), read_fact(db, "lost_s")
+            db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+            times, lost_s = self._times(db, writes), read_fact(db, "lost_s")
             result = _run_checked(work, StateTables(db, self._salt, *times, lost_s))
             db.execute("COMMIT")
         except BaseException:
@@ -265,7 +265,7 @@ class State:
         self._busy_since = None
         return result
 
-    def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
+    def _times(self, db: sqlite3.Connection, writes: bool) -> tuple[float, float]:
         """Return the remembered time (see :mod:`.steady`) and the monotonic time.
 
         A writing transaction also stores the remembered time, if it is due to be stored again.
@@ -274,7 +274,7 @@ class State:
         reading = ClockReading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
         now_s = anchor.now(reading) if anchor else reading.wall_s
-        if write and (anchor is None or anchor.is_stale(reading)):
+        if writes and (anchor is None or anchor.is_stale(reading)):
             keep_anchor(db, Anchor(reading, now_s))
         return now_s, reading.monotonic_s
 
@@ -351,7 +351,7 @@ class State:
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, because the record of spent units is lost."""
-        keep_fact(db, "lost_s", self._times(db, write=True)[0])
+        keep_fact(db, "lost_s", self._times(db, writes=True)[0])
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _warn_once(self) -> None:

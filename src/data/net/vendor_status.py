@@ -120,7 +120,7 @@ def vendor_pauses(state: State) -> list[VendorPause]:
     """Return all paused vendors and blocked endpoints, without creating or changing anything."""
     if not state.exists:
         return []
-    paused = state.run(_paused_now, write=False)
+    paused = state.run(_paused_now, writes=False)
     now_ms = state.clock.now_ms()
     return [
         VendorPause(account.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
@@ -132,7 +132,7 @@ def unknown_symbols(state: State) -> dict[str, int]:
     """Map each vendor to the number of symbols that it recently rejected as unknown."""
     counts: dict[str, int] = {}
     if state.exists:
-        for account, count in state.run(lambda tables: tables.count_unknown(), write=False):
+        for account, count in state.run(lambda tables: tables.count_unknown(), writes=False):
             vendor = account.rpartition(":")[0]
             counts[vendor] = counts.get(vendor, 0) + count
     return counts
