@@ -139,7 +139,7 @@ def sunday_evening_and_the_week_after(sim: Simulation) -> None:
 
 def cover_up_to_the_next_session(patch: Patch) -> None:
     patch.setattr(plan, "is_unasked", lambda _: False)
-    patch.setattr(BarGrid, "first_open", lambda _, cap, now: cap)
+    patch.setattr(BarGrid, "first_open", lambda _, cap_ms, now: cap_ms)
 
 
 # --- holes ---------------------------------------------------------------------------------------

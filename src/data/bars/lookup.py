@@ -155,10 +155,10 @@ class CacheLookup:
         """Look for the last ``count`` bars before the query's end, however far back they go."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
-        cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
+        cap_ms = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is loaded
-        answer, start, end = None, 0, min(query.span.end, cap)
+        answer, start, end = None, 0, min(query.span.end, cap_ms)
         for tries in range(LOOKBACKS):
             try:
                 start = back(grid, end, count * 2**tries, view.kind)

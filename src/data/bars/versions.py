@@ -115,10 +115,10 @@ class Versions:
     ) -> Sequence[Gap]:
         """Return the spans without bars, up to the last bar that closed before the version was committed."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
-        cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
+        cap_ms = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         unfilled = [UnfilledSpan(span, f"version {query.version} has no bars there")]
         gaps = list_gaps(span, coverage, unfilled, committed, Lifetime().for_gaps(committed))
-        return real_gaps(gaps, cap, grid)
+        return real_gaps(gaps, cap_ms, grid)
 
 
 def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:

@@ -440,11 +440,11 @@ def _expects(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | Non
     It returns None if the bar had not closed at the time of the read.
     """
     calendar, timeframe = calendar_for(client.instrument(read.series)), read.series.timeframe
-    cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
+    cap_ms = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
     def is_expected(stamp: int) -> bool | None:
         """Return whether the calendar expects a bar at a stamp; None if the bar closed after the read."""
-        if stamp >= cap:
+        if stamp >= cap_ms:
             return None
         day = Span(stamp, stamp + (timeframe.step_ms or 1))
         return stamp in calendar.opens(timeframe, day, "session").tolist()

@@ -131,25 +131,25 @@ class BarGrid:
         """Return the timestamp of the ``count``-th expected bar before ``end_ms``."""
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
 
-    def first_open(self, cap: int, now_ms: int) -> int:
+    def first_open(self, cap_ms: int, now_ms: int) -> int:
         """Return the earliest timestamp at which a bar, expected or not, may not have closed yet.
 
-        While the market is closed, an off-calendar bar may have opened before ``cap`` and still be
+        While the market is closed, an off-calendar bar may have opened before ``cap_ms`` and still be
         open.
 
         Args:
-            cap: Timestamp of the first expected bar that has not closed.
+            cap_ms: Timestamp of the first expected bar that has not closed.
             now_ms: Current time in UTC milliseconds.
         """
         step_ms = self.timeframe.step_ms
-        if cap <= now_ms or step_ms is None or step_ms > DAY_MS:
-            return cap
-        last = np.array([self.back(cap, 1)], dtype=np.int64)
+        if cap_ms <= now_ms or step_ms is None or step_ms > DAY_MS:
+            return cap_ms
+        last = np.array([self.back(cap_ms, 1)], dtype=np.int64)
         if self.timeframe.is_intraday:
-            return min(cap, max(int(self.closes(last)[0]), now_ms - step_ms + 1))
-        days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
+            return min(cap_ms, max(int(self.closes(last)[0]), now_ms - step_ms + 1))
+        days = np.arange(int(last[0]) + DAY_MS, cap_ms, DAY_MS, dtype=np.int64)
         unclosed = days[self.closes(days) > now_ms] if len(days) else days
-        return int(unclosed[0]) if len(unclosed) else cap
+        return int(unclosed[0]) if len(unclosed) else cap_ms
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:

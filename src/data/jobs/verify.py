@@ -432,8 +432,8 @@ class Refetcher:
             requests = max(fetched.requests, call.requests - before)
         checked = check(fetched.table, within, timeframe=frame, now_ms=now)
         answered_at = min(now, fetched.server_now_ms)
-        cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
-        closed = checked.good.within(Span(within.start, min(within.end, cap)))
+        cap_ms = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
+        closed = checked.good.within(Span(within.start, min(within.end, cap_ms)))
         table = self._rebase(closed, fetched, goal, [*others, *actions])
         notes = []
         if checked.bad:

@@ -226,5 +226,5 @@ class HttpTransport:
 def too_large(location: str, max_bytes: int) -> ResponseFormatError:
     """Return the error for a body above the size limit."""
     is_whole = max_bytes >= MEBIBYTE
-    cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
-    return ResponseFormatError(f"the answer from {location} is larger than {cap}")
+    limit = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
+    return ResponseFormatError(f"the answer from {location} is larger than {limit}")

@@ -128,10 +128,10 @@ def classify_gaps(
             written like those of a query.
     """
     coverage, grid = outline.coverage, outline.grid
-    cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
+    cap_ms = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
     if within is None:
-        within = Span(coverage[0].span.start if coverage else cap, cap)
-    within = Span(within.start, min(within.end, cap))
+        within = Span(coverage[0].span.start if coverage else cap_ms, cap_ms)
+    within = Span(within.start, min(within.end, cap_ms))
     if within.is_empty:
         return []
     return _Classifier(series, outline, within, now_ms, fetch).gaps(present, days)

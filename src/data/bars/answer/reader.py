@@ -96,9 +96,9 @@ class FetchOutcome:
 
     @classmethod
     def of(
-        cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int
+        cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap_ms: int
     ) -> FetchOutcome:
-        """Return the outcome of processing a lane; bars from ``cap`` on have not closed."""
+        """Return the outcome of processing a lane; bars from ``cap_ms`` on have not closed."""
         return cls(
             unfilled=journal.unfilled,
             unstored=series.unstored,
@@ -109,7 +109,7 @@ class FetchOutcome:
             problems=[*series.problems, *journal.problems],
             scores=journal.scores,
             attempts=journal.attempts,
-            closed_before=cap,
+            closed_before=cap_ms,
             is_alone=request.query.provider is not None and not request.route.reporters,
             snapshot=series.snapshot,
         )
@@ -271,13 +271,13 @@ def _facts(
     }
 
 
-def _closed_bars(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
-    """Return the bars before ``cap``, and later ones that are stored as final.
+def _closed_bars(table: BarTable, coverage: Coverage, cap_ms: int) -> BarTable:
+    """Return the bars before ``cap_ms``, and later ones that are stored as final.
 
     If the local clock is behind, the later bars seem not to have closed yet. They are final
     nevertheless, because their vendor already had newer bars when it sent them.
     """
-    closed = table.stamps < cap
+    closed = table.stamps < cap_ms
     if not closed.all():
         closed |= inside(table.stamps, coverage.where(lambda entry: entry.state == "final"))
     return table.take(closed)

@@ -281,8 +281,8 @@ class _Derivation:
     def _wanted_span(self, factor: int) -> Span:
         """Return the requested span; bars that have not closed are included only if requested."""
         query, grid = self.query, self._grid
-        cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
-        end = min(query.span.end, cap)
+        cap_ms = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
+        end = min(query.span.end, cap_ms)
         start = query.span.start if query.bars is None else grid.back(end, query.bars * factor)
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 

@@ -186,8 +186,8 @@ def _missing_spans(query: BarsQuery, source: ShorterBars, calendar: MarketCalend
     """Return the spans in which shorter bars are needed but not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
-    cap = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)
-    needed = Span(needed.start, min(needed.end, cap))
+    cap_ms = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)
+    needed = Span(needed.start, min(needed.end, cap_ms))
     if needed.is_empty:
         return []
     coverage = source.view.coverage

@@ -226,7 +226,7 @@ class _Composer:
         """Return the requested span up to the first bar that has not closed."""
         plan = self._plans[-1][1] if self._plans else None
         start, end = plan.wanted if plan and not self._source else self._query.span
-        return Span(start, max(start, min(end, plan.cap if plan else self._query.now_ms + 1)))
+        return Span(start, max(start, min(end, plan.cap_ms if plan else self._query.now_ms + 1)))
 
     # --- requests --------------------------------------------------------------------------
 
@@ -243,20 +243,20 @@ class _Composer:
                     and step.span.overlaps(span)
                 ]
                 remaining = [step for step in remaining if step not in steps]
-                segments.append(self._segment(request, span, plan.cap, steps))
+                segments.append(self._segment(request, span, plan.cap_ms, steps))
         return tuple(segments), tuple(remaining)
 
     def _segment(
-        self, request: LaneRequest, span: Span, cap: int, steps: Sequence[PlanStep]
+        self, request: LaneRequest, span: Span, cap_ms: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        expected = _expected_bars(Span(span.start, min(span.end, cap)), request.grid)
+        expected = _expected_bars(Span(span.start, min(span.end, cap_ms)), request.grid)
         coverage = self._planner.store.view(request.key).coverage
         return PlanSegment(
             span,
             expected.bars,
             expected.first,
             expected.last,
-            reasons=tuple(_reasons(span, cap, coverage, request)),
+            reasons=tuple(_reasons(span, cap_ms, coverage, request)),
             offers=self._offers(request, span),
             steps=_join_steps(steps),
         )
@@ -352,10 +352,10 @@ def _missing_part(span: Span, grid: BarGrid, reason: str) -> MissingPart:
     return MissingPart(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
 
 
-def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
+def _reasons(span: Span, cap_ms: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
     """Yield the reasons for requesting ``span``, according to its coverage."""
     now, entries = request.query.now_ms, coverage.within(span)
-    missing = uncovered(Span(span.start, min(span.end, cap)), [entry.span for entry in entries])
+    missing = uncovered(Span(span.start, min(span.end, cap_ms)), [entry.span for entry in entries])
     reasons = {
         "refresh requested": request.query.refresh,
         "settled since it was fetched": any(entry.state == "provisional" for entry in entries),
@@ -364,7 +364,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
         ),
         "doubtful, fetched again": any(entry.state == "suspect" for entry in entries),
         **{_describe_gap(gap, coverage): True for gap in missing},
-        "with the forming bar": span.end > cap,
+        "with the forming bar": span.end > cap_ms,
     }
     if not any(reasons.values()):
         yield "cached, fetched again for comparison"

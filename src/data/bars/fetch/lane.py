@@ -165,14 +165,14 @@ class LaneRun:
         unfilled = self.journal.unfilled
         # Spans not requested or not covered by any answer are reported whether recorded or not.
         answered = [*answer.coverage.standing(query.now_ms), *(gap.span for gap in unfilled)]
-        elapsed = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
+        elapsed = Span(wanted.start, min(wanted.end, plan.cap_ms, query.now_ms + 1))
         unasked = missing(elapsed, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
             # Spans that a hit from the stored documents ignores are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
         answer_gaps = _with_deleted(answer.gaps, lost)
         all_gaps = joined(answer_gaps, [not_asked(span) for span in unasked])
-        gaps = real_gaps(all_gaps, plan.cap, grid, self.request.route.kind)
+        gaps = real_gaps(all_gaps, plan.cap_ms, grid, self.request.route.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
             return [Gap(gap.span, gap.reason, failed=gap.failed) for gap in unfilled]
@@ -183,7 +183,7 @@ class LaneRun:
 
         Either a repair could not preserve them, or another caller has deleted them.
         """
-        reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
+        reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap_ms))
         stored = [entry.span for entry in self.series.coverage()]
         spans = before.within(reach).where(lambda entry: entry.state in WITH_BARS)
         stored_edges = edges_of(intersect(self.series.stored_spans, [reach]))
@@ -264,13 +264,13 @@ class LaneRun:
 
     def _query_forming(self, plan: FetchPlan) -> None:
         """Request the forming bar if the query includes it and it has not been received already."""
-        is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
-        if is_wanted and self.journal.forming is None and not self._lacks_forming(plan.cap):
-            end = max(plan.wanted.end, plan.cap + MINUTE_MS)
-            self._fetcher.query_forming(Span(plan.cap, end))
+        is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap_ms
+        if is_wanted and self.journal.forming is None and not self._lacks_forming(plan.cap_ms):
+            end = max(plan.wanted.end, plan.cap_ms + MINUTE_MS)
+            self._fetcher.query_forming(Span(plan.cap_ms, end))
 
-    def _lacks_forming(self, cap: int) -> bool:
-        """Return whether the first usable vendor has answered for the time after ``cap``.
+    def _lacks_forming(self, cap_ms: int) -> bool:
+        """Return whether the first usable vendor has answered for the time after ``cap_ms``.
 
         If so, it has no forming bar and need not be queried for one.
         """
@@ -278,7 +278,7 @@ class LaneRun:
         names = (c.name for c in self.request.route.candidates if c.name not in excluded)
         first = next(names, "")
         answers = [a for a in attempts if a.provider == first and a.outcome in ("ok", "empty")]
-        return any(answer.end_ms > cap for answer in answers)
+        return any(answer.end_ms > cap_ms for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
         """Return whether a span begins after the stored coverage ends; cache hits also ignore such spans."""
@@ -329,7 +329,7 @@ class LaneRun:
     def _read_stored(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
         """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
-        outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap)
+        outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap_ms)
         return self._services.reader.answer(
             request.query, request.key, plan.wanted, outcome, lenient=lenient
         )
@@ -362,17 +362,17 @@ def _with_deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
 
 
 def real_gaps(
-    gaps: Sequence[Gap], cap: int, grid: BarGrid, kind: Kind | None = None
+    gaps: Sequence[Gap], cap_ms: int, grid: BarGrid, kind: Kind | None = None
 ) -> Sequence[Gap]:
-    """Return the gaps before ``cap`` in which a bar is expected.
+    """Return the gaps before ``cap_ms`` in which a bar is expected.
 
     A gap that was never requested is kept if a bar could open in it.
     """
     if not gaps:
         return gaps
     columns = joined(gaps).columns
-    columns = columns.take(columns.starts < cap)
-    columns = columns._replace(ends=np.minimum(columns.ends, cap))
+    columns = columns.take(columns.starts < cap_ms)
+    columns = columns._replace(ends=np.minimum(columns.ends, cap_ms))
     is_real = grid.expects(columns.edges)
     is_unasked = np.array([gap.reason == UNASKED for gap in columns.sources], bool)[columns.codes]
     for at in np.flatnonzero(is_unasked).tolist():

@@ -478,12 +478,12 @@ class MissHandler:
             raise error
         anchor = answer.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        cap = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        cap_ms = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         vendors = {attempt.provider for attempt in attempts}
         rejected = left_out(self._selector, query, route, vendors, {})
         return replace(
             answer,
-            gaps=real_gaps(answer.gaps, cap, grid),
+            gaps=real_gaps(answer.gaps, cap_ms, grid),
             facts=answer.facts | {"rejected": rejected},
         )
 

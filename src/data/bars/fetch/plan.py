@@ -50,7 +50,7 @@ class FetchPlan:
 
     Attributes:
         wanted: Span that the answer is for.
-        cap: Timestamp of the first bar that has not closed.
+        cap_ms: Timestamp of the first bar that has not closed.
         segments: Spans to request.
         closed: Spans that are not requested, because the market is closed and no bars are known at
             such hours.
@@ -59,7 +59,7 @@ class FetchPlan:
     """
 
     wanted: Span
-    cap: int
+    cap_ms: int
     segments: tuple[Span, ...] = ()
     closed: tuple[Span, ...] = ()
     coverage_before: Coverage = Coverage()
@@ -179,11 +179,11 @@ def plan_missing(
     6. Leave out spans that this request has already queried, and add the forming bar.
     """
     query, grid = request.query, request.grid
-    view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
+    view, now, cap_ms = series.view(), series.now_ms(), cap_of(request, series)
     # 1. The bars that have closed.
-    reach = Span(wanted.start, min(wanted.end, cap))
+    reach = Span(wanted.start, min(wanted.end, cap_ms))
     if reach.is_empty:
-        return FetchPlan(wanted, cap, generation=view.generation)
+        return FetchPlan(wanted, cap_ms, generation=view.generation)
     reach = _with_closed_hours(reach, request)
     # 2. The coverage that need not be requested again.
     stored = series.coverage()
@@ -208,13 +208,13 @@ def plan_missing(
     touched = Coverage(entry for entry in unsettled if entry.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
     absent = missing(reach, covered, due, grid)
-    closed_range = Span(reach.start, grid.first_open(cap, now))
+    closed_range = Span(reach.start, grid.first_open(cap_ms, now))
     segments = [s.clip(closed_range) for s in absent.segments]
     # 4. Bars that have settled, and bars to compare.
     if not is_refresh:
         segments = _with_unsettled(segments, coverage, request, now)
     if request.route.candidates[0].adjustment != "unknown":
-        segments = with_overlap(segments, coverage, grid, cap)
+        segments = with_overlap(segments, coverage, grid, cap_ms)
     # 5. Closed hours.
     is_first = not (view.exists or segments or journal.attempts)
     unfilled = coalesce(gap.span for gap in journal.unfilled)
@@ -233,7 +233,7 @@ def plan_missing(
     if query.include_forming and segments and segments[-1].end == closed_range.end:
         # The forming bar is fetched together with the closed bars before it.
         segments[-1] = Span(segments[-1].start, max(wanted.end, closed_range.end + MINUTE_MS))
-    return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
+    return FetchPlan(wanted, cap_ms, tuple(segments), closed, stored, view.generation)
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
@@ -413,7 +413,7 @@ def _copy_commit(table: BarTable, entry: Covered) -> Commit:
 
 
 def with_overlap(
-    segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
+    segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap_ms: int
 ) -> list[Span]:
     """Extend segments by a few bars into adjacent bars from older tools, so that these are compared."""
     older = [entry.span for entry in coverage if is_older(entry)]
@@ -422,7 +422,7 @@ def with_overlap(
     for start, end in segments:
         if before := by_end.get(start):
             start = max(before.start, grid.back(start, COMMON))
-        while (after := by_start.get(end)) and (limit := min(after.end, cap)) > end:
+        while (after := by_start.get(end)) and (limit := min(after.end, cap_ms)) > end:
             end = min(limit, _a_few_bars_after(grid, end))
         widened.append(Span(start, end))
     return coalesce(widened)

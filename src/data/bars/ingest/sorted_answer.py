@@ -171,8 +171,8 @@ def sorted_answer(
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
-    cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
-    end = min(segment.end, grid.first_open(cap, now))
+    cap_ms = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
+    end = min(segment.end, grid.first_open(cap_ms, now))
     closed, forming_rows = _split_by_close(checked, Span(segment.start, end), grid, now)
     # The forming bar may have any values; it is judged when it has closed.
     bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]

@@ -551,7 +551,7 @@ def _due_ms(
     """
     grid = request.grid
     now = _now_ms(series, fetched)
-    cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
+    cap_ms = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     due_before = series.view().next_due
     coverage = series.coverage()
     # An answer by a vendor whose clock is behind ours may contain nothing that is stored. Then the
@@ -560,7 +560,7 @@ def _due_ms(
     ends += stretches(commit.marks).columns.ends.tolist()
     end = min(judged.answered.end, max(ends, default=0))
     # After the last closed bar there may be hours in which the market is closed.
-    up_to_now = (end >= cap or grid.next_open(end) >= cap) and judged.unpublished is None
+    up_to_now = (end >= cap_ms or grid.next_open(end) >= cap_ms) and judged.unpublished is None
     if not up_to_now and due_before is None:
         return None
     first = min(_provisional(coverage, judged, commit, grid), default=None)
@@ -570,7 +570,7 @@ def _due_ms(
         settle_ms=fetched.settle_ms,
         # This is the last bar that could have been received, not the last that was, because a bar
         # without trades does not mean a delay.
-        last_stamp=grid.back(cap, 1),
+        last_stamp=grid.back(cap_ms, 1),
         provisional_from=first,
     )
     return due if up_to_now or due_before is None else min(due_before, due)
