@@ -370,7 +370,7 @@ def test_an_answer_whose_series_is_due_later_is_cached_until_then(
     store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
     assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 1
     (given,) = givens(manager).values()
-    assert given.until == NOW + 60_000
+    assert given.until_ms == NOW + 60_000
 
 
 def test_an_answer_with_an_empty_span_is_cached_until_the_span_expires(
@@ -897,4 +897,4 @@ def test_bars_of_shares_are_cached_until_the_next_session(
         settle(tmp_path)
     (given,) = givens(manager).values()
     opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
-    assert given.until == parse_iso(f"{opening}T04:00:00Z")
+    assert given.until_ms == parse_iso(f"{opening}T04:00:00Z")

@@ -213,7 +213,7 @@ def test_no_cached_value_is_used_for_more_than_an_hour_even_with_a_later_expiry(
     """The clock of the machine that wrote it is a year ahead."""
     frame = get(DataCache(running.client(), manager=manager))
     held = unpacked(KEY, running.client().get(KEY), Timeframe.parse("1d"))
-    ahead = held._replace(until=held.until + 365 * DAY_MS)
+    ahead = held._replace(until_ms=held.until_ms + 365 * DAY_MS)
     running.client().set(KEY, packed(KEY, ahead))
     sent = vendors.count()
     assert get(DataCache(running.client(), manager=other)).equals(frame)

@@ -111,14 +111,14 @@ class StoredAnswer(NamedTuple):
         digest: Digest of the commit, the splits and dividends, and the range that the bars come
             from; it is the same in every process. Equal digests mean equal bars. Empty if the store
             cannot answer, or if the bars are built from others.
-        until: Time (UTC milliseconds) until which no vendor could change the answer.
+        until_ms: Time until which no vendor could change the answer.
         is_whole: Whether the answer is complete.
         is_stored: Whether any part of the range is stored, whatever its state.
     """
 
     series: str = ""
     digest: str = ""
-    until: int = 0
+    until_ms: int = 0
     is_whole: bool = False
     is_stored: bool = True
 
@@ -340,7 +340,7 @@ class BarsClient:
         if isinstance(result, Hit):
             answer = result.answer
             series = f"{answer.query.instrument.symbol} {answer.facts['lane']} {answer.kind}"
-            return StoredAnswer(series, answer.digest, result.until or 0, not answer.trouble)
+            return StoredAnswer(series, answer.digest, result.until_ms or 0, not answer.trouble)
         if isinstance(result, Miss | PartialHit) and (lane := result.lane) is not None:
             is_stored = bool(lane.view.coverage.touching(query.span))
             return StoredAnswer(f"{lane.key} {lane.kind or ''}", is_stored=is_stored)

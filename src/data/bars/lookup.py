@@ -67,12 +67,12 @@ class Hit:
     Attributes:
         answer: Answer from which the frame is built.
         rows: Rows for the caller; None until their frame is built.
-        until: Time (UTC ms) until which no vendor could change the answer; None if not known yet.
+        until_ms: Time until which no vendor could change the answer; None if not known yet.
     """
 
     answer: Answer
     rows: Rows | None = None
-    until: int | None = None
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,15 @@ class CacheLookup:
             ends.append(due)
         return self._read(query, view, wanted, min(ends, default=NEVER_MS))
 
-    def _read(self, query: BarsQuery, view: SeriesView, wanted: Span, until: int) -> LookupResult:
-        """Read the stored bars; none of them is due to be fetched again before ``until`` (UTC ms)."""
+    def _read(self, query: BarsQuery, view: SeriesView, wanted: Span, due_ms: int) -> LookupResult:
+        """Read the stored bars; none of them is due to be fetched again before ``due_ms``."""
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
             # A split close to a fetch has to be checked with a calendar.
             if book is not None and may_concern(book.splits, view.coverage):
                 return MISS
-            outcome = FetchOutcome(book=book, view=view, until=until)
+            outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
             answer = self._reader.answer(query, view.key, wanted, outcome)
         except (KindMismatchError, CorruptEntryError):
             return MISS
@@ -262,8 +262,8 @@ class _Entry:
     seal: Seal
     source: Timeframe
     orders: tuple[object, ...]
-    since: int
-    until: int
+    since_ms: int
+    until_ms: int
     answer: Answer
     frame: pd.DataFrame
     arrays: Arrays
@@ -305,7 +305,7 @@ class AnswerCache:
             self._memory.drop(slot)
             return MISS
         if not with_rows:
-            return Hit(entry.answer, until=entry.until)
+            return Hit(entry.answer, until_ms=entry.until_ms)
         facts = Provenance(entry.attrs | {"asked_at": iso(query.now_ms)})
         return Hit(entry.answer, Rows(entry.frame, facts, entry.arrays))
 
@@ -328,7 +328,7 @@ class AnswerCache:
         seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
         if seal is None:
             return
-        until = self.stands_until(query, answer)
+        until_ms = self.stands_until(query, answer)
         # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
@@ -344,7 +344,7 @@ class AnswerCache:
             key.timeframe,
             orders,
             query.now_ms,
-            until,
+            until_ms,
             filled(Answer, **(vars(answer) | {"table": table})),
             frame_on(values, stamps, table.columns),
             Arrays(table.columns, stamps, values),
@@ -352,13 +352,13 @@ class AnswerCache:
         )
         self._memory.put(slot, entry, entry.size)
 
-    def stands_until(self, query: BarsQuery, answer: Answer, until: int | None = None) -> int:
-        """Return ``until``, or the time (UTC ms) until which no vendor could change the answer."""
+    def stands_until(self, query: BarsQuery, answer: Answer, until_ms: int | None = None) -> int:
+        """Return ``until_ms``, or the time (UTC ms) until which no vendor could change the answer."""
         depends_on = answer.depends_on
-        if until is not None or depends_on is None:
-            return until or query.now_ms
+        if until_ms is not None or depends_on is None:
+            return until_ms or query.now_ms
         book = None if _is_of_unknown_basis(answer) else depends_on.book
-        return min(depends_on.until, self._actions_due(query, answer, book))
+        return min(depends_on.until_ms, self._actions_due(query, answer, book))
 
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
         """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""
@@ -371,7 +371,7 @@ class AnswerCache:
         return day_span(query.instrument, last_day).end
 
     def _is_valid(self, entry: _Entry, query: BarsQuery) -> bool:
-        if not entry.since <= query.now_ms < entry.until:
+        if not entry.since_ms <= query.now_ms < entry.until_ms:
             return False
         if entry.orders and entry.orders != self._orders(query, entry.source):
             return False

@@ -130,7 +130,7 @@ class VendorQuestion(NamedTuple):
             compared again; those that differ are stored.
         missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
-        until: End of the range after ``span`` in which nothing else is missing.
+        until_ms: End of the range after ``span`` in which nothing else is missing.
         ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
 
@@ -138,7 +138,7 @@ class VendorQuestion(NamedTuple):
     sides: Sequence[Side] = ()
     with_own_bars_before: Span = Span(0, 0)
     missing_parts: tuple[Span, ...] = ()
-    until: int = 0
+    until_ms: int = 0
     ends_fetching: bool = False
 
     @property

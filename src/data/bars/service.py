@@ -150,8 +150,8 @@ class BarsService:
                 if with_rows:
                     return Hit(result.answer, self._rows(query, call, result.answer, result.rows))
                 call.answered(result.answer)
-                until = self._answers.stands_until(query, result.answer, result.until)
-                return Hit(result.answer, until=until)
+                until_ms = self._answers.stands_until(query, result.answer, result.until_ms)
+                return Hit(result.answer, until_ms=until_ms)
             return result
 
     def pulled(self, queries: Sequence[BarsQuery]) -> AbstractContextManager[None]:

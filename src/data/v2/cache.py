@@ -280,15 +280,15 @@ class DataCache:
         first, last = (_utc(ms) for ms in (query.span.start, query.span.end - 1))
         series = query.instrument.symbol, query.timeframe.label
         rows = await self._database.load(*series, first, last)
-        until = copied_until(query, rows, now_ms) if rows else 0
-        if now_ms >= until:
+        until_ms = copied_until(query, rows, now_ms) if rows else 0
+        if now_ms >= until_ms:
             return None
         try:
             frame = await in_thread(lambda: copied_frame(query, rows, now_ms), looks=True)
         except DataError as error:
             _log.warning("Database: %s %s: %s", *series, error)
             return None
-        return None if frame is None else HeldPrices(frame, standing.series, "", until)
+        return None if frame is None else HeldPrices(frame, standing.series, "", until_ms)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -324,9 +324,9 @@ class DataCache:
             return None  # another process has just changed the series
         shaped = prices_frame(frame, question.query.timeframe, is_share=is_share)
         standing = after.standing
-        until = min(standing.until, self._clock().now_ms() + TTL_MS)
+        until_ms = min(standing.until_ms, self._clock().now_ms() + TTL_MS)
         rows = rows_of(frame) if columns and _is_copied(question.query) else []
-        return HeldPrices(shaped, standing.series, standing.digest, until), rows
+        return HeldPrices(shaped, standing.series, standing.digest, until_ms), rows
 
     async def _put(
         self, question: _Question, held: HeldPrices, rows: Sequence[dict[str, Any]] = ()
@@ -334,11 +334,11 @@ class DataCache:
         """Put an answer into memory and on the server, and copy its rows to the database."""
         key, query, now_ms = question.key, question.query, self._clock().now_ms()
         self._memory.put(key, held, held.frame.estimated_size())
-        is_sent = held.until > now_ms and held.frame.estimated_size() < MOST_UNPACKED // 2
+        is_sent = held.until_ms > now_ms and held.frame.estimated_size() < MOST_UNPACKED // 2
         if self._redis is not None and is_sent:
             value = await in_thread(lambda: packed(key, held), looks=True)
             if len(value) <= MOST_BYTES:
-                await self._redis.set(key, value, held.until - now_ms)
+                await self._redis.set(key, value, held.until_ms - now_ms)
         if self._database is not None and rows:
             first, last, now = (_utc(ms) for ms in (query.span.start, query.span.end - 1, now_ms))
             series = query.instrument.symbol, query.timeframe.label

@@ -34,13 +34,13 @@ class HeldPrices(NamedTuple):
         frame: Frame in the format of :func:`.prices_frame`.
         series: Series and kind of the bars; see :class:`.StoredAnswer`.
         digest: Digest of the stored data from which the bars come; empty if unknown.
-        until: Time (UTC milliseconds) from which a vendor could change the bars.
+        until_ms: Time from which a vendor could change the bars.
     """
 
     frame: pl.DataFrame
     series: str
     digest: str
-    until: int
+    until_ms: int
 
     def is_right(self, standing: StoredAnswer, now_ms: int) -> bool:
         """Return whether the frame contains the bars that the data manager would return.
@@ -53,7 +53,7 @@ class HeldPrices(NamedTuple):
             return self.digest == standing.digest
         is_of_series = self.series.startswith(standing.series)
         # A writer whose clock is ahead, or another program, cannot extend the time.
-        is_current = now_ms < self.until <= now_ms + TTL_MS
+        is_current = now_ms < self.until_ms <= now_ms + TTL_MS
         return not standing.is_stored and is_of_series and is_current
 
 
@@ -65,7 +65,7 @@ def packed(key: str, held: HeldPrices) -> bytes:
     """
     body = BytesIO()
     held.frame.write_parquet(body, compression="zstd", statistics=False)
-    facts = {"series": held.series, "digest": held.digest, "until": held.until}
+    facts = {"series": held.series, "digest": held.digest, "until": held.until_ms}
     text = json.dumps({"key": key, **facts, "rows": len(held.frame)}).encode()
     rest = b"".join((len(text).to_bytes(_LENGTH), text, body.getvalue()))
     return MAGIC + _sum(rest) + rest

@@ -150,14 +150,14 @@ class Dependency(NamedTuple):
         view: View of the series that was read, which may contain shorter bars than the answer.
         book: Splits and dividends; None for an instrument without any.
         span: Span that was read from the series.
-        until: Time (UTC milliseconds) at which part of the span is to be fetched again, or another
+        until_ms: Time at which part of the span is to be fetched again, or another
             bar may close.
     """
 
     view: SeriesView
     book: ActionBook | None
     span: Span
-    until: int
+    until_ms: int
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class FetchOutcome:
         problems: Sentences for the provenance.
         scores: Scores of the vendors' answers, 0 to 1.
         attempts: Queries for bars sent to vendors, in order.
-        book, view, until: Splits and dividends, view of the series, and time until which the answer
+        book, view, until_ms: Splits and dividends, view of the series, and time until which the answer
             is valid; only if the stored documents alone were enough for the answer.
         closed_before: Timestamp from which bars count as closed only if they are final.
         is_alone: Whether the call names a vendor that does not report splits and dividends.
@@ -84,7 +84,7 @@ class FetchOutcome:
     attempts: Sequence[Attempt] = ()
     book: ActionBook | None = None
     view: SeriesView | None = None
-    until: int = 0
+    until_ms: int = 0
     closed_before: int | None = None
     is_alone: bool = False
     in_part: bool = False
@@ -92,7 +92,7 @@ class FetchOutcome:
 
     def dependency(self, span: Span) -> Dependency | None:
         """Return the stored data that an answer for ``span`` depends on; None after a fetch."""
-        return None if self.view is None else Dependency(self.view, self.book, span, self.until)
+        return None if self.view is None else Dependency(self.view, self.book, span, self.until_ms)
 
     @classmethod
     def of(

@@ -387,7 +387,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     if depends_on is None or not is_open:
         return depends_on
     due = depends_on.view.next_due
-    return None if due is None else depends_on._replace(until=min(depends_on.until, due))
+    return None if due is None else depends_on._replace(until_ms=min(depends_on.until_ms, due))
 
 
 def _gaps(below: Answer) -> Iterator[Gap]:

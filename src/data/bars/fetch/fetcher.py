@@ -50,12 +50,12 @@ _CHUNK_GROWTH = 8
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until``. If
+    Nothing else is missing between them, or between the last one and ``until_ms``. If
     ``ends_fetching`` is set, the commit of the last chunk also frees the turn of other hosts.
     """
 
     spans: Sequence[Span]
-    until: int
+    until_ms: int
     ends_fetching: bool = False
 
     @property
@@ -66,12 +66,12 @@ class _SpanGroup(NamedTuple):
     def within(self, chunk: Span, *, ends_fetching: bool = False) -> _SpanGroup:
         """Return the parts of these spans that are in ``chunk``, to which ``ends_fetching`` applies.
 
-        ``until`` of the result is the start of the next span after ``chunk``, if any.
+        ``until_ms`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
-        until = self.spans[later].start if later < len(self.spans) else self.until
-        return _SpanGroup(spans, until, ends_fetching)
+        until_ms = self.spans[later].start if later < len(self.spans) else self.until_ms
+        return _SpanGroup(spans, until_ms, ends_fetching)
 
 
 class _ChunkResult(NamedTuple):
@@ -133,7 +133,7 @@ class _SplitSegment(_Segment):
         """Return ``segment``, split into ``groups`` of spans that are requested together."""
         begins = [group[0].start for group in groups[1:]]
         split = [
-            _SpanGroup(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
+            _SpanGroup(group, begin) for group, begin in zip(groups, [*begins, 0], strict=False)
         ]
         return cls._with_groups(segment, split)
 
@@ -406,8 +406,8 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        spans, until, ends_fetching = group
-        question = question_for(request, series, candidate, spans, until, ends_fetching)
+        spans, until_ms, ends_fetching = group
+        question = question_for(request, series, candidate, spans, until_ms, ends_fetching)
         query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

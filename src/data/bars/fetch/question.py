@@ -38,7 +38,7 @@ def question_for(
     series: SeriesStore,
     candidate: Candidate,
     spans: Sequence[Span],
-    until: int,
+    until_ms: int,
     ends_fetching: bool,
 ) -> VendorQuestion:
     """Return the question to a candidate.
@@ -48,14 +48,14 @@ def question_for(
         series: Store of the series.
         candidate: The vendor.
         spans: Ascending missing spans, requested together.
-        until: End of the range after the spans in which nothing else is missing.
+        until_ms: End of the range after the spans in which nothing else is missing.
         ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbors(request, series, candidate, span)
     if len(spans) > 1:
         return VendorQuestion(
-            span, sides, missing_parts=tuple(spans), until=until, ends_fetching=ends_fetching
+            span, sides, missing_parts=tuple(spans), until_ms=until_ms, ends_fetching=ends_fetching
         )
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)

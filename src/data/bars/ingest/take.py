@@ -469,7 +469,7 @@ def _complete_commit(
         for span in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
-    judged_span = Span(judged.answered.start, max(judged.answered.end, question.until))
+    judged_span = Span(judged.answered.start, max(judged.answered.end, question.until_ms))
     is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),

@@ -212,5 +212,5 @@ class _ConvertedAnswer:
     def _is_short(self, bars: ResampledBars) -> bool:
         """Return whether a bar is missing although all of its source bars have been published."""
         late = self.classified.unpublished
-        until = late.start if late else self.query.span.end
-        return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)
+        until_ms = late.start if late else self.query.span.end
+        return any(b.reason != "forming" and b.span.end <= until_ms for b in bars.incomplete)
