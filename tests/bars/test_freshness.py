@@ -38,7 +38,7 @@ def held(start: str, end: str, state: State = "final", **other: object) -> Cover
 def test_the_newest_bar_due_to_be_final_follows_settling_time_and_calendar(
     calendar: MarketCalendar, timeframe: str, now: str, due: str
 ) -> None:
-    found = pace(calendar, timeframe, now).due
+    found = pace(calendar, timeframe, now).due_ms
     assert found is not None
     assert iso(found) == iso(parse_iso(due))
 
@@ -46,7 +46,8 @@ def test_the_newest_bar_due_to_be_final_follows_settling_time_and_calendar(
 def test_a_bar_is_due_exactly_at_its_settling_time() -> None:
     settles = parse_iso("2024-06-12T15:02:00")
     dues = [
-        Pace.at(ALWAYS, Timeframe.parse("1h"), now, 120_000).due for now in (settles - 1, settles)
+        Pace.at(ALWAYS, Timeframe.parse("1h"), now, 120_000).due_ms
+        for now in (settles - 1, settles)
     ]
     assert dues == [parse_iso("2024-06-12T13:00"), parse_iso("2024-06-12T14:00")]
 
@@ -90,15 +91,15 @@ def test_a_provisional_bar_is_behind_as_soon_as_it_should_have_settled() -> None
     fresh = pace(ALWAYS, "1h", "2024-06-12T14:01:59").of(coverage, last)
     stale = pace(ALWAYS, "1h", "2024-06-12T14:02:00").of(coverage, last)
     assert (fresh.behind, stale.behind) == (0, 1)
-    assert fresh.newest == stale.newest == parse_iso("2024-06-12T12:00")
+    assert fresh.newest_ms == stale.newest_ms == parse_iso("2024-06-12T12:00")
 
 
 def test_a_series_without_a_final_bar_has_no_age() -> None:
     coverage = Coverage([held("2024-06-12T10:00", "2024-06-12T12:00", "provisional")])
     found = pace(ALWAYS, "1h", "2024-06-12T12:02:00").of(coverage, parse_iso("2024-06-12T11:00"))
-    assert (found.newest, found.age_ms, found.behind) == (None, None, 2)
+    assert (found.newest_ms, found.age_ms, found.behind) == (None, None, 2)
     nothing = pace(ALWAYS, "1h", "2024-06-12T12:02:00").of(Coverage(), None)
-    assert (nothing.newest, nothing.behind) == (None, 0)
+    assert (nothing.newest_ms, nothing.behind) == (None, 0)
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, in
         else:
             yield "suspect", SPOILT if is_bad else LOST, 0
     if pieces and doubt and is_settled:
-        yield "suspect", doubt.reason, doubt.expires
+        yield "suspect", doubt.reason, doubt.expires_ms
     if is_odd:
         yield "suspect", f"{DOUBTFUL}{fetched.vendor} sent rows that contradict each other", 0
     if is_good and stamp in answer.unexpected.tolist():
@@ -228,7 +228,7 @@ def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, in
         if not is_settled:
             yield "provisional", settled, None
         elif doubt:
-            yield "suspect", doubt.reason, doubt.expires
+            yield "suspect", doubt.reason, doubt.expires_ms
         elif is_vouched or old.state == "final" or has_waited:
             yield "final", settled, None
         else:

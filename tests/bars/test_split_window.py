@@ -43,7 +43,7 @@ def part(fetched: str, adjustment: Adjustment = "split", state: str = "final") -
 def test_the_window_is_three_sessions_on_both_sides(day: date, first: str, end: str) -> None:
     (window,) = split_windows([split(day)], NEW_YORK, [day_ms(day)])
     assert (iso(window.span.start), iso(window.span.end)) == (first, end)
-    assert window.doubt.expires == window.span.end
+    assert window.doubt.expires_ms == window.span.end
 
 
 def test_splits_far_from_every_fetch_need_no_calendar() -> None:

@@ -23,15 +23,15 @@ class Freshness:
     """How far a series lags behind the bars that could be final by now.
 
     Attributes:
-        newest: Timestamp of the latest stored final bar; None if no final bar is stored.
-        due: Timestamp of the latest bar that should be final.
-        behind: Number of bars after ``newest`` up to ``due`` that should exist but are not known.
+        newest_ms: Timestamp of the latest stored final bar; None if no final bar is stored.
+        due_ms: Timestamp of the latest bar that should be final.
+        behind: Number of bars after ``newest_ms`` up to ``due_ms`` that should exist but are not known.
         age_ms: Time for which the market has been open since the latest final bar closed; None if
             no such bar is stored.
     """
 
-    newest: int | None
-    due: int | None
+    newest_ms: int | None
+    due_ms: int | None
     behind: int
     age_ms: int | None
 
@@ -48,14 +48,14 @@ class Pace:
     Attributes:
         calendar, timeframe, anchor: Define the grid of the bars.
         now_ms: Moment of the check, in UTC milliseconds.
-        due: Timestamp of the latest bar that is final at that moment; None if there is none.
+        due_ms: Timestamp of the latest bar that is final at that moment; None if there is none.
     """
 
     calendar: MarketCalendar
     timeframe: Timeframe
     anchor: str
     now_ms: int
-    due: int | None
+    due_ms: int | None
 
     @classmethod
     def at(
@@ -67,8 +67,8 @@ class Pace:
         anchor: str = "session",
     ) -> Pace:
         """Return the reference for a market at ``now_ms``; bars are final ``settle_ms`` after they close."""
-        due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
-        return cls(calendar, timeframe, anchor, now_ms, due)
+        due_ms = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
+        return cls(calendar, timeframe, anchor, now_ms, due_ms)
 
     def of(self, coverage: Coverage, last: int | None) -> Freshness:
         """Return the freshness of a series.
@@ -81,18 +81,18 @@ class Pace:
             last: Timestamp of the last bar stored, final or not.
         """
         coverage = coverage.opened()
-        newest = self._newest_ms(coverage, last)
-        if self.due is None:
-            return Freshness(newest, None, 0, self._age(newest))
-        first = newest + 1 if newest is not None else self._first_ms(coverage)
+        newest_ms = self._newest_ms(coverage, last)
+        if self.due_ms is None:
+            return Freshness(newest_ms, None, 0, self._age(newest_ms))
+        first = newest_ms + 1 if newest_ms is not None else self._first_ms(coverage)
         covered = [
             c.span
             for c in coverage
             if c.span.end > first and c.state != "provisional" and c.is_valid(self.now_ms)
         ]
-        missing = subtract([Span(first, self.due + 1)], covered) if first <= self.due else []
+        missing = subtract([Span(first, self.due_ms + 1)], covered) if first <= self.due_ms else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in missing)
-        return Freshness(newest, self.due, behind, self._age(newest))
+        return Freshness(newest_ms, self.due_ms, behind, self._age(newest_ms))
 
     def _newest_ms(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar; None if there is none.
@@ -109,10 +109,10 @@ class Pace:
     def _first_ms(self, coverage: Coverage) -> int:
         return coverage[0].span.start if coverage else self.now_ms
 
-    def _age(self, newest: int | None) -> int | None:
-        if newest is None:
+    def _age(self, newest_ms: int | None) -> int | None:
+        if newest_ms is None:
             return None
-        stamp = np.array([newest], dtype=np.int64)
+        stamp = np.array([newest_ms], dtype=np.int64)
         closed = int(self.calendar.closes(self.timeframe, stamp, self.anchor)[0])
         return open_ms(self.calendar, Span(closed, max(closed, self.now_ms)))
 
@@ -130,6 +130,6 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
     return min(total, span.end - span.start)
 
 
-def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
+def is_at_rest(newest_ms: int | None, now_ms: int, days: int = 30) -> bool:
     """Return whether a series seems abandoned: all its bars are older than ``days`` days."""
-    return newest is None or newest < now_ms - days * DAY_MS
+    return newest_ms is None or newest_ms < now_ms - days * DAY_MS

@@ -89,7 +89,7 @@ class Suspicion(NamedTuple):
     """The reason why bars are not trusted yet, and when they are fetched again."""
 
     reason: str
-    expires: int
+    expires_ms: int
 
 
 def is_hole(entry: Covered) -> bool:
@@ -255,7 +255,7 @@ def doubted(coverage: Coverage, windows: Iterable[SplitWindow]) -> list[Covered]
     for window in windows:
         doubt = window.doubt
         marks += [
-            replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires)
+            replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires_ms)
             for entry in coverage
             if _is_trusted(entry) and entry.fetched_at in window.span
         ]
@@ -265,7 +265,7 @@ def doubted(coverage: Coverage, windows: Iterable[SplitWindow]) -> list[Covered]
 def doubt_at(windows: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
     """Return the reason to doubt data fetched at ``fetched_at``, or None; of several, the longest-lasting."""
     doubts = [window.doubt for window in windows if fetched_at in window.span]
-    return max(doubts, key=lambda doubt: doubt.expires, default=None)
+    return max(doubts, key=lambda doubt: doubt.expires_ms, default=None)
 
 
 def _is_trusted(entry: Covered) -> bool:

@@ -304,8 +304,8 @@ class StaleSeries:
         return {
             "symbol": self.key.symbol,
             "timeframe": "@".join((self.key.timeframe.label, *self.key.lane)),
-            "newest": iso(freshness.newest) if freshness.newest is not None else None,
-            "due": iso(freshness.due) if freshness.due is not None else None,
+            "newest": iso(freshness.newest_ms) if freshness.newest_ms is not None else None,
+            "due": iso(freshness.due_ms) if freshness.due_ms is not None else None,
             "behind": freshness.behind,
             "age_s": freshness.age_ms // SECOND_MS if freshness.age_ms is not None else None,
         }
@@ -418,7 +418,7 @@ def _health(
     for key, freshness in series:
         if freshness is None:
             unread += 1
-        elif is_at_rest(freshness.newest, now_ms, REST_DAYS):
+        elif is_at_rest(freshness.newest_ms, now_ms, REST_DAYS):
             at_rest += 1
         elif freshness.is_stale:
             stale.append(StaleSeries(key, freshness))

@@ -427,7 +427,7 @@ class _CommitBuilder:
             (self._trusted_edges(pieces), "final", "", self._rule(None)),
             (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._rule(None)),
             (contradicted, "suspect", contradiction, self._doubted_spans),
-            (doubted, "suspect", doubt.reason, self._rule(doubt.expires)),
+            (doubted, "suspect", doubt.reason, self._rule(doubt.expires_ms)),
             list(self._kept_marks()),
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
             *map(self._verdict, self.answer.verdicts),
