@@ -163,9 +163,9 @@ class FiguresService:
                 hint="only perpetual futures on crypto pairs, such as BTCUSDT, have them",
             )
         start, end = bounds
-        usual = from_ms(now - _USUAL_DAYS * DAY_MS)
+        default_start = from_ms(now - _USUAL_DAYS * DAY_MS)
         span, _ = resolve_range(
-            instrument, Timeframe(1, "m"), usual if start is None else start, end, now
+            instrument, Timeframe(1, "m"), default_start if start is None else start, end, now
         )
         return FigureQuery(measure, instrument, timeframe, span, now, insist=refresh)
 

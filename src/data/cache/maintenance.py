@@ -135,18 +135,18 @@ class Maintenance:
         time, so that repeated inspections eventually cover everything. In every other second, an
         inspection starts with the tables and fundamentals.
         """
-        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalog.listing(holdings)
+        clock, now_ms, listed = self._clock, self._clock.now_ms(), self._catalog.listing(holdings)
         keys = [key for key, _ in listed]
         files = sum(
             entry.years_count if entry else file_count(self._parts.lane(key))
             for key, entry in listed
         )
-        first = turn % len(keys) if keys else 0
-        until = None if seconds is None else clock.monotonic() + seconds
+        first = now_ms % len(keys) if keys else 0
+        end_s = None if seconds is None else clock.monotonic() + seconds
 
         def has_time() -> bool:
             """Return whether there is time to read another file; always True if ``seconds`` is None."""
-            return until is None or clock.monotonic() < until
+            return end_s is None or clock.monotonic() < end_s
 
         def bars() -> Inspection:
             """Check files with bars, beginning at a series that depends on the time of the inspection."""
@@ -154,9 +154,9 @@ class Maintenance:
 
         def others() -> Inspection:
             """Check files with tables and fundamentals."""
-            return self._others.inspect(turn, has_time)
+            return self._others.inspect(now_ms, has_time)
 
-        earlier, later = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
+        earlier, later = (others, bars) if now_ms // SECOND_MS % 2 else (bars, others)
         return earlier().plus(later())
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
@@ -241,8 +241,8 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[PrunedFile], list[Problem]]:
         """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
-        usual = [key for key in keys if not key.lane]
-        pruned, problems = _run(usual, lambda key: prune_series(self._parts, key, dry_run=dry_run))
+        homes = [key for key in keys if not key.lane]
+        pruned, problems = _run(homes, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for files in pruned for file in files], problems
 
     # --- the past --------------------------------------------------------------------------

@@ -658,13 +658,13 @@ def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
     Lines from older versions lack some of the values.
     """
     removed = None if entry.get("cleared") or entry.get("quarantined") else 0
-    usual = {"added": 0, "changed": 0, "removed": removed, "size": 0}
+    defaults = {"added": 0, "changed": 0, "removed": removed, "size": 0}
     return {
         "time": entry.get("time"),
         "year": year,
         "vendor": entry.get("vendor") or "",
         "span": entry.get("span"),
-        **{name: entry.get(name, count) for name, count in usual.items()},
+        **{name: entry.get(name, count) for name, count in defaults.items()},
         "deleted": entry.get("deleted") or ("clear" if entry.get("cleared") else None),
         "quarantined": entry.get("quarantined"),
         "reason": entry.get("reason"),

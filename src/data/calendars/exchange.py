@@ -105,8 +105,8 @@ class PausedCalendar(ExchangeCalendar):
         return (pause,) if pause.end < session.close_ms else ()
 
 
-def _ms_of_day(at: time) -> int:
-    return (at.hour * 60 + at.minute) * MINUTE_MS
+def _ms_of_day(wall_time: time) -> int:
+    return (wall_time.hour * 60 + wall_time.minute) * MINUTE_MS
 
 
 class ExtendedCalendar(SessionCalendar):

@@ -400,8 +400,8 @@ class Rules:
     @property
     def members(self) -> tuple[str, ...]:
         """Members of vendor families, such as ``ccxt:kraken``, that are named in rules or settings."""
-        named = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
-        return tuple(dict.fromkeys(name for name in named if name != family_of(name)))
+        names = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
+        return tuple(dict.fromkeys(name for name in names if name != family_of(name)))
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:

@@ -98,8 +98,8 @@ def find_rules(
         RulesError: A file that was merely found in the working directory is invalid, or names
             third-party hosts or keys.
     """
-    named = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]
-    for value, source in named:
+    given = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]
+    for value, source in given:
         if not value:
             continue
         path = named_path(value, source, cwd)
@@ -114,11 +114,11 @@ def find_rules(
         hint = "give the path of an existing rules file, or nothing to use the packaged rules"
         fault = "is a folder" if path_check(path.is_dir, path) else "does not exist"
         raise ConfigError(f"the rules file {path} ({source}) {fault}", hint=hint)
-    usual = cwd / RELATIVE
-    if not path_check(usual.is_file, usual) or is_packaged(usual, FILE_NAME):
+    default = cwd / RELATIVE
+    if not path_check(default.is_file, default) or is_packaged(default, FILE_NAME):
         return None
-    check_found_rules(usual)
-    return usual
+    check_found_rules(default)
+    return default
 
 
 def is_private() -> bool:

@@ -124,7 +124,7 @@ class Covered:
     @cached_property
     def columns(self) -> Columns:
         """The same entries as :attr:`opened`, as columns."""
-        blocks = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
+        blocks = [np.array(edges, np.int64).reshape(-1, 2) for _, edges in self.parts[1:]]
         small = np.concatenate([_NO_EDGES, *blocks])
         codes = np.repeat(np.arange(1, len(blocks) + 1), [len(block) for block in blocks])
         order = np.argsort(small[:, 0], kind="stable")
@@ -186,7 +186,7 @@ class Covered:
         if self.state in WITH_BARS:
             entry |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
         if self.parts:
-            entry["parts"] = [[source._source_json(), list(at)] for source, at in self.parts]
+            entry["parts"] = [[source._source_json(), list(edges)] for source, edges in self.parts]
         return entry | self._source_json()
 
     def _source_json(self) -> dict[str, Any]:

@@ -126,17 +126,17 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"the frame has filled-in rows ({filled})", hint=WITHOUT_FILLED)
-    named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
-    missing = [name for name in PRICES if name not in named]
+    by_name = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
+    missing = [name for name in PRICES if name not in by_name]
     if missing:
         raise ResponseFormatError(f"the frame {lacks_columns(missing)}")
-    stamps = _stamps_of(frame, named)
+    stamps = _stamps_of(frame, by_name)
 
     def column(name: str) -> Any:
         """Return a column as float64; NaN in every row if the frame does not have the column."""
-        if name not in named:
+        if name not in by_name:
             return np.full(len(frame), NAN)
-        values = frame[named[name]]
+        values = frame[by_name[name]]
         if not isinstance(values, pd.Series):
             raise ResponseFormatError(f"the frame has the column {name} twice")
         if values.dtype == np.float64:
@@ -149,7 +149,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
             pass  # an integer larger than any float
         raise ResponseFormatError(f"the column {name} contains values that are not numbers")
 
-    adj = column("adj_close") if "adj_close" in named else None
+    adj = column("adj_close") if "adj_close" in by_name else None
     return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
 
 
@@ -181,20 +181,20 @@ def filled_rows(frame: pd.DataFrame) -> int:
     filled_stamps = frame.attrs.get(_FILLED_STAMPS) or ()
     flagged = frame[FILLED].eq(True).to_numpy() if FILLED in frame else np.zeros(len(frame), bool)
     if filled_stamps and len(frame):
-        named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
-        flagged = flagged | np.isin(_stamps_of(frame, named), filled_stamps)
+        by_name = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
+        flagged = flagged | np.isin(_stamps_of(frame, by_name), filled_stamps)
     return int(np.count_nonzero(flagged))
 
 
-def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
+def _stamps_of(frame: pd.DataFrame, by_name: dict[str, Any]) -> Any:
     """Return the frame's timestamps as int64 UTC milliseconds."""
     times: Any = frame.index if isinstance(frame.index, pd.DatetimeIndex) else None
     if times is None:
-        name = next((n for n in _TIME_COLUMNS if n in named), None)
+        name = next((n for n in _TIME_COLUMNS if n in by_name), None)
         if name is None:
             raise ResponseFormatError("the frame has neither a time index nor a time column")
         try:
-            times = pd.DatetimeIndex(pd.to_datetime(frame[named[name]], utc=True))
+            times = pd.DatetimeIndex(pd.to_datetime(frame[by_name[name]], utc=True))
         except (ValueError, TypeError) as exc:
             raise ResponseFormatError(f"the column {name!r} does not contain times") from exc
     if times.tz is not None:

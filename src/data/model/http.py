@@ -169,5 +169,5 @@ def _resolve_url(base: str, address: str) -> SplitResult:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int]:
-    usual = 443 if parts.scheme == "https" else 80
-    return parts.scheme, parts.hostname, parts.port or usual
+    default = 443 if parts.scheme == "https" else 80
+    return parts.scheme, parts.hostname, parts.port or default

@@ -158,47 +158,47 @@ def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
     return tuple(islice(unique, _MOST_LISTED))
 
 
-def _compare(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
+def _compare(shape: Any, value: Any, path: str) -> Iterator[KeyDifference]:
     """Yield the differences between a value and a shape, descending only as deep as the shape does."""
     actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
     if actual not in _describe_shape(shape).split("|"):
-        yield KeyDifference("retyped", at, _describe_shape(shape), actual)
+        yield KeyDifference("retyped", path, _describe_shape(shape), actual)
     elif isinstance(shape, Mapping):
-        yield from _compared_object(shape, value, at)
+        yield from _compared_object(shape, value, path)
     elif isinstance(shape, list):
         for element in _ends(value):
-            yield from _compare(shape[0], element, f"{at}[]")
+            yield from _compare(shape[0], element, f"{path}[]")
     elif isinstance(shape, tuple):
-        yield from _compared_row(shape, value, at)
+        yield from _compared_row(shape, value, path)
 
 
 def _compared_object(
-    shape: Mapping[str, Any], value: Mapping[str, Any], at: str
+    shape: Mapping[str, Any], value: Mapping[str, Any], path: str
 ) -> Iterator[KeyDifference]:
     declared = list(_keys(shape))
     for key, inner, is_needed in declared:
         values = _values(value, key)
         if is_needed and not values:
-            yield KeyDifference("missing", _path_to(at, key), _describe_shape(inner), _NOTHING)
+            yield KeyDifference("missing", _path_to(path, key), _describe_shape(inner), _NOTHING)
         for element in values:
-            yield from _compare(inner, element, _path_to(at, key))
+            yield from _compare(inner, element, _path_to(path, key))
     names = {key for key, _, _ in declared}
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
         if key not in names and not any(fnmatchcase(key, pattern) for pattern in patterns):
-            yield KeyDifference("new", _path_to(at, _short_key(key)), _NOTHING, _type(value[key]))
+            yield KeyDifference("new", _path_to(path, _short_key(key)), _NOTHING, _type(value[key]))
 
 
-def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[KeyDifference]:
+def _compared_row(shape: tuple[Any, ...], value: list[Any], path: str) -> Iterator[KeyDifference]:
     for index, inner in enumerate(shape):
         if index < len(value):
-            yield from _compare(inner, value[index], f"{at}[{index}]")
+            yield from _compare(inner, value[index], f"{path}[{index}]")
         else:
-            yield KeyDifference("missing", f"{at}[{index}]", _describe_shape(inner), _NOTHING)
+            yield KeyDifference("missing", f"{path}[{index}]", _describe_shape(inner), _NOTHING)
     for index in range(len(shape), len(value)):
-        yield KeyDifference("new", f"{at}[{index}]", _NOTHING, _type(value[index]))
+        yield KeyDifference("new", f"{path}[{index}]", _NOTHING, _type(value[index]))
 
 
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
@@ -243,8 +243,8 @@ def _describe_shape(shape: Any) -> str:
     return shape if isinstance(shape, str) else _type(shape)
 
 
-def _path_to(at: str, key: str) -> str:
-    return f"{at}.{key}" if at else key
+def _path_to(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
 def _short_key(key: str) -> str:

@@ -179,16 +179,16 @@ def bounded(lines: Iterable[Line]) -> Iterator[Line]:
 
     Long strings are cut.
     """
-    left, more = _MOST_SHOWN, 0
+    left, omitted = _MOST_SHOWN, 0
     for name, text in lines:
         name, text = _shorten(name, _LONGEST_NAME), _shorten(text)
         left -= len((escaped(name) + escaped(with_code(text))).encode()) + _ROW
         if left < 0:
-            more += 1
+            omitted += 1
         else:
             yield name, text
-    if more:
-        yield "", f"and {counted(more, 'more line')}"
+    if omitted:
+        yield "", f"and {counted(omitted, 'more line')}"
 
 
 def _shorten(text: str, most: int = _LONGEST) -> str:

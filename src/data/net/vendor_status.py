@@ -81,9 +81,9 @@ class VendorStatus:
         return SimulatedRequests(requests, waited_s)
 
     def _wait(self, cost: int) -> float:
-        at = self.now_s + self.spent_s
-        waits = (w.wait(cost, at, w.unknown(self.lost_s, at)) for w in self.windows)
-        return max([self.pause.left_s(at), *waits])
+        at_s = self.now_s + self.spent_s
+        waits = (w.wait(cost, at_s, w.unknown(self.lost_s, at_s)) for w in self.windows)
+        return max([self.pause.left_s(at_s), *waits])
 
     def health(self, now_ms: int) -> Health:
         """Return the status in the form used for reports; ``now_ms`` is the wall time of the status."""

@@ -204,11 +204,11 @@ def differing_actions(
     reports = [replace(a, source=name) for name, actions in sides for a in current(actions)]
     odd: list[tuple[int, str]] = []
     for event in events_of(reports, lambda _: ()):
-        at = day_ms(event.action().ex_date)
+        ex_ms = day_ms(event.action().ex_date)
         by_side = {action.source: str(action) for action in event.reports}
-        if at in span and (len(by_side) < len(names) or event.is_disputed):
+        if ex_ms in span and (len(by_side) < len(names) or event.is_disputed):
             none = f"no {event.type}"
-            odd.append((at, ", ".join(f"{name}: {by_side.get(name, none)}" for name in names)))
+            odd.append((ex_ms, ", ".join(f"{name}: {by_side.get(name, none)}" for name in names)))
     if not odd:
         return None
     more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""

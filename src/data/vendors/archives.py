@@ -65,16 +65,16 @@ def chunk_end(
     The chunk is at most ``most_ms`` long, except that it may be one whole archived month. For the
     other arguments see :func:`pieces`.
     """
-    usual = min(span.start + most_ms, span.end)
+    end_ms = min(span.start + most_ms, span.end)
     reach = Span(
-        span.start, min(max(usual, span.start + 2 * _SHORTEST_MONTH_MS + 6 * DAY_MS), span.end)
+        span.start, min(max(end_ms, span.start + 2 * _SHORTEST_MONTH_MS + 6 * DAY_MS), span.end)
     )
     months = [p.span for p in pieces(reach, timeframe, caps, now_ms) if p.is_archived]
     if not months:
-        return usual
+        return end_ms
     if months[0].start > span.start:
-        return min(usual, months[0].start)
-    return max([months[0].end, *(month.end for month in months if month.end <= usual)])
+        return min(end_ms, months[0].start)
+    return max([months[0].end, *(month.end for month in months if month.end <= end_ms)])
 
 
 def _is_cheaper(caps: Capabilities, timeframe: Timeframe) -> bool:

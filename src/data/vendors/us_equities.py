@@ -129,8 +129,8 @@ def ask_actions(
     idle = 0
     for _ in range(_PAGE_CAP):
         if request is None:
-            named = stamped(actions, vendor.name, now_ms)
-            return sorted(action for action in named if day_ms(action.ex_date) in span)
+            reported = stamped(actions, vendor.name, now_ms)
+            return sorted(action for action in reported if day_ms(action.ex_date) in span)
         before = len(actions)
         page, request = _read(vendor, request, read)
         actions.update(dict.fromkeys(page))

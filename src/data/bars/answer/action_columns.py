@@ -60,13 +60,13 @@ def action_columns(
         if not (known.counts and known.action.is_sound):
             continue
         is_intraday = query.timeframe.is_intraday
-        at = known.action.ex_at if is_intraday else day_ms(known.action.ex_date)
-        row = int(np.searchsorted(stamps, at, side="right")) - 1
-        if row < 0 or at >= int(stamps[row]) + length:
+        ex = known.action.ex_at if is_intraday else day_ms(known.action.ex_date)
+        row = int(np.searchsorted(stamps, ex, side="right")) - 1
+        if row < 0 or ex >= int(stamps[row]) + length:
             row += 1
         # An action before the first row is dropped unless its ex-date is inside the requested
         # range.
-        is_before = row == 0 and at < int(stamps[0] if len(stamps) else 0) and at < query.span.start
+        is_before = row == 0 and ex < int(stamps[0] if len(stamps) else 0) and ex < query.span.start
         if row >= len(stamps) or is_before:
             continue
         if known.action.type == "split":

@@ -330,8 +330,8 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
         if stamps and asset_class == "stock":
             text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
             texts.insert(0, text)
-    more = len(texts) - _MOST_DOUBTS
-    return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} more answers"]
+    rest = len(texts) - _MOST_DOUBTS
+    return texts if rest <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{rest} more answers"]
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:

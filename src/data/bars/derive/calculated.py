@@ -210,8 +210,8 @@ def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> in
     for column, other in zip(new.values(), stored.values(), strict=False):
         same &= (column[:size] == other[:size]) | (np.isnan(column[:size]) & np.isnan(other[:size]))
     differing = np.flatnonzero(~same)
-    at = int(differing[0]) if len(differing) else size
-    stamps = [int(side.stamps[at]) for side in (new, stored) if at < len(side)]
+    row = int(differing[0]) if len(differing) else size
+    stamps = [int(side.stamps[row]) for side in (new, stored) if row < len(side)]
     stamps += _other_sources(answer.coverage, coverage, new)
     return min(stamps, default=None)
 

@@ -519,10 +519,10 @@ def _next_chunk(
     """
     caps, step_ms = candidate.capabilities, request.grid.timeframe.step_ms
     span = segment.groups[0].whole
-    usual = caps.page_bars * PAGES_A_COMMIT * step_ms if caps and caps.page_bars and step_ms else 0
+    base = caps.page_bars * PAGES_A_COMMIT * step_ms if caps and caps.page_bars and step_ms else 0
     is_growing = segment.chunk_ms and rows == segment.rows
-    size = segment.chunk_ms * _CHUNK_GROWTH if is_growing else usual
+    size = segment.chunk_ms * _CHUNK_GROWTH if is_growing else base
     end = min(span.start + size, span.end) if size else span.end
-    if caps and size and size == usual:
+    if caps and size and size == base:
         end = chunk_end(span, size, request.grid.timeframe, caps, request.query.now_ms)
     return Span(span.start, end), size

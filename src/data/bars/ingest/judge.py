@@ -326,8 +326,8 @@ def _delay_ms(entry: Covered) -> int:
 
 def _next_wait(entry: Covered) -> int | None:
     """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
-    at = WAITS_MS.index(_delay_ms(entry)) + 1
-    return WAITS_MS[at] if at < len(WAITS_MS) else None
+    index = WAITS_MS.index(_delay_ms(entry)) + 1
+    return WAITS_MS[index] if index < len(WAITS_MS) else None
 
 
 def _suspect_again(old: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:

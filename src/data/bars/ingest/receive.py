@@ -164,13 +164,13 @@ def _narrow_question(
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
     """Return the sessions around the time of an answer; they are looked up only for stocks."""
-    at = fetched.adjusted_at_ms
+    adjusted_ms = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
-        return Sessions(None, at)
-    today = date_of(at)
+        return Sessions(None, adjusted_ms)
+    today = date_of(adjusted_ms)
     around = request.grid.calendar.sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
-    opened = [day_ms(s.day) for s in around if s.open_ms <= at]
-    coming = [day_ms(s.day) for s in around if s.open_ms > at]
+    opened = [day_ms(s.day) for s in around if s.open_ms <= adjusted_ms]
+    coming = [day_ms(s.day) for s in around if s.open_ms > adjusted_ms]
     return Sessions(opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS)
 
 
@@ -385,12 +385,12 @@ def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commi
 
 
 def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice:
-    at = span.end if side.is_later else span.start
+    border_ms = span.end if side.is_later else span.start
     if verdict.kind == "unchecked":
-        return Splice(at, side.vendor, "unchecked", 1.0, verdict.common, verdict.summary)
+        return Splice(border_ms, side.vendor, "unchecked", 1.0, verdict.common, verdict.summary)
     because = fix.because if fix is not None else ""
     kind = "constant" if fix is not None else verdict.kind
-    return Splice(at, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
+    return Splice(border_ms, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
 
 
 def _refuse_conflicts(

@@ -530,11 +530,11 @@ def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Li
     if fetched.listed_ms is None:
         return Lifetime()
     longest = 0 if request.grid.timeframe.unit not in "wM" else request.grid.timeframe.count * 31
-    at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
+    listed_ms = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
     now, listed = _now_ms(series, fetched), series.lifetime().listed
-    if listed is not None and listed.at == at and now < listed.expires:
+    if listed is not None and listed.at == listed_ms and now < listed.expires:
         return Lifetime()
-    return Lifetime(Bound(at, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
+    return Lifetime(Bound(listed_ms, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
 
 
 def _due_ms(

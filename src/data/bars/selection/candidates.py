@@ -711,8 +711,8 @@ def lane_parts(
     prices with any adjustment if splits and dividends are available (``has_actions``). Other
     adjustments get a lane of their own.
     """
-    usual = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
-    if usual or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
+    fits = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
+    if fits or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
         return lane_name
     return (*lane_name, candidate.adjustment)
 

@@ -100,17 +100,17 @@ class LaneFinder:
         if query.provider is not None:
             return self._pinned_lane(query, view)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
-        usual = AnsweringLane(key, view, stored, stored, home=query.home)
+        default = AnsweringLane(key, view, stored, stored, home=query.home)
         order = self.order(query.instrument, query.timeframe)
         names = getattr(order, "names", order)
         if view.kind is None:
             # If a vendor's bars need no separate lane, they are the first ones in the default lane.
             if not any(map(lies_apart, names)):
-                return usual
+                return default
         elif not names or (
             _has_supplied(view, names[0], query) and not is_too_long(view.kind, query)
         ):
-            return usual
+            return default
         if stored is not None and (supplied := self._supplied_lane(key, stored, names[0], query)):
             return supplied
 
@@ -124,10 +124,10 @@ class LaneFinder:
 
         first = first_of(query, self._declared_offers(query, order), has_bars)
         if first is None:
-            return usual
+            return default
         if (other := lane(first)) == key:
             # A user's own bars state no kind, so the first vendor's kind is used.
-            return usual._replace(kind=stored and stored.filled_from(first.kind))
+            return default._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
 
@@ -185,14 +185,14 @@ class LaneFinder:
     def _answering_key(
         self, lanes: Sequence[SeriesKey], query_of: Callable[[str, Timeframe], BarsQuery]
     ) -> SeriesKey | None:
-        usual = next((key for key in lanes if not key.lane), None)
-        if len(lanes) == 1 and usual is not None:
-            return usual
+        default = next((key for key in lanes if not key.lane), None)
+        if len(lanes) == 1 and default is not None:
+            return default
         try:
             answering = self.find(query_of(lanes[0].symbol, lanes[0].timeframe)).key
         except QueryError:  # no rule recognizes its symbol, or it has no such hours
-            return usual
-        return answering if answering in lanes else usual
+            return default
+        return answering if answering in lanes else default
 
     def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
         """Return the first vendor's declaration for a query, without reading stored bars.

@@ -181,9 +181,9 @@ class _Text(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Text).decode
 
 
-def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
-    magic, seq, length, check = _HEADER.unpack_from(start, at)
-    text = start[at + _HEADER.size : at + min(SLOT, _HEADER.size + length)]
+def _read_slot(start: bytes, offset: int, identity: str) -> Head | None:
+    magic, seq, length, check = _HEADER.unpack_from(start, offset)
+    text = start[offset + _HEADER.size : offset + min(SLOT, _HEADER.size + length)]
     if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:

@@ -263,9 +263,9 @@ def _fits(stamps: Stamps, timeframe: Timeframe) -> bool:
     """
     if len(stamps) < 3:
         return True
-    usual = float(np.median(np.diff(stamps)))
+    median_ms = float(np.median(np.diff(stamps)))
     step_ms = timeframe.step_ms or 28 * timeframe.count * DAY_MS
-    return usual >= 0.9 * step_ms and (not timeframe.is_intraday or usual < 20 * DAY_MS)
+    return median_ms >= 0.9 * step_ms and (not timeframe.is_intraday or median_ms < 20 * DAY_MS)
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:

@@ -120,8 +120,8 @@ def matched_meta(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearMeta 
     else:
         try:
             size = lane.disk.fstat(handle).size
-            at = meta.state.head_at if meta is not None else 0
-            head = peek_digest(lane.disk.read_at(handle, at, PEEK_BYTES))
+            offset = meta.state.head_at if meta is not None else 0
+            head = peek_digest(lane.disk.read_at(handle, offset, PEEK_BYTES))
         finally:
             lane.disk.close(handle)
     if meta is None and handle is None:
@@ -221,15 +221,15 @@ def _restore(
         message = "%s %s: the data file is gone; %s bars will be fetched again"
         log.error(message, lane.key, year, meta.state.rows)
     elif diagnosis.members and state.generation > (logged := lane.logged_generation(year)):
-        more = sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
-        _log(lane, year, state, more)
+        added = sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
+        _log(lane, year, state, added)
     return _save(lane, year, meta.committed(state))
 
 
-def _log(lane: LaneFiles, year: int, state: YearState, more: int) -> None:
+def _log(lane: LaneFiles, year: int, state: YearState, added: int) -> None:
     """Log a recovery that added ``more`` bars; a negative number means that bars were lost."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
-    entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
+    entry |= {"added": max(0, added), "changed": 0, "removed": max(0, -added), "size": state.size}
     lane.append_log(year, entry)
 
 

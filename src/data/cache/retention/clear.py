@@ -164,12 +164,12 @@ def bars_in(
 
 def files_aside(lane: LaneFiles, year: int) -> list[Path]:
     """Return a year's files other than its bars: replaced, quarantined and original files."""
-    named = f"{year:04d}"
+    year_name = f"{year:04d}"
     return [
         folder / name
         for folder in (lane.paths.versions, lane.paths.quarantine, lane.paths.legacy)
         for name in lane.disk.list(folder)
-        if named in name.split(".")[:2]
+        if year_name in name.split(".")[:2]
     ]
 
 

@@ -90,13 +90,13 @@ class YearSegment:
         if len(table) < ROWS_WORTH_FINDING:
             return None
         if self.lines is not None:
-            text, at = self.lines, 0
+            text, skip = self.lines, 0
         elif self.member is not None:
-            text, at = self.member.text(), len(header_line(self.columns)) if self.at_start else 0
+            text, skip = self.member.text(), len(header_line(self.columns)) if self.at_start else 0
         else:
             return None
         first = int(np.searchsorted(whole.stamps, table.stamps[0]))
-        start = line_of(text, whole, first) if first else at
+        start = line_of(text, whole, first) if first else skip
         lines = text[start : line_of(text, whole, first + len(table))]
         return lines if lines.count(b"\n") == len(table) else None
 

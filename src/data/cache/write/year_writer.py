@@ -185,15 +185,15 @@ def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) ->
 
 
 def state_of(
-    members: Sequence[Member], at: int, before: YearState, target: Target, coverage: Coverage
+    members: Sequence[Member], offset: int, before: YearState, target: Target, coverage: Coverage
 ) -> YearState:
-    """Return the state to record once ``members`` have been written to the file at offset ``at``.
+    """Return the state to record once ``members`` have been written to the file at ``offset``.
 
     If ``at`` is 0, the members are the whole file, and ``before`` is an empty state.
     """
     with_bars = [m.header for m in members if m.header.rows]
     first = before.first if before.first is not None else with_bars[0].first if with_bars else None
-    end = at + sum(len(m.raw) for m in members)
+    end = offset + sum(len(m.raw) for m in members)
     return before.replaced(
         generation=target.generation,
         size=end,
@@ -203,7 +203,7 @@ def state_of(
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
         members=before.members + len(members),
-        open=before.open + _count_joinable(members, before.last, target) if at else 0,
+        open=before.open + _count_joinable(members, before.last, target) if offset else 0,
         columns=target.columns,
         coverage=coverage,
     )

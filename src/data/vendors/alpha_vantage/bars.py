@@ -218,8 +218,8 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     rows = [(label, _values_by_name(row)) for label, row in series.items()]
     if not rows and not meta:
         raise ValueError("the series is empty and has no metadata")
-    at = zone_named(_ZONES.get(zone, zone))
-    bars = [_bar(label, row, query, at) for label, row in rows]
+    tz = zone_named(_ZONES.get(zone, zone))
+    bars = [_bar(label, row, query, tz) for label, row in rows]
     return bars, meta.get("Market Code", "")
 
 
@@ -228,12 +228,12 @@ def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
     spelling = instrument.spelling("alpha_vantage")
     base, _, quote = spelling.partition("-")
     if instrument.asset_class == "stock":
-        named = {"Symbol": spelling}
+        expected = {"Symbol": spelling}
     elif instrument.asset_class == "forex":
-        named = {"From Symbol": base, "To Symbol": quote}
+        expected = {"From Symbol": base, "To Symbol": quote}
     else:
-        named = {"Digital Currency Code": base, "Market Code": quote}
-    for name, symbol in named.items():
+        expected = {"Digital Currency Code": base, "Market Code": quote}
+    for name, symbol in expected.items():
         check_symbol("alpha_vantage", symbol, meta.get(name))
 
 

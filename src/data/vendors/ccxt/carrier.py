@@ -196,12 +196,12 @@ class CcxtCarrier:
             row_types = {type(row) for row in rows}
             lengths = {len(row) for row in rows if isinstance(row, list)}
             with self._lock:
-                usual = self._row_length = max(self._row_length, *lengths, 0)
-            if len(row_types) > 1 or (lengths and lengths != {usual}) or type(None) in row_types:
+                longest = self._row_length = max(self._row_length, *lengths, 0)
+            if len(row_types) > 1 or (lengths and lengths != {longest}) or type(None) in row_types:
                 raise ResponseFormatError(f"{self._exchange} returned incomplete rows")
-            if lengths and usual < _FEWEST_VALUES:
+            if lengths and longest < _FEWEST_VALUES:
                 raise ResponseFormatError(
-                    f"{self._exchange} returned rows with too few values: {usual}"
+                    f"{self._exchange} returned rows with too few values: {longest}"
                 )
 
     def _exchange_for(self, url: str) -> Any:

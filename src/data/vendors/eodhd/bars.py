@@ -138,7 +138,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         """
         timeframe, instrument, bars = query.timeframe, query.instrument, []
         for row in rows_of(response):
-            at = (
+            stamp_ms = (
                 dated.label(row["timestamp"]) * SECOND_MS
                 if timeframe.is_intraday
                 else dated.day(row["date"])
@@ -147,7 +147,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
             # The official close follows the last bar of a stock as a row without volume.
             if rest[0] == rest[0] or not timeframe.is_intraday or instrument.asset_class != "stock":
-                bars.append(Bar(at, *prices, *rest))
+                bars.append(Bar(stamp_ms, *prices, *rest))
         return BarPage(
             dated.without_margin(bars, query), unit=_unit(instrument.spelling(self.name))
         )

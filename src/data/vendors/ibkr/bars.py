@@ -127,9 +127,9 @@ class IBKRDataDownloader(BaseDataDownloader):
         client_id: int | None = None,
         **wired: Unpack[Wired],
     ) -> None:
-        at = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
-        wired.setdefault("carrier", IbkrCarrier(at.client_id, ib_instance))
-        wired.setdefault("base_url", f"ibkr://{at.host}:{at.port}")
+        gateway = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
+        wired.setdefault("carrier", IbkrCarrier(gateway.client_id, ib_instance))
+        wired.setdefault("base_url", f"ibkr://{gateway.host}:{gateway.port}")
         # The same request must not be repeated immediately, and the result hardly ever changes.
         self._firsts: dict[str, int] = {}
         super().__init__(**wired)
@@ -219,9 +219,9 @@ class IBKRDataDownloader(BaseDataDownloader):
         """Return the contract's symbol."""
         return contract_of(instrument, self.name).symbol
 
-    def _request(self, instrument: Instrument, more: dict[str, str]) -> HttpRequest:
+    def _request(self, instrument: Instrument, query: dict[str, str]) -> HttpRequest:
         contract = contract_of(instrument, self.name)._asdict()
-        return HttpRequest(f"{self.base_url}/{'bars' if more else 'head'}", {**contract, **more})
+        return HttpRequest(f"{self.base_url}/{'bars' if query else 'head'}", {**contract, **query})
 
 
 class Contract(NamedTuple):

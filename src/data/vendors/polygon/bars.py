@@ -263,9 +263,9 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
     """Parse one row; the label of a stock's daily bar is midnight in New York, other labels are in UTC."""
-    at = label(row["t"])
+    label_ms = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
-    return Bar(session_ms(at) if is_local else at, *values)
+    return Bar(session_ms(label_ms) if is_local else label_ms, *values)
 
 
 def read_action(row: Mapping[str, Any]) -> Action:

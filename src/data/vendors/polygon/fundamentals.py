@@ -46,8 +46,8 @@ def _join_names(before: str, names: str, behind: str) -> str:
 
 
 def _statements(statement: str, part: str, names: dict[str, str]) -> tuple[TableAnswer, ...]:
-    at = f"financials.{part}."
-    fields = {field: _join_names(at, name, ".value") for field, name in names.items()}
+    prefix = f"financials.{part}."
+    fields = {field: _join_names(prefix, name, ".value") for field, name in names.items()}
     money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
     return tuple(
         TableAnswer(
@@ -55,7 +55,7 @@ def _statements(statement: str, part: str, names: dict[str, str]) -> tuple[Table
             fields,
             row="results",
             symbol=_CLASSES,
-            currency=_join_names(at, money, ".unit"),
+            currency=_join_names(prefix, money, ".unit"),
             period="fiscal_period",
             period_end="end_date",
             filed_at="filing_date",

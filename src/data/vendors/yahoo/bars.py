@@ -334,11 +334,11 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
     return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
 
 
-def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
+def _stamp(label_s: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
     """Convert a label in seconds to the bar's timestamp: the time itself, or 00:00 on the local date."""
     if timeframe.is_intraday:
-        return at * SECOND_MS
-    day = local_date(zone, at * SECOND_MS)
+        return label_s * SECOND_MS
+    day = local_date(zone, label_s * SECOND_MS)
     if timeframe.unit == "w":
         day -= timedelta(days=day.weekday())
     return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
@@ -360,10 +360,10 @@ def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Act
     """Parse splits and dividends; ex-dates are local dates at the exchange."""
     actions = []
     for event in (events.get("splits") or {}).values():
-        at = event["date"] * SECOND_MS
+        event_ms = event["date"] * SECOND_MS
         new, old = amount(event["numerator"]), amount(event["denominator"])
-        actions.append(Action(local_date(zone, at), "split", at, new, old))
+        actions.append(Action(local_date(zone, event_ms), "split", event_ms, new, old))
     for event in (events.get("dividends") or {}).values():
-        at, paid = event["date"] * SECOND_MS, amount(event["amount"])
-        actions.append(Action(local_date(zone, at), "dividend", at, amount=paid))
+        event_ms, paid = event["date"] * SECOND_MS, amount(event["amount"])
+        actions.append(Action(local_date(zone, event_ms), "dividend", event_ms, amount=paid))
     return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(actions)]
