@@ -89,5 +89,5 @@ def test_the_doubt_of_two_splits_expires_at_the_later_of_both_times() -> None:
     near = split_windows([split(), split(date(2024, 6, 14))], NEW_YORK, [at])
     found = doubt_at(near, at)
     assert found is not None
-    assert found.expires == max(window.span.end for window in near)
-    assert found.expires - at > 5 * DAY_MS
+    assert found.expires_ms == max(window.span.end for window in near)
+    assert found.expires_ms - at > 5 * DAY_MS

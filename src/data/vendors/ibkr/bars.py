@@ -219,9 +219,9 @@ class IBKRDataDownloader(BaseDataDownloader):
         """Return the contract's symbol."""
         return contract_of(instrument, self.name).symbol
 
-    def _request(self, instrument: Instrument, query: dict[str, str]) -> HttpRequest:
+    def _request(self, instrument: Instrument, extra: dict[str, str]) -> HttpRequest:
         contract = contract_of(instrument, self.name)._asdict()
-        return HttpRequest(f"{self.base_url}/{'bars' if query else 'head'}", {**contract, **query})
+        return HttpRequest(f"{self.base_url}/{'bars' if extra else 'head'}", {**contract, **extra})
 
 
 class Contract(NamedTuple):
