@@ -190,7 +190,7 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
     frame["split"] = [0.0, 0.0, 7.0, 0.0]
     frame["dividend"] = [0.0, 0.5, 0.0, 0.0]
     marks = chart_of(frame, _SHARES).marks
-    assert [(m.slot, m.kind, m.text) for m in marks] == [
+    assert [(m.slot, m.type, m.text) for m in marks] == [
         (1, "dividend", "0.5 USD"),
         (1, "doubt", "outside the sessions"),
         (2, "split", "7:1"),

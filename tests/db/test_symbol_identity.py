@@ -59,7 +59,7 @@ def test_two_intervals_of_one_instrument_that_meet_are_a_rename() -> None:
     intervals, boundaries = derive(given, [])
     assert sorted(map(str, intervals)) == sorted(map(str, given))
     (event,) = boundaries
-    assert (event.day, event.kind, event.symbol, event.successor) == (DAY, "rename", "FB", "META")
+    assert (event.day, event.type, event.symbol, event.successor) == (DAY, "rename", "FB", "META")
     assert named("FB", "2020-01-02", intervals) == ("Meta Platforms", "META")
     (change,) = changes_of("META", boundaries, intervals)
     assert change.before == "META named Metaverse ETF until 2022-01-31"

@@ -60,7 +60,7 @@ def test_a_share_is_drawn_in_the_time_of_its_exchange(manager: DataManager) -> N
     assert chart.axis.zone == "America/New_York" and chart.axis.is_daily
     frame = manager.get_ohlcv(*DAYS, columns=["split", "dividend"])
     reported = (frame["split"] > 0).sum() + (frame["dividend"] > 0).sum()
-    assert sum(mark.kind in ("split", "dividend") for mark in chart.marks) == reported
+    assert sum(mark.type in ("split", "dividend") for mark in chart.marks) == reported
 
 
 def test_a_vendor_that_is_down_leaves_a_gap(manager: DataManager, vendors: VendorServer) -> None:

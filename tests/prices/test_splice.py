@@ -72,7 +72,7 @@ def dividend(day: int, amount: float) -> Action:
 def test_closes_within_two_basis_points_are_equal(
     off_bp: float, spread_bp: float, kind: str
 ) -> None:
-    assert compared(around(1 + off_bp * 1e-4, spread_bp)).kind == kind
+    assert compared(around(1 + off_bp * 1e-4, spread_bp)).outcome == kind
 
 
 @pytest.mark.parametrize("off_bp, spread_bp, kind", [
@@ -82,8 +82,8 @@ def test_averages_over_venues_may_be_further_apart(
     off_bp: float, spread_bp: float, kind: str
 ) -> None:
     ratios = around(1 + off_bp * 1e-4, spread_bp)
-    assert compared(ratios, tolerance=AGGREGATES).kind == kind
-    assert compared(ratios).kind == "conflict"
+    assert compared(ratios, tolerance=AGGREGATES).outcome == kind
+    assert compared(ratios).outcome == "conflict"
 
 
 @pytest.mark.parametrize("ratios, kind", [
@@ -94,7 +94,7 @@ def test_averages_over_venues_may_be_further_apart(
 def test_few_bars_prove_nothing_unless_they_are_wide_of_each_other(
     ratios: list[float], kind: str
 ) -> None:
-    assert compared(ratios).kind == kind
+    assert compared(ratios).outcome == kind
 
 
 def test_only_common_stamps_and_prices_count() -> None:
@@ -106,8 +106,8 @@ def test_only_common_stamps_and_prices_count() -> None:
 
 @pytest.mark.parametrize("odd", [100.0, 0.01, 0.47])
 def test_fewer_than_half_of_the_bars_may_be_odd(odd: float) -> None:
-    assert compared([1.0, odd, 1.0, odd, 1.0]).kind == "equal"
-    assert compared([1.0, odd, odd, odd, 1.0]).kind != "equal"
+    assert compared([1.0, odd, 1.0, odd, 1.0]).outcome == "equal"
+    assert compared([1.0, odd, odd, odd, 1.0]).outcome != "equal"
 
 
 def test_a_splice_verdict_is_summarised_in_words() -> None:
@@ -119,21 +119,21 @@ def test_a_splice_verdict_is_summarised_in_words() -> None:
 @pytest.mark.parametrize("ratio", [100.0, 0.01])
 def test_a_hundred_is_a_unit_unless_a_split_is_known(ratio: float) -> None:
     assert "looks like pence for pounds" in compared([ratio] * 5).summary
-    assert compared([ratio] * 5).kind == "conflict"
-    assert compared([ratio] * 5, None).kind == "conflict"
+    assert compared([ratio] * 5).outcome == "conflict"
+    assert compared([ratio] * 5, None).outcome == "conflict"
     known = known_fixes([split(20, 100)], BarTable.empty(), "split", TODAY, intraday=False)
-    assert compared([ratio] * 5, known).kind == "constant"
+    assert compared([ratio] * 5, known).outcome == "constant"
 
 
 @pytest.mark.parametrize("ratio", [2, 3, 4, 5, 7, 10, 20, 50, 1.5, 4 / 3, 1.25])
 def test_usual_splits_and_their_reverses(ratio: float) -> None:
     for factor in (ratio, 1 / ratio):
         verdict = compared([factor] * 5)
-        assert verdict.kind == "constant"
+        assert verdict.outcome == "constant"
         assert verdict.fix is not None
         assert "as a split that one of the two does not know" in verdict.summary
-        assert compared([factor * 1.002] * 5).kind == "conflict"
-        assert compared([factor] * 5, None).kind == "conflict", "where there are no splits"
+        assert compared([factor * 1.002] * 5).outcome == "conflict"
+        assert compared([factor] * 5, None).outcome == "conflict", "where there are no splits"
 
 
 # --- making good ---------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def sides(before: float, after: float, *, later: bool = True) -> list[Overlap]:
 def settled(overlaps: list[Overlap], *actions: Action) -> tuple[list[str], str]:
     fixes = known_fixes(actions, BarTable.empty(), "split", TODAY, intraday=False)
     verdicts, fix = settle(overlaps, fixes)
-    return [verdict.kind for verdict in verdicts], fix.because if fix else ""
+    return [verdict.outcome for verdict in verdicts], fix.because if fix else ""
 
 
 def test_what_the_bars_on_both_sides_prove_is_made_good() -> None:
@@ -237,7 +237,7 @@ def test_held_bars_of_which_some_fit_as_it_is_prove_nothing(side: int) -> None:
     _, came, is_later = overlaps[side]
     mixed = table([50.0] * 5 + [12.5] * 3, 15 * side)
     overlaps[side] = Overlap(mixed, came, is_later)
-    assert compare_closes(mixed, came, ()).kind == "constant", "most of them show it"
+    assert compare_closes(mixed, came, ()).outcome == "constant", "most of them show it"
     assert settled(overlaps, split(25, 4))[1] == ""
     assert settled(overlaps)[1] == ""
 
@@ -294,7 +294,7 @@ def shares_of_kinds(one: BarTable, other: BarTable) -> dict[str, float]:
     common = np.intersect1d(one.stamps, other.stamps)
     held, came = one.take(np.isin(one.stamps, common)), other.take(np.isin(other.stamps, common))
     windows = [slice(n, n + COMPARED) for n in range(0, len(common) - COMPARED, COMPARED // 2)]
-    kinds = [compare_closes(held.take(w), came.take(w)).kind for w in windows]
+    kinds = [compare_closes(held.take(w), came.take(w)).outcome for w in windows]
     return {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
 
 
@@ -335,4 +335,4 @@ def test_series_as_delivered_beside_the_repaired_ones(name: str, kind: str) -> N
     good, bad = closes_of(f"quality/{name}-fixed"), closes_of(f"quality/{name}")
     tail = slice(-COMPARED, None)
     verdict = compare_closes(good.take(tail), bad.take(tail))
-    assert verdict.kind == kind, verdict.summary
+    assert verdict.outcome == kind, verdict.summary

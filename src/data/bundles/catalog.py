@@ -253,7 +253,7 @@ class DataCatalog:
         location, dataset = self._dataset(_text("dataset_id", dataset_id))
         return {
             **dataset.columns(),
-            "kind": location.kind,
+            "kind": location.type,
             "symbols": [row.symbol for row in dataset.symbols],
             "date_ranges": [
                 {
@@ -332,7 +332,7 @@ class DataCatalog:
             "at": iso(int(at.timestamp() * 1000)),
             "cache_key": _key_of(dataset),
         }
-        if location.kind in ("lane", "read"):  # the store may drop it one day
+        if location.type in ("lane", "read"):  # the store may drop it one day
             cache, _, series = location.key.partition("\n")
             entry |= {
                 "cache": cache,
@@ -424,7 +424,7 @@ class DataCatalog:
         return {name: self._read_into_memory(*self._dataset(name)) for name in chosen}
 
     def _read_into_memory(self, location: DatasetLocation, dataset: Dataset) -> int:
-        if location.kind == "lane":
+        if location.type == "lane":
             series = key_of(location.key.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
             tables = (client_of(self._manager).columns(series, span).table for span in spans)
@@ -436,9 +436,9 @@ class DataCatalog:
                 if column.sum() is not None
             )
         root = (
-            self._folder / location.key if location.kind == "bundle" else Path(dataset.parquet_path)
+            self._folder / location.key if location.type == "bundle" else Path(dataset.parquet_path)
         )
-        if location.kind == "read" or not dataset.parquet_path:
+        if location.type == "read" or not dataset.parquet_path:
             return 0
         files = [root / name for name, _ in dataset.files] or sorted(root.rglob("*.parquet"))
         return sum(len(self._disk.read_if_exists(file) or b"") for file in files)
@@ -538,8 +538,8 @@ class DataCatalog:
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
             """Return the first correct match (rank and id) or None, and whether all were correct."""
             is_sound = True
-            for *rank, dataset_id, kind, key, size in db.execute(query, bounds):
-                where = DatasetLocation(kind, key, size)
+            for *rank, dataset_id, location_type, key, size in db.execute(query, bounds):
+                where = DatasetLocation(location_type, key, size)
                 covered = self._covered_symbols(where, dataset_id, resolution, start, end)
                 is_sound = is_sound and symbols[0] in covered
                 if covered.issuperset(symbols):
@@ -574,7 +574,7 @@ class DataCatalog:
         A registered dataset is read from its line in ``catalog.jsonl``, a bundle from its records.
         """
         try:
-            if location.kind == "line":
+            if location.type == "line":
                 return dataset_of(self._entry(location))
             name = checked_name(location.key)
         except (KeyError, TypeError, ValueError):
@@ -612,14 +612,14 @@ class DataCatalog:
                 continue
             location = DatasetLocation(*row)
             dataset = None
-            if location.kind in ("lane", "read"):  # from the store, or else from the line about it
+            if location.type in ("lane", "read"):  # from the store, or else from the line about it
                 dataset = self._lanes.at(location)
                 dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
-            if location.kind in ("line", "bundle"):
+            if location.type in ("line", "bundle"):
                 dataset = self._source_dataset(location)
             if dataset is not None and dataset.dataset_id == dataset_id:
-                if location.kind in ("lane", "read"):
-                    location = location._replace(kind="lane" if dataset.covers else "read")
+                if location.type in ("lane", "read"):
+                    location = location._replace(type="lane" if dataset.covers else "read")
                 return location, dataset
             self._index.doubt()
         raise QueryError(

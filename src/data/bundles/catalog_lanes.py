@@ -96,7 +96,7 @@ class LaneDatasets:
 
     def location(self, key: SeriesKey) -> DatasetLocation:
         """Return the location of a lane in the store."""
-        return lane_location(str(self._client().folder), str(key))._replace(kind="lane")
+        return lane_location(str(self._client().folder), str(key))._replace(type="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
         """Return the instrument that a symbol stands for under the rules; None if unclear."""

@@ -206,7 +206,7 @@ class LineSource:
         ).fetchone()
         if row is None:
             put(db, lane, location, None)
-        elif row[0] == location.kind:
+        elif row[0] == location.type:
             db.execute(
                 "UPDATE datasets SET start_date = min(start_date, ?), end_date = max(end_date, ?), "
                 "last_updated = max(last_updated, ?), row_count = max(row_count, ?) "

@@ -50,14 +50,14 @@ class DatasetLocation(NamedTuple):
     """The location of the authoritative source for a dataset.
 
     Attributes:
-        kind: Kind of the source: ``line`` (a line of the log), ``bundle``, ``lane`` (a lane in the
+        type: Type of the source: ``line`` (a line of the log), ``bundle``, ``lane`` (a lane in the
             store) or ``read`` (a lane that a recorded run read).
         key: Offset of the line; name of the bundle; or, for a lane, the cache folder and the
             series, separated by a newline.
-        size: Size of the line in bytes; 0 for other kinds.
+        size: Size of the line in bytes; 0 for other types.
     """
 
-    kind: str
+    type: str
     key: str
     size: int = 0
 

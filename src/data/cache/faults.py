@@ -24,7 +24,7 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-# Neighbouring faults are merged until there are about this many; each kind may have one more.
+# Neighbouring faults are merged until there are about this many; each type may have one more.
 _MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 
 
@@ -34,7 +34,7 @@ class Fault(NamedTuple):
     Attributes:
         span: Affected span; for a fault that does not concern particular bars, the start of the
             answer.
-        kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
+        type: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
             volume that their vendor declares), ``bad`` (invalid rows), ``contradicted`` (bars whose
             rows differed), ``duplicate`` or ``note``.
         number: Number of bars or rows.
@@ -42,18 +42,18 @@ class Fault(NamedTuple):
     """
 
     span: Span
-    kind: str
+    type: str
     number: int
     text: str = ""
 
     def to_json(self) -> list[Any]:
-        """Return the stored form of the fault: a list of its start, end, kind, number and text."""
-        return [*self.span, self.kind, self.number, self.text]
+        """Return the stored form of the fault: a list of its start, end, type, number and text."""
+        return [*self.span, self.type, self.number, self.text]
 
     @property
     def is_of_bars(self) -> bool:
         """Whether the fault concerns bars that exist, such as missing volume, or is not a defect at all."""
-        return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
+        return self.type in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
         """Return the part of the fault in ``span``, with its share of the bars or rows, or None."""
@@ -92,24 +92,24 @@ def without_volume(stamps: Stamps, answered: Span) -> Iterator[Fault]:
 
 
 class FaultGroup(NamedTuple):
-    """Faults of one kind as columns, ascending.
+    """Faults of one type as columns, ascending.
 
     Attributes:
-        kind: See :class:`Fault`.
+        type: See :class:`Fault`.
         edges: Span of each fault.
         numbers: Number of bars or rows that each fault concerns.
         texts: Text of each fault; if there is only one text, it applies to all faults.
     """
 
-    kind: str
+    type: str
     edges: Edges
     numbers: NDArray[np.int64]
     texts: Sequence[str] = ("",)
 
     @classmethod
-    def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
-        """Return a group of ``kind`` faults, one per bar."""
-        return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
+    def of_bars(cls, name: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
+        """Return a group of faults of the type ``name``, one per bar."""
+        return cls(name, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:
         """Yield the faults; if all groups together have more than 64, merge adjacent ones.
@@ -129,26 +129,26 @@ class FaultGroup(NamedTuple):
             spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))
             numbers = np.add.reduceat(self.numbers[:end], firsts).tolist()
             for span, number, first in zip(spans, numbers, firsts.tolist(), strict=True):
-                yield Fault(span, self.kind, number, self.texts[first % len(self.texts)])
+                yield Fault(span, self.type, number, self.texts[first % len(self.texts)])
 
 
 def faults_after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return a year's faults after a new answer, which replaces the old faults in ``answered``.
 
-    If there are more than 64 faults, adjacent faults of the same kind are merged.
+    If there are more than 64 faults, adjacent faults of the same type are merged.
     """
     outside = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*outside, *fresh])
     if len(faults) <= _MOST + _KINDS:
         return tuple(faults)
     joined: list[Fault] = []
-    for kind in dict.fromkeys((fault.kind, fault.text == NO_TRADE) for fault in faults):
-        of_kind = [fault for fault in faults if (fault.kind, fault.text == NO_TRADE) == kind]
-        size = -(-len(of_kind) * _MOST // len(faults))
-        every = -(-len(of_kind) // size)
-        runs = (of_kind[at : at + every] for at in range(0, len(of_kind), every))
+    for group in dict.fromkeys((fault.type, fault.text == NO_TRADE) for fault in faults):
+        same = [fault for fault in faults if (fault.type, fault.text == NO_TRADE) == group]
+        size = -(-len(same) * _MOST // len(faults))
+        every = -(-len(same) // size)
+        runs = (same[at : at + every] for at in range(0, len(same), every))
         joined += (
-            Fault(Span(run[0].span.start, run[-1].span.end), kind[0], _count(run), run[0].text)
+            Fault(Span(run[0].span.start, run[-1].span.end), group[0], _count(run), run[0].text)
             for run in runs
         )
     return tuple(sorted(joined))
@@ -175,31 +175,31 @@ def quality_of(
         grave: Maps each reason for which bars are almost certainly wrong to their number.
     """
     grave = grave or {}
-    by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
-    missing, bad, conflicts = (_count(group) for group in by_kind.values())
+    by_type = {name: [f for f in faults if f.type == name] for name in (MISSING, BAD, CONTRADICTED)}
+    missing, bad, conflicts = (_count(group) for group in by_type.values())
     stamps = rows + bad
     score = 1.0
     if stamps + missing:
         score = rows / (stamps + missing) * (1 - min(conflicts, stamps) / stamps if stamps else 0.0)
-    bare = _count([f for f in faults if f.kind == MISSING_VOLUME])
+    bare = _count([f for f in faults if f.type == MISSING_VOLUME])
     score *= 1 - min(bare, rows) / rows if rows else 1.0
     return {
         "score": round(less_grave(score, sum(grave.values()), rows), 6),
         "validation_errors": [*grave, *sentences(faults, rows)][:_MOST_SENTENCES],
-        "gaps": len([f for f in by_kind[MISSING] if f.text != NO_TRADE]),
-        "duplicates": _count([f for f in faults if f.kind == DUPLICATE]),
+        "gaps": len([f for f in by_type[MISSING] if f.text != NO_TRADE]),
+        "duplicates": _count([f for f in faults if f.type == DUPLICATE]),
     }
 
 
 def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
     """Describe the faults, in at most 20 sentences."""
-    missing = _count([f for f in faults if f.kind == MISSING])
-    bad = [f for f in faults if f.kind == BAD]
-    conflicts = [f for f in faults if f.kind == CONTRADICTED]
-    texts = [f.text for f in faults if f.kind == NOTE]
+    missing = _count([f for f in faults if f.type == MISSING])
+    bad = [f for f in faults if f.type == BAD]
+    conflicts = [f for f in faults if f.type == CONTRADICTED]
+    texts = [f.text for f in faults if f.type == NOTE]
     if missing:
         texts.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
-    if bare := _count([f for f in faults if f.kind == MISSING_VOLUME]):
+    if bare := _count([f for f in faults if f.type == MISSING_VOLUME]):
         texts.append(f"missing_volume: {bare} of {rows} bars have no volume")
     if bad:
         texts.append(f"{_count(bad)} rows cannot be bars")

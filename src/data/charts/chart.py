@@ -101,20 +101,20 @@ class Mark(NamedTuple):
 
     Attributes:
         slot: Index of the slot.
-        kind: ``split``, ``dividend`` or ``doubt``; for user-supplied marks, ``buy``, ``sell`` or
+        type: ``split``, ``dividend`` or ``doubt``; for user-supplied marks, ``buy``, ``sell`` or
             ``note``.
         text: Ratio of a split, amount and currency of a dividend, reason for a doubt, or
             user-supplied text.
     """
 
     slot: int
-    kind: str
+    type: str
     text: str
 
     @property
     def label(self) -> str:
         """The mark's text, including its kind, for output that has no column for the kind."""
-        return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
+        return self.text if self.type in ("doubt", "note") else f"{self.type} {self.text}".strip()
 
 
 class Overlay(NamedTuple):

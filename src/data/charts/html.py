@@ -159,7 +159,7 @@ def page_data(chart: Chart) -> dict[str, Any]:
             for gap in chart.gaps
         ],
         "marks": [
-            {"time": axis.text(mark.slot), "kind": mark.kind, "text": mark.text}
+            {"time": axis.text(mark.slot), "kind": mark.type, "text": mark.text}
             | {"at": mark.slot // each}
             for mark in chart.marks
         ],
@@ -189,7 +189,7 @@ def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
             for gap in chart.gaps
         ],
         "marks": [
-            {"time": chart.axis.text(mark.slot), "kind": mark.kind, "text": mark.text}
+            {"time": chart.axis.text(mark.slot), "kind": mark.type, "text": mark.text}
             for mark in chart.marks
         ],
         "notes": list(chart.notes),
@@ -395,7 +395,7 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
         (gap.symbol, axis.text(gap.first), axis.text(gap.end - 1), gap.text)
         for gap in chart.gaps[:_MOST_ROWS]
     ]
-    marks = [(axis.text(m.slot), m.kind, m.text) for m in chart.marks[:_MOST_ROWS]]
+    marks = [(axis.text(m.slot), m.type, m.text) for m in chart.marks[:_MOST_ROWS]]
     spans = [
         (axis.text(run.first), axis.text(run.end - 1), run.text)
         for run in chart.ribbon[:_MOST_ROWS]

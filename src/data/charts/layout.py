@@ -458,22 +458,22 @@ class _Drawing:
         above it.
         """
         self._own_marks()
-        for kind in ("dividend", "split", "doubt"):
+        for mark_type in ("dividend", "split", "doubt"):
             taken = -1e9
-            for mark in (m for m in self.chart.marks if m.kind == kind):
+            for mark in (m for m in self.chart.marks if m.type == mark_type):
                 x = self._center(mark.slot)
-                if kind == "split":
+                if mark_type == "split":
                     ends = np.array([[x, self.plot.top], [x, self.floor]])
                     self.shapes.append(Lines("split", 1.5, (ends,), mark.label))
-                if x - taken < 4 and kind != "split":
+                if x - taken < 4 and mark_type != "split":
                     continue
                 taken = x
                 self._mark(mark, x)
 
     def _own_marks(self) -> None:
         series = self.chart.series[0]
-        for kind, (paint, is_below) in _OWN_MARKS.items():
-            for mark in (m for m in self.chart.marks if m.kind == kind and len(series)):
+        for mark_type, (paint, is_below) in _OWN_MARKS.items():
+            for mark in (m for m in self.chart.marks if m.type == mark_type and len(series)):
                 row = min(int(series.slots.searchsorted(mark.slot)), len(series) - 1)
                 price = series.values[2 if is_below else 1][row : row + 1]
                 x, down = self._center(mark.slot), 1.0 if is_below else -1.0
@@ -482,14 +482,14 @@ class _Drawing:
                 self.shapes.append(Lines(paint, 2.5, (triangle,), mark.label))
 
     def _mark(self, mark: Mark, x: float) -> None:
-        if mark.kind == "split":
+        if mark.type == "split":
             width = len(mark.label) * _TEXT * _CHAR
             is_left = x + width + 6 > self.plot.right
             at, anchor = (x - 5, "end") if is_left else (x + 5, "start")
             self.shapes.append(
                 Label(at, self.plot.top + 9, mark.label, _TEXT, "split", anchor, True)
             )
-        elif mark.kind == "dividend":
+        elif mark.type == "dividend":
             y = self.plot.bottom - 8
             diamond = np.array([[x, y - 5], [x + 4, y], [x, y + 5], [x - 4, y], [x, y - 5]])
             self.shapes.append(Lines("dividend", 1.5, (diamond,), mark.label))
@@ -580,17 +580,17 @@ class _Drawing:
         if chart.gaps:
             count = len(chart.gaps)
             key.append((f"▮ {count} gap{'s' * (count > 1)}", "gap-name"))
-        kinds = [mark.kind for mark in chart.marks]
-        for kind, sign in (
+        mark_types = [mark.type for mark in chart.marks]
+        for mark_type, sign in (
             ("dividend", "◇"),
             ("doubt", "!"),
             ("buy", "▲"),
             ("sell", "▼"),
             ("note", "▾"),
         ):
-            if count := kinds.count(kind):
-                paint = _OWN_MARKS[kind][0] if kind in _OWN_MARKS else kind
-                key.append((f"{sign} {count} {kind}{'s' * (count > 1)}", paint))
+            if count := mark_types.count(mark_type):
+                paint = _OWN_MARKS[mark_type][0] if mark_type in _OWN_MARKS else mark_type
+                key.append((f"{sign} {count} {mark_type}{'s' * (count > 1)}", paint))
         key += [
             (f"— {line.name}", f"hue-{n % _HUES}")
             for n, line in enumerate(chart.lines, self._line_hue)

@@ -130,8 +130,8 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     import pandas as pd
 
     blank = pd.isna(side) or str(side).strip() == ""
-    kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
-    if not kind:
+    mark_type = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
+    if not mark_type:
         raise QueryError(
             f"invalid side for a mark: {str(side)[:40]!r}", hint="use buy or sell, or omit it"
         )
@@ -143,7 +143,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
             raise QueryError(
                 f"invalid price for a mark: {str(price)[:40]!r}", hint="use a number"
             ) from exc
-    return Mark(slot, kind, printable(words))
+    return Mark(slot, mark_type, printable(words))
 
 
 def _stamps(index: Any, what: str) -> Ints:

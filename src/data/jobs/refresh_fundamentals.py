@@ -249,7 +249,7 @@ class _Part:
 
     index: int
     symbol: str
-    kind: str
+    data_type: str
     plan: FundamentalsPlan | None = None
     fields: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
@@ -278,7 +278,7 @@ class _Part:
     @property
     def plain(self) -> SeriesResult:
         """An empty result for the symbol and type, for progress reports."""
-        return SeriesResult(self.symbol, self.kind)
+        return SeriesResult(self.symbol, self.data_type)
 
     def results(self) -> Iterator[SeriesResult]:
         """Yield the failures: why there is no fresh answer or, if there is one, each vendor that failed."""
@@ -406,7 +406,7 @@ class _RefreshRun:
 
     def _plan(self, part: _Part) -> None:
         """Determine which stored responses are fresh, and which vendors to query for the rest."""
-        wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
+        wish = Wish(force_refresh=self._is_forced(part), data_type=part.data_type)
         with running(Subject(part.symbol)):
             try:
                 if part.problem is None:
@@ -426,7 +426,9 @@ class _RefreshRun:
         """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None
-        return wanted.force or (is_limited and choice.is_due(self._age(part.symbol, (part.kind,))))
+        return wanted.force or (
+            is_limited and choice.is_due(self._age(part.symbol, (part.data_type,)))
+        )
 
     def _canonical_symbol(self, symbol: str) -> str:
         try:
@@ -496,7 +498,7 @@ class _RefreshRun:
                 answers = run_call(clock, self._timeout_s, fetch, [vendor], question)
                 outcome: Snapshot | DataError = answers[vendor]
                 if isinstance(outcome, DataError):
-                    words = vendor, part.kind, part.symbol, outcome
+                    words = vendor, part.data_type, part.symbol, outcome
                     log.log(level_of(outcome), "%s: no %s for %s: %s", *words)
                     self._runner.stop_if_full(outcome)
             tell(_Answered(part.plain, 1, part=part, outcome=outcome))
@@ -531,7 +533,9 @@ class _RefreshRun:
             if error is not None:
                 with running(Subject(symbol)):
                     self._services.observer.failed(error)
-            types[part.kind] = _type_result(len(part.fields), "" if error is None else str(error))
+            types[part.data_type] = _type_result(
+                len(part.fields), "" if error is None else str(error)
+            )
         return _symbol_result(symbol, types) | {"age_days": ages.get(symbol)}
 
 

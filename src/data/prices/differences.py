@@ -256,7 +256,7 @@ def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
     """Return whether two sources for one market agree overall; only then may they be joined."""
     if terms.agreement is None:
         return False
-    return compare_closes(left, right, None, terms.agreement).kind == "equal"
+    return compare_closes(left, right, None, terms.agreement).outcome == "equal"
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:

@@ -116,7 +116,7 @@ class Verdict:
     """Result of comparing closes.
 
     Attributes:
-        kind: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
+        outcome: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
         ratio: Median ratio of new to stored close prices; NaN if the tables have no timestamp in
             common.
         spread: Median absolute deviation from ``ratio``, relative to ``ratio``.
@@ -125,7 +125,7 @@ class Verdict:
         fix: Correction that would explain a constant factor; may be None.
     """
 
-    kind: Outcome
+    outcome: Outcome
     ratio: float
     spread: float
     common: int
@@ -163,7 +163,7 @@ def settle(
     """
     first = [compare_closes(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
     proposed = [v.fix for v in first if v.fix is not None]
-    if "conflict" in (v.kind for v in first) or not proposed:
+    if "conflict" in (v.outcome for v in first) or not proposed:
         return first, None
     if len({m.is_later for m in overlaps}) == 2:
         for fix in proposed:
@@ -180,7 +180,7 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
     they lacked the split themselves.
     """
     stored, fixed = overlap.stored, fix.applied(overlap.fetched)
-    if compare_closes(stored, fixed, None, tolerance).kind != "equal":
+    if compare_closes(stored, fixed, None, tolerance).outcome != "equal":
         return False
     before, after = (
         np.abs(np.log(_ratios(stored, fetched))) for fetched in (overlap.fetched, fixed)
@@ -229,9 +229,9 @@ def compare_closes(
     verdict = Verdict("conflict", ratio, spread, common, text)
     if common < COMMON and (common < _WIDE_COMMON or away <= _CONSTANT):
         text = f"only {common} common bar{'s' if common > 1 else ''}, median ratio {ratio:.6g}"
-        return replace(verdict, kind="unchecked", summary=text)
+        return replace(verdict, outcome="unchecked", summary=text)
     if common >= COMMON and away <= tolerance.median and spread <= tolerance.spread:
-        return replace(verdict, kind="equal")
+        return replace(verdict, outcome="equal")
     if common < COMMON or away <= max(_CONSTANT, tolerance.median) or spread > _STEADY:
         return verdict
     return _explain_verdict(verdict, int(stored.stamps[0]), fixes)
@@ -254,7 +254,7 @@ def _explain_verdict(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | Non
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
         if abs(verdict.ratio * float(factor) - 1) <= _RATIO_SLACK:
             text = f"{verdict.summary}: {fix.because}"
-            return replace(verdict, kind="constant", summary=text, fix=fix)
+            return replace(verdict, outcome="constant", summary=text, fix=fix)
     for unit in (Fraction(_UNIT), Fraction(1, _UNIT)):
         if abs(verdict.ratio / float(unit) - 1) <= _RATIO_SLACK:
             return replace(verdict, summary=f"{verdict.summary}: looks like pence for pounds")
@@ -263,14 +263,14 @@ def _explain_verdict(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | Non
             because = f"a factor of {split}, as a split that one of the two does not know"
             fix = Fix((SpliceStep(_EVER, 1 / split),), because)
             return replace(
-                verdict, kind="constant", summary=f"{verdict.summary}: {because}", fix=fix
+                verdict, outcome="constant", summary=f"{verdict.summary}: {because}", fix=fix
             )
     return verdict
 
 
 def _to_conflict(verdict: Verdict) -> Verdict:
     text = f"{verdict.summary}; not corrected: the bars on both sides do not prove it"
-    return replace(verdict, kind="conflict", summary=text, fix=None)
+    return replace(verdict, outcome="conflict", summary=text, fix=None)
 
 
 # --- adjustments that may have been missed ------------------------------------------------

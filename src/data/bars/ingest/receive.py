@@ -329,7 +329,7 @@ def _verdicts(
     kinds = [fetched.kind, *(entry.kind for side in sides for entry in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [compare_closes(m.stored, m.fetched, None, tolerance) for m in overlaps]
-    if all(verdict.kind != "conflict" for verdict in first):
+    if all(verdict.outcome != "conflict" for verdict in first):
         return first, None
     return settle(overlaps, _fixes(series, sides, basis), tolerance)
 
@@ -386,11 +386,11 @@ def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commi
 
 def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice:
     border_ms = span.end if side.is_later else span.start
-    if verdict.kind == "unchecked":
+    if verdict.outcome == "unchecked":
         return Splice(border_ms, side.vendor, "unchecked", 1.0, verdict.common, verdict.summary)
     because = fix.because if fix is not None else ""
-    kind = "constant" if fix is not None else verdict.kind
-    return Splice(border_ms, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
+    outcome = "constant" if fix is not None else verdict.outcome
+    return Splice(border_ms, side.vendor, outcome, round(verdict.ratio, 9), verdict.common, because)
 
 
 def _refuse_conflicts(
@@ -403,7 +403,7 @@ def _refuse_conflicts(
     """
     vendor, (start, end) = received.fetched.vendor, received.span
     for side, verdict in judged:
-        if verdict.kind == "conflict":
+        if verdict.outcome == "conflict":
             where = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
             raise SpliceConflictError(
                 f"prices from {vendor} for {request.query} do not match those from {side.vendor} "

@@ -249,7 +249,7 @@ class SealedCodec:
 
     Args:
         name: Name of the values.
-        kind: Type of the values.
+        value_type: Type of the values.
     """
 
     def __init__(self, name: str, value_type: Any) -> None:

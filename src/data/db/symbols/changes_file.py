@@ -59,7 +59,7 @@ def read_changes(
                     intervals.append(_interval(row, name))
                 else:
                     events.append(event := _event(row, name))
-                    change = (event.day, event.kind, event.symbol, event.successor)
+                    change = (event.day, event.type, event.symbol, event.successor)
                     if (line := lines.setdefault(change, rows.line_num)) != rows.line_num:
                         raise QueryError(f"this row repeats line {line}")
             except DataError as error:

@@ -69,7 +69,7 @@ class SymbolBoundary:
     """
 
     day: date
-    kind: str
+    type: str
     symbol: str
     successor: str
     source: str
@@ -78,7 +78,7 @@ class SymbolBoundary:
 
     def __str__(self) -> str:
         to = f" to {self.successor}" if self.successor else ""
-        return f"{self.kind} of {self.symbol}{to} on {self.day} ({self.source})"
+        return f"{self.type} of {self.symbol}{to} on {self.day} ({self.source})"
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,17 @@ def derive(
     names = _Names(intervals)
     for _, day in groupby(sorted(events, key=_order), key=lambda event: event.day):
         names.apply(list(day))
-    imported = {(event.day, event.kind, event.symbol, event.successor) for event in events}
+    imported = {(event.day, event.type, event.symbol, event.successor) for event in events}
     renames = [
         event
         for event in _renames(intervals)
-        if (event.day, event.kind, event.symbol, event.successor) not in imported
+        if (event.day, event.type, event.symbol, event.successor) not in imported
     ]
     return names.labeled(), [*events, *renames]
 
 
 def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
-    return event.day, event.symbol, event.kind, event.successor
+    return event.day, event.symbol, event.type, event.successor
 
 
 def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
@@ -179,13 +179,13 @@ class _Names:
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
         """Apply one day's boundaries: first boundaries that end intervals, then the others."""
         ends: dict[str, SymbolBoundary] = {}
-        for event in (boundary for boundary in events if boundary.kind != "spinoff"):
+        for event in (boundary for boundary in events if boundary.type != "spinoff"):
             other = ends.setdefault(event.symbol, event)
-            if (other.kind, other.successor) != (event.kind, event.successor):
+            if (other.type, other.successor) != (event.type, event.successor):
                 raise _conflict(f"the {event} contradicts the {other}")
-        ended = {event: self._end(event) for event in events if event.kind != "spinoff"}
+        ended = {event: self._end(event) for event in events if event.type != "spinoff"}
         for event in events:
-            if event.kind in ("rename", "spinoff"):
+            if event.type in ("rename", "spinoff"):
                 self._begin(event, ended.get(event) or event.instrument)
 
     def _end(self, event: SymbolBoundary) -> str:
@@ -317,9 +317,9 @@ def changes_of(
     named = by_date(interval for interval in intervals if interval.symbol == symbol)
     changes = []
     for event in events:
-        change = SymbolChange(event.day, event.kind, event.symbol, event.successor, event.source)
+        change = SymbolChange(event.day, event.type, event.symbol, event.successor, event.source)
         former = [o for o in named if o.end is not None and o.end <= event.day]
-        if former and event.kind == "rename" and event.successor == symbol:
+        if former and event.type == "rename" and event.successor == symbol:
             before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
             change = replace(change, before=before)
         if change.concerns(symbol):

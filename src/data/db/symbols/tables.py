@@ -192,7 +192,7 @@ def _boundary(event: SymbolBoundary) -> dict[str, Any]:
     return {
         "symbol": event.symbol,
         "effective_date": event.day,
-        "kind": event.kind,
+        "kind": event.type,
         "successor": event.successor,
         "instrument": event.instrument,
         "source": event.source,
@@ -276,7 +276,7 @@ def _unique(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
     """Remove duplicate boundaries; the one whose source sorts first is kept."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for event in sorted(events, key=lambda event: event.source):
-        first.setdefault((event.day, event.kind, event.symbol, event.successor), event)
+        first.setdefault((event.day, event.type, event.symbol, event.successor), event)
     return list(first.values())
 
 
