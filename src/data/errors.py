@@ -546,8 +546,8 @@ class Attempt:
 
 def by_vendor(provider: str, message: str) -> str:
     """Return a message prefixed with its vendor, unless it begins with the vendor's name."""
-    named = message.lower().replace(" ", "_").startswith(provider.lower())
-    text = message if named else f"{provider}: {message}"
+    is_named = message.lower().replace(" ", "_").startswith(provider.lower())
+    text = message if is_named else f"{provider}: {message}"
     return text.replace(provider, unquote(provider)) if "%" in provider else text
 
 

@@ -382,18 +382,18 @@ class ProviderSelector:
 
     def _order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
-        named = self._named_vendors(symbol, timeframe)
+        vendors = self._named_vendors(symbol, timeframe)
         with self._building:
-            order = orders.get(("at hand", *named))
+            order = orders.get(("at hand", *vendors))
             if order is not None and order.holds(self.downloaders):
                 return order
-            codes = {name: canonical_vendor(name) or name for name in named}
+            codes = {name: canonical_vendor(name) or name for name in vendors}
             keys = {code: self._credentials(code) for code in codes.values()}
             state = KeyState(v for credentials in keys.values() for v in credentials.variables)
             names = tuple(n for n, code in codes.items() if self._may_be(n, code, keys[code]))
             aliases = (name for pair in codes.items() for name in pair)
             order = VendorOrder(names, state, aliases, self.downloaders)
-            orders[("at hand", *named)] = order
+            orders[("at hand", *vendors)] = order
             return order
 
     def _credentials(self, code: str) -> Credentials:
@@ -422,16 +422,16 @@ class ProviderSelector:
 
     def _choose(self, symbol: Any, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
-        named = self._named_vendors(symbol, timeframe)
+        vendors = self._named_vendors(symbol, timeframe)
         with self._building:
-            order = orders.get(named)
+            order = orders.get(vendors)
             if order is not None and order.holds(self.downloaders):
                 return order
             # Read before the choice, so that the next call notices a change made meanwhile.
-            keys = KeyState(v for name in named for v in self._shop().variables(name))
-            names = tuple(n for n in named if self._initialize_downloader(n) is not None)
-            aliases = (text for name in named for text in (canonical_vendor(name) or name, name))
-            orders[named] = order = VendorOrder(names, keys, aliases, self.downloaders)
+            keys = KeyState(v for name in vendors for v in self._shop().variables(name))
+            names = tuple(n for n in vendors if self._initialize_downloader(n) is not None)
+            aliases = (text for name in vendors for text in (canonical_vendor(name) or name, name))
+            orders[vendors] = order = VendorOrder(names, keys, aliases, self.downloaders)
             return order
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
@@ -440,13 +440,13 @@ class ProviderSelector:
         If no rule lists the timeframe, this is the vendor of the shorter bars from which such bars
         are built.
         """
-        named = self.get_provider_with_failover(symbol, timeframe)
+        vendors = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)
-        if named or instrument is None or self._named_first(instrument, timeframe):
-            return next(iter(named), None)
+        if vendors or instrument is None or self._named_first(instrument, timeframe):
+            return next(iter(vendors), None)
         for source in self._sources(instrument, timeframe):
-            if named := self.get_provider_with_failover(symbol, source.label):
-                return named[0]
+            if vendors := self.get_provider_with_failover(symbol, source.label):
+                return vendors[0]
         return None
 
     def supply(
@@ -457,9 +457,9 @@ class ProviderSelector:
         Health and quota are not considered. If ``vendor`` is given, only this vendor is considered.
         """
         symbol, label = instrument.symbol, timeframe.label
-        named = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
+        vendors = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
         depths: dict[str, int | None] = {}
-        for name in named:
+        for name in vendors:
             capabilities = getattr(self._initialize_downloader(name), "capabilities", None)
             if not isinstance(capabilities, Capabilities):
                 continue

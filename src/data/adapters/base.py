@@ -102,24 +102,24 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
     """Wrap ``fetch`` so that it accepts each argument under either of its documented names."""
     taken = inspect.signature(fetch).parameters
 
-    def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
+    def renamed(keywords: Mapping[str, Any]) -> dict[str, Any]:
         """Rename keyword arguments to the names that the wrapped ``fetch`` uses."""
-        wrong = {name for name in named if name not in taken and _OTHER_NAMES.get(name) in taken}
-        by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
-        if len({*by_own.values()}) < len(named):
+        wrong = {name for name in keywords if name not in taken and _OTHER_NAMES.get(name) in taken}
+        by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in keywords}
+        if len({*by_own.values()}) < len(keywords):
             raise QueryError(
-                f"some of these arguments mean the same: {', '.join(sorted(named))}",
+                f"some of these arguments mean the same: {', '.join(sorted(keywords))}",
                 hint="use either start, end, frequency or start_date, end_date, resolution",
             )
-        return {by_own[name]: value for name, value in named.items()}
+        return {by_own[name]: value for name, value in keywords.items()}
 
     @wraps(fetch)
-    def called(*args: Any, **named: Any) -> R:
-        return fetch(*args, **renamed(named))
+    def called(*args: Any, **keywords: Any) -> R:
+        return fetch(*args, **renamed(keywords))
 
     @wraps(fetch)
-    async def awaited_call(*args: Any, **named: Any) -> Any:
-        return await fetch(*args, **renamed(named))  # type: ignore[misc] # a coroutine function
+    async def awaited_call(*args: Any, **keywords: Any) -> Any:
+        return await fetch(*args, **renamed(keywords))  # type: ignore[misc] # a coroutine function
 
     return awaited_call if inspect.iscoroutinefunction(fetch) else called  # type: ignore[return-value]
 
@@ -377,12 +377,12 @@ class BaseDataAdapter(DataSource):
                 )
             # This library's catalog also records the path and the counts, which the documented call
             # lacks.
-            more: dict[str, Any] = {}
+            metadata: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
                 valid = {s: instrument for s, instrument in known.items() if instrument is not None}
                 lacking = _with_gaps(rows, valid, question.timeframe)
-                more = {
+                metadata = {
                     "parquet_path": path,
                     "ranges": [
                         RangeRow(s, *bounds, lacking.get(s)) for s, bounds in ranges.items()
@@ -400,7 +400,7 @@ class BaseDataAdapter(DataSource):
                 end_date=pd.Timestamp(max(bounds[1] for bounds in ranges.values()), unit="s"),
                 resolution=resolution,
                 checksum=calculate_checksum(path),
-                **more,
+                **metadata,
             )
             return DatasetId(dataset)
 

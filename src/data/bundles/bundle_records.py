@@ -520,8 +520,8 @@ class Records:
 
     def names(self) -> dict[int, str]:
         """Return the symbol for each sid, or the sid as text if it has no symbol."""
-        named = {source.sid: symbol for symbol, source in self.origin.symbols.items()}
-        return {**{sid: str(sid) for sid in self.spans()}, **named}
+        symbol_of_sid = {source.sid: symbol for symbol, source in self.origin.symbols.items()}
+        return {**{sid: str(sid) for sid in self.spans()}, **symbol_of_sid}
 
     def checksum(self) -> str:
         """Return one digest for all files together."""

@@ -703,9 +703,9 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
     Raises:
         QueryError: An argument is invalid.
     """
-    named = {name: value for name, value in given.items() if value is not None}
+    passed = {name: value for name, value in given.items() if value is not None}
     for name in ("hot_cache_size_mb", "cold_cache_size_mb", "ttl_seconds"):
-        value = named.get(name, 0)
+        value = passed.get(name, 0)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value < math.inf:
             raise QueryError(
@@ -714,10 +714,10 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
                 if is_number
                 else "name the arguments, such as CacheManager(cache_dir=...)",
             )
-    policy = named.get("eviction_policy", "lru")
+    policy = passed.get("eviction_policy", "lru")
     if policy not in POLICIES:
         raise QueryError(f"unknown eviction_policy {policy!r:.80}; use {', '.join(POLICIES)}")
-    return settings._replace(**named)
+    return settings._replace(**passed)
 
 
 def _hot_bytes(size_mb: float) -> int:

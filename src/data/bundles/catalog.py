@@ -325,11 +325,11 @@ class DataCatalog:
             StorageError, LockTimeoutError: The link is not recorded.
         """
         location, dataset = self._dataset(_text("dataset_id", dataset_id))
-        at = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
+        moment = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
         entry: dict[str, Any] = {
             "backtest": _text("backtest_id", backtest_id),
             "dataset": dataset.dataset_id,
-            "at": iso(int(at.timestamp() * 1000)),
+            "at": iso(int(moment.timestamp() * 1000)),
             "cache_key": _key_of(dataset),
         }
         if location.type in ("lane", "read"):  # the store may drop it one day

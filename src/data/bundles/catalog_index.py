@@ -232,10 +232,10 @@ class CatalogIndex:
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
             """Read new log lines and changed bundles, and rewrite the rows of all bundles concerned."""
-            named = self._lines.apply(db)
-            if named is None:
+            bundles = self._lines.apply(db)
+            if bundles is None:
                 raise _MakeAnew
-            for name in sorted(named | self._bundles.apply(db)):
+            for name in sorted(bundles | self._bundles.apply(db)):
                 self._bundles.describe(db, name)
 
         transact(db, work)

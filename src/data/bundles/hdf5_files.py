@@ -273,10 +273,10 @@ class _Scan:
 
         def read() -> Any:
             """Return the index level's values, one per row."""
-            at = labels[()]
-            if len(at) and at.min() < 0:
+            codes = labels[()]
+            if len(codes) and codes.min() < 0:
                 raise ValueError(f"some rows of {group.name} have no value for {column.name}")
-            return level[()][at]
+            return level[()][codes]
 
         return column._replace(read=read)
 

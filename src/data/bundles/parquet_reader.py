@@ -214,10 +214,10 @@ class ParquetReader:
             QueryError, BundleError: See :meth:`load_raw_arrays`.
         """
         (number,) = _sids([sid])
-        at = bound_of(dt, self.frequency)
-        if at is None:
+        bound = bound_of(dt, self.frequency)
+        if bound is None:
             raise BadRangeError("a single value needs a time, not None")
-        row = self._rows_of_sid(number, at, at).filter(pl.col(self._time) == at)
+        row = self._rows_of_sid(number, bound, bound).filter(pl.col(self._time) == bound)
         if field not in FIELDS and field not in row.columns:
             raise self._field_error(field)
         return row[field][0] if len(row) and field in row.columns else None
@@ -226,8 +226,8 @@ class ParquetReader:
         self, sids: Sequence[int], target_date: Any, field: str = "close"
     ) -> pl.DataFrame:
         """Return ``sid`` and the field at one time, omitting sids without a bar at that time."""
-        at = bound_of(target_date, self.frequency)
-        return self._rows(self._question(sids, [field], at, at)).select("sid", field)
+        bound = bound_of(target_date, self.frequency)
+        return self._rows(self._question(sids, [field], bound, bound)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
         """Return the time of the latest bar, up to ``dt``, in which the series traded, or None.

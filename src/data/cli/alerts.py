@@ -288,13 +288,13 @@ def _list(args: argparse.Namespace) -> Report:
 
 def _alert_json(listed_alert: ListedAlert) -> dict[str, Any]:
     state = listed_alert.state.to_json() if listed_alert.state is not None else None
-    named = {
+    columns = {
         "id": listed_alert.alert.id,
         "active": listed_alert.is_active,
         "reason": listed_alert.reason,
         "state": state,
     }
-    return named | listed_alert.alert.to_json()
+    return columns | listed_alert.alert.to_json()
 
 
 def _alerts_shown(alerts: Sequence[ListedAlert]) -> Shown:

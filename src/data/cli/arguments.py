@@ -153,19 +153,19 @@ def _days(text: str) -> str:
     return f"{positive(text)}d"
 
 
-def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
+def add_universe(parser: argparse.ArgumentParser, default: str) -> None:
     """Add the options that name a universe instead of symbols.
 
     Args:
         parser: Parser of the command.
-        usual: Help text that describes the period whose members are used if no day is given.
+        default: Help text that describes the period whose members are used if no day is given.
     """
     parser.add_argument(
         "--universe",
         metavar="NAME",
         help=(
             "the members of a universe (extra db; `onetape universe`), including delisted "
-            f"ones: each symbol that was a member {usual}"
+            f"ones: each symbol that was a member {default}"
         ),
     )
     parser.add_argument(
@@ -180,8 +180,8 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
         QueryError: None or several of these are named, or the timeframe that a symbol requires is
             missing.
     """
-    named = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
-    if named != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):
+    count = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
+    if count != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):
         series = "a symbol and a timeframe" if with_timeframe else "a symbol"
         command = example.partition(" ")[0]
         raise QueryError(

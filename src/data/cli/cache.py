@@ -206,8 +206,8 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
     text = proof_in_words(entry["rows"], confirmed, contradicted)
     yield styled(text, "red" if contradicted else "dim")
     for proof in (proof for proof in entry["proof"] if proof["contradicted"]):
-        at = f"{moment(proof['start'])} .. {moment(proof['end'])}, first {moment(proof['first'])}"
-        yield Line(f"  {proof['vendor']}, {at}: {proof['said']}", "red")
+        span = f"{moment(proof['start'])} .. {moment(proof['end'])}, first {moment(proof['first'])}"
+        yield Line(f"  {proof['vendor']}, {span}: {proof['said']}", "red")
     yield ""
 
 

@@ -237,8 +237,8 @@ def _migrate(args: argparse.Namespace) -> Report:
     if args.prune:
         converted = dict.fromkeys([*keys, *(file.key for file in files)])
         keys = list(converted) if args.symbol else chosen(manager, None)
-        pruned, more = upkeep.prune(keys, dry_run=args.dry_run)
-        problems += more
+        pruned, pruned_errors = upkeep.prune(keys, dry_run=args.dry_run)
+        problems += pruned_errors
     return Report(
         {
             "dry_run": args.dry_run,

@@ -219,11 +219,11 @@ def _name(args: argparse.Namespace) -> str:
     Raises:
         QueryError: No source is given, or two different ones are.
     """
-    named: set[str] = {text for text in (args.source, args.source_option) if text}
-    if len(named) == 1:
-        return named.pop()
-    if named:
-        raise QueryError(f"two sources are given: {', '.join(sorted(named))}", hint="give only one")
+    given: set[str] = {text for text in (args.source, args.source_option) if text}
+    if len(given) == 1:
+        return given.pop()
+    if given:
+        raise QueryError(f"two sources are given: {', '.join(sorted(given))}", hint="give only one")
     raise QueryError(
         "no source is given",
         hint=("such as `onetape ingest yfinance --symbols AAPL`; --list-sources lists the sources"),

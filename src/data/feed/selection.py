@@ -122,16 +122,16 @@ def _for_backtrader(
 ) -> BaseLiveDataFeed:
     symbol, timeframe, lookback = wanted
     selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
-    name, usual = streamer, STREAMED
+    name, default = streamer, STREAMED
     if name is None:
         vendor = options.get("provider") or selector.get_best_provider(symbol, timeframe)
-        name, usual = selector.canonical(vendor), POLLED
+        name, default = selector.canonical(vendor), POLLED
     else:
         options.pop("polling_interval", None)
-    vendor_feed = own_feed(name or "", is_stream=usual.is_stream)
+    vendor_feed = own_feed(name or "", is_stream=default.is_stream)
     if vendor_feed is not None:
         options.pop("provider", None)  # the class already determines the vendor
-    feed: BaseLiveDataFeed = (vendor_feed or usual).load()(
+    feed: BaseLiveDataFeed = (vendor_feed or default).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed

@@ -77,8 +77,8 @@ def _default_bars() -> FeedBars:
 @lru_cache(1)
 def bars_of_testnets() -> FeedBars:
     """Return access to bars from test networks, whose fictitious prices have a separate cache."""
-    usual = load_settings().cache_dir
-    return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
+    default = load_settings().cache_dir
+    return FeedBars(default.with_name(f"{default.name}-testnet"), rules_of_testnets())
 
 
 _gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()

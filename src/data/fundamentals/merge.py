@@ -270,10 +270,10 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
     An answer that contains the requested symbol describes the right company, whatever name it
     gives. If no answer contains the symbol, the first answer is the reference.
     """
-    named = [s for s in snapshots if _name(s)]
-    reference = [s for s in named if s.names_symbol] or named[:1]
+    with_name = [s for s in snapshots if _name(s)]
+    reference = [s for s in with_name if s.names_symbol] or with_name[:1]
     reasons = {}
-    for other in named:
+    for other in with_name:
         if any(_distinctive_words(_name(other)) & _distinctive_words(_name(p)) for p in reference):
             continue
         reasons[other.vendor] = (

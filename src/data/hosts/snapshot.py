@@ -118,10 +118,10 @@ def opened(name: SeriesName, part: SnapshotPart, body: bytes) -> list[tuple[str,
     """
     if not hmac.compare_digest(part.digest, _digest(name, part.year, part.files, body)):
         raise corrupt(name, f"the digest of {part.year or 'the series'} does not match")
-    files, at, view = [], 0, memoryview(body)
+    files, start, view = [], 0, memoryview(body)
     for file, size in part.files.items():
-        files.append((file, view[at : at + size]))
-        at += size
+        files.append((file, view[start : start + size]))
+        start += size
     return files
 
 

@@ -498,8 +498,8 @@ def _error(name: str, value: Any, bound: str) -> QueryError:
     return QueryError(f"{name} {value!r:.80} is not valid", hint=f"it must be {bound}")
 
 
-def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str:
-    value = config.get(name, usual)
+def _text(config: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = config.get(name, default)
     if not isinstance(value, str) or not value.strip() or len(value) > _MOST_TEXT:
         raise _error(name, value, f"a string of 1 to {_MOST_TEXT} characters")
     if not value.isprintable():
@@ -508,13 +508,13 @@ def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str
 
 
 def _number(
-    config: Mapping[str, Any], name: str, usual: float | None, least: float, most: float
+    config: Mapping[str, Any], name: str, default: float | None, least: float, most: float
 ) -> float:
     """Return the number under ``name`` in a configuration, or ``usual`` if it is missing.
 
     A value that is not a finite number from ``least`` to ``most`` raises ``QueryError``.
     """
-    value = config.get(name, usual)
+    value = config.get(name, default)
     is_number = not isinstance(value, bool) and isinstance(value, int | float | str)
     try:
         number = float(value) if is_number and value is not None else math.nan
@@ -527,9 +527,9 @@ def _number(
     return number
 
 
-def _instant(text: Any, usual: int) -> int:
+def _instant(text: Any, default_ms: int) -> int:
     if text is None:
-        return usual
+        return default_ms
     try:
         return parse_iso(text)
     except (TypeError, ValueError, OverflowError):

@@ -136,11 +136,11 @@ class RunReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON-serializable dictionary."""
         counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
-        named = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
+        outcome = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
         numbers = {
             name: getattr(self, name) for name in ("alerts", "series", "elsewhere", "skipped")
         }
-        return named | numbers | {"failed": dict(self.failed)} | counts
+        return outcome | numbers | {"failed": dict(self.failed)} | counts
 
 
 class AlertJob:

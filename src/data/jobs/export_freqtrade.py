@@ -57,8 +57,8 @@ class BarFile(ExportedFile):
 
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
-        more = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
-        return super().to_json() | more
+        extras = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
+        return super().to_json() | extras
 
 
 def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[BarFile]:

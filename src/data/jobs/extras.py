@@ -120,7 +120,7 @@ def installed(extra: Extra) -> tuple[str, str]:
 
 def without_effect(selector: ProviderSelector) -> list[str]:
     """Return the vendors for which the rules select a transport package that has no effect."""
-    named = [
+    extras = [
         n for n, provider in selector.parsed_rules.providers.items() if provider.transport == "sdk"
     ]
-    return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]
+    return [n for n in extras if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

@@ -316,8 +316,8 @@ def checked_job(
     steps = usual_steps if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))
     job = Job.of(names, steps, bounds, now_ms, session)
-    usual = services.selector.parsed_rules.jobs.timeout_s
-    return replace(job, timeout_s=usual if seconds is None else seconds)
+    default_s = services.selector.parsed_rules.jobs.timeout_s
+    return replace(job, timeout_s=default_s if seconds is None else seconds)
 
 
 # --- the job: a few series of each vendor at a time, each part by part ---------------------------

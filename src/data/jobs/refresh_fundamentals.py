@@ -162,10 +162,10 @@ def refresh_symbol_fundamentals(
         QueryError: ``timeout`` is not a valid time.
     """
     seconds, types = seconds_of(timeout, symbol), dict[str, dict[str, Any]]()
-    more = {} if seconds is None else {"timeout": seconds}
+    options = {} if seconds is None else {"timeout": seconds}
     for data_type in data_types:
         record = dm.get_fundamentals(
-            symbol, force_refresh=force_refresh, data_type=data_type, **more
+            symbol, force_refresh=force_refresh, data_type=data_type, **options
         )
         metadata: Mapping[str, Any] = record.get("_metadata") or {}
         vendors = metadata.get("providers", {}).values()
@@ -282,18 +282,18 @@ class _Part:
 
     def results(self) -> Iterator[SeriesResult]:
         """Yield the failures: why there is no fresh answer or, if there is one, each vendor that failed."""
-        usual = self.plain
+        plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
         if error is None:
             for vendor, failure in failures.items():
-                failed_result = usual.failed_by(failure)
+                failed_result = plain.failed_by(failure)
                 lacking = by_vendor(vendor, failed_result.error)
                 yield replace(failed_result, error="", lacking=lacking, failed_at=vendor)
         elif isinstance(error, AllProvidersFailedError) and not (failures or _lacks_a_key(error)):
-            yield replace(usual, complete=False, lacking=str(error))
+            yield replace(plain, complete=False, lacking=str(error))
         else:
-            yield usual.failed_by(error)
+            yield plain.failed_by(error)
 
 
 # Errors that are not failures: the vendor does not have the data.

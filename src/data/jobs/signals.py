@@ -68,8 +68,8 @@ def job_signals() -> Iterator[JobSignals]:
         outer.begin()
         yield outer
         return
-    signals, usual = JobSignals(), signal.default_int_handler
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is usual]
+    signals, handler = JobSignals(), signal.default_int_handler
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is handler]
     token = _current.set(signals)
     try:
         for number in numbers:
@@ -77,5 +77,5 @@ def job_signals() -> Iterator[JobSignals]:
         yield signals
     finally:
         for number in numbers:
-            signal.signal(number, usual)
+            signal.signal(number, handler)
         _current.reset(token)

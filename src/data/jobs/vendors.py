@@ -94,12 +94,12 @@ def obstacle_of(selector: ProviderSelector, name: str) -> Obstacle:
     if error is None:
         return Obstacle()
     is_key = isinstance(error, MissingCredentialsError)
-    usual = (
+    default = (
         "remove it from the rules"
         if canonical_name(name) is None
         else "run the command with --verbose for the reason"
     )
-    return Obstacle(str(error.args[0]), error.hint or usual, is_key)
+    return Obstacle(str(error.args[0]), error.hint or default, is_key)
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
@@ -355,12 +355,12 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     The others come with the reasons why they are not queried. This call does not query any vendor.
     """
     candidates, rejected = _candidates(selector, query)
-    named = named_for(selector, query)
+    vendors = named_for(selector, query)
     roles = [*candidates, *(VendorRole(name, "not asked", why) for name, why in rejected.items())]
     names = {role.vendor for role in roles}
-    for name in dict.fromkeys((*named, *selector.provider_names())):
+    for name in dict.fromkeys((*vendors, *selector.provider_names())):
         if name not in names:
-            why = _objection(selector, name) if name in named else not_named(query)
+            why = _objection(selector, name) if name in vendors else not_named(query)
             roles.append(VendorRole(name, "not asked", why))
     return roles
 

@@ -531,12 +531,12 @@ class Refetcher:
             timeframe=frame,
         )
 
-    def _last_open(self, at: int) -> int | None:
+    def _last_open(self, time_ms: int) -> int | None:
         if self._query.instrument.asset_class != "stock":
             return None
-        today = date_of(at)
+        today = date_of(time_ms)
         around = self._grid.calendar.sessions(today - _RECENT_DAYS, today)
-        return max((day_ms(s.day) for s in around if s.open_ms <= at), default=None)
+        return max((day_ms(s.day) for s in around if s.open_ms <= time_ms), default=None)
 
 
 # Tolerance between two vendors, which may round differently.

@@ -131,20 +131,20 @@ def _low(how: str, node: Any) -> TimeBounds:
     """Return the lower bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Gt", "GtEq", "Eq"):
         return ANY_TIME
-    at, is_exact = _time(node)
-    if how == "Gt" and is_exact and at is not None and at < datetime.max:
-        at += _STEP
-    return TimeBounds(at, None, is_exact)
+    moment, is_exact = _time(node)
+    if how == "Gt" and is_exact and moment is not None and moment < datetime.max:
+        moment += _STEP
+    return TimeBounds(moment, None, is_exact)
 
 
 def _high(how: str, node: Any) -> TimeBounds:
     """Return the upper bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Lt", "LtEq", "Eq"):
         return ANY_TIME
-    at, is_exact = _time(node)
-    if how == "Lt" and is_exact and at is not None and at > datetime.min:
-        at -= _STEP
-    return TimeBounds(None, at, is_exact)
+    moment, is_exact = _time(node)
+    if how == "Lt" and is_exact and moment is not None and moment > datetime.min:
+        moment -= _STEP
+    return TimeBounds(None, moment, is_exact)
 
 
 def _is_column(node: Any, column: str) -> bool:
@@ -158,8 +158,8 @@ def _time(node: Any) -> tuple[datetime | None, bool]:
     """
     match node:
         case {"Literal": {"Scalar": {"Datetime": [int(value), "Microseconds", None]}}}:
-            at = _time_at(value)  # the usual case, without Polars
-            return at, at is not None
+            moment = _time_at(value)  # the usual case, without Polars
+            return moment, moment is not None
     if not _is_fixed(node):
         return None, False
     try:

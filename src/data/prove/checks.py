@@ -464,10 +464,10 @@ def _stored_times(stage: Stage) -> set[str]:
 def _flip(path: Path, share: float) -> None:
     """Flip a bit of a file in place; ``share`` is its position as a fraction of the length."""
     data = path.read_bytes()
-    at = round((len(data) - 1) * share)
+    offset = round((len(data) - 1) * share)
     disk = Disk()
     handle = disk.open_write(path)
-    disk.write(handle, bytes([data[at] ^ 1]), at)
+    disk.write(handle, bytes([data[offset] ^ 1]), offset)
     disk.close(handle)
 
 
@@ -479,10 +479,10 @@ def _cut(path: Path) -> None:
     disk.close(handle)
 
 
-def _date(at: int) -> str:
-    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d}"
+def _date(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d}"
 
 
-def _text(at: int) -> str:
+def _text(time_ms: int) -> str:
     """Format a time as in the year files."""
-    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

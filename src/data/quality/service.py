@@ -209,12 +209,12 @@ def _disputed_actions(actions: Iterable[KnownAction], stamps: Stamps) -> Iterato
     """Yield findings for the splits and dividends in the bars' range on which vendors disagree."""
     check = next(check for check in CHECKS if check.name == "disputed action")
     for known in actions:
-        at = day_ms(known.action.ex_date)
-        if known.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
+        ex_ms = day_ms(known.action.ex_date)
+        if known.dispute and len(stamps) and stamps[0] - DAY_MS < ex_ms <= stamps[-1] + DAY_MS:
             text = f"{known.action}, according to {known.action.source}; {known.dispute}"
             text += "" if known.counts else "; it is not applied"
             severity: Severity = "info" if known.is_settled else "warning"
-            yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))
+            yield finding_of(check, Defect(np.array([ex_ms], dtype=np.int64), text, severity))
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:

@@ -178,8 +178,8 @@ class CSVDataSource(VendorDataSource):
             },
             "timezone": config.timezone,
         }
-        more = {"delimiter": config.delimiter, "time_format": config.date_format}
-        layout |= {name: value for name, value in more.items() if value is not None}
+        options = {"delimiter": config.delimiter, "time_format": config.date_format}
+        layout |= {name: value for name, value in options.items() if value is not None}
         if not config.file_path:
             return layout
         path = Path(config.file_path).expanduser().absolute()

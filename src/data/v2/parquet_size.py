@@ -49,11 +49,11 @@ def _size(data: bytes, footer: dict[int, Any]) -> int:
     for chunk in [chunk for group in footer[4] for chunk in group[1]]:
         facts = chunk[3]
         values += _checked_size(facts[5])
-        at = _checked_size(facts.get(11, facts[9]))  # the dictionary comes before the values
-        end = at + _checked_size(facts[7])
-        while at < end:
-            header, at = _struct(data, at)
-            at += _checked_size(header[3])
+        offset = _checked_size(facts.get(11, facts[9]))  # the dictionary comes before the values
+        end = offset + _checked_size(facts[7])
+        while offset < end:
+            header, offset = _struct(data, offset)
+            offset += _checked_size(header[3])
             count += 1
             if count > _MOST_PAGES:  # chunks of a crafted file may have the same pages
                 raise CorruptEntryError("it has too many pages")
@@ -69,70 +69,70 @@ def _checked_size(number: int) -> int:
     return number
 
 
-def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """Return the structure at a place, by the number of each field, and the place after it."""
+def _struct(data: bytes, offset: int) -> tuple[dict[int, Any], int]:
+    """Return the structure at an offset, by the number of each field, and the offset after it."""
     # Most numbers have one byte: calls for them would take most of the time.
     fields, number = dict[int, Any](), 0
-    while head := data[at]:
-        type_code, at = head & 15, at + 1
+    while head := data[offset]:
+        type_code, offset = head & 15, offset + 1
         if head > 15:
             number += head >> 4
         else:
-            number, at = _integer(data, at)
+            number, offset = _integer(data, offset)
         if type_code in _INTEGERS:
-            if (byte := data[at]) > 127:
-                fields[number], at = _integer(data, at)
+            if (byte := data[offset]) > 127:
+                fields[number], offset = _integer(data, offset)
             else:
-                fields[number], at = byte >> 1 ^ -(byte & 1), at + 1
+                fields[number], offset = byte >> 1 ^ -(byte & 1), offset + 1
         elif type_code == _STRUCT:
-            fields[number], at = _struct(data, at)
+            fields[number], offset = _struct(data, offset)
         elif type_code == _BINARY:
-            at = _skip_text(data, at)
+            offset = _skip_text(data, offset)
         elif type_code not in (_TRUE, _FALSE):
-            fields[number], at = _value(data, at, type_code)
-    return fields, at + 1
+            fields[number], offset = _value(data, offset, type_code)
+    return fields, offset + 1
 
 
-def _value(data: bytes, at: int, type_code: int) -> tuple[Any, int]:
+def _value(data: bytes, offset: int, type_code: int) -> tuple[Any, int]:
     """Return a value, and the place after it; texts and floats are skipped."""
     if type_code in (_LIST, _SET):
-        head, at, values = data[at], at + 1, list[Any]()
-        count, at = (head >> 4, at) if head < 0xF0 else _varint(data, at)
+        head, offset, values = data[offset], offset + 1, list[Any]()
+        count, offset = (head >> 4, offset) if head < 0xF0 else _varint(data, offset)
         type_code = head & 15
         read = _struct if type_code == _STRUCT else _integer if type_code in _INTEGERS else None
         for _ in range(count):
             if read is not None:
-                value, at = read(data, at)
+                value, offset = read(data, offset)
                 values.append(value)
             elif type_code == _BINARY:
-                at = _skip_text(data, at)
+                offset = _skip_text(data, offset)
             else:
-                value, at = _value(data, at, type_code)
-        return values, at
+                value, offset = _value(data, offset, type_code)
+        return values, offset
     if type_code == _DOUBLE:
-        return None, at + _VALUE_BYTES
+        return None, offset + _VALUE_BYTES
     if type_code in (_TRUE, _FALSE, _BYTE):
-        return data[at], at + 1
+        return data[offset], offset + 1
     raise CorruptEntryError(f"its headers have a value of the unknown type {type_code}")
 
 
-def _skip_text(data: bytes, at: int) -> int:
-    if (byte := data[at]) > 127:
-        length, at = _varint(data, at)
-        return at + length
-    return at + 1 + byte
+def _skip_text(data: bytes, offset: int) -> int:
+    if (byte := data[offset]) > 127:
+        length, offset = _varint(data, offset)
+        return offset + length
+    return offset + 1 + byte
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
     value = bits = 0
-    while (byte := data[at]) > 127:
+    while (byte := data[offset]) > 127:
         value |= (byte & 127) << bits
-        bits, at = bits + 7, at + 1
+        bits, offset = bits + 7, offset + 1
         if bits > _LONGEST_BITS:
             raise CorruptEntryError("its headers have a number of too many digits")
-    return value | byte << bits, at + 1
+    return value | byte << bits, offset + 1
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(data, at)
-    return number >> 1 ^ -(number & 1), at
+def _integer(data: bytes, offset: int) -> tuple[int, int]:
+    number, offset = _varint(data, offset)
+    return number >> 1 ^ -(number & 1), offset

@@ -221,19 +221,19 @@ class Arguments:
         return _local_time(now, zone) - timedelta(days=days)
 
     def _first_date(
-        self, at: datetime, instrument: Instrument, client: BarsClient, *, by_open: bool
+        self, moment: datetime, instrument: Instrument, client: BarsClient, *, by_open: bool
     ) -> date:
         """Return the first date whose bar has a label at or after an instant."""
-        day = at.date()
-        if at.timetz().replace(tzinfo=None) == time():
+        day = moment.date()
+        if moment.timetz().replace(tzinfo=None) == time():
             return day
-        midnight = to_ms(datetime.combine(day, time(), at.tzinfo))
+        midnight = to_ms(datetime.combine(day, time(), moment.tzinfo))
         on_day = [
             s
             for s in client.sessions(instrument, Span(midnight, midnight + DAY_MS))
             if s.day == day
         ]
-        if by_open and on_day and on_day[0].open_ms >= to_ms(at):
+        if by_open and on_day and on_day[0].open_ms >= to_ms(moment):
             return day
         return day + timedelta(days=1)
 
@@ -272,28 +272,28 @@ def _written_date(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d")
 
 
-def _shift(at: datetime, period: str, sign: int) -> datetime:
+def _shift(moment: datetime, period: str, sign: int) -> datetime:
     """Move an instant by a period, according to the calendar in its time zone."""
     match = _PERIOD.fullmatch(period)
     assert match is not None  # checked with the arguments
     count, unit = sign * int(match[1]), match[2]
     try:
         if unit in ("d", "wk"):
-            return at + timedelta(days=count * (7 if unit == "wk" else 1))
-        moved = pd.Timestamp(at.replace(tzinfo=None)) + pd.DateOffset(
+            return moment + timedelta(days=count * (7 if unit == "wk" else 1))
+        moved = pd.Timestamp(moment.replace(tzinfo=None)) + pd.DateOffset(
             months=count * (12 if unit == "y" else 1)
         )
     except (ValueError, OverflowError) as error:
         raise BadRangeError(f"period {period!r} reaches beyond the years 1 to 9999") from error
-    return moved.to_pydatetime().replace(tzinfo=at.tzinfo)
+    return moved.to_pydatetime().replace(tzinfo=moment.tzinfo)
 
 
 def _local_time(ms: int, zone: ZoneInfo) -> datetime:
     return from_ms(ms).replace(tzinfo=UTC).astimezone(zone)
 
 
-def _utc_time(at: datetime) -> datetime:
-    return from_ms(to_ms(at))
+def _utc_time(moment: datetime) -> datetime:
+    return from_ms(to_ms(moment))
 
 
 def provider_of(ticker: str, instrument: Instrument) -> str | None:

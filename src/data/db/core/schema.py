@@ -152,10 +152,10 @@ class Schema:
             return SchemaState("foreign", "", tuple(tables)) if tables else SchemaState("empty")
         recorded = list(connection.scalars(select(_VERSION.c.version_num)))
         if len(recorded) > 1 or None in recorded:
-            named = len(recorded) if None not in recorded else "no"
+            count = len(recorded) if None not in recorded else "no"
             raise SchemaError(
                 (
-                    f"database {self._url} has {named} revisions in {VERSION_TABLE}; exactly "
+                    f"database {self._url} has {count} revisions in {VERSION_TABLE}; exactly "
                     "one is allowed"
                 ),
                 hint="restore a backup in its place",

@@ -226,9 +226,9 @@ def _reporting_class(base: type[Any], names: str) -> type[Any]:
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a method of ``dict`` or ``list`` so that it reports the change."""
 
-        def change(self: Any, *arguments: Any, **named: Any) -> Any:
+        def change(self: Any, *arguments: Any, **keywords: Any) -> Any:
             """Call the method and report the change."""
-            result = method(self, *arguments, **named)
+            result = method(self, *arguments, **keywords)
             self._note_change()
             return self[arguments[0]] if method is dict.setdefault else result
 

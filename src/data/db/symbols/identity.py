@@ -288,12 +288,12 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     Raises:
         QueryError: The symbol has intervals, but none of them includes that day.
     """
-    named = by_date(interval for interval in intervals if interval.symbol == symbol)
-    if not named:
+    intervals_by_date = by_date(interval for interval in intervals if interval.symbol == symbol)
+    if not intervals_by_date:
         return Identity(symbol, on, symbol, current=symbol)
-    valid = next((interval for interval in named if interval.holds(on)), None)
+    valid = next((interval for interval in intervals_by_date if interval.holds(on)), None)
     if valid is None:
-        periods = "; ".join(map(str, named))
+        periods = "; ".join(map(str, intervals_by_date))
         raise QueryError(
             f"{symbol} does not refer to any instrument on {on}; recorded periods: {periods}",
             symbol=symbol,

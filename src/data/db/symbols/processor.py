@@ -84,13 +84,13 @@ def load_actions(session: Session, symbol: str, first: date, last: date) -> list
 
 
 def _action(row: CorporateAction) -> Action:
-    at = day_ms(row.ex_date)
+    ex_ms = day_ms(row.ex_date)
     if row.action_type == "dividend":
-        return Action(row.ex_date, "dividend", at, amount=float(row.amount or 0), as_paid=True)
+        return Action(row.ex_date, "dividend", ex_ms, amount=float(row.amount or 0), as_paid=True)
     top, bottom = row.numerator, row.denominator
     if top is None or bottom is None:
         top, bottom = row.ratio, None
-    return Action(row.ex_date, "split", at, float(top or 0), float(bottom or 1))
+    return Action(row.ex_date, "split", ex_ms, float(top or 0), float(bottom or 1))
 
 
 class _PriceFrame:

@@ -268,8 +268,8 @@ def _records(session: Session, symbol: str) -> tuple[list[NameInterval], list[Sy
 
 
 def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
-    named = or_(Boundary.symbol.in_(names), Boundary.successor.in_(names))
-    return [_event(row) for row in session.scalars(select(Boundary).where(named))]
+    is_named = or_(Boundary.symbol.in_(names), Boundary.successor.in_(names))
+    return [_event(row) for row in session.scalars(select(Boundary).where(is_named))]
 
 
 def _unique(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:

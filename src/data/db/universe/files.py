@@ -191,10 +191,10 @@ def _rename_columns(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
     aliases = dict(_ALIASES)
     if "date" not in row:
         aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}
-    named = {aliases.get(name, name): value for name, value in row.items()}
-    if len(named) < len(row):
+    by_field = {aliases.get(name, name): value for name, value in row.items()}
+    if len(by_field) < len(row):
         raise _error(title, 1, "two columns have the same name")
-    return named
+    return by_field
 
 
 def _skipped_columns(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:

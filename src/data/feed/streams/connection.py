@@ -415,14 +415,14 @@ class StreamSession:
         if not self._is_ready or now - self._sent < spacing:
             return
         wanted = self._owner.topics
-        more, less = sorted(wanted - self._subscribed), sorted(self._subscribed - wanted)
-        if more:
-            batch = more[: self._traits.batch]
+        added, dropped = sorted(wanted - self._subscribed), sorted(self._subscribed - wanted)
+        if added:
+            batch = added[: self._traits.batch]
             self._wire.send(self._owner.protocol.subscribe(batch))
             self._subscribed.update(batch)
             self._due.append(batch)
-        elif less:
-            batch = less[: self._traits.batch]
+        elif dropped:
+            batch = dropped[: self._traits.batch]
             self._wire.send(self._owner.protocol.unsubscribe(batch))
             self._subscribed.difference_update(batch)
             self._confirmed.difference_update(batch)
