@@ -122,13 +122,13 @@ def test_ten_requests_run_at_once_per_vendor_after_failover_too(
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http,\n"
         "          rate_limits: {requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}}\n"
     )
-    place, coming, all_wait = JobCalls.place, iter(range(12)), threading.Event()
+    call_slot, coming, all_wait = JobCalls.call_slot, iter(range(12)), threading.Event()
     arrived = list[int]()
 
     def noted(calls: JobCalls, vendor: str, most: int) -> threading.Semaphore:
         if vendor == "yahoo" and next(coming, 0) == 11:
             all_wait.set()
-        return place(calls, vendor, most)
+        return call_slot(calls, vendor, most)
 
     def keep_back(*_: Any) -> Reply:
         """Answer when every task would ask, and an eleventh request could have arrived."""
@@ -139,7 +139,7 @@ def test_ten_requests_run_at_once_per_vendor_after_failover_too(
             arrived.append(vendors.count("yahoo"))
         return Reply.text("", 404)
 
-    monkeypatch.setattr(JobCalls, "place", noted)
+    monkeypatch.setattr(JobCalls, "call_slot", noted)
     vendors.fault("tiingo", Fault.status(503))
     vendors.fault("yahoo", Fault("kept back", instead=keep_back))
     shares = ["AAPL", "MSFT", "SPY", "NVDA", "BRK-B", "YOUNG"]
