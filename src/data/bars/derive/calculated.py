@@ -27,7 +27,7 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import build_objection
 from ..answer.answer import Answer
 from ..selection.lanes import LaneFinder
-from ..selection.offers import is_too_long
+from ..selection.offers import has_extra_hours
 from .derive import derived
 
 _DAILY = Timeframe(1, "d")
@@ -78,7 +78,7 @@ class Calculator:
         stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
         # Regular-hours bars cannot be built from extended-hours bars stored by an earlier version.
         kind = stored.kind
-        is_unfit = kind is None or is_too_long(kind, minutes)
+        is_unfit = kind is None or has_extra_hours(kind, minutes)
         if is_unfit or kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
                 f"no {source} bars for {symbol} are stored to build {target} bars from",

@@ -29,7 +29,7 @@ from ...model.timeframe import Timeframe
 from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
-from .offers import Offer, first_of, is_too_long
+from .offers import Offer, first_of, has_extra_hours
 
 if TYPE_CHECKING:
     from ...vendors.foreign import OwnSender
@@ -439,7 +439,7 @@ def find_route(
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
     if query.provider is not None:
-        is_beside = stored is not None and is_too_long(stored, query)
+        is_beside = stored is not None and has_extra_hours(stored, query)
         home = (*query.pinned, *(REGULAR_LANE if is_beside else ()))
     else:
         home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
@@ -669,7 +669,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 def has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
     """Return whether a vendor sends extended hours although regular hours are requested."""
-    return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
+    return has_extra_hours(candidate.kind(query.instrument, query.timeframe), query)
 
 
 def regular_kind(

@@ -27,7 +27,7 @@ from ...model.series import REGULAR_LANE, SeriesKey, lane_of
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
-from .offers import Offer, as_declared, first_of, is_too_long
+from .offers import Offer, as_declared, first_of, has_extra_hours
 from .source_check import SourceCheck
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class LaneFinder:
             if not any(map(lies_apart, names)):
                 return default
         elif not names or (
-            _has_supplied(view, names[0], query) and not is_too_long(view.kind, query)
+            _has_supplied(view, names[0], query) and not has_extra_hours(view.kind, query)
         ):
             return default
         if stored is not None and (supplied := self._supplied_lane(key, stored, names[0], query)):
@@ -137,7 +137,7 @@ class LaneFinder:
         If the vendor's bars include extended hours that were not requested, return the lane for the
         regular hours.
         """
-        if view.kind is None or not is_too_long(view.kind, query):
+        if view.kind is None or not has_extra_hours(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)
         key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
         view_of_lane = self._store.view(key)

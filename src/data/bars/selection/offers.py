@@ -73,7 +73,7 @@ def first_of(
     return nearest
 
 
-def is_too_long(kind: Kind, query: BarsQuery) -> bool:
+def has_extra_hours(kind: Kind, query: BarsQuery) -> bool:
     """Return whether bars of ``kind`` include extended hours although the query is for regular hours."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

@@ -189,7 +189,7 @@ def state_of(
 ) -> YearState:
     """Return the state to record once ``members`` have been written to the file at ``offset``.
 
-    If ``at`` is 0, the members are the whole file, and ``before`` is an empty state.
+    If ``offset`` is 0, the members are the whole file, and ``before`` is an empty state.
     """
     with_bars = [m.header for m in members if m.header.rows]
     first = before.first if before.first is not None else with_bars[0].first if with_bars else None
