@@ -660,10 +660,10 @@ class BarsClient:
         """
         from .ingest.judge import WAITS_MS
 
-        now = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         marks = [Covered(span, "final") for span in ended]
         marks += [
-            Covered(span, "suspect", fetched_at=now, reason=reason, expires=now + WAITS_MS[0])
+            Covered(span, "suspect", fetched_at=now_ms, reason=reason, expires=now_ms + WAITS_MS[0])
             for span, reason in doubts
         ]
         try:

@@ -221,8 +221,8 @@ class ActionService:
 
     def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
         """Return a request for actions only, without any bars."""
-        now = self._clock.now_ms()
-        query = BarsQuery(instrument, _DAILY, Span(now, now + 1), now, provider=vendor)
+        now_ms = self._clock.now_ms()
+        query = BarsQuery(instrument, _DAILY, Span(now_ms, now_ms + 1), now_ms, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
         reporters = tuple(c for c in candidates if c.tells_actions)
         lane = LaneRoute((), candidates, Kind(), reporters)

@@ -174,24 +174,24 @@ class CacheLookup:
 
     def _find_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
         """Look for all bars in a span."""
-        now = self._clock.now_ms()
-        due = view.next_due if view.next_due is not None and now < view.next_due else None
+        now_ms = self._clock.now_ms()
+        due = view.next_due if view.next_due is not None and now_ms < view.next_due else None
         entries = view.coverage.touching(wanted)
         is_unsettled = any(c.state == "provisional" and c.expires is None for c in entries.sources)
-        if (is_unsettled and due is None) or fetched_ahead(view, now):
+        if (is_unsettled and due is None) or fetched_ahead(view, now_ms):
             return MISS
-        answered = entries.standing(now)
+        answered = entries.standing(now_ms)
         closed = spans_of(entries.where(is_unasked))
         instrument = query.instrument
         if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, instrument)]):
             answered = subtract(answered, more)
-        missing = uncovered(Span(wanted.start, min(wanted.end, now + 1)), answered)
+        missing = uncovered(Span(wanted.start, min(wanted.end, now_ms + 1)), answered)
         if missing:
-            missing = subtract(missing, lifetime_of(view).beyond(now))
+            missing = subtract(missing, lifetime_of(view).beyond(now_ms))
         if missing and (due is None or missing[0].start < _end(view)):
             return PartialHit(tuple(missing))
         ends = [source.expires for source in entries.sources if source.expires is not None]
-        if due is not None and (missing or is_unsettled or wanted.end > now):
+        if due is not None and (missing or is_unsettled or wanted.end > now_ms):
             ends.append(due)
         return self._read(query, view, wanted, min(ends, default=NEVER_MS))
 

@@ -222,8 +222,8 @@ class QuoteService:
 
     def _cached_quote(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return the cached quote if it was requested since ``since_ms`` and is still current, else None."""
-        cached, now = self._quotes.get(instrument), self._clock.now_ms()
-        if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
+        cached, now_ms = self._quotes.get(instrument), self._clock.now_ms()
+        if cached is None or not since_ms <= cached.requested_ms <= now_ms < cached.until_ms:
             return None
         return cached.quote
 
@@ -394,18 +394,18 @@ class QuoteService:
 
     def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
         """Return the last close before the session that contains ``time_ms``; None if unknown."""
-        now = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         day = session_before(instrument, time_ms)
         if day is None:
             return None
         cached = self._closes.get(instrument)
-        if cached is not None and cached[1] == day and now < cached[0]:
+        if cached is not None and cached[1] == day and now_ms < cached[0]:
             return cached[2]
         try:
             answer = self._days(instrument)
         except DataError:
             return None  # already reported for the price, or only the change is unknown
-        close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
+        close = None if answer.doubts or answer.substitute else self._last(answer, now_ms, day)
         if close is not None and close.entry.state == "final":
             _put_entry(self._closes, instrument, (market.until_ms, day, close))
         return close

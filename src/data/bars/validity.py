@@ -346,14 +346,14 @@ class TradingDays:
         The date is never earlier than the trading day; it is later before the open, on weekends
         and on holidays.
         """
-        now = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         market = (instrument.calendar, instrument.timezone)
         remembered = self._days.get(market)
-        if remembered is None or now not in remembered[0]:
-            day = session_date(instrument, now)
+        if remembered is None or now_ms not in remembered[0]:
+            day = session_date(instrument, now_ms)
             remembered = day_span(instrument, day), TradingDay(day, day + _A_DAY), NEVER_MS
             self._days[market] = remembered
-        return _with_news(remembered[1], remembered[2], now)
+        return _with_news(remembered[1], remembered[2], now_ms)
 
     def current(self, instrument: Instrument) -> TradingDay:
         """Return the current trading day by the market's calendar.
@@ -361,21 +361,21 @@ class TradingDays:
         Raises:
             ConfigError: The calendar does not exist.
         """
-        now = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         cached = self._days.get((instrument.calendar, instrument.timezone))
-        if cached is not None and cached[2] != NEVER_MS and now in cached[0]:
-            return _with_news(cached[1], cached[2], now)
-        today = date_of(now)
+        if cached is not None and cached[2] != NEVER_MS and now_ms in cached[0]:
+            return _with_news(cached[1], cached[2], now_ms)
+        today = date_of(now_ms)
         around = calendar_for(instrument).sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
-        opened = [session for session in around if session.open_ms <= now]
-        coming = [session for session in around if session.open_ms > now]
+        opened = [session for session in around if session.open_ms <= now_ms]
+        coming = [session for session in around if session.open_ms > now_ms]
         if not opened or not coming:  # no real market is closed for that long
             return TradingDay(today, today + _A_DAY)
         latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_WITHIN_MS
         remembered = Span(latest.open_ms, coming[0].open_ms)
         day = TradingDay(latest.day, coming[0].day, latest.open_ms, opened[-2].day)
         self._days[instrument.calendar, instrument.timezone] = remembered, day, published
-        return _with_news(day, published, now)
+        return _with_news(day, published, now_ms)
 
 
 def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int | None:

@@ -265,15 +265,15 @@ class ParquetWriter:
             anew: Paths of files to write without merging in their existing rows.
             drop: Sids whose earlier rows are removed from all partitions of this frequency.
         """
-        was_wide, now = records.origin.wide_volume, self._clock.now_ms()
+        was_wide, now_ms = records.origin.wide_volume, self._clock.now_ms()
         converted, rounded = decimal_frame(rows, wide_volume=was_wide)
         is_wide = was_wide or converted["volume"].dtype == WIDE_VOLUME
         origin = replace(
             records.origin,
             wide_volume=is_wide,
             commit=records.origin.commit + 1,
-            ingested_at=now,
-            created_at=records.origin.created_at or now,
+            ingested_at=now_ms,
+            created_at=records.origin.created_at or now_ms,
         )
         by_place = _split_by_place(converted, frequency)
         recorded = {*records.files, *anew}

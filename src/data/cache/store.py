@@ -523,8 +523,8 @@ class BarStore:
         elif spans := self.outdated(key):
             coverages = (state.coverage for state in self._index.entry(lane).states.values())
             entries = [entry for c in coverages for span in spans for entry in c.within(span)]
-            now = self._clock.now_ms()
-            self.commit(key, Commit(tuple(removal(entry, now) for entry in entries)))
+            now_ms = self._clock.now_ms()
+            self.commit(key, Commit(tuple(removal(entry, now_ms) for entry in entries)))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.

@@ -181,8 +181,8 @@ class UnifiedCache(CacheFolder):
             CacheError: The folder could not be read.
         """
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
-        instrument, now = self._instrument_of(symbol), self._clock.now_ms()
-        span = span_to_read(instrument, key.timeframe, start_date, end_date, now)
+        instrument, now_ms = self._instrument_of(symbol), self._clock.now_ms()
+        span = span_to_read(instrument, key.timeframe, start_date, end_date, now_ms)
         if data_type != BARS:
             return self.tables(data_type).read(key, span)
         with suppress(StorageError):  # what is not here yet may be on other hosts

@@ -315,8 +315,8 @@ class SharedStore(BarStore):
         try:
             is_new = self._copies.make_snapshot(self._lane(key), entries, size)
             if is_new and self._keep is not None:
-                now = self._clock.now_ms()
-                self.snapshots.prune(now - self._keep.before(now))
+                now_ms = self._clock.now_ms()
+                self.snapshots.prune(now_ms - self._keep.before(now_ms))
         except CacheError as error:
             log.warning("%s: no snapshot was made: %s", key, error)
             return False

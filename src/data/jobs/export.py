@@ -184,14 +184,14 @@ class Exporter:
 
     def stored(self, key: SeriesKey, wanted: ExportOptions) -> Answer:
         """Return the stored bars of a series; for the errors, see :func:`export_series`."""
-        instrument, now = self._instrument(key, wanted), self._clock.now_ms()
+        instrument, now_ms = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
-        span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now)
+        span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now_ms)
         query = BarsQuery(
             instrument,
             key.timeframe,
             span,
-            now,
+            now_ms,
             offline=True,
             # Splits in a recording apply only to bars of that recording.
             provider=key.action_key if is_sample(key.action_key) else None,

@@ -256,14 +256,14 @@ def gaps_of(
     start, end = bounds
     if end is not None and start is None:
         raise QueryError(f"an end was given without a start: {end}", hint="give a start as well")
-    client, now = services.client, services.clock.now_ms()
+    client, now_ms = services.client, services.clock.now_ms()
     for key in keys:
         try:
             within = None if start is None else _span(client, key, start, end)
             outline = client.outline(key)
             if on_series is not None:
                 on_series(key, outline)
-            yield _classify(client, key, outline, now, within, days, most)
+            yield _classify(client, key, outline, now_ms, within, days, most)
         except QueryError:
             if start is not None:
                 raise

@@ -108,8 +108,8 @@ class Showcase:
 
     def live_questions(self) -> list[DemoQuestion]:
         """Return the queries to send to real vendors, covering the last 30 days."""
-        now = self._services.clock.now_ms()
-        start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
+        now_ms = self._services.clock.now_ms()
+        start, end = (date_of(ms).isoformat() for ms in (now_ms - _DAYS * DAY_MS, now_ms))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
     def ask(self, question: DemoQuestion) -> DemoAnswer:

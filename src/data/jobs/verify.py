@@ -417,21 +417,21 @@ class Refetcher:
             KindMismatchError: The prices cannot be converted to the basis exactly.
         """
         candidate = self._candidate(vendor)
-        now, frame = self._clock.now_ms(), self._query.timeframe
-        within = candidate.servable(span, frame, now)
+        now_ms, frame = self._clock.now_ms(), self._query.timeframe
+        within = candidate.servable(span, frame, now_ms)
         if within.is_empty:
             raise CapabilityError(
                 f"{vendor} does not serve {frame} bars that far back", provider=vendor
             )
         with recorded_call() as call:
             before = call.requests
-            fetched = self._fetch(candidate, within, now)
+            fetched = self._fetch(candidate, within, now_ms)
             actions = tuple(fetched.actions or ())
             if with_actions:
                 actions = self._actions(candidate, fetched, within, goal)
             requests = max(fetched.requests, call.requests - before)
-        checked = check(fetched.table, within, timeframe=frame, now_ms=now)
-        answered_at = min(now, fetched.server_now_ms)
+        checked = check(fetched.table, within, timeframe=frame, now_ms=now_ms)
+        answered_at = min(now_ms, fetched.server_now_ms)
         cap_ms = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap_ms)))
         table = self._rebase(closed, fetched, goal, [*others, *actions])
@@ -456,15 +456,15 @@ class Refetcher:
             UnknownProviderError, CapabilityError: See :meth:`ask`.
             ProviderError, ConfigError: The vendor did not answer.
         """
-        candidate, now = self._candidate(vendor), self._clock.now_ms()
+        candidate, now_ms = self._candidate(vendor), self._clock.now_ms()
         if not candidate.tells_actions or self.today() is None:
             return None
-        days = Span(day_ms(date_of(start)), now + DAY_MS)
+        days = Span(day_ms(date_of(start)), now_ms + DAY_MS)
         try:
-            actions = candidate.fetch_actions(self._query.instrument, days, now)
+            actions = candidate.fetch_actions(self._query.instrument, days, now_ms)
         except (RefusedError, UnsupportedError):
             return None
-        return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
+        return tuple({replace(a, fetched_at=a.fetched_at or now_ms): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
         """Return the number of requests needed for a vendor's splits and dividends; 0 if it reports none.
@@ -776,9 +776,9 @@ class StoredBars:
         answer = refetcher.ask(vendor, span, goal, actions)
         spans = [s.clip(answer.span) for s in coalesce([*(entry.span for entry in mine), newer])]
         spans = [s for s in spans if not s.is_empty] or [answer.span]
-        now = self._services.clock.now_ms()
+        now_ms = self._services.clock.now_ms()
         late = [
-            entry.span for entry in mine if entry.state in _UNSETTLED or not entry.is_valid(now)
+            entry.span for entry in mine if entry.state in _UNSETTLED or not entry.is_valid(now_ms)
         ]
         terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,

@@ -645,11 +645,11 @@ class ReaderBars(PolarsBars):
         horizon_ms: int | None,
     ) -> ReadResult:
         """Build bars from shorter ones, according to the calendar's sessions."""
-        calendar, now = self._calendar, self.now_ms()
+        calendar, now_ms = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
             return ReadResult([None] * len(assets.names), is_hit=True)
-        behind = Span(needed.start, max(needed.end, min(now, needed.end + _BEHIND_MS)))
+        behind = Span(needed.start, max(needed.end, min(now_ms, needed.end + _BEHIND_MS)))
         below = super().read(assets, source, behind, horizon_ms=horizon_ms)
         tables = [_table_of(bars) for bars in below.bars]
         known = max((int(t.stamps[-1]) + source.longest_ms for t in tables if len(t)), default=0)
@@ -660,7 +660,7 @@ class ReaderBars(PolarsBars):
             timeframe,
             calendar,
             span=needed,
-            now_ms=now,
+            now_ms=now_ms,
             dense=False,
             unanswered=[unknown] * len(tables),
         )

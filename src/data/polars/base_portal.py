@@ -561,9 +561,9 @@ class BasePortal(ABC, Generic[S, F]):
         panel = None if self._panels is None else self._panels.get(_key(question))
         if panel is None:
             return None
-        now = self._source.now_ms()
-        horizons = self._horizons(question, [g.market.calendar for g in panel.groups], now)
-        is_due = panel.expires_ms is not None and now >= panel.expires_ms
+        now_ms = self._source.now_ms()
+        horizons = self._horizons(question, [g.market.calendar for g in panel.groups], now_ms)
+        is_due = panel.expires_ms is not None and now_ms >= panel.expires_ms
         if is_due or not panel.covers(horizons, question.rows):
             return None
         with self._guard:
@@ -673,12 +673,12 @@ class BasePortal(ABC, Generic[S, F]):
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
         """
-        now = self._source.now_ms()
+        now_ms = self._source.now_ms()
         markets = self._source.markets(question.assets, question.timeframe)
-        horizons = self._horizons(question, [market.calendar for market in markets], now)
+        horizons = self._horizons(question, [market.calendar for market in markets], now_ms)
         kept = None if self._panels is None else self._panels.get(_key(question))
         is_back = kept is not None and kept.until_ms >= max(horizons)
-        return _Terms(markets, horizons, now, ahead_ms, is_back)
+        return _Terms(markets, horizons, now_ms, ahead_ms, is_back)
 
     def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
         """Return the range of bars to read for a panel.

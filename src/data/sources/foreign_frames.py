@@ -147,10 +147,10 @@ class ForeignFrames:
                 return await self._fetch_frame(question), False
             if entry is not None and due is None:
                 return entry.frame, True
-            now = self._clock.now_ms()
+            now_ms = self._clock.now_ms()
             frame = await self._request_from(question, entry, due)
             if entry is None or frame is not entry.frame:
-                keep = partial(turn.run, partial(self._keep, key, question, frame, now))
+                keep = partial(turn.run, partial(self._keep, key, question, frame, now_ms))
                 if refusal := await awaited(keep):
                     warn_user(f"{question} were not stored in {self.cache_dir}: {refusal}")
             return frame, False

@@ -202,7 +202,7 @@ def kept_back(
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
     first, last = bound_of(start, timeframe), bound_of(end, timeframe)
-    wishes, now = Wishes(source.provider, source.adjustment), client.clock.now_ms()
+    wishes, now_ms = Wishes(source.provider, source.adjustment), client.clock.now_ms()
     kept = dict[str, KeptBack]()
     for symbol in distinct_symbols(symbols):
         try:
@@ -210,7 +210,7 @@ def kept_back(
             outline = client.outline(client.series_of(query))
         except DataError:
             continue  # the answer reports the error
-        since = _first_unsettled(outline.grid, now)
+        since = _first_unsettled(outline.grid, now_ms)
         if since is None or query.span.end <= since:
             continue
         behind = max((c.span.end for c in outline.coverage if c.span.start < since), default=None)
@@ -220,7 +220,7 @@ def kept_back(
         newest = [c.fetched_at for c in outline.coverage if c.span.end >= min(behind, since)]
         if len(outline.grid.opens(unseen)):
             continue
-        facts = {FETCHED: max(newest) / 1000, NOW: now / 1000}
+        facts = {FETCHED: max(newest) / 1000, NOW: now_ms / 1000}
         if is_fresh_by(policy, facts, timeframe.label, outline.grid.calendar):
             is_whole = query.span.start >= since
             if not is_whole:

@@ -142,11 +142,11 @@ class Arguments:
         Times without a time zone are local to the exchange. The requested end is exclusive, as in
         yfinance.
         """
-        zone, now = ZoneInfo(zone_of(instrument)), client.clock.now_ms()
-        first, last = self._ends(zone, now, instrument, client)
-        is_past = last is not None and to_ms(last) <= now
+        zone, now_ms = ZoneInfo(zone_of(instrument)), client.clock.now_ms()
+        first, last = self._ends(zone, now_ms, instrument, client)
+        is_past = last is not None and to_ms(last) <= now_ms
         begins, ends = first, None if last is None or not is_past else last
-        if to_ms(first) > now or (ends is not None and ends <= first):
+        if to_ms(first) > now_ms or (ends is not None and ends <= first):
             return None
         provider = provider_of(ticker, instrument)
         session: AskedSession = "regular"
@@ -166,8 +166,8 @@ class Arguments:
                 end = after - timedelta(days=1)
                 if end < start:
                     return None
-        is_late = end is None or self._is_late(end, _local_time(now, zone).date())
-        may_be_forming = is_late and self._may_run(instrument, session, now, client)
+        is_late = end is None or self._is_late(end, _local_time(now_ms, zone).date())
+        may_be_forming = is_late and self._may_run(instrument, session, now_ms, client)
         return Bounds(start, end, provider, session, may_be_forming)
 
     def _is_late(self, end: date, today: date) -> bool:

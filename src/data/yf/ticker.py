@@ -296,8 +296,8 @@ class FastInfo(Mapping[str, Any]):
         prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
         if prices.empty:
             return prices
-        now = get_data_manager().client.clock.now_ms()
-        today = pd.Timestamp(now, unit="ms", tz="UTC").tz_convert(self.timezone).normalize()
+        now_ms = get_data_manager().client.clock.now_ms()
+        today = pd.Timestamp(now_ms, unit="ms", tz="UTC").tz_convert(self.timezone).normalize()
         return prices[prices.index > today - pd.DateOffset(years=1)]
 
     @cached_property

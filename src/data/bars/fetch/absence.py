@@ -248,10 +248,10 @@ def _prove_start(
         agreeing &= _without_bars_before(request, series, empty, names)
     if len(agreeing) < PROVING:
         return
-    now, vendors = series.now_ms(), ",".join(sorted(agreeing))
-    expires = now + request.expiry.old_ms
-    mark = Covered(empty, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires)
-    life = Lifetime(listed=Bound(empty.end, vendors, now, expires, PAGES))
+    now_ms, vendors = series.now_ms(), ",".join(sorted(agreeing))
+    expires = now_ms + request.expiry.old_ms
+    mark = Covered(empty, "empty", vendors, fetched_at=now_ms, reason=BEFORE_FIRST, expires=expires)
+    life = Lifetime(listed=Bound(empty.end, vendors, now_ms, expires, PAGES))
     series.commit(Commit(marks=(mark,), lifetime=life))
 
 
@@ -265,12 +265,12 @@ def _prove_end(
     length = empty.end - empty.start
     if length < _LONGEST_HALT_MS or any(u.span.overlaps(empty) for u in journal.unfilled):
         return
-    now = series.now_ms()
+    now_ms = series.now_ms()
     following = request.grid.next_open(empty.end)
-    if settles_at(following, request.grid, request.settle_ms) <= now:
+    if settles_at(following, request.grid, request.settle_ms) <= now_ms:
         return  # the span does not extend to the present
-    expires = request.expiry.of_end(empty.start, now)
-    end = Bound(empty.start, _reporting_vendors(coverage, empty), now, expires)
+    expires = request.expiry.of_end(empty.start, now_ms)
+    end = Bound(empty.start, _reporting_vendors(coverage, empty), now_ms, expires)
     series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
 

@@ -63,8 +63,8 @@ class ActionFetcher:
         that has just rejected the account or timed out.
         """
         request, journal = self._request, self._journal
-        now, newest = self.clock.now_ms(), self._newest_basis()
-        latest = max(now, newest)
+        now_ms, newest = self.clock.now_ms(), self._newest_basis()
+        latest = max(now_ms, newest)
         # Nothing is known yet about a session that has not opened.
         end = max(self._days.current(request.query.instrument).end, newest + DAY_MS)
         wanted = Span(span.start, min(span.end, end))
@@ -95,14 +95,14 @@ class ActionFetcher:
             ]
             until, answered_ms = self._first_unknown(actions, wanted), current_call().answered_ms
             dates = wanted
-            if answered_ms is None or now < answered_ms <= now + DAY_MS:
-                answered_ms = now
+            if answered_ms is None or now_ms < answered_ms <= now_ms + DAY_MS:
+                answered_ms = now_ms
             elif until is None:  # one of the two clocks is wrong; the vendor's time is used
                 dates = self._dates_known_at(wanted, answered_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
-            answer = Asked(dates, candidate.name, min(answered_ms, now), until)
+            answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
             self._series.add_actions(actions, answer)
             return True
         return False

@@ -224,9 +224,9 @@ class Fetcher:
     def _fetch_query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
         query, timeframe = self._request.query, self._request.grid.timeframe
-        now = self._series.now_ms()
-        reach = candidate.servable(question.reach, timeframe, now)
-        return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
+        now_ms = self._series.now_ms()
+        reach = candidate.servable(question.reach, timeframe, now_ms)
+        return FetchQuery(query.instrument, timeframe, reach, now_ms, insist=query.refresh)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
         """Query one of this library's vendors, or another downloader through its ``get_ohlcv``.
@@ -278,11 +278,11 @@ class Fetcher:
         reported as empty.
         """
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
-        now, timeframe = self._series.now_ms(), self._request.grid.timeframe
-        empty = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
+        now_ms, timeframe = self._series.now_ms(), self._request.grid.timeframe
+        empty = [span for span in segment.spans if _has_none(coverage, candidate, span, now_ms)]
         skipped = set(empty)
         wanted = [span for span in segment.spans if span not in skipped]
-        servable = [candidate.servable(span, timeframe, now) for span in wanted]
+        servable = [candidate.servable(span, timeframe, now_ms) for span in wanted]
         too_deep = [
             segment.passed_on([rest], self._depth_error(candidate, rest))
             for rest in subtract(wanted, servable)

@@ -120,7 +120,7 @@ def _doubt_changed(
     reader = next((c for c in request.route.candidates if c.folder_lane), None)
     if reader is None or reader.folder_lane != request.key.of_folder:
         return
-    view, now = series.view(), series.now_ms()
+    view, now_ms = series.view(), series.now_ms()
     state = sources.now(reader.downloader, query.instrument, request.key.timeframe, view.source)
     series.source = state
     if not view.exists or is_same(view.source, state):
@@ -131,25 +131,25 @@ def _doubt_changed(
         journal.outdated = reason
         journal.problems += [reason] if reason not in journal.problems else []
         return
-    marks = tuple(after_change(view.coverage, now, reason))
+    marks = tuple(after_change(view.coverage, now_ms, reason))
     if is_sample(query.provider):
         series.forget_actions()
     bounds = (view.lifetime.listed, view.lifetime.delisted)
-    life = Lifetime(*(bound and bound._replace(expires=now) for bound in bounds))
-    series.commit(Commit(marks=marks, next_due=now, lifetime=life))
+    life = Lifetime(*(bound and bound._replace(expires=now_ms) for bound in bounds))
+    series.commit(Commit(marks=marks, next_due=now_ms, lifetime=life))
 
 
 def _doubt_ahead(series: SeriesStore) -> None:
     """Mark data with a fetch time in the future as doubtful and due to be fetched again."""
-    now = series.now_ms()
+    now_ms = series.now_ms()
     marks = [
-        replace(entry, fetched_at=now, expires=now)
+        replace(entry, fetched_at=now_ms, expires=now_ms)
         if entry.state == "empty"
-        else replace(entry, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-        for entry in fetched_ahead(series.view(), now)
+        else replace(entry, state="suspect", reason=AHEAD, fetched_at=now_ms, expires=now_ms)
+        for entry in fetched_ahead(series.view(), now_ms)
     ]
     if marks:
-        series.commit(Commit(marks=tuple(marks), next_due=now))
+        series.commit(Commit(marks=tuple(marks), next_due=now_ms))
 
 
 def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
@@ -159,10 +159,10 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
         return
     coverage = series.view().coverage.opened()
     windows = split_windows(splits, request.grid.calendar, [entry.fetched_at for entry in coverage])
-    marks, now = doubted(coverage, windows), series.now_ms()
+    marks, now_ms = doubted(coverage, windows), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
-        journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now)]
+        journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now_ms)]
 
 
 def plan_missing(
@@ -179,7 +179,7 @@ def plan_missing(
     6. Leave out spans that this request has already queried, and add the forming bar.
     """
     query, grid = request.query, request.grid
-    view, now, cap_ms = series.view(), series.now_ms(), cap_of(request, series)
+    view, now_ms, cap_ms = series.view(), series.now_ms(), cap_of(request, series)
     # 1. The bars that have closed.
     reach = Span(wanted.start, min(wanted.end, cap_ms))
     if reach.is_empty:
@@ -187,32 +187,32 @@ def plan_missing(
     reach = _with_closed_hours(reach, request)
     # 2. The coverage that need not be requested again.
     stored = series.coverage()
-    coverage = _trusted_part(request, stored.opened(reach), reach, now)
+    coverage = _trusted_part(request, stored.opened(reach), reach, now_ms)
     is_refresh = query.refresh and not journal.attempts
     # Hours when the market is closed are not requested by themselves, but they are included next to
     # requested spans, because there may be bars that the calendar does not expect.
     reliable = coverage.only(lambda entry: not is_unasked(entry))
-    latest = Span(now - 1, now)  # requested together with any other segments
-    if any(_can_be_queried(c.at(latest), request, journal, now) for c in reliable.sources):
-        reliable = Coverage(c for c in reliable if not _can_be_queried(c, request, journal, now))
+    latest = Span(now_ms - 1, now_ms)  # requested together with any other segments
+    if any(_can_be_queried(c.at(latest), request, journal, now_ms) for c in reliable.sources):
+        reliable = Coverage(c for c in reliable if not _can_be_queried(c, request, journal, now_ms))
     covered = (
         []
         if is_refresh
         else [
-            *reliable.standing(now, reach),
-            *_unlisted(lifetime_of(view), request, journal, now),
+            *reliable.standing(now_ms, reach),
+            *_unlisted(lifetime_of(view), request, journal, now_ms),
         ]
     )
     # 3. The bars to request, up to the first time at which any bar, expected or not, may be open.
     unsettled = coverage.only(lambda entry: entry.state == "provisional")
     touched = Coverage(entry for entry in unsettled if entry.span.overlaps(reach))
-    due = due_spans(touched, grid, request.settle_ms, now)
+    due = due_spans(touched, grid, request.settle_ms, now_ms)
     absent = missing(reach, covered, due, grid)
-    closed_range = Span(reach.start, grid.first_open(cap_ms, now))
+    closed_range = Span(reach.start, grid.first_open(cap_ms, now_ms))
     segments = [s.clip(closed_range) for s in absent.segments]
     # 4. Bars that have settled, and bars to compare.
     if not is_refresh:
-        segments = _with_unsettled(segments, coverage, request, now)
+        segments = _with_unsettled(segments, coverage, request, now_ms)
     if request.route.candidates[0].adjustment != "unknown":
         segments = with_overlap(segments, coverage, grid, cap_ms)
     # 5. Closed hours.

@@ -148,19 +148,19 @@ def _compared_from(
     entries = series.coverage()
     if any(entry.state in WITH_BARS and entry.span.end > span.end for entry in entries):
         return span.start  # this is not the end of the series
-    now = series.now_ms()
+    now_ms = series.now_ms()
     earlier = _own_bars_before(entries, candidate, span.start)
-    earlier = candidate.servable(earlier, request.grid.timeframe, now)
-    return request_start(earlier, span, compared_at, caps, request.grid, now)
+    earlier = candidate.servable(earlier, request.grid.timeframe, now_ms)
+    return request_start(earlier, span, compared_at, caps, request.grid, now_ms)
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
     """Return whether a comparison is due: the last one is old enough, and no split is near."""
-    now = series.now_ms()
-    if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
+    now_ms = series.now_ms()
+    if compared_at is not None and abs(now_ms - compared_at) < request.expiry.recent_ms:
         return False
     splits = series.book().splits
-    return doubt_at(split_windows(splits, request.grid.calendar, [now]), now) is None
+    return doubt_at(split_windows(splits, request.grid.calendar, [now_ms]), now_ms) is None
 
 
 def _own_bars_before(entries: Coverage, candidate: Candidate, edge: int) -> Span:

@@ -436,8 +436,8 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     ]
     if not outdated:
         return False
-    now, is_whole = series.now_ms(), len(outdated) == len(entries)
-    pieces = tuple(removal(entry, now) for entry in outdated)
+    now_ms, is_whole = series.now_ms(), len(outdated) == len(entries)
+    pieces = tuple(removal(entry, now_ms) for entry in outdated)
     kind = fetched.kind if is_whole else None
     series.commit(Commit(pieces, kind=kind))
     return True

@@ -239,13 +239,13 @@ def _forming_bars(request: LaneRequest, received: ReceivedAnswer, rows: BarTable
 
 
 def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> CheckedAnswer:
-    received, fetched, now = fitted.received, fitted.fetched, series.now_ms()
+    received, fetched, now_ms = fitted.received, fitted.fetched, series.now_ms()
     grid, asset_class = _grid_of(request, fetched), request.query.instrument.asset_class
     checked = check(
         fetched.table,
         received.span,
         timeframe=grid.timeframe,
-        now_ms=now,
+        now_ms=now_ms,
         grid=grid,
         volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
     )
@@ -255,7 +255,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
     least, spans = request.checks.min_quality_score, received.question.missing_parts
-    classified = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
+    classified = sorted_answer(fetched, checked, received.span, grid, now_ms, density, least, spans)
     return CheckedAnswer(fitted, checked, grid, classified)
 
 
@@ -517,8 +517,8 @@ def _older_marks(
     """Return coverage that marks older tools' bars as suspect if this answer contradicts them."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
-    coverage, now = series.coverage(), series.now_ms()
-    return contradicted(stored, judged.closed, coverage, fetched.vendor, now)
+    coverage, now_ms = series.coverage(), series.now_ms()
+    return contradicted(stored, judged.closed, coverage, fetched.vendor, now_ms)
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:

@@ -92,12 +92,12 @@ class Namesakes:
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.
         """
-        now = self._clock.now_ms()
-        reach = candidate.servable(span, query.timeframe, now)
+        now_ms = self._clock.now_ms()
+        reach = candidate.servable(span, query.timeframe, now_ms)
         if reach.is_empty:
             return BarTable.empty(), 0
-        fetched = candidate.fetch(FetchQuery(query.instrument, query.timeframe, reach, now))
-        checked = check(fetched.table, reach, timeframe=query.timeframe, now_ms=now)
+        fetched = candidate.fetch(FetchQuery(query.instrument, query.timeframe, reach, now_ms))
+        checked = check(fetched.table, reach, timeframe=query.timeframe, now_ms=now_ms)
         return checked.good, fetched.requests
 
     def derivative(self, query: BarsQuery, route: Route) -> tuple[str, list[Attempt]]:

@@ -305,9 +305,9 @@ class CacheFolder:
                 "no age was given, and the rules set none",
                 hint="give an age, such as 5y, or set cache.retention in the rules",
             )
-        retention, now = self._retention(), self._clock.now_ms()
-        retention.check_clock(now)
-        aged = retention.find(age.before(now))
+        retention, now_ms = self._retention(), self._clock.now_ms()
+        retention.check_clock(now_ms)
+        aged = retention.find(age.before(now_ms))
         if dry_run:
             return aged
         if aged.is_all and not every:
@@ -383,15 +383,15 @@ class CacheFolder:
         """
         if self.max_age is None:
             return
-        retention, now = self._retention(), self._clock.now_ms()
-        if not retention.find(self.max_age.before(now)).years:
+        retention, now_ms = self._retention(), self._clock.now_ms()
+        if not retention.find(self.max_age.before(now_ms)).years:
             return
         try:
-            newest = retention.check_clock(now)
+            newest = retention.check_clock(now_ms)
         except CacheError as exc:
             self._say_once(f"cache.retention: {exc}")
             return
-        before = self.max_age.before(min(now, newest))
+        before = self.max_age.before(min(now_ms, newest))
         aged = retention.find(before)
         if aged.is_all:
             self._say_once(
@@ -399,7 +399,7 @@ class CacheFolder:
                 "are not deleted automatically; use `onetape cache clean --all`"
             )
             return
-        deleted = retention.delete(retention.unused(aged, now), wait_s=0.0).years
+        deleted = retention.delete(retention.unused(aged, now_ms), wait_s=0.0).years
         if deleted:
             rows = sum(year.rows for year in deleted)
             log.info("cache.retention: %d years, %d rows were deleted", len(deleted), rows)

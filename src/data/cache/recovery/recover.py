@@ -260,13 +260,13 @@ def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearS
 
 def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
     """Return the year's old document or, if that is lost, a new one based on the members."""
-    now = lane.clock.now_ms()
+    now_ms = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
-        return meta.replaced(updated_ms=now).with_shares(shares)
+        return meta.replaced(updated_ms=now_ms).with_shares(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
     new = YearMeta(
-        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
+        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now_ms), updated_ms=now_ms
     )
     return new.with_shares(shares)
 

@@ -343,9 +343,9 @@ class RetentionManager(StoreListener):
         return lambda key: uses.get(lane_name(key), Use())
 
     def _years(self, holdings: Holdings) -> list[StoredYear]:
-        keep, now = self._limits.must_keep, self._clock.now_ms()
+        keep, now_ms = self._limits.must_keep, self._clock.now_ms()
         latest_ms = self._time.read()
-        return eviction.stored_years(holdings.lanes, self.last_uses(), keep, now, latest_ms)
+        return eviction.stored_years(holdings.lanes, self.last_uses(), keep, now_ms, latest_ms)
 
     def _is_stored(self, key: SeriesKey) -> bool:
         return self._disk.stat(self._parts.lane(key).paths.text) is not None
@@ -404,9 +404,9 @@ class LastUses:
         return self._lock
 
     def _take_uses(self) -> None:
-        now = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         for key, uses in list(self._noted.items()):
-            use = uses.take_last(now)
+            use = uses.take_last(now_ms)
             if use is not None and self._is_stored(key):
                 name = lane_name(key)
                 self._fresh[name] = use.after(self._fresh.get(name, Use()))

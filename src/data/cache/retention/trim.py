@@ -89,13 +89,13 @@ def purge_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
 
 def _may_go(lane: LaneFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
     """Yield each file that :func:`trim_quarantine` may remove: when it was quarantined, and its name."""
-    now = lane.clock.now_ms()
+    now_ms = lane.clock.now_ms()
     for name in names:
         match = _KEPT_FILE.fullmatch(name)
         since = _kept_since(lane, name) if match else None
-        if match is None or since is None or since > now - FRESH_MS:
+        if match is None or since is None or since > now_ms - FRESH_MS:
             continue
-        if match[2] != "csv.gz" or _is_known_again(lane, int(match[1]), now):
+        if match[2] != "csv.gz" or _is_known_again(lane, int(match[1]), now_ms):
             yield since, name
 
 

@@ -148,12 +148,12 @@ class CommitRun:
 
         Otherwise that data would never be removed.
         """
-        now = self.lane.clock.now_ms()
+        now_ms = self.lane.clock.now_ms()
         for year, part in self.parts.items():
             meta = self.metas.get(year)
             coverage = meta.state.coverage if meta else Coverage()
             for span in outdated_spans(self.lane.key, coverage):
-                removals = [removal(old, now) for old in coverage.within(span)]
+                removals = [removal(old, now_ms) for old in coverage.within(span)]
                 part.pieces = [*removals, *part.pieces]
 
     def _repaired_meta(self, year: int) -> YearMeta | None:

@@ -303,11 +303,11 @@ class YearCommit:
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
-        now = self.lane.clock.now_ms()
+        now_ms = self.lane.clock.now_ms()
         return self.meta.replaced(
             vendor=self.meta.vendor if state.rows else next(filter(None, reversed(vendors)), ""),
-            created_ms=self.meta.created_ms or now,
-            updated_ms=now,
+            created_ms=self.meta.created_ms or now_ms,
+            updated_ms=now_ms,
             quality=self._quality(state),
             is_judged=self._is_judged(),
         )

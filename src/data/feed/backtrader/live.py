@@ -180,8 +180,8 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     def _load_historical_data(self) -> pd.DataFrame | None:
         """Return the last ``lookback_bars`` closed bars."""
-        now = self.live_clock.now_ms()
-        range_ = lookback_range(self.live_market, self.live_timeframe, self.lookback_bars, now)
+        now_ms = self.live_clock.now_ms()
+        range_ = lookback_range(self.live_market, self.live_timeframe, self.lookback_bars, now_ms)
         return self.data_manager.get_ohlcv(
             symbol=self.symbol, timeframe=self.interval, **range_, **self._wishes()
         )
