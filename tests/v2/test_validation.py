@@ -90,7 +90,7 @@ def test_prices_out_of_order_extreme_and_not_positive() -> None:
 
 def test_a_move_that_overflows_is_an_issue_without_a_warning_of_numpy() -> None:
     frame = days()
-    frame.loc[30, "close"] = 1e-300
+    frame.loc[30, "close"], frame.loc[31, "open"] = 1e-300, 1e300
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = report_of(frame)

@@ -178,14 +178,12 @@ class DataValidator:
         warnings += [f"{spikes} extreme volume spikes (>20x median)"] if spikes else []
         return CheckResult(warnings=warnings)
 
-    @np.errstate(all="ignore")  # as in `run_checks`
     def _check_corporate_actions(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         defects = split_errors(_series(df, symbol, timeframe))
         return CheckResult(
             [] if isinstance(defects, str) else [defect.evidence for defect in defects]
         )
 
-    @np.errstate(all="ignore")
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         series = _series(df, symbol, timeframe)
         units, spikes = unit_errors(series), outliers(series)

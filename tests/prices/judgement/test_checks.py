@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
+from src.data.prices.judgement.levels import unit_jumps
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent, typical
 from src.data.prices.judgement.shape import _deviations
 from src.data.quality.repair import repaired
@@ -624,12 +626,47 @@ def test_a_move_beyond_three_standard_deviations_is_flagged(
         assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
 
 
-def test_moves_too_large_for_a_standard_deviation_are_no_outliers_and_raise_no_warning() -> None:
+def test_moves_too_large_for_a_standard_deviation_are_no_outliers() -> None:
     close = wavy(100)
     close[50] = 1e-300
     causes = {one.cause for one in found(walk(close), "move", "info")}
     assert "return_outlier" not in causes
     assert "move" in causes
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "check"),
+    [
+        ("close", [1e-300, 1e300], "move"),
+        ("high", [1e-300, 1e300], "order"),
+        ("volume", [1e300, 1e-300], "volume"),
+    ],
+)
+def test_values_at_the_limits_of_floats_are_found_without_a_warning_of_numpy(
+    column: str, values: list[float], check: str
+) -> None:
+    table = walk(wavy(100)).table
+    cells = getattr(table, column).copy()
+    cells[50:52] = values
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings, ran, _ = run_checks(
+            replace(walk(wavy(100)), table=replace(table, **{column: cells}))
+        )
+    assert check in ran
+    assert check in {one.check for one in findings}
+
+
+def test_a_price_near_the_largest_float_is_a_jump_without_a_warning_of_numpy() -> None:
+    table = walk(wavy(100)).table
+    opened = table.open.copy()
+    opened[50:52] = 1e308
+    high, low = np.maximum(table.high, opened), np.where(opened > 1e300, 1e308, table.low)
+    close = np.where(opened > 1e300, 1e308, table.close)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jumps = unit_jumps(replace(table, open=opened, high=high, low=low, close=close))
+    assert np.flatnonzero(jumps).tolist() == [50, 52]
 
 
 @pytest.mark.parametrize(("distance", "is_flagged"), [(4.9, False), (5.1, True), (-5.1, False)])

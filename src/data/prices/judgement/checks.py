@@ -119,7 +119,6 @@ CHECKS: tuple[QualityCheck, ...] = (
 )
 
 
-@np.errstate(all="ignore")  # a ratio that overflows is infinite, and compared as such
 def run_checks(
     series: CheckedSeries, checks: Sequence[QualityCheck] = CHECKS
 ) -> tuple[list[QualityFinding], list[str], dict[str, str]]:

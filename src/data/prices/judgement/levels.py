@@ -139,7 +139,6 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
                 yield start, other
 
 
-@np.errstate(over="ignore")  # a price near the largest float jumps from any other
 def unit_jumps(table: BarTable) -> Mask:
     """Return a mask of the rows that may contain or follow a jump to another unit."""
     opened, high, low, close = table.open, table.high, table.low, table.close
@@ -147,8 +146,10 @@ def unit_jumps(table: BarTable) -> Mask:
     for column in (high, low):
         np.maximum(top, column, out=top)
         np.minimum(bottom, column, out=bottom)
-    is_jump: Mask = top > bottom * _JUMP_RATIO
-    is_jump[1:] |= (top[1:] > bottom[:-1] * _JUMP_RATIO) | (top[:-1] > bottom[1:] * _JUMP_RATIO)
+    with np.errstate(over="ignore"):
+        least = bottom * _JUMP_RATIO
+    is_jump: Mask = top > least
+    is_jump[1:] |= (top[1:] > least[:-1]) | (top[:-1] > least[1:])
     return is_jump
 
 

@@ -205,7 +205,8 @@ def by_section(
 
     @wraps(find)
     def _find_all(series: CheckedSeries) -> list[Found] | str:
-        results = [find(section) for section in sections(series)]
+        with np.errstate(all="ignore"):  # a ratio that overflows is infinite, and compared as such
+            results = [find(section) for section in sections(series)]
         lists = [result for result in results if not isinstance(result, str)]
         return [defect for result in lists for defect in result] if lists else results[0]
 

@@ -57,8 +57,9 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
     rule = "0 < low <= open, close <= high"
     text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
     # A low slightly above the close is harmless; it is due to auctions and rounding.
-    top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
-    far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
+    with np.errstate(all="ignore"):
+        top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
+        far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
     grave = ~(far <= 0.05)
     if grave.any():
         return [Defect(table.stamps[rows], text)]
@@ -97,7 +98,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     missing = np.concatenate([expected[a:b] for a, b in holes]) if holes else expected[:0]
     if len(missing):
         longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_MOST_SHOWN_HOLES]
-        where = ", ".join(f"{b - a} from {_text(series, expected[a])}" for a, b in sorted(longest))
+        where = ", ".join(f"{b - a} from {_time(series, expected[a])}" for a, b in sorted(longest))
         lacking = f"{len(missing)} of {len(expected)} expected bars"
         text = f"{lacking} are missing in {counted(len(holes), 'hole')}: {where}"
         defects.append(Defect(missing, text, "warning"))
@@ -112,7 +113,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         )
     extra = stamps[~is_expected]
     if len(extra):
-        first = _text(series, extra[0])
+        first = _time(series, extra[0])
         text = f"{counted(len(extra), 'bar')} outside of trading hours, the first at {first}"
         defects.append(Defect(extra, text, "info"))
     return defects + list(_closed_days(series, expected, extra))
@@ -140,7 +141,7 @@ def _weekdays(stamps: Stamps) -> Stamps:
     return stamps // DAY_MS % 7
 
 
-def _text(series: CheckedSeries, stamp: int) -> str:
+def _time(series: CheckedSeries, stamp: int) -> str:
     text = iso(int(stamp))
     return text if series.timeframe.is_intraday else text[:10]
 
@@ -190,7 +191,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     if rows * both > _COPY_CHANCE:
         return
     for row in (np.flatnonzero(copied) + 1).tolist():
-        when = _text(series, table.stamps[row])
+        when = _time(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
         # Within a day, a thinly traded market may do the same thing twice.
         severity: Severity = "warning" if series.timeframe.is_intraday else "error"
@@ -250,7 +251,7 @@ def _unlikely_repeats(series: CheckedSeries, same: Mask, what: str) -> Iterator[
         stamps = series.table.stamps[first : end + 1]
         usual = int(lengths[start] if count else 0) + 1
         text = (
-            f"{what} stand still for {length + 1} bars from {_text(series, stamps[0])} at "
+            f"{what} stand still for {length + 1} bars from {_time(series, stamps[0])} at "
             f"{price_text(series.table.close[first])}; other runs have at most {usual}"
         )
         if _is_quiet(series, first, end + 1):
@@ -286,8 +287,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     table, gaps = series.table, series.gap_ratios
     usual = max(series.gap_noise, series.move_noise / 2)
     least = max(_SPIKE_MOVES * usual, _LEAST_SPIKE)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        bodies = table.close / table.open
+    bodies = table.close / table.open
     # A spike is a bar that jumps away at or after its open, followed by an open that jumps back.
     ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
     ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
@@ -305,7 +305,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
             near.append(price_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
                 f"{counted(len(rows), 'bar')} far from the neighbours and right back: {near[1]} at "
-                f"{_text(series, table.stamps[at])} after {near[0]}, then {near[2]}"
+                f"{_time(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
             defects.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
@@ -317,11 +317,10 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # Only the opens and closes beside the series are NaN, which these functions ignore.
-        highest, lowest = np.fmax.reduce(ends), np.fmin.reduce(ends)
-        away = np.log([table.high / highest, lowest / table.low])
-        ranges = np.log(table.high / table.low)
+    # Only the opens and closes beside the series are NaN, which these functions ignore.
+    highest, lowest = np.fmax.reduce(ends), np.fmin.reduce(ends)
+    away = np.log([table.high / highest, lowest / table.low])
+    ranges = np.log(table.high / table.low)
     usual = _WICK_RANGES * typical(ranges)
     for row in np.flatnonzero(away.max(axis=0) > max(_WICK_DISTANCE, usual)).tolist():
         near = slice(max(0, row - _WICK_BARS), row + _WICK_BARS + 1)
@@ -337,7 +336,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
         is_high = bool(away[0, row] >= away[1, row])
         name, price = ("high", table.high) if is_high else ("low", table.low)
         text = (
-            f"a {name} of {price_text(price[row])} at {_text(series, table.stamps[row])} in a bar from "
+            f"a {name} of {price_text(price[row])} at {_time(series, table.stamps[row])} in a bar from "
             f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more volume than usual"
         )
         severity: Severity = "warning" if is_sure else "info"
@@ -368,7 +367,7 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
         return flagged
     largest = rows[np.argsort(-np.abs(np.log(moves[rows - 1])))][:_MOST_SHOWN]
     where = ", ".join(
-        f"{moves[r - 1] - 1:+.0%} at {_text(series, series.table.stamps[r])}" for r in largest
+        f"{moves[r - 1] - 1:+.0%} at {_time(series, series.table.stamps[r])}" for r in largest
     )
     return [
         Defect(
@@ -386,7 +385,7 @@ def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
         at = int(rows[np.argmax(np.abs(distances[rows]))])
         text = (
             f"{counted(len(rows), 'move')} of more than {series.return_sds:g} standard deviations; "
-            f"the farthest, {distances[at]:+.1f}, at {_text(series, series.table.stamps[at + 1])}"
+            f"the farthest, {distances[at]:+.1f}, at {_time(series, series.table.stamps[at + 1])}"
         )
         yield Defect(series.table.stamps[rows + 1], text, "info", cause="return_outlier")
 
@@ -399,7 +398,7 @@ def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
         at = int(rows[np.argmax(distances[rows])])
         text = (
             f"{counted(len(rows), 'volume')} of more than {_VOLUME_SDS:g} standard deviations above the "
-            f"mean; the farthest, {distances[at]:+.1f}, at {_text(series, series.table.stamps[at])}"
+            f"mean; the farthest, {distances[at]:+.1f}, at {_time(series, series.table.stamps[at])}"
         )
         yield Defect(series.table.stamps[rows], text, "info", cause="volume_outlier")
 
@@ -410,8 +409,9 @@ def _deviations(values: Floats) -> Floats:
     rows = values[finite]
     if len(rows) < 2:
         return np.zeros(len(values))
-    mean = np.add.reduce(rows) / len(rows)
-    spread = float(np.sqrt(np.add.reduce((rows - mean) ** 2) / len(rows)))
+    with np.errstate(over="ignore"):
+        mean = np.add.reduce(rows) / len(rows)
+        spread = float(np.sqrt(np.add.reduce((rows - mean) ** 2) / len(rows)))
     if not 0 < spread < np.inf:
         return np.zeros(len(values))
     return np.where(finite, (values - mean) / spread, 0.0)
@@ -461,7 +461,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     at = int(rows[np.argmax(volume[rows])])
     text = (
         f"{counted(len(rows), 'bar')} with more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
-        f"{volume[at] / usual:,.0f} times, at {_text(series, series.table.stamps[at])}"
+        f"{volume[at] / usual:,.0f} times, at {_time(series, series.table.stamps[at])}"
     )
     return [Defect(series.table.stamps[rows], text, "info"), *flagged]
 
@@ -501,7 +501,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     inside = slice(int(first[at]), int(last[at]))
     text = (
         f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
-        f"{_text(series, stamps[at])} from {price_text(series.table.low[at])} to "
+        f"{_time(series, stamps[at])} from {price_text(series.table.low[at])} to "
         f"{price_text(series.table.high[at])}, its days from "
         f"{price_text(days.low[inside].min())} to {price_text(days.high[inside].max())}"
     )
