@@ -83,7 +83,7 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     if str(name) in _PACKAGED:
         return preset, _read(packaged_path(preset.name)), True
     raise ConfigError(
-        f"there is no feed preset {str(name)!r}, and the file {preset} does not exist",
+        f"no feed preset {str(name)!r}: the file {preset} does not exist",
         hint=f"packaged presets: {', '.join(_PACKAGED)}",
     )
 

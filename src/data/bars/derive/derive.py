@@ -294,7 +294,8 @@ class _Derivation:
         ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
-        unknown = [*_gaps(below), *self._gaps_in(below, span), *self._beyond_calendar(below, span)]
+        unknown = [*_reported_gaps(below), *self._unreported_gaps(below, span)]
+        unknown += self._beyond_calendar(below, span)
         source_gaps = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
         resampled = resample(
@@ -357,7 +358,7 @@ class _Derivation:
             for rest in uncovered(span, [entry.span for entry in below.coverage]):
                 yield Gap(rest, "never asked for")
 
-    def _gaps_in(self, below: Answer, span: Span) -> Iterator[Gap]:
+    def _unreported_gaps(self, below: Answer, span: Span) -> Iterator[Gap]:
         """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
         for entry in below.coverage.within(span):
@@ -390,7 +391,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     return None if due is None else depends_on._replace(until_ms=min(depends_on.until_ms, due))
 
 
-def _gaps(below: Answer) -> Iterator[Gap]:
+def _reported_gaps(below: Answer) -> Iterator[Gap]:
     """Yield a gap for each span of an answer that has no bars or only invalid rows."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:

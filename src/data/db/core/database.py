@@ -212,7 +212,7 @@ def once_more(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function that is one unit of work: retry it once if it fails with a deadlock."""
 
     @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def _run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except DatabaseError as error:
@@ -221,7 +221,7 @@ def once_more(function: Callable[P, T]) -> Callable[P, T]:
                 raise
         return function(*args, **kwargs)
 
-    return run
+    return _run
 
 
 # --- one for each URL ----------------------------------------------------------------------------

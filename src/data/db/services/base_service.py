@@ -80,14 +80,14 @@ def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a service's function so that its errors are logged and raised again."""
 
     @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def _run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except DataError as error:
             _log.error("%s: %s", function.__name__, error)
             raise
 
-    return run
+    return _run
 
 
 def reading(
@@ -148,7 +148,7 @@ def _service_method(
     name = logic.__name__
 
     @wraps(logic)
-    def serve(self: BaseDBService, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def _serve(self: BaseDBService, /, *args: P.args, **kwargs: P.kwargs) -> R:
         unit: AbstractContextManager[ReposBundle] = self.db_service.unit(writes=writes)
         try:
             with unit as repos:
@@ -163,4 +163,4 @@ def _service_method(
             answer: R = refused
             return answer
 
-    return _with_retries(serve)
+    return _with_retries(_serve)
