@@ -25,6 +25,8 @@ from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import Deadline, ends_fetching
+from src.data.net.leases import Leases
+from src.data.net.state import State
 from tests.cache.bars import NOW
 from tests.hosts.guards import without
 from tests.processes import Talker
@@ -159,6 +161,54 @@ def test_a_lease_expires_by_the_clock_of_the_server(log_url: str, ahead_ms: int)
         again = Call(off, deadline=late(ManualClock(NOW + ahead_ms)))
         assert again.lease.is_held
         again.end()
+
+
+@pytest.mark.parametrize(
+    "job_s, ended_s, left_s",
+    [(25, 100, 25), (120, 100, 120), (150, 100, 130), (1e300, 275, 1e300)],
+)
+def test_a_job_waits_for_a_silent_host_for_as_long_as_it_has_time_left(
+    host: Host, log_url: str, job_s: float, ended_s: float, left_s: float
+) -> None:
+    """The server's clock hardly goes on here, and the job's only by its own waits."""
+    _, a = host("a")
+    silent, clock = Call(a, ttl_s=-ended_s), ManualClock(NOW)
+    with closing(Log(log_url)) as log_b:
+        deadline = Deadline(clock, quiet_s=job_s)
+        other = Call(SharedLeases(log_b, clock, lambda: None, "b"), deadline=deadline)
+        assert other.lease.is_held and deadline.left_s() == pytest.approx(left_s, abs=5)
+        assert not a.renew(silent.lease)
+        other.end()
+    silent.end()
+
+
+def test_a_waiting_job_does_not_take_the_lease_of_a_call_of_its_host(
+    host: Host, log_url: str, tmp_path: Path
+) -> None:
+    """The call took over from a silent host, for which the job has waited longer than its own lease."""
+    (_, b), clock = host("b"), ManualClock(NOW)
+    sleep, calls = clock.sleep, list[Call]()
+    with closing(Log(log_url)) as log_job, closing(Log(log_url)) as log_call:
+        job, short = (
+            SharedLeases(log, clock, lambda: Leases(State(tmp_path, clock)), "a")
+            for log in (log_job, log_call)
+        )
+        silent = Call(b, ttl_s=-1)
+
+        def sleep_beside_a_call(seconds: float) -> None:
+            sleep(seconds)
+            if not calls and clock.monotonic() > 31:
+                calls.append(Call(short, deadline=Deadline(ManualClock(NOW), 20)))
+            elif calls and clock.monotonic() > 60 and len(calls) == 1:
+                assert calls[0].lease.is_held and calls[0].run(add, log_call) == 1
+                calls[0].end()
+                calls.append(calls[0])
+
+        clock.sleep = sleep_beside_a_call  # type: ignore[method-assign]
+        waited = Call(job, deadline=Deadline(clock, quiet_s=600))
+        assert waited.lease.is_held and clock.monotonic() > 60 and waited.run(add, log_job) == 2
+        waited.end()
+        silent.end()
 
 
 def test_fence_numbers_always_increase(host: Host) -> None:

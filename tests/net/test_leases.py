@@ -128,8 +128,58 @@ def test_a_lease_can_be_prolonged(make: Make, clock: ManualClock) -> None:
         assert one.renew(lease, ttl_s=20)
         with make().hold(NAME, deadline=Deadline(clock, 10)) as late:
             assert not late.is_held
-    clock.advance(60)
-    assert one.renew(lease), "no other process requested it meanwhile"
+        clock.advance(60)
+        assert one.renew(lease), "no other process requested it meanwhile"
+    assert not one.renew(lease), "a page for another thread of the call comes too late"
+    with make().hold(NAME) as again:
+        assert not again.has_waited
+
+
+@pytest.mark.parametrize(
+    "limit, taken_s",
+    [({"quiet_s": 30}, 30), ({"quiet_s": 55}, 37.5), ({"quiet_s": 100}, 60), ({"quiet_s": 900}, 300),
+     ({"timeout_s": 900}, 30)],
+)  # fmt: skip
+def test_a_job_waits_for_a_silent_holder_for_half_a_minute_or_as_long_as_it_has_time_left(
+    make: Make, clock: ManualClock, limit: dict[str, float], taken_s: float
+) -> None:
+    """A job's holder may be waiting for a vendor's limit of a minute, or for its other requests."""
+    one, sleep = make(), clock.sleep
+
+    def sleep_while_others_fetch(seconds: float) -> None:
+        sleep(seconds)
+        with one.hold("another"):
+            pass
+
+    clock.sleep = sleep_while_others_fetch  # type: ignore[method-assign]
+    with one.hold(NAME) as silent:
+        clock.advance(20)
+        deadline = Deadline(clock, **limit)
+        with make().hold(NAME, deadline=deadline) as late:
+            assert late.is_held
+            assert taken_s <= clock.monotonic() < taken_s + 1
+            assert deadline.left_s() > 19
+            assert not one.renew(silent)
+
+
+def test_a_job_waits_for_a_holder_that_receives_a_page_a_minute(
+    make: Make, clock: ManualClock
+) -> None:
+    holder, sleep, renewed = make(), clock.sleep, list[bool]()
+    hold = holder.hold(NAME)
+    lease = hold.__enter__()
+
+    def page_each_minute(seconds: float) -> None:
+        sleep(seconds)
+        if clock.monotonic() >= 60 * (len(renewed) + 1):
+            renewed.append(holder.renew(lease, pages=len(renewed) + 1))
+            if len(renewed) == 20:
+                hold.__exit__(None, None, None)
+
+    clock.sleep = page_each_minute  # type: ignore[method-assign]
+    with make().hold(NAME, deadline=Deadline(clock, quiet_s=600)) as late:
+        assert late.is_held and late.has_waited
+    assert renewed == [True] * 20 and 1200 <= clock.monotonic() < 1201
 
 
 def test_an_error_releases_the_lease(make: Make) -> None:

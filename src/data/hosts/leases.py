@@ -28,6 +28,7 @@ from .turn import HeldLease, Pair, current_turn
 
 _LARGEST = (1 << 63) - 1
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
+_EXPIRED = "clock_timestamp() - make_interval(secs => %(patience_s)s)"
 # The server's process for this connection and its start, unless a pooler is in between: then the process
 # says nothing about the holder.
 _PROCESS = """
@@ -54,7 +55,7 @@ taken as (
   from onetape.lease s
   where l.name = %(name)s and s.name = l.name
     and (l.fence, l.until) = (s.fence, s.until) and l.owner is not distinct from s.owner
-    and (s.owner is null or s.until < clock_timestamp() or s.until > clock_timestamp() + interval '1 day'
+    and (s.owner is null or s.until < {_EXPIRED} or s.until > clock_timestamp() + interval '1 day'
       or (%(host)s <> '' and split_part(s.owner, ':', 1) = %(host)s)
       or (s.pid is not null and not exists (
         select from pg_stat_activity a
@@ -172,10 +173,13 @@ class SharedLeases(Leases):
             zip(("symbols", "timeframes"), map(list, zip(*pairs, strict=True)), strict=True)
         )
 
-        def acquire() -> HeldLease | Holder:
+        def acquire(patience_s: float) -> HeldLease | Holder:
             """Take the lease if it is free; otherwise return its holder."""
-            fence, owner, pages, heads, days = self._run(_TAKE, arguments | {"days": self._days})
+            how = {"days": self._days, "patience_s": patience_s}
+            fence, owner, pages, heads, days = self._run(_TAKE, arguments | how)
             if fence is None:
+                # From now on, another process of this host may have its turn.
+                arguments["host"] = ""
                 return Holder(owner, pages)
             known = {SeriesName(*row[:3]): (row[3], bytes.fromhex(row[4])) for row in heads or ()}
             name, mine = arguments["name"], arguments["owner"]

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _POLL_GROWTH = 1.5
+_LONGEST_PATIENCE_S = 270.0
 # The leases of blocks running in this process. If an interrupt prevented the end of a block from
 # being recorded, the state contains a lease for this process that is missing here; such a lease is
 # over.
@@ -60,14 +61,15 @@ class Holder(NamedTuple):
 
 
 def first_free(
-    acquire: Callable[[], T | Holder], clock: Clock, deadline: Deadline, other: str
+    acquire: Callable[[float], T | Holder], clock: Clock, deadline: Deadline, other: str
 ) -> tuple[T | None, bool]:
     """Call ``acquire`` at growing intervals until it takes a lease, and return its result.
 
     Each page that the holder receives counts as progress of the waiting call.
 
     Args:
-        acquire: Function that takes the lease if it is free, and otherwise returns its holder.
+        acquire: Function that takes the lease if it is free, and otherwise returns its holder. Its
+            argument is the number of seconds for which an expired lease is not free yet.
         clock: Clock for the waits.
         deadline: Deadline of the waiting call.
         other: Noun for the holder (such as ``host``), for the error if the call's time runs out.
@@ -78,7 +80,9 @@ def first_free(
     """
     poll, previous = _FIRST_POLL_S, None
     while True:
-        lease = acquire()
+        # The holder may be waiting for a vendor's limit, for which a job has the time, too.
+        patience_s = 0.0 if deadline.is_fixed else deadline.left_s() - QUIET_S
+        lease = acquire(max(0.0, min(patience_s, _LONGEST_PATIENCE_S)))
         if not isinstance(lease, Holder):
             return lease, previous is not None
         # A new holder has not made any progress yet during the wait.
@@ -119,7 +123,8 @@ class Leases:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
         If the holder's process is known to be gone, its lease is taken over immediately, otherwise
-        when it expires. A thread must not hold the same name twice.
+        when it has expired. A job waits until the holder has been silent for as long as the job has
+        time left, but at most five minutes. A thread must not hold the same name twice.
 
         Args:
             name: Name of the data about to be fetched.
@@ -163,24 +168,25 @@ class Leases:
             return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
-        take = partial(self._take_lease, name=name, holder=holder, ttl_s=ttl_s)
+        def take(patience_s: float) -> Holder | list[VendorDay]:
+            """Take the lease if it is free, or return its holder."""
+            return self.state.run(partial(self._take_lease, name, holder, ttl_s, patience_s))
+
         try:
-            days, has_waited = first_free(
-                lambda: self.state.run(take), self.state.clock, deadline, "process"
-            )
+            days, has_waited = first_free(take, self.state.clock, deadline, "process")
         except ProviderTimeoutError as error:
             deadline.waited_for = str(error.args[0])
             return Lease(name, False, True, holder)
         return Lease(name, days is not None, has_waited, holder, days or ())
 
     def _take_lease(
-        self, tables: StateTables, name: str, holder: str, ttl_s: float
+        self, name: str, holder: str, ttl_s: float, patience_s: float, tables: StateTables
     ) -> Holder | list[VendorDay]:
         """Take the lease if it is free; return its holder, or the known vendor days if it was taken.
 
         Vendor days are sessions that a vendor lacks.
         """
-        row = tables.lease(name)
+        row = tables.lease(name, patience_s)
         if row is not None and not _is_dead(row):
             return Holder(row.holder, tables.pages(name, row.holder))
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
@@ -188,7 +194,7 @@ class Leases:
 
     def _renew(self, tables: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
         row = tables.lease(lease.name)
-        if row is not None and row.holder != lease.holder:
+        if lease.holder not in _running or (row is not None and row.holder != lease.holder):
             return False
         tables.grant(
             lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s)

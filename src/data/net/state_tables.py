@@ -47,6 +47,8 @@ LATER = (
 )
 # Time for which a vendor's missing day is remembered after it was last found missing.
 DAY_STANDS_S = 7 * 86_400.0
+# An expired lease is kept for calls that still wait for its holder.
+_LEASE_KEPT_S = 86_400.0
 # Maximum number of symbols remembered as unknown, over all vendors; beyond it, those that expire
 # first are forgotten.
 MOST_UNKNOWN = 10_000
@@ -303,17 +305,17 @@ class StateTables:
 
     # --- leases ----------------------------------------------------------------------------
 
-    def lease(self, name: str) -> LeaseRow | None:
-        """Return the lease on ``name``, or None if there is none or it has expired."""
+    def lease(self, name: str, patience_s: float = 0.0) -> LeaseRow | None:
+        """Return the lease on ``name``; None if there is none, or if it ended over ``patience_s`` ago."""
         row = self.rows.execute(
             "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
-            (name, self.now_s),
+            (name, self.now_s - patience_s),
         ).fetchone()
         return LeaseRow(*row) if row else None
 
     def grant(self, name: str, lease: LeaseRow) -> None:
-        """Store the lease on ``name``, and remove expired leases."""
-        self.rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
+        """Store the lease on ``name``, and remove leases that ended long ago."""
+        self.rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s - _LEASE_KEPT_S,))
         values = (name, *astuple(lease))
         self.rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
         self.rows.execute(
