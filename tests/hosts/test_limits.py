@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -415,6 +416,21 @@ class SkewedClock(SystemClock):
 
     def now_ms(self) -> int:
         return super().now_ms() + 300_000
+
+
+def test_a_hosts_failed_connections_are_by_the_servers_clock(
+    server: Server, tmp_path: Path
+) -> None:
+    """They are kept on the host, whose clock is five minutes ahead."""
+    clock = ManualClock(NOW_MS + 300_000)
+    with closing(Log(server.url)) as log:
+        shared = SharedLimits(log, State(tmp_path / "a", clock))
+        shared.run(lambda tables: tables.keep_unconnected("apex"))
+        assert shared.run(lambda tables: tables.contacts().answered_s) == 0
+        shared.run(lambda tables: tables.keep_answer("acme", ()))
+        contacts, now_s = shared.run(lambda tables: (tables.contacts(), tables.now_s))
+    assert contacts.failed_s == {"apex": pytest.approx(now_s, abs=1)}
+    assert contacts.answered_s == pytest.approx(now_s, abs=1)
 
 
 def test_two_hosts_together_never_exceed_a_vendors_limit(log_url: str, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,9 @@ from src.data.errors import (
 )
 from src.data.hosts import snapshot, snapshot_files
 from src.data.hosts.decisions import name_of
+from src.data.hosts.entry import MOST_BYTES
 from src.data.hosts.log import Log, LogPosition
+from src.data.hosts.snapshot import SeriesSnapshot, SnapshotPart
 from src.data.hosts.snapshot_log import Snapshots
 from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
@@ -165,6 +169,54 @@ def test_a_host_that_applied_many_bytes_makes_a_snapshot_for_the_next_host(
     assert same(a, c, MINUTES)
 
 
+def test_rejected_rows_are_in_the_next_snapshot_although_their_year_has_not_changed(
+    host: Host,
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 40))
+    a.commit(DAILY, bars(400, 440))
+    rejected = a.parts.lane(DAILY).paths.quarantine / "2024.rows.csv.gz"
+
+    def is_next_the_same(name: str) -> bool:
+        a.commit(DAILY, bars(*next(days)))
+        assert a.snapshot(DAILY) and a.snapshots.prune(-1)
+        b = host(name)
+        b.pull([PAIR])
+        assert shown(b) == shown(a) and b.parts.lane(DAILY).paths.quarantine.is_dir()
+        copy = b.parts.lane(DAILY).paths.quarantine / rejected.name
+        return copy.read_bytes() == rejected.read_bytes()
+
+    days = iter([(500, 501), (501, 502)])
+    assert a.snapshot(DAILY)
+    row = Bar(at(33), 1.0, 0.5, 2.0, 1.0, 7.0)
+    a.commit(DAILY, Commit(suspects=(BadRow(row, "high_below_low"),)))
+    assert is_next_the_same("b"), "the first rejected row of the year"
+    rejected.write_bytes(bytes(len(rejected.read_bytes())))
+    assert is_next_the_same("c"), "rows that take the same number of bytes"
+
+
+def test_a_series_that_changes_while_its_snapshot_is_made_gets_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 40))
+    a.commit(DAILY, bars(400, 440))
+    add, sent = Snapshots.add, list[int]()
+
+    def committed_after_one(*arguments: Any) -> None:
+        add(*arguments)
+        sent.append(arguments[3].year)
+        if len(sent) == 1:
+            a.commit(DAILY, bars(380, 381))
+
+    monkeypatch.setattr(Snapshots, "add", committed_after_one)
+    assert not a.snapshot(DAILY) and sent == [0]
+    assert a.snapshot(DAILY) and sent == [0, 0, 2024, 2025]
+    assert a.snapshots.prune(-1) == 2
+    b.pull([PAIR])
+    assert same(a, b)
+
+
 def test_an_outdated_host_repairs_one_year_and_not_the_whole_lane(
     host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +304,22 @@ def test_damage_older_than_pruned_entries_is_repaired(host: Host, log_url: str, 
     again.pull([PAIR])
     assert _files(again, DAILY) == before and host_state(again).state == "in step"
     assert again.position(DAILY) == 10, "the stored commits are in the log, and nothing is offered"
+
+
+def test_rejected_rows_that_were_left_in_a_folder_are_replaced_by_those_of_the_snapshot(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    b.pull([PAIR])
+    filled(a)
+    assert a.snapshot(DAILY) and a.snapshots.prune(-1)
+    left = b.parts.lane(DAILY).paths.quarantine
+    left.mkdir(parents=True)
+    (left / "2024.rows.csv.gz").write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedStore, "_make_anew", lambda *_, **__: pytest.fail("made anew"))
+        b.pull([PAIR])
+    assert same(a, b)
 
 
 def test_recent_entries_and_entries_without_a_snapshot_are_not_pruned(
@@ -600,6 +668,104 @@ def test_only_files_with_known_names_are_accepted_in_a_snapshot() -> None:
         "2024.rows.csv.gz",
     ):
         assert snapshot.year_of(name, is_quarantine=False) is None
+
+
+def test_a_list_of_parts_outside_the_limits_is_refused_before_a_body_is_fetched() -> None:
+    name, position = name_of(DAILY), LogPosition(1, b"12345678")
+    bars_file, log, most = "2024.csv.gz", "2024.log", 32 << 20
+
+    def part(
+        year: int = 2024, generation: int = 1, files: Mapping[str, int] | None = None
+    ) -> SnapshotPart:
+        return SnapshotPart(year, b"x" * 32, generation, dict(files or {}))
+
+    def loaded(*parts: SnapshotPart) -> list[SnapshotPart]:
+        made = SeriesSnapshot(position, dict(enumerate(parts)))
+        return [*snapshot.load(name, position, 1, *snapshot.dump(name, made)).parts.values()]
+
+    many = [part(year) for year in range(2001)]
+    for accepted in (
+        [part(9999, 0), part(0, 1 << 62)],
+        [part(files={bars_file: MOST_BYTES - 5, log: 5})],
+        [part(files={log: most})],
+        many[:2000],
+    ):
+        assert loaded(*accepted) == accepted
+    for error, refused in (
+        ("year or generation", [part(), part(10_000)]),
+        ("year or generation", [part(), part(-1)]),
+        ("year or generation", [part(generation=(1 << 62) + 1)]),
+        ("year or generation", [part(generation=-1)]),
+        ("size", [part(files={bars_file: MOST_BYTES - 5, log: 6})]),
+        ("size", [part(files={bars_file: 9, log: -1})]),
+        ("size", [part(files={log: most + 1})]),
+        ("file that no series has", [part(files={"2025.log": 1})]),
+        ("year twice", [part(), part(generation=2)]),
+        ("too many", many),
+    ):
+        with pytest.raises(CorruptEntryError, match=error):
+            loaded(*refused)
+
+
+def test_bodies_are_fetched_a_few_megabytes_at_a_time(host: Host, log: Log) -> None:
+    name, snapshots = name_of(DAILY), host("a").snapshots
+
+    def fetches(*sizes: int) -> int:
+        """Return in how many statements the bodies of parts with these sizes are fetched."""
+        wanted = [
+            (name, SnapshotPart(2000 + n, b"x" * 32, 1, {f"{2000 + n}.csv.gz": size << 20}))
+            for n, size in enumerate(sizes)
+        ]
+        before = log.trips
+        assert list(snapshots.parts(wanted)) == [(*pair, None) for pair in wanted]
+        return log.trips - before
+
+    assert fetches(3, 5) == 1
+    assert fetches(3, 3, 3, 3, 3) == 3
+    assert fetches(20, 1, 20) == 3
+
+
+def test_a_folders_position_is_looked_up_among_pruned_entries_whatever_its_number(
+    host: Host, log: Log
+) -> None:
+    a, name, positions = host("a"), name_of(DAILY), []
+    for n in range(4):
+        a.commit(DAILY, bars(n, n + 1))
+        positions.append(log.all_heads()[name])
+        if n % 2:
+            assert a.snapshot(DAILY) and a.snapshots.prune(-1) == (1 if n == 1 else 2)
+
+    def is_known(seq: int, token: bytes) -> bool:
+        return a.snapshots.find({name: LogPosition(seq, token)})[name].is_known
+
+    assert is_known(0, b"") and all(is_known(*position) for position in positions)
+    for one, other in pairwise(positions):
+        assert not is_known(one.seq, other.token) and not is_known(other.seq, one.token)
+    for seq in (5, 1 << 27, (1 << 27) + 1, 1 << 29, 1 << 62):
+        assert not is_known(seq, positions[0].token)
+
+
+def test_a_series_that_another_host_prunes_delays_no_other(
+    log: Log, log_url: str, host: Host
+) -> None:
+    a, other = host("a"), SeriesKey("OTHER", DAILY.timeframe)
+    for key in (DAILY, other):
+        for n in range(3):
+            a.commit(key, bars(n, n + 1))
+        assert a.snapshot(key)
+    pruned: list[int] = []
+    thread = Thread(target=lambda: pruned.append(a.snapshots.prune(-1)))
+    with psycopg.connect(log_url) as busy:
+        busy.execute(
+            "select from onetape.snapshot p join onetape.series s on p.series = s.id where s.symbol = %s"
+            " for update of p",
+            [DAILY.symbol],
+        )
+        thread.start()
+        thread.join(60)
+        busy.rollback()
+    thread.join()
+    assert pruned == [2] and a.snapshots.prune(-1) == 2, "first the other series, then this one"
 
 
 def steps(store: SharedStore, seed: int, commits: int) -> Iterator[dict[int, list[float]]]:
