@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import linecache
 import re
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,6 +207,36 @@ def test_charts_drawn_in_threads_equal_those_drawn_alone() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda chart: png_of(chart, 300, 200), charts * 2))
     assert together == alone * 2
+
+
+def test_a_chart_is_drawn_only_after_that_of_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    chart = chart_of(frame_of([1.0, 2]), _SHARES)
+    usual, print_png = png_of(chart), FigureCanvasAgg.print_png
+    drawing = list[int]()
+    other = threading.Thread(target=png_of, args=(chart,))
+
+    def is_blocked() -> bool:
+        frame = sys._current_frames().get(other.ident or 0)
+        line = frame and linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        return line is not None and line.strip() == "with _drawing.lock:"
+
+    def watched(*arguments: Any, **more: Any) -> None:
+        drawing.append(threading.get_ident())
+        if len(drawing) == 1:
+            other.start()
+            while not is_blocked() and len(drawing) == 1:
+                other.join(0.001)
+            assert len(drawing) == 1, "two threads draw"
+        print_png(*arguments, **more)
+
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", watched)
+    assert png_of(chart) == usual
+    other.join()
+    assert drawing == [threading.get_ident(), other.ident]
 
 
 def test_settings_of_the_library_change_no_picture() -> None:
