@@ -7,6 +7,7 @@ prices as of the last session that has opened, or it contains the reason and is 
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import warnings
@@ -120,11 +121,19 @@ _dividends = st.lists(st.tuples(_ex_days, st.just(2.0)), max_size=1)
 def actions_of(
     splits: list[tuple[date, tuple[int, int]]], dividends: list[tuple[date, float]]
 ) -> tuple[Action, ...]:
-    """Return actions on days of trading; two splits lie further apart than vendors' mistakes."""
+    """Return actions on days of trading; two splits lie further apart than vendors' mistakes.
+
+    A share of which two splits have made a hundred pays a hundredth: a third of its price would be
+    reported as an impossible dividend.
+    """
     found = [split(day.isoformat(), *terms) for day, terms in splits if day not in _HOLIDAYS]
     if len(found) == 2 and abs(found[0].ex_date - found[1].ex_date).days < 14:
         found = found[:1]
-    paid = [dividend(day.isoformat(), amount) for day, amount in dividends if day not in _HOLIDAYS]
+    paid = []
+    for day, amount in dividends:
+        shares = math.prod(s.numerator / s.denominator for s in found if s.ex_date <= day)
+        if day not in _HOLIDAYS:
+            paid.append(dividend(day.isoformat(), amount / (100 if shares == 100 else 1)))
     return (*found, *paid)
 
 
