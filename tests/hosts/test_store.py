@@ -833,6 +833,32 @@ def test_comparisons_of_a_host_are_not_compared_with_the_log_and_stay_with_its_b
     assert list(verify(a, deep=True)) == []
 
 
+def test_a_split_from_another_host_drops_the_confirmations_of_bars_before_it(host: Host) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 40))
+    b.pull([PAIR])
+    before, after = (b.comparisons.to_confirm(DAILY, Span(at(n), at(n + 3))) for n in (0, 33))
+    assert before is not None and after is not None
+    b.comparisons.keep(DAILY, [before, after])
+    assert b.comparisons.entries(DAILY) == [(before, True), (after, True)]
+    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    b.pull([PAIR])
+    assert b.comparisons.entries(DAILY) == [(after, True)]
+
+
+def test_a_host_that_is_many_entries_behind_has_caught_up_after_one_pull(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.hosts.store.EVERY", 1000)  # no snapshot in between
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 1))
+    b.pull([PAIR])
+    for n in range(1, 70):
+        a.commit(DAILY, bars(n, n + 1))
+    b.pull([PAIR])
+    assert shown(b) == list(range(70))
+
+
 def test_a_forked_child_has_a_connection_of_its_own(host: Host, log: Log, tmp_path: Path) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 1))
