@@ -30,6 +30,7 @@ from src.data.quality.marks import mark_series, marks_of
 from tests.cache.counts import some
 from tests.prices.judgement.planting import KINDS, clean
 from tests.processes import ended, fork, killed_at, places
+from tests.vendor_server import Fault, VendorServer
 
 from .test_service import BAD, GOOD, contents, filled, frame_of, manager
 
@@ -87,6 +88,35 @@ def test_bars_marked_grave_by_validation_are_suspect_in_the_next_answer(
     clean_part = (BAD, "1d", "2000-01-01", wrong - pd.Timedelta(days=1))
     more: dict[str, Any] = {"offline": True, "adjustment": "raw"}
     assert grave(filled.get_ohlcv(*clean_part, **more)) == [], "the bars before are as they were"
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_failed_refresh_is_reported_although_bars_were_marked_after_it(
+    filled: DataManager, vendors: VendorServer, tmp_path: Path, is_batch: bool
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    lines = ["stock_daily: {primary: yahoo, backup: []}", "crypto: {primary: binance, backup: []}"]
+    for name in ("yahoo", "binance"):
+        vendors.fault(name, Fault.status(403))
+        lines.append(f"{name}: {{base_url: '{vendors.base_url(name)}', transport: http}}")
+    rules.write_text("{}\n{}\nproviders:\n  {}\n  {}\n".format(*lines))
+    manager = DataManager(filled.cache.cache_dir, rules, clock=clock_of(filled))
+    stored = ask(manager)
+    days = [str(stored.index[n].date()) for n in (0, 20)]
+    before = generation(manager)
+
+    def refreshed() -> list[pd.DataFrame]:
+        if is_batch:
+            return [*manager.get_ohlcv_batch([GOOD, BAD], "1d", *days, force_refresh=True).values()]
+        return [manager.get_ohlcv(BAD, "1d", *days, adjustment="raw", force_refresh=True)]
+
+    first, again = refreshed(), refreshed()
+    assert generation(manager) == before + 1, "other bars were marked"
+    for frame in (*first, *again):
+        assert len(frame) and not grave(frame) and not provenance(frame)["complete"]
+        assert provenance(frame)["attempts"][0]["outcome"] != "ok"
+    with pytest.raises(IncompleteDataError, match="fetched again"):
+        manager.get_ohlcv(BAD, "1d", *days, adjustment="raw", force_refresh=True, strict=True)
 
 
 def test_a_mark_is_seen_by_another_process(filled: DataManager, clock: ManualClock) -> None:

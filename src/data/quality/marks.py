@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..bars.client import BarsClient, Wishes
 from ..errors import DataError
 from ..model.bars import Stamps, among, inside
 from ..model.instrument import Instrument
+from ..model.provenance import ATTRS_KEY, freeze
 from ..model.reasons import IN_WHOLE, SETTLED
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect
@@ -199,5 +200,26 @@ def refreshed(
                 query = services.client.query(symbol, timeframe, wishes=wishes)
                 keys[services.client.series_of(query)] = None
         is_marked = bool(mark_series(services, keys))
+    if not is_marked:
+        return answer
     # The answer was read before its bars were marked.
-    return ask(replace(wishes, refresh=False)) if is_marked else answer
+    marked_answer = ask(replace(wishes, refresh=False))
+    _keep_failures(answer, marked_answer)
+    return marked_answer
+
+
+def _keep_failures(refreshed: T, answer: T) -> None:
+    """Mark the frames of an answer as incomplete if not all of their bars could be fetched again.
+
+    Args:
+        refreshed: Frame, or frames by symbol, of the request that fetched bars again.
+        answer: The same, read from the cache afterwards; its provenance is replaced.
+    """
+    pairs: list[tuple[Any, Any]] = [(refreshed, answer)]
+    if isinstance(refreshed, dict) and isinstance(answer, dict):
+        pairs = [(refreshed[name], frame) for name, frame in answer.items()]
+    for before, after in pairs:
+        failed = before.attrs[ATTRS_KEY]
+        if not failed["complete"]:
+            kept = {"complete": False, "attempts": failed["attempts"]}
+            after.attrs[ATTRS_KEY] = freeze({**after.attrs[ATTRS_KEY], **kept})
