@@ -389,6 +389,20 @@ def test_bars_are_read_and_not_stored_while_the_server_is_unreachable(
     assert host_state(cut_off).state == "cut off"
 
 
+@pytest.mark.parametrize(
+    "url, secrets",
+    [
+        ("postgresql://bot:p%40ss%3Aword@h/db", ["p@ss:word", "p%40ss%3Aword"]),
+        ("postgresql://bot:word@h/db", ["word"]),
+        ("postgresql://h/db?user=bot&password=p%40ss", ["p@ss"]),
+        ("postgresql://bot:word@[::1/db", ["word"]),
+        ("postgresql://bot@h/db", []),
+    ],
+)
+def test_a_password_is_masked_as_written_and_decoded(url: str, secrets: list[str]) -> None:
+    assert log_module.secrets_in(url) == secrets
+
+
 def test_the_password_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     texts = []
