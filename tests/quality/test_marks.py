@@ -103,6 +103,8 @@ def test_a_failed_refresh_is_reported_although_bars_were_marked_after_it(
     manager = DataManager(filled.cache.cache_dir, rules, clock=clock_of(filled))
     stored = ask(manager)
     days = [str(stored.index[n].date()) for n in (0, 20)]
+    for _ in range(3):
+        manager.get_ohlcv(BAD, "1d", *days, adjustment="raw")
     before = generation(manager)
 
     def refreshed() -> list[pd.DataFrame]:
@@ -117,6 +119,8 @@ def test_a_failed_refresh_is_reported_although_bars_were_marked_after_it(
         assert provenance(frame)["attempts"][0]["outcome"] != "ok"
     with pytest.raises(IncompleteDataError, match="fetched again"):
         manager.get_ohlcv(BAD, "1d", *days, adjustment="raw", force_refresh=True, strict=True)
+    for _ in range(4):  # the stored bars themselves are complete, also once the answer is cached
+        assert provenance(manager.get_ohlcv(BAD, "1d", *days, adjustment="raw"))["complete"]
 
 
 def test_a_mark_is_seen_by_another_process(filled: DataManager, clock: ManualClock) -> None:
