@@ -92,10 +92,18 @@ def test_bars_marked_grave_by_validation_are_suspect_in_the_next_answer(
 
 @pytest.mark.parametrize("is_batch", [False, True])
 def test_a_failed_refresh_is_reported_although_bars_were_marked_after_it(
-    filled: DataManager, vendors: VendorServer, tmp_path: Path, is_batch: bool
+    filled: DataManager,
+    vendors: VendorServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_batch: bool,
 ) -> None:
+    monkeypatch.delenv("TIINGO_API_KEY", raising=False)
     rules = tmp_path / "rules.yaml"
-    lines = ["stock_daily: {primary: yahoo, backup: []}", "crypto: {primary: binance, backup: []}"]
+    lines = [  # the second vendor of each needs a key
+        "stock_daily: {primary: yahoo, backup: [tiingo]}",
+        "crypto: {primary: binance, backup: [tiingo]}",
+    ]
     for name in ("yahoo", "binance"):
         vendors.fault(name, Fault.status(403))
         lines.append(f"{name}: {{base_url: '{vendors.base_url(name)}', transport: http}}")
@@ -117,6 +125,8 @@ def test_a_failed_refresh_is_reported_although_bars_were_marked_after_it(
     for frame in (*first, *again):
         assert len(frame) and not grave(frame) and not provenance(frame)["complete"]
         assert provenance(frame)["attempts"][0]["outcome"] != "ok"
+    for one, other in zip(first, again, strict=True):
+        assert provenance(one)["rejected"] == provenance(other)["rejected"] != {}
     with pytest.raises(IncompleteDataError, match="fetched again"):
         manager.get_ohlcv(BAD, "1d", *days, adjustment="raw", force_refresh=True, strict=True)
     for _ in range(4):  # the stored bars themselves are complete, also once the answer is cached

@@ -208,18 +208,18 @@ def refreshed(
     return marked_answer
 
 
-def _keep_failures(refreshed: T, answer: T) -> None:
+def _keep_failures(first: Any, answer: Any) -> None:
     """Mark the frames of an answer as incomplete if not all of their bars could be fetched again.
 
     Args:
-        refreshed: Frame, or frames by symbol, of the request that fetched bars again.
+        first: Frame, or frames by symbol, of the request that fetched bars again.
         answer: The same, read from the cache afterwards; its provenance is replaced.
     """
-    pairs: list[tuple[Any, Any]] = [(refreshed, answer)]
-    if isinstance(refreshed, dict) and isinstance(answer, dict):
-        pairs = [(refreshed[name], frame) for name, frame in answer.items()]
-    for before, after in pairs:
-        failed = before.attrs[ATTRS_KEY]
-        if not failed["complete"]:
-            kept = {"complete": False, "attempts": failed["attempts"]}
-            after.attrs[ATTRS_KEY] = freeze({**after.attrs[ATTRS_KEY], **kept})
+    if isinstance(answer, dict):
+        for symbol, frame in answer.items():
+            _keep_failures(first[symbol], frame)
+        return
+    facts = first.attrs[ATTRS_KEY]
+    if not facts["complete"]:
+        kept = {name: facts[name] for name in ("complete", "attempts", "rejected")}
+        answer.attrs[ATTRS_KEY] = freeze({**answer.attrs[ATTRS_KEY], **kept})
