@@ -165,18 +165,19 @@ def test_a_lease_expires_by_the_clock_of_the_server(log_url: str, ahead_ms: int)
 
 @pytest.mark.parametrize(
     "job_s, ended_s, left_s",
-    [(25, 100, 25), (120, 100, 120), (150, 100, 130), (1e300, 275, 1e300)],
+    [(25, 100, 25), (120, 100, 120), (290, 100, 130), (1e300, 275, 1e300)],
 )
 def test_a_job_waits_for_a_silent_host_for_as_long_as_it_has_time_left(
     host: Host, log_url: str, job_s: float, ended_s: float, left_s: float
 ) -> None:
-    """The server's clock hardly goes on here, and the job's only by its own waits."""
+    """The server's clock hardly goes on here, even on a busy machine; the job's only by its own waits."""
     _, a = host("a")
     silent, clock = Call(a, ttl_s=-ended_s), ManualClock(NOW)
     with closing(Log(log_url)) as log_b:
         deadline = Deadline(clock, quiet_s=job_s)
         other = Call(SharedLeases(log_b, clock, lambda: None, "b"), deadline=deadline)
-        assert other.lease.is_held and deadline.left_s() == pytest.approx(left_s, abs=5)
+        slack_s = 40 if left_s < job_s else 0
+        assert other.lease.is_held and deadline.left_s() == pytest.approx(left_s, abs=slack_s)
         assert not a.renew(silent.lease)
         other.end()
     silent.end()
