@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
-from pathlib import Path
 from types import ModuleType
 
 # `src` is next to this package, in an installation as in a checkout.
-_SRC = Path(__file__).resolve().parents[1] / "src"
-_HOME = _SRC / "data" / "__init__.py"
+_SRC = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "src")
+_HOME = os.path.join(_SRC, "data", "__init__.py")
 
 
 class HiddenPackageError(ImportError):
@@ -33,8 +33,8 @@ def find_src_data() -> ModuleType:
     src = import_module("src")
     if not hasattr(src, "__path__"):
         raise _hidden_error(src.__file__)  # a single file cannot contain `src.data`
-    if getattr(src, "__file__", None) is not None and str(_SRC) not in src.__path__:
-        src.__path__.append(str(_SRC))
+    if getattr(src, "__file__", None) is not None and _SRC not in src.__path__:
+        src.__path__.append(_SRC)
     loaded = sys.modules.get("src.data")
     if loaded is None:
         # Looked up first, because importing another package would run its code.
@@ -42,7 +42,7 @@ def find_src_data() -> ModuleType:
         origin = spec.origin if spec is not None else None
     else:
         origin = loaded.__file__
-    if origin is not None and Path(origin).resolve() != _HOME:
+    if origin is not None and os.path.realpath(origin) != _HOME:
         raise _hidden_error(origin)
     return import_module("src.data")
 

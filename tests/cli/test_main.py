@@ -51,6 +51,21 @@ def test_help_loads_no_heavy_package() -> None:
     assert out.count("usage: onetape") == 2 and out.startswith("onetape ")
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
+def test_the_list_of_commands_loads_nothing_but_the_parser(words: list[str]) -> None:
+    code = (
+        "import atexit, sys\n"
+        "from onetape.__main__ import main\n"
+        "atexit.register(lambda: print(*(m for m in sys.modules if m.startswith('src.data.'))))\n"
+        f"sys.argv[1:] = {words!r}\nsys.exit(main())\n"
+    )
+    process = typed("-c", code)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    loaded = {f"src.data.{name}" for name in ("_version", "removed", "cli", "cli.parser")}
+    assert {*out.splitlines()[-1].split()} == loaded
+
+
 def test_commands_that_show_no_frame_load_no_pandas(cache: Path, run: Run) -> None:
     assert run("fetch", "BTCUSDT", "1d", "--provider", "mock", "--bars", "5").code == 0
     code = "import sys\nfrom src.data.cli import main\n"

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 
 from .._version import __version__
-from ..errors import ConfigError, DataError, QueryError, shortened
-from ..resources import rare_collections
-from .output import complain, complain_about, note, quiet, speak_plainly
 from .parser import Parser
-from .report import FAILED, OK, USAGE, Report, present
 
 # The line for each command in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
@@ -79,110 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
+        if args.command is None:
+            parser.print_help()
+            return 0
+        # Imported here because the help text needs none of it.
+        from .execution import guarded
     except KeyboardInterrupt:  # during the import of the command
-        return _report_interrupt()
-    if args.command is None:
-        parser.print_help()
-        return OK
-    with rare_collections():
-        return guarded(args)
+        from .execution import report_interrupt
 
-
-def guarded(args: argparse.Namespace) -> int:
-    """Run a parsed command and return its exit code; a typed error is printed on one line."""
-    from .arguments import refuse_swapped
-
-    speak_plainly()
-    is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
-    try:
-        _refuse_empty(args)
-        refuse_swapped(args)
-        if is_quiet and is_verbose:
-            raise QueryError("-q and -v cannot be used together", hint="omit one of them")
-        logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)
-        with _ended_by_sigterm(), logging_, quiet(is_quiet):
-            code = _run(args.run, args)
-            # A closed output is noticed here, not by the interpreter at exit.
-            sys.stdout.flush()
-            return code
-    except DataError as error:
-        complain_about(error, as_json=getattr(args, "json", False))
-        return USAGE if isinstance(error, QueryError | ConfigError) else FAILED
-    except KeyboardInterrupt:
-        return _report_interrupt()
-    except BrokenPipeError:
-        _drop_output()
-        return OK
-    except OSError as error:
-        complain(_of_the_system(error))
-        _drop_output()
-        return FAILED
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM end a command as Ctrl-C does: received data is kept, and the report is printed."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # only the main thread of a program has signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _report_interrupt() -> int:
-    complain("interrupted; committed bars are kept")
-    return FAILED
-
-
-def _of_the_system(error: OSError) -> str:
-    """Return the message for an operating-system error."""
-    reason = error.strerror or str(error)
-    if error.filename:
-        return shortened(f"{reason}: {error.filename}")
-    return f"the output cannot be written: {reason}"
-
-
-def _refuse_empty(args: argparse.Namespace) -> None:
-    """Reject empty values, so that an unset shell variable never selects everything.
-
-    Raises:
-        QueryError: A value is empty.
-    """
-    for name, value in vars(args).items():
-        if isinstance(value, str) and not value.strip():
-            option = name.replace("_", "-")
-            raise QueryError(f"{option} is empty", hint="give it a value, or omit it")
-
-
-def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
-    """Run a command, print its report if it returns one, and return the exit code."""
-    with warnings.catch_warnings():
-        # Warnings about how libraries use each other do not concern the user of a command.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", module=r"exchange_calendars")
-        warnings.showwarning = _note
-        answer = command(args)
-        return answer if isinstance(answer, int) else present(answer, args)
-
-
-def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning without the file and line that caused it."""
-    note(str(message))
-
-
-def _drop_output() -> None:
-    """Close standard output if its reader is gone, so that no error is reported at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        try:
-            sys.stdout.close()
-        except OSError:
-            pass  # the pipe is closed in any case
+        return report_interrupt()
+    return guarded(args)
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -220,28 +118,3 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
         if name in (COMMANDS if every else used):
             import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
     return parser
-
-
-@contextmanager
-def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show the library's log on standard error while the block runs, if requested.
-
-    Raises:
-        ConfigError: The environment requests an unknown format or level.
-    """
-    from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
-
-    choice = wanted(log, "debug" if verbose else None)
-    if choice is None:
-        yield
-        return
-    handler = WritingHandler()
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    attach(handler, *choice)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)

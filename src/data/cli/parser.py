@@ -7,10 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from ..errors import shortened
-from ..model.printable import printable
-from ..model.suggestion import did_you_mean, nearest
-
 # The examples apply only to this program; the older commands have other names.
 _PROGRAM = "onetape"
 # Maps each command, with its action if it has any, to two example calls.
@@ -266,12 +262,17 @@ class Parser(argparse.ArgumentParser):
             if not name.startswith("-"):
                 return f"give the {name.removesuffix('s')} without an option"
             return f"use {name} instead of {word}"
+        from ..model.suggestion import nearest
+
         near = nearest(word, options)
         return f"did you mean {near}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
+        # What describes an error is imported here and below, because the help text needs none of it.
+        from ..model.suggestion import did_you_mean
+
         names = [str(choice) for choice in action.choices]
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
         message = f"{what} ({did_you_mean(str(value), names)}known: {', '.join(names)})"
@@ -296,6 +297,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and a hint on how to get help; exit with code 2."""
+        from ..errors import shortened
+        from ..model.printable import printable
+
         self.exit(
             2,
             f"{self.prog}: {shortened(printable(message))}\n  see `{self.prog} --help`\n",

@@ -13,8 +13,8 @@ from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
-from . import guarded
 from .arguments import add_session, add_timeout, add_universe, command, every, listed, members_of
+from .execution import guarded
 from .job_output import (
     MOST_REASONS,
     MOST_SHOWN,

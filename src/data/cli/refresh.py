@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..jobs.signals import job_signals
-from . import guarded
 from .arguments import add_timeout, command, listed
+from .execution import guarded
 from .job_output import (
     MOST_SHOWN,
     add_trial,

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..cli import guarded
 from ..cli.arguments import command, listed
 from ..cli.cached import check_folder
+from ..cli.execution import guarded
 from ..cli.parser import Parser
 from ..cli.report import Line, Report, Shown, present
 from ..cli.tables import counted

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..cli import guarded
 from ..cli.arguments import command, listed
+from ..cli.execution import guarded
 from ..cli.job_output import progress_shown
 from ..cli.parser import Parser
 from ..cli.report import FAILED, OK, Report, Shown, present
