@@ -396,7 +396,6 @@ class DataManager:
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
         from .progress.bar import listening
-        from .progress.events import BatchProgress
 
         client, members = self._services.client, None
         if symbols is None or universe is not None or as_of is not None:
@@ -405,7 +404,11 @@ class DataManager:
             name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
             symbols = members = named_members(self.universes, name, as_of, now_ms, strict=strict)
         with listening(progress) as reporter:
-            listener, names = None if reporter is None else BatchProgress(client, reporter), symbols
+            listener, names = None, symbols
+            if reporter is not None:
+                from .progress.events import BatchProgress  # most batches are not watched
+
+                listener = BatchProgress(client, reporter)
 
             def ask(wishes: Wishes) -> dict[str, pd.DataFrame]:
                 """Return the bars for each symbol, for the given options."""

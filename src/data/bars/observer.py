@@ -20,7 +20,7 @@ from ..net.deadline import MustWait
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory
-from .answer.answer import harmful, score_of
+from .answer.answer import score_of
 
 # The events are imported where they are emitted; most short programs never see one.
 if TYPE_CHECKING:
@@ -386,7 +386,7 @@ def _tell_trouble(observer: Observer, answer: Answer) -> None:
     from ..observability.events import AnswerIncomplete
 
     if trouble := answer.trouble:
-        observer.metrics.troubled(len(harmful(answer.gaps)), len(answer.flagged))
+        observer.metrics.troubled(len(answer.harmful_gaps), len(answer.flagged))
         observer.tell(AnswerIncomplete, trouble=tuple(trouble))
 
 

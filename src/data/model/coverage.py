@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .canonical import canonical
 from .edges import Edges, distinct, edges_of, merged, spans_of
+from .frozen import of_values
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
 from .reasons import FOLDED
@@ -207,7 +208,6 @@ class Covered:
 
 
 _FIELDS = tuple(field.name for field in fields(Covered))
-_new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
@@ -215,7 +215,7 @@ def _with_values(values: dict[str, Any]) -> Covered:
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
-    return _make(Covered, values)
+    return of_values(Covered, values)
 
 
 # The fields of a source, in folded entries and in the lists of a document.
@@ -310,7 +310,7 @@ class Columns(NamedTuple):
         """Return entries that all have the same source, one for each span."""
         starts, ends = edges.T
         codes = np.zeros(len(edges), np.intp)
-        return cls(starts, ends, codes, (_make(type(source), _values(source)),))
+        return cls(starts, ends, codes, (of_values(type(source), _values(source)),))
 
     @classmethod
     def of_items(cls, items: Iterable[Any]) -> Columns:
@@ -321,7 +321,7 @@ class Columns(NamedTuple):
                 parts += (whole.columns for whole in group)
             else:
                 entries, index = list(group), dict[Any, int]()
-                sources = (_make(type(entry), _values(entry)) for entry in entries)
+                sources = (of_values(type(entry), _values(entry)) for entry in entries)
                 codes = np.array([index.setdefault(s, len(index)) for s in sources], np.intp)
                 starts, ends = edges_of(entry.span for entry in entries).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
@@ -339,13 +339,6 @@ def _values(source: object) -> dict[str, Any]:
     """Return the fields of an entry, with an empty span and without cached properties."""
     values = {**vars(source), "span": _NO_SPAN}
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
-
-
-def _make(cls: type[T], values: dict[str, Any]) -> T:
-    """Create an instance of a frozen dataclass directly, without applying defaults or checks."""
-    instance = _new(cls)
-    _set(instance, "__dict__", values)
-    return instance
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
@@ -396,7 +389,7 @@ class Stretches(Sequence[T], Generic[T]):
             row_type = type(sources[0]) if sources else Covered
             self._items = tuple(
                 [
-                    _make(row_type, values[code] | {"span": Span(start, end)})
+                    of_values(row_type, values[code] | {"span": Span(start, end)})
                     for start, end, code in zip(
                         starts.tolist(), ends.tolist(), codes.tolist(), strict=True
                     )
@@ -423,16 +416,15 @@ class Stretches(Sequence[T], Generic[T]):
     def only(self, test: Callable[[T], bool]) -> Self:
         """Return the entries whose source passes a test."""
         if self._items is not None:
-            return type(self)(entry for entry in self._items if test(entry))
+            return type(self)([entry for entry in self._items if test(entry)])
         passes = np.array([test(source) for source in self.columns.sources], bool)
         return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
 
     def where(self, test: Callable[[T], bool]) -> Edges:
         """Return the spans of the entries whose source passes a test, as an array of one row per span."""
-        matches = self.only(test)
-        if matches._items is not None:
-            return edges_of(entry.span for entry in cast("tuple[Covered, ...]", matches._items))
-        return matches.columns.edges
+        if self._items is None:
+            return self.only(test).columns.edges
+        return edges_of(cast("Covered", entry).span for entry in self._items if test(entry))
 
     def __len__(self) -> int:
         return len(self.columns.starts if self._items is None else self._items)
@@ -516,35 +508,37 @@ class Coverage(Stretches[Covered]):
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
         """Return the merged spans of the entries whose source passes a test."""
-        return spans_of(merged(self.where(test)))
+        if self._items is None:
+            return spans_of(merged(self.where(test)))
+        return coalesce(entry.span for entry in self._items if test(entry))
 
     def within(self, span: Span) -> Coverage:
         """Return the entries inside ``span``, clipped."""
         touching = self.touching(span)
-        if touching._items is None:
+        entries = touching._items
+        if entries is None:
             starts, ends = np.clip(touching.columns[:2], *span)
             return Coverage.of(touching.columns._replace(starts=starts, ends=ends))
-        if not touching or (
-            span.start <= touching[0].span.start and touching[-1].span.end <= span.end
+        if not entries or (
+            span.start <= entries[0].span.start and entries[-1].span.end <= span.end
         ):
             return touching
-        return Coverage(cut for entry in touching if (cut := entry.clip(span)) is not None)
+        return Coverage(cut for entry in entries if (cut := entry.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
         """Return the entries that overlap ``span``, unfolded but not clipped to the span."""
-        if span.is_empty or not self:
+        if span.is_empty:
             return Coverage()
         entries = self
         if self._items is not None:
             first, last = _index_range(self._items, span)
-            entries = self if last - first == len(self) else Coverage(self._items[first:last])
+            if last - first < len(self._items):
+                entries = Coverage(self._items[first:last])
             if entries._is_opened:
                 return entries
         starts, ends = entries.columns[:2]
-        first, last = (
-            int(ends.searchsorted(span.start, "right")),
-            int(starts.searchsorted(span.end)),
-        )
+        first = int(ends.searchsorted(span.start, "right"))
+        last = int(starts.searchsorted(span.end))
         return Coverage.of(entries.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .provenance import ATTRS_KEY
 from .texts import InLines, Line, counted
-from .universe import Members
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .universe import Members
 
 __all__ = ["DaysWithoutBars", "Frames", "MemberFrames"]
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.html import element
 from ..model.printable import printable
-from .events import Listener, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from .events import Listener, Progress
 
 
 @contextmanager

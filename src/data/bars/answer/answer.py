@@ -218,10 +218,15 @@ class Answer:
             else ""
         )
 
-    @property
-    def trouble(self) -> list[str]:
+    @cached_property
+    def harmful_gaps(self) -> Sequence[Gap]:
+        """The gaps in which bars really are missing, without the harmless ones."""
+        return stretches(self.gaps).only(lambda gap: not gap.harmless)
+
+    @cached_property
+    def trouble(self) -> Sequence[str]:
         """Sentences that describe the answer's faults; empty if the answer is complete."""
-        gaps = harmful(self.gaps)
+        gaps = self.harmful_gaps
         sentences = [
             f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}, first "
             f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
@@ -240,11 +245,6 @@ class Answer:
         return sentences
 
 
-def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps in which bars really are missing, leaving out the harmless ones."""
-    return stretches(gaps).only(lambda gap: not gap.harmless)
-
-
 def list_gaps(
     wanted: Span, coverage: Coverage, unfilled: Sequence[UnfilledSpan], now_ms: int, traded: Span
 ) -> Stretches[Gap]:
@@ -261,6 +261,8 @@ def list_gaps(
     gaps = [gap for span in uncovered(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
     parts: list[Sequence[Gap]] = [gaps]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
+    if not empties:
+        return joined(gaps)
     for reason, rows in empties.columns.by(_reason).items():
         edges = empties.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
@@ -476,7 +478,7 @@ def empty_because(answer: Answer) -> str:
     """Return a short reason why an answer has no bars."""
     from .empty import reason_of_empty  # most answers have some
 
-    reasons = [gap.reason for gap in harmful(answer.gaps) or answer.gaps]
+    reasons = [gap.reason for gap in answer.harmful_gaps or answer.gaps]
     return reason_of_empty(answer.query, answer.kind, answer.coverage, reasons)
 
 
@@ -546,8 +548,8 @@ def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:
     """Return the first few invalid rows and off-calendar bars, as pairs of a timestamp and a reason."""
     unexpected = [
         (stamp, UNEXPECTED)
-        for span in spans_of(answer.coverage.where(lambda entry: entry.reason == UNEXPECTED))
-        for stamp in answer.table.within(span).stamps.tolist()
+        for entry in answer.coverage.only(lambda entry: entry.reason == UNEXPECTED)
+        for stamp in answer.table.within(entry.span).stamps.tolist()
     ]
     return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
 
@@ -568,7 +570,7 @@ def _quality(answer: Answer) -> dict[str, Any]:
     return {
         "score": None if score is None else round(score, 4),
         "nan_volume": _nans(answer.table.volume),
-        "gaps": len(harmful(answer.gaps)),
+        "gaps": len(answer.harmful_gaps),
     }
 
 
@@ -601,18 +603,15 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
 
     If there are too many spans, spans with the same vendor and state are merged.
     """
-    counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
-    with_rows = np.flatnonzero(counts)
+    counts = answer.table.counts(answer.coverage.where(lambda _: True))
+    with_rows = [at for at, rows in enumerate(counts) if rows]
     if len(with_rows) <= _MOST_SPANS:
-        entries = [answer.coverage[at] for at in with_rows.tolist()]
-        return [
-            _span_entry(entry, rows, answer.kind)
-            for entry, rows in zip(entries, counts[with_rows].tolist(), strict=True)
-        ]
-    columns = answer.coverage.columns.take(with_rows)
+        return [_span_entry(answer.coverage[at], counts[at], answer.kind) for at in with_rows]
+    columns = answer.coverage.columns.take(np.array(with_rows))
+    row_counts = np.array(counts)[with_rows]
     groups = columns.by(lambda c: (c.vendor, c.state, c.reason.startswith(GRAVE))).values()
     return [
-        _merged_entry(columns.take(rows), counts[with_rows][rows], answer.kind)
+        _merged_entry(columns.take(rows), row_counts[rows], answer.kind)
         for rows in islice(groups, _MOST_SPANS)
     ]
 

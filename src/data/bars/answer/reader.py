@@ -162,7 +162,8 @@ class Reader:
             snapshot.view = view
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
-        table, coverage = table.within(span), at_borders(coverage.within(span))
+            table, coverage = table.within(span), coverage.within(span)
+        coverage = at_borders(coverage)
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )

@@ -34,7 +34,7 @@ from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Lister, is_proved
-from ..answer.answer import Answer, UnfilledSpan, harmful
+from ..answer.answer import Answer, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
@@ -188,7 +188,7 @@ class MissHandler:
                 explain(error, query, self._store)
                 raise
         # Changes are read only for shares, or if bars are missing.
-        if query.instrument.asset_class == "stock" or harmful(answer.gaps):
+        if query.instrument.asset_class == "stock" or answer.harmful_gaps:
             return self._with_changes(answer)
         return answer
 
@@ -589,7 +589,7 @@ def _is_cut_off(answer: Answer) -> bool:
 
 def _is_whole(answer: Answer, part: Answer) -> bool:
     """Return whether ``answer`` is complete and contains all bars of the incomplete ``part``."""
-    if answer.flagged or harmful(answer.gaps) or not len(answer.table):
+    if answer.flagged or answer.harmful_gaps or not len(answer.table):
         return False
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 

@@ -248,5 +248,7 @@ def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
     """Return whether a vendor has supplied stored bars in the range."""
     span = query.span if query.bars is None else Span(_BEFORE_ANY_BAR, query.span.end)
     names = {name, canonical_vendor(name)}
-    entries = view.coverage.touching(span).only(lambda entry: entry.state in WITH_BARS)
-    return any(not names.isdisjoint(source.vendor.split(",")) for source in entries.sources)
+    return any(
+        source.state in WITH_BARS and not names.isdisjoint(source.vendor.split(","))
+        for source in view.coverage.touching(span).sources
+    )

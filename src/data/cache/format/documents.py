@@ -18,7 +18,7 @@ from ...errors import FormatVersionError
 from ...model.actions import Action
 from ...model.canonical import canonical, canonical_with
 from ...model.coverage import SOURCE, STATES, Coverage, Covered, Splice
-from ...model.frozen import filled
+from ...model.frozen import filled, of_values
 from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS, Basis, Kind
 from ...model.lifetime import Bound, Lifetime
@@ -90,7 +90,7 @@ class SourceDocument(msgspec.Struct, kw_only=True):
         if values["splices"]:
             splices = map(msgspec.structs.astuple, values["splices"])
             values["splices"] = tuple([Splice(*splice) for splice in splices])
-        return filled(Covered, **values)
+        return of_values(Covered, values)
 
 
 _SourceEntry: Any = msgspec.defstruct(
@@ -125,13 +125,15 @@ def coverage_of(text: bytes | str) -> Coverage:
         DecodeError: The text is not a valid coverage (an error from ``msgspec``).
     """
     return Coverage(
-        entry.covered(
-            entry.span,
-            _kind_of(bytes(entry.kind)),
-            _basis_of(bytes(entry.basis)),
-            tuple([(source.covered(), spans) for source, spans in entry.parts]),
-        )
-        for entry in _decode_stretches(text)
+        [
+            entry.covered(
+                entry.span,
+                _kind_of(bytes(entry.kind)),
+                _basis_of(bytes(entry.basis)),
+                tuple([(source.covered(), spans) for source, spans in entry.parts]),
+            )
+            for entry in _decode_stretches(text)
+        ]
     )
 
 
