@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from src.data.bars.answer.answer import Answer, Gap, UnfilledSpan, list_gaps, provenance
+from src.data.bars.answer.reader import FetchOutcome, Reader
 from src.data.bars.fetch.lane import real_gaps
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.clock import ManualClock
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
 from src.data.model.lifetime import Lifetime
 from src.data.model.query import BarsQuery
 from src.data.model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED
+from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 
-from .answers import COIN, HOURLY, KIND, LATER, bar, final, hour, hours, table
+from .answers import COIN, HOURLY, KIND, LATER, RAW, bar, final, hour, hours, table
 
 EVER = Lifetime().for_gaps(LATER)
 
@@ -140,3 +147,24 @@ def test_merged_spans_keep_grave_bars_separate_from_other_suspect_bars() -> None
         ("final", None, 8, True), ("suspect", f"{GRAVE}unit", 7, True),
         ("suspect", "off_grid", 7, True),
     ]  # fmt: skip
+
+
+def test_an_answer_without_bars_names_a_gap_in_which_bars_are_missing() -> None:
+    gaps = Gap(hours(0, 4), BEFORE_FIRST, harmless=True), Gap(hours(4, 10), NO_BAR)
+    query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 10), LATER)
+    answer = Answer(query, table(()), Coverage(), gaps, kind=KIND)
+    assert provenance(answer)["empty"] == NO_BAR
+    assert provenance(replace(answer, gaps=gaps[:1]))["empty"] == BEFORE_FIRST
+
+
+def test_bars_that_could_not_be_stored_are_cut_to_the_query(tmp_path: Path) -> None:
+    bars = table(bar(at) for at in range(10))
+    piece = CommitPiece(bars, hours(0, 10), "acme", LATER, KIND, RAW, "final")
+    clock = ManualClock(LATER)
+    query = BarsQuery(COIN, HOURLY.timeframe, hours(2, 5), LATER)
+    answer = Reader(BarStore(tmp_path, clock=clock), clock).answer(
+        query, SeriesKey(COIN.symbol, HOURLY.timeframe), query.span,
+        FetchOutcome(unstored=[Commit(pieces=(piece,))], kind=KIND),
+    )  # fmt: skip
+    assert answer.table.stamps.tolist() == [hour(2), hour(3), hour(4)]
+    assert [entry.span for entry in answer.coverage] == [hours(2, 5)]
