@@ -46,6 +46,13 @@ def test_the_later_answer_counts_at_every_stamp(answers: list[list[Covered]]) ->
     assert coverage == Coverage.joined(coverage)
 
 
+def test_spans_of_adjacent_entries_are_merged_whether_held_as_objects_or_columns() -> None:
+    vendors = covered(0, 2, vendor="a"), covered(2, 4, vendor="b")
+    coverage = Coverage((*vendors, covered(4, 5, "empty"), covered(5, 7)))
+    for held in (coverage, Coverage.of(coverage.columns)):
+        assert held.spans(lambda entry: entry.state == "final") == [Span(0, 4), Span(5, 7)]
+
+
 @settings(max_examples=examples(300), derandomize=True)
 @given(st.lists(entries, max_size=6), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
 def test_what_is_taken_out_is_not_known_and_the_rest_is_as_it_was(
