@@ -62,6 +62,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def report_interrupt() -> int:
+    """Report an interrupt on standard error, and return the exit code."""
     complain("interrupted; committed bars are kept")
     return FAILED
 
