@@ -9,8 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.model.coverage import Covered
+from src.data.model.reasons import NO_BAR
+from src.data.model.span import Span
 from tests.vendor_server import VendorServer
 
 from .fresh import Fresh
@@ -71,6 +75,28 @@ def test_a_hit_in_a_lane_beside_another_kind_loads_no_vendor_module(
     assert (frame.attrs["onetape"]["vendors"], len(frame)) == (["yahoo"], 72)
     vendors.clear_log()
     assert in_a_fresh_process(fresh, tmp_path, clock.now_ms(), asked) == ([72], [], [])
+    assert vendors.count() == 0
+
+
+def test_a_vendor_that_only_reported_no_bars_does_not_answer_for_an_old_range(
+    make: Callable[[], DataManager], rules: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    old = ("BTCUSDT", "1h", "2020-01-01", "2020-01-02")
+    expected = make().get_ohlcv(*old)
+    rules.write_text(
+        rules.read_text().replace("backup: [yahoo]", "primary: yahoo, backup: [binance]")
+    )
+    manager = make()
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
+    (lane,) = (key for key in manager.cache.maintenance.series() if key.lane)
+    span = Span(ms("2020-01-01T00:00:00"), ms("2020-01-03T00:00:00"))
+    mark = Covered(span, "empty", "yahoo", fetched_at=clock.now_ms(), reason=NO_BAR)
+    manager.cache.store.commit(lane, Commit(marks=[mark]))
+    vendors.clear_log()
+    frame = make().get_ohlcv(*old, strict=True)
+    pd.testing.assert_frame_equal(frame, expected)
+    reported = frame.attrs["onetape"]
+    assert (reported["vendors"], reported["substitute"], len(frame)) == (["binance"], None, 48)
     assert vendors.count() == 0
 
 
