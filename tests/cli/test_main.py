@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import argparse
+import errno
 import gc
 import io
 import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from src.data.cli import COMMANDS, main
+from src.data.cli.execution import guarded
+from src.data.observability.logs import LOGGERS
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 
@@ -270,3 +275,34 @@ def test_a_terminal_without_unicode_gets_ascii(
     said = raw.getvalue().decode("ascii")
     assert "48 bars - binance" in said
     assert "#" in said and "?" not in said
+
+
+def test_a_verbose_command_leaves_the_loggers_as_they_were(cache: Path, run: Run) -> None:
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, [*logger.handlers]) for logger in loggers]
+    assert run("-v", "cache", "stats").code == 0
+    assert [(logger.level, [*logger.handlers]) for logger in loggers] == before
+
+
+def test_warnings_of_libraries_about_each_other_are_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def warn(_: argparse.Namespace) -> int:
+        warnings.warn("a library is old", DeprecationWarning, stacklevel=1)
+        warnings.warn("bars are missing", UserWarning, stacklevel=1)
+        return 0
+
+    assert guarded(argparse.Namespace(run=warn)) == 0
+    assert capsys.readouterr().err.splitlines() == ["bars are missing"]
+
+
+def test_output_that_cannot_be_written_at_the_end_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert guarded(argparse.Namespace(run=lambda _: 0)) == 1
+    assert "the output cannot be written: No space left" in capsys.readouterr().err
