@@ -508,9 +508,7 @@ class Coverage(Stretches[Covered]):
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
         """Return the merged spans of the entries whose source passes a test."""
-        if self._items is None:
-            return spans_of(merged(self.where(test)))
-        return coalesce(entry.span for entry in self._items if test(entry))
+        return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
         """Return the entries inside ``span``, clipped."""

@@ -259,10 +259,10 @@ def list_gaps(
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
     gaps = [gap for span in uncovered(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
-    parts: list[Sequence[Gap]] = [gaps]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
     if not empties:
         return joined(gaps)
+    parts: list[Sequence[Gap]] = [gaps]
     for reason, rows in empties.columns.by(_reason).items():
         edges = empties.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
