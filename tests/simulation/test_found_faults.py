@@ -696,3 +696,18 @@ def test_stored_shorter_bars_answer_where_a_vendor_fails_for_fewer_of_another_le
             sim.fault("binance", FAULTS["answers a page"]())
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 1))
     assert seen is not None and list(seen.rows) == [parse_iso("2024-06-05T10:00")]
+
+
+def test_a_kept_wrong_bar_of_a_program_is_not_attributed_to_the_vendor_queried_again() -> None:
+    with simulated(OWN_COINS, "2024-06-05T13:45") as sim:
+        sim.fault("own", FAULTS["changes its unit"]())
+        sim.put("BTCUSDT", "1h", "2024-06-04T13:00", "2024-06-05T01:00", None)
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00"))
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-05T13:00"))
+        sim.put("BTCUSDT", "1d", "2024-05-24", "2024-06-05", None)
+        question = Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00", options=ANEW)
+        seen = sim.ask(question)
+    assert seen is not None
+    kept = parse_iso("2024-06-05T01:00")
+    assert (seen.source[kept], seen.state[kept]) == ("mine", "suspect")
+    assert seen.rows[kept][0] > 99 * seen.rows[kept + 3_600_000][0]

@@ -336,6 +336,16 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
 
 
+def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
+    """Remove from a judged answer the rows of ``vendor`` for which another vendor's bars are kept.
+
+    Their verdicts name the other vendor; its bars stay as they are stored, with their basis.
+    """
+    kept = [mark.span for mark in judged.verdicts if mark.reason and mark.vendor != vendor]
+    rows = judged.closed
+    return replace(judged, closed=rows.take(~inside(rows.stamps, kept))) if kept else judged
+
+
 # Returns when spans are fetched again (None for never), and the spans, which it may have to split.
 _Until = Callable[[Edges], tuple[Edges, NDArray[Any]]]
 # A row of the table of marks, or finished marks, which continue stored ones. The reason may be a list

@@ -110,8 +110,8 @@ def judge(
     """Return the answer with verdicts: which of its bars, and of the stored bars next to it, are wrong.
 
     If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
-    answer are the same or also grave, the result contains the stored rows, so that the first
-    vendor's rows are kept.
+    answer are the same or also grave, the verdicts name the first vendor, whose rows are kept (see
+    :func:`.commit.without_kept`).
     """
     return _Judge(answer, stored, context).judged()
 
@@ -166,14 +166,13 @@ class _Judge:
         for group in new_graves:
             marks += self._marks(table, group, decided)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
-        rows = self._with_stored([r for r in repeats if r.entry.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
         suspect_spans = [entry.span for entry in coverage if entry.state == "suspect"]
         counts = surroundings.rows.counts(suspect_spans)
         bare = [span for span, n in zip(suspect_spans, counts, strict=True) if not n]
         to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_request))
+        return replace(self.answer, verdicts=tuple(marks), grave=tuple(to_request))
 
     @property
     def _vendor(self) -> str:
@@ -229,14 +228,6 @@ class _Judge:
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
                 yield _final_again(entry, overlap, times, now)
-
-    def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
-        """Return the new rows, replacing those that are no better than another vendor's stored rows."""
-        rows, old = self.answer.closed, self.stored.rebased
-        if not repeats:
-            return rows
-        stay = np.unique(np.concatenate([repeat.rows for repeat in repeats]))
-        return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
         """Yield coverage that clears stored bars of suspected unit changes if they match new neighbors.

@@ -40,6 +40,7 @@ from .commit import (
     beside_doubted,
     build_commit,
     later_marks,
+    without_kept,
     without_rescaled,
 )
 from .judge import JudgementContext, judge
@@ -182,7 +183,8 @@ def process_answer(
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
     stop_if_late()
-    commit, doubtful = _complete_commit(request, series, compared, judged)
+    new = without_kept(judged, fetched.vendor)
+    commit, doubtful = _complete_commit(request, series, compared, new)
     stop_if_late()
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
     series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
