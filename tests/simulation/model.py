@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.model.span import Span
+from src.data.model.span import Span, coalesce
 from src.data.prices.judgement.findings import QualityReport
 from tests.vendor_server import Truth
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
@@ -232,10 +232,12 @@ class Seen:
         is_now = now - 2 * MINUTE_MS
         # One that reaches up to the last bar closed by now does too: it has the same bars, all of which
         # begin at a quarter of an hour.
-        ends = [-(-gap.end // _GRID_MS) * _GRID_MS for gap in self.gaps]
+        # One is several if a reason names the day from which something is not known.
+        joined = coalesce(self.gaps)
+        ends = [-(-gap.end // _GRID_MS) * _GRID_MS for gap in joined]
         gaps = [
             (gap.start, None if gap.end > is_now else end)
-            for gap, end in zip(self.gaps, ends, strict=True)
+            for gap, end in zip(joined, ends, strict=True)
         ]
         told = {name: self.facts.get(name) for name in names} | {"gaps": gaps}
         # What failed on the way is of that call, not of the bars.
