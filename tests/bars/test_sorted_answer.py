@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.data.bars.ingest.sorted_answer import BARS_A_HOLE, MOST_HOLES, sorted_answer
+from src.data.bars.ingest.sorted_answer import (
+    BARS_A_HOLE,
+    MOST_HOLES,
+    ClassifiedAnswer,
+    sorted_answer,
+)
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Bar
@@ -96,6 +101,35 @@ def test_an_answer_for_several_spans_has_holes_only_inside_them() -> None:
     assert list(found.holes) == [hours(3, 4), hours(9, 10)]
     assert found.spans == wanted
     assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
+
+
+@pytest.mark.parametrize("is_in_parts", [False, True])
+def test_what_is_wrong_with_a_friday_ends_with_the_answered_part(is_in_parts: bool) -> None:
+    """The weekend after it, or its Sunday, may be stored from another answer."""
+    days = BarGrid(calendar_for(SHARE), Timeframe.parse("1d"))
+    first, second = (parse_iso(day) for day in ("2024-06-07", "2024-06-14"))
+    whole = Span(parse_iso("2024-06-05"), second + 2 * DAY_MS)
+    parts = [Span(s, s + 2 * DAY_MS) for s in (first, second)] if is_in_parts else []
+    now = parse_iso("2024-06-30")
+
+    def classify(*fridays: Bar) -> ClassifiedAnswer:
+        others = [
+            bar(0, stamp_ms=s) for s in days.opens(whole).tolist() if s not in (first, second)
+        ]
+        rows = [r for r in (*others, *fridays) if not parts or any(r.stamp_ms in p for p in parts)]
+        answer = fetched(sorted(rows), now)
+        checked = check(answer.table, whole, timeframe=days.timeframe, now_ms=now)
+        return sorted_answer(answer, checked, whole, days, now, requested=parts)
+
+    expected = [
+        Span(first, first + (2 if is_in_parts else 3) * DAY_MS),
+        Span(second, second + 2 * DAY_MS),
+    ]
+    bad = classify(bar(0, stamp_ms=first, high=1.0), bar(0, stamp_ms=second, high=1.0))
+    assert list(bad.bad_spans) == expected
+    closes = [(s, close) for s in (first, second) for close in (100.0, 200.0)]
+    twice = classify(*(bar(0, close, stamp_ms=s) for s, close in closes))
+    assert list(twice.contradicted) == expected
 
 
 def test_a_sparse_vendor_has_a_hole_only_if_a_whole_session_is_missing() -> None:

@@ -711,3 +711,14 @@ def test_a_kept_wrong_bar_of_a_program_is_not_attributed_to_the_vendor_queried_a
     kept = parse_iso("2024-06-05T01:00")
     assert (seen.source[kept], seen.state[kept]) == ("mine", "suspect")
     assert seen.rows[kept][0] > 99 * seen.rows[kept + 3_600_000][0]
+
+
+def test_a_doubt_about_a_friday_does_not_reach_a_sunday_stored_from_another_answer() -> None:
+    with simulated(shares("fmp"), "2024-06-09T20:30") as sim:
+        sim.ask(Question("AAPL", "1d", "2024-05-05", "2024-05-10"))
+        sim.advance(2 * 86_400)
+        sim.fault("fmp", FAULTS["contradicts itself"](), 1)
+        sim.ask(Question("AAPL", "1d", "2024-04-22", "2024-06-11"))
+        sim.advance(5 * 86_400)
+        seen = sim.ask(Question("AAPL", "1d", None, None, 30))
+    assert seen is not None and seen.facts["complete"]

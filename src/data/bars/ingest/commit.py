@@ -342,8 +342,7 @@ def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
     Their verdicts name the other vendor; its bars stay as they are stored, with their basis.
     """
     kept = [mark.span for mark in judged.verdicts if mark.reason and mark.vendor != vendor]
-    rows = judged.closed
-    return replace(judged, closed=rows.take(~inside(rows.stamps, kept))) if kept else judged
+    return replace(judged, closed=judged.closed.take(~inside(judged.closed.stamps, kept)))
 
 
 # Returns when spans are fetched again (None for never), and the spans, which it may have to split.

@@ -185,6 +185,7 @@ def sorted_answer(
         present = union(present, _stamps_outside(grid.opens(Span(segment.start, end)), requested))
     unpublished = _unpublished_span(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
+    parts = requested or [answered]
     holes, doubt = _find_holes(answered, present, grid, density, least_share)
     finality = finality_of(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
@@ -204,11 +205,11 @@ def sorted_answer(
         finality=finality,
         holes=tuple(holes),
         bad=bad,
-        bad_spans=_spans_at(stamps, grid),
+        bad_spans=_spans_at(stamps, grid, parts),
         off_grid=off_grid,
-        off_slots=tuple(coalesce(_spans_at(slots.tolist(), grid))),
+        off_slots=tuple(coalesce(_spans_at(slots.tolist(), grid, parts))),
         unexpected=unexpected,
-        contradicted=tuple(coalesce(_spans_at(contradicted.tolist(), grid))),
+        contradicted=tuple(coalesce(_spans_at(contradicted.tolist(), grid, parts))),
         unpublished=unpublished,
         doubt=rejection or doubt,
         is_usable=not rejection,
@@ -230,14 +231,20 @@ def _split_by_close(
     return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
 
 
-def _spans_at(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
-    """Return, for each timestamp, the span from the timestamp to the next expected bar."""
+def _spans_at(stamps: Sequence[int], grid: BarGrid, parts: Sequence[Span]) -> tuple[Span, ...]:
+    """Return, for each timestamp, the span from the timestamp to the next expected bar.
+
+    If the one of the answered ``parts`` that contains the timestamp ends earlier, so does the span:
+    what follows may be stored from another answer.
+    """
     if not stamps:
         return ()
     last = max(stamps)
     opens = np.append(grid.opens(Span(min(stamps), last + 1)), grid.next_open(last + 1))
     ends = opens[np.searchsorted(opens, stamps, side="right")]
-    return tuple(spans_of(np.column_stack([stamps, ends])))
+    limits = np.append([part.end for part in parts], opens[-1])
+    limits = limits[np.searchsorted(limits[:-1], stamps, side="right")]
+    return tuple(spans_of(np.column_stack([stamps, np.minimum(ends, limits)])))
 
 
 def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
