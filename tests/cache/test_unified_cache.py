@@ -32,7 +32,7 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.model.coverage import Covered
-from src.data.model.instant import DAY_MS, HOUR_MS, to_ms
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso, to_ms
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
@@ -221,8 +221,27 @@ class TestPutAndGet:
         cache.put(frame, "AAPL", "1d", frame.index[0], last, provider="yahoo", adjustment="split")
         covered = cache.store.view(SeriesKey("AAPL", Timeframe.parse("1d"))).coverage
         assert [(c.vendor, c.state, c.basis) for c in covered if c.state != "empty"] == [
-            ("yahoo", "final", Basis("split", date(2025, 6, 2)))
+            ("yahoo", "final", Basis("split", date(2025, 5, 30)))
         ]
+
+    @pytest.mark.parametrize(
+        ("symbol", "now", "session"),
+        [
+            ("AAPL", "2025-06-02T02:00", date(2025, 5, 30)),
+            ("AAPL", "2025-06-02T13:30", date(2025, 6, 2)),
+            ("AAPL", "2025-06-07T12:00", date(2025, 6, 6)),
+            ("BHP.AX", "2025-06-02T23:59", date(2025, 6, 2)),
+            ("BHP.AX", "2025-06-03T00:00", date(2025, 6, 3)),
+            ("BHP.AX", "2025-11-02T23:00", date(2025, 11, 3)),
+        ],
+    )
+    def test_a_put_is_adjusted_as_of_the_last_session_that_has_opened(
+        self, tmp_path: Path, symbol: str, now: str, session: date
+    ) -> None:
+        cache = UnifiedCache(tmp_path / "cache", 10.0, clock=ManualClock(parse_iso(now)))
+        cache.put(bars("2025-03-03", 5, "1D"), symbol, "1d", adjustment="split")
+        covered = cache.store.view(SeriesKey(symbol, Timeframe.parse("1d"))).coverage
+        assert {c.basis for c in covered if c.state != "empty"} == {Basis("split", session)}
 
     def test_unknown_options_of_a_put_are_named_in_the_log(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture

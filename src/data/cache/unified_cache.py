@@ -114,7 +114,7 @@ class UnifiedCache(CacheFolder):
                 ``unknown`` instead.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``), if known, and ``as_of``, the date
-                up to which the prices are adjusted.
+                up to which the prices are adjusted. Default: the last session that has opened.
 
         Returns:
             Whether anything was stored. A frame, symbol or timeframe that cannot be stored is

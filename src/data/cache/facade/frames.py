@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
 from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from ..legacy.reader import next_stamps, session_stamps
-from ..prior_sessions import PriorSessions
+from ..prior_sessions import LOOKBACK, PriorSessions
 from ..store import BarStore
 from ..values import Commit, CommitPiece
 from ..write.coverage_update import year_span, years_of
@@ -59,7 +59,7 @@ class FrameUpload:
         start, end: Range requested from the vendor, both inclusive; None for the range of the bars.
         vendor: Vendor that supplied the bars.
         adjustment: Adjustment of the prices, or ``unknown``.
-        as_of: Date as of which prices are adjusted; None means the time of storing.
+        as_of: Date as of which prices are adjusted; None means the last session that has opened.
     """
 
     instrument: Instrument
@@ -255,7 +255,10 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
     """Return the bars' basis: the price adjustment, and its date if that is after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
-    as_of = offer.as_of or date_of(now_ms)
+    today = date_of(now_ms)
+    # A session may open on the UTC day before its date.
+    near = calendar_for(offer.instrument).sessions(today - LOOKBACK, today + timedelta(days=1))
+    as_of = offer.as_of or max((s.day for s in near if s.open_ms <= now_ms), default=today)
     return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
 
 
