@@ -31,6 +31,7 @@ from .answers import (
     hour,
     hours,
     stamps,
+    table,
 )
 
 MINUTES = BarGrid(calendar_for(COIN), Timeframe.parse("1m"))
@@ -130,6 +131,18 @@ def test_what_is_wrong_with_a_friday_ends_with_the_answered_part(is_in_parts: bo
     closes = [(s, close) for s in (first, second) for close in (100.0, 200.0)]
     twice = classify(*(bar(0, close, stamp_ms=s) for s, close in closes))
     assert list(twice.contradicted) == expected
+
+
+def test_an_off_grid_row_on_a_friday_stands_for_a_bar_only_up_to_the_end_of_the_answer() -> None:
+    """New York trades until 20:00 UTC; Friday's last bar came as a row of 19:42, and not of 19:30."""
+    friday = Span(parse_iso("2024-06-07"), parse_iso("2024-06-07T22:00"))
+    expected = SHARE_HOURS.opens(friday).tolist()
+    rows = [bar(0, stamp_ms=s) for s in (*expected[:-1], expected[-1] + 12 * MINUTE_MS)]
+    checked = check(
+        table(rows), friday, timeframe=SHARE_HOURS.timeframe, now_ms=LATER, grid=SHARE_HOURS
+    )
+    found = sorted_answer(fetched(rows), checked, friday, SHARE_HOURS, LATER)
+    assert list(found.off_slots) == [Span(expected[-1], friday.end)]
 
 
 def test_a_sparse_vendor_has_a_hole_only_if_a_whole_session_is_missing() -> None:
