@@ -136,6 +136,28 @@ def test_hours_are_marked_by_days_stored_later_when_the_whole_series_is_checked(
         manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
 
 
+def test_marked_hours_stay_an_error_of_validate_while_their_days_are_gone(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Both(clock, COIN_HOURS, "binance")
+    vendor.spoil = scaled(0.01, *ALL)
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE, strict=True)
+    assert manager.validate("BTCUSDT", "1h", mark=True).marked == 6 * 24
+    manager.clear_cache("BTCUSDT", "1d")
+    report = manager.validate("BTCUSDT", "1h", mark=True)
+    assert "beside days" in report.not_checked
+    (doubted,) = report.at_least("error")
+    assert (doubted.check, len(doubted.stamps)) == ("doubted", 6 * 24)
+    assert doubted.evidence.startswith("beside days: 144 bars")
+    assert (report.marked, report.unmarked) == (0, 0)
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE, strict=True)
+    assert [one.check for one in manager.validate("BTCUSDT", "1h").at_least("error")] == [
+        "beside days"
+    ]
+
+
 def test_hours_stay_trusted_if_a_split_since_the_stored_days_is_unreported(
     market: Market, clock: ManualClock
 ) -> None:

@@ -24,7 +24,7 @@ from ..observability.logs import running, subject_of
 from ..prices.judgement.findings import QualityFinding, QualityReport
 from ..prices.judgement.grave import grave_of
 from ..prices.judgement.series import Mask, runs
-from .service import EVER, validate
+from .service import EVER, check_of, validate
 
 if TYPE_CHECKING:
     from ..wiring import Services
@@ -108,15 +108,10 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
     ended = [
         span.clip(entry.span)
         for entry in coverage
-        if entry.reason.startswith(IN_WHOLE) and _check_of(entry) in report.checked
+        if entry.reason.startswith(IN_WHOLE) and check_of(entry) in report.checked
         for span in _spans(inside(stamps, [entry.span]) & ~is_wrong, stamps, coverage)
     ]
     return Marks(doubts, ended)
-
-
-def _check_of(entry: CoverageSpan) -> str:
-    """Return the name of the check that caused a mark, taken from the mark's reason."""
-    return entry.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:

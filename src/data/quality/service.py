@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import chain
@@ -83,7 +83,7 @@ def examine(
     coverage = client.coverage(key)
     settled = [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
-    findings += _grave_findings(coverage, series.table.stamps, findings)
+    findings += _grave_findings(coverage, series.table.stamps, findings, ran)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
     findings += _disputed_actions(actions, series.table.stamps)
     stamps = series.table.stamps
@@ -248,13 +248,22 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
     return replace(finding, severity="info")
 
 
-def _grave_findings(
-    coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
-) -> Iterator[QualityFinding]:
-    """Yield an error for bars that were marked as grave when they were stored and have no finding.
+def check_of(entry: CoverageSpan) -> str:
+    """Return the name of the check that caused a mark on bars, taken from the mark's reason."""
+    return entry.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
-    The data that proved them wrong may be damaged or evicted by now. Marks made by
-    :func:`~.marks.marked` are not reported: its next call removes any that are no longer proven.
+
+def _grave_findings(
+    coverage: Iterable[CoverageSpan],
+    stamps: Stamps,
+    findings: Sequence[QualityFinding],
+    checked: Collection[str],
+) -> Iterator[QualityFinding]:
+    """Yield an error for bars that are marked as grave and have no finding.
+
+    The data that proved them wrong may be damaged or evicted by now. A mark made by
+    :func:`~.marks.marked` is not reported if its check is among those that ran (``checked``): the
+    next call removes the mark.
     """
     stamps_of_findings = [
         grave_of(stamps, finding).stamps for finding in findings if finding.is_grave
@@ -262,8 +271,10 @@ def _grave_findings(
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *stamps_of_findings])))]
     by_reason: dict[str, list[Span]] = {}
     for entry in coverage:
-        if entry.reason.startswith(GRAVE) and not entry.reason.startswith(IN_WHOLE):
-            by_reason.setdefault(entry.reason.removeprefix(GRAVE), []).append(entry.span)
+        is_checked = entry.reason.startswith(IN_WHOLE) and check_of(entry) in checked
+        if entry.reason.startswith(GRAVE) and not is_checked:
+            reason = entry.reason.removeprefix(IN_WHOLE).removeprefix(GRAVE)
+            by_reason.setdefault(reason, []).append(entry.span)
     check = next(check for check in CHECKS if check.name == "doubted")
     for reason, spans in by_reason.items():
         rows = rest[inside(rest, spans)]
