@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from math import isclose, isnan, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.span import Span, coalesce
 from src.data.prices.judgement.findings import QualityReport
+from src.data.prices.judgement.grave import grave_of
 from tests.vendor_server import Truth
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 
@@ -583,7 +585,9 @@ class Model:
     def check_grave(self, question: Question, seen: Seen, report: QualityReport) -> None:
         """Assert that an answer has as grave what a validation of its series has as errors."""
         findings = [one for one in report.findings if one.is_grave]
-        wrong = {stamp for one in findings for stamp in one.rows.tolist()}
+        stamps = np.array(sorted(seen.rows), dtype=np.int64)
+        # Where units change, the wrong rows are those to be repaired, not those after the change.
+        wrong = {stamp for one in findings for stamp in grave_of(stamps, one).stamps.tolist()}
         final = {stamp for stamp, state in seen.state.items() if state == "final"}
         settled = [
             Span(parse_iso(one["start"]), parse_iso(one["end"]))
