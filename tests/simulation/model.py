@@ -234,7 +234,7 @@ class Seen:
         is_now = now - 2 * MINUTE_MS
         # One that reaches up to the last bar closed by now does too: it has the same bars, all of which
         # begin at a quarter of an hour.
-        # One is several if a reason names the day from which something is not known.
+        # Adjacent gaps count as one: their reasons may differ only in a day.
         joined = coalesce(self.gaps)
         ends = [-(-gap.end // _GRID_MS) * _GRID_MS for gap in joined]
         gaps = [

@@ -234,8 +234,8 @@ def _split_by_close(
 def _spans_at(stamps: Sequence[int], grid: BarGrid, parts: Sequence[Span]) -> tuple[Span, ...]:
     """Return, for each timestamp, the span from the timestamp to the next expected bar.
 
-    If the one of the answered ``parts`` that contains the timestamp ends earlier, so does the span:
-    what follows may be stored from another answer.
+    The span ends earlier, with the one of the answered ``parts`` that contains the timestamp: what
+    follows may be stored from another answer.
     """
     if not stamps:
         return ()
