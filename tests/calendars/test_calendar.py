@@ -17,6 +17,7 @@ from src.data.calendars.calendar import (
     calendar_for,
     day_span,
     first_unclosed,
+    opened_and_coming,
     session_date,
 )
 from src.data.errors import ConfigError
@@ -209,3 +210,23 @@ def test_the_session_date_of_an_instant(instrument: Instrument, now: str, day: s
 def test_an_unknown_time_zone_is_named(zone: str) -> None:
     with pytest.raises(ConfigError, match=r"unknown time zone .* for ABC"):
         day_span(Instrument("ABC", "stock", "XNYS", zone), date(2024, 6, 12))
+
+
+@pytest.mark.parametrize(
+    ("instrument", "time", "latest", "coming"),
+    [
+        (BHP, "2024-02-11T22:59:59.999", date(2024, 2, 9), date(2024, 2, 12)),
+        (BHP, "2024-02-11T23:00", date(2024, 2, 12), date(2024, 2, 13)),  # Sunday in UTC
+        (APPLE, "2024-06-03T13:29:59.999", date(2024, 5, 31), date(2024, 6, 3)),
+        (APPLE, "2024-06-03T13:30", date(2024, 6, 3), date(2024, 6, 4)),
+        (APPLE, "2024-07-04T12:00", date(2024, 7, 3), date(2024, 7, 5)),
+        (BITCOIN, "2024-06-08T00:00", date(2024, 6, 8), date(2024, 6, 9)),
+    ],
+)
+def test_sessions_are_divided_into_opened_and_coming_ones(
+    instrument: Instrument, time: str, latest: date, coming: date
+) -> None:
+    opened, others = opened_and_coming(calendar_for(instrument), parse_iso(time))
+    assert (opened[-1].day, others[0].day) == (latest, coming)
+    days = [session.day for session in (*opened, *others)]
+    assert days == sorted(set(days))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import parse_iso
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, VendorServer, split
 
 SERIES = ("BTCUSDT", "1h")
 
@@ -46,6 +47,24 @@ def test_validate_compares_stored_bars_with_a_second_vendor(
         "error",
     )
     assert finding.evidence == "conflict between binance and yahoo: 240 bars"
+
+
+def test_bars_of_a_session_that_opened_the_evening_before_are_compared_as_of_its_date(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    share = replace(vendors.truth.listing("AAPL"), symbol="BHP.AX", currency="AUD", exchange="ASX")
+    actions = (split("2024-02-12", 4),)
+    sydney = replace(share, calendar="XASX", timezone="Australia/Sydney", actions=actions)
+    vendors.truth.add(sydney)
+    clock.set(parse_iso("2024-02-09T08:00"))
+    for timeframe in ("1d", "5m"):
+        manager.get_ohlcv("BHP.AX", timeframe, "2024-02-05", "2024-02-09")
+    clock.set(parse_iso("2024-02-11T23:50"))  # Sunday in UTC; Sydney opened on Monday at 10:00
+    manager.get_ohlcv("BHP.AX", "5m", "2024-02-07", "2024-02-12")
+    manager.get_actions("BHP.AX", "2024-01-01")
+    report = manager.validate("BHP.AX", "5m")
+    assert report.at_least("warning") == () and report.score == 1.0
+    assert "beside days" in report.checked
 
 
 def test_bars_that_differ_from_the_exchange_are_findings(

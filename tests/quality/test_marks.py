@@ -18,7 +18,9 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError, StorageError
 from src.data.feed.services import clock_of, services_of
+from src.data.model.actions import Action
 from src.data.model.bars import BarTable
+from src.data.model.instant import date_of
 from src.data.model.kind import Basis
 from src.data.model.reasons import GRAVE, IN_WHOLE, SETTLED
 from src.data.model.series import SeriesKey
@@ -365,3 +367,24 @@ def test_a_mark_stays_where_its_check_could_not_run() -> None:
     assert marks_of(report_of(checked=("split",)), held).ended == [Span(DAY, 2 * DAY)]
     undone = replace(report_of(checked=("split",)), not_checked={"adjustment": "two bases"})
     assert not any(marks_of(undone, held))
+
+
+def test_a_mark_is_reported_while_prices_cannot_be_converted_to_one_adjustment(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    share = clean(replace(KINDS[5], rows=250, dividends=0), np.random.default_rng(5))
+    manager.cache.put(frame_of(share.table), BAD, "1d", provider="own", adjustment="unknown")
+    services, marked = services_of(manager), int(share.table.stamps[100])
+    assert services is not None
+    doubt = Span(marked, marked + DAY), f"{IN_WHOLE}unit: off"
+    generation = services.client.columns(SERIES, Span(0, DAY)).generation
+    assert services.client.mark(SERIES, generation, [doubt], [])
+    assert manager.validate(BAD, "1d").at_least("error") == ()  # the check ran, the mark is to go
+    split_ms = int(share.table.stamps[200])
+    split = Action(date_of(split_ms), "split", split_ms, 2.0, 1.0, source="yahoo", fetched_at=1)
+    manager.cache.store.add_actions(BAD, [split], Span(0, split_ms + DAY), "yahoo", clock.now_ms())
+    report = manager.validate(BAD, "1d", mark=True)
+    assert "adjustment" in report.not_checked and "unit" in report.checked
+    (doubted,) = report.at_least("error")
+    assert (doubted.check, doubted.stamps.tolist()) == ("doubted", [marked])
+    assert report.unmarked == 0

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..calendars.calendar import Session, calendar_for, session_date
+from ..calendars.calendar import Session, calendar_for, opened_and_coming, session_date
 from ..clock import Clock
 from ..errors import (
     DataError,
@@ -416,15 +416,13 @@ class QuoteService:
 
 def market_at(instrument: Instrument, now_ms: int) -> _Market:
     """Return the state of an instrument's market, according to its calendar."""
-    around = calendar_for(instrument).sessions(date_of(now_ms) - _CLOSED, date_of(now_ms) + _CLOSED)
-    started = [session for session in around if session.open_ms <= now_ms]
-    coming = [session.open_ms for session in around if session.open_ms > now_ms]
-    if not started:
-        return _Market(False, now_ms, min(coming, default=now_ms + DAY_MS), None)
-    session = started[-1]
+    opened, coming = opened_and_coming(calendar_for(instrument), now_ms)
+    next_ms = coming[0].open_ms if coming else now_ms + DAY_MS
+    if not opened:
+        return _Market(False, now_ms, next_ms, None)
+    session = opened[-1]
     if now_ms >= session.close_ms:
-        until = min(coming, default=now_ms + DAY_MS)
-        return _Market(False, session.close_ms, until, session)
+        return _Market(False, session.close_ms, next_ms, session)
     for pause in session.breaks:
         if now_ms in pause:
             return _Market(False, pause.start, pause.end, session)

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calendars.calendar import MarketCalendar, calendar_for, day_span, session_date
+from ..calendars.calendar import (
+    MarketCalendar,
+    calendar_for,
+    day_span,
+    opened_and_coming,
+    session_date,
+)
 from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import Stamps
@@ -304,7 +310,6 @@ def lifetime_of(view: SeriesView) -> Lifetime:
 
 # --- the trading day: splits and dividends apply from the open of their ex-date
 
-_SESSION_WITHIN = timedelta(days=14)
 _A_DAY = timedelta(days=1)
 # By then, vendors have published the day's bar: Tiingo at 17:30 New York time.
 _PUBLISHED_WITHIN_MS = 2 * HOUR_MS
@@ -365,11 +370,9 @@ class TradingDays:
         cached = self._days.get((instrument.calendar, instrument.timezone))
         if cached is not None and cached[2] != NEVER_MS and now_ms in cached[0]:
             return _with_news(cached[1], cached[2], now_ms)
-        today = date_of(now_ms)
-        around = calendar_for(instrument).sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
-        opened = [session for session in around if session.open_ms <= now_ms]
-        coming = [session for session in around if session.open_ms > now_ms]
+        opened, coming = opened_and_coming(calendar_for(instrument), now_ms)
         if not opened or not coming:  # no real market is closed for that long
+            today = date_of(now_ms)
             return TradingDay(today, today + _A_DAY)
         latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_WITHIN_MS
         remembered = Span(latest.open_ms, coming[0].open_ms)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, QueryError
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, day_ms
+from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import EXTENDED, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -44,11 +44,14 @@ __all__ = [
     "day_span",
     "first_unclosed",
     "named_calendar",
+    "opened_and_coming",
     "session_date",
 ]
 
 # Number of results kept, because a request needs the same one in several places.
 _MOST_UNCLOSED = 32
+# No market is closed for this long, in either direction of any time.
+_NEAR = timedelta(days=15)
 # Calendars whose day does not depend on the instrument's listing.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
@@ -254,6 +257,19 @@ def session_date(instrument: Instrument, now_ms: int) -> date:
     """
     day = local_date(_zone(instrument), now_ms)
     return day if now_ms < day_span(instrument, day).end else day + timedelta(days=1)
+
+
+def opened_and_coming(
+    calendar: MarketCalendar, time_ms: int
+) -> tuple[list[Session], list[Session]]:
+    """Return the sessions near a time that have opened by then, and those that have not.
+
+    Both are in ascending order. The dates of the first may be after the UTC date of ``time_ms``,
+    because a session may open on the evening before.
+    """
+    near = calendar.sessions(date_of(time_ms) - _NEAR, date_of(time_ms) + _NEAR)
+    count = sum(session.open_ms <= time_ms for session in near)
+    return near[:count], near[count:]
 
 
 def closes_early(instrument: Instrument, session: Session) -> bool:

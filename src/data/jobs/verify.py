@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..bars.selection.candidates import Candidate, Selector, candidates_of
 from ..cache.actions import ActionBook
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
-from ..calendars.calendar import calendar_for, first_unclosed
+from ..calendars.calendar import calendar_for, first_unclosed, opened_and_coming
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
@@ -348,8 +348,6 @@ def _compare(
 
 # --- one span fetched again from a vendor, and converted to a basis ----------------------------
 
-_RECENT_DAYS = timedelta(days=14)
-
 
 @dataclass(frozen=True)
 class VendorAnswer:
@@ -534,9 +532,8 @@ class Refetcher:
     def _last_open(self, time_ms: int) -> int | None:
         if self._query.instrument.asset_class != "stock":
             return None
-        today = date_of(time_ms)
-        around = self._grid.calendar.sessions(today - _RECENT_DAYS, today)
-        return max((day_ms(s.day) for s in around if s.open_ms <= time_ms), default=None)
+        opened, _ = opened_and_coming(self._grid.calendar, time_ms)
+        return day_ms(opened[-1].day) if opened else None
 
 
 # Tolerance between two vendors, which may round differently.

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from ..bars.client import BarsClient
-from ..calendars.calendar import calendar_for
+from ..calendars.calendar import calendar_for, opened_and_coming
 from ..calendars.grid import BarGrid
 from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, distinct, inside
@@ -83,7 +83,7 @@ def examine(
     coverage = client.coverage(key)
     settled = [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
-    findings += _grave_findings(coverage, series.table.stamps, findings, ran)
+    findings += _grave_findings(coverage, series.table.stamps, findings, () if problem else ran)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
     findings += _disputed_actions(actions, series.table.stamps)
     stamps = series.table.stamps
@@ -117,13 +117,14 @@ def _checked_series(
     """
     stored = client.columns(key, span, is_use=False)
     actions = [known for known in stored_actions if known.counts and known.action.is_sound]
-    table, problem = _adjust(client, stored, actions)
+    as_of = _latest_day(client, instrument)
+    table, problem = _adjust(stored, actions, as_of)
     expected, unasked = _expected_stamps(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         # A week may begin before the range, and a month may end after it.
-        days, _ = _adjust(client, client.columns(key.days, EVER, is_use=False), actions)
-    sessions = None if problem else _sessions(client, instrument, stored, actions)
+        days, _ = _adjust(client.columns(key.days, EVER, is_use=False), actions, as_of)
+    sessions = None if problem else _sessions(client, instrument, stored, actions, as_of)
     series = CheckedSeries(
         key.timeframe,
         table,
@@ -143,6 +144,7 @@ def _sessions(
     instrument: Instrument,
     stored: StoredColumns,
     actions: Iterable[KnownAction],
+    as_of: date,
 ) -> DailySessions | None:
     """Return the stored daily bars to compare intraday bars with, or None if none are comparable.
 
@@ -157,7 +159,7 @@ def _sessions(
         daily = client.columns(key.days, span, is_use=False)
         if not len(daily.table) or _may_differ(client, instrument, stored, daily):
             return None
-        days, problem = _adjust(client, daily, actions)
+        days, problem = _adjust(daily, actions, as_of)
         days = days.take(inside(days.stamps, proven(daily.coverage)))
         return None if problem else daily_sessions(days, calendar_for(instrument))
     except (CacheError, ConfigError):  # damaged daily bars do not affect other checks
@@ -293,24 +295,36 @@ def _never_requested(stamps: Stamps) -> Iterator[QualityFinding]:
         yield finding_of(calendar, Defect(stamps, text, "info"))
 
 
+def _latest_day(client: BarsClient, instrument: Instrument) -> date:
+    """Return the UTC date, or the date of the last session that has opened if that is later.
+
+    A session may open on the UTC day before its date, and its split applies from then on.
+    """
+    now_ms = client.clock.now_ms()
+    try:
+        opened, _ = opened_and_coming(calendar_for(instrument), now_ms)
+    except ConfigError:  # the market has no calendar
+        return date_of(now_ms)
+    return max([date_of(now_ms), *(session.day for session in opened)])
+
+
 def _adjust(
-    client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
+    stored: StoredColumns, actions: Iterable[KnownAction], as_of: date
 ) -> tuple[BarTable, str]:
     """Convert bars from several fetches to one adjustment, so that a split does not look like a jump."""
     splits = [known.action for known in actions if known.action.type == "split"]
     if not splits or not len(stored.table):
         return stored.table, ""
     bases = [BasisPart(entry.span, entry.basis, entry.vendor) for entry in stored.coverage]
-    today, timeframe = date_of(client.clock.now_ms()), stored.series.timeframe
     try:
         table = rebase(
             stored.table,
             bases,
             [known.action for known in actions],
             "split",
-            as_of=today,
-            intraday=timeframe.is_intraday,
-            timeframe=timeframe,
+            as_of=as_of,
+            intraday=stored.series.timeframe.is_intraday,
+            timeframe=stored.series.timeframe,
         )
     except KindMismatchError as error:
         return stored.table, f"prices are checked as stored: {error}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit
 from ...cache.values import removal
+from ...calendars.calendar import opened_and_coming
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, among, distinct, inside, merge
 from ...model.capabilities import Fetched
@@ -43,9 +43,6 @@ from ..selection.candidates import Candidate
 from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
-
-# Number of days within which a session opens, in either direction.
-_SESSION_WITHIN = timedelta(days=14)
 
 
 class Sessions(NamedTuple):
@@ -167,11 +164,11 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
     adjusted_ms = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, adjusted_ms)
-    today = date_of(adjusted_ms)
-    around = request.grid.calendar.sessions(today - _SESSION_WITHIN, today + _SESSION_WITHIN)
-    opened = [day_ms(s.day) for s in around if s.open_ms <= adjusted_ms]
-    coming = [day_ms(s.day) for s in around if s.open_ms > adjusted_ms]
-    return Sessions(opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS)
+    opened, coming = opened_and_coming(request.grid.calendar, adjusted_ms)
+    day_after = day_ms(date_of(adjusted_ms)) + DAY_MS
+    return Sessions(
+        day_ms(opened[-1].day) if opened else None, day_ms(coming[0].day) if coming else day_after
+    )
 
 
 def _ex_dates(

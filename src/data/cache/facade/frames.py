@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...calendars.calendar import calendar_for
+from ...calendars.calendar import calendar_for, opened_and_coming
 from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
 from ...calendars.ranges import resolve_range
@@ -29,7 +29,7 @@ from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
 from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from ..legacy.reader import next_stamps, session_stamps
-from ..prior_sessions import LOOKBACK, PriorSessions
+from ..prior_sessions import PriorSessions
 from ..store import BarStore
 from ..values import Commit, CommitPiece
 from ..write.coverage_update import year_span, years_of
@@ -255,10 +255,8 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
     """Return the bars' basis: the price adjustment, and its date if that is after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
-    today = date_of(now_ms)
-    # A session may open on the UTC day before its date.
-    near = calendar_for(offer.instrument).sessions(today - LOOKBACK, today + timedelta(days=1))
-    as_of = offer.as_of or max((s.day for s in near if s.open_ms <= now_ms), default=today)
+    opened, _ = opened_and_coming(calendar_for(offer.instrument), now_ms)
+    as_of = offer.as_of or (opened[-1].day if opened else date_of(now_ms))
     return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
 
 
