@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from tests.cache.counts import crossed
 
@@ -169,3 +170,15 @@ def test_the_hours_after_an_early_close_belong_to_their_date(
     assert [at(text) for text in sorted(found)] == EURO
     whole = manager.get_ohlcv("6E=F", "1h", DAYS[0], DAYS[-1])
     assert [at(text) for text in shown(whole)] == EURO
+
+
+def test_closed_hours_that_were_not_requested_are_a_gap_of_every_answer(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    clock.set(at("2024-06-05T13:45"))
+    manager.get_ohlcv("AAPL", "1h", "2024-06-05T13:00", "2024-06-05T13:00")
+    hour = ("2024-06-05T12:00", "2024-06-05T12:00")  # no slot of hours counted from the open
+    facts = [manager.get_ohlcv("AAPL", "1h", *hour).attrs["onetape"] for _ in range(3)]
+    assert [one["complete"] for one in facts] == [True] * 3
+    gaps = [[(gap["start"], gap["reason"]) for gap in one["gaps"]] for one in facts]
+    assert gaps == [[("2024-06-05T12:00:00Z", "market closed, not asked")]] * 3

@@ -172,7 +172,7 @@ class LaneRun:
             unasked = [span for span in unasked if not self._is_ahead(span)]
         answer_gaps = _with_deleted(answer.gaps, lost)
         all_gaps = joined(answer_gaps, [not_asked(span) for span in unasked])
-        gaps = real_gaps(all_gaps, plan.cap_ms, grid, self.request.route.kind)
+        gaps = real_gaps(all_gaps, plan.cap_ms, grid, self.series.view().kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
             return [Gap(gap.span, gap.reason, failed=gap.failed) for gap in unfilled]
