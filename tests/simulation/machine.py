@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
 
     # --- what users do besides --------------------------------------------------------------
 
-    @rule(what=st.sampled_from(("put", "put a hole", "put", "version", "version", "clear")),
+    @rule(what=st.sampled_from(("put", "put a hole", "put", "version", "version", "clear", "validate")),
           symbol=_where["symbol"], frame=_where["frame"], back=_where["back"])  # fmt: skip
     def use(self, what: str, symbol: int, frame: int, back: int) -> None:
         asked = self._question(symbol, frame, back, 12)
@@ -183,6 +183,8 @@ class Machine(RuleBasedStateMachine):
             self.sim.clear(asked.symbol)
         elif what == "version":
             self.sim.ask_version(asked.symbol, asked.timeframe)
+        elif what == "validate":
+            self.sim.mark(asked.symbol, asked.timeframe)
         elif "crypto" in self.profile.rules and asked.symbol == "BTCUSDT":
             hole = 4 if "hole" in what else None
             self.sim.put(asked.symbol, asked.timeframe, asked.start, asked.end, hole)

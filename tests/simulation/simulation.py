@@ -73,7 +73,7 @@ def coin(symbol: str, base: float, listed: str = "2017-08-17T04:00", **more: Any
 
 
 def share(symbol: str, base: float, **more: Any) -> Listing:
-    """Return a share of New York."""
+    """Return a share, of New York if ``more`` says nothing else."""
     made = {"calendar": "XNYS", "timezone": NEW_YORK, "exchange": "NMS", "name": f"{symbol} Inc."}
     return Listing(symbol, "stock", base, **(made | more))
 
@@ -91,6 +91,11 @@ def listings() -> list[Listing]:
         share("AAPL", 180.0),
         share("NVDA", 900.0),
         share("META", 500.0),
+        # Its session opens on the UTC day before its date.
+        share(
+            "AIR.NZ", 5.0, calendar="XNZE", timezone="Pacific/Auckland", exchange="NZE",
+            currency="NZD", decimals=4,
+        ),
         Listing(
             "NZDUSD=X", "forex", 0.61, decimals=5, lot=0, calendar=FOREX_EARLY,
             timezone="Europe/London", exchange="CCY", name="NZD/USD", listed="2023-01-02",
@@ -145,6 +150,11 @@ STREAMS = Profile(
     "streams", ("binance",), ("BTCUSDT", "HALTUSDT"), ("1h", "15m"), ("crypto",), streams=True
 )
 CURRENCIES = Profile("currencies", ("yahoo",), ("NZDUSD=X",), ("1h",), ("forex",))
+_OF_SHARES = ("stock_daily", "stock_intraday")
+SHARES_BY_THE_HOUR = Profile(
+    "shares_by_the_hour", ("yahoo",), ("AAPL", "NVDA"), ("1h", "1d"), _OF_SHARES
+)
+AUCKLAND = Profile("auckland", ("yahoo",), ("AIR.NZ",), ("1h", "1d"), _OF_SHARES)
 
 
 @cache
@@ -162,7 +172,7 @@ _rule_files: list[tempfile.TemporaryDirectory[str]] = []
 def shares(*vendors: str) -> Profile:
     """Return the profile of shares by these vendors."""
     name = "shares_" + "_".join(vendors)
-    return Profile(name, vendors, ("AAPL", "NVDA"), ("1d",), ("stock_daily", "stock_intraday"))
+    return Profile(name, vendors, ("AAPL", "NVDA"), ("1d",), _OF_SHARES)
 
 
 @dataclass
@@ -614,6 +624,11 @@ class Simulation:
         if report is None or report.first_ms is None or report.last_ms is None:
             return
         assert not report.marked + report.unmarked, f"{symbol} {timeframe}: marked twice"
+        if self._is_free and not (self.was_damaged or self.disks.struck or self.was_undated):
+            errors = report.at_least("error")
+            assert not errors, (
+                f"{symbol} {timeframe}: every vendor is well, and errors are {errors}"
+            )
         cut = 10 if timeframe == "1d" else 16
         ends = iso(report.first_ms)[:cut], iso(report.last_ms)[:cut]
         question = Question(symbol, timeframe, *ends, options=(("offline", True),))

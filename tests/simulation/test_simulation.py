@@ -19,12 +19,14 @@ from tests.cache.counts import FULL
 
 from .machine import Machine
 from .simulation import (
+    AUCKLAND,
     COIN_PAIR,
     COINS,
     CURRENCIES,
     FILES,
     OWN_COINS,
     PLUGINS,
+    SHARES_BY_THE_HOUR,
     STREAMS,
     Profile,
     shares,
@@ -32,11 +34,11 @@ from .simulation import (
 
 PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, PLUGINS, FILES, STREAMS, shares("alpaca"),
-    shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"),
+    shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"), SHARES_BY_THE_HOUR, AUCKLAND,
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1
-RUNS = (20_020 if FULL else 11) // len(PROFILES) // SHARDS
+RUNS = (20_020 if FULL else 13) // len(PROFILES) // SHARDS
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 
