@@ -271,6 +271,7 @@ class Model:
         order: the sources of the project that asks, first to last, where each has bars of its own kind;
             empty where their bars may stand beside each other.
         named: what a source is called in answers to its name in the memory, where these differ.
+        true_ms: the true time of the question that is judged.
     """
 
     truth: Truth
@@ -281,6 +282,7 @@ class Model:
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     order: tuple[str, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
+    true_ms: int = 0
 
     def forget(self, symbol: str | None = None) -> None:
         """Bars of a symbol, or all, may be gone."""
@@ -303,7 +305,7 @@ class Model:
             may_skip: whether a vendor that leaves out bars without trades has left some out.
             must_have: whether no vendor has ever failed to tell anything, so that all is to be had.
         """
-        now = times[1]
+        now, self.true_ms = times[1], times[0]
         span = question.span(now)
         self._take_back()
         self._inside(question, seen, span)
@@ -445,6 +447,9 @@ class Model:
         known = {self._factor(name, seen, stamp, quote, now)}
         if quote.skew_ms:
             known.add(self._factor(name, seen, stamp, quote, now, quote.at_ms + quote.skew_ms))
+        if seen.facts["as_of"] and self._opens(name, parse_iso(seen.facts["as_of"])) > self.true_ms:
+            # By a vendor's wrong date a session has opened: whoever is right has no split of it yet.
+            known.add(self._factor(name, seen, stamp, quote, now, has_opened=False))
         if quote.by_a_wrong_clock:
             known.add(1.0)  # of splits since then nothing is known, but in what was told
         return any(
@@ -461,10 +466,13 @@ class Model:
         quote: Quote,
         now: int,
         at_ms: int | None = None,
+        *,
+        has_opened: bool = True,
     ) -> float:
         """Return what a told price is multiplied by to stand in the basis of the answer.
 
-        ``at_ms`` is when it was told by the vendor's own time.
+        ``at_ms`` is when it was told by the vendor's own time. ``has_opened`` is False if the session as of
+        which the answer is has not opened by the true time.
         """
         at_ms = quote.at_ms if at_ms is None else at_ms
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
@@ -472,7 +480,7 @@ class Model:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
         latest = max(now, as_of + DAY_MS)
         wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
-        wanted = {s for s in wanted if s[0] <= as_of}
+        wanted = {s for s in wanted if (s[0] <= as_of if has_opened else s[0] < as_of)}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, at_ms)
         factor = 1.0
         for split in wanted - done:
@@ -480,6 +488,9 @@ class Model:
         for split in done - wanted:
             factor *= split[1]
         return factor
+
+    def _opens(self, name: str, day: int) -> int:
+        return sessions_of(self.truth.listing(name).calendar).open_of(day)
 
     def _splits(self, name: str, stamp: int, as_of_ms: int) -> set[tuple[int, float]]:
         """Return the splits behind a day that were known: their dates and ratios."""
@@ -590,6 +601,8 @@ class Model:
 
     def check_grave(self, question: Question, seen: Seen, report: QualityReport) -> None:
         """Assert that an answer has as grave what a validation of its series has as errors."""
+        if seen.facts.get("derived_from"):
+            return  # its bars are made of shorter ones, which the report is not about
         findings = [one for one in report.findings if one.is_grave]
         stamps = np.array(sorted(seen.rows), dtype=np.int64)
         # Where units change, the wrong rows are those to be repaired, not those after the change.
