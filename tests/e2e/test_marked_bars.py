@@ -118,6 +118,8 @@ def test_bars_fetched_again_are_marked_in_the_same_call(
         frame = ask(manager, OF_COIN, force_refresh=True)
     (span,) = grave_spans(frame)
     assert span["reason"].startswith(IN_WHOLE)
+    attempts = [(one["provider"], one["outcome"]) for one in provenance(frame)["attempts"]]
+    assert (attempts, provenance(frame)["from_cache"]) == ([("binance", "ok")], 0.0)
     with pytest.raises(IncompleteDataError, match="almost certainly wrong"):
         ask(manager, OF_COIN, force_refresh=True, strict=True)
 

@@ -199,12 +199,12 @@ def refreshed(
         return answer
     # The answer was read before its bars were marked.
     marked_answer = ask(replace(wishes, refresh=False))
-    _keep_failures(answer, marked_answer)
+    _keep_attempts(answer, marked_answer)
     return marked_answer
 
 
-def _keep_failures(first: Any, answer: Any) -> None:
-    """Mark the frames of an answer as incomplete if not all of their bars could be fetched again.
+def _keep_attempts(first: Any, answer: Any) -> None:
+    """Add to an answer how its bars were fetched; it is incomplete if some could not be fetched again.
 
     Args:
         first: Frame, or frames by symbol, of the request that fetched bars again.
@@ -212,9 +212,9 @@ def _keep_failures(first: Any, answer: Any) -> None:
     """
     if isinstance(answer, dict):
         for symbol, frame in answer.items():
-            _keep_failures(first[symbol], frame)
+            _keep_attempts(first[symbol], frame)
         return
     facts = first.attrs[ATTRS_KEY]
-    if not facts["complete"]:
-        kept = {name: facts[name] for name in ("complete", "attempts", "rejected")}
-        answer.attrs[ATTRS_KEY] = freeze({**answer.attrs[ATTRS_KEY], **kept})
+    names = ["attempts", "rejected", "from_cache", *([] if facts["complete"] else ["complete"])]
+    kept = {name: facts[name] for name in names if name in facts}
+    answer.attrs[ATTRS_KEY] = freeze({**answer.attrs[ATTRS_KEY], **kept})
