@@ -28,7 +28,7 @@ from src.data.model.instant import parse_iso
 from src.data.quality.gaps import ClassifiedGap
 from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, VendorServer, split
 
 from .scripted_vendor import provenance
 
@@ -223,6 +223,39 @@ def test_a_bar_forms_outside_of_regular_hours(
     assert (str(frame.index[-1]), frame["state"].iloc[-1]) == ("2024-06-05 12:00:00", "forming")
     assert len(frame) == 17
     assert by("yahoo").get_ohlcv("AAPL", "15m", *DAY, include_forming=True).empty
+
+
+@pytest.mark.parametrize(
+    ("vendor", "asked_at"),
+    [
+        ("yahoo", "2024-06-06T12:30"),
+        ("yahoo", "2024-06-06T13:45"),
+        ("polygon", "2024-06-06T13:45"),
+    ],
+)
+def test_bars_before_the_open_of_a_splits_date_are_traded_without_it(
+    by: Make, clock: ManualClock, vendors: VendorServer, vendor: str, asked_at: str
+) -> None:
+    vendors.truth.act("AAPL", split("2024-06-06", 4))
+    clock.set(parse_iso(asked_at))
+    early = ("2024-06-06T11:00", "2024-06-06T12:00")
+    first = by(vendor).get_ohlcv("AAPL", "15m", *early, session="extended")
+    clock.set(parse_iso("2024-06-06T20:30"))
+    both = ("2024-06-05T18:00", "2024-06-06T16:00")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)  # the split is near
+        frame = by(vendor).get_ohlcv("AAPL", "15m", *both, session="extended")
+        again = by(vendor).get_ohlcv("AAPL", "15m", *early, session="extended")
+        raw = by(vendor).get_ohlcv("AAPL", "15m", *both, session="extended", adjustment="raw")
+    span = parse_iso(both[0]), parse_iso(both[1]) + 1
+    for adjustment, answers in (("split", (first, frame, again)), ("raw", (raw,))):
+        rows = vendors.truth.expected("AAPL", "15m", *span, adjustment, extended=True)  # type: ignore[arg-type]
+        closes = {row[0]: row[4] for row in rows}
+        for answer in answers:
+            stamps = [int(stamp.value) // 1_000_000 for stamp in answer.index]
+            expected = [closes[stamp] for stamp in stamps]
+            np.testing.assert_allclose(answer["close"], expected, rtol=1e-4)
+    assert len(first) == len(again) == 5 and len(frame) == len(raw) == len(rows)
 
 
 def test_a_hole_before_the_open_is_a_gap_only_of_extended_hours(

@@ -123,8 +123,8 @@ class Basis:
         """Return the basis for bars from ``first_ms`` on, omitting a redundant date.
 
         A date that is not after the first bar's session adds no information. If bars include
-        trading outside regular hours (see ``session``), prices before the open are still per share
-        of the previous day.
+        trading outside regular hours (see ``session``), those after the close may belong to the
+        session of the day before their UTC date.
         """
         if self.as_of is None:
             return self

@@ -161,8 +161,7 @@ def needed_actions(
 
     Only the bars in ``table_span`` that belong to a part are considered; the result may be empty.
     ``session_of`` returns the session date of an intraday bar in regular hours. If it is given, no
-    actions are needed for bars that are all from one day, except for bars before the open, which
-    are traded on the previous day's basis.
+    actions are needed for bars that are all from one day.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]

@@ -10,7 +10,7 @@ from functools import partial
 from ...cache.actions import ActionBook, Asked
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
-from ...calendars.calendar import session_date
+from ...calendars.calendar import day_span, session_date
 from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import Action
 from ...model.bars import BarTable
@@ -301,20 +301,32 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> tuple[BarTable, Used]:
         actions_of = book.of if book.disputed else None
+        own = actions_of and (lambda vendor: self._in_session(book.of(vendor)))
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
         closes = ClosesBefore(book.actions, as_of, last_session, actions_of)
         rows = rebase(
             table,
             parts,
-            book.actions,
+            self._in_session(book.actions),
             self.query.adjustment,
             as_of=as_of,
-            own=actions_of,
+            own=own,
             intraday=self._is_intraday,
             timeframe=self.query.timeframe,
             close_before=closes,
         )
         return rows, Used(book, closes.closes)
+
+    def _in_session(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        """Return the actions; in extended hours, each applies from the start of its date at the venue.
+
+        Some vendors report the open of regular hours, but a share is traded without the split or
+        dividend on the whole date.
+        """
+        if not self.key.is_extended:
+            return actions
+        instrument = self.query.instrument
+        return tuple(replace(a, ex_at=day_span(instrument, a.ex_date).start) for a in actions)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.

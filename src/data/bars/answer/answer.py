@@ -374,8 +374,8 @@ def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: b
     if basis == goal:
         return True
     first = table.within(span).stamps[:1].tolist()
-    # The session is unknown, so bars before the opening time count as belonging to the previous
-    # day.
+    # The session is unknown, so bars may belong to the day before their UTC date, which those after
+    # the close do in winter.
     return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
 
 

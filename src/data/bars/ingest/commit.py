@@ -76,16 +76,16 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
     """Return the basis (adjustment and its date) of rows whose first bar opens at ``first_ms``.
 
     ``opened`` is the timestamp of the latest session that had opened when the bars were fetched;
-    None if there was none. The date is omitted if that session is not after the first bar's date,
-    so that bars appended daily share one basis. The basis of instruments without corporate actions
-    has no date.
+    None if there was none. The date is omitted if that session is not after the first bar's date (in
+    extended hours, the day before it), so that bars appended daily share one basis. The basis of
+    instruments without corporate actions has no date.
     """
     adjustment = fetched.basis.adjustment
     if instrument.asset_class != "stock":
         return Basis("raw" if adjustment == "unknown" else adjustment)
-    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
-        return Basis(adjustment)
-    return Basis(adjustment, date_of(opened))
+    as_of = date_of(opened) if opened is not None and adjustment != "unknown" else None
+    session = fetched.kind.session if fetched.kind.session == "extended" else "regular"
+    return Basis(adjustment, as_of).of_bars(first_ms, session, intraday=True)
 
 
 @dataclass(frozen=True)
