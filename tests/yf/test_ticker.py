@@ -42,8 +42,6 @@ def today(tmp_path: Path) -> Iterator[VendorServer]:
     """Yield a server at a true noon in New York: yfinance compares days with the clock of the machine."""
     pytest.importorskip("yfinance")
     day = pd.Timestamp.now("America/New_York").date()
-    while day.weekday() > 4:  # then `is the exchange open` is the same question at both
-        day -= pd.Timedelta(days=1)
     clock = ManualClock(to_ms(datetime(day.year, day.month, day.day, 17, tzinfo=UTC)))
     with VendorServer(clock) as vendors:
         add_young_ones(vendors)
