@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Listing, VendorServer
 
 
 @pytest.fixture
@@ -26,3 +27,12 @@ def rules(
     monkeypatch.setenv("ONETAPE_RULES", str(path))
     monkeypatch.chdir(tmp_path)
     return path
+
+
+@pytest.fixture
+def sydney(vendors: VendorServer) -> Listing:
+    """Return a share listed in Sydney, BHP.AX: in summer, it opens at 23:00 UTC of the day before."""
+    share = replace(vendors.truth.listing("AAPL"), symbol="BHP.AX", actions=(), currency="AUD")
+    return vendors.truth.add(
+        replace(share, calendar="XASX", timezone="Australia/Sydney", exchange="ASX")
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import parse_iso
-from tests.vendor_server import Fault, VendorServer, split
+from tests.vendor_server import Fault, Listing, VendorServer, split
 
 SERIES = ("BTCUSDT", "1h")
 
@@ -50,12 +49,9 @@ def test_validate_compares_stored_bars_with_a_second_vendor(
 
 
 def test_bars_of_a_session_that_opened_the_evening_before_are_compared_as_of_its_date(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, sydney: Listing
 ) -> None:
-    share = replace(vendors.truth.listing("AAPL"), symbol="BHP.AX", currency="AUD", exchange="ASX")
-    actions = (split("2024-02-12", 4),)
-    sydney = replace(share, calendar="XASX", timezone="Australia/Sydney", actions=actions)
-    vendors.truth.add(sydney)
+    vendors.truth.act(sydney.symbol, split("2024-02-12", 4))
     clock.set(parse_iso("2024-02-09T08:00"))
     for timeframe in ("1d", "5m"):
         manager.get_ohlcv("BHP.AX", timeframe, "2024-02-05", "2024-02-09")

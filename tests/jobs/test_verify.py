@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from src.data.model.bars import Bar
 from src.data.model.instant import iso, parse_iso
 from src.data.wiring import Services, build
 from tests.e2e.scripted_vendor import ScriptedVendor, route_to
-from tests.vendor_server import Fault, VendorServer, dividend, split
+from tests.vendor_server import Fault, Listing, VendorServer, dividend, split
 
 Verify = Callable[..., Verification]
 
@@ -168,14 +167,15 @@ def test_a_split_that_the_vendor_applied_late_is_found(
 
 
 def test_a_split_of_a_session_that_opened_the_evening_before_is_no_difference(
-    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+    manager: DataManager,
+    check: Verify,
+    vendors: VendorServer,
+    clock: ManualClock,
+    sydney: Listing,
 ) -> None:
-    share = replace(vendors.truth.listing("AAPL"), symbol="BHP.AX", actions=(), currency="AUD")
-    sydney = replace(share, calendar="XASX", timezone="Australia/Sydney", exchange="ASX")
-    vendors.truth.add(sydney)
     clock.set(ms("2024-02-09T22:00"))
     manager.get_ohlcv("BHP.AX", "1d", "2024-01-02", "2024-02-07")
-    vendors.truth.act("BHP.AX", split("2024-02-12", 4))
+    vendors.truth.act(sydney.symbol, split("2024-02-12", 4))
     clock.set(ms("2024-02-11T23:30"))  # Sunday in UTC; Sydney opened on Monday at 10:00
     found = check("BHP.AX", "1d")
     assert found.ok and only(found).compared is not None

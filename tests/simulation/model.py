@@ -231,15 +231,15 @@ class Seen:
         """Return what the same question must be answered again, while no vendor is asked."""
         names = ("complete", "flagged", "substitute", "adjustment", "as_of")
         now = parse_iso(self.facts["asked_at"])
-        # One that reaches up to now ends later the second time: by as much as requests took.
-        is_now = now - 2 * MINUTE_MS
-        # One that reaches up to the last bar closed by now does too: it has the same bars, all of which
-        # begin at a quarter of an hour.
         # If a clock was set back, a pinned vendor's lane may take over the coverage of closed hours of shares
         # only in the next call.
         of_hours = self.facts["timeframe"] == "1h" and not self.facts["symbol"].endswith("=X")
         is_late = of_hours and self.facts["pinned"]
         gaps = [one for one in self.facts["gaps"] if not (is_late and one["reason"] == UNASKED)]
+        # One that reaches up to now ends later the second time: by as much as requests took.
+        is_now = now - 2 * MINUTE_MS
+        # One that reaches up to the last bar closed by now does too: it has the same bars, all of which
+        # begin at a quarter of an hour.
         # Adjacent gaps count as one: their reasons may differ only in a day.
         joined = coalesce(Span(parse_iso(one["start"]), parse_iso(one["end"])) for one in gaps)
         ends = [-(-gap.end // _GRID_MS) * _GRID_MS for gap in joined]

@@ -50,7 +50,7 @@ __all__ = [
 
 # Number of results kept, because a request needs the same one in several places.
 _MOST_UNCLOSED = 32
-# No market is closed for this long, in either direction of any time.
+# A market has a session within this time in either direction.
 _NEAR = timedelta(days=15)
 # Calendars whose day does not depend on the instrument's listing.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
@@ -262,10 +262,13 @@ def session_date(instrument: Instrument, now_ms: int) -> date:
 def opened_and_coming(
     calendar: MarketCalendar, time_ms: int
 ) -> tuple[list[Session], list[Session]]:
-    """Return the sessions near a time that have opened by then, and those that have not.
+    """Return the sessions within 15 days of a time: those that have opened by then, and the others.
 
-    Both are in ascending order. The dates of the first may be after the UTC date of ``time_ms``,
-    because a session may open on the evening before.
+    Both are in ascending order. A session that has opened may have a date after the UTC date of
+    ``time_ms`` (UTC milliseconds), because it may open on the evening before.
+
+    Raises:
+        ConfigError: The calendar does not exist.
     """
     near = calendar.sessions(date_of(time_ms) - _NEAR, date_of(time_ms) + _NEAR)
     count = sum(session.open_ms <= time_ms for session in near)

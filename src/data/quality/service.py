@@ -305,7 +305,7 @@ def _latest_day(client: BarsClient, instrument: Instrument) -> date:
         opened, _ = opened_and_coming(calendar_for(instrument), now_ms)
     except ConfigError:  # the market has no calendar
         return date_of(now_ms)
-    return max([date_of(now_ms), *(session.day for session in opened)])
+    return max([date_of(now_ms), *(session.day for session in opened[-1:])])
 
 
 def _adjust(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from ...cache.actions import Asked
+from ...calendars.calendar import opened_and_coming
 from ...clock import Clock
 from ...errors import (
     AuthenticationError,
@@ -28,9 +28,6 @@ from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import query_vendor
-
-# Number of days within which the next session opens.
-_SESSION_WITHIN = timedelta(days=14)
 
 
 class ActionFetcher:
@@ -112,10 +109,9 @@ class ActionFetcher:
 
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
-        today = date_of(answered_ms)
-        sessions = self._request.grid.calendar.sessions(today, today + _SESSION_WITHIN)
-        coming = next((day_ms(s.day) for s in sessions if s.open_ms > answered_ms), span.end)
-        return Span(span.start, max(span.start, min(span.end, coming)))
+        _, coming = opened_and_coming(self._request.grid.calendar, answered_ms)
+        end = min(span.end, day_ms(coming[0].day)) if coming else span.end
+        return Span(span.start, max(span.start, end))
 
     def _first_unknown(self, actions: Sequence[Action], span: Span) -> int | None:
         """Return the first requested session whose actions the vendor cannot know yet, or None."""

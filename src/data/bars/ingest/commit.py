@@ -84,8 +84,8 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
     if instrument.asset_class != "stock":
         return Basis("raw" if adjustment == "unknown" else adjustment)
     as_of = date_of(opened) if opened is not None and adjustment != "unknown" else None
-    session = fetched.kind.session if fetched.kind.session == "extended" else "regular"
-    return Basis(adjustment, as_of).of_bars(first_ms, session, intraday=True)
+    is_extended = fetched.kind.session == "extended"  # such bars are always intraday
+    return Basis(adjustment, as_of).of_bars(first_ms, fetched.kind.session, intraday=is_extended)
 
 
 @dataclass(frozen=True)
