@@ -154,6 +154,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
+def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all files look written long ago: unchanged ones are not read again, however fast a test is."""
+    from src.data.disk.files import Disk
+
+    now_ns = Disk.now_ns
+    monkeypatch.setattr(Disk, "now_ns", lambda disk: now_ns(disk) + 10**12)
+
+
+@pytest.fixture
 def vendors(clock: ManualClock) -> Iterator[VendorServer]:
     """Yield the started vendor server; its time is ``clock``."""
     from tests.vendor_server import VendorServer

@@ -46,10 +46,3 @@ def manager(make: Callable[[], DataManager]) -> DataManager:
 def young_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all files look just written: they are read again, however long a test takes."""
     monkeypatch.setattr(Disk, "now_ns", lambda _: 0)
-
-
-@pytest.fixture
-def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all files look written long ago: unchanged ones are not read again, however fast a test is."""
-    now_ns = Disk.now_ns
-    monkeypatch.setattr(Disk, "now_ns", lambda disk: now_ns(disk) + 10**12)

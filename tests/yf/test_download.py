@@ -174,6 +174,7 @@ def test_the_frame_is_the_callers(manager: DataManager) -> None:
         assert (list(now.index.names), list(now.columns.names)) == names
 
 
+@pytest.mark.usefixtures("old_files")
 @pytest.mark.parametrize(
     "options, group_by",
     crossed(
