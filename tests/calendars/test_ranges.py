@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from src.data.model.instant import iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.timeframe import Timeframe
 from tests.calendars.market import APPLE, BHP, BITCOIN, EMINI, EURO, TOYOTA
+from tests.effort import calls_of
 
 NOW = "2024-06-12T15:00:30"  # a Wednesday; New York trades
 NEW_YORK_SUMMER = timezone(timedelta(hours=-4))
@@ -347,3 +349,15 @@ def test_the_page_about_times_says_what_they_mean() -> None:
             wanted = parse_iso(meant.strip().removesuffix(" UTC"))
             is_end = text.startswith("-2024")
             assert is_end or start == iso(wanted) or text == "now", (text, start)
+
+
+def test_a_date_is_read_once_for_all_symbols_of_a_venue() -> None:
+    def work(instrument: Instrument) -> int:
+        now = parse_iso("2024-06-12T15:00:30")
+        bounds = "2024-01-03", date(2024, 5, 30)
+        return calls_of(lambda: resolve_range(instrument, Timeframe.parse("1d"), *bounds, now))
+
+    first, again = work(APPLE), work(APPLE)
+    assert again < first / 2
+    assert work(replace(APPLE, symbol="MSFT")) == again
+    assert work(TOYOTA) > again, "a date of Tokyo is another span"

@@ -14,11 +14,11 @@ import operator
 import re
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import BadRangeError
+from ..errors import BadRangeError, DataError
 from ..model.instant import DAY_MS, date_of, day_ms, iso, to_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
@@ -343,8 +343,11 @@ def _bound(
             pass  # the year is rejected below
         except ValueError as exc:
             raise _error(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
-    # The same dates are requested again and again, for one symbol after another.
-    if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:
+    venue = instrument.asset_class, instrument.calendar, instrument.timezone
+    bound = _remembered(name, value, *venue) if is_plain else False
+    if bound is False:
+        bound = _read(name, value, instrument)
+    if bound is not None:
         return bound
     text, today = _spell(name, value), session_date(instrument, now_ms)
     moment = relative(value, today, now_ms)
@@ -365,7 +368,14 @@ def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
     return None if moment is None else _bound_of(_spell(name, value), moment, value, instrument)
 
 
-_remembered = lru_cache(_REMEMBERED, typed=True)(_read)
+# The same dates are requested again and again, for one symbol after another.
+@lru_cache(_REMEMBERED, typed=True)
+def _remembered(name: str, value: Any, *venue: Any) -> _Bound | Literal[False] | None:
+    """Return the result of :func:`_read` for all symbols of a venue; False if it raises an error."""
+    try:
+        return _read(name, value, Instrument("", *venue))
+    except DataError:  # each symbol's own error names the symbol
+        return False
 
 
 def _bound_of(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
