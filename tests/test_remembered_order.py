@@ -183,7 +183,8 @@ def test_the_order_of_vendors_is_computed_once_while_rules_are_unchanged(
     chosen = mock.Mock(wraps=selector.rule_for)
     monkeypatch.setattr(selector, "rule_for", chosen)
     found = [order(selector) for _ in range(20)]
-    assert chosen.call_count == 1
+    assert selector.get_provider_with_failover("MSFT", "1d") == ["yahoo", "tiingo"]
+    assert chosen.call_count == 1, "a rule is for all symbols of an asset class"
     found[0].append("mine")
     assert order(selector) == ["yahoo", "tiingo"], "a caller's list is the caller's"
     assert selector.get_provider_with_failover("AAPL", "5m") == ["yahoo"]
@@ -196,8 +197,8 @@ def test_the_orders_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     selector = ProviderSelector()
     chosen = mock.Mock(wraps=selector.rule_for)
     monkeypatch.setattr(selector, "rule_for", chosen)
-    for symbol in ("AAPL", "MSFT", "AAPL", "NVDA", "AAPL"):
-        selector.get_provider_with_failover(symbol, "1d")
+    for timeframe in ("1d", "1h", "1d", "5m", "1d"):
+        selector.get_provider_with_failover("AAPL", timeframe)
     assert chosen.call_count == 3
-    selector.get_provider_with_failover("MSFT", "1d")
+    selector.get_provider_with_failover("AAPL", "1h")
     assert chosen.call_count == 4

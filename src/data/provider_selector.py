@@ -50,9 +50,9 @@ __all__ = [
 
 _NO_PROVIDER = "No suitable provider found"
 _HERE = sys.modules[__name__]  # has the factory, which tests may replace
-# Maximum number of cached symbols, and of vendor orders per symbol and timeframe.
+# Maximum number of cached symbols, and of vendor orders, one per asset class and timeframe.
 _MOST_SYMBOLS = 16_384
-MOST_ORDERS = 4_096
+MOST_ORDERS = 256
 
 
 class VendorOrder:
@@ -94,7 +94,7 @@ class VendorOrder:
 
 
 class _Slot:
-    """Holds the vendor orders for one symbol and timeframe; an order is replaced, never changed.
+    """Holds the vendor orders for one asset class and timeframe; an order is replaced, never changed.
 
     Attributes:
         order: Order of the vendors whose downloaders can be built.
@@ -209,7 +209,7 @@ class ProviderSelector:
         tables = rules.classification
         self._classified = lru_cache(_MOST_SYMBOLS)(lambda symbol: classify(symbol, tables))
         # Set last, so that the new store contains only orders that were chosen by these rules.
-        self._slots = lru_cache(MOST_ORDERS)(lambda symbol, timeframe: _Slot())
+        self._slots = lru_cache(MOST_ORDERS)(lambda asset_class, timeframe: _Slot())
         # Symbols served by the same rule share an order.
         self._orders: dict[tuple[str, ...], VendorOrder] = {}
 
@@ -356,7 +356,7 @@ class ProviderSelector:
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
             return list(self._choose(symbol, timeframe).names)  # may not be hashable
-        slot = self._slots(symbol, timeframe)
+        slot = self._slot(symbol, timeframe)
         order = slot.order
         if order is None or not order.holds(self.downloaders):
             order = slot.order = self._choose(symbol, timeframe)
@@ -371,7 +371,7 @@ class ProviderSelector:
         """
         if getattr(self.get_provider_with_failover, "__func__", None) is not _FAILOVER:
             return None
-        slot = self._slots(symbol, timeframe)
+        slot = self._slot(symbol, timeframe)
         order = slot.order
         if order is not None and order.holds(self.downloaders):
             return order
@@ -379,6 +379,11 @@ class ProviderSelector:
         if order is None or not order.holds(self.downloaders):
             order = slot.at_hand = self._order_at_hand(symbol, timeframe)
         return order
+
+    def _slot(self, symbol: str, timeframe: str) -> _Slot:
+        """Return the orders for a series; a rule is for all symbols of an asset class."""
+        instrument = self._instrument_of(symbol)
+        return self._slots(instrument and instrument.asset_class, timeframe)
 
     def _order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
         orders = self._orders  # read before the rules, as a slot is
