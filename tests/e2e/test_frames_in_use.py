@@ -16,6 +16,7 @@ from src.data import DataManager
 from src.data.cache.compact import compact_series
 from src.data.cache.read import columnar_reader
 from src.data.clock import ManualClock
+from src.data.model import frame as model_frame
 from tests.processes import Talker
 from tests.vendor_server import VendorServer
 
@@ -24,6 +25,7 @@ def hold(cache: Path, rules: Path, now_ms: int) -> None:
     """Hold frames while their series is changed in each way; print what they have outlived."""
     # Columns of two days are mapped, as those of weeks are.
     columnar_reader.MOST_READ = columnar_reader.MOST_COPIED = 1 << 15
+    model_frame.LONG = 1_000
     manager = DataManager(cache, rules, clock=ManualClock(now_ms))
 
     def ask(end: str) -> pd.DataFrame:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from src.data.errors import ResponseFormatError
 from src.data.model.bars import Bar, BarTable, merge
 from src.data.model.coverage import Covered
 from src.data.model.frame import (
+    LONG,
     build_frame,
     coerce_ohlcv_timestamp_column,
     empty_frame,
@@ -194,15 +198,33 @@ def test_where_nobody_vouches_for_anything_the_form_stays(rows: int) -> None:
     assert not frame["is_final"].any()
 
 
-def test_frames_of_one_shape_share_nothing() -> None:
+def test_a_change_of_a_frame_does_not_change_another_of_the_same_shape() -> None:
     table = BarTable.from_bars([Bar(0, 1.0, 2.0, 0.5, 1.5, 9.0), Bar(60_000, 1, 1, 1, 1, 1)])
     one, other = build_frame(table), build_frame(table)
     one.columns.name = "mine"
     one.index.name = "mine"
+    one.index.freq = "min"  # type: ignore[attr-defined]
     one.loc[:, "open"] = 7.0
     assert (other.columns.name, other.index.name) == (None, "timestamp")
+    assert (other.index.freq, build_frame(table).index.freq) == (None, None)  # type: ignore[attr-defined]
     assert other["open"].tolist() == [1.0, 1.0]
     assert table.open.tolist() == [1.0, 1.0]
+
+
+def test_frames_with_the_same_timestamps_share_the_memory_of_their_index() -> None:
+    def stamps_of(count: int, start: int = 0) -> NDArray[np.int64]:
+        stamps = np.arange(start, start + count, dtype=np.int64) * 60_000
+        table = BarTable(stamps, *([np.ones(count)] * 5))
+        index: Any = build_frame(table).index
+        assert index.asi8.tolist() == (stamps * 1_000_000).tolist()
+        return index.asi8  # type: ignore[no-any-return]
+
+    one = stamps_of(3)
+    with pytest.raises(ValueError, match="read-only"):
+        one[0] = 7
+    assert np.shares_memory(one, stamps_of(3))
+    assert not any(np.shares_memory(one, other) for other in (stamps_of(4), stamps_of(3, 1)))
+    assert not np.shares_memory(stamps_of(LONG + 1), stamps_of(LONG + 1)), "none is kept that long"
 
 
 @pytest.mark.parametrize("rows", [3, 20_000])

@@ -30,7 +30,7 @@ _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 _UNCOVERED = Covered(Span(0, 0), "suspect")
 NS_IN_MS = 1_000_000
 # From this number of rows on, copying columns takes longer than building a frame from many.
-_LONG = 10_000
+LONG = 10_000
 
 
 def build_frame(
@@ -42,7 +42,8 @@ def build_frame(
     columns ``extra``, in their order, filled from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
     ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) contain
-    zeros, which the caller replaces. The frame owns its memory, so the caller may write to it.
+    zeros, which the caller replaces. The caller may write to the frame, which owns its values. The
+    timestamps are read-only: frames that have the same ones share them.
 
     Args:
         table: Bars; rows keep their order.
@@ -50,7 +51,7 @@ def build_frame(
         extra: Names of the extra columns.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
-    if table.index is not None and len(table) > _LONG:
+    if table.index is not None and len(table) > LONG:
         # The table is the sole owner of these arrays: the frame takes them without a copy.
         columns = dict(zip(table.columns, table.values(), strict=True))
         frame = pd.DataFrame(columns, index=_index(stamps), copy=False)
@@ -65,7 +66,7 @@ def build_frame(
 
 
 def frame_on(values: NDArray[np.float64], stamps: Stamps, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a frame that uses the memory of ``values`` and ``stamps``.
+    """Return a frame that uses the memory of ``values``, and of ``stamps``, which become read-only.
 
     ``values`` has one row for each of ``columns``; ``stamps`` are in nanoseconds.
     """
@@ -74,8 +75,21 @@ def frame_on(values: NDArray[np.float64], stamps: Stamps, columns: tuple[str, ..
 
 
 def _index(stamps: Stamps) -> pd.DatetimeIndex:
+    """Return an index; it shares its memory with the previous one if it has the same timestamps."""
+    global _last
+    last = _last
+    if last is not None and np.array_equal(last[0], stamps):
+        return pd.DatetimeIndex(last[1].view(), name="timestamp", copy=False)
+    stamps.flags.writeable = False
     # Without ``copy=False`` it would be copied silently.
-    return pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
+    index = pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
+    if len(stamps) <= LONG:
+        _last = stamps, index.array
+    return index
+
+
+# Timestamps of the last short index, which those of the next symbol of an exchange usually equal.
+_last: tuple[Stamps, Any] | None = None
 
 
 # Callers take views, so that renaming the axis of one frame does not affect another.
