@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
 from types import FrameType
+from typing import Any
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -27,12 +28,7 @@ def calls_by_name(work: Callable[[], object]) -> str:
         elif event == "c_call":
             names[str(getattr(function, "__qualname__", function))] += 1
 
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
+    _profile(work, counted)
     return ", ".join(f"{count} {name}" for name, count in sorted(names.items()))
 
 
@@ -45,6 +41,12 @@ def effort_of(work: Callable[[], object]) -> tuple[int, int]:
         calls += event in ("call", "c_call")
         files += event == "c_call" and getattr(function, "__name__", "") == "open"
 
+    _profile(work, counted)
+    return calls, files
+
+
+def _profile(work: Callable[[], object], counted: Callable[[FrameType, str, Any], object]) -> None:
+    """Report each call to ``counted`` while ``work`` is done."""
     before, collects = sys.getprofile(), gc.isenabled()
     gc.disable()  # a collection calls functions of its own, at places that depend on earlier tests
     sys.setprofile(counted)
@@ -54,7 +56,6 @@ def effort_of(work: Callable[[], object]) -> tuple[int, int]:
         sys.setprofile(before)
         if collects:
             gc.enable()
-    return calls, files
 
 
 class ThreadMeter:
