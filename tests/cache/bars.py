@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from src.data.cache.format.documents import coverage_of
+from src.data.cache.format.documents import StretchDocument, coverage_of
 from src.data.cache.read.series_reader import RangeReader, SeriesIndex
 from src.data.cache.recovery.recover import recover
 from src.data.cache.store import BarStore, CommitPiece, SeriesView
@@ -44,7 +45,12 @@ OLDER_DESCRIPTION = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_so
 
 def stored(coverage: Coverage) -> Coverage:
     """Return a coverage as it is read again."""
-    return coverage_of(coverage.text)
+    return decoded(coverage.text)
+
+
+def decoded(text: str) -> Coverage:
+    """Return the coverage in a document, given its JSON text."""
+    return coverage_of(msgspec.json.decode(text, type=list[StretchDocument]))
 
 
 def at(step: int, size: int = DAY_MS) -> int:

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from src.data.cache.format.documents import coverage_of
 from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
-from tests.cache.bars import stored
+from tests.cache.bars import decoded, stored
 
 SPLICES = Splice(5, "other", "constant", 2.0, 9, "a split"), Splice(7, "other", "unchecked")
 WHOLE = Covered(
@@ -57,10 +56,10 @@ def test_folded_coverage_is_read_back_with_its_parts() -> None:
 def test_a_coverage_document_with_a_bad_field_is_refused(change: dict[str, Any]) -> None:
     text = canonical([WHOLE.to_json() | change])
     with pytest.raises(msgspec.ValidationError):
-        coverage_of(text)
+        decoded(text)
 
 
 def test_unknown_keys_are_ignored() -> None:
     plain = json.loads(canonical(WHOLE.to_json())) | {"mood": "good"}
     plain["kind"]["colour"] = "red"
-    assert coverage_of(canonical([plain])) == (WHOLE,)
+    assert decoded(canonical([plain])) == (WHOLE,)

@@ -99,30 +99,28 @@ _SourceEntry: Any = msgspec.defstruct(
     bases=(SourceDocument,),
     kw_only=True,
 )
-# An entry in ``coverage`` or ``empties``; ``parts`` are the components of a folded one.
-_Stretch: Any = msgspec.defstruct(
-    "_Stretch",
-    [
-        ("span", Span),
-        ("kind", msgspec.Raw, msgspec.Raw(b"{}")),
-        ("basis", msgspec.Raw, msgspec.Raw(b"{}")),
-        ("parts", tuple[tuple[_SourceEntry, tuple[int, ...]], ...], ()),
-    ],
-    bases=(_SourceEntry,),
-    kw_only=True,
-)
-_decode_stretches = msgspec.json.Decoder(list[_Stretch]).decode
+
+
+class StretchDocument(_SourceEntry):  # type: ignore[misc]
+    """An entry in ``coverage`` or ``empties``; ``parts`` are the components of a folded one."""
+
+    span: Span
+    kind: msgspec.Raw = msgspec.Raw(b"{}")
+    basis: msgspec.Raw = msgspec.Raw(b"{}")
+    parts: tuple[tuple[_SourceEntry, tuple[int, ...]], ...] = ()
+
+
 # All years of all series share a few kinds and bases, so each is decoded once and becomes a single
 # object.
 _kind_of = lru_cache(msgspec.json.Decoder(Kind).decode)
 _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
-def coverage_of(text: bytes | str) -> Coverage:
-    """Parse the coverage in a document, which is a JSON list of entries.
+def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
+    """Return the coverage that a document lists.
 
     Raises:
-        DecodeError: The text is not a valid coverage (an error from ``msgspec``).
+        DecodeError: A kind or a basis is invalid (an error from ``msgspec``).
     """
     return Coverage(
         [
@@ -132,7 +130,7 @@ def coverage_of(text: bytes | str) -> Coverage:
                 _basis_of(bytes(entry.basis)),
                 tuple([(source.covered(), spans) for source, spans in entry.parts]),
             )
-            for entry in _decode_stretches(text)
+            for entry in entries
         ]
     )
 
@@ -325,14 +323,14 @@ class _State(msgspec.Struct):
     head_at: int
     members: int
     columns: tuple[str, ...]
-    coverage: msgspec.Raw
+    coverage: list[StretchDocument]
     open: int = 0
     faults: list[tuple[int, int, str, int, str]] = []
 
     def value(self) -> YearState:
         """Return the state as a :class:`YearState`."""
         faults = tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults])
-        coverage = coverage_of(bytes(self.coverage))
+        coverage = coverage_of(self.coverage)
         return YearState(*_plain_facts(self), coverage=coverage, faults=faults)  # type: ignore[misc]
 
 
@@ -530,7 +528,7 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     generation: int
     years_generation: int
     next_due: int | None
-    empties: msgspec.Raw
+    empties: list[StretchDocument]
     symbol: str | None = None
     timeframe: str | None = None
     lane: str | None = None
@@ -565,7 +563,7 @@ _decode_whole = msgspec.json.Decoder(_WholeSeries).decode
 
 def _decode_series(text: bytes | str) -> tuple[_SeriesDocument, Coverage]:
     document: _SeriesDocument = _decode_whole(text)
-    return document, coverage_of(bytes(document.empties))
+    return document, coverage_of(document.empties)
 
 
 def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
