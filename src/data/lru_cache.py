@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from .disk.calls import all_memory
+from .forks import renew_after_fork
 
 # The default size is this fraction of the machine's memory, but not more than the first number.
 _MOST_BYTES, _SHARE = 256 << 20, 16
@@ -30,8 +30,9 @@ class LruCache:
         self.most_bytes = default if most_bytes is None else most_bytes
         self._sum = 0
         # Guards the order and the sum. A put does not wait for the lock: storing a value is
-        # optional. A forked child that inherits the lock while it is held creates a new one.
-        self._lock, self._pid = threading.Lock(), os.getpid()
+        # optional.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
         self._entries: OrderedDict[Hashable, Any] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
 
@@ -60,12 +61,12 @@ class LruCache:
         The value is not stored if it is larger than the whole cache, or if another thread is
         changing the cache at that moment.
         """
-        lock = self._own_lock()
-        if lock.locked():
+        if self._lock.locked():
             return
-        with lock:  # not acquire(): an interrupt after it would leave the lock held
+        with self._lock:  # not acquire(): an interrupt after it would leave the lock held
             try:
-                self._remove(key)
+                self._entries.pop(key, None)
+                self._sum -= self._sizes.pop(key, 0)
                 if size > self.most_bytes:
                     return
                 while self._entries and self._sum + size > self.most_bytes:
@@ -79,9 +80,10 @@ class LruCache:
 
     def drop(self, key: Hashable) -> None:
         """Remove a value."""
-        with self._own_lock():
+        with self._lock:
             try:
-                self._remove(key)
+                self._entries.pop(key, None)
+                self._sum -= self._sizes.pop(key, 0)
             except KeyboardInterrupt:
                 self._add_up()
                 raise
@@ -92,15 +94,10 @@ class LruCache:
             if is_old(key, value):
                 self.drop(key)
 
-    def _remove(self, key: Hashable) -> None:
-        self._entries.pop(key, None)
-        self._sum -= self._sizes.pop(key, 0)
-
     def _add_up(self) -> None:
         self._sizes = {key: self._sizes.get(key, 0) for key in self._entries}
         self._sum = sum(self._sizes.values())
 
-    def _own_lock(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        return self._lock
+    def after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held at the fork."""
+        self._lock = threading.Lock()

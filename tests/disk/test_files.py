@@ -125,9 +125,9 @@ def test_a_file_is_closed_after_a_read_that_failed(disk: Scripted, tmp_path: Pat
 def test_short_writes_and_reads_are_continued(
     disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pwrite, pread = os.pwrite, os.pread
+    pwrite, pread = os.pwrite, calls.pread
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:3], at))
-    monkeypatch.setattr(os, "pread", lambda fd, count, at: pread(fd, min(count, 4), at))
+    monkeypatch.setattr(calls, "pread", lambda fd, count, at: pread(fd, min(count, 4), at))
     handle = disk.create(tmp_path / "a")
     disk.write(handle, b"0123456789", 0)
     assert disk.read_at(handle, 1, 9) == b"123456789"

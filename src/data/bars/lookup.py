@@ -312,7 +312,7 @@ class AnswerCache:
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Keep an answer in memory if it can be returned for the same query again."""
         depends_on, slot = answer.depends_on, memory_key(query)
-        if depends_on is None or slot is None or not _is_final(query, answer):
+        if depends_on is None or slot is None:
             return
         seen_key = ("seen", *slot)
         if self._memory.get(seen_key) is None:
@@ -320,7 +320,7 @@ class AnswerCache:
             return
         key = depends_on.view.key
         orders = self._orders(query, key.timeframe)
-        if not self._is_of_series(query, key):
+        if not (_is_final(query, answer) and self._is_of_series(query, key)):
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None

@@ -518,14 +518,15 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         raise json_document.DamagedError(f"they are for {document.symbol!r}")
     samples = None if document.samples is None else _book_of(document.samples)
     changes = tuple(sorted(document.changes))
-    return replace(_book_of(document), samples=samples, changes=changes, extra=extra)
+    return _book_of(document, samples=samples, changes=changes, extra=extra)
 
 
-def _book_of(entries: BookEntries) -> ActionBook:
+def _book_of(entries: BookEntries, **others: Any) -> ActionBook:
     trusted = [a for a in entries.asked if a.told or a.source not in _NOT_TRUSTED]
     return ActionBook(
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
         answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
         has_untrusted=len(trusted) < len(entries.asked),
+        **others,
     )

@@ -56,7 +56,8 @@ def or_none(call: Callable[..., T], *args: object) -> T | None:
 
 def state_of(facts: os.stat_result) -> FileState:
     """Return the attributes that distinguish this version of a file from another."""
-    return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    # Without a call in Python, because every answer from the cache comes through here.
+    return tuple.__new__(FileState, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
 
 
 def state_at(path: Path | str) -> FileState | None:
@@ -66,7 +67,7 @@ def state_at(path: Path | str) -> FileState | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     # The same as `state_of`, inlined because every answer from the cache comes through here.
-    return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return tuple.__new__(FileState, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
 
 
 def mode_of(path: str) -> int:
@@ -127,11 +128,15 @@ def check_folders(path: str, root: str) -> None:
     """
     end = path.find(os.sep, len(root) + 1)
     while end != -1:
-        mode = mode_of(path[:end])
-        if stat.S_ISLNK(mode):
-            raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:end])} is a link")
-        if not mode:  # nothing exists below it either
+        try:
+            is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
+        except (
+            OSError,
+            ValueError,
+        ):  # nothing exists below it either; ValueError: an impossible name
             return
+        if is_link:
+            raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:end])} is a link")
         end = path.find(os.sep, end + 1)
 
 
@@ -142,11 +147,11 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        state = state_of(facts)
-        check_size(state.size)
-        content = pread(fd, state.size, 0)
-        while content and len(content) < state.size:  # some systems return less than there is
-            more = pread(fd, state.size - len(content), len(content))
+        state, size = state_of(facts), facts.st_size
+        check_size(size)
+        content = pread(fd, size, 0)
+        while content and len(content) < size:  # some systems return less than there is
+            more = pread(fd, size - len(content), len(content))
             if not more:
                 break
             content += more
@@ -238,12 +243,13 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def pread(fd: int, count: int, offset: int) -> bytes:
+def _pread(fd: int, count: int, offset: int) -> bytes:
     """Return up to ``count`` bytes from ``offset``."""
-    if hasattr(os, "pread"):
-        return os.pread(fd, count, offset)
     os.lseek(fd, offset, os.SEEK_SET)
     return os.read(fd, count)
+
+
+pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _pread)  # Windows has none
 
 
 def pwrite(fd: int, data: memoryview, offset: int) -> int:

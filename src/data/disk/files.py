@@ -332,7 +332,8 @@ class Disk:
                 self._check(path, is_folder=name == "list")
                 if target is not None and os.path.dirname(target) != os.path.dirname(path):
                     self._check(target)
-            if not self._is_watched:
+            # As `_is_watched`, without the call, because every answer from the cache comes through here.
+            if getattr(self.perform, "__func__", None) is _UNWATCHED:
                 return call(*args)
             if isinstance(path, str):
                 path = Path(path)

@@ -430,7 +430,7 @@ class Stretches(Sequence[T], Generic[T]):
         return len(self.columns.starts if self._items is None else self._items)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self.items)
+        return iter(self.items if self._items is None else self._items)
 
     def __getitem__(self, at: Any) -> Any:
         if self._items is None and isinstance(at, slice):
@@ -508,7 +508,9 @@ class Coverage(Stretches[Covered]):
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
         """Return the merged spans of the entries whose source passes a test."""
-        return spans_of(merged(self.where(test)))
+        if self._items is None:
+            return spans_of(merged(self.where(test)))
+        return coalesce(entry.span for entry in self._items if test(entry))
 
     def within(self, span: Span) -> Coverage:
         """Return the entries inside ``span``, clipped."""
@@ -525,7 +527,7 @@ class Coverage(Stretches[Covered]):
 
     def touching(self, span: Span) -> Coverage:
         """Return the entries that overlap ``span``, unfolded but not clipped to the span."""
-        if span.is_empty:
+        if span.is_empty or self._items == ():
             return Coverage()
         entries = self
         if self._items is not None:

@@ -145,7 +145,7 @@ class BarsQuery:
 
         The name is None if no vendor is pinned; all vendors' actions are used in that case.
         """
-        return self.key.action_key
+        return self.key.action_key if self.provider else None
 
     def __str__(self) -> str:
         hours = " (extended hours)" if self.instrument.is_extended else ""

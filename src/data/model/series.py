@@ -72,8 +72,7 @@ class SeriesKey:
     @property
     def of_folder(self) -> str:
         """The part of the lane's name that stands for a folder of local files; empty for other lanes."""
-        first = self.lane[0] if self.lane else ""
-        return first if is_of_folder(first) else ""
+        return self.lane[0] if self.lane and is_of_folder(self.lane[0]) else ""
 
     @property
     def action_key(self) -> str | None:

@@ -75,5 +75,5 @@ def first_of(
 
 def has_extra_hours(kind: Kind, query: BarsQuery) -> bool:
     """Return whether bars of ``kind`` include extended hours although the query is for regular hours."""
-    is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
-    return is_regular and kind.session == "extended"
+    is_intraday = query.timeframe.is_intraday
+    return kind.session == "extended" and is_intraday and not query.instrument.is_extended

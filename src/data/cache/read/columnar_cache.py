@@ -155,7 +155,8 @@ class Sidecars:
         return file if file is not None and file.serves(identities) else None
 
     def _are_untouched(self, lane: LaneFiles, file: ColumnarFile, years: States) -> bool:
-        return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
+        data_text, sources = lane.paths.data_text, file.head.years
+        return all(self.is_untouched(data_text(year), sources[year]) for year in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
         """Return whether a data file is unchanged since it was verified, or has only grown."""
