@@ -186,7 +186,7 @@ class ColumnarFile:
 
     def _verify_blocks(self, begin: int, end: int) -> None:
         """Check the full blocks in the range, ignoring the partial block after the last full one."""
-        unknown = np.flatnonzero(~self._sound[begin:end]) + begin
+        unknown = (~self._sound[begin:end]).nonzero()[0] + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
             column = self.head.columns.index(name)
