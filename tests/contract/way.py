@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -256,7 +257,7 @@ def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[Counted]:
             root / f"cache{number}", root / "rules.yaml", clock=ManualClock(now_ms)
         )
         call = partial(_ask, manager, symbol, arguments)
-        _ask(manager, warm, arguments)
+        _ask(manager, warm, arguments | _other_dates(arguments))
         if not is_stored:
             yield name, "miss", way.entered(call), way.files
         elif "include_forming" in arguments:
@@ -266,6 +267,16 @@ def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[Counted]:
             call()
             call()
             yield name, "again", way.entered(call), way.files
+
+
+def _other_dates(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return dates inside the requested ones, so that these are read by the question itself."""
+    days = {"start_date": timedelta(1), "end_date": -timedelta(1)}
+    return {
+        name: str(date.fromisoformat(arguments[name]) + shift)
+        for name, shift in days.items()
+        if name in arguments
+    }
 
 
 def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
