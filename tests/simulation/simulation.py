@@ -638,9 +638,15 @@ class Simulation:
         self.model.check_grave(question, seen, report)
         strict = Question(symbol, timeframe, *ends, options=(*question.options, ("strict", True)))
         if seen.grave or not seen.is_complete:
-            with contextlib.suppress(IncompleteDataError):
+            try:
                 self.manager.get_ohlcv(symbol, timeframe, **strict.arguments)
-                raise AssertionError(f"{strict}: not refused, grave are {seen.grave}")
+            except IncompleteDataError:
+                return
+            except Killed:
+                self.disks.heal()
+                self.restart()
+                return
+            raise AssertionError(f"{strict}: not refused, grave are {seen.grave}")
 
     def remember(self, question: Question, seen: Seen | None) -> None:
         """Keep an answer for :meth:`ask_version`."""
