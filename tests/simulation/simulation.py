@@ -652,6 +652,8 @@ class Simulation:
         """Keep an answer for :meth:`ask_version`."""
         if seen is None or not seen.is_complete or question.options or question.bars:
             return
+        if "derived_from" in seen.facts:  # the generation is that of the shorter bars
+            return
         if seen.facts["generation"] is None:
             assert self.disks.struck, f"{question}: a version is not told"
             return
