@@ -65,8 +65,7 @@ class LruCache:
             return
         with self._lock:  # not acquire(): an interrupt after it would leave the lock held
             try:
-                self._entries.pop(key, None)
-                self._sum -= self._sizes.pop(key, 0)
+                self._remove(key)
                 if size > self.most_bytes:
                     return
                 while self._entries and self._sum + size > self.most_bytes:
@@ -82,8 +81,7 @@ class LruCache:
         """Remove a value."""
         with self._lock:
             try:
-                self._entries.pop(key, None)
-                self._sum -= self._sizes.pop(key, 0)
+                self._remove(key)
             except KeyboardInterrupt:
                 self._add_up()
                 raise
@@ -94,10 +92,14 @@ class LruCache:
             if is_old(key, value):
                 self.drop(key)
 
-    def _add_up(self) -> None:
-        self._sizes = {key: self._sizes.get(key, 0) for key in self._entries}
-        self._sum = sum(self._sizes.values())
-
     def after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held at the fork."""
         self._lock = threading.Lock()
+
+    def _remove(self, key: Hashable) -> None:
+        self._entries.pop(key, None)
+        self._sum -= self._sizes.pop(key, 0)
+
+    def _add_up(self) -> None:
+        self._sizes = {key: self._sizes.get(key, 0) for key in self._entries}
+        self._sum = sum(self._sizes.values())

@@ -332,8 +332,7 @@ class Disk:
                 self._check(path, is_folder=name == "list")
                 if target is not None and os.path.dirname(target) != os.path.dirname(path):
                     self._check(target)
-            # As `_is_watched`, without the call, because every answer from the cache comes through here.
-            if getattr(self.perform, "__func__", None) is _UNWATCHED:
+            if not self._is_watched:
                 return call(*args)
             if isinstance(path, str):
                 path = Path(path)

@@ -527,7 +527,7 @@ class Coverage(Stretches[Covered]):
 
     def touching(self, span: Span) -> Coverage:
         """Return the entries that overlap ``span``, unfolded but not clipped to the span."""
-        if span.is_empty or self._items == ():
+        if span.is_empty:
             return Coverage()
         entries = self
         if self._items is not None:

@@ -66,9 +66,10 @@ def build_frame(
 
 
 def frame_on(values: NDArray[np.float64], stamps: Stamps, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a frame that uses the memory of ``values``, and of ``stamps``, which become read-only.
+    """Return a frame that uses the memory of ``values``; its timestamps are read-only.
 
-    ``values`` has one row for each of ``columns``; ``stamps`` are in nanoseconds.
+    ``values`` has one row for each of ``columns``; ``stamps`` are in nanoseconds. The frame uses
+    their memory or, if the frame before it has the same timestamps, the memory of that one's.
     """
     names = _names(columns).view()
     return pd.DataFrame(values.T, index=_index(stamps), columns=names, copy=False)

@@ -255,7 +255,7 @@ def list_gaps(
     ``unfilled`` segments. Outside ``traded``, bars are known not to exist. A span in which no bar
     is expected and no vendor was queried is included, because a vendor may have a bar there.
     """
-    reasons = _disjoint(unfilled) if unfilled else []
+    reasons = _disjoint(unfilled)
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
     gaps = [gap for span in uncovered(wanted, answered) for gap in _gaps_for(span, reasons, traded)]

@@ -337,8 +337,8 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
     """Return the distinct reasons in the coverage that start with one of ``beginnings``."""
-    texts = [source.reason for source in coverage.sources]
-    return [*dict.fromkeys([text for text in texts if text.startswith(beginnings)])]
+    texts = (source.reason for source in coverage.sources)
+    return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class: str) -> list[str]:
@@ -502,7 +502,7 @@ def _is_change(entry: Covered, other: Covered) -> bool:
 
 def splice_problems(coverage: Coverage) -> list[str]:
     """Return a sentence for each comparison that the user should know about, without duplicates."""
-    return list(dict.fromkeys(s for c in coverage.sources if c.splices for s in _sentences(c)))
+    return list(dict.fromkeys(s for source in coverage.sources for s in _sentences(source)))
 
 
 def _sentences(entry: Covered) -> Iterator[str]:
