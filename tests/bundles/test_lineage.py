@@ -100,6 +100,28 @@ def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     assert lineages.check("adjusted").is_identical
 
 
+def test_bars_before_the_open_of_a_splits_date_are_reproduced(
+    manager: DataManager,
+    bundles: Path,
+    lineages: Lineages,
+    vendors: VendorServer,
+    clock: ManualClock,
+) -> None:
+    """The split is recorded with the open of regular hours, and applies to the whole date."""
+    vendors.truth.change("AAPL", extended=True)
+    vendors.truth.act("AAPL", split("2024-06-06", 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for end in ("2024-06-06T10:00", "2024-06-06T14:00"):
+            clock.set(ms(f"{end}:00"))
+            with lineage(end, folder=bundles, manager=manager):
+                manager.get_ohlcv("AAPL", "15m", "2024-06-05T18:00", end, session="extended")
+    assert lineages.check("2024-06-06T14:00").is_identical
+    (early,) = lineages.check("2024-06-06T10:00").series
+    assert early.is_reproducible and early.causes == ("new action",)
+    assert {cell.stamp_ms // DAY_MS * DAY_MS for cell in early.cells} == {ms("2024-06-05T00:00:00")}
+
+
 def test_weeks_built_from_days_are_recorded_as_reads_of_the_days(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:

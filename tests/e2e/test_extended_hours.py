@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from src.data.errors import (
 )
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.jobs.verify import VerifyQuestion, verify_with
-from src.data.model.instant import parse_iso
+from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.quality.gaps import ClassifiedGap
 from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
@@ -256,6 +257,55 @@ def test_bars_before_the_open_of_a_splits_date_are_traded_without_it(
             expected = [closes[stamp] for stamp in stamps]
             np.testing.assert_allclose(answer["close"], expected, rtol=1e-4)
     assert len(first) == len(again) == 5 and len(frame) == len(raw) == len(rows)
+
+
+@pytest.mark.parametrize("vendor", ["yahoo", "polygon"])
+def test_a_split_is_applied_although_the_day_before_was_fetched_before_the_open_of_its_date(
+    by: Make, clock: ManualClock, vendors: VendorServer, vendor: str
+) -> None:
+    """Vendors report it from 09:30 on; what they sent at 06:00 is as of the session before."""
+    vendors.truth.act("AAPL", split("2024-06-06", 4))
+    start = "2024-06-05T18:00"
+
+    def ask(end: str, **wishes: Any) -> pd.DataFrame:
+        clock.set(parse_iso(end))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)  # the split is near
+            return by(vendor).get_ohlcv("AAPL", "15m", start, end, session="extended", **wishes)
+
+    before = ask("2024-06-06T10:00")
+    assert (provenance(before)["as_of"], provenance(before)["complete"]) == ("2024-06-05", True)
+    frame = ask("2024-06-06T14:00", columns=("split",))
+    rows = vendors.truth.expected(
+        "AAPL", "15m", parse_iso(start), clock.now_ms(), "split", clock.now_ms(), extended=True
+    )
+    assert len(frame) - len(rows) in (0, 1), "and perhaps the bar that has just begun"
+    closes = [row[4] for row in rows]
+    np.testing.assert_allclose(frame["close"].iloc[: len(rows)], closes, rtol=1e-4)
+    assert provenance(frame)["as_of"] == "2024-06-06"
+    on = frame.index[frame["split"] != 0]
+    assert [str(stamp) for stamp in on] == ["2024-06-06 08:00:00"], "the first bar of the date"
+    report = by(vendor).validate("AAPL", "15m", lane="extended", mark=True)
+    assert not report.at_least("error") and not report.marked
+
+
+@pytest.mark.parametrize("day", ["2024-03-07", "2024-03-08"])
+def test_the_last_hour_of_a_winter_evening_is_of_the_session_before(
+    by: Make, clock: ManualClock, vendors: VendorServer, day: str
+) -> None:
+    """From 19:00 in New York on, UTC has the next date, of which nobody knows any split yet."""
+    clock.set(parse_iso(day) + 25 * HOUR_MS + 10 * MINUTE_MS)
+    manager = by("yahoo")
+    for end in (24 * HOUR_MS, 25 * HOUR_MS):
+        stamp = iso(parse_iso(day) + end - 30 * MINUTE_MS)[:16]
+        asked = ("AAPL", "30m", f"{day}T18:00", stamp)
+        frame = manager.get_ohlcv(*asked, session="extended", strict=True)
+        assert str(frame.index[-1])[:16] == stamp.replace("T", " ")
+        assert provenance(frame)["as_of"] == day
+    sent = vendors.count()
+    again = manager.get_ohlcv(*asked, session="extended", strict=True)
+    pd.testing.assert_frame_equal(again, frame)
+    assert vendors.count() == sent
 
 
 def test_a_hole_before_the_open_is_a_gap_only_of_extended_hours(

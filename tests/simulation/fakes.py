@@ -29,7 +29,7 @@ from tests.vendor_server.face import Context, Face, Page, Request
 from tests.vendor_server.limits import Meter
 from tests.vendor_server.listings import Listing
 
-from .model import Memory, Quote
+from .model import Memory, Quote, label_of
 
 T = TypeVar("T")
 SLOW_S = 20.0
@@ -120,7 +120,7 @@ class Heard(Context):
     """The context of one answer that notes what is answered, and may leave out old bars."""
 
     server: Vendors = field(kw_only=True)
-    asked: list[tuple[Listing, Timeframe, str]] = field(default_factory=list, kw_only=True)
+    asked: list[tuple[Listing, Timeframe, str, str]] = field(default_factory=list, kw_only=True)
 
     def rows(
         self, listing: Listing, frame: Timeframe, window: tuple[int, int],
@@ -131,7 +131,9 @@ class Heard(Context):
         first = self.server.first_ms.get(self.vendor)
         if first is not None:
             found = [row for row in found if row.stamp_ms >= first]
-        self.asked[:] = [(listing, frame, adjustment)]
+        is_extended = extended and listing.extended and frame.is_intraday
+        label = label_of(frame.label, is_extended=is_extended)
+        self.asked[:] = [(listing, frame, label, adjustment)]
         return found
 
 
@@ -202,13 +204,13 @@ class Vendors(VendorServer):
 
     def _context(self, face: Face, now_ms: int, used: int, faults: Iterable[Fault]) -> Context:
         plain = super()._context(face, now_ms, used, faults)
-        asked: list[tuple[Listing, Timeframe, str]] = []
+        asked: list[tuple[Listing, Timeframe, str, str]] = []
 
         def spoil(page: Page) -> Page:
             sent = plain.spoil(page)
             if not asked:  # a range before the first trade: nothing was looked up
                 return sent
-            listing, frame, adjustment = asked[0]
+            listing, frame, label, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
             lead = max(0, min(self.wrong_ms, self.skew_ms or 0))
             wrong = self.wrong_ms != 0 and self.skew_ms is None
@@ -221,7 +223,7 @@ class Vendors(VendorServer):
                     for stamp, told in quotes.items()
                 }
             self.memory.hear(
-                face.name, listing.symbol, frame.label, quotes, left_out(page, sent), self._until_ms
+                face.name, listing.symbol, label, quotes, left_out(page, sent), self._until_ms
             )
             return sent
 

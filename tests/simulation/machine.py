@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -20,6 +21,9 @@ from .sources import Stream
 # Trading, a split ahead, a weekend, summer time beginning, an early close, midnight.
 STARTS = ("2024-06-05T13:45", "2024-06-09T20:30", "2024-03-10T06:30", "2024-07-03T19:30",
           "2024-06-08T00:00:00")  # fmt: skip
+# Before the open, at it, after the close when UTC has the next date already, the evening before a weekend.
+EXTENDED_STARTS = ("2024-06-06T09:50", "2024-06-05T13:25", "2024-03-08T00:40", "2024-03-08T23:10",
+                   "2024-07-03T19:30")  # fmt: skip
 SECONDS = (1, 31, 130, 1000, 3600, 7 * 3600, 25 * 3600, 5 * 86400, 40 * 86400)
 # Wrong bars that can be bars.
 WRONG_BARS = {
@@ -80,7 +84,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self, start: int) -> None:
         self._stack = contextlib.ExitStack()
         self.asked: list[Question] = []
-        chosen = self.starts[start % len(self.starts)]
+        starts = EXTENDED_STARTS if self.profile.is_extended else self.starts
+        chosen = starts[start % len(starts)]
         self.sim: Simulation = self._stack.enter_context(self._simulated(chosen))
 
     def _simulated(self, start: str) -> contextlib.AbstractContextManager[Simulation]:
@@ -105,6 +110,7 @@ class Machine(RuleBasedStateMachine):
         return Question(
             profile.symbols[symbol % len(profile.symbols)], label, iso(start)[:cut], iso(end)[:cut],
             options=OPTIONS[option % len(OPTIONS)],
+            is_extended=profile.is_extended and symbol < len(profile.symbols),
         )  # fmt: skip
 
     def _ask(self, question: Question, *, planned: bool = False) -> None:
@@ -143,7 +149,7 @@ class Machine(RuleBasedStateMachine):
     def ask_last(self, symbol: int, frame: int, count: int, back: int) -> None:
         asked = self._question(symbol, frame, max(back, 0), 0)
         end = None if back < 0 else asked.end
-        self._ask(Question(asked.symbol, asked.timeframe, None, end, count))
+        self._ask(replace(asked, start=None, end=end, bars=count))
 
     @rule(**_where)
     def ask_pinned(self, symbol: int, frame: int, back: int, length: int) -> None:
@@ -154,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         if asked.symbol == "BTCUSDT" and vendor == "yahoo":
             vendor = self.profile.vendors[0]
         options = (("provider", vendor),)
-        self._ask(Question(asked.symbol, asked.timeframe, asked.start, asked.end, options=options))
+        self._ask(replace(asked, options=options))
 
     @rule(frame=_where["frame"], back=_where["back"], length=_where["length"])
     def ask_batch(self, frame: int, back: int, length: int) -> None:
@@ -170,7 +176,10 @@ class Machine(RuleBasedStateMachine):
         self.fault(place=place, name=name, times=None)
         self._ask(question)
         self.sim.heal()
-        self.sim.mark(question.symbol, question.timeframe)
+        self._mark(question)
+
+    def _mark(self, asked: Question) -> None:
+        self.sim.mark(asked.symbol, asked.timeframe, is_extended=asked.is_extended)
 
     # --- what users do besides --------------------------------------------------------------
 
@@ -182,9 +191,9 @@ class Machine(RuleBasedStateMachine):
         if what == "clear":
             self.sim.clear(asked.symbol)
         elif what == "version":
-            self.sim.ask_version(asked.symbol, asked.timeframe)
+            self.sim.ask_version(asked.symbol, asked.label)
         elif what == "validate":
-            self.sim.mark(asked.symbol, asked.timeframe)
+            self._mark(asked)
         elif "crypto" in self.profile.rules and asked.symbol == "BTCUSDT":
             hole = 4 if "hole" in what else None
             self.sim.put(asked.symbol, asked.timeframe, asked.start, asked.end, hole)

@@ -19,16 +19,23 @@ from src.data.model.reasons import UNASKED
 from src.data.model.span import Span, coalesce
 from src.data.prices.judgement.findings import QualityReport
 from src.data.prices.judgement.grave import grave_of
-from tests.vendor_server import Truth
+from tests.vendor_server import Row, Truth, sessions
+from tests.vendor_server.ground_truth import NEVER
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 
 Values = tuple[float | None, ...]
+EXTENDED = "@extended"
 STEPS = {"15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
 # All bars begin at one of these.
 _GRID_MS = 15 * MINUTE_MS
 NAMES = ["open", "high", "low", "close", "volume"]
 # What bars are called that a user stores himself.
 USER = "mine"
+
+
+def label_of(timeframe: str, *, is_extended: bool) -> str:
+    """Return the name of a timeframe's bars: bars of extended hours have another name."""
+    return timeframe + EXTENDED * is_extended
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class Question:
         start, end: ISO texts; dates for days, instants for shorter bars. None with ``bars``.
         bars: how many of the last bars up to ``end``.
         options: further arguments of ``get_ohlcv``.
+        is_extended: whether bars before the open and after the close of regular hours are requested, too.
     """
 
     symbol: str
@@ -143,11 +151,18 @@ class Question:
     end: str | None
     bars: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    is_extended: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name under which vendors' bars for this question are kept."""
+        return label_of(self.timeframe, is_extended=self.is_extended)
 
     @property
     def arguments(self) -> dict[str, Any]:
         bounds = {"start_date": self.start, "end_date": self.end, "bars": self.bars}
-        return {name: value for name, value in bounds.items() if value} | dict(self.options)
+        session = {"session": "extended"} if self.is_extended else {}
+        return {n: v for n, v in bounds.items() if v} | dict(self.options) | session
 
     def has(self, *names: str) -> bool:
         return bool(set(names) & {name for name, value in self.options if value})
@@ -356,7 +371,7 @@ class Model:
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if name not in {listing.symbol for listing in self.truth.listings()}:
             return
-        rows = self.truth.rows(name, question.timeframe, near[0], near[-1] + 1, "raw")
+        rows = self._rows(question, name, near[0], near[-1] + 1)
         later = [
             row.stamp_ms for row in rows if row.stamp_ms in seen.rows and row.closes_ms > known
         ]
@@ -372,9 +387,11 @@ class Model:
             return
         assert not any(isnan(v) for v in values[:4]) or stamp in seen.flagged, f"{what}: {values}"
         names = self.same.get(question.symbol, (question.symbol,))
-        label = question.timeframe
+        label = question.label
         vendors = [self.named.get(v, v) for v in seen.source[stamp].split(",")]
-        quotes = [q for v in vendors for q in self.memory.of(v, names, label, stamp)]
+        # Regular hours may be cut out of the bars of a vendor that always sends the others, too.
+        labels = {label, label_of(question.timeframe, is_extended=True)}
+        quotes = [q for v in vendors for t in labels for q in self.memory.of(v, names, t, stamp)]
         if state == "suspect" and question.has("offline") and not seen.is_complete:
             # An offline answer reads no file: it has what was read, and says that it is not final.
             quotes += [q for v in vendors for q in self.memory.past[v, names[0], label, stamp]]
@@ -411,7 +428,12 @@ class Model:
         is_share = self._is_share(question)
         told: list[tuple[float, ...]] = []
         for (_, name, label), stamps in self.memory.quotes.items():
-            if name in names and STEPS.get(label, 0) < STEPS[question.timeframe]:
+            timeframe = label.removesuffix(EXTENDED)
+            if (
+                name in names
+                and STEPS.get(timeframe, 0) < STEPS[question.timeframe]
+                and (timeframe != label) == question.is_extended
+            ):
                 for part, quotes in stamps.items():
                     for quote in quotes if part in parts else ():
                         factor = self._factor(names[0], seen, part, quote, now) if is_share else 1
@@ -499,7 +521,26 @@ class Model:
             for a in self.truth.actions(name, as_of_ms)
             if a.type == "split"
         }
-        return {one for one in found if stamp // DAY_MS * DAY_MS < one[0]}
+        day = self._day_of(name, stamp)
+        return {one for one in found if day < one[0]}
+
+    def _day_of(self, name: str, stamp: int) -> int:
+        """Return the session date of a bar; in winter, the last extended hour is on the next UTC day."""
+        listing = self.truth.listing(name)
+        if not listing.extended:
+            return stamp // DAY_MS * DAY_MS
+        around = sessions_of(f"{listing.calendar}{sessions.EXTENDED}").between(stamp, stamp + 1)
+        return int(around.dates[0]) if len(around.dates) else stamp // DAY_MS * DAY_MS
+
+    def _rows(
+        self, question: Question, name: str, start: int, end: int, now: int = NEVER
+    ) -> list[Row]:
+        """Return the bars that truly traded, of the hours that a question is about."""
+        anchor = "clock" if question.is_extended else "session"
+        return self.truth.rows(
+            name, question.timeframe, start, end, "raw", now,
+            anchor=anchor, extended=question.is_extended,
+        )  # fmt: skip
 
     # --- what is not there -------------------------------------------------------------------
 
@@ -512,7 +553,7 @@ class Model:
         name = names[0]
         if name not in {listing.symbol for listing in self.truth.listings()}:
             return set()
-        rows = self.truth.rows(name, question.timeframe, first, span.end, "raw", closed_by)
+        rows = self._rows(question, name, first, span.end, closed_by)
         found = {row.stamp_ms for row in rows if row.closes_ms <= closed_by}
         if self.truth.listing(name).calendar != FOREX_EARLY:
             return found
@@ -586,11 +627,11 @@ class Model:
         for symbol, label, stamp, quote in self.memory.fresh:
             good = quote.was_closed and not quote.spoilt and stamp >= first
             good &= not any(stamp in part for part in refused)
-            if good and label == question.timeframe and symbol in names[:1] and stamp in span:
+            if good and label == question.label and symbol in names[:1] and stamp in span:
                 self.heard[self._asked(question)].add(stamp)
 
     def _asked(self, question: Question) -> tuple[Any, ...]:
-        return question.symbol, question.timeframe, question.option("provider"), self.order
+        return question.symbol, question.label, question.option("provider"), self.order
 
     def _series(self, question: Question, seen: Seen) -> tuple[Any, ...]:
         return (

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -119,6 +119,8 @@ class Profile:
         projects: the orders of sources in the rules of several projects with one cache, where there
             are any; each source has bars of its own kind. ``local:a`` is the folder ``a``.
         streams: whether a stream brings bars, too.
+        is_extended: whether shares trade before the open and after the close, and most questions are
+            about those hours, too.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Profile:
     rules: tuple[str, ...]
     projects: tuple[tuple[str, ...], ...] = ()
     streams: bool = False
+    is_extended: bool = False
 
 
 COINS = Profile(
@@ -154,6 +157,15 @@ _OF_SHARES = ("stock_daily", "stock_intraday")
 SHARES_BY_THE_HOUR = Profile(
     "shares_by_the_hour", ("yahoo",), ("AAPL", "NVDA"), ("1h", "1d"), _OF_SHARES
 )
+
+
+def extended_hours(*vendors: str) -> Profile:
+    """Return the profile of shares that these vendors have in extended hours, too."""
+    name = "extended_hours_" + "_".join(vendors)
+    timeframes = ("30m", "15m")
+    return Profile(name, vendors, ("AAPL", "NVDA"), timeframes, _OF_SHARES, is_extended=True)
+
+
 AUCKLAND = Profile("auckland", ("yahoo",), ("AIR.NZ",), ("1h", "1d"), _OF_SHARES)
 
 
@@ -198,6 +210,8 @@ class Simulation:
         self.clock = WrongClock(self.true)
         self.vendors = Vendors(self.true, self.truth, self.memory)
         self.vendors.add(AcmeFace())
+        for symbol in self.profile.symbols if self.profile.is_extended else ():
+            self.truth.change(symbol, extended=True)
         self.own = OwnDownloader(self.vendors, OWN)
         self.model = Model(self.truth, self.memory, SAME)
         self.stream = Stream(self.truth, self.memory)
@@ -584,10 +598,7 @@ class Simulation:
             return
         assert list(frames) == list(dict.fromkeys(symbols)), "a symbol is missing in a batch"
         for symbol, frame in frames.items():
-            one = Question(
-                symbol, question.timeframe, question.start, question.end, question.bars,
-                question.options,
-            )  # fmt: skip
+            one = replace(question, symbol=symbol)
             if error := frame.attrs["onetape"].get("error"):
                 allowed = self._may_fail(one) or self.disks.struck
                 if error["type"] == "BadRangeError":
@@ -596,17 +607,17 @@ class Simulation:
             else:
                 self._judge(one, Seen.of(frame), times)
 
-    def ask_version(self, symbol: str, timeframe: str) -> None:
+    def ask_version(self, symbol: str, label: str) -> None:
         """Ask for a series as it stood when it was answered before."""
-        for generation, question, seen, answered in self.versions.get((symbol, timeframe), [])[-2:]:
+        for generation, question, seen, answered in self.versions.get((symbol, label), [])[-2:]:
             try:
                 frame = self.manager.get_ohlcv(
-                    symbol, timeframe, question.start, question.end, version=generation
+                    symbol, question.timeframe, version=generation, **question.arguments
                 )
             except (QueryError, Killed, CacheError, KindMismatchError):
                 continue
             # A clock that was behind hid bars which had come before: the version has them all the same.
-            step, now = STEPS[timeframe], self.clock.now_ms()
+            step, now = STEPS[question.timeframe], self.clock.now_ms()
             rows = Seen.of(frame).rows.items()
             then = {s: row for s, row in rows if s in seen.rows or s + step <= answered}
             first = {stamp: row for stamp, row in seen.rows.items() if stamp <= now}
@@ -614,12 +625,13 @@ class Simulation:
             same = list(then) == list(first) if self.was_split else then == first
             assert same, f"{question}: version {generation} is another one"
 
-    def mark(self, symbol: str, timeframe: str) -> None:
+    def mark(self, symbol: str, timeframe: str, *, is_extended: bool = False) -> None:
         """Let the user mark the bars that the whole series proves wrong: the next answer has them all."""
         report, sent = None, self.vendors.sent.total()
         with self._acting(), contextlib.suppress(QueryError):
-            self.manager.validate(symbol, timeframe, mark=True)
-            report = self.manager.validate(symbol, timeframe, mark=True)
+            lane = "extended" if is_extended else None
+            self.manager.validate(symbol, timeframe, lane=lane, mark=True)
+            report = self.manager.validate(symbol, timeframe, lane=lane, mark=True)
         assert self.vendors.sent.total() == sent, f"{symbol} {timeframe}: a vendor was asked"
         if report is None or report.first_ms is None or report.last_ms is None:
             return
@@ -631,12 +643,13 @@ class Simulation:
             )
         cut = 10 if timeframe == "1d" else 16
         ends = iso(report.first_ms)[:cut], iso(report.last_ms)[:cut]
-        question = Question(symbol, timeframe, *ends, options=(("offline", True),))
+        offline = (("offline", True),)
+        question = Question(symbol, timeframe, *ends, options=offline, is_extended=is_extended)
         seen = self._answer(question)
         if seen is None:
             return
         self.model.check_grave(question, seen, report)
-        strict = Question(symbol, timeframe, *ends, options=(*question.options, ("strict", True)))
+        strict = replace(question, options=(*offline, ("strict", True)))
         if seen.grave or not seen.is_complete:
             try:
                 self.manager.get_ohlcv(symbol, timeframe, **strict.arguments)
@@ -657,7 +670,7 @@ class Simulation:
         if seen.facts["generation"] is None:
             assert self.disks.struck, f"{question}: a version is not told"
             return
-        kept = self.versions.setdefault((question.symbol, question.timeframe), [])
+        kept = self.versions.setdefault((question.symbol, question.label), [])
         kept.append((seen.facts["generation"], question, seen, self.clock.now_ms()))
 
     # --- the cache -------------------------------------------------------------------------

@@ -29,12 +29,14 @@ from .simulation import (
     SHARES_BY_THE_HOUR,
     STREAMS,
     Profile,
+    extended_hours,
     shares,
 )
 
 PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, PLUGINS, FILES, STREAMS, shares("alpaca"),
     shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"), SHARES_BY_THE_HOUR, AUCKLAND,
+    extended_hours("yahoo"), extended_hours("polygon"),
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1

@@ -815,10 +815,13 @@ class BarsClient:
 
     # --- splits and dividends, sessions ----------------------------------------------------
 
-    def actions(self, symbol: str, vendor: str | None = None) -> tuple[KnownAction, ...]:
+    def actions(
+        self, symbol: str, vendor: str | None = None, session: AskedSession = "regular"
+    ) -> tuple[KnownAction, ...]:
         """Return a symbol's stored splits and dividends, ordered by ex-date; no vendor is queried.
 
-        Actions that do not count are included (see ``counts``). The result is empty for anything
+        Actions that do not count are included (see ``counts``). Each has the time from which bars
+        of ``session`` reflect it. The result is empty for anything
         but stocks. For bars from a vendor of sample data, only that vendor's own actions count.
 
         Raises:
@@ -826,7 +829,8 @@ class BarsClient:
             CorruptEntryError: The stored actions are damaged; :meth:`get_actions` fetches them
                 again.
         """
-        return self._action_service.stored(self._selector.instrument(symbol), vendor)
+        instrument = self._selector.instrument(symbol).in_session(session)
+        return self._action_service.stored(instrument, vendor)
 
     def lacks_actions(self, symbol: str, dates: Span, vendor: str | None = None) -> bool:
         """Return whether a stock's actions for some of these ex-dates were never requested.

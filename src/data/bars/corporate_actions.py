@@ -109,7 +109,7 @@ class ActionService:
         """
         if instrument.asset_class != "stock":
             return ()
-        book = self._store.actions(instrument.symbol).for_bars_of(vendor)
+        book = self._store.actions(instrument.symbol).for_bars_of(vendor).by_date(instrument)
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def lacks(self, instrument: Instrument, dates: Span, vendor: str | None = None) -> bool:
@@ -215,7 +215,7 @@ class ActionService:
         The next fetch then starts over.
         """
         try:
-            return self._store.actions(instrument.symbol)
+            return self._store.actions(instrument.symbol).by_date(instrument)
         except CorruptEntryError:
             return ActionBook()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..cache.actions import by_date
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..model.bars import BarTable, concat
@@ -51,26 +52,27 @@ def _apply(query: BarsQuery, table: BarTable, coverage: Coverage, used: AppliedA
 
     Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """
-    closes = used.closes
+    closes, rows = used.closes, by_date(used.rows, query.instrument)
     if closes is None:
         return table
+    own = {vendor: by_date(actions, query.instrument) for vendor, actions in used.own.items()}
     try:
         return rebase(
             table,
             basis_parts(coverage),
-            used.rows,
+            rows,
             query.adjustment,
             as_of=used.as_of,
-            own=(lambda vendor: used.own.get(vendor, used.rows)) if used.own else None,
+            own=(lambda vendor: own.get(vendor, rows)) if own else None,
             intraday=query.timeframe.is_intraday,
             timeframe=query.timeframe,
             close_before=closes.get,
         )
     except DividendError as error:
-        rows = table.take(table.stamps >= day_ms(error.ex_date))
-        if len(rows) in (0, len(table)):
+        later = table.take(table.stamps >= day_ms(error.ex_date))
+        if len(later) in (0, len(table)):
             raise
-        return _apply(query, rows, coverage, used)
+        return _apply(query, later, coverage, used)
 
 
 def _apply_todays(

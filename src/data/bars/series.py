@@ -484,7 +484,8 @@ class SeriesStore:
             except CorruptEntryError:
                 self.snapshot.book = ActionBook()
         book = with_answers(self.snapshot.book, self.unstored_actions)
-        return book.for_bars_of(self._query.action_key)
+        instrument = self._query.instrument.in_session(self._key.session)
+        return book.for_bars_of(self._query.action_key).by_date(instrument)
 
     def _note_position(self) -> None:
         """Remember the log position of a phase's first read; its later reads may be newer."""

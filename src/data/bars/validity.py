@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ..calendars.calendar import (
     MarketCalendar,
-    calendar_for,
     day_span,
     opened_and_coming,
+    price_calendar,
     session_date,
 )
 from ..clock import Clock
@@ -370,7 +370,7 @@ class TradingDays:
         cached = self._days.get((instrument.calendar, instrument.timezone))
         if cached is not None and cached[2] != NEVER_MS and now_ms in cached[0]:
             return _with_news(cached[1], cached[2], now_ms)
-        opened, coming = opened_and_coming(calendar_for(instrument), now_ms)
+        opened, coming = opened_and_coming(price_calendar(instrument), now_ms)
         if not opened or not coming:  # no real market is closed for that long
             today = date_of(now_ms)
             return TradingDay(today, today + _A_DAY)

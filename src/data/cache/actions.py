@@ -15,11 +15,13 @@ from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..calendars.calendar import day_span
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
+from ..model.instrument import Instrument
 from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
 from ..prices.disputes import (
@@ -63,6 +65,17 @@ class Asked(NamedTuple):
     def settled(self) -> Span:
         """The ex-dates at least seven days before the query, for which the vendor knew all actions."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
+
+
+def by_date(actions: Iterable[Action], instrument: Instrument) -> tuple[Action, ...]:
+    """Return actions as they apply to an instrument's bars; in extended hours, each to its whole date.
+
+    Vendors report the open of regular hours, but a share is traded without the split or dividend
+    from the start of the date at the venue on.
+    """
+    if not instrument.is_extended:
+        return tuple(actions)
+    return tuple(replace(a, ex_at=day_span(instrument, a.ex_date).start) for a in actions)
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,11 @@ class ActionBook:
         For bars from a sample-data vendor, only that vendor's own reports count.
         """
         return self.only(vendor) if vendor is not None and is_sample(vendor) else self
+
+    def by_date(self, instrument: Instrument) -> ActionBook:
+        """Return the book with its actions as they apply to an instrument's bars; see :func:`by_date`."""
+        is_same = not instrument.is_extended
+        return self if is_same else replace(self, reports=by_date(self.reports, instrument))
 
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Return whether every ex-date in ``span`` was requested from some vendor.

@@ -45,6 +45,7 @@ __all__ = [
     "first_unclosed",
     "named_calendar",
     "opened_and_coming",
+    "price_calendar",
     "session_date",
 ]
 
@@ -155,6 +156,15 @@ def calendar_for(instrument: Instrument) -> MarketCalendar:
     require importing ``exchange_calendars``.
     """
     return _calendar(instrument.calendar)
+
+
+def price_calendar(instrument: Instrument) -> MarketCalendar:
+    """Return the calendar of regular hours, by which an instrument's splits and dividends apply.
+
+    In extended hours, a date has bars before its session opens, but vendors report and apply its
+    splits from the open of regular hours on.
+    """
+    return _calendar(instrument.calendar.removesuffix(EXTENDED))
 
 
 @cache

@@ -159,12 +159,14 @@ class _Adjuster:
 
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
         self._key, self._span, self._store = key, span, services.cache.store
-        self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
+        instrument = services.selector.instrument(key.symbol).in_session(key.session)
+        self._is_share = instrument.asset_class == "stock"
         dated = [
             entry.basis for entry in self._store.view(key).coverage if entry.state in WITH_BARS
         ]
         self._newest = max(dated, key=lambda basis: basis.as_of or date.min, default=_UNKNOWN)
-        self._book = self._store.actions(key.symbol).for_bars_of(key.action_key)
+        book = self._store.actions(key.symbol).for_bars_of(key.action_key)
+        self._book = book.by_date(instrument)
 
     @cached_property
     def _past_generations(self) -> list[tuple[BarTable, Coverage]]:

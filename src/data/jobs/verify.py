@@ -15,10 +15,15 @@ from ..bars.answer.reader import FetchOutcome, Reader
 from ..bars.client import Wishes
 from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidates import Candidate, Selector, candidates_of
-from ..cache.actions import ActionBook
+from ..cache.actions import ActionBook, by_date
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
-from ..calendars.calendar import calendar_for, first_unclosed, opened_and_coming
+from ..calendars.calendar import (
+    calendar_for,
+    first_unclosed,
+    opened_and_coming,
+    price_calendar,
+)
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
@@ -522,7 +527,7 @@ class Refetcher:
         return rebase(
             table,
             [whole],
-            actions,
+            by_date(actions, self._query.instrument),
             "split" if adjustment == "unknown" else adjustment,
             as_of=goal.as_of,
             intraday=frame.is_intraday,
@@ -532,7 +537,7 @@ class Refetcher:
     def _last_open(self, time_ms: int) -> int | None:
         if self._query.instrument.asset_class != "stock":
             return None
-        opened, _ = opened_and_coming(self._grid.calendar, time_ms)
+        opened, _ = opened_and_coming(price_calendar(self._query.instrument), time_ms)
         return day_ms(opened[-1].day) if opened else None
 
 

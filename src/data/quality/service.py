@@ -202,7 +202,7 @@ def _stored_actions(
 ) -> Sequence[KnownAction]:
     """Return the stored splits and dividends that apply to a series' bars; none if they are damaged."""
     try:
-        return client.actions(instrument.symbol, key.action_key)
+        return client.actions(instrument.symbol, key.action_key, key.session)
     except CorruptEntryError:
         return ()
 

@@ -10,7 +10,7 @@ from functools import partial
 from ...cache.actions import ActionBook, Asked
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
-from ...calendars.calendar import day_span, session_date
+from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import Action
 from ...model.bars import BarTable
@@ -116,7 +116,7 @@ class Rebaser:
         if self.query.instrument.asset_class != "stock" or not len(table):
             return Rebased(table)
         parts = basis_parts(coverage)
-        newest = _newest_date(parts, int(table.stamps[-1]))
+        newest = self._newest_date(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, newest)
         book, vendor = self._book(table, newest), self.query.action_key
@@ -276,7 +276,17 @@ class Rebaser:
     def _target(self, book: ActionBook, newest: date) -> date:
         """Return the date to adjust prices to: the latest one with known bars or known actions."""
         last = self.view.last if self.view.last is not None else day_ms(newest)
-        return book.newest(max(newest, _newest_date(basis_parts(self.view.coverage), last)))
+        return book.newest(max(newest, self._newest_date(basis_parts(self.view.coverage), last)))
+
+    def _newest_date(self, parts: Iterable[BasisPart], last_stamp: int) -> date:
+        """Return the latest adjustment date of the parts' prices, and at least the last bar's date.
+
+        In extended hours, a bar may be from before the open or after the close of the current trading day.
+        """
+        last, today = date_of(last_stamp), self.today
+        if self.key.is_extended and today is not None and today.day < last <= today.coming:
+            last = today.day
+        return max([last, *(p.basis.as_of for p in parts if p.basis.as_of)])
 
     def _action_spans(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
         """Return the ex-dates for which the conversion needs actions."""
@@ -300,33 +310,22 @@ class Rebaser:
     def _convert_rows(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> tuple[BarTable, Used]:
-        actions_of = book.of if book.disputed else None
-        own = actions_of and (lambda vendor: self._in_session(book.of(vendor)))
+        applied = book.by_date(self.query.instrument.in_session(self.key.session))
+        actions_of = applied.of if book.disputed else None
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
         closes = ClosesBefore(book.actions, as_of, last_session, actions_of)
         rows = rebase(
             table,
             parts,
-            self._in_session(book.actions),
+            applied.actions,
             self.query.adjustment,
             as_of=as_of,
-            own=own,
+            own=actions_of,
             intraday=self._is_intraday,
             timeframe=self.query.timeframe,
             close_before=closes,
         )
         return rows, Used(book, closes.closes)
-
-    def _in_session(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
-        """Return the actions; in extended hours, each applies from the start of its date at the venue.
-
-        Some vendors report the open of regular hours, but a share is traded without the split or
-        dividend on the whole date.
-        """
-        if not self.key.is_extended:
-            return actions
-        instrument = self.query.instrument
-        return tuple(replace(a, ex_at=day_span(instrument, a.ex_date).start) for a in actions)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
@@ -398,11 +397,6 @@ def used(
 def _first_missing(book: ActionBook, needed: Iterable[Span]) -> Span | None:
     """Return the first of the ``needed`` spans of ex-dates that was never requested, or None."""
     return next((span for span in needed if not book.covers(span)), None)
-
-
-def _newest_date(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the latest adjustment date of the parts' prices."""
-    return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:

@@ -185,8 +185,8 @@ class Reader:
             unstored = outcome.unstored_actions
             # A hit reads a calendar only if a number of bars is requested, or if hours that were
             # never requested must be distinguished from closed ones.
-            days = self.days.latest if outcome.view is not None else self.days.current
-            today = days(query.instrument)
+            is_hit = outcome.view is not None and not key.is_extended
+            today = (self.days.latest if is_hit else self.days.current)(query.instrument)
             rebaser = Rebaser(
                 self._store,
                 query,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...cache.actions import Asked
-from ...calendars.calendar import opened_and_coming
+from ...calendars.calendar import opened_and_coming, price_calendar
 from ...clock import Clock
 from ...errors import (
     AuthenticationError,
@@ -109,7 +109,8 @@ class ActionFetcher:
 
         ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
-        _, coming = opened_and_coming(self._request.grid.calendar, answered_ms)
+        calendar = price_calendar(self._request.query.instrument)
+        _, coming = opened_and_coming(calendar, answered_ms)
         end = min(span.end, day_ms(coming[0].day)) if coming else span.end
         return Span(span.start, max(span.start, end))
 
@@ -152,7 +153,8 @@ class ActionFetcher:
             return  # no expected bar needs actions
         day = self._days.current(query.instrument)
         today = Basis(candidate.adjustment, day.day)
-        spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
+        parts, is_early = [BasisPart(span, today)], self._request.key.is_extended
+        spans = needed_actions(span, parts, "split", today.as_of, intraday=is_early)
         book = self._series.book()
         missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
         is_known = not missing or self.fetch(Span(missing[0].start, missing[-1].end))

@@ -15,7 +15,7 @@ import numpy as np
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit
 from ...cache.values import removal
-from ...calendars.calendar import opened_and_coming
+from ...calendars.calendar import opened_and_coming, price_calendar
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, among, distinct, inside, merge
 from ...model.capabilities import Fetched
@@ -164,7 +164,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
     adjusted_ms = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, adjusted_ms)
-    opened, coming = opened_and_coming(request.grid.calendar, adjusted_ms)
+    opened, coming = opened_and_coming(price_calendar(request.query.instrument), adjusted_ms)
     day_after = day_ms(date_of(adjusted_ms)) + DAY_MS
     return Sessions(
         day_ms(opened[-1].day) if opened else None, day_ms(coming[0].day) if coming else day_after
@@ -187,7 +187,8 @@ def _ex_dates(
         return None
     days = Span(day_ms(date_of(span.start)), day_ms(date_of(span.end - 1)) + DAY_MS)
     if request.grid.timeframe.is_intraday:
-        around = request.grid.calendar.sessions(date_of(days.start), date_of(days.end))
+        calendar = price_calendar(request.query.instrument)
+        around = calendar.sessions(date_of(days.start), date_of(days.end))
         before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < span.start]
         after = [day_ms(s.day) for s in around if s.open_ms >= span.end]
         days = Span(max([days.start, *before]), min([days.end, *after]))
@@ -340,6 +341,7 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
     target = "split" if adjustment == "unknown" else adjustment
     timeframe = request.grid.timeframe
     hours = timeframe if timeframe.is_intraday else None
+    book = book.by_date(request.query.instrument)
     return CommonBasis(target, received.sessions.opened, book, timeframe.is_intraday, hours)
 
 
