@@ -15,15 +15,9 @@ from tests.vendor_server import Fault
 
 from .fakes import close_times, contradicted, invented, off_grid, repeated, times_from
 from .model import STEPS, Question
-from .simulation import OWN, Profile, Simulation, simulated
+from .simulation import OWN, STARTS, Profile, Simulation, simulated
 from .sources import Stream
 
-# Trading, a split ahead, a weekend, summer time beginning, an early close, midnight.
-STARTS = ("2024-06-05T13:45", "2024-06-09T20:30", "2024-03-10T06:30", "2024-07-03T19:30",
-          "2024-06-08T00:00:00")  # fmt: skip
-# Before the open, at it, after the close when UTC has the next date already, the evening before a weekend.
-EXTENDED_STARTS = ("2024-06-06T09:50", "2024-06-05T13:25", "2024-03-08T00:40", "2024-03-08T23:10",
-                   "2024-07-03T19:30")  # fmt: skip
 SECONDS = (1, 31, 130, 1000, 3600, 7 * 3600, 25 * 3600, 5 * 86400, 40 * 86400)
 # Wrong bars that can be bars.
 WRONG_BARS = {
@@ -65,12 +59,15 @@ FAULTS = {
 ROWS = [name for name, make in FAULTS.items() if make().rows]
 NONE: tuple[tuple[str, Any], ...] = ()
 ANEW = (("force_refresh", True),)
+TOTAL = (("adjustment", "all"),)
 OPTIONS = (
     *[NONE] * 6,
     (("offline", True),),
     ANEW,
     (("include_forming", True),),
     (("strict", True),),
+    (("adjustment", "raw"),),
+    TOTAL,
 )
 
 
@@ -78,14 +75,12 @@ class Machine(RuleBasedStateMachine):
     """Whatever happens in whatever order, an answer is what vendors told, or says what it lacks."""
 
     profile: ClassVar[Profile]
-    starts: ClassVar[tuple[str, ...]] = STARTS
 
     @initialize(start=st.sampled_from(range(len(STARTS))))
     def begin(self, start: int) -> None:
         self._stack = contextlib.ExitStack()
         self.asked: list[Question] = []
-        starts = EXTENDED_STARTS if self.profile.is_extended else self.starts
-        chosen = starts[start % len(starts)]
+        chosen = self.profile.starts[start % len(self.profile.starts)]
         self.sim: Simulation = self._stack.enter_context(self._simulated(chosen))
 
     def _simulated(self, start: str) -> contextlib.AbstractContextManager[Simulation]:
@@ -260,6 +255,15 @@ class Machine(RuleBasedStateMachine):
     def split(self, numerator: int, days: int) -> None:
         self.sim.split(self.profile.symbols[0], numerator)
         self.sim.advance(timedelta(days=days).total_seconds())
+
+    @precondition(lambda self: "stock_daily" in self.profile.rules)
+    @rule(part=st.sampled_from((0.0005, 0.01, 0.2)), days=st.sampled_from((0, 1, 2, 5)),
+          frame=_where["frame"], length=_where["length"])  # fmt: skip
+    def pay(self, part: float, days: int, frame: int, length: int) -> None:
+        place = len(self.profile.symbols) - 1
+        self.sim.pay(self.profile.symbols[place], part)
+        self.sim.advance(timedelta(days=days).total_seconds())
+        self._ask(self._question(place, frame, 0, length, OPTIONS.index(TOTAL)))
 
     @rule(what=st.sampled_from(("flip", "cut", "garbage", "remove", "damage", "back up", "restore",
                                 "fill", "kill", "free", "evict")),

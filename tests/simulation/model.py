@@ -395,6 +395,9 @@ class Model:
         if state == "suspect" and question.has("offline") and not seen.is_complete:
             # An offline answer reads no file: it has what was read, and says that it is not final.
             quotes += [q for v in vendors for q in self.memory.past[v, names[0], label, stamp]]
+        if not quotes and label == "1h" and self._is_extended(names[0]):
+            self._made(question, seen, stamp, now)  # hours from the open, out of half hours
+            return
         if not quotes:
             strangers = [s for v in vendors for s in self.memory.strangers(v, names, label, stamp)]
             assert not strangers, f"{what} is a bar of another thing, {strangers}"
@@ -432,12 +435,13 @@ class Model:
             if (
                 name in names
                 and STEPS.get(timeframe, 0) < STEPS[question.timeframe]
-                and (timeframe != label) == question.is_extended
+                and (timeframe != label or not question.is_extended)
             ):
                 for part, quotes in stamps.items():
                     for quote in quotes if part in parts else ():
                         factor = self._factor(names[0], seen, part, quote, now) if is_share else 1
                         told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
+        assert told, f"{question}: {iso(stamp)} is made of bars that no vendor reported"
         for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
             fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
             assert fits, (
@@ -459,6 +463,8 @@ class Model:
             return stamp in seen.flagged and all(
                 a == b or (isnan(a) and isnan(b)) for a, b in pairs
             )
+        if seen.facts["adjustment"] == "all" and self._is_share(question):
+            return True  # see :meth:`check_total_return`
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if not self._is_share(question):
             told = [v for v in quote.values[:4] if v is not None]
@@ -524,10 +530,14 @@ class Model:
         day = self._day_of(name, stamp)
         return {one for one in found if day < one[0]}
 
+    def _is_extended(self, name: str) -> bool:
+        known = {listing.symbol: listing for listing in self.truth.listings()}
+        return name in known and known[name].extended
+
     def _day_of(self, name: str, stamp: int) -> int:
         """Return the session date of a bar; in winter, the last extended hour is on the next UTC day."""
         listing = self.truth.listing(name)
-        if not listing.extended:
+        if not self._is_extended(name):
             return stamp // DAY_MS * DAY_MS
         around = sessions_of(f"{listing.calendar}{sessions.EXTENDED}").between(stamp, stamp + 1)
         return int(around.dates[0]) if len(around.dates) else stamp // DAY_MS * DAY_MS
@@ -662,6 +672,34 @@ class Model:
         if not any("merged" in one for one in seen.facts["spans"]):
             assert not odd, f"{question}: grave without an error: {_some(odd)}"
         assert seen.grave_count <= len(wrong & set(seen.rows)), f"{question}: grave beyond errors"
+
+    def check_total_return(self, question: Question, seen: Seen) -> None:
+        """Assert that prices adjusted for dividends, too, are those of the truth as of their session.
+
+        No vendor may ever have failed, for only the truth has the close before each dividend.
+        """
+        name, rows = self.same.get(question.symbol, (question.symbol,))[0], sorted(seen.rows)
+        if not rows or not self._is_share(question):
+            return
+        assert seen.facts["adjustment"] == "all" or not seen.is_complete, (
+            f"{question}: {seen.facts}"
+        )
+        if seen.facts["adjustment"] != "all" or not seen.facts["as_of"]:
+            return
+        # Up to the open of the next session, no other action applies.
+        known = self._opens(name, parse_iso(seen.facts["as_of"]) + DAY_MS) - 1
+        anchor = "clock" if question.is_extended else "session"
+        true = self.truth.rows(
+            name, question.timeframe, rows[0], rows[-1] + 1, "all", known,
+            anchor=anchor, extended=question.is_extended,
+        )  # fmt: skip
+        for row in true:
+            if row.stamp_ms in seen.rows and seen.state[row.stamp_ms] == "final":
+                pairs = zip(seen.rows[row.stamp_ms][:4], row[1:5], strict=True)
+                fits = all(isclose(a, b or 0.0, rel_tol=1e-4) for a, b in pairs)
+                assert fits, (
+                    f"{question}: {iso(row.stamp_ms)} {seen.rows[row.stamp_ms]}, truly {row}"
+                )
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
         """Assert that the same question got the same answer, nobody having been asked between."""

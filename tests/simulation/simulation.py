@@ -40,7 +40,7 @@ from src.data.errors import (
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.net import http
-from tests.vendor_server import Fault, Listing, Truth, split
+from tests.vendor_server import Fault, Listing, Truth, dividend, split
 from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of
 
@@ -61,6 +61,9 @@ _COLLECTED = 25
 _closed = count(1)
 # Splits of one share: more would leave prices of nothing.
 _MOST_SPLITS = 3
+# Trading, a split ahead, a weekend, summer time beginning, an early close, midnight.
+STARTS = ("2024-06-05T13:45", "2024-06-09T20:30", "2024-03-10T06:30", "2024-07-03T19:30",
+          "2024-06-08T00:00:00")  # fmt: skip
 # How late after a bar's close a vendor is sure to tell it.
 _LATE_MS = {"alpaca": HOUR_MS, "polygon": HOUR_MS, "tiingo": HOUR_MS, "fmp": HOUR_MS,
             "eodhd": 30 * HOUR_MS, OWN: 0, "binance": 0, "yahoo": 0, PLUGIN: 0}  # fmt: skip
@@ -96,6 +99,11 @@ def listings() -> list[Listing]:
             "AIR.NZ", 5.0, calendar="XNZE", timezone="Pacific/Auckland", exchange="NZE",
             currency="NZD", decimals=4,
         ),
+        # Its sessions have a break for lunch.
+        share(
+            "0700.HK", 380.0, calendar="XHKG", timezone="Asia/Hong_Kong", exchange="HKG",
+            currency="HKD",
+        ),
         Listing(
             "NZDUSD=X", "forex", 0.61, decimals=5, lot=0, calendar=FOREX_EARLY,
             timezone="Europe/London", exchange="CCY", name="NZD/USD", listed="2023-01-02",
@@ -121,6 +129,7 @@ class Profile:
         streams: whether a stream brings bars, too.
         is_extended: whether shares trade before the open and after the close, and most questions are
             about those hours, too.
+        starts: when a simulation may begin.
     """
 
     name: str
@@ -131,6 +140,7 @@ class Profile:
     projects: tuple[tuple[str, ...], ...] = ()
     streams: bool = False
     is_extended: bool = False
+    starts: tuple[str, ...] = STARTS
 
 
 COINS = Profile(
@@ -162,11 +172,25 @@ SHARES_BY_THE_HOUR = Profile(
 def extended_hours(*vendors: str) -> Profile:
     """Return the profile of shares that these vendors have in extended hours, too."""
     name = "extended_hours_" + "_".join(vendors)
-    timeframes = ("30m", "15m")
-    return Profile(name, vendors, ("AAPL", "NVDA"), timeframes, _OF_SHARES, is_extended=True)
+    timeframes = ("30m", "15m", "1h")
+    # Before the open, at it, after the close when UTC has the next date, the evening before a
+    # weekend, an early close.
+    starts = (
+        "2024-06-06T09:50", "2024-06-05T13:25", "2024-03-08T00:40", "2024-03-08T23:10",
+        "2024-07-03T19:30",
+    )  # fmt: skip
+    return Profile(
+        name, vendors, ("AAPL", "NVDA"), timeframes, _OF_SHARES, is_extended=True, starts=starts
+    )
 
 
 AUCKLAND = Profile("auckland", ("yahoo",), ("AIR.NZ",), ("1h", "1d"), _OF_SHARES)
+# Before the break, in it, after the close, before the open; the evening before a weekend.
+HONG_KONG = Profile(
+    "hong_kong", ("yahoo",), ("0700.HK",), ("1h", "30m", "1d"), _OF_SHARES,
+    starts=("2024-06-05T03:40", "2024-06-05T04:20", "2024-06-05T08:20", "2024-06-05T01:10",
+            "2024-06-07T07:50"),
+)  # fmt: skip
 
 
 @cache
@@ -407,12 +431,24 @@ class Simulation:
         stamp = self.true.now_ms() // step * step - step
         self.vendors.revise(symbol, timeframe, stamp, 1.01, stamp + step + 2 * MINUTE_MS)
 
-    def split(self, symbol: str, numerator: int, denominator: int = 1) -> None:
-        """Let a share be split before its next session opens."""
+    def _next_session(self, symbol: str) -> str:
+        """Return the date of the session that opens next."""
         calendar = sessions_of(self.truth.listing(symbol).calendar)
         place = int((calendar.opens > self.true.now_ms()).argmax())
-        day = iso(int(calendar.dates[place]))[:10]
-        known = self.truth.listing(symbol).actions
+        return iso(int(calendar.dates[place]))[:10]
+
+    def pay(self, symbol: str, part: float) -> None:
+        """Let a share be traded without a dividend, a part of its usual price, from its next session on."""
+        day = self._next_session(symbol)
+        if not any(a.ex_date.isoformat() >= day for a in self.truth.listing(symbol).actions):
+            self.was_split = True
+            amount = round(self.truth.listing(symbol).base * part, 4)
+            self.truth.act(symbol, dividend(day, amount))
+
+    def split(self, symbol: str, numerator: int, denominator: int = 1) -> None:
+        """Let a share be split before its next session opens."""
+        day = self._next_session(symbol)
+        known = [a for a in self.truth.listing(symbol).actions if a.type == "split"]
         if len(known) == _MOST_SPLITS or any(a.ex_date.isoformat() >= day for a in known):
             return
         # The same split under two dates a few days apart is a dispute of vendors, not two splits.
@@ -479,6 +515,8 @@ class Simulation:
         # What stands in for the bars of an exchange comes from one that is sparse.
         is_sparse = self._is_sparse(question.symbol, question.timeframe)
         skips = (is_sparse or bool(seen.facts["substitute"])) and not self.was_well
+        if question.option("adjustment") == "all" and self._is_free and not self.disks.is_armed:
+            self.model.check_total_return(question, seen)
         before = copy.deepcopy(self.model.acknowledged) if self.disks.is_armed else None
         self.model.judge(
             question,
@@ -550,7 +588,9 @@ class Simulation:
             self.restart()
             return None
         except AllProvidersFailedError as error:
-            _require(self._may_fail(question), f"{question} failed: {error}")
+            # The closes before dividends are days that could not be stored.
+            is_full = self.disks.struck and question.option("adjustment") == "all"
+            _require(self._may_fail(question) or is_full, f"{question} failed: {error}")
             return None
         except BadRangeError as error:
             _require(self._may_be_refused(question), f"{question}: {error}")

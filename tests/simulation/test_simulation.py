@@ -24,6 +24,7 @@ from .simulation import (
     COINS,
     CURRENCIES,
     FILES,
+    HONG_KONG,
     OWN_COINS,
     PLUGINS,
     SHARES_BY_THE_HOUR,
@@ -36,11 +37,11 @@ from .simulation import (
 PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, PLUGINS, FILES, STREAMS, shares("alpaca"),
     shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"), SHARES_BY_THE_HOUR, AUCKLAND,
-    extended_hours("yahoo"), extended_hours("polygon"),
+    extended_hours("yahoo"), extended_hours("polygon"), HONG_KONG,
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1
-RUNS = (20_020 if FULL else 13) // len(PROFILES) // SHARDS
+RUNS = 20_160 // len(PROFILES) // SHARDS if FULL else 1
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 

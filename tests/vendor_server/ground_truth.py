@@ -17,7 +17,7 @@ from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
 from .listings import Listing, usual_listings
-from .sessions import ALWAYS, Ints, sessions_of
+from .sessions import ALWAYS, Ints, pauses_of, sessions_of
 from .tape import NEVER, Bars, Tape, days_of_quarter, grouped, joined, minutes
 
 Floats = NDArray[np.float64]
@@ -269,11 +269,15 @@ def _intraday(
     """Return the intraday bars stamped inside ``window`` as they stand at ``now_ms``."""
     step = frame.step_ms or 0
     bars = minutes(tape, window[0] - step, window[1] + step, now_ms)
-    origin = bars.opens if anchor == "session" and listing.calendar != ALWAYS else 0
+    starts, ends = pauses_of(tape.calendar)
+    place = np.searchsorted(starts, bars.stamps, side="right")
+    # A session begins again after its break.
+    opened = np.maximum(bars.opens, np.append(0, ends)[place])
+    origin = opened if anchor == "session" and listing.calendar != ALWAYS else 0
     stamps = origin + (bars.stamps - origin) // step * step
     closes = stamps + step
     if listing.calendar != ALWAYS:
-        closes = np.minimum(closes, bars.closes)
+        closes = np.minimum(closes, np.minimum(bars.closes, np.append(starts, NEVER)[place]))
     merged = grouped(bars, stamps, stamps, closes)
     return merged.take((merged.stamps >= window[0]) & (merged.stamps < window[1]))
 

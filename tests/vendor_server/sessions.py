@@ -85,6 +85,26 @@ def sessions_of(calendar: str) -> Sessions:
     )
 
 
+@lru_cache(maxsize=16)
+def pauses_of(calendar: str) -> tuple[Ints, Ints]:
+    """Return the starts and ends of all breaks within sessions of ``calendar``, ascending."""
+    none = np.empty(0, dtype=np.int64)
+    if calendar in (ALWAYS, FOREX, FOREX_EARLY) or calendar.endswith(EXTENDED):
+        return none, none
+    import exchange_calendars
+
+    found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)
+    held = found.schedule[["break_start", "break_end"]].dropna()
+    starts, ends = (
+        held[name].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+        for name in ("break_start", "break_end")
+    )
+    return (
+        starts.astype("datetime64[ms]").astype(np.int64),
+        ends.astype("datetime64[ms]").astype(np.int64),
+    )
+
+
 def _currencies(early_hours: int) -> Sessions:
     """Return the trading days of currencies; Mondays begin so many hours earlier than the rule."""
     zone, rows = ZoneInfo("America/New_York"), []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.span import Span
 
-from .sessions import ALWAYS, Ints, Sessions, sessions_of
+from .sessions import ALWAYS, Ints, Sessions, pauses_of, sessions_of
 
 Hashes = NDArray[np.uint64]
 NEVER = 1 << 53
@@ -93,6 +93,10 @@ def minutes(tape: Tape, start_ms: int, end_ms: int, now_ms: int = NEVER) -> Bars
     n, opens, closes, days = _grid(held)
     stamps = n * MINUTE_MS
     traded = (stamps >= start_ms) & (stamps < end_ms)
+    starts, ends = pauses_of(tape.calendar)
+    if len(starts):
+        place = np.searchsorted(starts, stamps, side="right")
+        traded &= stamps >= np.append(0, ends)[place]
     for outage in tape.outages:
         traded &= (stamps < outage.start) | (stamps >= outage.end)
     if tape.quiet:
