@@ -29,7 +29,7 @@ from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.quality.gaps import ClassifiedGap
 from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
-from tests.vendor_server import Fault, VendorServer, split
+from tests.vendor_server import Fault, VendorServer, dividend, split
 
 from .scripted_vendor import provenance
 
@@ -275,6 +275,9 @@ def test_a_split_is_applied_although_the_day_before_was_fetched_before_the_open_
 
     before = ask("2024-06-06T10:00")
     assert (provenance(before)["as_of"], provenance(before)["complete"]) == ("2024-06-05", True)
+    early = ask("2024-06-06T10:00", columns=("split",))
+    assert early["split"].isna().tolist() == (early.index >= "2024-06-06").tolist()
+    assert "vendors report them after the open" in provenance(early)["problems"][0]
     frame = ask("2024-06-06T14:00", columns=("split",))
     rows = vendors.truth.expected(
         "AAPL", "15m", parse_iso(start), clock.now_ms(), "split", clock.now_ms(), extended=True
@@ -287,6 +290,32 @@ def test_a_split_is_applied_although_the_day_before_was_fetched_before_the_open_
     assert [str(stamp) for stamp in on] == ["2024-06-06 08:00:00"], "the first bar of the date"
     report = by(vendor).validate("AAPL", "15m", lane="extended", mark=True)
     assert not report.at_least("error") and not report.marked
+
+
+@pytest.mark.parametrize("vendor", ["yahoo", "polygon"])
+def test_a_dividend_is_applied_by_the_close_of_the_daily_bar_before_it(
+    by: Make, clock: ManualClock, vendors: VendorServer, vendor: str
+) -> None:
+    """The daily bars are of regular hours; they are fetched if they are not stored."""
+    vendors.truth.act("AAPL", dividend("2024-06-06", 2.5))
+    clock.set(parse_iso("2024-06-06T18:00"))
+    span = ("2024-06-05T18:00", "2024-06-06T17:00")
+    asked: dict[str, Any] = {"session": "extended", "adjustment": "all", "strict": True}
+    frame = by(vendor).get_ohlcv("AAPL", "15m", *span, **asked)
+    rows = vendors.truth.expected(
+        "AAPL",
+        "15m",
+        parse_iso(span[0]),
+        parse_iso(span[1]) + 1,
+        "all",
+        clock.now_ms(),
+        extended=True,
+    )
+    np.testing.assert_allclose(frame["close"], [row[4] for row in rows], rtol=1e-9)
+    raw = by(vendor).get_ohlcv("AAPL", "15m", *span, **asked | {"adjustment": "raw"})
+    is_before = frame.index < "2024-06-06"
+    assert (frame["close"] < raw["close"])[is_before].all() and 0 < is_before.sum() < len(frame)
+    assert (frame["close"] == raw["close"])[~is_before].all(), "the whole date has no dividend"
 
 
 @pytest.mark.parametrize("day", ["2024-03-07", "2024-03-08"])

@@ -154,7 +154,9 @@ class ActionService:
         if not is_sample(vendor) and len(used.missing(dates)) and not book.missing(dates):
             used = book
         is_lacking = bool(used.missing(dates, today.news_ms))
-        reason = problems or ["they were never requested"]
+        is_ahead = dates.end > today.end
+        unknown = "vendors report them after the open" if is_ahead else "they were never requested"
+        reason = problems or [unknown]
         return KnownActions(
             known_actions(used, as_of or today.day),
             used.missing(dates),
