@@ -138,6 +138,24 @@ def test_regular_and_extended_hours_are_never_mixed_in_any_order(
     assert {"5m", "5m@extended"} <= folders
 
 
+@pytest.mark.parametrize("first", [0, 2])
+def test_hours_are_built_from_extended_half_hours_although_regular_ones_were_requested(
+    by: Make, clock: ManualClock, first: int
+) -> None:
+    """What a vendor serves in regular hours is not remembered for extended ones."""
+    clock.set(parse_iso("2024-06-06T09:50"))
+    manager = by("yahoo")
+    asked: list[dict[str, Any]] = [
+        {"bars": 1},
+        {"start_date": "2024-06-06T09:30", "end_date": "2024-06-06T09:30"},
+        {"bars": 1, "session": "extended"},
+    ]
+    for wishes in (*asked[first:], *asked[:first]):
+        manager.get_ohlcv("AAPL", "30m", **wishes)
+    frame = manager.get_ohlcv("AAPL", "1h", bars=1, session="extended", strict=True)
+    assert [str(stamp) for stamp in frame.index] == ["2024-06-06 08:00:00"]
+
+
 def test_a_pinned_vendor_has_a_lane_of_its_own(by: Make, vendors: VendorServer) -> None:
     manager = by("yahoo", "polygon")
     asked = {"provider": "polygon", "session": "extended", "strict": True}

@@ -85,7 +85,7 @@ class LaneFinder:
         self._selector = selector
         self._store = store
         self.sources = SourceCheck(selector)
-        self._offers: dict[tuple[object, str, str], Sequence[Offer]] = {}
+        self._offers: dict[tuple[object, str, str, str], Sequence[Offer]] = {}
 
     def find(self, query: BarsQuery) -> AnsweringLane:
         """Return the lane that answers ``query``: the pinned vendor's, or the one from the rules.
@@ -227,7 +227,8 @@ class LaneFinder:
 
     def _declared_offers(self, query: BarsQuery, order: object) -> Sequence[Offer]:
         """Return the declarations of the vendors that the rules name for a series, in order."""
-        key = order, query.instrument.symbol, query.timeframe.label
+        # A vendor's bars of extended hours are of another kind.
+        key = order, query.instrument.symbol, query.instrument.calendar, query.timeframe.label
         offers = self._offers.get(key)
         if offers is None:
             # Imported here: if names are enough, no vendor is loaded.
