@@ -440,10 +440,15 @@ class Simulation:
     def pay(self, symbol: str, part: float) -> None:
         """Let a share be traded without a dividend, a part of its usual price, from its next session on."""
         day = self._next_session(symbol)
-        if not any(a.ex_date.isoformat() >= day for a in self.truth.listing(symbol).actions):
-            self.was_split = True
-            amount = round(self.truth.listing(symbol).base * part, 4)
-            self.truth.act(symbol, dividend(day, amount))
+        known = self.truth.listing(symbol).actions
+        # Two dividends a few days apart are a dispute of vendors about one.
+        near = iso(parse_iso(day) - 60 * DAY_MS)[:10]
+        since = [a for a in known if a.type == "dividend" and a.ex_date.isoformat() > near]
+        if since or any(a.ex_date.isoformat() >= day for a in known):
+            return
+        self.was_split = True
+        amount = round(self.truth.listing(symbol).base * part, 4)
+        self.truth.act(symbol, dividend(day, amount))
 
     def split(self, symbol: str, numerator: int, denominator: int = 1) -> None:
         """Let a share be split before its next session opens."""
