@@ -549,7 +549,7 @@ def _crowd(folder: Path, clock: ManualClock, count: int) -> DataManager:
 
 
 def test_a_report_of_twice_as_many_series_is_twice_the_work(
-    machine: None, clock: ManualClock, tmp_path: Path
+    machine: None, old_files: None, clock: ManualClock, tmp_path: Path
 ) -> None:
     """Nothing is done for each pair of series: neither calls in general nor comparisons of keys."""
     calls, comparisons = [], []
