@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -447,7 +448,8 @@ class Simulation:
         if since or any(a.ex_date.isoformat() >= day for a in known):
             return
         self.was_split = True
-        amount = round(self.truth.listing(symbol).base * part, 4)
+        shares = prod(float(a.ratio) for a in known if a.type == "split")
+        amount = round(self.truth.listing(symbol).base * part / shares, 6)
         self.truth.act(symbol, dividend(day, amount))
 
     def split(self, symbol: str, numerator: int, denominator: int = 1) -> None:
