@@ -100,6 +100,26 @@ def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     assert lineages.check("adjusted").is_identical
 
 
+def test_a_split_explains_changes_of_a_winter_evening_that_has_its_date_in_utc(
+    manager: DataManager,
+    bundles: Path,
+    lineages: Lineages,
+    vendors: VendorServer,
+    clock: ManualClock,
+) -> None:
+    vendors.truth.change("AAPL", extended=True)
+    vendors.truth.act("AAPL", split("2024-03-08", 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for end in ("2024-03-08T00:40", "2024-03-08T16:00"):
+            clock.set(ms(f"{end}:00"))
+            with lineage(end, folder=bundles, manager=manager):
+                manager.get_ohlcv("AAPL", "15m", "2024-03-07T22:00", end, session="extended")
+    (read,) = lineages.check("2024-03-08T00:40").series
+    assert read.causes == ("new action",)
+    assert max(cell.stamp_ms for cell in read.cells) > ms("2024-03-08T00:00:00")
+
+
 def test_bars_before_the_open_of_a_splits_date_are_reproduced(
     manager: DataManager,
     bundles: Path,

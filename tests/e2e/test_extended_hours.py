@@ -25,7 +25,7 @@ from src.data.errors import (
 )
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.jobs.verify import VerifyQuestion, verify_with
-from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.quality.gaps import ClassifiedGap
 from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
@@ -308,6 +308,46 @@ def test_a_split_is_applied_although_the_day_before_was_fetched_before_the_open_
     assert [str(stamp) for stamp in on] == ["2024-06-06 08:00:00"], "the first bar of the date"
     report = by(vendor).validate("AAPL", "15m", lane="extended", mark=True)
     assert not report.at_least("error") and not report.marked
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "day"), [("2024-06-06T10:00", "2024-06-05"), ("2024-03-09T12:00", "2024-03-08")]
+)
+def test_a_version_has_the_bars_and_the_date_of_its_answer(
+    by: Make, clock: ManualClock, asked_at: str, day: str
+) -> None:
+    """Before the open, and on a weekend after a winter evening; and also as read days later."""
+    clock.set(parse_iso(asked_at))
+    asked = ("AAPL", "30m", f"{day}T15:00", asked_at)
+    frame = by("yahoo").get_ohlcv(*asked, session="extended")
+    for days in (0, 1, 5):
+        clock.set(parse_iso(asked_at) + days * DAY_MS)
+        then = by("yahoo").get_ohlcv(
+            *asked, session="extended", version=provenance(frame)["generation"]
+        )
+        pd.testing.assert_frame_equal(then, frame)
+        assert provenance(then)["as_of"] == provenance(frame)["as_of"] == day
+
+
+@pytest.mark.parametrize(("day", "opens"), [("2024-06-06", "08:00"), ("2024-03-08", "09:00")])
+def test_bars_before_a_dividend_are_left_out_if_the_close_before_it_is_not_stored(
+    by: Make, clock: ManualClock, vendors: VendorServer, day: str, opens: str
+) -> None:
+    """In winter, the last hour of the evening before has the date of the dividend in UTC."""
+    vendors.truth.act("AAPL", dividend(day, 2.5))
+    clock.set(parse_iso(day) + 16 * HOUR_MS)
+    manager = by("yahoo")
+    start = iso(parse_iso(day) - 6 * HOUR_MS)[:16]
+    asked: dict[str, Any] = {"start_date": start, "end_date": f"{day}T15:00", "session": "extended"}
+    manager.get_actions("AAPL", start[:10], day)
+    whole = manager.get_ohlcv("AAPL", "30m", **asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        frame = manager.get_ohlcv("AAPL", "30m", **asked, adjustment="all", offline=True)
+    assert str(frame.index[0]) == f"{day} {opens}:00"
+    pd.testing.assert_frame_equal(frame, whole[frame.index[0] :])
+    (gap,) = provenance(frame)["gaps"]
+    assert f"the close for AAPL before {day} is not stored" in gap["reason"]
 
 
 @pytest.mark.parametrize("vendor", ["yahoo", "polygon"])

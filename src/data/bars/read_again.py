@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..cache.actions import by_date
+from ..cache.actions import by_date, first_ms
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
-from ..model.instant import day_ms
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.reads import AppliedActions, ReadAgain, StoredRead
@@ -69,7 +68,7 @@ def _apply(query: BarsQuery, table: BarTable, coverage: Coverage, used: AppliedA
             close_before=closes.get,
         )
     except DividendError as error:
-        later = table.take(table.stamps >= day_ms(error.ex_date))
+        later = table.take(table.stamps >= first_ms(query.instrument, error.ex_date))
         if len(later) in (0, len(table)):
             raise
         return _apply(query, later, coverage, used)

@@ -7,7 +7,12 @@ from typing import Any
 
 from ..cache.faults import faults_within, sentences
 from ..cache.store import BarStore, SeriesView
-from ..calendars.calendar import calendar_for, first_unclosed
+from ..calendars.calendar import (
+    calendar_for,
+    first_unclosed,
+    opened_and_coming,
+    price_calendar,
+)
 from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..model.bars import BarTable
@@ -29,6 +34,7 @@ from .answer.reader import (
 )
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
+from .validity import TradingDay
 
 # Earlier than any bar.
 _BEFORE_ANY_BAR = -(10**15)
@@ -72,9 +78,15 @@ class Versions:
     ) -> Answer:
         kind = view.kind or Kind()
         table = own_volume(table, coverage, kind)
-        rebaser = Rebaser(self._store, query, view.key, view, lenient=True, in_part=True)
-        rebased = rebaser.rebased(table, coverage)
         committed = self._committed_ms(view.key, query.version or 0)
+        today = None
+        if view.key.is_extended:  # its last bars may be from before the open
+            opened, coming = opened_and_coming(price_calendar(query.instrument), committed)
+            today = TradingDay(opened[-1].day, coming[0].day)
+        rebaser = Rebaser(
+            self._store, query, view.key, view, lenient=True, in_part=True, today=today
+        )
+        rebased = rebaser.rebased(table, coverage)
         facts: dict[str, Any] = {
             "lane": view.key.folder,
             "generation": query.version,

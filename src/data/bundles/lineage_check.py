@@ -18,7 +18,7 @@ from ..errors import CacheError, DataError, IncompleteDataWarning, KindMismatchE
 from ..model.actions import Action
 from ..model.bars import BarTable, among, concat, union
 from ..model.coverage import WITH_BARS, Coverage, Covered
-from ..model.instant import date_of, day_ms, iso
+from ..model.instant import DAY_MS, date_of, day_ms, iso
 from ..model.kind import Basis, Kind
 from ..model.reads import AppliedActions, ReadAgain, digest_of
 from ..model.reasons import FORMING, sentence
@@ -394,7 +394,9 @@ def _cells(
             if was == was or is_now == is_now:
                 yield ChangedCell(stamp, name, was, is_now, (cause,), detail)
         return
-    later_actions = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
+    # In extended hours, a bar may belong to the day before its UTC date.
+    first = date_of(stamp - DAY_MS * read.series.is_extended)
+    later_actions = [a for a in actions if a.ex_date > first or day_ms(a.ex_date) > stamp]
     for name, was, rebased, is_now in zip(COMPARED, old, between or old, new, strict=True):
         if _is_same(was, is_now):
             continue

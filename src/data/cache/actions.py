@@ -75,7 +75,12 @@ def by_date(actions: Iterable[Action], instrument: Instrument) -> tuple[Action, 
     """
     if not instrument.is_extended:
         return tuple(actions)
-    return tuple(replace(a, ex_at=day_span(instrument, a.ex_date).start) for a in actions)
+    return tuple(replace(a, ex_at=first_ms(instrument, a.ex_date)) for a in actions)
+
+
+def first_ms(instrument: Instrument, day: date) -> int:
+    """Return the time from which an instrument's bars belong to a date."""
+    return day_span(instrument, day).start if instrument.is_extended else day_ms(day)
 
 
 @dataclass(frozen=True)

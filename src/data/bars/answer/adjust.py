@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 
-from ...cache.actions import ActionBook, Asked
+from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
@@ -94,7 +94,8 @@ class Rebaser:
         except DividendError as error:
             # Later rows do not need this dividend, but a dividend with a later ex-date may be
             # unusable, too.
-            ex_at = day_ms(error.ex_date)
+            instrument = self.query.instrument.in_session(self.key.session)
+            ex_at = first_ms(instrument, error.ex_date)
             rows = table.take(table.stamps >= ex_at)
             if not self.in_part or len(rows) in (0, len(table)):
                 raise
