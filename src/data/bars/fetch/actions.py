@@ -153,8 +153,10 @@ class ActionFetcher:
             return  # no expected bar needs actions
         day = self._days.current(query.instrument)
         today = Basis(candidate.adjustment, day.day)
-        parts, is_early = [BasisPart(span, today)], self._request.key.is_extended
-        spans = needed_actions(span, parts, "split", today.as_of, intraday=is_early)
+        # In extended hours, the split of a day's own date is needed, too: its first bars are compared
+        # with those of the evening before.
+        parts, has_evening = [BasisPart(span, today)], self._request.key.is_extended
+        spans = needed_actions(span, parts, "split", today.as_of, intraday=has_evening)
         book = self._series.book()
         missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
         is_known = not missing or self.fetch(Span(missing[0].start, missing[-1].end))
