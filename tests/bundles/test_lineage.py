@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import warnings
+from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -100,42 +101,39 @@ def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     assert lineages.check("adjusted").is_identical
 
 
+@pytest.fixture
+def around_a_split(
+    manager: DataManager, bundles: Path, vendors: VendorServer, clock: ManualClock
+) -> Callable[[str, str, str], None]:
+    """Return a function that records a read of extended hours at two times, before a split and after it."""
+
+    def record(start: str, before: str, after: str) -> None:
+        vendors.truth.change("AAPL", extended=True)
+        vendors.truth.act("AAPL", split(after[:10], 4))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for end in (before, after):
+                clock.set(ms(f"{end}:00"))
+                with lineage(end, folder=bundles, manager=manager):
+                    manager.get_ohlcv("AAPL", "15m", start, end, session="extended")
+
+    return record
+
+
 def test_a_split_explains_changes_of_a_winter_evening_that_has_its_date_in_utc(
-    manager: DataManager,
-    bundles: Path,
-    lineages: Lineages,
-    vendors: VendorServer,
-    clock: ManualClock,
+    around_a_split: Callable[[str, str, str], None], lineages: Lineages
 ) -> None:
-    vendors.truth.change("AAPL", extended=True)
-    vendors.truth.act("AAPL", split("2024-03-08", 4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for end in ("2024-03-08T00:40", "2024-03-08T16:00"):
-            clock.set(ms(f"{end}:00"))
-            with lineage(end, folder=bundles, manager=manager):
-                manager.get_ohlcv("AAPL", "15m", "2024-03-07T22:00", end, session="extended")
+    around_a_split("2024-03-07T22:00", "2024-03-08T00:40", "2024-03-08T16:00")
     (read,) = lineages.check("2024-03-08T00:40").series
     assert read.causes == ("new action",)
     assert max(cell.stamp_ms for cell in read.cells) > ms("2024-03-08T00:00:00")
 
 
 def test_bars_before_the_open_of_a_splits_date_are_reproduced(
-    manager: DataManager,
-    bundles: Path,
-    lineages: Lineages,
-    vendors: VendorServer,
-    clock: ManualClock,
+    around_a_split: Callable[[str, str, str], None], lineages: Lineages
 ) -> None:
     """The split is recorded with the open of regular hours, and applies to the whole date."""
-    vendors.truth.change("AAPL", extended=True)
-    vendors.truth.act("AAPL", split("2024-06-06", 4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for end in ("2024-06-06T10:00", "2024-06-06T14:00"):
-            clock.set(ms(f"{end}:00"))
-            with lineage(end, folder=bundles, manager=manager):
-                manager.get_ohlcv("AAPL", "15m", "2024-06-05T18:00", end, session="extended")
+    around_a_split("2024-06-05T18:00", "2024-06-06T10:00", "2024-06-06T14:00")
     assert lineages.check("2024-06-06T14:00").is_identical
     (early,) = lineages.check("2024-06-06T10:00").series
     assert early.is_reproducible and early.causes == ("new action",)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.model.kind import Adjustment
 from src.data.model.reasons import UNASKED
 from src.data.model.span import Span, coalesce
 from src.data.prices.judgement.findings import QualityReport
@@ -545,12 +546,13 @@ class Model:
         return int(around.dates[0]) if len(around.dates) else stamp // DAY_MS * DAY_MS
 
     def _rows(
-        self, question: Question, name: str, start: int, end: int, now: int = NEVER
-    ) -> list[Row]:
+        self, question: Question, name: str, start: int, end: int, now: int = NEVER,
+        adjustment: Adjustment = "raw",
+    ) -> list[Row]:  # fmt: skip
         """Return the bars that truly traded, of the hours that a question is about."""
         anchor = "clock" if question.is_extended else "session"
         return self.truth.rows(
-            name, question.timeframe, start, end, "raw", now,
+            name, question.timeframe, start, end, adjustment, now,
             anchor=anchor, extended=question.is_extended,
         )  # fmt: skip
 
@@ -690,12 +692,7 @@ class Model:
             return
         # Up to the open of the next session, no other action applies.
         known = self._opens(name, parse_iso(seen.facts["as_of"]) + DAY_MS) - 1
-        anchor = "clock" if question.is_extended else "session"
-        true = self.truth.rows(
-            name, question.timeframe, rows[0], rows[-1] + 1, "all", known,
-            anchor=anchor, extended=question.is_extended,
-        )  # fmt: skip
-        for row in true:
+        for row in self._rows(question, name, rows[0], rows[-1] + 1, known, "all"):
             if row.stamp_ms in seen.rows and seen.state[row.stamp_ms] == "final":
                 pairs = zip(seen.rows[row.stamp_ms][:4], row[1:5], strict=True)
                 fits = all(isclose(a, b or 0.0, rel_tol=1e-4) for a, b in pairs)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from src.data.model.instant import DAY_MS, HOUR_MS
@@ -76,13 +77,7 @@ def sessions_of(calendar: str) -> Sessions:
 
     found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)
     dates = found.sessions.to_numpy().astype("datetime64[ms]").astype(np.int64)
-    opens = found.opens.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-    closes = found.closes.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-    return Sessions(
-        dates,
-        opens.astype("datetime64[ms]").astype(np.int64),
-        closes.astype("datetime64[ms]").astype(np.int64),
-    )
+    return Sessions(dates, _stamps(found.opens), _stamps(found.closes))
 
 
 @lru_cache(maxsize=16)
@@ -95,14 +90,13 @@ def pauses_of(calendar: str) -> tuple[Ints, Ints]:
 
     found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)
     held = found.schedule[["break_start", "break_end"]].dropna()
-    starts, ends = (
-        held[name].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-        for name in ("break_start", "break_end")
-    )
-    return (
-        starts.astype("datetime64[ms]").astype(np.int64),
-        ends.astype("datetime64[ms]").astype(np.int64),
-    )
+    return _stamps(held["break_start"]), _stamps(held["break_end"])
+
+
+def _stamps(times: pd.Series) -> Ints:
+    utc = times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    stamps: Ints = utc.astype("datetime64[ms]").astype(np.int64)
+    return stamps
 
 
 def _currencies(early_hours: int) -> Sessions:

@@ -821,8 +821,8 @@ class BarsClient:
         """Return a symbol's stored splits and dividends, ordered by ex-date; no vendor is queried.
 
         Actions that do not count are included (see ``counts``). Each has the time from which bars
-        of ``session`` reflect it. The result is empty for anything
-        but stocks. For bars from a vendor of sample data, only that vendor's own actions count.
+        of ``session`` reflect it. The result is empty for anything but stocks. For bars from a
+        vendor of sample data, only that vendor's own actions count.
 
         Raises:
             QueryError: The symbol is invalid.

@@ -154,12 +154,13 @@ class ActionService:
         if not is_sample(vendor) and len(used.missing(dates)) and not book.missing(dates):
             used = book
         is_lacking = bool(used.missing(dates, today.news_ms))
-        is_ahead = dates.end > today.end
+        missing = used.missing(dates)
+        is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
         reason = problems or [unknown]
         return KnownActions(
             known_actions(used, as_of or today.day),
-            used.missing(dates),
+            missing,
             [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
         )
 

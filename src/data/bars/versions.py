@@ -82,7 +82,7 @@ class Versions:
         today = None
         if view.key.is_extended:  # its last bars may be from before the open
             opened, coming = opened_and_coming(price_calendar(query.instrument), committed)
-            today = TradingDay(opened[-1].day, coming[0].day)
+            today = TradingDay(opened[-1].day, coming[0].day) if opened and coming else None
         rebaser = Rebaser(
             self._store, query, view.key, view, lenient=True, in_part=True, today=today
         )

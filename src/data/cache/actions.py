@@ -190,8 +190,9 @@ class ActionBook:
 
     def by_date(self, instrument: Instrument) -> ActionBook:
         """Return the book with its actions as they apply to an instrument's bars; see :func:`by_date`."""
-        is_same = not instrument.is_extended
-        return self if is_same else replace(self, reports=by_date(self.reports, instrument))
+        if not instrument.is_extended:
+            return self
+        return replace(self, reports=by_date(self.reports, instrument))
 
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Return whether every ex-date in ``span`` was requested from some vendor.

@@ -164,7 +164,7 @@ def price_calendar(instrument: Instrument) -> MarketCalendar:
     In extended hours, a date has bars before its session opens, but vendors report and apply its
     splits from the open of regular hours on.
     """
-    return _calendar(instrument.calendar.removesuffix(EXTENDED))
+    return calendar_for(instrument.in_session("regular"))
 
 
 @cache

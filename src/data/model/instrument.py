@@ -54,11 +54,12 @@ class Instrument:
 
     def in_session(self, session: AskedSession) -> Instrument:
         """Return the same instrument with the trading hours that queries call ``session``."""
-        return self.extended() if session == "extended" else self
+        is_same = (session == "extended") == self.is_extended
+        return self if is_same else _change_session(self)
 
     def extended(self) -> Instrument:
         """Return the same instrument with pre-market and after-hours trading included."""
-        return self if self.is_extended else _extend(self)
+        return self.in_session("extended")
 
     def spelling(self, vendor: str) -> str:
         """Return the vendor's spelling of this instrument."""
@@ -68,5 +69,7 @@ class Instrument:
 # Always returns the same object for an instrument, because cached answers are looked up by the
 # identity of the requested object.
 @lru_cache(4096)
-def _extend(instrument: Instrument) -> Instrument:
-    return replace(instrument, calendar=f"{instrument.calendar}{EXTENDED}")
+def _change_session(instrument: Instrument) -> Instrument:
+    regular = instrument.calendar.removesuffix(EXTENDED)
+    calendar = regular if instrument.is_extended else f"{regular}{EXTENDED}"
+    return replace(instrument, calendar=calendar)

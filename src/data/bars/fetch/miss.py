@@ -25,7 +25,6 @@ from ...errors import (
 )
 from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.instrument import EXTENDED
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
@@ -370,10 +369,9 @@ class MissHandler:
 
         The next read of the store shows whether they could be fetched.
         """
-        regular = query.instrument.calendar.removesuffix(EXTENDED)
         daily = replace(
             query,
-            instrument=replace(query.instrument, calendar=regular),
+            instrument=query.instrument.in_session("regular"),
             timeframe=Timeframe.parse("1d"),
             span=days,
             bars=None,
