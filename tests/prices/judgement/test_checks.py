@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from src.data.model.bars import BarTable, merge
-from src.data.model.instant import DAY_MS, MINUTE_MS
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
@@ -343,6 +343,32 @@ def test_a_day_of_hours_that_is_the_day_before_is_a_copy() -> None:
     assert finding.stamps.tolist() == stamps[next_one].tolist()
     columns["volume"][next_one] += 1
     assert not found(replace(series, table=replace(series.table, **columns)), "stale")
+
+
+def test_a_copy_of_the_trading_day_before_is_found_over_weekends_midnights_and_new_hours() -> None:
+    hours, session = np.arange(7) * HOUR_MS, CheckedSeries(Timeframe.parse("1h"), walk([1.0]).table)
+    days = np.array([day for day in range(60) if day % 7 not in (2, 3)]) * DAY_MS
+    # Hours of Sydney in summer, from 23:00 UTC; hours of New York, when its clocks change; five
+    # days and nights of currencies.
+    sydney = (days - HOUR_MS)[:, None] + hours[:6]
+    york = (days + 14 * HOUR_MS - HOUR_MS * (days > 30 * DAY_MS))[:, None] + hours
+    currencies = (days - 2 * HOUR_MS)[:, None] + np.arange(24) * HOUR_MS
+    for opened in (sydney, york, currencies):
+        stamps, length = opened.ravel(), opened.shape[1]
+        monday = int(np.flatnonzero(days == 32 * DAY_MS)[0])
+        close = wavy(len(stamps)) + np.arange(len(stamps)) * 0.01
+        table = replace(walk(close).table, stamps=stamps)
+        table = replace(table, volume=1000.0 + np.arange(len(stamps)) % 997)
+        series = replace(session, table=table, expected=stamps)
+        assert not found(series, "stale")
+        rows = slice(monday * length, (monday + 1) * length)
+        before = slice(rows.start - length, rows.start)
+        columns = {name: getattr(table, name).copy() for name in (*ALL, "volume")}
+        for column in columns.values():
+            column[rows] = column[before]
+        (finding,) = found(replace(series, table=replace(table, **columns)), "stale")
+        assert (finding.cause, finding.severity) == ("copied day", "error")
+        assert finding.stamps.tolist() == stamps[rows].tolist()
 
 
 @pytest.mark.parametrize("place", [slice(0, 100), slice(60, 75), slice(99, 100), slice(101, 104)])

@@ -29,6 +29,8 @@ _COPY_CHANCE, _MOST_COPIES = 0.01, 3
 # Number of bars with price moves that must repeat those of the day before, to the last share, to be
 # a copy.
 _COPIED_BARS = 5
+# Markets that close for longer than this open on another trading day; breaks at noon are shorter.
+_LONGEST_BREAK_MS = 3 * 60 * MINUTE_MS
 
 # Minimum size of a spike, which leaves and returns, in usual moves; it must also be at least 5 %.
 # One genuine bar of 202,557 has this size; with half these limits, two would.
@@ -203,12 +205,12 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
     table = series.table
     if not series.timeframe.is_intraday or not series.has_volume:
         return
-    days = table.stamps // DAY_MS
+    days = _days_begin(series)
     starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
     lengths = np.diff(starts, append=len(days))
-    # For each bar, the instant one trading day earlier, and the bar at that time; there is none on
-    # the first day.
-    shifts = np.diff(days[starts], prepend=days[0] - 1) * DAY_MS
+    # For each bar, the same time of the trading day before, and the bar at that time; there is none
+    # on the first day.
+    shifts = np.diff(days[starts], prepend=days[0] - DAY_MS)
     wanted = table.stamps - np.repeat(shifts, lengths)
     positions = np.searchsorted(table.stamps, wanted)
     same = table.stamps[positions] == wanted
@@ -219,10 +221,22 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
     for day in np.flatnonzero(both >= np.maximum(_COPIED_BARS, moving / 2)).tolist():
         rows = starts[day] + np.flatnonzero(same[starts[day] :][: lengths[day]])
         text = (
-            f"{counted(len(rows), 'bar')} of {iso(int(table.stamps[starts[day]]))[:10]} repeat those of "
-            "the day before in all prices and in volume"
+            f"{counted(len(rows), 'bar')} from {iso(int(table.stamps[rows[0]]))} on repeat those of "
+            "the trading day before in all prices and in volume"
         )
         yield Defect(table.stamps[rows], text, "error", cause="copied day")
+
+
+def _days_begin(series: CheckedSeries) -> Stamps:
+    """Return the time at which the trading day of each row begins."""
+    stamps, expected = series.table.stamps, series.expected
+    if expected is None or series.asset_class == "crypto" or not len(expected):
+        return stamps // DAY_MS * DAY_MS
+    closed = np.diff(expected, prepend=expected[0] - DAY_MS)
+    opens = expected[closed > max(_LONGEST_BREAK_MS, series.timeframe.longest_ms)]
+    opens = opens[np.maximum(np.searchsorted(opens, stamps, side="right") - 1, 0)]
+    # A market of currencies is open for five days.
+    return opens + (stamps - opens) // DAY_MS * DAY_MS
 
 
 def _unlikely_repeats(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
