@@ -8,7 +8,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import ConfigError
+from src.data.errors import AllProvidersFailedError, ConfigError
 
 from .oracle import ms
 
@@ -73,3 +73,12 @@ def test_own_file_bars_older_than_this_library_are_final_whatever_the_clock(
             *asked, provider="local", adjustment="raw", columns=("state",)
         )
         assert [*bars["state"]][-2:] == ["final", state]
+
+
+def test_the_fault_of_a_file_of_weeks_is_named_although_there_is_none_of_days(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "VOD.L_1w.csv").write_text(HEADER + "2024-01-07,1,2,1,2,3\n")
+    found = manager(tmp_path, "adjustment: raw, unit: GBp")
+    with pytest.raises(AllProvidersFailedError, match=r"VOD\.L_1w\.csv line 2: no week begins on"):
+        found.get_ohlcv("VOD.L", "1w", "2024-01-01", "2024-02-01", provider="local")

@@ -149,6 +149,71 @@ def test_times_in_every_format_become_stamps(
     assert got.table.stamps.tolist() == [parse_iso(stamp)]
 
 
+LONDON = Instrument("VOD.L", "stock", "XLON", "Europe/London")
+EURUSD = Instrument("EURUSD=X", "forex", "FX", "America/New_York")
+
+
+@pytest.mark.parametrize(
+    "instrument, text, day",
+    [
+        (LONDON, "2024-06-03 00:00:00+01:00", "2024-06-03"),
+        (LONDON, "2024-06-03 00:00:00+09:00", "2024-06-03"),
+        (LONDON, "2024-06-02 23:00:00+00:00", "2024-06-03"),  # midnight in London, written in UTC
+        (LONDON, "2024-06-03 07:00:00Z", "2024-06-03"),
+        (EURUSD, "2024-01-14T22:00:00", "2024-01-15"),  # the open of Monday's session
+        (EURUSD, "2024-01-15T21:59:59", "2024-01-15"),
+        (EURUSD, "2024-01-15T22:00:00", "2024-01-16"),
+    ],
+)
+def test_a_day_has_the_date_as_written_or_that_of_the_session_which_contains_it(
+    tmp_path: Path, instrument: Instrument, text: str, day: str
+) -> None:
+    (tmp_path / f"{instrument.symbol}_1d.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    asked = query("1d", "2024-01-01", "2024-12-31", instrument)
+    assert local(tmp_path).fetch(asked).table.stamps.tolist() == [parse_iso(day)]
+
+
+def test_a_time_column_of_parquet_keeps_the_dates_of_its_zone(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    opened = [datetime(2024, 6, day, tzinfo=ZoneInfo("Europe/London")) for day in (3, 4)]
+    times = pa.array(opened, pa.timestamp("ns", "Europe/London"))
+    columns = {n: pa.array([1.0, 2.0]) for n in ("open", "high", "low", "close", "volume")}
+    parquet.write_table(pa.table({"timestamp": times} | columns), tmp_path / "VOD.L_1d.parquet")
+    got = local(tmp_path).fetch(query("1d", "2024-01-01", "2024-12-31", LONDON))
+    assert got.table.stamps.tolist() == [parse_iso("2024-06-03"), parse_iso("2024-06-04")]
+
+
+def test_a_week_dated_on_a_weekend_is_refused_unless_it_ends_then(tmp_path: Path) -> None:
+    (tmp_path / "VOD.L_1w.csv").write_text(HEADER + "2024-01-07,1,2,1,2,3\n")
+    asked = query("1w", "2024-01-01", "2024-02-01", LONDON)
+    with pytest.raises(ResponseFormatError, match="line 2: no week begins on Sunday, 2024-01-07"):
+        local(tmp_path).fetch(asked)
+    got = local(tmp_path, label="end").fetch(asked)
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-01")]
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+@pytest.mark.parametrize("label", ["start", "end"])
+def test_a_time_that_occurs_twice_while_clocks_go_back_is_two_bars(
+    tmp_path: Path, label: str, is_descending: bool
+) -> None:
+    first = parse_iso("2024-11-03T04:30:00")
+    stamps = [first + half * 1_800_000 for half in range(8)]
+    zone = ZoneInfo("America/New_York")
+    ends = [stamp + 1_800_000 * (label == "end") for stamp in stamps]
+    texts = [f"{datetime.fromtimestamp(end / 1000, zone):%Y-%m-%d %H:%M}" for end in ends]
+    rows = [f"{text},{n},{n},{n},{n},3\n" for n, text in enumerate(texts, start=1)]
+    assert len(set(texts)) == 6
+    content = HEADER + "".join(reversed(rows) if is_descending else rows)
+    (tmp_path / "BTCUSDT_30m.csv").write_text(content)
+    coin = Instrument("BTCUSDT", "crypto")
+    vendor = local(tmp_path, timezone="America/New_York", label=label, anchor="clock")
+    got = vendor.fetch(query("30m", "2024-11-01", "2024-11-05", coin)).table
+    assert (got.stamps.tolist(), got.close.tolist()) == (stamps, [1, 2, 3, 4, 5, 6, 7, 8])
+
+
 @pytest.mark.parametrize(
     "timeframe, text, stamp",
     [

@@ -77,6 +77,8 @@ class Deriver:
             try:
                 return self._answer_query(query, _down_vendors(error))
             except NO_ANSWER as second:
+                if _lacks_files_alone(error):
+                    raise  # there may be a file of longer bars with a fault
                 raise error from second
         if is_whole(answer):
             return answer

@@ -6,7 +6,7 @@ import csv
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
@@ -20,6 +20,7 @@ import numpy as np
 
 from ...calendars.calendar import MarketCalendar, calendar_for
 from ...calendars.grid import BarGrid
+from ...calendars.session import ALWAYS_OPEN
 from ...config.rules import pattern_fault
 from ...errors import (
     ConfigError,
@@ -54,6 +55,8 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
 # Number of rows after which the remaining time of the call is checked.
 _ROWS_AT_ONCE = 2_000
+# Since version 2, daily bars have the date as written or that of their session.
+_TIMES_VERSION = 2
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
@@ -175,9 +178,13 @@ class LocalFiles:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all settings except the folder; with other settings, a file yields different bars."""
+        """A digest of all settings except the folder; with other settings, a file yields different bars.
+
+        It includes the version of the rules by which times are read.
+        """
         layout = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         layout |= {name: dict(layout[name]) for name in ("columns", "timeframes")}
+        layout["times"] = _TIMES_VERSION
         return sha256(canonical(layout).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:
@@ -185,23 +192,27 @@ class LocalFiles:
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:
-        """Parse ``text`` into an aware datetime in the files' time zone.
+        """Parse ``text`` into an aware datetime, in the files' time zone if it has no offset of its own.
+
+        Raises:
+            ValueError: The text is not a time in the expected format.
+        """
+        moment = self.written_time(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.timezone))
+
+    def written_time(self, text: str) -> datetime:
+        """Parse ``text`` into a datetime as it is written: naive if it has no offset.
 
         Raises:
             ValueError: The text is not a time in the expected format.
         """
         text = text.strip()
         if self.time_format:
-            return self._aware_time(datetime.strptime(text, self.time_format))
+            return datetime.strptime(text, self.time_format)
         if text.lstrip("-").isdigit() and len(text) != len("YYYYMMDD"):
-            return datetime.fromtimestamp(_epoch_ms(int(text)) / 1000, UTC).astimezone(
-                ZoneInfo(self.timezone)
-            )
-        return self._aware_time(datetime.fromisoformat(text))
-
-    def _aware_time(self, moment: datetime) -> datetime:
-        zone = ZoneInfo(self.timezone)
-        return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
+            moment = datetime.fromtimestamp(_epoch_ms(int(text)) / 1000, UTC)
+            return moment.astimezone(ZoneInfo(self.timezone))
+        return datetime.fromisoformat(text)
 
 
 class LocalDataDownloader(BaseDataDownloader):
@@ -327,6 +338,7 @@ class LocalDataDownloader(BaseDataDownloader):
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
             raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
         bars, is_there = [], named is None
+        text = ""
         for number, row in enumerate(rows, start=2):
             if not row:
                 continue
@@ -340,6 +352,7 @@ class LocalDataDownloader(BaseDataDownloader):
                     raise ValueError(
                         f"a row has {len(row)} fields, but there are {len(header)} columns"
                     )
+                text = row[positions["timestamp"]]
                 bar = self._bar(row, positions, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
@@ -349,12 +362,19 @@ class LocalDataDownloader(BaseDataDownloader):
                 f"no row in {name} has {query.instrument.symbol} in column "
                 f"{self.files.symbol_column}"
             )
-        if self.files.label == "end" and query.timeframe.is_intraday:
-            anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
-            grid = BarGrid(calendar, query.timeframe, anchor)
-            opens = opens_of([bar.stamp_ms for bar in bars], grid)
-            return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
-        return bars
+        return self._opened(bars, text, query, calendar) if query.timeframe.is_intraday else bars
+
+    def _opened(
+        self, bars: list[Bar], text: str, query: FetchQuery, calendar: MarketCalendar
+    ) -> list[Bar]:
+        """Return intraday bars with their opening times; ``text`` is one of the written times."""
+        if bars and not self.files.written_time(text).tzinfo:
+            bars = _with_second_hours(bars, ZoneInfo(self.files.timezone))
+        if self.files.label != "end":
+            return bars
+        anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
+        opens = opens_of([bar.stamp_ms for bar in bars], BarGrid(calendar, query.timeframe, anchor))
+        return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error that a response represents: 404 means that the symbol has no file."""
@@ -402,7 +422,8 @@ class LocalDataDownloader(BaseDataDownloader):
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
             is_close = self.files.label == "end"
-            day = date_of_close(moment, timeframe, calendar) if is_close else moment.date()
+            date_of = date_of_close if is_close else date_of_open
+            day = date_of(moment, timeframe, calendar)
             if timeframe.unit == "w":
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
@@ -483,6 +504,44 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
         by_close.get(end, opened) if is_odd else opened
         for end, opened, is_odd in zip(ends.tolist(), opens.tolist(), odd.tolist(), strict=True)
     ]
+
+
+def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
+    """Return bars with naive times, of which the second is an hour later if clocks went back.
+
+    Of a time that occurs twice in that hour, the second occurrence is the later bar, or the first
+    if the file is descending.
+    """
+    corrected, places = list(bars), dict[int, int]()
+    is_descending = bool(bars) and bars[0].stamp_ms > bars[-1].stamp_ms
+    for at, bar in enumerate(bars):
+        first = places.setdefault(bar.stamp_ms, at)
+        if first != at:
+            moment = datetime.fromtimestamp(bar.stamp_ms / 1000, zone)
+            later = moment.replace(fold=1).timestamp() * 1000
+            place = first if is_descending else at
+            corrected[place] = bars[place]._replace(stamp_ms=round(later))
+    return corrected
+
+
+def date_of_open(opened: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
+    """Return the date of the daily, weekly or monthly bar that opens at ``opened``.
+
+    Midnight, in the offset in which it is written, stands for a plain date, and so does any time in
+    a market that never closes. Other times are instants: the date is that of the session that
+    contains it, or else the date at the venue.
+
+    Raises:
+        ValueError: A week is dated by a day of a weekend, on which the market is closed.
+    """
+    day, at_ms = opened.date(), to_ms(opened)
+    around = calendar.sessions(day - timedelta(days=1), day + timedelta(days=1))
+    if opened.time() != time.min and calendar.name != ALWAYS_OPEN:
+        at_venue = opened.astimezone(ZoneInfo(calendar.timezone)).date()
+        return next((s.day for s in around if s.open_ms <= at_ms < s.close_ms), at_venue)
+    if timeframe.unit == "w" and day.weekday() >= 5 and all(s.day != day for s in around):
+        raise ValueError(f"no week begins on {day:%A, %Y-%m-%d}; label: end is for weeks that end")
+    return day
 
 
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:

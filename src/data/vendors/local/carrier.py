@@ -218,7 +218,7 @@ def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
     format_name = path.suffix.removeprefix(".").capitalize()
     try:
         import pyarrow as pa
-        from pyarrow import csv, dataset, ipc, parquet
+        from pyarrow import compute, csv, dataset, ipc, parquet
     except ImportError as exc:
         raise MissingExtraError(
             f"reading {format_name} files needs pyarrow", hint=install_line("parquet")
@@ -241,6 +241,11 @@ def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
                 )
             for number, batch in enumerate(chain([head], batches)):
                 text = io.BytesIO()
+                for at, column in enumerate(batch.schema):
+                    if pa.types.is_timestamp(column.type) and column.type.tz not in (None, "UTC"):
+                        # Otherwise written in UTC, in which midnight may have another date.
+                        local = compute.strftime(batch.column(at), format="%Y-%m-%dT%H:%M:%S%z")
+                        batch = batch.set_column(at, column.name, local)
                 csv.write_csv(batch, text, csv.WriteOptions(include_header=number == 0))
                 yield text.getvalue()
     except (pa.ArrowException, OSError) as exc:
