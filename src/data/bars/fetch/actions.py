@@ -19,11 +19,13 @@ from ...errors import (
     SymbolNotFoundError,
 )
 from ...model.actions import Action
+from ...model.coverage import WITH_BARS
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
+from ...prices.splice import COMPARED
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
@@ -140,6 +142,7 @@ class ActionFetcher:
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.
         """
+        self._fetch_beside(candidate, span)
         query, lane, refusals = (
             self._request.query,
             self._request.route,
@@ -173,6 +176,31 @@ class ActionFetcher:
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
             raise refused  # the vendor rejects the key, so it would also reject this query
+
+    def _fetch_beside(self, candidate: Candidate, span: Span) -> None:
+        """Fetch the actions since the stored bars around ``span``, so that new bars are judged by these.
+
+        Bars after all stored ones are judged by the bars before them that are requested with them.
+        """
+        query, grid, basis = self._request.query, self._request.grid, candidate.adjustment
+        if query.instrument.asset_class != "stock" or basis == "unknown":
+            return
+        reach = COMPARED * grid.timeframe.longest_ms
+        around = Span(span.start - reach, span.end + reach)
+        stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
+        if not stored or stored[-1].span.end <= span.end:
+            return
+        parts, day = (
+            [BasisPart(c.span, c.basis) for c in stored],
+            self._days.current(query.instrument),
+        )
+        intraday = grid.timeframe.is_intraday
+        spans = needed_actions(around, parts, basis, day.day, intraday=intraday)
+        book = self._series.book()
+        missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
+        if missing:
+            end = missing[-1].end
+            self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because it failed to supply bars.

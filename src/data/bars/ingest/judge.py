@@ -201,8 +201,12 @@ class _Judge:
             is_own = entry.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _rows_agree(new.take(rows), old_rows, tolerance)
-            # Faults that only the whole series proves do not appear next to neighbors.
-            same &= is_grave[rows] if is_own and not entry.reason.startswith(IN_WHOLE) else True
+            # Faults that only the whole series proves do not appear next to neighbors, and no fault
+            # does if an unknown split may lie between these and the new rows.
+            is_seen = bool(self.context.surroundings.rebased) and not entry.reason.startswith(
+                IN_WHOLE
+            )
+            same &= is_grave[rows] if is_own and is_seen else True
             if same.any():
                 yield _Repeat(entry, rows[same], is_same=True)
             otherwise = is_grave[rows] & ~same
