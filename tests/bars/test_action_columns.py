@@ -82,6 +82,44 @@ def test_weekly_and_monthly_bars_sum_dividends_and_multiply_splits() -> None:
 
 
 @pytest.mark.parametrize(
+    "label, stamps, day, row",
+    [
+        ("1M", ["2024-03-01", "2024-04-01"], "2024-04-30", 1),
+        ("1M", ["2024-03-01", "2024-04-01"], "2024-05-01", None),  # April has 30 days
+        ("3M", ["2023-10-01", "2024-01-01"], "2024-04-03", None),  # 91 days, not 93
+        ("12M", ["2022-01-01", "2023-01-01"], "2023-12-31", 1),
+        ("12M", ["2022-01-01", "2023-01-01"], "2024-01-04", None),
+        ("1M", ["2024-03-01", "2024-05-01"], "2024-04-15", 1),  # April is missing
+    ],
+)
+def test_an_action_of_a_month_that_is_still_forming_is_in_no_row(
+    label: str, stamps: list[str], day: str, row: int | None
+) -> None:
+    expected = [0.0, 0.0]
+    if row is not None:
+        expected[row] = 1.0
+    assert columns(label, stamps, paid(day))["dividend"] == expected
+
+
+def test_an_action_of_a_bar_before_the_range_is_in_no_row() -> None:
+    weeks = np.array([parse_iso("2024-04-08"), parse_iso("2024-04-15")])
+    span = Span(parse_iso("2024-04-02"), NOW)
+    query = BarsQuery(SHARE, Timeframe.parse("1w"), span, NOW)
+    before = KnownActions([split("2024-04-02", 2), split("2024-04-08", 4)])
+    assert action_columns(query, weeks, before)["split"].tolist() == [4, 0]
+    # The last two bars, of which the first is not missing behind the start of the search.
+    counted = BarsQuery(SHARE, Timeframe.parse("1w"), Span(0, NOW), NOW, bars=2)
+    assert action_columns(counted, weeks, before)["split"].tolist() == [4, 0]
+
+
+def test_only_rows_whose_dates_are_unknown_are_null() -> None:
+    may = Span(parse_iso("2024-05-01"), parse_iso("2024-05-02"))
+    found = columns("1M", ["2024-04-01", "2024-05-01"], unknown=(may,))["split"]
+    assert found[0] == 0
+    assert math.isnan(found[1])
+
+
+@pytest.mark.parametrize(
     "ex_at", ["2024-06-04T04:00", "2024-06-04T13:30"], ids=["midnight", "open"]
 )
 def test_intraday_bars_have_actions_in_the_first_row_of_the_session(ex_at: str) -> None:

@@ -225,6 +225,14 @@ def test_coverage_of_a_series_that_is_not_stored_is_empty(manager: DataManager) 
     assert not list((manager.cache.cache_dir / "ohlcv").glob("ETH*")), "a lookup creates no folder"
 
 
+@pytest.mark.parametrize("symbol", ["AAPL", "EURUSD=X"])
+def test_bars_longer_than_a_session_are_whole_days(manager: DataManager, symbol: str) -> None:
+    with pytest.raises(BadTimeframeError, match=f"longer than a session of {symbol}"):
+        manager.get_ohlcv(symbol, "30h", "2024-06-03", "2024-06-07", offline=True)
+    assert manager.plan("BTCUSDT", "30h", "2024-06-03", "2024-06-07") is not None
+    assert manager.plan(symbol, "48h", "2024-06-03", "2024-06-07").timeframe.label == "2d"
+
+
 def test_a_year_file_of_an_older_tool_is_in_the_coverage(manager: DataManager) -> None:
     folder = manager.cache.cache_dir / "ETHUSDT" / "1h"
     folder.mkdir(parents=True)

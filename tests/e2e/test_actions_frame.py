@@ -68,6 +68,45 @@ def test_actions_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareV
     assert not vendor.asked, "no bars are requested"
 
 
+def test_amounts_are_in_todays_shares_although_the_split_is_after_the_requested_range(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock
+) -> None:
+    august = ("AAPL", "2020-08-01", "2020-08-14")
+    clock.set(parse_iso("2020-08-20T20:00:00"))
+    assert manager.get_actions(*august)[["amount", "paid"]].values.tolist() == [[0.82, 0.82]]
+    clock.advance(30 * 86_400)  # split 4:1 on 31 August
+    frame = manager.get_actions(*august)
+    assert frame[["amount", "paid"]].values.tolist() == [[0.205, 0.82]]
+    assert frame.attrs["onetape"]["complete"]
+    requests = len(vendor.asked_actions)
+    manager.get_actions(*august)
+    assert len(vendor.asked_actions) == requests
+
+
+def test_dividends_on_rows_are_in_the_shares_of_prices_that_need_no_conversion(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route_to(monkeypatch, manager, s=ShareVendor("s", "split", Truth(), clock, actions=True))
+    question = ("AAPL", "1d", "2020-08-03", "2020-08-14")
+    for adjustment, expected in (("split", 0.205), ("raw", 0.82)):
+        frame = manager.get_ohlcv(*question, columns=ROWS, adjustment=adjustment)
+        assert frame["dividend"].sum() == pytest.approx(expected)
+        assert frame.attrs["onetape"]["complete"]
+
+
+def test_dividends_are_null_if_no_vendor_reports_the_splits_since(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = ShareVendor("s", "split", Truth(), clock, actions=True)
+    route_to(monkeypatch, manager, s=vendor)
+    vendor.script = Script(mute=True)  # its bars come with the actions of their days alone
+    with pytest.warns(IncompleteDataWarning, match="splits and dividends are not known"):
+        frame = manager.get_ohlcv("AAPL", "1d", "2020-08-03", "2020-08-14", columns=ROWS)
+    unknown = frame.index[frame["dividend"].isna()]
+    assert unknown.tolist() == [pd.Timestamp("2020-08-07")]
+    assert not frame.attrs["onetape"]["complete"]
+
+
 def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: ManualClock) -> None:
     """They come from any vendor that reports the same dividend, even later; no amount changes."""
     store, day = manager.cache.store, date(2023, 8, 11)

@@ -22,7 +22,7 @@ from ..model.kind import Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span, subtract
+from ..model.span import Span, coalesce, intersect, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.deadline import recorded_call
@@ -143,7 +143,8 @@ class ActionService:
         today = self._days.current(instrument)
         book = self._book(instrument)
         used = _reports_of(book, vendor)
-        if used.missing(dates, today.news_ms) and not (query.offline or query.version):
+        needed = _with_later_splits(dates, used, as_of)
+        if used.missing(needed, today.news_ms) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, vendor).problems)
@@ -151,17 +152,21 @@ class ActionService:
                 problems = [str(error)]
             book = self._book(instrument)
             used = _reports_of(book, vendor)
-        if not is_sample(vendor) and len(used.missing(dates)) and not book.missing(dates):
+        if not is_sample(vendor) and len(used.missing(needed)) and not book.missing(needed):
             used = book
-        is_lacking = bool(used.missing(dates, today.news_ms))
+        needed = _with_later_splits(dates, used, as_of)
+        lacking = used.missing(needed, today.news_ms)
         missing = used.missing(dates)
+        if lacking and lacking[-1].end > dates.end:  # amounts may lack a split
+            missing = coalesce([*missing, *(_day_of(a) for a in _dividends_in(used, dates))])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
         reason = problems or [unknown]
         return KnownActions(
             known_actions(used, as_of or today.day),
             missing,
-            [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
+            [f"splits and dividends are not known for all rows: {'; '.join(reason)}"]
+            * bool(lacking),
         )
 
     def get(
@@ -184,9 +189,9 @@ class ActionService:
         if instrument.asset_class != "stock":
             return FoundActions(instrument.symbol)
         today = self._days.current(instrument)
-        end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST_DAY)
-        wanted = Span(start, max(start, end))
+        # Amounts are converted with all splits since.
+        wanted = Span(start, max(start, today.end))
         book, journal, problems = _reports_of(self._book(instrument), vendor), Journal(), []
         if book.missing(wanted, today.news_ms):
             request = self._request(instrument, vendor)
@@ -208,7 +213,7 @@ class ActionService:
         window = Span(start, NEVER_MS if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(known for known in actions if day_ms(known.action.ex_date) in window)
-        awaited = subtract(book.missing(wanted), missing)
+        awaited = intersect(subtract(book.missing(wanted), missing), [window])
         attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, missing, awaited, problems)
 
@@ -264,6 +269,26 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
         )
 
     return tuple(entry(event.action(), event) for event in book.events)
+
+
+def _with_later_splits(dates: Span, book: ActionBook, as_of: date | None) -> Span:
+    """Return the ex-dates that must be known for the amounts of the dividends in ``dates``.
+
+    Amounts are converted with the splits up to ``as_of`` or, for amounts as paid (None), up to the
+    day on which they were reported.
+    """
+    found = _dividends_in(book, dates)
+    days = (as_of or date_of(0 if a.as_paid else a.fetched_at) for a in found)
+    return Span(dates.start, max([dates.end, *(day_ms(day) + DAY_MS for day in days)]))
+
+
+def _dividends_in(book: ActionBook, dates: Span) -> list[Action]:
+    found = (a for a in book.actions if a.type == "dividend" and day_ms(a.ex_date) in dates)
+    return [action for action in found if action.is_sound]
+
+
+def _day_of(action: Action) -> Span:
+    return Span(day_ms(action.ex_date), day_ms(action.ex_date) + DAY_MS)
 
 
 def _reports_of(book: ActionBook, vendor: str | None) -> ActionBook:

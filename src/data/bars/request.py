@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import closing_time, resolve_range
+from ..calendars.session import ALWAYS_OPEN
 from ..clock import Clock
 from ..config.offered import unknown_provider
 from ..errors import BadTimeframeError, QueryError
 from ..model.bars import PRICES
 from ..model.frozen import filled
+from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
@@ -85,6 +87,11 @@ class RequestParser:
         instrument = self._selector.instrument(symbol)
         if wishes.session != "regular":
             instrument = in_session(instrument, wishes.session, parsed)
+        if parsed.is_intraday and parsed.longest_ms > DAY_MS and instrument.calendar != ALWAYS_OPEN:
+            text = f"{parsed} bars are longer than a session of {instrument.symbol}"
+            raise BadTimeframeError(
+                text, hint="use whole days, such as 2d", symbol=instrument.symbol
+            )
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = wishes.closed_by

@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ...calendars.buckets import bucket_at, bucket_of, start_at, start_of
 from ...calendars.localtime import local_date
+from ...model.actions import Action
 from ...model.instant import DAY_MS, day_ms
 from ...model.query import BarsQuery
 from ...model.span import Span
@@ -37,10 +39,9 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
     """Return the span of ex-dates that can affect bars opening at ``stamps``, up to today."""
     if not len(stamps):
         return Span(0, 0)
-    days = _days(query, [int(stamps[0]), int(stamps[-1])])
-    reach = 0 if query.timeframe.is_intraday else query.timeframe.longest_ms - DAY_MS
+    starts, ends = _days(query, stamps[[0, -1]])
     today = day_ms(local_date(ZoneInfo(query.instrument.timezone), query.now_ms))
-    return Span(days[0], max(days[0], min(days[1] + reach, today)) + DAY_MS)
+    return Span(int(starts[0]), max(int(starts[0]), min(int(ends[1]) - DAY_MS, today)) + DAY_MS)
 
 
 def action_columns(
@@ -55,19 +56,11 @@ def action_columns(
     whether there was an action.
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
-    length = query.timeframe.longest_ms
     for known in row_actions.actions:
         if not (known.counts and known.action.is_sound):
             continue
-        is_intraday = query.timeframe.is_intraday
-        ex = known.action.ex_at if is_intraday else day_ms(known.action.ex_date)
-        row = int(np.searchsorted(stamps, ex, side="right")) - 1
-        if row < 0 or ex >= int(stamps[row]) + length:
-            row += 1
-        # An action before the first row is dropped unless its ex-date is inside the requested
-        # range.
-        is_before = row == 0 and ex < int(stamps[0] if len(stamps) else 0) and ex < query.span.start
-        if row >= len(stamps) or is_before:
+        row = _row_of(query, stamps, known.action)
+        if row is None:
             continue
         if known.action.type == "split":
             splits[row] = (splits[row] or 1.0) * float(known.action.ratio)
@@ -85,16 +78,34 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
     spans = list(spans)
     if not spans:
         return is_inside
-    days = np.array(_days(query, stamps.tolist()), dtype=np.int64)
-    reach = DAY_MS if query.timeframe.is_intraday else query.timeframe.longest_ms
+    starts, ends = _days(query, stamps)
     for span in spans:
-        is_inside |= (days < span.end) & (days + reach > span.start)
+        is_inside |= (starts < span.end) & (ends > span.start)
     return is_inside
 
 
-def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the session date of each row as a timestamp; for an intraday bar, its local date."""
-    if not query.timeframe.is_intraday:
-        return list(stamps)
-    zone = ZoneInfo(query.instrument.timezone)
-    return [day_ms(local_date(zone, stamp)) for stamp in stamps]
+def _row_of(query: BarsQuery, stamps: Stamps, action: Action) -> int | None:
+    """Return the row of an action; None if its bar is still forming, or before the requested range."""
+    timeframe = query.timeframe
+    if timeframe.is_intraday:
+        own = action.ex_at
+        row = int(np.searchsorted(stamps, own, side="right")) - 1
+        if row < 0 or own >= int(stamps[row]) + timeframe.longest_ms:
+            row += 1
+    else:
+        own = start_at(timeframe, bucket_at(timeframe, day_ms(action.ex_date)))
+        row = int(np.searchsorted(stamps, own))
+    # The first row is not for actions before the range, nor for those before the last N bars.
+    is_before = row == 0 and own < int(stamps[0] if len(stamps) else 0)
+    is_out = is_before and (query.bars is not None or own < query.span.start)
+    return None if row >= len(stamps) or is_out else row
+
+
+def _days(query: BarsQuery, stamps: Stamps) -> tuple[Stamps, Stamps]:
+    """Return the first date of each row and the date after its last one, as timestamps."""
+    if query.timeframe.is_intraday:
+        zone = ZoneInfo(query.instrument.timezone)
+        dates = [day_ms(local_date(zone, stamp)) for stamp in stamps.tolist()]
+        starts = np.array(dates, dtype=np.int64)
+        return starts, starts + DAY_MS
+    return stamps, start_of(query.timeframe, bucket_of(query.timeframe, stamps) + 1)
