@@ -119,6 +119,28 @@ def test_dates_are_whole_session_dates_of_the_venue(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "instrument, timeframe, start, first",
+    [
+        (EURO, "1h", "2024-06-03", "2024-06-02T21:00:00Z"),
+        (EURO, "4h", "2024-06-03", "2024-06-02T20:00:00Z"),  # closed until 21:00
+        (EURO, "4h", "2024-06-04", "2024-06-03T21:00:00Z"),  # the bar at 20:00 is Monday's
+        (EURO, "6h", "2024-06-03", "2024-06-02T16:00:00Z"),
+        (EURO, "4h", "2024-06-03T00:00", "2024-06-03T00:00:00Z"),
+        (EURO, "1d", "2024-06-03", "2024-06-03T00:00:00Z"),
+        (EMINI, "4h", "2024-06-03", "2024-06-02T21:00:00Z"),  # 16:00 in Chicago
+        (EMINI, "6h", "2024-06-04", "2024-06-03T22:00:00Z"),  # the bar at 17:00 is Monday's
+        (EURO, "4h", "1900-01-02", "1900-01-01T21:00:00Z"),
+        (APPLE, "4h", "2024-06-03", "2024-06-03T04:00:00Z"),
+        (BITCOIN, "5h", "2024-06-03", "2024-06-03T00:00:00Z"),
+    ],
+)
+def test_a_date_begins_with_the_bar_that_contains_its_open(
+    instrument: Instrument, timeframe: str, start: str, first: str
+) -> None:
+    assert resolved(instrument, timeframe, start, "2024-06-07")[0] == first
+
+
 def test_equal_dates_are_one_session() -> None:
     assert resolved(APPLE, "1m", "2024-06-05", "2024-06-05")[:2] == (
         "2024-06-05T04:00:00Z", "2024-06-06T03:59:59.999Z",

@@ -19,6 +19,7 @@ BARS = [Bar(0, 1.0, 2.0, 0.5, 1.5, 10.0), Bar(60_000, 1.5, 3.0, 1.0, 2.5, float(
 TOLD = {
     "symbol": "BTCUSDT", "timeframe": "1m", "adjustment": "split", "rows": 2, "complete": True,
     "first": "1970-01-01T00:00:00Z", "last": "1970-01-01T00:01:00Z", "substitute": None, "gaps": [],
+    "gaps_total": 0, "problems": [],
     "spans": [{"vendor": "binance", "rows": 2, "state": "final", "start": "1970-01-01T00:00:00Z",
                "end": "1970-01-01T00:02:00Z"}],
 }  # fmt: skip
@@ -99,6 +100,26 @@ def test_the_answer_itself_is_unchanged() -> None:
     assert "binance, 2 bars final" in str(said)
     assert json.loads(said.to_json())["provenance"]["rows"] == 2
     assert "<th>series</th>" in said._repr_html_()
+
+
+def test_problems_and_the_number_of_gaps_that_are_not_listed_are_described() -> None:
+    one = frame()
+    gap = {
+        "start": "1970-01-01T00:05:00Z",
+        "end": "1970-01-01T00:06:00Z",
+        "reason": "the vendor has no bar",
+    }
+    more = {
+        "complete": False,
+        "gaps": [gap],
+        "gaps_total": 66,
+        "problems": ["splits are not known"],
+    }
+    one.attrs[ATTRS_KEY] = freeze({**TOLD, **more})
+    lines = str(describe(one)).splitlines()
+    assert any(line.startswith("problem") and "splits are not known" in line for line in lines)
+    assert any("and 65 more gaps" in line for line in lines)
+    assert "more gaps" not in str(describe(frame()))
 
 
 def test_a_frame_that_is_part_of_an_answer_is_described_as_changed() -> None:

@@ -53,6 +53,8 @@ _LONGEST_TEXT = 80
 _MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
+# These markets open at 17:00 in New York, within a bar of two hours or more by the clock.
+_OPEN_IN_A_BAR = ("forex", "future")
 _COARSE_UNITS = {"Y", "M", "W"}
 _REMEMBERED = 4096
 
@@ -225,6 +227,8 @@ def _span_between(
     if low.first_ms > now_ms:
         raise _error(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
+    if low.day and timeframe.is_intraday and instrument.asset_class in _OPEN_IN_A_BAR:
+        first = _opening_bar(instrument, timeframe, first)
     behind = None if high is None else high.stamp_behind(timeframe)
     if high is not None and behind is not None:
         is_day = not timeframe.is_intraday
@@ -240,6 +244,18 @@ def _span_between(
             return Span(first, behind)
     end = _end_of_now(instrument, timeframe, now_ms)
     return Span(first, end if behind is None else min(end, behind))
+
+
+def _opening_bar(instrument: Instrument, timeframe: Timeframe, first: int) -> int:
+    """Return the start of the bar by the clock in which a date's hours begin.
+
+    If the market is open before them, that bar belongs to the date before.
+    """
+    calendar = calendar_for(instrument)
+    before = calendar.opens(timeframe, Span(first - timeframe.longest_ms + 1, first), "clock")
+    opened = int(before[-1]) if len(before) else first
+    sessions = calendar.sessions(date_of(opened - DAY_MS), date_of(first))
+    return first if any(s.open_ms < first and s.close_ms > opened for s in sessions) else opened
 
 
 def _last_bars(

@@ -87,13 +87,8 @@ class Timeframe:
         return self.label
 
 
-_NORMAL = {
-    (60, "m"): Timeframe(1, "h"),
-    (120, "m"): Timeframe(2, "h"),
-    (240, "m"): Timeframe(4, "h"),
-    (24, "h"): Timeframe(1, "d"),
-    (7, "d"): Timeframe(1, "w"),
-}
+# Units, each with the next one and how many make one of it.
+_LARGER = {"m": ("h", 60), "h": ("d", 24), "d": ("w", 7)}
 
 
 # Every query uses one of the same few timeframes.
@@ -103,7 +98,10 @@ def _read(text: str) -> Timeframe | None:
     if match is None:
         return None
     count, unit = int(match[1]), match[2]
-    return _NORMAL.get((count, unit)) or Timeframe(count, unit)
+    while unit in _LARGER and count % _LARGER[unit][1] == 0:
+        unit, size = _LARGER[unit]
+        count //= size
+    return Timeframe(count, unit)
 
 
 def _usual_spelling(text: str) -> str:
