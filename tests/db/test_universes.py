@@ -463,7 +463,8 @@ def listed(database: Database) -> None:
     with database.writing() as session:
         session.add_all(
             Symbol(symbol=name, market_cap=cap, currency=currency, sector=sector, is_active=active,
-                   avg_daily_volume=100, sources={}, updated_at=MONDAY)
+                   avg_daily_volume=100, sources={"market_cap": {"currency": currency}},
+                   updated_at=MONDAY)
             for name, cap, currency, sector, active in known
         )  # fmt: skip
 
@@ -478,7 +479,7 @@ def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     assert list(universes.members("large")) == ["AAPL"]
     assert made.excluded == {
         "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
-        "VOD.L": "min_market_cap: its amounts are in GBP and cannot be compared with USD",
+        "VOD.L": "min_market_cap: its market capitalization is in GBP and cannot be compared with USD",
     }
     with database.writing() as session:
         session.get_one(Symbol, "XOM").market_cap = 2_000
@@ -489,6 +490,28 @@ def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     # The same universe may become a static one: its list goes on.
     universes.create("large", static("AAPL"))
     assert list(universes.members("large")) == ["AAPL"]
+
+
+def test_a_bound_on_the_market_capitalization_goes_by_its_own_currency(
+    universes: StoredUniverses, database: Database
+) -> None:
+    rows = [("TSM", "USD", {"currency": "TWD"}), ("VOD.L", "GBP", {"currency": "USD"}),
+            ("ODD", "USD", {}), ("AAPL", "USD", {"currency": "USD"})]  # fmt: skip
+    with database.writing() as session:
+        session.add_all(
+            Symbol(symbol=name, market_cap=20_000, currency=currency, is_active=True,
+                   sources={"market_cap": {"source": "yahoo", "at": "", **more}}, updated_at=MONDAY)
+            for name, currency, more in rows
+        )  # fmt: skip
+    for name, filters in [("low", {"min_market_cap": 1_000}), ("high", {"max_market_cap": 90_000})]:
+        made = universes.create(name, UniverseDefinition("filter", "", filters=filters))
+        (bound,) = filters
+        text = f"{bound}: its market capitalization is in {{}} and cannot be compared with USD"
+        assert list(universes.members(name)) == ["AAPL", "VOD.L"]
+        assert made.excluded == {
+            "ODD": text.format("an unknown currency"),
+            "TSM": text.format("TWD"),
+        }
 
 
 # --- sessions of the caller's own ------------------------------------------------------------

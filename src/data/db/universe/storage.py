@@ -448,14 +448,12 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
 
 def candidates(session: Session) -> list[SymbolFigures]:
     """Return the values that filters use, for each active symbol, ordered by symbol."""
-    statement = select(
-        Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
-    )
+    columns = (Symbol.symbol, Symbol.market_cap, Symbol.sources)
+    more = (Symbol.currency, Symbol.sector, Symbol.avg_daily_volume)
+    statement = select(*columns, *more).where(Symbol.is_active.is_(True)).order_by(Symbol.symbol)
     return [
-        SymbolFigures(*row)
-        for row in session.execute(
-            statement.where(Symbol.is_active.is_(True)).order_by(Symbol.symbol)
-        )
+        SymbolFigures(symbol, cap, sources.get("market_cap", {}).get("currency"), *rest)
+        for symbol, cap, sources, *rest in session.execute(statement)
     ]
 
 
