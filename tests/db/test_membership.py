@@ -55,7 +55,7 @@ def kept(
         at = datetime.fromisoformat(when).replace(tzinfo=UTC)
         records.append(
             MembershipRecord(
-                number, source, at, f"{source} (digest)", statement.is_dated, first,
+                number, source, at, f"{source} (digest)", at.date(), statement.is_dated, first,
                 statement.steps, statement.last_change, statement.habit_days,
             )
         )  # fmt: skip
@@ -169,10 +169,27 @@ def test_announced_membership_changes_are_not_applied_before_their_date() -> Non
     log = changes(("2012-01-03", "+S1"), ("2026-02-02", "+NEW"))
     statement = walk_back(MANY, log, TODAY)
     assert "NEW" not in {row.symbol for row in statement.intervals}
-    assert statement.notes == ("1 entry after 2026-01-05 not used yet: refresh then",)
+    assert statement.notes == (
+        "1 entry after 2026-01-05 not used yet: refresh then with a newer list",
+    )
     assert statement.last_change == date(2012, 1, 3)
     statement = walk_back(MANY, changes(("2012-01-03", "+S1"), (str(TODAY), "+S2")), TODAY)
     assert (statement.last_change, statement.notes) == (TODAY, ())
+
+
+def test_entries_newer_than_the_list_are_used_only_if_it_reflects_them() -> None:
+    log = changes(
+        ("2012-01-03", "+S1"), ("2026-01-02", "-S2"), ("2026-01-02", "+NEW"), ("2026-01-02", "-GONE"),
+        ("2026-01-02", "+BACK"), ("2026-01-05", "-BACK"), ("2026-01-06", "-S3"),
+    )  # fmt: skip
+    statement = walk_back(MANY, log, TODAY, date(2026, 1, 1))
+    ends = {row.symbol: row.end for row in statement.intervals if row.end is not None}
+    assert ends == {"GONE": date(2026, 1, 2), "BACK": date(2026, 1, 5)}
+    assert {row.symbol for row in statement.intervals if row.end is None} == set(MANY)
+    assert (statement.steps, statement.notes) == (
+        (),
+        ("3 entries after 2026-01-01 not used yet: refresh then with a newer list",),
+    )
 
 
 def test_a_walked_list_that_differs_from_todays_by_more_than_5_percent_is_refused() -> None:

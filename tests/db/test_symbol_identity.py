@@ -65,7 +65,8 @@ def test_two_intervals_of_one_instrument_that_meet_are_a_rename() -> None:
     assert change.before == "META named Metaverse ETF until 2022-01-31"
     assert change.sentence("META").endswith(change.before)
     spinoff = SymbolBoundary(date(2023, 1, 2), "spinoff", "XYZ", "META", "8-K")
-    assert [one.before for one in changes_of("META", [spinoff], intervals)] == [""]
+    both = changes_of("META", [*boundaries, spinoff], intervals)
+    assert [one.before for one in both] == [change.before, ""]
     (old,) = changes_of("FB", boundaries, intervals)
     assert (old.symbol, old.successor, old.before) == ("FB", "META", "")
     # The same again as a boundary changes nothing.
@@ -239,6 +240,7 @@ def test_each_wrong_line_is_named_and_many_are_counted() -> None:
         ("2022-06-09,wedding,A,B", "unknown type 'wedding'; use one of rename, merger"),
         ("2022-06-09,rename,A,", "a rename must have a successor"),
         ("2022-06-09,delisting,A,B", "a delisting must not have a successor"),
+        ("2022-06-09,listing,A,", "unknown type 'listing'"),
         ("2022-06-09,rename,A,A", "is the same symbol"),
         ("2022-06-09,rename,,B", "symbol is empty"),
         ("2022-06-09,rename,A", "the row has 3 cells, but the header has 4"),

@@ -20,18 +20,19 @@ from sqlalchemy import event, select
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
-from src.data.db.symbols.gather import action_facts, exact, gather, volatility
+from src.data.db.symbols.gather import SymbolFacts, action_facts, exact, gather, volatility
 from src.data.db.symbols.models import CorporateAction, Symbol
-from src.data.db.symbols.refresh import RefreshedSymbol, refresh_symbols
-from src.data.errors import DatabaseError, QueryError, StorageError
+from src.data.db.symbols.refresh import RefreshedSymbol, refresh_symbols, write
+from src.data.errors import AllProvidersFailedError, DatabaseError, QueryError, StorageError
 from src.data.model.actions import Action, current
 from src.data.model.instant import day_ms
 from src.data.model.stored import KnownAction
+from src.data.model.symbol_changes import SymbolChange
 from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
-from .symbols import dump, imported, killed_at, manager_on
+from .symbols import NOW, dump, imported, killed_at, manager_on
 
 RENAME = "date,type,symbol,successor,source\n2022-06-09,rename,FB,META,Nasdaq\n"
 
@@ -310,6 +311,65 @@ def test_a_delisting_is_copied_with_its_date(
     row = row_of(database, "LEHQ")
     assert (row.is_active, row.delisting_date) == (False, date(2008, 9, 18))
     assert row.sources["delisting_date"] == {"source": "NYSE", "at": "", "boundary": "delisting"}
+
+
+@pytest.mark.parametrize("end", ["delisting,TWX,", "merger,TWX,T"])
+def test_a_symbol_that_another_company_uses_again_is_active(
+    database: Database, manager: DataManager, tmp_path: Path, end: str
+) -> None:
+    imported(
+        database, tmp_path,
+        "symbol,instrument,from,to,source\n"
+        "TWX,Time Warner,1990-01-02,2018-06-15,8-K\nTWX,New Company,2022-03-01,,Nasdaq\n",
+    )  # fmt: skip
+    text = f"date,type,symbol,successor,source\n2018-06-15,{end},8-K\n"
+    imported(database, tmp_path, text, "ends.csv")
+    (result,) = refreshed(database, manager, "TWX")
+    assert (result.recorded, result.problems) == (("TWX",), ("no vendor has fundamentals",))
+    row = row_of(database, "TWX")
+    assert (row.is_active, row.delisting_date) == (True, None)
+    errors = {}
+    for year in (2015, 2020, 2024):
+        with pytest.raises(AllProvidersFailedError) as caught:
+            manager.get_ohlcv("TWX", "1d", f"{year}-03-04", f"{year}-03-06")
+        errors[year], _, _ = str(caught.value).partition(" All providers failed")
+    ended = {"d": "TWX was delisted on 2018-06-15 (8-K)",
+             "m": "TWX was merged into T on 2018-06-15 (8-K); use T from then on"}[end[0]]  # fmt: skip
+    again = "until 2022-03-01 this instrument was not TWX (Nasdaq); TWX named Time Warner until 2018-06-15."
+    assert errors[2015] == errors[2020] == f"{ended}; {again}"
+    assert "TWX was" not in errors[2024] and "this instrument" not in errors[2024]
+    assert "use T" not in str(caught.value.hint)
+
+
+def test_a_symbol_that_passes_on_in_one_day_is_active(
+    database: Database, manager: DataManager, tmp_path: Path
+) -> None:
+    text = RENAME + "2022-06-09,rename,META,METV,Roundhill\n"
+    imported(database, tmp_path, text)
+    refreshed(database, manager, "FB", "META", "METV")
+    active = {name: row_of(database, name).is_active for name in ("FB", "META", "METV")}
+    assert active == {"FB": False, "META": True, "METV": True}
+
+
+def test_a_delisting_proved_by_bars_does_not_count_for_a_symbol_that_is_used_again(
+    database: Database,
+) -> None:
+    listing = SymbolChange(date(2022, 3, 1), "listing", "TWX", source="Nasdaq")
+    active = {}
+    for day in (date(2018, 6, 15), date(2022, 3, 1), date(2022, 3, 2)):
+        facts = SymbolFacts("TWX")
+        facts.note("delisting_date", day, "yahoo", "")
+        facts.note("is_active", False, "yahoo", "")
+        with database.writing() as session:
+            write(session, facts, [listing], NOW)
+        row = row_of(database, "TWX")
+        assert (row.delisting_date is None) == ("delisting_date" not in row.sources)
+        active[day.isoformat()] = (row.is_active, row.delisting_date)
+    assert active == {
+        "2018-06-15": (True, None),
+        "2022-03-01": (True, None),
+        "2022-03-02": (False, date(2022, 3, 2)),
+    }
 
 
 def test_a_cache_on_a_full_disk_is_reported_and_the_row_is_written(

@@ -72,6 +72,29 @@ def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
     assert "members.csv" in run("list")[1]
 
 
+def test_a_universe_that_cannot_be_refreshed_is_named_and_the_others_are_refreshed(
+    run: Run,
+) -> None:
+    for name in ("a", "b", "c"):
+        Path(f"{name}.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,\n")
+        assert run("import", name, f"{name}.csv")[0] == 0
+    Path("a.csv").unlink()
+    Path("b.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n")
+    Path("c.csv").write_text("symbol,from,to\nAAPL,1/2/2015,\n")
+    code, out, err = run("refresh")
+    assert code == 1 and "b  1 member by b.csv; 1 interval opened, 1 closed" in out
+    lines = [line for line in err.splitlines() if line.startswith("onetape: ")]
+    assert [line.split(": ")[1] for line in lines] == ["a", "c"]
+    assert "a.csv cannot be read: No such file" in lines[0] and "c.csv, line 2: inva" in lines[1]
+    code, out, _ = run("refresh", "c", "b", "a", "--json")
+    b, c, a = json.loads(out)
+    assert (code, b["universe"], b["changed"]) == (1, "b", False)
+    assert (c["universe"], c["error"]["type"]) == ("c", "UniverseError")
+    assert a["universe"] == "a" and "No such file" in a["error"]["message"]
+    code, out, err = run("refresh", "a", "nope")
+    assert (code, out) == (2, "") and "nope: the universe does not exist: 'nope'" in err
+
+
 def test_a_wrong_universe_command_is_one_line_and_an_exit_code(run: Run) -> None:
     Path("bad.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nMSFT,1/2/2015,\n")
     for words, message in [

@@ -18,11 +18,11 @@ from src.data.db.universe.sources import cached_closes
 from src.data.errors import UniverseError
 
 ROWS = [
-    SymbolFigures("AAPL", Decimal(3_000), "USD", "Technology", 100),
-    SymbolFigures("XOM", Decimal(400), "USD", "Energy", 50),
-    SymbolFigures("VOD.L", Decimal(9_000), "GBP", "Technology", 900),
-    SymbolFigures("NEW", None, "USD", None, None),
-    SymbolFigures("ODD", Decimal(3_000), None, "Energy", 10),
+    SymbolFigures("AAPL", Decimal(3_000), "USD", "USD", "Technology", 100),
+    SymbolFigures("XOM", Decimal(400), "USD", "USD", "Energy", 50),
+    SymbolFigures("VOD.L", Decimal(9_000), "GBP", "GBP", "Technology", 900),
+    SymbolFigures("NEW", None, None, "USD", None, None),
+    SymbolFigures("ODD", Decimal(3_000), None, None, "Energy", 10),
 ]
 
 
@@ -57,18 +57,19 @@ def test_each_excluded_symbol_has_its_reason() -> None:
     excluded = select(ROWS, {"min_market_cap": 1_000, "sectors": ["Technology"]}, closes).excluded
     assert excluded == {
         "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
-        "VOD.L": "min_market_cap: its amounts are in GBP and cannot be compared with USD",
+        "VOD.L": "min_market_cap: its market capitalization is in GBP and cannot be compared with USD",
         "NEW": "min_market_cap: its market capitalization is unknown",
-        "ODD": "min_market_cap: its amounts are in an unknown currency and cannot be compared with USD",
+        "ODD": "min_market_cap: its market capitalization is in an unknown currency and cannot be "
+        "compared with USD",
     }
     assert select(ROWS, {"exclude_sectors": ["Energy"]}, closes).excluded["NEW"] == (
         "exclude_sectors: its sector is unknown"
     )
     assert select(ROWS, {"min_price": 5}, closes).excluded == {
         "XOM": "min_price: 4.5 is below 5",
-        "VOD.L": "min_price: its amounts are in GBP and cannot be compared with USD",
+        "VOD.L": "min_price: its prices are in GBP and cannot be compared with USD",
         "NEW": "min_price: no close of the last 7 days is cached",
-        "ODD": "min_price: its amounts are in an unknown currency and cannot be compared with USD",
+        "ODD": "min_price: its prices are in an unknown currency and cannot be compared with USD",
     }
 
 

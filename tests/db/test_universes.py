@@ -355,6 +355,44 @@ def test_an_unchanged_log_gives_the_same_members_later(
     assert universes.members("index").known_from == date(2026, 1, 5)
 
 
+def test_a_list_is_not_newer_because_the_change_log_beside_it_is(
+    universes: StoredUniverses, tmp_path: Path, clock: ManualClock, database: Database
+) -> None:
+    """A log with an announced change is downloaded again, and its list is not."""
+    names = [f"S{chr(65 + n)}" for n in range(26)]
+    today = written(tmp_path / "today.csv", "\n".join(["symbol", *names]))
+    text = "date,added,removed\n2015-01-02,SA,\n2016-01-04,SB,GONE\n2026-01-09,NEW,SZ\n"
+    log = written(tmp_path / "log.csv", text)
+    note = "2 entries after 2026-01-05 not used yet: refresh then with a newer list"
+
+    def refreshed() -> tuple[bool, tuple[object, ...], tuple[str, ...]]:
+        (one,) = universes.refresh("index")
+        assert universes.members("index", "2015-06-01", strict=True).known_from == date(2015, 1, 2)
+        return one.is_changed, one.unresolved, one.notes
+
+    assert universes.import_file("index", log, today).notes == (note,)
+    with database.writing() as session:  # as older versions recorded it
+        (row,) = session.scalars(select(UniverseRecord))
+        assert row.details["listed"] == "2026-01-05"
+        row.details = {name: row.details[name] for name in ("files", "steps")}
+    days_later(clock, 1)
+    written(log, text + "\n")
+    assert refreshed() == (False, (), (note,))
+    days_later(clock, 10)
+    assert refreshed() == (False, (), (note,))
+    written(log, text.replace("SB", "SC"))
+    assert refreshed() == (True, (), (note,))
+    days_later(clock, 10)
+    written(log, text.replace("SB", "SC") + "\n")
+    assert refreshed() == (False, (), (note,))
+    written(today, "\n".join(["symbol", "NEW", *names[:-1]]))
+    assert refreshed() == (True, (), ())
+    then, later = (
+        universes.members("index", f"2026-01-{day}", strict=True) for day in ("08", "09")
+    )
+    assert (set(then) - set(later), set(later) - set(then)) == ({"SZ"}, {"NEW"})
+
+
 def test_an_imported_file_older_than_usual_is_noted(
     universes: StoredUniverses, tmp_path: Path
 ) -> None:
@@ -463,7 +501,8 @@ def listed(database: Database) -> None:
     with database.writing() as session:
         session.add_all(
             Symbol(symbol=name, market_cap=cap, currency=currency, sector=sector, is_active=active,
-                   avg_daily_volume=100, sources={}, updated_at=MONDAY)
+                   avg_daily_volume=100, sources={"market_cap": {"currency": currency}},
+                   updated_at=MONDAY)
             for name, cap, currency, sector, active in known
         )  # fmt: skip
 
@@ -478,7 +517,7 @@ def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     assert list(universes.members("large")) == ["AAPL"]
     assert made.excluded == {
         "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
-        "VOD.L": "min_market_cap: its amounts are in GBP and cannot be compared with USD",
+        "VOD.L": "min_market_cap: its market capitalization is in GBP and cannot be compared with USD",
     }
     with database.writing() as session:
         session.get_one(Symbol, "XOM").market_cap = 2_000
@@ -489,6 +528,28 @@ def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     # The same universe may become a static one: its list goes on.
     universes.create("large", static("AAPL"))
     assert list(universes.members("large")) == ["AAPL"]
+
+
+def test_a_bound_on_the_market_capitalization_goes_by_its_own_currency(
+    universes: StoredUniverses, database: Database
+) -> None:
+    rows = [("TSM", "USD", {"currency": "TWD"}), ("VOD.L", "GBP", {"currency": "USD"}),
+            ("ODD", "USD", {}), ("AAPL", "USD", {"currency": "USD"})]  # fmt: skip
+    with database.writing() as session:
+        session.add_all(
+            Symbol(symbol=name, market_cap=20_000, currency=currency, is_active=True,
+                   sources={"market_cap": {"source": "yahoo", "at": "", **more}}, updated_at=MONDAY)
+            for name, currency, more in rows
+        )  # fmt: skip
+    for name, filters in [("low", {"min_market_cap": 1_000}), ("high", {"max_market_cap": 90_000})]:
+        made = universes.create(name, UniverseDefinition("filter", "", filters=filters))
+        (bound,) = filters
+        text = f"{bound}: its market capitalization is in {{}} and cannot be compared with USD"
+        assert list(universes.members(name)) == ["AAPL", "VOD.L"]
+        assert made.excluded == {
+            "ODD": text.format("an unknown currency"),
+            "TSM": text.format("TWD"),
+        }
 
 
 # --- sessions of the caller's own ------------------------------------------------------------

@@ -215,6 +215,7 @@ def test_a_damaged_document_is_set_aside_and_a_new_one_begun(
         ({"successor": "FB"}, "the same name before and after"),
         ({"successor": ""}, "names no successor"),
         ({"type": "delisting"}, "names a successor"),
+        ({"type": "listing"}, "names a successor"),
         ({"source": " "}, "names no source"),
         ({"symbol": "X", "successor": "Y"}, "does not concern FB"),
         ({"successor": "no such symbol!"}, "symbol"),

@@ -48,6 +48,7 @@ def use(request: pytest.FixtureRequest, database: Database) -> Callable[[Use[T]]
                 Symbol(
                     symbol=symbol, market_cap=cap, sector=sector, avg_daily_volume=volume,
                     is_active=is_active, currency="USD", updated_at=NOW,
+                    sources={"market_cap": {"currency": "USD"}},
                 )
             )  # fmt: skip
 

@@ -78,8 +78,8 @@ def _check(change: SymbolChange, symbol: str) -> None:
         problem = f"has the type {change.type!r:.40}, which is not one of {', '.join(CHANGE_TYPES)}"
     elif change.successor == change.symbol:
         problem = "has the same name before and after"
-    elif bool(change.successor) == (change.type == "delisting"):
-        problem = "names no successor" if change.type != "delisting" else "names a successor"
+    elif bool(change.successor) == (change.type in ("delisting", "listing")):
+        problem = "names a successor" if change.successor else "names no successor"
     elif not change.source.strip():
         problem = "names no source"
     elif not change.concerns(symbol):

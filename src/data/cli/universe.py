@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError, SurvivorshipWarning
 from .arguments import command
 from .cached import manager_of
+from .output import described
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, styled, titled
 
@@ -165,9 +166,25 @@ def _import(args: argparse.Namespace) -> Report:
 
 
 def _refresh(args: argparse.Namespace) -> Report:
+    """Refresh each universe; the exit code is 1 if one cannot be refreshed, and 2 if none can."""
     universes = _universes(args)
     names = args.names or [summary.name for summary in universes.summaries()]
-    return _record_report([recorded for name in names for recorded in universes.refresh(name)])
+    refreshed: list[RefreshResult] = []
+    errors: dict[str, QueryError] = {}
+    for name in names:
+        try:
+            refreshed += universes.refresh(name)
+        except QueryError as error:
+            errors[name] = error
+    report = _record_report(refreshed)
+    failed = [{"universe": name, "error": described(error)} for name, error in errors.items()]
+    return report._replace(
+        document=[*report.document, *failed],
+        shown=report.shown if refreshed or not errors else (),
+        errors=[f"{name}: {error}" for name, error in errors.items()],
+        ok=not errors,
+        is_misuse=bool(errors) and not refreshed,
+    )
 
 
 def _record_report(refreshed: Sequence[RefreshResult]) -> Report:

@@ -1,4 +1,4 @@
-"""Dated changes in the meaning of a symbol: renames, mergers, spin-offs and delistings."""
+"""Dated changes in the meaning of a symbol: renames, mergers, spin-offs, delistings, reuse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from .instant import day_ms
 from .span import Span
 
-ChangeType = Literal["rename", "merger", "spinoff", "delisting"]
+ChangeType = Literal["rename", "merger", "spinoff", "delisting", "listing"]
 CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 
@@ -21,11 +21,12 @@ class SymbolChange:
     Attributes:
         ex_date: First session date on which the change applies.
         type: One of :data:`CHANGE_TYPES`; an unknown type is stored and has no effect.
-        symbol: Former symbol; for a spin-off, the parent's symbol.
+        symbol: Former symbol; for a spin-off, the parent's symbol; for a listing, the symbol that
+            is used again.
         successor: New symbol; for a merger, that of the remaining company; for a spin-off, that of
-            the new company; empty for a delisting.
+            the new company; empty for a delisting and a listing.
         source: Document that reports the change.
-        before: For a rename, a description of what the new symbol meant before the rename; empty if
+        before: For a rename or a listing, a description of what the symbol meant before; empty if
             not recorded.
         ex_at: Start of that session in UTC milliseconds, from which the change applies to intraday
             bars.
@@ -47,7 +48,8 @@ class SymbolChange:
 
     def begins(self, symbol: str) -> bool:
         """Return whether ``symbol`` began to name its current instrument on this change's date."""
-        return self.successor == symbol and self.type in ("rename", "spinoff")
+        new = self.symbol if self.type == "listing" else self.successor
+        return new == symbol and self.type in ("rename", "spinoff", "listing")
 
     def concerns(self, symbol: str) -> bool:
         """Return whether the change affects the meaning of ``symbol``."""
@@ -64,7 +66,8 @@ class SymbolChange:
             if self.type == "spinoff":
                 return f"{symbol} was spun off from {self.symbol} on {day}{source}"
             before = f"; {self.before}" if self.before else ""
-            return f"until {day} this instrument was {self.symbol}, not {symbol}{source}{before}"
+            former = f"{self.symbol}, " if self.successor else ""
+            return f"until {day} this instrument was {former}not {symbol}{source}{before}"
         if self.type == "delisting":
             return f"{symbol} was delisted on {day}{source}"
         if self.type == "merger":
@@ -101,18 +104,7 @@ def concerning(
         intraday: Whether the bars are intraday, so that changes apply from ``ex_at``, not
             ``ex_date``.
     """
-    own_changes = sorted(change for change in changes if change.concerns(symbol))
-    starts = [
-        change.ex_date
-        for change in own_changes
-        if change.begins(symbol) and change.at_ms(intraday=intraday) <= span.start
-    ]
-    return [
-        change
-        for change in own_changes
-        if (
-            span.start < change.at_ms(intraday=intraday)
-            if change.begins(symbol)
-            else not any(change.ex_date <= day for day in starts)
-        )
-    ]
+    own = sorted(change for change in changes if change.concerns(symbol))
+    begun = [c for c in own if c.begins(symbol) and c.at_ms(intraday=intraday) <= span.start]
+    last = max((change.ex_date for change in begun), default=date.min)
+    return [c for c in own if c not in begun and (c.begins(symbol) or last < c.ex_date)]

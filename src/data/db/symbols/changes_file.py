@@ -13,11 +13,13 @@ from collections.abc import Callable
 from datetime import date
 
 from ...errors import DataError, QueryError
-from ...model.symbol_changes import CHANGE_TYPES
+from ...model.symbol_changes import ChangeType
 from .identity import NameInterval, SymbolBoundary
 
 _INTERVALS = ("symbol", "instrument", "from", "to")
 _BOUNDARIES = ("date", "type", "symbol", "successor")
+# A listing is not in a file of changes: two intervals of one symbol imply it.
+_TYPES: tuple[ChangeType, ...] = ("rename", "merger", "spinoff", "delisting")
 _MORE = {"source", "instrument"}
 _MOST_PROBLEMS = 5
 _LONGEST = 200
@@ -145,8 +147,8 @@ def _interval(row: _Row, name: str) -> NameInterval:
 def _event(row: _Row, name: str) -> SymbolBoundary:
     day, change_type, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
     assert day is not None  # a required cell
-    if change_type not in CHANGE_TYPES:
-        raise QueryError(f"unknown type {change_type!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
+    if change_type not in _TYPES:
+        raise QueryError(f"unknown type {change_type!r:.40}; use one of {', '.join(_TYPES)}")
     if (change_type == "delisting") == bool(row.text("successor", needed=False)):
         word = "must not have" if change_type == "delisting" else "must have"
         raise QueryError(f"a {change_type} {word} a successor")

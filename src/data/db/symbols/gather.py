@@ -326,7 +326,7 @@ def exact(number: Fraction) -> Decimal:
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
     """Return the change that ended a symbol's use, or None if the symbol is still in use."""
-    past = sorted(
-        change for change in changes if change.concerns(symbol) and change.ex_date <= today
-    )
-    return past[-1] if past and past[-1].ends(symbol) else None
+    past = [change for change in changes if change.concerns(symbol) and change.ex_date <= today]
+    # A symbol that ends and begins on one day is in use.
+    last = max(past, key=lambda change: (change.ex_date, change.begins(symbol)), default=None)
+    return last if last is not None and last.ends(symbol) else None

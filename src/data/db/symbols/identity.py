@@ -312,16 +312,20 @@ def changes_of(
 ) -> list[SymbolChange]:
     """Return the boundaries that concern a symbol, in the form that the bar store uses.
 
-    For a rename to the symbol, the boundary includes what the symbol meant before, if recorded.
+    An interval of a symbol that had ended before is a listing, unless a boundary begins it. A
+    rename to the symbol and a listing include what the symbol meant before, if recorded.
     """
     named = by_date(interval for interval in intervals if interval.symbol == symbol)
-    changes = []
-    for event in events:
-        change = SymbolChange(event.day, event.type, event.symbol, event.successor, event.source)
-        former = [o for o in named if o.end is not None and o.end <= event.day]
-        if former and event.type == "rename" and event.successor == symbol:
+    changes = [SymbolChange(e.day, e.type, e.symbol, e.successor, e.source) for e in events]
+    begun = {change.ex_date for change in changes if change.begins(symbol)}
+    changes += [
+        SymbolChange(interval.start, "listing", symbol, source=interval.source)
+        for interval in named[1:]
+        if interval.start is not None and interval.start not in begun
+    ]
+    for number, change in enumerate(changes):
+        former = [o for o in named if o.end is not None and o.end <= change.ex_date]
+        if former and change.begins(symbol) and change.type != "spinoff":
             before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
-            change = replace(change, before=before)
-        if change.concerns(symbol):
-            changes.append(change)
-    return sorted(changes)
+            changes[number] = replace(change, before=before)
+    return sorted(change for change in changes if change.concerns(symbol))

@@ -5,7 +5,7 @@ No request is sent while a unit of work is open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
@@ -123,7 +123,7 @@ def _refresh_symbol(
 
 
 def write(
-    session: Session, facts: SymbolFacts, changes: Iterable[SymbolChange], now: datetime
+    session: Session, facts: SymbolFacts, changes: Sequence[SymbolChange], now: datetime
 ) -> bool:
     """Update the rows of a symbol to match the facts; return whether anything differed.
 
@@ -151,18 +151,25 @@ def write(
     return is_new or bool(differing) or changed
 
 
-def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
+def _add_activity(facts: SymbolFacts, changes: Sequence[SymbolChange], today: date) -> None:
     """Determine whether the symbol is active, and add this to ``facts``.
 
     A recorded change such as a delisting decides. If there is none, a symbol counts as inactive if
-    vendors have had no recent bars for it.
+    vendors have had no recent bars for it. A delisting before the day on which the symbol began to
+    name its present instrument does not count.
     """
     end = ended(changes, facts.symbol, today)
     if end is not None:
         facts.note("is_active", False, end.source, "", boundary=end.type, date=str(end.ex_date))
         if end.type != "rename":
             facts.note("delisting_date", end.ex_date, end.source, "", boundary=end.type)
-    elif facts.values.get("is_active") is None:
+        return
+    begun = [c.ex_date for c in changes if c.begins(facts.symbol) and c.ex_date <= today]
+    if begun and (facts.values.get("delisting_date") or date.max) <= max(begun):
+        for column in ("is_active", "delisting_date"):
+            facts.values[column] = None
+            del facts.sources[column]
+    if facts.values.get("is_active") is None:
         facts.note("is_active", True, "no end is recorded", "")
 
 

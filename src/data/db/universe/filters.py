@@ -18,14 +18,16 @@ class SymbolFigures(NamedTuple):
 
     Attributes:
         symbol: Canonical symbol.
-        market_cap: Market capitalization in ``currency``.
-        currency: Currency of ``market_cap``.
+        market_cap: Market capitalization in ``market_cap_currency``.
+        market_cap_currency: Currency in which the vendor reports ``market_cap``.
+        currency: Currency of the prices.
         sector: Name of the company's sector.
         avg_daily_volume: Average daily volume in shares.
     """
 
     symbol: str
     market_cap: Decimal | int | None
+    market_cap_currency: str | None
     currency: str | None
     sector: str | None
     avg_daily_volume: Decimal | int | None
@@ -80,15 +82,12 @@ def _objection(candidate: SymbolFigures, filters: Mapping[str, Any]) -> str:
             what = _sector_objection(candidate.sector, bound, is_wanted=name == "sectors")
         elif name == "min_avg_volume":
             what = _amount_objection("its average volume", candidate.avg_daily_volume, least=bound)
-        elif candidate.currency != CURRENCY:
-            written = f"in {candidate.currency}" if candidate.currency else "in an unknown currency"
-            what = f"its amounts are {written} and cannot be compared with {CURRENCY}"
-        elif name == "min_market_cap":
-            what = _amount_objection("its market capitalization", candidate.market_cap, least=bound)
-        elif name == "max_market_cap":
-            what = _amount_objection("its market capitalization", candidate.market_cap, most=bound)
+        elif name == "min_price":
+            what = _currency_objection("its prices are", candidate.currency)
         else:
-            what = ""
+            cap, currency = candidate.market_cap, candidate.market_cap_currency
+            least, most = (bound, math.inf) if name == "min_market_cap" else (0, bound)
+            what = _amount_objection("its market capitalization", cap, currency, least, most)
         if what:
             return f"{name}: {what}"
     return ""
@@ -101,11 +100,23 @@ def _sector_objection(sector: str | None, names: Iterable[str], *, is_wanted: bo
     return "" if is_listed == is_wanted else f"its sector is {sector}"
 
 
+def _currency_objection(what: str, currency: str | None) -> str:
+    if currency == CURRENCY:
+        return ""
+    return f"{what} in {currency or 'an unknown currency'} and cannot be compared with {CURRENCY}"
+
+
 def _amount_objection(
-    what: str, value: Decimal | int | None, *, least: float = 0, most: float = math.inf
+    what: str,
+    value: Decimal | int | None,
+    currency: str | None = CURRENCY,
+    least: float = 0,
+    most: float = math.inf,
 ) -> str:
     if value is None:
         return f"{what} is unknown"
+    if objection := _currency_objection(f"{what} is", currency):
+        return objection
     if value < least:
         return f"{what} of {value:,} is below {least:,}"
     return f"{what} of {value:,} is above {most:,}" if value > most else ""

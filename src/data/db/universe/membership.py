@@ -109,6 +109,8 @@ class MembershipRecord:
         source: Name of the source.
         recorded_at: Time of recording, timezone-aware UTC.
         evidence: Name and digest of the file, or the origin of a list.
+        listed: Day of the list that was read, on its own or as today's list; see
+            :func:`walk_back`.
         is_dated, first, steps, last_change, habit_days: See :class:`Memberships`; for a roster,
             ``first`` is the day of its first record.
     """
@@ -117,6 +119,7 @@ class MembershipRecord:
     source: str
     recorded_at: datetime
     evidence: str
+    listed: date
     is_dated: bool
     first: date
     steps: tuple[Step, ...] = ()
@@ -175,24 +178,38 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
 
 
 def walk_back(
-    roster: Collection[str], changes: Iterable[MembershipChange], today: date
+    roster: Collection[str],
+    changes: Iterable[MembershipChange],
+    today: date,
+    listed: date | None = None,
 ) -> Memberships:
     """Apply a change log backwards to today's list, and return the resulting memberships.
 
     Duplicate entries are used only once; a symbol that is added and removed on the same day does
-    not change. Entries after ``today`` are ignored, because today's list does not reflect them yet.
+    not change. Entries after ``today`` are not used yet. Neither are a symbol's entries after
+    ``listed`` if the last of them contradicts the list, because the list is older than they are.
+
+    Args:
+        roster: Today's list.
+        changes: Entries in the change log.
+        today: Last day whose entries are used.
+        listed: Day on which the symbols of the list were first read; by default ``today``.
 
     Raises:
         UniverseError: The log has no entry up to ``today``, or its members today differ from the
             list by more than 5 %.
     """
     unique = {(change.day, change.symbol, change.is_added): change for change in changes}
-    past = [change for change in unique.values() if change.day <= today]
+    listed, members = listed or today, set(roster)
+    ordered = sorted(unique.values(), key=lambda change: change.day)
+    last = {change.symbol: change for change in ordered if change.day <= today}
+    newer = {s for s, change in last.items() if change.is_added != (s in members)}
+    past = [c for c in ordered if c.day <= (listed if c.symbol in newer else today)]
     if not past:
-        raise UniverseError(f"the change log has no entries up to {today}")
-    last = {change.symbol: change for change in sorted(past, key=lambda change: change.day)}
+        raise UniverseError(f"the change log has no entries up to {listed}")
+    last = {change.symbol: change for change in past}
     open_now = {symbol for symbol, change in last.items() if change.is_added}
-    check_likeness(open_now | (set(roster) - last.keys()), roster)
+    check_likeness(open_now | (members - last.keys()), roster)
     ends: dict[str, tuple[date | None, str]] = dict.fromkeys(roster, (None, ""))
     intervals: list[Interval] = []
     steps: list[Step] = []
@@ -214,16 +231,15 @@ def walk_back(
                 if is_added
                 else "removed, but is a member afterwards"
             )
-            steps.append(Step(symbol, day, stated.get(symbol, today), f"is {what}", evidence))
+            steps.append(Step(symbol, day, stated.get(symbol, listed), f"is {what}", evidence))
         stated[symbol] = day
     intervals += [Interval(symbol, None, *ends[symbol]) for symbol in ends]
     days = [change.day for change in past]
     later = len(unique) - len(past)
-    notes = (
-        (f"{counted(later, 'entry')} after {today} not used yet: refresh then",) if later else ()
-    )
-    ordered = tuple(sorted(intervals, key=lambda row: (row.symbol, row.start or date.min)))
-    return Memberships(True, ordered, min(days), tuple(steps[::-1]), max(days), habit(days), notes)
+    note = f"{counted(later, 'entry')} after {listed} not used yet: refresh then with a newer list"
+    rows = tuple(sorted(intervals, key=lambda row: (row.symbol, row.start or date.min)))
+    notes = (note,) if later else ()
+    return Memberships(True, rows, min(days), tuple(steps[::-1]), max(days), habit(days), notes)
 
 
 def roster(symbols: Iterable[str], day: date) -> Memberships:

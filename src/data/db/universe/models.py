@@ -28,7 +28,8 @@ class Universe(Base):
 class UniverseRecord(Base):
     """A record of a source's memberships at one time, without the intervals; it never changes.
 
-    ``details`` contains the impossible entries in a change log, and the files that were read.
+    ``details`` contains the impossible entries in a change log, the files that were read, and the
+    day of the list that was read.
     """
 
     __tablename__ = "universe_records"

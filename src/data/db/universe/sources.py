@@ -78,7 +78,11 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
             raise UniverseError(f"entry {number} in the list: {exc.args[0]}") from exc
     notes = canonical.notes()
     return UniverseSource(
-        OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical
+        OWN_LIST,
+        lambda day, _: roster(names, day),
+        evidence,
+        notes=notes,
+        canonical=rules.canonical,
     )
 
 
@@ -122,7 +126,13 @@ def state_of_file(
         names = [printable(name[:_MOST_NAME]) for name in listed.passed_over]
         notes = (f"columns that were not read: {some(names)}", *notes)
     return UniverseSource(
-        name, lambda day: _statement(listed, members, day), evidence, files, notes, rules.canonical
+        name,
+        lambda day, listed_on: _statement(listed, members, day, listed_on),
+        evidence,
+        files,
+        notes,
+        rules.canonical,
+        None if listed.changes is None else frozenset(map(rules.canonical, members or ())),
     )
 
 
@@ -138,15 +148,19 @@ def _check_shape(path: Path, listed: IndexFile, members: Sequence[str] | None) -
         )
 
 
-def _statement(listed: IndexFile, members: Sequence[str] | None, day: date) -> Memberships:
+def _statement(
+    listed: IndexFile, members: Sequence[str] | None, day: date, listed_on: date
+) -> Memberships:
     if listed.changes is not None:
-        return walk_back(members or (), listed.changes, day)
+        return walk_back(members or (), listed.changes, day, listed_on)
     if listed.symbols is not None:
-        return roster(listed.symbols, day)
+        return roster(listed.symbols, listed_on)
     intervals = listed.intervals or ()
     if members is not None:
         now = [
-            interval.symbol for interval in intervals if interval.end is None or interval.end > day
+            interval.symbol
+            for interval in intervals
+            if interval.end is None or interval.end > listed_on
         ]
         check_likeness(now, members)
     return dated(intervals)

@@ -98,19 +98,23 @@ class UniverseSource:
 
     Attributes:
         source: Name of the source.
-        make: Function that returns the memberships, given the UTC date on which they are recorded.
+        make: Function that returns the memberships, given the UTC date on which they are recorded,
+            and the day of the list that they are based on.
         evidence: Name and digest of the file, or the origin of a list.
         files: Maps ``file`` and ``roster`` to the paths that were read.
         notes: Further remarks, one sentence each.
         canonical: Function that returns the spelling that is used to compare symbols.
+        roster: Canonical symbols in the list that a change log is applied to; None for another
+            source.
     """
 
     source: str
-    make: Callable[[date], Memberships]
+    make: Callable[[date, date], Memberships]
     evidence: str
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     canonical: Callable[[str], str] = str
+    roster: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,9 +243,15 @@ def record(
     at = max(now, records[-1].recorded_at + _TICK) if records else now
     universe.checked_at = max(now, universe.checked_at)
     last = next((old for old in reversed(records) if old.source == state.source), None)
-    # The same files must yield the same statement, so the date of their first record is used.
-    is_same = last is not None and bool(state.files) and last.evidence == state.evidence
-    statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
+    rows = {
+        StoredInterval(*row[1:]): row[0]
+        for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})
+    }
+    held = frozenset(state.canonical(row.symbol) for row in rows if row.end is None)
+    # A list that is read again is as old as before, even if the change log beside it is newer.
+    is_same = last is not None and (last.evidence == state.evidence or held == state.roster)
+    listed = last.listed if last is not None and is_same and state.files else at.date()
+    statement = state.make(at.date(), listed)
     if last is not None and last.is_dated != statement.is_dated:
         change = "has dates, but had none" if statement.is_dated else "has no dates, but had some"
         raise UniverseError(
@@ -252,14 +262,10 @@ def record(
     for symbol in session.scalars(_READ_SYMBOLS, {"name": name}):
         spellings.setdefault(state.canonical(symbol), symbol)
     statement = respelled(statement, lambda symbol: spellings.get(state.canonical(symbol), symbol))
-    rows = {
-        StoredInterval(*row[1:]): row[0]
-        for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})
-    }
     replaced, opened = difference(rows, statement)
     is_new = replaced or opened or last is None or _stated_facts(statement) != _stated_facts(last)
     if is_new:
-        number = _write_record(session, name, state, statement, last, at)
+        number = _write_record(session, name, state, statement, last, listed, at)
         _write_intervals(session, name, number, [rows[row] for row in replaced], opened)
     removed = {*replaced}
     ends = [row.end for row in rows if row not in removed] + [row.end for row in opened]
@@ -290,6 +296,7 @@ def _write_record(
     state: UniverseSource,
     statement: Memberships,
     last: MembershipRecord | None,
+    listed: date,
     at: datetime,
 ) -> int:
     row = UniverseRecord(
@@ -300,7 +307,11 @@ def _write_record(
         first_day=statement.first if last is None or statement.is_dated else last.first,
         last_change=statement.last_change,
         habit_days=statement.habit_days,
-        details={"files": dict(state.files), "steps": [_fields(step) for step in statement.steps]},
+        details={
+            "files": dict(state.files),
+            "steps": [_fields(step) for step in statement.steps],
+            "listed": listed.isoformat(),
+        },
         recorded_at=at,
     )
     session.add(row)
@@ -367,6 +378,8 @@ def _record(row: Any) -> MembershipRecord:
         source=row.source,
         recorded_at=row.recorded_at,
         evidence=row.evidence,
+        # Older versions did not store the day: it was that of the record.
+        listed=date.fromisoformat(row.details.get("listed", row.recorded_at.date().isoformat())),
         is_dated=row.is_dated,
         first=row.first_day,
         steps=steps,
@@ -448,14 +461,12 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
 
 def candidates(session: Session) -> list[SymbolFigures]:
     """Return the values that filters use, for each active symbol, ordered by symbol."""
-    statement = select(
-        Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
-    )
+    columns = (Symbol.symbol, Symbol.market_cap, Symbol.sources)
+    more = (Symbol.currency, Symbol.sector, Symbol.avg_daily_volume)
+    statement = select(*columns, *more).where(Symbol.is_active.is_(True)).order_by(Symbol.symbol)
     return [
-        SymbolFigures(*row)
-        for row in session.execute(
-            statement.where(Symbol.is_active.is_(True)).order_by(Symbol.symbol)
-        )
+        SymbolFigures(symbol, cap, sources.get("market_cap", {}).get("currency"), *rest)
+        for symbol, cap, sources, *rest in session.execute(statement)
     ]
 
 
