@@ -609,6 +609,41 @@ def test_after_a_report_an_old_answer_stands_in_marked(
     assert metadata_of(record)["is_stale"]
 
 
+def test_a_report_counts_after_the_response_that_announced_it_was_replaced(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, clock, "2024-06-14")
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    clock.advance(3 * DAY_S)
+    path = folder.write_json(
+        "AAPL", "somebody", {"next_earnings": "2024-09-12"}, data_type="calendar"
+    )
+    assert len(folder.tidy("AAPL")) == 1
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    once = asked()
+    assert once > 0
+    for days, times in ((2, 1), (1, 2), (30, 2)):
+        clock.advance(days * DAY_S)
+        manager.get_fundamentals("AAPL", data_type="ratios")
+        assert asked() == times * once
+    assert json.loads(Path(path).read_text())["metadata"]["announced"] == ["2024-06-14"]
+
+
+def test_a_report_that_is_postponed_expires_nothing_on_its_old_date(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, clock, "2024-06-15")
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    clock.advance(DAY_S)
+    folder.write_json("AAPL", "somebody", {"next_earnings": "2024-07-01"}, data_type="calendar")
+    folder.tidy("AAPL")
+    clock.advance(5 * DAY_S)
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == 0
+
+
 def test_when_it_was_to_report_is_no_knowledge_of_the_past(
     manager: DataManager, vendors: Vendors, clock: ManualClock
 ) -> None:
