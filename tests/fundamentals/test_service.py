@@ -465,6 +465,23 @@ def test_an_old_copy_stands_in_for_a_vendor_that_failed(
     assert manager.get_fundamentals("AAPL") == {}
 
 
+@pytest.mark.parametrize("status, is_failure", [(200, True), (402, False), (404, False)])
+def test_an_optional_part_that_cannot_be_read_is_a_failure_and_is_fetched_again(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, status: int, is_failure: bool
+) -> None:
+    row = {"date": "2023-09-30", "symbol": "AAPL", "reportedCurrency": "USD", "period": "FY"}
+    whole = [row | {"filingDate": "2023-11-03", "totalAssets": 350.0e9}]
+    place = "/stable/balance-sheet-statement"
+    vendors.bodies[place], vendors.status[place] = json.dumps(whole).encode()[:80], status
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert ("revenue" in record) is not is_failure
+    vendors.bodies[place], vendors.status[place] = whole, 200
+    clock.advance(89 * DAY_S)
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert record["revenue"] == 380.0e9
+    assert record.get("total_assets") == (350.0e9 if is_failure else None)
+
+
 def test_old_copies_may_be_switched_off(
     manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
 ) -> None:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from ..errors import (
     NoDataError,
     ProviderError,
+    RefusedError,
     ResponseFormatError,
     SymbolNotFoundError,
-    TransientError,
+    UnsupportedError,
 )
 from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit, plain_of
 from ..model.instrument import Instrument
@@ -28,6 +29,9 @@ from .fundamentals_table import (
     table_of,
 )
 from .paging import format_errors
+
+# Errors by which a vendor reports that it has no such data, at least not for this account.
+_NOT_SERVED = (NoDataError, RefusedError, UnsupportedError)
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,9 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     table = table_of(downloader.name)
     if table is None:
         return None
-    instrument = Instrument(symbol, max(table.asset_classes))
+    question = TableQuestion(Instrument(symbol, max(table.asset_classes)), "profile", now_ms)
     try:
-        return plain_of(
-            ask_by_table(downloader, table, TableQuestion(instrument, "profile", now_ms))
-        )
+        return plain_of(ask_by_table(downloader, table, question))
     except (NoDataError, SymbolNotFoundError):
         return None
 
@@ -91,7 +93,11 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Send the table's requests; return the bodies by request, omitting optional requests that failed."""
+    """Send the table's requests; return the bodies by request.
+
+    An optional request is omitted if the vendor has nothing for it or does not serve it. Any other
+    failure is an error, because a response without this part would count as complete for months.
+    """
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -101,7 +107,7 @@ def _bodies(
             answer = downloader.send(replace(request, params={**named, **request.params}))
             bodies[ask] = answer.json()
         except ProviderError as exc:
-            if ask in needed or isinstance(exc, TransientError):
+            if ask in needed or not isinstance(exc, _NOT_SERVED):
                 exc.symbol = exc.symbol or question.symbol
                 raise
     return bodies
