@@ -177,9 +177,9 @@ class Snapshot:
 
 # --- possible values, and the quality of an answer --------------
 
-_POSITIVE = frozenset(
-    {"market_cap", "price_to_book", "revenue", "shares_outstanding", "book_value"}
-)
+_POSITIVE = frozenset({"market_cap", "shares_outstanding"})
+# Equity and earnings may be negative, but 0 is what vendors send for an unknown value.
+_NOT_ZERO = frozenset({"price_to_book", "book_value", "pe_ratio", "forward_pe"})
 # These may be zero (a company may well have no debt) but not negative.
 _NOT_NEGATIVE = frozenset(
     {
@@ -197,7 +197,6 @@ _NOT_NEGATIVE = frozenset(
         "dividend_per_share",
     }
 )
-_BETWEEN = {"pe_ratio": (-1000.0, 1000.0), "forward_pe": (-1000.0, 1000.0)}
 # A yield above 100 % a year is not a dividend; other programs use percent here.
 _MOST_YIELD = {"fraction": 1.0, "": 100.0}
 _WEIGHTS = {
@@ -224,9 +223,8 @@ def objection(name: str, fact: Fact) -> str:
         return f"{value:g} is not above 0"
     if field in _NOT_NEGATIVE and value < 0:
         return f"{value:g} is less than 0"
-    if field in _BETWEEN:
-        low, high = _BETWEEN[field]
-        return "" if low < value < high else f"{value:g} is not between {low:g} and {high:g}"
+    if field in _NOT_ZERO and value == 0:
+        return "it cannot be 0"
     if field == "dividend_yield":
         most = _MOST_YIELD.get(fact.unit, 100.0)
         return "" if 0 <= value <= most else f"{value:g} is not from 0 to {most:g}"
