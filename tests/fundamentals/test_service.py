@@ -551,6 +551,26 @@ def test_as_of_returns_only_statements_filed_by_that_date(
     assert "market_cap" not in record
 
 
+@pytest.mark.parametrize("filed", ["0000-00-00", "1970-01-01", "2023-09-30", "2023-09-30 18:00"])
+def test_a_filing_date_that_is_not_after_the_period_counts_as_unknown(
+    manager: DataManager, vendors: Vendors, cache: Path, filed: str
+) -> None:
+    vendors.bodies["/stable/income-statement"] = [fmp_income()[0] | {"filingDate": filed}]
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert record["statements"][0]["filed_at"] == ""
+    assert "filed_at" not in metadata_of(record)["fields"]["revenue"]
+    then = {"data_type": "statements", "providers": ["fmp"], "as_of": "2024-01-31"}
+    assert manager.get_fundamentals("AAPL", **then) == {}
+    # A file of an older version has the date as it was sent.
+    [path] = (cache / "fundamentals" / "AAPL").glob("*.json")
+    path.write_text(json.dumps({
+        "metadata": {"symbol": "AAPL", "data_types": ["statements"]},
+        "fundamentals": {"statements": [record["statements"][0] | {"filed_at": filed}]},
+    }))  # fmt: skip
+    assert manager.get_fundamentals("AAPL", **then) == {}
+    assert manager.get_fundamentals("AAPL", **{**then, "as_of": "2024-06-12"})["revenue"] == 380.0e9
+
+
 def test_statements_without_filing_dates_are_withheld_with_that_reason(
     manager: DataManager, vendors: Vendors
 ) -> None:
