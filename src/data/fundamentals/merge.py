@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any
 
 from ..config.fundamentals_rules import FundamentalsRules
@@ -26,6 +27,8 @@ _SCALES = {
     1e6: "millions against units?",
 }
 _BY_WORTH = "quality_based"
+# A fiscal year may end on the Saturday nearest to the end of a month; some vendors give the month's.
+_SAME_END = timedelta(days=10)
 
 
 @dataclass(frozen=True)
@@ -199,8 +202,19 @@ def _is_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether two numbers have the same meaning, unit, currency and period."""
     if isinstance(fact.value, str) or isinstance(other.value, str):
         return False
-    mine = (fact.unit, fact.currency, fact.period)
-    return mine == (other.unit, other.currency, other.period)
+    mine = (fact.unit, fact.currency)
+    return mine == (other.unit, other.currency) and _is_same_period(fact, other)
+
+
+def _is_same_period(fact: Fact, other: Fact) -> bool:
+    """Return whether two values cover the same period; an unknown end may be any."""
+    if fact.period != other.period:
+        return False
+    try:
+        ends = (date.fromisoformat(fact.period_end), date.fromisoformat(other.period_end))
+    except ValueError:
+        return True
+    return abs(ends[0] - ends[1]) <= _SAME_END
 
 
 def _conflicts(
@@ -211,7 +225,9 @@ def _conflicts(
     for snapshot, fact in facts:
         if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
             continue
-        if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
+        if isinstance(fact.value, str) or isinstance(base.value, str):
+            continue
+        if not _is_same_period(base, fact):
             continue
         reason = _difference(base, fact, base.value, fact.value, tolerance)
         if reason:
