@@ -551,6 +551,23 @@ def test_as_of_returns_only_statements_filed_by_that_date(
     assert "market_cap" not in record
 
 
+@pytest.mark.parametrize("is_amended_first", [True, False])
+@pytest.mark.parametrize("as_of, revenue", [("2024-05-09", 100.0e9), ("2024-05-10", 80.0e9)])
+def test_of_an_original_and_an_amended_report_the_one_filed_last_counts(
+    manager: DataManager, vendors: Vendors, is_amended_first: bool, as_of: str, revenue: float
+) -> None:
+    original, amended = (
+        fmp_income()[0] | {"filingDate": filed, "revenue": value}
+        for filed, value in (("2023-11-03", 100.0e9), ("2024-05-10", 80.0e9))
+    )
+    rows = [amended, original] if is_amended_first else [original, amended]
+    vendors.bodies["/stable/income-statement"] = rows
+    record = manager.get_fundamentals(
+        "AAPL", data_type="statements", providers=["fmp"], as_of=as_of
+    )
+    assert record["revenue"] == record["statements"][0]["revenue"] == revenue
+
+
 @pytest.mark.parametrize("filed", ["0000-00-00", "1970-01-01", "2023-09-30", "2023-09-30 18:00"])
 def test_a_filing_date_that_is_not_after_the_period_counts_as_unknown(
     manager: DataManager, vendors: Vendors, cache: Path, filed: str

@@ -113,9 +113,12 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with additional facts taken from its latest statements."""
+    """Return ``snapshot`` with additional facts taken from its latest statements.
+
+    Of an original and an amended report for one period, the one filed last is the latest.
+    """
     from_reports: dict[str, Fact] = {}
-    newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
+    newest = sorted(snapshot.statements, key=lambda s: (s.period_end, s.filed_at), reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
         for name, value in report.values.items():
             unit = FIELDS.get(name, "")
@@ -128,7 +131,7 @@ def with_reported(snapshot: Snapshot) -> Snapshot:
                 report.filed_at,
             )
             from_reports.setdefault(name, fact)
-    return replace(snapshot, facts=from_reports | dict(snapshot.facts))
+    return replace(snapshot, facts=from_reports | dict(snapshot.facts), statements=tuple(newest))
 
 
 def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int]:

@@ -170,7 +170,7 @@ class Snapshot:
         symbol: Canonical spelling of the symbol.
         fetched_at_ms: Time of the request, UTC milliseconds.
         facts: Maps each field to its fact.
-        statements: Reports, newest first.
+        statements: Reports, the latest period first and, for one period, the one filed last first.
         blocks: Unparsed parts of the answers, keyed by the vendor's names for these parts.
         dropped: Maps each rejected field to the reason.
         data_types: Data types that were requested; empty if the snapshot is from a file that does

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -163,12 +163,13 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
             provider=table.vendor,
             symbol=answers.symbol,
         )
+    newest = sorted(sheet.statements, key=lambda s: (s.period_end, s.filed_at), reverse=True)
     return Snapshot(
         vendor=table.vendor,
         symbol=answers.symbol,
         fetched_at_ms=answers.fetched_at_ms,
         facts=sheet.facts,
-        statements=tuple(sheet.newest_first()),
+        statements=tuple(newest),
         blocks=sheet.blocks,
         dropped=sheet.dropped,
         data_types=(answers.data_type,),
@@ -215,10 +216,6 @@ class _Sheet:
             self.dropped[name] = f"{size:,} characters are too many"
         else:
             self.blocks[name] = block
-
-    def newest_first(self) -> Sequence[Statement]:
-        """Return the statements, with the latest period first."""
-        return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Raise an error if a response names a symbol other than the requested one."""
