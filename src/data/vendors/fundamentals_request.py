@@ -268,10 +268,11 @@ class _Sheet:
         period_end = day_of(at(row, answer.period_end))
         if not period_end:
             return None
-        currency, _ = major(text_of(at(row, answer.currency)) or "")
+        currency, divisor = major(text_of(at(row, answer.currency)) or "")
         picks = {name: _pick(where) for name, where in answer.fields.items()}
+        scales = {n: p.scale / (divisor if FIELDS[n] == "price" else 1) for n, p in picks.items()}
         numbers = {name: number_of(at(row, pick.at)) for name, pick in picks.items()}
-        values = {n: v * picks[n].scale for n, v in numbers.items() if v is not None}
+        values = {n: v * scales[n] for n, v in numbers.items() if v is not None}
         if not values:
             return None
         period = (text_of(at(row, answer.period)) or "FY")[:_LONGEST_PERIOD]
