@@ -782,6 +782,38 @@ def test_volume_is_filled_from_a_copy_of_another_type(
     assert metadata_of(ratios)["field_sources"]["avg_volume"] == "fmp"
 
 
+def test_a_value_that_is_filled_in_has_the_time_of_its_own_response(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    clock.advance(2 * DAY_S)
+    manager.get_fundamentals("AAPL", providers=["fmp"])
+    vendors.bodies = {}
+    told = metadata_of(manager.get_fundamentals("AAPL", data_type="statements"))
+    assert told["fields"]["revenue"]["fetched_at"] == "2024-06-12T15:00:30Z"
+    assert told["fields"]["market_cap"]["fetched_at"] == "2024-06-14T15:00:30Z"
+    assert told["providers"] == {
+        "fmp": {"fetched_at": "2024-06-12T15:00:30Z", "is_stale": False, "from_cache": True}
+    }
+    assert told["providers_used"] == ["fmp"]
+
+
+@pytest.mark.parametrize("days, is_stale", [(6, False), (20, True)])
+def test_a_value_that_is_filled_in_for_a_vendor_that_failed_is_marked(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, days: int, is_stale: bool
+) -> None:
+    manager.get_fundamentals("AAPL", providers=["alpha_vantage"])
+    clock.advance(days * DAY_S)
+    vendors.bodies = {"/stable/income-statement": fmp_income()}
+    told = metadata_of(manager.get_fundamentals("AAPL", data_type="statements"))
+    assert "alpha_vantage" in told["providers_failed"]
+    assert told["field_sources"]["market_cap"] == "alpha_vantage"
+    assert told["providers"]["alpha_vantage"] == {
+        "fetched_at": "2024-06-12T15:00:30Z", "is_stale": is_stale, "from_cache": True,
+    }  # fmt: skip
+    assert told["is_stale"] is is_stale
+
+
 def test_symbols_may_be_asked_under_another_name(
     manager: DataManager, vendors: Vendors, say: Say
 ) -> None:

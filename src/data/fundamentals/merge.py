@@ -33,10 +33,17 @@ _SAME_END = timedelta(days=10)
 
 @dataclass(frozen=True)
 class ChosenValue:
-    """The chosen value of one field, with its vendors (several if the value is an average)."""
+    """The chosen value of one field.
+
+    Attributes:
+        fact: Value, with its unit, currency and period.
+        vendors: Vendors of the value, several if it is an average.
+        fetched_at_ms: Time of the oldest response that it is from, UTC milliseconds.
+    """
 
     fact: Fact
     vendors: tuple[str, ...]
+    fetched_at_ms: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def merge(
     """Merge several responses into one record; the order of ``snapshots`` does not matter.
 
     Args:
-        snapshots: One snapshot per vendor.
+        snapshots: Vendors' snapshots; if a vendor has several, no two have the same fields.
         rules: Order of the vendors, and tolerances for differing values.
         data_type: Data type, which determines the order of vendors.
         strategy: ``priority_based`` uses the first vendor that has a field, ``quality_based`` uses
@@ -107,7 +114,7 @@ def merge(
         tuple(conflicts),
         tuple(dropped),
         refused,
-        tuple(s.vendor for s in trusted if s.facts or s.statements),
+        tuple(dict.fromkeys(s.vendor for s in trusted if s.facts or s.statements)),
         strategy,
     )
 
@@ -183,7 +190,7 @@ def _facts_in_order(
 
 def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> ChosenValue:
     snapshot, fact = facts[0]
-    return ChosenValue(fact, (snapshot.vendor,))
+    return ChosenValue(fact, (snapshot.vendor,), snapshot.fetched_at_ms)
 
 
 def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> ChosenValue:
@@ -198,7 +205,8 @@ def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules)
     mean = math.fsum(numbers) / len(numbers)
     if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
         return _first_fact(facts)
-    return ChosenValue(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
+    vendors, oldest = tuple(s.vendor for s, _ in peers), min(s.fetched_at_ms for s, _ in peers)
+    return ChosenValue(replace(first, value=mean), vendors, oldest)
 
 
 def _is_comparable(fact: Fact, other: Fact) -> bool:

@@ -273,7 +273,7 @@ class FundamentalsService:
 
     def _fetch(self, lookup: _Lookup) -> None:
         outcomes = self.supply.ask(lookup.unanswered, lookup.question)
-        lookup.fetched = frozenset(outcomes)
+        lookup.fetched = frozenset(v for v, o in outcomes.items() if isinstance(o, Snapshot))
         for vendor, outcome in outcomes.items():
             if isinstance(outcome, Snapshot):
                 lookup.answers[vendor] = outcome
@@ -319,7 +319,7 @@ class FundamentalsService:
                 )
 
     def _record(self, lookup: _Lookup) -> dict[str, Any]:
-        answers, withheld = dict(lookup.answers), {}
+        answers, withheld, filling = dict(lookup.answers), {}, tuple[Snapshot, ...]()
         if lookup.as_of is not None:
             public = {
                 vendor: as_known(snapshot, lookup.as_of) for vendor, snapshot in answers.items()
@@ -327,15 +327,15 @@ class FundamentalsService:
             answers = {vendor: snapshot for vendor, (snapshot, _) in public.items()}
             withheld = {vendor: reason for vendor, (_, reason) in public.items() if reason}
         elif lookup.named is None:
-            self._fill(answers, lookup)
+            filling = self._filling(answers, lookup)
+        snapshots = (*answers.values(), *filling)
         context = RecordContext(
             lookup.symbol,
             lookup.about.data_type,
             lookup.now_ms,
             lookup.vendors,
             lookup.failed,
-            frozenset(answers) - lookup.fetched
-            | frozenset(v for v in answers if answers[v].is_stale),
+            frozenset(s.vendor for s in snapshots) - lookup.fetched,
             lookup.as_of.isoformat() if lookup.as_of else "",
             withheld,
             self.combiner.rules.required_fields,
@@ -343,20 +343,19 @@ class FundamentalsService:
             lookup.about.listing,
         )
         order = lookup.vendors if lookup.named is not None else ()
-        record = self._combine(answers, lookup.wish.strategy, context, order)
+        record = self._combine(snapshots, lookup.wish.strategy, context, order)
         if not record:
             raise _lookup_error(lookup)
         return record
 
     def _combine(
         self,
-        answers: dict[str, Snapshot],
+        snapshots: tuple[Snapshot, ...],
         strategy: str,
         context: RecordContext,
         order: tuple[str, ...],
     ) -> dict[str, Any]:
         """Return the merged record; repeated calls with the same responses merge them only once."""
-        snapshots = tuple(answers.values())
         key = (context.symbol, context.data_type, str(strategy), order)
         combination = self._combinations.get(key)
         if (
@@ -370,20 +369,23 @@ class FundamentalsService:
             combination = self._combinations[key] = replace(context, now_ms=0), snapshots, record
         return {name: copied(value) for name, value in combination[2].items()}
 
-    def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Add values that screeners need but the responses lack, from copies of other data types."""
+    def _filling(self, answers: Mapping[str, Snapshot], lookup: _Lookup) -> tuple[Snapshot, ...]:
+        """Return values that screeners need but the responses lack, from copies of other data types."""
         lacking = [
             n for n in _FILLED if not any(n in snapshot.facts for snapshot in answers.values())
         ]
         if not lacking or not answers:
-            return
-        for vendor, snapshot in self.cache.latest(lookup.symbol).items():
+            return ()
+        rules, filling = self.combiner.rules, list[Snapshot]()
+        for snapshot in self.cache.latest(lookup.symbol).values():
             facts = {name: snapshot.facts[name] for name in lacking if name in snapshot.facts}
-            if facts and lookup.now_ms - snapshot.fetched_at_ms <= self.combiner.rules.stale_ms:
-                completed = answers.get(
-                    vendor, replace(snapshot, facts={}, statements=(), blocks={})
-                )
-                answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
+            age_ms = lookup.now_ms - snapshot.fetched_at_ms
+            if facts and age_ms <= rules.stale_ms:
+                types = snapshot.data_types or (lookup.about.data_type,)
+                is_stale = age_ms > min(map(rules.ttl_of, types))
+                bare = replace(snapshot, statements=(), blocks={}, dropped={})
+                filling.append(replace(bare, facts=facts, is_stale=is_stale))
+        return tuple(filling)
 
 
 def _failure(symbol: object, error: DataError) -> str:
