@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
@@ -220,8 +221,9 @@ def test_wrong_arguments_are_empty_and_logged(
     manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
 ) -> None:
     mistakes: list[tuple[str, Any]] = [
-        ("providers", 7), ("providers", [None]), ("max_age_days", "x"), ("max_age_days", -1),
-        ("max_age_days", float("nan")), ("data_type", "nope"), ("data_type", None),
+        ("providers", 7), ("providers", [None]), ("providers", []), ("as_of", pd.NaT),
+        ("max_age_days", "x"), ("max_age_days", -1), ("max_age_days", float("nan")),
+        ("data_type", "nope"), ("data_type", None),
         ("as_of", "soon"), ("as_of", 20240101), ("as_of", "2024-13-01"),
     ]  # fmt: skip
     for name, wrong in mistakes:
@@ -397,6 +399,18 @@ def test_a_vendor_that_has_just_failed_is_not_queried_while_others_answer(
     assert vendors.asked.count("OVERVIEW") == 2
     manager.get_fundamentals("AAPL", force_refresh=True)
     assert vendors.asked.count("OVERVIEW") == 3
+
+
+def test_a_failure_from_before_the_clock_was_set_back_does_not_keep_a_vendor_from_being_queried(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    right = clock.now_ms()
+    clock.set(right + DAY_S * 1000)
+    vendors.status["/stable/profile"] = 503
+    assert manager.get_fundamentals("AAPL", providers=["fmp"]) == {}
+    clock.set(right)
+    vendors.status = {}
+    assert manager.get_fundamentals("AAPL", providers=["fmp"])["market_cap"] == 3.0e12
 
 
 def test_a_slow_vendor_costs_the_budget_and_no_more(
