@@ -224,7 +224,7 @@ class Ticker:
         """Return a record with figures for the last twelve months in place of other periods."""
         others = _of_other_periods(record)
         found: dict[str, Any] = {}
-        for vendor in _fresh_vendors(record) if others else ():
+        for vendor in _vendors_with_answers(record) if others else ():
             own = get_data_manager().get_fundamentals(self.ticker, providers=[vendor])
             trailing = (others.keys() & own.keys()) - _of_other_periods(own).keys()
             found = {name: own[name] for name in trailing} | found
@@ -249,10 +249,11 @@ def _of_other_periods(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: period for name, period in periods.items() if period and period != "TTM"}
 
 
-def _fresh_vendors(record: Mapping[str, Any]) -> list[str]:
-    """Return the vendors of a record that need not be queried again, most trusted first."""
+def _vendors_with_answers(record: Mapping[str, Any]) -> list[str]:
+    """Return the vendors whose fresh answers a record contains, most trusted first."""
     metadata = record["_metadata"]
-    return [v for v in metadata["providers_used"] if not metadata["providers"][v]["is_stale"]]
+    answered = set(metadata["providers_asked"]) - metadata["providers_failed"].keys()
+    return [vendor for vendor in metadata["providers_used"] if vendor in answered]
 
 
 def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
