@@ -57,6 +57,7 @@ def test_fundamentals_are_found_after_a_write(cache: FundamentalsCache, tmp_path
     assert body["metadata"] == {
         "provider": "fmp", "symbol": "AAPL", "timestamp": "2024-06-12T15:00:30",
         "cache_version": "1.0", "data_quality_score": 0.37, "data_types": [],
+            "announced": [],
     }  # fmt: skip
     assert body["fundamentals"] == GOOD
     found = cache.find_latest_json("AAPL", provider="fmp")

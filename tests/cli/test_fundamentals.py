@@ -27,7 +27,7 @@ def held(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     name = Fact("Apple Inc.", "text")
     fmp = {"company_name": name, "market_cap": Fact(3.0e12, "money", "USD"),
-           "dividend_yield": Fact(0.0052, "fraction"), "pe_ratio": Fact(9_999.0, "ratio")}  # fmt: skip
+           "dividend_yield": Fact(0.0052, "fraction"), "pe_ratio": Fact(0.0, "ratio")}  # fmt: skip
     other = {"company_name": name, "market_cap": Fact(2.0e12, "money", "USD"),
              "pe_ratio": Fact(25.5, "ratio", "", "TTM", "2024-03-31")}  # fmt: skip
     kept = FundamentalsCache(cache, clock=clock)
@@ -45,7 +45,7 @@ def test_fields_with_value_unit_source_and_age(run: Run) -> None:
     assert "dividend_yield 0.52% fmp 3h" in lines
     assert "pe_ratio 25.50 ratio alpha_vantage TTM 2024-03-31 3h" in lines
     assert "market_cap: alpha_vantage 2.00T USD, fmp 3.00T USD (differs by 33%)" in lines
-    assert "pe_ratio: fmp, 9999 is not between -1000 and 1000" in lines
+    assert "pe_ratio: fmp, it cannot be 0" in lines
 
 
 @pytest.mark.usefixtures("held")

@@ -43,6 +43,14 @@ def test_fundamentals_reported_after_the_date_are_withheld() -> None:
     }
 
 
+def test_of_the_strings_of_today_only_those_that_identify_the_company_are_kept() -> None:
+    names = ("symbol", "sector", "exchange", "description", "analyst_rating", "ex_dividend_date")
+    said = Snapshot("acme", "X", SAID.fetched_at_ms, {name: Fact("x", "text") for name in names})
+    known, withheld = as_known(said, date(2024, 6, 11))
+    assert list(known.facts) == ["symbol", "sector", "exchange"]
+    assert withheld == dict.fromkeys(names[3:], "acme reported it after 2024-06-11")
+
+
 @pytest.mark.parametrize("day", [date(2024, 6, 12), date(2030, 1, 1)])
 def test_fundamentals_fetched_by_the_date_are_kept_whole(day: date) -> None:
     assert as_known(SAID, day) == (SAID, {})

@@ -143,6 +143,14 @@ def test_pence_are_pounds_and_capitalisation_is_not_touched(pence: str) -> None:
     assert said.facts["currency"].value == "GBP"
 
 
+def test_amounts_per_share_in_statements_in_pence_are_pounds() -> None:
+    sent = fmp_income(currency="GBp")[0] | {"eps": 4.45, "revenue": 36.7e9}
+    [report] = fmp_answers({"income-statement": [sent]}, "statements").statements
+    assert report.currency == "GBP"
+    assert report.values["earnings_per_share"] == pytest.approx(0.0445)
+    assert report.values["revenue"] == 36.7e9  # as in profiles, only prices are in pence
+
+
 def test_a_zero_that_means_unknown_is_absent() -> None:
     fields: dict[str, Any] = {"avg_volume": Pick("v", zero_is_unknown=True), "total_debt": "debt"}
     assert list(row(fields, {"v": 0, "debt": 0}).facts) == ["total_debt"]

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
@@ -220,8 +221,9 @@ def test_wrong_arguments_are_empty_and_logged(
     manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
 ) -> None:
     mistakes: list[tuple[str, Any]] = [
-        ("providers", 7), ("providers", [None]), ("max_age_days", "x"), ("max_age_days", -1),
-        ("max_age_days", float("nan")), ("data_type", "nope"), ("data_type", None),
+        ("providers", 7), ("providers", [None]), ("providers", []), ("as_of", pd.NaT),
+        ("max_age_days", "x"), ("max_age_days", -1), ("max_age_days", float("nan")),
+        ("data_type", "nope"), ("data_type", None),
         ("as_of", "soon"), ("as_of", 20240101), ("as_of", "2024-13-01"),
     ]  # fmt: skip
     for name, wrong in mistakes:
@@ -399,6 +401,18 @@ def test_a_vendor_that_has_just_failed_is_not_queried_while_others_answer(
     assert vendors.asked.count("OVERVIEW") == 3
 
 
+def test_a_failure_from_before_the_clock_was_set_back_does_not_keep_a_vendor_from_being_queried(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    right = clock.now_ms()
+    clock.set(right + DAY_S * 1000)
+    vendors.status["/stable/profile"] = 503
+    assert manager.get_fundamentals("AAPL", providers=["fmp"]) == {}
+    clock.set(right)
+    vendors.status = {}
+    assert manager.get_fundamentals("AAPL", providers=["fmp"])["market_cap"] == 3.0e12
+
+
 def test_a_slow_vendor_costs_the_budget_and_no_more(
     make: Callable[[], DataManager], vendors: Vendors, say: Say, cache: Path
 ) -> None:
@@ -463,6 +477,23 @@ def test_an_old_copy_stands_in_for_a_vendor_that_failed(
     vendors.bodies = {}
     vendors.status["OVERVIEW"] = 500
     assert manager.get_fundamentals("AAPL") == {}
+
+
+@pytest.mark.parametrize("status, is_failure", [(200, True), (402, False), (404, False)])
+def test_an_optional_part_that_cannot_be_read_is_a_failure_and_is_fetched_again(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, status: int, is_failure: bool
+) -> None:
+    row = {"date": "2023-09-30", "symbol": "AAPL", "reportedCurrency": "USD", "period": "FY"}
+    whole = [row | {"filingDate": "2023-11-03", "totalAssets": 350.0e9}]
+    place = "/stable/balance-sheet-statement"
+    vendors.bodies[place], vendors.status[place] = json.dumps(whole).encode()[:80], status
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert ("revenue" in record) is not is_failure
+    vendors.bodies[place], vendors.status[place] = whole, 200
+    clock.advance(89 * DAY_S)
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert record["revenue"] == 380.0e9
+    assert record.get("total_assets") == (350.0e9 if is_failure else None)
 
 
 def test_old_copies_may_be_switched_off(
@@ -532,6 +563,43 @@ def test_as_of_returns_only_statements_filed_by_that_date(
         assert metadata_of(record)["fields"]["revenue"]["period_end"] == ends[0]
         assert metadata_of(record)["as_of"] <= str(as_of)[:10]
     assert "market_cap" not in record
+
+
+@pytest.mark.parametrize("is_amended_first", [True, False])
+@pytest.mark.parametrize("as_of, revenue", [("2024-05-09", 100.0e9), ("2024-05-10", 80.0e9)])
+def test_of_an_original_and_an_amended_report_the_one_filed_last_counts(
+    manager: DataManager, vendors: Vendors, is_amended_first: bool, as_of: str, revenue: float
+) -> None:
+    original, amended = (
+        fmp_income()[0] | {"filingDate": filed, "revenue": value}
+        for filed, value in (("2023-11-03", 100.0e9), ("2024-05-10", 80.0e9))
+    )
+    rows = [amended, original] if is_amended_first else [original, amended]
+    vendors.bodies["/stable/income-statement"] = rows
+    record = manager.get_fundamentals(
+        "AAPL", data_type="statements", providers=["fmp"], as_of=as_of
+    )
+    assert record["revenue"] == record["statements"][0]["revenue"] == revenue
+
+
+@pytest.mark.parametrize("filed", ["0000-00-00", "1970-01-01", "2023-09-30", "2023-09-30 18:00"])
+def test_a_filing_date_that_is_not_after_the_period_counts_as_unknown(
+    manager: DataManager, vendors: Vendors, cache: Path, filed: str
+) -> None:
+    vendors.bodies["/stable/income-statement"] = [fmp_income()[0] | {"filingDate": filed}]
+    record = manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    assert record["statements"][0]["filed_at"] == ""
+    assert "filed_at" not in metadata_of(record)["fields"]["revenue"]
+    then = {"data_type": "statements", "providers": ["fmp"], "as_of": "2024-01-31"}
+    assert manager.get_fundamentals("AAPL", **then) == {}
+    # A file of an older version has the date as it was sent.
+    [path] = (cache / "fundamentals" / "AAPL").glob("*.json")
+    path.write_text(json.dumps({
+        "metadata": {"symbol": "AAPL", "data_types": ["statements"]},
+        "fundamentals": {"statements": [record["statements"][0] | {"filed_at": filed}]},
+    }))  # fmt: skip
+    assert manager.get_fundamentals("AAPL", **then) == {}
+    assert manager.get_fundamentals("AAPL", **{**then, "as_of": "2024-06-12"})["revenue"] == 380.0e9
 
 
 def test_statements_without_filing_dates_are_withheld_with_that_reason(
@@ -607,6 +675,41 @@ def test_after_a_report_an_old_answer_stands_in_marked(
     record = manager.get_fundamentals("AAPL", data_type="ratios", providers=["alpha_vantage"])
     assert record["pe_ratio"] == 31.5
     assert metadata_of(record)["is_stale"]
+
+
+def test_a_report_counts_after_the_response_that_announced_it_was_replaced(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, clock, "2024-06-14")
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    clock.advance(3 * DAY_S)
+    path = folder.write_json(
+        "AAPL", "somebody", {"next_earnings": "2024-09-12"}, data_type="calendar"
+    )
+    assert len(folder.tidy("AAPL")) == 1
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    once = asked()
+    assert once > 0
+    for days, times in ((2, 1), (1, 2), (30, 2)):
+        clock.advance(days * DAY_S)
+        manager.get_fundamentals("AAPL", data_type="ratios")
+        assert asked() == times * once
+    assert json.loads(Path(path).read_text())["metadata"]["announced"] == ["2024-06-14"]
+
+
+def test_a_report_that_is_postponed_expires_nothing_on_its_old_date(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, clock, "2024-06-15")
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    clock.advance(DAY_S)
+    folder.write_json("AAPL", "somebody", {"next_earnings": "2024-07-01"}, data_type="calendar")
+    folder.tidy("AAPL")
+    clock.advance(5 * DAY_S)
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == 0
 
 
 def test_when_it_was_to_report_is_no_knowledge_of_the_past(
@@ -691,6 +794,38 @@ def test_volume_is_filled_from_a_copy_of_another_type(
     ratios = manager.get_fundamentals("AAPL", data_type="ratios")
     assert ratios["avg_volume"] == 50_000_000
     assert metadata_of(ratios)["field_sources"]["avg_volume"] == "fmp"
+
+
+def test_a_value_that_is_filled_in_has_the_time_of_its_own_response(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    manager.get_fundamentals("AAPL", data_type="statements", providers=["fmp"])
+    clock.advance(2 * DAY_S)
+    manager.get_fundamentals("AAPL", providers=["fmp"])
+    vendors.bodies = {}
+    told = metadata_of(manager.get_fundamentals("AAPL", data_type="statements"))
+    assert told["fields"]["revenue"]["fetched_at"] == "2024-06-12T15:00:30Z"
+    assert told["fields"]["market_cap"]["fetched_at"] == "2024-06-14T15:00:30Z"
+    assert told["providers"] == {
+        "fmp": {"fetched_at": "2024-06-12T15:00:30Z", "is_stale": False, "from_cache": True}
+    }
+    assert told["providers_used"] == ["fmp"]
+
+
+@pytest.mark.parametrize("days, is_stale", [(6, False), (20, True)])
+def test_a_value_that_is_filled_in_for_a_vendor_that_failed_is_marked(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, days: int, is_stale: bool
+) -> None:
+    manager.get_fundamentals("AAPL", providers=["alpha_vantage"])
+    clock.advance(days * DAY_S)
+    vendors.bodies = {"/stable/income-statement": fmp_income()}
+    told = metadata_of(manager.get_fundamentals("AAPL", data_type="statements"))
+    assert "alpha_vantage" in told["providers_failed"]
+    assert told["field_sources"]["market_cap"] == "alpha_vantage"
+    assert told["providers"]["alpha_vantage"] == {
+        "fetched_at": "2024-06-12T15:00:30Z", "is_stale": is_stale, "from_cache": True,
+    }  # fmt: skip
+    assert told["is_stale"] is is_stale
 
 
 def test_symbols_may_be_asked_under_another_name(

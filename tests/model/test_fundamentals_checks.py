@@ -8,9 +8,9 @@ from src.data.model.fundamentals import Fact, objection, quality
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("market_cap", 0), ("market_cap", -1), ("pb_ratio", 0), ("price_to_book", -2), ("revenue", 0),
-        ("shares_outstanding", 0), ("book_value", 0), ("total_debt", -1), ("cash", -1),
-        ("pe_ratio", 1000), ("pe_ratio", -1000), ("dividend_yield", -0.01), ("dividend_yield", 100.5),
+        ("market_cap", 0), ("market_cap", -1), ("pb_ratio", 0), ("price_to_book", 0), ("pe_ratio", 0),
+        ("forward_pe", 0), ("shares_outstanding", 0), ("book_value", 0), ("total_debt", -1), ("cash", -1),
+        ("dividend_yield", -0.01), ("dividend_yield", 100.5),
         ("current_price", -3),
     ],
 )  # fmt: skip
@@ -21,7 +21,8 @@ def test_impossible_values_of_fundamentals_are_objected_to(name: str, value: flo
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("market_cap", 1), ("pe_ratio", -999), ("pe_ratio", 999.9), ("dividend_yield", 0),
+        ("market_cap", 1), ("pe_ratio", -4000), ("forward_pe", 1250), ("price_to_book", -12.2),
+        ("book_value", -7.1), ("revenue", 0), ("revenue", -2.4e10), ("dividend_yield", 0),
         ("dividend_yield", 100), ("total_debt", 0), ("cash", 0), ("net_income", -5),
         ("beta", -0.5), ("anything", -1),
     ],

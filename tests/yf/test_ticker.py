@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from onetape import yf
+from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, NoDataError
+from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import to_ms
 from src.data.wiring import MANAGER
 from tests.vendor_server import Fault, VendorServer
@@ -77,6 +79,37 @@ def test_info_has_the_names_of_yfinance(manager: DataManager) -> None:
     assert info["currency"] == "USD" and info["currentPrice"] == pytest.approx(203.04)
     assert info["fiftyTwoWeekHigh"] > info["fiftyTwoWeekLow"]
     assert "sector" not in info, "no vendor here has it"
+
+
+@pytest.mark.parametrize("has_trailing", [True, False])
+def test_trailing_figures_are_for_the_last_twelve_months_or_absent(
+    manager: DataManager, clock: ManualClock, has_trailing: bool
+) -> None:
+    year = ("FY", "2023-09-30")
+    reported = {
+        "company_name": Fact("Apple Inc.", "text"),
+        "earnings_per_share": Fact(6.13, "price", "USD", *year),
+        "revenue": Fact(383.0e9, "money", "USD", *year),
+        "net_income": Fact(97.0e9, "money", "USD", *year),
+        "gross_profit": Fact(44.0e9, "money", "USD", "Q2", "2024-03-31"),
+        "current_price": Fact(200.0, "price", "USD"),
+    }
+    trailing = {
+        "company_name": Fact("Apple Inc.", "text"),
+        "earnings_per_share": Fact(6.43, "price", "USD", "TTM", "2024-03-31"),
+        "revenue": Fact(381.6e9, "money", "USD", "TTM", "2024-03-31"),
+        "pe_ratio": Fact(31.0, "ratio", "", "TTM"),
+    }
+    kept = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    for vendor, facts in (("fmp", reported), ("yahoo", trailing if has_trailing else reported)):
+        kept.keep(Snapshot(vendor, "AAPL", clock.now_ms(), facts, data_types=("profile",)))
+    info = yf.Ticker("AAPL").info
+    assert info.get("trailingEps") == (6.43 if has_trailing else None)
+    assert info.get("trailingPE") == (31.0 if has_trailing else None)
+    assert info["totalRevenue"] == (381.6e9 if has_trailing else 383.0e9)
+    assert info["netIncomeToCommon"] == 97.0e9
+    assert "grossProfits" not in info
+    assert info["currentPrice"] == 200.0
 
 
 def test_yf_search_returns_quotes_and_refuses_news(

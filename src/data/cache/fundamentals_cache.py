@@ -17,15 +17,8 @@ from typing import Any
 
 from ..config.settings import load_settings
 from ..disk.atomic import sweep, write_atomically
-from ..model.fundamentals import (
-    NEXT_REPORT,
-    Snapshot,
-    canonical_type,
-    plain_of,
-    quality,
-    snapshot_of,
-)
-from ..model.instant import SECOND_MS, from_ms, to_ms
+from ..model.fundamentals import Snapshot, canonical_type, plain_of, quality, snapshot_of
+from ..model.instant import DAY_MS, SECOND_MS, from_ms, to_ms
 from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files
 from .fundamentals_folder import (
@@ -41,6 +34,9 @@ from .write.log_file import append_entry
 __all__ = ["CacheMetadata", "FundamentalsCache", "get_fundamentals_cache"]
 
 log = logging.getLogger(__name__)
+
+# Dates of past reports to keep: an older one has no effect, because later ones expire more.
+_MOST_REPORTS = 5
 
 
 @dataclass
@@ -132,14 +128,16 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return the dates of the company's next report according to the vendors' cached responses.
+        """Return the dates of the company's reports that vendors have announced.
+
+        Among them are the latest ones that have passed, even if the responses that announced them
+        have been replaced.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
         """
         documents = (self._document(entry, symbol) for entry in self._entries(symbol))
-        facts = (d.snapshot.facts.get(NEXT_REPORT) for d in documents if d is not None)
-        return frozenset(str(fact.value) for fact in facts if fact is not None)
+        return frozenset(day for d in documents if d is not None for day in d.announced)
 
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
@@ -198,7 +196,11 @@ class FundamentalsCache(FundamentalsFolder):
         types: tuple[str, ...],
     ) -> Path:
         folder, _ = files.folders(self.cache_dir, symbol)
-        content = files.dump(vendor, symbol, data, stamp_ms, score, types)
+        # A response that announced a report is replaced by one that announces the next report, while
+        # responses from before the report are still in use. Reports are dated in local time.
+        tomorrow = from_ms(self._clock.now_ms() + DAY_MS).date().isoformat()
+        passed = sorted({d[:10] for d in self.announced(symbol) if d[:10] <= tomorrow})
+        content = files.dump(vendor, symbol, data, stamp_ms, score, types, passed[-_MOST_REPORTS:])
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
             sweep(self._disk, folder)

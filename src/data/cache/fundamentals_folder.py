@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..clock import Clock, SystemClock
 from ..config.settings import is_private, load_settings
 from ..disk.files import Disk, FileState
 from ..errors import CacheError, CorruptEntryError, StorageError
-from ..model.fundamentals import METADATA, Snapshot, canonical_type, snapshot_of
+from ..model.fundamentals import METADATA, NEXT_REPORT, Snapshot, canonical_type, snapshot_of
 from ..model.instant import DAY_MS, SECOND_MS, from_ms, parse_iso, to_ms
 from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files
@@ -350,6 +350,7 @@ class FundamentalsDocument(NamedTuple):
     data_types: tuple[str, ...]
     snapshot: Snapshot
     inner: Mapping[str, Any]
+    announced: frozenset[str]
 
 
 _Copies = list[tuple[FundamentalsFile, FundamentalsDocument]]
@@ -418,6 +419,7 @@ def dump(
     stamp_ms: int,
     quality: float,
     data_types: tuple[str, ...],
+    announced: Sequence[str],
 ) -> bytes:
     """Return the bytes of a file, with a digest to check that it is complete."""
     head = {
@@ -427,6 +429,7 @@ def dump(
         "cache_version": VERSION,
         "data_quality_score": quality,
         "data_types": list(data_types),
+        "announced": announced,
     }
     return json_document.dump({"metadata": head, "fundamentals": _json(data)})
 
@@ -449,6 +452,8 @@ def load(entry: FundamentalsFile, data: bytes, symbol: str) -> FundamentalsDocum
             raise ValueError(f"it is about {recorded}")
         snapshot = snapshot_of(entry.vendor, symbol, inner, _stamp_of(inner, entry.stamp_ms))
         types = tuple(map(str, head.get("data_types") or snapshot.data_types))
+        coming = snapshot.facts.get(NEXT_REPORT)
+        dates = [*(head.get("announced") or ()), *([coming.value] if coming else ())]
         quality = float(head.get("data_quality_score") or 0.0)
     except (
         ValueError,
@@ -460,7 +465,7 @@ def load(entry: FundamentalsFile, data: bytes, symbol: str) -> FundamentalsDocum
         CorruptEntryError,
     ) as exc:
         raise CorruptEntryError(f"{entry.path.name} is not a fundamentals file: {exc}") from exc
-    return FundamentalsDocument(quality, types, snapshot, inner)
+    return FundamentalsDocument(quality, types, snapshot, inner, frozenset(map(str, dates)))
 
 
 def is_settled(disk: Disk, state: FileState) -> bool:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any
 
 from ..config.fundamentals_rules import FundamentalsRules
@@ -26,14 +27,23 @@ _SCALES = {
     1e6: "millions against units?",
 }
 _BY_WORTH = "quality_based"
+# A fiscal year may end on the Saturday nearest to the end of a month; some vendors give the month's.
+_SAME_END = timedelta(days=10)
 
 
 @dataclass(frozen=True)
 class ChosenValue:
-    """The chosen value of one field, with its vendors (several if the value is an average)."""
+    """The chosen value of one field.
+
+    Attributes:
+        fact: Value, with its unit, currency and period.
+        vendors: Vendors of the value, several if it is an average.
+        fetched_at_ms: Time of the oldest response that it is from, UTC milliseconds.
+    """
 
     fact: Fact
     vendors: tuple[str, ...]
+    fetched_at_ms: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def merge(
     """Merge several responses into one record; the order of ``snapshots`` does not matter.
 
     Args:
-        snapshots: One snapshot per vendor.
+        snapshots: Vendors' snapshots; if a vendor has several, no two have the same fields.
         rules: Order of the vendors, and tolerances for differing values.
         data_type: Data type, which determines the order of vendors.
         strategy: ``priority_based`` uses the first vendor that has a field, ``quality_based`` uses
@@ -104,15 +114,18 @@ def merge(
         tuple(conflicts),
         tuple(dropped),
         refused,
-        tuple(s.vendor for s in trusted if s.facts or s.statements),
+        tuple(dict.fromkeys(s.vendor for s in trusted if s.facts or s.statements)),
         strategy,
     )
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with additional facts taken from its latest statements."""
+    """Return ``snapshot`` with additional facts taken from its latest statements.
+
+    Of an original and an amended report for one period, the one filed last is the latest.
+    """
     from_reports: dict[str, Fact] = {}
-    newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
+    newest = sorted(snapshot.statements, key=lambda s: (s.period_end, s.filed_at), reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
         for name, value in report.values.items():
             unit = FIELDS.get(name, "")
@@ -125,7 +138,7 @@ def with_reported(snapshot: Snapshot) -> Snapshot:
                 report.filed_at,
             )
             from_reports.setdefault(name, fact)
-    return replace(snapshot, facts=from_reports | dict(snapshot.facts))
+    return replace(snapshot, facts=from_reports | dict(snapshot.facts), statements=tuple(newest))
 
 
 def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int]:
@@ -177,7 +190,7 @@ def _facts_in_order(
 
 def _first_fact(facts: Sequence[tuple[Snapshot, Fact]]) -> ChosenValue:
     snapshot, fact = facts[0]
-    return ChosenValue(fact, (snapshot.vendor,))
+    return ChosenValue(fact, (snapshot.vendor,), snapshot.fetched_at_ms)
 
 
 def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> ChosenValue:
@@ -192,15 +205,27 @@ def _consensus(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules)
     mean = math.fsum(numbers) / len(numbers)
     if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
         return _first_fact(facts)
-    return ChosenValue(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
+    vendors, oldest = tuple(s.vendor for s, _ in peers), min(s.fetched_at_ms for s, _ in peers)
+    return ChosenValue(replace(first, value=mean), vendors, oldest)
 
 
 def _is_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether two numbers have the same meaning, unit, currency and period."""
     if isinstance(fact.value, str) or isinstance(other.value, str):
         return False
-    mine = (fact.unit, fact.currency, fact.period)
-    return mine == (other.unit, other.currency, other.period)
+    mine = (fact.unit, fact.currency)
+    return mine == (other.unit, other.currency) and _is_same_period(fact, other)
+
+
+def _is_same_period(fact: Fact, other: Fact) -> bool:
+    """Return whether two values cover the same period; an unknown end may be any."""
+    if fact.period != other.period:
+        return False
+    try:
+        ends = (date.fromisoformat(fact.period_end), date.fromisoformat(other.period_end))
+    except ValueError:
+        return True
+    return abs(ends[0] - ends[1]) <= _SAME_END
 
 
 def _conflicts(
@@ -211,7 +236,9 @@ def _conflicts(
     for snapshot, fact in facts:
         if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
             continue
-        if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
+        if isinstance(fact.value, str) or isinstance(base.value, str):
+            continue
+        if not _is_same_period(base, fact):
             continue
         reason = _difference(base, fact, base.value, fact.value, tolerance)
         if reason:

@@ -6,25 +6,28 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 
-from ..model.fundamentals import NEXT_REPORT, Snapshot
+from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS, date_of, day_ms
 
 _NO_DATE = "{} does not report when it was filed"
+# Strings that identify the company. They hardly ever change, unlike descriptions, ratings and dates.
+_IDENTITY = frozenset(
+    "symbol ticker company_name quote_type sector industry country exchange currency".split()
+)
 
 
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
     """Return the part of ``snapshot`` that was public by ``last_day``, and why the rest was not.
 
     A report is public as of its filing date; a value without a period applies to the time of the
-    request. Only the day of a filing is known, so for a point in time within a day, pass the day
-    before.
+    request. The strings that identify the company are always kept. Only the day of a filing is
+    known, so for a point in time within a day, pass the day before.
     """
     then = last_day.isoformat()
     was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
     for name, fact in snapshot.facts.items():
-        # Names and sectors hardly ever change, unlike the date of the next report.
-        if was_fetched or (fact.unit == "text" and name != NEXT_REPORT):
+        if was_fetched or (fact.unit == "text" and name in _IDENTITY):
             continue
         if not fact.period:
             withheld[name] = f"{snapshot.vendor} reported it after {then}"

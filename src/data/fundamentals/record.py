@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,13 +50,15 @@ class RecordContext:
 
 
 def record_of(
-    merged: MergedRecord, snapshots: Iterable[Snapshot], context: RecordContext
+    merged: MergedRecord, snapshots: Sequence[Snapshot], context: RecordContext
 ) -> dict[str, Any]:
     """Return the record, which the caller may modify; empty if no vendor has any data."""
     if not merged.used:
         return {}
-    by_vendor = {snapshot.vendor: snapshot for snapshot in snapshots}
-    newest = max(by_vendor[vendor].fetched_at_ms for vendor in merged.used)
+    by_vendor: dict[str, Snapshot] = {}
+    for snapshot in snapshots:  # a vendor's answer is before what completes it
+        by_vendor.setdefault(snapshot.vendor, snapshot)
+    newest = max(s.fetched_at_ms for s in snapshots if s.vendor in merged.used)
     ordered = dict.fromkeys((*(n for n in FIELDS if n in merged.fields), *merged.fields))
     merged = replace(merged, fields={name: merged.fields[name] for name in ordered})
     values = {name: chosen.fact.value for name, chosen in merged.fields.items()}
@@ -98,7 +100,7 @@ def _metadata(
         "field_sources": {name: "+".join(c.vendors) for name, c in merged.fields.items()},
         "fields": {
             name: meaning_of(c.fact)
-            | {"source": "+".join(c.vendors), "fetched_at": _oldest_fetch(c.vendors, by_vendor)}
+            | {"source": "+".join(c.vendors), "fetched_at": iso(c.fetched_at_ms)}
             for name, c in merged.fields.items()
         },
         "conflicts": list(merged.conflicts),
@@ -123,7 +125,3 @@ def _vendor(snapshot: Snapshot, context: RecordContext) -> dict[str, Any]:
         "is_stale": snapshot.is_stale,
         "from_cache": snapshot.vendor in context.from_cache,
     }
-
-
-def _oldest_fetch(vendors: Iterable[str], by_vendor: Mapping[str, Snapshot]) -> str:
-    return iso(min(by_vendor[vendor].fetched_at_ms for vendor in vendors))

@@ -66,14 +66,15 @@ def vendors_of(providers: Any) -> tuple[str, ...] | None:
     """Return the vendors named by the caller, or None if no vendor is named.
 
     Raises:
-        QueryError: The value is not a list of names.
+        QueryError: The value is not a list of names, or the list is empty.
     """
     if providers is None:
         return None
     names = [providers] if isinstance(providers, str) else providers
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise QueryError(f"providers must be a list of names, not {providers!r:.60}")
-    return tuple(names) or None
+    is_list = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
+    if not is_list or not names:
+        raise QueryError(f"providers must be a list of at least one name, not {providers!r:.60}")
+    return tuple(names)
 
 
 def age_of(max_age_days: Any) -> float | None:
@@ -112,6 +113,7 @@ def _moment(as_of: Any) -> date:
     if isinstance(as_of, str):
         text = as_of.strip()
         return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
-    if not isinstance(as_of, date):
+    # NaT, which pandas makes a datetime, does not equal itself.
+    if not isinstance(as_of, date) or as_of != as_of:
         raise ValueError("it must be a date or a string")
     return as_of

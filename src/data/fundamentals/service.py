@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from ..model.caller import warn_user
 from ..model.fundamentals import Snapshot, copied
-from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.instant import DAY_MS
 from ..model.settings import Settings
 from ..model.texts import by_reason
 from ..net.deadline import run_call, seconds_of
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Time for which a failed vendor is not queried again for the same symbol while others answer.
-_FAILURE_MS = 10 * MINUTE_MS
+_FAILURE_S = 600.0
 _MOST_FAILURES = 10_000
 _MOST_COMBINED = 1_000
 _SUPPORTED = ("stock", "crypto")
@@ -80,6 +81,7 @@ class _Lookup:
     about: CompanyQuery
     wish: Wish
     now_ms: int
+    began_s: float
     oldest_ms: int
     as_of: date | None
     named: tuple[str, ...] | None
@@ -132,9 +134,9 @@ class FundamentalsService:
         self._clock = clock
         self._on_failure = on_failure
         self._locks = SeriesLocks()
-        # Maps vendor, symbol and type to the time and reason of the last failure; entries are
-        # replaced whole.
-        self._failures: dict[tuple[str, str, str], tuple[int, str]] = {}
+        # Maps vendor, symbol and type to the monotonic time and reason of the last failure; entries
+        # are replaced whole.
+        self._failures: dict[tuple[str, str, str], tuple[float, str]] = {}
         # Maps symbol, type and strategy to the last merged record and its sources.
         self._combinations: dict[
             Any, tuple[RecordContext, tuple[Snapshot, ...], dict[str, Any]]
@@ -227,9 +229,8 @@ class FundamentalsService:
         listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
         ttl_ms = rules.ttl_of(data_type) if days is None else round(days * DAY_MS)
         query = CompanyQuery(instrument, data_type, {name: listing[name] for name in _LISTING})
-        return _Lookup(
-            query, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
-        )
+        day, named = day_of(wish.as_of), vendors_of(wish.providers)
+        return _Lookup(query, wish, now_ms, self._clock.monotonic(), now_ms - ttl_ms, day, named)
 
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
         self._read_cache(lookup)
@@ -273,7 +274,7 @@ class FundamentalsService:
 
     def _fetch(self, lookup: _Lookup) -> None:
         outcomes = self.supply.ask(lookup.unanswered, lookup.question)
-        lookup.fetched = frozenset(outcomes)
+        lookup.fetched = frozenset(v for v, o in outcomes.items() if isinstance(o, Snapshot))
         for vendor, outcome in outcomes.items():
             if isinstance(outcome, Snapshot):
                 lookup.answers[vendor] = outcome
@@ -286,22 +287,22 @@ class FundamentalsService:
         # Records are shown to end users, so the vendor's own text is only in the log and in the
         # error.
         lookup.failed[vendor] = reason = f"{error_name}: {error.brief}"
-        seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
+        seconds = self._clock.monotonic() - lookup.began_s
         lookup.attempts.append(Attempt(vendor, error_name, str(error), seconds, error=error))
         if getattr(error, "by_caller", False):
             return  # the call had no time left; the next one may have more
         if len(self._failures) >= _MOST_FAILURES:
             self._failures = {}
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        self._failures[key] = (self._clock.now_ms(), reason)
+        self._failures[key] = (self._clock.monotonic(), reason)
 
     def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
         """Return the reason why a vendor is not queried again so soon, or an empty string."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        failed_ms, reason = self._failures.get(key, (0, ""))
+        failed_s, reason = self._failures.get(key, (-math.inf, ""))
         # While this call waited for its turn; or recently, and others have answered.
-        is_new = failed_ms > lookup.now_ms
-        is_lately = lookup.now_ms - failed_ms < _FAILURE_MS
+        is_new = failed_s > lookup.began_s
+        is_lately = lookup.began_s - failed_s < _FAILURE_S
         can_wait = bool(lookup.answers) and not lookup.wish.force_refresh
         return reason if is_new or (is_lately and can_wait) else ""
 
@@ -319,7 +320,7 @@ class FundamentalsService:
                 )
 
     def _record(self, lookup: _Lookup) -> dict[str, Any]:
-        answers, withheld = dict(lookup.answers), {}
+        answers, withheld, filling = dict(lookup.answers), {}, tuple[Snapshot, ...]()
         if lookup.as_of is not None:
             public = {
                 vendor: as_known(snapshot, lookup.as_of) for vendor, snapshot in answers.items()
@@ -327,15 +328,15 @@ class FundamentalsService:
             answers = {vendor: snapshot for vendor, (snapshot, _) in public.items()}
             withheld = {vendor: reason for vendor, (_, reason) in public.items() if reason}
         elif lookup.named is None:
-            self._fill(answers, lookup)
+            filling = self._filling(answers, lookup)
+        snapshots = (*answers.values(), *filling)
         context = RecordContext(
             lookup.symbol,
             lookup.about.data_type,
             lookup.now_ms,
             lookup.vendors,
             lookup.failed,
-            frozenset(answers) - lookup.fetched
-            | frozenset(v for v in answers if answers[v].is_stale),
+            frozenset(s.vendor for s in snapshots) - lookup.fetched,
             lookup.as_of.isoformat() if lookup.as_of else "",
             withheld,
             self.combiner.rules.required_fields,
@@ -343,20 +344,19 @@ class FundamentalsService:
             lookup.about.listing,
         )
         order = lookup.vendors if lookup.named is not None else ()
-        record = self._combine(answers, lookup.wish.strategy, context, order)
+        record = self._combine(snapshots, lookup.wish.strategy, context, order)
         if not record:
             raise _lookup_error(lookup)
         return record
 
     def _combine(
         self,
-        answers: dict[str, Snapshot],
+        snapshots: tuple[Snapshot, ...],
         strategy: str,
         context: RecordContext,
         order: tuple[str, ...],
     ) -> dict[str, Any]:
         """Return the merged record; repeated calls with the same responses merge them only once."""
-        snapshots = tuple(answers.values())
         key = (context.symbol, context.data_type, str(strategy), order)
         combination = self._combinations.get(key)
         if (
@@ -370,20 +370,23 @@ class FundamentalsService:
             combination = self._combinations[key] = replace(context, now_ms=0), snapshots, record
         return {name: copied(value) for name, value in combination[2].items()}
 
-    def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Add values that screeners need but the responses lack, from copies of other data types."""
+    def _filling(self, answers: Mapping[str, Snapshot], lookup: _Lookup) -> tuple[Snapshot, ...]:
+        """Return values that screeners need but the responses lack, from copies of other data types."""
         lacking = [
             n for n in _FILLED if not any(n in snapshot.facts for snapshot in answers.values())
         ]
         if not lacking or not answers:
-            return
-        for vendor, snapshot in self.cache.latest(lookup.symbol).items():
+            return ()
+        rules, filling = self.combiner.rules, list[Snapshot]()
+        for snapshot in self.cache.latest(lookup.symbol).values():
             facts = {name: snapshot.facts[name] for name in lacking if name in snapshot.facts}
-            if facts and lookup.now_ms - snapshot.fetched_at_ms <= self.combiner.rules.stale_ms:
-                completed = answers.get(
-                    vendor, replace(snapshot, facts={}, statements=(), blocks={})
-                )
-                answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
+            age_ms = lookup.now_ms - snapshot.fetched_at_ms
+            if facts and age_ms <= rules.stale_ms:
+                types = snapshot.data_types or (lookup.about.data_type,)
+                is_stale = age_ms > min(map(rules.ttl_of, types))
+                bare = replace(snapshot, statements=(), blocks={}, dropped={})
+                filling.append(replace(bare, facts=facts, is_stale=is_stale))
+        return tuple(filling)
 
 
 def _failure(symbol: object, error: DataError) -> str:

@@ -55,6 +55,8 @@ FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
 )
 # The ISO date of the next report, as of the answer; once it has passed, the answer is outdated.
 NEXT_REPORT = "next_earnings"
+# The date that programs write for an unknown one.
+_NO_FILING = "1970-01-01"
 WITH_CURRENCY: frozenset[Unit] = frozenset({"money", "price"})
 
 DATA_TYPES = (
@@ -102,8 +104,20 @@ def canonical_field(name: str) -> str:
     return FIELD_ALIASES.get(name, name)
 
 
+class _Filed:
+    """Base of the types that have a filing date."""
+
+    period_end: str
+    filed_at: str
+
+    def __post_init__(self) -> None:
+        """Clear an impossible filing date; nothing is filed by the last day of its period."""
+        if "" < self.filed_at[:10] <= (self.period_end[:10] or _NO_FILING):
+            object.__setattr__(self, "filed_at", "")
+
+
 @dataclass(frozen=True)
-class Fact:
+class Fact(_Filed):
     """One value from a company's fundamentals, with its unit, currency and period.
 
     Attributes:
@@ -111,7 +125,9 @@ class Fact:
         unit: Unit of the value; empty if unknown.
         currency: ISO code of the major currency, for money and prices; empty if unknown.
         period: ``TTM``, ``FY``, ``Q1`` and so on; empty for values as of the time of the request.
-        period_end, filed_at: ISO dates; empty if unknown.
+        period_end: ISO date of the last day of the period; empty if unknown.
+        filed_at: ISO date on which the report became public, after ``period_end``; empty if
+            unknown.
     """
 
     value: Value
@@ -123,7 +139,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(_Filed):
     """One financial statement for one period.
 
     Attributes:
@@ -131,7 +147,8 @@ class Statement:
         period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` if the vendor does not give its
             number.
         period_end: ISO date of the last day of the period.
-        filed_at: ISO date on which the report became public; empty if the vendor does not give it.
+        filed_at: ISO date on which the report became public, after ``period_end``; empty if the
+            vendor does not give it.
         currency: Currency of all values.
         values: Maps each field of the statement to its number.
     """
@@ -153,7 +170,7 @@ class Snapshot:
         symbol: Canonical spelling of the symbol.
         fetched_at_ms: Time of the request, UTC milliseconds.
         facts: Maps each field to its fact.
-        statements: Reports, newest first.
+        statements: Reports, the latest period first and, for one period, the one filed last first.
         blocks: Unparsed parts of the answers, keyed by the vendor's names for these parts.
         dropped: Maps each rejected field to the reason.
         data_types: Data types that were requested; empty if the snapshot is from a file that does
@@ -177,9 +194,9 @@ class Snapshot:
 
 # --- possible values, and the quality of an answer --------------
 
-_POSITIVE = frozenset(
-    {"market_cap", "price_to_book", "revenue", "shares_outstanding", "book_value"}
-)
+_POSITIVE = frozenset({"market_cap", "shares_outstanding"})
+# Equity and earnings may be negative, but 0 is what vendors send for an unknown value.
+_NOT_ZERO = frozenset({"price_to_book", "book_value", "pe_ratio", "forward_pe"})
 # These may be zero (a company may well have no debt) but not negative.
 _NOT_NEGATIVE = frozenset(
     {
@@ -197,7 +214,6 @@ _NOT_NEGATIVE = frozenset(
         "dividend_per_share",
     }
 )
-_BETWEEN = {"pe_ratio": (-1000.0, 1000.0), "forward_pe": (-1000.0, 1000.0)}
 # A yield above 100 % a year is not a dividend; other programs use percent here.
 _MOST_YIELD = {"fraction": 1.0, "": 100.0}
 _WEIGHTS = {
@@ -224,9 +240,8 @@ def objection(name: str, fact: Fact) -> str:
         return f"{value:g} is not above 0"
     if field in _NOT_NEGATIVE and value < 0:
         return f"{value:g} is less than 0"
-    if field in _BETWEEN:
-        low, high = _BETWEEN[field]
-        return "" if low < value < high else f"{value:g} is not between {low:g} and {high:g}"
+    if field in _NOT_ZERO and value == 0:
+        return "it cannot be 0"
     if field == "dividend_yield":
         most = _MOST_YIELD.get(fact.unit, 100.0)
         return "" if 0 <= value <= most else f"{value:g} is not from 0 to {most:g}"
@@ -321,7 +336,8 @@ def snapshot_of(
     metadata: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
     fields = metadata.get("fields")
     meanings: Mapping[str, Any] = fields if isinstance(fields, Mapping) else {}
-    reported = tuple(s for row in _rows(data) if (s := statement_of(row)) is not None)
+    rows = data[_STATEMENTS] if isinstance(data.get(_STATEMENTS), list) else []
+    reported = tuple(s for row in rows if (s := statement_of(row)) is not None)
     blocks = {
         name: value
         for name, value in data.items()
@@ -347,14 +363,12 @@ def snapshot_of(
 
 def meaning_of(fact: Fact) -> dict[str, str]:
     """Return a fact's unit, currency, period and dates, as far as they are known."""
-    texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
-    return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
+    return {name: text for name in _MEANING if (text := getattr(fact, name))}
 
 
 def plain_statement(statement: Statement) -> dict[str, Any]:
     """Return a statement as a flat dictionary."""
-    heads = (statement.kind, statement.period, statement.period_end, statement.filed_at)
-    return dict(zip(_HEADS, (*heads, statement.currency), strict=True)) | dict(statement.values)
+    return {name: getattr(statement, name) for name in _HEADS} | dict(statement.values)
 
 
 def copied(value: Any) -> Any:
@@ -411,11 +425,6 @@ def _facts_in(blocks: Mapping[str, Any]) -> dict[str, Fact]:
         if value is not None and (isinstance(value, str) == (FIELDS[name] == "text")):
             facts[name] = _bare_fact(name, value, "")
     return facts
-
-
-def _rows(data: Mapping[str, Any]) -> list[Any]:
-    rows = data.get(_STATEMENTS)
-    return rows if isinstance(rows, list) else []
 
 
 def _texts(mapping: Any) -> dict[str, str]:

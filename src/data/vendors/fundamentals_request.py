@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..errors import (
     NoDataError,
     ProviderError,
+    RefusedError,
     ResponseFormatError,
     SymbolNotFoundError,
-    TransientError,
+    UnsupportedError,
 )
 from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit, plain_of
 from ..model.instrument import Instrument
@@ -28,6 +29,9 @@ from .fundamentals_table import (
     table_of,
 )
 from .paging import format_errors
+
+# Errors by which a vendor reports that it has no such data, at least not for this account.
+_NOT_SERVED = (NoDataError, RefusedError, UnsupportedError)
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,9 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     table = table_of(downloader.name)
     if table is None:
         return None
-    instrument = Instrument(symbol, max(table.asset_classes))
+    question = TableQuestion(Instrument(symbol, max(table.asset_classes)), "profile", now_ms)
     try:
-        return plain_of(
-            ask_by_table(downloader, table, TableQuestion(instrument, "profile", now_ms))
-        )
+        return plain_of(ask_by_table(downloader, table, question))
     except (NoDataError, SymbolNotFoundError):
         return None
 
@@ -91,7 +93,11 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Send the table's requests; return the bodies by request, omitting optional requests that failed."""
+    """Send the table's requests; return the bodies by request.
+
+    An optional request is omitted if the vendor has nothing for it or does not serve it. Any other
+    failure is an error, because a response without this part would count as complete for months.
+    """
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -101,7 +107,7 @@ def _bodies(
             answer = downloader.send(replace(request, params={**named, **request.params}))
             bodies[ask] = answer.json()
         except ProviderError as exc:
-            if ask in needed or isinstance(exc, TransientError):
+            if ask in needed or not isinstance(exc, _NOT_SERVED):
                 exc.symbol = exc.symbol or question.symbol
                 raise
     return bodies
@@ -157,12 +163,13 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
             provider=table.vendor,
             symbol=answers.symbol,
         )
+    newest = sorted(sheet.statements, key=lambda s: (s.period_end, s.filed_at), reverse=True)
     return Snapshot(
         vendor=table.vendor,
         symbol=answers.symbol,
         fetched_at_ms=answers.fetched_at_ms,
         facts=sheet.facts,
-        statements=tuple(sheet.newest_first()),
+        statements=tuple(newest),
         blocks=sheet.blocks,
         dropped=sheet.dropped,
         data_types=(answers.data_type,),
@@ -209,10 +216,6 @@ class _Sheet:
             self.dropped[name] = f"{size:,} characters are too many"
         else:
             self.blocks[name] = block
-
-    def newest_first(self) -> Sequence[Statement]:
-        """Return the statements, with the latest period first."""
-        return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Raise an error if a response names a symbol other than the requested one."""
@@ -265,10 +268,11 @@ class _Sheet:
         period_end = day_of(at(row, answer.period_end))
         if not period_end:
             return None
-        currency, _ = major(text_of(at(row, answer.currency)) or "")
+        currency, divisor = major(text_of(at(row, answer.currency)) or "")
         picks = {name: _pick(where) for name, where in answer.fields.items()}
+        scales = {n: p.scale / (divisor if FIELDS[n] == "price" else 1) for n, p in picks.items()}
         numbers = {name: number_of(at(row, pick.at)) for name, pick in picks.items()}
-        values = {n: v * picks[n].scale for n, v in numbers.items() if v is not None}
+        values = {n: v * scales[n] for n, v in numbers.items() if v is not None}
         if not values:
             return None
         period = (text_of(at(row, answer.period)) or "FY")[:_LONGEST_PERIOD]

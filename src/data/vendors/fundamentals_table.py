@@ -83,8 +83,8 @@ class TableAnswer:
             value.
         statement: Type of the statements if the rows are statements: ``income``, ``balance`` or
             ``cash_flow``.
-        is_optional: Whether the other responses are still used if this request fails or returns
-            nothing.
+        is_optional: Whether the other responses are still used if the vendor has nothing for this
+            request, or refuses or does not support it.
     """
 
     ask: Ask

@@ -72,6 +72,11 @@ _INFO = {
     "float_shares": ("floatShares",),
     "short_ratio": ("shortRatio",),
 }
+# Fields that `info` has for the last twelve months; totals may also be for a fiscal year.
+_TRAILING = frozenset({"pe_ratio", "peg_ratio", "price_to_sales", "earnings_per_share"})
+_TOTALS = frozenset(
+    {"revenue", "gross_profit", "ebitda", "net_income", "operating_cashflow", "free_cash_flow"}
+)
 _TUPLE = "name the exchange by its suffix, such as OR.PA"
 # For `fast_info`, a day is over this long after its midnight.
 _DAY_OVER = pd.Timedelta(days=1, minutes=20)
@@ -201,16 +206,31 @@ class Ticker:
     def get_info(self) -> dict[str, Any]:
         """Return the company's figures under yfinance's names, omitting figures that no vendor has.
 
+        Figures for the last twelve months are from the first vendor that has them. If there is
+        none, totals are those of the last fiscal year, and trailing figures are omitted.
+
         Warns:
             IncompleteDataWarning: No vendor has any figures.
         """
-        facts = get_data_manager().get_fundamentals(self.ticker)
+        facts = self._of_last_year(get_data_manager().get_fundamentals(self.ticker))
         info = {
             name: facts[field] for field, names in _INFO.items() if field in facts for name in names
         }
         if "dividend_yield" in facts:
             info["dividendYield"] = facts["dividend_yield"] * 100
         return info
+
+    def _of_last_year(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a record with figures for the last twelve months in place of other periods."""
+        others = _of_other_periods(record)
+        found: dict[str, Any] = {}
+        for vendor in _vendors_with_answers(record) if others else ():
+            own = get_data_manager().get_fundamentals(self.ticker, providers=[vendor])
+            trailing = (others.keys() & own.keys()) - _of_other_periods(own).keys()
+            found = {name: own[name] for name in trailing} | found
+        years = {name for name in others.keys() & _TOTALS if others[name] == "FY"}
+        wrong = others.keys() - found.keys() - years
+        return {name: value for name, value in record.items() if name not in wrong} | found
 
     @property
     def fast_info(self) -> FastInfo:
@@ -220,6 +240,20 @@ class Ticker:
     def get_fast_info(self) -> FastInfo:
         """Return the last price and figures for the last year, each computed when it is read."""
         return FastInfo(self)
+
+
+def _of_other_periods(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that should be for the last twelve months but are not, with their periods."""
+    fields = record.get("_metadata", {}).get("fields", {})
+    periods = {name: fields[name].get("period") for name in fields.keys() & (_TRAILING | _TOTALS)}
+    return {name: period for name, period in periods.items() if period and period != "TTM"}
+
+
+def _vendors_with_answers(record: Mapping[str, Any]) -> list[str]:
+    """Return the vendors whose fresh answers a record contains, most trusted first."""
+    metadata = record["_metadata"]
+    answered = set(metadata["providers_asked"]) - metadata["providers_failed"].keys()
+    return [vendor for vendor in metadata["providers_used"] if vendor in answered]
 
 
 def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:

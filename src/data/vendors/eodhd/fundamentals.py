@@ -56,12 +56,8 @@ def _next_report(earnings: Any) -> str:
 
 
 def reports_of(rows: Any) -> list[dict[str, Any]]:
-    """Return the latest reports; filing dates that are not after the period's end become unknown."""
-    newest = sorted(rows.values(), key=lambda row: str(row["date"]))[-_MOST_REPORTS:]
-    return [
-        row if str(row.get("filing_date") or "") > str(row["date"]) else row | {"filing_date": None}
-        for row in newest
-    ]
+    """Return the latest reports."""
+    return sorted(rows.values(), key=lambda row: str(row["date"]))[-_MOST_REPORTS:]
 
 
 _TTM = "=TTM"
