@@ -133,7 +133,8 @@ class Heard(Context):
             found = [row for row in found if row.stamp_ms >= first]
         is_extended = extended and listing.extended and frame.is_intraday
         label = label_of(frame.label, is_extended=is_extended)
-        self.asked[:] = [(listing, frame, label, adjustment)]
+        if not self.asked or self.asked[0][1] == frame:  # the days of a week that runs come with it
+            self.asked[:] = [(listing, frame, label, adjustment)]
         return found
 
 

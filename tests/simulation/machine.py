@@ -14,7 +14,7 @@ from src.data.model.instant import DAY_MS, iso
 from tests.vendor_server import Fault
 
 from .fakes import close_times, contradicted, invented, off_grid, repeated, times_from
-from .model import STEPS, Question
+from .model import DAYS, STEPS, Question
 from .simulation import OWN, STARTS, Profile, Simulation, simulated
 from .sources import Stream
 
@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
         step = STEPS[label]
         end = now // step * step - back * step
         start = end - length * step
-        cut = 10 if label == "1d" else 16
+        cut = 10 if label in DAYS else 16
         return Question(
             profile.symbols[symbol % len(profile.symbols)], label, iso(start)[:cut], iso(end)[:cut],
             options=OPTIONS[option % len(OPTIONS)],
@@ -126,6 +126,7 @@ class Machine(RuleBasedStateMachine):
             question = self.asked[place % len(self.asked)]
             self._ask(question)
             self.sim.ask_plainly(question)
+            self.sim.ask_for_actions(question)
 
     @rule(**_where, option=st.integers(0, len(OPTIONS) - 1), planned=st.booleans())
     def ask(
@@ -156,6 +157,16 @@ class Machine(RuleBasedStateMachine):
             vendor = self.profile.vendors[0]
         options = (("provider", vendor),)
         self._ask(replace(asked, options=options))
+
+    @rule(**_where, ago=st.sampled_from((0, 1, 4)), off_s=st.sampled_from((-1, 0, 1)))
+    def ask_closed_by(
+        self, symbol: int, frame: int, back: int, length: int, ago: int, off_s: int
+    ) -> None:
+        """Ask for the bars that had closed by an instant at or near the end of a bar."""
+        asked = self._question(symbol, frame, back, length)
+        step = STEPS[asked.timeframe]
+        known = self.sim.true.now_ms() // step * step - (back + ago) * step + off_s * 1000
+        self._ask(replace(asked, options=(("closed_by", iso(known)),)))
 
     @rule(frame=_where["frame"], back=_where["back"], length=_where["length"])
     def ask_batch(self, frame: int, back: int, length: int) -> None:

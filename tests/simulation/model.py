@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose, isnan, nan
+from math import isclose, isnan, nan, prod
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 
 Values = tuple[float | None, ...]
 EXTENDED = "@extended"
-STEPS = {"15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
+STEPS = {
+    "15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS, "1w": 7 * DAY_MS,
+    "1M": 31 * DAY_MS,
+}  # fmt: skip
+# Bars that are stamped with dates.
+DAYS = ("1d", "1w", "1M")
 # All bars begin at one of these.
 _GRID_MS = 15 * MINUTE_MS
 NAMES = ["open", "high", "low", "close", "volume"]
@@ -334,7 +339,8 @@ class Model:
         if must_have:
             absent = sorted(expected - set(seen.rows))
             assert not absent, f"{question}: all vendors are well, and absent is {_some(absent)}"
-        self._nothing_absent(question, seen, expected, span.clip(Span(0, now - DAY_MS)))
+        closed = Span(0, now - max(DAY_MS, STEPS[question.timeframe]))
+        self._nothing_absent(question, seen, expected, span.clip(closed))
         self._note(question, seen, span)
 
     def _inside(self, question: Question, seen: Seen, span: Span) -> None:
@@ -699,6 +705,55 @@ class Model:
                 assert fits, (
                     f"{question}: {iso(row.stamp_ms)} {seen.rows[row.stamp_ms]}, truly {row}"
                 )
+
+    def check_actions(self, question: Question, frame: pd.DataFrame) -> None:
+        """Assert that each row has the splits and dividends of its dates, or that they are unknown.
+
+        No vendor may ever have failed, and rows must not be missing.
+        """
+        name, facts = self.same.get(question.symbol, (question.symbol,))[0], frame.attrs["onetape"]
+        stamps = frame.index.to_numpy().astype("datetime64[ms]").astype("int64").tolist()
+        if not stamps or not self._is_share(question):
+            return
+        as_of = parse_iso(facts["as_of"]) if facts["as_of"] else NEVER
+        known = self.truth.actions(name, self.true_ms)
+        splits = [(parse_iso(str(a.ex_date)), float(a.ratio)) for a in known if a.type == "split"]
+        days = self._first_rows(question, name, stamps)
+        for row, stamp in enumerate(stamps):
+            split, paid = 1.0, 0.0
+            own = [a for a in known if parse_iso(str(a.ex_date)) in days[stamp]]
+            for action in own:
+                day = parse_iso(str(action.ex_date))
+                later = prod(ratio for at, ratio in splits if day < at <= as_of)
+                raw = question.option("adjustment") == "raw"
+                if action.type == "split":
+                    split *= float(action.ratio)
+                else:
+                    paid += action.amount if raw else action.amount / later
+            true = split if any(a.type == "split" for a in own) else 0.0, paid
+            for told, value in zip(
+                frame[["split", "dividend"]].iloc[row].tolist(), true, strict=True
+            ):
+                fits = isclose(told, value, rel_tol=1e-4) or (isnan(told) and not facts["complete"])
+                assert fits, f"{question}: {iso(stamp)} has the actions {told}, truly {value}"
+
+    def _first_rows(self, question: Question, name: str, stamps: Sequence[int]) -> dict[int, Span]:
+        """Return the dates of the first row of each session, of a week or of a month, by its stamp."""
+        if question.timeframe in DAYS:
+            months = np.array(stamps, "datetime64[ms]").astype("datetime64[M]") + 1
+            ends = months.astype("datetime64[ms]").astype("int64").tolist()
+            step = STEPS[question.timeframe]
+            ends = ends if question.timeframe == "1M" else [stamp + step for stamp in stamps]
+            return {stamp: Span(stamp, end) for stamp, end in zip(stamps, ends, strict=True)}
+        rows = self._rows(question, name, stamps[0] - 2 * DAY_MS, stamps[-1] + 1)
+        first: dict[int, int] = {}
+        for traded in rows:
+            first.setdefault(self._day_of(name, traded.stamp_ms), traded.stamp_ms)
+        opened = {stamp: day for day, stamp in first.items()}
+        return {
+            stamp: Span(opened[stamp], opened[stamp] + DAY_MS) if stamp in opened else Span(0, 0)
+            for stamp in stamps
+        }
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
         """Assert that the same question got the same answer, nobody having been asked between."""

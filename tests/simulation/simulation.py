@@ -35,6 +35,7 @@ from src.data.errors import (
     BadRangeError,
     CacheError,
     CorruptEntryError,
+    DataError,
     IncompleteDataError,
     KindMismatchError,
     QueryError,
@@ -46,7 +47,7 @@ from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of
 
 from .fakes import Disks, Killed, OwnDownloader, Vendors, WrongClock
-from .model import STEPS, USER, Memory, Model, Question, Quote, Seen
+from .model import DAYS, STEPS, USER, Memory, Model, Question, Quote, Seen
 from .sources import PLUGIN, REGISTERED, AcmeFace, Folder, Stream
 
 KEYS = {
@@ -163,6 +164,10 @@ FILES = Profile(
 STREAMS = Profile(
     "streams", ("binance",), ("BTCUSDT", "HALTUSDT"), ("1h", "15m"), ("crypto",), streams=True
 )
+LONG_OF_COINS = Profile(
+    "long_of_coins", ("binance",), ("BTCUSDT", "NEWUSDT", "HALTUSDT"), ("1w", "1d", "1M"),
+    ("crypto",),
+)  # fmt: skip
 CURRENCIES = Profile("currencies", ("yahoo",), ("NZDUSD=X",), ("1h",), ("forex",))
 _OF_SHARES = ("stock_daily", "stock_intraday")
 SHARES_BY_THE_HOUR = Profile(
@@ -192,6 +197,14 @@ HONG_KONG = Profile(
     starts=("2024-06-05T03:40", "2024-06-05T04:20", "2024-06-05T08:20", "2024-06-05T01:10",
             "2024-06-07T07:50"),
 )  # fmt: skip
+
+
+def long_of_shares(*vendors: str) -> Profile:
+    """Return the profile of weeks, days and months of shares by these vendors."""
+    name = "long_of_shares_" + "_".join(vendors)
+    return Profile(
+        name, vendors, ("AAPL", "NVDA"), ("1w", "1d", "1M"), (*_OF_SHARES, "stock_weekly_monthly")
+    )
 
 
 @cache
@@ -516,6 +529,20 @@ class Simulation:
             if first is not None and seen is not None and self.vendors.sent.total() == sent:
                 self.model.again(question, first, seen)
 
+    def ask_for_actions(self, question: Question) -> None:
+        """Put a question again with the splits and dividends of its rows."""
+        if not self._is_free or self.disks.is_armed or question.bars is not None:
+            return
+        options = {n: v for n, v in question.arguments.items() if n != "strict"}
+        try:
+            frame = self.manager.get_ohlcv(
+                question.symbol, question.timeframe, columns=("split", "dividend"), **options
+            )
+        except DataError:
+            return
+        self.model.true_ms = self.true.now_ms()
+        self.model.check_actions(question, frame)
+
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
         if self.disks.is_armed:
             self.memory.fresh.clear()  # what could not be stored is known to this answer alone
@@ -552,7 +579,7 @@ class Simulation:
     def _is_sparse(self, symbol: str, timeframe: str) -> bool:
         """Tell whether a bar that the vendor leaves out is taken for one without trades."""
         is_listed_here = self.profile.vendors[0] in ("binance", PLUGIN) and symbol != "BTC-USD"
-        return OWN in self.profile.vendors or not (timeframe == "1d" or is_listed_here)
+        return OWN in self.profile.vendors or not (timeframe in DAYS or is_listed_here)
 
     @property
     def _is_free(self) -> bool:
@@ -617,7 +644,7 @@ class Simulation:
 
         A date begins where the venue is, up to five hours after it does in UTC.
         """
-        late = 5 * HOUR_MS if question.timeframe == "1d" else 0
+        late = 5 * HOUR_MS if question.timeframe in DAYS else 0
         ahead = question.span(self.clock.now_ms()).start + late > self.clock.now_ms()
         return ahead or bool(self.clock.wrong_ms)
 
@@ -688,7 +715,7 @@ class Simulation:
             assert not errors, (
                 f"{symbol} {timeframe}: every vendor is well, and errors are {errors}"
             )
-        cut = 10 if timeframe == "1d" else 16
+        cut = 10 if timeframe in DAYS else 16
         ends = iso(report.first_ms)[:cut], iso(report.last_ms)[:cut]
         offline = (("offline", True),)
         question = Question(symbol, timeframe, *ends, options=offline, is_extended=is_extended)

@@ -25,19 +25,22 @@ from .simulation import (
     CURRENCIES,
     FILES,
     HONG_KONG,
+    LONG_OF_COINS,
     OWN_COINS,
     PLUGINS,
     SHARES_BY_THE_HOUR,
     STREAMS,
     Profile,
     extended_hours,
+    long_of_shares,
     shares,
 )
 
 PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, PLUGINS, FILES, STREAMS, shares("alpaca"),
     shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"), SHARES_BY_THE_HOUR, AUCKLAND,
-    extended_hours("yahoo"), extended_hours("polygon"), HONG_KONG,
+    extended_hours("yahoo"), extended_hours("polygon"), HONG_KONG, LONG_OF_COINS,
+    long_of_shares("yahoo"), long_of_shares("tiingo"), long_of_shares("alpaca"),
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1
