@@ -24,6 +24,7 @@ from src.data.charts.layout import (
 )
 from src.data.errors import QueryError
 from src.data.model.frame import with_filled
+from src.data.model.reasons import UNEXPECTED
 from tests.cache.counts import FULL
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 
@@ -196,6 +197,15 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
         (2, "split", "7:1"),
         (3, "doubt", "almost certainly wrong: day x100"),
     ]
+
+
+def test_a_chart_with_rows_that_cannot_be_bars_notes_that_it_includes_them() -> None:
+    reasons = {"2024-01-03": "high below low", "2024-01-04": UNEXPECTED}
+    flagged = [{"stamp": f"{day}T00:00:00Z", "reason": why} for day, why in reasons.items()]
+    frame = frame_of([7, 7, 1, 1], flagged=flagged)
+    (note,) = chart_of(frame, _SHARES).notes
+    assert note == "rows that cannot be bars are included, and marked with !"
+    assert chart_of(frame.iloc[2:], _SHARES).notes == ()
 
 
 @pytest.mark.parametrize(

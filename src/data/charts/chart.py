@@ -26,7 +26,7 @@ from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, GRAVE, sentence
+from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -609,6 +609,11 @@ class _Part:
         if not len(self.table) and not facts.get("error"):
             why = sentence(facts.get("empty", "the frame has no rows"))
             sentences.append(f"no bars in this range: {why}")
+        flagged = [
+            parse_iso(f["stamp"]) for f in facts.get("flagged", ()) if f["reason"] != UNEXPECTED
+        ]
+        if np.isin(self.stamps, flagged).any():
+            sentences.append("rows that cannot be bars are included, and marked with !")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
         if more > 0:
             sentences.append(f"{more:,} more gaps are not shaded")

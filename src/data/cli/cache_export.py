@@ -81,8 +81,9 @@ def _export(args: argparse.Namespace) -> Report:
         done = [exporter.write(key, Path(args.out), _wanted_bars(args))]
     document = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
-    ok = not any(file.problem for file in done)
-    return Report(document, _exports_shown(done) if done else [no_bars], ok=ok)
+    notes = [f"incomplete: {name_of(f.key)}: {'; '.join(f.faults)}" for f in done if f.faults]
+    ok = not (notes or any(file.problem for file in done))
+    return Report(document, _exports_shown(done) if done else [no_bars], notes, ok=ok)
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
@@ -114,7 +115,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
             f"{file.rows:,}",
             moment(file.first),
             moment(file.last),
-            ", ".join(f"{count:,} {state}" for state, count in file.left_out.items()) or "-",
+            _left_out(file),
             f"{file.missing:,} from {moment(file.first_gap)}" if file.missing else "-",
             styled(file.problem, "red") if file.problem else file.path,
         ]
@@ -130,6 +131,10 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
         notes=notes if gaps else (),
         ok=bool(good) and not gaps and not any(file.is_failed for file in done),
     )
+
+
+def _left_out(file: ExportedFile) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in file.left_out.items()) or "-"
 
 
 def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
@@ -167,11 +172,12 @@ def _exports_shown(done: list[ExportedFile]) -> Shown:
             f"{file.rows:,}",
             moment(file.first),
             moment(file.last),
+            _left_out(file),
             styled(file.problem, "red") if file.problem else file.path,
         ]
         for file in done
     ]
-    yield TextTable(["series", "bars#", "first?", "last?", "file"], rows)
+    yield TextTable(["series", "bars#", "first?", "last?", "left out", "file"], rows)
     good = [file for file in done if not file.problem]
     summary = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
     yield styled(summary, "bold")
