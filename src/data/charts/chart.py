@@ -358,8 +358,10 @@ class _Part:
             )
         from ..model.frame import table_of  # imports pandas, which pages without charts do without
 
+        timeframe = facts.get("timeframe")
+        is_intraday = timeframe is not None and Timeframe.parse(timeframe).is_intraday
         try:
-            table = table_of(frame)
+            table = table_of(frame if is_intraday else frame.set_axis(with_dates(frame.index)))
         except ResponseFormatError as exc:
             raise QueryError(
                 f"the frame does not contain bars: {exc}", symbol=name or None
@@ -647,6 +649,17 @@ def _facts(frame: Any) -> Mapping[str, Any]:
         )
     facts = frame.attrs.get(ATTRS_KEY)
     return facts if isinstance(facts, Mapping) else {}
+
+
+def with_dates(index: Any) -> Any:
+    """Return a time index as dates if all its times are midnights in its time zone.
+
+    yfinance stamps daily and longer bars in this way. Any other index is returned unchanged.
+    """
+    if getattr(index, "tz", None) is None:
+        return index
+    local = index.tz_localize(None)
+    return local if (local == local.normalize()).all() else index
 
 
 def _check_alike(parts: Sequence[_Part]) -> None:

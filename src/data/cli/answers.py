@@ -108,7 +108,8 @@ class Blocks:
         label, _sign, cells = lines[0].partition("┤")
         signs = [" "] * len(cells)
         for mark in self._chart.marks:
-            signs[mark.slot * len(cells) // max(len(axis), len(cells))] = _SIGNS[mark.type]
+            # The last column whose first slot, as in `_grouped`, is not after the mark.
+            signs[((mark.slot + 1) * len(cells) - 1) // len(axis)] = _SIGNS[mark.type]
         if "".join(signs).strip():
             yield styled(f"{'':{len(label)}} {''.join(signs)}", "magenta")
         yield from _chart_lines(lines, axis.text(0), axis.text(-1))
