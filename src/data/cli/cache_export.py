@@ -45,6 +45,7 @@ def configure(actions: Any) -> None:
     )
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
+    export.set_defaults(adjustment=None)
     prices.add_argument(
         "--raw",
         action="store_true",
@@ -94,7 +95,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     from ..wiring import build
 
     tool, folder = args.tool
-    others = ("out", "all", "format", "start", "end", "lane", "raw")
+    others = ("out", "all", "format", "start", "end", "lane", "raw", "adjustment")
     if tool != "freqtrade":
         raise QueryError(f"cannot export for {tool!r}", hint="known: freqtrade")
     if refused := [name for name in others if getattr(args, name)]:
@@ -144,7 +145,7 @@ def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
     return ExportOptions(
         args.start,
         args.end,
-        None if args.raw else args.adjustment,
+        None if args.raw else args.adjustment or "split",
         args.format or ("parquet" if is_parquet else "csv"),
     )
 
