@@ -220,7 +220,7 @@ def test_export_for_freqtrade_reports_missing_bars(
     assert (code, reported[0]["rows"], reported[0]["missing"]) == (1, 47, 1)
     assert "known: freqtrade" in json.dumps(run("--for", "zipline", "x")[1])
     for words in (("--raw",), ("--adjustment", "all"), ("--adjustment", "split")):
-        told = json.dumps(run(*words, "--for", "freqtrade", "x")[1])
+        told = json.dumps(run(*words, "--for", "freqtrade", str(tmp_path / "data"))[1])
         assert f"{words[0]} cannot be combined" in told
 
 
