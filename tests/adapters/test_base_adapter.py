@@ -113,7 +113,7 @@ def changed(**columns: Callable[[Any], Any]) -> Any:
 @pytest.mark.parametrize(
     "frame, message",
     [
-        (changed(high=lambda v: 8.0), r"AAPL: 1 row cannot be bars, .*2023-01-06.*high below low"),
+        (changed(high=lambda v: 8.0), r"AAPL: rows that cannot be bars: 1, .*2023-01-06.*high below low"),
         (changed(high=lambda v: 10.2), "high below open or close"),
         (changed(low=lambda v: 10.2), "low above open or close"),
         (changed(open=lambda v: -1.0), "price not positive"),
@@ -142,7 +142,9 @@ def test_a_frame_that_cannot_be_bars_is_refused(frame: Any, message: str) -> Non
 
 def test_all_symbols_with_faults_are_counted_and_the_first_are_named() -> None:
     frame = bars(2, [f"S{n}" for n in range(8)]).with_columns(pl.lit(0.0).alias("low"))
-    with pytest.raises(ValidationError, match=r"S0: 2 rows .*S4: .*and 3 symbols more"):
+    with pytest.raises(
+        ValidationError, match=r"S0: rows that cannot be bars: 2, .*S4: .*and 3 symbols more"
+    ):
         Own().validate(frame)
 
 

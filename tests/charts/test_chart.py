@@ -24,6 +24,7 @@ from src.data.charts.layout import (
 )
 from src.data.errors import QueryError
 from src.data.model.frame import with_filled
+from src.data.model.reasons import UNEXPECTED
 from tests.cache.counts import FULL
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 
@@ -178,6 +179,23 @@ def test_refused_and_reordered_rows_are_counted() -> None:
     assert series.values[3].tolist() == [2.0, 1.0, 4.0], "of two the first is drawn"
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_daily_bars_at_midnight_in_their_market_are_drawn_at_their_dates(
+    zone: str, is_known: bool
+) -> None:
+    naive = frame_of([1, 2, 3, 4])
+    aware = naive.tz_localize(zone)
+    aware.attrs = naive.attrs if is_known else {}
+    instruments = _SHARES if is_known else {}
+    chart = chart_of(aware, instruments)
+    assert chart.axis.stamps.tolist() == chart_of(naive, instruments).axis.stamps.tolist()
+    assert (len(chart.axis), chart.series[0].slots.tolist()) == (4, [0, 1, 2, 3])
+    elsewhere = naive.tz_localize("UTC").tz_convert(zone)
+    elsewhere.attrs = aware.attrs
+    assert chart_of(elsewhere, instruments).axis.stamps.tolist() == chart.axis.stamps.tolist()
+
+
 def test_splits_dividends_and_doubts_are_marked() -> None:
     frame = frame_of(
         [7, 7, 1, 1],
@@ -196,6 +214,15 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
         (2, "split", "7:1"),
         (3, "doubt", "almost certainly wrong: day x100"),
     ]
+
+
+def test_a_chart_with_rows_that_cannot_be_bars_notes_that_it_includes_them() -> None:
+    reasons = {"2024-01-03": "high below low", "2024-01-04": UNEXPECTED}
+    flagged = [{"stamp": f"{day}T00:00:00Z", "reason": why} for day, why in reasons.items()]
+    frame = frame_of([7, 7, 1, 1], flagged=flagged)
+    (note,) = chart_of(frame, _SHARES).notes
+    assert note == "rows that cannot be bars are included, and marked with !"
+    assert chart_of(frame.iloc[2:], _SHARES).notes == ()
 
 
 @pytest.mark.parametrize(

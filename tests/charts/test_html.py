@@ -63,7 +63,7 @@ def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
 @example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, None)], 1.0, 3)
 @example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, 0.0)], 1.0, None)
 @settings(max_examples=50 if FULL else 6, deadline=None)
-def test_any_numbers_come_back_with_nine_digits(
+def test_any_numbers_come_back_with_nine_digits_or_all_that_the_script_can_compute(
     rows: list[Any], scale: float, decimals: int | None
 ) -> None:
     frame = frame_of([row[0] * scale for row in rows], symbol="BTCUSDT")
@@ -73,11 +73,21 @@ def test_any_numbers_come_back_with_nine_digits(
     given = [np.nan if row[2] is None else row[2] for row in rows]
     frame["volume"] = given if decimals is None else np.round(np.array(given) * 1e-6, decimals)
     bars = columns_of(data_of(frame, _COINS))
-    room = frame[["open", "high", "low", "close"]].abs().to_numpy().max() * 1e-8
+    sizes = frame[["open", "high", "low", "close"]].abs().to_numpy()
+    room = max(sizes.min() * 1e-8, sizes.max() * 1e-14)
     for name in ("open", "high", "low", "close"):
         assert bars[name] == pytest.approx(frame[name].tolist(), abs=room)
     volumes = frame["volume"].tolist()
-    assert bars["volume"] == [None if np.isnan(one) else float(f"{one:.9g}") for one in volumes]
+    assert bars["volume"] == [None if np.isnan(one) else float(f"{one:.12g}") for one in volumes]
+
+
+def test_prices_of_many_magnitudes_are_those_of_the_frame() -> None:
+    """A coin that lost nearly everything in three weeks."""
+    frame = frame_of([119.18, 0.77, 0.000149, 0.00000149], symbol="BTCUSDT")
+    frame["volume"] = 36_123_456_789.0
+    bars = columns_of(data_of(frame, _COINS))
+    assert bars["close"] == [119.18, 0.77, 0.000149, 0.00000149]
+    assert bars["volume"] == [36_123_456_789.0] * 4
 
 
 def test_a_year_of_minutes_is_a_page_of_less_than_900_kilobytes() -> None:

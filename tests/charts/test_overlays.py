@@ -15,7 +15,7 @@ from src.data.charts.layout import Label, Lines, Rects, layout_of
 from src.data.charts.overlays import overlaid
 from src.data.charts.picture import plot
 from src.data.errors import QueryError
-from tests.charts.frames import COIN, SHARE, frame_of
+from tests.charts.frames import COIN, SHARE, frame_of, gap
 from tests.charts.pages import read_page
 
 
@@ -71,6 +71,13 @@ def test_trades_are_drawn_at_the_bar_that_contains_their_time() -> None:
     assert (first["at"], first["kind"], second["at"]) == (1, "buy", 2)
 
 
+def test_the_price_of_a_trade_has_all_its_digits() -> None:
+    prices = {"2024-01-02": 65432.12, "2024-01-03": 1234567.5, "2024-01-04": 0.0000149}
+    marks = [{"time": day, "price": price} for day, price in prices.items()]
+    chart = overlaid(chart_of(frame_of([1, 2, 3]), {"ACME": SHARE}), marks=marks)
+    assert [mark.text for mark in chart.marks] == ["at 65432.12", "at 1234567.5", "at 0.0000149"]
+
+
 def test_a_trade_on_a_daily_chart_is_drawn_at_the_date_of_its_venue() -> None:
     """2024-01-03 01:00 UTC is still the second in New York; a date is itself."""
     marks = [{"time": "2024-01-03 01:00", "text": "late"}, {"time": "2024-01-04", "text": "date"}]
@@ -86,6 +93,40 @@ def test_values_and_marks_outside_the_bars_are_counted() -> None:
     notes = ["not drawn: 1 value of x outside the bars", "not drawn: 1 mark outside the bars"]
     assert list(chart.notes[-2:]) == notes
     assert notes[0] in plot(frame, lines={"x": later}).svg()
+
+
+def _drawn(frame: pd.DataFrame, *times: str) -> list[str]:
+    """Return the text of each mark that is drawn, which is its time, with the time of its bar."""
+    marks = [{"time": time, "text": time} for time in times]
+    chart = overlaid(chart_of(frame, {"ACME": SHARE}), marks=marks, instrument=SHARE)
+    left_out = len(times) - len(chart.marks)
+    notes = [f"not drawn: {left_out} mark{'s' * (left_out > 1)} outside the bars"]
+    assert list(chart.notes) == notes[: bool(left_out)]
+    return [mark.text for mark in chart.marks]
+
+
+def test_a_mark_is_drawn_only_at_a_bar_that_contains_its_time() -> None:
+    """Neither in a gap, nor between the last close of a day and the end of a full hour after it."""
+    gaps = [gap("2024-01-03T00:00:00", "2024-01-04T00:00:00")]
+    holed = frame_of([1, 2], times=["2024-01-02", "2024-01-04"], gaps=gaps)
+    assert _drawn(holed, "2024-01-02", "2024-01-03", "2024-01-04") == ["2024-01-02", "2024-01-04"]
+    times = ["2024-01-02 19:30", "2024-01-02 20:30", "2024-01-03 14:30"]
+    hours = frame_of([1, 2, 3], times=times, step="1h")
+    after = ("2024-01-02 20:59", "2024-01-02 21:05", "2024-01-03 15:29", "2024-01-03 15:31")
+    assert _drawn(hours, *after) == ["2024-01-02 20:59", "2024-01-03 15:29"]
+    days = frame_of([1, 2, 3, 4])
+    days.attrs = hours.attrs = {}
+    assert _drawn(days, "2024-01-05", "2024-01-06", "2024-01-08") == ["2024-01-05"]
+    assert _drawn(hours, "2024-01-03 15:29", "2024-01-03 15:31") == ["2024-01-03 15:29"]
+
+
+def test_lines_and_marks_at_midnight_in_a_market_are_drawn_at_their_dates() -> None:
+    frame = frame_of([1, 2, 3]).tz_localize("Asia/Tokyo")
+    frame.attrs = {}
+    marks = [{"time": frame.index[1], "text": "second"}]
+    chart = plot(frame, lines={"closes": frame["close"]}, marks=marks).chart
+    assert chart.lines[0].values.tolist() == [1, 2, 3]
+    assert [(mark.slot, mark.text) for mark in chart.marks] == [(1, "second")]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from src.data.model.timeframe import Timeframe
 from tests.cache.damage import change, flipped
 from tests.cache.disks import CHANGING
 from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
 
 MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
 HOUR_S = 3600
@@ -375,6 +376,16 @@ def test_all_series_become_files(filled: Run, tmp_path: Path) -> None:
     assert {Path(one["path"]).name: one["rows"] for one in ran.json} == {
         "AAPL-1d.csv": 22, "BTCUSDT-1h.csv": 744,
     }  # fmt: skip
+
+
+def test_an_export_without_rows_that_cannot_be_bars_says_so(
+    run: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.fault("yahoo", Fault.bad_ohlc(7), symbol="AAPL", times=1)
+    assert run("fetch", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-05-31").code == 1
+    ran = run("cache", "export", "AAPL", "1d", "--out", str(tmp_path / "a.csv"))
+    assert (ran.code, "1 impossible" in ran.out) == (1, True)
+    assert ran.err.startswith("incomplete: AAPL 1d: 1 row(s) that cannot be bars, first 2024-05-09")
 
 
 @pytest.mark.parametrize(

@@ -304,3 +304,14 @@ def test_an_empty_answer_gives_the_reason(run: Run) -> None:
     assert "no bars in this range: no bar has closed yet" in ran.out
     plain = run("fetch", "BTCUSDT", "1h", *now, "--json").json["provenance"]
     assert plain["empty"] == "no bar has closed yet"
+
+
+def test_an_hour_at_midnight_is_not_a_session(run: Run) -> None:
+    for timeframe, end, heading, stamp in (
+        ("1h", "2024-06-10T00:00", "time (UTC)", "2024-06-10 00:00  "),
+        ("1d", "2024-06-10", "session", "2024-06-10  "),
+    ):
+        ran = run("fetch", "BTCUSDT", timeframe, "--start", "2024-06-10", "--end", end)
+        lines = ran.out.splitlines()
+        (place,) = [n for n, line in enumerate(lines) if line.startswith(heading)]
+        assert lines[place + 2].startswith(stamp)

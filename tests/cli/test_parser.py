@@ -66,6 +66,27 @@ def test_a_mistyped_word_gets_a_suggestion(words: list[str], said: str, bare: Ru
     assert said in ran.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fetch", "AAPL", "1d", "--bars", "0"],
+        ["fetch", "AAPL", "1d", "--bogus"],
+        ["fetch"],
+        ["fetsch", "AAPL"],
+        ["cache", "lits"],
+    ],
+    ids=" ".join,
+)
+def test_with_json_an_error_of_the_parser_is_a_document_too(words: list[str], bare: Run) -> None:
+    plain, ran = bare(*words), bare(*words, "--json")
+    assert (plain.code, plain.out, ran.code) == (2, "", 2)
+    error = ran.json["error"]
+    assert (error["type"], error["reason"]) == ("QueryError", "question")
+    message, hint = plain.err.rstrip("\n").split("\n  ")
+    assert message.endswith(f": {error['message'].removesuffix(f' ({hint})')}")
+    assert (error["hint"], ran.err) == (hint, plain.err)
+
+
 def test_a_mistyped_word_is_shown_with_escapes(bare: Run) -> None:
     ran = bare("fetch", "AAPL", "1d", "--\x1b[31m")
     assert (ran.code, "\x1b" in ran.err, r"\x1b[31m" in ran.err) == (2, False, True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from src.data.cli.answers import chart
+from src.data.charts.chart import chart_of
+from src.data.cli.answers import Blocks, chart
+from tests.charts.frames import frame_of
 from tests.charts.pages import columns_of, read_page
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer
@@ -87,6 +90,24 @@ def test_the_page_of_seven_days_has_each_minute_of_them(run: Run, tmp_path: Path
 def test_invalid_days_of_a_plot_are_refused(run: Run, words: tuple[str, ...]) -> None:
     ran = run("plot", "BTCUSDT", "1m", *words)
     assert (ran.code, ran.out) == (2, "") and "--days" in ran.err
+
+
+@pytest.mark.parametrize("bars", [30, 100, 250])
+def test_a_mark_is_above_the_column_of_its_bar(bars: int) -> None:
+    screen = Console(width=80)
+    for place in range(bars):
+        closes = [1.0] * bars
+        closes[place] = 9.0
+        frame = frame_of(closes)
+        stamp = f"{frame.index[place].isoformat()}Z"
+        frame.attrs["onetape"] = frame.attrs["onetape"] | {
+            "flagged": [{"stamp": stamp, "reason": "high below low"}]
+        }
+        with screen.capture() as printed:
+            screen.print(Blocks(chart_of(frame)))
+        marks, top = printed.get().splitlines()[:2]
+        label, sign, cells = top.partition("┤")
+        assert marks.index("!") == len(label + sign) + cells.index("█")
 
 
 def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:

@@ -170,6 +170,29 @@ def test_series_with_uncertain_bars_are_reported_as_a_group_with_its_own_advice(
     assert group.next_step == "`onetape fetch A 1d` says what is not certain"
 
 
+def test_wrong_bars_are_named_before_what_is_missing() -> None:
+    gap = {"start": "t1", "end": "t2", "reason": "outage"}
+    spike = "grave: unit: 1 row 100 times too large"
+    answers = iter([
+        bars(5, complete=False, gaps=[gap], gaps_total=1),
+        bars(5, complete=False, problems=["actions", spike]),
+        bars(5, complete=False, flagged=[{"stamp": "t3", "reason": "high below low"}]),
+        bars(5, complete=True, gaps=[gap], gaps_total=1),
+    ])  # fmt: skip
+    client = Client(lambda *_: next(answers))
+    results = fill(client, job(["A", "B", "C", "D"], ["1d"])).results
+    assert [result.why for result in results] == [
+        "no bars t1..t2: outage",
+        "almost certainly wrong: unit: 1 row 100 times too large",
+        "rows that cannot be bars, first t3: high below low",
+        "",
+    ]
+    parts = results[0].plus({"rows": 5, "complete": False, "problems": [spike]})
+    assert parts.why == f"{results[1].why}; {results[0].why}"
+    (group,) = reason_groups([parts])
+    assert group.next_step.startswith("`onetape validate A 1d` shows which bars are wrong")
+
+
 def test_a_series_without_bars_is_a_failure_with_its_reason() -> None:
     gap = {"start": "a", "end": "b", "reason": "v serves 5m bars only 59 days back"}
     empty = bars(0, complete=False, gaps=[gap])

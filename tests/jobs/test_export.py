@@ -10,13 +10,19 @@ import pytest
 from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import KindMismatchError, QueryError, StorageError
+from src.data.errors import (
+    IncompleteDataWarning,
+    KindMismatchError,
+    QueryError,
+    StorageError,
+)
 from src.data.jobs.export import Exporter, ExportOptions, export_series
+from src.data.model.kind import Adjustment
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
 from tests.cache.bars import EVER, piece, table
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 
 MAY = ("AAPL", "1d", "2024-05-01", "2024-05-31")
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -80,9 +86,51 @@ def test_exported_parquet_contains_the_provenance(house: Services, tmp_path: Pat
     frame = pd.read_parquet(done.path)
     facts = frame.attrs["onetape"]
     assert (facts["lane"], facts["rows"], facts["vendors"]) == ("1d", 22, ["yahoo"])
+    assert (facts["complete"], facts["gaps"]) == (True, [])
     as_stored = ExportOptions(adjustment=None, format="parquet")
     done = Exporter.of(house).write(DAILY, tmp_path / "f.parquet", as_stored)
     assert pd.read_parquet(done.path).attrs["onetape"]["adjustment"] == "as stored"
+
+
+@pytest.mark.parametrize("adjustment", ["split", None])
+def test_a_row_that_cannot_be_a_bar_is_left_out_and_named(
+    vendors: VendorServer,
+    tmp_path: Path,
+    rules: Path,
+    clock: ManualClock,
+    adjustment: Adjustment | None,
+) -> None:
+    vendors.fault("yahoo", Fault.bad_ohlc(7), symbol="AAPL", times=1)
+    with pytest.warns(IncompleteDataWarning, match="high below low"):
+        DataManager(tmp_path / "cache", rules, clock=clock).get_ohlcv(*MAY)
+    exporter = Exporter.of(build(tmp_path / "cache", rules, clock=clock))
+    done = exporter.write(DAILY, tmp_path / "a.csv", ExportOptions(adjustment=adjustment))
+    frame = read(done.path)
+    assert (len(frame), (frame.high >= frame.low).all()) == (21, True)
+    told = done.to_json()
+    assert (told["rows"], told["left_out"]) == (21, {"impossible": 1})
+    (fault,) = told["faults"]
+    assert fault.endswith("that cannot be bars, first 2024-05-09T00:00:00Z: high below low")
+
+
+def test_bars_in_doubt_and_gaps_are_named_but_not_what_is_around_the_stored_bars(
+    vendors: VendorServer, tmp_path: Path, rules: Path, clock: ManualClock
+) -> None:
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("AAPL", "1d", "2023-11-01", "2023-11-30")
+    vendors.fault("yahoo", Fault.rescale(100.0, 10), symbol="AAPL", times=1)
+    with pytest.warns(IncompleteDataWarning, match="100 times too large"):
+        manager.get_ohlcv(*MAY)
+    exporter = Exporter.of(build(tmp_path / "cache", rules, clock=clock))
+    for number, adjustment in enumerate[Adjustment | None](("split", None)):
+        wanted = ExportOptions(adjustment=adjustment)
+        done = exporter.write(DAILY, tmp_path / f"{number}.csv", wanted)
+        gap, doubt = done.faults
+        assert gap.startswith("1 gap, first 2023-12-01T00:00:00Z..2024-05-01T00:00:00Z: ")
+        assert doubt.startswith("almost certainly wrong: unit: 1 row 100 times too large")
+        assert (done.rows, done.left_out) == (43, {})
+        wanted = ExportOptions("2023-11-01", "2023-11-30", adjustment)
+        assert exporter.write(DAILY, tmp_path / f"{number}.csv", wanted).faults == []
 
 
 def test_a_series_that_cannot_be_exported_does_not_stop_the_others(

@@ -219,7 +219,9 @@ def test_export_for_freqtrade_reports_missing_bars(
     code, reported = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
     assert (code, reported[0]["rows"], reported[0]["missing"]) == (1, 47, 1)
     assert "known: freqtrade" in json.dumps(run("--for", "zipline", "x")[1])
-    assert "--raw cannot be combined" in json.dumps(run("--raw", "--for", "freqtrade", "x")[1])
+    for words in (("--raw",), ("--adjustment", "all"), ("--adjustment", "split")):
+        told = json.dumps(run(*words, "--for", "freqtrade", str(tmp_path / "data"))[1])
+        assert f"{words[0]} cannot be combined" in told
 
 
 def test_exported_times_are_those_of_the_open(

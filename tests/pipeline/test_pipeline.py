@@ -269,6 +269,8 @@ def test_an_empty_cache_without_tickers_is_a_failure(
     (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
     (["--steps", "2", "--timeframes", "1w"], "built from days on request"),
     (["--steps", "2", "--timeframes", "5x"], "5x"),
+    (["--steps", "2", "--start-date", "2024-06-11"], "those of step 1, which is not selected"),
+    (["--steps", "2", "--end-date", "not-a-date"], "those of step 1, which is not selected"),
     (["--cache-dir", ""], "cache-dir is empty"),
 ])  # fmt: skip
 def test_a_wrong_argument_of_the_pipeline_is_named(

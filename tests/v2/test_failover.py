@@ -168,7 +168,7 @@ def _with(**columns: Any) -> pl.DataFrame:
         (bars().drop("close"), "no close"),
         (bars().drop("date"), "neither a date nor a timestamp column"),
         (_with(open=pl.lit("x")), "not a number"),
-        (_with(high=pl.lit(0.5)), "2 rows cannot be bars, the first at 2024-06-03"),
+        (_with(high=pl.lit(0.5)), "rows that cannot be bars: 2, the first at 2024-06-03"),
         (_with(close=pl.lit(None, pl.Float64)), "price missing"),
         (pl.concat([bars(), bars()]), "2024-06-03"),
         (bars(1.0, 3, 10), "1 row outside the range 2024-06-03"),

@@ -72,8 +72,18 @@ def test_gaps_count_from_one_in_a_hundred_on() -> None:
 
 
 def test_an_unknown_timeframe_is_a_warning_and_the_other_checks_go_on() -> None:
-    report = report_of(days(), timeframe="2d")
-    assert report.warnings[0] == "Unknown timeframe: 2d"
+    report = report_of(days(), timeframe="2q")
+    assert report.warnings[0] == "Unknown timeframe: 2q"
+
+
+def test_every_timeframe_of_the_library_is_known() -> None:
+    hours = pd.date_range("2024-06-01", periods=30, freq="4h")
+    frame = days().head(30).assign(timestamp=hours)
+    for timeframe in ("4h", "2h", "1w", "1M"):
+        told = DataValidator().validate(frame, "BTCUSDT", timeframe)
+        assert not any("timeframe" in text for text in told.warnings)
+    holed = frame.drop(index=range(10, 16))
+    assert "1 time gaps (4.2%)" in DataValidator().validate(holed, "BTCUSDT", "4h").issues
 
 
 def test_prices_out_of_order_extreme_and_not_positive() -> None:
@@ -344,6 +354,14 @@ def test_a_volume_is_a_spike_above_twenty_medians(times: float, is_told: bool) -
     frame.loc[40, "volume"] = frame["volume"].median() * times
     told = report_of(frame).warnings
     assert ("1 extreme volume spikes (>20x median)" in told) == is_told
+
+
+def test_bars_without_a_volume_do_not_make_spikes_of_the_others() -> None:
+    frame = days()
+    frame.loc[frame.index % 5 < 3, "volume"] = 0
+    assert not any("spikes" in text for text in report_of(frame).warnings)
+    frame["volume"] = 0
+    assert not any("spikes" in text for text in report_of(frame).warnings)
 
 
 def test_a_bar_that_leaves_and_returns_warns() -> None:

@@ -94,6 +94,8 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"start": 10**18}, BadRangeError, "YYYY-MM-DD"),
         ({"start": pd.NaT}, BadRangeError, "YYYY-MM-DD"),
         ({"end": True}, BadRangeError, "YYYY-MM-DD"),
+        ({"start": ""}, BadRangeError, "YYYY-MM-DD"),
+        ({"period": "1mo", "start": 0, "end": 86_400}, BadRangeError, "omit one"),
         ({"timeout": -1}, QueryError, "timeout"),
     ],
 )  # fmt: skip
@@ -172,6 +174,13 @@ def test_a_period_beyond_the_calendar_is_an_empty_frame(manager: DataManager) ->
     for more in ({"period": "99999y"}, {"period": "9999y", "start": "2024-05-01"}):
         with pytest.warns(UserWarning, match="AAPL: period '9.*' reaches beyond"):
             assert yf.download("AAPL", progress=False, **more).empty
+
+
+def test_second_zero_is_a_start_and_an_end(manager: DataManager) -> None:
+    frames = [yf.download("AAPL", start=start, progress=False) for start in (0, 86_400)]
+    assert frames[0].index[0] == frames[1].index[0] == pd.Timestamp("2010-01-04")
+    with pytest.warns(UserWarning, match="AAPL: "):
+        assert yf.download("AAPL", period="1mo", end=0, progress=False).empty
 
 
 def test_a_start_in_the_future_is_an_empty_range(

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from onetape import yf
+from onetape import describe, yf
 from src.data.bars.answer.answer import Rows
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import day_ms
 from tests.cache.counts import FULL, crossed
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Page
 
 MAY = {"start": "2024-05-01", "end": "2024-06-01", "progress": False}
 
@@ -153,6 +154,25 @@ def test_weeks_are_examined_by_their_days(manager: DataManager) -> None:
     assert list(frame.attrs["onetape"]["symbols"]["AAPL"]["repair"]) == []
 
 
+@pytest.mark.parametrize("interval", ["1d", "1mo"])
+@pytest.mark.parametrize("ticker", ["MSFT", "VOD.L"])  # their midnights are after and before UTC's
+@pytest.mark.parametrize("day", ["2024-05-01", "2024-05-31"])
+def test_the_first_and_the_last_day_are_examined_too(
+    manager: DataManager, vendors: VendorServer, ticker: str, day: str, interval: str
+) -> None:
+    stamp = day_ms(date.fromisoformat(day))
+
+    def spoil(page: Page) -> Page:
+        place = [row.stamp_ms for row in page.rows].index(stamp)
+        return Fault.rescale(100.0, place).rows(page)  # type: ignore[misc] # it has rows
+
+    vendors.fault("yahoo", Fault.on_rows("x100", spoil), symbol=ticker, path="chart", times=1)
+    _quietly(lambda: manager.get_ohlcv(ticker, "1d", "2024-05-01", "2024-05-31"))
+    frame = _quietly(lambda: yf.download(ticker, interval=interval, repair=True, **MAY))
+    (found,) = frame.attrs["onetape"]["symbols"][ticker]["repair"]
+    assert (found["check"], found["last"]) == ("unit", f"{day}T00:00:00Z")
+
+
 def test_a_second_download_sends_no_request(manager: DataManager, vendors: VendorServer) -> None:
     first = yf.download(["AAPL", "MSFT", "VOD.L"], actions=True, **MAY)
     vendors.clear_log()
@@ -241,6 +261,30 @@ def test_a_pair_of_an_exchange_is_not_yahoos_pair_in_another_currency(
     frame = yf.download(["BTC-USDT", "BTC-USD"], **MAY)
     facts = frame.attrs["onetape"]["symbols"]
     assert [facts[name]["vendors"] for name in ("BTC-USDT", "BTC-USD")] == [["binance"], ["yahoo"]]
+
+
+def test_the_attributes_state_the_adjustment_of_the_prices(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stated(**options: object) -> list[str]:
+        names = ["AAPL", "BTC-USD"]
+        facts = yf.download(names, **(MAY | options)).attrs["onetape"]["symbols"]
+        return [facts[name]["adjustment"] for name in names]
+
+    assert stated() == ["all", "split"]
+    assert stated(auto_adjust=False) == ["split", "split"]
+    hour = {"interval": "1h", "start": "2024-06-03", "end": "2024-06-04"}
+    assert stated(**hour) == ["split", "split"], "hourly prices are not adjusted for dividends"
+    bars = yf.Ticker("AAPL").history(start="2024-05-01", end="2024-06-01")
+    assert bars.attrs["onetape"]["adjustment"] == "all"
+    assert "AAPL 1d, all prices" in str(describe(bars))
+    real = manager.client.get_rows_by_symbol
+
+    def without(*args, **kwargs):  # type: ignore[no-untyped-def] # any
+        return {name: _unadjusted(rows) for name, rows in real(*args, **kwargs).items()}
+
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
+    assert stated() == ["all", "split"]
 
 
 def test_volumes_with_fractions_are_not_cut_off(manager: DataManager) -> None:

@@ -187,7 +187,7 @@ def _faults(
     if len(bad):
         first = table.take(bad[:1])
         at = f", the first at {iso(int(first.stamps[0]))}" if is_dated else ""
-        yield f"{counted(len(bad), 'row')} cannot be bars{at}: {faults_of(first, latest)[0]}"
+        yield f"rows that cannot be bars: {len(bad):,}{at}: {faults_of(first, latest)[0]}"
     twice = table.stamps[1:][table.stamps[1:] == table.stamps[:-1]]
     if len(twice) and checks.temporal_consistency:
         yield f"{counted(len(twice), 'duplicate stamp')}, the first {iso(int(twice[0]))}"

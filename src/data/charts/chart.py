@@ -26,7 +26,7 @@ from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, GRAVE, sentence
+from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -358,8 +358,10 @@ class _Part:
             )
         from ..model.frame import table_of  # imports pandas, which pages without charts do without
 
+        timeframe = facts.get("timeframe")
+        is_intraday = timeframe is not None and Timeframe.parse(timeframe).is_intraday
         try:
-            table = table_of(frame)
+            table = table_of(frame if is_intraday else frame.set_axis(with_dates(frame.index)))
         except ResponseFormatError as exc:
             raise QueryError(
                 f"the frame does not contain bars: {exc}", symbol=name or None
@@ -609,6 +611,11 @@ class _Part:
         if not len(self.table) and not facts.get("error"):
             why = sentence(facts.get("empty", "the frame has no rows"))
             sentences.append(f"no bars in this range: {why}")
+        flagged = [
+            parse_iso(f["stamp"]) for f in facts.get("flagged", ()) if f["reason"] != UNEXPECTED
+        ]
+        if np.isin(self.stamps, flagged).any():
+            sentences.append("rows that cannot be bars are included, and marked with !")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
         if more > 0:
             sentences.append(f"{more:,} more gaps are not shaded")
@@ -642,6 +649,17 @@ def _facts(frame: Any) -> Mapping[str, Any]:
         )
     facts = frame.attrs.get(ATTRS_KEY)
     return facts if isinstance(facts, Mapping) else {}
+
+
+def with_dates(index: Any) -> Any:
+    """Return a time index as dates if all its times are midnights in its time zone.
+
+    yfinance stamps daily and longer bars in this way. Any other index is returned unchanged.
+    """
+    if getattr(index, "tz", None) is None:
+        return index
+    local = index.tz_localize(None)
+    return local if (local == local.normalize()).all() else index
 
 
 def _check_alike(parts: Sequence[_Part]) -> None:

@@ -29,8 +29,9 @@ _MOST_ROWS = 200
 # Maximum number of bars that are embedded in a page; if there are more, neighbours are merged.
 MOST_COLUMNS = 20_000
 _ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
-# Significant digits of embedded numbers.
-_DIGITS = 9
+# Significant digits of embedded numbers: of volumes, and of others, of which the largest price has at
+# most 15, so that the script can compute with whole numbers.
+_VOLUME_DIGITS, _DIGITS, _MOST_DIGITS = 12, 9, 15
 # Largest value that the page's library can draw, in either direction.
 _LARGEST = 9e13
 _SITE = "https://www.tradingview.com/"
@@ -263,7 +264,7 @@ def _series(series: Series, chart: Chart, each: int) -> dict[str, Any]:
         "high": (highs - np.maximum(opens, closes)).tolist(),
         "low": (np.minimum(opens, closes) - lows).tolist(),
         "close": (closes - opens).tolist(),
-        "volume": _number_list(columns.values[4]),
+        "volume": _number_list(columns.values[4], _VOLUME_DIGITS),
         "bars": _run_lengths(columns.with_volume),
         "pale": _runs(columns.positions[columns.pale]),
         "vendors": _vendors(series, columns),
@@ -276,11 +277,15 @@ def _counts(series: Series, data: dict[str, Any]) -> Counts:
 
 
 def _decimals(prices: Floats) -> int:
-    """Return the number of decimals to keep: as many as the prices have, up to nine digits in all."""
-    largest = float(np.abs(prices).max()) if prices.size else 0.0
-    if not 0 < largest < _LARGEST:
+    """Return the number of decimals to keep: as many as the prices have, up to a limit.
+
+    The limit is nine digits of the smallest price, but no more than 15 digits of the largest.
+    """
+    sizes = np.abs(prices[prices != 0])
+    if not sizes.size or not float(sizes.max()) < _LARGEST:
         return 0
-    most = max(0, min(18, _DIGITS - 1 - math.floor(math.log10(largest))))
+    smallest, largest = (math.floor(math.log10(float(size))) for size in (sizes.min(), sizes.max()))
+    most = max(0, min(18, _DIGITS - 1 - smallest, _MOST_DIGITS - 1 - largest))
     # No more than the prices have.
     whole = np.round(prices, most)
     return next(

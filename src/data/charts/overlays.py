@@ -9,15 +9,19 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ..calendars.calendar import calendar_for
 from ..calendars.localtime import offset_ms
-from ..errors import QueryError
+from ..errors import ConfigError, QueryError
 from ..model.instant import DAY_MS
 from ..model.printable import printable
+from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
-from .chart import Axis, Chart, Ints, Mark, Overlay
+from .chart import Axis, Chart, Ints, Mark, Overlay, with_dates
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..model.instrument import Instrument
 
 _SIDES = {"buy": "buy", "long": "buy", "b": "buy", "sell": "sell", "short": "sell", "s": "sell"}
 _TIMES, _COLUMNS = ("time", "timestamp", "date", "datetime"), ("side", "price", "text")
@@ -29,6 +33,7 @@ def overlaid(
     chart: Chart,
     lines: Mapping[str, pd.Series] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
+    instrument: Instrument | None = None,
 ) -> Chart:
     """Return a chart with user-supplied lines and marks over its bars.
 
@@ -38,6 +43,8 @@ def overlaid(
             drawn on the bar that contains its time; the line has a break at a bar without a value.
         marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and
             optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
+        instrument: The chart's instrument, whose sessions end the last bar of each day; None if it
+            is unknown.
 
     Raises:
         QueryError: The chart has several symbols, a line is not a Series of numbers with a time
@@ -52,14 +59,14 @@ def overlaid(
         )
     drawn, notes = [], list(chart.notes)
     for name, values in (lines or {}).items():
-        line, outside = _line(chart, printable(str(name)), values)
+        line, outside = _line(chart, printable(str(name)), values, instrument)
         drawn.append(line)
         notes += _outside_notes(outside, f"value{'s' * (outside > 1)} of {line.name}")
     if len(drawn) > _MOST_LINES:
         raise QueryError(
             f"too many lines on one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
         )
-    added, outside = _marks(chart, [] if marks is None else marks)
+    added, outside = _marks(chart, [] if marks is None else marks, instrument)
     notes += _outside_notes(outside, f"mark{'s' * (outside > 1)}")
     both = tuple(sorted((*chart.marks, *added)))
     return replace(chart, lines=tuple(drawn), marks=both, notes=tuple(notes))
@@ -69,7 +76,9 @@ def _outside_notes(count: int, what: str) -> list[str]:
     return [f"not drawn: {count:,} {what} outside the bars"] if count else []
 
 
-def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
+def _line(
+    chart: Chart, name: str, values: Any, instrument: Instrument | None
+) -> tuple[Overlay, int]:
     """Return one line, and count its values whose time is not within any bar."""
     if (
         not hasattr(values, "index")
@@ -87,7 +96,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
             f"line {name[:40]!r} has values that are not numbers",
             hint="use a Series of numbers",
         ) from exc
-    slots = _slots(chart, _stamps(values.index, f"line {name[:40]!r}"))
+    slots = _slots(chart, _stamps(chart, values.index, f"line {name[:40]!r}"), instrument)
     is_there = np.abs(numbers) < _LARGEST  # false for NaN
     is_on = is_there & (slots >= 0)
     row = np.full(len(chart.axis), np.nan)
@@ -95,7 +104,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
     return Overlay(name, row), int((is_there & (slots < 0)).sum())
 
 
-def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
+def _marks(chart: Chart, marks: Any, instrument: Instrument | None) -> tuple[list[Mark], int]:
     """Return the marks whose time is within a bar, and count the other marks."""
     import pandas as pd
 
@@ -116,7 +125,7 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
     named = {str(name).lower(): name for name in marks.columns}
     time = next((named[name] for name in _TIMES if name in named), None)
     times = marks.index if time is None else pd.Index(marks[time])
-    slots = _slots(chart, _stamps(times, "marks"))
+    slots = _slots(chart, _stamps(chart, times, "marks"), instrument)
     given = {
         name: marks[named[name]].tolist() if name in named else [None] * len(marks)
         for name in _COLUMNS
@@ -138,7 +147,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     words = "" if pd.isna(text) else str(text).strip()
     if not pd.isna(price):
         try:
-            words = f"{words} at {float(price):g}".strip()
+            words = f"{words} at {plain_number(float(price))}".strip()
         except (TypeError, ValueError) as exc:
             raise QueryError(
                 f"invalid price for a mark: {str(price)[:40]!r}", hint="use a number"
@@ -146,8 +155,11 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     return Mark(slot, mark_type, printable(words))
 
 
-def _stamps(index: Any, what: str) -> Ints:
-    """Convert times to UTC milliseconds; naive times are taken as UTC."""
+def _stamps(chart: Chart, index: Any, what: str) -> Ints:
+    """Convert times to UTC milliseconds; naive times are taken as UTC.
+
+    On a chart of daily or longer bars, midnights in a time zone are dates, as for the bars.
+    """
     import pandas as pd
 
     try:
@@ -159,26 +171,44 @@ def _stamps(index: Any, what: str) -> Ints:
         ) from exc
     if times is None or times.hasnans:
         raise QueryError(f"{what}: the times cannot be parsed", hint="use dates or timestamps")
+    if chart.axis.is_daily:
+        times = with_dates(times)
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     stamps: Ints = times.as_unit("ms").asi8
     return stamps
 
 
-def _slots(chart: Chart, stamps: Ints) -> Ints:
-    """Return the slot of the bar that contains each time; -1 if no bar on the axis does."""
+def _slots(chart: Chart, stamps: Ints, instrument: Instrument | None) -> Ints:
+    """Return the slot of the bar that contains each time; -1 if no bar does."""
     axis = chart.axis
     if not len(axis):
         return np.full(len(stamps), -1, np.int64)
     if axis.is_daily:
         stamps = np.array([_session(axis, int(stamp)) for stamp in stamps], np.int64)
     slots = axis.stamps.searchsorted(stamps, side="right") - 1
+    is_inside = stamps < _ends(chart, instrument)[np.maximum(slots, 0)]
+    # A slot without a bar is a gap.
+    is_inside &= np.isin(slots, chart.series[0].slots)
+    return np.where(is_inside, slots, -1).astype(np.int64)
+
+
+def _ends(chart: Chart, instrument: Instrument | None) -> Ints:
+    """Return the time at which the bar of each slot ends."""
+    stamps = chart.axis.stamps
     if chart.timeframe:
-        length = Timeframe.parse(chart.timeframe).longest_ms
-        is_late = stamps >= axis.stamps[np.maximum(slots, 0)] + length
-    else:
-        is_late = stamps > axis.stamps[-1]
-    return np.where((slots < 0) | is_late, -1, slots).astype(np.int64)
+        timeframe = Timeframe.parse(chart.timeframe)
+        if instrument is not None and timeframe.is_intraday:
+            try:
+                return calendar_for(instrument).closes(timeframe, stamps)
+            except ConfigError:  # the exchange has no calendar
+                pass
+        return stamps + timeframe.longest_ms
+    if len(stamps) < 2:
+        return stamps + 1
+    shortest = int(np.diff(stamps).min())
+    # Months are of different lengths, and February is the shortest.
+    return stamps + (shortest + 3 * DAY_MS if shortest >= 28 * DAY_MS else shortest)
 
 
 def _session(axis: Axis, stamp: int) -> int:

@@ -134,8 +134,10 @@ def plot(
         if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
         and facts.get("symbol")
     }
-    chart = chart_of(frames, _instruments(provenances) if provenances else {})
-    return ChartPicture(overlaid(chart, lines, marks))
+    instruments = _instruments(provenances) if provenances else {}
+    chart = chart_of(frames, instruments)
+    instrument = next(iter(instruments.values()), None)
+    return ChartPicture(overlaid(chart, lines, marks, instrument))
 
 
 def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:

@@ -40,7 +40,7 @@ COMMANDS = {
     ),
     "cache": "list, check, repair, export or delete the cache",
     "hosts": "attach this cache folder to a store that many hosts share, or detach it",
-    "validate": "find faults in cached bars; sends no request",
+    "validate": "find faults in cached bars; sends requests only with --level",
     "verify": "compare the cache with its vendors, or two vendors with each other",
     "providers": "the vendors, what they serve, and what is missing here to use them",
     "symbols": "symbol metadata and dated renames, kept in the optional database",

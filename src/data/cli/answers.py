@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import by_vendor
+from ..model.provenance import ATTRS_KEY
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from ..model.reasons import sentence
+from ..model.timeframe import Timeframe
 from .report import Shown
 from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled, titled
 
@@ -108,7 +110,8 @@ class Blocks:
         label, _sign, cells = lines[0].partition("┤")
         signs = [" "] * len(cells)
         for mark in self._chart.marks:
-            signs[mark.slot * len(cells) // max(len(axis), len(cells))] = _SIGNS[mark.type]
+            # The last column whose first slot, as in `_grouped`, is not after the mark.
+            signs[((mark.slot + 1) * len(cells) - 1) // len(axis)] = _SIGNS[mark.type]
         if "".join(signs).strip():
             yield styled(f"{'':{len(label)}} {''.join(signs)}", "magenta")
         yield from _chart_lines(lines, axis.text(0), axis.text(-1))
@@ -119,7 +122,7 @@ def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
     head = len(frame) if len(frame) <= most else most // 2
     positions = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
     shown = frame.iloc[positions]
-    is_daily = all(t.hour == t.minute == 0 for t in shown.index)
+    is_daily = not Timeframe.parse(frame.attrs[ATTRS_KEY]["timeframe"]).is_intraday
     stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in shown.index]
     cells = [_cells(name, list(shown[name])) for name in shown.columns]
     rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))

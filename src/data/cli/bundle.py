@@ -132,7 +132,7 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
         yield titled(bundle.name, f"{text} {verb}" if outcome.written else "nothing has changed")
         yield Line(str(bundle.path), "dim")
         if outcome.rounded:
-            yield f"{counted(outcome.rounded, 'value')} had more than eight decimals and were rounded"
+            yield f"values with more than eight decimals, which were rounded: {outcome.rounded:,}"
         if outcome.widened:
             yield "volumes are stored as Decimal(38, 8): at least one does not fit into 18 digits"
         for name in outcome.quarantined:

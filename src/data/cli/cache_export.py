@@ -45,6 +45,7 @@ def configure(actions: Any) -> None:
     )
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
+    export.set_defaults(adjustment=None)
     prices.add_argument(
         "--raw",
         action="store_true",
@@ -81,8 +82,9 @@ def _export(args: argparse.Namespace) -> Report:
         done = [exporter.write(key, Path(args.out), _wanted_bars(args))]
     document = [file.to_json() for file in done]
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
-    ok = not any(file.problem for file in done)
-    return Report(document, _exports_shown(done) if done else [no_bars], ok=ok)
+    notes = [f"incomplete: {name_of(f.key)}: {'; '.join(f.faults)}" for f in done if f.faults]
+    ok = not (notes or any(file.problem for file in done))
+    return Report(document, _exports_shown(done) if done else [no_bars], notes, ok=ok)
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
@@ -93,7 +95,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     from ..wiring import build
 
     tool, folder = args.tool
-    others = ("out", "all", "format", "start", "end", "lane", "raw")
+    others = ("out", "all", "format", "start", "end", "lane", "raw", "adjustment")
     if tool != "freqtrade":
         raise QueryError(f"cannot export for {tool!r}", hint="known: freqtrade")
     if refused := [name for name in others if getattr(args, name)]:
@@ -114,7 +116,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
             f"{file.rows:,}",
             moment(file.first),
             moment(file.last),
-            ", ".join(f"{count:,} {state}" for state, count in file.left_out.items()) or "-",
+            _left_out(file),
             f"{file.missing:,} from {moment(file.first_gap)}" if file.missing else "-",
             styled(file.problem, "red") if file.problem else file.path,
         ]
@@ -132,6 +134,10 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     )
 
 
+def _left_out(file: ExportedFile) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in file.left_out.items()) or "-"
+
+
 def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
     from ..jobs.export import ExportOptions
 
@@ -139,7 +145,7 @@ def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
     return ExportOptions(
         args.start,
         args.end,
-        None if args.raw else args.adjustment,
+        None if args.raw else args.adjustment or "split",
         args.format or ("parquet" if is_parquet else "csv"),
     )
 
@@ -167,11 +173,12 @@ def _exports_shown(done: list[ExportedFile]) -> Shown:
             f"{file.rows:,}",
             moment(file.first),
             moment(file.last),
+            _left_out(file),
             styled(file.problem, "red") if file.problem else file.path,
         ]
         for file in done
     ]
-    yield TextTable(["series", "bars#", "first?", "last?", "file"], rows)
+    yield TextTable(["series", "bars#", "first?", "last?", "left out", "file"], rows)
     good = [file for file in done if not file.problem]
     summary = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
     yield styled(summary, "bold")

@@ -195,7 +195,7 @@ def _lines(result: dict[str, Any]) -> Iterator[Any]:
             f"({result['compression_ratio']:.2%})"
         )
     if result["rounded"]:
-        yield f"{counted(result['rounded'], 'value')} had more than eight decimals and were rounded"
+        yield f"values with more than eight decimals, which were rounded: {result['rounded']:,}"
     if result["repeated"]:
         yield f"{counted(result['repeated'], 'row')} equal to another, stored once"
     for what, count in result["anomalies"].items():

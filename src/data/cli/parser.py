@@ -296,11 +296,12 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown: {' '.join(unknown)}{meant}")
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and a hint on how to get help; exit with code 2."""
-        from ..errors import shortened
+        """Print the error, as JSON if requested, and a hint on how to get help; exit with code 2."""
+        from ..errors import QueryError, shortened
         from ..model.printable import printable
+        from .output import described, print_json
 
-        self.exit(
-            2,
-            f"{self.prog}: {shortened(printable(message))}\n  see `{self.prog} --help`\n",
-        )
+        text, hint = shortened(printable(message)), f"see `{self.prog} --help`"
+        if "--json" in self._words:
+            print_json({"error": described(QueryError(text, hint=hint))})
+        self.exit(2, f"{self.prog}: {text}\n  {hint}\n")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, QueryError
+from ..errors import BadTimeframeError, DataError, QueryError
 from ..model.bars import PRICES, BarTable, Stamps
 from ..model.frame import NS_IN_MS
 from ..model.texts import lacks_columns
@@ -36,13 +36,6 @@ __all__ = [
     "DataValidator",
 ]
 
-_STEPS = {
-    "1d": timedelta(days=1),
-    "1h": timedelta(hours=1),
-    "15m": timedelta(minutes=15),
-    "5m": timedelta(minutes=5),
-    "1m": timedelta(minutes=1),
-}
 _LONG_WEEKEND, _STEPS_OF_A_GAP, _GAPS_PCT = timedelta(days=4), 3, 1.0
 _EXTREME, _ZERO_PCT, _SPIKE = 0.5, 5, 20
 _PER_ISSUE, _PER_WARNING = 0.1, 0.05
@@ -141,8 +134,9 @@ class DataValidator:
     def _check_missing_data(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         if not len(df):
             return CheckResult(["No data available"])
-        step = _STEPS.get(timeframe)
-        if step is None:
+        try:
+            step = timedelta(milliseconds=Timeframe.parse(timeframe).longest_ms)
+        except BadTimeframeError:
             return CheckResult(warnings=[f"Unknown timeframe: {timeframe}"])
         longest = _LONG_WEEKEND if timeframe == "1d" else step * _STEPS_OF_A_GAP
         frame = _rows(df)
@@ -173,7 +167,7 @@ class DataValidator:
     def _check_volume_anomalies(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         volume = _rows(df)["volume"]
         zero = float((volume == 0).mean() * 100)
-        spikes = int((volume > volume.median() * _SPIKE).sum())
+        spikes = int((volume > volume[volume > 0].median() * _SPIKE).sum())
         warnings = [f"{zero:.1f}% bars with zero volume"] if zero > _ZERO_PCT else []
         warnings += [f"{spikes} extreme volume spikes (>20x median)"] if spikes else []
         return CheckResult(warnings=warnings)

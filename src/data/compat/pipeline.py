@@ -89,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .pipeline_command import add_dates, add_steps, add_timeframes, progress_shown, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:
+        if "1" not in args.steps and (args.start_date or args.end_date):
+            raise QueryError(
+                "the start and end dates are those of step 1, which is not selected",
+                hint="omit them: step 2 uses all cached minute bars",
+            )
         with progress_shown() as progress:
             return DataPipelineRunner().run_pipeline(
                 args.steps,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..bars.answer.answer import Answer, provenance
-from ..bars.answer.reader import FetchOutcome, Reader
+import numpy as np
+
+from ..bars.answer.answer import Answer, joined, list_gaps, provenance
+from ..bars.answer.reader import FetchOutcome, Reader, flagged_rows, reasons, unread_gaps
+from ..bars.ingest.commit import suspects_table
+from ..bars.validity import lifetime_of
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.ranges import resolve_range
@@ -23,12 +27,15 @@ from ..errors import (
     QueryError,
     StorageError,
 )
+from ..model.bars import among, merge
+from ..model.coverage import WITH_BARS
 from ..model.frame import build_frame
 from ..model.instant import iso
 from ..model.instrument import Instrument
 from ..model.kind import Adjustment, Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
+from ..model.reasons import DOUBTFUL, GRAVE
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..vendors.registry import is_sample
@@ -47,7 +54,8 @@ class ExportOptions:
     """The options of an export.
 
     Attributes:
-        start, end: Range, as for ``get_ohlcv``; by default everything stored.
+        start, end: Range, as for ``get_ohlcv``; by default everything stored, from the first bar
+            to the last.
         adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their
             adjustment.
         format: File format.
@@ -69,6 +77,10 @@ class ExportedFile:
         rows: Number of bars in the file.
         first, last: First and last timestamp in the file, in ISO format.
         problem: Reason why no file was written; empty if one was.
+        left_out: Maps each reason to the number of rows that were not written because of it;
+            ``impossible`` means that they cannot be bars.
+        faults: Sentences about rows that were left out, bars that are in doubt and gaps; empty if
+            there are none.
     """
 
     key: SeriesKey
@@ -77,13 +89,24 @@ class ExportedFile:
     first: str | None = None
     last: str | None = None
     problem: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
-        names = ("path", "rows", "first", "last", "problem")
+        names = ("path", "rows", "first", "last", "problem", "left_out", "faults")
         entry = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         entry |= {"lane": self.key.lane_label}
         return entry | {name: getattr(self, name) for name in names}
+
+
+def faults_of(answer: Answer) -> list[str]:
+    """Return sentences about an export's gaps, rejected rows and bars in doubt; empty if there are none.
+
+    Splits since the date of the prices are not a fault, because an export is a copy of that date.
+    """
+    doubts = reasons(answer.coverage, DOUBTFUL, GRAVE)
+    return list(replace(answer, doubts=doubts, substitute=None).trouble)
 
 
 def export_series(
@@ -98,7 +121,8 @@ def export_series(
     """Write the stored bars of one series to ``path``.
 
     If there are several lanes (bars from different sources), the one from which the rules would
-    answer is written.
+    answer is written. Rows that cannot be bars are left out; they and other faults of the bars are
+    listed in the result.
 
     Args:
         symbol, timeframe: Series to write.
@@ -180,13 +204,22 @@ class Exporter:
         frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
         written = (export_parquet if wanted.format == "parquet" else export_csv)(frame, path)
         ends = [iso(int(answer.table.stamps[i])) for i in (0, -1)]
-        return ExportedFile(key, str(written), len(answer.table), ends[0], ends[1])
+        left_out = {"impossible": len(answer.flagged)} if answer.flagged else {}
+        of_bars = key, str(written), len(answer.table), ends[0], ends[1]
+        return ExportedFile(*of_bars, left_out=left_out, faults=faults_of(answer))
 
     def stored(self, key: SeriesKey, wanted: ExportOptions) -> Answer:
-        """Return the stored bars of a series; for the errors, see :func:`export_series`."""
+        """Return the stored bars of a series, without the rows that cannot be bars.
+
+        For the errors, see :func:`export_series`.
+        """
         instrument, now_ms = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now_ms)
+        held = self._store.view(key).coverage.spans(lambda entry: entry.state in WITH_BARS)
+        if held and span.overlaps(Span(held[0].start, held[-1].end)):
+            first = held[0].start if wanted.start is None else span.start
+            span = Span(first, min(held[-1].end, span.end) if wanted.end is None else span.end)
         query = BarsQuery(
             instrument,
             key.timeframe,
@@ -198,25 +231,35 @@ class Exporter:
             folder_lane=key.of_folder if is_sample(key.action_key) else "",
             adjustment=wanted.adjustment or "split",
         )
-        if wanted.adjustment is None:
-            return self._as_stored(key, query, span)
         try:
-            return self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
+            answer = (
+                self._as_stored(key, query, span)
+                if wanted.adjustment is None
+                else self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
+            )
         except KindMismatchError as error:
             error.hint = error.hint or (
                 "fetch the range in that adjustment, or export the numbers as stored with --raw"
             )
             raise
+        impossible = np.array(sorted(stamp for stamp, _ in answer.flagged), dtype=np.int64)
+        return replace(answer, table=answer.table.take(~among(answer.table.stamps, impossible)))
 
     def _as_stored(self, key: SeriesKey, query: BarsQuery, span: Span) -> Answer:
-        view, table, coverage, _ = self._store.stored_span(key, span)
+        view, table, coverage, suspects = self._store.stored_span(key, span)
+        rejected = flagged_rows(suspects, table, coverage)
+        traded = lifetime_of(view).for_gaps(query.now_ms)
+        gaps = list_gaps(span, coverage, (), query.now_ms, traded)
+        lost = unread_gaps(coverage, merge(suspects_table(rejected), table))
         facts = {
             "lane": key.folder,
             "generation": view.generation,
             "adjustment": "as stored",
             "asked_at": iso(query.now_ms),
         }
-        return Answer(query, table, coverage, kind=view.kind or Kind(), facts=facts)
+        flagged = [(row.bar.stamp_ms, row.reason) for row in rejected]
+        kind = view.kind or Kind()
+        return Answer(query, table, coverage, joined(gaps, lost), flagged, kind, facts=facts)
 
     def _instrument(self, key: SeriesKey, wanted: ExportOptions) -> Instrument:
         try:

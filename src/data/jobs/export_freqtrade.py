@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,7 @@ from ..model.instrument import Instrument
 from ..model.reasons import GRAVE
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .export import ExportedFile, Exporter, ExportOptions
+from .export import ExportedFile, Exporter, ExportOptions, faults_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,14 +51,12 @@ class BarFile(ExportedFile):
     """
 
     is_failed: bool = False
-    left_out: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     first_gap: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
-        extras = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
-        return super().to_json() | extras
+        return super().to_json() | {"missing": self.missing, "first_gap": self.first_gap}
 
 
 def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[BarFile]:
@@ -116,7 +114,8 @@ def _write(
     put(path, data)
     ends = [iso(int(index[n].value) // 1_000_000) for n in (0, -1)]
     of_bars = key, str(path), len(final), ends[0], ends[1]
-    return BarFile(*of_bars, left_out=left_out, missing=missing, first_gap=first_gap)
+    faults = faults_of(answer)
+    return BarFile(*of_bars, left_out=left_out, faults=faults, missing=missing, first_gap=first_gap)
 
 
 def _file_name(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
-from ..model.reasons import UNASKED, sentence
+from ..model.reasons import GRAVE, UNASKED, UNEXPECTED, sentence
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -30,6 +30,7 @@ _ADVICE = {
     "no_data": "start later, or omit them: the vendor has no bars in this range",
 }
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
+_WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair them"
 _DOUBTS = "`onetape fetch {}` says what is not certain"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
@@ -48,8 +49,10 @@ class SeriesResult:
         complete: Whether nothing is missing.
         vendors: Vendors that the bars are from.
         gaps: Number of spans without bars.
-        lacking: Reason why the answer is incomplete: its first gap, a note that a substitute
-            answered, or a doubt about its bars.
+        wrong: First reason for which bars are almost certainly wrong, or rows cannot be bars; empty
+            if there are none.
+        lacking: Reason why the answer is incomplete apart from wrong bars: its first gap, a note that
+            a substitute answered, or a doubt about its bars.
         unanswered: Reason why the vendors did not answer for a part of the series, even if a
             substitute (another kind of bars) filled in; empty if they answered for all parts.
         score: Worst quality score of the bars fetched now; None if there were none.
@@ -66,6 +69,7 @@ class SeriesResult:
     complete: bool = True
     vendors: tuple[str, ...] = ()
     gaps: int = 0
+    wrong: str = ""
     lacking: str = ""
     unanswered: str = ""
     score: float | None = None
@@ -87,7 +91,9 @@ class SeriesResult:
     @property
     def why(self) -> str:
         """The reason why the series is not complete; empty if it is."""
-        return self.error or ("" if self.complete else self.lacking)
+        if self.error or self.complete:
+            return self.error
+        return "; ".join(filter(None, (self.wrong, self.lacking)))
 
     def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:
         """Return the result so far, marked as incomplete because of an error."""
@@ -112,21 +118,31 @@ class SeriesResult:
             complete=self.complete and bool(provenance.get("complete", True)),
             vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
             gaps=self.gaps + int(provenance.get("gaps_total", 0)) - unasked,
+            wrong=self.wrong or _reason_wrong(provenance),
             lacking=self.lacking or _reason_lacking(provenance),
             unanswered=self.unanswered or provenance.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
 
 
+def _reason_wrong(provenance: Mapping[str, Any]) -> str:
+    """Return why bars are almost certainly wrong, or rows cannot be bars; empty if there are none."""
+    for row in provenance.get("flagged", ()):
+        if row["reason"] != UNEXPECTED:
+            return f"rows that cannot be bars, first {row['stamp']}: {sentence(row['reason'])}"
+    problems = provenance.get("problems", ())
+    return sentence(next((text for text in problems if text.startswith(GRAVE)), ""))
+
+
 def _reason_lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is incomplete: its first gap, a substitute, or a doubt about its bars."""
+    """Return why an answer without wrong bars is incomplete: a gap, a substitute, or a doubt."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
     if substitute := provenance.get("substitute"):
         return f"answered by a substitute of a different kind: {substitute}"
     is_sure = provenance.get("complete", True) or not provenance["rows"]
-    return "" if is_sure else _IN_DOUBT
+    return "" if is_sure or _reason_wrong(provenance) else _IN_DOUBT
 
 
 @dataclass
@@ -248,7 +264,8 @@ def _is_paused(result: SeriesResult) -> bool:
 def _step(first: SeriesResult) -> str:
     """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
-        return (_LACKS if first.gaps else _DOUBTS).format(f"{first.symbol} {first.timeframe}")
+        advice = _WRONG if first.wrong else _LACKS if first.gaps else _DOUBTS
+        return advice.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step
 
 

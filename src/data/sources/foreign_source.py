@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
@@ -255,7 +256,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if len(impossible):
         row = impossible.row(0, named=True)
         warn_user(
-            f"{about} returned {len(impossible)} rows that are not valid bars, the first for "
+            f"{about} returned {counted(len(impossible), 'invalid row')}, the first for "
             f"{row['symbol']} at {row['timestamp']}; they are kept"
         )
     positions = {symbol: index for index, symbol in enumerate(question.symbols)}
@@ -374,7 +375,7 @@ async def ingested(
                 int((frame[n] != converted[n]).sum()) for n in FIELDS if _is_fine(frame[n])
             )
             if rounded:
-                warn_user(f"bundle {bundle_name}: {rounded} values are rounded to eight decimals")
+                warn_user(f"bundle {bundle_name}: values rounded to eight decimals: {rounded:,}")
             ParquetWriter(bundle.path).write(converted, str(question.timeframe), about)
             return BundlePath(bundle.path)
 

@@ -107,7 +107,8 @@ class Arguments:
         if self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
             raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
-        for moment in filter(None, (self.start, self.end)):
+        given = [moment for moment in (self.start, self.end) if moment is not None]
+        for moment in given:
             _moment(moment, ZoneInfo("UTC"))
         period = self.period
         if period is None:
@@ -116,9 +117,9 @@ class Arguments:
             period in ("ytd", "max") or _PERIOD.fullmatch(period)
         ):
             raise BadRangeError(f"invalid period {period!r}; use {_PERIODS}")
-        if self.start and self.end:
+        if len(given) == 2:
             raise BadRangeError("period, start and end cannot be combined; omit one of them")
-        if period == "ytd" and (self.start or self.end):
+        if period == "ytd" and given:
             raise BadRangeError("period 'ytd' begins with the year; omit start and end")
 
     @property
@@ -197,8 +198,8 @@ class Arguments:
         self, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
     ) -> tuple[datetime, datetime | None]:
         """Return the start and the exclusive end of the range, in the exchange's time zone."""
-        start = None if not self.start else _moment(self.start, zone)
-        end = None if not self.end else _moment(self.end, zone)
+        start = None if self.start is None else _moment(self.start, zone)
+        end = None if self.end is None else _moment(self.end, zone)
         period = self.period or (None if start else "1mo")
         if period is None or period == "max":
             return start or self._earliest_start(zone, now), end

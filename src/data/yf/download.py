@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..bars.client import BarsClient, Wishes
+from ..calendars.buckets import bucket_at, start_at
 from ..calendars.calendar import calendar_for
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, IncompleteDataWarning, QueryError
 from ..model.caller import collecting_warnings, warn_user
-from ..model.instant import DAY_MS, parse_iso
+from ..model.instant import DAY_MS, date_of, day_ms, parse_iso
 from ..model.instrument import Instrument
 from ..model.provenance import freeze
 from ..model.span import Span
@@ -237,16 +239,12 @@ def _fetch(
             warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
     zones = {ticker: zone_of(members[ticker]) for ticker in kept}
     groups = alike(kept, zones, is_intraday=asked.is_intraday)
-    unadjusted = (
-        []
-        if asked.is_intraday
-        else [
-            ticker
-            for group in groups
-            for ticker in group.lacking()
-            if members[ticker].asset_class == "stock"
-        ]
-    )
+    shares = {
+        ticker
+        for ticker in kept
+        if not asked.is_intraday and members[ticker].asset_class == "stock"
+    }
+    unadjusted = [ticker for group in groups for ticker in group.lacking() if ticker in shares]
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
     digits = _DIGITS if asked.rounding else None
     tables: dict[str, Table] = {}
@@ -262,7 +260,18 @@ def _fetch(
             del tables[ticker]
         else:
             warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
+    _state_adjustment(tables, shares if asked.auto_adjust else (), whole)
     bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
+
+
+def _state_adjustment(
+    tables: dict[str, Table], shares: Iterable[str], whole: Mapping[str, Rows]
+) -> None:
+    """Note in the provenance of shares that their prices are adjusted for dividends."""
+    for ticker in tables.keys() & shares:
+        adjustment = whole[ticker].facts["adjustment"] if ticker in whole else "all"
+        facts = freeze({**tables[ticker].facts, "adjustment": adjustment})
+        tables[ticker] = tables[ticker]._replace(facts=facts)
 
 
 def _reason(facts: Mapping[str, Any]) -> str:
@@ -300,14 +309,12 @@ def _examine(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str
     """
     timeframe = asked.timeframe if asked.is_intraday else "1d"
     for ticker, table in bars.tables.items():
-        ends = (table.times[0], table.times[-1])
+        ends = _examined_ends(table.times, Timeframe.parse(asked.timeframe))
         # The bars of the answer, and not another vendor's or those of other hours.
         lane = table.facts.get("lane") if timeframe == asked.timeframe else None
         label = None if lane is None else lane.partition("@")[2]
         try:
-            report = manager.validate(
-                ticker, timeframe, *(at.to_pydatetime() for at in ends), lane=label
-            )
+            report = manager.validate(ticker, timeframe, *ends, lane=label)
         except DataError as error:
             rows: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
         else:
@@ -315,6 +322,15 @@ def _examine(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str
         bars.tables[ticker] = table._replace(facts=freeze({**table.facts, "repair": rows}))
         for finding in rows:
             yield f"repair=True: {ticker} {finding['check']}: {finding['evidence']}"
+
+
+def _examined_ends(times: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[date, date]:
+    """Return the first and last time to examine: for daily and longer bars, the dates of their days."""
+    first, last = times[0].to_pydatetime(), times[-1].to_pydatetime()
+    if timeframe.is_intraday:
+        return first, last
+    after = start_at(timeframe, bucket_at(timeframe, day_ms(last.date())) + 1)
+    return first.date(), date_of(after - DAY_MS)
 
 
 def _report(

@@ -167,7 +167,7 @@ class Reader:
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )
-        flagged = _flagged_rows(suspects, table, coverage)
+        flagged = flagged_rows(suspects, table, coverage)
         if flagged:
             from ..ingest.commit import suspects_table  # not needed if the answer has no problem
 
@@ -207,7 +207,7 @@ class Reader:
         faults = faults_within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         gaps: Sequence[Gap] = list_gaps(span, coverage, outcome.unfilled, now, life.for_gaps(now))
-        if unread := _unread_gaps(coverage, table):
+        if unread := unread_gaps(coverage, table):
             gaps = joined(gaps, unread)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
@@ -285,7 +285,7 @@ def _closed_bars(table: BarTable, coverage: Coverage, cap_ms: int) -> BarTable:
     return table.take(closed)
 
 
-def _flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
+def flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
     """Return the rejected rows to report: those in a suspect span, unless a bar has the same timestamp.
 
     Rows off the grid are not included.
@@ -302,7 +302,7 @@ def _flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverag
     ]
 
 
-def _unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
+def unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     """Return a gap for each rejected row whose file is damaged or gone.
 
     Each gap gives the reason for which the row was rejected.
