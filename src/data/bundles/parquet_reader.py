@@ -82,6 +82,7 @@ class ParquetReader:
         self._time = time_column(self.frequency)
         self._cache = LruCache(_MOST_CACHED) if enable_cache else None
         self._sound: dict[Path, FileState] = {}
+        self._known: tuple[Any, str | None] | None = None
 
     # --- frames ----------------------------------------------------------------------------
 
@@ -262,6 +263,29 @@ class ParquetReader:
             if len(rows):
                 return pd.Timestamp(rows[self._time].min() if is_first else rows[self._time].max())
         return None
+
+    @property
+    def timeframe(self) -> str | None:
+        """The timeframe of the bars, such as ``5m``; None if the files do not contain it.
+
+        Raises:
+            BundleError: A file is damaged.
+            FormatVersionError: A newer version of this library wrote a file.
+        """
+
+        def read(path_of: _PathOf, pending: _Pending) -> str | None:
+            """Return the timeframe in the first file; all files of a frequency have the same."""
+            for place in self._places(None, None, pending)[:1]:
+                path = path_of(place)
+                metadata = self._checked(partial(pl.read_parquet_metadata, path), path_of, [place])
+                if origin := origin_of(metadata, f"{self._files.path.name}/{place}"):
+                    return origin.resolutions.get(self.frequency)
+            return None
+
+        known, now = self._known, self._files.moment()
+        if known is None or known[0] != now:
+            known = self._known = now, self._files.read_whole(read)
+        return known[1]
 
     @property
     def generation(self) -> int:
