@@ -101,9 +101,9 @@ class ParquetReader:
         Args:
             sids: Numbers of the series; if empty, no rows are returned.
             fields: ``open high low close volume`` (Decimal), or further columns of the files.
-            start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one.
-                For minute bars, an instant (naive means UTC), or a date for the whole UTC day.
-                None means no bound.
+            start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one (for
+                daily bars, the date in its own time zone). For minute bars, an instant (naive means
+                UTC), or a date for the whole UTC day. None means no bound.
 
         Raises:
             QueryError: A sid is not a number, a field is unknown, or the range is invalid.
@@ -470,7 +470,8 @@ def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date
     """Return a bound with the type of the time column: a date, or a naive time in UTC.
 
     Args:
-        value: A date, or anything pandas accepts as one; None means no bound.
+        value: A date, or anything pandas accepts as one; None means no bound. For daily bars, a
+            time means its date in its own time zone.
         frequency: Frequency of the bars.
         is_last: Whether a date means the end of the day for minute bars.
 
@@ -485,10 +486,10 @@ def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date
         raise BadRangeError(f"invalid time {value!r}") from exc
     if pd.isna(stamp):
         raise BadRangeError("invalid time NaT")
-    if stamp.tzinfo is not None:
-        stamp = stamp.tz_convert("UTC").tz_localize(None)
     if frequency == "daily":
         return stamp.date()
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
     is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
         isinstance(value, str) and len(value.strip()) == 10
     )
