@@ -521,6 +521,24 @@ def test_old_partitions_can_be_dropped_without_the_cache_they_came_from(
     assert bundle.state(manager).state == "current"
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize(("symbol", "hour"), [("BHP.AX", 0), ("BTCUSDT", 0), ("AAPL", 14)])
+def test_a_bundle_of_minutes_is_current_after_a_clean(
+    tmp_path: Path, symbol: str, hour: int
+) -> None:
+    """Its partitions are days in UTC; a session in Sydney begins on the day before."""
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-01-10T15:00")))
+    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, [symbol], "30m", "2024-01-02", "2024-01-08", provider="mock")
+    bundle.clean(manager, date(2024, 1, 4))
+    assert bundle.state(manager).state == "current"
+    before = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert before["timestamp"][0].replace(minute=0) == datetime(2024, 1, 4, hour)
+    assert bundle.refresh(manager).written == ()
+    after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert after.equals(before)
+
+
 def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
     """It had numbers, rows and stamps of each file as a text."""
     path = bundle.path / "metadata.parquet"

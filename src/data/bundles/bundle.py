@@ -43,7 +43,7 @@ from ..errors import (
 )
 from ..model.bars import fingerprint_of
 from ..model.frame import NS_IN_MS
-from ..model.instant import DAY_MS, date_of
+from ..model.instant import DAY_MS, date_of, day_ms, iso
 from ..model.instrument import Instrument
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
@@ -357,7 +357,7 @@ class Bundle:
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions that end before a given day.
 
-        A partition contains one month of daily bars, or one day of minute bars; the partition that
+        A partition contains one month of daily bars, or one UTC day of minute bars; the one that
         contains ``before`` stays. If the bundle was built from the store, the dropped range is also
         removed from the bundle's recorded request, so that a refresh does not fetch it again.
 
@@ -390,8 +390,10 @@ class Bundle:
         request = records.origin.request
         if request is not None:
             first = min(last_day(place) for place in records.files if place not in old)
-            start = first.replace(day=1) if _frequency(request) == "daily" else first
-            request = {**request, "start_date": start.isoformat()}
+            # The partitions of intraday bars are days in UTC, not those of the market.
+            is_daily = _frequency(request) == "daily"
+            start = first.replace(day=1).isoformat() if is_daily else iso(day_ms(first))
+            request = {**request, "start_date": start}
         client = manager.client
         sources = (
             {} if request is None else self._sources_after_clean(client, request, records, old)
