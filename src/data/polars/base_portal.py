@@ -29,6 +29,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, day_ms, iso
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
 from .bar_sources import (
@@ -339,7 +340,8 @@ class BasePortal(ABC, Generic[S, F]):
 
         Raises:
             LookaheadError: ``dt`` is after the simulation time.
-            NoDataAvailableError: No asset has a bar that had closed by then.
+            NoDataAvailableError: No asset has a value in the last rows of its market that had
+                closed by then.
             DataPortalError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
 
@@ -434,27 +436,31 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the last visible rows as a frame."""
 
     def _spot(self, question: PortalQuestion, visible: VisiblePanel) -> S:
-        if np.isnan(visible.panel.row(question.field, visible.horizons)).all():
-            raise self._no_bars_error(question)
+        self._refuse_without_bars(question, visible)
         return self._series(question, visible)
 
     def _window(self, question: PortalQuestion, visible: VisiblePanel) -> F:
-        window = visible.panel.window(question.field, visible.horizons, question.rows)
-        if np.isnan(window.values).all():
-            raise self._no_bars_error(question)
+        self._refuse_without_bars(question, visible)
         return self._frame(question, visible)
 
-    def _no_bars_error(self, question: PortalQuestion) -> NoDataAvailableError:
+    def _refuse_without_bars(self, question: PortalQuestion, visible: VisiblePanel) -> None:
+        """Raise an error if no asset has a value in the last rows of its own market.
+
+        Raises:
+            NoDataAvailableError: No asset has one.
+        """
+        if not visible.panel.lacks(question.field, visible.horizons, question.rows):
+            return
         every = question.assets.names
         names = ", ".join(every[:5])
         more = f" and {len(every) - 5} more" if len(every) > 5 else ""
-        return NoDataAvailableError(
+        raise NoDataAvailableError(
             (
-                f"no {question.timeframe} bar with a {question.field} for {names}{more} had "
-                f"closed by {_spell(question.moment)}"
+                f"no {question.timeframe} bar with a {question.field} for {names}{more} in the last "
+                f"{counted(question.rows, 'row')} that had closed by {_spell(question.moment)}"
             ),
             symbol=every[0] if len(every) == 1 else None,
-            hint="use a later time, or assets that have bars by then",
+            hint="use more rows, a later time, or assets that have bars by then",
         )
 
     # --- arguments ------------------------------------------------------------------------------

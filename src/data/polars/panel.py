@@ -197,6 +197,15 @@ class Panel:
                 row[list(group.market.columns)] = group.values[index, last - 1]
         return row
 
+    def lacks(self, name: str, horizons: Sequence[int], count: int) -> bool:
+        """Return whether the last ``count`` closed rows in every market lack all values."""
+        index = FIELDS.index(name)
+        for group, horizon in zip(self.groups, horizons, strict=True):
+            last = group.closed_by(horizon)
+            if not np.isnan(group.values[index, max(0, last - count) : last]).all():
+                return False
+        return True
+
     def rows(self, horizon: int, count: int) -> slice:
         """Return the slice of the last ``count`` closed rows; the panel has only one market."""
         last = self.groups[0].closed_by(horizon)
