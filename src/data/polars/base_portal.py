@@ -629,7 +629,7 @@ class BasePortal(ABC, Generic[S, F]):
                 return built
             is_hit = built.is_hit
             shown_to.uncut.add(key)
-        built = self._build_panel(question, 0)
+        built = self._build_panel(question, 0, is_exact=True)
         return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
@@ -648,16 +648,20 @@ class BasePortal(ABC, Generic[S, F]):
             self._panels.keep(_key(question), built.found.panel, built.mark)
         return built.found
 
-    def _build_panel(self, question: PortalQuestion, ahead_ms: int) -> _BuiltPanel:
+    def _build_panel(
+        self, question: PortalQuestion, ahead_ms: int, *, is_exact: bool = False
+    ) -> _BuiltPanel:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If the panel has too few rows, which can happen only if the calendar is unknown, earlier bars
-        are read as well, a few times.
+        If the panel has too few rows, earlier bars are read as well, a few times. This can happen
+        only if the calendar is unknown or, with ``is_exact``, which reads no row before the
+        requested ones, if the bars start at other times than the calendar's.
         """
         terms = self._terms(question, ahead_ms)
-        rows, is_hit = question.rows + _SPARE_ROWS, True
-        for look in range(_LOOKS_BACK):
-            extent = self._extent(question, terms, rows * 4**look)
+        counts = [(question.rows + _SPARE_ROWS) * 4**look for look in range(_LOOKS_BACK)]
+        counts, is_hit = [0] * is_exact + counts, True
+        for look, rows in enumerate(counts):
+            extent = self._extent(question, terms, rows)
             # Commits from now on may change the bars, which are read next.
             mark = 0 if self._panels is None else self._panels.commits
             last = max(terms.horizons)
@@ -665,7 +669,7 @@ class BasePortal(ABC, Generic[S, F]):
                 question.assets, question.timeframe, extent.span, extent.ends, last
             )
             is_hit = is_hit and read.is_hit and extent.is_hit
-            is_last = look == _LOOKS_BACK - 1
+            is_last = look == len(counts) - 1
             panel = _arrange_panel(question, terms, extent, read, is_last=is_last)
             if panel.covers(terms.horizons, question.rows):
                 break
@@ -690,11 +694,14 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the range of bars to read for a panel.
 
         The range contains ``rows`` bars that are visible at the requested time in every market, and
-        the bars to read ahead for later requests.
+        the bars to read ahead for later requests. With 0 rows, it begins with the first row of the
+        answer.
         """
         timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
         start = min(
             start_of(market, timeframe, horizon, rows)
+            if rows
+            else start_of(market, timeframe, end_of(market, timeframe, horizon), question.rows)
             for market, horizon in zip(markets, horizons, strict=True)
         )
         until = min(now, max(horizons) + ahead_ms)
