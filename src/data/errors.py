@@ -630,7 +630,7 @@ class DataPortalError(DataError, RuntimeError):
 
 
 class NoDataAvailableError(DataPortalError):
-    """None of the assets has a bar that had closed by the requested time."""
+    """None of the assets has a bar among the last rows up to the requested time."""
 
     because: ClassVar[Reason] = "no_data"
 

@@ -537,6 +537,28 @@ async def _of(value: Any) -> Any:
     return await value
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Europe/London", "America/New_York"])
+@pytest.mark.parametrize("time", ["timestamp", "date"])
+def test_a_daily_bar_is_written_under_the_date_in_its_own_zone(
+    tmp_path: Path, zone: str, time: str
+) -> None:
+    """Midnight in the east is on the day before in UTC; in both steps that write."""
+    frame = bars(8, ["AAPL"]).with_columns(pl.col("timestamp").dt.offset_by("154d"))  # summer
+    own = Own(
+        frame.with_columns(pl.col("timestamp").dt.replace_time_zone(zone)).rename(
+            {"timestamp": time}
+        )
+    )
+    question = (["AAPL"], date(2023, 6, 1), date(2023, 6, 30), "1d")
+    own.ingest_to_bundle("mine", *question, folder=tmp_path)
+    own.ingest(*question, catalog := Catalog(), ParquetWriter(tmp_path / "other"))
+    days = [date(2023, 6, 6) + timedelta(n) for n in range(8)]
+    for name in ("mine", "other"):
+        rows = PolarsParquetDailyReader(tmp_path / name).load_daily_bars([1], None, None)
+        assert rows["date"].to_list() == days
+    assert catalog.entries[0]["start_date"] == pd.Timestamp(days[0])
+
+
 def test_where_a_loop_runs_its_bundle_is_a_started_task(tmp_path: Path) -> None:
     async def program() -> Any:
         task = Own(bars()).ingest_to_bundle("mine", *QUESTION, folder=tmp_path)

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles import DataCatalog
+from src.data.bundles import DataCatalog, parquet_writer
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.bundle_records import BundleOrigin, FileRecord, Records, SidRows
 from src.data.bundles.commit import METADATA, BundleFiles
@@ -31,7 +31,7 @@ from src.data.errors import (
     QueryError,
     StorageError,
 )
-from src.data.model.instant import DAY_MS
+from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
@@ -299,6 +299,73 @@ def test_a_bundle_of_five_minute_bars_is_read_by_the_minute_reader(
     assert bundle.state(manager).state == "current"
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize(
+    ("symbol", "first", "second", "wider", "ends"),
+    [
+        # A date without hyphens is a date.
+        ("AAPL", ("20240603", "20240605"), ("2024-06-03", "2024-06-05T15:00"), (0, 0),
+         ("2024-06-03 13:30", "2024-06-05 19:45")),
+        # A date in Sydney begins and ends ten hours before that of UTC.
+        ("BHP.AX", ("2024-06-04", "2024-06-04"), ("2024-06-03T23:30", "2024-06-04T14:30"), (0, 1),
+         ("2024-06-04 00:00", "2024-06-04 05:45")),
+        # A date in New York ends four hours after that of UTC.
+        ("AAPL", ("2024-06-04", "2024-06-05T02:00"), ("2024-06-04", "2024-06-04"), (0, 1),
+         ("2024-06-04 13:30", "2024-06-04 19:45")),
+        ("AAPL", ("2024-06-04", "2024-06"), ("2024-06-03T15:00", "2024-06-07"), (1, 0),
+         ("2024-06-03 15:00", "2024-06-07 19:45")),
+    ],
+)  # fmt: skip
+def test_a_bundle_is_widened_to_what_the_bounds_mean_in_the_market(
+    tmp_path: Path, symbol: str, first: Any, second: Any, wider: Any, ends: Any
+) -> None:
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-06-08T12:00")))
+    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, [symbol], "15m", *first, provider="mock")
+    before = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    bundle.ingest(manager, [symbol], "15m", *second, provider="mock")
+    after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert before.join(after, on=before.columns, how="anti").is_empty()
+    assert [str(after["timestamp"].min())[:16], str(after["timestamp"].max())[:16]] == list(ends)
+    request = bundle.records().origin.request
+    assert request is not None
+    bounds = [request["start_date"], request["end_date"]]
+    assert bounds == [(first, second)[n][place] for place, n in enumerate(wider)]
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_bounds_that_are_wider_in_one_market_each_become_an_instant(tmp_path: Path) -> None:
+    """20:00 UTC is after the date of Sydney has begun, and before that of New York."""
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-06-08T12:00")))
+    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, ["BHP.AX"], "15m", "2024-06-04", "2024-06-05", provider="mock")
+    moment = "2024-06-03T20:00"
+    bundle.ingest(manager, ["AAPL"], "15m", moment, "2024-06-05", provider="mock")
+    request = bundle.records().origin.request
+    assert request is not None
+    assert (request["start_date"], request["end_date"]) == ("2024-06-03T14:00:00Z", "2024-06-05")
+    rows = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1, 2], None, None)
+    first = rows.group_by("sid").agg(pl.col("timestamp").min()).sort("sid")["timestamp"].to_list()
+    assert first == [datetime(2024, 6, 4), datetime(2024, 6, 3, 14)]
+
+
+def test_a_range_that_ends_today_is_not_over_however_its_date_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other symbols get the bars that have closed meanwhile."""
+    clock = ManualClock(parse_iso("2024-06-07T12:00"))
+    monkeypatch.setattr(parquet_writer, "SystemClock", lambda: clock)
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    for name, day in (("compact", "20240607"), ("iso", "2024-06-07")):
+        bundle = Bundle(name, tmp_path / "bundles", disk=Quick())
+        bundle.create(manager, ["BTCUSDT"], "15m", day, day, provider="mock")
+        clock.advance(3600)
+        bundle.ingest(manager, ["ETHUSDT"], "15m", day, day, provider="mock")
+        rows = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1, 2], None, None)
+        counts = rows.group_by("sid").len()["len"].unique().to_list()
+        assert counts == [52 if name == "compact" else 56]
+
+
 @pytest.mark.parametrize("name", ["..", "a/b", "/tmp/x", "", ".hidden", "a\\b", "x" * 101, "é"])
 def test_an_invalid_bundle_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(QueryError, match="invalid bundle name"):
@@ -452,6 +519,24 @@ def test_old_partitions_can_be_dropped_without_the_cache_they_came_from(
     assert (bundle.path / "metadata.parquet").read_bytes() == before
     bundle.clean(manager, date(2024, 3, 1))
     assert bundle.state(manager).state == "current"
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize(("symbol", "hour"), [("BHP.AX", 0), ("BTCUSDT", 0), ("AAPL", 14)])
+def test_a_bundle_of_minutes_is_current_after_a_clean(
+    tmp_path: Path, symbol: str, hour: int
+) -> None:
+    """Its partitions are days in UTC; a session in Sydney begins on the day before."""
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-01-10T15:00")))
+    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, [symbol], "30m", "2024-01-02", "2024-01-08", provider="mock")
+    bundle.clean(manager, date(2024, 1, 4))
+    assert bundle.state(manager).state == "current"
+    before = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert before["timestamp"][0].replace(minute=0) == datetime(2024, 1, 4, hour)
+    assert bundle.refresh(manager).written == ()
+    after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert after.equals(before)
 
 
 def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
 from src.data.bundles.catalog_tables import RangeRow
 from src.data.bundles.metadata import BundleMetadata
+from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
@@ -42,6 +44,7 @@ from src.data.errors import (
     QueryError,
     StorageError,
 )
+from src.data.model.instant import parse_iso
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import DyingDisk, Killed
@@ -377,6 +380,34 @@ def test_only_a_bundle_changed_by_another_process_is_read_again(
     wider = catalog.find_dataset(["AAPL"], SPRING[0], "2024-02-12", "1d")
     assert wider == records.origin.dataset_id and set(looked) == {"two"}
     assert later.records().dataset().end_date > records.dataset().end_date
+
+
+def test_dates_around_hours_are_whole_days_of_the_market(tmp_path: Path, path: Path) -> None:
+    """A bar at midnight is not a day; New York has no bars at night."""
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-06-08T12:00")))
+    catalog = DataCatalog(str(path), manager=manager)
+    find = partial(catalog.find_dataset, resolution="1h", source="mock")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03T00:00", "2024-06-05T00:00", **MOCK)
+    assert find(["BTCUSDT"], "2024-06-03", "2024-06-04")
+    assert find(["BTCUSDT"], "2024-06-03", "2024-06-05T00:00")
+    for day in ("2024-06-05", "20240605", date(2024, 6, 5)):
+        assert find(["BTCUSDT"], "2024-06-03", day) is None
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-05", "2024-06-05T23:00", **MOCK)
+    assert find(["BTCUSDT"], "2024-06-03", "2024-06-05")
+    manager.get_ohlcv("AAPL", "1h", "2024-06-03", "2024-06-04", **MOCK)
+    assert find(["AAPL"], "2024-06-03", "2024-06-04")
+    assert find(["AAPL"], "2024-06-03", "2024-06-05") is None
+    assert find(["AAPL"], "2024-05-31", "2024-06-04") is None
+
+
+def test_a_registered_range_of_hours_ends_with_the_day_of_its_date(catalog: DataCatalog) -> None:
+    hours = {"resolution": "1h", "start_date": "2024-06-03", "end_date": date(2024, 6, 5)}
+    own = register(catalog, "BTCUSDT", **hours)
+    assert catalog.find_dataset(["BTCUSDT"], "2024-06-03", "2024-06-05", "1h") == own
+    assert catalog.find_dataset(["BTCUSDT"], "2024-06-05", "2024-06-05T23:00", "1h") == own
+    assert catalog.find_dataset(["BTCUSDT"], "2024-06-05", "2024-06-06T00:00", "1h") is None
+    unknown = register(catalog, "?", **{**hours, "end_date": "2024-06-05T16:00"})
+    assert catalog.find_dataset(["?"], "2024-06-03", "2024-06-05", "1h") == unknown
 
 
 def test_a_symbol_without_bars_and_a_day_that_was_not_over_are_not_covered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -99,6 +100,83 @@ def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     ):
         assert column.tobytes() == seen[name].to_numpy().tobytes(), name
     assert lineages.check("adjusted").is_identical
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
+def test_a_later_dividend_explains_a_changed_adjusted_close_under_any_adjustment(
+    manager: DataManager,
+    bundles: Path,
+    lineages: Lineages,
+    vendors: VendorServer,
+    clock: ManualClock,
+    adjustment: Any,
+) -> None:
+    """The dividend that the run already knew is not named."""
+    vendors.truth.act("AAPL", dividend("2024-04-12", 0.5))
+    vendors.truth.act("AAPL", dividend("2024-05-10", 0.25))
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-30")
+    clock.set(ms("2024-05-08T12:00:00"))
+    with lineage("before", folder=bundles, manager=manager):
+        seen = manager.get_ohlcv(*question, adjustment=adjustment)
+    clock.set(ms("2024-05-20T12:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-17")
+    (read,) = lineages.check("before").series
+    cells = [cell for cell in read.cells if cell.column == "adj_close"]
+    assert len(cells) == len(seen) == 22
+    assert read.causes == ("new action",)
+    assert {cell.detail for cell in read.cells} == {"dividend of 0.25 on 2024-05-10"}
+    assert {c.column for c in read.cells} == {"adj_close"} or adjustment == "all"
+
+
+def test_the_rounding_of_raw_prices_after_a_split_is_not_a_correction(
+    manager: DataManager,
+    bundles: Path,
+    lineages: Lineages,
+    clock: ManualClock,
+) -> None:
+    """They are computed from the vendor's prices, which it divides by ten from 10 June on."""
+    question = ("NVDA", "1d", "2024-05-27", "2024-06-07")
+    clock.set(ms("2024-06-08T12:00:00"))
+    with lineage("before", folder=bundles, manager=manager):
+        seen = manager.get_ohlcv(*question, adjustment="raw")
+    clock.set(ms("2024-06-17T12:00:00"))
+    manager.get_ohlcv("NVDA", "1d", "2024-05-27", "2024-06-14", force_refresh=True)
+    now = manager.get_ohlcv(*question, adjustment="raw")
+    assert 0 < (now["high"] - seen["high"]).abs().max() < 1e-9
+    (read,) = lineages.check("before").series
+    assert {cell.column for cell in read.cells} > {"high", "adj_close"}
+    assert read.causes == ("new action",)
+
+
+@pytest.mark.parametrize(("anchor", "minute"), [("clock", "00"), ("session", "30")])
+def test_hourly_bars_on_the_clock_are_expected_on_the_clock(
+    tmp_path: Path, bundles: Path, anchor: str, minute: str
+) -> None:
+    """A bar that had not closed at the read has not changed, and a lost bar is still expected."""
+    path, clock = tmp_path / "own" / "AAPL_1h.csv", ManualClock(ms("2024-06-12T19:45:00"))
+    path.parent.mkdir()
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"providers:\n  local: {{folder: {path.parent}, unit: USD, anchor: {anchor}, "
+                     "adjustment: raw}\n")  # fmt: skip
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+
+    def read(*hours: int) -> int:
+        lines = [f"2024-06-12 {hour}:{minute},{hour},{hour},{hour},{hour},1" for hour in hours]
+        path.write_text("\n".join(["timestamp,open,high,low,close,volume", *lines]) + "\n")
+        os.utime(path, (1_700_000_000 + len(hours),) * 2)
+        day = ("2024-06-12", "2024-06-12")
+        return len(manager.get_ohlcv("AAPL", "1h", *day, provider="local", adjustment="raw"))
+
+    with lineage("open", folder=bundles, manager=manager):
+        assert read(13, 14, 15, 16, 17, 18) == 6
+    clock.set(ms("2024-06-13T12:00:00"))
+    assert read(13, 14, 15, 16, 17, 18, 19) == 7
+    assert Lineages(bundles, manager).check("open").is_identical
+    with lineage("closed", folder=bundles, manager=manager):
+        assert read(13, 14, 15, 16, 17, 18, 19) == 7
+    assert read(13, 14, 15, 17, 18, 19) == 6
+    (lost,) = Lineages(bundles, manager).check("closed").series
+    assert (lost.bars, lost.causes) == (1, ("correction of the vendor",))
 
 
 @pytest.fixture

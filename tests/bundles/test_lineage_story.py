@@ -86,6 +86,7 @@ def by_day(one: check.CheckedRead) -> dict[str, set[tuple[str, ...]]]:
 def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
+    from src.data.bars import outline
     from src.data.calendars.calendar import calendar_for as real
 
     class Corrected:
@@ -101,7 +102,7 @@ def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
                 return np.array([memorial])
             return self._calendar.opens(timeframe, span, anchor)
 
-    monkeypatch.setattr(check, "calendar_for", lambda instrument: Corrected(real(instrument)))
+    monkeypatch.setattr(outline, "calendar_for", lambda instrument: Corrected(real(instrument)))
 
 
 def test_a_repeated_run_with_unchanged_bars_is_identical(

@@ -7,11 +7,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.bundles import scan
 from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
@@ -149,6 +151,27 @@ def test_rows_in_memory_belong_to_the_sid_and_the_current_file(bundle: Path) -> 
     assert (
         PolarsParquetDailyReader(bundle, enable_cache=False).get_value(2, "2022-12-01", "low") == 9
     )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pd.Timestamp("2023-06-06"),
+        pd.Timestamp("2023-06-06 00:00", tz="Asia/Tokyo"),
+        pd.Timestamp("2023-06-06 00:00", tz="Europe/London"),
+        datetime(2023, 6, 6, 20, 30, tzinfo=ZoneInfo("America/New_York")),
+        "2023-06-06T00:00+09:00",
+    ],
+)
+def test_a_bound_of_daily_bars_is_the_date_in_its_own_zone(tmp_path: Path, moment: Any) -> None:
+    ParquetWriter(tmp_path / "b", disk=Quick()).write(days(date(2023, 6, 5), 3), "daily")
+    reader = PolarsParquetDailyReader(tmp_path / "b")
+    assert reader.get_value(1, moment, "close") == Decimal("11.01")
+    assert reader.get_last_traded_dt(1, moment) == pd.Timestamp("2023-06-06")
+    first = [date(2023, 6, 5), date(2023, 6, 6)]
+    assert reader.load_daily_bars([1], None, moment)["date"].to_list() == first
+    assert scan("b", end=moment, folder=tmp_path).collect()["date"].to_list() == first
+    assert scan("b", start=moment, folder=tmp_path).collect()["date"][0] == date(2023, 6, 6)
 
 
 def test_minute_bars_are_read_by_instants(bundle: Path) -> None:

@@ -206,6 +206,14 @@ def test_aware_and_naive_stamps_are_one_bar(tmp_path: Path) -> None:
     assert pl.read_parquet(path)["timestamp"].to_list() == naive["timestamp"].to_list()
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Europe/London", "UTC", "America/New_York"])
+def test_a_daily_bar_with_a_zone_has_the_date_in_that_zone(tmp_path: Path, zone: str) -> None:
+    frame = days(date(2023, 6, 5), 3)
+    zoned = frame.with_columns(pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone(zone))
+    bundle = written(tmp_path, zoned)
+    assert everything(bundle)["date"].to_list() == frame["date"].to_list()
+
+
 @pytest.mark.parametrize("resolution", ["5m", "hourly", ""])
 def test_one_bundle_has_one_timeframe_of_each_kind(tmp_path: Path, resolution: str) -> None:
     writer = ParquetWriter(tmp_path / "b", disk=Quick())

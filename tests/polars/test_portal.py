@@ -255,10 +255,24 @@ def test_an_asset_without_a_bar_is_null(portal: PolarsDataPortal) -> None:
 
 
 def test_a_request_without_any_bar_raises_no_data_available(portal: PolarsDataPortal) -> None:
-    with pytest.raises(NoDataAvailableError, match="no 1d bar with a close for MSFT"):
+    text = "no 1d bar with a close for MSFT in the last {} that had closed by 2023-06-01"
+    with pytest.raises(NoDataAvailableError, match=text.format("1 row")):
         portal.get_spot_value(["MSFT"], "close", "2023-06-01", "daily")
-    with pytest.raises(NoDataAvailableError):
+    with pytest.raises(NoDataAvailableError, match=text.format("5 rows")):
         portal.get_history_window(["MSFT"], "2023-06-01", 5, "1d", "close", "daily")
+
+
+def test_rows_of_another_market_alone_are_nulls_and_not_an_error(
+    portal: PolarsDataPortal,
+) -> None:
+    """On a weekend, the last row is that of a coin that is not listed yet; the share has closed."""
+    assets, day = ["AAPL", "BTCUSDT"], "2023-06-03"
+    window = portal.get_history_window(assets, day, 1, "1d", "close", "daily")
+    assert window.rows() == [(date(2023, 6, 3), None, None)]
+    spot = portal.get_spot_value(assets, "close", day, "daily")
+    assert spot.to_list() == [price("2023-06-02"), None]
+    with pytest.raises(NoDataAvailableError):
+        portal.get_history_window(["BTCUSDT"], day, 1, "1d", "close", "daily")
 
 
 def test_a_look_back_over_holidays_is_whole(portal: PolarsDataPortal) -> None:

@@ -153,6 +153,19 @@ def test_derived_bars_are_recorded_as_they_are_shown(tmp_path: Path) -> None:
     assert max(span.end for span in report.series[0].read.spans) <= stamp_of(DAYS[110])
 
 
+@pytest.mark.parametrize("day", ["2024-02-09", "2024-02-14"])
+def test_no_week_before_the_shown_ones_is_recorded(tmp_path: Path, day: str) -> None:
+    """A Friday, with which a week closes, and a Wednesday, on which a week is forming."""
+    manager = stage(tmp_path)
+    with lineage("run", folder=tmp_path / "bundles", manager=manager):
+        portal = PolarsDataPortal(data_source=manager)
+        window = portal.get_history_window(["AAPL"], day, 2, "1w", "close", "daily")
+    assert window["date"].to_list() == [date(2024, 1, 29), date(2024, 2, 5)]
+    (read,) = Lineages(tmp_path / "bundles", manager).get("run").reads
+    (piece,) = read.pieces
+    assert (piece.span.start, piece.rows) == (stamp_of(date(2024, 1, 29)), 10)
+
+
 def test_shown_bars_are_recorded_when_a_panel_is_dropped_saved_or_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

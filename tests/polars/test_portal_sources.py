@@ -88,6 +88,47 @@ def test_without_a_calendar_a_day_closes_with_its_utc_day() -> None:
         PolarsDataPortal(data_source=Fake(BOTH), calendar=17)
 
 
+@pytest.mark.parametrize(
+    ("label", "days", "calendar", "closed", "closes"),
+    [
+        ("1w", (7, 14, 21, 28), "XNYS", datetime(2024, 1, 26, 21), 21),
+        ("1w", (3, 10, 17, 24), "XNYS", datetime(2024, 1, 23, 21), 17),
+        ("3d", (4, 7, 10, 13), "XNYS", datetime(2024, 1, 12, 21), 10),
+        ("1w", (7, 14, 21, 28), None, datetime(2024, 1, 28), 21),
+    ],
+)
+def test_weeks_that_begin_on_another_day_close_with_their_own_last_session(
+    label: str, days: tuple[int, ...], calendar: str | None, closed: datetime, closes: int
+) -> None:
+    stamps = [stamp_of(date(2024, 1, day)) for day in days]
+    source = Fake(long_frame({"AAPL": stamps}))
+    for after, at in ((0, closed), (1, closed - timedelta(seconds=1))):
+        portal = PolarsDataPortal(data_source=source, calendar=calendar)
+        window = portal.get_history_window(["AAPL"], at, 2, label, "close", "minute")
+        last = days.index(closes) - after
+        assert window["date"].to_list() == [
+            date(2024, 1, d) for d in days[max(0, last - 1) : last + 1]
+        ]
+        spots = portal.get_spot_value(["AAPL"], "close", at, label)
+        assert spots.to_list() == [Decimal(str(value_of(stamps[last])))]
+
+
+def test_months_that_begin_on_the_15th_are_visible_when_they_end() -> None:
+    """A portal that moves forward sees each of them, from then on."""
+    starts = [date(2024, month, 15) for month in (1, 2, 3)]
+    source = Fake(long_frame({"AAPL": map(stamp_of, starts)}))
+    for calendar, ends in (
+        ("XNYS", (datetime(2024, 2, 14, 21), datetime(2024, 3, 14, 20), datetime(2024, 4, 12, 20))),
+        (None, (datetime(2024, 2, 15), datetime(2024, 3, 15), datetime(2024, 4, 15))),
+    ):
+        portal = PolarsDataPortal(data_source=source, calendar=calendar)
+        with pytest.raises(NoDataAvailableError):
+            portal.get_spot_value(["AAPL"], "close", ends[0] - timedelta(seconds=1), "1M")
+        for start, end in zip(starts, ends, strict=True):
+            found = portal.get_spot_value(["AAPL"], "close", end, "1M").to_list()
+            assert found == [Decimal(str(value_of(stamp_of(start))))]
+
+
 def test_look_ahead_into_surplus_bars_of_a_source_is_refused() -> None:
     source = Fake(BOTH)
     portal = PolarsDataPortal(data_source=source, current_simulation_time="2024-01-12")
@@ -500,6 +541,39 @@ def test_the_readers_of_a_bundle(tmp_path: Path) -> None:
     assert [t.minute for t in window["timestamp"]] == [36, 37, 38, 39]
     with pytest.raises(NoDataAvailableError):
         portal.get_spot_value([9], "close", "2024-01-12", "daily")
+
+
+def test_the_reader_of_a_bundle_serves_the_timeframe_of_its_bars(tmp_path: Path) -> None:
+    """Quarter hours are never taken for minutes, and weeks never for days: their ends lie ahead."""
+    writer = pytest.importorskip("src.data.polars.parquet_writer").ParquetWriter(tmp_path / "b")
+    daily = pytest.importorskip("src.data.polars.parquet_daily_bars")
+    minute = pytest.importorskip("src.data.polars.parquet_minute_bars")
+    first = parse_iso("2024-01-12T14:30:00")
+    quarters = range(first, first + 390 * MINUTE_MS, 15 * MINUTE_MS)
+    weeks = [stamp_of(date(2024, 1, day)) for day in (1, 8)]
+    for label, stamps in (("15m", quarters), ("1w", weeks)):
+        bars = long_frame({"AAPL": stamps}).rename({} if label == "15m" else {"timestamp": "date"})
+        writer.write(bars.with_columns(sid=pl.lit(24)).drop("symbol"), label)
+    with pytest.warns(DeprecationWarning, match="readers are deprecated"):
+        portal = PolarsDataPortal(
+            daily_reader=daily.PolarsParquetDailyReader(tmp_path / "b"),
+            minute_reader=minute.PolarsParquetMinuteReader(tmp_path / "b"),
+            calendar="XNYS",
+        )
+    at = datetime(2024, 1, 12, 15, 31)
+    for label in ("1m", "5m"):
+        with pytest.raises(QueryError, match=rf"no reader for {label} bars .*readers: 1w, 15m"):
+            portal.get_spot_value([AAPL], "close", at, label)
+    quarter = portal.get_history_window([AAPL], at, 1, "15m", "close", "minute")
+    last = first + 45 * MINUTE_MS
+    assert [s.replace(tzinfo=None) for s in quarter["timestamp"]] == [datetime(2024, 1, 12, 15, 15)]
+    assert quarter["AAPL"].to_list() == [Decimal(str(value_of(last)))]
+    hour = portal.get_history_window([AAPL], at, 1, "1h", "close", "minute")
+    assert hour["AAPL"].to_list() == [Decimal(str(value_of(last)))]
+    on_thursday = portal.get_history_window([AAPL], "2024-01-11", 1, "1w", "close", "daily")
+    assert on_thursday.rows() == [(date(2024, 1, 1), Decimal(str(value_of(weeks[0]))))]
+    day = portal.get_spot_value([AAPL], "close", "2024-01-12", "daily")
+    assert day.to_list() == [Decimal(str(value_of(quarters[-1])))]
 
 
 def test_readers_that_fail_and_readers_given_twice() -> None:

@@ -21,8 +21,12 @@ DAYS = [datetime(day.year, day.month, day.day) for day in sessions("2023-01-01",
 
 
 def rows(symbol: str, stamps: Sequence[datetime], step: int = 0) -> pl.DataFrame:
-    """Return bars with all 18 digits and a column more; ``step`` tells one answer from another."""
-    close = [Decimal(100 + n) + Decimal("0.123456789012345678") for n in range(len(stamps))]
+    """Return bars with all 18 digits and a column more; ``step`` tells one answer from another.
+
+    A bar has the same prices in each answer.
+    """
+    counts = [int((stamp - DAYS[0]) / timedelta(minutes=1)) % 977 for stamp in stamps]
+    close = [Decimal(100 + n) + Decimal("0.123456789012345678") for n in counts]
     prices = dict.fromkeys(("open", "high", "low", "close"), close)
     return pl.DataFrame(
         {"timestamp": list(stamps), "symbol": symbol, **prices, "volume": 7.0, "answer": step},

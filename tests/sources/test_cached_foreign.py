@@ -443,7 +443,7 @@ def test_only_the_part_of_a_frame_that_is_not_final_is_requested_again(folder: P
     assert len(source.asked) == 1
     clock.advance(1)
     frame = got(own, ["AAPL", "MSFT"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-14"]
+    assert days_of(source) == ["2024-06-03", "2024-06-13"]  # Thursday's is compared
     assert frame["answer"].to_list() == [*[1] * 9, 2] * 2
     assert frame["symbol"].to_list() == ["AAPL"] * 10 + ["MSFT"] * 10
     assert frame["timestamp"].to_list() == [day for day in DAYS if day >= TO_NOW[0]] * 2
@@ -459,7 +459,7 @@ def test_bars_that_have_become_final_are_requested_under_any_policy(folder: Path
     assert got(own, ["AAPL"], *TO_NOW).height == 7
     clock.advance(24 * 3600)
     assert got(own, ["AAPL"], *TO_NOW).height == 10
-    assert days_of(source) == ["2024-06-03", "2024-06-12"]
+    assert days_of(source) == ["2024-06-03", "2024-06-11"]
     assert got(own, ["AAPL"], *TO_NOW).height == 10
     assert len(source.asked) == 2
 
@@ -476,7 +476,7 @@ def test_a_hole_is_refetched_when_the_freshness_policy_allows(folder: Path) -> N
     assert got(own, ["AAPL"], *TO_NOW)["answer"].to_list() == [1, 1, 1, *[2] * 7]
     clock.advance(3600)
     got(own, ["AAPL"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-06"]
+    assert days_of(source) == ["2024-06-03", "2024-06-05"]
 
 
 def test_a_frame_cached_under_a_wrong_clock_is_requested_again(folder: Path) -> None:
@@ -500,7 +500,7 @@ def test_bars_are_judged_final_at_the_time_of_the_request(folder: Path) -> None:
     own = cached(source, folder, NeverStaleFreshnessPolicy(), config=CALENDAR, clock=clock)
     got(own, ["AAPL"], *TO_NOW)
     got(own, ["AAPL"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-14"]
+    assert days_of(source) == ["2024-06-03", "2024-06-13"]
 
 
 def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
@@ -530,7 +530,7 @@ def test_only_the_newest_minutes_are_requested_again(folder: Path) -> None:
     assert got(own, ["AAPL"], *question).height == 35
     first = source.asked[1][1]
     assert (first, str(first.tz)) == (
-        pd.Timestamp("2024-06-14 13:58", tz="UTC"),
+        pd.Timestamp("2024-06-14 13:57", tz="UTC"),
         "America/New_York",
     )
 
@@ -545,7 +545,67 @@ def test_an_answer_with_other_columns_is_fetched_whole(folder: Path) -> None:
     own = cached(source := Changing(), folder, AlwaysStaleFreshnessPolicy(), **options)
     got(own, ["AAPL"], *TO_NOW)
     assert got(own, ["AAPL"], *TO_NOW)["answer"].unique().to_list() == [3]
-    assert days_of(source) == ["2024-06-03", "2024-06-14", "2024-06-03"]
+    assert days_of(source) == ["2024-06-03", "2024-06-13", "2024-06-03"]
+
+
+class Adjusting(Own):
+    """A source that divides all of a symbol's prices as soon as it knows of a split."""
+
+    def __init__(self, *options: Any) -> None:
+        super().__init__(*options)
+        self.factors: dict[str, float] = {}
+
+    async def fetch(self, symbols: Any, start: Any, end: Any, frequency: str) -> pl.DataFrame:
+        dates = start.tz_localize(None), end.tz_localize(None)
+        frame = await super().fetch(symbols, *dates, frequency)
+        factor = pl.col("symbol").replace_strict(self.factors, default=1.0)
+        names = ("open", "high", "low", "close")
+        return frame.with_columns((pl.col(name).cast(pl.Float64) / factor) for name in names)
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Tokyo"])
+def test_prices_that_the_source_has_adjusted_meanwhile_are_all_requested_again(
+    folder: Path, zone: str | None
+) -> None:
+    """A frame never has bars from before and after a split; a rounding error is not one."""
+    source, clock = Adjusting(DAYS), at("2024-06-07 21:00")
+    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "NVDA"]
+    question = (
+        pd.Timestamp("2024-06-03", tz=zone),
+        pd.Timestamp("2024-06-14 23:00", tz=zone),
+        "1d",
+    )
+    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
+    source.stamps = [day for day in DAYS if day <= datetime(2024, 6, 7)]
+    got(own, symbols, *question)
+    source.stamps, source.factors = DAYS, {"AAPL": 1 + 1e-7}
+    clock.advance(4 * 86400)
+    answers = got(own, symbols, *question)["answer"].to_list()
+    assert answers == [*[1] * 4, *[2] * 6] * 2
+    source.factors = {"NVDA": 10.0}
+    clock.advance(86400)
+    assert got(own, symbols, *question)["answer"].to_list() == [4] * 20
+    assert [str(day) for day in days_of(source)] == [
+        "2024-06-03", "2024-06-06", "2024-06-10", "2024-06-03",
+    ]  # fmt: skip
+
+
+def test_a_symbol_whose_last_final_bar_is_no_longer_returned_is_requested_whole(
+    folder: Path,
+) -> None:
+    """Nothing shows that its earlier prices are still the same."""
+
+    class Dropping(Own):
+        async def fetch(self, *question: Any) -> pl.DataFrame:
+            frame = await super().fetch(*question)
+            is_dropped = (pl.col("symbol") == "MSFT") & (pl.col("timestamp").dt.day() == 13)
+            return frame if len(self.asked) == 1 else frame.filter(~is_dropped)
+
+    options = {"config": CALENDAR, "clock": at("2024-06-14 21:00")}
+    own = cached(source := Dropping(), folder, AlwaysStaleFreshnessPolicy(), **options)
+    got(own, ["AAPL", "MSFT"], *TO_NOW)
+    assert got(own, ["AAPL", "MSFT"], *TO_NOW)["answer"].to_list() == [3] * 19
+    assert days_of(source) == ["2024-06-03", "2024-06-13", "2024-06-03"]
 
 
 def test_a_policy_of_two_times(folder: Path) -> None:

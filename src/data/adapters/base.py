@@ -143,6 +143,15 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def _dated(frame: Any, question: SourceQuestion) -> Any:
+    """Return a frame in which the times of daily bars have no zone, so that their dates stay."""
+    if question.timeframe.is_intraday or not isinstance(frame, pl.DataFrame | pl.LazyFrame):
+        return frame
+    columns = pl.selectors.by_name("timestamp", "date", require_all=False)
+    zoned = columns & pl.selectors.datetime(time_zone="*")
+    return frame.with_columns(zoned.dt.replace_time_zone(None))
+
+
 def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int, int, int]]:
     """Return the first and last second (UTC) with bars, and the number of bars, for each symbol."""
     stamps = pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64) // 1000
@@ -366,7 +375,7 @@ class BaseDataAdapter(DataSource):
         def store(frame: Any) -> DatasetId:
             """Validate, standardize, write and register the fetched frame; return the dataset's id."""
             self.validate(frame)
-            rows = checked_frame(self.standardize(frame), self.name, question)
+            rows = checked_frame(self.standardize(_dated(frame, question)), self.name, question)
             ours = isinstance(parquet_writer, ParquetWriter)
             metadata_of_source = ({"source_type": self.name},) if ours else ()
             path = parquet_writer.write(rows, resolution, *metadata_of_source)
@@ -499,7 +508,7 @@ class BaseDataAdapter(DataSource):
         def store(frame: Any) -> BundlePath:
             """Validate, standardize and write the fetched frame; return the bundle's path."""
             self.validate(frame)
-            rows = checked_frame(self.standardize(frame), self.name, question)
+            rows = checked_frame(self.standardize(_dated(frame, question)), self.name, question)
             origin = {"source_type": metadata.source_type, "source_url": metadata.source_url}
             ParquetWriter(bundle.path).write(rows, frequency, origin)
             return BundlePath(bundle.path)

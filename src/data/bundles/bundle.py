@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for
+from ..calendars.calendar import ALWAYS_OPEN, FIRST_YEAR, LAST_YEAR, calendar_for
+from ..calendars.ranges import moment_of, resolve_instants
+from ..calendars.written_times import days_of
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import (
@@ -41,7 +43,8 @@ from ..errors import (
 )
 from ..model.bars import fingerprint_of
 from ..model.frame import NS_IN_MS
-from ..model.instant import DAY_MS, date_of
+from ..model.instant import DAY_MS, date_of, day_ms, iso
+from ..model.instrument import Instrument
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 _NO_FILES: Mapping[str, Any] = {}
+_FIRST_DAY, _LAST_DAY = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
 # Within this time of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
@@ -319,14 +323,16 @@ class Bundle:
            another program has changed it, begin again with step 2.
         """
         canonical = manager.provider_selector.canonical
+        instants_of = partial(_instants_of, manager.client)
         origin = self.records().origin
-        request = extended(self.name, origin.request, wanted, canonical)
+        request = extended(self.name, origin.request, wanted, canonical, instants_of)
         may_skip = not self._files.read_whole(self._examine)[1]
         while True:
             answers: dict[str, _Answer] = {}
             same: set[str] = set()
             if request is not None:
-                symbols = symbols_to_answer(origin.request, request, wanted, origin.ingested_at)
+                requests = origin.request, request, wanted
+                symbols = symbols_to_answer(*requests, origin.ingested_at, instants_of)
                 if may_skip:
                     same = _unchanged(manager.client, request, origin.symbols, offline=offline)
                 symbols = [symbol for symbol in symbols if symbol not in same]
@@ -339,7 +345,8 @@ class Bundle:
                 )
             with self._files.writing(make=False) as commit:
                 records, problems = self._examine(commit=commit)
-                now = extended(self.name, records.origin.request, wanted, canonical)
+                recorded = records.origin.request
+                now = extended(self.name, recorded, wanted, canonical, instants_of)
                 is_as_read = records.origin.commit == origin.commit and not problems
                 if now == request and (is_as_read or not same):
                     records = replace(records, origin=replace(records.origin, request=request))
@@ -350,7 +357,7 @@ class Bundle:
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions that end before a given day.
 
-        A partition contains one month of daily bars, or one day of minute bars; the partition that
+        A partition contains one month of daily bars, or one UTC day of minute bars; the one that
         contains ``before`` stays. If the bundle was built from the store, the dropped range is also
         removed from the bundle's recorded request, so that a refresh does not fetch it again.
 
@@ -383,8 +390,10 @@ class Bundle:
         request = records.origin.request
         if request is not None:
             first = min(last_day(place) for place in records.files if place not in old)
-            start = first.replace(day=1) if _frequency(request) == "daily" else first
-            request = {**request, "start_date": start.isoformat()}
+            # The partitions of intraday bars are days in UTC, not those of the market.
+            is_daily = _frequency(request) == "daily"
+            start = first.replace(day=1).isoformat() if is_daily else iso(day_ms(first))
+            request = {**request, "start_date": start}
         client = manager.client
         sources = (
             {} if request is None else self._sources_after_clean(client, request, records, old)
@@ -903,6 +912,25 @@ def _query(client: BarsClient, symbol: str, request: Mapping[str, Any]) -> BarsQ
         return client.query(symbol, request["timeframe"], *bounds, wishes=wishes)
     except (BadSymbolError, NoProviderError):
         return None
+
+
+def _instants_of(
+    client: BarsClient, request: Mapping[str, Any], which: str, bound: str
+) -> list[int]:
+    """Return the instant of a request's bound in each of its symbols' markets; see ``InstantsOf``.
+
+    The timestamps of daily bars are dates, which are the same in every market.
+    """
+    if moment_of(bound) is None and days_of(bound.strip()) is None:
+        return []
+    markets = [Instrument("", "crypto", ALWAYS_OPEN)]
+    if _frequency(request) == "minute":
+        of_now = {**request, "start_date": None, "end_date": None}
+        queries = [_query(client, symbol, of_now) for symbol in request["symbols"]]
+        markets = [query.instrument for query in queries if query is not None] or markets
+    first, last = (bound, _LAST_DAY) if which == "start" else (_FIRST_DAY, bound)
+    spans = [resolve_instants(market, first, last, client.clock.now_ms()) for market in markets]
+    return [span.start if which == "start" else span.end for span in spans]
 
 
 def _unchanged(

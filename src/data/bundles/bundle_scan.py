@@ -57,8 +57,9 @@ def scan(
         bundles: Names of bundles, or :class:`Bundle` objects; one or a list.
         symbols: Symbols as the bundles contain them, or None for all. A bundle need not contain all
             of them.
-        start, end: Bounds, inclusive: a date, or anything pandas accepts as one. For minute bars,
-            an instant (naive means UTC), or a date for the whole UTC day. None means no bound.
+        start, end: Bounds, inclusive: a date, or anything pandas accepts as one (for daily bars,
+            the date in its own time zone). For minute bars, an instant (naive means UTC), or a date
+            for the whole UTC day. None means no bound.
         frequency: ``"daily"`` or ``"minute"``, for bundles that have both; otherwise not needed.
         folder: Bundles folder in which names are looked up, or None for the configured one.
 

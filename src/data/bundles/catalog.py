@@ -11,15 +11,18 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pandas as pd
 
+from ..calendars.calendar import calendar_for
+from ..calendars.ranges import moment_of
 from ..disk.files import Disk
 from ..errors import BundleError, DataError, FormatVersionError, QueryError
-from ..model.instant import iso
+from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bundle import Bundle, bundle_names
@@ -50,6 +53,7 @@ __all__ = ["DataCatalog", "DatasetUse", "cache_key"]
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _LONGEST_TEXT = 1000
+_DAY_S = DAY_MS // 1000
 _NO_MARKETS: Mapping[str, Any] = {}
 
 
@@ -167,7 +171,7 @@ class DataCatalog:
             source: Source of the bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
             symbols: Symbols as the caller names them; at least one.
             start_date, end_date: Range of the dataset, ends inclusive: text, date or time; naive
-                means UTC.
+                means UTC. For bars shorter than a day, a date as the end is the whole UTC day.
             resolution: Timeframe, such as ``1d``.
             checksum: Checksum of its files.
             ranges: First bar, last bar and number of bars of each symbol; a symbol without an entry
@@ -182,14 +186,15 @@ class DataCatalog:
             QueryError: An argument is invalid (a ``ValueError``); nothing is registered.
             StorageError, LockTimeoutError: The dataset is not registered.
         """
-        start, end = _span(start_date, end_date)
+        timeframe = Timeframe.parse(resolution)
+        start, end = _span(start_date, end_date, timeframe)
         entry = {
             "id": str(uuid.uuid4()),
             "source": _text("source", source),
             "symbols": _symbols(symbols),
             "start": iso(start * 1000),
             "end": iso(end * 1000),
-            "resolution": Timeframe.parse(resolution).label,
+            "resolution": timeframe.label,
             "checksum": _text("checksum", checksum),
             "path": os.fspath(parquet_path),
             "bundle": self._scope,
@@ -217,7 +222,10 @@ class DataCatalog:
         Args:
             symbols: Symbols that must all be in the dataset.
             start_date, end_date: Range, ends inclusive, as for :meth:`register_dataset`. A bundle
-                or lane covers the range if it contains every bar that exists in that range.
+                or lane covers the range if it contains every bar that exists in that range. For
+                bars shorter than a day, a date means its first bar as the start, and its last bar
+                as the end, by the calendar of the symbols; its first instant if a market is
+                unknown.
             resolution: Timeframe.
             source: Source as registered; for a lane, its vendor, or its vendor and lane
                 (``yahoo/1d@raw``).
@@ -226,8 +234,11 @@ class DataCatalog:
             QueryError: An argument is invalid.
         """
         wanted = _symbols(symbols)
-        start, end = _span(start_date, end_date)
-        label = Timeframe.parse(resolution).label
+        timeframe = Timeframe.parse(resolution)
+        label, (start, end) = timeframe.label, _span(start_date, end_date, timeframe)
+        given = start_date, end_date
+        if timeframe.is_intraday and any(map(_is_date, given)):
+            start, end = self._bars_on_dates(wanted, timeframe, (start, end), given)
         for _ in range(2):
             best, is_sound = self._best_match(wanted, label, start, end, source)
             if is_sound:
@@ -676,6 +687,37 @@ class DataCatalog:
 
     # --- lanes -----------------------------------------------------------------------------
 
+    def _bars_on_dates(
+        self,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        span: tuple[int, int],
+        given: Sequence[Any],
+    ) -> tuple[int, int]:
+        """Return the range in seconds of the intraday bars in a range whose ends may be dates.
+
+        Several markets, and bars that follow the open or the clock, begin and end at different
+        times; the result is the range that they have in common.
+
+        Args:
+            symbols, timeframe: Symbols and timeframe of the bars.
+            span: Start and end; the end of a date is the end of its UTC day.
+            given: Start and end as the caller gave them.
+        """
+        start, end = span
+        starts, ends = [start], [end]
+        for symbol in symbols:
+            instrument = self._lanes.instrument(symbol, timeframe.label)
+            if instrument is None:
+                return start, end - (_DAY_S - 1) * _is_date(given[1])
+            calendar = calendar_for(instrument)
+            for anchor in ("session", "clock"):
+                starts += [calendar.next_open(timeframe, start * 1000, anchor) // 1000]
+                ends += [calendar.back(timeframe, (end + 1) * 1000, 1, anchor) // 1000]
+        if _is_date(given[0]) and max(starts) <= end:
+            start = max(starts)
+        return start, max(end - _DAY_S + 1, min(ends)) if _is_date(given[1]) else end
+
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
@@ -786,13 +828,23 @@ def _symbols(given: Any) -> list[str]:
     return symbols
 
 
-def _span(start: Any, end: Any) -> tuple[int, int]:
-    """Return a range in UTC seconds, both ends inclusive; integers are taken as UTC seconds."""
+def _span(start: Any, end: Any, timeframe: Timeframe) -> tuple[int, int]:
+    """Return a range in UTC seconds, both ends inclusive; integers are taken as UTC seconds.
+
+    A daily bar has its date's first instant, so only a range of shorter bars needs the whole day.
+    """
     first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
     last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
+    if timeframe.is_intraday and _is_date(end):
+        last += _DAY_S - 1
     if first > last:
         raise QueryError(f"start_date {start} is after end_date {end}")
     return first, last
+
+
+def _is_date(value: Any) -> bool:
+    moment = moment_of(value)
+    return moment is not None and not isinstance(moment, datetime)
 
 
 def _instant(name: str, value: Any) -> pd.Timestamp:

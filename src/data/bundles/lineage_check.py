@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for, first_unclosed
+from ..calendars.calendar import first_unclosed
 from ..errors import CacheError, DataError, IncompleteDataWarning, KindMismatchError, QueryError
 from ..model.actions import Action
 from ..model.bars import BarTable, among, concat, union
@@ -400,10 +400,14 @@ def _cells(
     for name, was, rebased, is_now in zip(COMPARED, old, between or old, new, strict=True):
         if _is_same(was, is_now):
             continue
-        by_action = bool(later_actions) and not _is_same(was, rebased)
-        by_bar = not _is_same(rebased, is_now) and not (by_action and _is_close(rebased, is_now))
+        of_column = [a for a in later_actions if _affects(a, name, read.adjustment)]
+        is_rounded = _is_close(rebased, is_now)
+        # Raw prices may be computed from adjusted ones, so a split changes only their rounding.
+        is_rebased = not _is_same(was, rebased) or (read.adjustment == "raw" and is_rounded)
+        by_action = bool(of_column) and is_rebased
+        by_bar = not _is_same(rebased, is_now) and not (by_action and is_rounded)
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
-        words = [", ".join(map(str, later_actions))] * by_action + [detail] * by_bar
+        words = [", ".join(map(str, of_column))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":
             causes, words = (CORRECTION,), ["the close before a dividend was corrected"]
         yield ChangedCell(stamp, name, was, is_now, causes or (UNEXPLAINED,), "; ".join(words))
@@ -441,36 +445,40 @@ def _expects(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | Non
 
     It returns None if the bar had not closed at the time of the read.
     """
-    calendar, timeframe = calendar_for(client.instrument(read.series)), read.series.timeframe
-    cap_ms = first_unclosed(calendar, timeframe, read.asked_ms, "session")
+    grid = client.outline(read.series).grid
+    cap_ms = first_unclosed(grid.calendar, grid.timeframe, read.asked_ms, grid.anchor)
 
     def is_expected(stamp: int) -> bool | None:
         """Return whether the calendar expects a bar at a stamp; None if the bar closed after the read."""
         if stamp >= cap_ms:
             return None
-        day = Span(stamp, stamp + (timeframe.step_ms or 1))
-        return stamp in calendar.opens(timeframe, day, "session").tolist()
+        span = Span(stamp, stamp + (grid.timeframe.step_ms or 1))
+        return stamp in grid.opens(span).tolist()
 
     return is_expected
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions affecting these prices that were known only at the read, or only now."""
+    """Return the actions since the first bar that were known only at the read, or only now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
-        """Return the actions that affect these prices, keyed by their identifying values."""
+        """Return the actions, keyed by their identifying values."""
         rows = {*applied.rows, *(a for actions in applied.own.values() for a in actions)}
-        action_types = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
         return {
             (a.ex_date, a.type, a.numerator, a.denominator, a.amount): a
             for a in rows
-            if a.type in action_types and a.ex_date >= first
+            if a.ex_date >= first
         }
 
     then, today = of(read.applied), of(now)
     differing = [a for key, a in {**then, **today}.items() if (key in then) != (key in today)]
     return sorted(differing)
+
+
+def _affects(action: Action, column: str, adjustment: str) -> bool:
+    """Return whether an action can change a column of bars before it."""
+    return action.type == "split" or adjustment == "all" or column == "adj_close"
 
 
 def _is_same(first: float, second: float) -> bool:

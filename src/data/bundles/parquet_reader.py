@@ -82,6 +82,7 @@ class ParquetReader:
         self._time = time_column(self.frequency)
         self._cache = LruCache(_MOST_CACHED) if enable_cache else None
         self._sound: dict[Path, FileState] = {}
+        self._known: tuple[Any, str | None] | None = None
 
     # --- frames ----------------------------------------------------------------------------
 
@@ -100,9 +101,9 @@ class ParquetReader:
         Args:
             sids: Numbers of the series; if empty, no rows are returned.
             fields: ``open high low close volume`` (Decimal), or further columns of the files.
-            start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one.
-                For minute bars, an instant (naive means UTC), or a date for the whole UTC day.
-                None means no bound.
+            start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one (for
+                daily bars, the date in its own time zone). For minute bars, an instant (naive means
+                UTC), or a date for the whole UTC day. None means no bound.
 
         Raises:
             QueryError: A sid is not a number, a field is unknown, or the range is invalid.
@@ -262,6 +263,29 @@ class ParquetReader:
             if len(rows):
                 return pd.Timestamp(rows[self._time].min() if is_first else rows[self._time].max())
         return None
+
+    @property
+    def timeframe(self) -> str | None:
+        """The timeframe of the bars, such as ``5m``; None if the files do not contain it.
+
+        Raises:
+            BundleError: A file is damaged.
+            FormatVersionError: A newer version of this library wrote a file.
+        """
+
+        def read(path_of: _PathOf, pending: _Pending) -> str | None:
+            """Return the timeframe in the first file; all files of a frequency have the same."""
+            for place in self._places(None, None, pending)[:1]:
+                path = path_of(place)
+                metadata = self._checked(partial(pl.read_parquet_metadata, path), path_of, [place])
+                if origin := origin_of(metadata, f"{self._files.path.name}/{place}"):
+                    return origin.resolutions.get(self.frequency)
+            return None
+
+        known, now = self._known, self._files.moment()
+        if known is None or known[0] != now:
+            known = self._known = now, self._files.read_whole(read)
+        return known[1]
 
     @property
     def generation(self) -> int:
@@ -446,7 +470,8 @@ def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date
     """Return a bound with the type of the time column: a date, or a naive time in UTC.
 
     Args:
-        value: A date, or anything pandas accepts as one; None means no bound.
+        value: A date, or anything pandas accepts as one; None means no bound. For daily bars, a
+            time means its date in its own time zone.
         frequency: Frequency of the bars.
         is_last: Whether a date means the end of the day for minute bars.
 
@@ -461,10 +486,10 @@ def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date
         raise BadRangeError(f"invalid time {value!r}") from exc
     if pd.isna(stamp):
         raise BadRangeError("invalid time NaT")
-    if stamp.tzinfo is not None:
-        stamp = stamp.tz_convert("UTC").tz_localize(None)
     if frequency == "daily":
         return stamp.date()
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
     is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
         isinstance(value, str) and len(value.strip()) == 10
     )

@@ -473,13 +473,17 @@ def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> p
 
 
 def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
-    """Return the time column with its type in the files; timezone-aware times become UTC."""
+    """Return the time column with its type in the files.
+
+    A daily bar has the date in the column's time zone; other timezone-aware times become UTC.
+    """
     name = time_column(frequency)
     if name not in frame.columns:
         raise _column_error(frequency, [name])
     dtype, column = frame.schema[name], pl.col(name)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        column = column if frequency == "daily" else column.dt.convert_time_zone("UTC")
+        column = column.dt.replace_time_zone(None)
     elif not isinstance(dtype, pl.Datetime | pl.Date):
         raise QueryError(f"column {name} does not contain times: its type is {dtype}")
     return column.cast(get_schema_for_frequency(frequency)[name])

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from ..errors import BundleError, QueryError
+from ..model.instant import iso
 from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
+
+# Returns for a bound of a request (``start`` or ``end``) its first instant, or the one after its end,
+# in each symbol's market; nothing if that depends on the current time, as for ``-30d``.
+InstantsOf = Callable[[Mapping[str, Any], str, str], Sequence[int]]
 
 __all__ = ["SELECTS_SERIES", "Request", "extended", "options_of", "request_of", "symbols_to_answer"]
 
@@ -116,10 +122,17 @@ def extended(
     recorded: Mapping[str, Any] | None,
     wanted: Mapping[str, Any] | None,
     canonical: Callable[[Any], str | None],
+    instants_of: InstantsOf,
 ) -> Mapping[str, Any] | None:
     """Return a request that covers both the bundle's request (``recorded``) and the wanted one.
 
     If ``wanted`` is None, return the bundle's request, which is None for rows from user code.
+
+    Args:
+        name: Name of the bundle.
+        recorded, wanted: Requests.
+        canonical: Function that returns a vendor's usual name.
+        instants_of: Function that returns what a bound means for the symbols of a request.
 
     Raises:
         BundleError: User code wrote the bundle, the requests differ in more than their symbols and
@@ -143,9 +156,12 @@ def extended(
                 f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
     symbols = list(dict.fromkeys((*recorded["symbols"], *wanted["symbols"])))
-    start = _wider_bound(name, "start", recorded["start_date"], wanted["start_date"])
-    end = _wider_bound(name, "end", recorded["end_date"], wanted["end_date"])
-    return {**recorded, "symbols": symbols, "start_date": start, "end_date": end}
+    request: dict[str, Any] = {**recorded, "symbols": symbols}
+    for which in ("start", "end"):
+        key = f"{which}_date"
+        of_bound = partial(instants_of, request)
+        request[key] = _wider_bound(name, which, recorded[key], wanted[key], of_bound)
+    return request
 
 
 def symbols_to_answer(
@@ -153,6 +169,7 @@ def symbols_to_answer(
     request: Mapping[str, Any],
     wanted: Mapping[str, Any] | None,
     written_ms: int,
+    instants_of: InstantsOf,
 ) -> Sequence[str]:
     """Return the symbols that must be fetched before a bundle can answer ``request``.
 
@@ -164,21 +181,28 @@ def symbols_to_answer(
         request: The bundle's request, extended by ``wanted``.
         wanted: Request that extends the bundle; None if the bundle is only refreshed.
         written_ms: Time at which the bundle was written, UTC milliseconds.
+        instants_of: See :func:`extended`.
     """
     every: Sequence[str] = request["symbols"]
     if wanted is None or recorded is None:
         return every
-    ends = [recorded["start_date"], recorded["end_date"]]
-    start, end = _moment(ends[0], is_end=False), _moment(ends[1], is_end=True)
-    is_same = ends == [request["start_date"], request["end_date"]]
-    if not is_same or start is None or end is None:
+    ends = {which: recorded[f"{which}_date"] for which in ("start", "end")}
+    if any(text != request[f"{which}_date"] for which, text in ends.items()):
         return every
-    is_over = end.replace(tzinfo=UTC).timestamp() * 1000 < written_ms
-    return wanted["symbols"] if is_over else every
+    starts, over = (instants_of(request, which, text or "") for which, text in ends.items())
+    return wanted["symbols"] if starts and over and max(over) <= written_ms else every
 
 
-def _wider_bound(name: str, which: str, recorded: str | None, wanted: str | None) -> str | None:
+def _wider_bound(
+    name: str,
+    which: str,
+    recorded: str | None,
+    wanted: str | None,
+    instants_of: Callable[[str, str], Sequence[int]],
+) -> str | None:
     """Return the wider of two bounds: the earlier start or the later end (None for no end).
+
+    If each of the two is wider in some market, return the instant that is wider in all of them.
 
     Raises:
         BundleError: The bounds cannot be compared, such as ``-30d`` and a date.
@@ -187,8 +211,8 @@ def _wider_bound(name: str, which: str, recorded: str | None, wanted: str | None
         return recorded
     if which == "end" and None in (recorded, wanted):
         return None  # up to now
-    moments = [_moment(text, is_end=which == "end") for text in (recorded, wanted)]
-    if moments[0] is None or moments[1] is None:
+    instants = {text: list(instants_of(which, text or "")) for text in (recorded, wanted)}
+    if not all(instants.values()):
         raise BundleError(
             (
                 f"bundle {name} has the {which} {recorded or '(none)'}, which cannot be extended to "
@@ -196,19 +220,14 @@ def _wider_bound(name: str, which: str, recorded: str | None, wanted: str | None
             ),
             hint="use dates such as 2024-06-03, which can be extended, or another name",
         )
-    is_wider = moments[1] > moments[0] if which == "end" else moments[1] < moments[0]
-    return wanted if is_wider else recorded
-
-
-def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
-    """Return a bound as naive UTC for comparison, or None if it is not an ISO date or time."""
-    try:
-        moment = datetime.fromisoformat(bound or "")
-    except ValueError:
-        return None
-    if is_end and len(bound or "") == len("2024-06-03"):
-        moment += timedelta(hours=23, minutes=59, seconds=59)
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    widest = [
+        max(times) if which == "end" else min(times)
+        for times in zip(*instants.values(), strict=True)
+    ]
+    for text, times in instants.items():
+        if times == widest:
+            return text
+    return iso(max(widest) - 1 if which == "end" else min(widest))
 
 
 def _text(value: Any) -> str | None:

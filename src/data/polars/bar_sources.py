@@ -29,12 +29,13 @@ from ..clock import Clock, SystemClock
 from ..errors import DataError, DataPortalError, MissingExtraError, QueryError, install_line
 from ..model.bars import BarTable
 from ..model.frame import NS_IN_MS
-from ..model.instant import DAY_MS, from_ms, iso
+from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..prices.conversions import build_objection
 from ..prices.resample import resample_many, source_span
 from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market, start_of
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0
 # How far after a derived bar to look for further source bars: far enough for a long weekend.
 _BEHIND_MS = 5 * DAY_MS
+# The longest intraday bars from which days of a market with sessions are built.
+_FINE_MS = 30 * MINUTE_MS
 _NAMED = 5
 _NO_ENDS: Mapping[str, int] = MappingProxyType({})
 # The reason of an error that is not a failure: the asset was not listed yet.
@@ -599,17 +602,29 @@ class ReaderBars(PolarsBars):
     Args:
         daily, minute: Readers of daily and minute bars, with ``load_raw_arrays(sids, fields, start,
             end)``, or else with ``load_daily_bars`` and ``load_minute_bars``; None if there is no
-            such reader.
+            such reader. If a reader has a ``timeframe``, its bars have that one.
         calendar, cache, catalog, clock, validator: See :class:`PolarsBars`.
 
-    Bars of other timeframes are built from daily bars if they are longer than a day and there is a
-    daily reader, and from minute bars otherwise. A bar is built only if some asset has a bar in or
-    after its last minute (or day); otherwise, the bundle might end in the middle of the bar.
+    Bars of other timeframes are built from the longest bars from which they can be built. A bar is
+    built only if some asset has a bar in or after its last minute (or day); otherwise, the bundle
+    might end in the middle of the bar.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
         super().__init__(*options)
-        self._readers = {"1d": (daily, "load_daily_bars"), "1m": (minute, "load_minute_bars")}
+        self._given = (daily, "load_daily_bars", "1d"), (minute, "load_minute_bars", "1m")
+
+    @property
+    def _readers(self) -> dict[Timeframe, tuple[Any, str]]:
+        """The reader and its method for each timeframe; minutes or days if it does not have one."""
+        readers = {}
+        for reader, method, usual in self._given:
+            if reader is not None:
+                with others_code("the reader's timeframe cannot be read"):
+                    label = getattr(reader, "timeframe", None)
+                    timeframe = Timeframe.parse(label if isinstance(label, str) else usual)
+                readers[timeframe] = reader, method
+        return readers
 
     def read(
         self,
@@ -628,13 +643,20 @@ class ReaderBars(PolarsBars):
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
         """Return the timeframe of the bars to build the requested bars from.
 
-        Return None if a reader has the requested bars, or if no reader has shorter bars.
+        Return None if a reader has the requested bars, or if they cannot be built.
         """
-        there = [label for label, (reader, _) in self._readers.items() if reader is not None]
-        if timeframe.label in there:
+        readers = self._readers
+        if timeframe in readers:
             return None
-        shorter = [label for label in there if label == "1m" or not timeframe.is_intraday]
-        return Timeframe.parse(shorter[0]) if shorter else None
+        fit = [source for source in readers if self._can_build(source, timeframe)]
+        return max(fit, key=lambda source: source.longest_ms, default=None)
+
+    def _can_build(self, source: Timeframe, target: Timeframe) -> bool:
+        """Return whether ``target`` bars can be built, even if the source's bars follow the clock."""
+        is_fine = source.is_intraday and source.longest_ms <= _FINE_MS
+        if is_fine and not target.is_intraday:
+            return True
+        return not build_objection(source, target, self._calendar, source_anchor="clock")
 
     def _build_bars(
         self,
@@ -677,13 +699,13 @@ class ReaderBars(PolarsBars):
         return "the reader"
 
     def _generation(self, timeframe: Timeframe) -> int | None:
-        reader, _ = self._readers.get(timeframe.label, (None, ""))
+        reader, _ = self._readers.get(timeframe, (None, ""))
         with others_code("the reader's generation cannot be read"):
             generation = getattr(reader, "generation", None)
         return generation if isinstance(generation, int) else None
 
     def _identity(self, timeframe: Timeframe) -> str:
-        reader, _ = self._readers.get(timeframe.label, (None, ""))
+        reader, _ = self._readers.get(timeframe, (None, ""))
         folder = getattr(reader, "parquet_dir", None)
         if isinstance(folder, str | PathLike):
             return f"{type(reader).__qualname__} {realpath(folder)}"
@@ -695,15 +717,15 @@ class ReaderBars(PolarsBars):
     def _fetch(
         self, assets: Assets, timeframe: Timeframe, start: pd.Timestamp, end: pd.Timestamp
     ) -> Any:
-        reader, method = self._readers.get(timeframe.label, (None, ""))
+        readers = self._readers
+        reader, method = readers.get(timeframe, (None, ""))
         if reader is None:
-            there = [label for label, (opened, _) in self._readers.items() if opened is not None]
             raise QueryError(
                 f"there is no reader for {timeframe} bars",
-                hint=f"available readers: {', '.join(there)}",
+                hint=f"available readers: {', '.join(map(str, readers))}",
             )
         sids, fields = self._keys(assets), list(FIELDS)
-        bounds = (start.date(), end.date()) if timeframe.label == "1d" else (start, end)
+        bounds = (start, end) if timeframe.is_intraday else (start.date(), end.date())
         with others_code(f"the reader returned no {timeframe} bars for {_names(assets.names)}"):
             if hasattr(reader, "load_raw_arrays"):
                 return reader.load_raw_arrays(sids, fields, *bounds)

@@ -29,6 +29,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, day_ms, iso
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
 from .bar_sources import (
@@ -339,7 +340,8 @@ class BasePortal(ABC, Generic[S, F]):
 
         Raises:
             LookaheadError: ``dt`` is after the simulation time.
-            NoDataAvailableError: No asset has a bar that had closed by then.
+            NoDataAvailableError: No asset has a value in the last rows of its market that had
+                closed by then.
             DataPortalError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
 
@@ -434,27 +436,31 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the last visible rows as a frame."""
 
     def _spot(self, question: PortalQuestion, visible: VisiblePanel) -> S:
-        if np.isnan(visible.panel.row(question.field, visible.horizons)).all():
-            raise self._no_bars_error(question)
+        self._refuse_without_bars(question, visible)
         return self._series(question, visible)
 
     def _window(self, question: PortalQuestion, visible: VisiblePanel) -> F:
-        window = visible.panel.window(question.field, visible.horizons, question.rows)
-        if np.isnan(window.values).all():
-            raise self._no_bars_error(question)
+        self._refuse_without_bars(question, visible)
         return self._frame(question, visible)
 
-    def _no_bars_error(self, question: PortalQuestion) -> NoDataAvailableError:
+    def _refuse_without_bars(self, question: PortalQuestion, visible: VisiblePanel) -> None:
+        """Raise an error if no asset has a value in the last rows of its own market.
+
+        Raises:
+            NoDataAvailableError: No asset has one.
+        """
+        if not visible.panel.lacks(question.field, visible.horizons, question.rows):
+            return
         every = question.assets.names
         names = ", ".join(every[:5])
         more = f" and {len(every) - 5} more" if len(every) > 5 else ""
-        return NoDataAvailableError(
+        raise NoDataAvailableError(
             (
-                f"no {question.timeframe} bar with a {question.field} for {names}{more} had "
-                f"closed by {_spell(question.moment)}"
+                f"no {question.timeframe} bar with a {question.field} for {names}{more} in the last "
+                f"{counted(question.rows, 'row')} that had closed by {_spell(question.moment)}"
             ),
             symbol=every[0] if len(every) == 1 else None,
-            hint="use a later time, or assets that have bars by then",
+            hint="use more rows, a later time, or assets that have bars by then",
         )
 
     # --- arguments ------------------------------------------------------------------------------
@@ -623,7 +629,7 @@ class BasePortal(ABC, Generic[S, F]):
                 return built
             is_hit = built.is_hit
             shown_to.uncut.add(key)
-        built = self._build_panel(question, 0)
+        built = self._build_panel(question, 0, is_exact=True)
         return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
@@ -642,16 +648,20 @@ class BasePortal(ABC, Generic[S, F]):
             self._panels.keep(_key(question), built.found.panel, built.mark)
         return built.found
 
-    def _build_panel(self, question: PortalQuestion, ahead_ms: int) -> _BuiltPanel:
+    def _build_panel(
+        self, question: PortalQuestion, ahead_ms: int, *, is_exact: bool = False
+    ) -> _BuiltPanel:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If the panel has too few rows, which can happen only if the calendar is unknown, earlier bars
-        are read as well, a few times.
+        If the panel has too few rows, earlier bars are read as well, a few times. This can happen
+        only if the calendar is unknown or, with ``is_exact``, which reads no row before the
+        requested ones, if the bars start at other times than the calendar's.
         """
         terms = self._terms(question, ahead_ms)
-        rows, is_hit = question.rows + _SPARE_ROWS, True
-        for look in range(_LOOKS_BACK):
-            extent = self._extent(question, terms, rows * 4**look)
+        counts = [(question.rows + _SPARE_ROWS) * 4**look for look in range(_LOOKS_BACK)]
+        counts, is_hit = [0] * is_exact + counts, True
+        for look, rows in enumerate(counts):
+            extent = self._extent(question, terms, rows)
             # Commits from now on may change the bars, which are read next.
             mark = 0 if self._panels is None else self._panels.commits
             last = max(terms.horizons)
@@ -659,7 +669,7 @@ class BasePortal(ABC, Generic[S, F]):
                 question.assets, question.timeframe, extent.span, extent.ends, last
             )
             is_hit = is_hit and read.is_hit and extent.is_hit
-            is_last = look == _LOOKS_BACK - 1
+            is_last = look == len(counts) - 1
             panel = _arrange_panel(question, terms, extent, read, is_last=is_last)
             if panel.covers(terms.horizons, question.rows):
                 break
@@ -684,11 +694,14 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the range of bars to read for a panel.
 
         The range contains ``rows`` bars that are visible at the requested time in every market, and
-        the bars to read ahead for later requests.
+        the bars to read ahead for later requests. With 0 rows, it begins with the first row of the
+        answer.
         """
         timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
         start = min(
             start_of(market, timeframe, horizon, rows)
+            if rows
+            else start_of(market, timeframe, end_of(market, timeframe, horizon), question.rows)
             for market, horizon in zip(markets, horizons, strict=True)
         )
         until = min(now, max(horizons) + ahead_ms)

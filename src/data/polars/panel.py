@@ -8,7 +8,7 @@ session's date.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..calendars.buckets import bucket_of
+from ..calendars.buckets import start_of as bucket_start
 from ..calendars.calendar import MarketCalendar, first_unclosed
 from ..calendars.grid import BarGrid
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, day_ms, to_ms
+from ..model.instant import DAY_MS, date_of, day_ms, to_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -195,6 +197,15 @@ class Panel:
                 row[list(group.market.columns)] = group.values[index, last - 1]
         return row
 
+    def lacks(self, name: str, horizons: Sequence[int], count: int) -> bool:
+        """Return whether the last ``count`` closed rows in every market lack all values."""
+        index = FIELDS.index(name)
+        for group, horizon in zip(self.groups, horizons, strict=True):
+            last = group.closed_by(horizon)
+            if not np.isnan(group.values[index, max(0, last - count) : last]).all():
+                return False
+        return True
+
     def rows(self, horizon: int, count: int) -> slice:
         """Return the slice of the last ``count`` closed rows; the panel has only one market."""
         last = self.groups[0].closed_by(horizon)
@@ -249,9 +260,12 @@ def group_of(
     there = [table.stamps for table in bars if table is not None]
     present = np.unique(np.concatenate(there)) if there else np.empty(0, dtype=np.int64)
     grid = grid_of(market, timeframe, present)
+    if not timeframe.is_intraday and not grid.aligned(present).all():
+        # The source's weeks or months are not the calendar's, which does not expect them.
+        market = replace(market, is_known=False)
     stamps = np.union1d(grid.opens(span), present) if market.is_known else present
     # An off-calendar bar may close after the next one, which is not visible until then.
-    closes = np.maximum.accumulate(grid.closes(stamps)) if len(stamps) else stamps
+    closes = np.maximum.accumulate(_closes(grid, stamps)) if len(stamps) else stamps
     rows = int(closes.searchsorted(until_ms, side="right"))
     stamps, closes = stamps[:rows], closes[:rows]
     values = np.full((len(FIELDS), rows, len(market.columns)), np.nan)
@@ -260,6 +274,21 @@ def group_of(
             kept = int(table.stamps.searchsorted(stamps[-1], side="right"))
             values[:, stamps.searchsorted(table.stamps[:kept]), index] = table.values[:, :kept]
     return PanelGroup(market, stamps, closes, values)
+
+
+def _closes(grid: BarGrid, stamps: Stamps) -> Stamps:
+    """Return when each bar closes; a week or month on any date closes with its own last session."""
+    closes = grid.closes(stamps)
+    if grid.timeframe.is_intraday:
+        return closes
+    buckets = bucket_of(grid.timeframe, stamps)
+    shifts = stamps - bucket_start(grid.timeframe, buckets)
+    ends = bucket_start(grid.timeframe, buckets + 1) + shifts
+    for row in np.flatnonzero(shifts):
+        days = date_of(int(stamps[row])), date_of(int(ends[row]) - 1)
+        sessions = grid.calendar.sessions(*days)
+        closes[row] = sessions[-1].close_ms if sessions else ends[row]
+    return closes
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:

@@ -21,7 +21,7 @@ from ..polars.identity import identity_of
 from .base import DataSource
 from .foreign_source import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
 from .freshness_settings import MAX_SIZE
-from .newest_bars import continued, first_due, frame_state
+from .newest_bars import continued, first_due, frame_state, question_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,14 +170,20 @@ class ForeignFrames:
     async def _request_from(
         self, question: SourceQuestion, entry: CachedFrame | None, due: pd.Timestamp | None
     ) -> pl.DataFrame:
-        """Return the frame, requesting only bars from ``due`` on if an earlier part is cached."""
+        """Return the frame, requesting only bars from ``due`` on if an earlier part is cached.
+
+        The last final bar is requested as well: if its prices have changed, so is the whole frame.
+        """
         if entry is None or due is None or due == question.start:
             return await self._fetch_frame(question)
+        newest = question_from(entry.frame, due, question)
         try:
-            newer = await self._fetch_frame(question._replace(start=due))
+            newer = await self._fetch_frame(newest)
         except NoDataAvailableError:
             return entry.frame
-        whole = await awaited(partial(continued, entry.frame, newer, due))
+        if newest.start == question.start:
+            return newer
+        whole = await awaited(partial(continued, entry.frame, newer, due, question))
         return await self._fetch_frame(question) if whole is None else whole
 
     async def _fetch_frame(self, question: SourceQuestion) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from ..calendars.calendar import named_calendar
 from ..calendars.finality import newest_settled
 from ..calendars.grid import BarGrid
 from ..errors import DataError, NoDataAvailableError
+from ..model.frame import REQUIRED_COLUMNS
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
 from ..model.query import distinct_symbols
 from ..model.span import Span
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 # An intraday bar may change for this long after its close.
 _SETTLE_MS = 2 * MINUTE_MS
+_PRICES = REQUIRED_COLUMNS[:-1]
+# Adjusted prices of one bar differ by this fraction between requests, because they are float32.
+_JITTER = 1e-6
 
 
 def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
@@ -135,20 +139,56 @@ def first_due(
     return question.start if due is None else _time(due, question)
 
 
-def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl.DataFrame | None:
+def question_from(
+    frame: pl.DataFrame, due: pd.Timestamp, question: SourceQuestion
+) -> SourceQuestion:
+    """Return the request for bars from ``due`` on, and for the bar before, which is final.
+
+    The request is the whole one if the frame does not contain an earlier bar.
+    """
+    earlier = frame.filter(pl.col("timestamp") < _stamp(due, question))["timestamp"]
+    if earlier.is_empty():
+        return question
+    last_ms = int(earlier.dt.epoch("ms").max())
+    return question._replace(start=_time(last_ms, question))
+
+
+def continued(
+    frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp, question: SourceQuestion
+) -> pl.DataFrame | None:
     """Return a frame in which rows from a given time on are replaced by newer rows.
 
-    The rows of a symbol without newer rows are kept. The result is None if the columns differ.
+    The rows of a symbol without newer rows are kept. The result is None if the columns differ, or
+    if a price before that time is not the same in the newer rows: the source has adjusted its
+    prices for a split or a dividend.
     """
     if frame.schema != newer.schema:
         return None
-    since = due if due.tzinfo is None else due.tz_convert("UTC").tz_localize(None)
-    is_replaced = (pl.col("timestamp") >= since) & pl.col("symbol").is_in(
-        newer["symbol"].unique().to_list()
-    )
-    rows = pl.concat([frame.filter(~is_replaced), newer])
+    stamp = pl.col("timestamp")
+    since = _stamp(due, question)
+    earlier = frame.filter(stamp < since)
+    both = earlier.join(newer, on=["timestamp", "symbol"], suffix="_newer")
+    symbols = newer["symbol"].unique().to_list()
+    is_same = pl.all_horizontal(_is_same(name) for name in _PRICES)
+    known = earlier.filter(pl.col("symbol").is_in(symbols))["symbol"]
+    if not both.select(is_same.all()).item() or set(known) - set(both["symbol"]):
+        return None
+    is_replaced = (stamp >= since) & pl.col("symbol").is_in(symbols)
+    rows = pl.concat([frame.filter(~is_replaced), newer.filter(stamp >= since)])
     parts = rows.partition_by("symbol", maintain_order=True)
     return pl.concat([part.sort("timestamp") for part in parts])
+
+
+def _is_same(name: str) -> pl.Expr:
+    old, new = (pl.col(n).cast(pl.Float64) for n in (name, f"{name}_newer"))
+    return old.eq_missing(new) | ((new - old).abs() <= _JITTER * old.abs()).fill_null(value=False)
+
+
+def _stamp(moment: pd.Timestamp, question: SourceQuestion) -> pd.Timestamp:
+    """Return a time as the frame contains it; for daily bars, the date in the zone of the time."""
+    if question.timeframe.is_intraday and moment.tzinfo is not None:
+        moment = moment.tz_convert("UTC")
+    return moment.tz_localize(None)
 
 
 def _span(question: SourceQuestion) -> Span:
