@@ -124,7 +124,7 @@ class Description(InLines):
         ]
         more = facts["gaps_total"] - len(facts["gaps"])
         lines += [("lacking", f"and {more} more gaps")] if more > 0 else []
-        lines += [("problem", text) for text in facts["problems"]]
+        lines += [("problem", text) for text in facts["problems"] if not facts["complete"]]
         lines += [("substitute", facts["substitute"])] if facts.get("substitute") else []
         lines += [("changed", self.changed)] if self.changed else []
         return [*lines, ("bars", self.fingerprint)]
