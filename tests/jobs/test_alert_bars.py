@@ -356,7 +356,7 @@ def test_history_about_to_be_dropped_by_the_vendor_is_a_problem_until_fetched(
     def perishing() -> Any:
         listing = services.cache.maintenance.listing()
         answering, now_ms = services.client.answering, clock.now_ms()
-        return perishable(listing, answering, services.selector, now_ms, tmp_path / "cache")
+        return perishable(listing, answering, services.selector, now_ms, services.cache.store)
 
     source = ClientBars(services.client, perishing)
     ((key, text),) = source.other_problems().items()

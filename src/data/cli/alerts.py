@@ -364,9 +364,9 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
     def perishing() -> Any:
         """Return the stored series with missing bars that vendors will soon stop serving."""
-        listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
+        listing, store = services.cache.maintenance.listing(), services.cache.store.preview()
         answering, now_ms = services.client.answering, services.clock.now_ms()
-        return perishable(listing, answering, services.selector, now_ms, folder)
+        return perishable(listing, answering, services.selector, now_ms, store)
 
     source = ClientBars(services.client, perishing, args.timeout)
     services.observer.on_event(source.hear)
