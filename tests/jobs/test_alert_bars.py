@@ -17,7 +17,7 @@ from src.data.bars.client import BarsClient
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import IncompleteDataWarning, UnavailableError
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
@@ -247,6 +247,41 @@ def test_unavailable_bars_report_whether_the_failure_is_permanent(
     first, second, third = source.read(wanted)
     assert isinstance(first, NoBars) and isinstance(second, NoBars) and isinstance(third, NoBars)
     assert second.is_lasting and second.reason and first.reason
+
+
+def test_a_run_in_which_no_vendor_answered_failed_although_older_bars_are_cached(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    job = JobHarness(market.manager(vendor), clock, coin(condition="above", value=1e6))
+    assert job.run().ok
+    vendor.errors = [UnavailableError("down", provider="binance")] * 9
+    clock.advance(3600)
+    report = job.run()
+    assert not report.ok and report.failed == {"BTCUSDT 1h": "binance: down"}
+    assert report.alerts == 1, "its stored bars were evaluated"
+    vendor.errors = []
+    clock.advance(3600)
+    assert job.run().ok
+
+
+def test_bars_missed_in_an_outage_are_evaluated_although_later_ones_were_cached_in_it(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-05-02T10:30:30"))
+    vendor = hours(clock)
+    vendor.spoil = scaled(2, NOON, NOON)
+    manager = market.manager(vendor)
+    job = JobHarness(manager, clock, coin(condition="above", value=150))
+    job.run()
+    clock.set(parse_iso("2024-05-02T20:00:30"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02T17:00", "2024-05-02T19:00")
+    vendor.errors = [UnavailableError("down", provider="binance")] * 9
+    assert job.run().events == {"silent": 1}
+    vendor.errors = []
+    clock.advance(3600)
+    assert job.run().events == {"fired": 1}
+    assert f"(bar {NOON})" in job.text
 
 
 # --- what is wrong with the data -----------------------------------------------------------------

@@ -14,9 +14,9 @@ import numpy as np
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
-from ..model.instant import date_of, day_ms, iso, parse_iso
+from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
+from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED, sentence
 from ..model.span import Span
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
 from .alert_evaluator import ClosedBars
@@ -166,6 +166,8 @@ class ClientBars:
             grave | _of_another_kind(facts, stamps),
             self._splits(query, facts),
             problems,
+            sentence(facts["unanswered"] or ""),
+            tuple(_missing(facts)),
         )
 
     def _grave(
@@ -205,6 +207,21 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
     """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
+
+
+def _missing(facts: Mapping[str, Any]) -> Iterator[Span]:
+    """Yield the spans for which vendors did not answer.
+
+    A substitute has no such spans, because its bars are not used. If not all gaps are listed,
+    everything after the last listed one is such a span.
+    """
+    if facts["unanswered"] is None or facts["substitute"]:
+        return
+    for gap in facts["gaps"]:
+        if gap["reason"] not in _HARMLESS and not gap["reason"].startswith(NO_BAR):
+            yield Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+    if facts["gaps_total"] > len(facts["gaps"]):
+        yield Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS)
 
 
 def _problems(

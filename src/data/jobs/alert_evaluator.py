@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso
 from ..model.reasons import sentence
+from ..model.span import Span
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
@@ -72,6 +73,8 @@ class ClosedBars:
             prices are adjusted.
         problems: Maps a key that identifies a problem with the data, such as ``gap:AAPL
             1h:2024-06-12T14:00:00Z``, to a sentence about it.
+        unanswered: Reason why vendors did not answer for a part of the bars; empty if they did.
+        missing: Spans for which vendors did not answer, so that they may have bars.
     """
 
     stamps: Stamps
@@ -80,6 +83,19 @@ class ClosedBars:
     withheld: Mapping[int, str] = field(default_factory=dict)
     splits: tuple[tuple[int, float], ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    unanswered: str = ""
+    missing: tuple[Span, ...] = ()
+
+    def until_missing(self, since_ms: int) -> ClosedBars:
+        """Return the bars before the first missing span that ends after ``since_ms``."""
+        starts = [span.start for span in self.missing if span.end > since_ms]
+        if not starts:
+            return self
+        rows = slice(int(self.stamps.searchsorted(min(starts))))
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return replace(
+            self, stamps=self.stamps[rows], closes_ms=self.closes_ms[rows], columns=columns
+        )
 
 
 class BarsNeeded(NamedTuple):
@@ -150,6 +166,7 @@ def evaluate(
     use, before = parse_indicator(alert.quantity), state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
+    bars = bars.until_missing(alert.since_ms if before.seen_ms is None else before.seen_ms)
     events: list[AlertEvent] = []
     state = before
     if len(bars.stamps):

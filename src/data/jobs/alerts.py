@@ -115,7 +115,7 @@ class RunReport:
         elsewhere: Number of evaluations that were not stored because another process had already
             stored one.
         skipped: Number of alerts whose indicator is not registered in this program.
-        failed: Maps each series without bars to the reason.
+        failed: Maps each series for which vendors returned no bars, or not all, to the reason.
         deliveries: Maps each outcome to the number of delivery attempts that ended with it.
     """
 
@@ -210,10 +210,10 @@ class AlertJob:
         newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, on_series in zip(answers, on_bars.values(), strict=True):
-            if isinstance(bars, NoBars):
-                report.failed[on_series[0].alert.series] = bars.reason
-            else:
-                problems |= bars.problems
+            reason = bars.reason if isinstance(bars, NoBars) else bars.unanswered
+            if reason:
+                report.failed[on_series[0].alert.series] = reason
+            problems |= {} if isinstance(bars, NoBars) else bars.problems
             for alert, state in on_series:
                 if isinstance(alert, CrossingAlert):
                     evaluated += self._evaluate(alert, state, bars, report, newest_ms)
