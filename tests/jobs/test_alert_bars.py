@@ -323,6 +323,23 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
     assert job.run().events["data"] == 1 and "is stale" in job.text, "it came back"
 
 
+def test_a_gap_and_a_grave_bar_of_an_outage_of_the_job_are_reported(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    hole = every("1h", "2024-05-02T16:00:00Z", "2024-05-02T17:00:00Z")
+    vendor.stamps = [stamp for stamp in vendor.stamps if stamp not in hole]
+    vendor.spoil = scaled(0.01, "2024-05-02T19:00:00Z", "2024-05-02T19:00:00Z")
+    job = JobHarness(market.manager(vendor), clock, problem(1, "gap"), problem(2, "grave"))
+    assert job.run().events == {}
+    clock.set(parse_iso("2024-05-03T10:00:30"))
+    assert job.run().events == {"data": 2, "silent": 1}
+    assert "a gap from 2024-05-02T16:00:00Z to 2024-05-02T18:00:00Z" in job.text
+    assert "the bar 2024-05-02T19:00:00Z is almost certainly wrong: " in job.text
+    clock.advance(3600)
+    assert job.run().events == {}
+
+
 def test_a_score_below_the_minimum_is_a_problem(
     market: Market, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,15 +124,18 @@ class Evaluation(NamedTuple):
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
     """Return the bars that an evaluation needs: the indicator's window, and all bars not evaluated yet.
 
+    An alert about data has no window; a few bars show whether the newest one is there.
+
     Raises:
         QueryError: The alert's indicator is not registered in this program.
     """
     alert, state = stored
-    if not isinstance(alert, CrossingAlert):
-        # It evaluates no bars; a few show whether the newest one is there.
-        return BarsNeeded(_MARKS, NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
-    return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
+    if isinstance(alert, CrossingAlert):
+        return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
+    # States of earlier versions do not contain the last bar that was seen.
+    is_older = state is not None and state.seen_ms is None
+    return BarsNeeded(_MARKS, NEVER_MS if is_older else seen_ms)
 
 
 def evaluate(
@@ -439,6 +442,7 @@ def evaluate_data(
     problems: Mapping[str, str],
     now_ms: int,
     newest_ms: int,
+    bars: ClosedBars | None = None,
 ) -> Evaluation:
     """Compare the current data problems with those already reported; new problems become events.
 
@@ -452,6 +456,8 @@ def evaluate_data(
         now_ms: Current time.
         newest_ms: Closing time of the latest bar in any series, which determines whether the alert
             has expired.
+        bars: Bars of the alert's own series, from which the next run continues; None if they are
+            unavailable, or if the alert is about all series.
 
     Returns:
         See :func:`evaluate`; the state stays the same if nothing has changed.
@@ -459,13 +465,19 @@ def evaluate_data(
     before = state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
+    seen_ms = before.seen_ms
+    if bars is not None:
+        seen = bars.until_missing(alert.since_ms if seen_ms is None else seen_ms).stamps
+        seen_ms = int(seen[-1]) if len(seen) else seen_ms
     mine = {key: text for key, text in problems.items() if is_problem_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
     lasts = [key for key in before.problems if key in mine]
     past = [k for k in before.problems if k not in mine and not can_problem_end(k)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
     reported = (*past[-_MOST_PAST:], *lasts, *new)
-    after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
+    after = replace(before, seen_ms=seen_ms)
+    if set(reported) != set(before.problems):
+        after = replace(after, problems=reported)
     if newest_ms >= alert.expires_ms:
         after = _after_expiry(alert, after, events)
     return _evaluation(before, after, events)

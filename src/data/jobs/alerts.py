@@ -206,8 +206,10 @@ class AlertJob:
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
-        read = [answer.closes_ms for answer in answers if not isinstance(answer, NoBars)]
-        newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
+        pairs = zip(on_bars, answers, strict=True)
+        read = {series: bars for series, bars in pairs if not isinstance(bars, NoBars)}
+        newest = (int(bars.closes_ms[-1]) for bars in read.values() if len(bars.closes_ms))
+        newest_ms = max(newest, default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, on_series in zip(answers, on_bars.values(), strict=True):
             reason = bars.reason if isinstance(bars, NoBars) else bars.unanswered
@@ -220,7 +222,10 @@ class AlertJob:
         if on_data:
             problems |= self._source.other_problems()
             for about_data, state in on_data:
-                evaluated += self._evaluate_problems(about_data, state, problems, report, newest_ms)
+                own = read.get((about_data.symbol, about_data.timeframe))
+                evaluated += self._evaluate_problems(
+                    about_data, state, problems, own, report, newest_ms
+                )
         self._store(evaluated, report)
 
     def _wanted_bars(
@@ -277,6 +282,7 @@ class AlertJob:
         alert: DataAlert,
         state: AlertState | None,
         problems: Mapping[str, str],
+        bars: ClosedBars | None,
         report: RunReport,
         newest_ms: int,
     ) -> Iterator[EvaluatedAlert]:
@@ -288,7 +294,8 @@ class AlertJob:
             if any(f"{key.partition(':')[2]}:".startswith(f"{series}:") for series in report.failed)
         }
         report.alerts += 1
-        evaluation = evaluate_data(alert, state, {**unread, **problems}, report.at_ms, newest_ms)
+        problems = {**unread, **problems}
+        evaluation = evaluate_data(alert, state, problems, report.at_ms, newest_ms, bars)
         yield from _changed_alerts(alert, state, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
