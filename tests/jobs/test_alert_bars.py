@@ -46,7 +46,7 @@ from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import SPLIT, ShareVendor, Truth
 from tests.e2e.test_grave_bars import Walker, scaled
 from tests.jobs.alert_records import MemoryRecords
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, Listing, VendorServer, split
 
 FIRST = "2024-05-01T00:00:00Z"
 NOON = "2024-05-02T12:00:00Z"
@@ -209,6 +209,37 @@ def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: M
     assert job.run().events == {"fired": 1, "silent": 1}
     assert "close 131 is above 130 (bar 2020-09-01)" in job.text
     assert SPLIT.ratio == 4
+
+
+@pytest.mark.parametrize("hour, moved", [("08:00", 130), ("14:00", None)])
+def test_a_threshold_set_before_the_open_of_a_splits_date_moves_with_the_split(
+    market: Market, clock: ManualClock, hour: str, moved: float | None
+) -> None:
+    """New York opens at 13:30; until then, prices are per old share."""
+    clock.set(parse_iso("2020-09-01T12:00:00"))
+    above = PriceAlert(1, "42", "AAPL", "1d", parse_iso(f"2020-08-31T{hour}"), FAR_MS,
+                       condition="above", value=520)  # fmt: skip
+    vendor = ShareVendor("s", "split", Truth(), clock, actions=True)
+    job = JobHarness(market.manager(vendor), clock, above)
+    events = job.run().events
+    assert events == ({} if moved is None else {"moved": 1})
+    assert moved is None or f"from 520 to {moved}" in job.text
+
+
+def test_a_threshold_set_after_the_open_in_sydney_does_not_move_with_the_split(
+    served: DataManager, vendors: VendorServer, clock: ManualClock, sydney: Listing
+) -> None:
+    """The session of 10 January opens at 23:00 UTC of the day before."""
+    vendors.truth.act(sydney.symbol, split("2024-01-10", 4))
+    clock.set(parse_iso("2024-01-09T04:50:30"))
+    served.get_ohlcv(sydney.symbol, "15m", bars=5)
+    clock.set(parse_iso("2024-01-09T23:20:30"))
+    above = PriceAlert(1, "42", sydney.symbol, "15m", clock.now_ms(), FAR_MS,
+                       condition="above", value=1e6)  # fmt: skip
+    job = JobHarness(served, clock, above)
+    assert job.run().events == {}
+    ((_, state),) = job.records.active_alerts()
+    assert state is not None and state.splits == ((parse_iso("2024-01-10"), 4.0),)
 
 
 def test_an_announced_split_moves_the_threshold_only_from_its_day_on(

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for, first_unclosed
+from ..calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
 from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED, sentence
 from ..model.span import Span
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
-from .alert_evaluator import ClosedBars
+from .alert_evaluator import ClosedBars, SplitStart
 from .alert_values import data_problem
 from .alerts import NoBars, WantedBars
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.bars import Stamps
     from ..model.query import BarsQuery
+    from ..model.timeframe import Timeframe
     from .perishable import PerishableSeries
 
 __all__ = ["ClientBars"]
 
+# The next session begins within this time, even after the longest closure of an exchange.
+_NEAR = timedelta(days=15)
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
 # A series that lacks at most this many of its latest bars is not stale: vendors are often late.
@@ -159,12 +163,14 @@ class ClientBars:
             last = int(stamps[-1]) if len(stamps) else query.span.start
             behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
             problems = dict(_problems(series, facts, grave, last, behind))
+        splits = self._splits(query, facts)
         return ClosedBars(
             stamps,
             closes,
             columns,
             grave | _of_another_kind(facts, stamps),
-            self._splits(query, facts),
+            splits,
+            {ex_ms: _split_start(calendar, query.timeframe, ex_ms, anchor) for ex_ms, _ in splits},
             problems,
             sentence(facts["unanswered"] or ""),
             tuple(_missing(facts)),
@@ -207,6 +213,15 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
     """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
+
+
+def _split_start(
+    calendar: MarketCalendar, timeframe: Timeframe, ex_ms: int, anchor: str
+) -> SplitStart:
+    """Return the time from which a split applies; ``ex_ms`` is 00:00 UTC of its ex-date."""
+    sessions = calendar.sessions(date_of(ex_ms), date_of(ex_ms) + _NEAR)
+    open_ms = sessions[0].open_ms if sessions else ex_ms
+    return SplitStart(open_ms, first_unclosed(calendar, timeframe, open_ms, anchor))
 
 
 def _missing(facts: Mapping[str, Any]) -> Iterator[Span]:

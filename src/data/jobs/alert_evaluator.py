@@ -60,6 +60,18 @@ _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
+class SplitStart(NamedTuple):
+    """The time from which a split applies.
+
+    Attributes:
+        open_ms: Open of the first session on or after the ex-date, UTC milliseconds.
+        bar_ms: Opening time of the first bar that closes after that.
+    """
+
+    open_ms: int
+    bar_ms: int
+
+
 @dataclass(frozen=True, eq=False)
 class ClosedBars:
     """Closed bars of one series, all adjusted in the same way.
@@ -71,6 +83,8 @@ class ClosedBars:
         withheld: Maps the timestamp of each bar that must not fire an alert to the reason.
         splits: Ex-date (00:00 UTC) and ratio (new shares per old share) of each split for which the
             prices are adjusted.
+        starts: Maps the ex-date of each split to the time from which it applies; without an entry,
+            it applies from 00:00 UTC.
         problems: Maps a key that identifies a problem with the data, such as ``gap:AAPL
             1h:2024-06-12T14:00:00Z``, to a sentence about it.
         unanswered: Reason why vendors did not answer for a part of the bars; empty if they did.
@@ -82,9 +96,15 @@ class ClosedBars:
     columns: Mapping[str, NDArray[np.float64]]
     withheld: Mapping[int, str] = field(default_factory=dict)
     splits: tuple[tuple[int, float], ...] = ()
+    starts: Mapping[int, SplitStart] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     unanswered: str = ""
     missing: tuple[Span, ...] = ()
+
+    def start_of(self, split: tuple[int, float]) -> SplitStart:
+        """Return the time from which a split applies."""
+        ex_ms, _ = split
+        return self.starts.get(ex_ms, SplitStart(ex_ms, ex_ms))
 
     def until_missing(self, since_ms: int) -> ClosedBars:
         """Return the bars before the first missing span that ends after ``since_ms``."""
@@ -250,7 +270,7 @@ def _initial_state(alert: CrossingAlert, state: AlertState, bars: ClosedBars) ->
     seen_ms = int(bars.stamps[first]) - 1 if first < len(bars.stamps) else None
     if seen_ms is None and len(closed):
         seen_ms = int(bars.stamps[-1])
-    before = tuple(split for split in bars.splits if split[0] <= alert.since_ms)
+    before = tuple(s for s in bars.splits if bars.start_of(s).open_ms <= alert.since_ms)
     return replace(state, phase="new", seen_ms=seen_ms, splits=before)
 
 
@@ -277,8 +297,9 @@ def _after_splits(
     factor = math.prod(r for _, r in added) / math.prod(r for _, r in removed)
     moved = _common_factor(state, bars, 1 if factor != 1 else 2)
     if moved is None:
-        later = [(ex_ms, r) for ex_ms, r in added if state.seen_ms is None or ex_ms > state.seen_ms]
-        factor, rebased, applies = math.prod(r for _, r in later), state.rebased, bool(later)
+        seen_ms = -NEVER_MS if state.seen_ms is None else state.seen_ms
+        later = [split[1] for split in added if bars.start_of(split).bar_ms > seen_ms]
+        factor, rebased, applies = math.prod(later), state.rebased, bool(later)
     else:
         total = state.rebased * moved
         applies = factor != 1 and (_is_unchanged(total * factor) or not _is_unchanged(moved))
