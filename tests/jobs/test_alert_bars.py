@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -384,6 +385,25 @@ def test_a_score_below_the_minimum_is_a_problem(
     assert job.run().events == {"withheld": 1, "data": 1}
     assert "quality 0.89 is below 0.95: almost certainly wrong: " in job.text
     assert "grave: " not in job.text
+    assert job.run().events == {}
+
+
+@pytest.mark.parametrize("symbol", ["btcusdt", "BTC/USDT", "BINANCE:BTCUSDT"])
+@pytest.mark.parametrize(("name", "said"), [("quality", "is below 0.95"), ("stale", "is stale")])
+def test_a_data_alert_fires_for_each_spelling_of_its_symbol(
+    market: Market, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    symbol: str, name: str, said: str,
+) -> None:  # fmt: skip
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("validation: {min_quality_score: 0.95}\n")
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    clock.set(parse_iso("2024-05-02T18:00:30"))
+    vendor = hours(clock, last="2024-05-02T13:00:00Z")
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    watching = replace(problem(2, name), symbol=symbol)
+    job = JobHarness(market.manager(vendor), clock, watching)
+    assert job.run().events == {"data": 1}
+    assert f"{symbol} 1h" in job.text and said in job.text
     assert job.run().events == {}
 
 

@@ -78,7 +78,9 @@ class ClientBars:
         self._wishes = Wishes(timeout=timeout_s)
         # Filled by the thread in which an event happens, emptied by the reading thread. Each of
         # these steps is atomic.
-        self._others: dict[str, str] = {}
+        self._others: dict[tuple[str, ...], dict[str, Any]] = {}
+        # Maps each series in the last call of `read` to its names in the alerts.
+        self._names: dict[str, dict[str, None]] = {}
 
     def hear(self, event: Event) -> None:
         """Record an event if it shows a problem with the data; pass this method to ``on_event``."""
@@ -98,18 +100,22 @@ class ClientBars:
 
     def _note(self, *named: str, **facts: Any) -> None:
         if len(self._others) < _MOST_OTHERS:
-            key, text = data_problem(*named, **facts)
-            self._others[key] = text
+            self._others[named] = facts
 
     def other_problems(self) -> Mapping[str, str]:
         """Return the problems recorded since the last call, and the series that will soon lose data."""
-        others, self._others = self._others, {}
+        noted, self._others = self._others, {}
+        others = dict(
+            data_problem(name, own_name, *parts, **facts)
+            for (name, series, *parts), facts in noted.items()
+            for own_name in self._names_of(series)
+        )
         if self._perishing is None:
             return others
         soon = (
             data_problem(
                 "perishes",
-                str(series.key),
+                own_name,
                 data=series,
                 vendor=series.vendor,
                 last=iso(series.last_ms),
@@ -117,20 +123,28 @@ class ClientBars:
                 command=series.command,
             )
             for series in self._perishing()
+            for own_name in self._names_of(str(series.key))
         )
         return {**others, **dict(soon)}
+
+    def _names_of(self, series: str) -> Iterable[str]:
+        """Return the names of a series in the alerts, or its own name if it has none."""
+        return self._names.get(series, (series,))
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
         """Return the closed bars of each series; missing bars are fetched for several series at once."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
+        self._names = {}
         now_ms = self._client.clock.now_ms()
         for index, series in enumerate(wanted):
             try:
                 count = series.needed.bars_at(series.timeframe, now_ms)
-                queries[index] = self._client.query(
+                query = queries[index] = self._client.query(
                     series.symbol, series.timeframe, bars=count, wishes=self._wishes
                 )
+                name = f"{query.instrument.symbol} {query.timeframe}"
+                self._names.setdefault(name, {})[f"{series.symbol} {series.timeframe}"] = None
             except DataError as error:
                 answers[index] = _failure(str(error), error.reason)
         with warnings.catch_warnings():

@@ -175,7 +175,9 @@ def can_problem_end(key: str) -> bool:
 def is_problem_of(alert: DataAlert, key: str) -> bool:
     """Return whether an alert watches the problem with this key (see :func:`data_problem`)."""
     name, _, rest = key.partition(":")
-    return name == alert.problem and (alert.is_of_all or rest.split(":")[0] == alert.series)
+    # A symbol may contain a colon.
+    is_own = alert.is_of_all or f"{rest}:".startswith(f"{alert.series}:")
+    return name == alert.problem and is_own
 
 
 # --- alerts -------------------------------------------------------------------------------
