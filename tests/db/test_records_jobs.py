@@ -481,8 +481,8 @@ def _run(alert_id: int, bar_ms: int, recipient: str, channel: str = "telegram") 
 
 
 def _store(records: StoredAlerts, *evaluated: Any) -> bool:
-    (is_stored,) = records.store([EvaluatedAlert(*evaluated)])
-    return is_stored
+    (claimed,) = records.store([EvaluatedAlert(*evaluated)])
+    return claimed is not None
 
 
 def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService) -> None:
@@ -497,12 +497,13 @@ def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService
     assert records.active_alerts()[0].state == after
     assert records.open_runs() == [run]
     done = replace(after, serial=2, phase="done")
-    assert _store(records, stored.alert, after, done, [run]) is True, "a claimed run stays as it is"
+    again = EvaluatedAlert(stored.alert, after, done, [run])
+    assert records.store([again]) == [[]], "a claimed run stays as it is"
     assert records.open_runs() == [run]
     assert records.active_alerts() == []
     assert db.update_alert(number, enabled=True) is True
-    (again,) = records.active_alerts()
-    assert again.state is None, "it begins anew"
+    (anew,) = records.active_alerts()
+    assert anew.state is None, "it begins anew"
 
 
 def test_only_evaluations_that_are_still_due_are_stored(
@@ -516,7 +517,8 @@ def test_only_evaluations_that_are_still_due_are_stored(
         EvaluatedAlert(alerts[id], None, AlertState(serial=1), [_run(id, NOW_MS, "7")])
         for id in (numbers[3], *numbers)
     ]
-    assert records.store(evaluated) == [True, True, False, False, False]
+    runs = [list(evaluation.runs) for evaluation in evaluated]
+    assert records.store(evaluated) == [runs[0], runs[1], None, None, None]
     assert [run.alert_id for run in records.open_runs()] == [numbers[3], numbers[0]]
     assert records.store([]) == []
 

@@ -409,7 +409,9 @@ def _after_bar(
                 f"is already {alert.condition} {_number_text(threshold, _TYPED)}: the alert fires once "
                 "the value has moved back and crosses it again"
             )
-            events.append(_event(alert, "beyond", at, value, threshold, words))
+            event = _event(alert, "beyond", at, value, threshold, words)
+            # The alert may have fired on this bar before it was changed or enabled again.
+            events.append(replace(event, bar_ms=apart(alert.since_ms)))
         return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)
     if state.phase == "waiting":
         if distance > -_hysteresis(alert, use, state, threshold) or is_beyond:

@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from ..clock import Clock
@@ -304,14 +305,13 @@ class AlertJob:
         An evaluation is not stored if another process has already stored one. Batches are used
         because separate transactions would take longer than the rest of the run.
         """
-        are_stored: list[bool] = []
+        claimed: list[Sequence[AlertRun] | None] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
-            are_stored += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
-        for evaluation, is_stored in zip(evaluated, are_stored, strict=True):
-            report.elsewhere += not is_stored
-            if is_stored:
-                report.events.update(event.name for run in evaluation.runs for event in run.events)
-        return are_stored
+            claimed += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
+        report.elsewhere += claimed.count(None)
+        runs = chain.from_iterable(filter(None, claimed))
+        report.events.update(event.name for run in runs for event in run.events)
+        return [own is not None for own in claimed]
 
     # --- missed runs ---------------------------------------------------------------------------
 
@@ -383,7 +383,8 @@ def _changed_alerts(
 
 def _silence(record: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
     state = record.state or AlertState()
-    event = AlertEvent(record.alert.id, "silent", apart(since_ms), now_ms, text)
+    # Just after the last run, so that its key differs from those of the events of that run.
+    event = AlertEvent(record.alert.id, "silent", apart(since_ms + 2), now_ms, text)
     run = _run(record.alert, _TOPIC, event.bar_ms, (event,))
     return EvaluatedAlert(
         record.alert, record.state, replace(state, serial=state.serial + 1), [run]
