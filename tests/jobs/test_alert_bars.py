@@ -18,7 +18,7 @@ from src.data.bars.client import BarsClient
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning, UnavailableError
+from src.data.errors import EntitlementError, IncompleteDataWarning, UnavailableError
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
@@ -314,6 +314,32 @@ def test_bars_missed_in_an_outage_are_evaluated_although_later_ones_were_cached_
     clock.advance(3600)
     assert job.run().events == {"fired": 1}
     assert f"(bar {NOON})" in job.text
+
+
+def test_alerts_do_not_wait_for_a_vendor_if_another_one_has_no_bar_there(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-11T15:00:30"))
+    days = [
+        stamp
+        for day in (10, 11)
+        for stamp in every("15m", f"2024-06-{day}T13:30:00Z", f"2024-06-{day}T19:45:00Z")
+        if stamp != parse_iso("2024-06-11T16:00")
+    ]
+    first, second = Walker(clock, days, "yahoo"), Walker(clock, days, "fmp")
+    second.capabilities = first.capabilities
+    second.spoil = scaled(2, "2024-06-11T18:00:00Z", "2024-06-11T18:00:00Z")
+    above = PriceAlert(1, "42", "AAPL", "15m", clock.now_ms(), FAR_MS, condition="above", value=150)
+    job = JobHarness(market.manager(first, second), clock, above)
+    job.run()
+    first.errors = [EntitlementError("not in your plan", provider="yahoo")] * 99
+    for _ in range(12):
+        clock.advance(900)
+        job.run()
+    assert job.sent == []
+    clock.advance(900)
+    report = job.run()
+    assert (report.events, report.failed) == ({"fired": 1}, {})
 
 
 # --- what is wrong with the data -----------------------------------------------------------------

@@ -17,8 +17,8 @@ from ..calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
 from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED, sentence
-from ..model.span import Span
+from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
+from ..model.span import Span, subtract
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
 from .alert_evaluator import ClosedBars, SplitStart
 from .alert_values import data_problem
@@ -177,7 +177,8 @@ class ClientBars:
             last = int(stamps[-1]) if len(stamps) else query.span.start
             behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
             problems = dict(_problems(series, facts, grave, last, behind))
-        splits = self._splits(query, facts)
+        splits, missing = self._splits(query, facts), self._missing(query, facts)
+        is_lacking = missing or facts["substitute"]
         return ClosedBars(
             stamps,
             closes,
@@ -186,8 +187,8 @@ class ClientBars:
             splits,
             {ex_ms: _split_start(calendar, query.timeframe, ex_ms, anchor) for ex_ms, _ in splits},
             problems,
-            sentence(facts["unanswered"] or ""),
-            tuple(_missing(facts)),
+            sentence(facts["unanswered"] or "") if is_lacking else "",
+            tuple(missing),
         )
 
     def _grave(
@@ -205,6 +206,22 @@ class ClientBars:
             if reason.startswith(GRAVE):
                 first, last = stamps.searchsorted(span)
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
+
+    def _missing(self, query: BarsQuery, facts: Mapping[str, Any]) -> Sequence[Span]:
+        """Return the spans for which no vendor has answered.
+
+        If another vendor has reported that it has no bars in a span, the store has a record of it.
+        If not all gaps are listed, there may be more after the last one. A substitute has no such
+        spans, because its bars are not used.
+        """
+        if facts["unanswered"] is None or facts["substitute"]:
+            return ()
+        gaps = [gap for gap in facts["gaps"] if gap["reason"] not in _HARMLESS]
+        spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in gaps]
+        if facts["gaps_total"] > len(facts["gaps"]):
+            spans.append(Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS))
+        coverage = self._client.coverage(self._client.series_of(query))
+        return subtract(spans, [entry.span for entry in coverage])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
         """Return the splits that the prices in an answer are adjusted for."""
@@ -236,21 +253,6 @@ def _split_start(
     sessions = calendar.sessions(date_of(ex_ms), date_of(ex_ms) + _NEAR)
     open_ms = sessions[0].open_ms if sessions else ex_ms
     return SplitStart(open_ms, first_unclosed(calendar, timeframe, open_ms, anchor))
-
-
-def _missing(facts: Mapping[str, Any]) -> Iterator[Span]:
-    """Yield the spans for which vendors did not answer.
-
-    A substitute has no such spans, because its bars are not used. If not all gaps are listed,
-    everything after the last listed one is such a span.
-    """
-    if facts["unanswered"] is None or facts["substitute"]:
-        return
-    for gap in facts["gaps"]:
-        if gap["reason"] not in _HARMLESS and not gap["reason"].startswith(NO_BAR):
-            yield Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
-    if facts["gaps_total"] > len(facts["gaps"]):
-        yield Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS)
 
 
 def _problems(

@@ -88,7 +88,7 @@ class ClosedBars:
         problems: Maps a key that identifies a problem with the data, such as ``gap:AAPL
             1h:2024-06-12T14:00:00Z``, to a sentence about it.
         unanswered: Reason why vendors did not answer for a part of the bars; empty if they did.
-        missing: Spans for which vendors did not answer, so that they may have bars.
+        missing: Spans for which no vendor has answered, so that there may be bars.
     """
 
     stamps: Stamps
