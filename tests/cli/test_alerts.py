@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import sys
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
@@ -99,6 +102,41 @@ def test_a_run_prints_each_crossing_with_its_bar(
         assert at.replace(" ", "T")[:16] in line
     assert book.beats and not book.open_runs()
     assert "above" not in run("alerts", "run", "--once").out
+
+
+class FullDisk(io.RawIOBase):
+    """A disk with or without space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full, self.written = True, b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.written += bytes(data)
+        return len(data)
+
+
+def test_messages_that_cannot_be_printed_are_printed_once_later(
+    run: Run, book: MemoryRecords, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, disk = crossing(run, book, clock), FullDisk()
+    streams = [io.TextIOWrapper(io.BufferedWriter(disk), encoding="utf-8") for _ in range(4)]
+    for stream in streams:
+        disk.is_full = stream is not streams[-1]
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert run("alerts", "run", "--once").code == (1 if disk.is_full else 0)
+        clock.advance(300)
+    for stream in streams:
+        if not stream.closed:
+            stream.flush()
+    for at in expected:
+        assert disk.written.count(at.replace(" ", "T")[:16].encode()) == 1
+    assert b"perhaps repeated" not in disk.written
 
 
 def test_a_run_posts_to_a_webhook_and_tries_again(

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import rmtree
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +44,36 @@ def test_populate_fills_and_reports_every_series(run: Run, vendors: VendorServer
     asked = vendors.count()
     assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0
     assert vendors.count() == asked, "the second run has nothing to ask"
+
+
+def test_a_repeated_sync_continues_after_an_error_and_an_invalid_one_does_not_begin(
+    run: Run, vendors: VendorServer, clock: ManualClock, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert run("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", *MAY).code == 0
+    folder, cycles = tmp_path / "reports", list[int]()
+    folder.mkdir()
+
+    def sleep(_: float) -> None:
+        cycles.append(vendors.count())
+        clock.advance(86_400)
+        if len(cycles) == 1:
+            rmtree(folder)
+        elif len(cycles) == 2:
+            folder.mkdir()
+        else:
+            raise KeyboardInterrupt
+
+    times = SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep)
+    monkeypatch.setattr("src.data.cli.populate.time", times)
+    ran = run("sync", "--every", "1h", "--report", str(folder / "night.json"))
+    assert ran.code == 0, "the last run"
+    first, second, third = cycles
+    assert first < second < third, "each run has fetched the new day"
+    assert ran.err.count("onetape: ") == 1 and "night.json" in ran.err
+    assert run("sync", "--every", "1h", "--report", str(folder / "none" / "x.json")).code == 1
+    assert run("sync", "NONE*", "--every", "1h").code == 2
+    assert len(cycles) == 3, "neither waited for a second run"
 
 
 def test_populate_says_why_a_series_is_incomplete(bare: Run, tmp_path: Path) -> None:

@@ -305,6 +305,10 @@ def test_a_schedule_is_made_of_json(db: TelegramService) -> None:
         ("0 12 13 * 5", "2026-01-13T12:00", "2026-01-16T12:00"),
         ("5,7 8-10/2 1 jan,mar *", "2026-01-01T10:07", "2026-03-01T08:05"),
         ("0 0 * * 7", "2026-01-01T00:00", "2026-01-04T00:00"),
+        ("0 9 * * sat-sun", "2026-01-03T09:00", "2026-01-04T09:00"),
+        ("0 9 * * sat-sun", "2026-01-04T09:00", "2026-01-10T09:00"),
+        ("0 9 * * mon-sun", "2026-01-04T09:00", "2026-01-05T09:00"),
+        ("0 9 * * 5-0", "2026-01-01T09:00", "2026-01-02T09:00"),
     ],
 )
 def test_a_cron_line_names_its_times(line: str, after: str, due: str) -> None:
@@ -314,7 +318,7 @@ def test_a_cron_line_names_its_times(line: str, after: str, due: str) -> None:
 
 @pytest.mark.parametrize(
     "line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 0 31 2 *", "5-1 * * * *", "*/0 * * * *",
-             "a * * * *", "-1 * * * *", "\u0661 * * * *", None]
+             "0 0 * * sat-mon", "5-0 * * * *", "a * * * *", "-1 * * * *", "\u0661 * * * *", None]
 )  # fmt: skip
 def test_an_invalid_cron_line_is_refused(line: Any) -> None:
     with pytest.raises(QueryError):
@@ -481,8 +485,8 @@ def _run(alert_id: int, bar_ms: int, recipient: str, channel: str = "telegram") 
 
 
 def _store(records: StoredAlerts, *evaluated: Any) -> bool:
-    (is_stored,) = records.store([EvaluatedAlert(*evaluated)])
-    return is_stored
+    (claimed,) = records.store([EvaluatedAlert(*evaluated)])
+    return claimed is not None
 
 
 def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService) -> None:
@@ -497,12 +501,13 @@ def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService
     assert records.active_alerts()[0].state == after
     assert records.open_runs() == [run]
     done = replace(after, serial=2, phase="done")
-    assert _store(records, stored.alert, after, done, [run]) is True, "a claimed run stays as it is"
+    again = EvaluatedAlert(stored.alert, after, done, [run])
+    assert records.store([again]) == [[]], "a claimed run stays as it is"
     assert records.open_runs() == [run]
     assert records.active_alerts() == []
     assert db.update_alert(number, enabled=True) is True
-    (again,) = records.active_alerts()
-    assert again.state is None, "it begins anew"
+    (anew,) = records.active_alerts()
+    assert anew.state is None, "it begins anew"
 
 
 def test_only_evaluations_that_are_still_due_are_stored(
@@ -516,7 +521,8 @@ def test_only_evaluations_that_are_still_due_are_stored(
         EvaluatedAlert(alerts[id], None, AlertState(serial=1), [_run(id, NOW_MS, "7")])
         for id in (numbers[3], *numbers)
     ]
-    assert records.store(evaluated) == [True, True, False, False, False]
+    runs = [list(evaluation.runs) for evaluation in evaluated]
+    assert records.store(evaluated) == [runs[0], runs[1], None, None, None]
     assert [run.alert_id for run in records.open_runs()] == [numbers[3], numbers[0]]
     assert records.store([]) == []
 

@@ -89,6 +89,18 @@ def test_report_schedules_of_programs_are_not_claimed(
     assert len(jobs.get_pending_schedules()) == 2
 
 
+def test_report_schedules_of_chats_are_not_pending_for_programs(
+    db: TelegramService, jobs: JobsService, records: StoredAlerts, clock: ManualClock
+) -> None:
+    add(db, "09:00")
+    program = db.add_schedule("8", "AAPL", "09:00")
+    clock.advance(DAY_S)
+    for pending in jobs.get_pending_schedules():
+        jobs.update_schedule_next_run(pending.id)
+        assert pending.id == program
+    assert len(claimed(records, clock)) == 1, "no program has taken it"
+
+
 def test_concurrent_runs_claim_each_report_once(
     db: TelegramService, database: Database, clock: ManualClock
 ) -> None:

@@ -50,27 +50,27 @@ class MemoryRecords:
         stored = json.loads(json.dumps(run.to_json()))
         self.runs[run.alert_id, run.bar_ms] = AlertRun.parse(stored)
 
-    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[Sequence[AlertRun] | None]:
         with self.lock:
             return [self._store(*one) for one in evaluated]
 
     def _store(
         self, alert: Alert, before: AlertState | None, after: AlertState, runs: Sequence[AlertRun]
-    ) -> bool:
+    ) -> Sequence[AlertRun] | None:
         now = self.states.get(alert.id)
         is_same = now == before if before is None or now is None else now.serial == before.serial
         own = self.alerts.get(alert.id)
         if not is_same or own is None or own.since_ms != alert.since_ms:
-            return False
+            return None
         if alert.id in self.disabled:
-            return False
-        for run in runs:
-            if (run.alert_id, run.bar_ms) not in self.runs:
-                self._put(run)
+            return None
+        claimed = [run for run in runs if (run.alert_id, run.bar_ms) not in self.runs]
+        for run in claimed:
+            self._put(run)
         self.states[alert.id] = AlertState.parse(json.loads(json.dumps(after.to_json())))
         if after.phase == "done":
             self.disabled[alert.id] = "done"
-        return True
+        return claimed
 
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport

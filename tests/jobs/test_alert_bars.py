@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from src.data.bars.client import BarsClient
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import EntitlementError, IncompleteDataWarning, UnavailableError
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
@@ -46,7 +47,7 @@ from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import SPLIT, ShareVendor, Truth
 from tests.e2e.test_grave_bars import Walker, scaled
 from tests.jobs.alert_records import MemoryRecords
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, Listing, VendorServer, split
 
 FIRST = "2024-05-01T00:00:00Z"
 NOON = "2024-05-02T12:00:00Z"
@@ -211,6 +212,37 @@ def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: M
     assert SPLIT.ratio == 4
 
 
+@pytest.mark.parametrize("hour, moved", [("08:00", 130), ("14:00", None)])
+def test_a_threshold_set_before_the_open_of_a_splits_date_moves_with_the_split(
+    market: Market, clock: ManualClock, hour: str, moved: float | None
+) -> None:
+    """New York opens at 13:30; until then, prices are per old share."""
+    clock.set(parse_iso("2020-09-01T12:00:00"))
+    above = PriceAlert(1, "42", "AAPL", "1d", parse_iso(f"2020-08-31T{hour}"), FAR_MS,
+                       condition="above", value=520)  # fmt: skip
+    vendor = ShareVendor("s", "split", Truth(), clock, actions=True)
+    job = JobHarness(market.manager(vendor), clock, above)
+    events = job.run().events
+    assert events == ({} if moved is None else {"moved": 1})
+    assert moved is None or f"from 520 to {moved}" in job.text
+
+
+def test_a_threshold_set_after_the_open_in_sydney_does_not_move_with_the_split(
+    served: DataManager, vendors: VendorServer, clock: ManualClock, sydney: Listing
+) -> None:
+    """The session of 10 January opens at 23:00 UTC of the day before."""
+    vendors.truth.act(sydney.symbol, split("2024-01-10", 4))
+    clock.set(parse_iso("2024-01-09T04:50:30"))
+    served.get_ohlcv(sydney.symbol, "15m", bars=5)
+    clock.set(parse_iso("2024-01-09T23:20:30"))
+    above = PriceAlert(1, "42", sydney.symbol, "15m", clock.now_ms(), FAR_MS,
+                       condition="above", value=1e6)  # fmt: skip
+    job = JobHarness(served, clock, above)
+    assert job.run().events == {}
+    ((_, state),) = job.records.active_alerts()
+    assert state is not None and state.splits == ((parse_iso("2024-01-10"), 4.0),)
+
+
 def test_an_announced_split_moves_the_threshold_only_from_its_day_on(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +279,67 @@ def test_unavailable_bars_report_whether_the_failure_is_permanent(
     first, second, third = source.read(wanted)
     assert isinstance(first, NoBars) and isinstance(second, NoBars) and isinstance(third, NoBars)
     assert second.is_lasting and second.reason and first.reason
+
+
+def test_a_run_in_which_no_vendor_answered_failed_although_older_bars_are_cached(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    job = JobHarness(market.manager(vendor), clock, coin(condition="above", value=1e6))
+    assert job.run().ok
+    vendor.errors = [UnavailableError("down", provider="binance")] * 9
+    clock.advance(3600)
+    report = job.run()
+    assert not report.ok and report.failed == {"BTCUSDT 1h": "binance: down"}
+    assert report.alerts == 1, "its stored bars were evaluated"
+    vendor.errors = []
+    clock.advance(3600)
+    assert job.run().ok
+
+
+def test_bars_missed_in_an_outage_are_evaluated_although_later_ones_were_cached_in_it(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-05-02T10:30:30"))
+    vendor = hours(clock)
+    vendor.spoil = scaled(2, NOON, NOON)
+    manager = market.manager(vendor)
+    job = JobHarness(manager, clock, coin(condition="above", value=150))
+    job.run()
+    clock.set(parse_iso("2024-05-02T20:00:30"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02T17:00", "2024-05-02T19:00")
+    vendor.errors = [UnavailableError("down", provider="binance")] * 9
+    assert job.run().events == {"silent": 1}
+    vendor.errors = []
+    clock.advance(3600)
+    assert job.run().events == {"fired": 1}
+    assert f"(bar {NOON})" in job.text
+
+
+def test_alerts_do_not_wait_for_a_vendor_if_another_one_has_no_bar_there(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-11T15:00:30"))
+    days = [
+        stamp
+        for day in (10, 11)
+        for stamp in every("15m", f"2024-06-{day}T13:30:00Z", f"2024-06-{day}T19:45:00Z")
+        if stamp != parse_iso("2024-06-11T16:00")
+    ]
+    first, second = Walker(clock, days, "yahoo"), Walker(clock, days, "fmp")
+    second.capabilities = first.capabilities
+    second.spoil = scaled(2, "2024-06-11T18:00:00Z", "2024-06-11T18:00:00Z")
+    above = PriceAlert(1, "42", "AAPL", "15m", clock.now_ms(), FAR_MS, condition="above", value=150)
+    job = JobHarness(market.manager(first, second), clock, above)
+    job.run()
+    first.errors = [EntitlementError("not in your plan", provider="yahoo")] * 99
+    for _ in range(12):
+        clock.advance(900)
+        job.run()
+    assert job.sent == []
+    clock.advance(900)
+    report = job.run()
+    assert (report.events, report.failed) == ({"fired": 1}, {})
 
 
 # --- what is wrong with the data -----------------------------------------------------------------
@@ -288,6 +381,23 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
     assert job.run().events["data"] == 1 and "is stale" in job.text, "it came back"
 
 
+def test_a_gap_and_a_grave_bar_of_an_outage_of_the_job_are_reported(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    hole = every("1h", "2024-05-02T16:00:00Z", "2024-05-02T17:00:00Z")
+    vendor.stamps = [stamp for stamp in vendor.stamps if stamp not in hole]
+    vendor.spoil = scaled(0.01, "2024-05-02T19:00:00Z", "2024-05-02T19:00:00Z")
+    job = JobHarness(market.manager(vendor), clock, problem(1, "gap"), problem(2, "grave"))
+    assert job.run().events == {}
+    clock.set(parse_iso("2024-05-03T10:00:30"))
+    assert job.run().events == {"data": 2, "silent": 1}
+    assert "a gap from 2024-05-02T16:00:00Z to 2024-05-02T18:00:00Z" in job.text
+    assert "the bar 2024-05-02T19:00:00Z is almost certainly wrong: " in job.text
+    clock.advance(3600)
+    assert job.run().events == {}
+
+
 def test_a_score_below_the_minimum_is_a_problem(
     market: Market, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +411,25 @@ def test_a_score_below_the_minimum_is_a_problem(
     assert job.run().events == {"withheld": 1, "data": 1}
     assert "quality 0.89 is below 0.95: almost certainly wrong: " in job.text
     assert "grave: " not in job.text
+    assert job.run().events == {}
+
+
+@pytest.mark.parametrize("symbol", ["btcusdt", "BTC/USDT", "BINANCE:BTCUSDT"])
+@pytest.mark.parametrize(("name", "said"), [("quality", "is below 0.95"), ("stale", "is stale")])
+def test_a_data_alert_fires_for_each_spelling_of_its_symbol(
+    market: Market, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    symbol: str, name: str, said: str,
+) -> None:  # fmt: skip
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("validation: {min_quality_score: 0.95}\n")
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    clock.set(parse_iso("2024-05-02T18:00:30"))
+    vendor = hours(clock, last="2024-05-02T13:00:00Z")
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    watching = replace(problem(2, name), symbol=symbol)
+    job = JobHarness(market.manager(vendor), clock, watching)
+    assert job.run().events == {"data": 1}
+    assert f"{symbol} 1h" in job.text and said in job.text
     assert job.run().events == {}
 
 
@@ -356,7 +485,7 @@ def test_history_about_to_be_dropped_by_the_vendor_is_a_problem_until_fetched(
     def perishing() -> Any:
         listing = services.cache.maintenance.listing()
         answering, now_ms = services.client.answering, clock.now_ms()
-        return perishable(listing, answering, services.selector, now_ms, tmp_path / "cache")
+        return perishable(listing, answering, services.selector, now_ms, services.cache.store)
 
     source = ClientBars(services.client, perishing)
     ((key, text),) = source.other_problems().items()

@@ -37,6 +37,7 @@ from src.data.jobs.alert_values import (
     data_problem,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
+from src.data.model.span import Span
 from tests.cache.counts import FULL
 from tests.contract.source import ROOT
 from tests.prices.judgement.market import load, needs_market
@@ -289,6 +290,21 @@ def test_an_alert_expires_after_the_bars_that_closed_before_its_end() -> None:
     )
     assert evaluate(one, state, answer, FAR) == Evaluation(state)
     assert fired(evaluate(one, None, bars([99, 98, 101, 97]), FAR).events) == [2]
+
+
+def test_bars_and_an_expiry_after_a_span_without_an_answer_wait_for_the_answer() -> None:
+    one, closes = alert(expires_ms=T0 + 6 * HOUR_MS), [90, 90, 110, 90, 90, 90, 90]
+    whole = bars(closes)
+    lacking = np.delete(np.arange(7), 2)
+    missing = ClosedBars(
+        whole.stamps[lacking],
+        whole.closes_ms[lacking],
+        {name: column[lacking] for name, column in whole.columns.items()},
+        missing=(Span(T0 + 2 * HOUR_MS, T0 + 3 * HOUR_MS),),
+    )
+    before = evaluate(one, None, missing, T0 + 9 * HOUR_MS)
+    assert (names(before.events), before.state.seen_ms) == ([], T0 + HOUR_MS)
+    assert fired(evaluate(one, before.state, whole, T0 + 10 * HOUR_MS).events) == [2]
 
 
 def test_an_alert_that_cannot_be_evaluated_is_reported_once() -> None:

@@ -286,9 +286,32 @@ def test_a_changed_alert_starts_with_a_new_state() -> None:
     job.records.alerts[1] = changed
     job.records.states.clear()
     assert job.records.store([EvaluatedAlert(stale.alert, stale.state, AlertState(serial=9))]) == [
-        False
+        None
     ]
     assert job.run(hours=1).events == {"beyond": 1}
+
+
+def test_an_alert_enabled_again_reports_that_the_bar_it_fired_on_is_still_beyond() -> None:
+    job = JobHarness([alert()], UP)
+    job.run()
+    assert job.run(hours=2).events == {"fired": 1}
+    job.clock.advance(60)
+    job.records.alerts[1] = replace(alert(), since_ms=job.clock.now_ms())
+    job.records.states.clear()
+    job.records.disabled.clear()
+    report = job.run()
+    assert (report.events, report.deliveries) == ({"beyond": 1}, {"sent": 1})
+    assert "close 101 is already above 100" in job.sent[-1].text
+    assert "(bar 2024-06-10T12:00:00Z)" in job.sent[-1].text
+
+
+def test_only_events_that_this_run_has_stored_are_counted() -> None:
+    job = JobHarness([alert()], UP)
+    job.run()
+    job.run(hours=2)
+    job.records.states.clear()
+    job.records.disabled.clear()
+    assert job.run().events == {}, "it fired on this bar in the run before"
 
 
 def test_an_unknown_symbol_is_reported_once_and_an_outage_is_not() -> None:

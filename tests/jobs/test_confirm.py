@@ -115,6 +115,17 @@ def test_equal_bars_are_confirmed_and_none_is_stored(
     assert (vendors.count(), again["compared"], again["reasons"]) == (0, 0, [])
 
 
+def test_bars_of_a_series_whose_metadata_are_damaged_are_compared(
+    manager: DataManager, run: Run, tmp_path: Path
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
+    (tmp_path / "cache/ohlcv/AAPL/1d/2024.metadata.json").write_bytes(b"")
+    planned = run(dry_run=True)
+    assert (planned["compared"], planned["reasons"]) == (rows, [])
+    report = run()
+    assert (report["confirmed"], report["contradicted"]) == (rows, 0)
+
+
 def test_bars_of_the_second_vendor_in_pence_are_contradictions(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:

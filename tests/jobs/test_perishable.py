@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from src.data.cache.format.lane_entry import LaneEntry
+from src.data.cache.store import BarStore
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
+from src.data.disk.files import Disk
 from src.data.jobs.checkup import checkup
 from src.data.jobs.perishable import PerishableSeries, perishable
 from src.data.jobs.populate import populate_cache, sync_cache
@@ -22,6 +24,7 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.observability.events import Event, HistoryPerishes
 from src.data.provider_selector import ProviderSelector
+from tests.cache.bars import write_older_year
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -53,6 +56,16 @@ def test_bars_soon_beyond_a_vendors_history_are_reported(
     assert sync_cache("AAPL 5m", cache)["perishable"] == []
 
 
+def test_a_series_beside_files_of_an_older_tool_is_reported_as_perishable(
+    cache: Path, clock: ManualClock
+) -> None:
+    write_older_year(cache / "AAPL" / "1d")
+    clock.advance(45 * DAY_S)
+    (soon,) = sync_cache("NONE*", cache)["perishable"]
+    assert (soon["symbol"], soon["timeframe"]) == ("AAPL", "5m")
+    assert soon["last"] == "2024-06-11T19:55:00Z"
+
+
 def test_bars_are_perishable_when_a_third_of_the_history_is_left_in_answering_lanes(
     tmp_path: Path,
 ) -> None:
@@ -66,9 +79,11 @@ def test_bars_are_perishable_when_a_third_of_the_history_is_left_in_answering_la
         def supply(self, *_: Any) -> Supply:
             return Supply("v", 30)
 
+    store = BarStore(tmp_path, Disk(root=tmp_path))
+
     def soon(at_ms: int, *answering: SeriesKey) -> list[PerishableSeries]:
         return perishable([(key, LaneEntry({}, last=0))], lambda _: answering, Selector(), at_ms,
-                          tmp_path)  # fmt: skip
+                          store)  # fmt: skip
 
     key = SeriesKey("A", Timeframe.parse("5m"))
 

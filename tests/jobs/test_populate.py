@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from src.data.cache.retention.inventory import Inventory
+from src.data.clock import ManualClock
 from src.data.compat.populator import CachePopulator
 from src.data.data_manager import DataManager
 from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError
-from src.data.jobs.populate import populate_cache
+from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.instant import parse_iso
 from src.data.model.series import SeriesKey
 from src.data.net.guarded_call import JobCalls
 from src.data.prices.judgement.findings import QualityReport
+from tests.cache.bars import write_older_year
 from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
@@ -358,3 +360,41 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
     assert looked_at == [], "nothing was stored"
     populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)
     assert looked_at == ["AAPL 1h", "BTCUSDT 1h"], "not the days next to them"
+
+
+@pytest.mark.parametrize("damage", ["half of the data", "no metadata", "an older tool's folder"])
+def test_a_sync_updates_series_that_only_the_store_can_describe(
+    tmp_path: Path, clock: ManualClock, damage: str
+) -> None:
+    cache = tmp_path / "cache"
+    populate_cache(["AAPL"], ["1d"], "2023-12-01", "2024-06-11", cache)
+    stored = DataManager(cache).get_ohlcv("AAPL", "1d", "2023-12-01", "2024-06-11")
+    year = cache / "ohlcv" / "AAPL" / "1d" / "2023.csv.gz"
+    if damage == "half of the data":
+        year.write_bytes(year.read_bytes()[: year.stat().st_size // 2])
+    elif damage == "no metadata":
+        year.with_name("2023.metadata.json").write_bytes(b"")
+    else:
+        write_older_year(cache / "AAPL" / "1h")
+    clock.advance(86_400)
+    report = sync_cache("* 1d", cache)
+    assert (report["success"], report["failed"]) == (["AAPL_1d"], [])
+    (result,) = report["results"]
+    assert (result["rows"], result["complete"]) == (len(stored) + 1, True), "from the first bar on"
+
+
+def test_a_sync_names_a_series_whose_bars_cannot_be_read(
+    tmp_path: Path, vendors: VendorServer
+) -> None:
+    cache = tmp_path / "cache"
+    populate_cache(["AAPL", "BTCUSDT"], ["1d"], "2024-05-01", "2024-06-11", cache)
+    folder = cache / "ohlcv" / "AAPL" / "1d"
+    (folder / "2024.csv.gz").write_bytes(b"")
+    (folder / "2024.metadata.json").write_bytes(b"")
+    vendors.clear_log()
+    report = sync_cache("*", cache)
+    assert report["success"] == ["BTCUSDT_1d"]
+    assert report["errors"] == {
+        "AAPL_1d": "none of its bars can be read (`onetape cache verify` shows the damage)"
+    }
+    assert vendors.count("yahoo") == 0, "the first bar is not guessed"

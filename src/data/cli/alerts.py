@@ -27,7 +27,7 @@ from ..model.instant import iso
 from ..model.outcome import Outcome
 from ..model.texts import listed
 from .arguments import add_output, add_timeout, command, every, positive
-from .output import complain_about, note
+from .output import complain_about, note, print_line
 from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
 
@@ -364,9 +364,9 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
     def perishing() -> Any:
         """Return the stored series with missing bars that vendors will soon stop serving."""
-        listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
+        listing, store = services.cache.maintenance.listing(), services.cache.store.preview()
         answering, now_ms = services.client.answering, services.clock.now_ms()
-        return perishable(listing, answering, services.selector, now_ms, folder)
+        return perishable(listing, answering, services.selector, now_ms, store)
 
     source = ClientBars(services.client, perishing, args.timeout)
     services.observer.on_event(source.hear)
@@ -383,21 +383,21 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
         return lambda delivery: hook.post(delivery.to_json())
 
     def print_message(delivery: Delivery) -> Outcome:
-        """Print a message, and return the outcome ``sent``."""
-        text = json.dumps(delivery.to_json()) if args.json else delivery.text
-        print(text, flush=True)
-        return Outcome("sent", "printed")
+        """Print a message, and return the outcome: ``later`` if the output cannot be written."""
+        problem = print_line(json.dumps(delivery.to_json()) if args.json else delivery.text)
+        return Outcome("later", problem) if problem else Outcome("sent", "printed")
 
     return print_message
 
 
 def _print_failures(report: RunReport, args: argparse.Namespace) -> int:
     """Print one run's failures (after its JSON report, if requested), and return the exit code."""
-    if args.json:
-        print(json.dumps({"run": report.to_json()}), flush=True)
+    problem = print_line(json.dumps({"run": report.to_json()})) if args.json else ""
+    if problem:
+        note(problem)
     for series, reason in report.failed.items():
         note(f"{series}: {reason}")
     for status, count in report.deliveries.items():
         if status != "sent":
             note(f"{counted(count, 'attempt')} to deliver ended as {status}")
-    return OK if report.ok else FAILED
+    return OK if report.ok and not problem else FAILED

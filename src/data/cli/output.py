@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import errno
 import io
 import json
 import math
+import os
 import shutil
 import sys
 import warnings
@@ -141,6 +143,30 @@ def print_json(value: Any) -> None:
     """
     indent = 2 if sys.stdout.isatty() else None
     sys.stdout.write(json.dumps(_json(value), indent=indent, allow_nan=False, default=str) + "\n")
+
+
+def print_line(text: str) -> str:
+    """Print a line on standard output at once; return the reason if it cannot be written, else "".
+
+    A line that cannot be written is not left in the stream's buffer, from which it would be written
+    later.
+    """
+    stream: Any = sys.stdout
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    try:
+        if raw is None:  # a stream in memory
+            print(text, flush=True)
+            return ""
+        stream.flush()
+        data = f"{text}{os.linesep}".encode(stream.encoding, stream.errors)
+        while data:
+            written = raw.write(data)
+            if written is None:
+                raise BlockingIOError(errno.EAGAIN, "its reader is too slow")
+            data = data[written:]
+    except OSError as error:
+        return f"the output cannot be written: {error.strerror or error}"
+    return ""
 
 
 def _json(value: Any) -> Any:

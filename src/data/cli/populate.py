@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import ConfigError, DataError, QueryError
 from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
@@ -26,6 +26,7 @@ from .job_output import (
     reasons_shown,
     requests_shown,
 )
+from .output import complain_about
 from .parser import Parser
 from .report import FAILED, OK, Shown
 from .tables import TextTable, counted, styled
@@ -123,29 +124,47 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
 def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
     """Fill the cache once or repeatedly, and print the report each time.
 
+    With ``--every``, an error is printed, and the next run tries again, unless the first run finds
+    that the arguments are invalid.
+
     Returns:
         Exit code: 0 if no series failed and, unless ``may_lack`` is set, no series lacks bars;
         otherwise 1.
     """
+    check_report(args)
+    is_first = True
     while True:
         began_s = time.monotonic()
         with job_signals() as signals:
-            check_report(args)
-            report = _populate(args)
-            if args.dry_run:
-                is_done, shown = not report["reasons"], _cost_shown(report)
-            else:
-                is_done = not report["failed"] and not report["interrupted"]
-                is_done &= may_lack or all(result["complete"] for result in report["results"])
-                shown = _report_shown(report)
-            note = "committed bars are kept; run the command again to continue"
-            code = present_job(report, shown, args, ok=is_done, interrupted=note)
-        if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
+            try:
+                code, is_interrupted = _run_once(args, may_lack=may_lack)
+            except DataError as error:
+                is_of_arguments = is_first and isinstance(error, QueryError | ConfigError)
+                if args.dry_run or args.every is None or is_of_arguments:
+                    raise
+                complain_about(error)  # the next run continues
+                code, is_interrupted = FAILED, False
+        if args.dry_run or args.every is None or is_interrupted or signals.is_noted:
             return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
         except KeyboardInterrupt:  # the usual way to stop it between two runs
             return code
+        is_first = False
+
+
+def _run_once(args: argparse.Namespace, *, may_lack: bool) -> tuple[int, bool]:
+    """Fill the cache and print the report; return the exit code, and whether it was interrupted."""
+    report = _populate(args)
+    if args.dry_run:
+        is_done, shown = not report["reasons"], _cost_shown(report)
+    else:
+        is_done = not report["failed"] and not report["interrupted"]
+        is_done &= may_lack or all(result["complete"] for result in report["results"])
+        shown = _report_shown(report)
+    note = "committed bars are kept; run the command again to continue"
+    code = present_job(report, shown, args, ok=is_done, interrupted=note)
+    return code, bool(report.get("interrupted"))
 
 
 def _populate(args: argparse.Namespace) -> dict[str, Any]:

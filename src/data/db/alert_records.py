@@ -116,11 +116,12 @@ class StoredAlerts:
             return [StoredAlert(_alert(row, row.external_id), _state(row)) for row in rows]
 
     @once_more
-    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluated alerts, their new states and their runs; return whether each was stored.
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[Sequence[AlertRun] | None]:
+        """Store evaluated alerts, their new states and their runs; return the runs that each claimed.
 
-        An evaluation is not stored if, in the meantime, another process has stored one, or the
-        alert was changed, disabled or removed. A run whose key is already stored is left as it is.
+        An evaluation is not stored, and its result is None, if, in the meantime, another process
+        has stored one, or the alert was changed, disabled or removed. A run whose key is already
+        stored is left as it is, and is not claimed.
         """
         numbers = [evaluation.alert.id for evaluation in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
@@ -131,26 +132,27 @@ class StoredAlerts:
                 session, select(*columns).where(AlertRow.id.in_(numbers)).order_by(AlertRow.id)
             )
             due = {row.id: row for row in rows if row.enabled}
-            are_stored, states, runs = (
-                list[bool](),
-                list[dict[str, Any]](),
-                list[tuple[int, AlertRun]](),
-            )
+            claimed: list[list[AlertRun] | None] = []
+            states, runs = list[dict[str, Any]](), list[tuple[int, AlertRun, list[AlertRun]]]()
             for evaluation in evaluated:
                 row = due.get(evaluation.alert.id)
-                are_stored.append(row is not None and _is_same(row, evaluation))
-                if row is not None and are_stored[-1]:
-                    del due[row.id]  # a second evaluation began too early
-                    is_on = evaluation.after.phase != "done"
-                    states.append(
-                        {"id": row.id, "state_json": evaluation.after.to_json(), "enabled": is_on}
-                    )
-                    runs += [(row.user_id, run) for run in evaluation.runs]
+                if row is None or not _is_same(row, evaluation):
+                    claimed.append(None)
+                    continue
+                del due[row.id]  # a second evaluation began too early
+                is_on = evaluation.after.phase != "done"
+                states.append(
+                    {"id": row.id, "state_json": evaluation.after.to_json(), "enabled": is_on}
+                )
+                own = list[AlertRun]()
+                claimed.append(own)
+                runs += [(row.user_id, run, own) for run in evaluation.runs]
             if states:
                 session.execute(update(AlertRow), states)
-            for user_id, run in runs:
-                _claim(session, user_id, run)
-            return are_stored
+            for user_id, run, own in runs:
+                if _claim(session, user_id, run):
+                    own.append(run)
+            return claimed
 
     # --- reports -----------------------------------------------------------------------------
 

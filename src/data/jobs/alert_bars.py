@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for, first_unclosed
+from ..calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
-from ..model.instant import date_of, day_ms, iso, parse_iso
+from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
-from ..model.span import Span
+from ..model.span import Span, subtract
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
-from .alert_evaluator import ClosedBars
+from .alert_evaluator import ClosedBars, SplitStart
 from .alert_values import data_problem
 from .alerts import NoBars, WantedBars
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.bars import Stamps
     from ..model.query import BarsQuery
+    from ..model.timeframe import Timeframe
     from .perishable import PerishableSeries
 
 __all__ = ["ClientBars"]
 
+# The next session begins within this time, even after the longest closure of an exchange.
+_NEAR = timedelta(days=15)
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
 # A series that lacks at most this many of its latest bars is not stale: vendors are often late.
@@ -74,7 +78,9 @@ class ClientBars:
         self._wishes = Wishes(timeout=timeout_s)
         # Filled by the thread in which an event happens, emptied by the reading thread. Each of
         # these steps is atomic.
-        self._others: dict[str, str] = {}
+        self._others: dict[tuple[str, ...], dict[str, Any]] = {}
+        # Maps each series in the last call of `read` to its names in the alerts.
+        self._names: dict[str, dict[str, None]] = {}
 
     def hear(self, event: Event) -> None:
         """Record an event if it shows a problem with the data; pass this method to ``on_event``."""
@@ -94,18 +100,22 @@ class ClientBars:
 
     def _note(self, *named: str, **facts: Any) -> None:
         if len(self._others) < _MOST_OTHERS:
-            key, text = data_problem(*named, **facts)
-            self._others[key] = text
+            self._others[named] = facts
 
     def other_problems(self) -> Mapping[str, str]:
         """Return the problems recorded since the last call, and the series that will soon lose data."""
-        others, self._others = self._others, {}
+        noted, self._others = self._others, {}
+        others = dict(
+            data_problem(name, own_name, *parts, **facts)
+            for (name, series, *parts), facts in noted.items()
+            for own_name in self._names_of(series)
+        )
         if self._perishing is None:
             return others
         soon = (
             data_problem(
                 "perishes",
-                str(series.key),
+                own_name,
                 data=series,
                 vendor=series.vendor,
                 last=iso(series.last_ms),
@@ -113,20 +123,28 @@ class ClientBars:
                 command=series.command,
             )
             for series in self._perishing()
+            for own_name in self._names_of(str(series.key))
         )
         return {**others, **dict(soon)}
+
+    def _names_of(self, series: str) -> Iterable[str]:
+        """Return the names of a series in the alerts, or its own name if it has none."""
+        return self._names.get(series, (series,))
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
         """Return the closed bars of each series; missing bars are fetched for several series at once."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
+        self._names = {}
         now_ms = self._client.clock.now_ms()
         for index, series in enumerate(wanted):
             try:
                 count = series.needed.bars_at(series.timeframe, now_ms)
-                queries[index] = self._client.query(
+                query = queries[index] = self._client.query(
                     series.symbol, series.timeframe, bars=count, wishes=self._wishes
                 )
+                name = f"{query.instrument.symbol} {query.timeframe}"
+                self._names.setdefault(name, {})[f"{series.symbol} {series.timeframe}"] = None
             except DataError as error:
                 answers[index] = _failure(str(error), error.reason)
         with warnings.catch_warnings():
@@ -159,13 +177,18 @@ class ClientBars:
             last = int(stamps[-1]) if len(stamps) else query.span.start
             behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
             problems = dict(_problems(series, facts, grave, last, behind))
+        splits, missing = self._splits(query, facts), self._missing(query, facts)
+        is_lacking = missing or facts["substitute"]
         return ClosedBars(
             stamps,
             closes,
             columns,
             grave | _of_another_kind(facts, stamps),
-            self._splits(query, facts),
+            splits,
+            {ex_ms: _split_start(calendar, query.timeframe, ex_ms, anchor) for ex_ms, _ in splits},
             problems,
+            sentence(facts["unanswered"] or "") if is_lacking else "",
+            tuple(missing),
         )
 
     def _grave(
@@ -183,6 +206,22 @@ class ClientBars:
             if reason.startswith(GRAVE):
                 first, last = stamps.searchsorted(span)
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
+
+    def _missing(self, query: BarsQuery, facts: Mapping[str, Any]) -> Sequence[Span]:
+        """Return the spans for which no vendor has answered.
+
+        If another vendor has reported that it has no bars in a span, the store has a record of it.
+        If not all gaps are listed, there may be more after the last one. A substitute has no such
+        spans, because its bars are not used.
+        """
+        if facts["unanswered"] is None or facts["substitute"]:
+            return ()
+        gaps = [gap for gap in facts["gaps"] if gap["reason"] not in _HARMLESS]
+        spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in gaps]
+        if facts["gaps_total"] > len(facts["gaps"]):
+            spans.append(Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS))
+        coverage = self._client.coverage(self._client.series_of(query))
+        return subtract(spans, [entry.span for entry in coverage])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
         """Return the splits that the prices in an answer are adjusted for."""
@@ -205,6 +244,15 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
     """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
+
+
+def _split_start(
+    calendar: MarketCalendar, timeframe: Timeframe, ex_ms: int, anchor: str
+) -> SplitStart:
+    """Return the time from which a split applies; ``ex_ms`` is 00:00 UTC of its ex-date."""
+    sessions = calendar.sessions(date_of(ex_ms), date_of(ex_ms) + _NEAR)
+    open_ms = sessions[0].open_ms if sessions else ex_ms
+    return SplitStart(open_ms, first_unclosed(calendar, timeframe, open_ms, anchor))
 
 
 def _problems(

@@ -82,13 +82,13 @@ class AlertRecords(Protocol):
     def active_alerts(self) -> Sequence[StoredAlert]:
         """Return the enabled alerts, ordered by ID."""
 
-    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with the new state and the claimed runs; return whether each was stored.
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[Sequence[AlertRun] | None]:
+        """Store evaluations, each with the new state and runs; return the runs that each has claimed.
 
         An evaluation is not stored if the stored state is no longer ``before`` (compare ``serial``;
         None means that no state is stored), or if the alert has been disabled or changed since
-        (compare ``since_ms``). A run whose key is already stored is left unchanged. If the phase in
-        ``after`` is ``done``, the alert is disabled.
+        (compare ``since_ms``); its result is then None. A run whose key is already stored is left
+        unchanged, and is not claimed. If the phase in ``after`` is ``done``, the alert is disabled.
         """
 
     def claim_reports(

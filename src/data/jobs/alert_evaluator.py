@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso
 from ..model.reasons import sentence
+from ..model.span import Span
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
@@ -59,6 +60,18 @@ _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
+class SplitStart(NamedTuple):
+    """The time from which a split applies.
+
+    Attributes:
+        open_ms: Open of the first session on or after the ex-date, UTC milliseconds.
+        bar_ms: Opening time of the first bar that closes after that.
+    """
+
+    open_ms: int
+    bar_ms: int
+
+
 @dataclass(frozen=True, eq=False)
 class ClosedBars:
     """Closed bars of one series, all adjusted in the same way.
@@ -70,8 +83,12 @@ class ClosedBars:
         withheld: Maps the timestamp of each bar that must not fire an alert to the reason.
         splits: Ex-date (00:00 UTC) and ratio (new shares per old share) of each split for which the
             prices are adjusted.
+        starts: Maps the ex-date of each split to the time from which it applies; without an entry,
+            it applies from 00:00 UTC.
         problems: Maps a key that identifies a problem with the data, such as ``gap:AAPL
             1h:2024-06-12T14:00:00Z``, to a sentence about it.
+        unanswered: Reason why vendors did not answer for a part of the bars; empty if they did.
+        missing: Spans for which no vendor has answered, so that there may be bars.
     """
 
     stamps: Stamps
@@ -79,7 +96,26 @@ class ClosedBars:
     columns: Mapping[str, NDArray[np.float64]]
     withheld: Mapping[int, str] = field(default_factory=dict)
     splits: tuple[tuple[int, float], ...] = ()
+    starts: Mapping[int, SplitStart] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    unanswered: str = ""
+    missing: tuple[Span, ...] = ()
+
+    def start_of(self, split: tuple[int, float]) -> SplitStart:
+        """Return the time from which a split applies."""
+        ex_ms, _ = split
+        return self.starts.get(ex_ms, SplitStart(ex_ms, ex_ms))
+
+    def until_missing(self, since_ms: int) -> ClosedBars:
+        """Return the bars before the first missing span that ends after ``since_ms``."""
+        starts = [span.start for span in self.missing if span.end > since_ms]
+        if not starts:
+            return self
+        rows = slice(int(self.stamps.searchsorted(min(starts))))
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return replace(
+            self, stamps=self.stamps[rows], closes_ms=self.closes_ms[rows], columns=columns
+        )
 
 
 class BarsNeeded(NamedTuple):
@@ -108,15 +144,18 @@ class Evaluation(NamedTuple):
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
     """Return the bars that an evaluation needs: the indicator's window, and all bars not evaluated yet.
 
+    An alert about data has no window; a few bars show whether the newest one is there.
+
     Raises:
         QueryError: The alert's indicator is not registered in this program.
     """
     alert, state = stored
-    if not isinstance(alert, CrossingAlert):
-        # It evaluates no bars; a few show whether the newest one is there.
-        return BarsNeeded(_MARKS, NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
-    return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
+    if isinstance(alert, CrossingAlert):
+        return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
+    # States of earlier versions do not contain the last bar that was seen.
+    is_older = state is not None and state.seen_ms is None
+    return BarsNeeded(_MARKS, NEVER_MS if is_older else seen_ms)
 
 
 def evaluate(
@@ -150,6 +189,7 @@ def evaluate(
     use, before = parse_indicator(alert.quantity), state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
+    bars = bars.until_missing(alert.since_ms if before.seen_ms is None else before.seen_ms)
     events: list[AlertEvent] = []
     state = before
     if len(bars.stamps):
@@ -230,7 +270,7 @@ def _initial_state(alert: CrossingAlert, state: AlertState, bars: ClosedBars) ->
     seen_ms = int(bars.stamps[first]) - 1 if first < len(bars.stamps) else None
     if seen_ms is None and len(closed):
         seen_ms = int(bars.stamps[-1])
-    before = tuple(split for split in bars.splits if split[0] <= alert.since_ms)
+    before = tuple(s for s in bars.splits if bars.start_of(s).open_ms <= alert.since_ms)
     return replace(state, phase="new", seen_ms=seen_ms, splits=before)
 
 
@@ -257,8 +297,9 @@ def _after_splits(
     factor = math.prod(r for _, r in added) / math.prod(r for _, r in removed)
     moved = _common_factor(state, bars, 1 if factor != 1 else 2)
     if moved is None:
-        later = [(ex_ms, r) for ex_ms, r in added if state.seen_ms is None or ex_ms > state.seen_ms]
-        factor, rebased, applies = math.prod(r for _, r in later), state.rebased, bool(later)
+        seen_ms = -NEVER_MS if state.seen_ms is None else state.seen_ms
+        later = [split[1] for split in added if bars.start_of(split).bar_ms > seen_ms]
+        factor, rebased, applies = math.prod(later), state.rebased, bool(later)
     else:
         total = state.rebased * moved
         applies = factor != 1 and (_is_unchanged(total * factor) or not _is_unchanged(moved))
@@ -368,7 +409,9 @@ def _after_bar(
                 f"is already {alert.condition} {_number_text(threshold, _TYPED)}: the alert fires once "
                 "the value has moved back and crosses it again"
             )
-            events.append(_event(alert, "beyond", at, value, threshold, words))
+            event = _event(alert, "beyond", at, value, threshold, words)
+            # The alert may have fired on this bar before it was changed or enabled again.
+            events.append(replace(event, bar_ms=apart(alert.since_ms)))
         return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)
     if state.phase == "waiting":
         if distance > -_hysteresis(alert, use, state, threshold) or is_beyond:
@@ -422,6 +465,7 @@ def evaluate_data(
     problems: Mapping[str, str],
     now_ms: int,
     newest_ms: int,
+    bars: ClosedBars | None = None,
 ) -> Evaluation:
     """Compare the current data problems with those already reported; new problems become events.
 
@@ -435,6 +479,8 @@ def evaluate_data(
         now_ms: Current time.
         newest_ms: Closing time of the latest bar in any series, which determines whether the alert
             has expired.
+        bars: Bars of the alert's own series, from which the next run continues; None if they are
+            unavailable, or if the alert is about all series.
 
     Returns:
         See :func:`evaluate`; the state stays the same if nothing has changed.
@@ -442,13 +488,19 @@ def evaluate_data(
     before = state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
+    seen_ms = before.seen_ms
+    if bars is not None:
+        seen = bars.until_missing(alert.since_ms if seen_ms is None else seen_ms).stamps
+        seen_ms = int(seen[-1]) if len(seen) else seen_ms
     mine = {key: text for key, text in problems.items() if is_problem_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
     lasts = [key for key in before.problems if key in mine]
     past = [k for k in before.problems if k not in mine and not can_problem_end(k)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
     reported = (*past[-_MOST_PAST:], *lasts, *new)
-    after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
+    after = replace(before, seen_ms=seen_ms)
+    if set(reported) != set(before.problems):
+        after = replace(after, problems=reported)
     if newest_ms >= alert.expires_ms:
         after = _after_expiry(alert, after, events)
     return _evaluation(before, after, events)

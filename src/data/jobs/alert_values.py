@@ -175,7 +175,9 @@ def can_problem_end(key: str) -> bool:
 def is_problem_of(alert: DataAlert, key: str) -> bool:
     """Return whether an alert watches the problem with this key (see :func:`data_problem`)."""
     name, _, rest = key.partition(":")
-    return name == alert.problem and (alert.is_of_all or rest.split(":")[0] == alert.series)
+    # A symbol may contain a colon.
+    is_own = alert.is_of_all or f"{rest}:".startswith(f"{alert.series}:")
+    return name == alert.problem and is_own
 
 
 # --- alerts -------------------------------------------------------------------------------
@@ -634,7 +636,8 @@ class AlertEvent:
             ``data``: a problem with the data; ``silent``: the job did not run for a while;
             ``failed``: the alert could not be evaluated; ``due``: a schedule's report is due (the
             topic of the run is the report to send).
-        bar_ms: Opening time of the bar; for events that are not about a bar, the time of the event.
+        bar_ms: Opening time of the bar; for events that are not about a bar, the time of the event;
+            for ``beyond``, the time at which the alert was created or last changed.
         at_ms: Closing time of the bar, or the time of the event.
         text: One sentence for the recipient, with the bar's time (UTC).
         value, threshold: The two numbers that were compared, adjusted like the bars; None if no

@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from ..clock import Clock
@@ -115,7 +116,7 @@ class RunReport:
         elsewhere: Number of evaluations that were not stored because another process had already
             stored one.
         skipped: Number of alerts whose indicator is not registered in this program.
-        failed: Maps each series without bars to the reason.
+        failed: Maps each series for which vendors returned no bars, or not all, to the reason.
         deliveries: Maps each outcome to the number of delivery attempts that ended with it.
     """
 
@@ -206,21 +207,26 @@ class AlertJob:
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
-        read = [answer.closes_ms for answer in answers if not isinstance(answer, NoBars)]
-        newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
+        pairs = zip(on_bars, answers, strict=True)
+        read = {series: bars for series, bars in pairs if not isinstance(bars, NoBars)}
+        newest = (int(bars.closes_ms[-1]) for bars in read.values() if len(bars.closes_ms))
+        newest_ms = max(newest, default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, on_series in zip(answers, on_bars.values(), strict=True):
-            if isinstance(bars, NoBars):
-                report.failed[on_series[0].alert.series] = bars.reason
-            else:
-                problems |= bars.problems
+            reason = bars.reason if isinstance(bars, NoBars) else bars.unanswered
+            if reason:
+                report.failed[on_series[0].alert.series] = reason
+            problems |= {} if isinstance(bars, NoBars) else bars.problems
             for alert, state in on_series:
                 if isinstance(alert, CrossingAlert):
                     evaluated += self._evaluate(alert, state, bars, report, newest_ms)
         if on_data:
             problems |= self._source.other_problems()
             for about_data, state in on_data:
-                evaluated += self._evaluate_problems(about_data, state, problems, report, newest_ms)
+                own = read.get((about_data.symbol, about_data.timeframe))
+                evaluated += self._evaluate_problems(
+                    about_data, state, problems, own, report, newest_ms
+                )
         self._store(evaluated, report)
 
     def _wanted_bars(
@@ -277,6 +283,7 @@ class AlertJob:
         alert: DataAlert,
         state: AlertState | None,
         problems: Mapping[str, str],
+        bars: ClosedBars | None,
         report: RunReport,
         newest_ms: int,
     ) -> Iterator[EvaluatedAlert]:
@@ -288,7 +295,8 @@ class AlertJob:
             if any(f"{key.partition(':')[2]}:".startswith(f"{series}:") for series in report.failed)
         }
         report.alerts += 1
-        evaluation = evaluate_data(alert, state, {**unread, **problems}, report.at_ms, newest_ms)
+        problems = {**unread, **problems}
+        evaluation = evaluate_data(alert, state, problems, report.at_ms, newest_ms, bars)
         yield from _changed_alerts(alert, state, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
@@ -297,14 +305,13 @@ class AlertJob:
         An evaluation is not stored if another process has already stored one. Batches are used
         because separate transactions would take longer than the rest of the run.
         """
-        are_stored: list[bool] = []
+        claimed: list[Sequence[AlertRun] | None] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
-            are_stored += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
-        for evaluation, is_stored in zip(evaluated, are_stored, strict=True):
-            report.elsewhere += not is_stored
-            if is_stored:
-                report.events.update(event.name for run in evaluation.runs for event in run.events)
-        return are_stored
+            claimed += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
+        report.elsewhere += claimed.count(None)
+        runs = chain.from_iterable(filter(None, claimed))
+        report.events.update(event.name for run in runs for event in run.events)
+        return [own is not None for own in claimed]
 
     # --- missed runs ---------------------------------------------------------------------------
 
@@ -376,7 +383,8 @@ def _changed_alerts(
 
 def _silence(record: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
     state = record.state or AlertState()
-    event = AlertEvent(record.alert.id, "silent", apart(since_ms), now_ms, text)
+    # Just after the last run, so that its key differs from those of the events of that run.
+    event = AlertEvent(record.alert.id, "silent", apart(since_ms + 2), now_ms, text)
     run = _run(record.alert, _TOPIC, event.bar_ms, (event,))
     return EvaluatedAlert(
         record.alert, record.state, replace(state, serial=state.serial + 1), [run]

@@ -135,7 +135,7 @@ def checkup(
         *_locations(survey, selector, holdings.size.bytes),
         *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
-        *_perishable_checks(catalog, holdings, selector, clock, survey.settings.cache_dir),
+        *_perishable_checks(catalog, holdings, selector, clock),
         *_vendor_days(watch.network),
         *_calendars(catalog, holdings, clock.now_ms()),
         *_files(catalog, holdings, clock, full=full),
@@ -311,13 +311,13 @@ def _perishable_checks(
     holdings: Holdings,
     selector: ProviderSelector,
     clock: Clock,
-    cache_dir: Path,
 ) -> Iterator[Check]:
     """Report series whose missing bars or figures will soon be unavailable from every vendor."""
     lanes, parser = LaneFinder(selector, catalog.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, query_of=query)
-    soon = perishable(catalog.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
+    listing, store = catalog.listing(holdings), catalog.store.preview()
+    soon = perishable(listing, answering, selector, clock.now_ms(), store)
     if soon:
         series = soon[0]
         text = (

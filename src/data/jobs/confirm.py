@@ -21,8 +21,9 @@ from ..bars.client import Wishes
 from ..bars.dry_run.planner import RequestPlanner
 from ..bars.fetch.plan import cost_of, requests_for
 from ..bars.selection.candidates import Candidate, Route
-from ..cache.confirmations import Confirmation
+from ..cache.confirmations import Confirmation, tallied
 from ..cache.facade.summaries import FOLDER
+from ..cache.format.lane_entry import BarsOrigin, LaneEntry
 from ..cache.retention.disk_usage import totals
 from ..calendars.written_times import FIRST_DAY
 from ..errors import (
@@ -39,6 +40,7 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.capabilities import FetchQuery
+from ..model.coverage import WITH_BARS
 from ..model.instant import DAY_MS, date_of, iso, year_of, year_start
 from ..model.kind import Kind
 from ..model.query import BarsQuery
@@ -245,9 +247,10 @@ class _ConfirmRun:
         """Compare bars until the sample is complete or nothing more can be compared; return the report."""
         services = self.services
         pull_elsewhere(services.cache.store)
-        listing = services.cache.maintenance.listing()
         lanes = [
-            (key, entry) for key, entry in listing if entry and entry.rows and not key.is_sample
+            (key, entry or self._entry_of(key))
+            for key, entry in services.cache.maintenance.listing()
+            if not key.is_sample
         ]
         bars = sum(entry.rows for _, entry in lanes)
         if not bars:
@@ -262,7 +265,7 @@ class _ConfirmRun:
             )
             if entry.confirmed < entry.rows
         )
-        del listing, lanes
+        del lanes
         self.target = math.ceil(self.share * bars)
         self.each = max(_LEAST, math.ceil(self.target / max(1, len(self.queue))))
         self.progress = JobProgress(services.clock, self.listener, self.target, self.target)
@@ -292,6 +295,24 @@ class _ConfirmRun:
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
             "reasons": [group.to_json() for group in reason_groups(self.passed_over)],
         }
+
+    def _entry_of(self, key: SeriesKey) -> LaneEntry:
+        """Return the facts about a series without an index entry, as the store reads them.
+
+        If it cannot be read, the series is passed over, and the result has no bars.
+        """
+        store, entry = self.services.cache.store, LaneEntry({})
+        try:
+            view = store.preview().view(key)
+            compared = [one for one, is_valid in store.comparisons.entries(key) if is_valid]
+        except DataError as error:
+            self._pass_over(key, str(error))
+            return entry
+        entry.rows, entry.first = view.rows, view.first
+        with_bars = [one for one in view.coverage.opened() if one.state in WITH_BARS]
+        entry.sources = list(map(BarsOrigin.of, with_bars))
+        entry.confirmed, _, entry.compared_ms = tallied(compared)
+        return entry
 
     def _count_planned(self) -> None:
         """In a dry run, count each planned comparison as if it had been made."""

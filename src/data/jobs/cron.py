@@ -130,6 +130,8 @@ def _values(part: str, name: str, least: int, most: int) -> frozenset[int]:
         else:
             low = _number(first, name, least, most)
             high = _number(last, name, least, most) if dash else (most if step else low)
+        if high == 0 < low and name == "weekday":  # Sunday is also the last day of the week
+            high = 7
         width = _number(step, name, 1, most) if "/" in item else 1
         if high < low:
             raise QueryError(f"in this cron line, {name} {item!r:.80} ends before it begins")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.format.lane_entry import LaneEntry
+from ..cache.store import BarStore
 from ..cache.tables import TableStore
 from ..errors import DataError
 from ..model.figures import LONG_SHORT, MEASURES, OPEN_INTEREST
@@ -80,25 +81,28 @@ def perishable(
     answering: Callable[[Iterable[SeriesKey]], Iterable[SeriesKey]],
     selector: ProviderSelector,
     now_ms: int,
-    cache_dir: Path,
+    store: BarStore,
 ) -> list[PerishableSeries]:
     """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
     Series from which the rules never answer a query, such as those fetched from a named vendor
-    (``provider=``), are left out.
+    (``provider=``), are left out. So are series that cannot be read.
 
     Args:
         listing: Stored series with their entries in the index.
         answering: Function that returns the given series from which the rules would answer a query.
         selector: Selector that knows the vendors and the length of their history.
         now_ms: Current time, UTC milliseconds.
-        cache_dir: Cache folder, which contains the figures for perpetual futures.
+        store: Store of the bars, which is read for series without an entry; its folder contains
+            the figures for perpetual futures.
     """
     entries = dict(listing)
     bars = (
-        history for key in answering(entries) for history in _bars_of(key, entries[key], selector)
+        history
+        for key in answering(entries)
+        for history in _bars_of(key, _last_of(store, key, entries[key]), selector)
     )
-    listed = chain(bars, _figures_of(cache_dir, selector))
+    listed = chain(bars, _figures_of(store.parts.layout.root, selector))
     due = [history for history in listed if history.lost_ms - now_ms < _warned_ms(history)]
     return sorted(due, key=lambda history: history.lost_ms)
 
@@ -107,15 +111,21 @@ def _warned_ms(history: PerishableSeries) -> float:
     return min(_MOST_MS, _SHARE * history.depth_days * DAY_MS)
 
 
+def _last_of(store: BarStore, key: SeriesKey, entry: LaneEntry | None) -> int | None:
+    """Return the timestamp of a series' latest bar; None if it has no bars or cannot be read."""
+    try:
+        return (entry or store.tail(key)).last
+    except DataError:
+        return None
+
+
 def _bars_of(
-    key: SeriesKey, entry: LaneEntry | None, selector: ProviderSelector
+    key: SeriesKey, last: int | None, selector: ProviderSelector
 ) -> Iterator[PerishableSeries]:
-    if entry is None or entry.last is None:
-        return
-    supply = selector.stored_supply(key)
-    if supply is not None and supply.depth_days is not None:
-        lost_ms = entry.last + key.timeframe.longest_ms + supply.depth_days * DAY_MS
-        yield PerishableSeries(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
+    supply = None if last is None else selector.stored_supply(key)
+    if last is not None and supply is not None and supply.depth_days is not None:
+        lost_ms = last + key.timeframe.longest_ms + supply.depth_days * DAY_MS
+        yield PerishableSeries(key, supply.vendor, supply.depth_days, last, lost_ms)
 
 
 def _figures_of(cache_dir: Path, selector: ProviderSelector) -> Iterator[PerishableSeries]:

@@ -45,6 +45,8 @@ from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
+    from ..cache.format.lane_entry import LaneEntry
+    from ..cache.store import BarStore
     from ..model.query import BarsQuery
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "populate_series", "sync_cache"]
@@ -53,6 +55,7 @@ log = logging.getLogger("onetape.populate")
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
+_UNREADABLE = "none of its bars can be read (`onetape cache verify` shows the damage)"
 # Maximum memory that a job may use for series that it has looked up.
 _MOST_BYTES = 16 << 20
 
@@ -189,7 +192,7 @@ def sync_cache(
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
     Series that were fetched from a named vendor (``provider=``) are left out, because the rules do
-    not apply to them.
+    not apply to them. Damaged series are repaired; a series that cannot be read fails.
 
     Args:
         pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
@@ -207,25 +210,22 @@ def sync_cache(
     services = job_services(cache_dir, config_path)
     pull_elsewhere(services.cache.store, pattern)
     is_whole = " " in pattern
-    firsts: dict[SeriesKey, int] = {
-        key: entry.first
+    entries = {
+        key: entry
         for key, entry in services.cache.maintenance.listing()
-        if entry is not None and entry.first is not None
+        if entry is None or entry.first is not None
         if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
     }
     absent: list[str] = []
     if symbols is not None:
-        keys, absent = series_of_symbols(services, symbols, firsts)
-        firsts = {key: firsts[key] for key in keys}
+        keys, absent = series_of_symbols(services, symbols, entries)
+        entries = {key: entries[key] for key in keys}
+    store = services.cache.store.preview()
     rows = [
-        WorkItem(
-            key.symbol,
-            key.timeframe.label,
-            _date_text(key.timeframe, firsts[key]),
-            session=session,
-        )
+        item
         for session in SESSIONS
-        for key in services.client.answering(firsts, session)
+        for key in services.client.answering(entries, session)
+        for item in _items(store, key, entries[key], session)
     ] + [WorkItem(symbol, problem=NOTHING_STORED) for symbol in absent]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
@@ -243,9 +243,28 @@ def job_services(
     return services
 
 
-def _date_text(timeframe: Timeframe, stamp: int) -> str:
-    """Format a timestamp as the start of a query, which is a date for daily bars."""
-    return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
+def _items(
+    store: BarStore, key: SeriesKey, entry: LaneEntry | None, session: AskedSession
+) -> Iterator[WorkItem]:
+    """Yield the row of a job for a stored series, unless vendors have no bars for the series.
+
+    Without an index entry, the first bar is taken from the store. If that fails, the row has the
+    reason as its problem.
+    """
+    item = WorkItem(key.symbol, key.timeframe.label, session=session)
+    if entry is not None:
+        first = entry.first
+    else:
+        try:
+            view = store.view(key)
+        except DataError as error:
+            yield replace(item, problem=str(error))
+            return
+        first = view.first
+        if first is None and (view.barred or not view.coverage):
+            yield replace(item, problem=_UNREADABLE)
+    if first is not None:
+        yield replace(item, start=iso(first) if key.timeframe.is_intraday else str(date_of(first)))
 
 
 def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
@@ -262,9 +281,9 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
             forget()
         holdings = services.cache.look_after()
         statistics = report.statistics(services.cache.get_stats(holdings))
-        listing = services.cache.maintenance.listing(holdings)
-        answering, folder = services.client.answering, services.settings.cache_dir
-        soon = perishable(listing, answering, services.selector, job.now_ms, folder)
+        listing, store = services.cache.maintenance.listing(holdings), services.cache.store
+        answering, selector = services.client.answering, services.selector
+        soon = perishable(listing, answering, selector, job.now_ms, store.preview())
         for history in soon:
             _tell_of(services, history)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]

@@ -278,7 +278,7 @@ class SchedulesRepo(Repository):
             (row, chat)
             for row, chat in rows
             if chat
-            and _report(row.task_params.get("config"))
+            and _is_of_alert_job(row)
             and row.next_run_at is not None
             and row.next_run_at <= moment
         ]
@@ -296,7 +296,7 @@ class SchedulesRepo(Repository):
         schedules = _filter_user(select(Schedule), Schedule.user_id, recipient)
         schedules = schedules.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
         for row in locked(self.session, schedules).all():
-            if _report(row.task_params.get("config")):
+            if _is_of_alert_job(row):
                 row.enabled = False
                 row.task_params["reason"] = reason
 
@@ -371,6 +371,12 @@ def _report(config: Any) -> str:
     """Return the report that the alert job sends for a schedule; empty if user code runs it."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
+
+
+def _is_of_alert_job(row: Schedule) -> bool:
+    """Return whether the alert job runs a schedule, because it names a report for a chat."""
+    is_report = row.job_type == JobType.REPORT.value
+    return is_report and bool(_report(row.task_params.get("config")))
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -505,14 +511,18 @@ class JobsRepository(Repository):
         ).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
-        """Return the enabled schedules that are due, most overdue first."""
+        """Return the enabled schedules that are due, most overdue first.
+
+        Schedules that the alert job runs are not included.
+        """
         now, lines = self.now(), cache(Cron.parse)
         rows = self.session.scalars(
             select(Schedule)
             .where(Schedule.enabled.is_(True), Schedule.next_run_at.is_not(None))
             .order_by(Schedule.next_run_at)
         )
-        timed = [(at, row) for row in rows if (at := _due_at(row, now, lines)) is not None]
+        own = (row for row in rows if not _is_of_alert_job(row))
+        timed = [(at, row) for row in own if (at := _due_at(row, now, lines)) is not None]
         return [row for at, row in sorted(timed, key=lambda pair: pair[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
