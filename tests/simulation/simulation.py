@@ -558,7 +558,10 @@ class Simulation:
             times,
             self._slack_ms(),
             may_skip=skips,
-            must_have=self._is_free and self._is_due(question) and not self.disks.is_armed,
+            must_have=self._is_free
+            and self._is_due(question)
+            and not self.disks.is_armed
+            and not self._may_lack_closes(question),
         )
         if before is not None and is_sparse:
             # What could not be stored and is left out the next time is taken for no trade.
@@ -622,9 +625,11 @@ class Simulation:
             self.restart()
             return None
         except AllProvidersFailedError as error:
-            # The closes before dividends are days that could not be stored.
-            is_full = self.disks.struck and question.option("adjustment") == "all"
-            _require(self._may_fail(question) or is_full, f"{question} failed: {error}")
+            # The closes before dividends are days that could not be stored, or are damaged.
+            _require(
+                self._may_fail(question) or self._may_lack_closes(question),
+                f"{question} failed: {error}",
+            )
             return None
         except BadRangeError as error:
             _require(self._may_be_refused(question), f"{question}: {error}")
@@ -654,6 +659,11 @@ class Simulation:
         is_listed = SAME.get(question.symbol, (question.symbol,))[0] in known
         is_usual = self.was_well and not self.clock.wrong_ms
         return not (is_listed and is_usual) or question.has("offline")
+
+    def _may_lack_closes(self, question: Question) -> bool:
+        """Tell whether the closes before dividends may be absent for one question."""
+        is_hurt = self.disks.struck or self.was_damaged
+        return is_hurt and question.option("adjustment") == "all"
 
     def ask_batch(self, symbols: Sequence[str], question: Question) -> None:
         """Put one question for several symbols at once."""
@@ -711,7 +721,8 @@ class Simulation:
             return
         assert not report.marked + report.unmarked, f"{symbol} {timeframe}: marked twice"
         if self._is_free and not (self.was_damaged or self.disks.struck or self.was_undated):
-            errors = report.at_least("error")
+            # Prices do not fall with the dividends of the model.
+            errors = [one for one in report.at_least("error") if one.check != "dividend"]
             assert not errors, (
                 f"{symbol} {timeframe}: every vendor is well, and errors are {errors}"
             )

@@ -143,8 +143,7 @@ class ActionService:
         today = self._days.current(instrument)
         book = self._book(instrument)
         used = _reports_of(book, vendor)
-        needed = _with_later_splits(dates, used, as_of)
-        if used.missing(needed, today.news_ms) and not (query.offline or query.version):
+        if _lacking(used, dates, as_of, today.news_ms) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, vendor).problems)
@@ -152,13 +151,10 @@ class ActionService:
                 problems = [str(error)]
             book = self._book(instrument)
             used = _reports_of(book, vendor)
-        if not is_sample(vendor) and len(used.missing(needed)) and not book.missing(needed):
-            used = book
-        needed = _with_later_splits(dates, used, as_of)
-        lacking = used.missing(needed, today.news_ms)
-        missing = used.missing(dates)
-        if lacking and lacking[-1].end > dates.end:  # amounts may lack a split
-            missing = coalesce([*missing, *(_day_of(a) for a in _dividends_in(used, dates))])
+        is_own = is_sample(vendor) or not _lacking(used, dates, as_of)
+        used = used if is_own or _lacking(book, dates, as_of) else book
+        lacking = _lacking(used, dates, as_of, today.news_ms)
+        missing = coalesce([*used.missing(dates), *lacking])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
         reason = problems or [unknown]
@@ -271,24 +267,24 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
     return tuple(entry(event.action(), event) for event in book.events)
 
 
-def _with_later_splits(dates: Span, book: ActionBook, as_of: date | None) -> Span:
-    """Return the ex-dates that must be known for the amounts of the dividends in ``dates``.
+def _lacking(
+    book: ActionBook, dates: Span, as_of: date | None, since_ms: int | None = None
+) -> list[Span]:
+    """Return the ex-dates in ``dates`` for whose rows a book's actions are not enough.
 
-    Amounts are converted with the splits up to ``as_of`` or, for amounts as paid (None), up to the
-    day on which they were reported.
+    An amount is also unknown if splits may lie between the day as of which it was reported and
+    ``as_of`` or, for amounts as paid (None), its ex-date.
     """
-    found = _dividends_in(book, dates)
-    days = (as_of or date_of(0 if a.as_paid else a.fetched_at) for a in found)
-    return Span(dates.start, max([dates.end, *(day_ms(day) + DAY_MS for day in days)]))
-
-
-def _dividends_in(book: ActionBook, dates: Span) -> list[Action]:
-    found = (a for a in book.actions if a.type == "dividend" and day_ms(a.ex_date) in dates)
-    return [action for action in found if action.is_sound]
-
-
-def _day_of(action: Action) -> Span:
-    return Span(day_ms(action.ex_date), day_ms(action.ex_date) + DAY_MS)
+    lacking = book.missing(dates, since_ms)
+    for action in book.actions:
+        day = Span(day_ms(action.ex_date), day_ms(action.ex_date) + DAY_MS)
+        if action.type == "dividend" and action.is_sound and day.start in dates:
+            told = action.ex_date if action.as_paid else date_of(action.fetched_at)
+            first, last = sorted(max(action.ex_date, d) for d in (told, as_of or action.ex_date))
+            since = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
+            if not since.is_empty and book.missing(since, since_ms):
+                lacking.append(day)
+    return lacking
 
 
 def _reports_of(book: ActionBook, vendor: str | None) -> ActionBook:

@@ -122,9 +122,9 @@ class Description(InLines):
             ("lacking", f"{g['start']} .. {g['end']}: {sentence(g['reason'])}")
             for g in facts["gaps"]
         ]
-        more = facts["gaps_total"] - len(facts["gaps"])
+        more = facts.get("gaps_total", 0) - len(facts["gaps"])
         lines += [("lacking", f"and {more} more gaps")] if more > 0 else []
-        lines += [("problem", text) for text in facts["problems"] if not facts["complete"]]
+        lines += [("problem", text) for text in facts.get("problems", ()) if not facts["complete"]]
         lines += [("substitute", facts["substitute"])] if facts.get("substitute") else []
         lines += [("changed", self.changed)] if self.changed else []
         return [*lines, ("bars", self.fingerprint)]
