@@ -746,9 +746,11 @@ class Model:
             ends = ends if question.timeframe == "1M" else [stamp + step for stamp in stamps]
             return {stamp: Span(stamp, end) for stamp, end in zip(stamps, ends, strict=True)}
         rows = self._rows(question, name, stamps[0] - 2 * DAY_MS, stamps[-1] + 1)
+        calendar = self.truth.listing(name).calendar + sessions.EXTENDED * question.is_extended
         first: dict[int, int] = {}
         for traded in rows:
-            first.setdefault(self._day_of(name, traded.stamp_ms), traded.stamp_ms)
+            around = sessions_of(calendar).between(traded.stamp_ms, traded.stamp_ms + 1)
+            first.setdefault(int(around.dates[0]), traded.stamp_ms)
         opened = {stamp: day for day, stamp in first.items()}
         return {
             stamp: Span(opened[stamp], opened[stamp] + DAY_MS) if stamp in opened else Span(0, 0)

@@ -722,3 +722,17 @@ def test_a_doubt_about_a_friday_does_not_reach_a_sunday_stored_from_another_answ
         sim.advance(5 * 86_400)
         seen = sim.ask(Question("AAPL", "1d", None, None, 30))
     assert seen is not None and seen.facts["complete"]
+
+
+def test_a_split_that_is_applied_behind_a_gap_is_in_the_date_of_the_prices() -> None:
+    with simulated(shares("tiingo"), "2024-06-18T00:00:00") as sim:
+        sim.split("AAPL", 10)  # on that day
+        sim.advance(2 * 86_400)
+        sim.fault("tiingo", FAULTS["cuts the end"]())
+        seen = sim.ask(Question("AAPL", "1d", "2024-05-25", "2024-06-19"))
+        assert seen is not None
+        seen = sim.ask(Question("AAPL", "1d", "2024-05-25", "2024-06-19"))
+        assert seen is not None
+        assert seen.facts["as_of"] == "2024-06-18"
+        first, last = min(seen.rows), max(seen.rows)
+        assert 0.5 < seen.rows[first][3] / seen.rows[last][3] < 2

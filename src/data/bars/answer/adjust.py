@@ -159,10 +159,12 @@ class Rebaser:
         if self.today is not None and awaited is not None:
             as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
             later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
-            if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
-                later = None  # another split between the two dates may be unknown
-            if later is None:
+            between = Span(day_ms(awaited), day_ms(later or awaited))
+            # Another split between the two dates may be unknown.
+            if later is None or not (between.is_empty or book.covers(between)):
                 rebased = self._rebased_to(as_of, None, table, parts, newest, book)
+                if later and not self._is_intraday and later <= date_of(int(table.stamps[-1])):
+                    rebased = rebased._replace(as_of=later)  # applied, so that there is no jump
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._action_spans(table, parts, as_of)
             if (missing := _first_missing(book, needed)) is not None:
