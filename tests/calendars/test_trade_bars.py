@@ -47,8 +47,73 @@ def test_the_clock_closes_a_bar_once_late_trades_had_their_time() -> None:
     assert made.closed_by(NOON + 61_999) == []
     assert closed(made.closed_by(NOON + 62_000)) == [LiveBar(NOON, 1.0, 1.0, 1.0, 1.0, 1.0)]
     assert made.closed_by(NOON + 99_000) == []
-    assert take(made, at(59)) == []
-    assert made.late == 1
+
+
+def test_a_late_trade_revises_a_bar_that_is_closed() -> None:
+    made = bars()
+    take(made, at(1, 5.0))
+    made.closed_by(NOON + 62_000)
+    take(made, at(70, 4.0))
+    assert made.add_trade(at(59, 7.0, 3.0), NOON + 99_000) == [
+        LiveBar(NOON, 5.0, 7.0, 5.0, 7.0, 4.0)
+    ]
+    assert made.add_trade(at(59, 9.0, 0.0), NOON + 99_000)[0].stamp_ms == NOON + 60_000
+    assert made.late == 1  # a price without a trade
+
+
+def test_the_last_sixteen_bars_are_revised() -> None:
+    made = bars()
+    for minute in range(18):
+        take(made, at(60 * minute, 5.0))
+    now = NOON + 1_080_000
+    assert closed(made.add_trade(at(30), now)) == []
+    assert [b.volume for b in closed(made.add_trade(at(90), now))] == [2.0]
+
+
+def test_a_late_trade_behind_one_after_the_session_is_added_to_the_whole_bar() -> None:
+    made = TradeBars(BarGrid(NEW_YORK, Timeframe.parse("5m")))
+    close = parse_iso("2024-07-10T20:00:00Z")
+    made.restart(close - 3_600_000)
+    take(made, Trade(close - 9_000, 8.0, 5.0))
+    take(made, Trade(close + 200, 9.0, 1.0))
+    late = made.add_trade(Trade(close - 100, 7.0, 3.0), close + 300)
+    assert late == [LiveBar(close - 300_000, 8.0, 8.0, 7.0, 7.0, 8.0)]
+
+
+def test_a_trade_stamped_ahead_closes_no_bar_before_its_end() -> None:
+    made = bars()
+    take(made, at(50, 5.0))
+    assert closed(made.add_trade(at(61, 9.0), NOON + 53_000)) == []
+    take(made, at(56, 4.0, 2.0))
+    assert closed(take(made, at(62))) == [LiveBar(NOON, 5.0, 5.0, 4.0, 4.0, 3.0)]
+
+
+def test_a_bar_of_a_stream_that_lags_is_closed_so_much_later() -> None:
+    made = bars()
+    made.add_trade(at(54, 5.0), NOON + 59_000)
+    assert made.closed_by(NOON + 66_999) == []
+    made.add_trade(at(59, 6.0), NOON + 64_000)
+    assert closed(made.closed_by(NOON + 67_000)) == [LiveBar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)]
+
+
+def test_a_bar_of_which_the_first_trade_comes_too_late_is_owed() -> None:
+    made = bars()
+    made.closed_by(NOON - 8_000)
+    made.owed_ms = None
+    assert made.add_trade(at(50), NOON + 62_000) == []
+    made.closed_by(NOON + 74_000)
+    assert (made.late, made.owed_ms) == (1, NOON + 60_000)
+
+
+def test_a_bar_that_ends_just_when_we_connect_is_owed() -> None:
+    made = bars()
+    made.restart(NOON + 59_000)
+    assert closed(take(made, at(59.5))) == []
+    made.closed_by(NOON + 62_000)
+    assert made.owed_ms == NOON + 60_000
+    made.owed_ms = None
+    made.closed_by(NOON + 122_000)
+    assert made.owed_ms == NOON + 120_000
 
 
 def test_a_bar_that_began_unheard_is_never_closed() -> None:

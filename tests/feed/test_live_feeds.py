@@ -151,7 +151,7 @@ def test_streams_of_other_vendors_work_over_real_sockets(
                 assert streams.publish(vendor, "AAPL", "1m", at) == 1
                 if vendor == "finnhub":  # closed by the clock, once late trades had their time
                     wait_for_reader(streams, Topic("AAPL", "1m"))
-                    clock.advance(3)
+                    clock.advance(30)
                 if number:
                     wait_until(lambda at=at: at in [b.stamp_ms for b in feed.snapshot().bars])  # type: ignore[misc]
         bars = bars_in(emptied(box))
