@@ -41,6 +41,22 @@ def test_a_bar_is_its_trades() -> None:
     assert closed(take(made, at(60, 9.0))) == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0)]
 
 
+def test_open_and_close_are_the_first_and_the_last_trade_by_their_times() -> None:
+    made = bars()
+    for second, price in (
+        (1, 11.0),
+        (0.1, 10.0),
+        (59.9, 12.0),
+        (40, 9.0),
+        (0.1, 8.0),
+        (59.9, 13.0),
+    ):
+        made.add_trade(at(second, price), NOON + 59_950)
+    assert closed(made.closed_by(NOON + 62_050)) == [LiveBar(NOON, 10.0, 13.0, 8.0, 13.0, 6.0)]
+    late = made.add_trade(at(0.05, 12.5), NOON + 63_000)
+    assert late == [LiveBar(NOON, 12.5, 13.0, 8.0, 13.0, 7.0)]
+
+
 def test_the_clock_closes_a_bar_once_late_trades_had_their_time() -> None:
     made = bars()
     take(made, at(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,27 @@ def bar_span(grid: BarGrid, ms: int) -> Span | None:
 _MOST_TRADE_LAG_MS = 30_000
 # Number of closed bars whose corrections, or late trades, still count.
 _REMEMBERED = 16
+_NO_BAR = Span(0, 0)
+
+
+@dataclass(slots=True)
+class _Built:
+    """A bar built from trades, with the times of the trades at which it opens and closes."""
+
+    bar: LiveBar
+    first_ms: int
+    last_ms: int
+
+    def add(self, trade: Trade) -> None:
+        """Add a trade; the earliest one is the open, whenever it arrives, and the latest one the close."""
+        stamp, price, size = trade
+        start, opened, high, low, close, volume, is_closed, _ = self.bar
+        if stamp < self.first_ms and size > 0:
+            self.first_ms, opened = stamp, price
+        if stamp >= self.last_ms:
+            self.last_ms, close = stamp, price
+        high, low = max(high, price), min(low, price)
+        self.bar = LiveBar(start, opened, high, low, close, volume + size, is_closed)
 
 
 class TradeBars:
@@ -47,7 +69,7 @@ class TradeBars:
 
     Attributes:
         grid: Grid of the bars to build.
-        late: Number of late trades that were added to no bar.
+        late: Number of trades that were added to no bar, because they arrived late or belong to none.
         owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
@@ -60,8 +82,9 @@ class TradeBars:
         self._newest_ms = self._lag_ms = 0
         self._passed_ms = NEVER_MS  # bars that end by then are not started any more
         self._unheard: set[int] = set()  # ends of the bars that are to be fetched from history
-        self._open: dict[Span, LiveBar] = {}
-        self._closed: dict[Span, LiveBar] = {}
+        self._span = _NO_BAR  # span of the bar of the last trade
+        self._open: dict[Span, _Built] = {}
+        self._closed: dict[Span, _Built] = {}
 
     def restart(self, now_ms: int) -> None:
         """Start listening; the forming bar is discarded, and so is one that begins within ``late_ms``."""
@@ -95,23 +118,24 @@ class TradeBars:
             lag_ms = max(now_ms - trade.stamp_ms, 0)
             self._newest_ms = trade.stamp_ms
             self._lag_ms = lag_ms if lag_ms <= _MOST_TRADE_LAG_MS else 0
-        span = next((span for span in self._open if trade.stamp_ms in span), None)
-        if span is None:
-            span = bar_span(self.grid, trade.stamp_ms)
-        if span in self._closed and trade.size > 0:
-            self._closed[span] = bar = _with_trade(self._closed[span], trade)
-            return [bar]
-        if span in self._open:
-            self._open[span] = _with_trade(self._open[span], trade)
-        elif span is not None and span.end <= max(over_ms, self._passed_ms):
+        if trade.stamp_ms not in self._span:
+            self._span = bar_span(self.grid, trade.stamp_ms) or _NO_BAR
+        span = self._span
+        if (built := self._open.get(span)) is not None:
+            built.add(trade)
+        elif span in self._closed and trade.size > 0:
+            self._closed[span].add(trade)
+            return [self._closed[span].bar]
+        elif span.end <= max(over_ms, self._passed_ms):
             self.late += 1
             self.spoil(trade.stamp_ms)
             self._passed_ms = max(self._passed_ms, span.end)
-        elif span is not None and trade.size > 0:
-            price = trade.price
-            self._open[span] = LiveBar(span.start, price, price, price, price, trade.size, False)
+        elif trade.size > 0:
+            stamp, price, size = trade
+            bar = LiveBar(span.start, price, price, price, price, size, False)
+            self._open[span] = _Built(bar, stamp, stamp)
         closed = self._finish_bars(min(now_ms, self._newest_ms))
-        return [*closed, *([self._open[min(self._open)]] if self._open else [])]
+        return [*closed, *([self._open[min(self._open)].bar] if self._open else [])]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Close the bars whose period is over, and return them."""
@@ -126,26 +150,16 @@ class TradeBars:
     def _finish_bars(self, until_ms: int) -> list[LiveBar]:
         """Close the open bars that end by ``until_ms``; return those that are complete."""
         bars = []
-        for span in sorted(span for span in self._open if span.end <= until_ms):
-            bar = self._open.pop(span)._replace(is_closed=True)
+        for span in sorted([span for span in self._open if span.end <= until_ms]):
+            built = self._open.pop(span)
             self._passed_ms = max(self._passed_ms, span.end)
             if span.end not in self._unheard:
-                self._closed[span] = bar
-                bars.append(bar)
-        for span in list(self._closed)[:-_REMEMBERED]:
-            del self._closed[span]
+                built.bar = built.bar._replace(is_closed=True)
+                bars.append(built.bar)
+                self._closed[span] = built
+                if len(self._closed) > _REMEMBERED:
+                    del self._closed[next(iter(self._closed))]
         return bars
-
-
-def _with_trade(bar: LiveBar, trade: Trade) -> LiveBar:
-    """Return a bar with one more trade."""
-    price = trade.price
-    return bar._replace(
-        high=max(bar.high, price),
-        low=min(bar.low, price),
-        close=price,
-        volume=bar.volume + trade.size,
-    )
 
 
 # --- from a stream's closed minute bars to longer bars ---------------------------------------
