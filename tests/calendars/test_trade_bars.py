@@ -160,6 +160,16 @@ def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
     assert made.owed_ms is None
 
 
+def test_a_bar_that_began_unheard_is_not_passed_on_while_it_forms() -> None:
+    made = bars()
+    made.restart(NOON + 30_000)
+    assert take(made, at(31)) == []
+    [bar] = take(made, at(61, 3.0))
+    assert (bar.stamp_ms, bar.is_closed) == (NOON + 60_000, False)
+    made.spoil(NOON + 62_000)
+    assert take(made, at(63)) == []
+
+
 def test_a_lost_connection_closes_no_bar() -> None:
     made = bars()
     take(made, at(1))

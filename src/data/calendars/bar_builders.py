@@ -108,6 +108,8 @@ class TradeBars:
     def add_trade(self, trade: Trade, now_ms: int) -> list[LiveBar]:
         """Add a trade; return the bars that this closes or corrects, if any, and the forming bar.
 
+        The forming bar is returned only if it is complete so far.
+
         Args:
             trade: Trade that arrived.
             now_ms: Time of its arrival. If the trade's bar has ended by then and had no trade yet,
@@ -134,8 +136,10 @@ class TradeBars:
             stamp, price, size = trade
             bar = LiveBar(span.start, price, price, price, price, size, False)
             self._open[span] = _Built(bar, stamp, stamp)
-        closed = self._finish_bars(min(now_ms, self._newest_ms))
-        return [*closed, *([self._open[min(self._open)].bar] if self._open else [])]
+        bars = self._finish_bars(min(now_ms, self._newest_ms))
+        if self._open and (forming := min(self._open)).end not in self._unheard:
+            bars.append(self._open[forming].bar)
+        return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Close the bars whose period is over, and return them."""
