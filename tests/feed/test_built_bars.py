@@ -48,7 +48,8 @@ class Exchange:
         at = {name: {"base_url": vendors.base_url(name), "rate_limits": fast}
               for name in (vendor, "yahoo")}  # fmt: skip
         at["yahoo"]["transport"] = "http"
-        at[vendor]["ws_url"] = streams.url(vendor) + tape
+        if vendor != "tiingo":  # it has no stream
+            at[vendor]["ws_url"] = streams.url(vendor) + tape
         rules = {"stock_intraday": {"primary": vendor, "backup": backup}, "providers": at}
         path = folder / "rules.yaml"
         path.write_text(json.dumps(rules))
@@ -269,6 +270,7 @@ def test_built_bars_are_stored_next_to_bars_of_the_vendor(
 
 @pytest.mark.parametrize("wanted, why", [
     (("alpaca", "/iex", "5m", None), "its minute bars are of iex, its 5m bars of sip"),
+    (("alpaca", "/iex", "1m", None), "its bars are of iex, the series has bars of sip"),
     (("alpaca", "/sip", "1d", None), "they lack the auctions"),
     (("alpaca", "/sip", "2m", None), "it does not serve 2m bars"),
     (("polygon", "", "90m", None), "it does not serve 90m bars"),
@@ -291,6 +293,18 @@ def test_a_series_cut_out_of_extended_hours_is_streamed(
     for timeframe in ("1m", "5m", "1h"):
         assert feeds_of(alone.manager).streamer("AAPL", timeframe) == "polygon"
     assert feeds_of(alone.manager).find("AAPL", "5m", provider="polygon") is not None
+
+
+def test_bars_that_no_vendor_serves_are_streamed_only_after_history_of_the_same_venue(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+    others: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TIINGO_API_KEY", "t-key")
+    other = Exchange(tmp_path, clock, vendors, streams, "tiingo", backup=["finnhub"])
+    assert feeds_of(other.manager).streamer("AAPL", "1h") is None  # from half hours of IEX
+    assert feeds_of(other.manager).streamer("AAPL", "2m") == "finnhub"  # from its own minutes
+    same = Exchange(tmp_path, clock, vendors, streams, "finnhub", backup=[])
+    assert feeds_of(same.manager).streamer("AAPL", "1h") == "finnhub"
 
 
 def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:
