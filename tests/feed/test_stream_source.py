@@ -67,6 +67,19 @@ def test_a_waiting_bar_is_delivered_with_its_correction() -> None:
     assert not [item for item in items if isinstance(item, Revision)]
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_forming_bar_never_comes_before_the_closed_bar_before_it(dense: bool) -> None:
+    told = Told(dense=dense)
+    box = told.feed.subscribe(forming=True)
+    with told.feed:
+        wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
+        told.clock.advance(61)
+        forming = minute(1, 70.0)._replace(is_closed=False)
+        told.stream.push(forming._replace(high=71.0), minute(0), forming)
+        wait_until(lambda: told.feed.snapshot().forming, "the forming bar")
+    assert bars_in(emptied(box)) == [minute(0), forming]
+
+
 def test_a_bar_missing_in_a_delayed_stream_is_fetched_and_no_newer_one() -> None:
     told = Told(dense=False)
     with told.feed:

@@ -298,10 +298,8 @@ class StreamThread:
         if not self._is_on_grid(bar.stamp_ms):
             return
         if not bar.is_closed:
-            # A forming bar after a gap would be delivered before older bars.
-            is_live = self._state is StreamState.LIVE
-            if is_live and continuation and bar.stamp_ms >= continuation.frontier:
-                self._sink.bar(bar)
+            if self._state is StreamState.LIVE and continuation:
+                self._pass_forming(bar, continuation)
         elif continuation is None:
             self._early.append(bar)
             if len(self._early) > _MOST_WAITING:
@@ -320,6 +318,15 @@ class StreamThread:
             )
         self.passed_on += 1
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
+
+    def _pass_forming(self, bar: LiveBar, continuation: Continuation) -> None:
+        """Pass on a forming bar, unless a bar before it may still arrive."""
+        self._give_due(continuation)
+        is_next = continuation.gap(bar.stamp_ms) is None
+        if bar.stamp_ms >= continuation.frontier and (
+            is_next or bar.stamp_ms <= self._first_unclosed(self._patience.grace)
+        ):
+            self._sink.bar(bar)
 
     def _is_on_grid(self, stamp_ms: int) -> bool:
         """Return whether a bar with this timestamp is expected; bars outside the session are not."""
