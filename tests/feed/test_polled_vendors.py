@@ -107,6 +107,27 @@ def test_a_ccxt_exchange_is_queried_when_a_bar_closes(
     assert [bar[:6] for bar in bars[: len(stamps)]] == [row[:6] for row in truth]
 
 
+@pytest.mark.parametrize("anchor, minute", [("clock", "00"), ("session", "30")])
+def test_hourly_bars_are_polled_wherever_they_start(
+    anchor: str, minute: str, tmp_path: Path
+) -> None:
+    times = [f"2024-07-{day:02}T{hour}:{minute}:00Z" for day in (8, 9) for hour in range(13, 20)]
+    times += [f"2024-07-10T{hour}:{minute}:00Z" for hour in (13, 14, 15)]
+    rows = [f"{time},10,11,9,10,{100 + number}" for number, time in enumerate(times)]
+    (tmp_path / "AAPL-1h.csv").write_text("\n".join(["time,open,high,low,close,volume", *rows]))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"stock_intraday: {{primary: local, backup: []}}\nproviders:\n  local: {{folder: {tmp_path}, "
+        f"pattern: '{{symbol}}-{{timeframe}}.csv', time_column: time, anchor: {anchor}, "
+        "adjustment: raw, unit: USD, timeframes: {1h: 1h}}\n"
+    )
+    clock = ManualClock(parse_iso("2024-07-10T15:40:30Z"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    feed = live_feed(manager, "AAPL", "1h", 2, adjustment="raw")
+    assert isinstance(feed, PolledLiveDataFeed)
+    check_poll(feed, [parse_iso(time) for time in times[14:]])
+
+
 def check_poll(feed: PolledLiveDataFeed, stamps: list[int]) -> None:
     """Check that all but the last of ``stamps`` are history, and that one a bar that was polled.
 

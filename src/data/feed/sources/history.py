@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,12 +49,14 @@ class FilledHistory(NamedTuple):
         why: Reason why other bars are missing; empty if none are missing.
         hole_ms: Timestamp of the first missing bar that may still become available; None if none
             of them can.
+        anchor: Origin of the bars' grid, if the answer gives it.
     """
 
     bars: list[LiveBar]
     absent: list[int]
     why: str = ""
     hole_ms: int | None = None
+    anchor: str = ""
 
     @property
     def until_ms(self) -> int:
@@ -102,6 +105,9 @@ class ManagerHistory:
         adjustment: Adjustment of the prices.
         timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; if None, a
             request may take as long as pages keep arriving.
+
+    Attributes:
+        grid: Grid of the series; once there is an answer, anchored like its bars.
     """
 
     def __init__(
@@ -118,7 +124,7 @@ class ManagerHistory:
     ) -> None:
         self._manager = manager
         self._symbol = symbol
-        self._grid = grid
+        self.grid = grid
         self._clock = clock
         self._patience_ms = patience_ms
         self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
@@ -138,6 +144,8 @@ class ManagerHistory:
             UnavailableError: No bars are available because a vendor failed.
         """
         frame = self._ask(bars=count, force_refresh=again)
+        anchor = str(frame.attrs.get(ATTRS_KEY, {}).get("kind", {}).get("anchor", ""))
+        self.grid = replace(self.grid, anchor=anchor or self.grid.anchor)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
         if not bars:
             may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
@@ -149,13 +157,13 @@ class ManagerHistory:
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
         span = Span(bars[0].stamp_ms, last + 1)
-        expected = self._grid.opens(span)
+        expected = self.grid.opens(span)
         named = expected[_lie_in(expected, [gap.span for gap in gaps])]
-        return self._distinguish_missing(named, bars, frame, gaps)
+        return self._distinguish_missing(named, bars, frame, gaps)._replace(anchor=anchor)
 
     def between(self, span: Span, *, again: bool = False) -> FilledHistory:
         """Return the bars in ``span``."""
-        label = self._grid.timeframe
+        label = self.grid.timeframe
         if label.is_intraday:
             first: Any = from_ms(span.start)
             last: Any = from_ms(span.end - 1)
@@ -163,7 +171,7 @@ class ManagerHistory:
             first, last = date_of(span.start), date_of(span.end - 1)
         frame = self._ask(first, last, force_refresh=again)
         bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
-        return self._distinguish_missing(self._grid.opens(span), bars, frame, _gaps(frame))
+        return self._distinguish_missing(self.grid.opens(span), bars, frame, _gaps(frame))
 
     def _distinguish_missing(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
@@ -176,7 +184,7 @@ class ManagerHistory:
         # For these there is only an invalid row.
         is_none = np.isin(missing, _stamps_of(frame))
         is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
-        is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
+        is_none &= self.grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
         absent, holes = missing[is_none].tolist(), missing[~is_none].tolist()
         if not holes:
             return FilledHistory(bars, absent)
@@ -185,7 +193,7 @@ class ManagerHistory:
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
         """Return the requested frame, without a warning about gaps, because the feed handles gaps itself."""
-        label = self._grid.timeframe.label
+        label = self.grid.timeframe.label
         try:
             return self._manager.get_ohlcv(
                 self._symbol, label, start, end, **self._options, **wishes

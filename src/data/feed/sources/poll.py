@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ class PollSource(ThreadedSource):
     Args:
         name: Name of the series.
         history: Source of the bars; its requests are paced by the vendors' limits.
-        grid: Grid of the expected bars.
+        grid: Grid of the expected bars; the first answer determines its anchor.
         lookback: Number of closed bars of history to deliver first.
         interval_s: Maximum number of seconds between two requests for missing bars, and number of
             seconds between two requests for the forming bar.
@@ -111,8 +112,10 @@ class PollSource(ThreadedSource):
 
     def _start_polling(self, sink: Sink) -> _Poll:
         self._note_request()
-        coming = self._first_open_ms(self.clock.now_ms())  # bars may close while it is loaded
+        now_ms = self.clock.now_ms()  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
+        self._grid = replace(self._grid, anchor=filled.anchor or self._grid.anchor)
+        coming = self._first_open_ms(now_ms)
         if filled.why and not filled.bars:
             raise UnavailableError(filled.why)
         self._answered(sink)
@@ -315,7 +318,7 @@ def polled(
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s
-        start = from_ms(grid.back(clock.now_ms() + 1, 1))
+        start = from_ms(history.grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
             symbol,
             parsed.label,
