@@ -461,9 +461,11 @@ class StreamThread:
 
     def _gap(self, continuation: Continuation) -> Span | None:
         """Return the first span in which bars are overdue, or None if none are."""
-        until = self._backfill_until
-        if self._patience.dense or not self._is_connected or self._is_silent():
-            until = max(until, self._first_unclosed(self._patience.grace))
+        until, closed = self._backfill_until, self._first_unclosed(self._patience.grace)
+        # Once a session is over, no later bar will show that its last one was lost.
+        is_over = closed > self._now.ms()
+        if self._patience.dense or is_over or not self._is_connected or self._is_silent():
+            until = max(until, closed)
         return continuation.gap(until)
 
     def _ask(self, continuation: Continuation, gap: Span) -> None:
