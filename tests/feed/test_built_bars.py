@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
+from src.data.vendors.alpaca.stream import AlpacaStream
 from tests.vendor_server import VendorServer
+from tests.vendor_server.stream_faces import AlpacaFace
 from tests.vendor_server.streams import StreamServer
 
 from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_for_reader, wait_until
@@ -305,6 +308,35 @@ def test_bars_that_no_vendor_serves_are_streamed_only_after_history_of_the_same_
     assert feeds_of(other.manager).streamer("AAPL", "2m") == "finnhub"  # from its own minutes
     same = Exchange(tmp_path, clock, vendors, streams, "finnhub", backup=[])
     assert feeds_of(same.manager).streamer("AAPL", "1h") == "finnhub"
+
+
+def test_a_refused_subscription_ends_only_its_own_feed(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+    others: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    answered = AlpacaFace.answer
+
+    def answer(face: AlpacaFace, text: str, topics: set[Topic]) -> Sequence[str]:
+        """Answer as a plan does that has room for one symbol."""
+        asked = json.loads(text)
+        if asked["action"] == "subscribe" and topics:
+            return [json.dumps([{"T": "error", "code": 405, "msg": "symbol limit exceeded"}])]
+        return answered(face, text, topics)
+
+    monkeypatch.setattr(AlpacaFace, "answer", answer)
+    monkeypatch.setattr(AlpacaStream, "traits", replace(AlpacaStream.traits, spacing_s=0.0))
+    exchange = Exchange(tmp_path, clock, vendors, streams, "alpaca", "/sip")
+    feeds = [plain_feed(exchange.manager, (symbol, "1m", 3)) for symbol in ("AAPL", "MSFT")]
+    with feeds[0]:
+        live(feeds[0], exchange)
+        feeds[1].start()
+        wait_until(lambda: feeds[1].status.state is StreamState.CLOSED, "the refusal")
+        assert "symbol limit exceeded" in feeds[1].status.reason
+        exchange.minutes(1)
+        given(feeds[0], NOON + 2 * MINUTE_MS)
+        assert feeds[0].status.state is StreamState.LIVE
+        assert len(streams.peers) == 1
+    feeds[1].stop()
 
 
 def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:

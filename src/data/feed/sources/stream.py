@@ -225,6 +225,8 @@ class StreamThread:
                 run_logged("the live feed", self._work)
             self._sink.end()
         except DataError as error:
+            if not self._is_stopped:
+                self._source.stream.stop()  # the connection may still serve others
             self._sink.end(error)
 
     def _work(self) -> None:

@@ -245,7 +245,7 @@ class StreamSession:
         elif isinstance(event, Leaving):
             self._is_leaving = True
         elif isinstance(event, StreamRefusal):
-            self._raise_refusal(event)
+            self._take_refusal(event)
         elif isinstance(event, Unreadable):
             self._note_unreadable(event)
         elif not isinstance(event, Heard):
@@ -257,11 +257,29 @@ class StreamSession:
             self._is_login_due = False
             self._owner.note_login(outcome)
 
-    def _raise_refusal(self, refusal: StreamRefusal) -> None:
-        """Raise the error that corresponds to a refusal."""
+    def _take_refusal(self, refusal: StreamRefusal) -> None:
+        """End the listeners of the refused topics, or raise the error that ends the connection.
+
+        A permanent refusal that arrives while subscriptions are unconfirmed concerns the oldest
+        group of them.
+
+        Raises:
+            ProviderError: The connection was refused, or may be accepted later.
+        """
         message = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
-            raise AuthenticationError(message, hint="check the key and the plan of the account")
+            error = AuthenticationError(message, hint="check the key and the plan of the account")
+            refused = self._due[0] if self._is_ready and self._due else []
+            if refusal.topic is not None:
+                refused = [refusal.topic]
+            if not refused:
+                raise error
+            if self._due and self._due[0] == refused:
+                self._due.popleft()
+            self._due_since = self._owner.clock.monotonic() if self._due else None
+            self._subscribed.difference_update(refused)
+            self._owner.end_topics(refused, error)
+            return
         if refusal.wait_s:
             raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
         raise UnavailableError(message)
@@ -684,6 +702,17 @@ class Connection:
         """Return all listeners."""
         with self._lock:
             return [listener for some in self._listeners.values() for listener in some]
+
+    def end_topics(self, topics: Sequence[Topic], error: DataError) -> None:
+        """Notify the listeners of ``topics`` that these have ended; the others are not affected."""
+        error.provider = error.provider or self.protocol.name
+        with self._lock:
+            ended = [x for topic in topics for x in self._listeners.pop(topic, ())]
+        symbols = ", ".join(topic.symbol for topic in topics)
+        name = self.protocol.display_name
+        log.error("the stream of %s for %s has ended: %s", name, symbols, error)
+        for listener in ended:
+            listener.end(error)
 
     @property
     def is_stopped(self) -> bool:
