@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.polygon.stream import PolygonStream
 from tests.vendor_server import VendorServer
 from tests.vendor_server.stream_faces import AlpacaFace
 from tests.vendor_server.streams import StreamServer
@@ -337,6 +338,39 @@ def test_a_refused_subscription_ends_only_its_own_feed(
         assert feeds[0].status.state is StreamState.LIVE
         assert len(streams.peers) == 1
     feeds[1].stop()
+
+
+def test_a_silent_subscription_is_renewed_and_then_the_connection_opened_again(
+    exchange: Exchange, clock: ManualClock, streams: StreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PolygonStream, "traits", replace(PolygonStream.traits, spacing_s=0.0))
+    silent, spoken = (plain_feed(exchange.manager, (name, "1m", 3)) for name in ("AAPL", "MSFT"))
+
+    def pass_minutes(until: Callable[[], bool]) -> None:
+        """Let the vendor send bars of the other symbol only, for up to an hour."""
+        for _ in range(60):
+            clock.advance(60)
+            stamp = clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
+            wait_until(lambda: streams.listening(Topic("MSFT", "1m")), "a subscription")
+            streams.publish("polygon", "MSFT", "1m", stamp)
+            given(spoken, stamp)
+            if (clock.now_ms() - silent.snapshot().bars[-1].stamp_ms) > 4 * MINUTE_MS + 2_000:
+                given(silent, stamp)  # three silent minutes, and it asks
+            if until():
+                return
+        raise AssertionError("it did not happen within an hour")
+
+    with silent, spoken:
+        live(silent, exchange)
+        wait_until(lambda: spoken.status.state is StreamState.LIVE, "LIVE")
+        [first] = streams.peers
+        pass_minutes(lambda: len([text for text in first.heard if "AM.AAPL" in text]) == 3)
+        assert ["unsubscribe" in text for text in first.heard if "AM.AAPL" in text][1:] == [
+            True,
+            False,
+        ]
+        assert len(streams.peers) == 1
+        pass_minutes(lambda: len(streams.peers) == 2)
 
 
 def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:

@@ -81,6 +81,9 @@ _SEEN = 16
 # The longest duration given in a message.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
+# Number of doubts of one silent topic, while others are not silent, at which the connection is
+# reopened.
+_DOUBTS_OF_ALL = 2
 # The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
@@ -195,6 +198,8 @@ class StreamSession:
             return
         # Only market data proves that a connection works.
         self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
+        if self._owner.doubts:
+            self._owner.doubts.pop(topic, None)
         if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
             return
         for listener in listeners:
@@ -214,6 +219,8 @@ class StreamSession:
         if is_late:
             self._note_refused(topic, trade[0] // MINUTE_MS * MINUTE_MS, LATE, False, _NO_PRICE)
         self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
+        if self._owner.doubts:
+            self._owner.doubts.pop(topic, None)
         for listener in listeners:
             if is_late:
                 listener.late_trade(trade)
@@ -439,15 +446,20 @@ class StreamSession:
             self._wire.send(self._owner.protocol.subscribe(batch))
             self._subscribed.update(batch)
             self._due.append(batch)
+            self._note_sent()
         elif dropped:
-            batch = dropped[: self._traits.batch]
-            self._wire.send(self._owner.protocol.unsubscribe(batch))
-            self._subscribed.difference_update(batch)
-            self._confirmed.difference_update(batch)
-            self._due.append([])
-        else:
-            return
-        self._sent = now
+            self._unsubscribe(dropped[: self._traits.batch])
+
+    def _unsubscribe(self, topics: Sequence[Topic]) -> None:
+        self._wire.send(self._owner.protocol.unsubscribe(topics))
+        self._subscribed.difference_update(topics)
+        self._confirmed.difference_update(topics)
+        self._due.append([])
+        self._note_sent()
+
+    def _note_sent(self) -> None:
+        """Note the time of a message that the vendor confirms, or count it as confirmed."""
+        now = self._sent = self._owner.clock.monotonic()
         self._due_since = now if self._due_since is None else self._due_since
         if not self._traits.answers:
             self._confirm()
@@ -494,10 +506,19 @@ class StreamSession:
         if lifetime and now - self._opened > lifetime * _EARLY:
             self._is_leaving = True
 
-    def _suspect(self, reason: str, silent_s: float) -> None:
-        silence = self._owner.clock.monotonic() - self._traded
-        if self._traits.dense or silence >= silent_s:
+    def _suspect(self, topic: Topic, reason: str, silent_s: float) -> None:
+        """End the connection, or renew a subscription that is silent while others are not.
+
+        Raises:
+            UnavailableError: The connection is suspect.
+        """
+        now = self._owner.clock.monotonic()
+        doubts = self._owner.doubts[topic] = self._owner.doubts.get(topic, 0) + 1
+        # Only once for each silence, because reopening interrupts the other subscriptions.
+        if self._traits.dense or now - self._traded >= silent_s or doubts == _DOUBTS_OF_ALL:
             raise UnavailableError(reason)
+        if topic in self._confirmed:
+            self._unsubscribe([topic])
 
     def _replace_socket(self) -> None:
         """Switch to a new socket, after reading the messages left in the old one."""
@@ -603,6 +624,7 @@ class Connection:
         self.clock = clock
         self.pulse = pulse or ConnectionTimings()
         self.attempts = 0
+        self.doubts: dict[Topic, int] = {}  # by topic, since its last message
         self._dial = dial
         self._limiter = limiter
         self._account = account
@@ -611,7 +633,7 @@ class Connection:
         self._new: list[tuple[Topic, Listener]] = []
         self._feeds: dict[int, Named] = {}  # by the listener's identity
         self._wire: Wire | None = None
-        self._doubt: tuple[str, float] | None = None
+        self._doubt: tuple[Topic, str, float] | None = None
         self._error: DataError | None = None
         # Guards all of the above, except for the fields that only the thread uses.
         self._lock = threading.Lock()
@@ -647,13 +669,14 @@ class Connection:
                 self._listeners.pop(topic, None)
             return not self._listeners
 
-    def doubt(self, reason: str, silent_s: float) -> None:
+    def doubt(self, topic: Topic, reason: str, silent_s: float) -> None:
         """Report that data were expected but nothing has arrived for ``silent_s`` seconds.
 
-        The connection is then reopened. If the vendor omits bars without trades, however, it is
-        reopened only if nothing has arrived for other listeners either.
+        The connection is then reopened. If the vendor omits bars without trades, however, and other
+        listeners have received data, the topic is subscribed to again, and the connection is
+        reopened only the second time.
         """
-        self._doubt = (reason, silent_s)
+        self._doubt = (topic, reason, silent_s)
 
     def close(self) -> None:
         """End the connection within half a second."""
@@ -727,7 +750,7 @@ class Connection:
             new, self._new = self._new, []
         return new
 
-    def taken_doubt(self) -> tuple[str, float] | None:
+    def taken_doubt(self) -> tuple[Topic, str, float] | None:
         """Return and clear the arguments of the last :meth:`doubt` call; None if it was not called."""
         doubt, self._doubt = self._doubt, None
         return doubt

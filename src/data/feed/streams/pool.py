@@ -114,4 +114,4 @@ class Subscription:
         """See :class:`~.sources.stream.Stream`."""
         joined = self._joined
         if joined is not None:
-            joined[0].doubt(reason, silent_s)
+            joined[0].doubt(self._topic, reason, silent_s)
