@@ -418,16 +418,17 @@ class _RoutedFeed(LiveFeed):
             return None
         snapshot, step_ms = self.snapshot(), self._timeframe.step_ms
         bar = snapshot.forming if self._sends_trades else None
-        if bar is None and self._timeframe.is_intraday and snapshot.bars:
-            bar = snapshot.bars[-1]
+        if (bar is None or not bar.volume) and self._timeframe.is_intraday:
+            # A bar without a trade repeats the last price.
+            bar = next((closed for closed in reversed(snapshot.bars) if closed.volume), None)
         if bar is None or bar.origin != "live":
             return None
         # If a vendor's bars arrive late, the time of the price is at most the end of the bar.
         is_bounded = self._timeframe.is_intraday and step_ms is not None
         end_ms = (
-            bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.newest_ms
+            bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.traded_ms
         )
-        return LivePrice(bar.close, min(snapshot.newest_ms, end_ms), self._vendor)
+        return LivePrice(bar.close, min(snapshot.traded_ms, end_ms), self._vendor)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
