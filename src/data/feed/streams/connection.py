@@ -89,6 +89,8 @@ _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the forming bar"
 _NO_PRICE = "it counts only in its own bar"
+# The reason for rejecting a bar that begins within a minute.
+OFF_MINUTE = "not at the beginning of a minute"
 # The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"
 
@@ -188,7 +190,8 @@ class StreamSession:
         listeners = self._owner.listeners(topic)
         if not listeners:
             return
-        if not (is_bar(bar) and (0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic))):
+        is_due = 0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic)
+        if not is_bar(bar) or not is_due or bar[0] % MINUTE_MS:
             self._refuse_bar(topic, bar, listeners)
             return
         if bar[6] and self._is_early(event, listeners[0]):
@@ -232,7 +235,7 @@ class StreamSession:
         listeners = self._owner.listeners(topic)
         if not listeners:
             return
-        if not (is_bar(bar) and self._is_due(bar[0], topic)):
+        if not is_bar(bar) or not self._is_due(bar[0], topic) or bar[0] % MINUTE_MS:
             self._refuse_bar(topic, bar, listeners)
             return
         if self._is_early(BarSeen(topic, bar), listeners[0]):
@@ -359,7 +362,8 @@ class StreamSession:
         """Drop an invalid bar; if it was marked as closed, listeners replace it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
-        reason = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
+        reason = OFF_MINUTE if is_bar(bar) else fault_of(bar)
+        reason = reason if is_due else _beside_time(bar.stamp_ms)
         self._note_refused(topic, bar.stamp_ms, reason, bar.is_closed)
         if not bar.is_closed:
             return
