@@ -1,4 +1,4 @@
-"""Connections shared by all feeds of a process, one per vendor and account, open while in use."""
+"""Connections shared by all feeds of a data manager, one per vendor and account, open while in use."""
 
 from __future__ import annotations
 
