@@ -373,6 +373,25 @@ def test_a_silent_subscription_is_renewed_and_then_the_connection_opened_again(
         pass_minutes(lambda: len(streams.peers) == 2)
 
 
+def test_bars_missed_before_a_split_are_as_they_were_traded(
+    exchange: Exchange, clock: ManualClock, vendors: VendorServer
+) -> None:
+    friday, monday = parse_iso("2020-08-28T19:56:00Z"), parse_iso("2020-08-31T13:30:00Z")
+    clock.set(friday + 30_000)
+    feed = exchange.feed("1m")
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(1)
+        given(feed, friday)
+        exchange.streams.listening(APPLE)[0].reset()
+        wait_until(lambda: feed.status.state is StreamState.CONNECTING, "the loss")
+        clock.set(monday + 2 * MINUTE_MS + 1_000)
+        given(feed, monday + MINUTE_MS)
+        bars = [tuple(bar[:6]) for bar in feed.snapshot().bars]
+    rows = vendors.truth.raw("AAPL", "1m", bars[0][0], monday + 2 * MINUTE_MS)
+    assert bars == [pytest.approx(tuple(row)) for row in rows]
+
+
 def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:
     feed = live_feed(exchange.manager, "AAPL", "15m", 3)
     assert isinstance(feed, StreamedLiveDataFeed)

@@ -12,8 +12,9 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.selection import live_feed
+from src.data.feed.selection import live_feed, plain_feed
 from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.kind import AskedAdjustment
 from src.data.model.stream import LiveBar
 from tests.net.gateway import Script, gateway
 from tests.vendor_server import VendorServer
@@ -105,6 +106,33 @@ def test_a_ccxt_exchange_is_queried_when_a_bar_closes(
     )
     bars = feed.stream.snapshot().bars
     assert [bar[:6] for bar in bars[: len(stamps)]] == [row[:6] for row in truth]
+
+
+@pytest.mark.parametrize(
+    "adjustment, begin, ex_date",
+    [("split", "2020-08-26", "2020-08-31"), ("all", "2024-05-08", "2024-05-10")],
+)
+def test_a_split_or_dividend_revises_no_bar_that_was_delivered(
+    adjustment: AskedAdjustment, begin: str, ex_date: str, tmp_path: Path, vendors: VendorServer
+) -> None:
+    vendors.clock.set(parse_iso(f"{begin}T19:59:30Z"))
+    rules, at = tmp_path / "rules.yaml", vendors.base_url("yahoo")
+    rules.write_text(
+        "stock_daily: {primary: yahoo, backup: []}\n"
+        f"providers:\n  yahoo: {{base_url: '{at}', transport: http, rate_limits: "
+        "{requests_per_second: 1000, burst_size: 1000}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=vendors.clock)
+    feed = plain_feed(manager, ("AAPL", "1d", 2), adjustment=adjustment)
+    with feed:
+        wait_until(lambda: feed.snapshot().given >= 7, "the bars after the ex-date")
+        shown = feed.snapshot()
+    assert shown.revisions == 0
+    first, last = parse_iso(begin), parse_iso(f"{ex_date}T23:00:00Z")
+    bars = [tuple(bar[:6]) for bar in shown.bars if first <= bar.stamp_ms < last]
+    assert bars == [
+        pytest.approx(tuple(row)) for row in vendors.truth.raw("AAPL", "1d", first, last)
+    ]
 
 
 @pytest.mark.parametrize("anchor, minute", [("clock", "00"), ("session", "30")])

@@ -72,6 +72,12 @@ class FilledHistory(NamedTuple):
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return FilledHistory(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
+    def joined(self, later: FilledHistory) -> FilledHistory:
+        """Return this answer with the answer for a later span."""
+        holes = [hole for hole in (self.hole_ms, later.hole_ms) if hole is not None]
+        bars, absent = self.bars + later.bars, self.absent + later.absent
+        return FilledHistory(bars, absent, self.why or later.why, min(holes, default=None))
+
 
 def hole_in_history(hole: Span, why: str) -> str:
     """Return a message about the first gap in a feed's initial history."""
@@ -128,6 +134,9 @@ class ManagerHistory:
         self._clock = clock
         self._patience_ms = patience_ms
         self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
+        self._adjustment = adjustment
+        # The end of the last answer of `last`, and the date up to which it includes splits.
+        self._begun_ms, self._as_of = 0, ""
         if pinned is not None:
             self._options["provider"] = pinned
         if timeout_s is not None:
@@ -146,7 +155,9 @@ class ManagerHistory:
         frame = self._ask(bars=count, force_refresh=again)
         anchor = str(frame.attrs.get(ATTRS_KEY, {}).get("kind", {}).get("anchor", ""))
         self.grid = replace(self.grid, anchor=anchor or self.grid.anchor)
+        self._as_of = _as_of(frame)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
+        self._begun_ms = bars[-1].stamp_ms + 1 if bars else 0
         if not bars:
             may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
             reason = _reasons(may_pass)
@@ -162,16 +173,36 @@ class ManagerHistory:
         return self._distinguish_missing(named, bars, frame, gaps)._replace(anchor=anchor)
 
     def between(self, span: Span, *, again: bool = False) -> FilledHistory:
-        """Return the bars in ``span``."""
+        """Return the bars in ``span``, in the basis of the last answer of :meth:`last`.
+
+        Prices of the bars after that answer are not adjusted for anything.
+        """
+        wishes: dict[str, Any] = {} if self._adjustment == "raw" else {"columns": ("split",)}
+        if self._adjustment == "all" and span.start < self._begun_ms < span.end:
+            before = self.between(Span(span.start, self._begun_ms), again=again)
+            return before.joined(self.between(Span(self._begun_ms, span.end), again=again))
+        if self._adjustment == "all" and span.start >= self._begun_ms:
+            wishes["adjustment"] = "split"  # without the dividends since then
         label = self.grid.timeframe
         if label.is_intraday:
             first: Any = from_ms(span.start)
             last: Any = from_ms(span.end - 1)
         else:
             first, last = date_of(span.start), date_of(span.end - 1)
-        frame = self._ask(first, last, force_refresh=again)
-        bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
+        frame = self._ask(first, last, force_refresh=again, **wishes)
+        self._as_of = self._as_of or _as_of(frame)
+        bars = self._without_new_splits(bars_of(frame, "backfill"), frame)
+        bars = [bar for bar in bars if bar.stamp_ms in span]
         return self._distinguish_missing(self.grid.opens(span), bars, frame, _gaps(frame))
+
+    def _without_new_splits(self, bars: list[LiveBar], frame: pd.DataFrame) -> list[LiveBar]:
+        """Undo the adjustment for the frame's splits since the last answer of :meth:`last`."""
+        if "split" not in frame or not self._as_of:
+            return bars
+        for stamp, ratio in zip(_stamps_of(frame).tolist(), frame["split"].tolist(), strict=True):
+            if ratio > 0 and date_of(stamp).isoformat() > self._as_of:
+                bars = [_multiplied(bar, ratio) if bar.stamp_ms < stamp else bar for bar in bars]
+        return bars
 
     def _distinguish_missing(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
@@ -196,7 +227,7 @@ class ManagerHistory:
         label = self.grid.timeframe.label
         try:
             return self._manager.get_ohlcv(
-                self._symbol, label, start, end, **self._options, **wishes
+                self._symbol, label, start, end, **(self._options | wishes)
             )
         except IncompleteDataError as error:
             if error.frame is None or error.frame.attrs[ATTRS_KEY]["substitute"]:
@@ -225,6 +256,17 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
         LiveBar(stamp, o, h, low, c, volume, True, origin)
         for stamp, o, h, low, c, volume in zip(stamps, *columns, strict=True)
     ]
+
+
+def _multiplied(bar: LiveBar, ratio: float) -> LiveBar:
+    """Return a bar with its prices multiplied by ``ratio``, and its volume divided by it."""
+    o, h, low, c = (price * ratio for price in bar[1:5])
+    return bar._replace(open=o, high=h, low=low, close=c, volume=bar.volume / ratio)
+
+
+def _as_of(frame: pd.DataFrame) -> str:
+    """Return the date up to which a frame includes splits; empty if unknown."""
+    return str(frame.attrs.get(ATTRS_KEY, {}).get("as_of") or "")
 
 
 def _stamps_of(frame: pd.DataFrame) -> Stamps:

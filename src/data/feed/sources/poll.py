@@ -6,6 +6,7 @@ cache; every closed bar is stored when it arrives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -250,7 +251,7 @@ class _Poll:
         changed = [
             bar
             for bar in bars
-            if bar.stamp_ms in self._recent and bar[:6] != self._recent[bar.stamp_ms][:6]
+            if bar.stamp_ms in self._recent and not _is_same(bar, self._recent[bar.stamp_ms])
         ]
         self._recent |= {bar.stamp_ms: bar for bar in changed}
         return changed
@@ -267,6 +268,19 @@ class _Poll:
         recent = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
         self._recent = dict(recent[-_OVERLAP:])
         return bars_given
+
+
+def _is_same(bar: LiveBar, other: LiveBar) -> bool:
+    """Return whether a bar equals an earlier version, apart from the factor of a new dividend.
+
+    If a bar has only one price, no factor can be distinguished from a correction of the price.
+    """
+    factors = [price / before for price, before in zip(bar[1:5], other[1:5], strict=True)]
+    factor = factors[0] if bar.high > bar.low and 0.5 < factors[0] < 1.0 else 1.0
+    if not all(math.isclose(each, factor, rel_tol=1e-9) for each in factors):
+        return False
+    volume, before = bar.volume, other.volume
+    return math.isclose(volume, before, rel_tol=1e-9) or (volume != volume and before != before)
 
 
 # --- for any symbol that a data manager supports
