@@ -355,6 +355,28 @@ def test_a_quote_from_a_running_stream_takes_no_request(
     assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"  # it has ended
 
 
+@pytest.mark.parametrize("volumes", [[3.0, 3.0], [0.0, 0.0]], ids=["repeated", "no trade"])
+def test_a_repeated_price_of_a_feed_does_not_look_new(
+    volumes: list[float], manager: DataManager, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    feed = feeds_of(manager).find("BTCUSDT", "1m", 1)
+    assert feed is not None
+    opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
+
+    def start(sink: Any) -> None:
+        sink.status(StreamStatus(StreamState.LIVE))
+        for volume in volumes:
+            sink.bar(LiveBar(opens, 1.0, 1.0, 1.0, 27_000.5, volume, is_closed=False))
+            clock.advance(4)
+
+    monkeypatch.setattr(feed.source, "start", start)
+    with feed:
+        price = feed.price()
+        found = price and (price.price, price.time_ms)
+        assert found == ((27_000.5, clock.now_ms() - 8_000) if all(volumes) else None)
+
+
 def test_a_history_bar_of_a_feed_is_not_returned_as_a_live_price(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

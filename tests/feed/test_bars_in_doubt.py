@@ -85,8 +85,9 @@ def test_a_bar_is_closed_by_the_time_at_which_its_vendor_sent_it(
 
 @pytest.mark.parametrize("behind_s", [9, 11])
 def test_a_clock_that_is_ten_seconds_behind_is_not_the_vendors_fault(behind_s: int) -> None:
-    stamp = NOW + behind_s * SECOND_MS - MINUTE_MS
-    told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp))
+    stamp = OPEN - MINUTE_MS
+    now = OPEN - behind_s * SECOND_MS
+    told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp), now=now)
     assert [bar.is_closed for bar in told.bars] == [behind_s < 10]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
+from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.polygon.stream import PolygonStream
 from tests.vendor_server import VendorServer
+from tests.vendor_server.stream_faces import AlpacaFace
 from tests.vendor_server.streams import StreamServer
 
 from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_for_reader, wait_until
@@ -48,7 +52,8 @@ class Exchange:
         at = {name: {"base_url": vendors.base_url(name), "rate_limits": fast}
               for name in (vendor, "yahoo")}  # fmt: skip
         at["yahoo"]["transport"] = "http"
-        at[vendor]["ws_url"] = streams.url(vendor) + tape
+        if vendor != "tiingo":  # it has no stream
+            at[vendor]["ws_url"] = streams.url(vendor) + tape
         rules = {"stock_intraday": {"primary": vendor, "backup": backup}, "providers": at}
         path = folder / "rules.yaml"
         path.write_text(json.dumps(rules))
@@ -269,6 +274,7 @@ def test_built_bars_are_stored_next_to_bars_of_the_vendor(
 
 @pytest.mark.parametrize("wanted, why", [
     (("alpaca", "/iex", "5m", None), "its minute bars are of iex, its 5m bars of sip"),
+    (("alpaca", "/iex", "1m", None), "its bars are of iex, the series has bars of sip"),
     (("alpaca", "/sip", "1d", None), "they lack the auctions"),
     (("alpaca", "/sip", "2m", None), "it does not serve 2m bars"),
     (("polygon", "", "90m", None), "it does not serve 90m bars"),
@@ -291,6 +297,99 @@ def test_a_series_cut_out_of_extended_hours_is_streamed(
     for timeframe in ("1m", "5m", "1h"):
         assert feeds_of(alone.manager).streamer("AAPL", timeframe) == "polygon"
     assert feeds_of(alone.manager).find("AAPL", "5m", provider="polygon") is not None
+
+
+def test_bars_that_no_vendor_serves_are_streamed_only_after_history_of_the_same_venue(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+    others: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TIINGO_API_KEY", "t-key")
+    other = Exchange(tmp_path, clock, vendors, streams, "tiingo", backup=["finnhub"])
+    assert feeds_of(other.manager).streamer("AAPL", "1h") is None  # from half hours of IEX
+    assert feeds_of(other.manager).streamer("AAPL", "2m") == "finnhub"  # from its own minutes
+    same = Exchange(tmp_path, clock, vendors, streams, "finnhub", backup=[])
+    assert feeds_of(same.manager).streamer("AAPL", "1h") == "finnhub"
+
+
+def test_a_refused_subscription_ends_only_its_own_feed(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+    others: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    answered = AlpacaFace.answer
+
+    def answer(face: AlpacaFace, text: str, topics: set[Topic]) -> Sequence[str]:
+        """Answer as a plan does that has room for one symbol."""
+        asked = json.loads(text)
+        if asked["action"] == "subscribe" and topics:
+            return [json.dumps([{"T": "error", "code": 405, "msg": "symbol limit exceeded"}])]
+        return answered(face, text, topics)
+
+    monkeypatch.setattr(AlpacaFace, "answer", answer)
+    monkeypatch.setattr(AlpacaStream, "traits", replace(AlpacaStream.traits, spacing_s=0.0))
+    exchange = Exchange(tmp_path, clock, vendors, streams, "alpaca", "/sip")
+    feeds = [plain_feed(exchange.manager, (symbol, "1m", 3)) for symbol in ("AAPL", "MSFT")]
+    with feeds[0]:
+        live(feeds[0], exchange)
+        feeds[1].start()
+        wait_until(lambda: feeds[1].status.state is StreamState.CLOSED, "the refusal")
+        assert "symbol limit exceeded" in feeds[1].status.reason
+        exchange.minutes(1)
+        given(feeds[0], NOON + 2 * MINUTE_MS)
+        assert feeds[0].status.state is StreamState.LIVE
+        assert len(streams.peers) == 1
+    feeds[1].stop()
+
+
+def test_a_silent_subscription_is_renewed_and_then_the_connection_opened_again(
+    exchange: Exchange, clock: ManualClock, streams: StreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PolygonStream, "traits", replace(PolygonStream.traits, spacing_s=0.0))
+    silent, spoken = (plain_feed(exchange.manager, (name, "1m", 3)) for name in ("AAPL", "MSFT"))
+
+    def pass_minutes(until: Callable[[], bool]) -> None:
+        """Let the vendor send bars of the other symbol only, for up to an hour."""
+        for _ in range(60):
+            clock.advance(60)
+            stamp = clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
+            wait_until(lambda: streams.listening(Topic("MSFT", "1m")), "a subscription")
+            streams.publish("polygon", "MSFT", "1m", stamp)
+            given(spoken, stamp)
+            if (clock.now_ms() - silent.snapshot().bars[-1].stamp_ms) > 4 * MINUTE_MS + 2_000:
+                given(silent, stamp)  # three silent minutes, and it asks
+            if until():
+                return
+        raise AssertionError("it did not happen within an hour")
+
+    with silent, spoken:
+        live(silent, exchange)
+        wait_until(lambda: spoken.status.state is StreamState.LIVE, "LIVE")
+        [first] = streams.peers
+        pass_minutes(lambda: len([text for text in first.heard if "AM.AAPL" in text]) == 3)
+        assert ["unsubscribe" in text for text in first.heard if "AM.AAPL" in text][1:] == [
+            True,
+            False,
+        ]
+        assert len(streams.peers) == 1
+        pass_minutes(lambda: len(streams.peers) == 2)
+
+
+def test_bars_missed_before_a_split_are_as_they_were_traded(
+    exchange: Exchange, clock: ManualClock, vendors: VendorServer
+) -> None:
+    friday, monday = parse_iso("2020-08-28T19:56:00Z"), parse_iso("2020-08-31T13:30:00Z")
+    clock.set(friday + 30_000)
+    feed = exchange.feed("1m")
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(1)
+        given(feed, friday)
+        exchange.streams.listening(APPLE)[0].reset()
+        wait_until(lambda: feed.status.state is StreamState.CONNECTING, "the loss")
+        clock.set(monday + 2 * MINUTE_MS + 1_000)
+        given(feed, monday + MINUTE_MS)
+        bars = [tuple(bar[:6]) for bar in feed.snapshot().bars]
+    rows = vendors.truth.raw("AAPL", "1m", bars[0][0], monday + 2 * MINUTE_MS)
+    assert bars == [pytest.approx(tuple(row)) for row in rows]
 
 
 def test_feeds_for_backtrader_are_streamed(exchange: Exchange) -> None:

@@ -37,7 +37,7 @@ NINE = pd.Timestamp("2024-01-02 09:00")
 @pytest.mark.parametrize(
     "stamp",
     ["2024-01-02 09:00:00", "2024-01-02T09:00:00Z", "2024-01-02T10:00:00+01:00", 1704186000,
-     1704186000000],
+     1704186000000, 202401020900, 20240102090000],
 )  # fmt: skip
 def test_timestamps_in_any_notation_are_converted_to_utc(file: Path, stamp: Any) -> None:
     frame = read_csv_bars(written(file, [stamp]))
@@ -48,6 +48,31 @@ def test_timestamps_in_any_notation_are_converted_to_utc(file: Path, stamp: Any)
 @pytest.mark.parametrize("name", ["timestamp", "open_time", "close_time", "Date", "Time"])
 def test_usual_names_of_the_time_column_are_found(file: Path, name: str) -> None:
     assert len(read_csv_bars(written(file, ["2024-01-02"], name))) == 1
+
+
+def test_dates_without_separators_are_dates(file: Path) -> None:
+    frame = read_csv_bars(written(file, [20240102, 20240103], "date"))
+    assert list(frame.index) == [pd.Timestamp("2024-01-02"), pd.Timestamp("2024-01-03")]
+    seconds = read_csv_bars(written(file, [17041860, 17041920]))  # no month has the number 18
+    assert seconds.index[0] == pd.Timestamp("1970-07-17 05:51:00")
+
+
+@pytest.mark.parametrize("day", ["2024-01-02", "20240102", "2024.01.02"])
+def test_dates_and_times_in_two_columns_are_joined(file: Path, day: str) -> None:
+    rows = [f"{day},{time},1,2,0.5,1.5,10" for time in ("09:00", "09:01", "10:00")]
+    file.write_text("\n".join(["Date,Time,open,high,low,close,volume", *rows]))
+    stamps = [NINE, pd.Timestamp("2024-01-02 09:01"), pd.Timestamp("2024-01-02 10:00")]
+    assert list(read_csv_bars(file).index) == stamps
+    file.write_text(file.read_text().replace(":", ""))
+    with pytest.raises(ValueError, match="Time does not contain times such as 14:30"):
+        read_csv_bars(file)
+
+
+def test_rows_with_the_time_of_a_later_one_are_counted_in_the_log(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(read_csv_bars(written(file, ["2024-01-02", "2024-01-02", "2024-01-03"]))) == 2
+    assert "1 rows were left out: a later one has its time" in caplog.text
 
 
 def test_csv_times_are_read_in_the_given_zone_and_format(file: Path) -> None:

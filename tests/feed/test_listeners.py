@@ -54,3 +54,12 @@ def test_a_bar_interrupted_by_a_lost_connection_is_fetched_from_history(
         item.at_ms for item in emptied(box) if getattr(item, "state", "") == StreamState.DELAYED
     ]
     assert owed == [MONDAY + 10 * MINUTE_MS]
+
+
+def test_trades_in_a_bar_that_began_unheard_show_that_data_come() -> None:
+    clock, box = ManualClock(MONDAY + MINUTE_MS), Inbox()
+    listener = TradeListener(box, clock, TradeBars(FIVE))
+    listener.connected()
+    emptied(box)
+    listener.trade(Trade(MONDAY + MINUTE_MS, 5.0, 1.0))
+    assert [getattr(item, "state", item) for item in emptied(box)] == [StreamState.LIVE]

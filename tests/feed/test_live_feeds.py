@@ -27,6 +27,8 @@ from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader,
 
 KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API_KEY": "p-key",
         "FINNHUB_API_KEY": "f-key"}  # fmt: skip
+# The end of the address, where it names the tape.
+TAPES = {"alpaca": "/sip"}
 
 
 @pytest.fixture
@@ -134,7 +136,8 @@ def test_streams_of_other_vendors_work_over_real_sockets(
     monkeypatch.setattr(live_feeds, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
     with StreamServer(clock, vendors.truth) as streams:
         path = tmp_path / "rules.yaml"
-        path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
+        url = streams.url(vendor) + TAPES.get(vendor, "")
+        path.write_text(json.dumps({"providers": {vendor: {"ws_url": url}}}))
         manager = DataManager(tmp_path / "cache", path, clock=clock)
         feeds_of(manager).tempo = FeedTimings(PULSE, PATIENCE)
         feed = feeds_of(manager).find("AAPL", "1m", 0, provider=vendor)
@@ -151,7 +154,7 @@ def test_streams_of_other_vendors_work_over_real_sockets(
                 assert streams.publish(vendor, "AAPL", "1m", at) == 1
                 if vendor == "finnhub":  # closed by the clock, once late trades had their time
                     wait_for_reader(streams, Topic("AAPL", "1m"))
-                    clock.advance(3)
+                    clock.advance(30)
                 if number:
                     wait_until(lambda at=at: at in [b.stamp_ms for b in feed.snapshot().bars])  # type: ignore[misc]
         bars = bars_in(emptied(box))

@@ -27,7 +27,7 @@ from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer, refusing
 
 from .conftest import PATIENCE, PULSE, wait_until
-from .test_live_feeds import KEYS, OfTruth
+from .test_live_feeds import KEYS, TAPES, OfTruth
 
 Make = Callable[..., tuple[DataManager, LiveFeed]]
 OWN = {"alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"), "polygon": ("POLYGON_API_KEY",),
@@ -53,7 +53,8 @@ def make(
         for name, key in keys.items():
             monkeypatch.setenv(name, key)
         path = tmp_path / "rules.yaml"
-        path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
+        url = streams.url(vendor) + TAPES.get(vendor, "")
+        path.write_text(json.dumps({"providers": {vendor: {"ws_url": url}}}))
         manager = DataManager(tmp_path / "cache", path, clock=vendors.clock)
         feeds_of(manager).tempo = FeedTimings(PULSE, PATIENCE)
         feed = feeds_of(manager).find("AAPL", "1m", 0, provider=vendor)
@@ -87,7 +88,7 @@ def test_a_login_is_in_the_audit_log_without_the_key(
     assert (told["vendor"], told["method"], told["attempt"], told["outcome"]) == (
         vendor, "LOGIN", 1, "ok",
     )  # fmt: skip
-    assert told["address"] == f"127.0.0.1/{vendor}"
+    assert told["address"] == f"127.0.0.1/{vendor}{TAPES.get(vendor, '')}"
     for name in OWN[vendor]:
         assert KEYS[name] not in caplog.text + repr(told)
     # A request over HTTP with the same keys is that of the same account.

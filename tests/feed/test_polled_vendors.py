@@ -12,8 +12,9 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.selection import live_feed
+from src.data.feed.selection import live_feed, plain_feed
 from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.kind import AskedAdjustment
 from src.data.model.stream import LiveBar
 from tests.net.gateway import Script, gateway
 from tests.vendor_server import VendorServer
@@ -105,6 +106,54 @@ def test_a_ccxt_exchange_is_queried_when_a_bar_closes(
     )
     bars = feed.stream.snapshot().bars
     assert [bar[:6] for bar in bars[: len(stamps)]] == [row[:6] for row in truth]
+
+
+@pytest.mark.parametrize(
+    "adjustment, begin, ex_date",
+    [("split", "2020-08-26", "2020-08-31"), ("all", "2024-05-08", "2024-05-10")],
+)
+def test_a_split_or_dividend_revises_no_bar_that_was_delivered(
+    adjustment: AskedAdjustment, begin: str, ex_date: str, tmp_path: Path, vendors: VendorServer
+) -> None:
+    vendors.clock.set(parse_iso(f"{begin}T19:59:30Z"))
+    rules, at = tmp_path / "rules.yaml", vendors.base_url("yahoo")
+    rules.write_text(
+        "stock_daily: {primary: yahoo, backup: []}\n"
+        f"providers:\n  yahoo: {{base_url: '{at}', transport: http, rate_limits: "
+        "{requests_per_second: 1000, burst_size: 1000}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=vendors.clock)
+    feed = plain_feed(manager, ("AAPL", "1d", 2), adjustment=adjustment)
+    with feed:
+        wait_until(lambda: feed.snapshot().given >= 7, "the bars after the ex-date")
+        shown = feed.snapshot()
+    assert shown.revisions == 0
+    first, last = parse_iso(begin), parse_iso(f"{ex_date}T23:00:00Z")
+    bars = [tuple(bar[:6]) for bar in shown.bars if first <= bar.stamp_ms < last]
+    assert bars == [
+        pytest.approx(tuple(row)) for row in vendors.truth.raw("AAPL", "1d", first, last)
+    ]
+
+
+@pytest.mark.parametrize("anchor, minute", [("clock", "00"), ("session", "30")])
+def test_hourly_bars_are_polled_wherever_they_start(
+    anchor: str, minute: str, tmp_path: Path
+) -> None:
+    times = [f"2024-07-{day:02}T{hour}:{minute}:00Z" for day in (8, 9) for hour in range(13, 20)]
+    times += [f"2024-07-10T{hour}:{minute}:00Z" for hour in (13, 14, 15)]
+    rows = [f"{time},10,11,9,10,{100 + number}" for number, time in enumerate(times)]
+    (tmp_path / "AAPL-1h.csv").write_text("\n".join(["time,open,high,low,close,volume", *rows]))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"stock_intraday: {{primary: local, backup: []}}\nproviders:\n  local: {{folder: {tmp_path}, "
+        f"pattern: '{{symbol}}-{{timeframe}}.csv', time_column: time, anchor: {anchor}, "
+        "adjustment: raw, unit: USD, timeframes: {1h: 1h}}\n"
+    )
+    clock = ManualClock(parse_iso("2024-07-10T15:40:30Z"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    feed = live_feed(manager, "AAPL", "1h", 2, adjustment="raw")
+    assert isinstance(feed, PolledLiveDataFeed)
+    check_poll(feed, [parse_iso(time) for time in times[14:]])
 
 
 def check_poll(feed: PolledLiveDataFeed, stamps: list[int]) -> None:

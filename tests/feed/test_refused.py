@@ -17,7 +17,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.history import ManagerHistory, frame_of
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import Connection, ConnectionTimings
+from src.data.feed.streams.connection import OFF_MINUTE, Connection, ConnectionTimings
 from src.data.feed.streams.listeners import (
     BarListener,
     Listener,
@@ -143,9 +143,11 @@ class Told(Listener):
         self.refused = self.lost.append  # type: ignore[method-assign]
 
 
-def heard(protocol: Any, topic: Topic, *frames: str) -> tuple[Told, list[tuple[Topic, int, str]]]:
+def heard(
+    protocol: Any, topic: Topic, *frames: str, now: int = NOW
+) -> tuple[Told, list[tuple[Topic, int, str]]]:
     """Return the notifications for some frames, and the values reported as refused."""
-    told, refused, script, clock = Told(), [], Script(*frames), ManualClock(NOW)
+    told, refused, script, clock = Told(), [], Script(*frames), ManualClock(now)
     connection = Connection(
         protocol, script, Limiter("x", Limits(), State(None, clock)), clock,
         ConnectionTimings(tick=0.001, scale=1e6),
@@ -207,9 +209,17 @@ def test_refused_bars_of_one_symbol_do_not_end_the_connection() -> None:
 
 
 def test_a_clock_slightly_behind_refuses_no_bar() -> None:
-    running = kline(NOW + 9_000, GOOD).replace("true", "false")
-    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), running)
+    running = kline(CLOSED, GOOD).replace("true", "false")
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), running, now=CLOSED - 9_000)
     assert (len(told.bars), refused) == (1, [])
+
+
+def test_a_bar_that_does_not_begin_with_a_minute_is_dropped_and_reported() -> None:
+    frames = (kline(CLOSED - 30_000, GOOD), kline(CLOSED, GOOD))
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), *frames)
+    assert [bar.stamp_ms for bar in told.bars] == [CLOSED]
+    assert [(at_ms, why) for _, at_ms, why in refused] == [(CLOSED - 30_000, OFF_MINUTE)]
+    assert [span.end for span in told.lost] == [NOW]
 
 
 # --- what is built of minutes or trades

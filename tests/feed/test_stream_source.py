@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from src.data.calendars.calendar import MarketCalendar
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
@@ -17,7 +18,7 @@ from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
-from tests.calendars.market import ALWAYS
+from tests.calendars.market import ALWAYS, NEW_YORK
 
 from .conftest import PATIENCE, bars_in, emptied, wait_until
 from .hands import LIVE, MONDAY, Hand, HandStream, feed_of, minute, witnessed
@@ -39,14 +40,16 @@ class Later:
 
 
 class Told:
-    """A feed of minutes from a Monday's midnight on, its stream and its history."""
+    """A feed of minutes from an instant of a Monday on, its stream and its history."""
 
-    def __init__(self, *, dense: bool = True) -> None:
-        self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(MONDAY)
-        grid = BarGrid(ALWAYS, Timeframe.parse("1m"))
+    def __init__(
+        self, *, dense: bool = True, begin: int = MONDAY, market: MarketCalendar = ALWAYS
+    ) -> None:
+        self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(begin)
+        grid = BarGrid(market, Timeframe.parse("1m"))
         source = GapFreeSource(
             self.stream, self.history, grid, self.clock, patience=replace(PATIENCE, dense=dense),
-            start=Start(after_ms=MONDAY - MINUTE_MS),
+            start=Start(after_ms=begin - MINUTE_MS),
         )  # fmt: skip
         self.feed = LiveFeed("BTCUSDT", "1m", source, clock=self.clock)
 
@@ -67,6 +70,19 @@ def test_a_waiting_bar_is_delivered_with_its_correction() -> None:
     assert not [item for item in items if isinstance(item, Revision)]
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_forming_bar_never_comes_before_the_closed_bar_before_it(dense: bool) -> None:
+    told = Told(dense=dense)
+    box = told.feed.subscribe(forming=True)
+    with told.feed:
+        wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
+        told.clock.advance(61)
+        forming = minute(1, 70.0)._replace(is_closed=False)
+        told.stream.push(forming._replace(high=71.0), minute(0), forming)
+        wait_until(lambda: told.feed.snapshot().forming, "the forming bar")
+    assert bars_in(emptied(box)) == [minute(0), forming]
+
+
 def test_a_bar_missing_in_a_delayed_stream_is_fetched_and_no_newer_one() -> None:
     told = Told(dense=False)
     with told.feed:
@@ -78,6 +94,22 @@ def test_a_bar_missing_in_a_delayed_stream_is_fetched_and_no_newer_one() -> None
         told.history.held = [minute(0, origin="backfill")]
         wait_until(lambda: told.feed.snapshot().given == 1, "the bar")
     assert set(told.history.asked) == {Span(MONDAY, MONDAY + MINUTE_MS)}
+
+
+def test_the_last_bar_of_a_session_is_fetched_once_the_session_is_over() -> None:
+    last = 20 * 60 - 1  # New York closes at 20:00 UTC
+    told = Told(dense=False, begin=minute(last).stamp_ms - MINUTE_MS, market=NEW_YORK)
+    with told.feed:
+        wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
+        told.clock.advance(61)
+        told.stream.push(minute(last - 1))
+        wait_until(lambda: told.feed.snapshot().given == 1, "the bar before")
+        told.clock.advance(65)
+        wait_until(lambda: told.history.asked, "a question")
+        assert told.feed.status.state is StreamState.BACKFILLING
+        told.history.held = [minute(last, origin="backfill")]
+        wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
+        assert told.feed.snapshot().bars[-1] == minute(last, origin="backfill")
 
 
 def test_a_programming_error_ends_the_feed_and_is_logged_with_its_traceback(

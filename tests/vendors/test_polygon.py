@@ -194,6 +194,15 @@ def test_an_answer_with_status_delayed_is_accepted() -> None:
     assert vendor.capabilities.settle_ms > 15 * MINUTE_MS, "what has not come is not settled"
 
 
+@pytest.mark.parametrize("status, behind_ms", [("OK", 0), ("DELAYED", 15 * MINUTE_MS)])
+def test_a_bar_that_a_delayed_answer_cannot_hold_completely_counts_as_forming(
+    status: str, behind_ms: int
+) -> None:
+    vendor, _ = polygon(aggs(ROW, status=status))
+    fetched = vendor.fetch(query("1m", MINUTE, NOW_MS, AAPL))
+    assert fetched.server_now_ms == NOW_MS - behind_ms
+
+
 @pytest.mark.parametrize("more", [{}, {"results": []}, {"status": "DELAYED"}])
 def test_an_answer_without_rows_raises_no_data_even_for_unknown_tickers(
     more: dict[str, Any],

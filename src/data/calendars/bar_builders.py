@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,14 +24,43 @@ def bar_span(grid: BarGrid, ms: int) -> Span | None:
     return Span(stamp, end) if ms < end else None
 
 
+# Longest lag of trades that bars wait for; longer delays are those of single trades.
+_MOST_TRADE_LAG_MS = 30_000
+# Number of closed bars whose corrections, or late trades, still count.
+_REMEMBERED = 16
+_NO_BAR = Span(0, 0)
+
+
+@dataclass(slots=True)
+class _Built:
+    """A bar built from trades, with the times of the trades at which it opens and closes."""
+
+    bar: LiveBar
+    first_ms: int
+    last_ms: int
+
+    def add(self, trade: Trade) -> None:
+        """Add a trade; the earliest one is the open, whenever it arrives, and the latest one the close."""
+        stamp, price, size = trade
+        start, opened, high, low, close, volume, is_closed, _ = self.bar
+        if stamp < self.first_ms and size > 0:
+            self.first_ms, opened = stamp, price
+        if stamp >= self.last_ms:
+            self.last_ms, close = stamp, price
+        high, low = max(high, price), min(low, price)
+        self.bar = LiveBar(start, opened, high, low, close, volume + size, is_closed)
+
+
 class TradeBars:
     """Builds bars of intraday timeframes from trades. Not thread-safe.
 
-    A bar is closed by the first trade after it, or by the clock when ``late_ms`` have passed since
-    its end, because trades arrive late. A bar whose beginning was missed is never reported as
-    closed; once it has ended, it must be fetched from history. A price without a trade (size 0)
-    updates the forming bar but does not start a new one. Trades that arrive after their bar was
-    closed, or at a time when no bar is expected, are ignored.
+    Once a bar has ended, it is closed by the first trade after it, or by the clock when ``late_ms``
+    have passed (correspondingly later if the stream is delayed), because trades arrive late. A
+    trade that arrives after its bar was closed is added to it, and the corrected bar is returned. A
+    bar whose beginning was missed is never reported as closed; once it has ended, it must be
+    fetched from history. A price without a trade (size 0) updates the forming bar but does not
+    start a new one. Trades at a time when no bar is expected are ignored, and so are late trades in
+    bars that were not built from trades, or no longer remembered.
 
     Args:
         grid: Grid of the bars to build.
@@ -39,7 +69,7 @@ class TradeBars:
 
     Attributes:
         grid: Grid of the bars to build.
-        late: Number of trades that arrived after their bar was closed.
+        late: Number of trades that were added to no bar, because they arrived late or belong to none.
         owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
@@ -49,88 +79,91 @@ class TradeBars:
         self.owed_ms: int | None = None
         self.grid = grid
         self._late_ms = late_ms
-        self._since_ms = NEVER_MS
-        self._unheard_ms: int | None = None
-        self._span = Span(0, 0)
-        self._bar: LiveBar | None = None
+        self._newest_ms = self._lag_ms = 0
+        self._passed_ms = NEVER_MS  # bars that end by then are not started any more
+        self._unheard: set[int] = set()  # ends of the bars that are to be fetched from history
+        self._span = _NO_BAR  # span of the bar of the last trade
+        self._open: dict[Span, _Built] = {}
+        self._closed: dict[Span, _Built] = {}
 
     def restart(self, now_ms: int) -> None:
-        """Start listening; the forming bar is discarded."""
-        self._since_ms = now_ms + self._late_ms
-        self._span, self._bar = Span(0, 0), None
-        forming = bar_span(self.grid, self._since_ms - 1)
-        self._unheard_ms = forming and forming.end
+        """Start listening; the forming bar is discarded, and so is one that begins within ``late_ms``."""
+        self.pause()
+        self._passed_ms, self._newest_ms, self._lag_ms = now_ms, 0, 0
+        for ms in (now_ms, now_ms + self._late_ms - 1):
+            self.spoil(ms)
 
     def pause(self) -> None:
         """Stop listening; the forming bar is discarded, because it may lack a trade."""
-        self._span, self._bar = Span(0, 0), None
-        self._since_ms, self._unheard_ms = NEVER_MS, None
+        self._passed_ms = NEVER_MS
+        self._unheard.clear()
+        self._open.clear()
 
     def spoil(self, ms: int) -> None:
         """Mark the bar at ``ms`` to be fetched from history, because one of its trades is unusable."""
         span = bar_span(self.grid, ms)
-        if span is None or span.start < self._span.start or self._since_ms == NEVER_MS:
-            return
-        self._since_ms = max(self._since_ms, span.start + 1)
-        self._unheard_ms = max(self._unheard_ms or 0, span.end)
+        if span is not None and span.end > self._passed_ms:
+            self._unheard.add(span.end)
 
     def add_trade(self, trade: Trade, now_ms: int) -> list[LiveBar]:
-        """Add a trade; return the bar that this closes, if any, and the forming bar.
+        """Add a trade; return the bars that this closes or corrects, if any, and the forming bar.
+
+        The forming bar is returned only if it is complete so far.
 
         Args:
             trade: Trade that arrived.
-            now_ms: Time of its arrival. If the trade's bar has ended by then, that bar is left to
-                be fetched from history, because other trades in it may still arrive.
+            now_ms: Time of its arrival. If the trade's bar has ended by then and had no trade yet,
+                it is left to be fetched from history, because other trades in it may still arrive.
         """
-        if trade.stamp_ms < self._span.start:
+        over_ms = now_ms - self._late_ms - self._lag_ms
+        if trade.stamp_ms >= self._newest_ms:
+            lag_ms = max(now_ms - trade.stamp_ms, 0)
+            self._newest_ms = trade.stamp_ms
+            self._lag_ms = lag_ms if lag_ms <= _MOST_TRADE_LAG_MS else 0
+        if trade.stamp_ms not in self._span:
+            self._span = bar_span(self.grid, trade.stamp_ms) or _NO_BAR
+        span = self._span
+        if (built := self._open.get(span)) is not None:
+            built.add(trade)
+        elif span in self._closed and trade.size > 0:
+            self._closed[span].add(trade)
+            return [self._closed[span].bar]
+        elif span.end <= max(over_ms, self._passed_ms):
             self.late += 1
-            return []
-        if trade.stamp_ms in self._span:
-            return self._add_trade(trade)
-        closed = self._finish_bar()
-        span = bar_span(self.grid, trade.stamp_ms)
-        if span is None:
-            return closed
-        if now_ms >= span.end + self._late_ms:
-            self.late += 1
-            self._span = Span(span.end, span.end)
-            if self._since_ms != NEVER_MS:
-                self._unheard_ms = max(self._unheard_ms or 0, span.end)
-            return closed
-        self._span = span
-        return [*closed, *self._add_trade(trade)]
+            self.spoil(trade.stamp_ms)
+            self._passed_ms = max(self._passed_ms, span.end)
+        elif trade.size > 0:
+            stamp, price, size = trade
+            bar = LiveBar(span.start, price, price, price, price, size, False)
+            self._open[span] = _Built(bar, stamp, stamp)
+        bars = self._finish_bars(min(now_ms, self._newest_ms))
+        if self._open and (forming := min(self._open)).end not in self._unheard:
+            bars.append(self._open[forming].bar)
+        return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the forming bar and return it, if its period is over."""
-        if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
-            self.owed_ms, self._unheard_ms = self._unheard_ms, None
-        if self._bar is None or now_ms < self._span.end + self._late_ms:
-            return []
-        closed = self._finish_bar()
-        # Further trades in this bar will count as late.
-        self._span = Span(self._span.end, self._span.end)
+        """Close the bars whose period is over, and return them."""
+        over_ms = now_ms - self._late_ms - self._lag_ms
+        closed = self._finish_bars(over_ms)
+        if owed := {end for end in self._unheard if end <= over_ms}:
+            self._unheard -= owed
+            self.owed_ms = max(owed)
+            self._passed_ms = max(self._passed_ms, self.owed_ms)
         return closed
 
-    def _add_trade(self, trade: Trade) -> list[LiveBar]:
-        price, size = trade.price, trade.size
-        old = self._bar
-        if old is not None:
-            self._bar = old._replace(
-                high=max(old.high, price),
-                low=min(old.low, price),
-                close=price,
-                volume=old.volume + size,
-            )
-        elif size > 0:
-            stamp = self._span.start
-            self._bar = LiveBar(stamp, price, price, price, price, size, is_closed=False)
-        return [] if self._bar is None else [self._bar]
-
-    def _finish_bar(self) -> list[LiveBar]:
-        bar, self._bar = self._bar, None
-        if bar is None or self._span.start < self._since_ms:
-            return []
-        return [bar._replace(is_closed=True)]
+    def _finish_bars(self, until_ms: int) -> list[LiveBar]:
+        """Close the open bars that end by ``until_ms``; return those that are complete."""
+        bars = []
+        for span in sorted([span for span in self._open if span.end <= until_ms]):
+            built = self._open.pop(span)
+            self._passed_ms = max(self._passed_ms, span.end)
+            if span.end not in self._unheard:
+                built.bar = built.bar._replace(is_closed=True)
+                bars.append(built.bar)
+                self._closed[span] = built
+                if len(self._closed) > _REMEMBERED:
+                    del self._closed[next(iter(self._closed))]
+        return bars
 
 
 # --- from a stream's closed minute bars to longer bars ---------------------------------------
@@ -140,8 +173,6 @@ class TradeBars:
 
 # Longest lag that is treated as a delayed stream; the delayed tape is a quarter of an hour behind.
 _MOST_LAG_MS = 20 * MINUTE_MS
-# Corrections arrive between half a minute and a few minutes after a bar.
-_REMEMBERED = 16
 
 
 class MinuteBars:

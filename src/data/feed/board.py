@@ -27,6 +27,8 @@ class FeedSnapshot:
         revisions: Number of bars corrected after their delivery.
         newest_ms: Arrival time of the last bar, forming or closed (UTC milliseconds); 0 if none
             has arrived.
+        traded_ms: Arrival time of the last bar with a trade that no bar before it contained (UTC
+            milliseconds); 0 if none has arrived.
     """
 
     symbol: str
@@ -37,6 +39,7 @@ class FeedSnapshot:
     given: int = 0
     revisions: int = 0
     newest_ms: int = 0
+    traded_ms: int = 0
 
 
 @dataclass
@@ -78,6 +81,7 @@ class _FeedValues:
     given: int = 0
     revisions: int = 0
     newest_ms: int = 0
+    traded_ms: int = 0
 
 
 class Board:
@@ -177,6 +181,7 @@ class Board:
                 current.given,
                 current.revisions,
                 current.newest_ms,
+                current.traded_ms,
             )
 
     # --- pushes from a run -----------------------------------------------------------------
@@ -187,6 +192,10 @@ class Board:
         with self._lock:
             current = self._shown
             current.newest_ms = self._clock.now_ms()
+            last = current.forming or (current.bars[-1] if current.bars else None)
+            is_known = last and (last.stamp_ms, last.volume) == (bar.stamp_ms, bar.volume)
+            if bar.volume > 0 and not is_known:
+                current.traded_ms = current.newest_ms
             if bar.is_closed:
                 current.bars.append(bar)
                 current.given += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -190,6 +191,11 @@ def _sample_frame(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame
 log = logging.getLogger("onetape.feed")
 
 _TIME_COLUMNS = ("timestamp", "open_time", "close_time", "Date", "Time", "date", "time")
+# The second column, with the times of day, by the column with the dates.
+_CLOCK_COLUMNS = {"Date": "Time", "date": "time"}
+_HOUR = re.compile("%[HIXTRcs]")
+# Dates without separators, which are read as numbers.
+_BASIC_FORMATS = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 # Epoch seconds stay below this until the year 5138; epoch milliseconds exceed it since 1973.
 _MS_FROM = 10**11
 
@@ -200,12 +206,12 @@ class CsvColumns:
 
     Attributes:
         datetime_col: Column of the timestamps; if the file lacks this column, the usual names are
-            tried.
+            tried. If dates are in ``Date`` and times of day in ``Time``, both are used.
         open_col, high_col, low_col, close_col, volume_col: Columns of the prices and the volume.
         openinterest_col: Column of the open interest, or None.
         separator: Separator between columns.
-        datetime_format: ``strptime`` format of the timestamps; not needed for ISO 8601, or for
-            epoch seconds or milliseconds.
+        datetime_format: ``strptime`` format of the timestamps; not needed for ISO 8601, such as
+            ``2024-01-02`` or ``20240102``, or for epoch seconds or milliseconds.
         timezone: Time zone of naive timestamps; UTC by default.
         reverse: Whether the latest row comes first in the file. If several rows have the same
             timestamp, the latest one is used.
@@ -251,7 +257,7 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
         raise ValueError(f"{path} cannot be read as CSV: {str(exc)[:200]}") from exc
     frame = _rename_columns(raw, laid_out, path)
-    frame.index = _stamps(raw[_time_column(raw, laid_out, path)], laid_out, path)
+    frame.index = _stamps(_times(raw, laid_out, path), laid_out, path)
     return _checked(frame.iloc[::-1] if laid_out.reverse else frame, path)
 
 
@@ -281,18 +287,51 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
     )
 
 
+def _times(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.Series:
+    """Return the times in a file; dates are joined with the times of day in a second column.
+
+    Raises:
+        ValueError: The file has no time column, or the times of day are numbers, such as 930.
+    """
+    import pandas as pd
+
+    name, written = _time_column(raw, columns, path), columns.datetime_format
+    clock = _CLOCK_COLUMNS.get(name)
+    if clock not in raw or (written is not None and not _HOUR.search(written)):
+        return raw[name]
+    if pd.api.types.is_numeric_dtype(raw[clock]):
+        raise ValueError(f"{path}: the column {clock} does not contain times such as 14:30")
+    joined: pd.Series = raw[name].astype(str) + " " + raw[clock]
+    joined.name = f"{name} {clock}"
+    return joined
+
+
+def _basic_format(column: pd.Series) -> str | None:
+    """Return the format of numbers that are ISO 8601 dates such as 20240102; None for other numbers."""
+    import pandas as pd
+
+    text = column.astype(str)
+    for written in _BASIC_FORMATS if pd.api.types.is_integer_dtype(column) else ():
+        times = pd.to_datetime(text, format=written, errors="coerce")
+        # Numbers of other lengths are parsed, too.
+        if (times.dt.strftime(written) == text).all() and times.dt.year.between(1900, 2199).all():
+            return written
+    return None
+
+
 def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
     """Return a column's timestamps in naive UTC."""
     import pandas as pd
 
     try:
-        if pd.api.types.is_numeric_dtype(column) and columns.datetime_format is None:
+        written = columns.datetime_format or _basic_format(column)
+        if pd.api.types.is_numeric_dtype(column) and written is None:
             factor = 1 if (column >= _MS_FROM).all() else 1000
             return _index(pd.to_datetime((column * factor).round().astype("int64"), unit="ms"))
-        text = column.astype(str) if columns.datetime_format else column
+        text = column.astype(str) if written else column
         if columns.timezone is None:
-            return _index(pd.to_datetime(text, format=columns.datetime_format, utc=True))
-        times = pd.DatetimeIndex(pd.to_datetime(text, format=columns.datetime_format))
+            return _index(pd.to_datetime(text, format=written, utc=True))
+        times = pd.DatetimeIndex(pd.to_datetime(text, format=written))
         return _index(times.tz_localize(columns.timezone) if times.tz is None else times)
     except (ValueError, TypeError, OverflowError, KeyError) as exc:
         raise ValueError(
@@ -334,7 +373,10 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             reason,
         )
     kept: pd.DataFrame = frame[valid].sort_index(kind="stable")
-    kept = kept.loc[~kept.index.duplicated(keep="last")]
+    doubled = kept.index.duplicated(keep="last")
+    if doubled.any():
+        log.warning("%s: %d rows were left out: a later one has its time", path, doubled.sum())
+    kept = kept.loc[~doubled]
     if kept.empty:
         raise ValueError(f"{path} contains no valid bars")
     return kept

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ..bars.client import Wishes
+from ..bars.derive.sources import SourceTimeframes
+from ..bars.selection.lanes import LaneFinder
 from ..bars.stream_store import (
     Origin,
     StreamKeeper,
@@ -35,6 +37,7 @@ from ..errors import (
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.kind import AskedAdjustment, Basis, Kind
+from ..model.query import BarsQuery
 from ..model.quote import LivePrice
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
@@ -415,16 +418,17 @@ class _RoutedFeed(LiveFeed):
             return None
         snapshot, step_ms = self.snapshot(), self._timeframe.step_ms
         bar = snapshot.forming if self._sends_trades else None
-        if bar is None and self._timeframe.is_intraday and snapshot.bars:
-            bar = snapshot.bars[-1]
+        if (bar is None or not bar.volume) and self._timeframe.is_intraday:
+            # A bar without a trade repeats the last price.
+            bar = next((closed for closed in reversed(snapshot.bars) if closed.volume), None)
         if bar is None or bar.origin != "live":
             return None
         # If a vendor's bars arrive late, the time of the price is at most the end of the bar.
         is_bounded = self._timeframe.is_intraday and step_ms is not None
         end_ms = (
-            bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.newest_ms
+            bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.traded_ms
         )
-        return LivePrice(bar.close, min(snapshot.newest_ms, end_ms), self._vendor)
+        return LivePrice(bar.close, min(snapshot.traded_ms, end_ms), self._vendor)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
@@ -448,15 +452,14 @@ def series_objection(
 ) -> str:
     """Return why a stream's bars cannot continue the stored series; empty if they can.
 
-    If the vendor also serves such bars outside the stream, it is treated like any candidate: its
-    bars must be of a kind that can be mixed with the bars that the rules select. If it does not (as
-    for a vendor from another package), other vendors supply the history, so the streamed bars must
-    be of the same instrument and kind.
+    The streamed bars must be of the kind of the bars that the rules select, tape included. For a
+    vendor from another package that serves such bars only as a stream, other vendors supply the
+    history, so the streamed bars must also be of the same instrument.
 
     Args:
         services: Shared services; routing and the store are used.
         vendor: Canonical name of the vendor.
-        kind: Kind of the stream's bars.
+        kind: Kind of the stream's bars, in the hours that are delivered.
         wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
 
     Raises:
@@ -464,21 +467,33 @@ def series_objection(
     """
     instrument, timeframe, pinned = wanted
     selector, store = services.selector, services.cache.store
-    streamed_kind = declared_kind(selector, vendor, instrument, timeframe)
-    if streamed_kind is None and offer_of(STREAMS, vendor) is None:
-        return ""
     query = services.client.query(
         instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
     )
-    if streamed_kind is None:
+    is_own = offer_of(STREAMS, vendor) is None
+    if not is_own and declared_kind(selector, vendor, instrument, timeframe) is None:
         return objection(selector, store, query, vendor, kind)
-    # Extended hours are removed from the series and left out of the stream.
-    as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
-    other = as_stored.differences(kind_of_series(selector, store, query))
-    kinds = ", ".join(
-        f"of {sent}, the series has bars of {stored}" for sent, stored in other.values()
-    )
+    differing = differences(kind, _kind_of_history(services, query))
+    kinds = ", ".join(f"of {sent}, the series has bars of {stored}" for sent, stored in differing)
     return f"its bars are {kinds}" if kinds else ""
+
+
+def _kind_of_history(services: Services, query: BarsQuery) -> Kind:
+    """Return the kind of the bars that answer ``query``, which may be built from shorter ones.
+
+    Hours and anchor of shorter bars are left out, because they are converted to those requested.
+
+    Raises:
+        NoProviderError, UnknownProviderError: No vendor serves such bars.
+    """
+    selector, store = services.selector, services.cache.store
+    try:
+        return kind_of_series(selector, store, query)
+    except NoProviderError:
+        shorter = SourceTimeframes(selector, LaneFinder(selector, store)).best(query)
+        if shorter is None:
+            raise
+        return replace(shorter.kind, session="", anchor="")
 
 
 # --- may bars be built from a stream's minutes? If these are the minutes in the cache -----

@@ -255,6 +255,8 @@ class BarPage:
         next_ms: Start of the next page in UTC milliseconds if the vendor pages by time; None if
             this is the last.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
+        behind_ms: Delay of the data in milliseconds, if the answer states that they are delayed.
+            Bars that closed later than that before the answer count as forming.
     """
 
     bars: Sequence[Bar]
@@ -263,6 +265,7 @@ class BarPage:
     unit: str = ""
     next_ms: int | None = None
     listed_ms: int | None = None
+    behind_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -277,7 +280,7 @@ class Fetched:
             them.
         server_now_ms: Time of the request by the local clock or the vendor's, whichever is earlier.
             The vendor's time is taken from the ``Date`` header, minus the time that the answer
-            took.
+            took. If the data are delayed, it is earlier by the delay.
         requests: Number of HTTP requests sent.
         settle_ms, dense: Settling time and density that the vendor declares; see
             :class:`Capabilities`.

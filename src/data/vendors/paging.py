@@ -84,6 +84,7 @@ class _Harvest:
     is_out: bool = False
     listed_ms: int | None = None
     dated: bool = True
+    behind_ms: int = 0
 
     @property
     def way(self) -> str:
@@ -110,6 +111,7 @@ class _Harvest:
             self.server_now_ms = min(self.server_now_ms, requested_ms)
             known_ms = self.vendor_now_ms
             self.vendor_now_ms = requested_ms if known_ms is None else min(known_ms, requested_ms)
+        self.behind_ms = max(self.behind_ms, page.behind_ms)
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
@@ -350,7 +352,7 @@ def _to_fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fe
         vendor=vendor.name,
         kind=replace(kind, unit=harvest.unit or kind.unit),
         basis=Basis(query.adjustment or caps.adjustment),
-        server_now_ms=harvest.server_now_ms,
+        server_now_ms=harvest.server_now_ms - harvest.behind_ms,
         actions=None if harvest.actions is None else tuple(harvest.actions),
         requests=harvest.requests,
         settle_ms=caps.settle_ms,

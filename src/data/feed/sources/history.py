@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,12 +49,14 @@ class FilledHistory(NamedTuple):
         why: Reason why other bars are missing; empty if none are missing.
         hole_ms: Timestamp of the first missing bar that may still become available; None if none
             of them can.
+        anchor: Origin of the bars' grid, if the answer gives it.
     """
 
     bars: list[LiveBar]
     absent: list[int]
     why: str = ""
     hole_ms: int | None = None
+    anchor: str = ""
 
     @property
     def until_ms(self) -> int:
@@ -68,6 +71,12 @@ class FilledHistory(NamedTuple):
         """This answer with its absent bars counted as missing, i.e. as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return FilledHistory(self.bars, [], self.why or NO_BAR, min(holes, default=None))
+
+    def joined(self, later: FilledHistory) -> FilledHistory:
+        """Return this answer with the answer for a later span."""
+        holes = [hole for hole in (self.hole_ms, later.hole_ms) if hole is not None]
+        bars, absent = self.bars + later.bars, self.absent + later.absent
+        return FilledHistory(bars, absent, self.why or later.why, min(holes, default=None))
 
 
 def hole_in_history(hole: Span, why: str) -> str:
@@ -102,6 +111,9 @@ class ManagerHistory:
         adjustment: Adjustment of the prices.
         timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; if None, a
             request may take as long as pages keep arriving.
+
+    Attributes:
+        grid: Grid of the series; once there is an answer, anchored like its bars.
     """
 
     def __init__(
@@ -118,10 +130,13 @@ class ManagerHistory:
     ) -> None:
         self._manager = manager
         self._symbol = symbol
-        self._grid = grid
+        self.grid = grid
         self._clock = clock
         self._patience_ms = patience_ms
         self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
+        self._adjustment = adjustment
+        # The end of the last answer of `last`, and the date up to which it includes splits.
+        self._begun_ms, self._as_of = 0, ""
         if pinned is not None:
             self._options["provider"] = pinned
         if timeout_s is not None:
@@ -138,7 +153,11 @@ class ManagerHistory:
             UnavailableError: No bars are available because a vendor failed.
         """
         frame = self._ask(bars=count, force_refresh=again)
+        anchor = str(frame.attrs.get(ATTRS_KEY, {}).get("kind", {}).get("anchor", ""))
+        self.grid = replace(self.grid, anchor=anchor or self.grid.anchor)
+        self._as_of = _as_of(frame)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
+        self._begun_ms = bars[-1].stamp_ms + 1 if bars else 0
         if not bars:
             may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
             reason = _reasons(may_pass)
@@ -149,21 +168,41 @@ class ManagerHistory:
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
         span = Span(bars[0].stamp_ms, last + 1)
-        expected = self._grid.opens(span)
+        expected = self.grid.opens(span)
         named = expected[_lie_in(expected, [gap.span for gap in gaps])]
-        return self._distinguish_missing(named, bars, frame, gaps)
+        return self._distinguish_missing(named, bars, frame, gaps)._replace(anchor=anchor)
 
     def between(self, span: Span, *, again: bool = False) -> FilledHistory:
-        """Return the bars in ``span``."""
-        label = self._grid.timeframe
+        """Return the bars in ``span``, in the basis of the last answer of :meth:`last`.
+
+        Prices of the bars after that answer are not adjusted for anything.
+        """
+        wishes: dict[str, Any] = {} if self._adjustment == "raw" else {"columns": ("split",)}
+        if self._adjustment == "all" and span.start < self._begun_ms < span.end:
+            before = self.between(Span(span.start, self._begun_ms), again=again)
+            return before.joined(self.between(Span(self._begun_ms, span.end), again=again))
+        if self._adjustment == "all" and span.start >= self._begun_ms:
+            wishes["adjustment"] = "split"  # without the dividends since then
+        label = self.grid.timeframe
         if label.is_intraday:
             first: Any = from_ms(span.start)
             last: Any = from_ms(span.end - 1)
         else:
             first, last = date_of(span.start), date_of(span.end - 1)
-        frame = self._ask(first, last, force_refresh=again)
-        bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
-        return self._distinguish_missing(self._grid.opens(span), bars, frame, _gaps(frame))
+        frame = self._ask(first, last, force_refresh=again, **wishes)
+        self._as_of = self._as_of or _as_of(frame)
+        bars = self._without_new_splits(bars_of(frame, "backfill"), frame)
+        bars = [bar for bar in bars if bar.stamp_ms in span]
+        return self._distinguish_missing(self.grid.opens(span), bars, frame, _gaps(frame))
+
+    def _without_new_splits(self, bars: list[LiveBar], frame: pd.DataFrame) -> list[LiveBar]:
+        """Undo the adjustment for the frame's splits since the last answer of :meth:`last`."""
+        if "split" not in frame or not self._as_of:
+            return bars
+        for stamp, ratio in zip(_stamps_of(frame).tolist(), frame["split"].tolist(), strict=True):
+            if ratio > 0 and date_of(stamp).isoformat() > self._as_of:
+                bars = [_multiplied(bar, ratio) if bar.stamp_ms < stamp else bar for bar in bars]
+        return bars
 
     def _distinguish_missing(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
@@ -176,7 +215,7 @@ class ManagerHistory:
         # For these there is only an invalid row.
         is_none = np.isin(missing, _stamps_of(frame))
         is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
-        is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
+        is_none &= self.grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
         absent, holes = missing[is_none].tolist(), missing[~is_none].tolist()
         if not holes:
             return FilledHistory(bars, absent)
@@ -185,10 +224,10 @@ class ManagerHistory:
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
         """Return the requested frame, without a warning about gaps, because the feed handles gaps itself."""
-        label = self._grid.timeframe.label
+        label = self.grid.timeframe.label
         try:
             return self._manager.get_ohlcv(
-                self._symbol, label, start, end, **self._options, **wishes
+                self._symbol, label, start, end, **(self._options | wishes)
             )
         except IncompleteDataError as error:
             if error.frame is None or error.frame.attrs[ATTRS_KEY]["substitute"]:
@@ -217,6 +256,17 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
         LiveBar(stamp, o, h, low, c, volume, True, origin)
         for stamp, o, h, low, c, volume in zip(stamps, *columns, strict=True)
     ]
+
+
+def _multiplied(bar: LiveBar, ratio: float) -> LiveBar:
+    """Return a bar with its prices multiplied by ``ratio``, and its volume divided by it."""
+    o, h, low, c = (price * ratio for price in bar[1:5])
+    return bar._replace(open=o, high=h, low=low, close=c, volume=bar.volume / ratio)
+
+
+def _as_of(frame: pd.DataFrame) -> str:
+    """Return the date up to which a frame includes splits; empty if unknown."""
+    return str(frame.attrs.get(ATTRS_KEY, {}).get("as_of") or "")
 
 
 def _stamps_of(frame: pd.DataFrame) -> Stamps:

@@ -6,8 +6,10 @@ cache; every closed bar is stored when it arrives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +51,7 @@ class PollSource(ThreadedSource):
     Args:
         name: Name of the series.
         history: Source of the bars; its requests are paced by the vendors' limits.
-        grid: Grid of the expected bars.
+        grid: Grid of the expected bars; the first answer determines its anchor.
         lookback: Number of closed bars of history to deliver first.
         interval_s: Maximum number of seconds between two requests for missing bars, and number of
             seconds between two requests for the forming bar.
@@ -111,8 +113,10 @@ class PollSource(ThreadedSource):
 
     def _start_polling(self, sink: Sink) -> _Poll:
         self._note_request()
-        coming = self._first_open_ms(self.clock.now_ms())  # bars may close while it is loaded
+        now_ms = self.clock.now_ms()  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
+        self._grid = replace(self._grid, anchor=filled.anchor or self._grid.anchor)
+        coming = self._first_open_ms(now_ms)
         if filled.why and not filled.bars:
             raise UnavailableError(filled.why)
         self._answered(sink)
@@ -247,7 +251,7 @@ class _Poll:
         changed = [
             bar
             for bar in bars
-            if bar.stamp_ms in self._recent and bar[:6] != self._recent[bar.stamp_ms][:6]
+            if bar.stamp_ms in self._recent and not _is_same(bar, self._recent[bar.stamp_ms])
         ]
         self._recent |= {bar.stamp_ms: bar for bar in changed}
         return changed
@@ -264,6 +268,19 @@ class _Poll:
         recent = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
         self._recent = dict(recent[-_OVERLAP:])
         return bars_given
+
+
+def _is_same(bar: LiveBar, other: LiveBar) -> bool:
+    """Return whether a bar equals an earlier version, apart from the factor of a new dividend.
+
+    If a bar has only one price, no factor can be distinguished from a correction of the price.
+    """
+    factors = [price / before for price, before in zip(bar[1:5], other[1:5], strict=True)]
+    factor = factors[0] if bar.high > bar.low and 0.5 < factors[0] < 1.0 else 1.0
+    if not all(math.isclose(each, factor, rel_tol=1e-9) for each in factors):
+        return False
+    volume, before = bar.volume, other.volume
+    return math.isclose(volume, before, rel_tol=1e-9) or (volume != volume and before != before)
 
 
 # --- for any symbol that a data manager supports
@@ -315,7 +332,7 @@ def polled(
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s
-        start = from_ms(grid.back(clock.now_ms() + 1, 1))
+        start = from_ms(history.grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
             symbol,
             parsed.label,

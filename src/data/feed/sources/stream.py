@@ -225,6 +225,8 @@ class StreamThread:
                 run_logged("the live feed", self._work)
             self._sink.end()
         except DataError as error:
+            if not self._is_stopped:
+                self._source.stream.stop()  # the connection may still serve others
             self._sink.end(error)
 
     def _work(self) -> None:
@@ -298,10 +300,8 @@ class StreamThread:
         if not self._is_on_grid(bar.stamp_ms):
             return
         if not bar.is_closed:
-            # A forming bar after a gap would be delivered before older bars.
-            is_live = self._state is StreamState.LIVE
-            if is_live and continuation and bar.stamp_ms >= continuation.frontier:
-                self._sink.bar(bar)
+            if self._state is StreamState.LIVE and continuation:
+                self._pass_forming(bar, continuation)
         elif continuation is None:
             self._early.append(bar)
             if len(self._early) > _MOST_WAITING:
@@ -320,6 +320,15 @@ class StreamThread:
             )
         self.passed_on += 1
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
+
+    def _pass_forming(self, bar: LiveBar, continuation: Continuation) -> None:
+        """Pass on a forming bar, unless a bar before it may still arrive."""
+        self._give_due(continuation)
+        is_next = continuation.gap(bar.stamp_ms) is None
+        if bar.stamp_ms >= continuation.frontier and (
+            is_next or bar.stamp_ms <= self._first_unclosed(self._patience.grace)
+        ):
+            self._sink.bar(bar)
 
     def _is_on_grid(self, stamp_ms: int) -> bool:
         """Return whether a bar with this timestamp is expected; bars outside the session are not."""
@@ -454,9 +463,11 @@ class StreamThread:
 
     def _gap(self, continuation: Continuation) -> Span | None:
         """Return the first span in which bars are overdue, or None if none are."""
-        until = self._backfill_until
-        if self._patience.dense or not self._is_connected or self._is_silent():
-            until = max(until, self._first_unclosed(self._patience.grace))
+        until, closed = self._backfill_until, self._first_unclosed(self._patience.grace)
+        # Once a session is over, no later bar will show that its last one was lost.
+        is_over = closed > self._now.ms()
+        if self._patience.dense or is_over or not self._is_connected or self._is_silent():
+            until = max(until, closed)
         return continuation.gap(until)
 
     def _ask(self, continuation: Continuation, gap: Span) -> None:

@@ -81,11 +81,16 @@ _SEEN = 16
 # The longest duration given in a message.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
+# Number of doubts of one silent topic, while others are not silent, at which the connection is
+# reopened.
+_DOUBTS_OF_ALL = 2
 # The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the forming bar"
 _NO_PRICE = "it counts only in its own bar"
+# The reason for rejecting a bar that begins within a minute.
+OFF_MINUTE = "not at the beginning of a minute"
 # The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"
 
@@ -185,7 +190,8 @@ class StreamSession:
         listeners = self._owner.listeners(topic)
         if not listeners:
             return
-        if not (is_bar(bar) and (0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic))):
+        is_due = 0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic)
+        if not is_bar(bar) or not is_due or bar[0] % MINUTE_MS:
             self._refuse_bar(topic, bar, listeners)
             return
         if bar[6] and self._is_early(event, listeners[0]):
@@ -195,6 +201,8 @@ class StreamSession:
             return
         # Only market data proves that a connection works.
         self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
+        if self._owner.doubts:
+            self._owner.doubts.pop(topic, None)
         if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
             return
         for listener in listeners:
@@ -214,6 +222,8 @@ class StreamSession:
         if is_late:
             self._note_refused(topic, trade[0] // MINUTE_MS * MINUTE_MS, LATE, False, _NO_PRICE)
         self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
+        if self._owner.doubts:
+            self._owner.doubts.pop(topic, None)
         for listener in listeners:
             if is_late:
                 listener.late_trade(trade)
@@ -225,7 +235,7 @@ class StreamSession:
         listeners = self._owner.listeners(topic)
         if not listeners:
             return
-        if not (is_bar(bar) and self._is_due(bar[0], topic)):
+        if not is_bar(bar) or not self._is_due(bar[0], topic) or bar[0] % MINUTE_MS:
             self._refuse_bar(topic, bar, listeners)
             return
         if self._is_early(BarSeen(topic, bar), listeners[0]):
@@ -245,7 +255,7 @@ class StreamSession:
         elif isinstance(event, Leaving):
             self._is_leaving = True
         elif isinstance(event, StreamRefusal):
-            self._raise_refusal(event)
+            self._take_refusal(event)
         elif isinstance(event, Unreadable):
             self._note_unreadable(event)
         elif not isinstance(event, Heard):
@@ -257,11 +267,29 @@ class StreamSession:
             self._is_login_due = False
             self._owner.note_login(outcome)
 
-    def _raise_refusal(self, refusal: StreamRefusal) -> None:
-        """Raise the error that corresponds to a refusal."""
+    def _take_refusal(self, refusal: StreamRefusal) -> None:
+        """End the listeners of the refused topics, or raise the error that ends the connection.
+
+        A permanent refusal that arrives while subscriptions are unconfirmed concerns the oldest
+        group of them.
+
+        Raises:
+            ProviderError: The connection was refused, or may be accepted later.
+        """
         message = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
-            raise AuthenticationError(message, hint="check the key and the plan of the account")
+            error = AuthenticationError(message, hint="check the key and the plan of the account")
+            refused = self._due[0] if self._is_ready and self._due else []
+            if refusal.topic is not None:
+                refused = [refusal.topic]
+            if not refused:
+                raise error
+            if self._due and self._due[0] == refused:
+                self._due.popleft()
+            self._due_since = self._owner.clock.monotonic() if self._due else None
+            self._subscribed.difference_update(refused)
+            self._owner.end_topics(refused, error)
+            return
         if refusal.wait_s:
             raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
         raise UnavailableError(message)
@@ -334,7 +362,8 @@ class StreamSession:
         """Drop an invalid bar; if it was marked as closed, listeners replace it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
-        reason = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
+        reason = OFF_MINUTE if is_bar(bar) else fault_of(bar)
+        reason = reason if is_due else _beside_time(bar.stamp_ms)
         self._note_refused(topic, bar.stamp_ms, reason, bar.is_closed)
         if not bar.is_closed:
             return
@@ -421,15 +450,20 @@ class StreamSession:
             self._wire.send(self._owner.protocol.subscribe(batch))
             self._subscribed.update(batch)
             self._due.append(batch)
+            self._note_sent()
         elif dropped:
-            batch = dropped[: self._traits.batch]
-            self._wire.send(self._owner.protocol.unsubscribe(batch))
-            self._subscribed.difference_update(batch)
-            self._confirmed.difference_update(batch)
-            self._due.append([])
-        else:
-            return
-        self._sent = now
+            self._unsubscribe(dropped[: self._traits.batch])
+
+    def _unsubscribe(self, topics: Sequence[Topic]) -> None:
+        self._wire.send(self._owner.protocol.unsubscribe(topics))
+        self._subscribed.difference_update(topics)
+        self._confirmed.difference_update(topics)
+        self._due.append([])
+        self._note_sent()
+
+    def _note_sent(self) -> None:
+        """Note the time of a message that the vendor confirms, or count it as confirmed."""
+        now = self._sent = self._owner.clock.monotonic()
         self._due_since = now if self._due_since is None else self._due_since
         if not self._traits.answers:
             self._confirm()
@@ -476,10 +510,19 @@ class StreamSession:
         if lifetime and now - self._opened > lifetime * _EARLY:
             self._is_leaving = True
 
-    def _suspect(self, reason: str, silent_s: float) -> None:
-        silence = self._owner.clock.monotonic() - self._traded
-        if self._traits.dense or silence >= silent_s:
+    def _suspect(self, topic: Topic, reason: str, silent_s: float) -> None:
+        """End the connection, or renew a subscription that is silent while others are not.
+
+        Raises:
+            UnavailableError: The connection is suspect.
+        """
+        now = self._owner.clock.monotonic()
+        doubts = self._owner.doubts[topic] = self._owner.doubts.get(topic, 0) + 1
+        # Only once for each silence, because reopening interrupts the other subscriptions.
+        if self._traits.dense or now - self._traded >= silent_s or doubts == _DOUBTS_OF_ALL:
             raise UnavailableError(reason)
+        if topic in self._confirmed:
+            self._unsubscribe([topic])
 
     def _replace_socket(self) -> None:
         """Switch to a new socket, after reading the messages left in the old one."""
@@ -585,6 +628,7 @@ class Connection:
         self.clock = clock
         self.pulse = pulse or ConnectionTimings()
         self.attempts = 0
+        self.doubts: dict[Topic, int] = {}  # by topic, since its last message
         self._dial = dial
         self._limiter = limiter
         self._account = account
@@ -593,7 +637,7 @@ class Connection:
         self._new: list[tuple[Topic, Listener]] = []
         self._feeds: dict[int, Named] = {}  # by the listener's identity
         self._wire: Wire | None = None
-        self._doubt: tuple[str, float] | None = None
+        self._doubt: tuple[Topic, str, float] | None = None
         self._error: DataError | None = None
         # Guards all of the above, except for the fields that only the thread uses.
         self._lock = threading.Lock()
@@ -629,13 +673,14 @@ class Connection:
                 self._listeners.pop(topic, None)
             return not self._listeners
 
-    def doubt(self, reason: str, silent_s: float) -> None:
+    def doubt(self, topic: Topic, reason: str, silent_s: float) -> None:
         """Report that data were expected but nothing has arrived for ``silent_s`` seconds.
 
-        The connection is then reopened. If the vendor omits bars without trades, however, it is
-        reopened only if nothing has arrived for other listeners either.
+        The connection is then reopened. If the vendor omits bars without trades, however, and other
+        listeners have received data, the topic is subscribed to again, and the connection is
+        reopened only the second time.
         """
-        self._doubt = (reason, silent_s)
+        self._doubt = (topic, reason, silent_s)
 
     def close(self) -> None:
         """End the connection within half a second."""
@@ -685,6 +730,17 @@ class Connection:
         with self._lock:
             return [listener for some in self._listeners.values() for listener in some]
 
+    def end_topics(self, topics: Sequence[Topic], error: DataError) -> None:
+        """Notify the listeners of ``topics`` that these have ended; the others are not affected."""
+        error.provider = error.provider or self.protocol.name
+        with self._lock:
+            ended = [x for topic in topics for x in self._listeners.pop(topic, ())]
+        symbols = ", ".join(topic.symbol for topic in topics)
+        name = self.protocol.display_name
+        log.error("the stream of %s for %s has ended: %s", name, symbols, error)
+        for listener in ended:
+            listener.end(error)
+
     @property
     def is_stopped(self) -> bool:
         """Whether the thread should end."""
@@ -698,7 +754,7 @@ class Connection:
             new, self._new = self._new, []
         return new
 
-    def taken_doubt(self) -> tuple[str, float] | None:
+    def taken_doubt(self) -> tuple[Topic, str, float] | None:
         """Return and clear the arguments of the last :meth:`doubt` call; None if it was not called."""
         doubt, self._doubt = self._doubt, None
         return doubt

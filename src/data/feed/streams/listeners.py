@@ -137,6 +137,12 @@ class BuildingListener(Listener):
             reason = "a bar ended that the stream did not cover completely"
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
+    def _give_or_tell(self, bars: list[LiveBar]) -> None:
+        """Pass bars on, or, if there are none, report that data are arriving."""
+        self._give(bars)
+        if not bars:
+            self._tell(StreamState.LIVE, "data come")
+
     def _leave(self, bar: LiveBar) -> None:
         """Let history supply a bar whose parts are valid, but do not form a valid bar.
 
@@ -157,7 +163,7 @@ class TradeListener(BuildingListener):
     def trade(self, trade: Trade) -> None:
         """See :class:`Listener`."""
         self._event_ms = trade[0]
-        self._give(self._add(trade, self._now.ms()))
+        self._give_or_tell(self._add(trade, self._now.ms()))
 
     def late_trade(self, trade: Trade) -> None:
         """Add a late trade to its bar, without passing on the forming bar; see :class:`Listener`."""
@@ -177,8 +183,6 @@ class MinuteListener(BuildingListener):
         if bar.is_closed:
             self._event_ms = bar[0] + MINUTE_MS
             bars = self._add(bar, self._now.ms())
-        self._give(bars)
-        if not bars:
-            self._tell(StreamState.LIVE, "data come")
+        self._give_or_tell(bars)
 
     revised = bar

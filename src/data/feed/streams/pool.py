@@ -1,4 +1,4 @@
-"""Connections shared by all feeds of a process, one per vendor and account, open while in use."""
+"""Connections shared by all feeds of a data manager, one per vendor and account, open while in use."""
 
 from __future__ import annotations
 
@@ -114,4 +114,4 @@ class Subscription:
         """See :class:`~.sources.stream.Stream`."""
         joined = self._joined
         if joined is not None:
-            joined[0].doubt(reason, silent_s)
+            joined[0].doubt(self._topic, reason, silent_s)

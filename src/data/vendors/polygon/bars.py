@@ -37,6 +37,8 @@ from ..us_equities import ask_actions, days_of, dividend, session_ms, share, spl
 # Largest number of bars in one response.
 PAGE_BARS = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+# How far the data are behind, by the status of a good response.
+_BEHIND_MS = {"OK": 0, "DELAYED": 15 * MINUTE_MS}
 # Refusals that concern only some days: days too long ago, and today before it ends.
 _OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
 _ENVELOPE = {
@@ -128,6 +130,8 @@ class PolygonDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse rows; if there are none, the list is missing. The status ``DELAYED`` is also a success.
 
+        With that status, the bars of the last 15 minutes are incomplete or missing.
+
         ::
 
             {"ticker": "AAPL", "status": "OK", "adjusted": false, "resultsCount": 1,
@@ -143,7 +147,8 @@ class PolygonDataDownloader(BaseDataDownloader):
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
             raise ResponseFormatError("Polygon's prices are not adjusted as requested")
         is_local = is_stock and not query.timeframe.is_intraday
-        return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
+        bars, behind_ms = [read_bar(r, is_local=is_local) for r in rows], _BEHIND_MS[body["status"]]
+        return BarPage(bars, cursor=cursor_of(body), behind_ms=behind_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for an HTTP status of 400 or more; the parsers handle errors with status 200.
@@ -243,7 +248,7 @@ def check_status(status: Any) -> None:
     Raises:
         ResponseFormatError: The status is neither ``OK`` nor ``DELAYED``.
     """
-    if status not in ("OK", "DELAYED"):
+    if status not in _BEHIND_MS:
         raise ResponseFormatError(f"Polygon returned status {str(status)[:40]!r}")
 
 
