@@ -661,7 +661,7 @@ class Simulation:
         return not (is_listed and is_usual) or question.has("offline")
 
     def _may_lack_closes(self, question: Question) -> bool:
-        """Tell whether the closes before dividends may be absent for one question."""
+        """Return whether the closes before dividends may be absent for one question."""
         is_hurt = self.disks.struck or self.was_damaged
         return is_hurt and question.option("adjustment") == "all"
 

@@ -164,7 +164,7 @@ class Rebaser:
             if later is None or not (between.is_empty or book.covers(between)):
                 rebased = self._rebased_to(as_of, None, table, parts, newest, book)
                 if later and not self._is_intraday and later <= date_of(int(table.stamps[-1])):
-                    rebased = rebased._replace(as_of=later)  # applied, so that there is no jump
+                    rebased = rebased._replace(as_of=later)  # an answer never contains a jump
                 return rebased._replace(unknown_since=awaited, is_awaited=True)
             needed = self._action_spans(table, parts, as_of)
             if (missing := _first_missing(book, needed)) is not None:
