@@ -544,11 +544,11 @@ class Model:
         return name in known and known[name].extended
 
     def _day_of(self, name: str, stamp: int) -> int:
-        """Return the session date of a bar; in winter, the last extended hour is on the next UTC day."""
-        listing = self.truth.listing(name)
-        if not self._is_extended(name):
-            return stamp // DAY_MS * DAY_MS
-        around = sessions_of(f"{listing.calendar}{sessions.EXTENDED}").between(stamp, stamp + 1)
+        """Return the session date of a bar, which may be on the UTC day before its date or behind it."""
+        calendar = self.truth.listing(name).calendar
+        if self._is_extended(name):
+            calendar += sessions.EXTENDED
+        around = sessions_of(calendar).between(stamp, stamp + 1)
         return int(around.dates[0]) if len(around.dates) else stamp // DAY_MS * DAY_MS
 
     def _rows(
