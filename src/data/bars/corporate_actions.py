@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from ..model.kind import Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span, coalesce, intersect, subtract
+from ..model.span import Span, coalesce, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.deadline import recorded_call
@@ -35,7 +35,7 @@ from .fetch.actions import ActionFetcher
 from .selection.candidates import LaneRoute, Selector, candidates_of
 from .series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from .turns import FindLeases, Turns
-from .validity import TradingDays
+from .validity import TradingDay, TradingDays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ class ActionService:
         today = self._days.current(instrument)
         book = self._book(instrument)
         used = _reports_of(book, vendor)
-        if _lacking(used, dates, as_of, today.news_ms) and not (query.offline or query.version):
+        if _lacking(used, dates, as_of, today) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, vendor).problems)
@@ -151,9 +151,9 @@ class ActionService:
                 problems = [str(error)]
             book = self._book(instrument)
             used = _reports_of(book, vendor)
-        is_own = is_sample(vendor) or not _lacking(used, dates, as_of)
-        used = used if is_own or _lacking(book, dates, as_of) else book
-        lacking = _lacking(used, dates, as_of, today.news_ms)
+        is_own = is_sample(vendor) or not _lacking(used, dates, as_of, today, awaits=False)
+        used = used if is_own or _lacking(book, dates, as_of, today, awaits=False) else book
+        lacking = _lacking(used, dates, as_of, today)
         missing = coalesce([*used.missing(dates), *lacking])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
@@ -186,30 +186,31 @@ class ActionService:
             return FoundActions(instrument.symbol)
         today = self._days.current(instrument)
         start = day_ms(first or _FIRST_DAY)
-        # Amounts are converted with all splits since.
-        wanted = Span(start, max(start, today.end))
+        end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
+        wanted = Span(start, max(start, end))
         book, journal, problems = _reports_of(self._book(instrument), vendor), Journal(), []
-        if book.missing(wanted, today.news_ms):
+        # Amounts are converted with all splits since.
+        if _unasked(book, wanted, today.day, today):
             request = self._request(instrument, vendor)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAILY, ("actions",))
             with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                missing = _reports_of(series.book(), vendor).missing(wanted, today.news_ms)
+                missing = _unasked(_reports_of(series.book(), vendor), wanted, today.day, today)
                 if missing:  # one query, because missing parts are nearly always at the two ends
-                    late = missing[-1].end - LATE_BY_MS
+                    first_ms = min(missing[0].start, today.end - LATE_BY_MS)
                     fetcher = ActionFetcher(self._clock, request, series, journal)
-                    fetcher.fetch(Span(min(missing[0].start, late), missing[-1].end))
+                    fetcher.fetch(Span(first_ms, today.end))
             book = _reports_of(series.book(), vendor)
             if book.missing(wanted, today.news_ms) and not book.answers:
                 raise _failure(request, journal)
             problems = [*series.problems, *journal.problems]
-        missing = book.missing(wanted, today.news_ms)
+        missing = _unasked(book, wanted, today.day, today)
         if missing:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
         window = Span(start, NEVER_MS if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(known for known in actions if day_ms(known.action.ex_date) in window)
-        awaited = intersect(subtract(book.missing(wanted), missing), [window])
+        awaited = subtract(book.missing(wanted), missing)
         attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, missing, awaited, problems)
 
@@ -268,23 +269,40 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
 
 def _lacking(
-    book: ActionBook, dates: Span, as_of: date | None, since_ms: int | None = None
+    book: ActionBook, dates: Span, as_of: date | None, today: TradingDay, *, awaits: bool = True
 ) -> list[Span]:
-    """Return the ex-dates in ``dates`` for whose rows a book's actions are not enough.
+    """Return the ex-dates in ``dates`` for which a book's actions are not enough, ascending.
 
-    An amount is also unknown if splits may lie between the day as of which it was reported and
-    ``as_of`` or, for amounts as paid (None), its ex-date.
+    With ``awaits``, dates whose actions are published only with the bars are not lacking.
     """
-    lacking = book.missing(dates, since_ms)
+    since_ms = today.news_ms if awaits else None
+    of_amounts = _of_amounts(book, dates, as_of, today)
+    unsure = [day for day, later in of_amounts if book.missing(later, since_ms)]
+    return coalesce([*book.missing(dates, since_ms), *unsure])
+
+
+def _unasked(book: ActionBook, dates: Span, as_of: date | None, today: TradingDay) -> list[Span]:
+    """Return the ex-dates to request for the actions in ``dates``, ascending."""
+    spans = [dates, *(later for _, later in _of_amounts(book, dates, as_of, today))]
+    return coalesce(part for span in spans for part in book.missing(span, today.news_ms))
+
+
+def _of_amounts(
+    book: ActionBook, dates: Span, as_of: date | None, today: TradingDay
+) -> Iterator[tuple[Span, Span]]:
+    """Yield the ex-date of each dividend in ``dates``, and those of the splits for its amount.
+
+    These lie between the day on which the amount was reported and ``as_of`` or, for amounts as paid
+    (None), the dividend's ex-date.
+    """
     for action in book.actions:
-        day = Span(day_ms(action.ex_date), day_ms(action.ex_date) + DAY_MS)
-        if action.type == "dividend" and action.is_sound and day.start in dates:
-            told = action.ex_date if action.as_paid else date_of(action.fetched_at)
-            first, last = sorted(max(action.ex_date, d) for d in (told, as_of or action.ex_date))
-            since = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
-            if not since.is_empty and book.missing(since, since_ms):
-                lacking.append(day)
-    return lacking
+        ex_date, day = action.ex_date, day_ms(action.ex_date)
+        if action.type == "dividend" and action.is_sound and day in dates:
+            told = ex_date if action.as_paid else min(date_of(action.fetched_at), today.day)
+            first, last = sorted(max(ex_date, d) for d in (told, as_of or ex_date))
+            later = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
+            if not later.is_empty:
+                yield Span(day, day + DAY_MS), later
 
 
 def _reports_of(book: ActionBook, vendor: str | None) -> ActionBook:

@@ -9,8 +9,6 @@ from datetime import date
 from fractions import Fraction
 from typing import Any, Literal
 
-from .instant import date_of
-
 ActionType = Literal["split", "dividend"]
 
 
@@ -165,11 +163,11 @@ def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> F
             in its amount.
         day: Day whose shares the amount refers to; None for the dividend's ex-date.
     """
-    told_on = date_of(0 if dividend.as_paid else dividend.fetched_at)
+    told_at = 0 if dividend.as_paid else dividend.fetched_at
     amount = Fraction(str(dividend.amount))
     for split in splits:
         if split.ex_date > dividend.ex_date:
-            in_amount = split.ex_date <= told_on
+            in_amount = split.ex_at <= told_at
             in_goal = day is not None and split.ex_date <= day
             amount *= split.ratio ** (in_amount - in_goal)
     return amount

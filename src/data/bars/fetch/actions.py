@@ -142,7 +142,6 @@ class ActionFetcher:
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.
         """
-        self._fetch_beside(candidate, span)
         query, lane, refusals = (
             self._request.query,
             self._request.route,
@@ -177,7 +176,7 @@ class ActionFetcher:
         if refused is not None and _is_locked_out(refused):
             raise refused  # the vendor rejects the key, so it would also reject this query
 
-    def _fetch_beside(self, candidate: Candidate, span: Span) -> None:
+    def fetch_beside(self, candidate: Candidate, span: Span) -> None:
         """Fetch the actions since the stored bars around ``span``, so that new bars are judged by these.
 
         Bars after all stored ones are judged by the bars before them that are requested with them.

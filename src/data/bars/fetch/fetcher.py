@@ -237,7 +237,9 @@ class Fetcher:
         self._action_fetcher.check(candidate, query.span)
         has_others = self._request.has_others(candidate, self._journal.excluded)
         try:
-            return run_part(self._clock, has_others, candidate.fetch, query)
+            fetched = run_part(self._clock, has_others, candidate.fetch, query)
+            self._action_fetcher.fetch_beside(candidate, query.span)
+            return fetched
         finally:
             self._series.end_phase()
 

@@ -234,6 +234,10 @@ def _days_begin(series: CheckedSeries) -> Stamps:
         return stamps // DAY_MS * DAY_MS
     closed = np.diff(expected, prepend=expected[0] - DAY_MS)
     opens = expected[closed > max(_LONGEST_BREAK_MS, series.timeframe.longest_ms)]
+    if not len(opens):
+        return stamps // DAY_MS * DAY_MS
+    if len(opens) > 1:  # the first expected bar may be in the middle of a session
+        opens[0] = opens[1] + (opens[0] - opens[1]) // DAY_MS * DAY_MS
     opens = opens[np.maximum(np.searchsorted(opens, stamps, side="right") - 1, 0)]
     # A market of currencies is open for five days.
     return opens + (stamps - opens) // DAY_MS * DAY_MS

@@ -189,7 +189,8 @@ class LocalFiles:
 
     def labels(self) -> dict[str, str]:
         """Return a mapping from each supported timeframe to the text for it in file names."""
-        return {label: label for label in _LABELS.split()} | dict(self.timeframes)
+        own = {Timeframe.parse(label).label: text for label, text in self.timeframes.items()}
+        return {label: label for label in _LABELS.split()} | own
 
     def wall_time(self, text: str) -> datetime:
         """Parse ``text`` into an aware datetime, in the files' time zone if it has no offset of its own.
@@ -199,6 +200,10 @@ class LocalFiles:
         """
         moment = self.written_time(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.timezone))
+
+    def in_zone(self, moment: datetime) -> datetime:
+        """Return a time in the files' zone; midnight stays a date as it is written."""
+        return moment if moment.time() == time.min else moment.astimezone(ZoneInfo(self.timezone))
 
     def written_time(self, text: str) -> datetime:
         """Parse ``text`` into a datetime as it is written: naive if it has no offset.
@@ -353,7 +358,7 @@ class LocalDataDownloader(BaseDataDownloader):
                         f"a row has {len(row)} fields, but there are {len(header)} columns"
                     )
                 text = row[positions["timestamp"]]
-                bar = self._bar(row, positions, query.timeframe, calendar)
+                bar = self._bar(row, positions, query, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
             bars.append(bar)
@@ -413,17 +418,20 @@ class LocalDataDownloader(BaseDataDownloader):
         self,
         row: Sequence[str],
         positions: Mapping[str, int],
-        timeframe: Timeframe,
+        query: FetchQuery,
         calendar: MarketCalendar,
     ) -> Bar:
         if _FILLED in positions and row[positions[_FILLED]].strip().casefold() in ("true", "1"):
             raise ValueError("the row was filled in and is not a bar")
-        moment = self.files.wall_time(row[positions["timestamp"]])
+        moment, timeframe = self.files.wall_time(row[positions["timestamp"]]), query.timeframe
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
-            is_close = self.files.label == "end"
-            date_of = date_of_close if is_close else date_of_open
-            day = date_of(moment, timeframe, calendar)
+            if self.files.label == "end":
+                day = date_of_close(self.files.in_zone(moment), timeframe, calendar)
+            elif calendar.name != ALWAYS_OPEN or query.instrument.asset_class == "crypto":
+                day = date_of_open(moment, timeframe, calendar)
+            else:  # nothing is known of the venue
+                day = self.files.in_zone(moment).date()
             if timeframe.unit == "w":
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
@@ -527,19 +535,21 @@ def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
 def date_of_open(opened: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
     """Return the date of the daily, weekly or monthly bar that opens at ``opened``.
 
-    Midnight, in the offset in which it is written, stands for a plain date, and so does any time in
-    a market that never closes. Other times are instants: the date is that of the session that
-    contains it, or else the date at the venue.
+    Midnight, in the offset in which it is written, stands for a plain date. Any other time is an
+    instant: the date is that of the session that contains it, or else the date at the venue.
 
     Raises:
         ValueError: A week is dated by a day of a weekend, on which the market is closed.
     """
     day, at_ms = opened.date(), to_ms(opened)
-    around = calendar.sessions(day - timedelta(days=1), day + timedelta(days=1))
-    if opened.time() != time.min and calendar.name != ALWAYS_OPEN:
-        at_venue = opened.astimezone(ZoneInfo(calendar.timezone)).date()
-        return next((s.day for s in around if s.open_ms <= at_ms < s.close_ms), at_venue)
-    if timeframe.unit == "w" and day.weekday() >= 5 and all(s.day != day for s in around):
+    is_instant = opened.time() != time.min
+    if is_instant:
+        around = calendar.sessions(day - timedelta(days=1), day + timedelta(days=1))
+        inside = [s.day for s in around if s.open_ms <= at_ms < s.close_ms]
+        if inside:
+            return inside[0]
+        day = opened.astimezone(ZoneInfo(calendar.timezone)).date()
+    if timeframe.unit == "w" and day.weekday() >= 5 and not calendar.sessions(day, day):
         raise ValueError(f"no week begins on {day:%A, %Y-%m-%d}; label: end is for weeks that end")
     return day
 
