@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,6 +140,29 @@ def test_messages_that_cannot_be_printed_are_printed_once_later(
     for at in expected:
         assert disk.written.count(at.replace(" ", "T")[:16].encode()) == 1
     assert b"perhaps repeated" not in disk.written
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_repeated_run_ends_if_its_reader_is_gone_and_keeps_its_message(
+    run: Run,
+    book: MemoryRecords,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    form: Sequence[str],
+) -> None:
+    expected, (read, write) = crossing(run, book, clock), os.pipe()
+    os.close(read)
+
+    def fail(_: float) -> None:
+        pytest.fail("the job waits for its next run")
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=fail))
+    with monkeypatch.context() as patched, open(write, "w", encoding="utf-8") as stream:
+        patched.setattr(sys, "stdout", stream)
+        assert run("alerts", "run", "--every", "1m", *form).code == 1
+    clock.advance(60)
+    ran = run("alerts", "run", "--once")
+    assert ran.code == 0 and ran.out.count("is above") == len(expected)
 
 
 def test_a_run_posts_to_a_webhook_and_tries_again(

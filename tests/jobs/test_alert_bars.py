@@ -18,7 +18,14 @@ from src.data.bars.client import BarsClient
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import EntitlementError, IncompleteDataWarning, UnavailableError
+from src.data.errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    DataError,
+    EntitlementError,
+    IncompleteDataWarning,
+    UnavailableError,
+)
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
@@ -33,7 +40,7 @@ from src.data.jobs.alert_values import (
 from src.data.jobs.alerts import AlertJob, NoBars, RunReport, WantedBars, WithAlertJob
 from src.data.jobs.perishable import perishable
 from src.data.model.bars import Bar, BarTable
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.outcome import Outcome
 from src.data.model.series import SeriesKey
@@ -340,6 +347,47 @@ def test_alerts_do_not_wait_for_a_vendor_if_another_one_has_no_bar_there(
     clock.advance(900)
     report = job.run()
     assert (report.events, report.failed) == ({"fired": 1}, {})
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        AuthenticationError("invalid key", provider="fmp"),
+        CircuitOpenError(
+            "fmp is paused for bars: it failed once, last with AuthenticationError: invalid key; "
+            "next request possible in 1 h",
+            provider="fmp",
+        ),
+    ],
+)
+def test_alerts_do_not_wait_for_bars_that_no_vendor_can_serve(
+    market: Market, clock: ManualClock, refusal: DataError
+) -> None:
+    clock.set(parse_iso("2024-06-11T15:00:30"))
+    stamps = [
+        stamp
+        for day in every("1d", "2024-06-10T00:00:00Z", "2024-08-12T00:00:00Z")
+        if date_of(day).weekday() < 5
+        for stamp in range(day + 27 * HOUR_MS // 2, day + 20 * HOUR_MS, 5 * MINUTE_MS)
+    ]
+    first, second = Walker(clock, stamps, "yahoo"), Walker(clock, [], "fmp")
+    second.capabilities, second.errors = first.capabilities, [refusal] * 99
+    first.capabilities = replace(first.capabilities, depth_days={"5m": 59})
+    above = PriceAlert(1, "42", "AAPL", "5m", clock.now_ms(), FAR_MS, condition="above", value=150)
+    job = JobHarness(market.manager(first, second), clock, above)
+    assert job.run().ok
+    clock.advance(62 * DAY_MS / 1000)
+    first.spoil = scaled(2, "2024-08-12T15:30:00Z", "2024-08-12T15:30:00Z")
+    report = job.run()
+    assert (report.events, report.ok) == ({"silent": 1, "withheld": 1}, False)
+    text = (
+        "AAPL 5m: no vendor supplied the bars between 2024-06-11T15:00:00Z and "
+        "2024-06-14T15:00:30Z, so they are not used for AAPL 5m close above 150: "
+        "yahoo serves 5m bars only 59 days back; fmp"
+    )
+    assert text in job.text
+    clock.advance(3600)
+    assert (job.run().events, len(second.asked)) == ({"fired": 1}, 1)
 
 
 # --- what is wrong with the data -----------------------------------------------------------------

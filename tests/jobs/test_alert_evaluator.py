@@ -307,6 +307,34 @@ def test_bars_and_an_expiry_after_a_span_without_an_answer_wait_for_the_answer()
     assert fired(evaluate(one, before.state, whole, T0 + 10 * HOUR_MS).events) == [2]
 
 
+def test_bars_wait_for_an_answer_at_most_a_day_and_their_lack_is_reported() -> None:
+    one, whole = alert(), bars([90, 90, 90, 90, 110, 90])
+    lacking = np.delete(np.arange(6), 2)
+    missing = ClosedBars(
+        whole.stamps[lacking],
+        whole.closes_ms[lacking],
+        {name: column[lacking] for name, column in whole.columns.items()},
+        unanswered="acme: down",
+        missing=(Span(T0 + 2 * HOUR_MS, T0 + 3 * HOUR_MS),),
+    )
+    about_data = DataAlert(8, "42", "BTCUSDT", "1h", T0 + HOUR_MS, FAR, problem="gap")
+    state, of_data, began_ms = None, None, T0 + 9 * HOUR_MS
+    for hour in (0, 1, 23):
+        now_ms = began_ms + hour * HOUR_MS
+        state, events = evaluate(one, state, missing, now_ms)
+        of_data = evaluate_data(about_data, of_data, {}, now_ms, now_ms, missing).state
+        assert (events, state.seen_ms, of_data.seen_ms) == ((), T0 + HOUR_MS, T0 + HOUR_MS)
+    assert (state.serial, of_data.serial) == (1, 1), "waiting longer changes nothing"
+    state, events = evaluate(one, state, missing, began_ms + DAY_MS)
+    assert (names(events), fired(events)) == (["withheld", "fired"], [4])
+    assert events[0].text == (
+        "BTCUSDT 1h: no vendor supplied the bars between 2024-06-10T12:00:00Z and "
+        "2024-06-10T13:00:00Z, so they are not used for BTCUSDT 1h close above 100: acme: down"
+    )
+    of_data = evaluate_data(about_data, of_data, {}, began_ms + DAY_MS, 0, missing).state
+    assert (of_data.seen_ms, of_data.withheld) == (T0 + 5 * HOUR_MS, "")
+
+
 def test_an_alert_that_cannot_be_evaluated_is_reported_once() -> None:
     state, events = evaluate_failure(alert(), None, "no such symbol", T0, T0)
     assert names(events) == ["failed"] and events[0].bar_ms % 1000

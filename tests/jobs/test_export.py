@@ -126,7 +126,7 @@ def test_bars_in_doubt_and_gaps_are_named_but_not_what_is_around_the_stored_bars
         wanted = ExportOptions(adjustment=adjustment)
         done = exporter.write(DAILY, tmp_path / f"{number}.csv", wanted)
         gap, doubt = done.faults
-        assert gap.startswith("1 gap, first 2023-12-01T00:00:00Z..2024-05-01T00:00:00Z: ")
+        assert gap == "1 gap, first 2023-12-01T00:00:00Z..2024-05-01T00:00:00Z: not cached"
         assert doubt.startswith("almost certainly wrong: unit: 1 row 100 times too large")
         assert (done.rows, done.left_out) == (43, {})
         wanted = ExportOptions("2023-11-01", "2023-11-30", adjustment)

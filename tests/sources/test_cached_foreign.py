@@ -608,6 +608,51 @@ def test_a_symbol_whose_last_final_bar_is_no_longer_returned_is_requested_whole(
     assert days_of(source) == ["2024-06-03", "2024-06-13", "2024-06-03"]
 
 
+class Mixed(Own):
+    """A source of a share, which trades on weekdays, and of a coin, which trades on every day."""
+
+    has_monday_of_share = True
+
+    async def fetch(self, *question: Any) -> pl.DataFrame:
+        frame = await super().fetch(*question)
+        day = pl.col("timestamp")
+        is_shut = day.dt.weekday() > 5
+        if not self.has_monday_of_share:
+            is_shut |= day == datetime(2024, 6, 10)
+        return frame.filter((pl.col("symbol") == "BTC") | ~is_shut)
+
+
+def test_a_share_that_rests_while_a_coin_trades_does_not_have_its_history_requested_again(
+    folder: Path,
+) -> None:
+    clock = at("2024-06-10 21:00")  # Monday's bars are not final, and the share has none on Sunday
+    source = Mixed([datetime(2024, 6, day) for day in range(3, 11)])
+    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "BTC"]
+    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
+    assert got(own, symbols, *TO_NOW).height == 6 + 8
+    source.stamps.append(datetime(2024, 6, 11))
+    clock.advance(86400)
+    answers = got(own, symbols, *TO_NOW)["answer"].to_list()
+    assert days_of(source) == ["2024-06-03", "2024-06-07"]
+    assert answers == [*[1] * 5, 2, 2, *[1] * 7, 2, 2]
+
+
+def test_the_newest_bar_of_a_share_stays_if_only_its_last_final_bar_is_returned(
+    folder: Path,
+) -> None:
+    clock = at("2024-06-10 21:00")
+    source = Mixed([datetime(2024, 6, day) for day in range(3, 11)])
+    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "BTC"]
+    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
+    before = got(own, symbols, *TO_NOW)
+    source.has_monday_of_share = False
+    clock.advance(3600)
+    after = got(own, symbols, *TO_NOW)
+    assert days_of(source) == ["2024-06-03", "2024-06-07"]
+    assert after.drop("answer").equals(before.drop("answer"))
+    assert after["answer"].to_list() == [*[1] * 6, *[1] * 7, 2]
+
+
 def test_a_policy_of_two_times(folder: Path) -> None:
     class MyCustomFreshnessPolicy(CacheFreshnessPolicy):
         def is_fresh(self, cache_time: pd.Timestamp, current_time: pd.Timestamp) -> bool:  # type: ignore[override]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from onetape import describe, yf
+from onetape import describe, plot, yf
 from src.data.bars.answer.answer import Rows
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
@@ -271,7 +271,7 @@ def test_the_attributes_state_the_adjustment_of_the_prices(
         facts = yf.download(names, **(MAY | options)).attrs["onetape"]["symbols"]
         return [facts[name]["adjustment"] for name in names]
 
-    assert stated() == ["all", "split"]
+    assert stated() == ["all", "all"]
     assert stated(auto_adjust=False) == ["split", "split"]
     hour = {"interval": "1h", "start": "2024-06-03", "end": "2024-06-04"}
     assert stated(**hour) == ["split", "split"], "hourly prices are not adjusted for dividends"
@@ -284,7 +284,16 @@ def test_the_attributes_state_the_adjustment_of_the_prices(
         return {name: _unadjusted(rows) for name, rows in real(*args, **kwargs).items()}
 
     monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
-    assert stated() == ["all", "split"]
+    assert stated() == ["all", "all"]
+
+
+def test_a_share_and_a_coin_can_be_drawn_in_one_chart(manager: DataManager) -> None:
+    frames = {
+        name: yf.Ticker(name).history(start="2024-05-01", end="2024-06-01")
+        for name in ("AAPL", "BTC-USD")
+    }
+    picture = plot(frames).svg()
+    assert "AAPL" in picture and "BTCUSD" in picture
 
 
 def test_volumes_with_fractions_are_not_cut_off(manager: DataManager) -> None:

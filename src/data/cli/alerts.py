@@ -105,7 +105,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command(
         job,
         _run,
-        "Exit code of --once: 1 if bars or deliveries failed. The next run tries again.",
+        "Exit code of --once: 1 if bars or deliveries failed. The next run tries again. "
+        "If the reader of the output closes it, the job ends with exit code 1.",
     )
     for action, work in ((lister, _list), (remove, _remove)):
         add_output(action)
@@ -331,21 +332,24 @@ def _run(args: argparse.Namespace) -> int:
     """Run the alert job once or repeatedly; messages are printed as they are delivered.
 
     Returns:
-        Exit code: with ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise
-        0.
+        Exit code: 1 if the reader of the output is gone or, with ``--once``, if bars could not be
+        fetched or a delivery failed; otherwise 0.
     """
-    job = _job(args)
+    output = _Output()
+    job = _job(args, output)
     while True:
         began_s, code = time.monotonic(), OK
         with job_signals() as signals:
             try:
                 report = job.run()
-                code = _print_failures(report, args)
+                code = _print_failures(report, args, output)
             except DataError as error:
                 if args.once:
                     raise
                 complain_about(error)  # the next run continues
             signals.hold()
+        if output.is_gone:
+            return FAILED
         if args.once or signals.is_noted:
             return code
         try:
@@ -354,7 +358,23 @@ def _run(args: argparse.Namespace) -> int:
             return OK
 
 
-def _job(args: argparse.Namespace) -> AlertJob:
+class _Output:
+    """Standard output, line by line.
+
+    Attributes:
+        is_gone: Whether its reader has closed it, so that nothing can ever be printed.
+    """
+
+    is_gone = False
+
+    def print(self, text: str) -> str:
+        """Print a line at once; return the reason if it cannot be written, else an empty string."""
+        error = print_line(text)
+        self.is_gone = self.is_gone or isinstance(error, BrokenPipeError)
+        return f"the output cannot be written: {error.strerror or error}" if error else ""
+
+
+def _job(args: argparse.Namespace, output: _Output) -> AlertJob:
     from ..jobs.alert_bars import ClientBars
     from ..jobs.alerts import AlertJob
     from ..jobs.perishable import perishable
@@ -370,11 +390,13 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
     source = ClientBars(services.client, perishing, args.timeout)
     services.observer.on_event(source.hear)
-    deliver = {LOCAL: _delivery(args, services)}
+    deliver = {LOCAL: _delivery(args, services, output)}
     return AlertJob(book, source, deliver, services.clock, None if args.once else args.every)
 
 
-def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Delivery], Outcome]:
+def _delivery(
+    args: argparse.Namespace, services: Services, output: _Output
+) -> Callable[[Delivery], Outcome]:
     """Return the function that delivers messages: to the webhook if one is given, else by printing."""
     if args.webhook is not None:
         from ..net.webhook import Webhook
@@ -384,15 +406,15 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
 
     def print_message(delivery: Delivery) -> Outcome:
         """Print a message, and return the outcome: ``later`` if the output cannot be written."""
-        problem = print_line(json.dumps(delivery.to_json()) if args.json else delivery.text)
+        problem = output.print(json.dumps(delivery.to_json()) if args.json else delivery.text)
         return Outcome("later", problem) if problem else Outcome("sent", "printed")
 
     return print_message
 
 
-def _print_failures(report: RunReport, args: argparse.Namespace) -> int:
+def _print_failures(report: RunReport, args: argparse.Namespace, output: _Output) -> int:
     """Print one run's failures (after its JSON report, if requested), and return the exit code."""
-    problem = print_line(json.dumps({"run": report.to_json()})) if args.json else ""
+    problem = output.print(json.dumps({"run": report.to_json()})) if args.json else ""
     if problem:
         note(problem)
     for series, reason in report.failed.items():

@@ -145,8 +145,8 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(_json(value), indent=indent, allow_nan=False, default=str) + "\n")
 
 
-def print_line(text: str) -> str:
-    """Print a line on standard output at once; return the reason if it cannot be written, else "".
+def print_line(text: str) -> OSError | None:
+    """Print a line on standard output at once; return the error if it cannot be written.
 
     A line that cannot be written is not left in the stream's buffer, from which it would be written
     later.
@@ -156,7 +156,7 @@ def print_line(text: str) -> str:
     try:
         if raw is None:  # a stream in memory
             print(text, flush=True)
-            return ""
+            return None
         stream.flush()
         data = f"{text}{os.linesep}".encode(stream.encoding, stream.errors)
         while data:
@@ -165,8 +165,8 @@ def print_line(text: str) -> str:
                 raise BlockingIOError(errno.EAGAIN, "its reader is too slow")
             data = data[written:]
     except OSError as error:
-        return f"the output cannot be written: {error.strerror or error}"
-    return ""
+        return error
+    return None
 
 
 def _json(value: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for, first_unclosed
-from ..errors import DataError, IncompleteDataWarning
+from ..errors import DataError, IncompleteDataWarning, by_vendor
 from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
@@ -43,6 +43,8 @@ _MOST_OTHERS = 256
 _LATE_BARS = 2
 _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
+# Outcomes of attempts that would recur in the next run.
+_LASTING = _REFUSALS | {"UnsupportedError", "SymbolNotFoundError", "CapabilityError"}
 # Reasons of errors that would recur in the next run.
 _RECURRING = {
     "question",
@@ -177,8 +179,9 @@ class ClientBars:
             last = int(stamps[-1]) if len(stamps) else query.span.start
             behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
             problems = dict(_problems(series, facts, grave, last, behind))
-        splits, missing = self._splits(query, facts), self._missing(query, facts)
-        is_lacking = missing or facts["substitute"]
+        splits = self._splits(query, facts)
+        missing, unavailable = self._missing(query, facts)
+        is_lacking = missing or unavailable or facts["substitute"]
         return ClosedBars(
             stamps,
             closes,
@@ -189,6 +192,7 @@ class ClientBars:
             problems,
             sentence(facts["unanswered"] or "") if is_lacking else "",
             tuple(missing),
+            unavailable,
         )
 
     def _grave(
@@ -207,21 +211,34 @@ class ClientBars:
                 first, last = stamps.searchsorted(span)
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
 
-    def _missing(self, query: BarsQuery, facts: Mapping[str, Any]) -> Sequence[Span]:
-        """Return the spans for which no vendor has answered.
+    def _missing(
+        self, query: BarsQuery, facts: Mapping[str, Any]
+    ) -> tuple[Sequence[Span], Mapping[Span, str]]:
+        """Return the spans for which no vendor has answered, and those that no vendor can serve.
 
-        If another vendor has reported that it has no bars in a span, the store has a record of it.
-        If not all gaps are listed, there may be more after the last one. A substitute has no such
-        spans, because its bars are not used.
+        The second value maps each span to the reason. If another vendor has reported that it has no
+        bars in a span, the store has a record of it. If not all gaps are listed, there may be more
+        after the last one. A substitute has no such spans, because its bars are not used.
         """
-        if facts["unanswered"] is None or facts["substitute"]:
-            return ()
         gaps = [gap for gap in facts["gaps"] if gap["reason"] not in _HARMLESS]
-        spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in gaps]
-        if facts["gaps_total"] > len(facts["gaps"]):
-            spans.append(Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS))
-        coverage = self._client.coverage(self._client.series_of(query))
-        return subtract(spans, [entry.span for entry in coverage])
+        if not gaps or facts["substitute"]:
+            return (), {}
+        waiting, lasting = list[Span](), dict[Span, str]()
+        for gap in gaps:
+            span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+            if _is_lasting(gap["reason"], facts["attempts"]):
+                lasting[span] = sentence(gap["reason"])
+            elif facts["unanswered"] is not None:
+                waiting.append(span)
+        if facts["unanswered"] is not None and facts["gaps_total"] > len(facts["gaps"]):
+            waiting.append(Span(parse_iso(facts["gaps"][-1]["end"]), NEVER_MS))
+        if not (waiting or lasting):
+            return (), {}
+        known = [entry.span for entry in self._client.coverage(self._client.series_of(query))]
+        unserved = {
+            rest: reason for span, reason in lasting.items() for rest in subtract([span], known)
+        }
+        return subtract(waiting, known), unserved
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
         """Return the splits that the prices in an answer are adjusted for."""
@@ -235,6 +252,19 @@ class ClientBars:
         )
         as_of = day_ms(date_of(parse_iso(facts["as_of"])))
         return tuple(sorted(split for split in splits if split[0] <= as_of))
+
+
+def _is_lasting(reason: str, attempts: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether the reason for a gap consists only of failures that would recur in the next run.
+
+    A vendor may be paused because it refused earlier requests; its message then names the refusal.
+    """
+    rest = reason
+    for attempt in attempts:
+        vendor, message = attempt["provider"], attempt["message"]
+        if attempt["outcome"] in _LASTING or any(f"last with {e}:" in message for e in _REFUSALS):
+            rest = rest.replace(by_vendor(vendor, message), "")
+    return rest != reason and not rest.strip("; ")
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:

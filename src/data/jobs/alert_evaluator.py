@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso
+from ..model.instant import DAY_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
 from ..model.reasons import sentence
 from ..model.span import Span
 from ..model.texts import plain_number
@@ -54,6 +54,10 @@ _FACTOR_SLACK = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
+# Prefix of a state's ``withheld`` while bars wait; the time of the first run that waited follows.
+_WAITING = "unanswered since "
+# Bars wait for an answer about earlier ones at most this long.
+_LONGEST_WAIT_MS = DAY_MS
 _MOST_BARS = 50_000
 # Maximum number of past problems that are remembered as reported; ongoing ones are all remembered.
 _MOST_PAST = 512
@@ -89,6 +93,7 @@ class ClosedBars:
             1h:2024-06-12T14:00:00Z``, to a sentence about it.
         unanswered: Reason why vendors did not answer for a part of the bars; empty if they did.
         missing: Spans for which no vendor has answered, so that there may be bars.
+        unavailable: Maps each span that no vendor can serve to the reason.
     """
 
     stamps: Stamps
@@ -100,6 +105,7 @@ class ClosedBars:
     problems: Mapping[str, str] = field(default_factory=dict)
     unanswered: str = ""
     missing: tuple[Span, ...] = ()
+    unavailable: Mapping[Span, str] = field(default_factory=dict)
 
     def start_of(self, split: tuple[int, float]) -> SplitStart:
         """Return the time from which a split applies."""
@@ -189,10 +195,11 @@ def evaluate(
     use, before = parse_indicator(alert.quantity), state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
-    bars = bars.until_missing(alert.since_ms if before.seen_ms is None else before.seen_ms)
+    bars, waiting = _without_waiting(alert, before, bars, now_ms)
     events: list[AlertEvent] = []
     state = before
     if len(bars.stamps):
+        events += _unavailable_event(alert, before, bars, now_ms)
         if state.seen_ms is None:
             state = _initial_state(alert, state, bars)
         state = _after_splits(alert, use, state, bars, now_ms, events)
@@ -214,10 +221,51 @@ def evaluate(
         if math.isfinite(value):
             state = _after_bar(alert, use, state, (stamp, closed), value, events)
     state = replace(state, marks=_marks(bars, state) or state.marks)
+    state = replace(state, withheld=waiting or state.withheld)
     newest_ms = int(bars.closes_ms[-1]) if len(bars.closes_ms) else 0
     if newest_ms >= alert.expires_ms and state.phase != "done":
         state = _after_expiry(alert, state, events)
     return _evaluation(before, state, events)
+
+
+def _without_waiting(
+    alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+) -> tuple[ClosedBars, str]:
+    """Return the bars to evaluate now, and the value of ``withheld`` if others wait.
+
+    Bars after a missing span wait until a vendor answers, but not for longer than a day. The value
+    is empty if no bar waits.
+    """
+    seen_ms = _seen(alert, state)
+    answered = bars.until_missing(seen_ms)
+    rows = len(answered.stamps)
+    if rows == len(bars.stamps):
+        return bars, ""
+    is_first = not state.withheld.startswith(_WAITING) or (rows and answered.stamps[-1] > seen_ms)
+    waiting = f"{_WAITING}{iso(now_ms)}" if is_first else state.withheld
+    waited_ms = now_ms - parse_iso(waiting.removeprefix(_WAITING))
+    # A negative time shows that the clock was wrong, so how long the bars have waited is unknown.
+    return (answered, waiting) if 0 <= waited_ms < _LONGEST_WAIT_MS else (bars, "")
+
+
+def _seen(alert: Alert, state: AlertState) -> int:
+    return alert.since_ms if state.seen_ms is None else state.seen_ms
+
+
+def _unavailable_event(
+    alert: CrossingAlert, state: AlertState, bars: ClosedBars, now_ms: int
+) -> Iterator[AlertEvent]:
+    """Yield the event about the new bars that are missing among those to evaluate, if there are any."""
+    first, last = _seen(alert, state), int(bars.stamps[-1])
+    missing = {**bars.unavailable, **dict.fromkeys(bars.missing, bars.unanswered)}
+    spans = sorted(span for span in missing if span.end > first and span.start < last)
+    if spans:
+        start, end = max(spans[0].start, first), min(spans[-1].end, last)
+        text = (
+            f"{alert.series}: no vendor supplied the bars between {iso(start)} and {iso(end)}, so "
+            f"they are not used for {alert}: {missing[spans[0]]}"
+        )
+        yield AlertEvent(alert.id, "withheld", apart(now_ms), now_ms, text)
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
@@ -488,17 +536,17 @@ def evaluate_data(
     before = state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
-    seen_ms = before.seen_ms
+    seen_ms, waiting = before.seen_ms, before.withheld
     if bars is not None:
-        seen = bars.until_missing(alert.since_ms if seen_ms is None else seen_ms).stamps
-        seen_ms = int(seen[-1]) if len(seen) else seen_ms
+        seen, waiting = _without_waiting(alert, before, bars, now_ms)
+        seen_ms = int(seen.stamps[-1]) if len(seen.stamps) else seen_ms
     mine = {key: text for key, text in problems.items() if is_problem_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
     lasts = [key for key in before.problems if key in mine]
     past = [k for k in before.problems if k not in mine and not can_problem_end(k)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
     reported = (*past[-_MOST_PAST:], *lasts, *new)
-    after = replace(before, seen_ms=seen_ms)
+    after = replace(before, seen_ms=seen_ms, withheld=waiting)
     if set(reported) != set(before.problems):
         after = replace(after, problems=reported)
     if newest_ms >= alert.expires_ms:

@@ -565,7 +565,8 @@ class AlertState:
         marks: Opening times and close prices of the last bars seen, used to detect changed prices.
         splits: Ex-dates (00:00 UTC) and ratios of the splits that ``scale`` already includes, or
             that predate the threshold.
-        withheld: Reason why the last bar was not used; empty if the bar was used.
+        withheld: Reason why the last bar was not used, or the time since which bars wait for an
+            answer about earlier ones; empty if the bar was used and none wait.
         problems: Data problems that have been reported and still exist.
     """
 
@@ -631,11 +632,11 @@ class AlertEvent:
     Attributes:
         alert_id: ID of the alert.
         name: ``fired``; ``beyond``: the value is already beyond the threshold when the alert is
-            created, which does not fire it; ``withheld``: a bar was not used; ``moved``: a split
-            moved the threshold; ``rebased``: prices changed without a reported split; ``expired``;
-            ``data``: a problem with the data; ``silent``: the job did not run for a while;
-            ``failed``: the alert could not be evaluated; ``due``: a schedule's report is due (the
-            topic of the run is the report to send).
+            created, which does not fire it; ``withheld``: a bar was not used, or is missing;
+            ``moved``: a split moved the threshold; ``rebased``: prices changed without a reported
+            split; ``expired``; ``data``: a problem with the data; ``silent``: the job did not run
+            for a while; ``failed``: the alert could not be evaluated; ``due``: a schedule's report
+            is due (the topic of the run is the report to send).
         bar_ms: Opening time of the bar; for events that are not about a bar, the time of the event;
             for ``beyond``, the time at which the alert was created or last changed.
         at_ms: Closing time of the bar, or the time of the event.

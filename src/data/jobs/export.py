@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..bars.answer.answer import Answer, joined, list_gaps, provenance
+from ..bars.answer.answer import Answer, UnfilledSpan, joined, list_gaps, provenance
 from ..bars.answer.reader import FetchOutcome, Reader, flagged_rows, reasons, unread_gaps
 from ..bars.ingest.commit import suspects_table
 from ..bars.validity import lifetime_of
@@ -216,7 +216,8 @@ class Exporter:
         instrument, now_ms = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now_ms)
-        held = self._store.view(key).coverage.spans(lambda entry: entry.state in WITH_BARS)
+        view = self._store.view(key)
+        held = view.coverage.spans(lambda entry: entry.state in WITH_BARS)
         if held and span.overlaps(Span(held[0].start, held[-1].end)):
             first = held[0].start if wanted.start is None else span.start
             span = Span(first, min(held[-1].end, span.end) if wanted.end is None else span.end)
@@ -231,11 +232,13 @@ class Exporter:
             folder_lane=key.of_folder if is_sample(key.action_key) else "",
             adjustment=wanted.adjustment or "split",
         )
+        traded = lifetime_of(view).for_gaps(now_ms)
+        unfilled = [UnfilledSpan(span.clip(traded), "not cached")]
         try:
             answer = (
-                self._as_stored(key, query, span)
+                self._as_stored(key, query, span, unfilled)
                 if wanted.adjustment is None
-                else self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
+                else self._reader.answer(query, key, span, FetchOutcome(unfilled), lenient=True)
             )
         except KindMismatchError as error:
             error.hint = error.hint or (
@@ -245,11 +248,13 @@ class Exporter:
         impossible = np.array(sorted(stamp for stamp, _ in answer.flagged), dtype=np.int64)
         return replace(answer, table=answer.table.take(~among(answer.table.stamps, impossible)))
 
-    def _as_stored(self, key: SeriesKey, query: BarsQuery, span: Span) -> Answer:
+    def _as_stored(
+        self, key: SeriesKey, query: BarsQuery, span: Span, unfilled: Sequence[UnfilledSpan]
+    ) -> Answer:
         view, table, coverage, suspects = self._store.stored_span(key, span)
         rejected = flagged_rows(suspects, table, coverage)
         traded = lifetime_of(view).for_gaps(query.now_ms)
-        gaps = list_gaps(span, coverage, (), query.now_ms, traded)
+        gaps = list_gaps(span, coverage, unfilled, query.now_ms, traded)
         lost = unread_gaps(coverage, merge(suspects_table(rejected), table))
         facts = {
             "lane": key.folder,

@@ -172,7 +172,7 @@ class ForeignFrames:
     ) -> pl.DataFrame:
         """Return the frame, requesting only bars from ``due`` on if an earlier part is cached.
 
-        The last final bar is requested as well: if its prices have changed, so is the whole frame.
+        The last final bars are requested as well: if their prices have changed, so is the whole frame.
         """
         if entry is None or due is None or due == question.start:
             return await self._fetch_frame(question)

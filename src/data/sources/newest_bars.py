@@ -142,15 +142,15 @@ def first_due(
 def question_from(
     frame: pl.DataFrame, due: pd.Timestamp, question: SourceQuestion
 ) -> SourceQuestion:
-    """Return the request for bars from ``due`` on, and for the bar before, which is final.
+    """Return the request for bars from ``due`` on, and for the last bar of each symbol before.
 
-    The request is the whole one if the frame does not contain an earlier bar.
+    That bar is final. The request is the whole one if the frame does not contain an earlier bar.
     """
-    earlier = frame.filter(pl.col("timestamp") < _stamp(due, question))["timestamp"]
+    earlier = frame.filter(pl.col("timestamp") < _stamp(due, question))
     if earlier.is_empty():
         return question
-    last_ms = int(earlier.dt.epoch("ms").max())
-    return question._replace(start=_time(last_ms, question))
+    lasts = earlier.group_by("symbol").agg(pl.col("timestamp").max())["timestamp"]
+    return question._replace(start=_time(int(lasts.dt.epoch("ms").min()), question))
 
 
 def continued(
@@ -168,12 +168,13 @@ def continued(
     since = _stamp(due, question)
     earlier = frame.filter(stamp < since)
     both = earlier.join(newer, on=["timestamp", "symbol"], suffix="_newer")
-    symbols = newer["symbol"].unique().to_list()
+    # A symbol's bars from before the newest final one are only for the comparison.
+    newest = newer.filter(stamp >= (earlier["timestamp"].max() or since))["symbol"]
     is_same = pl.all_horizontal(_is_same(name) for name in _PRICES)
-    known = earlier.filter(pl.col("symbol").is_in(symbols))["symbol"]
-    if not both.select(is_same.all()).item() or set(known) - set(both["symbol"]):
+    known = set(earlier["symbol"]) & set(newer["symbol"])
+    if not both.select(is_same.all()).item() or known - set(both["symbol"]):
         return None
-    is_replaced = (stamp >= since) & pl.col("symbol").is_in(symbols)
+    is_replaced = (stamp >= since) & pl.col("symbol").is_in(newest.unique().to_list())
     rows = pl.concat([frame.filter(~is_replaced), newer.filter(stamp >= since)])
     parts = rows.partition_by("symbol", maintain_order=True)
     return pl.concat([part.sort("timestamp") for part in parts])

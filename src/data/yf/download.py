@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -260,18 +260,23 @@ def _fetch(
             del tables[ticker]
         else:
             warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
-    _state_adjustment(tables, shares if asked.auto_adjust else (), whole)
+    _state_adjustment(tables, whole, asked)
     bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
 
 
 def _state_adjustment(
-    tables: dict[str, Table], shares: Iterable[str], whole: Mapping[str, Rows]
+    tables: dict[str, Table], whole: Mapping[str, Rows], asked: Arguments
 ) -> None:
-    """Note in the provenance of shares that their prices are adjusted for dividends."""
-    for ticker in tables.keys() & shares:
+    """Note in the provenance that prices are adjusted for dividends, if they are.
+
+    This includes instruments without dividends, whose prices are the same in every adjustment.
+    """
+    if asked.is_intraday or not asked.auto_adjust:
+        return
+    for ticker, table in tables.items():
         adjustment = whole[ticker].facts["adjustment"] if ticker in whole else "all"
-        facts = freeze({**tables[ticker].facts, "adjustment": adjustment})
-        tables[ticker] = tables[ticker]._replace(facts=facts)
+        facts = freeze({**table.facts, "adjustment": adjustment})
+        tables[ticker] = table._replace(facts=facts)
 
 
 def _reason(facts: Mapping[str, Any]) -> str:
