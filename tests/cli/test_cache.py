@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -174,3 +175,16 @@ def test_a_folder_that_is_a_file_is_one_line(bare: Run, tmp_path: Path) -> None:
     ran = bare("cache", "list", "--cache-dir", str(tmp_path / "file"))
     assert ran.code == 1
     assert ran.err.startswith("onetape: ")
+
+
+def test_closed_hours_doubted_near_a_split_are_no_gap_of_an_export(
+    run: Run, clock: ManualClock, tmp_path: Path
+) -> None:
+    run("populate", "--symbols", "NVDA", "--intervals", "1h", "--start", "2024-05-20")
+    for _ in range(3):  # after the split of 10 June
+        clock.advance(86_400)
+        assert run("sync").code == 0
+        for more in ((), ("--raw",)):
+            exported = run("cache", "export", "--all", str(tmp_path / "out"), "--json", *more)
+            assert [one["faults"] for one in json.loads(exported.out)] == [[]]
+            assert exported.code == 0

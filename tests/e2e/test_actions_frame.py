@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ from src.data.model.span import Span
 from src.data.vendors.us_equities import dividend as us_dividend
 
 from .scripted_vendor import route_to
-from .share_vendors import Script, ShareVendor, Truth, dividend, split
+from .share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, dividend, split
 
 COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute"]
 SPLIT_DAY = pd.Timestamp("2020-08-31")
+# As reported before the split.
+IN_TODAYS_SHARES = [SPLIT, *(replace(paid, as_paid=False) for paid in DIVIDENDS)]
 
 
 @pytest.fixture
@@ -92,6 +95,45 @@ def test_dividends_on_rows_are_in_the_shares_of_prices_that_need_no_conversion(
         frame = manager.get_ohlcv(*question, columns=ROWS, adjustment=adjustment)
         assert frame["dividend"].sum() == pytest.approx(expected)
         assert frame.attrs["onetape"]["complete"]
+
+
+def test_an_amount_is_known_on_the_evening_after_it_was_reported(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In UTC, the next date has begun by then, of which no split can be known."""
+    vendor = ShareVendor("y", "split", Truth(), clock, actions=True)
+    vendor.tells = IN_TODAYS_SHARES
+    route_to(monkeypatch, manager, y=vendor)
+    clock.set(parse_iso("2020-08-21T01:30:00"))
+    frame = manager.get_ohlcv("AAPL", "1d", "2020-08-03", "2020-08-14", columns=ROWS, strict=True)
+    assert frame["dividend"].sum() == pytest.approx(0.82)
+
+
+def test_an_amount_from_the_evening_before_a_split_is_before_it(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = ShareVendor("y", "split", Truth(), clock, actions=True)
+    vendor.tells = IN_TODAYS_SHARES
+    route_to(monkeypatch, manager, y=vendor)
+    clock.set(parse_iso("2020-08-31T01:30:00"))  # in New York it is Sunday
+    assert manager.get_actions("AAPL", "2020-08-01", "2020-08-14")["amount"].tolist() == [0.82]
+    clock.set(parse_iso("2020-08-31T20:30:00"))
+    vendor.script = Script(mute=True)  # but for what comes with bars
+    manager.get_ohlcv("AAPL", "1d", "2020-08-31", "2020-08-31")
+    frame = manager.get_actions("AAPL", "2020-08-01", "2020-08-14")
+    assert frame[["amount", "paid"]].values.tolist() == [[0.205, 0.82]]
+
+
+def test_a_range_without_dividends_is_requested_once(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock
+) -> None:
+    spring = ("AAPL", "2020-03-02", "2020-04-30")
+    assert manager.get_actions(*spring).empty
+    requests = len(vendor.asked_actions)
+    clock.advance(8 * 86_400)
+    vendor.script = Script(mute=True)
+    assert manager.get_actions(*spring).attrs["onetape"]["complete"]
+    assert len(vendor.asked_actions) == requests
 
 
 def test_dividends_are_null_if_no_vendor_reports_the_splits_since(

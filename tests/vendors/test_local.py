@@ -150,6 +150,7 @@ def test_times_in_every_format_become_stamps(
 
 
 LONDON = Instrument("VOD.L", "stock", "XLON", "Europe/London")
+COIN = Instrument("BTCUSDT", "crypto")
 EURUSD = Instrument("EURUSD=X", "forex", "FX", "America/New_York")
 
 
@@ -163,6 +164,9 @@ EURUSD = Instrument("EURUSD=X", "forex", "FX", "America/New_York")
         (EURUSD, "2024-01-14T22:00:00", "2024-01-15"),  # the open of Monday's session
         (EURUSD, "2024-01-15T21:59:59", "2024-01-15"),
         (EURUSD, "2024-01-15T22:00:00", "2024-01-16"),
+        (COIN, "2024-06-02T20:00:00-04:00", "2024-06-03"),  # midnight in UTC
+        (COIN, "2024-06-03T00:00:00-04:00", "2024-06-03"),
+        (COIN, "1717372800", "2024-06-03"),
     ],
 )
 def test_a_day_has_the_date_as_written_or_that_of_the_session_which_contains_it(
@@ -171,6 +175,36 @@ def test_a_day_has_the_date_as_written_or_that_of_the_session_which_contains_it(
     (tmp_path / f"{instrument.symbol}_1d.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
     asked = query("1d", "2024-01-01", "2024-12-31", instrument)
     assert local(tmp_path).fetch(asked).table.stamps.tolist() == [parse_iso(day)]
+
+
+@pytest.mark.parametrize(
+    "instrument, timeframe, text, day",
+    [
+        (LONDON, "1d", "2024-06-04T00:30:00+09:00", "2024-06-03"),
+        (COIN, "1d", "2024-06-04T01:00:00+01:00", "2024-06-03"),
+        (COIN, "1w", "2024-06-10T09:00:00+09:00", "2024-06-03"),
+        (COIN, "1M", "2024-07-01T09:00:00+09:00", "2024-06-01"),
+    ],
+)
+def test_a_closing_time_with_an_offset_is_an_instant(
+    tmp_path: Path, instrument: Instrument, timeframe: str, text: str, day: str
+) -> None:
+    (tmp_path / f"{instrument.symbol}_{timeframe}.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    asked = query(timeframe, "2024-01-01", "2024-12-31", instrument)
+    got = local(tmp_path, label="end").fetch(asked)
+    assert got.table.stamps.tolist() == [parse_iso(day)]
+
+
+@pytest.mark.parametrize("odd", ["0001-01-01", "9999-12-31"])
+def test_a_date_at_the_end_of_all_dates_spoils_no_file(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "VOD.L_1d.csv").write_text(HEADER + f"{odd},1,2,1,2,3\n" + ROWS)
+    assert len(local(tmp_path).fetch(query("1d", "2024-01-01", "2024-02-01", LONDON)).table) == 2
+
+
+def test_the_name_of_a_timeframe_in_files_may_be_written_in_any_way(tmp_path: Path) -> None:
+    (tmp_path / "BTCUSDT_3hours.csv").write_text(HEADER + "2024-06-03T03:00:00,1,2,1,2,3\n")
+    vendor = local(tmp_path, timeframes={"180m": "3hours"})
+    assert len(vendor.fetch(query("3h", "2024-06-03", "2024-06-04", COIN)).table) == 1
 
 
 def test_a_time_column_of_parquet_keeps_the_dates_of_its_zone(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import numpy as np
 
 from ..bars.answer.answer import Answer, UnfilledSpan, joined, list_gaps, provenance
 from ..bars.answer.reader import FetchOutcome, Reader, flagged_rows, reasons, unread_gaps
+from ..bars.fetch.lane import real_gaps
 from ..bars.ingest.commit import suspects_table
 from ..bars.validity import lifetime_of
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
+from ..calendars.calendar import calendar_for
+from ..calendars.grid import BarGrid
 from ..calendars.ranges import resolve_range
 from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
@@ -246,7 +249,13 @@ class Exporter:
             )
             raise
         impossible = np.array(sorted(stamp for stamp, _ in answer.flagged), dtype=np.int64)
-        return replace(answer, table=answer.table.take(~among(answer.table.stamps, impossible)))
+        kind = view.kind or Kind()
+        grid = BarGrid(calendar_for(instrument), key.timeframe, kind.anchor or "session")
+        return replace(
+            answer,
+            table=answer.table.take(~among(answer.table.stamps, impossible)),
+            gaps=real_gaps(answer.gaps, span.end, grid, kind),
+        )
 
     def _as_stored(
         self, key: SeriesKey, query: BarsQuery, span: Span, unfilled: Sequence[UnfilledSpan]

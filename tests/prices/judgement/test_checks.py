@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -353,16 +354,17 @@ def test_a_copy_of_the_trading_day_before_is_found_over_weekends_midnights_and_n
     sydney = (days - HOUR_MS)[:, None] + hours[:6]
     york = (days + 14 * HOUR_MS - HOUR_MS * (days > 30 * DAY_MS))[:, None] + hours
     currencies = (days - 2 * HOUR_MS)[:, None] + np.arange(24) * HOUR_MS
-    for opened in (sydney, york, currencies):
-        stamps, length = opened.ravel(), opened.shape[1]
-        monday = int(np.flatnonzero(days == 32 * DAY_MS)[0])
+    # The first session is whole, or begins in the middle.
+    for opened, cut in product((sydney, york, currencies), (0, 3)):
+        stamps, length = opened.ravel()[cut:], opened.shape[1]
+        monday = int(np.flatnonzero(days == (4 if cut else 32) * DAY_MS)[0])
         close = wavy(len(stamps)) + np.arange(len(stamps)) * 0.01
         table = replace(walk(close).table, stamps=stamps)
         table = replace(table, volume=1000.0 + np.arange(len(stamps)) % 997)
         series = replace(session, table=table, expected=stamps)
         assert not found(series, "stale")
-        rows = slice(monday * length, (monday + 1) * length)
-        before = slice(rows.start - length, rows.start)
+        first = monday * length - cut
+        rows, before = slice(first, first + length), slice(first - length, first)
         columns = {name: getattr(table, name).copy() for name in (*ALL, "volume")}
         for column in columns.values():
             column[rows] = column[before]
