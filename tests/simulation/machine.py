@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
         self.sim.advance(timedelta(days=days).total_seconds())
 
     @precondition(lambda self: "stock_daily" in self.profile.rules)
-    @rule(part=st.sampled_from((0.0005, 0.01, 0.2)), days=st.sampled_from((0, 1, 2, 5)),
+    @rule(part=st.sampled_from((0.0005, 0.01, 0.02)), days=st.sampled_from((0, 1, 2, 5)),
           frame=_where["frame"], length=_where["length"])  # fmt: skip
     def pay(self, part: float, days: int, frame: int, length: int) -> None:
         place = len(self.profile.symbols) - 1

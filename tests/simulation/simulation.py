@@ -452,7 +452,10 @@ class Simulation:
         return iso(int(calendar.dates[place]))[:10]
 
     def pay(self, symbol: str, part: float) -> None:
-        """Let a share be traded without a dividend, a part of its usual price, from its next session on."""
+        """Let a share be traded without a dividend, a part of its usual price, from its next session on.
+
+        The price does not fall with it, so that a large part is no possible dividend.
+        """
         day = self._next_session(symbol)
         known = self.truth.listing(symbol).actions
         # Two dividends a few days apart are a dispute of vendors about one.
@@ -721,8 +724,7 @@ class Simulation:
             return
         assert not report.marked + report.unmarked, f"{symbol} {timeframe}: marked twice"
         if self._is_free and not (self.was_damaged or self.disks.struck or self.was_undated):
-            # Prices do not fall with the dividends of the model.
-            errors = [one for one in report.at_least("error") if one.check != "dividend"]
+            errors = report.at_least("error")
             assert not errors, (
                 f"{symbol} {timeframe}: every vendor is well, and errors are {errors}"
             )
