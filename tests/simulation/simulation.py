@@ -454,7 +454,7 @@ class Simulation:
     def pay(self, symbol: str, part: float) -> None:
         """Let a share be traded without a dividend, a part of its usual price, from its next session on.
 
-        The price does not fall with it, so that a large part is no possible dividend.
+        The price does not fall with it; a large part would look like a wrong dividend.
         """
         day = self._next_session(symbol)
         known = self.truth.listing(symbol).actions
