@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.data.model.bars import NAN, Bar, BarTable
@@ -37,7 +37,12 @@ NEAR = [float(np.nextafter(edge, to)) for edge in EDGES for to in (INF, -INF)]
 VALUES = st.sampled_from([*EDGES, *NEAR]) | st.floats()
 
 
+# A close a little below the lowest price, as the tolerance allows it.
+AT_THE_EDGE = (1e-30, 1e-30, float(np.nextafter(1e-30, 1)), float(np.nextafter(1e-30, 0)), 0.0)
+
+
 @settings(max_examples=examples(1000), deadline=None)
+@example([AT_THE_EDGE])
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=8))
 def test_one_bar_and_rows_are_judged_alike(rows: list[tuple[float, ...]]) -> None:
     bars = [Bar(0, *row) for row in rows]
