@@ -298,8 +298,8 @@ def _of_amounts(
     for action in book.actions:
         ex_date, day = action.ex_date, day_ms(action.ex_date)
         if action.type == "dividend" and action.is_sound and day in dates:
-            told = ex_date if action.as_paid else min(date_of(action.fetched_at), today.day)
-            first, last = sorted(max(ex_date, d) for d in (told, as_of or ex_date))
+            reported = ex_date if action.as_paid else min(date_of(action.fetched_at), today.day)
+            first, last = sorted(max(ex_date, d) for d in (reported, as_of or ex_date))
             later = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
             if not later.is_empty:
                 yield Span(day, day + DAY_MS), later
