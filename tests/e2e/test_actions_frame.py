@@ -97,28 +97,34 @@ def test_dividends_on_rows_are_in_the_shares_of_prices_that_need_no_conversion(
         assert frame.attrs["onetape"]["complete"]
 
 
-def test_an_amount_is_known_on_the_evening_after_it_was_reported(
+@pytest.fixture
+def restating(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In UTC, the next date has begun by then, of which no split can be known."""
+) -> ShareVendor:
+    """Return the only vendor of ``manager``, which reports prices and amounts in today's shares."""
     vendor = ShareVendor("y", "split", Truth(), clock, actions=True)
     vendor.tells = IN_TODAYS_SHARES
     route_to(monkeypatch, manager, y=vendor)
+    return vendor
+
+
+@pytest.mark.usefixtures("restating")
+def test_an_amount_is_known_on_the_evening_after_it_was_reported(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    """In UTC, the next date has begun by then, of which no split can be known."""
     clock.set(parse_iso("2020-08-21T01:30:00"))
     frame = manager.get_ohlcv("AAPL", "1d", "2020-08-03", "2020-08-14", columns=ROWS, strict=True)
     assert frame["dividend"].sum() == pytest.approx(0.82)
 
 
 def test_an_amount_from_the_evening_before_a_split_is_before_it(
-    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager, restating: ShareVendor, clock: ManualClock
 ) -> None:
-    vendor = ShareVendor("y", "split", Truth(), clock, actions=True)
-    vendor.tells = IN_TODAYS_SHARES
-    route_to(monkeypatch, manager, y=vendor)
     clock.set(parse_iso("2020-08-31T01:30:00"))  # in New York it is Sunday
     assert manager.get_actions("AAPL", "2020-08-01", "2020-08-14")["amount"].tolist() == [0.82]
     clock.set(parse_iso("2020-08-31T20:30:00"))
-    vendor.script = Script(mute=True)  # but for what comes with bars
+    restating.script = Script(mute=True)  # but for what comes with bars
     manager.get_ohlcv("AAPL", "1d", "2020-08-31", "2020-08-31")
     frame = manager.get_actions("AAPL", "2020-08-01", "2020-08-14")
     assert frame[["amount", "paid"]].values.tolist() == [[0.205, 0.82]]

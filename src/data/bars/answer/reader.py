@@ -184,7 +184,7 @@ class Reader:
 
             unstored = outcome.unstored_actions
             # A hit reads a calendar only if a number of bars is requested, if hours that were never
-            # requested must be distinguished from closed ones, or in extended hours, where the last
+            # requested must be distinguished from closed ones, or in extended hours, because the last
             # bars may be from before the open.
             is_hit = outcome.view is not None and not key.is_extended
             today = (self.days.latest if is_hit else self.days.current)(query.instrument)

@@ -21,7 +21,7 @@ from ...errors import (
 from ...model.actions import Action
 from ...model.coverage import WITH_BARS
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.kind import Basis
+from ...model.kind import Adjustment, Basis
 from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
@@ -153,14 +153,11 @@ class ActionFetcher:
             return  # used as received; a query for another adjustment requests the actions itself
         if candidate.is_shut(query.instrument, self._request.grid.timeframe):
             return  # no expected bar needs actions
-        day = self._days.current(query.instrument)
-        today = Basis(candidate.adjustment, day.day)
+        today = Basis(candidate.adjustment, self._days.current(query.instrument).day)
         # In extended hours, the split of a day's own date is needed, too: its first bars are compared
         # with those of the evening before.
         parts, has_evening = [BasisPart(span, today)], self._request.key.is_extended
-        spans = needed_actions(span, parts, "split", today.as_of, intraday=has_evening)
-        book = self._series.book()
-        missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
+        missing = self._missing(span, parts, "split", intraday=has_evening)
         is_known = not missing or self.fetch(Span(missing[0].start, missing[-1].end))
         if not is_known:
             reason = "; ".join(f"{name}: {error}" for name, error in refusals.items())
@@ -189,17 +186,19 @@ class ActionFetcher:
         stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
         if not stored or stored[-1].span.end <= span.end:
             return
-        parts, day = (
-            [BasisPart(c.span, c.basis) for c in stored],
-            self._days.current(query.instrument),
-        )
-        intraday = grid.timeframe.is_intraday
-        spans = needed_actions(around, parts, basis, day.day, intraday=intraday)
-        book = self._series.book()
-        missing = [needed for needed in spans if not book.covers(needed, day.news_ms)]
+        parts = [BasisPart(entry.span, entry.basis) for entry in stored]
+        missing = self._missing(around, parts, basis, intraday=grid.timeframe.is_intraday)
         if missing:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
+
+    def _missing(
+        self, span: Span, parts: Sequence[BasisPart], target: Adjustment, *, intraday: bool
+    ) -> list[Span]:
+        """Return the ex-dates that a conversion up to today needs and no vendor was queried for."""
+        day, book = self._days.current(self._request.query.instrument), self._series.book()
+        spans = needed_actions(span, parts, target, day.day, intraday=intraday)
+        return [needed for needed in spans if not book.covers(needed, day.news_ms)]
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because it failed to supply bars.
