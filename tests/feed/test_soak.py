@@ -120,19 +120,16 @@ def check_flat(samples: list[Sample]) -> None:
     before, after = samples[third : 2 * third], samples[2 * third :]
     grown = statistics.median(s.memory for s in after) - statistics.median(s.memory for s in before)
     assert grown < _MOST_GROWTH, f"memory grew by {grown / 2**20:.1f} MiB: {samples}"
-    # A request that is under way has a thread, and a connection that is just breaking has two.
-    threads = [statistics.median(s.threads for s in part) for part in (before, after)]
-    assert threads[1] <= threads[0], samples
-    held = [statistics.median(s.descriptors for s in part) for part in (before, after)]
-    assert held[1] <= held[0] + 1, samples
+    # A request that is under way has a thread and a descriptor, and a connection that is just breaking has
+    # two: how many samples see them depends on the load. What leaks is in all later samples.
+    assert min(s.threads for s in after) <= min(s.threads for s in before), samples
+    assert min(s.descriptors for s in after) <= min(s.descriptors for s in before), samples
 
 
 @pytest.mark.parametrize("leak", ["memory", "threads", "descriptors"])
 def test_a_leak_fails_the_check(leak: str) -> None:
     flat = [Sample(100_000_000, 9, 20)] * _SAMPLES
     check_flat(flat)
-    grown = [
-        s._replace(**{leak: getattr(s, leak) * (2 if n > 8 else 1)}) for n, s in enumerate(flat)
-    ]
+    grown = [s._replace(**{leak: getattr(s, leak) * (8 + n) // 8}) for n, s in enumerate(flat)]
     with pytest.raises(AssertionError):
         check_flat(grown)
