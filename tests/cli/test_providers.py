@@ -38,6 +38,17 @@ def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     assert not cache.exists(), "looking makes nothing"
 
 
+def test_each_vendor_is_shown_with_its_limit_and_its_need_of_a_key(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = [line.split() for line in run("providers").out.splitlines()]
+    assert ["binance", "ready", "raw", "1200", "optional"] in rows
+    assert ["mock", "ready", "split", "-", "none"] in rows, "it has no limit"
+    [tiingo] = [row for row in rows if row[:3] == ["tiingo", "Tiingo", "needs"]]
+    assert tiingo[-1] == "needed"
+
+
 def test_a_vendor_that_cannot_be_queried_is_shown_in_brackets(bare: Run, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("stock_daily: {primary: tiingo, backup: [local, yahoo]}\n")

@@ -113,6 +113,8 @@ def test_a_wide_frame_can_be_described() -> None:
     with pytest.warns(IncompleteDataWarning):
         wide = wide_frame({"AAPL": days(1, 2, extra=("source",)), "NOPE": failed(("source",))})
     text = str(describe(wide))
+    assert "complete     no\n" in text
+    assert "complete     yes\n" in str(describe(wide_frame({"AAPL": days(1, 2)})))
     assert "AAPL         2 bars, 1970-01-02T00:00:00Z .. 1970-01-03T00:00:00Z" in text
     assert "NOPE         UnknownSymbolError: no vendor knows NOPE" in text
     assert describe(wide).changed == ""
