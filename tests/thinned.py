@@ -819,8 +819,8 @@ VALUES: dict[str, dict[str, int]] = {
         "test_every_bar_equals_the_sample": 2,
     },
     "tests/vendors/test_offered_parts.py": {
-        "test_a_faulty_stream_of_a_plugin_is_reported_when_requested": 4,
-        "test_a_faulty_table_of_a_plugin_is_reported_when_requested": 4,
+        "test_a_faulty_stream_of_a_plugin_is_reported_when_requested": 1,
+        "test_a_faulty_table_of_a_plugin_is_reported_when_requested": 1,
     },
     "tests/vendors/test_plugin_faults.py": {
         "test_a_plugin_that_fails_to_import_is_reported_and_affects_no_other": 2,

@@ -215,6 +215,8 @@ def test_coverage_lists_each_span_with_its_reason_and_due_time(
     assert frame["start"].dtype == frame["next_due"].dtype == "datetime64[ns]"
     assert frame["end"][0] == pd.Timestamp("2024-06-02")
     assert frame["next_due"].isna().tolist() == [True, False, False, True]
+    store.commit(raw, Commit((piece(DAY, state="provisional"),), kind=KIND))
+    assert [entry.next_due for entry in client.coverage(raw)] == [NOW], "since they were fetched"
 
 
 def test_coverage_of_a_series_that_is_not_stored_is_empty(manager: DataManager) -> None:

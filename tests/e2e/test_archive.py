@@ -68,11 +68,12 @@ def test_a_long_range_takes_two_requests_per_month(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     ask = ("BTCUSDT", "15m", "2023-02-01", "2023-03-31")
-    planned = manager.plan(*ask).requests
+    [segment] = manager.plan(*ask).segments
     frame = manager.get_ohlcv(*ask, strict=True)
     assert len(frame) == 59 * 96
     assert counts(vendors) == (4, 0)
-    assert planned == 4
+    # The files of both months are one step.
+    assert [(step.requests, step.span) for step in segment.steps] == [(4, segment.span)]
     assert [a["message"] for a in provenance(frame)["attempts"]] == [
         "months from its archive: 1"
     ] * 2

@@ -151,6 +151,8 @@ def test_the_span_of_a_forming_bar_names_the_vendor_that_sent_the_bar(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", include_forming=True)
     assert provenance(frame)["spans"][-1]["reason"] == "forming"
     assert provenance(frame)["spans"][-1]["vendor"] == "second"
+    attempts = [(a["provider"], a["outcome"]) for a in provenance(frame)["attempts"]]
+    assert attempts == [("twin", "UnavailableError"), ("second", "ok")]
 
 
 def test_many_changes_of_vendor_are_summarised_in_at_most_sixteen_spans(

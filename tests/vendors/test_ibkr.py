@@ -89,12 +89,12 @@ class TestOverTheSocket:
         script.bars = [
             ("20231229", 9, 9, 9, 9, 9),
             ("20240102", 187.15, 188.44, 183.88, 185.64, 82488.0),
-            ("20240103", 184.22, 185.88, 183.43, 184.25, 58414.0),
+            ("20240103", 184.22, 185.88, 183.43, 184.25, 0),
         ]
         found = vendor(port).fetch(ask("1d", "2024-01-02", "2024-01-05"))
         assert found.table.stamps.tolist() == [JAN_2, JAN_2 + 86_400_000]
         assert found.table.open.tolist() == [187.15, 184.22]
-        assert found.table.volume.tolist() == [82488.0, 58414.0]
+        assert found.table.volume.tolist() == [82488.0, 0.0], "no trade is a volume, too"
         assert (found.basis.adjustment, found.kind.session, found.kind.unit) == (
             "split", "regular", "USD",
         )  # fmt: skip

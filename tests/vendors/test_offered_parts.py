@@ -95,6 +95,17 @@ STREAMS_AT_FAULT = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("how", list(TABLES)[2:])
+def test_a_table_that_breaks_a_rule_is_rejected_with_the_reason(
+    how: str, site: PackageFolder
+) -> None:
+    code, said = TABLES[how]
+    put_ledger(site, code)
+    with pytest.raises(UnknownProviderError, match="fundamentals 'ledger', ledger_") as raised:
+        table_of("ledger")
+    assert said in str(raised.value)
+
+
 @pytest.mark.parametrize("how", TABLES)
 def test_a_faulty_table_of_a_plugin_is_reported_when_requested(
     how: str, site: PackageFolder, caplog: pytest.LogCaptureFixture, tmp_path: Path,
@@ -131,6 +142,28 @@ def test_a_faulty_table_of_a_plugin_is_reported_when_requested(
     assert not any(reported.values())
 
 
+def put_stream(site: PackageFolder, code: str) -> None:
+    """Put a vendor of bars, and a stream of its own module."""
+    site.put(
+        "relay_vendor",
+        STREAM,
+        {"relay": "relay_vendor:Relay"},
+        more={STREAMS: {"relay": "relay_one:RelayStream"}},
+    )
+    site.add("relay_one", code)
+
+
+@pytest.mark.parametrize("how", list(STREAMS_AT_FAULT)[2:])
+def test_a_stream_that_breaks_a_rule_is_rejected_with_the_reason(
+    how: str, site: PackageFolder
+) -> None:
+    code, said = STREAMS_AT_FAULT[how]
+    put_stream(site, code)
+    with pytest.raises(UnknownProviderError, match="the stream 'relay', relay_one:") as raised:
+        stream_of("relay")
+    assert said in str(raised.value)
+
+
 @pytest.mark.parametrize("how", STREAMS_AT_FAULT)
 def test_a_faulty_stream_of_a_plugin_is_reported_when_requested(
     how: str,
@@ -139,13 +172,7 @@ def test_a_faulty_stream_of_a_plugin_is_reported_when_requested(
     make: Callable[..., DataManager],
 ) -> None:
     code, said = STREAMS_AT_FAULT[how]
-    site.put(
-        "relay_vendor",
-        STREAM,
-        {"relay": "relay_vendor:Relay"},
-        more={STREAMS: {"relay": "relay_one:RelayStream"}},
-    )
-    site.add("relay_one", code)
+    put_stream(site, code)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             with pytest.raises(

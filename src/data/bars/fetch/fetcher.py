@@ -187,13 +187,7 @@ class Fetcher:
                 continue
             question = VendorQuestion(span, neighbors(self._request, self._series, candidate, span))
             reply = query_vendor(
-                self._clock,
-                candidate.name,
-                span,
-                self._fetch_forming,
-                candidate,
-                question,
-                side_attempts=journal.side_attempts,
+                self._clock, candidate.name, span, self._fetch_forming, candidate, question
             )
             if reply.value is None:
                 self._note(reply)

@@ -145,7 +145,7 @@ class LaneRun:
             if not (lost := self._lost_spans(before, plan)) or tries == _MOST_LOSSES:
                 break
             generation = series.view().generation
-            self._carry_out(replace(plan, segments=tuple(lost), closed=(), generation=generation))
+            self._carry_out(replace(plan, segments=tuple(lost), generation=generation))
             answer = as_known(self._read_with_actions(plan))
         doubts = [*answer.doubts, *self._refresh_doubts()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
