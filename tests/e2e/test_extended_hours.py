@@ -219,8 +219,9 @@ def test_extended_hours_of_an_asset_or_timeframe_without_them_are_refused(
     by: Make, vendors: VendorServer, asked: tuple[str, str, object], why: str
 ) -> None:
     symbol, label, session = asked
-    with pytest.raises(QueryError, match=why):
+    with pytest.raises(QueryError, match=why) as refused:
         by("yahoo").get_ohlcv(symbol, label, bars=5, session=session)  # type: ignore[arg-type]
+    assert refused.value.symbol == symbol.replace("BTC-USD", "BTCUSD")
     assert vendors.count() == 0
 
 

@@ -152,6 +152,12 @@ def test_the_error_of_a_bad_csv_file_names_the_fault(file: Path, text: str, why:
         read_csv_bars(file)
 
 
+def test_a_column_of_open_interest_that_the_file_lacks_is_an_error(file: Path) -> None:
+    file.write_text(HEAD.format(time="datetime") + "\n2024-01-02,1,2,0.5,1,1\n")
+    with pytest.raises(ValueError, match="no column oi; it has datetime, open, high"):
+        read_csv_bars(file, CsvColumns(openinterest_col="oi"))
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
         FileDataFeed(dataname=tmp_path / "nothing.csv")
