@@ -18,6 +18,8 @@ def test_every_packaged_symbol_is_understood_as_what_it_is() -> None:
         meant = classify(listing.symbol, tables)
         assert isinstance(meant, Instrument), listing
         assert meant.asset_class == listing.type and listing.name
+    symbols = {listing.symbol for listing in common_listings()}
+    assert {"BTCUSDT", "BTC-USD", "USDT-USD"} <= symbols and "USDTUSDT" not in symbols
 
 
 def test_the_file_is_small_and_says_where_it_is_from() -> None:

@@ -307,6 +307,12 @@ def test_a_symbol_that_matches_no_rule_is_unknown(symbol: str) -> None:
     assert symbol in found.message or "currencies" in found.message
 
 
+def test_an_unknown_exchange_suffix_is_named_with_the_rule_that_adds_it() -> None:
+    found = refusal("FOO.XYZ")
+    assert found.message == "'FOO.XYZ' ends in .XYZ, which is not a known exchange suffix"
+    assert found.hint == "a rule can add it: symbol_classification.stock.exchange_suffixes"
+
+
 @pytest.mark.parametrize("symbol, word", MALFORMED)
 def test_a_malformed_symbol_is_refused_with_the_reason(symbol: object, word: str) -> None:
     import re
