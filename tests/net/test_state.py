@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -233,6 +234,19 @@ class TestTrouble:
         folder.rmdir()
         assert state.run(count) == 1
         assert State(folder, state.clock).run(count) == 2
+
+    def test_a_process_whose_folder_was_deleted_makes_all_start_carefully(
+        self, state: State, folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        others = State(folder, clock), State(folder, clock)
+        for one in (state, *others):
+            limiter(one).charge(3)
+        shutil.rmtree(folder)
+        assert free(state) == 5 and "active pauses are lost" in caplog.text
+        clock.advance(50)
+        assert [free(one) for one in (*others, State(folder, clock))] == [5, 5, 5]
+        clock.advance(10)
+        assert [free(one) for one in (state, *others)] == [10, 10, 10], "it was lost only once"
 
     def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture

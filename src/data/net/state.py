@@ -60,6 +60,7 @@ _SALT_BYTES = 32
 BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
+_LOST = "used quotas and active pauses are lost"
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +117,7 @@ class State:
     """
 
     _db: sqlite3.Connection | None = None
+    # In-memory tables that were used during a failure, until the file has their content.
     _own: sqlite3.Connection | None = None
 
     def __init__(self, folder: Path | None, clock: Clock) -> None:
@@ -143,8 +145,6 @@ class State:
         self._timeout_s = BUSY_S  # the connection's current timeout
         # Time of the next attempt to use the file after a failure; None while it can be used.
         self._alone_until = self._alone_by_default
-        # In-memory tables that were used during a failure, until the file has their content.
-        self._own = None
         close_before_fork(self)
 
     def __del__(self) -> None:
@@ -322,6 +322,7 @@ class State:
             return
         self._disk.make_folders(self._path.parent)
         check_files(self._path)
+        before = self._inode
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()
@@ -333,6 +334,8 @@ class State:
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
+            if before not in (None, self._inode) and read_fact(self._db, "lost_s") is None:
+                self._start_carefully(self._db, _LOST)
         except KeyboardInterrupt:  # a partial result would be mistaken for the whole
             self._close_quietly()
             raise
@@ -357,7 +360,7 @@ class State:
             if not has_tables:
                 make_tables(db, (*TABLES, *LATER), VERSION)
             if has_salt or has_tables:
-                self._start_carefully(db, "used quotas and active pauses are lost")
+                self._start_carefully(db, _LOST)
         db.execute("COMMIT")
         _use_write_ahead(db)
 
