@@ -773,6 +773,33 @@ def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
     assert 30 in shown(plain)
 
 
+@pytest.mark.parametrize("fault", ["another kind", "an unreadable year"])
+def test_attach_offers_all_that_it_can_and_keeps_the_rest(
+    host: Host, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    b, last = host("b"), SeriesKey("ZM", DAILY.timeframe)
+    own = store_in(tmp_path / "a")
+    for key, span in ((DAILY, (5, 8)), (DAILY, (400, 402)), (last, (1, 3))):
+        own.commit(key, bars(*span))
+    if fault == "another kind":
+        b.commit(DAILY, Commit((piece(0, 2, kind=replace(KIND, venue="aggregate")),)))
+    else:
+        (tmp_path / "a" / "ohlcv" / "AAPL" / "1d" / "2024.csv.gz").unlink()
+        (tmp_path / "a" / "ohlcv" / "AAPL" / "1d" / "2024.csv.gz").mkdir()
+    a, is_kind = host("a"), fault == "another kind"
+    assert dict(attach_folder(a)) == {"AAPL": 0 if is_kind else 1, "ZM": 1}
+    assert dict(attach_folder(a)) == {"AAPL": 0, "ZM": 0}
+    assert ("of a different kind" if is_kind else "not a regular file") in caplog.text
+    b.pull([PAIR, (last.symbol, last.timeframe)])
+    for store in (a, b):
+        assert shown(store) == ([0, 1] if is_kind else [400, 401]) and shown(store, last) == [1, 2]
+    assert a.pull([PAIR]) is False and host_state(a).state == "in step"
+    before = tmp_path / "a" / "_hosts" / "before" / "ohlcv" / "AAPL" / "1d"
+    assert {"2024.csv.gz", "2025.csv.gz"} <= set(os.listdir(before)), (
+        "the files as they were are kept"
+    )
+
+
 @pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 17, 33, 41))
 def test_a_killed_attach_can_be_completed(log_url: str, tmp_path: Path, calls: int) -> None:
     from src.data.disk.files import Disk
