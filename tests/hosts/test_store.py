@@ -800,6 +800,18 @@ def test_attach_offers_all_that_it_can_and_keeps_the_rest(
     )
 
 
+def test_damaged_splits_of_an_attached_folder_are_set_aside(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, path = store_in(tmp_path / "a"), tmp_path / "a" / "ohlcv" / "AAPL" / "actions.json"
+    own.commit(DAILY, bars(0, 3))
+    own.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    path.write_bytes(damaged := path.read_bytes()[:-20])
+    assert dict(attach_folder(host("a"))) == {"AAPL": 1}
+    [kept] = (path.parent / "_quarantine").iterdir()
+    assert kept.read_bytes() == damaged and "splits and dividends are damaged" in caplog.text
+
+
 @pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 17, 33, 41))
 def test_a_killed_attach_can_be_completed(log_url: str, tmp_path: Path, calls: int) -> None:
     from src.data.disk.files import Disk
