@@ -23,7 +23,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.hosts.limits import SharedLimits
+from src.data.hosts.limits import SharedLimits, shared_limits
 from src.data.hosts.log import Log
 from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.capabilities import Limits
@@ -283,6 +283,25 @@ def test_a_daily_quota_survives_a_crash_of_the_server_and_a_short_limit_starts_w
     ask(brief_b, 5)
     server.advance(61)
     ask(brief_b, 10)
+
+
+def test_after_the_servers_clock_was_set_back_units_count_for_one_window_more(
+    host: Hosts, server: Server
+) -> None:
+    a = host("a", per_minute=3)
+    server.advance(7 * 86_400)
+    ask(a, 2)
+    ticket = a.acquire(1, 0)
+    server.advance(-7 * 86_400)
+    log = host.logs["a"]
+    assert [one.used for one in shared_limits(log)] == [{"60s": 3}]
+    assert refused(a) <= 150
+    a.settle(ticket, answer())
+    assert refused(a) == pytest.approx(60, abs=1)
+    server.advance(30)
+    assert refused(host("b", per_minute=3)) == pytest.approx(30, abs=1)
+    server.advance(30)
+    ask(a, 3)
 
 
 def test_hosts_whose_rules_differ_in_a_daily_limit_share_the_others(

@@ -59,6 +59,8 @@ _DAY_S = 86_400.0
 # A request that is settled later than this may be counted twice: its host may not have seen that it was
 # already counted as one whose process died.
 _FLIGHT_S = 150.0
+# Units from further in the future are from before the server's clock was set back.
+_DRIFT_S = 2.0
 # Entries of a ledger's log from which on a host replaces them by a newer base.
 _FOLD_AT = 16
 _TRIES = 5
@@ -472,20 +474,18 @@ class SharedLimits:
                 self._known[fact] = version + 1, moved
         sent = {_in_server(self._name, fact): change for fact, change in newer.items()}
         noted = self._log.send_pending(sent) if sent else []
-        if len(noted) == len(
-            sent
-        ):  # otherwise other hosts have changed them: the next call decides again
+        # Otherwise, other hosts have changed a fact meanwhile, and the next call decides again.
+        if len(noted) == len(sent):
             self._has_unsent = False
             self._local.finish(lambda: self._local.run(unsent.forget))
 
     def _fill(
         self, tables: StateTables, now: float, base: dict[str, Any], log: list[Any], folded: int
     ) -> None:
-        """Fill the tables in memory, and prepare a newer base if the log has become long."""
+        """Fill the tables in memory, and prepare a newer base if the log is long or has wrong times."""
         name = self._name
-        replay(tables, name, base, log)
-        tables.now_s = now
-        if len(log) >= _FOLD_AT:
+        is_set_back = replay(tables, name, base, log, now)
+        if len(log) >= _FOLD_AT or is_set_back:
             content = json.dumps(dump_ledger(tables, name))
             self._log.pending.replace_base(
                 (self._table, name), LedgerBase(folded, len(log), content)
@@ -572,8 +572,7 @@ def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> 
 
     def count(tables: StateTables) -> dict[str, float]:
         """Repeat the ledger's operations."""
-        replay(tables, name, base, log)
-        tables.now_s = now
+        replay(tables, name, base, log, now)
         lengths = [row[0] for row in tables.rows.execute("select distinct length_s from spent")]
         in_flight = tables.units_in_flight(name)
         windows = tables.filled(name, [Window(length, 0) for length in sorted(lengths)])
@@ -593,13 +592,35 @@ def _in_server(account: str, fact: Fact) -> str:
 # --- tables and what is sent ---------------------------------------------------------------------
 
 
-def replay(tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any]) -> None:
-    """Fill the tables with a ledger: its base, and the operations behind it."""
+def replay(
+    tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any], now: float
+) -> bool:
+    """Fill the tables with a ledger: its base, and the operations after it.
+
+    Units from the future count as spent now, because the server's clock was set back since.
+
+    Returns:
+        Whether there were any.
+    """
     load_ledger(tables, name, base)
     for at_s, ops in log:
         for op in ops:
             tables.now_s = at_s - op[1]
             repeat(tables, name, op)
+    tables.now_s = now
+    latest = "select max(last_s) from spent where who = ?"
+    ahead_s = (tables.rows.execute(latest, (name,)).fetchone()[0] or 0.0) - now
+    if ahead_s <= _DRIFT_S:
+        return False
+    tables.rows.execute(
+        "update or replace spent set first_s = first_s - ?, last_s = last_s - ?"
+        " where who = ? and last_s > ?",
+        (ahead_s, ahead_s, name, now),
+    )
+    tables.rows.execute(
+        "update flights set until_s = min(until_s, ?) where who = ?", (now + _FLIGHT_S, name)
+    )
+    return True
 
 
 def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:
