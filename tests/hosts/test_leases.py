@@ -222,7 +222,7 @@ def test_a_machine_with_the_same_name_and_folder_waits_as_any_other(
         for log, start in ((log_a, "a"), (log_b, "b"), (log_b, "a")):
             monkeypatch.setattr(leases_module, "boot", lambda start=start: start)
             own = Leases(State(tmp_path / str(len(calls)), clock))
-            leases = SharedLeases(log, clock, lambda own=own: own, "/home/bot/state")
+            leases = SharedLeases(log, clock, lambda own=own: own, "state")
             calls.append(Call(leases, deadline=late(clock)))
         # The third is another process of the first machine, whose own leases say that the first has ended.
         assert [call.lease.is_held for call in calls] == [True, False, True]
