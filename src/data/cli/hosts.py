@@ -128,7 +128,11 @@ def _attach(args: argparse.Namespace) -> Report:
     spans = sum(done.values())
     line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
     document = {"symbols": done, "spans": spans} | state.to_json()
-    lines = [Line(line, "bold"), Line(f"  original files: {store.notes.folder / 'before'}")]
+    before = store.notes.folder / "before"
+    lines = [
+        Line(line, "bold"),
+        *([Line(f"  original files: {before}")] if before.exists() else ()),
+    ]
     return Report(document, [*lines, *_state_shown(state)], ok=state.state == "in step")
 
 
