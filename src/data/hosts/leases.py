@@ -56,7 +56,7 @@ taken as (
   from onetape.lease s
   where l.name = %(name)s and s.name = l.name
     and (l.fence, l.until) = (s.fence, s.until) and l.owner is not distinct from s.owner
-    and (s.owner is null or s.until < {_EXPIRED} or s.until > clock_timestamp() + interval '1 day'
+    and (s.owner is null or s.until < {_EXPIRED} or s.until > clock_timestamp() + interval '10 minutes'
       or (%(host)s <> '' and split_part(s.owner, ':', 1) = %(host)s)
       or (s.pid is not null and not exists (
         select from pg_stat_activity a
