@@ -800,6 +800,33 @@ def test_attach_offers_all_that_it_can_and_keeps_the_rest(
     )
 
 
+def test_a_detach_after_an_interrupted_attach_leaves_all_bars_in_the_folder(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, b = store_in(tmp_path / "a"), host("b")
+    for key in (DAILY, SeriesKey("ZM", DAILY.timeframe)):
+        own.commit(key, bars(0, 5))
+        b.commit(key, bars(3, 9))
+    offer = SharedStore._offer_year
+
+    def interrupted(store: SharedStore, key: SeriesKey, year: Span) -> int:
+        if key.symbol == "ZM":
+            raise KeyboardInterrupt
+        return offer(store, key, year)
+
+    monkeypatch.setattr(SharedStore, "_offer_year", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dict(attach_folder(host("a")))
+    for _ in range(2):
+        detach(tmp_path / "a")
+        plain = store_in(tmp_path / "a")
+        assert shown(plain) == list(range(9))
+        assert shown(plain, SeriesKey("ZM", DAILY.timeframe)) == list(range(5))
+    assert not (tmp_path / "a" / "_hosts" / "aside").exists()
+    plain.commit(SeriesKey("ZM", DAILY.timeframe), bars(5, 6))
+    assert 5 in shown(store_in(tmp_path / "a"), SeriesKey("ZM", DAILY.timeframe))
+
+
 def test_damaged_splits_of_an_attached_folder_are_set_aside(
     host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
