@@ -356,9 +356,11 @@ class TransientError(ProviderError):
         was_sent: False if it is certain that no part of the request reached the vendor.
         is_unconnected: Whether the host did not respond at all, or its name could not be resolved.
         is_own: Whether this machine's own network is down, so that the vendor is not at fault.
+        retry_after: Seconds to wait, if the vendor sent this.
     """
 
     retry = True
+    retry_after: float | None = None
     was_sent: bool = True
     is_unconnected: bool = False
     is_own: bool = False

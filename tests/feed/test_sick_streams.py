@@ -139,11 +139,12 @@ def test_after_a_failed_handshake_the_feed_reconnects(stage: Stage, name: str) -
     assert len(bars_in(emptied(box))) == 3
 
 
-def test_a_retry_after_of_a_stream_is_obeyed(stage: Stage) -> None:
-    stage.streams.handshakes.append(refusing("429 Too Many", "Retry-After: 50\r\n"))
+@pytest.mark.parametrize("status", ["429 Too Many", "503 Service Unavailable"])
+def test_a_retry_after_of_a_stream_is_obeyed(stage: Stage, status: str) -> None:
+    stage.streams.handshakes.append(refusing(status, "Retry-After: 50\r\n"))
     feed = stage.feed(lookback=3)
     with feed:
-        wait_until(lambda: "429" in feed.status.reason)
+        wait_until(lambda: status[:3] in feed.status.reason)
         stage.clock.advance(49)
         threading.Event().wait(0.1)
         assert stage.streams.attempts == 1

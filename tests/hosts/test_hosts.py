@@ -371,6 +371,11 @@ def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     assert code == 0 and document["state"] == "in step" and document["symbols"] == {"BTCUSDT": 1}
     assert run("verify", "--deep") == (0, {"deep": True, "differ": [], "ok": True})
     assert host("b").get_ohlcv("BTCUSDT", "1h", *DAY).equals(frame)
+    (tmp_path / "empty").mkdir()
+    for name, is_kept in (("own", True), ("empty", False)):
+        options = ["--cache-dir", str(tmp_path / name), "--config", str(rules)]
+        assert main(["hosts", "attach", *options]) == 0, "series of other hosts are not a fault"
+        assert ("original files: " in capsys.readouterr().out) is is_kept
     code, document = run("status")
     assert code == 0 and document["series"] == 1 and not document["warnings"]
     code, _ = run("detach")

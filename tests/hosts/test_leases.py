@@ -17,6 +17,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import OvertakenError
+from src.data.hosts import leases as leases_module
 from src.data.hosts import log as log_module
 from src.data.hosts.entry import SeriesCleared, SeriesName
 from src.data.hosts.leases import SharedLeases
@@ -210,6 +211,23 @@ def test_a_waiting_job_does_not_take_the_lease_of_a_call_of_its_host(
         assert waited.lease.is_held and clock.monotonic() > 60 and waited.run(add, log_job) == 2
         waited.end()
         silent.end()
+
+
+def test_a_machine_with_the_same_name_and_folder_waits_as_any_other(
+    log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as machines that were made from one image."""
+    clock, calls = ManualClock(NOW), list[Call]()
+    with closing(Log(log_url)) as log_a, closing(Log(log_url)) as log_b:
+        for log, start in ((log_a, "a"), (log_b, "b"), (log_b, "a")):
+            monkeypatch.setattr(leases_module, "boot", lambda start=start: start)
+            own = Leases(State(tmp_path / str(len(calls)), clock))
+            leases = SharedLeases(log, clock, lambda own=own: own, "state")
+            calls.append(Call(leases, deadline=late(clock)))
+        # The third is another process of the first machine, whose own leases say that the first has ended.
+        assert [call.lease.is_held for call in calls] == [True, False, True]
+        for call in reversed(calls):
+            call.end()
 
 
 def test_fence_numbers_always_increase(host: Host) -> None:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,12 +17,13 @@ import pytest
 
 from src.data.clock import ManualClock, SystemClock
 from src.data.errors import (
+    AuthenticationError,
     CircuitOpenError,
     RateLimitedError,
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.hosts.limits import SharedLimits
+from src.data.hosts.limits import SharedLimits, shared_limits
 from src.data.hosts.log import Log
 from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.capabilities import Limits
@@ -123,6 +124,15 @@ def fails(one: Limiter, error: Exception, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(type(error)), one.guard(DOOR):
             raise error
+
+
+@contextmanager
+def cut_off(log: Log) -> Iterator[None]:
+    """Let a host lose its server while the block runs."""
+    log.close()
+    real, log._url = log._url, "postgresql://bot:canary@127.0.0.1:1/x"
+    yield
+    log._url, log._away_until_s = real, 0
 
 
 # --- units -----------------------------------------------------------------------------------
@@ -275,6 +285,25 @@ def test_a_daily_quota_survives_a_crash_of_the_server_and_a_short_limit_starts_w
     ask(brief_b, 10)
 
 
+def test_after_the_servers_clock_was_set_back_units_count_for_one_window_more(
+    host: Hosts, server: Server
+) -> None:
+    a = host("a", per_minute=3)
+    server.advance(7 * 86_400)
+    ask(a, 2)
+    ticket = a.acquire(1, 0)
+    server.advance(-7 * 86_400)
+    log = host.logs["a"]
+    assert [one.used for one in shared_limits(log)] == [{"60s": 3}]
+    assert refused(a) <= 150
+    a.settle(ticket, answer())
+    assert refused(a) == pytest.approx(60, abs=1)
+    server.advance(30)
+    assert refused(host("b", per_minute=3)) == pytest.approx(30, abs=1)
+    server.advance(30)
+    ask(a, 3)
+
+
 def test_hosts_whose_rules_differ_in_a_daily_limit_share_the_others(
     host: Hosts, server: Server
 ) -> None:
@@ -390,20 +419,88 @@ def test_a_call_takes_one_statement_and_its_spending_is_sent_with_the_next(
 
 
 def test_the_last_known_limits_hold_while_the_server_is_unreachable(
-    host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch
+    host: Hosts, server: Server
 ) -> None:
     a, b = host("a", per_minute=5), host("b", 300, per_minute=5)
     ask(a, 2)
     ask(b)
-    log = host.logs["b"]
-    log.close()
-    real, log._url = log._url, "postgresql://bot:canary@127.0.0.1:1/x"
-    ask(b, 2)
-    assert refused(b) == pytest.approx(60, abs=1)
-    log._url, log._away_until_s = real, 0
+    with cut_off(host.logs["b"]):
+        ask(b, 2)
+        assert refused(b) == pytest.approx(60, abs=1)
     with b.guard(DOOR):  # it says what was spent meanwhile
         pass
     assert refused(a) == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
+    host: Hosts, server: Server, is_known: bool
+) -> None:
+    """Also a rejected key and an unknown symbol, whether or not this process knew that it was cut off."""
+    a, b = host("a", 300, per_minute=5), host("b", per_minute=5)
+    ask(a)
+    with cut_off(host.logs["a"]):
+        if is_known:
+            ask(a)
+        with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
+            raise SymbolNotFoundError("unknown")
+        fails(a, AuthenticationError("rejected"))
+        a.pause(3600)
+        assert refused(a) == pytest.approx(3600)
+    host.clocks["a"].advance(10)
+    server.advance(10)
+    assert refused(a) == pytest.approx(3590)
+    assert refused(b) == pytest.approx(3590)
+    for one in (a, b):
+        with pytest.raises(CircuitOpenError), one.guard(DOOR):
+            pass
+        with (
+            pytest.raises(SymbolNotFoundError, match="does not know 'NOPE'"),
+            one.guard("x", CHECK),
+        ):
+            pass
+
+
+def test_a_ban_by_the_server_is_not_shortened_by_one_while_it_was_unreachable(
+    host: Hosts, server: Server
+) -> None:
+    a, b = host("a", per_minute=5), host("b", per_minute=5)
+    ask(a)
+    with cut_off(host.logs["a"]):
+        ask(a)
+        a.pause(60)
+        b.pause(600)
+    assert refused(a) == pytest.approx(600)
+
+
+def test_requests_sent_while_the_server_was_unreachable_count_against_another_hosts_daily_limit(
+    host: Hosts, server: Server
+) -> None:
+    a, b = host("a", per_minute=30), host("b", per_minute=30, per_day=100)
+    ask(a)
+    with cut_off(host.logs["a"]):
+        ask(a, 10)
+    ask(b)
+    ask(a)
+    ask(b, 0)
+    assert b.used()["60s"] == 12
+
+
+def test_what_an_ended_process_spent_while_the_server_was_unreachable_counts_once(
+    host: Hosts, server: Server
+) -> None:
+    a = host("a", per_day=20, per_minute=9)
+    ask(a)
+    with cut_off(host.logs["a"]):
+        ask(a, 3)
+        ticket = a.acquire(2, 0)
+    again, b = host("a", per_day=20, per_minute=9), host("b", per_day=20, per_minute=9)
+    ask(again)
+    assert again.used() == {"60s": 7, "86400s": 7}
+    again.settle(ticket, answer())
+    for one in (again, host("a", per_day=20, per_minute=9), b):
+        ask(one, 0)
+        assert one.used() == {"60s": 7, "86400s": 7}
 
 
 # --- a real vendor, real time ---------------------------------------------------------------------

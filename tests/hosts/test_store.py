@@ -773,6 +773,72 @@ def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
     assert 30 in shown(plain)
 
 
+@pytest.mark.parametrize("fault", ["another kind", "an unreadable year"])
+def test_attach_offers_all_that_it_can_and_keeps_the_rest(
+    host: Host, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    b, last = host("b"), SeriesKey("ZM", DAILY.timeframe)
+    own = store_in(tmp_path / "a")
+    for key, span in ((DAILY, (5, 8)), (DAILY, (400, 402)), (last, (1, 3))):
+        own.commit(key, bars(*span))
+    if fault == "another kind":
+        b.commit(DAILY, Commit((piece(0, 2, kind=replace(KIND, venue="aggregate")),)))
+    else:
+        (tmp_path / "a" / "ohlcv" / "AAPL" / "1d" / "2024.csv.gz").unlink()
+        (tmp_path / "a" / "ohlcv" / "AAPL" / "1d" / "2024.csv.gz").mkdir()
+    a, is_kind = host("a"), fault == "another kind"
+    assert dict(attach_folder(a)) == {"AAPL": 0 if is_kind else 1, "ZM": 1}
+    assert dict(attach_folder(a)) == {"AAPL": 0, "ZM": 0}
+    assert ("of a different kind" if is_kind else "not a regular file") in caplog.text
+    b.pull([PAIR, (last.symbol, last.timeframe)])
+    for store in (a, b):
+        assert shown(store) == ([0, 1] if is_kind else [400, 401]) and shown(store, last) == [1, 2]
+    assert a.pull([PAIR]) is False and host_state(a).state == "in step"
+    before = tmp_path / "a" / "_hosts" / "before" / "ohlcv" / "AAPL" / "1d"
+    assert {"2024.csv.gz", "2025.csv.gz"} <= set(os.listdir(before)), (
+        "the files as they were are kept"
+    )
+
+
+def test_a_detach_after_an_interrupted_attach_leaves_all_bars_in_the_folder(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, b = store_in(tmp_path / "a"), host("b")
+    for key in (DAILY, SeriesKey("ZM", DAILY.timeframe)):
+        own.commit(key, bars(0, 5))
+        b.commit(key, bars(3, 9))
+    offer = SharedStore._offer_year
+
+    def interrupted(store: SharedStore, key: SeriesKey, year: Span) -> int:
+        if key.symbol == "ZM":
+            raise KeyboardInterrupt
+        return offer(store, key, year)
+
+    monkeypatch.setattr(SharedStore, "_offer_year", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dict(attach_folder(host("a")))
+    for _ in range(2):
+        detach(tmp_path / "a")
+        plain = store_in(tmp_path / "a")
+        assert shown(plain) == list(range(9))
+        assert shown(plain, SeriesKey("ZM", DAILY.timeframe)) == list(range(5))
+    assert not (tmp_path / "a" / "_hosts" / "aside").exists()
+    plain.commit(SeriesKey("ZM", DAILY.timeframe), bars(5, 6))
+    assert 5 in shown(store_in(tmp_path / "a"), SeriesKey("ZM", DAILY.timeframe))
+
+
+def test_damaged_splits_of_an_attached_folder_are_set_aside(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, path = store_in(tmp_path / "a"), tmp_path / "a" / "ohlcv" / "AAPL" / "actions.json"
+    own.commit(DAILY, bars(0, 3))
+    own.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    path.write_bytes(damaged := path.read_bytes()[:-20])
+    assert dict(attach_folder(host("a"))) == {"AAPL": 1}
+    [kept] = (path.parent / "_quarantine").iterdir()
+    assert kept.read_bytes() == damaged and "splits and dividends are damaged" in caplog.text
+
+
 @pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 17, 33, 41))
 def test_a_killed_attach_can_be_completed(log_url: str, tmp_path: Path, calls: int) -> None:
     from src.data.disk.files import Disk

@@ -111,6 +111,22 @@ def test_a_nearly_full_disk_is_a_finding(
     assert "only 20 MB free" in check.said
 
 
+def test_a_checkup_names_folders_on_a_network_file_system(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = load_settings().state_dir
+    for folder, kind in ((tmp_path / "cache", "nfs4"), (state, "cifs")):
+        monkeypatch.setattr(
+            module,
+            "network_file_system",
+            lambda at, one=folder, kind=kind: kind if at == one else "",
+        )
+        topics = [c for c in checkup(tmp_path / "cache", rules, network=False) if "disk" in c.topic]
+        (check,) = topics
+        assert check.ok is None and f"network file system ({kind})" in check.said
+        assert check.topic == ("state disk" if folder == state else "cache disk")
+
+
 def test_a_cache_above_its_limit_is_a_finding(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

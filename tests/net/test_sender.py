@@ -65,6 +65,25 @@ def test_retry_after_is_waited_for() -> None:
     assert sum(clock.slept) == 7
 
 
+def test_retry_after_of_a_vendor_that_is_down_is_waited_for_by_all() -> None:
+    """Seconds, or a date by the vendor's clock, which is a minute behind."""
+    clock = ManualClock(NOW_MS)
+    down = answer(status=503, retry_after="7")
+    until = answer(
+        status=503,
+        retry_after="Wed, 01 Jan 2025 02:00:00 GMT",
+        date="Tue, 31 Dec 2024 23:59:00 GMT",
+    )
+    sender = sender_over(ScriptedTransport(down, OK, until), clock=clock)
+    sender.send(REQUEST, vendor="acme")
+    assert sum(clock.slept) == 7
+    with pytest.raises(UnavailableError, match="HTTP 503") as caught:
+        sender.send(REQUEST, vendor="acme")
+    assert caught.value.retry_after == 7260
+    with pytest.raises(RateLimitedError, match=r"asked us to pause; .*possible in 2 hours"):
+        sender.send(REQUEST, vendor="acme")
+
+
 def test_retry_after_beyond_the_budget_ends_it_and_holds_back_the_next_request() -> None:
     clock = ManualClock(NOW_MS)
     transport = ScriptedTransport(answer(status=418, retry_after="7200"), OK)

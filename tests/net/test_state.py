@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
-from src.data.errors import CircuitOpenError, ProviderTimeoutError, UnavailableError
+from src.data.errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    UnavailableError,
+)
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.deadline import run_call
@@ -23,7 +30,7 @@ from src.data.net.state_tables import Account, StateTables
 from tests.cache.counts import FULL
 from tests.e2e.fresh import Fresh
 from tests.net.guarding import Circuits
-from tests.net.scripted import NOW_MS
+from tests.net.scripted import NOW_MS, answer
 
 Look = Callable[[], float]
 LIMITS = Limits(per_minute=10)
@@ -228,6 +235,19 @@ class TestTrouble:
         assert state.run(count) == 1
         assert State(folder, state.clock).run(count) == 2
 
+    def test_a_process_whose_folder_was_deleted_makes_all_start_carefully(
+        self, state: State, folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        others = State(folder, clock), State(folder, clock)
+        for one in (state, *others):
+            limiter(one).charge(3)
+        shutil.rmtree(folder)
+        assert free(state) == 5 and "active pauses are lost" in caplog.text
+        clock.advance(50)
+        assert [free(one) for one in (*others, State(folder, clock))] == [5, 5, 5]
+        clock.advance(10)
+        assert [free(one) for one in (state, *others)] == [10, 10, 10], "it was lost only once"
+
     def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -235,10 +255,10 @@ class TestTrouble:
         state = State(tmp_path / "file" / "state", clock)
         one = limiter(state)
         one.acquire(4, 0)
-        one.pause(30)
-        assert one.wait_s() == 30, "limits continue within the process"
+        one.pause(130)
+        assert one.wait_s() == 130, "limits continue within the process"
         clock.advance(100)
-        assert free(state) == 5, "it was tried again, and started carefully again"
+        assert one.wait_s() == 30, "the folder was tried again, and nothing was forgotten"
         (record,) = caplog.records
         assert "this process keeps its own limits" in record.message
 
@@ -254,6 +274,36 @@ class TestTrouble:
         clock.advance(60)
         state.run(count)
         assert (tmp_path / "state" / FILE).exists()
+
+    def test_what_happened_while_the_state_file_was_unusable_is_stored_afterwards(
+        self, state: State, folder: Path, clock: ManualClock
+    ) -> None:
+        """A ban, units, and an endpoint that failed: none is forgotten, however long the trouble takes."""
+
+        def daily(state: State) -> Limiter:
+            return Limiter("acme", Limits(per_day=10), state, Account("acme", ("key",)))
+
+        one = daily(state)
+        one.settle(one.acquire(1, 0), answer())
+        away = folder.rename(folder.with_name("away"))
+        folder.write_text("in the way")
+        for units in (3, 2):
+            one.settle(one.acquire(units, 0), answer())
+        with pytest.raises(RateLimitedError):
+            one.acquire(1, 0)  # half of the limit counts as used
+        one.pause(600)
+        with pytest.raises(AuthenticationError), one.guard("bars"):
+            raise AuthenticationError("rejected")
+        for _ in range(3):
+            clock.advance(61)
+            assert daily(state).wait_s(0) == pytest.approx(600 - clock.monotonic())
+        folder.unlink()
+        away.rename(folder)
+        clock.advance(61)
+        for each in (state, State(folder, clock)):
+            assert daily(each).wait_s(0) == pytest.approx(600 - clock.monotonic())
+            assert daily(each).used() == {"86400s": 6}
+            assert daily(each).look("bars").circuit.failures == 1
 
     def test_a_file_of_a_newer_version_is_left_untouched(
         self, state: State, folder: Path, caplog: pytest.LogCaptureFixture

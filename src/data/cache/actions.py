@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..calendars.calendar import day_span
@@ -466,7 +467,7 @@ class ActionStore:
             try:
                 old = self.load(symbol)
             except CorruptEntryError:
-                self._set_aside(symbol)
+                set_aside(self._disk, folder)
                 old = ActionBook()
             book = change(old)
             path = folder / ACTIONS
@@ -482,14 +483,13 @@ class ActionStore:
                 self._disk.sync_folder(folder)  # likewise for the existing file's name
         return book
 
-    def _set_aside(self, symbol: str) -> None:
-        """Copy a damaged document to the symbol's quarantine."""
-        path = self._layout.symbol(symbol) / ACTIONS
-        content = self._disk.read(path)
-        folder = path.parent / QUARANTINE
-        self._disk.make_folders(folder)
-        name = f"actions.{hashlib.sha256(content).hexdigest()[:16]}.json"
-        write_atomically(self._disk, folder / name, content)
+
+def set_aside(disk: Disk, folder: Path) -> None:
+    """Copy the damaged document in a symbol's folder to its quarantine."""
+    content = disk.read(folder / ACTIONS)
+    disk.make_folders(folder / QUARANTINE)
+    name = f"actions.{hashlib.sha256(content).hexdigest()[:16]}.json"
+    write_atomically(disk, folder / QUARANTINE / name, content)
 
 
 def _reported_details(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..hosts.state import HostState, SeriesState
     from ..hosts.store import SharedStore
 
+# A host gets the entries of others when it needs them.
+_FINE = ("in step", "behind")
 _EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is never shown."
 
 
@@ -67,7 +69,7 @@ def _status(args: argparse.Namespace) -> Report:
     from ..hosts.state import host_state
 
     state = host_state(store)
-    return Report(state.to_json(), _state_shown(state), ok=state.state in ("in step", "behind"))
+    return Report(state.to_json(), _state_shown(state), ok=state.state in _FINE)
 
 
 def _state_shown(state: HostState) -> list[Any]:
@@ -128,8 +130,12 @@ def _attach(args: argparse.Namespace) -> Report:
     spans = sum(done.values())
     line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
     document = {"symbols": done, "spans": spans} | state.to_json()
-    lines = [Line(line, "bold"), Line(f"  original files: {store.notes.folder / 'before'}")]
-    return Report(document, [*lines, *_state_shown(state)], ok=state.state == "in step")
+    before = store.notes.folder / "before"
+    lines = [
+        Line(line, "bold"),
+        *([Line(f"  original files: {before}")] if before.exists() else ()),
+    ]
+    return Report(document, [*lines, *_state_shown(state)], ok=state.state in _FINE)
 
 
 def _detach(args: argparse.Namespace) -> Report:

@@ -18,6 +18,7 @@ from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
+from ..net.state import boot
 from ..net.state_tables import StateTables
 from . import vendor_records
 from .entry import SeriesName
@@ -55,7 +56,7 @@ taken as (
   from onetape.lease s
   where l.name = %(name)s and s.name = l.name
     and (l.fence, l.until) = (s.fence, s.until) and l.owner is not distinct from s.owner
-    and (s.owner is null or s.until < {_EXPIRED} or s.until > clock_timestamp() + interval '1 day'
+    and (s.owner is null or s.until < {_EXPIRED} or s.until > clock_timestamp() + interval '10 minutes'
       or (%(host)s <> '' and split_part(s.owner, ':', 1) = %(host)s)
       or (s.pid is not null and not exists (
         select from pg_stat_activity a
@@ -89,7 +90,7 @@ class SharedLeases(Leases):
         log: Log whose server stores the leases.
         clock: Clock for waits.
         local: Function that returns the host's own leases, or None.
-        folder: Folder of the host's own leases; its path distinguishes the hosts.
+        folder: Folder of the host's own leases; its path distinguishes the hosts on one machine.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class SharedLeases(Leases):
         self._log, self._clock, self._local = log, clock, local
         # Version of the days that vendors lack, as last copied to this host's state.
         self._days = -1
-        self._host = sha256(f"{process_space()}|{folder}".encode()).hexdigest()[:16]
+        # Machines from one image have the same name, so that their starts tell them apart.
+        place = f"{boot()}|{process_space()}|{folder}"
+        self._host = sha256(place.encode()).hexdigest()[:16]
 
     @contextmanager
     def hold(

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from ..net.circuit_breaker import Circuit
 from ..net.own_network import Contacts
 from ..net.quota import Pause, Window, windows_of
 from ..net.state import Needs, State
-from ..net.state_tables import Account, StateTables
+from ..net.state_tables import Account, StateTables, keep_fact, read_fact
 from ..net.unknown_symbols import UnknownSymbol, forgotten_s
 from . import vendor_records
 from .log import Log
@@ -59,11 +59,13 @@ _DAY_S = 86_400.0
 # A request that is settled later than this may be counted twice: its host may not have seen that it was
 # already counted as one whose process died.
 _FLIGHT_S = 150.0
+# Units from further in the future are from before the server's clock was set back.
+_DRIFT_S = 2.0
 # Entries of a ledger's log from which on a host replaces them by a newer base.
 _FOLD_AT = 16
 _TRIES = 5
-# Most operations that wait for a server that this process has not reached yet.
-_MOST_UNSENT = 2_000
+# Most operations, and most facts, that wait on a host for a server that it cannot reach.
+_MOST_UNSENT, _MOST_UNSENT_FACTS = 2_000, 200
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
 _CIRCUIT_S, _PAUSE_S, _DAYS_S = 30 * _DAY_S, 8 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
@@ -199,6 +201,64 @@ class _Tables(StateTables):
         return self._local.run(lambda local: local.keep_answer(vendor, names))
 
 
+@dataclass(frozen=True)
+class _Unsent:
+    """The changes of an account that a host made while the server was away, stored in the host's state.
+
+    Attributes:
+        row: Name of the record in the state.
+        ops: Operations ``[kind, time, ...]``.
+        facts: Values of facts.
+        now_s, monotonic_s: Time of the host's state, and the monotonic time at that moment.
+    """
+
+    row: str = ""
+    ops: Sequence[list[Any]] = ()
+    facts: Mapping[Fact, Any] = field(default_factory=dict)
+    now_s: float = 0.0
+    monotonic_s: float = 0.0
+
+    @classmethod
+    def of(cls, local: StateTables, name: str) -> _Unsent:
+        """Return the record of an account in a host's state."""
+        row = f"unsent {name}"
+        ops, facts = json.loads(read_fact(local.rows, row) or "[[], []]")
+        known = {tuple(fact): value for fact, value in facts if fact[0] in _TIMES}
+        return cls(row, ops, known, local.now_s, local.monotonic_s)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self.ops or self.facts)
+
+    def operations(self, monotonic_s: float) -> list[list[Any]]:
+        """Return the operations with their monotonic times."""
+        ahead_s = self.monotonic_s - self.now_s
+        return [[kind, min(monotonic_s, at_s + ahead_s), *rest] for kind, at_s, *rest in self.ops]
+
+    def add(self, ops: Iterable[list[Any]], facts: Mapping[Fact, Any]) -> _Unsent:
+        """Return the record with further operations, whose times are monotonic, and facts."""
+        ahead_s = self.now_s - self.monotonic_s
+        more = [[kind, at_s + ahead_s, *rest] for kind, at_s, *rest in ops]
+        latest = list({**self.facts, **facts}.items())[-_MOST_UNSENT_FACTS:]
+        return replace(self, ops=[*self.ops, *more][-_MOST_UNSENT:], facts=dict(latest))
+
+    def keep(self, local: StateTables) -> None:
+        """Store the record."""
+        content = json.dumps([self.ops, list(self.facts.items())])
+        keep_fact(local.rows, self.row, content)
+
+    def forget(self, local: StateTables) -> None:
+        """Remove this record from the stored one, to which another process may have added something."""
+        now, n = _Unsent.of(local, self.row.partition(" ")[2]), len(self.ops)
+        facts = {fact: value for fact, value in now.facts.items() if self.facts.get(fact) != value}
+        ops = now.ops[n:] if now.ops[:n] == self.ops else now.ops
+        if ops or facts:
+            replace(now, ops=ops, facts=facts).keep(local)
+        else:
+            local.rows.execute("delete from facts where name = ?", (self.row,))
+
+
 class SharedLimits:
     """The owner of an account's limits when many hosts share a store. Thread-safe; usable after a fork.
 
@@ -237,8 +297,9 @@ class SharedLimits:
         # account in it, the time before which units were lost, and the facts that came with it.
         self._now: tuple[float, float] | None = None
         self._name, self._lost_s, self._fresh = "", _NOTHING_LOST, set[Fact]()
-        # Whether the last call was decided by this host's state, and what was done to units since.
-        self._is_alone, self._unsent = False, list[list[Any]]()
+        # Whether the last call was decided by this host's state; whether that may have records which the
+        # server lacks, also from other processes; and facts which the server did not get just now.
+        self._is_alone, self._has_unsent, self._rejected = False, True, dict[Fact, Any]()
 
     @property
     def exists(self) -> bool:
@@ -259,7 +320,7 @@ class SharedLimits:
 
     def after_fork(self) -> None:
         """Start with a new lock, and without what the parent knew, in a forked child."""
-        self._lock, self._now, self._unsent = threading.Lock(), None, []
+        self._lock, self._now, self._has_unsent = threading.Lock(), None, True
 
     def run(
         self, work: Callable[[StateTables], T], *, writes: bool = True, needs: Needs | None = None
@@ -326,8 +387,9 @@ class SharedLimits:
         if made.is_urgent:
             try:
                 noted = log.send_pending(facts, made.lifted)
-            except CacheError:  # the operations wait; this host's copy has the facts
+            except CacheError:  # the operations wait, and the facts on this host
                 noted = list(facts)
+                self._rejected |= {fact: change.value for fact, change in made.facts.items()}
             if set(noted) != set(facts):
                 return False
         elif made.ops or facts:
@@ -345,15 +407,14 @@ class SharedLimits:
         if not self._log.salt:
             self._log.store_id()
         name = self._name = self._account.named(self._log.salt)
-        asked = [_DAYS if self._account == _NO_ACCOUNT else _PAUSE, *more]
+        unsent = self._find_unsent()
+        asked = [_DAYS if self._account == _NO_ACCOUNT else _PAUSE, *more, *unsent.facts]
         if needs.endpoint:
             asked.append(("circuit", needs.endpoint))
         if needs.symbol:
             asked.append(("unknown", needs.address, needs.symbol))
         keys = {fact: _in_server(name, fact) for fact in asked}
-        ledger, reserved = (self._table, name), list[list[Any]]()
-        waiting, self._unsent = self._unsent, []
-        self._log.pending.add(ledger, waiting)
+        ledger, reserved = (self._table, name), unsent.operations(self.clock.monotonic())
         if needs.ticket and self._is_counted:
             reserved.append(["take_off", self.clock.monotonic(), needs.ticket, needs.units])
         ops, newer_base, put_back = self._log.pending.take_ledger(ledger, reserved)
@@ -382,6 +443,8 @@ class SharedLimits:
             is_one = 0 <= version <= MOST_VERSION
             self._known[fact] = version if is_one else 0, vendor_records.fact(fact[0], value, now)
         self._fresh = set(keys)
+        if unsent.is_any:
+            self._send_unsent(unsent, now)
         try:
             records = vendor_records.ledger(base, log, folded)
         except CorruptEntryError as error:
@@ -391,14 +454,38 @@ class SharedLimits:
             raise
         self._memory.run(lambda tables: self._fill(tables, now, *records, folded or 0))
 
+    def _find_unsent(self) -> _Unsent:
+        """Return the record that this host made while the server was away."""
+        name = self._account.named
+        if self._has_unsent and self._local.exists:
+            with suppress(ProviderTimeoutError):  # the call's time is over
+                return self._local.run(
+                    lambda local: _Unsent.of(local, name(local.salt)), writes=False
+                )
+        return _Unsent()
+
+    def _send_unsent(self, unsent: _Unsent, now: float) -> None:
+        """Send facts that are newer than those on the server, and forget the record that it has now."""
+        newer = dict[Fact, FactChange]()
+        for fact, value in unsent.facts.items():
+            moved, (version, known) = _moved(fact, value, now - unsent.now_s), self._known[fact]
+            if _end(fact, moved) > max(now, _end(fact, known)):
+                newer[fact] = FactChange(moved, version, _end(fact, moved) - now + _DAYS_S)
+                self._known[fact] = version + 1, moved
+        sent = {_in_server(self._name, fact): change for fact, change in newer.items()}
+        noted = self._log.send_pending(sent) if sent else []
+        # Otherwise, other hosts have changed a fact meanwhile, and the next call decides again.
+        if len(noted) == len(sent):
+            self._has_unsent = False
+            self._local.finish(lambda: self._local.run(unsent.forget))
+
     def _fill(
         self, tables: StateTables, now: float, base: dict[str, Any], log: list[Any], folded: int
     ) -> None:
-        """Fill the tables in memory, and prepare a newer base if the log has become long."""
+        """Fill the tables in memory, and prepare a newer base if the log is long or has wrong times."""
         name = self._name
-        replay(tables, name, base, log)
-        tables.now_s = now
-        if len(log) >= _FOLD_AT:
+        is_set_back = replay(tables, name, base, log, now)
+        if len(log) >= _FOLD_AT or is_set_back:
             content = json.dumps(dump_ledger(tables, name))
             self._log.pending.replace_base(
                 (self._table, name), LedgerBase(folded, len(log), content)
@@ -413,22 +500,28 @@ class SharedLimits:
         name, ahead_s = self._account.named(host_tables.salt), host_tables.now_s - now
         load_ledger(host_tables, name, shared, ahead_s)
         load_facts(host_tables, name, self._known, self._fresh, ahead_s)
+        if self._rejected:
+            facts = {fact: _moved(fact, value, ahead_s) for fact, value in self._rejected.items()}
+            _Unsent.of(host_tables, name).add((), facts).keep(host_tables)
+            self._has_unsent, self._rejected = True, {}
 
     # --- without it ------------------------------------------------------------------------
 
     def _run_locally(self, work: Callable[[StateTables], T], writes: bool) -> T:
         """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
 
-        def recorded(local: StateTables) -> tuple[T, list[list[Any]]]:
-            """Run ``work``, and note what it does to units."""
+        def recorded(local: StateTables) -> T:
+            """Run ``work``, and store its changes for the server."""
             tables = _Tables(local, None, {})
-            return work(tables), tables.ops
+            result = work(tables)
+            facts = {fact: change.value for fact, change in tables.facts.items() if fact != _DAYS}
+            if tables.ops or facts:
+                name = self._account.named(local.salt)
+                _Unsent.of(local, name).add(tables.ops, facts).keep(local)
+            return result
 
-        self._is_alone = True
-        result, ops = self._local.run(recorded, writes=writes)
-        if self._is_counted:
-            self._unsent = [*self._unsent, *ops][-_MOST_UNSENT:]
-        return result
+        self._is_alone = self._has_unsent = True
+        return self._local.run(recorded, writes=writes)
 
 
 @dataclass(frozen=True)
@@ -479,8 +572,7 @@ def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> 
 
     def count(tables: StateTables) -> dict[str, float]:
         """Repeat the ledger's operations."""
-        replay(tables, name, base, log)
-        tables.now_s = now
+        replay(tables, name, base, log, now)
         lengths = [row[0] for row in tables.rows.execute("select distinct length_s from spent")]
         in_flight = tables.units_in_flight(name)
         windows = tables.filled(name, [Window(length, 0) for length in sorted(lengths)])
@@ -500,13 +592,35 @@ def _in_server(account: str, fact: Fact) -> str:
 # --- tables and what is sent ---------------------------------------------------------------------
 
 
-def replay(tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any]) -> None:
-    """Fill the tables with a ledger: its base, and the operations behind it."""
+def replay(
+    tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any], now: float
+) -> bool:
+    """Fill the tables with a ledger: its base, and the operations after it.
+
+    Units from the future count as spent now, because the server's clock was set back since.
+
+    Returns:
+        Whether there were any.
+    """
     load_ledger(tables, name, base)
     for at_s, ops in log:
         for op in ops:
             tables.now_s = at_s - op[1]
             repeat(tables, name, op)
+    tables.now_s = now
+    latest = "select max(last_s) from spent where who = ?"
+    ahead_s = (tables.rows.execute(latest, (name,)).fetchone()[0] or 0.0) - now
+    if ahead_s <= _DRIFT_S:
+        return False
+    tables.rows.execute(
+        "update or replace spent set first_s = first_s - ?, last_s = last_s - ?"
+        " where who = ? and last_s > ?",
+        (ahead_s, ahead_s, name, now),
+    )
+    tables.rows.execute(
+        "update flights set until_s = min(until_s, ?) where who = ?", (now + _FLIGHT_S, name)
+    )
+    return True
 
 
 def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:
@@ -588,16 +702,29 @@ def load_facts(
         if fact_type == "days":
             load_days(tables, value, ahead_s)
         elif fact_type == "pause":
-            until, strikes = value or (0, 0)
-            tables.keep_pause(name, Pause(until + ahead_s, strikes))
+            tables.keep_pause(name, Pause(*_moved(fact, value or (0, 0), ahead_s)))
         elif fact_type == "circuit":
-            circuit = Circuit(*value) if value else Circuit()
-            times = ("until_s", "trial_until_s", "answered_s")
-            moved = {at: getattr(circuit, at) and getattr(circuit, at) + ahead_s for at in times}
-            tables.keep_circuit(name, rest[0], replace(circuit, **moved))
+            circuit = Circuit(*_moved(fact, value, ahead_s)) if value else Circuit()
+            tables.keep_circuit(name, rest[0], circuit)
         elif value is None:
             tables.forget_unknown(name, rest[0], rest[1])
         else:
-            at_s, until, reports = value
-            word = UnknownSymbol(at_s + ahead_s, until + ahead_s, reports)
-            tables.keep_unknown(name, rest[0], rest[1], word)
+            tables.keep_unknown(
+                name, rest[0], rest[1], UnknownSymbol(*_moved(fact, value, ahead_s))
+            )
+
+
+# Positions of the times in the value of each fact, and position of the time at which it ends.
+_TIMES = {"pause": (0,), "circuit": (2, 3, 4), "unknown": (0, 1)}
+_ENDS = {"pause": 0, "circuit": 2, "unknown": 1}
+
+
+def _moved(fact: Fact, value: Sequence[Any], ahead_s: float) -> list[Any]:
+    """Return the value of a fact with its times moved by ``ahead_s``; a time of 0 is none."""
+    times = _TIMES[fact[0]]
+    return [each + ahead_s if at in times and each else each for at, each in enumerate(value)]
+
+
+def _end(fact: Fact, value: Sequence[Any] | None) -> float:
+    """Return the end of a pause, or of the time for which a vendor is not queried; 0 if there is none."""
+    return float(value[_ENDS[fact[0]]]) if value else 0.0

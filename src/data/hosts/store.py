@@ -28,6 +28,7 @@ from ..errors import (
     CacheError,
     CorruptEntryError,
     FormatVersionError,
+    KindMismatchError,
     LockTimeoutError,
     LogUnreachableError,
     OvertakenError,
@@ -592,6 +593,9 @@ class SharedStore(BarStore):
         self._offering.add(key)
         try:
             offered = self._offer(key) if is_offered else 0
+        except KindMismatchError as error:
+            log.warning("%s: its bars are not offered to the shared store: %s", key, error)
+            offered, keep = 0, keep or not self._copies.is_kept(key)
         finally:
             self._offering.discard(key)
         if offered and is_lost:
@@ -603,7 +607,11 @@ class SharedStore(BarStore):
         return offered
 
     def _offer(self, key: SeriesKey) -> int:
-        """Commit the bars of set-aside files for spans that the log lacks; return how many spans."""
+        """Commit the bars of set-aside files for spans that the log lacks; return how many spans.
+
+        Raises:
+            KindMismatchError: The log has bars of another kind for the series.
+        """
         offered = 0
         try:
             view = self._copies.aside.view(key)
@@ -626,8 +634,14 @@ class SharedStore(BarStore):
         for _ in range(_TRIES):
             position = self.position(key)
             known = [entry.span for entry in self.view(key).coverage.within(year)]
-            offer = lacking(*self._copies.aside.read(key, year), known)
-            if offer.is_empty:
+            try:
+                stored = self._copies.aside.read(key, year)
+            except FormatVersionError:
+                raise
+            except CacheError as error:
+                log.warning("%s: files set aside cannot be read: %s", key, error)
+                return 0
+            if (offer := lacking(*stored, known)).is_empty:
                 return 0
             try:
                 self.commit(key, offer, based_on=position)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cache.actions import ActionBook, dump_book, load_book
+from ..cache.actions import ActionBook, dump_book, load_book, set_aside
 from ..cache.format.json_document import DamagedError
 from ..cache.layout import Layout
 from ..cache.read.document_cache import DocumentCache
@@ -28,6 +29,8 @@ from .entry import (
 )
 from .log import Log, LogEntry, LogPosition
 from .notes import Note, Notes
+
+log = logging.getLogger(__name__)
 
 _TRIES = 20
 # Times that a book which changes while it is read is read again.
@@ -208,11 +211,16 @@ class SymbolBooks:
         return note, ActionBook() if data is None else load_book(data, symbol)
 
     def _unattached_book(self, symbol: str) -> ActionBook:
-        """Return a book that was stored without the log; empty if there is none or it is damaged."""
+        """Return a book that was stored without the log; empty if there is none.
+
+        A damaged one is set aside.
+        """
         data = self._file(symbol)
         try:
             return ActionBook() if data is None else load_book(data, symbol)
-        except DamagedError:
+        except DamagedError as error:
+            set_aside(self._disk, self._layout.symbol(symbol))
+            log.warning("%s: the stored splits and dividends are damaged: %s", symbol, error)
             return ActionBook()
 
     def _keep(self, symbol: str, book: ActionBook, position: LogPosition) -> None:

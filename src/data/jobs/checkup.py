@@ -171,8 +171,14 @@ def _locations(survey: Survey, selector: ProviderSelector, size: int) -> Iterato
     yield from _network_disk(settings.cache_dir)
     yield from _size(settings, selector, size)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
-    state = "ONETAPE_STATE_DIR"
-    yield _folder("state", settings.state_dir, f"set by {state}", state)
+    state, folder = "ONETAPE_STATE_DIR", settings.state_dir
+    yield _folder("state", folder, f"set by {state}", state)
+    if kind := network_file_system(folder):
+        text = (
+            f"limits and bans are on a network file system ({kind}); programs on two machines that "
+            "use this folder may exceed them"
+        )
+        yield Check("places", "state disk", None, text, f"set {state} to a folder on a local disk")
 
 
 def _shared_store(

@@ -17,6 +17,7 @@ from ..errors import (
     ProviderTimeoutError,
     RateLimitedError,
     SymbolNotFoundError,
+    TransientError,
 )
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
@@ -232,8 +233,11 @@ class Sender:
         response = self._send_once(call)
         call.status, call.size = response.status, len(response.body)
         if (error := call.classify(response)) is not None:
+            asked_s = retry_after_s(response, self._clock.now_ms())
             if isinstance(error, RateLimitedError):
-                call.pause_s = self._slow_down(error, response)
+                call.pause_s = self._slow_down(error, response, asked_s)
+            elif isinstance(error, TransientError) and asked_s is not None:
+                call.pause_s = error.retry_after = self._limiter.pause(asked_s)
             raise error
         return response
 
@@ -274,12 +278,12 @@ class Sender:
             exc.by_caller = seconds < _ENOUGH_S
             raise
 
-    def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
+    def _slow_down(
+        self, error: RateLimitedError, response: HttpResponse, asked_s: float | None
+    ) -> float:
         """Pause all requests to this vendor, not just this one; return the pause in seconds."""
-        seconds = error.retry_after
+        seconds = asked_s if error.retry_after is None else error.retry_after
         now_ms = self._clock.now_ms()
-        if seconds is None:
-            seconds = retry_after_s(response, now_ms)
         if seconds is None and error.until_ms is not None:
             left_ms = error.until_ms - (server_time_ms(response) or now_ms)
             seconds = max(0.0, left_ms / SECOND_MS)

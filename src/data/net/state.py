@@ -60,6 +60,7 @@ _SALT_BYTES = 32
 BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
+_LOST = "used quotas and active pauses are lost"
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +117,8 @@ class State:
     """
 
     _db: sqlite3.Connection | None = None
+    # In-memory tables that were used during a failure, until the file has their content.
+    _own: sqlite3.Connection | None = None
 
     def __init__(self, folder: Path | None, clock: Clock) -> None:
         self.clock = clock
@@ -132,7 +135,7 @@ class State:
         # it, except in SQLite itself while another process writes. No other lock is taken inside: a
         # thread that forks may hold that lock and wait for this one.
         self._lock = threading.Lock()
-        self._parents: sqlite3.Connection | None = None
+        self._parents: tuple[sqlite3.Connection | None, ...] = ()
         self._is_forking = False
         self._inode: int | None = None
         # The longest time that the current transaction waits for other processes, and the time
@@ -146,8 +149,9 @@ class State:
 
     def __del__(self) -> None:
         # Since 3.13, Python warns about a connection that is garbage-collected while open.
-        if self._db is not None:
-            self._db.close()
+        for db in (self._db, self._own):
+            if db is not None:
+                db.close()
 
     @property
     def exists(self) -> bool:
@@ -222,8 +226,9 @@ class State:
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
             return  # no thread was active, and the memory is this process's copy
-        self._parents = self._db  # never closed: that would harm the parent, which uses it
-        self._db, self._alone_until = None, self._alone_by_default
+        # Never closed: that would harm the parent, which uses them.
+        self._parents = self._db, self._own
+        self._db, self._own, self._alone_until = None, None, self._alone_by_default
         self._owner = os.urandom(8).hex()
 
     # --- one transaction -------------------------------------------------------------------
@@ -250,19 +255,26 @@ class State:
         return now - self._busy_since >= BUSY_S
 
     def _execute(self, db: sqlite3.Connection, work: Callable[[StateTables], T], writes: bool) -> T:
+        own = self._own
+        writes |= own is not None
         try:
             if self._wait_s != self._timeout_s:
                 db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
                 self._timeout_s = self._wait_s
             db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             times, lost_s = self._times(db, writes), read_fact(db, "lost_s")
-            result = _run_checked(work, StateTables(db, self._salt, *times, lost_s))
+            tables = StateTables(db, self._salt, *times, lost_s)
+            if own is not None:
+                tables.add(StateTables(own, b"", *self._times(own, writes=False), None))
+            result = _run_checked(work, tables)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self._busy_since = None
+        if own is not None:
+            own.close()
+        self._busy_since = self._own = None
         return result
 
     def _times(self, db: sqlite3.Connection, writes: bool) -> tuple[float, float]:
@@ -283,7 +295,7 @@ class State:
     def _ready(self) -> sqlite3.Connection:
         """Return a connection to the state file or, while that is unusable, to in-memory tables."""
         if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
-            self._close()
+            self._own, self._db, self._alone_until = self._db, None, None
         if self._db is not None and self._alone_until is None and not self._is_there():
             self._close()
         if self._db is None:
@@ -310,6 +322,7 @@ class State:
             return
         self._disk.make_folders(self._path.parent)
         check_files(self._path)
+        before = self._inode
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()
@@ -321,6 +334,8 @@ class State:
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
+            if before not in (None, self._inode) and read_fact(self._db, "lost_s") is None:
+                self._start_carefully(self._db, _LOST)
         except KeyboardInterrupt:  # a partial result would be mistaken for the whole
             self._close_quietly()
             raise
@@ -345,7 +360,7 @@ class State:
             if not has_tables:
                 make_tables(db, (*TABLES, *LATER), VERSION)
             if has_salt or has_tables:
-                self._start_carefully(db, "used quotas and active pauses are lost")
+                self._start_carefully(db, _LOST)
         db.execute("COMMIT")
         _use_write_ahead(db)
 
@@ -388,8 +403,11 @@ class State:
     def _go_alone(self, exc: Exception) -> None:
         """After ``exc``, continue for a while with in-memory tables, which other processes do not see."""
         self._close_quietly()
-        db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
+        if self._own is not None:
+            self._db, self._own = self._own, None
+            return
+        db = self._open_in_memory()
         words = exc.args[0] if exc.args else type(exc).__name__
         self._start_carefully(db, f"{words}; this process keeps its own limits")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from ..errors import CorruptEntryError
@@ -70,6 +71,7 @@ _NUMBER_COLUMNS = {
 
 
 _NO_KEY = "-"
+_end = attrgetter("until_s")
 _NONE = Contacts()
 _DIGEST_BYTES = 12
 # In the order of the value's fields.
@@ -194,12 +196,29 @@ class StateTables:
         for table in ("spent", "flights", "pauses"):
             self.rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
 
+    def add(self, other: StateTables) -> None:
+        """Add the units, pauses and open circuits in other tables, whose times are on another clock."""
+        ahead_s = self.now_s - other.now_s
+        spent = "SELECT who, length_s, last_s, units FROM spent ORDER BY last_s"
+        for account, length, last, units in other.rows.execute(spent):
+            windows = self.filled(account, [Window(length, units)])
+            self.spend(account, windows, units, ago_s=other.now_s - last)
+        for ticket, account, units, until in other.rows.execute("SELECT * FROM flights"):
+            self.add_in_flight(ticket, account, units, until + ahead_s)
+        for account, pause in other.pauses():
+            moved = replace(pause, until_s=pause.until_s + ahead_s)
+            self.keep_pause(account, max(self.pause(account), moved, key=_end))
+        for account, door, circuit in other.open_circuits():
+            until_s = circuit.until_s + ahead_s
+            shut = replace(circuit, until_s=until_s, trial_until_s=0.0, answered_s=0.0)
+            self.keep_circuit(account, door, max(self.circuit(account, door), shut, key=_end))
+
     # --- requests in flight ----------------------------------------------------------------
 
     def add_in_flight(self, ticket: str, account: str, units: float, until_s: float) -> None:
         """Record a request in flight, which costs ``units`` and will have ended by ``until_s``."""
         self.rows.execute(
-            "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
+            "INSERT OR REPLACE INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
     def remove_in_flight(self, ticket: str) -> float:

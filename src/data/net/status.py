@@ -58,7 +58,9 @@ def error_of(response: HttpResponse) -> DataError | None:
     if kind := _ERROR_OF_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
     if status >= 500:
-        return UnavailableError(message)
+        error = UnavailableError(message)
+        error.retry_after = retry_after_s(response)
+        return error
     return CapabilityError(message) if status >= 400 else ResponseFormatError(message)
 
 

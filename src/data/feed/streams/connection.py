@@ -17,6 +17,7 @@ from ...errors import (
     ForeignError,
     ProviderError,
     RateLimitedError,
+    TransientError,
     UnavailableError,
 )
 from ...forks import renew_after_fork
@@ -818,8 +819,9 @@ class Connection:
         except (ConfigError, AuthenticationError):
             raise  # a retry cannot help
         except DataError as error:
-            if isinstance(error, RateLimitedError):
-                self._limiter.pause(error.retry_after)  # for all processes
+            asked_s = error.retry_after if isinstance(error, TransientError) else None
+            if isinstance(error, RateLimitedError) or asked_s is not None:
+                self._limiter.pause(asked_s)  # for all processes
             self._notify_lost(str(error))
         finally:
             self._abort()
