@@ -105,14 +105,26 @@ def legacy_files(
     """
     if key.lane:
         return []
-    years = {
-        Path(folder, name): int(match[1])
-        for folder in _folders(root, key, encoded)
-        if folder != left_out
+    # If case is ignored, or one of them is a link, two names may lead to the same folder.
+    folders: dict[tuple[int, int] | None, str] = {}
+    for folder in _folders(root, key, encoded):
+        folders.setdefault(_identity(folder), folder)
+    folders.pop(_identity(left_out), None)
+    return [
+        (int(match[1]), Path(folder, name))
+        for folder in folders.values()
         for name in _names(folder)
         if (match := YEAR_FILE.fullmatch(name))
-    }
-    return [(year, path) for path, year in years.items()]
+    ]
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Return the device and inode of a folder; None if it does not exist."""
+    try:
+        state = os.stat(folder)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
@@ -123,7 +135,13 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     # nothing.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
-    folders = [f"{base}{os.sep}{name}" for base in bases for name in names]
+    # If case is ignored, another spelling leads to a folder that this library uses.
+    folders = [
+        f"{base}{os.sep}{name}"
+        for base in bases
+        for name in names
+        if name == encoded or (os.access(f"{base}{os.sep}{name}", os.F_OK) and name in _names(base))
+    ]
     # `1m` and `1M` are the same folder if case is ignored: only the exact name counts there.
     folded = key.timeframe.unit in "mM"
     return [
