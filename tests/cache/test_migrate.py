@@ -332,6 +332,32 @@ def test_a_legacy_bar_that_a_doubted_answer_lacks_is_kept(taken_over: Path) -> N
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "2023-12-31 00:00:00,90.0,91.0,89.0,90.0,5.0\n",
+        "2024-01-03 18:00:00,90.0,91.0,89.0,90.0,5.0\n",
+        '2024-01-03 00:00:00,"90,5","91,0","89,0","90,5",5.0\n',
+        "2024-01-03 00:00:00,90.0,91.0,89.0,90.0,5.0\n",
+    ],
+    ids=["another year", "an uncertain date", "not numbers", "a second bar"],
+)
+def test_a_legacy_file_with_a_row_that_was_not_read_is_kept(tmp_path: Path, row: str) -> None:
+    nothing = "2024-01-04 00:00:00,,,,,0.0\n"
+    write_older_file(tmp_path / PLACES[1], [row, nothing, *LINES, LINES[2]])
+    migrated(tmp_path)
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))
+    (one,) = pruned(tmp_path)
+    assert (one.rows, one.problem[:41]) == (6, "one of its rows is not cached: not valid ")
+    assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
+
+
+def test_a_file_without_valid_bars_is_not_said_to_have_bars(tmp_path: Path) -> None:
+    write_older_file(tmp_path / PLACES[0], ['2024-01-03,"90,5","91,0","89,0","90,5",5\n'])
+    (one,) = migrated(tmp_path)
+    assert (one.rows, one.said) == (0, "set aside: it has no valid bars in 2024")
+
+
 def test_a_legacy_file_is_kept_if_the_cached_year_is_damaged(taken_over: Path) -> None:
     path = lane_folder(taken_over) / DATA
     path.write_bytes(path.read_bytes()[:-9])

@@ -35,7 +35,7 @@ from ...model.kind import Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ..format.csv_rows import read_csv
+from ..format.csv_rows import BASE_COLUMNS, read_csv
 from ..format.gzip_member import inflated
 
 log = logging.getLogger(__name__)
@@ -253,6 +253,16 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     if not _fits(table.stamps, timeframe):
         raise CorruptEntryError(f"{path} does not contain {timeframe} bars")
     return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
+
+
+def unread_rows(disk: Reads, path: Path, table: BarTable) -> int:
+    """Return the number of a readable file's rows with prices that are not in ``table``, its bars.
+
+    Among them are rows whose timestamps are uncertain or in another year. Equal rows count once.
+    """
+    frame = read_csv(inflated(disk.read(path))).drop_duplicates()
+    prices = frame[[n for n in frame.columns if str(n).strip().lower() in BASE_COLUMNS[:4]]]
+    return int((prices.notna() & (prices != "")).any(axis=1).sum()) - len(table)
 
 
 def _parse(text: bytes) -> BarTable:
