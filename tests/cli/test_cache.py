@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +165,30 @@ def test_clear_without_a_symbol_needs_all(words: list[str], filled: Run) -> None
     assert ran.code == 2
     assert "--all" in ran.err
     assert len(filled("cache", "list", "--json").json) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("stats",), ("verify",), ("repair",), ("clean", "--older-than", "90y"),
+     ("info", "AAPL", "1d"), ("clear", "AAPL", "1d"), ("clear", "--all")],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
+    filled: Run, cache: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cache / "ohlcv", cache / "ohlcv.bak")
+    (cache / "lost+found").mkdir()
+    names_in = os.listdir
+
+    def names(path: Any) -> list[str]:
+        """Return the names in a folder, unless it can be listed only by its owner."""
+        if os.path.basename(path) == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return names_in(path)
+
+    monkeypatch.setattr(os, "listdir", names)
+    assert filled("cache", *words).code == 0
+    assert len(list((cache / "ohlcv.bak").rglob("*.csv.gz"))) == 3
 
 
 def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:

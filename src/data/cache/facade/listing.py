@@ -15,13 +15,14 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..format.gzip_member import PEEK_BYTES, is_ours
-from ..layout import Layout, decode_symbol, encode_symbol
+from ..layout import Layout, decode_symbol, encode_symbol, is_data_type
 from ..legacy.reader import (
     SAMPLE_LANE,
     describe_legacy,
     folder_timeframes,
     is_plain,
     legacy_years,
+    older_symbols,
     read_legacy,
 )
 from ..retention.eviction import BYTES_IN_GB
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ..format.lane_entry import LaneEntry
     from ..retention.inventory import Holdings, Inventory, StoredLane
 
-_NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
 # The lanes that are read if none is named; the one with sample data only if there is nothing else.
 _DEFAULT_LANES = ((), SAMPLE_LANE)
 _NOT_LISTED = object()
@@ -70,14 +70,9 @@ class Catalog:
 
     def symbols(self) -> list[str]:
         """Return the symbols that have files with bars, sorted."""
-        return sorted(
-            {
-                decode_symbol(name) or name
-                for base in (self._layout.ohlcv, self._root)
-                for name in self._disk.list(base)
-                if is_plain(name) and folder_timeframes(base / name)
-            }
-        )
+        ohlcv = self._layout.ohlcv
+        names = [n for n in self._disk.list(ohlcv) if is_plain(n) and folder_timeframes(ohlcv / n)]
+        return sorted({decode_symbol(n) or n for n in (*names, *older_symbols(self._root))})
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
         """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
@@ -159,12 +154,10 @@ class Catalog:
 
     def data_types(self) -> list[str]:
         """Return the folder names for tables other than bars."""
-        names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
         return [
             name
-            for name in names
-            if name not in _NOT_TABLES
-            and any(
+            for name in filter(is_data_type, self._disk.list(self._root))
+            if any(
                 folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name)
             )
         ]

@@ -37,6 +37,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..format.csv_rows import BASE_COLUMNS, read_csv
 from ..format.gzip_member import inflated
+from ..layout import BARS
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,19 @@ def _names(folder: str | Path) -> list[str]:
         return []
     except OSError as exc:
         raise StorageError(f"cannot list {folder}: {exc.strerror}") from exc
+
+
+def older_symbols(root: Path) -> list[str]:
+    """Return the names of the folders next to ``ohlcv`` in which an older tool left bars.
+
+    A folder that cannot be listed, such as ``lost+found``, belongs to something else.
+    """
+    names = []
+    for name in _names(root):
+        with suppress(StorageError):
+            if name != BARS and is_plain(name) and folder_timeframes(root / name):
+                names.append(name)
+    return names
 
 
 def folder_timeframes(folder: Path) -> set[Timeframe]:
