@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from tests.cli.conftest import Run
 
@@ -194,6 +196,16 @@ def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
 def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:
     assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
     assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"
+
+
+def test_clear_all_reports_the_tables_that_it_deletes(filled: Run, cache: Path) -> None:
+    rows = pd.DataFrame({"rate": [0.1]}, index=pd.DatetimeIndex(["2024-05-01"]))
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        UnifiedCache(cache).put(rows, symbol, "8h", data_type="funding_rate")
+    assert filled("cache", "clear", "AAPL", "--json").json["tables"] == 0
+    ran = filled("cache", "clear", "--all")
+    assert ran.out == "deleted: 1 series, 744 bars, 2 tables\n"
+    assert filled("cache", "clear", "--all", "--json").json["tables"] == 0
 
 
 def test_a_folder_that_is_a_file_is_one_line(bare: Run, tmp_path: Path) -> None:
