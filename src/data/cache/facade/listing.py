@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...disk.files import Disk
-from ...errors import CorruptEntryError
+from ...errors import CorruptEntryError, FormatVersionError
 from ...model.bars import BarTable, merge
 from ...model.instant import from_ms, parse_iso, year_of
 from ...model.series import SeriesKey
@@ -142,7 +143,8 @@ class Catalog:
             default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = default if default in listed else sample
             if listed.get(default, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
-                yield from self._years_read(self.lane_of(default))
+                with suppress(FormatVersionError):
+                    yield from self._years_read(self.lane_of(default))
             else:
                 yield from _reported_years(lanes[key])
 
@@ -259,9 +261,7 @@ class Catalog:
         """Return statistics on the whole folder, counting all lanes."""
         holdings = holdings or self.holdings()
         listed = dict(self.listing(holdings))
-        rows = {
-            key: entry.rows if entry else self.store.view(key).rows for key, entry in listed.items()
-        }
+        rows = {key: entry.rows if entry else self._rows(key) for key, entry in listed.items()}
         stored = [key for key, count in rows.items() if count]
         answering = (key for key in stored if key.lane in _DEFAULT_LANES)
         updated = max((self._updated_ms(key, listed[key]) for key in answering), default=0)
@@ -282,6 +282,12 @@ class Catalog:
             "quarantined_rows": sum(len(rows) for rows, _ in aside),
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
         }
+
+    def _rows(self, key: SeriesKey) -> int:
+        """Return the number of bars in a series; 0 if a newer version wrote it."""
+        with suppress(FormatVersionError):
+            return self.store.view(key).rows
+        return 0
 
     def _updated_ms(self, key: SeriesKey, entry: LaneEntry | None) -> int:
         if entry is not None:
