@@ -14,7 +14,7 @@ from src.data.cache import history
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import build, file_id, walk
 from src.data.cache.history import PastStates, commits_of
-from src.data.cache.store import Commit
+from src.data.cache.store import Commit, CommitPiece
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
 from tests.cache.bars import (
@@ -319,6 +319,51 @@ def forgotten(root: Path, *names: str) -> Callable[[], None]:
             (lane_folder(root) / f"2024.{name}").write_bytes(content)
 
     return forget
+
+
+@pytest.mark.parametrize("later", [piece(2, 5), piece(0, 1, shift=7.0)], ids=["new", "revised"])
+def test_a_version_whose_commit_is_not_in_the_log_is_refused(
+    tmp_path: Path, later: CommitPiece
+) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((later,)))
+    store.commit(DAILY, Commit((piece(-3, -1),)))
+    kept = store.read_version(DAILY, EVER, 1)
+    forget()
+    for version in (2, 3):
+        with pytest.raises(QueryError, match=r"2024 as of version . are no longer kept"):
+            store_in(tmp_path).read_version(DAILY, EVER, version)
+        with pytest.raises(QueryError, match=r"2024 as of version . are no longer kept"):
+            store_in(tmp_path).pin(DAILY, version)
+    assert numbers(store_in(tmp_path).read_version(DAILY, days(-5, 0), 3)[0]) == [-3, -2]
+    assert same(store_in(tmp_path).read_version(DAILY, EVER, 1)[0], kept[0])
+
+
+@pytest.mark.parametrize("is_continued", [True, False])
+def test_a_year_whose_log_is_gone_has_no_versions(tmp_path: Path, is_continued: bool) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(-3, -1),)))
+    (lane_folder(tmp_path) / "2024.log").unlink()
+    if is_continued:
+        store.commit(DAILY, Commit((piece(2, 3),)))
+    with pytest.raises(QueryError, match="2024 as of version 2 are no longer kept"):
+        store_in(tmp_path).read_version(DAILY, EVER, 2)
+
+
+def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    forget()
+    for n in (3, 4):
+        store.commit(DAILY, Commit((piece(n, n + 1, state="provisional"),)))
+    compact_series(store.parts, DAILY, dry_run=False)
+    with pytest.raises(QueryError, match="no longer kept"):
+        store_in(tmp_path).read_version(DAILY, EVER, 3)
 
 
 def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) -> None:

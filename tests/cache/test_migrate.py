@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,15 +15,19 @@ import pytest
 
 from src.data.cache.legacy import migrate
 from src.data.cache.legacy.migrate import OldFile, PrunedFile, migrate_series, prune_series
+from src.data.cache.legacy.reader import legacy_files
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import CorruptEntryError
 from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (
     DAILY,
     EVER,
     lane_folder,
     mark,
+    minutes,
     no_temps,
     piece,
     same,
@@ -326,6 +332,32 @@ def test_a_legacy_bar_that_a_doubted_answer_lacks_is_kept(taken_over: Path) -> N
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "2023-12-31 00:00:00,90.0,91.0,89.0,90.0,5.0\n",
+        "2024-01-03 18:00:00,90.0,91.0,89.0,90.0,5.0\n",
+        '2024-01-03 00:00:00,"90,5","91,0","89,0","90,5",5.0\n',
+        "2024-01-03 00:00:00,90.0,91.0,89.0,90.0,5.0\n",
+    ],
+    ids=["another year", "an uncertain date", "not numbers", "a second bar"],
+)
+def test_a_legacy_file_with_a_row_that_was_not_read_is_kept(tmp_path: Path, row: str) -> None:
+    nothing = "2024-01-04 00:00:00,,,,,0.0\n"
+    write_older_file(tmp_path / PLACES[1], [row, nothing, *LINES, LINES[2]])
+    migrated(tmp_path)
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))
+    (one,) = pruned(tmp_path)
+    assert (one.rows, one.problem[:41]) == (6, "one of its rows is not cached: not valid ")
+    assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
+
+
+def test_a_file_without_valid_bars_is_not_said_to_have_bars(tmp_path: Path) -> None:
+    write_older_file(tmp_path / PLACES[0], ['2024-01-03,"90,5","91,0","89,0","90,5",5\n'])
+    (one,) = migrated(tmp_path)
+    assert (one.rows, one.said) == (0, "set aside: it has no valid bars in 2024")
+
+
 def test_a_legacy_file_is_kept_if_the_cached_year_is_damaged(taken_over: Path) -> None:
     path = lane_folder(taken_over) / DATA
     path.write_bytes(path.read_bytes()[:-9])
@@ -349,6 +381,50 @@ def test_a_process_killed_while_deleting_legacy_files_loses_no_bar(tmp_path: Pat
         assert dies_at > 2
         return
     raise AssertionError("it never came to its end")
+
+
+def ignore_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find files and folders whatever the case of their names, as on macOS and Windows."""
+
+    def real(path: str) -> str:
+        """Return the path of the existing file that a path leads to if case is ignored."""
+        above, name = os.path.split(path)
+        if path == above or exists(path, os.F_OK):
+            return path
+        above = real(above)
+        names = names_in(above) if exists(above, os.F_OK) else []
+        return os.path.join(above, next((n for n in names if n.lower() == name.lower()), name))
+
+    names_in, exists, state_of = os.listdir, os.access, os.stat
+    monkeypatch.setattr(os, "listdir", lambda path: names_in(real(os.fspath(path))))
+    monkeypatch.setattr(os, "access", lambda path, mode: exists(real(os.fspath(path)), mode))
+    monkeypatch.setattr(
+        os, "stat", lambda path, **how: state_of(path if how or type(path) is int else real(path))
+    )
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1m"])
+def test_a_folder_in_use_is_not_an_older_one_if_case_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeframe: str
+) -> None:
+    key = SeriesKey("AAPL", Timeframe.parse(timeframe))
+    bars = minutes(0, 5) if timeframe == "1m" else piece(0, 5)
+    store_in(tmp_path).commit(key, Commit((bars,)))
+    ignore_case(monkeypatch)
+    assert legacy_files(tmp_path, key, "AAPL") == [(2024, lane_folder(tmp_path, key) / DATA)]
+    assert migrate_series(store_in(tmp_path).parts, key, dry_run=False) == []
+    assert legacy_files(tmp_path, replace(key, symbol="aapl"), "%61%61%70%6C") == []
+    monkeypatch.undo()
+    assert store_in(tmp_path).view(key).rows == 5
+
+
+def test_an_older_folder_found_by_two_names_has_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_older_file(tmp_path / "ohlcv/aapl/1d")
+    ignore_case(monkeypatch)
+    (file,) = legacy_files(tmp_path, DAILY, "AAPL")
+    assert file == (2024, tmp_path / "ohlcv/AAPL/1d" / DATA)
 
 
 def test_migrating_an_empty_folder_creates_no_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.cache.format import json_document
 from src.data.cache.retention.age import Aged, AgeRetention
 from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
@@ -189,6 +190,25 @@ def test_files_of_older_tools_are_deleted_by_the_same_rule(
         ("ETHUSDT", 2014),
     ]
     assert sorted(path.name for path in folder.glob("*.csv.gz")) == ["2026.csv.gz"]
+
+
+def test_a_series_of_a_newer_version_is_reported_and_others_are_deleted(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache]
+) -> None:
+    assert cache.put(days("2014-01-01", "2014-03-01"), "ETHUSDT", "1d", provider="binance")
+    path = cache.ohlcv_dir / "ETHUSDT/1d/2014.metadata.json"
+    document = json_document.load(path.read_bytes())
+    document["onetape"]["need"] = ["more"]
+    path.write_bytes(json_document.dump(document))
+    made = make()
+    deletion = made.delete_older_than("5y")
+    assert [(one.key, one.year) for one in deletion.years] == [(DAILY, 2015)]
+    ((key, reason),) = deletion.problems
+    assert (key.symbol, "update this library" in reason) == ("ETHUSDT", True)
+    stats = made.overview()
+    assert (stats["bars_count"], stats["series_count"]) == (81, 1)
+    assert path.with_name("2014.csv.gz").exists()
+    assert made.write_summaries()
 
 
 def test_tables_are_deleted_by_year_and_other_files_stay(

@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from tests.cli.conftest import Run
 
@@ -165,9 +169,43 @@ def test_clear_without_a_symbol_needs_all(words: list[str], filled: Run) -> None
     assert len(filled("cache", "list", "--json").json) == 3
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("stats",), ("verify",), ("repair",), ("clean", "--older-than", "90y"),
+     ("info", "AAPL", "1d"), ("clear", "AAPL", "1d"), ("clear", "--all")],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
+    filled: Run, cache: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cache / "ohlcv", cache / "ohlcv.bak")
+    (cache / "lost+found").mkdir()
+    names_in = os.listdir
+
+    def names(path: Any) -> list[str]:
+        """Return the names in a folder, unless it can be listed only by its owner."""
+        if os.path.basename(path) == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return names_in(path)
+
+    monkeypatch.setattr(os, "listdir", names)
+    assert filled("cache", *words).code == 0
+    assert len(list((cache / "ohlcv.bak").rglob("*.csv.gz"))) == 3
+
+
 def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:
     assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
     assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"
+
+
+def test_clear_all_reports_the_tables_that_it_deletes(filled: Run, cache: Path) -> None:
+    rows = pd.DataFrame({"rate": [0.1]}, index=pd.DatetimeIndex(["2024-05-01"]))
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        UnifiedCache(cache).put(rows, symbol, "8h", data_type="funding_rate")
+    assert filled("cache", "clear", "AAPL", "--json").json["tables"] == 0
+    ran = filled("cache", "clear", "--all")
+    assert ran.out == "deleted: 1 series, 744 bars, 2 tables\n"
+    assert filled("cache", "clear", "--all", "--json").json["tables"] == 0
 
 
 def test_a_folder_that_is_a_file_is_one_line(bare: Run, tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ def test_cache_repair_exits_with_1_and_the_command_for_irreparable_damage(
     filled: Run, cache: Path
 ) -> None:
     change(cache / "ohlcv" / "AAPL" / "actions.json", lambda data: flipped(data, 120))
+    assert filled("cache", "verify").out.endswith("2 series read: 1 finding\n")
+    change(cache / "ohlcv" / "AAPL" / "1d" / "series.json", lambda data: flipped(data, 120))
+    ran = filled("cache", "verify")
+    assert ran.out.endswith("2 findings; `onetape cache repair` repairs 1 of them\n")
     ran = filled("cache", "repair")
     assert ran.code == 1
     assert "AAPL actions.json: " in ran.out

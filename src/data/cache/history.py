@@ -158,6 +158,7 @@ class _File:
         self.generation = generation
         content = lane.disk.read_if_exists(path) or b""
         chain = [member for _, member in walk(content, file_id(lane.key, year))]
+        self.generations = [member.header.seq for member in chain]
         self.columns = chain[0].columns if chain else ()
         # Members that are being appended right now are not in the log yet.
         self.members = [member for member in chain if member.header.seq <= generation]
@@ -237,14 +238,14 @@ class PastStates:
 
     def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
         """Return the bars and coverage of one year as of a generation; None if they are no longer kept."""
-        if self._is_folded(year, generation):
+        if not self._is_logged(year, generation):
             return None
         last, count = self._last_commit(year, generation)
         if last is None:
             return BarTable.empty(), Coverage()
         try:
             file = self._file(year, last)
-            members = _members(file, last, count)
+            members = self._members(file, year, last)
             if members is not None:
                 rows = file.rows(members)
             elif self._only_grew(file, year, last, count):
@@ -267,21 +268,30 @@ class PastStates:
         later = file.stamps()[len(rows) :]
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
 
-    def _is_folded(self, year: int, generation: int) -> bool:
-        """Return whether the year's log has merged the commit of this generation into a later entry."""
-        return any(
-            e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
-        )
+    def _is_logged(self, year: int, generation: int) -> bool:
+        """Return whether the year's log has an entry of its own for the last commit up to a generation.
+
+        It may have been merged into a later entry, or lost. Then this file or the next one has a
+        gzip member of that commit.
+        """
+        entries = self._log[year]
+        if any(e.get("since", e["generation"]) <= generation < e["generation"] for e in entries):
+            return False
+        last = self._last_commit(year, generation)[0] or 0
+        file = self._file(year, last)
+        later = (*file.generations, *self._file(year, file.generation + 1).generations)
+        return not any(last < g <= generation for g in later)
 
     def _is_kept(self, year: int, generation: int) -> bool:
-        if self._is_folded(year, generation):
+        if not self._is_logged(year, generation):
             return False
         seq, count = self._last_commit(year, generation)
         if seq is None:
             return True
         try:
             file = self._file(year, seq)
-            return _members(file, seq, count) is not None or self._only_grew(file, year, seq, count)
+            members = self._members(file, year, seq)
+            return members is not None or self._only_grew(file, year, seq, count)
         except MismatchError:
             return False
 
@@ -297,12 +307,27 @@ class PastStates:
 
     def _file(self, year: int, since: int) -> _File:
         """Return the oldest kept file of the year from generation ``since`` or later."""
-        newest = max(int(entry["generation"]) for entry in self._log[year])
+        newest = max((int(entry["generation"]) for entry in self._log[year]), default=0)
         kept = (version for version in versions(self.lane, year) if version[0] >= since)
         generation, path = next(kept, (newest, self.lane.paths.data(year)))
         if path not in self._files:
             self._files[path] = _File(self.lane, year, path, generation)
         return self._files[path]
+
+    def _members(self, file: _File, year: int, last: int) -> list[Member] | None:
+        """Return the file's gzip members up to generation ``last``; None if they do not have its bars.
+
+        The next generation is compared, too, because the log may lack an earlier commit, and the
+        number of bars may be equal by chance.
+        """
+        logged = {entry["generation"] for entry in self._log[year]}
+        newer = [seq for seq in file.generations if seq > last and seq in logged]
+        for generation in (last, *newer[:1]):
+            members = [member for member in file.members if member.header.seq <= generation]
+            rows = sum(member.header.rows for member in members)
+            if rows != self._last_commit(year, generation)[1]:
+                return None
+        return [member for member in file.members if member.header.seq <= last]
 
     def _only_grew(self, file: _File, year: int, since: int, count: int) -> bool:
         """Return whether all commits since generation ``since`` only added bars after the first ``count``.
@@ -321,9 +346,3 @@ class PastStates:
                 return False
             rows += entry["added"]
         return rows == len(stamps)
-
-
-def _members(file: _File, last: int, count: int) -> list[Member] | None:
-    """Return the file's gzip members up to generation ``last``; None if they do not have ``count`` bars."""
-    members = [member for member in file.members if member.header.seq <= last]
-    return members if sum(m.header.rows for m in members) == count else None

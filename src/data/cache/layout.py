@@ -33,6 +33,7 @@ _KEPT_IN_LANES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
+_DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 # The files of a year begin with its number. A new one is already included wherever a whole folder is
 # removed, counted, or made anew from a shared log. Add it to these, each of which needs other files:
@@ -71,6 +72,11 @@ def decode_symbol(name: str) -> str | None:
         return text if text is not None and encode_symbol(text) == name else None
     except BadSymbolError:
         return None
+
+
+def is_data_type(name: str) -> bool:
+    """Return whether a folder of this name contains tables, not bars, fundamentals or other files."""
+    return bool(_DATA_TYPE.fullmatch(name)) and name not in (BARS, "fundamentals")
 
 
 def encode_lane(key: SeriesKey) -> str:

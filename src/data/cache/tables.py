@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import json
 import logging
-import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from .layout import (
     decode_symbol,
     encode_lane,
     encode_symbol,
+    is_data_type,
     year_of_name,
     years_in,
 )
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
-# Folders in the cache that do not contain tables.
-_OTHER_FOLDERS = frozenset({"ohlcv", "fundamentals"})
 # Number of reads before a file counts as damaged. A commit by another process between two reads
 # looks like damage once, but not three times.
 _MOST_READS = 3
@@ -124,7 +121,7 @@ class TableStore:
         *,
         lock_timeout_s: float = 30.0,
     ) -> None:
-        if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _OTHER_FOLDERS:
+        if not is_data_type(str(data_type)):
             raise QueryError(
                 f"invalid data type for tables: {data_type!r}",
                 hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",

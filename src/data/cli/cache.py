@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cache_export.configure(actions)
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
-    clear = actions.add_parser("clear", help="delete bars")
+    clear = actions.add_parser("clear", help="delete bars or, with --all, all bars and tables")
     listed.add_argument(
         "--check",
         action="store_true",
@@ -44,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     info.add_argument("timeframe")
     clear.add_argument("symbol", nargs="?")
     clear.add_argument("timeframe", nargs="?")
-    clear.add_argument("--all", action="store_true", help="delete every series")
+    clear.add_argument(
+        "--all", action="store_true", help="delete every series, and tables such as funding rates"
+    )
     for action, work in ((stats, _stats), (listed, _list), (info, _info), (clear, _clear)):
         command(action, work)
     cache_quarantine.configure(actions)
@@ -220,8 +222,12 @@ def _clear(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     doomed = chosen(manager, args.symbol, args.timeframe)
     deleted = entries(manager, doomed)
+    others = manager.cache.maintenance.others() if args.all else []
+    tables = sum(part.is_table for part in others)
     symbol = meant(manager, args.symbol) if args.symbol else None
     manager.cache.clear(symbol, Timeframe.parse(args.timeframe).label if args.timeframe else None)
     bars = sum(entry["rows"] for entry in deleted)
     summary = f"deleted: {counted(len(deleted), 'series')}, {counted(bars, 'bar')}"
-    return Report({"deleted": deleted, "bars": bars}, lambda: [styled(summary, "bold")])
+    summary += f", {counted(tables, 'table')}" if tables else ""
+    document = {"deleted": deleted, "bars": bars, "tables": tables}
+    return Report(document, lambda: [styled(summary, "bold")])

@@ -87,7 +87,10 @@ def _verify(args: argparse.Namespace) -> Report:
     document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
     document |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
     verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
-    verdict += "; `onetape cache repair` repairs it" if findings else ""
+    repairable = sum(finding.cure != "none" for finding in findings)
+    is_all = repairable == len(findings) + len(problems)
+    which = "it" if is_all else f"{repairable:,} of them"
+    verdict += f"; `onetape cache repair` repairs {which}" if repairable else ""
     lines = [
         *_findings_shown(findings, "→"),
         *problems_shown(problems),

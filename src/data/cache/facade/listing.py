@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...disk.files import Disk
-from ...errors import CorruptEntryError
+from ...errors import CorruptEntryError, FormatVersionError
 from ...model.bars import BarTable, merge
 from ...model.instant import from_ms, parse_iso, year_of
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..format.gzip_member import PEEK_BYTES, is_ours
-from ..layout import Layout, decode_symbol, encode_symbol
+from ..layout import Layout, decode_symbol, encode_symbol, is_data_type
 from ..legacy.reader import (
     SAMPLE_LANE,
     describe_legacy,
     folder_timeframes,
     is_plain,
     legacy_years,
+    older_symbols,
     read_legacy,
 )
 from ..retention.eviction import BYTES_IN_GB
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from ..format.lane_entry import LaneEntry
     from ..retention.inventory import Holdings, Inventory, StoredLane
 
-_NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
 # The lanes that are read if none is named; the one with sample data only if there is nothing else.
 _DEFAULT_LANES = ((), SAMPLE_LANE)
 _NOT_LISTED = object()
@@ -70,14 +71,9 @@ class Catalog:
 
     def symbols(self) -> list[str]:
         """Return the symbols that have files with bars, sorted."""
-        return sorted(
-            {
-                decode_symbol(name) or name
-                for base in (self._layout.ohlcv, self._root)
-                for name in self._disk.list(base)
-                if is_plain(name) and folder_timeframes(base / name)
-            }
-        )
+        ohlcv = self._layout.ohlcv
+        names = [n for n in self._disk.list(ohlcv) if is_plain(n) and folder_timeframes(ohlcv / n)]
+        return sorted({decode_symbol(n) or n for n in (*names, *older_symbols(self._root))})
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
         """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
@@ -147,7 +143,8 @@ class Catalog:
             default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = default if default in listed else sample
             if listed.get(default, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
-                yield from self._years_read(self.lane_of(default))
+                with suppress(FormatVersionError):
+                    yield from self._years_read(self.lane_of(default))
             else:
                 yield from _reported_years(lanes[key])
 
@@ -159,12 +156,10 @@ class Catalog:
 
     def data_types(self) -> list[str]:
         """Return the folder names for tables other than bars."""
-        names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
         return [
             name
-            for name in names
-            if name not in _NOT_TABLES
-            and any(
+            for name in filter(is_data_type, self._disk.list(self._root))
+            if any(
                 folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name)
             )
         ]
@@ -266,9 +261,7 @@ class Catalog:
         """Return statistics on the whole folder, counting all lanes."""
         holdings = holdings or self.holdings()
         listed = dict(self.listing(holdings))
-        rows = {
-            key: entry.rows if entry else self.store.view(key).rows for key, entry in listed.items()
-        }
+        rows = {key: entry.rows if entry else self._rows(key) for key, entry in listed.items()}
         stored = [key for key, count in rows.items() if count]
         answering = (key for key in stored if key.lane in _DEFAULT_LANES)
         updated = max((self._updated_ms(key, listed[key]) for key in answering), default=0)
@@ -289,6 +282,12 @@ class Catalog:
             "quarantined_rows": sum(len(rows) for rows, _ in aside),
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
         }
+
+    def _rows(self, key: SeriesKey) -> int:
+        """Return the number of bars in a series; 0 if a newer version wrote it."""
+        with suppress(FormatVersionError):
+            return self.store.view(key).rows
+        return 0
 
     def _updated_ms(self, key: SeriesKey, entry: LaneEntry | None) -> int:
         if entry is not None:

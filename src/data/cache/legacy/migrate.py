@@ -37,7 +37,7 @@ from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose
 from .adopt import OldYear, remove_elsewhere, set_aside
-from .reader import describe_legacy, legacy_files, read_legacy
+from .reader import describe_legacy, legacy_files, read_legacy, unread_rows
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,8 @@ def _describe(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFi
     if old.damage:
         return replace(file, said="set aside, and a copy kept in quarantine", problem=old.damage)
     rows = len(read_legacy(store.disk, path, key.timeframe))
-    outcome = (
-        "taken over" if len(old.table) else "set aside: none of its bars is known to have closed"
-    )
+    none = "none of its bars is known to have closed" if rows else f"it has no valid bars in {year}"
+    outcome = "taken over" if len(old.table) else f"set aside: {none}"
     return replace(file, rows=rows, taken=len(old.table), said=outcome)
 
 
@@ -258,6 +257,10 @@ def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> PrunedF
         table = read_legacy(store.disk, path, lane.key.timeframe, year)
     except CorruptEntryError:
         return PrunedFile(lane.key, name, size, problem="it cannot be read")
+    if unread := unread_rows(store.disk, path, table):
+        rows = "one of its rows is" if unread == 1 else f"{unread:,} of its rows are"
+        problem = f"{rows} not cached: not valid bars in {year}, or at uncertain times"
+        return PrunedFile(lane.key, name, size, len(table), problem=problem)
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):

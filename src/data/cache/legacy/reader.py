@@ -35,8 +35,9 @@ from ...model.kind import Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ..format.csv_rows import read_csv
+from ..format.csv_rows import BASE_COLUMNS, read_csv
 from ..format.gzip_member import inflated
+from ..layout import BARS
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +106,26 @@ def legacy_files(
     """
     if key.lane:
         return []
-    years = {
-        Path(folder, name): int(match[1])
-        for folder in _folders(root, key, encoded)
-        if folder != left_out
+    # If case is ignored, or one of them is a link, two names may lead to the same folder.
+    folders: dict[tuple[int, int] | None, str] = {}
+    for folder in _folders(root, key, encoded):
+        folders.setdefault(_identity(folder), folder)
+    folders.pop(_identity(left_out), None)
+    return [
+        (int(match[1]), Path(folder, name))
+        for folder in folders.values()
         for name in _names(folder)
         if (match := YEAR_FILE.fullmatch(name))
-    }
-    return [(year, path) for path, year in years.items()]
+    ]
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Return the device and inode of a folder; None if it does not exist."""
+    try:
+        state = os.stat(folder)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
@@ -123,7 +136,13 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     # nothing.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
-    folders = [f"{base}{os.sep}{name}" for base in bases for name in names]
+    # If case is ignored, another spelling leads to a folder that this library uses.
+    folders = [
+        f"{base}{os.sep}{name}"
+        for base in bases
+        for name in names
+        if name == encoded or (os.access(f"{base}{os.sep}{name}", os.F_OK) and name in _names(base))
+    ]
     # `1m` and `1M` are the same folder if case is ignored: only the exact name counts there.
     folded = key.timeframe.unit in "mM"
     return [
@@ -154,6 +173,19 @@ def _names(folder: str | Path) -> list[str]:
         return []
     except OSError as exc:
         raise StorageError(f"cannot list {folder}: {exc.strerror}") from exc
+
+
+def older_symbols(root: Path) -> list[str]:
+    """Return the names of the folders next to ``ohlcv`` in which an older tool left bars.
+
+    A folder that cannot be listed, such as ``lost+found``, belongs to something else.
+    """
+    names = []
+    for name in _names(root):
+        with suppress(StorageError):
+            if name != BARS and is_plain(name) and folder_timeframes(root / name):
+                names.append(name)
+    return names
 
 
 def folder_timeframes(folder: Path) -> set[Timeframe]:
@@ -235,6 +267,16 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     if not _fits(table.stamps, timeframe):
         raise CorruptEntryError(f"{path} does not contain {timeframe} bars")
     return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
+
+
+def unread_rows(disk: Reads, path: Path, table: BarTable) -> int:
+    """Return the number of a readable file's rows with prices that are not in ``table``, its bars.
+
+    Among them are rows whose timestamps are uncertain or in another year. Equal rows count once.
+    """
+    frame = read_csv(inflated(disk.read(path))).drop_duplicates()
+    prices = frame[[n for n in frame.columns if str(n).strip().lower() in BASE_COLUMNS[:4]]]
+    return int((prices.notna() & (prices != "")).any(axis=1).sum()) - len(table)
 
 
 def _parse(text: bytes) -> BarTable:

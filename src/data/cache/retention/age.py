@@ -115,25 +115,13 @@ class AgeRetention:
 
     def find(self, before: int) -> Aged:
         """Return the years whose rows had all closed by ``before``; nothing is changed."""
-        collected, problems = _AgedFolder(), list[tuple[SeriesKey, str]]()
+        collected = _AgedFolder()
         for key in self._catalog.stored_keys():
-            lane = self._parts.lane(key)
-            present = lane.years()
-            old_files = self._parts.old.of(lane, present)
-            for year in sorted({*present, *old_files}):
-                path = old_files.get(year, lane.paths.data(year))
-                if self._disk.stat(path) is None:
-                    continue  # it has no bars
-                is_younger = year_span(year).start >= before  # then nothing needs to be read
-                content = None if is_younger else bars_in(lane, year, old_files, self._parts.old)
-                if content is None or content.closed_ms > before:
-                    collected.stay.add(BARS)
-                    if content is None and not is_younger:
-                        problems.append((key, f"{year} {_UNREADABLE}"))
-                    continue
-                files = [path, path.with_name(f"{year:04d}.metadata.json")]
-                size = _size(self._disk, [*files, *files_aside(lane, year)])
-                collected.go.append(AgedYear(key, year, BARS, content.bars, size))
+            try:
+                self._add_series(key, before, collected)
+            except DataError as exc:  # such as a file of a newer version
+                collected.stay.add(BARS)
+                collected.problems.append((key, str(exc)))
         for table, key in self._stored_tables():
             for year in table.years(key):
                 rows = table.holding(key, year) if year_span(year).start < before else None
@@ -142,7 +130,27 @@ class AgeRetention:
                     continue
                 size = _size(self._disk, table.files(key, year))
                 collected.go.append(AgedYear(key, year, table.data_type, rows[0], size))
-        return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
+        return Aged(before, tuple(collected.go), collected.is_all, tuple(collected.problems))
+
+    def _add_series(self, key: SeriesKey, before: int, collected: _AgedFolder) -> None:
+        """Add the years of one series to ``collected``."""
+        lane = self._parts.lane(key)
+        present = lane.years()
+        old_files = self._parts.old.of(lane, present)
+        for year in sorted({*present, *old_files}):
+            path = old_files.get(year, lane.paths.data(year))
+            if self._disk.stat(path) is None:
+                continue  # it has no bars
+            is_younger = year_span(year).start >= before  # then nothing needs to be read
+            content = None if is_younger else bars_in(lane, year, old_files, self._parts.old)
+            if content is None or content.closed_ms > before:
+                collected.stay.add(BARS)
+                if content is None and not is_younger:
+                    collected.problems.append((key, f"{year} {_UNREADABLE}"))
+                continue
+            files = [path, path.with_name(f"{year:04d}.metadata.json")]
+            size = _size(self._disk, [*files, *files_aside(lane, year)])
+            collected.go.append(AgedYear(key, year, BARS, content.bars, size))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
         """Delete years; return the years that were deleted, and the problems with the others.
@@ -223,10 +231,11 @@ class AgeRetention:
 
 @dataclass
 class _AgedFolder:
-    """The years to delete, and the data types of the years to keep."""
+    """The years to delete, the data types of the years to keep, and series that cannot be read."""
 
     go: list[AgedYear] = field(default_factory=list)
     stay: set[str] = field(default_factory=set)
+    problems: list[tuple[SeriesKey, str]] = field(default_factory=list)
 
     @property
     def is_all(self) -> bool:

@@ -40,7 +40,7 @@ from ..layout import (
     encode_symbol,
     years_in,
 )
-from ..legacy.reader import folder_timeframes, is_plain
+from ..legacy.reader import folder_timeframes, is_plain, older_symbols
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER as COLUMNAR
 from ..store import StoreParts
@@ -250,8 +250,8 @@ class Inventory:
         for folder in folders:
             if folder.name != BARS:
                 holdings._unsized.append(folder.path)
-                if is_plain(folder.name) and folder_timeframes(Path(folder.path)):
-                    holdings.foreign.add(folder.name)
+        older = older_symbols(self._parts.layout.root)
+        holdings.foreign.update({folder.name for folder in folders}.intersection(older))
         folders, files = self._listed_surely(os.path.join(root, BARS))
         holdings._sized.add_files(BARS, files)
         for folder in folders:
