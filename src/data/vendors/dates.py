@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,6 +41,19 @@ def amount(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError("expected a number, not a boolean")
     return float(value)
+
+
+def ratio(value: Any) -> Fraction:
+    """Return a split's factor as a ratio: of small integers if rounded from these, else exact.
+
+    For example, 0.0333 is 1/30, while 1.0439 is 10439/10000.
+
+    Raises:
+        ValueError: The value is not numeric.
+    """
+    exact, places = Fraction(str(value)), len(str(value).partition(".")[2])
+    near = exact.limit_denominator(100)
+    return near if round(near, places) == exact else exact
 
 
 def label(value: Any) -> int:

@@ -242,13 +242,13 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     unit = meta.get("currency") or ""
-    actions: list[Action] | None = _actions(result.get("events") or {}, zone, query.now_ms)
-    if any(action.currency not in ("", vendor_currency(unit)) for action in actions) and unit:
-        actions = None
+    actions = _actions(result.get("events") or {}, zone, query.now_ms)
+    own = {"", vendor_currency(unit)}
+    is_foreign = unit and any(action.currency not in own for action in actions)
     # For anything but a stock, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
-    return BarPage(bars, actions, unit=unit, listed_ms=listed_ms)
+    return BarPage(bars, None if is_foreign else actions, unit=unit, listed_ms=listed_ms)
 
 
 def _check_symbol(spelling: str, named: Any) -> None:
