@@ -302,6 +302,21 @@ def test_a_time_that_occurs_twice_while_clocks_go_back_is_two_bars(
     assert (got.stamps.tolist(), got.close.tolist()) == (stamps, [1, 2, 3, 4, 5, 6, 7, 8])
 
 
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_a_bar_of_the_second_hour_stays_there_without_one_at_that_time_in_the_first(
+    tmp_path: Path, is_descending: bool
+) -> None:
+    times = ["00:58", "01:00", "01:05", "01:50", "01:05", "01:20", "01:40", "02:00"]
+    rows = [f"2024-11-03 {time},{n},{n},{n},{n},3\n" for n, time in enumerate(times, start=1)]
+    content = HEADER + "".join(reversed(rows) if is_descending else rows)
+    (tmp_path / "BTCUSDT_1m.csv").write_text(content)
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query("1m", "2024-11-01", "2024-11-05", COIN)).table
+    utc = ["04:58", "05:00", "05:05", "05:50", "06:05", "06:20", "06:40", "07:00"]
+    assert got.stamps.tolist() == [parse_iso(f"2024-11-03T{time}:00") for time in utc]
+    assert got.close.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 @pytest.mark.parametrize(
     "timeframe, text, stamp",
     [

@@ -56,8 +56,8 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
 # Number of rows after which the remaining time of the call is checked.
 _ROWS_AT_ONCE = 2_000
-# Since version 2, daily bars have the date as written or that of their session; since version 3,
-# files with bars of another timeframe are rejected.
+# Since version 2, daily bars have the date as written or that of their session. Since version 3,
+# files with bars of another timeframe are rejected, and the second hour begins with a step back.
 _TIMES_VERSION = 3
 # The times of shorter bars are all on a longer grid by chance in at most one of so many files.
 _BY_CHANCE = 1_000
@@ -547,20 +547,23 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 
 
 def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
-    """Return bars with naive times, of which the second is an hour later if clocks went back.
+    """Return bars with naive times, with those of a repeated hour moved to its second occurrence.
 
-    Of a time that occurs twice in that hour, the second occurrence is the later bar, or the first
-    if the file is descending.
+    If clocks go back, the second occurrence begins with the first bar that is not later than the
+    one before it in the file, or after it if the file is descending.
     """
-    corrected, places = list(bars), dict[int, int]()
+    corrected, earlier, is_second = list(bars), None, False
     is_descending = bool(bars) and bars[0].stamp_ms > bars[-1].stamp_ms
-    for at, bar in enumerate(bars):
-        first = places.setdefault(bar.stamp_ms, at)
-        if first != at:
+    places = range(len(bars))
+    for at in reversed(places) if is_descending else places:
+        bar = bars[at]
+        if is_second or (earlier is not None and bar.stamp_ms <= earlier.stamp_ms):
             moment = datetime.fromtimestamp(bar.stamp_ms / 1000, zone)
-            later = moment.replace(fold=1).timestamp() * 1000
-            place = first if is_descending else at
-            corrected[place] = bars[place]._replace(stamp_ms=round(later))
+            second_ms = round(moment.replace(fold=1).timestamp() * 1000)
+            corrected[at] = bar._replace(stamp_ms=second_ms)
+            # A row that only repeats the one before it does not begin the second occurrence.
+            is_second = second_ms != bar.stamp_ms and (is_second or bar != earlier)
+        earlier = bar
     return corrected
 
 
