@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, UnknownProviderError
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Page
 
 from .oracle import assert_true, ms
 from .scripted_vendor import provenance
@@ -71,6 +73,21 @@ def test_weeks_of_a_ccxt_exchange_are_built_from_its_days(
     assert [stamp.value // 1_000_000 for stamp in frame.index] == [row[0] for row in rows]
     assert frame["high"].tolist() == [row[2] for row in rows]
     assert provenance(frame)["derived_from"]
+
+
+def test_a_minute_that_an_exchange_filled_in_does_not_make_a_price_newer(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    quiet = ms("2024-06-12T14:56:00")
+
+    def fill(page: Page) -> Page:
+        rows = (r._replace(volume=0.0) if r.stamp_ms >= quiet else r for r in page.rows)
+        return replace(page, rows=tuple(rows))
+
+    vendors.fault("binance", Fault.on_rows("no trade since 14:56", fill))
+    quote = manager.get_quote("BTCUSDT")
+    assert (quote.vendor, quote.state) == (NAME, "stale")
+    assert quote.as_dict()["time"] == "2024-06-12T14:56:00Z"
 
 
 def test_the_forming_bar_is_left_out(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,6 +354,29 @@ def test_a_quote_from_a_running_stream_takes_no_request(
         clock.advance(10)  # nothing came since: it is too old to be called live
         assert manager.get_quote("BTCUSDT").state == "forming"
     assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"  # it has ended
+
+
+def test_a_streamed_price_has_its_own_currency_and_no_change_since_a_close_elsewhere(
+    make: Callable[[], DataManager], rules: Path, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    first = "crypto: {primary: yahoo, backup: [binance]}"
+    rules.write_text(rules.read_text().replace("crypto: {backup: [yahoo]}", first))
+    manager = make()
+    assert manager.get_ohlcv("BTCUSDT", "1d", bars=2).attrs["onetape"]["kind"]["unit"] == "USD"
+    feed = feeds_of(manager).find("BTCUSDT", "1m", 1, provider="binance")
+    assert feed is not None
+
+    def start(sink: Any) -> None:
+        opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
+        sink.status(StreamStatus(StreamState.LIVE))
+        sink.bar(LiveBar(opens, 1.0, 1.0, 1.0, 27_000.5, 1.0, is_closed=False))
+
+    monkeypatch.setattr(feed.source, "start", start)
+    with feed:
+        quote = manager.get_quote("BTCUSDT")
+    assert (quote.state, quote.vendor, quote.currency) == ("live", "binance", "USDT")
+    assert (quote.previous_close, quote.change, quote.change_percent) == (None, None, None)
 
 
 @pytest.mark.parametrize("volumes", [[3.0, 3.0], [0.0, 0.0]], ids=["repeated", "no trade"])

@@ -60,6 +60,19 @@ def test_results_of_a_search_are_kept_for_a_week(
     assert vendors.count() == asked + 2
 
 
+def test_a_result_of_a_search_under_a_clock_that_was_ahead_is_not_kept_until_then(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    now_ms = clock.now_ms()
+    clock.advance(400 * 86_400)
+    make().search("apple")
+    clock.set(now_ms)
+    asked = vendors.count("yahoo")
+    for _ in range(2):
+        assert make().search("apple") == [APPLE]
+        assert vendors.count("yahoo") == asked + 1
+
+
 def test_an_offline_search_uses_kept_results_and_packaged_names(
     manager: DataManager, vendors: VendorServer
 ) -> None:

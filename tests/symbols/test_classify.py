@@ -97,6 +97,9 @@ STOCKS = [
     ("BF-B", "BF-B", "XNYS", "America/New_York", None, "USD"),
     ("JPM-PD", "JPM-PD", "XNYS", "America/New_York", None, "USD"),
     ("SOL.NYSE", "SOL.US", "XNYS", "America/New_York", "NYSE", "USD"),
+    # Without the suffix, the first is not recognized, and the second is a coin priced in USDT.
+    ("SUI.PA.NYSE", "SUI-PA.US", "XNYS", "America/New_York", "NYSE", "USD"),
+    ("AUSDT.US", "AUSDT.US", "XNYS", "America/New_York", None, "USD"),
     ("DASH.NASDAQ", "DASH", "XNYS", "America/New_York", "NASDAQ", "USD"),
     ("VOD.L", "VOD.L", "XLON", "Europe/London", "LSE", None),
     ("BT.A.L", "BT-A.L", "XLON", "Europe/London", "LSE", None),

@@ -244,6 +244,21 @@ def test_splits_and_dividends_are_fetched_as_actions() -> None:
         av(answer(splits | {"symbol": "MSFT"}))[0].fetch_actions(AAPL, span, NOW_MS)
 
 
+@pytest.mark.parametrize(
+    "text, wanted",
+    [("0.0333", (1, 30)), ("1.5000", (3, 2)), ("1.0500", (21, 20)), ("1.0439", (10439, 10000)),
+     ("0.0050", (1, 200))],
+)  # fmt: skip
+def test_a_rounded_split_factor_is_the_ratio_of_small_integers(
+    text: str, wanted: tuple[int, int]
+) -> None:
+    splits = {"symbol": "AAPL", "data": [{"effective_date": "2020-08-31", "split_factor": text}]}
+    vendor, _ = av(answer(splits), answer({"symbol": "AAPL", "data": []}))
+    span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
+    (split,) = vendor.fetch_actions(AAPL, span, NOW_MS)
+    assert (split.numerator, split.denominator) == wanted
+
+
 TRUTH = {
     at: 100.0 + n
     for n, at in enumerate(range(parse_iso("2024-01-25T14:30:00"), parse_iso("2024-04-10"), 5 * HOUR_MS))

@@ -207,6 +207,60 @@ def test_the_name_of_a_timeframe_in_files_may_be_written_in_any_way(tmp_path: Pa
     assert len(vendor.fetch(query("3h", "2024-06-03", "2024-06-04", COIN)).table) == 1
 
 
+def _daily(days: int) -> str:
+    return HEADER + "".join(
+        f"2024-01-{n:02d},{n},{n + 1},{n - 0.5},{n},9\n" for n in range(1, days + 1)
+    )
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "4h"])
+def test_a_file_for_all_timeframes_is_not_read_as_bars_shorter_than_its_own(
+    tmp_path: Path, timeframe: str
+) -> None:
+    (tmp_path / "BTCUSDT.csv").write_text(_daily(8))
+    vendor = local(tmp_path, pattern="{symbol}")
+    assert len(vendor.fetch(query("1d", "2024-01-01", "2024-02-01", COIN)).table) == 8
+    said = (
+        rf"BTCUSDT.csv does not contain {timeframe} bars: all its times are multiples of 24 hours"
+    )
+    with pytest.raises(SymbolNotFoundError, match=said):
+        vendor.fetch(query(timeframe, "2024-01-01", "2024-01-03", COIN))
+    # Few times on a longer grid prove nothing, and the name of a file may give its timeframe.
+    (tmp_path / "BTCUSDT.csv").write_text(HEADER + "2024-01-01T04:00:00,1,2,1,2,3\n")
+    assert len(vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN)).table) == 1
+    (tmp_path / f"BTCUSDT_{timeframe}.csv").write_text(_daily(8))
+    asked = query(timeframe, "2024-01-01", "2024-02-01", COIN)
+    assert len(local(tmp_path).fetch(asked).table) == 8
+
+
+def test_a_file_for_all_timeframes_is_not_read_as_bars_longer_than_its_own(tmp_path: Path) -> None:
+    (tmp_path / "BTCUSDT.csv").write_text(_daily(14))
+    vendor = local(tmp_path, pattern="{symbol}")
+    with pytest.raises(SymbolNotFoundError, match="1w bars: it has 14 rows for 2 of them"):
+        vendor.fetch(query("1w", "2024-01-01", "2024-02-01", COIN))
+
+
+@pytest.mark.parametrize("ignores_case", [False, True])
+def test_a_file_of_months_is_not_read_as_minutes(
+    tmp_path: Path, ignores_case: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "btcusdt_1M.csv").write_text(HEADER + "2024-01-01,1,2,1,2,3\n")
+    is_file = Path.is_file
+    if ignores_case:  # as on macOS and Windows
+        monkeypatch.setattr(
+            Path,
+            "is_file",
+            lambda path: any(
+                is_file(other) and other.name.casefold() == path.name.casefold()
+                for other in path.parent.iterdir()
+            ),
+        )
+    vendor = local(tmp_path)
+    assert len(vendor.fetch(query("1M", "2024-01-01", "2024-02-01", COIN)).table) == 1
+    with pytest.raises(SymbolNotFoundError, match="no file BTCUSDT_1m in its folder"):
+        vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN))
+
+
 def test_a_time_column_of_parquet_keeps_the_dates_of_its_zone(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -246,6 +300,21 @@ def test_a_time_that_occurs_twice_while_clocks_go_back_is_two_bars(
     vendor = local(tmp_path, timezone="America/New_York", label=label, anchor="clock")
     got = vendor.fetch(query("30m", "2024-11-01", "2024-11-05", coin)).table
     assert (got.stamps.tolist(), got.close.tolist()) == (stamps, [1, 2, 3, 4, 5, 6, 7, 8])
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_a_bar_of_the_second_hour_stays_there_without_one_at_that_time_in_the_first(
+    tmp_path: Path, is_descending: bool
+) -> None:
+    times = ["00:58", "01:00", "01:05", "01:50", "01:05", "01:20", "01:40", "02:00"]
+    rows = [f"2024-11-03 {time},{n},{n},{n},{n},3\n" for n, time in enumerate(times, start=1)]
+    content = HEADER + "".join(reversed(rows) if is_descending else rows)
+    (tmp_path / "BTCUSDT_1m.csv").write_text(content)
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query("1m", "2024-11-01", "2024-11-05", COIN)).table
+    utc = ["04:58", "05:00", "05:05", "05:50", "06:05", "06:20", "06:40", "07:00"]
+    assert got.stamps.tolist() == [parse_iso(f"2024-11-03T{time}:00") for time in utc]
+    assert got.close.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,20 @@ def test_a_long_span_is_split_into_windows_that_the_vendor_serves() -> None:
     ]
 
 
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_an_error_that_one_window_has_no_data_loses_no_bar_of_the_others(empty: int) -> None:
+    start, week = NOW_MS - 20 * DAY_MS, 7 * DAY_MS
+    first = [start, start + week, start + 2 * week]
+    sent: list[Any] = [answer({"rows": rows(stamp)}) for stamp in first]
+    sent[empty] = NoDataError("no data in this period")
+    got = acme(*sent)[0].fetch(query("1m", start, NOW_MS))
+    assert got.table.stamps.tolist() == [stamp for stamp in first if stamp != first[empty]]
+    assert (got.requests, got.actions) == (3, None)
+    nothing = [NoDataError("no data in this period") for _ in range(3)]
+    with pytest.raises(NoDataError, match="no data in this period"):
+        acme(*nothing)[0].fetch(query("1m", start, NOW_MS))
+
+
 def test_an_answer_without_any_bar_raises_no_data() -> None:
     vendor, _ = acme(answer({"rows": []}))
     with pytest.raises(NoDataError, match="acme has no 1d bars") as caught:

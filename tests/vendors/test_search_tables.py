@@ -30,6 +30,7 @@ PAIR = {"symbol": "ETHBTC", "status": "TRADING", "baseAsset": "ETH", "quoteAsset
          [Listing("AAPL", "Apple Inc.", "NASDAQ", "other", "USD")]),
         ("fmp", [{"symbol": "EURUSD", "name": "EUR/USD", "currency": "USD", "exchange": "FOREX"}],
          [Listing("EURUSD=X", "EUR/USD", "FOREX", "forex", "USD")]),
+        ("fmp", [{"symbol": "GCUSD", "name": "Gold", "currency": "USD", "exchange": "COMMODITY"}], []),
         ("twelvedata", {"data": [FOUND]}, [Listing("VOD.L", "Vodafone", "LSE", "stock", "GBp")]),
         ("twelvedata", {"data": [FOUND | {"mic_code": "XXXX"}]}, []),
         ("twelvedata", {"data": [FOUND | {"symbol": "BRK.B", "country": "United States"}]},

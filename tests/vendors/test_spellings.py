@@ -106,6 +106,15 @@ def test_each_vendor_gets_each_symbol_in_its_own_spelling(vendor: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "vendor, wire", [("alpaca", "SUI.PRA"), ("polygon", "SUIpA"), ("tiingo", "SUI-P-A")]
+)
+def test_a_share_class_of_a_ticker_that_is_also_a_coin_is_spelled_like_any_other(
+    vendor: str, wire: str
+) -> None:
+    assert spelled(vendor, meant("NYSE:SUI-PA")) == wire
+
+
 def test_every_vendor_is_in_the_table() -> None:
     assert {name.partition(":")[0] for name in WIRE} == set(SERVED) - SAMPLES - {"local", "mock"}
 

@@ -32,7 +32,7 @@ from ..model.caller import warn_user
 from ..model.coverage import WITH_BARS, Covered
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.instrument import Instrument
-from ..model.kind import NO_VOLUME
+from ..model.kind import NO_VOLUME, Kind
 from ..model.query import check_session, distinct_symbols
 from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
 from ..model.reasons import sentence
@@ -262,14 +262,16 @@ class QuoteService:
     def _quote_of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:
         market = market_at(instrument, now_ms)
         close = self._close_before(instrument, market, streamed.time_ms)
-        kind = close.answer.kind if close is not None else None
+        kind = streamed.kind.filled_from(Kind(unit=instrument.quote or ""))
+        if close is not None and not _are_comparable(instrument, kind, close):
+            close = None
         quote = Quote(
             instrument.symbol,
             streamed.price,
             aware(streamed.time_ms),
             "live",
             streamed.vendor,
-            (kind.unit if kind is not None else "") or instrument.quote,
+            kind.unit or (close.unit if close is not None else None),
             None,
             None,
             None,
@@ -366,8 +368,8 @@ class QuoteService:
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or on a given session date; None if there is none.
 
-        Invalid rows are skipped. If the vendor sends a bar for every minute, bars without trades
-        are also skipped, because their price is older than the bar.
+        Invalid rows are skipped. If the vendor may send bars for minutes without trades, these are
+        also skipped, because their price is older than the bar.
         """
         instrument, timeframe = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
@@ -380,7 +382,9 @@ class QuoteService:
             if day is not None and date_of(stamp) != day:
                 continue
             is_quiet = float(table.volume[row]) == 0 and instrument.asset_class not in NO_VOLUME
-            if timeframe == _MINUTE and is_quiet and self._is_dense(entry.vendor):
+            # Some exchanges of coins fill minutes without trades, but not all of them.
+            may_fill = entry.kind.volume == "base" or self._is_dense(entry.vendor)
+            if timeframe == _MINUTE and is_quiet and may_fill:
                 continue
             anchor = entry.kind.anchor or answer.kind.anchor or "session"
             closes = calendar_for(instrument).closes(timeframe, np.array([stamp]), anchor)
@@ -489,20 +493,17 @@ def _quote(
         aware(now_ms),
         note,
     )
-    if close is None or not _are_comparable(instrument, price, close):
+    is_odd = price.answer.substitute or price.answer.doubts
+    if close is None or is_odd or not _are_comparable(instrument, price.answer.kind, close):
         return quote
     return _with_change(quote, close.value)
 
 
-def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> bool:
-    """Return whether two prices have the same unit and, for crypto, the same venue.
-
-    A price from a substitute or a doubtful answer is never comparable.
-    """
-    differing = price.answer.kind.differences(close.answer.kind)
+def _are_comparable(instrument: Instrument, kind: Kind, close: _Price) -> bool:
+    """Return whether a price of a kind has the unit of ``close`` and, for crypto, its venue."""
+    differing = kind.differences(close.answer.kind)
     hard = ("unit", "venue") if instrument.asset_class == "crypto" else ("unit",)
-    is_odd = price.answer.substitute or price.answer.doubts
-    return not is_odd and not any(name in differing for name in hard)
+    return not any(name in differing for name in hard)
 
 
 def _with_change(quote: Quote, close: float) -> Quote:

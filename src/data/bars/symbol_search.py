@@ -154,7 +154,7 @@ class NameService:
             A vendor's full list counts as an answer only for its own entries, unless no vendor
             accepts a search text.
         """
-        oldest = self._clock.now_ms() - _FRESH_MS
+        now_ms = self._clock.now_ms()
         takes_text = any(not vendor.table.is_list for vendor in vendors)
         is_found = is_answered = False
         for number, vendor in enumerate(vendors):
@@ -162,7 +162,8 @@ class NameService:
             if is_found and not is_list:
                 continue
             search = self._cache.of(vendor.name).searches.get(vendor.key(text))
-            if search is not None and search[0] >= oldest:
+            # An answer dated in the future was stored under a wrong clock.
+            if search is not None and 0 <= now_ms - search[0] <= _FRESH_MS:
                 is_found = is_found or bool(search[1])
                 is_answered = is_answered or not (is_list and takes_text)
                 continue

@@ -241,7 +241,7 @@ class LiveFeeds:
             capacity=capacity,
             history=history,
         )
-        feed.set_origin(instrument, route.name, parsed, sends_trades=route.sent is None)
+        feed.set_origin(instrument, origin, parsed, sends_trades=route.sent is None)
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, parsed.label)
         if route.name in map(selector.canonical, routed):
@@ -396,17 +396,17 @@ class _RoutedFeed(LiveFeed):
     """A feed that records its instrument and vendor, so that it can return the latest price."""
 
     def set_origin(
-        self, instrument: Instrument, vendor: str, timeframe: Timeframe, *, sends_trades: bool
+        self, instrument: Instrument, origin: Origin, timeframe: Timeframe, *, sends_trades: bool
     ) -> None:
         """Record the instrument that is streamed, and the vendor.
 
         Args:
-            instrument, vendor: Instrument of the prices, and the vendor that sends them.
+            instrument, origin: Instrument of the prices, and the vendor that sends them.
             timeframe: Timeframe of the bars.
             sends_trades: Whether a forming bar contains the last trade, not just the last closed
                 minute.
         """
-        self.instrument, self._vendor = instrument, vendor
+        self.instrument, self._origin = instrument, origin
         self._timeframe, self._sends_trades = timeframe, sends_trades
 
     def price(self) -> LivePrice | None:
@@ -428,7 +428,8 @@ class _RoutedFeed(LiveFeed):
         end_ms = (
             bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.traded_ms
         )
-        return LivePrice(bar.close, min(snapshot.traded_ms, end_ms), self._vendor)
+        time_ms = min(snapshot.traded_ms, end_ms)
+        return LivePrice(bar.close, time_ms, self._origin.vendor, self._origin.kind)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:

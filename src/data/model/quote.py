@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ..errors import DataError
 from .instant import from_ms, iso, to_ms
+from .kind import Kind
 from .texts import InLines, Line, counted
 
 __all__ = ["QUOTE_STATES", "Quote", "QuoteState", "Quotes"]
@@ -67,9 +68,7 @@ class Quote(InLines):
 
     def lines(self) -> Iterator[Line]:
         """Yield each known attribute with its name."""
-        for name, value in self.as_dict().items():
-            if value not in (None, ""):
-                yield name, str(value)
+        yield from ((key, str(v)) for key, v in self.as_dict().items() if v not in (None, ""))
 
     def __str__(self) -> str:
         money = f"{self.price:.12g} {self.currency}" if self.currency else f"{self.price:.12g}"
@@ -114,11 +113,12 @@ class Quotes(InLines, dict[str, Quote]):
 
 
 class LivePrice(NamedTuple):
-    """The latest price from a stream, with its time in UTC milliseconds and its vendor."""
+    """The latest price from a stream: its time in UTC milliseconds, its vendor, and the bars' kind."""
 
     price: float
     time_ms: int
     vendor: str
+    kind: Kind
 
 
 def aware(ms: int) -> datetime:

@@ -291,8 +291,8 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
     if not _JOINED.fullmatch(text):
         return []
     quotes = tables.stablecoins if len(text) == 5 else tables.all_quotes
-    cuts = range(1, len(text))  # the longest quote first
-    return [(text[:at], text[at:]) for at in cuts if text[at:] in quotes]
+    # The longest quote first.
+    return [(text[:at], text[at:]) for at in range(1, len(text)) if text[at:] in quotes]
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
@@ -358,7 +358,8 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
     ticker = body.replace(".", "-").replace("/", "-")
     # A canonical spelling must have the same meaning when it is parsed again; SOL alone would not.
     is_ticker = _PLAIN.fullmatch(ticker) or _SHARE_CLASS.fullmatch(ticker)
-    is_clear = is_ticker and ticker not in tables.assets and ticker not in tables.symbols
+    is_coin = ticker.partition("-")[0] in tables.assets or _splits(ticker, tables)
+    is_clear = is_ticker and not is_coin and ticker not in tables.symbols
     suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
     return Instrument(
         ticker + suffix,

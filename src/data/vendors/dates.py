@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..calendars.localtime import local_date, local_to_utc
+from ..errors import CapabilityError
 from ..model.actions import Action, ActionType, vendor_currency, vendor_date
 from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
@@ -39,6 +41,19 @@ def amount(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError("expected a number, not a boolean")
     return float(value)
+
+
+def ratio(value: Any) -> Fraction:
+    """Return a split's factor as a ratio: of small integers if rounded from these, else exact.
+
+    For example, 0.0333 is 1/30, while 1.0439 is 10439/10000.
+
+    Raises:
+        ValueError: The value is not numeric.
+    """
+    exact, places = Fraction(str(value)), len(str(value).partition(".")[2])
+    near = exact.limit_denominator(100)
+    return near if round(near, places) == exact else exact
 
 
 def label(value: Any) -> int:
@@ -172,14 +187,21 @@ class ActionReader:
         return replace(action, numerator=amount(new), denominator=amount(old))
 
     def dividend(self, text: str, paid: Any, pay_date: Any = None, currency: Any = None) -> Action:
-        """Return a dividend with the ex-date in ``text``; pay date and currency may be unknown."""
-        action = self._action(text, "dividend")
+        """Return a dividend with the ex-date in ``text``; pay date and currency may be unknown.
+
+        Raises:
+            CapabilityError: The dividend is paid in a currency other than the prices' currency.
+        """
+        action, unit = self._action(text, "dividend"), vendor_currency(self.instrument.quote)
+        paid_in = vendor_currency(currency)
+        if unit and paid_in and paid_in != unit:
+            raise CapabilityError(f"{self.source} has a dividend in {paid_in}, not in {unit}")
         return replace(
             action,
             amount=amount(paid),
             as_paid=self.as_paid,
             pay_date=vendor_date(pay_date),
-            currency=vendor_currency(currency),
+            currency=paid_in,
         )
 
     def _action(self, text: str, action_type: ActionType) -> Action:

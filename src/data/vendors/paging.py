@@ -67,15 +67,17 @@ class PagedVendor(Protocol):
 class _Harvest:
     """Rows collected so far, from the pages of one query and from the vendor's monthly archive.
 
-    ``is_out`` means that the archive is not queried again. ``dated`` means that every page came
-    with a timestamp from the vendor; ``vendor_now_ms`` is the earliest of these timestamps. Whole
-    months from the archive do not need one.
+    ``nothing`` is the last error that reported a window without data. ``is_out`` means that the
+    archive is not queried again. ``dated`` means that every page came with a timestamp from the
+    vendor; ``vendor_now_ms`` is the earliest of these timestamps. Whole months from the archive do
+    not need one.
     """
 
     server_now_ms: int
     vendor_now_ms: int | None = None
     tables: list[BarTable] = field(default_factory=list)
     actions: dict[Action, None] | None = field(default_factory=dict)
+    nothing: NoDataError | None = None
     unit: str = ""
     requests: int = 0
     months: int = 0
@@ -196,8 +198,16 @@ def _follow(
         while start < window.end:
             requested.add((start, cursor))
             page_query = replace(query, span=Span(start, window.end))
-            response = vendor.send(vendor.bars_request(page_query, cursor))
-            page, table = read_page(vendor, response, page_query)
+            sent = 0
+            try:
+                request = vendor.bars_request(page_query, cursor)
+                sent = 1
+                response = vendor.send(request)
+                page, table = read_page(vendor, response, page_query)
+            except NoDataError as exc:  # concerns only this window
+                harvest.nothing, harvest.actions = exc, None
+                harvest.requests += sent + exc.hidden_requests
+                break
             progress.check(page, table)
             harvest.add(response, page, table)
             del response  # frees its parsed values before the next page
@@ -342,6 +352,8 @@ def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> li
 def _to_fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetched:
     table = concat(harvest.tables)
     if not len(table):
+        if harvest.nothing is not None:
+            raise harvest.nothing
         error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
         error.server_now_ms = harvest.server_now_ms if harvest.dated else None
         raise error

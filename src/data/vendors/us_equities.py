@@ -48,7 +48,7 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
         raise CapabilityError(f"{vendor} serves US stocks, not {instrument.symbol}")
     spelled = instrument.spelling(vendor)
     match = _CLASS.fullmatch(spelled)
-    if match is None or spelled != instrument.symbol:
+    if match is None or spelled != instrument.symbol.removesuffix(".US"):
         return spelled
     name, is_preferred, letters = match.groups()
     # WS, UN and P alone are also classes.

@@ -21,12 +21,16 @@ _PARAMS: dict[str, str | int] = {"query": TEXT, "limit": 25}
 def _read(body: Any) -> Iterator[Listing]:
     """Parse a list of instruments; a currency pair gets the suffix that distinguishes it from a coin.
 
+    Commodities are left out: ``GCUSD``, a future on gold, would mean a stock.
+
     ::
 
         [{"symbol": "AAPL", "name": "Apple Inc.", "currency": "USD",
           "exchangeFullName": "NASDAQ Global Select", "exchange": "NASDAQ"}]
     """
     for row in list_of(body):
+        if row.get("exchange") == "COMMODITY":
+            continue
         listing_type = _TYPES.get(row.get("exchange"), "other")
         symbol = f"{row['symbol']}=X" if listing_type == "forex" else row["symbol"]
         yield listing_of(symbol, row, "name", "exchange|exchangeFullName", listing_type, "currency")

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
+from math import gcd
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -38,14 +39,14 @@ from ...model.kind import ADJUSTMENTS, Adjustment, Kind
 from ...model.series import folder_lane
 from ...model.span import Span, coalesce
 from ...model.suggestion import nearest
-from ...model.texts import lacks_columns
+from ...model.texts import duration, lacks_columns
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...net.redact import where
 from ...net.source_files import SourceFiles
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from .carrier import OF_ARROW, FileCarrier
+from .carrier import AS_WRITTEN, OF_ARROW, FileCarrier
 
 LABELS: Final = ("start", "end")
 ANCHORS: Final = ("clock", "session")
@@ -55,8 +56,11 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
 # Number of rows after which the remaining time of the call is checked.
 _ROWS_AT_ONCE = 2_000
-# Since version 2, daily bars have the date as written or that of their session.
-_TIMES_VERSION = 2
+# Since version 2, daily bars have the date as written or that of their session. Since version 3,
+# files with bars of another timeframe are rejected, and the second hour begins with a step back.
+_TIMES_VERSION = 3
+# The times of shorter bars are all on a longer grid by chance in at most one of so many files.
+_BY_CHANCE = 1_000
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
@@ -285,13 +289,17 @@ class LocalDataDownloader(BaseDataDownloader):
         return self._request(query.instrument, query.timeframe)
 
     def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
+        labels = self.capabilities.timeframes
+        label = labels[timeframe.label]
+        alike = {text for text in labels.values() if text.casefold() == label.casefold()}
         name = self.files.pattern.format(
             symbol=_name_part(instrument.spelling(self.name)),
-            timeframe=self.capabilities.timeframes[timeframe.label],
+            timeframe=label,
             base=_name_part(instrument.base or instrument.symbol),
             quote=_name_part(instrument.quote or ""),
         )
-        return HttpRequest(f"file:///{quote(name)}")
+        is_in_name = len(alike) > 1 and "{timeframe}" in self.files.pattern.rpartition("/")[2]
+        return HttpRequest(f"file:///{quote(name)}", {AS_WRITTEN: label} if is_in_name else {})
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse the rows in the span; a file contains all bars of a symbol and timeframe.
@@ -326,6 +334,8 @@ class LocalDataDownloader(BaseDataDownloader):
         if stored is not None and stored[0] == response.body:
             return stored[1]
         bars = sorted(self._bars(response, query), key=_stamp)
+        if "{timeframe}" not in self.files.pattern:
+            _check_timeframe(bars, query.timeframe, _name(response))
         parsed = [bar.stamp_ms for bar in bars], bars
         others = [(other, read) for other, read in list(self._files_read.items()) if other != key]
         self._files_read = dict(others[1 - _MOST_FILES :]) | {key: (response.body, parsed)}
@@ -438,6 +448,28 @@ class LocalDataDownloader(BaseDataDownloader):
         return Bar(stamp, *(_number(row, positions, name) for name in _COLUMNS))
 
 
+def _check_timeframe(bars: Sequence[Bar], timeframe: Timeframe, name: str) -> None:
+    """Reject a file whose times show that its bars are of another timeframe.
+
+    Raises:
+        SymbolNotFoundError: All times are on the grid of longer bars, or each bar has several rows.
+    """
+    stamps, step_ms = {bar.stamp_ms for bar in bars}, timeframe.step_ms or DAY_MS
+    apart_ms = gcd(DAY_MS, *stamps)
+    times = apart_ms // step_ms
+    rows = min(len(stamps), _BY_CHANCE.bit_length())  # more rows only take longer
+    if timeframe.is_intraday and times > 1 and times**rows >= _BY_CHANCE:
+        why = f"all its times are multiples of {duration(apart_ms / 1000)}"
+    elif len(bars) >= 2 * len(stamps) > 0 and len(set(bars)) >= 2 * len(stamps):
+        why = f"it has {len(bars):,} rows for {len(stamps):,} of them"
+    else:
+        return
+    raise SymbolNotFoundError(
+        f"{name} does not contain {timeframe} bars: {why}",
+        hint="if each timeframe has a file, add {timeframe} to providers.local.pattern",
+    )
+
+
 def _name_part(text: str) -> str:
     """Convert ``text`` to a part of a file name that cannot lead to another folder."""
     return quote(text, safe="^=")
@@ -515,20 +547,23 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 
 
 def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
-    """Return bars with naive times, of which the second is an hour later if clocks went back.
+    """Return bars with naive times, with those of a repeated hour moved to its second occurrence.
 
-    Of a time that occurs twice in that hour, the second occurrence is the later bar, or the first
-    if the file is descending.
+    If clocks go back, the second occurrence begins with the first bar that is not later than the
+    one before it in the file, or after it if the file is descending.
     """
-    corrected, places = list(bars), dict[int, int]()
+    corrected, earlier, is_second = list(bars), None, False
     is_descending = bool(bars) and bars[0].stamp_ms > bars[-1].stamp_ms
-    for at, bar in enumerate(bars):
-        first = places.setdefault(bar.stamp_ms, at)
-        if first != at:
+    places = range(len(bars))
+    for at in reversed(places) if is_descending else places:
+        bar = bars[at]
+        if is_second or (earlier is not None and bar.stamp_ms <= earlier.stamp_ms):
             moment = datetime.fromtimestamp(bar.stamp_ms / 1000, zone)
-            later = moment.replace(fold=1).timestamp() * 1000
-            place = first if is_descending else at
-            corrected[place] = bars[place]._replace(stamp_ms=round(later))
+            second_ms = round(moment.replace(fold=1).timestamp() * 1000)
+            corrected[at] = bar._replace(stamp_ms=second_ms)
+            # A row that only repeats the one before it does not begin the second occurrence.
+            is_second = second_ms != bar.stamp_ms and (is_second or bar != earlier)
+        earlier = bar
     return corrected
 
 

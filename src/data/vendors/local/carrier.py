@@ -23,6 +23,8 @@ from ...net.source_files import SourceFiles, look_at
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
 # Files with Arrow tables, which are read as comma-separated text.
 OF_ARROW = SUFFIXES[2:]
+# Parameter of a request: a part of the name whose case matters, such as ``1m``, which is not ``1M``.
+AS_WRITTEN = "as_written"
 _CSV = {"content-type": "text/csv"}
 # Largest ratio of a table to its compressed file; for tables of bars it is about ten.
 _MOST_INFLATED = 64
@@ -40,7 +42,8 @@ class FileCarrier:
     """Answers ``file:`` requests from one folder. Thread-safe.
 
     If a name has no known extension, each of :data:`SUFFIXES` is tried; if no file matches exactly,
-    case is ignored. Nothing outside the folder is ever read. A file is read again only if its
+    case is ignored, except in the request's parameter :data:`AS_WRITTEN`, a part of the name.
+    Nothing outside the folder is ever read. A file is read again only if its
     times, size or inode have changed.
 
     Args:
@@ -95,7 +98,7 @@ class FileCarrier:
         if known is not None and (listing := look_at([known], reading, self._clock)).paths:
             return listing
         try:
-            path = self._find(name)
+            path = self._find(name, request)
         except OSError:  # reading the file raises the error
             path = None
         # If this is not the first name tried, another file may take its place later.
@@ -114,7 +117,7 @@ class FileCarrier:
         """
         name = _name_in(request)
         try:
-            path = self._find(name)
+            path = self._find(name, request)
             if path is None:
                 return HttpResponse(404, url=request.url)
             body = self._table(path)
@@ -124,18 +127,21 @@ class FileCarrier:
             raise UnavailableError(f"{name:.80} cannot be read: {exc.strerror}") from exc
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
 
-    def _find(self, name: str) -> Path | None:
+    def _find(self, name: str, request: HttpRequest) -> Path | None:
         """Return the path of the file for ``name``, ignoring case; None if there is none in the folder."""
-        wanted = self._folder / name
+        wanted, part = self._folder / name, str(request.params.get(AS_WRITTEN, ""))
         names = _spellings(wanted.name)
         folder = wanted.parent.resolve()
         if not folder.is_dir():
             return None
-        for candidate in names:
+        # The file system may ignore case.
+        exact = [name for name in names if name in os.listdir(folder)] if part else names
+        for candidate in exact:
             if (path := folder / candidate).is_file() and self._is_inside(path):
                 return path
         folded = {candidate.casefold() for candidate in names}
-        paths = sorted(path for path in folder.iterdir() if path.name.casefold() in folded)
+        alike = (path for path in folder.iterdir() if path.name.casefold() in folded)
+        paths = sorted(path for path in alike if part in path.name)
         return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
 
     def _is_inside(self, path: Path) -> bool:

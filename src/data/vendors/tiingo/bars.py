@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from fractions import Fraction
 from typing import Any, Unpack
 from urllib.parse import quote
 
@@ -20,7 +19,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader
-from ..dates import amount, list_of, number
+from ..dates import amount, list_of, number, ratio
 from ..paging import rows_about
 from ..registry import VENDORS
 from ..session import Wired
@@ -232,18 +231,11 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
-            ratio = _exact_ratio(new)
-            actions.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
+            factor = ratio(new)
+            actions.append(split(row["date"][:10], factor.numerator, factor.denominator))
         if (cash := amount(row["divCash"])) != 0.0:
             actions.append(dividend(row["date"][:10], cash))
     return actions
-
-
-def _exact_ratio(factor: float) -> Fraction:
-    """Return a factor as a ratio: of small integers if one is very close (1/3 for 0.333333), else exact."""
-    exact = Fraction(str(factor))
-    near = exact.limit_denominator(100)
-    return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
 
 
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
