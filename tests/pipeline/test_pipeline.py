@@ -199,6 +199,16 @@ def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
     assert stats["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 6
 
 
+@pytest.mark.parametrize("timeframes", ["1h,1w", "1m", "bogus"])
+def test_a_timeframe_that_cannot_be_built_is_refused_before_any_request(
+    timeframes: str, folder: Path, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError):
+        ran(folder, "BTCUSDT", timeframes=timeframes)
+    assert not vendors.count()
+    assert ran(folder, "BTCUSDT", steps=[1], timeframes=timeframes)["steps_executed"] == [1]
+
+
 # --- how it ends -----------------------------------------------------------------------------
 
 

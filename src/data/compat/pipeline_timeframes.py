@@ -22,6 +22,7 @@ from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculation
 from ..model.timeframe import Timeframe
+from ..prices.conversions import build_objection
 from ..progress.events import Listener, Progress
 from ..progress.results import SeriesResult
 from ..wiring import Services, build
@@ -29,7 +30,7 @@ from .pipeline_steps import names, run_in_order, statistics
 
 __all__ = ["TimeframeCalculator", "main"]
 
-_MINUTE = Timeframe(1, "m")
+_MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
 
 
 class TimeframeCalculator:
@@ -95,7 +96,7 @@ class TimeframeCalculator:
             ConfigError: The configuration is invalid.
         """
         started, interrupted = time.monotonic(), False
-        steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
+        steps = chosen_timeframes(timeframes)
         wanted = names(tickers)
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failure(ticker, "not calculated: interrupted") for ticker in symbols}
@@ -151,6 +152,25 @@ class TimeframeCalculator:
                     if isinstance(result, Exception)
                     else result
                 )
+
+
+def chosen_timeframes(timeframes: Iterable[str] | str | None) -> list[Timeframe]:
+    """Return the given timeframes, or the default ones.
+
+    Raises:
+        QueryError: A timeframe does not exist, or cannot be built from minute bars.
+    """
+    chosen = [Timeframe.parse(text) for text in names(timeframes) or TimeframeCalculator.TIMEFRAMES]
+    for target in chosen:
+        reason = "they are built from days on request"
+        if target.is_intraday or target == _DAY:
+            reason = build_objection(_MINUTE, target) if target.is_intraday else ""
+        if reason:
+            raise QueryError(
+                f"{target} bars cannot be built from {_MINUTE} bars: {reason}",
+                hint="use an intraday timeframe that they divide, or 1d",
+            )
+    return chosen
 
 
 def _calculate(
