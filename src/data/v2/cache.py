@@ -184,7 +184,8 @@ class DataCache:
     async def clear(self, symbol: str | None = None) -> None:
         """Delete the answers in memory and on the server, for one symbol or for all.
 
-        The store of the data manager and the tables in the database are not changed.
+        Only answers to requests with this spelling of the symbol are deleted. The store of the data
+        manager and the tables in the database are not changed.
 
         Raises:
             DataError: The server failed.
@@ -202,7 +203,8 @@ class DataCache:
         """Return the frames found in the tiers, and the queries whose answers can be stored there."""
         frames: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
-        is_text = all(isinstance(symbol, str) for symbol in symbols)
+        # A key that cannot be encoded would count as a failure of the server.
+        is_text = all(isinstance(symbol, str) and symbol.isprintable() for symbol in symbols)
         if not (self._has_tiers and is_text and end_of_key):
             return frames, []
         keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}

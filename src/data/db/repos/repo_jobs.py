@@ -559,7 +559,8 @@ class JobsRepository(Repository):
     def create_run(self, user_id: int | None, run_data: ScheduleRunCreate) -> ScheduleRun | None:
         """Claim a run by inserting its row.
 
-        Return None if another unit of work has claimed the same job for the same time.
+        Return None if another unit of work has claimed the same job for the same time. A run without
+        a ``job_id`` is never the same as another one.
 
         Raises:
             QueryError: The job type is invalid, or is the alert type.
