@@ -13,6 +13,7 @@ from ..lru_cache import LruCache
 from ..model.caller import collecting_warnings
 from ..model.instant import from_ms, iso, to_ms
 from ..model.provenance import ATTRS_KEY
+from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .calls import in_thread, prices
@@ -163,8 +164,11 @@ class DataCache:
         Args:
             symbols: Symbols, each once in the result.
             timeframe, start, end: See :meth:`get_prices`.
+
+        Raises:
+            QueryError: An argument is invalid; a string is not a list of symbols.
         """
-        manager, names = self.manager, list(symbols)
+        manager, names = self.manager, distinct_symbols(symbols)
         held, others = await self._from_tiers(names, timeframe, start, end)
         lacking = [name for name in names if name not in held] if held else names
 
