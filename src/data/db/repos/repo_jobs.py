@@ -338,6 +338,8 @@ class SchedulesRepo(Repository):
         if enabled:
             params.pop("reason", None)
         config = params.get("config", {}) | fields
+        if _report(config):
+            row.job_type = JobType.REPORT.value
         params |= {"config": config, "schedule_config": extra}
         target = checked_text(config.get("ticker", row.target), 255, "ticker")
         jobs.change(row, ScheduleUpdate(None, target, params, cron, enabled))
