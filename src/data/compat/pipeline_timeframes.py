@@ -176,7 +176,7 @@ def chosen_timeframes(timeframes: Iterable[str] | str | None) -> list[Timeframe]
 def _calculate(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Calculate all bars of one symbol; the result reports only the first failure."""
+    """Calculate all bars of one symbol; the note names the bars and timeframes left out."""
     client, calculated, problems = services.client, list[Calculation](), list[str]()
     for timeframe in steps:
         try:
@@ -192,9 +192,7 @@ def _calculate(
     if not calculated:
         return _failure(ticker, problems[0] if problems else "no timeframe is given")
     new = [series for series in calculated if series.written]
-    problems += [
-        f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps
-    ]
+    gaps = [f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps]
     return {
         "ticker": ticker,
         "success": True,
@@ -208,7 +206,7 @@ def _calculate(
         "rows": sum(series.rows for series in calculated),
         "rows_new": sum(series.written for series in calculated),
         "error": "",
-        "note": problems[0] if problems else "",
+        "note": "; ".join([*gaps, *problems]),
     }
 
 
