@@ -370,6 +370,24 @@ def test_a_refused_value_is_reported_and_fetched_again(
     assert is_replaced == value.startswith(MAGIC), "only our own damaged values are replaced"
 
 
+@pytest.mark.parametrize("kind", [redis.Redis, redis.asyncio.Redis])
+def test_a_list_of_another_program_stays_and_the_server_is_used(
+    manager: DataManager, running: Server, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.client().lpush(KEY, "theirs")
+
+    async def main() -> None:
+        cache = DataCache(kind(port=running.port), manager=manager)
+        for symbol in ("AAPL", "MSFT"):
+            assert len(await cache.get_prices(symbol, "1d", *MAY)) == 22
+
+    asyncio.run(main())
+    assert f"{KEY} cannot be used: it is not one of this library's" in caplog.text
+    assert "not used for the next" not in caplog.text
+    assert running.client().lrange(KEY, 0, -1) == [b"theirs"]
+    assert running.client().exists(KEY.replace("AAPL", "MSFT"))
+
+
 def test_a_value_above_the_limit_is_neither_sent_nor_read(
     manager: DataManager, other: DataManager, running: Server, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
