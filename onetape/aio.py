@@ -101,9 +101,9 @@ class _BatchTwin(_Twin[P, R]):
         others, options = args[1:], dict(kwargs)
         symbols, layout = options.pop("symbols", None), options.pop("layout", "dict")
         symbols = args[0] if args else symbols
-        if symbols is None or layout not in LAYOUTS:  # the method reports the error
+        wanted = [] if symbols is None else distinct_symbols(symbols)
+        if not wanted or layout not in LAYOUTS:  # the method checks the other arguments
             return await answer(partial(method, *args, **kwargs), deadline, looks=True)
-        wanted = distinct_symbols(symbols)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the requested order
         left, progress = iter(wanted), options.pop("progress", None)
         options["progress"] = _ignore_progress

@@ -337,6 +337,36 @@ def test_an_unreadable_database_is_never_replaced(tmp_path: Path, how: str) -> N
     assert use(url) == ["A", "B"]
 
 
+def test_a_backup_is_used_only_without_the_log_of_the_previous_file(tmp_path: Path) -> None:
+    path, backup = tmp_path / "a.db", tmp_path / "backup"
+    database = Database(f"sqlite:///{path}")
+    add(database, "A")
+    database.schema.backup(backup)
+    for part in range(3):  # more than the log keeps, so that the file has them as well
+        add(database, *(f"S{part}{n}" for n in range(500)), text_="x" * 900)
+    whole = backup.read_bytes()
+    path.rename(tmp_path / "damaged")
+    backup.rename(path)
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="-wal belongs to the previous one"):
+            add(database, "B")
+    assert path.read_bytes() == whole
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").rename(tmp_path / f"damaged{suffix}")
+    add(database, "B")
+    assert names(database) == ["A", "B"] and database.schema.differences() == []
+    database.close()
+
+
+def test_the_error_about_a_damaged_file_names_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(os.urandom(8192))
+    with pytest.raises(
+        DatabaseError, match="move it with its -wal and -shm away, and put a backup"
+    ):
+        names(Database(f"sqlite:///{path}"))
+
+
 def test_a_damaged_page_is_reported_by_check(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = Database(f"sqlite:///{path}")

@@ -78,6 +78,17 @@ def test_a_report_is_claimed_with_its_next_time(
     )
 
 
+def test_a_schedule_that_gets_a_report_later_is_claimed(
+    db: TelegramService, records: StoredAlerts, jobs: JobsService, clock: ManualClock
+) -> None:
+    config = {"ticker": "AAPL", "scheduled_time": "16:05"}
+    number = db.add_json_schedule("7", json.dumps(config))
+    assert db.update_schedule(number, config_json=config | {"report": "price AAPL"})
+    clock.advance(DAY_S)
+    (run,) = claimed(records, clock)
+    assert run.topic == "price AAPL" and jobs.get_pending_schedules() == []
+
+
 def test_report_schedules_of_programs_are_not_claimed(
     db: TelegramService, jobs: JobsService, records: StoredAlerts, clock: ManualClock
 ) -> None:

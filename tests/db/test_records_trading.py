@@ -946,6 +946,19 @@ def test_a_question_inside_a_unit_of_work_sees_the_bot_that_the_unit_changed(
         assert len(TradingService(service).get_bots_by_status("running")) == 1
 
 
+def test_zero_is_a_key_like_any_other(db: TradingService) -> None:
+    for text in ("first", "second"):
+        assert db.upsert_bot({"id": 0, "config": {}, "description": text})["id"] == 0
+    (bot,) = db.get_enabled_bots()
+    assert bot["description"] == "second"
+    trade = {"id": 0, "bot_id": 0, "symbol": "AAPL", "trade_type": "paper"}
+    assert db.add_trade(trade)["id"] == 0 and db.close_trade(0)
+    with pytest.raises(QueryError, match="already exists"):
+        db.add_trade(trade)
+    with pytest.raises(QueryError, match="invalid record key ''"):
+        db.upsert_bot({"id": "", "config": {}})
+
+
 def test_status_errors_and_performance_of_a_bot(db: TradingService) -> None:
     db.upsert_bot({"id": "b", "config": {}})
     assert db.update_bot_status("b", "running") is True

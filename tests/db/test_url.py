@@ -54,6 +54,10 @@ def test_parts_that_are_not_all_set_are_ignored_with_a_warning(
     del environ["POSTGRES_DATABASE"]
     assert database_url(None, environ).dialect == "sqlite"
     assert "POSTGRES_DATABASE" in caplog.text and PARTS["POSTGRES_PASSWORD"] not in caplog.text
+    caplog.clear()
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert str(database_url(None, environ | {"DATABASE_URL": other})) == other
+    assert "POSTGRES_DATABASE" in caplog.text
 
 
 def test_plain_parts_and_an_escaped_url_mean_the_same() -> None:

@@ -121,6 +121,19 @@ def test_an_awaited_batch_of_wrong_symbols_raises_the_error_of_the_synchronous_o
         asyncio.run(async_manager.aget_ohlcv_batch(symbols, "1h"))
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"timeframe": "bogus"}, QueryError), ({"timeout": "x"}, QueryError), ({"nonsense": 1}, TypeError)],
+)  # fmt: skip
+def test_an_awaited_batch_of_no_symbols_checks_the_other_arguments(
+    async_manager: AsyncDataManager, options: dict[str, Any], error: type[Exception]
+) -> None:
+    batch = {"timeframe": "1d", "start_date": "2024-06-01", "end_date": "2024-06-02"}
+    assert asyncio.run(async_manager.aget_ohlcv_batch([], **batch)) == {}
+    with pytest.raises(error):
+        asyncio.run(async_manager.aget_ohlcv_batch([], **(batch | options)))
+
+
 def test_an_awaited_batch_with_a_wrong_timeframe_raises_without_a_request(
     async_manager: AsyncDataManager, vendors: VendorServer
 ) -> None:

@@ -25,7 +25,7 @@ from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
 from src.data.wiring import build
 from tests.cache.counts import FULL
 from tests.processes import fork_workers
-from tests.vendor_server import VendorServer, split
+from tests.vendor_server import Fault, VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
 
@@ -197,6 +197,27 @@ def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
     assert build(folder).cache.put(frame, "BTCUSDT", "1m", provider="binance")
     stats = ran(folder, None, steps=[2], timeframes="4h")
     assert stats["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 6
+
+
+@pytest.mark.parametrize("timeframes", ["1h,1w", "1m", "bogus"])
+def test_a_timeframe_that_cannot_be_built_is_refused_before_any_request(
+    timeframes: str, folder: Path, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError):
+        ran(folder, "BTCUSDT", timeframes=timeframes)
+    assert not vendors.count()
+    assert ran(folder, "BTCUSDT", steps=[1], timeframes=timeframes)["steps_executed"] == [1]
+
+
+def test_the_report_names_a_missing_minute_of_every_timeframe(
+    folder: Path, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.drop(5), times=1)
+    results = ran(folder, "BTCUSDT", timeframes="5m,1h,1d")["step_results"]["step2"]["results"]
+    minute, hour, day = results["BTCUSDT"]["note"].split("; ")
+    assert minute == "5m: 1 of 5 1m bars: the vendor has no bar"
+    assert hour == "1h: 1 of 60 1m bars: the vendor has no bar"
+    assert day.startswith("1d: no BTCUSDT") and results["BTCUSDT"]["rows"] == 95 + 7
 
 
 # --- how it ends -----------------------------------------------------------------------------

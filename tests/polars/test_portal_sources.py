@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.errors import (
     ConfigError,
     DataPortalError,
@@ -24,7 +25,7 @@ from src.data.errors import (
     QueryError,
     UnavailableError,
 )
-from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from src.data.polars import PolarsDataPortal, bar_sources
 from src.data.polars.data_portal import PortalFrame
 from src.data.polars.panel import FIELDS
@@ -86,6 +87,31 @@ def test_without_a_calendar_a_day_closes_with_its_utc_day() -> None:
         PolarsDataPortal(data_source=Fake(BOTH), calendar="XNOWHERE")
     with pytest.raises(QueryError, match="has no calendar name"):
         PolarsDataPortal(data_source=Fake(BOTH), calendar=17)
+
+
+def test_a_bar_that_a_source_gets_late_is_shown_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then its value is null, because another asset has one."""
+    clock = ManualClock(parse_iso("2024-01-12T21:00:05"))
+    monkeypatch.setattr(bar_sources, "SystemClock", lambda: clock)
+    late = pl.col("symbol") == "AAPL", pl.col("timestamp") == datetime(2024, 1, 12)
+    source = Fake(BOTH.filter(~(late[0] & late[1])))
+    portal = PolarsDataPortal(data_source=source, calendar="XNYS")
+
+    def closes() -> list[Any]:
+        now = from_ms(clock.now_ms())
+        return portal.get_spot_value(["AAPL", "MSFT"], "close", now, "daily").to_list()
+
+    apple, microsoft = values(date(2024, 1, 12))
+    assert closes() == [None, microsoft]
+    source.frame = BOTH
+    clock.advance(59)
+    assert closes() == [None, microsoft] and len(source.asked) == 1
+    clock.advance(1)
+    assert closes() == [apple, microsoft]
+    clock.advance(3600)
+    assert closes() == [apple, microsoft] and len(source.asked) == 2
 
 
 @pytest.mark.parametrize(

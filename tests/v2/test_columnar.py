@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import pickle
 from collections.abc import Callable
 from datetime import date, datetime
@@ -18,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from src.data.bars.client import BarsClient
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
+from src.data.disk.files import DiskStep
+from src.data.errors import IncompleteDataWarning, QueryError
 from src.data.v2 import ColumnarDataLoader, LazyDataFrame
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
 
@@ -142,6 +144,45 @@ def test_the_columns_of_the_store_are_those_of_get_ohlcv(
     assert frame["open"].to_list() == bars["open"].tolist()
     assert frame["volume"].to_list() == bars["volume"].tolist()
     assert (frame.schema["volume"] == pl.Int64) == (symbol == "AAPL")
+
+
+def loaded(manager: DataManager, *question: Any) -> list[pl.DataFrame]:
+    """Return the same rows as both classes load them."""
+    columns = load(ColumnarDataLoader(manager=manager), *question, ["timestamp", "close"])
+    return [columns, LazyDataFrame.of(*question, ["close"], manager=manager).collect()]
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT"])
+def test_bars_that_cannot_be_fetched_are_reported(
+    symbol: str, manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv(symbol, "1d", *WEEK)
+    for vendor in ("yahoo", "binance"):
+        vendors.fault(vendor, Fault.status(401))
+    with pytest.warns(IncompleteDataWarning, match="1 gap, .*2024-06-12") as warned:
+        frames = loaded(manager, symbol, "1d", WEEK[0], date(2024, 6, 11))
+    assert [len(frame) for frame in frames] == [5, 5]
+    assert len([one for one in warned if one.category is IncompleteDataWarning]) == 2
+
+
+def test_bars_that_cannot_be_stored_are_returned(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1d", date(2024, 6, 3), date(2024, 6, 4))
+    disk = manager.cache.store.parts.disk
+    perform = disk.perform
+
+    def failing(step: DiskStep, call: Any) -> Any:
+        if step.name in ("create", "write", "replace", "link", "mkdir", "open_append"):
+            raise OSError(errno.ENOSPC, "no space left")
+        return perform(step, call)
+
+    monkeypatch.setattr(disk, "perform", failing)
+    for symbol in ("BTCUSDT", "AAPL"):
+        bars = manager.get_ohlcv(symbol, "1d", *WEEK)
+        for frame in loaded(manager, symbol, "1d", *WEEK):
+            assert frame["close"].to_list() == bars["close"].tolist() and len(frame) == 5
+            assert frame.schema == {"timestamp": pl.Datetime("us"), "close": pl.Float64}
 
 
 # --- LazyDataFrame.of -----------------------------------------------------------------------------

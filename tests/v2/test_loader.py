@@ -311,6 +311,15 @@ def test_an_object_that_is_not_a_cache_is_refused(manager: DataManager) -> None:
         DataCache(manager="x")  # type: ignore[arg-type]
 
 
+def test_a_string_is_not_a_batch_of_its_letters(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    week = date(2024, 6, 3), date(2024, 6, 7)
+    with pytest.raises(QueryError, match="not the string 'AAPL'"):
+        asyncio.run(DataCache(manager=manager).get_prices_batch("AAPL", "1d", *week))
+    assert not vendors.count()
+
+
 def test_an_error_of_a_batch_says_what_the_call_for_its_symbol_would_have_said(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -148,7 +148,8 @@ def test_an_error_backs_off_for_a_minute_for_its_symbol_alone(
         found = run(body)
     assert 60.0 in times["X"] and 60.0 not in times["Y"]
     assert [bar.timestamp.hour for bar in found["Y"]] == [12]
-    assert not found["X"]  # the next close is behind the end
+    assert [bar.timestamp.hour for bar in found["X"]] == [12]
+    assert times["X"][:2] == [*times["Y"][:1], 60.0]
     assert [one for one in caplog.messages if "failed for X 1h" in one and "down" in one]
     assert not [one for one in caplog.messages if " Y " in one]
 
@@ -169,6 +170,28 @@ def test_after_an_error_the_next_provider_takes_over_and_no_bar_is_missing(
 
     assert [bar.timestamp.hour for bar in run(body)] == [12, 13, 14]
     assert bad.calls == {"X": 1}
+
+
+def test_a_bar_is_delivered_a_minute_after_a_failure_not_at_the_next_close(
+    clock: ManualClock,
+) -> None:
+    bad, good = Venue(clock, fails={"X": (1,)}), Venue(clock)
+    time = Time(clock, "2024-07-10T15:30")
+    delivered: list[tuple[int, str]] = []
+
+    async def body() -> None:
+        pipeline = LiveDataPipeline([bad, good], clock=clock, pause=time.pause)
+        queue = await pipeline.subscribe("X", "1h")
+        await pipeline.start_streaming(["X"], "1h")
+        for _ in range(200):
+            await turns(1)
+            delivered.extend(
+                (bar.timestamp.hour, str(from_ms(clock.now_ms()).time())) for bar in read(queue)
+            )
+        await pipeline.stop()
+
+    run(body)
+    assert delivered == [(12, "13:01:01"), (13, "14:00:01"), (14, "15:00:01")]
 
 
 def test_a_queue_that_is_not_read_drops_its_oldest_and_holds_up_no_other(
@@ -226,6 +249,52 @@ def test_a_vendors_feed_gives_history_first_and_each_bar_once_on_one_connection(
     stamps = [from_ms(int(str(row[0]))) for row in stage.expected(_first(found[0]))]
     assert [bar.timestamp for bar in found] == stamps
     wait_until(lambda: not set(ours()) - before, "the end of all threads")
+
+
+class Ending:
+    """A feed that fails after some bars."""
+
+    def __init__(self, feed: Any, bars: int) -> None:
+        self.feed, self.bars = feed, bars
+
+    async def __aiter__(self) -> Any:
+        async for bar in self.feed:
+            yield bar
+            self.bars -= 1
+            if not self.bars:
+                raise OSError("refused")
+
+    def stop(self) -> None:
+        self.feed.stop()
+
+
+def test_bars_that_close_between_two_feeds_are_delivered_however_long_it_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = provider_for("binance", manager=stage.manager)
+    make, lookbacks = provider.live_feed, list[int]()
+
+    async def live_feed(symbol: str, timeframe: str, lookback: int) -> Any:
+        lookbacks.append(lookback)
+        feed = await make(symbol, timeframe, lookback)
+        return Ending(feed, 5) if len(lookbacks) == 1 else feed
+
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+        stage.clock.advance(20 * 60)
+
+    async def body() -> list[Any]:
+        pipeline = LiveDataPipeline([provider], lookback_bars=5, clock=stage.clock, pause=pause)
+        queue = await pipeline.subscribe("BTCUSDT", "1m")
+        await pipeline.start_streaming(["BTCUSDT"], "1m")
+        found = [await asyncio.wait_for(queue.get(), 30) for _ in range(25)]
+        await pipeline.stop()
+        return found
+
+    monkeypatch.setattr(provider, "live_feed", live_feed)
+    found = run(body)
+    stamps = [datetime(2024, 7, 10, 11, 55) + n * timedelta(minutes=1) for n in range(25)]
+    assert [bar.timestamp for bar in found] == stamps and lookbacks == [5, 20]
 
 
 def _first(bar: Any) -> Any:

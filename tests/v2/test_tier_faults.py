@@ -230,6 +230,17 @@ def test_any_client_error_leaves_the_answer_complete_and_the_password_hidden(
     assert SECRET not in caplog.text and SECRET not in repr(cache)
 
 
+def test_a_symbol_that_no_key_can_have_is_no_failure_of_the_server(
+    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    for symbol in ("A\ud800", "A\0"):
+        with pytest.raises(QueryError):
+            asyncio.run(cache.get_prices(symbol, "1d", *MAY))
+    asyncio.run(cache.get_prices("AAPL", "1d", *MAY))
+    assert "not used" not in caplog.text and len(running.client().keys()) == 1
+
+
 def test_what_is_no_client_or_session_is_refused(manager: DataManager) -> None:
     with pytest.raises(QueryError, match=r"redis_client is a object without get\(\)"):
         DataCache(object(), manager=manager)

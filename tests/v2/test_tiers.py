@@ -370,6 +370,24 @@ def test_a_refused_value_is_reported_and_fetched_again(
     assert is_replaced == value.startswith(MAGIC), "only our own damaged values are replaced"
 
 
+@pytest.mark.parametrize("kind", [redis.Redis, redis.asyncio.Redis])
+def test_a_list_of_another_program_stays_and_the_server_is_used(
+    manager: DataManager, running: Server, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.client().lpush(KEY, "theirs")
+
+    async def main() -> None:
+        cache = DataCache(kind(port=running.port), manager=manager)
+        for symbol in ("AAPL", "MSFT"):
+            assert len(await cache.get_prices(symbol, "1d", *MAY)) == 22
+
+    asyncio.run(main())
+    assert f"{KEY} cannot be used: it is not one of this library's" in caplog.text
+    assert "not used for the next" not in caplog.text
+    assert running.client().lrange(KEY, 0, -1) == [b"theirs"]
+    assert running.client().exists(KEY.replace("AAPL", "MSFT"))
+
+
 def test_a_value_above_the_limit_is_neither_sent_nor_read(
     manager: DataManager, other: DataManager, running: Server, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -527,8 +545,22 @@ def test_digits_lost_in_the_database_are_read_only_where_the_store_has_nothing(
     exact = get(DataCache(None, session, manager=manager), "BTCUSDT")
     lossy = get(DataCache(running.client(), session, manager=other), "BTCUSDT")
     assert not lossy["volume"].equals(exact["volume"])
+    assert lossy["adj_close"].equals(lossy["close"].alias("adj_close"))
     assert get(DataCache(running.client(), session, manager=manager), "BTCUSDT").equals(exact)
     assert get(DataCache(None, session, manager=manager), "BTCUSDT").equals(exact)
+
+
+def test_copies_of_coins_have_an_adjusted_close_even_if_an_older_version_made_them(
+    manager: DataManager, other: DataManager, database: Database, session: Session
+) -> None:
+    get(DataCache(None, session, manager=manager), "BTCUSDT")
+    assert all(float(row["adj_close"]) == float(row["close"]) for row in rows_in(database))
+    table = "prices_v2" if database.dialect == "sqlite" else "backtester.prices_v2"
+    with database.writing() as own:
+        own.execute(text(f"UPDATE {table} SET adj_close = NULL, volume = 77"))
+    copied = get(DataCache(None, session, manager=other), "BTCUSDT")
+    assert copied["volume"].unique().to_list() == [77]
+    assert copied["adj_close"].to_list() == copied["close"].to_list() and len(copied) == 31
 
 
 def test_get_ohlcv_never_reads_the_table(
@@ -579,6 +611,9 @@ def test_bars_that_four_digits_cannot_hold_are_not_copied(
         assert rows_of(wrong) == []
     assert rows_of(frame.assign(volume=float("nan"))) == []
     assert rows_of(frame.drop(columns="volume")) == []
+    assert len(rows_of(frame.assign(split=0.0, dividend=8_000.0))) == 31
+    assert rows_of(frame.assign(split=0.0, dividend=12_000.0)) == []  # of a share in won
+    assert rows_of(frame.assign(split=10_000.0, dividend=0.0)) == []
     client = manager.client
     assert is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 3)))
     assert not is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 5)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from .pipeline_minutes import AlpacaPipelineDownloader, When
 from .pipeline_steps import Step, names, run_in_order
-from .pipeline_timeframes import TimeframeCalculator
+from .pipeline_timeframes import TimeframeCalculator, chosen_timeframes
 
 if TYPE_CHECKING:
     from ..progress.events import Listener
@@ -56,10 +56,11 @@ class DataPipelineRunner:
             ``error``), ``total_duration`` (seconds), ``interrupted``.
 
         Raises:
-            QueryError: A step or timeframe does not exist, or the range is invalid.
+            QueryError: A step does not exist, a timeframe cannot be built, or the range is invalid;
+                nothing was requested.
             ConfigError: The configuration is invalid.
         """
-        symbols = names(tickers)
+        symbols, labels = names(tickers), names(timeframes)
 
         def _fetch() -> dict[str, Any]:
             step = AlpacaPipelineDownloader(cache_dir, config_path)
@@ -68,11 +69,13 @@ class DataPipelineRunner:
 
         def _calculate() -> dict[str, Any]:
             step = TimeframeCalculator(cache_dir, config_path)
-            wanted = symbols, timeframes, force_refresh
+            wanted = symbols, labels, force_refresh
             return step.calculate_all_timeframes(*wanted, progress=progress)
 
         every: dict[int, Step] = {1: _fetch, 2: _calculate}
         chosen = _chosen_steps(steps, every)
+        if 2 in chosen:
+            chosen_timeframes(labels)
         self.stats = run_in_order({n: step for n, step in every.items() if n in chosen})
         return self.stats
 

@@ -22,6 +22,7 @@ from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculation
 from ..model.timeframe import Timeframe
+from ..prices.conversions import build_objection
 from ..progress.events import Listener, Progress
 from ..progress.results import SeriesResult
 from ..wiring import Services, build
@@ -29,7 +30,7 @@ from .pipeline_steps import names, run_in_order, statistics
 
 __all__ = ["TimeframeCalculator", "main"]
 
-_MINUTE = Timeframe(1, "m")
+_MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
 
 
 class TimeframeCalculator:
@@ -95,7 +96,7 @@ class TimeframeCalculator:
             ConfigError: The configuration is invalid.
         """
         started, interrupted = time.monotonic(), False
-        steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
+        steps = chosen_timeframes(timeframes)
         wanted = names(tickers)
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failure(ticker, "not calculated: interrupted") for ticker in symbols}
@@ -153,10 +154,29 @@ class TimeframeCalculator:
                 )
 
 
+def chosen_timeframes(timeframes: Iterable[str] | str | None) -> list[Timeframe]:
+    """Return the given timeframes, or the default ones.
+
+    Raises:
+        QueryError: A timeframe does not exist, or cannot be built from minute bars.
+    """
+    chosen = [Timeframe.parse(text) for text in names(timeframes) or TimeframeCalculator.TIMEFRAMES]
+    for target in chosen:
+        reason = "they are built from days on request"
+        if target.is_intraday or target == _DAY:
+            reason = build_objection(_MINUTE, target) if target.is_intraday else ""
+        if reason:
+            raise QueryError(
+                f"{target} bars cannot be built from {_MINUTE} bars: {reason}",
+                hint="use an intraday timeframe that they divide, or 1d",
+            )
+    return chosen
+
+
 def _calculate(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Calculate all bars of one symbol; the result reports only the first failure."""
+    """Calculate all bars of one symbol; the note names the bars and timeframes left out."""
     client, calculated, problems = services.client, list[Calculation](), list[str]()
     for timeframe in steps:
         try:
@@ -172,9 +192,7 @@ def _calculate(
     if not calculated:
         return _failure(ticker, problems[0] if problems else "no timeframe is given")
     new = [series for series in calculated if series.written]
-    problems += [
-        f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps
-    ]
+    gaps = [f"{series.key.timeframe}: {series.lacking}" for series in calculated if series.gaps]
     return {
         "ticker": ticker,
         "success": True,
@@ -188,7 +206,7 @@ def _calculate(
         "rows": sum(series.rows for series in calculated),
         "rows_new": sum(series.written for series in calculated),
         "error": "",
-        "note": problems[0] if problems else "",
+        "note": "; ".join([*gaps, *problems]),
     }
 
 

@@ -1,8 +1,9 @@
 """Longer bars from shorter ones, in Polars: first open, extremes, last close, sum of volume.
 
 Bars are grouped by ``sid`` or ``symbol``, if there is such a column, and by the UTC day, week or
-month. For bars that follow a market's sessions and are checked against its calendar, request the
-longer timeframe from ``get_ohlcv``.
+month. If the times have another time zone, its days are used instead. For bars that follow a
+market's sessions and are checked against its calendar, request the longer timeframe from
+``get_ohlcv``.
 """
 
 from __future__ import annotations

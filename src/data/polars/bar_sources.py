@@ -454,20 +454,18 @@ class PolarsBars(PortalSource):
         whole = _collect(frame, self._source_name)
         bars = bars_of(whole, keys, timeframe, span, self._source_name)
         self.check(whole)
-        is_new = self._cache is not None and not is_hit
-        if is_new and (
-            "generation" in version or not self._may_grow(assets, timeframe, span, bars)
-        ):
+        is_whole = not self._may_grow(assets, timeframe, span, bars)
+        if self._cache is not None and not is_hit and ("generation" in version or is_whole):
             self._call_cache(self._cache.put, where | {"data": whole.lazy()})
-        return ReadResult(bars, is_hit)
+        return ReadResult(bars, is_hit, is_whole)
 
     def _may_grow(
         self, assets: Assets, timeframe: Timeframe, span: Span, bars: Sequence[AssetBars | None]
     ) -> bool:
         """Return whether an asset lacks the last bar of a range that has just ended.
 
-        The source may get that bar later. If a frame without that bar were cached, the bar would
-        stay hidden until the frame is stale.
+        The source may get that bar later. If a frame without that bar were kept, in the cache or in
+        the portal, the bar would stay hidden until the frame is stale.
         """
         if self.now_ms() - span.end > DAY_MS:
             return False
@@ -692,7 +690,7 @@ class ReaderBars(PolarsBars):
             else None
             for answer in made
         ]
-        return ReadResult(bars, below.is_hit)
+        return ReadResult(bars, below.is_hit, below.is_complete)
 
     @property
     def _source_name(self) -> str:

@@ -13,6 +13,7 @@ from ..lru_cache import LruCache
 from ..model.caller import collecting_warnings
 from ..model.instant import from_ms, iso, to_ms
 from ..model.provenance import ATTRS_KEY
+from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .calls import in_thread, prices
@@ -163,8 +164,11 @@ class DataCache:
         Args:
             symbols: Symbols, each once in the result.
             timeframe, start, end: See :meth:`get_prices`.
+
+        Raises:
+            QueryError: An argument is invalid; a string is not a list of symbols.
         """
-        manager, names = self.manager, list(symbols)
+        manager, names = self.manager, distinct_symbols(symbols)
         held, others = await self._from_tiers(names, timeframe, start, end)
         lacking = [name for name in names if name not in held] if held else names
 
@@ -184,7 +188,8 @@ class DataCache:
     async def clear(self, symbol: str | None = None) -> None:
         """Delete the answers in memory and on the server, for one symbol or for all.
 
-        The store of the data manager and the tables in the database are not changed.
+        Only answers to requests with this spelling of the symbol are deleted. The store of the data
+        manager and the tables in the database are not changed.
 
         Raises:
             DataError: The server failed.
@@ -202,7 +207,8 @@ class DataCache:
         """Return the frames found in the tiers, and the queries whose answers can be stored there."""
         frames: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
-        is_text = all(isinstance(symbol, str) for symbol in symbols)
+        # A key that cannot be encoded would count as a failure of the server.
+        is_text = all(isinstance(symbol, str) and symbol.isprintable() for symbol in symbols)
         if not (self._has_tiers and is_text and end_of_key):
             return frames, []
         keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}

@@ -10,6 +10,7 @@ from ..data_manager import DataManager, get_data_manager
 from ..errors import NoDataAvailableError, QueryError
 from ..model.bars import PRICES
 from ..model.instant import from_ms
+from ..model.interchange import to_polars
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.series_scan import scan_series
@@ -93,8 +94,8 @@ class ColumnarDataLoader:
 class StoredRows:
     """Loads the rows of a series, or some of them, from the store. Picklable without a manager.
 
-    Bars that are missing are fetched first. ``adj_close`` is the close if the vendor has none and
-    the instrument cannot pay dividends.
+    If bars are missing, the rows and warnings are those of ``get_ohlcv``, which fetches them.
+    ``adj_close`` is the close if the vendor has none and the instrument cannot pay dividends.
 
     Args:
         symbol, timeframe, start, end: See ``get_ohlcv``; a date as end includes its day.
@@ -123,7 +124,7 @@ class StoredRows:
     def load_slice(self, start: int, length: int | None = None) -> pl.DataFrame:
         """Return rows ``start`` to ``start + length``; a negative start counts from the end.
 
-        The times of all rows are read, but the other columns only for these rows.
+        If all bars are stored, only the times are read of the other rows.
         """
         scan = self._scan()
         times = scan.select(_TIME).collect()[_TIME].slice(start, length)
@@ -132,23 +133,35 @@ class StoredRows:
         return scan.filter(pl.col(_TIME).is_between(times[0], times[-1])).collect()
 
     def _scan(self) -> pl.LazyFrame:
-        """Return the rows as a lazy frame, after fetching the bars that are missing."""
-        manager = self._manager or get_data_manager()
-        client = manager.client
+        """Return the rows as a lazy frame, which reads the store if all of them are stored.
+
+        Otherwise, the store may lack bars that the answer has (the disk is full, or a substitute
+        supplied them), and a scan of it would not warn of bars missing at its ends.
+        """
+        client = (self._manager or get_data_manager()).client
         query = client.query(*self._series, *self._bounds)
-        try:
-            is_empty = not client.get_provenance(query)["rows"]
-        except NoDataAvailableError:
-            is_empty = True
-        if is_empty:
-            return pl.LazyFrame(schema={_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64)})
-        extra = [_ADJUSTED] if _ADJUSTED in self._columns else []
-        first, end = map(from_ms, query.span)
-        scan = scan_series(*self._series, manager=manager, columns=extra)
-        scan = scan.filter(pl.col(_TIME).is_between(first, end, closed="left"))
-        if extra and query.instrument.asset_class != "stock":
-            scan = scan.with_columns(pl.col(_ADJUSTED).fill_nan(pl.col("close")))
-        return scan.select(_TIME, *self._columns)
+        stored = client.lookup(query).provenance
+        if stored is None:
+            try:
+                rows = to_polars(client.get(query)).lazy()
+            except NoDataAvailableError:
+                return self._no_rows()
+            absent = set(self._columns) - set(rows.collect_schema())
+            unknown = (pl.lit(float("nan")).alias(name) for name in absent)
+            rows = rows.with_columns(pl.col(_TIME).cast(_STAMP), *unknown)
+        elif not stored["rows"]:
+            return self._no_rows()
+        else:
+            extra = [_ADJUSTED] if _ADJUSTED in self._columns else []
+            first, end = map(from_ms, query.span)
+            rows = scan_series(*self._series, manager=self._manager, columns=extra)
+            rows = rows.filter(pl.col(_TIME).is_between(first, end, closed="left"))
+        if _ADJUSTED in self._columns and query.instrument.asset_class != "stock":
+            rows = rows.with_columns(pl.col(_ADJUSTED).fill_nan(pl.col("close")))
+        return rows.select(_TIME, *self._columns)
+
+    def _no_rows(self) -> pl.LazyFrame:
+        return pl.LazyFrame(schema={_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64)})
 
 
 def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ __all__ = ["COPIED_COLUMNS", "copied_frame", "copied_until", "is_short", "rows_o
 
 # Extra columns of ``get_ohlcv`` that the table has as well; the last two are for shares only.
 COPIED_COLUMNS: tuple[ExtraColumn, ...] = ("source", "dividend", "split")
-_DIGITS, _LARGEST, _MOST_ROWS = 4, 1e7, 50_000
+_DIGITS, _LARGEST, _LARGEST_ACTION, _MOST_ROWS = 4, 1e7, 9e3, 50_000
 # Bars are not copied if a price would change by more than this fraction.
 _MOST_ROUNDED = 1e-3
 
@@ -41,8 +41,8 @@ def is_short(query: BarsQuery) -> bool:
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows to copy, or none if the table cannot hold them.
 
-    The table cannot hold them if a bar may still change, if a volume is missing, or if four decimal
-    places are too few for a price.
+    The table cannot hold them if a bar may still change, if a volume is missing, if four decimal
+    places are too few for a price, or if a price, a dividend or a split is too large.
 
     Args:
         frame: Frame of ``get_ohlcv`` with :data:`COPIED_COLUMNS`.
@@ -58,12 +58,16 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     if rounded.any() or (np.abs(known) >= _LARGEST).any():
         return []
+    if "split" in frame and (frame[["split", "dividend"]] >= _LARGEST_ACTION).any(axis=None):
+        return []
     columns: dict[str, list[Any]] = {name: frame[name].tolist() for name in names}
     columns["volume"] = volume.round().astype(np.int64).tolist()
     columns["data_source"] = frame["source"].tolist()
     if "split" in frame:
         columns["split_factor"] = frame["split"].replace(0.0, 1.0).tolist()
         columns["dividend"] = frame["dividend"].tolist()
+    else:
+        columns["adj_close"] = columns["close"]
     columns["timestamp"] = frame.index.tz_localize(UTC).to_pydatetime().tolist()  # type: ignore[attr-defined]
     fixed = {"quality_score": facts["quality"]["score"] or 1.0, "is_interpolated": False}
     return [
@@ -101,6 +105,8 @@ def copied_frame(query: BarsQuery, rows: Sequence[PriceRow], now_ms: int) -> pl.
     if not len(stamps) or len(np.setdiff1d(expected, stamps)):
         return None
     columns = {name: [getattr(row, name) for row in rows] for name in rows[0]._fields[1:-1]}
+    if query.instrument.asset_class != "stock":  # older versions did not copy it
+        columns["adj_close"] = columns["close"]
     times = pl.Series(stamps).cast(pl.Datetime("ms"))
     frame = pl.DataFrame({"timestamp": times, **columns})
     bounds = from_ms(query.span.start), from_ms(query.span.end - 1)

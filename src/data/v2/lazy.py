@@ -51,9 +51,9 @@ class LazyDataFrame:
     ) -> LazyDataFrame:
         """Return a frame of the data manager's bars; nothing is read before it is used.
 
-        Bars that are missing from the store are fetched on first use. Before the frame is loaded,
-        :meth:`slice` reads the times of all rows, and the other columns only of the rows that it
-        returns.
+        Bars that are missing from the store are fetched on first use, with the warnings of
+        ``get_ohlcv``. If all bars are stored, and the frame is not loaded yet, :meth:`slice` reads
+        the times of all rows, and the other columns only of the rows that it returns.
 
         Args:
             symbol, timeframe: See ``get_ohlcv``.

@@ -86,8 +86,8 @@ class SmartDataLoader:
         for 1d, 30 for 1h, 7 for 15m, 3 for 5m, 1 for 1m, and 30 for any other timeframe.
 
         A series that fails has a frame without rows; the reason is logged as an error. If series
-        have no bars, lack more than 5 % of their bars or have prices far outside their usual range,
-        one warning that lists them is logged.
+        have no bars, lack more than 5 % of the bars between their first and last one or have prices
+        far outside their usual range, one warning that lists them is logged.
 
         Args:
             symbols, timeframes: Any number of symbols and timeframes; repetitions count once.

@@ -32,6 +32,7 @@ _AFTER_CLOSE_S, _TRIES = 1.0, 3
 _TIMEOUT_S = 30.0
 # 1970 began on a Thursday, weeks begin on Monday.
 _MONDAY_MS = 4 * DAY_MS
+_SHORTEST_MONTH_MS = 28 * DAY_MS
 _log = logging.getLogger("onetape.v2")
 
 
@@ -107,6 +108,13 @@ class _Series:
         step_ms = self.timeframe.step_ms or 1
         return now_ms + step_ms - (now_ms - self.phase_ms) % step_ms
 
+    def undelivered(self, now_ms: int) -> int:
+        """Return the number of bars that may have closed since the last one delivered, or more."""
+        step_ms = self.timeframe.step_ms
+        if step_ms is None:
+            return (now_ms - self.closed_ms) // _SHORTEST_MONTH_MS + 1
+        return max(0, now_ms - self.next_close_ms(self.closed_ms) + step_ms) // step_ms
+
 
 class LiveDataPipeline:
     """Delivers each closed bar of several series to any number of queues.
@@ -120,7 +128,8 @@ class LiveDataPipeline:
     Args:
         providers: Providers in order. If one fails, the next one is used after 60 s (after the last
             one, the first again); other series are not affected.
-        lookback_bars: Number of bars of history to request from a vendor's feed.
+        lookback_bars: Number of bars of history to request from a vendor's feed; more after an
+            outage in which more bars have closed.
         clock: Clock of the closes.
         pause: Coroutine function that waits a number of seconds; None means ``asyncio.sleep``.
 
@@ -233,40 +242,49 @@ class LiveDataPipeline:
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        turn = 0
+        turn, has_failed = 0, False
         while True:
             provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
             try:
                 if isinstance(provider, VendorProvider):
-                    await self._feed(provider, series)
+                    await self._feed(provider, series, is_first=not turn)
                 else:
-                    await self._poll(provider, series)
+                    await self._poll(provider, series, at_once=has_failed)
+                    has_failed = False
                     continue
             except Exception as error:  # noqa: BLE001 - logged, the series goes on
                 reason = error
             _log.error(
                 "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
             )
-            turn += 1
+            turn, has_failed = turn + 1, True
             await self._pause(_BACK_OFF_S)
 
-    async def _feed(self, provider: VendorProvider, series: _Series) -> None:
-        """Deliver the bars of a live feed until it ends."""
-        label = str(series.timeframe)
-        feed = await provider.live_feed(series.symbol, label, self._lookback)
+    async def _feed(self, provider: VendorProvider, series: _Series, *, is_first: bool) -> None:
+        """Deliver the bars of a live feed until it ends.
+
+        Its history begins early enough for all bars that closed while no feed was running.
+        """
+        label, missed = str(series.timeframe), series.undelivered(self._clock.now_ms())
+        lookback = self._lookback if is_first else max(self._lookback, missed)
+        feed = await provider.live_feed(series.symbol, label, lookback)
         try:
             async for bar in feed:
                 self._deliver(series, [_bar_of_feed(series.symbol, label, bar)])
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
-    async def _poll(self, provider: DataProvider, series: _Series) -> None:
-        """Wait for the next close and deliver the bars that have closed since the last one."""
+    async def _poll(self, provider: DataProvider, series: _Series, *, at_once: bool) -> None:
+        """Wait for the next close and deliver the bars that have closed since the last one.
+
+        With ``at_once``, which means that the previous provider failed, do not wait.
+        """
         timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
-        now_ms = self._clock.now_ms()
-        wait_ms = series.next_close_ms(now_ms) - now_ms
-        await self._pause(wait_ms / SECOND_MS + _AFTER_CLOSE_S)
+        if not at_once:
+            now_ms = self._clock.now_ms()
+            wait_ms = series.next_close_ms(now_ms) - now_ms
+            await self._pause(wait_ms / SECOND_MS + _AFTER_CLOSE_S)
         for _ in range(_TRIES):
             now_ms = self._clock.now_ms()
             # The bar that closes next began up to its length ago; the clock may have been set back.

@@ -93,7 +93,10 @@ class _Tier:
             result = await self.once(work, limit_s)
             outcome = "answered"
         except DataError as failure:
-            error, outcome = failure, "failing"
+            if str(failure.__cause__).startswith("WRONGTYPE"):  # another program's list, say
+                result, outcome = b"", "answered"
+            else:
+                error, outcome = failure, "failing"
         finally:  # if it was cancelled, the next question may try
             before = self._circuit
             self._circuit = SKIPS_FAILING.leave(
@@ -176,7 +179,10 @@ class RedisTier(_Tier):
         self._client = client
 
     async def get(self, key: str) -> Any:
-        """Return the value of a key; None if it is missing or the server is down."""
+        """Return the value of a key; None if it is missing or the server is down.
+
+        A value that is not a string is returned as empty bytes.
+        """
         return await self.use(lambda: self._client.get(key))
 
     async def set(self, key: str, value: bytes, ttl_ms: int) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, Result, Select
@@ -60,7 +61,8 @@ class Database:
         # Guards the two fields, so that only one of several threads creates the tables.
         self._lock = threading.Lock()
         self._is_ready = False
-        self._inode: int | None = None
+        # Of the file and of the log of its last changes.
+        self._inodes: tuple[int | None, int | None] = (None, None)
 
     @property
     def engine(self) -> Engine:
@@ -102,14 +104,22 @@ class Database:
     def _prepare(self) -> None:
         with self._lock:
             path = self.url.path
-            if self._is_ready and (path is None or self._inode == _inode_of(path)):
+            inode, log = (None, None) if path is None else _inodes_of(path)
+            if self._is_ready and (path is None or self._inodes[0] == inode):
+                self._inodes = inode, log
                 return
+            if path and inode not in (None, self._inodes[0]) and log and log == self._inodes[1]:
+                raise DatabaseError(
+                    f"database {self.url} is another file than before, but {path.name}-wal belongs "
+                    "to the previous one and would damage it",
+                    hint="move the -wal and -shm files away",
+                )
             # The path may now be another file, such as a backup, which is checked like the first
             # one.
             self._engine.dispose()
             self._is_ready = False
             self.schema.prepare()
-            self._inode = None if path is None else _inode_of(path)
+            self._inodes = (None, None) if path is None else _inodes_of(path)
             self._is_ready = True
 
     def close(self) -> None:
@@ -180,9 +190,10 @@ class _Units:
             self._change.notify_all()
 
 
-def _inode_of(path: Any) -> int | None:
-    state = Disk().stat(path)
-    return None if state is None else state.inode
+def _inodes_of(path: Path) -> tuple[int | None, int | None]:
+    """Return the inodes of a SQLite file and of the log of its last changes, None for no content."""
+    file, log = Disk().stat(path), Disk().stat(f"{path}-wal")
+    return file and file.inode, log.inode if log is not None and log.size else None
 
 
 def adapted(session: Session) -> Session:

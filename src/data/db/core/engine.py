@@ -33,6 +33,8 @@ Work = Literal["reading", "writing", "migrating"]
 # Seconds that a unit waits for the locks of others, and that a connection waits for the server.
 WAIT_S = 30.0
 _CONNECT_S = 10
+# SQLite would apply the changes in the -wal file to the backup, which would damage it.
+RESTORE = "move it with its -wal and -shm away, and put a backup in its place"
 _WORK = "onetape_work"
 _HINTS = {
     "55P03": "close the program that holds the lock, or try again",
@@ -152,7 +154,7 @@ def _typed_error(exc: Exception, url: DatabaseUrl) -> DataError:
     if is_damage(origin):
         return DatabaseError(
             f"{where} is damaged, or the file is not a database: {text}",
-            hint="the file was not changed; restore a backup in its place, or name another file",
+            hint=f"the file was not changed; {RESTORE}, or name another file",
         )
     advice = _HINTS.get(getattr(origin, "sqlstate", None) or "")
     if isinstance(exc, DBAPIError) and exc.connection_invalidated and advice is None:

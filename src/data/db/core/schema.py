@@ -32,7 +32,7 @@ from ...errors import DatabaseError, SchemaError
 from ...forks import renew_after_fork
 from ...model.texts import counted
 from .base import SCHEMA
-from .engine import for_work, typed_errors
+from .engine import RESTORE, for_work, typed_errors
 from .settings import may_drop_tables
 from .url import DatabaseUrl
 
@@ -158,7 +158,7 @@ class Schema:
                     f"database {self._url} has {count} revisions in {VERSION_TABLE}; exactly "
                     "one is allowed"
                 ),
-                hint="restore a backup in its place",
+                hint=f"restore a backup; if it is a file, {RESTORE}",
             )
         revision, releases = "".join(recorded), revisions()
         if revision == releases[-1]:

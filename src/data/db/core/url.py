@@ -87,11 +87,11 @@ def database_url(
     parts = server_parts(environ)
     if len(parts) == len(SERVER_PARTS):
         return _url_of_parts(parts)
-    if text := database_url_text(DATABASE_URL, environ):
-        return _parsed(text, DATABASE_URL)
     if parts:
         lacking = ", ".join(name for part, name in SERVER_PARTS.items() if part not in parts)
         _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
+    if text := database_url_text(DATABASE_URL, environ):
+        return _parsed(text, DATABASE_URL)
     return _file_url(database_file(environ), "user data folder")
 
 

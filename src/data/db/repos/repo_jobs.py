@@ -338,6 +338,8 @@ class SchedulesRepo(Repository):
         if enabled:
             params.pop("reason", None)
         config = params.get("config", {}) | fields
+        if _report(config):
+            row.job_type = JobType.REPORT.value
         params |= {"config": config, "schedule_config": extra}
         target = checked_text(config.get("ticker", row.target), 255, "ticker")
         jobs.change(row, ScheduleUpdate(None, target, params, cron, enabled))
@@ -559,7 +561,8 @@ class JobsRepository(Repository):
     def create_run(self, user_id: int | None, run_data: ScheduleRunCreate) -> ScheduleRun | None:
         """Claim a run by inserting its row.
 
-        Return None if another unit of work has claimed the same job for the same time.
+        Return None if another unit of work has claimed the same job for the same time. A run without
+        a ``job_id`` is never the same as another one.
 
         Raises:
             QueryError: The job type is invalid, or is the alert type.

@@ -54,7 +54,7 @@ class BotsRepo(Repository):
             QueryError: A column is unknown, or its value is invalid.
         """
         values = dict(bot)
-        number = key(values.pop("id", None) or str(uuid.uuid4()))
+        number = _key_of(values.pop("id", None))
         config = values.get("config", {})
         if not isinstance(config, dict):
             raise QueryError("a bot's config must be a mapping")
@@ -627,7 +627,7 @@ def _insert(
         if values.get(name) is None:
             raise QueryError(f"{model.__name__} needs a value for {name}")
     now = repo.now()
-    number = key(values.get("id") or str(uuid.uuid4()))
+    number = _key_of(values.get("id"))
     if repo.session.get(model, number) is not None:
         raise QueryError(f"{model.__name__} {number!r} already exists")
     row = model(id=number, created_at=now)
@@ -637,6 +637,11 @@ def _insert(
     repo.session.add(row)
     repo.session.flush()
     return row
+
+
+def _key_of(number: Any) -> int | str:
+    """Return the key for a new record; None means a random one."""
+    return key(str(uuid.uuid4()) if number is None else number)
 
 
 def _position(row: Position) -> dict[str, Any]:
