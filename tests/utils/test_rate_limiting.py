@@ -39,6 +39,16 @@ def test_turns_are_taken_and_refused(clock: ManualClock) -> None:
     assert (stats["requests"], stats["refused"]) == (3, 1)
 
 
+def test_a_wait_that_cannot_be_read_counts_as_none(clock: ManualClock) -> None:
+    class Throttled(Exception):
+        retry_after: object = "later"
+
+    error, limiter = Throttled(), RateLimiter(clock=clock)
+    for error.retry_after, wait in (("later", 2), (float("nan"), 4), ("30", 30)):
+        limiter.record_failure(error)
+        assert limiter.get_stats()["wait_seconds"] == wait
+
+
 def test_the_defaults_of_a_rate_limiter_are_the_documented_ones(clock: ManualClock) -> None:
     stats = RateLimiter(clock=clock).get_stats()
     assert (stats["requests_per_second"], stats["requests_per_minute"], stats["burst_size"]) == (

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..config.credentials import credentials_for
-from ..errors import RateLimitedError
+from ..errors import RateLimitedError, wait_seconds
 from ..model.capabilities import Limits
 from ..net.limiter import Limiter
 from ..net.sender_pool import process_limiter
@@ -92,10 +92,10 @@ class RateLimiter:
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
-        pause_s = getattr(error, "retry_after", None)
+        pause_s = wait_seconds(getattr(error, "retry_after", None))
         # The exponent is bounded to avoid an overflow; the pause reaches its maximum long before.
         grown = factor ** min(self._stats["consecutive_failures"], 60)
-        self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
+        self._limiter.pause(min(longest, grown) if pause_s is None else pause_s)
 
     def get_stats(self) -> dict[str, Any]:
         """Return the call counts since the last reset, and the limits."""
