@@ -1093,9 +1093,23 @@ class DataManager:
         return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both."""
+        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both.
+
+        Args:
+            symbol, timeframe: As for :meth:`get_ohlcv`.
+
+        Raises:
+            QueryError: The symbol or the timeframe is invalid, and nothing is stored under it.
+        """
         with running(subject_of(symbol, timeframe)):
-            self.cache.clear(symbol, timeframe)
+            names = [symbol]
+            try:
+                names += [] if symbol is None else [self.cache.meaning_of(symbol).symbol]
+            except QueryError:
+                if not self.cache.list_timeframes(str(symbol)):
+                    raise
+            for name in dict.fromkeys(names):
+                self.cache.clear(name, timeframe)
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
