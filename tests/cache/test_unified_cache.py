@@ -785,3 +785,9 @@ def test_sorted_timestamps_are_not_hashed(
     for name in ("union1d", "setdiff1d", "isin"):
         monkeypatch.setattr(np, name, unique)
     assert cache.put(frame, "BTCUSDT", "1h", "2025-03-01", "2025-03-21")
+
+
+def test_a_size_limit_of_any_number_of_digits_is_a_limit(tmp_path: Path) -> None:
+    cache = UnifiedCache(tmp_path, 1e300)
+    assert cache.put(bars("2025-03-01", 3), "BTCUSDT", "1h")
+    assert cache.enforce_limit() == 0

@@ -410,7 +410,7 @@ class CacheFolder:
             log.warning("%s", text)
 
     def _limit(self) -> int:
-        return round(self.max_size_gb * eviction.BYTES_IN_GB)
+        return round(min(self.max_size_gb, 1e9) * eviction.BYTES_IN_GB)  # an exabyte
 
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
         key = SeriesKey(self._stored_name(symbol), Timeframe.parse(timeframe))
