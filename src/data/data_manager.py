@@ -18,6 +18,7 @@ from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
+from .model.query import distinct_symbols
 from .model.stored import coverage_frame, sessions_frame
 from .model.texts import as_html
 from .model.timeframe import Timeframe
@@ -285,8 +286,9 @@ class DataManager:
             bars,
         )
         charts, client = load_part("charts.picture"), self._services.client
-        if not isinstance(symbol, str) and len(symbol) == 1:
-            symbol = symbol[0]
+        if not isinstance(symbol, str):
+            symbols = distinct_symbols(symbol)
+            symbol = symbols[0] if len(symbols) == 1 else symbols
         picture: Picture
         if isinstance(symbol, str):
             picture = charts.picture_of(client, client.query(symbol, timeframe, *bounds, wishes))
@@ -598,7 +600,7 @@ class DataManager:
                     offline=offline,
                     session=session,
                 )
-                for name in dict.fromkeys(symbol)
+                for name in distinct_symbols(symbol)
             }
             return Plans(plans)
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
@@ -658,7 +660,7 @@ class DataManager:
                     adjustment=adjustment,
                     session=session,
                 )
-                for name in dict.fromkeys(symbol)
+                for name in distinct_symbols(symbol)
             }
             return Explanations(explanations)
         client = self._services.client

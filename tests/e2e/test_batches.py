@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data import describe
+from src.data import describe, fingerprint
 from src.data.bars import batch
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, QueryError
@@ -174,3 +174,36 @@ def test_an_unknown_layout_is_refused_before_any_request(
     with pytest.raises(QueryError, match="unknown layout 'long'; use one of dict, wide"):
         manager.get_ohlcv_batch(["BTCUSDT"], *DAYS, layout="long")  # type: ignore[call-overload]
     assert vendors.count() == 0
+
+
+def test_symbols_that_are_no_strings_are_displayed_and_described_with_their_errors(
+    manager: DataManager,
+) -> None:
+    symbols: Any = [None, 5, "AAPL", float("nan")]
+    frames = manager.get_ohlcv_batch(symbols, "1d", "2024-06-03", "2024-06-05")
+    with pytest.warns(IncompleteDataWarning, match="3 of 4 quotes failed"):
+        quotes = manager.get_quotes(symbols)
+    for shown in (repr(frames), frames._repr_html_(), str(describe(frames)), str(quotes)):
+        assert "a symbol must be a string, not NoneType" in shown
+        assert "a symbol must be a string, not float" in shown
+    assert fingerprint(frames) == fingerprint(dict(reversed(frames.items())))
+
+
+@pytest.mark.parametrize("symbols", [None, 5, float("nan"), b"T", [None], ["AAPL", 5], [["AAPL"]]])
+def test_no_plan_or_explanation_is_made_for_something_other_than_a_symbol_or_a_list_of_them(
+    manager: DataManager, vendors: VendorServer, symbols: Any
+) -> None:
+    for call in (manager.plan, manager.explain):
+        with pytest.raises(QueryError, match="must be a list of strings, not "):
+            call(symbols, "1d")
+    if not isinstance(symbols, list):
+        with pytest.raises(QueryError, match="must be a list of strings, not "):
+            manager.plot(symbols, "1d")
+    assert vendors.count() == 0
+
+
+def test_a_chart_of_a_set_or_an_iterator_with_one_symbol_is_a_chart_of_that_symbol(
+    manager: DataManager,
+) -> None:
+    for symbols in ({"AAPL"}, iter(["AAPL"]), {"AAPL": 1}):
+        assert "AAPL 1d: 5 bars" in repr(manager.plot(symbols, "1d", bars=5))
