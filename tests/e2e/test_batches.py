@@ -6,6 +6,7 @@ import threading
 from itertools import islice, product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -207,3 +208,26 @@ def test_a_chart_of_a_set_or_an_iterator_with_one_symbol_is_a_chart_of_that_symb
 ) -> None:
     for symbols in ({"AAPL"}, iter(["AAPL"]), {"AAPL": 1}):
         assert "AAPL 1d: 5 bars" in repr(manager.plot(symbols, "1d", bars=5))
+
+
+@pytest.mark.parametrize("value", ["False", "no", "yahoo", 1.5, float("nan"), [], {}])
+def test_an_option_that_is_no_switch_is_refused_before_any_request(
+    manager: DataManager, vendors: VendorServer, value: Any
+) -> None:
+    for name in ("force_refresh", "include_forming", "offline", "strict"):
+        options = {name: value}
+        for call in (manager.get_ohlcv, manager.plan, manager.plot):
+            if (call, name) != (manager.plan, "strict"):
+                with pytest.raises(QueryError, match=f"{name} must be True or False, not "):
+                    call("BTCUSDT", "1d", bars=2, **options)
+        with pytest.raises(QueryError, match=f"{name} must be True or False, not "):
+            manager.get_ohlcv_batch(["BTCUSDT"], "1d", bars=2, **options)
+    with pytest.raises(QueryError, match="force_refresh must be True or False"):
+        manager.get_ohlcv("BTCUSDT", "1d", "2024-06-03", "2024-06-05", value)
+    assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_])
+def test_numbers_and_booleans_of_numpy_are_switches(manager: DataManager, value: Any) -> None:
+    frame = manager.get_ohlcv("BTCUSDT", "1d", bars=2, include_forming=value)
+    assert len(frame) == (3 if value else 2)
