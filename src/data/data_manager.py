@@ -18,8 +18,9 @@ from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
+from .model.query import distinct_symbols
 from .model.stored import coverage_frame, sessions_frame
-from .model.texts import as_html
+from .model.texts import as_html, written
 from .model.timeframe import Timeframe
 from .net.deadline import run_call, seconds_of
 from .observability.logs import running, subject_of
@@ -61,6 +62,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
+_SWITCHES = ("force_refresh", "include_forming", "offline", "strict")
 
 
 class DataManager:
@@ -212,6 +214,7 @@ class DataManager:
             IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
                 not set; issued once per call.
         """
+        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client = self._services.client
@@ -277,6 +280,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
         """
+        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (
@@ -285,8 +289,9 @@ class DataManager:
             bars,
         )
         charts, client = load_part("charts.picture"), self._services.client
-        if not isinstance(symbol, str) and len(symbol) == 1:
-            symbol = symbol[0]
+        if not isinstance(symbol, str):
+            symbols = distinct_symbols(symbol)
+            symbol = symbols[0] if len(symbols) == 1 else symbols
         picture: Picture
         if isinstance(symbol, str):
             picture = charts.picture_of(client, client.query(symbol, timeframe, *bounds, wishes))
@@ -392,6 +397,7 @@ class DataManager:
             from .model.wide import check_layout, wide_frame
 
             check_layout(layout)
+        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
@@ -598,9 +604,10 @@ class DataManager:
                     offline=offline,
                     session=session,
                 )
-                for name in dict.fromkeys(symbol)
+                for name in distinct_symbols(symbol)
             }
             return Plans(plans)
+        _check_switches(force_refresh, include_forming, offline)
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         wishes = Wishes(*options, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
@@ -658,7 +665,7 @@ class DataManager:
                     adjustment=adjustment,
                     session=session,
                 )
-                for name in dict.fromkeys(symbol)
+                for name in distinct_symbols(symbol)
             }
             return Explanations(explanations)
         client = self._services.client
@@ -1093,9 +1100,38 @@ class DataManager:
         return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both."""
+        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both.
+
+        Args:
+            symbol, timeframe: As for :meth:`get_ohlcv`.
+
+        Raises:
+            QueryError: The symbol or the timeframe is invalid, and nothing is stored under it.
+        """
         with running(subject_of(symbol, timeframe)):
-            self.cache.clear(symbol, timeframe)
+            names = [symbol]
+            try:
+                names += [] if symbol is None else [self.cache.meaning_of(symbol).symbol]
+            except QueryError:
+                if not self.cache.list_timeframes(str(symbol)):
+                    raise
+            for name in dict.fromkeys(names):
+                self.cache.clear(name, timeframe)
+
+
+def _check_switches(*values: object) -> None:
+    """Check the values of :data:`_SWITCHES`; None, 0 and numpy's booleans are accepted as well.
+
+    Raises:
+        QueryError: A value is something else, such as ``"false"``, which Python takes for true.
+    """
+    for name, value in zip(_SWITCHES, values, strict=False):
+        if value is True or value is False:
+            continue
+        if not (
+            value is None or isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
+        ):
+            raise QueryError(f"{name} must be True or False, not {written(value):.80}")
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:

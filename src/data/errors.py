@@ -401,11 +401,24 @@ class ForeignError(UnavailableError):
     retry = False
 
 
+def wait_seconds(value: Any) -> float | None:
+    """Return a wait in seconds, from a number or the text of one; None if it is not a valid wait.
+
+    Errors from programs often have a header's text (``"60"``) or a wait that they could not read.
+    """
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None
+
+
 class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor sent this. ``reset_after`` is an alias.
+        retry_after: Seconds to wait, if the vendor sent this; see :func:`wait_seconds`.
+            ``reset_after`` is an alias.
         until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor sent
             this.
     """
@@ -422,7 +435,7 @@ class RateLimitedError(TransientError):
         **context: str | None,
     ) -> None:
         super().__init__(message, **context)
-        self.retry_after = reset_after if retry_after is None else retry_after
+        self.retry_after = wait_seconds(reset_after if retry_after is None else retry_after)
         self.until_ms = until_ms
 
     @property

@@ -646,6 +646,25 @@ class TestFaultsOfOld:
         same(everything(cache, symbol, "1h"), frame)
         assert len(list(cache.ohlcv_dir.glob("*/1h/2025.csv.gz"))) == 1
 
+    @pytest.mark.parametrize(
+        ("symbol", "other"), [("BTCUSDT", "BTC/USDT"), ("BRK-B", "BRK.B"), ("AAPL", "aapl")]
+    )
+    def test_bars_under_the_usual_spelling_are_found_under_every_other(
+        self, cache: UnifiedCache, symbol: str, other: str
+    ) -> None:
+        frame = bars("2025-03-01", 3)
+        cache.put(frame, symbol, "1h", None, None)
+        same(everything(cache, other, "1h"), frame)
+        assert (cache.list_timeframes(other), cache.list_years(other, "1h")) == (["1h"], [2025])
+        assert cache.get_data_info(other, "1h", 2025) == cache.get_data_info(symbol, "1h", 2025)
+        cache.put(frame * 2, other, "1h", None, None)
+        same(everything(cache, other, "1h"), frame * 2)
+        same(everything(cache, symbol, "1h"), frame)
+        cache.clear(other)
+        assert cache.list_symbols() == [symbol]
+        cache.clear(other, "1h")
+        assert cache.list_symbols() == []
+
     @pytest.mark.parametrize("symbol", ["..", "../up", "/etc", "a\0b", "\u202eAB", "A" * 99])
     def test_hostile_symbols_write_no_file_outside_of_the_cache(
         self, cache: UnifiedCache, tmp_path: Path, symbol: str
@@ -766,3 +785,9 @@ def test_sorted_timestamps_are_not_hashed(
     for name in ("union1d", "setdiff1d", "isin"):
         monkeypatch.setattr(np, name, unique)
     assert cache.put(frame, "BTCUSDT", "1h", "2025-03-01", "2025-03-21")
+
+
+def test_a_size_limit_of_any_number_of_digits_is_a_limit(tmp_path: Path) -> None:
+    cache = UnifiedCache(tmp_path, 1e300)
+    assert cache.put(bars("2025-03-01", 3), "BTCUSDT", "1h")
+    assert cache.enforce_limit() == 0

@@ -109,6 +109,22 @@ def test_a_gap_between_two_fetches_is_filled(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["filled"] == {"BTCUSDT_1h": 24}
 
 
+def test_an_empty_list_selects_no_series_and_a_string_is_refused(
+    run: Run, older: Older, vendors: VendorServer, rules: Path, cache: Path
+) -> None:
+    for day in ("2024-03-04", "2024-03-06"):
+        fetch(run, "BTCUSDT", "1h", day, day)
+    older(main_validate)
+    count, where = vendors.count(), {"cache_dir": cache, "config_path": rules}
+    for symbols, intervals in (([], None), (None, [])):
+        report = documented_fill.fill_gaps(symbols, intervals, **where)
+        assert (report["filled"], report["unchanged"]) == ({}, [])
+    for tool in (documented_validate.validate_gaps, documented_fill.fill_gaps):
+        with pytest.raises(QueryError, match="must be a list, not the string 'T'"):
+            tool("T", **where)
+    assert vendors.count() == count
+
+
 def test_a_file_of_the_older_tool_is_read(
     run: Run, older: Older, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,28 @@ class TestMistakes:
         rules = load(user_file, "crypto: {primary: ccxt:kraken}\nproviders:\n  ccxt:kraken: {}\n")
         assert vendors(rules, "crypto", "1d")[0] == "ccxt:kraken"
 
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            (
+                "providers: {yahoo: {settle_minutes: 3}, yf: {cost: free}}",
+                "providers.yf: given twice, as yahoo and as yf; keep one (line 1)",
+            ),
+            (
+                "live_feeds: {Binance: {polling_interval: 5}, binance: {}}",
+                "live_feeds.binance: given twice, as Binance and as binance; keep one (line 1)",
+            ),
+            (
+                "symbol_classification: {symbols: {SOL: SOLUSDT, sol: SOL.US}}",
+                "symbol_classification.symbols.sol: given twice, as SOL and as sol; keep one (line 1)",
+            ),
+        ],
+    )
+    def test_one_vendor_or_symbol_under_two_spellings_is_given_twice(
+        self, user_file: Path, text: str, problem: str
+    ) -> None:
+        assert mistakes(user_file, text) == (problem,)
+
     def test_a_gateway_has_keys_of_its_own(self, user_file: Path) -> None:
         rules = load(user_file, "providers:\n  ibkr: {host: 10.0.0.5, port: 4002, client_id: 3}\n")
         said = {"host": "10.0.0.5", "port": 4002, "client_id": 3}
@@ -125,6 +147,7 @@ class TestMistakes:
                 "cache.max_size_gb: it is -1, but must be a number of at least 0",
             ),
             ("cache: {max_size_gb: ten}", "it is 'ten', but must be a number"),
+            ("cache: {default_ttl_hours: 1e300}", "must be a number from 0 to 87600"),
             ("cache: {max_size_gb: true}", "it is True, but must be a number"),
             ("cache: {compression: 1}", "cache.compression: it is 1, but must be a string"),
             ("validation: {check_duplicates: maybe}", "must be true or false"),

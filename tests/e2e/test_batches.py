@@ -6,10 +6,11 @@ import threading
 from itertools import islice, product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from src.data import describe
+from src.data import describe, fingerprint
 from src.data.bars import batch
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, QueryError
@@ -174,3 +175,59 @@ def test_an_unknown_layout_is_refused_before_any_request(
     with pytest.raises(QueryError, match="unknown layout 'long'; use one of dict, wide"):
         manager.get_ohlcv_batch(["BTCUSDT"], *DAYS, layout="long")  # type: ignore[call-overload]
     assert vendors.count() == 0
+
+
+def test_symbols_that_are_no_strings_are_displayed_and_described_with_their_errors(
+    manager: DataManager,
+) -> None:
+    symbols: Any = [None, 5, "AAPL", float("nan")]
+    frames = manager.get_ohlcv_batch(symbols, "1d", "2024-06-03", "2024-06-05")
+    with pytest.warns(IncompleteDataWarning, match="3 of 4 quotes failed"):
+        quotes = manager.get_quotes(symbols)
+    for shown in (repr(frames), frames._repr_html_(), str(describe(frames)), str(quotes)):
+        assert "a symbol must be a string, not NoneType" in shown
+        assert "a symbol must be a string, not float" in shown
+    assert fingerprint(frames) == fingerprint(dict(reversed(frames.items())))
+
+
+@pytest.mark.parametrize("symbols", [None, 5, float("nan"), b"T", [None], ["AAPL", 5], [["AAPL"]]])
+def test_no_plan_or_explanation_is_made_for_something_other_than_a_symbol_or_a_list_of_them(
+    manager: DataManager, vendors: VendorServer, symbols: Any
+) -> None:
+    for call in (manager.plan, manager.explain):
+        with pytest.raises(QueryError, match="must be a list of strings, not "):
+            call(symbols, "1d")
+    if not isinstance(symbols, list):
+        with pytest.raises(QueryError, match="must be a list of strings, not "):
+            manager.plot(symbols, "1d")
+    assert vendors.count() == 0
+
+
+def test_a_chart_of_a_set_or_an_iterator_with_one_symbol_is_a_chart_of_that_symbol(
+    manager: DataManager,
+) -> None:
+    for symbols in ({"AAPL"}, iter(["AAPL"]), {"AAPL": 1}):
+        assert "AAPL 1d: 5 bars" in repr(manager.plot(symbols, "1d", bars=5))
+
+
+@pytest.mark.parametrize("value", ["False", "no", "yahoo", 1.5, float("nan"), [], {}])
+def test_an_option_that_is_no_switch_is_refused_before_any_request(
+    manager: DataManager, vendors: VendorServer, value: Any
+) -> None:
+    for name in ("force_refresh", "include_forming", "offline", "strict"):
+        options = {name: value}
+        for call in (manager.get_ohlcv, manager.plan, manager.plot):
+            if (call, name) != (manager.plan, "strict"):
+                with pytest.raises(QueryError, match=f"{name} must be True or False, not "):
+                    call("BTCUSDT", "1d", bars=2, **options)
+        with pytest.raises(QueryError, match=f"{name} must be True or False, not "):
+            manager.get_ohlcv_batch(["BTCUSDT"], "1d", bars=2, **options)
+    with pytest.raises(QueryError, match="force_refresh must be True or False"):
+        manager.get_ohlcv("BTCUSDT", "1d", "2024-06-03", "2024-06-05", value)
+    assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_])
+def test_numbers_and_booleans_of_numpy_are_switches(manager: DataManager, value: Any) -> None:
+    frame = manager.get_ohlcv("BTCUSDT", "1d", bars=2, include_forming=value)
+    assert len(frame) == (3 if value else 2)

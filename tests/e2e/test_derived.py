@@ -135,6 +135,19 @@ def test_bars_derived_from_a_substitute_are_a_substitute(
     assert provenance(frame)["derived_from"]["lane"] == "15m@aggregate"
 
 
+@pytest.mark.parametrize(("symbol", "fault"), [("BTCUSDT", Fault.status(503)), ("BTC-USD", None)])
+def test_bars_are_derived_from_shorter_ones_of_a_vendor_that_can_have_them(
+    manager: DataManager, vendors: VendorServer, symbol: str, fault: Fault | None
+) -> None:
+    if fault is not None:
+        vendors.fault("binance", fault)
+    for label, hours in (("4h", 4), ("12h", 12)):
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            frame = manager.get_ohlcv(symbol, label, "2024-06-01", "2024-06-02")
+        assert len(frame) == 48 // hours
+        assert provenance(frame)["derived_from"]["lane"] == "1h@aggregate"
+
+
 def test_derived_bars_come_from_the_vendor_of_their_shorter_bars(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

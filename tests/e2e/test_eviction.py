@@ -16,10 +16,12 @@ from src.data.cache.retention import eviction
 from src.data.cache.retention import manager as retention
 from src.data.cache.retention.inventory import Inventory, Size
 from src.data.cache.store import BarStore
+from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.write import write_guard
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, DiskStep, Space
+from src.data.errors import BadSymbolError
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -405,3 +407,24 @@ def test_bars_are_stored_on_a_disk_that_does_not_report_its_free_space(
     monkeypatch.setattr(manager.cache.store.parts.disk, "perform", refusing)
     manager.get_ohlcv(*BTC)
     assert manager.cache.list_symbols() == ["BTCUSDT"]
+
+
+def test_clear_cache_deletes_a_symbol_under_each_spelling_and_refuses_an_invalid_one(
+    manager: DataManager,
+) -> None:
+    days = "2024-05-01", "2024-05-10"
+    for symbol in ("BTCUSDT", "AAPL"):
+        manager.get_ohlcv(symbol, "1d", *days)
+    stored = manager.cache.get("BTCUSDT", "1d", *days)
+    for symbol in ("BTC/USDT", "odd one"):
+        UnifiedCache(manager.cache.cache_dir, 10.0).put(stored, symbol, "1d")
+    manager.clear_cache("btcusdt", "1h")
+    assert manager.cache.list_symbols() == ["AAPL", "BTC/USDT", "BTCUSDT", "odd one"]
+    manager.clear_cache("BTC/USDT")
+    manager.clear_cache("aapl", "1d")
+    assert manager.cache.list_symbols() == ["odd one"]
+    for symbol in ("SOL", "other one", "YAHOO:AAPL"):
+        with pytest.raises(BadSymbolError):
+            manager.clear_cache(symbol)
+    manager.clear_cache("odd one")
+    assert manager.cache.list_symbols() == []

@@ -189,6 +189,25 @@ def test_a_rate_limit_error_of_a_custom_downloader_is_waited_for(
     assert manager.metrics()["vendors"]["acme"]["pauses"] == 1
 
 
+@pytest.mark.parametrize(
+    ("wait", "least_s"),
+    [("7", 7), ("Wed, 12 Jun 2024", 15), (float("nan"), 15), (-7, 15), ([7], 15)],
+)
+def test_a_rate_limit_error_whose_wait_is_a_text_or_unusable_is_waited_for(
+    manager: DataManager,
+    clock: ManualClock,
+    bring: Bring,
+    state_dir: Path,
+    wait: Any,
+    least_s: float,
+) -> None:
+    acme = bring(RateLimitedError("slow down", retry_after=wait))
+    assert len(ask(manager)) == 24
+    assert acme.calls == 2
+    assert sum(clock.slept) == pytest.approx(least_s, abs=1)
+    assert not list(state_dir.glob("*.damaged"))
+
+
 def test_a_subclass_of_a_vendor_is_limited_as_that_vendor(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.data.disk.files import Disk
-from src.data.errors import FeedLagError
+from src.data.errors import ConfigError, FeedLagError
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Mailbox
@@ -198,6 +198,16 @@ def test_an_invalid_lookback_bars_is_refused(
     with pytest.warns(UserWarning, match="lookback_bars"):
         assert stage.manager.get_live_feed("BTCUSDT", "1m", lookback_bars=count) is None
     assert f"invalid lookback_bars {count!r} (use an integer from 1 to 10,000,000" in caplog.text
+
+
+@pytest.mark.parametrize("option", ["polling_interval", "retry_interval"])
+@pytest.mark.parametrize("seconds", ["5", 0, -1, None, True, float("nan"), float("inf")])
+def test_an_interval_that_is_not_a_number_of_seconds_is_refused(
+    stage: Stage, option: str, seconds: Any
+) -> None:
+    for symbol in ("BTCUSDT", "AAPL"):  # streamed and polled
+        with pytest.raises(ConfigError, match=f"invalid {option}"):
+            stage.manager.live_feed(symbol, "1h", lookback_bars=2, **{option: seconds})
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "1d"])

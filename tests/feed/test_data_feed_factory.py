@@ -94,6 +94,8 @@ def test_the_factory_creates_a_file_feed(tmp_path: Path) -> None:
         ({"data_source": "file", "file_path": "/nowhere/x.csv"}, "the CSV file does not exist:"),
         ({"data_source": "file"}, "needs file_path"),
         ({"data_source": "yahoo", "polling_interval": 5, "lookback_bars": "many"}, "feed could be created"),
+        ({"data_source": "yahoo", "polling_interval": "5"}, "invalid polling_interval '5'"),
+        ({"data_source": "yahoo", "retry_interval": -1}, "invalid retry_interval -1"),
     ],
 )  # fmt: skip
 def test_the_factory_returns_none_for_an_invalid_configuration_and_logs_the_reason(
@@ -102,6 +104,14 @@ def test_the_factory_returns_none_for_an_invalid_configuration_and_logs_the_reas
     whole = {"symbol": "AAPL", "interval": "1h", "data_manager": Stub(hours(3))} | said
     assert DataFeedFactory.create_data_feed(whole) is None
     assert why in caplog.text
+
+
+@pytest.mark.parametrize("config", [None, [], "binance", 5])
+def test_the_factory_returns_none_for_a_configuration_that_is_not_a_mapping(
+    caplog: pytest.LogCaptureFixture, config: Any
+) -> None:
+    assert DataFeedFactory.create_data_feed(config) is None
+    assert f"must be a mapping, not {config!r}" in caplog.text
 
 
 def test_unknown_configuration_keys_are_logged(caplog: pytest.LogCaptureFixture) -> None:

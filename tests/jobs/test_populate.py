@@ -16,8 +16,9 @@ from src.data.cache.retention.inventory import Inventory
 from src.data.clock import ManualClock
 from src.data.compat.populator import CachePopulator
 from src.data.data_manager import DataManager
-from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError
+from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError, QueryError
 from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.jobs.refresh_fundamentals import Refresh, refresh_fundamentals
 from src.data.model.instant import parse_iso
 from src.data.model.series import SeriesKey
 from src.data.net.guarded_call import JobCalls
@@ -71,6 +72,21 @@ def test_arguments_left_out_keep_their_older_meaning(tmp_path: Path) -> None:
     assert reported["results"][0]["rows"] == 9 * 6 + 1, (
         "from the 4 hours of the listing to the last closed"
     )
+
+
+def test_a_string_of_symbols_is_not_taken_for_a_list_of_letters(
+    tmp_path: Path, vendors: VendorServer
+) -> None:
+    populator = CachePopulator(tmp_path / "cache")
+    for text in ("T", "AAPL,BTCUSDT"):
+        for fill in (
+            lambda text: populate_cache(text, ["1d"], cache_dir=tmp_path / "cache"),
+            lambda text: populator.populate_cache(text, ["1d"]),
+            lambda text: refresh_fundamentals(Refresh(text), tmp_path / "cache"),
+        ):
+            with pytest.raises(QueryError, match=f"must be a list, not the string '{text}'"):
+                fill(text)
+    assert vendors.count() == 0
 
 
 def test_an_invalid_job_sends_no_request(tmp_path: Path, vendors: VendorServer) -> None:
@@ -311,6 +327,8 @@ class TestCachePopulator:
         assert populator.populate_missing_data("BTCUSDT", {"1d": [2023]}, *days) == {"1d": True}
         assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 10
         assert populator.populate_missing_data("ZZZZQ", {"1d": [2023]}, *days) == {"1d": False}
+        missing = {"daily": [2023], "1h": []}
+        assert populator.populate_missing_data("ZZZZQ", missing) == {"daily": False, "1h": True}
 
     def test_populate_cache_raises_a_keyboard_interrupt_unchanged(
         self, populator: CachePopulator, monkeypatch: pytest.MonkeyPatch

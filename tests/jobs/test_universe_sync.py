@@ -30,6 +30,11 @@ def sync(manager: DataSyncManager, name: str, timeframes: list[str]) -> SyncRepo
     return asyncio.run(manager.sync_universe(name, timeframes))
 
 
+def test_a_universe_that_is_a_string_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="must be a list, not the string 'AAPL'"):
+        DataSyncManager(UnifiedCache(tmp_path), {"mine": "AAPL"})
+
+
 def test_a_universe_is_synced_and_failures_are_counted(
     tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,6 +271,10 @@ def test_a_listing_exchange_settles_the_market_and_a_dollar_sign_nothing(
         ("KRAKEN:BTCUSDT", ("BTCUSDT",)),
         ("NASDAQ:BTCUSDT", ("BTCUSDT",)),
         ("C:AAPL", ("AAPL",)),
+        # A coin in front is the base of a pair, and not the venue of its quote.
+        ("BTC:USDT", ("BTCUSDT",)),
+        ("eth:usd", ("ETHUSD",)),
+        ("USDT:BTC", ("BTCUSDT", "BTC-USD", "BTC.US")),
     ],
 )
 def test_what_is_in_front_is_never_guessed(written: str, candidates: tuple[str, ...]) -> None:

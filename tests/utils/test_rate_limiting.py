@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.compat import limiters
-from src.data.errors import RateLimitedError
+from src.data.errors import QueryError, RateLimitedError
 from src.data.utils.rate_limiting import (
     ProviderRateLimiter,
     RateLimiter,
@@ -37,6 +39,27 @@ def test_turns_are_taken_and_refused(clock: ManualClock) -> None:
     assert clock.monotonic() == pytest.approx(60)
     stats = limiter.get_stats()
     assert (stats["requests"], stats["refused"]) == (3, 1)
+
+
+@pytest.mark.parametrize("limit", [-1, float("nan"), float("inf"), "5", True])
+def test_a_limit_that_is_negative_or_no_number_is_refused(limit: Any) -> None:
+    for options in ({"requests_per_second": limit}, {"requests_per_minute": limit}):
+        for make in (RateLimiter, partial(ProviderRateLimiter, "yahoo")):
+            with pytest.raises(QueryError, match="invalid limit"):
+                make(**options)
+    with pytest.raises(QueryError, match="invalid limit"):
+        configure_provider_limits("yahoo", limit, 5)
+    assert get_all_provider_stats() == {}
+
+
+def test_a_wait_that_cannot_be_read_counts_as_none(clock: ManualClock) -> None:
+    class Throttled(Exception):
+        retry_after: object = "later"
+
+    error, limiter = Throttled(), RateLimiter(clock=clock)
+    for error.retry_after, wait in (("later", 2), (float("nan"), 4), ("30", 30)):
+        limiter.record_failure(error)
+        assert limiter.get_stats()["wait_seconds"] == wait
 
 
 def test_the_defaults_of_a_rate_limiter_are_the_documented_ones(clock: ManualClock) -> None:

@@ -61,6 +61,10 @@ class TestValidateOhlcvData:
     def test_an_empty_frame_is_invalid(self, df: pd.DataFrame | None) -> None:
         assert validate_ohlcv_data(df) == (False, ["DataFrame is empty"])
 
+    def test_none_is_scored_as_an_empty_frame(self) -> None:
+        assert get_data_quality_score(None) == get_data_quality_score(pd.DataFrame())
+        assert ValidationResult.of(None) == ValidationResult.of(pd.DataFrame())
+
     def test_fewer_rows_than_the_minimum_are_invalid(self) -> None:
         assert validate_ohlcv_data(frame(9))[1] == ["Insufficient data points: 9 < 10"]
         assert validate_ohlcv_data(frame(3), min_data_points=3)[0]

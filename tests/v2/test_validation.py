@@ -64,6 +64,22 @@ def test_an_empty_frame_is_not_usable() -> None:
     assert not report.is_usable(0.0)
 
 
+@pytest.mark.parametrize(("frame", "count"), [(None, 0), (5, 0), ("bars", 4), ([], 0)])
+def test_something_other_than_a_frame_is_reported_and_not_raised(frame: Any, count: int) -> None:
+    report = report_of(frame)
+    assert report.issues and not report.is_usable(0.1)
+    assert (report.quality_score, report.record_count) == (0.0, count)
+
+
+@pytest.mark.parametrize("timeframe", ["1D", "daily", "24h"])
+def test_a_day_is_checked_as_a_day_in_any_spelling(timeframe: str) -> None:
+    frame = days().drop(index=[*range(50, 56), *range(90, 96), *range(120, 126)])
+    frame.loc[150:, ["open", "high", "low", "close"]] *= 3
+    issues = report_of(frame).issues
+    assert issues[:2] == ["3 time gaps (1.6%)", "1 extreme price moves (>50%)"]
+    assert report_of(frame, timeframe=timeframe).issues == issues
+
+
 def test_gaps_count_from_one_in_a_hundred_on() -> None:
     whole = days()
     assert report_of(whole.drop(index=range(50, 56))).issues == []  # one gap, 0.5 %

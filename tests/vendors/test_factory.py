@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import src.data.downloader as older
 import src.data.vendors as package
-from src.data.errors import UnknownProviderError
+from src.data.config.credentials import known_keys
+from src.data.errors import ConfigError, UnknownProviderError
+from src.data.net.redact import without_keys
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.factory import DataDownloaderFactory, downloader_class
 from src.data.vendors.registry import SERVED, VENDORS
+from src.data.vendors.tiingo.bars import TiingoDataDownloader
 from tests.net.scripted import ScriptedTransport, sender_over
 
 FOLDER = Path(next(iter(package.__path__)))
@@ -61,6 +65,19 @@ def test_a_downloader_that_cannot_be_created_is_none_and_logged(
     assert DataDownloaderFactory.create_downloader("local") is None
     assert "providers.local.folder" in caplog.text
     assert DataDownloaderFactory.create_downloader("binance", nonsense=1) is None
+
+
+@pytest.mark.parametrize("key", [12345678, b"12345678", True, ["12345678"]])
+def test_a_key_that_is_not_a_string_is_refused_and_not_searched_for(key: Any) -> None:
+    for vendor, options in (
+        ("fmp", {"api_key": key}),
+        ("alpaca", {"api_key": "a", "secret_key": key}),
+    ):
+        assert DataDownloaderFactory.create_downloader(vendor, **options) is None
+    with pytest.raises(ConfigError, match="the key for Tiingo is not a string") as caught:
+        TiingoDataDownloader(api_key=key)
+    assert "12345678" not in str(caught.value)
+    assert without_keys("a text", known_keys().values()) == "a text"
 
 
 def test_provider_info_lists_every_vendor_and_its_codes() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pandas as pd
@@ -84,6 +84,8 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"interval": "5d"}, BadTimeframeError, "use 1wk"),
         ({"interval": "7m"}, BadTimeframeError, "intervals: 1m, 2m"),
         ({"interval": 5}, BadTimeframeError, "not supported"),
+        ({"interval": ["1d"]}, BadTimeframeError, "not supported"),
+        ({"start": datetime.min}, BadRangeError, "0001-01-01 00:00:00 is before 1900"),
         ({"period": "13q"}, BadRangeError, "use 1d, 5d"),
         ({"period": 5}, BadRangeError, "invalid period"),
         ({"period": "1mo", **MAY}, BadRangeError, "omit one"),
@@ -174,6 +176,15 @@ def test_a_period_beyond_the_calendar_is_an_empty_frame(manager: DataManager) ->
     for more in ({"period": "99999y"}, {"period": "9999y", "start": "2024-05-01"}):
         with pytest.warns(UserWarning, match="AAPL: period '9.*' reaches beyond"):
             assert yf.download("AAPL", progress=False, **more).empty
+
+
+@pytest.mark.parametrize("end", [datetime.max, datetime.max.replace(tzinfo=UTC), date.max])
+def test_the_end_of_time_is_an_end_in_the_future_in_every_zone(
+    manager: DataManager, end: Any
+) -> None:
+    for ticker in ("AAPL", "VOD.L", "BTC-USD"):
+        whole = yf.Ticker(ticker).history(start="2024-06-03")
+        pd.testing.assert_frame_equal(yf.Ticker(ticker).history(start="2024-06-03", end=end), whole)
 
 
 def test_second_zero_is_a_start_and_an_end(manager: DataManager) -> None:

@@ -34,6 +34,7 @@ from ..errors import (
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
+    wait_seconds,
 )
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
@@ -462,7 +463,7 @@ class BaseDataAdapter(DataSource):
                 left -= 1
                 if left < 1:
                     raise
-                wait = max(next(waits), getattr(error, "retry_after", None) or 0.0)
+                wait = max(next(waits), wait_seconds(getattr(error, "retry_after", None)) or 0.0)
                 _log.info(
                     "%s: %s; retrying in %.3g s, %s left",
                     self.name,

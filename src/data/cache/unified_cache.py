@@ -1,7 +1,8 @@
 """The cache interface for older programs: ``put`` and ``get`` for frames, lists, statistics.
 
-The interface is a thin layer over the store of bars: a data manager on the same folder finds
-anything stored here, and vice versa.
+The interface is a thin layer over the store of bars. A data manager on the same folder finds bars
+stored here under its own spelling of the symbol, such as ``BTCUSDT``, and its bars are found here under
+any spelling, such as ``BTC/USDT``.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class UnifiedCache(CacheFolder):
 
         Args:
             df: Bars, or for another ``data_type`` any dated table.
-            symbol, timeframe: Series of the bars.
+            symbol, timeframe: Series of the bars. The data manager finds them only if the symbol is in
+                its own spelling: ``BTCUSDT``, not ``BTC/USDT``.
             start_date, end_date: Range requested from the vendor, both inclusive. Spans without
                 bars in this range are recorded as empty; all other spans count as never requested.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
@@ -170,7 +172,8 @@ class UnifiedCache(CacheFolder):
         logged.
 
         Args:
-            symbol, timeframe: Series to read.
+            symbol, timeframe: Series to read; bars stored under another spelling of the symbol are
+                found if there are none under this one.
             start_date, end_date: Bounds: datetimes are UTC instants; dates, and an end at midnight,
                 mean the whole day. Default: the last 30 days.
             format: Accepted for the sake of old callers, but not used.
@@ -185,6 +188,7 @@ class UnifiedCache(CacheFolder):
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now_ms)
         if data_type != BARS:
             return self.tables(data_type).read(key, span)
+        key = replace(key, symbol=self._stored_name(symbol))
         with suppress(StorageError):  # what is not here yet may be on other hosts
             self.store.pull([(key.symbol, key.timeframe)], is_first=True)
         return self._stored_frame(self._catalog.lane_of(key), span, instrument)

@@ -155,6 +155,8 @@ class DataFeedFactory:
 
 
 def _create(config: Mapping[str, Any]) -> BacktraderFeed:
+    if not isinstance(config, Mapping):
+        raise TypeError(f"the configuration of a feed must be a mapping, not {config!r:.40}")
     source = str(config.get("data_source", "")).lower()
     if source not in SOURCES:
         near = difflib.get_close_matches(source, SOURCES, n=1)

@@ -112,9 +112,9 @@ class DataValidator:
                 continue
             result.issues += outcome.issues
             result.warnings += outcome.warnings
-        return DataQualityReport(
-            symbol, timeframe, result.issues, result.warnings, _score(result, df), len(df)
-        )
+        count = len(df) if hasattr(df, "__len__") else 0
+        score = _score(result, df)
+        return DataQualityReport(symbol, timeframe, result.issues, result.warnings, score, count)
 
     def _check_rows(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         if not len(df):
@@ -138,14 +138,15 @@ class DataValidator:
             step = timedelta(milliseconds=Timeframe.parse(timeframe).longest_ms)
         except BadTimeframeError:
             return CheckResult(warnings=[f"Unknown timeframe: {timeframe}"])
-        longest = _LONG_WEEKEND if timeframe == "1d" else step * _STEPS_OF_A_GAP
+        is_daily = _is_daily(timeframe)
+        longest = _LONG_WEEKEND if is_daily else step * _STEPS_OF_A_GAP
         frame = _rows(df)
         frame = frame[_has_prices(frame)]
         is_gap = (frame.index.to_series().diff() > longest).to_numpy()
         if is_gap.any() and (lacking := _lacking_counts(frame, symbol, timeframe)) is not None:
             # A gap lacks at least this many bars that the calendar expects, so nights and days off
             # are not gaps.
-            is_gap = is_gap & (lacking >= (1 if timeframe == "1d" else _STEPS_OF_A_GAP))
+            is_gap = is_gap & (lacking >= (1 if is_daily else _STEPS_OF_A_GAP))
         gaps = int(is_gap.sum())
         share = gaps / len(df) * 100
         return CheckResult([f"{gaps} time gaps ({share:.1f}%)"] if share > _GAPS_PCT else [])
@@ -157,7 +158,7 @@ class DataValidator:
         counts = {
             "bars where high < max(open,close)": frame["high"] < ends.max(axis=1),
             "bars where low > min(open,close)": frame["low"] > ends.min(axis=1),
-            "extreme price moves (>50%)": (moves > _EXTREME) & (timeframe == "1d"),
+            "extreme price moves (>50%)": (moves > _EXTREME) & _is_daily(timeframe),
             "bars with zero/negative prices": (frame[list(PRICES)] <= 0).any(axis=1),
         }
         return CheckResult(
@@ -272,6 +273,14 @@ class DataAwareStrategySelector:
     def _classify_strategy(self, strategy: str) -> str:
         name = strategy.lower().replace("-", "_").replace(" ", "_")
         return next((known for known in self.strategy_requirements if known in name), "")
+
+
+def _is_daily(timeframe: str) -> bool:
+    """Return whether a timeframe is a day, in any spelling; an unknown one is not."""
+    try:
+        return Timeframe.parse(timeframe) == Timeframe(1, "d")
+    except BadTimeframeError:
+        return False
 
 
 def _penalty(result: CheckResult | DataQualityReport) -> float:

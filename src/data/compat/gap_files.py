@@ -28,6 +28,7 @@ from ..jobs.runner import Runner, VendorTask
 from ..jobs.signals import job_signals
 from ..model.bars import among
 from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
+from ..model.query import distinct_symbols
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -77,13 +78,15 @@ def validate_gaps(
         the last bar are listed. A series is valid if no vendor can have bars for any of its gaps.
 
     Raises:
-        QueryError: A symbol or a timeframe is invalid.
+        QueryError: A symbol or a timeframe is invalid, or the symbols are a string.
         StorageError: The file cannot be written.
     """
     services = build(cache_dir, config_path)
     steps = None if intervals is None else [Timeframe.parse(text) for text in intervals]
     names = (
-        None if symbols is None else [services.selector.instrument(name).symbol for name in symbols]
+        None
+        if symbols is None
+        else [services.selector.instrument(name).symbol for name in distinct_symbols(symbols)]
     )
     stored = services.client.answering(services.cache.maintenance.series())
     keys = [
@@ -214,8 +217,8 @@ def fill_gaps(
         gaps that were too long).
 
     Raises:
-        QueryError: The file does not exist or cannot be read, or ``max_gap_hours`` is not a
-            non-negative number.
+        QueryError: The file does not exist or cannot be read, the symbols are a string, or
+            ``max_gap_hours`` is not a non-negative number.
         ConfigError: The configuration is invalid.
     """
     is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
@@ -227,7 +230,9 @@ def fill_gaps(
     services = build(cache_dir, config_path)
     path = services.settings.cache_dir / FILE
     wanted = (
-        None if symbols is None else {services.selector.instrument(name).symbol for name in symbols}
+        None
+        if symbols is None
+        else {services.selector.instrument(name).symbol for name in distinct_symbols(symbols)}
     )
     steps = None if intervals is None else {Timeframe.parse(text) for text in intervals}
     report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
@@ -235,7 +240,8 @@ def fill_gaps(
     works = [
         _Work(_vendor(selector, key), _result_of(key), 1, name, key, listed, max_gap_hours)
         for name, key, listed in _read(path, selector)
-        if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
+        if wanted is None or key.symbol in wanted
+        if steps is None or key.timeframe in steps
     ]
     done: dict[_Work, _FillResult] = {}
     progress = JobProgress(client.clock, None, len(works), len(works))

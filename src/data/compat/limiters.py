@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+from numbers import Real
 from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..config.credentials import credentials_for
-from ..errors import RateLimitedError
+from ..errors import QueryError, RateLimitedError, wait_seconds
 from ..model.capabilities import Limits
 from ..net.limiter import Limiter
 from ..net.sender_pool import process_limiter
@@ -25,6 +26,21 @@ __all__ = (
 )
 
 
+def _limits(per_minute: int, per_second: float, burst: int) -> Limits:
+    """Return the limits, after checking that they are finite and not negative.
+
+    Raises:
+        QueryError: A limit is something else, which would count as no limit.
+    """
+    for value in (per_minute, per_second, burst):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < math.inf:
+            raise QueryError(
+                f"invalid limit {value!r:.40}", hint="use a number of calls, or 0 for no limit"
+            )
+    return Limits(per_minute, per_second, burst=burst)
+
+
 class RateLimiter:
     """Limits calls per second and per minute; after failures, it pauses for increasing times.
 
@@ -36,6 +52,9 @@ class RateLimiter:
         backoff_factor: Factor by which the pause grows with each further failure.
         max_backoff: Longest pause in seconds.
         clock: Clock for waiting and measuring; tests may pass their own.
+
+    Raises:
+        QueryError: A limit is negative or not a number.
     """
 
     def __init__(
@@ -48,7 +67,7 @@ class RateLimiter:
         *,
         clock: Clock | None = None,
     ) -> None:
-        limits = Limits(requests_per_minute, requests_per_second, burst=burst_size)
+        limits = _limits(requests_per_minute, requests_per_second, burst_size)
         limiter = Limiter("this limiter", limits, State(None, clock or SystemClock()))
         self._start(limiter, backoff_factor, max_backoff)
 
@@ -92,10 +111,10 @@ class RateLimiter:
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
-        pause_s = getattr(error, "retry_after", None)
+        pause_s = wait_seconds(getattr(error, "retry_after", None))
         # The exponent is bounded to avoid an overflow; the pause reaches its maximum long before.
         grown = factor ** min(self._stats["consecutive_failures"], 60)
-        self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
+        self._limiter.pause(min(longest, grown) if pause_s is None else pause_s)
 
     def get_stats(self) -> dict[str, Any]:
         """Return the call counts since the last reset, and the limits."""
@@ -139,6 +158,9 @@ class ProviderRateLimiter(RateLimiter):
             configured ones (rules, ``PROVIDER_RATE_LIMITS``). If both rates are None, the
             configured limits apply.
         backoff_factor, max_backoff: See :class:`RateLimiter`.
+
+    Raises:
+        QueryError: A limit is negative or not a number.
     """
 
     def __init__(
@@ -158,7 +180,7 @@ class ProviderRateLimiter(RateLimiter):
         )
         limits = None
         if requests_per_second is not None or requests_per_minute is not None:
-            limits = Limits(requests_per_minute or 0, requests_per_second or 0, burst=burst_size)
+            limits = _limits(requests_per_minute or 0, requests_per_second or 0, burst_size)
         self._start(process_limiter(name, declared, limits), backoff_factor, max_backoff)
 
     @property

@@ -91,9 +91,9 @@ class CachePopulator:
             if years:
                 first = first or date_of(year_start(min(years)))
                 last = last or date_of(year_start(max(years) + 1) - 1)
-            done[label] = True
             if years:
-                done |= self.populate_ticker(ticker, [label], first, last, timeout=timeout)
+                filled = self.populate_ticker(ticker, [label], first, last, timeout=timeout)
+            done[label] = not years or all(filled.values())
         return done
 
     def populate_ticker(

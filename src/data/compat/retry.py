@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from ..clock import Clock, SystemClock
-from ..errors import RateLimitedError, TransientError
+from ..errors import RateLimitedError, TransientError, wait_seconds
 from ..net.retry import RetryPolicy
 
 __all__ = (
@@ -139,7 +139,7 @@ def _run(func: Callable[[], T], backoff: Backoff, clock: Clock) -> T:
         except backoff.exceptions as exc:
             if attempt >= backoff.max_attempts or isinstance(exc, _NEVER):
                 raise
-            pause_s = getattr(exc, "retry_after", None) or 0.0
+            pause_s = wait_seconds(getattr(exc, "retry_after", None)) or 0.0
             wait = min(backoff.max_delay, max(waits.backoff(attempt, clock.jitter() / 4), pause_s))
             if backoff.on_retry is not None:
                 backoff.on_retry(attempt, exc, wait)

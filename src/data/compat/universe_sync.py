@@ -16,6 +16,7 @@ from ..errors import QueryError
 from ..jobs.populate import DEFAULT_START, populate_cache
 from ..members import named_members
 from ..model.caller import called_from, working_for
+from ..model.query import distinct_symbols
 from ..model.universe import Universes
 
 __all__ = ["DataSyncManager", "SyncReport"]
@@ -57,6 +58,9 @@ class DataSyncManager:
             ``db``).
         start_date: First session date to fetch; by default, 2020-01-01.
         config_path: Rules file, as for the data manager.
+
+    Raises:
+        QueryError: A universe in the mapping is a string instead of a list.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class DataSyncManager:
         self._cache_dir = getattr(data_cache, "cache_dir", data_cache)
         self._universes: Mapping[str, Sequence[str]] | Universes | None
         if isinstance(universes, Mapping):
-            self._universes = {name: list(symbols) for name, symbols in universes.items()}
+            self._universes = {n: distinct_symbols(symbols) for n, symbols in universes.items()}
         else:
             self._universes = universes
         self._start, self._config_path = start_date, config_path

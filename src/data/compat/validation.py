@@ -62,16 +62,18 @@ class ValidationResult:
 
     @classmethod
     def of(
-        cls, df: pd.DataFrame, *, interval: str | None = None, min_data_points: int = 1
+        cls, df: pd.DataFrame | None, *, interval: str | None = None, min_data_points: int = 1
     ) -> ValidationResult:
         """Validate a frame of bars.
 
         Args:
-            df: Bars, with timestamps in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            df: Bars, with timestamps in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC;
+                None counts as empty.
             interval: Length of the bars, such as ``"1h"``; inferred from the timestamps if None.
             min_data_points: Minimum number of rows in a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
+        df = pd.DataFrame() if df is None else df
         score = float(get_data_quality_score(df)["quality_score"])
         stamps, missing = _stamps_of(df), _missing_columns(df, REQUIRED_COLUMNS)
         duplicates = 0 if stamps is None else int(stamps.duplicated().sum())
@@ -248,17 +250,18 @@ def parse_interval_to_minutes(interval: str) -> int | None:
 
 
 def get_data_quality_score(
-    df: pd.DataFrame, required_columns: Sequence[str] | None = None
+    df: pd.DataFrame | None, required_columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Return the quality score of a frame of bars, from 0 to 1, and its components.
 
     ``completeness`` is the fraction of cells that have a value; all cells of a missing column count
     as empty. ``consistency_score`` is the fraction of rows that are possible bars (prices positive
     and in order, volume not negative, timestamp not in the future) and have a unique timestamp.
-    ``quality_score`` is the mean of the two.
+    ``quality_score`` is the mean of the two. None counts as an empty frame.
     """
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
+    df = pd.DataFrame() if df is None else df
     cells, missing = len(df) * len(required), len(df) * len(_missing_columns(df, required))
     missing += sum(int(_valueless_rows(df, name).sum()) for name in required if name in df)
     completeness = 1 - missing / cells if cells else 0.0

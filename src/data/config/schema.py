@@ -299,7 +299,8 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 def table(value_form: Form, key_form: Form | None = None) -> Form:
     """Return a form that accepts a mapping whose values match ``value_form``.
 
-    All keys are accepted or, if ``key_form`` is given, all keys that match it.
+    All keys are accepted or, if ``key_form`` is given, all keys that match it, unless two of them
+    are parsed to the same one.
     """
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
@@ -308,9 +309,12 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
         if not isinstance(value, Mapping):
             yield Problem(path, f"{_show_value(value)}, but must be a mapping")
             return
+        names: dict[Any, Any] = {}
         for key, entry in value.items():
-            if key_form is not None:
-                yield from key_form.check(key, (*path, key))
+            yield from (wrong := list(key_form.check(key, (*path, key))) if key_form else [])
+            first = names.setdefault(key_form.parse(key), key) if key_form and not wrong else key
+            if first != key:
+                yield Problem((*path, key), f"given twice, as {first} and as {key}; keep one")
             yield from value_form.check(entry, (*path, key))
 
     def _parse(value: Mapping[str, Any] | None) -> dict[str, Any]:

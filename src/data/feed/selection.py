@@ -19,7 +19,7 @@ from .live_feed import LiveFeed
 from .live_feeds import refuse
 from .services import clock_of, feeds_of, services_of
 from .sources.base import log
-from .sources.history import Manager, check_lookback
+from .sources.history import Manager, check_lookback, check_seconds
 from .sources.poll import polled
 from .vendor_feeds import POLLED, STREAMED, VENDOR_FEEDS, own_feed, with_market
 
@@ -42,6 +42,7 @@ _OPTIONS = (
     "retry_interval",
     "polling_interval",
 )
+_SECONDS = ("retry_interval", "polling_interval")
 _OWN = {option for source in VENDOR_FEEDS.values() for option in source.options}
 
 
@@ -98,6 +99,8 @@ def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
         check_lookback(lookback)
+        for name in _SECONDS:
+            check_seconds(name, options.get(name, 60.0))
         _check_adjustment(options.get("adjustment", "split"))
         seconds_of(options.get("timeout"), symbol)
         options = with_market(options)

@@ -20,7 +20,7 @@ from ..errors import CacheError, ConfigError, DataError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
-from ..model.query import check_session
+from ..model.query import check_no_string, check_session
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_job, seconds_of
@@ -137,6 +137,7 @@ def populate_cache(
             requested. An invalid symbol or row does not raise an error; only its own series fails.
         ConfigError: The configuration is invalid.
     """
+    check_no_string(symbols, hint=f"[{symbols!r}]")
     services = job_services(cache_dir, config_path)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
@@ -324,6 +325,7 @@ def checked_job(
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
     check_session(session, "a job")
+    check_no_string(symbols, hint=f"[{symbols!r}]")
     if symbols is None:
         pull_elsewhere(services.cache.store)
     names = services.cache.list_symbols() if symbols is None else list(symbols)

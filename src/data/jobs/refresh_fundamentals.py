@@ -31,6 +31,7 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
+from ..model.query import check_no_string
 from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
 from ..progress.bar import listening
@@ -75,7 +76,7 @@ class Refresh:
             vendor.
 
     Raises:
-        QueryError: The delay is not a number of seconds.
+        QueryError: The symbols are a string, or the delay is not a number of seconds.
     """
 
     symbols: Sequence[str | WorkItem] | None = None
@@ -86,6 +87,7 @@ class Refresh:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_no_string(self.symbols, hint=f"[{self.symbols!r}]")
         if not 0 <= self.delay_s < math.inf:
             raise QueryError(f"invalid delay {self.delay_s:g} s; use a non-negative number")
 

@@ -42,7 +42,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """
     if isinstance(df, Mapping):
         digest = hashlib.sha256(b"onetape-batch-1\n")
-        for name in sorted(df):
+        for name in sorted(df, key=str):
             digest.update(f"{name}\n{fingerprint(df[name])}\n".encode())
         return f"sha256:{digest.hexdigest()}"
     import pandas as pd  # not needed to import a module that may make a fingerprint

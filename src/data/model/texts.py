@@ -181,7 +181,7 @@ def bounded(lines: Iterable[Line]) -> Iterator[Line]:
     """
     left, omitted = _MOST_SHOWN, 0
     for name, text in lines:
-        name, text = _shorten(name, _LONGEST_NAME), _shorten(text)
+        name, text = _shorten(str(name), _LONGEST_NAME), _shorten(text)
         left -= len((escaped(name) + escaped(with_code(text))).encode()) + _ROW
         if left < 0:
             omitted += 1

@@ -128,7 +128,8 @@ def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument 
 
     ``head`` is the prefix, and ``body`` is the rest.
 
-    If the prefix does not name an exchange, the refusal suggests ``body``.
+    If the prefix does not name an exchange, the refusal suggests ``body``, or the pair of both if the
+    prefix is a coin.
     """
     written = f"{head}:{body}"
     venues = _venues(head, tables)
@@ -139,9 +140,10 @@ def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument 
         names = tuple(dict.fromkeys(stock.symbol for stock in stocks))
         what = f"the symbol {written!r} is ambiguous: it may mean {', '.join(names)}"
         return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
-    alone = classify(body, tables)
-    names = (alone.symbol,) if isinstance(alone, Instrument) else alone.candidates
     vendor = canonical_vendor(head)
+    is_pair = not (venues or vendor) and head in tables.assets - tables.stablecoins
+    alone = classify(f"{head}/{body}" if is_pair else body, tables)
+    names = (alone.symbol,) if isinstance(alone, Instrument) else alone.candidates
     if venues:
         what = f"{body!r} is not a ticker on the listing exchange {head}"
     elif vendor is not None:
@@ -149,7 +151,7 @@ def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument 
     else:
         what = f"{head!r} in {written!r} is neither a listing exchange nor a vendor"
     hint = f"write {names[0]}" if names else ""
-    if not venues and vendor is None and getattr(alone, "asset_class", "") == "crypto":
+    if not (venues or vendor or is_pair) and getattr(alone, "asset_class", "") == "crypto":
         hint += f"; if ccxt serves that venue, use CCXT:{head}:{body}"
     return SymbolRefusal("malformed", what, names, hint)
 

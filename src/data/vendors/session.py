@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
 from ..config.credentials import note_key
-from ..errors import MissingCredentialsError, SymbolNotFoundError
+from ..errors import ConfigError, MissingCredentialsError, SymbolNotFoundError
 from ..model.capabilities import Capabilities, FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
@@ -144,6 +144,7 @@ class VendorAccounts:
 
         Raises:
             MissingCredentialsError: A required key is not set.
+            ConfigError: A key is not a string.
         """
         session: VendorSession | None = getattr(self._thread, "session", None)
         return session if session is not None else self._new_session()
@@ -230,9 +231,14 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return the key that is set under any of ``names``, or an empty string if no key is set."""
-        values = (self._credentials.get(name) for name in names)
-        key = next((key for key in values if key), "")
+        """Return the key that is set under any of ``names``, or an empty string if no key is set.
+
+        Raises:
+            ConfigError: The key is not a string.
+        """
+        key = next(filter(None, map(self._credentials.get, names)), "")
+        if not isinstance(key, str):
+            raise ConfigError(f"the key for {self._title} is not a string", provider=self._name)
         if key:
             note_key(key)
         return key

@@ -51,6 +51,7 @@ _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 # Time zones in which Yahoo dates bars of markets that are not in one place.
 _ZONES = {"forex": "Europe/London", "crypto": "UTC"}
 _FIRST_DAY = date(1900, 1, 1)
+_LAST_YEAR = 9998
 
 
 class NotServedError(QueryError, AttributeError):
@@ -104,7 +105,7 @@ class Arguments:
         for name in ("interval", "period"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, value.lower())  # any case is accepted by yfinance
-        if self.interval not in INTERVALS:
+        if not isinstance(self.interval, str) or self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
             raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
         given = [moment for moment in (self.start, self.end) if moment is not None]
@@ -264,6 +265,10 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
             f"invalid start or end {value!r:.80}; use YYYY-MM-DD, a date or a datetime"
         ) from error
     moment: datetime = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
+    if moment.year < _FIRST_DAY.year:
+        raise BadRangeError(f"start or end {value!s:.80} is before {_FIRST_DAY.year}")
+    # The last hours of the last year cannot be converted to UTC from every zone.
+    moment = moment if moment.year <= _LAST_YEAR else moment.replace(_LAST_YEAR, 12, 31)
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 

@@ -99,6 +99,8 @@ class Deriver:
             NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
         sources = [] if _says_nothing(error) else self._shorter.ranked(query)
+        out = {a.provider for a in getattr(error, "attempts", ()) if _is_out(a)}
+        sources = [s for s in sources if s.view.exists or {c.name for c in s.vendors} - out]
         answer = None
         # If the best ones fail, too, the best stored ones can still help.
         stored_ones = [source for source in sources[1:] if source.view.exists]
@@ -181,6 +183,12 @@ def _errors_if_down(attempts: Sequence[Attempt]) -> dict[str, DataError]:
         for a in attempts
         if a.error is not None and is_down(a.error) and not _is_no_file(a)
     }
+
+
+def _is_out(attempt: Attempt) -> bool:
+    """Return whether the vendor is down or does not know the symbol, so that it has no shorter bars."""
+    is_unknown = isinstance(attempt.error, SymbolNotFoundError) and not _is_no_file(attempt)
+    return is_unknown or attempt.provider in _errors_if_down([attempt])
 
 
 def _lacks_files_alone(error: DataError) -> bool:

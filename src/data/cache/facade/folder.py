@@ -150,7 +150,7 @@ class CacheFolder:
 
         Monthly bars are listed as ``1M``.
         """
-        return [frame.label for frame in self._catalog.timeframes(symbol)]
+        return [frame.label for frame in self._catalog.timeframes(self._stored_name(symbol))]
 
     def list_years(self, symbol: str, timeframe: str) -> list[int]:
         """Return the years for which bars are stored, in ascending order."""
@@ -236,7 +236,7 @@ class CacheFolder:
         if data_type != BARS:
             self.tables(data_type).clear(key=key)
         else:
-            self._catalog.clear(symbol, [key.timeframe])
+            self._catalog.clear(self._stored_name(symbol), [key.timeframe])
             self.store.changed = True
 
     def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
@@ -244,7 +244,7 @@ class CacheFolder:
         if data_type != BARS:
             self.tables(data_type).clear(symbol)
         else:
-            self._catalog.clear(symbol)
+            self._catalog.clear(self._stored_name(symbol))
             self.store.changed = True
 
     def clear_all(self, data_type: str | None = None) -> None:
@@ -410,10 +410,22 @@ class CacheFolder:
             log.warning("%s", text)
 
     def _limit(self) -> int:
-        return round(self.max_size_gb * eviction.BYTES_IN_GB)
+        return round(min(self.max_size_gb, 1e9) * eviction.BYTES_IN_GB)  # an exabyte
 
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
-        return self._catalog.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
+        key = SeriesKey(self._stored_name(symbol), Timeframe.parse(timeframe))
+        return self._catalog.lane_of(key)
+
+    def _stored_name(self, symbol: str) -> str:
+        """Return the symbol under which bars are stored: as passed, or the spelling of the data manager.
+
+        The data manager stores the bars of ``BTC/USDT`` under ``BTCUSDT``.
+        """
+        try:
+            name = self._instrument_of(symbol).symbol
+        except QueryError:  # a program may have stored bars under any name
+            return symbol
+        return symbol if name == symbol or self._catalog.timeframes(symbol) else name
 
     def _summarize(self, stats: dict[str, Any], holdings: Holdings) -> bool:
         contents = summaries.summaries(self._catalog.all_years(), stats)

@@ -34,7 +34,14 @@ from ..services import (
 )
 from ..sources.base import Source, log
 from ..sources.callback import HookSource
-from ..sources.history import Manager, check_lookback, frame_of, live_bars, lookback_range
+from ..sources.history import (
+    Manager,
+    check_lookback,
+    check_seconds,
+    frame_of,
+    live_bars,
+    lookback_range,
+)
 from ..sources.poll import PollSource, polled
 from .feed import BacktraderFeed
 
@@ -114,6 +121,7 @@ class BaseLiveDataFeed(BacktraderFeed):
                 f"{type(self).__name__} is abstract: it does not define {', '.join(lacking)}"
             )
         check_lookback(lookback_bars)
+        check_seconds("retry_interval", retry_interval)
         self.live_timeout_s = seconds_of(timeout, symbol)
         self.symbol, self.interval = symbol, interval
         self.lookback_bars, self.retry_interval = lookback_bars, retry_interval
@@ -421,6 +429,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         adjustment: AskedAdjustment = "split",
         **others: Any,
     ) -> None:
+        check_seconds("polling_interval", polling_interval)
         self.polling_interval = polling_interval
         self.provider, self.adjustment = provider or self.pinned, adjustment
         super().__init__(symbol, interval, **others)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -357,6 +359,17 @@ def check_lookback(count: object) -> None:
         raise ConfigError(
             f"invalid lookback_bars {count!r}", hint=f"use an integer from 1 to {_MOST:,}"
         )
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Reject a number of seconds that is not above 0 and finite.
+
+    Raises:
+        ConfigError: The value is not such a number.
+    """
+    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds < math.inf:  # type: ignore[operator] # a number
+        raise ConfigError(f"invalid {name} {seconds!r:.40}", hint="use a number of seconds above 0")
 
 
 def lookback_range(
