@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -222,8 +223,8 @@ def test_an_origin_that_is_nested_deeply_is_kept_or_refused(
         bundle.ingest(manager, ["NVDA"], "1d", "2024-01-02", "2024-02-09", provider="mock")
     except BundleError:
         assert content(bundle.path) == before
-    else:
-        assert depth == 900
+    else:  # Python 3.13 reads both, and older ones the first
+        assert depth == 900 or sys.version_info >= (3, 13)
         text = pl.read_parquet_metadata(bundle.path / "metadata.parquet")["onetape"]
         assert nested in text
 

@@ -145,9 +145,12 @@ def scheduler() -> Iterator[str]:
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": method}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
+            n_workers=1, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
         ) as cluster,
     ):
+        # One after the other: a fork is refused while another thread opens or closes a file that it locks.
+        cluster.scale(2)
+        cluster.wait_for_workers(2)
         yield cluster.scheduler_address.replace("tcp:", "dask:")
 
 

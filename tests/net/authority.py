@@ -82,6 +82,14 @@ class Authority:
             .not_valid_before(now - 9 * _DAY)
             .not_valid_after(now + end)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
+                critical=False,
+            )
+            .add_extension(_usage(authority=authority), critical=True)
         )
         if host:
             builder = builder.add_extension(
@@ -92,6 +100,15 @@ class Authority:
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    """Return the permitted uses of the key, which Python 3.13 checks."""
+    return x509.KeyUsage(
+        digital_signature=not authority, key_cert_sign=authority, crl_sign=authority,
+        content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 def _alternative(host: str) -> x509.GeneralName:

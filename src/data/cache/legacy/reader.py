@@ -345,7 +345,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
     """Return each bar's nominal closing time: one step later, or the end of the month."""
     if timeframe.step_ms is not None:
         return stamps + timeframe.step_ms
-    months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count
+    months = stamps.astype("M8[ms]").astype("M8[M]") + np.timedelta64(timeframe.count, "M")
     return months.astype("M8[ms]").astype(np.int64)
 
 

@@ -531,6 +531,6 @@ def _ends(series: CheckedSeries) -> Stamps:
     stamps, step_ms = series.table.stamps, series.timeframe.step_ms
     if step_ms is not None:
         return stamps + step_ms
-    months = stamps.astype("M8[ms]").astype("M8[M]") + series.timeframe.count
+    months = stamps.astype("M8[ms]").astype("M8[M]") + np.timedelta64(series.timeframe.count, "M")
     ends: Stamps = months.astype("M8[ms]").astype(np.int64)
     return ends
