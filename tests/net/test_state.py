@@ -257,6 +257,9 @@ class TestTrouble:
         one.acquire(4, 0)
         one.pause(130)
         assert one.wait_s() == 130, "limits continue within the process"
+        assert one.look("bars").health(NOW_MS).until_ms == NOW_MS + 130_000, (
+            "plans and reports show them"
+        )
         clock.advance(100)
         assert one.wait_s() == 30, "the folder was tried again, and nothing was forgotten"
         (record,) = caplog.records

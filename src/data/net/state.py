@@ -156,7 +156,7 @@ class State:
     @property
     def exists(self) -> bool:
         """Whether anything has been stored yet; the check itself does not create anything."""
-        return self._path.exists() if self._has_file else self._db is not None
+        return self._db is not None or (self._has_file and self._path.exists())
 
     def of(self, account: Account, limits: Limits) -> State:
         """Return this object, which keeps the state of all accounts."""
