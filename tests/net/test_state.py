@@ -430,11 +430,12 @@ class TestForks:
         child = fork(lambda: not inherited(folder) and state.run(count) == 2)
         assert os.waitpid(child, 0)[1] == 0
 
-    def test_a_forked_child_starts_with_an_empty_state_in_memory(self, tmp_path: Path) -> None:
+    def test_a_forked_child_has_a_copy_of_the_state_in_memory(self, tmp_path: Path) -> None:
         (tmp_path / "state").write_text("in the way")
         state = State(tmp_path / "state", SystemClock())
         assert state.run(count) == 1
-        child = fork(lambda: state.run(count) == 1)
+        limiter(state).pause(60)
+        child = fork(lambda: state.run(count) == 2 and limiter(state).wait_s() > 50)
         assert os.waitpid(child, 0)[1] == 0
         assert state.run(count) == 2
 

@@ -221,10 +221,10 @@ class State:
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection in a forked child; state in memory is kept."""
+        """Start with a new lock and connection in a forked child, which has a copy of state in memory."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
-        if is_whole and not self._has_file:
+        if is_whole and self._alone_until is not None:
             return  # no thread was active, and the memory is this process's copy
         # Never closed: that would harm the parent, which uses them.
         self._parents = self._db, self._own
