@@ -333,6 +333,21 @@ class TestTrouble:
         db.execute("ROLLBACK")
         db.close()
 
+    def test_a_ban_from_before_the_state_file_was_unusable_holds_meanwhile(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_S", 0.05)
+        one = limiter(state)
+        one.pause(60)
+        with pytest.raises(AuthenticationError), one.guard("bars"):
+            raise AuthenticationError("rejected")
+        with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(RateLimitedError, match="asked us to pause"):
+                one.acquire(1, 0)
+            with pytest.raises(CircuitOpenError), one.guard("bars"):
+                pass
+
 
 class Jumped(SystemClock):
     """The system clock after its wall time was set."""
