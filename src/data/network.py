@@ -51,7 +51,7 @@ class Network:
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return the limiter for this process's connections to a vendor's stream."""
+        """Return the limiter for connections to a vendor's stream; see :meth:`.Senders.stream_limiter`."""
         return self._senders.stream_limiter(vendor, limits)
 
     @property

@@ -206,6 +206,23 @@ def test_a_replay_of_a_folder_with_several_vendors_or_none_is_refused(
             manager.get_ohlcv(*DAY, provider=f"replay:{nothing}")
 
 
+@pytest.mark.parametrize("method", ["is_dir", "iterdir"])
+def test_a_recording_that_this_user_may_not_read_is_a_typed_error(
+    folder: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    (folder / "binance").mkdir(parents=True)
+    real = getattr(Path, method)
+
+    def refusing(path: Path) -> object:
+        if path.name == folder.name:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, method, refusing)
+    with pytest.raises(DataError, match=r"recordings in .*seen cannot be read: Permission denied"):
+        manager.get_ohlcv(*DAY, provider=f"replay:{folder}")
+
+
 def test_several_answers_to_one_request_are_replayed_in_their_order(
     folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
 ) -> None:

@@ -385,6 +385,30 @@ def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     assert plain.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True).equals(frame)
 
 
+def test_an_attach_that_leaves_out_bars_fails_and_names_them(
+    tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], log_url: str,
+) -> None:  # fmt: skip
+    options = ["--cache-dir", str(tmp_path / "own"), "--config", str(rules)]
+    own = DataManager(tmp_path / "own", rules, clock=clock)
+    own.get_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1h", *DAY)
+    year = tmp_path / "own" / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz"
+    year.unlink()
+    year.mkdir()
+    monkeypatch.setenv("ONETAPE_STORE", log_url)
+    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    assert main(["hosts", "attach", *options]) == 1
+    text = capsys.readouterr().out
+    assert (
+        "not all bars of BTCUSDT 1h were offered: cannot read" in text and "1 span offered" in text
+    )
+    assert (
+        tmp_path / "own" / "_hosts" / "before" / "ohlcv" / "BTCUSDT" / "1h" / year.name
+    ).is_dir()
+    assert main(["hosts", "attach", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == {}
+
+
 def test_without_a_shared_store_none_of_its_modules_is_loaded(fresh: Fresh, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom src.data import DataManager\n"

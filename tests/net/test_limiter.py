@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError, SymbolNotFoundError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
+from src.data.net.sender_pool import Senders
 from src.data.net.state import State
 from src.data.net.state_tables import Account
 from src.data.net.unknown_symbols import SymbolCheck
@@ -126,6 +128,24 @@ def test_limiters_of_one_vendor_over_one_state_count_together() -> None:
     Limiter("acme", Limits(per_minute=2), state).charge(2)
     assert Limiter("acme", Limits(per_minute=2), state).wait_s() == 60
     assert Limiter("zeta", Limits(per_minute=2), state).wait_s() == 0
+
+
+def test_connections_to_a_stream_are_limited_across_processes_and_restarts(tmp_path: Path) -> None:
+    clock, limits = ManualClock(NOW_MS), Limits(per_minute=2)
+
+    def started() -> Limiter:
+        """Return the limiter of a process that has just started."""
+        return Senders(clock, state_dir=tmp_path).stream_limiter("acme", limits)
+
+    ask(started(), 1, 0)
+    ask(started(), 1, 0)
+    assert started().wait_s() == 60
+    started().pause(600)
+    clock.advance(60)
+    assert started().wait_s() == 540
+    assert Limiter("acme", limits, State(tmp_path, clock)).wait_s() == 0, (
+        "requests are not affected"
+    )
 
 
 def test_a_local_vendor_has_no_circuit_breaker_and_no_unknown_symbols() -> None:

@@ -257,6 +257,9 @@ class TestTrouble:
         one.acquire(4, 0)
         one.pause(130)
         assert one.wait_s() == 130, "limits continue within the process"
+        assert one.look("bars").health(NOW_MS).until_ms == NOW_MS + 130_000, (
+            "plans and reports show them"
+        )
         clock.advance(100)
         assert one.wait_s() == 30, "the folder was tried again, and nothing was forgotten"
         (record,) = caplog.records
@@ -329,6 +332,21 @@ class TestTrouble:
         assert "locked" in caplog.text
         db.execute("ROLLBACK")
         db.close()
+
+    def test_a_ban_from_before_the_state_file_was_unusable_holds_meanwhile(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_S", 0.05)
+        one = limiter(state)
+        one.pause(60)
+        with pytest.raises(AuthenticationError), one.guard("bars"):
+            raise AuthenticationError("rejected")
+        with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(RateLimitedError, match="asked us to pause"):
+                one.acquire(1, 0)
+            with pytest.raises(CircuitOpenError), one.guard("bars"):
+                pass
 
 
 class Jumped(SystemClock):
@@ -427,11 +445,12 @@ class TestForks:
         child = fork(lambda: not inherited(folder) and state.run(count) == 2)
         assert os.waitpid(child, 0)[1] == 0
 
-    def test_a_forked_child_starts_with_an_empty_state_in_memory(self, tmp_path: Path) -> None:
+    def test_a_forked_child_has_a_copy_of_the_state_in_memory(self, tmp_path: Path) -> None:
         (tmp_path / "state").write_text("in the way")
         state = State(tmp_path / "state", SystemClock())
         assert state.run(count) == 1
-        child = fork(lambda: state.run(count) == 1)
+        limiter(state).pause(60)
+        child = fork(lambda: state.run(count) == 2 and limiter(state).wait_s() > 50)
         assert os.waitpid(child, 0)[1] == 0
         assert state.run(count) == 2
 

@@ -129,13 +129,15 @@ def _attach(args: argparse.Namespace) -> Report:
     state = host_state(store)
     spans = sum(done.values())
     line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
-    document = {"symbols": done, "spans": spans} | state.to_json()
-    before = store.notes.folder / "before"
-    lines = [
-        Line(line, "bold"),
-        *([Line(f"  original files: {before}")] if before.exists() else ()),
-    ]
-    return Report(document, [*lines, *_state_shown(state)], ok=state.state in _FINE)
+    left_out = {str(series): reason for series, reason in store.left_out.items()}
+    document = {"symbols": done, "spans": spans, "left_out": left_out} | state.to_json()
+    lines = [Line(line, "bold")]
+    for series, reason in left_out.items():
+        lines.append(Line(f"  not all bars of {series} were offered: {reason}", "red"))
+    if (before := store.notes.folder / "before").exists():
+        lines.append(Line(f"  original files: {before}"))
+    is_fine = state.state in _FINE and not left_out
+    return Report(document, [*lines, *_state_shown(state)], ok=is_fine)
 
 
 def _detach(args: argparse.Namespace) -> Report:

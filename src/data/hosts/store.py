@@ -27,6 +27,7 @@ from ..cache.write.coverage_update import year_span, years_of
 from ..errors import (
     CacheError,
     CorruptEntryError,
+    DataError,
     FormatVersionError,
     KindMismatchError,
     LockTimeoutError,
@@ -87,6 +88,7 @@ class SharedStore(BarStore):
         shared: The log.
         snapshots: Snapshots that bound it.
         notes: Notes of the folder.
+        left_out: Maps each series with bars that could not be offered to the reason.
     """
 
     def __init__(self, shared: Log, *args: Any, keep: Age | None = _KEEP, **more: Any) -> None:
@@ -119,6 +121,7 @@ class SharedStore(BarStore):
             self._retention,
         )
         self._has_joined = False
+        self.left_out: dict[SeriesKey, str] = {}
         # Series whose files set aside are being offered by this process.
         self._offering: set[SeriesKey] = set()
 
@@ -594,7 +597,7 @@ class SharedStore(BarStore):
         try:
             offered = self._offer(key) if is_offered else 0
         except KindMismatchError as error:
-            log.warning("%s: its bars are not offered to the shared store: %s", key, error)
+            self._leave_out(key, error)
             offered, keep = 0, keep or not self._copies.is_kept(key)
         finally:
             self._offering.discard(key)
@@ -618,7 +621,7 @@ class SharedStore(BarStore):
         except FormatVersionError:
             raise
         except CacheError as error:
-            log.warning("%s: files set aside cannot be read: %s", key, error)
+            self._leave_out(key, error)
             return 0
         if view.coverage:
             first, last = view.coverage[0].span.start, view.coverage[-1].span.end
@@ -630,6 +633,11 @@ class SharedStore(BarStore):
             self.commit(key, Commit(**lost))
         return offered
 
+    def _leave_out(self, key: SeriesKey, error: DataError) -> None:
+        """Report that bars of a series cannot be offered."""
+        self.left_out[key] = str(error)
+        log.warning("%s: not all of its bars are offered to the shared store: %s", key, error)
+
     def _offer_year(self, key: SeriesKey, year: Span) -> int:
         for _ in range(_TRIES):
             position = self.position(key)
@@ -639,7 +647,7 @@ class SharedStore(BarStore):
             except FormatVersionError:
                 raise
             except CacheError as error:
-                log.warning("%s: files set aside cannot be read: %s", key, error)
+                self._leave_out(key, error)
                 return 0
             if (offer := lacking(*stored, known)).is_empty:
                 return 0

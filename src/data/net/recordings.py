@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
-from ..errors import CapabilityError, ResponseFormatError, StorageError
+from ..errors import CapabilityError, ConfigError, ResponseFormatError, StorageError
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS, iso, parse_iso
 from .redact import body_without_keys, without_keys
@@ -141,11 +141,17 @@ def recorded_vendors(folder: Path) -> dict[str, Path]:
 
     ``folder`` may contain a folder for each vendor, or may itself be the folder of one vendor.
     Paths are resolved; each vendor has the name under which it was recorded.
+
+    Raises:
+        ConfigError: The folder cannot be read.
     """
-    if not folder.is_dir():
-        return {}
-    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    return {path.name: path.resolve() for path in folders if any(_exchanges(path))}
+    try:
+        if not folder.is_dir():
+            return {}
+        folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        return {path.name: path.resolve() for path in folders if any(_exchanges(path))}
+    except OSError as exc:
+        raise ConfigError(f"the recordings in {folder} cannot be read: {exc.strerror}") from exc
 
 
 def recorded_files(folder: Path) -> list[Path]:

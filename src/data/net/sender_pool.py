@@ -195,8 +195,8 @@ class Senders:
         return self._new_limiter(vendor, limits, is_remote)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return a limiter for connections to a vendor's stream, which applies only to this process."""
-        return Limiter(f"{vendor} stream", limits, self._memory)
+        """Return the limiter for connections to a vendor's stream, shared by all processes of a user."""
+        return Limiter(f"{vendor} stream", limits, self.state or self._memory)
 
     @property
     def leases(self) -> Leases | None:

@@ -14,6 +14,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
@@ -156,7 +157,7 @@ class State:
     @property
     def exists(self) -> bool:
         """Whether anything has been stored yet; the check itself does not create anything."""
-        return self._path.exists() if self._has_file else self._db is not None
+        return self._db is not None or (self._has_file and self._path.exists())
 
     def of(self, account: Account, limits: Limits) -> State:
         """Return this object, which keeps the state of all accounts."""
@@ -221,10 +222,10 @@ class State:
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection in a forked child; state in memory is kept."""
+        """Start with a new lock and connection in a forked child, which has a copy of state in memory."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
-        if is_whole and not self._has_file:
+        if is_whole and self._alone_until is not None:
             return  # no thread was active, and the memory is this process's copy
         # Never closed: that would harm the parent, which uses them.
         self._parents = self._db, self._own
@@ -265,7 +266,7 @@ class State:
             times, lost_s = self._times(db, writes), read_fact(db, "lost_s")
             tables = StateTables(db, self._salt, *times, lost_s)
             if own is not None:
-                tables.add(StateTables(own, b"", *self._times(own, writes=False), None))
+                tables.add(self._tables_of(own))
             result = _run_checked(work, tables)
             db.execute("COMMIT")
         except BaseException:
@@ -402,14 +403,27 @@ class State:
 
     def _go_alone(self, exc: Exception) -> None:
         """After ``exc``, continue for a while with in-memory tables, which other processes do not see."""
+        file, own, self._own = self._db, self._own, None
+        if own is None:
+            own = self._open_in_memory()
+            words = exc.args[0] if exc.args else type(exc).__name__
+            self._start_carefully(own, f"{words}; this process keeps its own limits")
+        if file is not None:
+            self._copy_pauses(file, own)
+        self._db = file
         self._close_quietly()
-        self._alone_until = self.clock.monotonic() + _RETRY_S
-        if self._own is not None:
-            self._db, self._own = self._own, None
-            return
-        db = self._open_in_memory()
-        words = exc.args[0] if exc.args else type(exc).__name__
-        self._start_carefully(db, f"{words}; this process keeps its own limits")
+        self._db, self._alone_until = own, self.clock.monotonic() + _RETRY_S
+
+    def _copy_pauses(self, file: sqlite3.Connection, own: sqlite3.Connection) -> None:
+        """Copy pauses and open circuits to in-memory tables if a file can still be read."""
+        import sqlite3
+
+        with suppress(sqlite3.Error, DataError, TypeError, ValueError):
+            file.execute("PRAGMA busy_timeout = 0")
+            self._tables_of(own).add_pauses(self._tables_of(file))
+
+    def _tables_of(self, db: sqlite3.Connection) -> StateTables:
+        return StateTables(db, self._salt, *self._times(db, writes=False), None)
 
     def _has_set_aside(self) -> bool:
         """Rename the damaged file unless another process already has; return whether that worked.

@@ -205,6 +205,11 @@ class StateTables:
             self.spend(account, windows, units, ago_s=other.now_s - last)
         for ticket, account, units, until in other.rows.execute("SELECT * FROM flights"):
             self.add_in_flight(ticket, account, units, until + ahead_s)
+        self.add_pauses(other)
+
+    def add_pauses(self, other: StateTables) -> None:
+        """Add the pauses and open circuits in other tables, whose times are on another clock."""
+        ahead_s = self.now_s - other.now_s
         for account, pause in other.pauses():
             moved = replace(pause, until_s=pause.until_s + ahead_s)
             self.keep_pause(account, max(self.pause(account), moved, key=_end))
