@@ -281,6 +281,7 @@ class Catalog:
             "contradicted_bars": sum(entry.contradicted for entry in listed.values() if entry),
             "quarantined_rows": sum(len(rows) for rows, _ in aside),
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
+            "quarantined_other_files": elsewhere,
         }
 
     def _rows(self, key: SeriesKey) -> int:
