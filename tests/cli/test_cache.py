@@ -193,6 +193,29 @@ def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
     assert len(list((cache / "ohlcv.bak").rglob("*.csv.gz"))) == 3
 
 
+def test_a_folder_that_cannot_be_listed_hides_no_other_series(
+    filled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names_in = os.listdir
+
+    def names(path: Any) -> list[str]:
+        """Return the names in a folder, unless it is that of another user's series."""
+        if os.fspath(path).endswith(os.path.join("BTCUSDT", "1h")):
+            raise PermissionError(13, "Permission denied")
+        return names_in(path)
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "listdir", names)
+    monkeypatch.setattr(os, "scandir", lambda path: (names(path), scan(path))[1])
+    shown = filled("cache", "stats", "--json").json
+    assert (shown["series_count"], shown["bars_count"]) == (2, 44)
+    assert "BTCUSDT 1h: cannot list" in " ".join(filled("doctor").out.split())
+    cleaned = filled("cache", "clean", "--older-than", "10d", "--json")
+    assert cleaned.code == 1
+    assert [e["symbol"] for e in cleaned.json["problems"]] == ["BTCUSDT"]
+    assert "cannot list" in cleaned.json["problems"][0]["problem"]
+
+
 def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:
     assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
     assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"

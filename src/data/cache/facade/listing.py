@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...disk.files import Disk
-from ...errors import CorruptEntryError, FormatVersionError
+from ...errors import CorruptEntryError, DataError
 from ...model.bars import BarTable, merge
 from ...model.instant import from_ms, parse_iso, year_of
 from ...model.series import SeriesKey
@@ -143,7 +143,7 @@ class Catalog:
             default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = default if default in listed else sample
             if listed.get(default, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
-                with suppress(FormatVersionError):
+                with suppress(DataError):
                     yield from self._years_read(self.lane_of(default))
             else:
                 yield from _reported_years(lanes[key])
@@ -285,8 +285,8 @@ class Catalog:
         }
 
     def _rows(self, key: SeriesKey) -> int:
-        """Return the number of bars in a series; 0 if a newer version wrote it."""
-        with suppress(FormatVersionError):
+        """Return the number of bars in a series; 0 if it cannot be read, which a check reports."""
+        with suppress(DataError):
             return self.store.view(key).rows
         return 0
 
