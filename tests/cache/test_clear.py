@@ -11,7 +11,21 @@ import pytest
 from src.data.cache.format.json_document import load
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.store import Commit
-from tests.cache.bars import DAILY, NOW, lane_folder, mark, piece, states, store_in
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.errors import StorageError
+from src.data.model.instant import DAY_MS
+from tests.cache.bars import (
+    DAILY,
+    NOW,
+    lane_folder,
+    mark,
+    piece,
+    states,
+    store_in,
+    write_older_year,
+)
 from tests.cache.disks import DyingDisk, Killed
 
 NOTHING = mark(-9, -5, "empty")
@@ -100,3 +114,61 @@ def test_a_removed_series_leaves_its_log(
     assert gone == [("a tool", 5, 5), ("a tool", 2, 2)]
     store.commit(key, Commit((piece(0, 2),)))
     assert store.view(key).generation > max(log[-1]["generation"] for log in logs)
+
+
+LAYOUTS = ("ohlcv/AAPL/1d", "ohlcv/aapl/1d", "AAPL/1d")
+
+
+@pytest.mark.parametrize("words", [("AAPL", "1d"), ("AAPL",), ()], ids=len)
+def test_clearing_a_series_removes_every_older_file_even_hidden_ones(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    for layout in LAYOUTS:
+        write_older_year(tmp_path / layout)
+    UnifiedCache(tmp_path, 1, clock=ManualClock(NOW)).clear(*words)
+    assert list(tmp_path.rglob("*.csv.gz")) == []
+    assert UnifiedCache(tmp_path, 1, clock=ManualClock(NOW)).list_symbols() == []
+
+
+@pytest.mark.parametrize("closed_by, hidden", [(None, 0), (NOW, 0), (NOW - DAY_MS, 2)])
+def test_clearing_a_year_removes_hidden_older_files_unless_they_may_have_later_bars(
+    tmp_path: Path, closed_by: int | None, hidden: int
+) -> None:
+    for layout in LAYOUTS:
+        write_older_year(tmp_path / layout)
+    assert store_in(tmp_path).clear_years(DAILY, [2024], closed_by=closed_by) == 1
+    assert len(list(tmp_path.rglob("*.csv.gz"))) == hidden
+
+
+def test_clearing_a_series_leaves_a_folder_of_something_else(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(-5, 2),)))
+    foreign = lane_folder(tmp_path) / "@eaDir"
+    foreign.mkdir()
+    store_in(tmp_path).clear("AAPL", DAILY.timeframe)
+    names = sorted(path.name for path in lane_folder(tmp_path).iterdir())
+    assert names == [".lock", "2023.log", "2024.log", "@eaDir"]
+
+
+def test_a_series_can_be_cleared_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(-5, 2),)))
+
+    def write(*_: object) -> None:
+        """Write nothing, because the disk is full."""
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(Disk, "write", write)
+    UnifiedCache(tmp_path, 1, clock=ManualClock(NOW)).clear("AAPL", "1d")
+    assert list(tmp_path.rglob("*.csv.gz")) == []
+
+
+def test_clearing_a_year_leaves_versions_of_other_years_with_its_number(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(-5, 2),)))
+    versions = lane_folder(tmp_path) / "_versions"
+    versions.mkdir()
+    for name in ("2024.2023.csv.gz", "2023.1.csv.gz"):
+        (versions / name).touch()
+    store.clear_years(DAILY, [2023])
+    assert [path.name for path in versions.iterdir()] == ["2024.2023.csv.gz"]

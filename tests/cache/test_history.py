@@ -279,13 +279,13 @@ def test_a_version_that_never_existed_is_a_query_error(tmp_path: Path, generatio
         store.read_version(DAILY, EVER, generation)
 
 
-def test_the_log_lists_the_commits_of_all_years_and_skips_a_torn_line(tmp_path: Path) -> None:
+def test_the_log_lists_the_commits_of_all_years_and_skips_invalid_lines(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert store.log(DAILY) == []
     store.commit(DAILY, Commit((piece(-2, 2),)))
     store.commit(DAILY, Commit(marks=(mark(2, 3, "empty"),)))
     path = lane_folder(tmp_path) / "2024.log"
-    path.write_bytes(path.read_bytes() + b'{"generation": 9, "tor')
+    path.write_bytes(path.read_bytes() + b'{"generation": 9}\n{"generation": 9, "tor')
     reported = [(e["generation"], e["year"], e["added"]) for e in store.log(DAILY)]
     assert reported == [(1, 2023, 2), (1, 2024, 2), (2, 2024, 0)]
     store.commit(DAILY, Commit((piece(3, 4),)))

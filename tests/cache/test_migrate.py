@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -127,6 +128,14 @@ def test_migration_sets_a_corrupt_year_file_aside_with_a_copy_in_quarantine(
     (left,) = pruned(tmp_path)
     assert left.problem == "it cannot be read"
     assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
+
+
+def test_an_unreadable_time_is_named_in_one_line(tmp_path: Path) -> None:
+    write_older_file(tmp_path / PLACES[0], ["03/01/2024,1,1,1,1,1\n"])
+    (done,) = migrated(tmp_path)
+    assert re.search(r'[Tt]ime data "?03/01/2024"? (is not ISO8601 format|.*)$', done.problem)
+    assert "You might" not in done.problem
+    assert len(done.problem.splitlines()) == 1
 
 
 def test_a_bar_that_may_not_have_closed_is_set_aside_and_reported(tmp_path: Path) -> None:

@@ -193,6 +193,29 @@ def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
     assert len(list((cache / "ohlcv.bak").rglob("*.csv.gz"))) == 3
 
 
+def test_a_folder_that_cannot_be_listed_hides_no_other_series(
+    filled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names_in = os.listdir
+
+    def names(path: Any) -> list[str]:
+        """Return the names in a folder, unless it is that of another user's series."""
+        if os.fspath(path).endswith(os.path.join("BTCUSDT", "1h")):
+            raise PermissionError(13, "Permission denied")
+        return names_in(path)
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "listdir", names)
+    monkeypatch.setattr(os, "scandir", lambda path: (names(path), scan(path))[1])
+    shown = filled("cache", "stats", "--json").json
+    assert (shown["series_count"], shown["bars_count"]) == (2, 44)
+    assert "BTCUSDT 1h: cannot list" in " ".join(filled("doctor").out.split())
+    cleaned = filled("cache", "clean", "--older-than", "10d", "--json")
+    assert cleaned.code == 1
+    assert [e["symbol"] for e in cleaned.json["problems"]] == ["BTCUSDT"]
+    assert "cannot list" in cleaned.json["problems"][0]["problem"]
+
+
 def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:
     assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
     assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"
@@ -206,6 +229,19 @@ def test_clear_all_reports_the_tables_that_it_deletes(filled: Run, cache: Path) 
     ran = filled("cache", "clear", "--all")
     assert ran.out == "deleted: 1 series, 744 bars, 2 tables\n"
     assert filled("cache", "clear", "--all", "--json").json["tables"] == 0
+
+
+def test_the_hint_for_a_folder_that_is_a_link_promises_no_repair(
+    filled: Run, cache: Path, tmp_path: Path
+) -> None:
+    lane = cache / "ohlcv/AAPL/1d"
+    lane.rename(tmp_path / "elsewhere").rename(tmp_path / "moved")
+    lane.symlink_to(tmp_path / "moved")
+    ran = filled("cache", "repair")
+    assert ran.code == 1
+    assert "the folder 1d is a link" in ran.err
+    assert "replace the link with the file or folder itself" in ran.err
+    assert "`onetape cache repair` sets aside a link in place of a file" in ran.err
 
 
 def test_a_folder_that_is_a_file_is_one_line(bare: Run, tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def read_csv(lines: Iterable[str]) -> list[tuple[float, ...]]:
     ]
 
 
+@pytest.mark.parametrize("option", ["--csv", "--parquet"])
+def test_no_output_file_replaces_stored_bars(run: Run, cache: Path, option: str) -> None:
+    assert run("fetch", "BTCUSDT", "1h", *DAYS).code == 0
+    stored = cache / "ohlcv/BTCUSDT/1h/2024.csv.gz"
+    before = stored.read_bytes()
+    ran = run("fetch", "BTCUSDT", "1h", "--start", "2024-06-01", option, str(stored))
+    assert (ran.code, ran.out) == (1, "")
+    assert "2024.csv.gz is inside the cache folder" in ran.err
+    assert stored.read_bytes() == before
+
+
 def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> None:
     ran = run("fetch", "BTCUSDT", "1h", *DAYS)
     assert ran.code == 0

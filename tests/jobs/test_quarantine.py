@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -91,7 +92,14 @@ def test_cache_statistics_count_quarantined_rows_and_files(
     reported = bare("cache", "stats", "--json", "--cache-dir", str(tmp_path / "cache")).json
     assert (reported["quarantined_rows"], reported["quarantined_files"]) == (one["rows"], 2)
     shown = bare("cache", "stats", "--cache-dir", str(tmp_path / "cache")).out
-    assert f"{one['rows']} rows, 2 files (see `onetape cache quarantine list`)" in shown
+    assert f"{one['rows']} rows, 1 file (see `onetape cache quarantine list`)" in shown
+    assert re.search("of other data +1 file in its `_quarantine` folders", shown)
+    filled.cache.clear()
+    shown = bare("cache", "stats", "--cache-dir", str(tmp_path / "cache")).out
+    assert re.search("in quarantine +nothing", shown)
+    assert re.search("of other data +1 file in its `_quarantine` folders", shown)
+    listed = bare("cache", "quarantine", "list", "--cache-dir", str(tmp_path / "cache"))
+    assert listed.out == "no rows or files of bars are quarantined\n"
 
 
 def test_a_withdrawn_bar_is_restored_and_an_impossible_row_stays_in_quarantine(
@@ -208,4 +216,4 @@ def test_cache_quarantine_lists_shows_restores_and_purges(filled: DataManager, b
     assert run("purge")[0] == 2
     assert "would be deleted: 1 file" in run("purge", "--all", "--dry-run")[1]
     assert run("purge", "BTCUSDT", "--json")[0] == 0
-    assert run("list") == (0, "nothing is quarantined\n")
+    assert run("list") == (0, "no rows or files of bars are quarantined\n")

@@ -230,7 +230,7 @@ class Layout:
         return paths
 
     def series(self, names: Callable[[Path], list[str]]) -> list[SeriesKey]:
-        """Return every stored series, in the order of their folders.
+        """Return every stored series, in the order of their folders, even if one cannot be listed.
 
         Args:
             names: Function that returns the sorted names in a folder.
@@ -240,7 +240,7 @@ class Layout:
             symbol = decode_symbol(folder)
             for name in names(self.ohlcv / folder) if symbol is not None else ():
                 key = decode_lane(symbol, name) if symbol is not None else None
-                if key is not None and any(map(_is_stored, names(self.ohlcv / folder / name))):
+                if key is not None and _has_files(names, self.ohlcv / folder / name):
                     keys.append(key)
         return keys
 
@@ -260,6 +260,14 @@ class Layout:
                     hint="replace the link with the folder itself, or link the whole cache folder",
                 )
         return below, stat.S_ISDIR(mode)
+
+
+def _has_files(names: Callable[[Path], list[str]], lane: Path) -> bool:
+    """Return whether a lane has files, or cannot be listed; reading it is then an error."""
+    try:
+        return any(map(_is_stored, names(lane)))
+    except StorageError:
+        return True
 
 
 def _is_stored(name: str) -> bool:

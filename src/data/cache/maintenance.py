@@ -33,9 +33,9 @@ from .recovery.check import (
     Inspection,
     check_actions,
     check_series,
-    file_count,
     inspect,
     waiting,
+    years_listed,
 )
 from .recovery.recover import rebuild, recover
 from .retention.trim import Trimmed, drop_file, purge_quarantine
@@ -138,7 +138,7 @@ class Maintenance:
         clock, now_ms, listed = self._clock, self._clock.now_ms(), self._catalog.listing(holdings)
         keys = [key for key, _ in listed]
         files = sum(
-            entry.years_count if entry else file_count(self._parts.lane(key))
+            entry.years_count if entry else len(years_listed(self._parts.lane(key)))
             for key, entry in listed
         )
         first = now_ms % len(keys) if keys else 0

@@ -28,7 +28,7 @@ from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce, subtract
 from .format import json_document as metadata
-from .format.csv_rows import csv_text, read_csv
+from .format.csv_rows import csv_text, read_csv, times_of
 from .format.gzip_member import inflated
 from .layout import (
     DATA,
@@ -689,11 +689,8 @@ def _utc_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parsed(content: bytes) -> pd.DataFrame:
-    import pandas as pd
-
     frame = read_csv(inflated(content))
-    times = frame.pop(frame.columns[0])
-    frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    frame.index = times_of(frame.pop(frame.columns[0]))
     return _utc_rows(frame)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -76,7 +77,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         ["data files", f"{document['files_count']:,}"],
         ["last updated", moment(document["last_updated"])],
         ["damage", _damage(document["health"])],
-        ["in quarantine", _quarantine_text(document)],
+        *_quarantine_rows(document),
         *cache_clean.freeable_rows(document["freeable"]),
     ]
     yield TextTable(["cache", ""], rows)
@@ -100,12 +101,17 @@ def _damage(health: dict[str, Any]) -> Any:
     return styled(f"{health['damage'][0]}{more} ({read}; see `onetape cache verify`)", "red")
 
 
-def _quarantine_text(stats: dict[str, Any]) -> str:
-    rows, files = stats["quarantined_rows"], stats["quarantined_files"]
+def _quarantine_rows(stats: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the lines on quarantined bars, and on quarantined tables and fundamentals, if any."""
+    rows, others = stats["quarantined_rows"], stats["quarantined_other_files"]
+    files = stats["quarantined_files"] - others
     if not rows and not files:
-        return "nothing"
-    text = f"{counted(rows, 'row')}, {counted(files, 'file')}"
-    return f"{text} (see `onetape cache quarantine list`)"
+        yield ["in quarantine", "nothing"]
+    else:
+        text = f"{counted(rows, 'row')}, {counted(files, 'file')}"
+        yield ["in quarantine", f"{text} (see `onetape cache quarantine list`)"]
+    if others:
+        yield ["of other data", f"{counted(others, 'file')} in its `_quarantine` folders"]
 
 
 def _day(day: dict[str, Any]) -> list[str]:

@@ -51,7 +51,7 @@ def _list(args: argparse.Namespace) -> Report:
     reports = [report for report in _quarantine_reports(args) if report.rows or report.files]
     document = [report.to_json() for report in reports]
     if not reports:
-        return Report(document, ["nothing is quarantined"])
+        return Report(document, ["no rows or files of bars are quarantined"])
     rows = [
         [
             name_of(report.key),

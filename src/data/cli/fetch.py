@@ -73,9 +73,11 @@ def run(args: argparse.Namespace) -> Report:
 
     Raises:
         QueryError: Output options are mutually exclusive, or the only symbol is invalid.
+        StorageError: An output file would be written into the cache folder.
     """
     _check(args)
     manager = manager_of(args, makes_folder=True)
+    _check_outside(manager, args)
     if len(args.symbols) > 1:
         return _fetch_many(manager, args)
     started = time.perf_counter()
@@ -162,6 +164,18 @@ def _check(args: argparse.Namespace) -> None:
         raise QueryError(
             f"--csv and --parquet name the same file: {args.csv}", hint="name two different files"
         )
+
+
+def _check_outside(manager: DataManager, args: argparse.Namespace) -> None:
+    """Reject output files inside the cache folder, where they could replace stored bars."""
+    names = [name for name in (args.csv, args.parquet) if name and name != _SCREEN]
+    if names:
+        from ..config.settings import working_dir
+        from ..jobs.export import Exporter
+
+        exporter = Exporter.of(manager._services)
+        for name in names:
+            exporter.check_outside(working_dir() / name)
 
 
 def _check_many(args: argparse.Namespace) -> None:

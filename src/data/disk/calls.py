@@ -271,7 +271,7 @@ _ADVICE = {
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
     errno.ELOOP: (
         "replace the link with the file or folder itself, because nothing in the cache may lead out "
-        "of it; `onetape cache repair` sets a link aside"
+        "of it; `onetape cache repair` sets aside a link in place of a file"
     ),
     errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
     errno.EISDIR: "remove the folder with that name",

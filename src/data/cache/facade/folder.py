@@ -164,10 +164,12 @@ class CacheFolder:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
         ``quarantined_rows`` and ``quarantined_files`` count the contents of the quarantines, which
-        ``onetape cache quarantine list`` shows for each series. ``health`` is the result of reading
-        files for a tenth of a second: ``ok`` is False if there is damage, None if not all files
-        were read; :attr:`maintenance` reads all of them. The summaries for other programs are
-        updated at the same time. ``holdings`` are the folder's contents, if already known.
+        ``onetape cache quarantine list`` shows for each series; among the files are
+        ``quarantined_other_files`` of tables and fundamentals, which it does not show. ``health`` is
+        the result of reading files for a tenth of a second: ``ok`` is False if there is damage, None
+        if not all files were read; :attr:`maintenance` reads all of them. The summaries for other
+        programs are updated at the same time. ``holdings`` are the folder's contents, if already
+        known.
         """
         return self._stats(holdings or self._catalog.holdings())
 

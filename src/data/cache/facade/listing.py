@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...disk.files import Disk
-from ...errors import CorruptEntryError, FormatVersionError
+from ...errors import CorruptEntryError, DataError
 from ...model.bars import BarTable, merge
 from ...model.instant import from_ms, parse_iso, year_of
 from ...model.series import SeriesKey
@@ -143,7 +143,7 @@ class Catalog:
             default, sample = (SeriesKey(symbol, frame, lane) for lane in _DEFAULT_LANES)
             key = default if default in listed else sample
             if listed.get(default, _NOT_LISTED) is None or listed.get(sample, _NOT_LISTED) is None:
-                with suppress(FormatVersionError):
+                with suppress(DataError):
                     yield from self._years_read(self.lane_of(default))
             else:
                 yield from _reported_years(lanes[key])
@@ -281,11 +281,12 @@ class Catalog:
             "contradicted_bars": sum(entry.contradicted for entry in listed.values() if entry),
             "quarantined_rows": sum(len(rows) for rows, _ in aside),
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
+            "quarantined_other_files": elsewhere,
         }
 
     def _rows(self, key: SeriesKey) -> int:
-        """Return the number of bars in a series; 0 if a newer version wrote it."""
-        with suppress(FormatVersionError):
+        """Return the number of bars in a series; 0 if it cannot be read, which a check reports."""
+        with suppress(DataError):
             return self.store.view(key).rows
         return 0
 
@@ -304,11 +305,11 @@ class Catalog:
     def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
         """Delete a symbol's series in all lanes or, without ``frames``, everything stored for it."""
         for frame in self.timeframes(symbol) if frames is None else frames:
+            self.store.clear(symbol, frame)
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))
             if years:  # the store searches only the series' own folders
                 self.store.clear_years(key, years)
-            self.store.clear(symbol, frame)
         if frames is None:
             self.store.clear(symbol)
 

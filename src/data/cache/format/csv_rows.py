@@ -357,6 +357,20 @@ def read_csv(text: bytes) -> pd.DataFrame:
     return pd.DataFrame({name: _values_of(cells[name].tolist()) for name in cells.columns})
 
 
+def times_of(cells: pd.Series[Any]) -> pd.DatetimeIndex:
+    """Return the times in a column, in UTC; empty cells become ``NaT``.
+
+    Raises:
+        ValueError: A cell is not a time in ISO 8601.
+    """
+    import pandas as pd
+
+    try:
+        return pd.DatetimeIndex(pd.to_datetime(cells, utc=True, format="ISO8601"))
+    except ValueError as exc:  # its other lines explain how to call pandas
+        raise ValueError(str(exc).partition(". You might")[0]) from exc
+
+
 def _values_of(cells: list[str]) -> Any:
     for read in (_whole_cells, _float_cells):
         try:

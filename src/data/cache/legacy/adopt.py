@@ -120,9 +120,14 @@ class OldYears:
         if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
             return {}
         files: dict[int, Path] = {}
-        for year, path in legacy_files(root, key, encoded, left_out=lane.paths.text):
+        for year, path in self.elsewhere(lane):
             files.setdefault(year, path)
         return files
+
+    def elsewhere(self, lane: LaneFiles) -> list[tuple[int, Path]]:
+        """Return all files outside the lane folder, each with its year, even if others hide them."""
+        encoded = encode_symbol(lane.key.symbol)
+        return legacy_files(self._layout.root, lane.key, encoded, left_out=lane.paths.text)
 
     def forget(self, key: SeriesKey) -> None:
         """Forget the files found for a series, so that the next call searches for them again."""

@@ -35,7 +35,7 @@ from ...model.kind import Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ..format.csv_rows import BASE_COLUMNS, read_csv
+from ..format.csv_rows import BASE_COLUMNS, read_csv, times_of
 from ..format.gzip_member import inflated
 from ..layout import BARS
 
@@ -292,7 +292,7 @@ def _parse(text: bytes) -> BarTable:
     times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
     if pd.api.types.is_numeric_dtype(times) and len(times):
         raise ValueError("its first column contains numbers instead of times")
-    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    stamps = times_of(times)
     table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
     return merge(BarTable.empty(), table.take(are_bars(table)))
 

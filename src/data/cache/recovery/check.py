@@ -168,12 +168,12 @@ def _inspect(
             problems.append((key, str(error)))
 
 
-def file_count(lane: LaneFiles) -> int:
-    """Return the number of years for which a series has files; 0 if its folder cannot be listed."""
+def years_listed(lane: LaneFiles) -> list[int]:
+    """Return the years for which a series has files; none if its folder cannot be listed."""
     try:
-        return len(lane.years())
+        return lane.years()
     except DataError:
-        return 0
+        return []
 
 
 def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
@@ -365,7 +365,7 @@ def waiting(
     for key, entry in listed:
         lane = store.lane(key)
         sizes = {} if entry is None else {year.year: year.size for year in entry.years}
-        years = sizes or lane.years()
+        years = sizes or years_listed(lane)
         longer += [(key, year) for year in years if _is_longer(lane, year, sizes.get(year))]
     return longer
 

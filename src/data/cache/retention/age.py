@@ -19,6 +19,7 @@ from ...model.series import SeriesKey
 from ..facade.listing import Catalog
 from ..layout import BARS
 from ..pins import pins_in
+from ..recovery.check import years_listed
 from ..store import BarStore
 from ..tables import TableStore
 from ..values import Use
@@ -213,7 +214,7 @@ class AgeRetention:
         """Yield the times of each stored year's latest commit and latest answer."""
         for key in self._store.keys_with_outdated():
             lane = self._parts.lane(key)
-            for year in lane.years():
+            for year in years_listed(lane):
                 try:
                     meta = lane.meta(year)
                 except CacheError:

@@ -6,11 +6,13 @@ The lock file stays because another writer may be waiting for it.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...errors import FormatVersionError
 from ...model.instant import DAY_MS
@@ -66,7 +68,8 @@ def clear_lane(
         files = [name for name in disk.list(folder) if folder / name not in others]
         deleted = [name for name in files if not name.endswith(LOG)]
         for name in sorted(deleted, key=lambda name: not name.endswith(".json")):
-            disk.remove(folder / name)
+            if what_bars(f"{folder}{os.sep}{name}") != "a folder":  # it is something else's
+                disk.remove(folder / name)
         for path in inner:
             empty_folder(disk, path)
         disk.sync_folder(folder)
@@ -86,8 +89,8 @@ def clear_years(
 ) -> int:
     """Remove individual years of a series, and return the number of them that had bars.
 
-    Along with a year, its coverage, its replaced files, its quarantine, older tools' original files
-    and the time of the next request are removed. The log is kept, as in :func:`clear_lane`.
+    Along with a year, its coverage, its replaced files, its quarantine, older tools' files, even
+    hidden ones, and the time of the next request are removed. The log is kept, as in :func:`clear_lane`.
 
     With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
     time. This is checked under the lock because a writer may have added bars. For ``number``, see
@@ -114,11 +117,16 @@ def clear_years(
         )
         if cleared.years or after.empties != series.empties or series.next_due is not None:
             lane.write_series(after, durable=True)
+        elsewhere = old.elsewhere(lane)
         for year in years:
             data = others.get(year, lane.paths.data(year))
             removed += disk.stat(data) is not None
-            disk.remove_whole(data.with_name(f"{year:04d}.metadata.json"))
-            disk.remove_whole(data)
+            hidden = [path for of_year, path in elsewhere if of_year == year]
+            if closed_by is not None and year_span(year).end > closed_by:
+                hidden = []  # they may have later bars
+            for path in (data, *hidden):
+                disk.remove_whole(path.with_name(f"{year:04d}.metadata.json"))
+                disk.remove_whole(path)
             for path in files_aside(lane, year):
                 disk.remove_whole(path)
             lane.tainted.discard((lane.key, year))
@@ -169,7 +177,8 @@ def files_aside(lane: LaneFiles, year: int) -> list[Path]:
         folder / name
         for folder in (lane.paths.versions, lane.paths.quarantine, lane.paths.legacy)
         for name in lane.disk.list(folder)
-        if year_name in name.split(".")[:2]
+        # The file of another year may have this number as its generation.
+        if year_name in name.split(".")[: 2 if folder == lane.paths.legacy else 1]
     ]
 
 

@@ -66,6 +66,7 @@ MOST_LOG_BYTES = 2 << 20
 
 
 LATEST_ENTRIES = 5000
+_NUMBERS = ("generation", "added", "changed", "removed", "size")
 
 
 Entry = Mapping[str, Any]
@@ -90,8 +91,12 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
 
 def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the commits in a log's lines; unreadable lines are omitted."""
-    return (entry for entry in _entries(lines) if isinstance(entry.get("generation"), int))
+    """Yield the commits in a log's lines; unreadable lines, and those without a number, are omitted."""
+    return (
+        entry
+        for entry in _entries(lines)
+        if "time" in entry and all(type(entry.get(name)) is int for name in _NUMBERS)
+    )
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
