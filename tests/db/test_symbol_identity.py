@@ -50,6 +50,20 @@ def test_a_name_may_pass_on_in_one_day() -> None:
     assert named("META", "2022-06-09", intervals) == ("META", "META")
 
 
+def test_a_rename_that_was_undone_does_not_concern_the_symbol() -> None:
+    there = SymbolBoundary(date(2023, 6, 6), "rename", "ABC", "XYZ", "8-K")
+    back = SymbolBoundary(date(2025, 11, 11), "rename", "XYZ", "ABC", "8-K")
+    intervals, boundaries = derive([], [there, back])
+    assert changes_of("ABC", boundaries, intervals) == []
+    wanted = [(there.day, "ABC", "XYZ"), (back.day, "XYZ", "ABC")]
+    changes = changes_of("XYZ", boundaries, intervals)
+    assert [(c.ex_date, c.symbol, c.successor) for c in changes] == wanted
+    # If another instrument had the symbol in between, all of them do.
+    other = NameInterval("ABC", "Another", date(2024, 1, 2), date(2025, 1, 2), "list", "a.csv")
+    intervals, boundaries = derive([other], [there, back])
+    assert len(changes_of("ABC", boundaries, intervals)) == 3
+
+
 def test_two_intervals_of_one_instrument_that_meet_are_a_rename() -> None:
     given = [
         NameInterval("FB", "Meta Platforms", date(2012, 5, 18), DAY, "list", "a.csv"),

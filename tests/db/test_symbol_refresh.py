@@ -301,6 +301,20 @@ def test_renames_are_recorded_for_both_names_and_reported_with_bars(
     assert [c.ex_date for c in manager.client.symbol_changes("FB")] == [date(2022, 6, 8)]
 
 
+def test_a_rename_that_a_corrected_file_lacks_is_removed_for_both_names(
+    database: Database, manager: DataManager, tmp_path: Path
+) -> None:
+    imported(database, tmp_path, RENAME + "2024-02-01,rename,AAPL,APLX,wrong\n")
+    refreshed(database, manager, "AAPL")
+    assert [c.successor for c in manager.client.symbol_changes("APLX")] == ["APLX"]
+    imported(database, tmp_path, RENAME)
+    (result,) = refreshed(database, manager, "AAPL")
+    assert sorted(result.recorded) == ["AAPL", "APLX"]
+    assert manager.client.symbol_changes("AAPL") == manager.client.symbol_changes("APLX") == ()
+    (result,) = refreshed(database, manager, "AAPL")
+    assert result.recorded == ()
+
+
 def test_a_delisting_is_copied_with_its_date(
     database: Database, manager: DataManager, tmp_path: Path
 ) -> None:

@@ -348,6 +348,19 @@ class TestRefused:
         with pytest.raises(QualityError, match="86400 s apart"):
             judged(*rows, timeframe=Timeframe.parse(timeframe))
 
+    @pytest.mark.parametrize("label, days", [("1m", 2), ("1h", 5), ("12h", 20)])
+    def test_days_of_a_coin_are_no_minutes_and_no_hours(self, label: str, days: int) -> None:
+        start = START - START % DAY_MS
+        rows = [bar()._replace(stamp_ms=start + n * DAY_MS) for n in range(days)]
+        more: dict[str, Any] = {
+            "timeframe": Timeframe.parse(label), "span": Span(start, start + days * DAY_MS),
+        }  # fmt: skip
+        with pytest.raises(QualityError, match=f"all {days} {label} rows are at midnight UTC"):
+            judged(*rows, grid=grid(label, "BTCUSDT", "clock"), **more)
+        # Fewer of them may be the only bars, and a share may trade only in an auction.
+        assert judged(*rows[:-1], grid=grid(label, "BTCUSDT", "clock"), **more)
+        assert judged(*rows, grid=grid(label, "7203.T", "clock"), **more)
+
     def test_few_rows_and_short_last_bars_are_no_other_timeframe(self) -> None:
         forming = bar()._replace(stamp_ms=START + 90_000)
         assert len(judged(bar(0), forming).good) == 2

@@ -132,6 +132,7 @@ OTHERS = [
     ("^FTSE", "^FTSE", "index", "XLON", "Europe/London"),
     ("^N225", "^N225", "index", "XTKS", "Asia/Tokyo"),
     ("^TA125.TA", "^TA125.TA", "index", "XTAE", "Asia/Tel_Aviv"),
+    ("^SET.BK", "^SET.BK", "index", "XBKK", "Asia/Bangkok"),
     ("EURUSD=X", "EURUSD=X", "forex", "FX", "America/New_York"),
     ("EUR/USD", "EURUSD=X", "forex", "FX", "America/New_York"),
     ("eur-usd", "EURUSD=X", "forex", "FX", "America/New_York"),

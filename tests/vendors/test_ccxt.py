@@ -29,6 +29,7 @@ from src.data.errors import (
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instrument import Instrument
+from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.ccxt import bars as ccxt_bars
@@ -275,6 +276,17 @@ def test_recorded_answers_of_exchanges_are_read_as_bars(
     found = [tuple(row) for row in response.json()]
     assert found == expected
     assert response.requests == len(wire.asked) >= 2
+
+
+@pytest.mark.parametrize(
+    "exchange, volume",
+    [("kraken", "base"), ("binanceusdm", "base"), ("kucoinfutures", ""), ("krakenfutures", "")],
+)
+def test_the_volume_of_futures_is_not_declared_to_count_coins_unless_known(
+    exchange: str, volume: str
+) -> None:
+    kinds = CCXTDataDownloader.member(f"ccxt:{exchange}").capabilities.kinds
+    assert kinds["crypto"] == Kind("24h", "clock", exchange, volume=volume)
 
 
 @needs_ccxt

@@ -41,6 +41,7 @@ from ..net.deadline import check_time, run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import running, subject_of
 from ..prices.bar_rule import is_price
+from ..symbols.assets import Lister
 from .answer.answer import Answer
 from .batch import in_threads
 from .observer import Observer
@@ -382,19 +383,20 @@ class QuoteService:
             if day is not None and date_of(stamp) != day:
                 continue
             is_quiet = float(table.volume[row]) == 0 and instrument.asset_class not in NO_VOLUME
-            # Some exchanges of coins fill minutes without trades, but not all of them.
-            may_fill = entry.kind.volume == "base" or self._is_dense(entry.vendor)
-            if timeframe == _MINUTE and is_quiet and may_fill:
+            if timeframe == _MINUTE and is_quiet and self._may_fill(entry):
                 continue
             anchor = entry.kind.anchor or answer.kind.anchor or "session"
             closes = calendar_for(instrument).closes(timeframe, np.array([stamp]), anchor)
             return _Price(close, min(int(closes[0]), now_ms), entry, answer)
         return None
 
-    def _is_dense(self, vendor: str) -> bool:
-        """Return whether a vendor sends minute bars even if nothing was traded."""
-        tell = getattr(self._selector.downloaders.get(vendor), "is_dense", None)
-        return tell is not None and bool(tell(_MINUTE))
+    def _may_fill(self, entry: Covered) -> bool:
+        """Return whether a vendor may send minute bars even if nothing was traded.
+
+        Some exchanges of coins fill such minutes, although others do not.
+        """
+        tell = getattr(self._selector.downloaders.get(entry.vendor), "is_dense", None)
+        return Lister(entry.vendor, entry.kind).is_exchange or bool(tell and tell(_MINUTE))
 
     def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
         """Return the last close before the session that contains ``time_ms``; None if unknown."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..calendars.grid import BarGrid
+from ..calendars.session import ALWAYS_OPEN, FOREX
 from ..errors import QualityError
 from ..model.bars import NAN, BadRow, BarTable, Stamps, among, distinct, union
 from ..model.instant import DAY_MS, SECOND_MS, iso
@@ -32,6 +33,8 @@ _CALENDAR = Span(-62_135_596_800_000, 253_402_300_800_000)
 # Minimum number of rows to infer their usual distance; with fewer, one off-grid forming bar would
 # decide it.
 _ROWS_FOR_SPACING = 5
+# Bars of rarely traded instruments are all at midnight by chance in one of so many answers.
+_BY_CHANCE = 10**6
 
 
 def no_stamps() -> Stamps:
@@ -108,11 +111,14 @@ def check(
 
     Raises:
         QualityError: None of the rows can be used: all are outside the span or in the future, the
-            intervals between them do not match the timeframe, or no row has a usable price.
+            intervals between them do not match the timeframe, they are daily bars instead of
+            shorter ones, or no row has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)
     _refuse_misplaced(table, rows, span, timeframe, now_ms)
+    if grid is not None and _are_days(rows.stamps, grid):
+        raise QualityError(f"all {len(rows)} {timeframe} rows are at midnight UTC, as days are")
     outside, latest = len(table) - len(rows), latest_stamp(timeframe, now_ms)
     ok, nulls = are_bars(rows, latest), 0
     if not ok.all():
@@ -249,6 +255,17 @@ def _refuse_misplaced(
     if hint is None and (unit := _unit_that_fits(table.stamps, span)):
         hint = f"they would fit if the stamps were in {unit}, not milliseconds"
     raise QualityError(fault.format(f"{len(table)} {timeframe} rows {bounds}"), hint=hint)
+
+
+def _are_days(stamps: Stamps, grid: BarGrid) -> bool:
+    """Return whether minute or hourly bars are really daily ones, because all are at midnight UTC.
+
+    This concerns only markets without auctions: elsewhere, an instrument may trade once a day.
+    """
+    step_ms, name = grid.timeframe.step_ms or DAY_MS, grid.calendar.name
+    if name not in (ALWAYS_OPEN, FOREX) or (stamps % DAY_MS).any():
+        return False
+    return (DAY_MS / step_ms) ** min(len(distinct(stamps)), 20) >= _BY_CHANCE
 
 
 def _usual_distance(stamps: Stamps) -> float | None:

@@ -226,9 +226,9 @@ def _classify_text(text: str, tables: Classification) -> Instrument | SymbolRefu
 def _parse_marked(text: str, tables: Classification) -> Verdict:
     """Parse a symbol that contains one of the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
-        venue = tables.indices.get(text, _usa(tables))
-        names = index_names(text)
-        return Instrument(text, "index", venue.calendar, venue.timezone, spellings=names)
+        suffix, spellings = f".{text.rpartition('.')[2]}", index_names(text)
+        venue = tables.indices.get(text) or tables.exchanges.get(suffix, _usa(tables))
+        return Instrument(text, "index", venue.calendar, venue.timezone, spellings=spellings)
     if text.endswith("=X"):
         pair = text.removesuffix("=X")
         return _currencies(f"USD{pair}" if len(pair) == 3 else pair, tables)

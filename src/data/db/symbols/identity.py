@@ -313,7 +313,9 @@ def changes_of(
     """Return the boundaries that concern a symbol, in the form that the bar store uses.
 
     An interval of a symbol that had ended before is a listing, unless a boundary begins it. A
-    rename to the symbol and a listing include what the symbol meant before, if recorded.
+    rename to the symbol and a listing include what the symbol meant before, if recorded. If an
+    instrument has its former symbol again, all of its bars are listed under that symbol, so its
+    absence from the symbol does not concern it.
     """
     named = by_date(interval for interval in intervals if interval.symbol == symbol)
     changes = [SymbolChange(e.day, e.type, e.symbol, e.successor, e.source) for e in events]
@@ -328,4 +330,8 @@ def changes_of(
         if former and change.begins(symbol) and change.type != "spinoff":
             before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
             changes[number] = replace(change, before=before)
+    if named and named[-1].end is None and {i.instrument for i in named} == {named[0].instrument}:
+        start = named[0].start
+        changes = [c for c in changes if not c.ends(symbol)]
+        changes = [c for c in changes if not c.begins(symbol) or c.ex_date == start]
     return sorted(change for change in changes if change.concerns(symbol))

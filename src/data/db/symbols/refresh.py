@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ...errors import DataError
+from ...bars.client import BarsClient
+from ...errors import CorruptEntryError, DataError
 from ...jobs.other_hosts import pull_elsewhere
 from ...model.instant import from_ms
 from ...model.series import SeriesKey
@@ -97,8 +98,12 @@ def _refresh_symbol(
 ) -> RefreshedSymbol:
     client, now_ms = manager.client, manager.client.clock.now_ms()
     now = from_ms(now_ms).replace(tzinfo=UTC)
+    # Changes that are recorded in the cache, but no longer in the tables, are removed.
+    near = {n for c in _recorded(client, symbol) for n in (c.symbol, c.successor) if n}
+    changes: dict[str, list[SymbolChange]] = {n: [] for n in near if _recorded(client, n)}
     with database.reading() as session:
-        changes = changes_by_name(session, symbol)
+        for name in {symbol, *near}:
+            changes |= changes_by_name(session, name)
         has_row = session.get(Symbol, symbol) is not None
     reported = changes.get(symbol, [])
     try:
@@ -120,6 +125,14 @@ def _refresh_symbol(
     outcome: Outcome = "written" if is_written or recorded else "same"
     problems = tuple(facts.problems)
     return RefreshedSymbol(symbol, outcome, len(facts.actions or ()), recorded, problems)
+
+
+def _recorded(client: BarsClient, symbol: str) -> Sequence[SymbolChange]:
+    """Return the changes recorded in the cache; none if they are damaged, which a refresh repairs."""
+    try:
+        return client.symbol_changes(symbol)
+    except CorruptEntryError:
+        return ()
 
 
 def write(

@@ -60,6 +60,8 @@ _ERRORS: dict[str, type[DataError]] = {
 USUAL_PAGE = 100
 # Exchanges that always return their latest bars, whatever is requested, and the number of these.
 _NEWEST_ONLY = {"kraken": 720}
+# Exchanges of futures whose volumes are in coins; on others, they may be in contracts.
+_IN_COINS = ("binancecoinm", "binanceusdm")
 # ccxt counts the cost of a request in each exchange's own units; all exchanges tolerate this pace.
 _MOST_A_SECOND = 5.0
 
@@ -134,7 +136,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         """Parse ccxt's rows; an empty page does not mean that there is no more data.
 
         ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open time in UTC
-        milliseconds, open, high, low, close, volume in the base coin.
+        milliseconds, open, high, low, close, volume (in the base coin for spot pairs).
         """
         rows, step_ms = response.json(), query.timeframe.step_ms or DAY_MS
         bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
@@ -202,6 +204,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
     """Return the capabilities of an exchange, without timeframes whose history is less than a day."""
     steps = {label: step_ms for label in facts.timeframes if (step_ms := _step_ms(label))}
     newest = _NEWEST_ONLY.get(exchange)
+    volume = "base" if facts.is_spot or exchange in _IN_COINS else ""
     depth = (
         {label: newest * step_ms // DAY_MS for label, step_ms in steps.items()} if newest else {}
     )
@@ -210,7 +213,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
         timeframes={label: label for label in steps if depth.get(label, 1)},
         page_bars=facts.page_bars or USUAL_PAGE,
         depth_days={label: days for label, days in depth.items() if days},
-        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
+        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume=volume)},
         dense=False,
     )
 

@@ -54,6 +54,7 @@ class ExchangeFacts:
         page_bars: Maximum number of bars in one response; 0 if ccxt does not specify it.
         pace_ms: Minimum number of milliseconds between two requests.
         base_url: Scheme and host to which requests for bars are sent.
+        is_spot: Whether the bars are those of a spot market, not of futures.
     """
 
     title: str
@@ -61,6 +62,7 @@ class ExchangeFacts:
     page_bars: int
     pace_ms: float
     base_url: str
+    is_spot: bool
 
 
 @lru_cache(256)
@@ -77,7 +79,8 @@ def facts_of(exchange: str) -> ExchangeFacts:
     spot = (client.features or {}).get("spot") or {}
     page = (spot.get("fetchOHLCV") or {}).get("limit") or 0
     served = tuple(label for label, interval in (client.timeframes or {}).items() if interval)
-    return ExchangeFacts(client.name, served, int(page), float(client.rateLimit), _home(client))
+    pace_ms, is_spot = float(client.rateLimit), client.has.get("spot") is not False
+    return ExchangeFacts(client.name, served, int(page), pace_ms, _home(client), is_spot)
 
 
 def exchanges_with_bars() -> list[str]:

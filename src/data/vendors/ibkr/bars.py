@@ -192,7 +192,7 @@ class IBKRDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse the rows from the gateway: timestamp, open, high, low, close, volume.
 
-        For example: ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``. Minute and
+        For example: ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 73563082.0]]``. Minute and
         hourly bars have a timestamp in UTC milliseconds instead of a date, and a volume of -1 means
         that it is missing. Rows before the start of the span are dropped.
         """
