@@ -726,7 +726,7 @@ class BundleNotFoundError(BundleError, FileNotFoundError):
 
 
 class DecimalRangeError(DataError, ValueError):
-    """A value is too large for its Decimal column; values are never truncated."""
+    """A value is too large for its Decimal column, or a price so small that it would become 0."""
 
     because: ClassVar[Reason] = "bad_answer"
 

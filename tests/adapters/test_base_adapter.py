@@ -372,6 +372,15 @@ def test_a_bundle_is_written_and_read_again(tmp_path: Path) -> None:
     assert bundle.validate() == ()
 
 
+def test_a_lazy_frame_is_written_as_well(tmp_path: Path) -> None:
+    own = Own(bars().lazy())
+    own.ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "one"))
+    own.ingest_to_bundle("two", *QUESTION, folder=tmp_path)
+    for name in ("one", "two"):
+        rows = PolarsParquetDailyReader(tmp_path / name).load_daily_bars([1, 2], None, None)
+        assert len(rows) == 16
+
+
 def test_ingest_returns_an_awaitable_id_which_is_a_started_task_in_a_running_loop(
     tmp_path: Path,
 ) -> None:

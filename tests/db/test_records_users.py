@@ -233,6 +233,21 @@ def test_an_administrator_keeps_the_role_after_a_new_address_and_a_rejection(
     assert (status["is_admin"], status["approved"]) == (True, False)
 
 
+def test_making_an_administrator_takes_no_address_and_gives_none_away(db: TelegramService) -> None:
+    for user, address in (("1", "ann@example.com"), ("2", "bob@example.com")):
+        db.set_user_email(user, address, CODE, NOW)
+    assert db.verify_code("1", CODE)
+    db.create_admin("1")
+    assert not db.verify_code("2", "wrong!") and db.verify_code("2", CODE)
+    with pytest.raises(QueryError, match="another user has this e-mail address"):
+        db.create_admin("3", "ann@example.com")
+    assert db.get_user_status("3") is None
+    db.set_user_email("2", "ann@example.com", CODE, NOW)
+    assert not db.verify_code("2", CODE)
+    admin = db.get_user_status("1")
+    assert admin is not None and (admin["email"], admin["verified"]) == ("ann@example.com", True)
+
+
 def test_the_language_of_a_user_survives_a_change_of_address(db: TelegramService) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     assert db.update_user_language("7", "pt-BR") is True

@@ -106,6 +106,25 @@ def test_a_unit_inside_a_unit_would_wait_for_itself(database: Database) -> None:
     assert names(database) == ["B"]
 
 
+def test_a_unit_of_another_task_does_not_stop_the_event_loop(database: Database) -> None:
+    """SQLite's lock would be waited for in the thread of the task that has it."""
+
+    async def unit(name: str) -> None:
+        with database.writing() as session:
+            await asyncio.sleep(0)
+            session.add(Symbol(symbol=name, updated_at=NOW, sources={}, avg_daily_volume=0))
+
+    async def both() -> list[BaseException | None]:
+        return await asyncio.gather(unit("A"), unit("B"), return_exceptions=True)
+
+    first, second = asyncio.run(both())
+    assert first is None
+    if database.dialect == "sqlite":
+        assert isinstance(second, DatabaseError) and "another task of this thread" in str(second)
+        add(database, "B")
+    assert names(database) == ["A", "B"]
+
+
 def test_errors_contain_no_values(database: Database) -> None:
     add(database, "CANARY-VALUE")
     with pytest.raises(DatabaseError) as caught:

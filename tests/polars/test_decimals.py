@@ -39,10 +39,11 @@ def test_eight_decimals_come_back_as_the_same_float(magnitude: int) -> None:
 
 
 def test_more_decimals_are_rounded_and_counted() -> None:
-    frame = pl.DataFrame({"close": [1.123456789, 0.5, 1e-9], "volume": [0.1234567891, 2.0, 3.0]})
+    frame = pl.DataFrame({"close": [1.123456789, 0.5, 6e-9], "volume": [0.1234567891, 2.0, 1e-9]})
     converted, rounded = decimal_frame(frame)
-    assert rounded == 3
-    assert converted["close"].to_list() == [Decimal("1.12345679"), Decimal("0.5"), Decimal(0)]
+    assert rounded == 4
+    assert converted["close"].to_list() == [Decimal("1.12345679"), Decimal("0.5"), Decimal("1e-8")]
+    assert converted["volume"][2] == 0
 
 
 def test_more_decimals_of_large_values_are_counted_too() -> None:
@@ -59,6 +60,12 @@ def test_missing_values_are_null_and_come_back_as_nan() -> None:
 @pytest.mark.parametrize("price", [1e10, -1e10, float("inf"), float("-inf"), 1e300])
 def test_a_price_that_does_not_fit_is_refused(price: float) -> None:
     with pytest.raises(DecimalRangeError, match="close"):
+        decimal_frame(one("close", 1.0, price, float("nan")))
+
+
+@pytest.mark.parametrize("price", [5e-9, 1.6e-9, 1e-300])
+def test_a_price_that_would_become_zero_is_refused(price: float) -> None:
+    with pytest.raises(DecimalRangeError, match="would become 0"):
         decimal_frame(one("close", 1.0, price, float("nan")))
 
 

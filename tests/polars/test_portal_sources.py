@@ -114,6 +114,19 @@ def test_a_bar_that_a_source_gets_late_is_shown_after_a_minute(
     assert closes() == [apple, microsoft] and len(source.asked) == 2
 
 
+def test_a_backtest_does_not_query_again_a_source_whose_bars_end_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = ManualClock(parse_iso("2024-01-30T22:00"))
+    monkeypatch.setattr(bar_sources, "SystemClock", lambda: clock)
+    source = Fake(BOTH.filter(pl.col("timestamp") < datetime(2024, 1, 20)))
+    portal = PolarsDataPortal(data_source=source, calendar="XNYS")
+    for day in DAYS[100:140]:
+        portal.get_spot_value(["AAPL", "MSFT"], "close", day, "daily")
+        clock.advance(120)
+    assert len(source.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("label", "days", "calendar", "closed", "closes"),
     [

@@ -11,13 +11,16 @@ import polars as pl
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataProviderError, QueryError
 from src.data.v2 import (
     DataProvider,
     HealthStatus,
     MultiProviderDataManager,
     ProviderHealthMonitor,
+    provider_for,
 )
+from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
 
@@ -280,6 +283,16 @@ def test_a_health_check_has_the_statuses_of_the_design(
     assert (found.status, found.message) == (status, message)
     assert found.response_time == (None if status == "error" else takes)
     assert monitor.metrics == {"x": found} and isinstance(found, HealthStatus)
+
+
+def test_a_vendor_that_is_down_is_not_healthy_because_its_bars_are_cached(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    yahoo, monitor = provider_for("yahoo", manager=manager), ProviderHealthMonitor(clock=clock)
+    assert asyncio.run(monitor.health_check(yahoo, "yahoo")).status == "healthy"
+    vendors.fault("yahoo", Fault.status(401))
+    found = asyncio.run(monitor.health_check(yahoo, "yahoo"))
+    assert found.status == "degraded" and "HTTP 401" in found.message
 
 
 def test_a_health_check_asks_for_the_last_five_days_of_spy(clock: ManualClock) -> None:

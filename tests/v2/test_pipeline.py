@@ -294,7 +294,7 @@ def test_bars_that_close_between_two_feeds_are_delivered_however_long_it_takes(
     monkeypatch.setattr(provider, "live_feed", live_feed)
     found = run(body)
     stamps = [datetime(2024, 7, 10, 11, 55) + n * timedelta(minutes=1) for n in range(25)]
-    assert [bar.timestamp for bar in found] == stamps and lookbacks == [5, 20]
+    assert [bar.timestamp for bar in found] == stamps and lookbacks == [5, 21]
 
 
 def _first(bar: Any) -> Any:

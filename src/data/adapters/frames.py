@@ -94,7 +94,7 @@ def findings_of(
     return {symbol: findings for symbol, findings in by_symbol.items() if findings}
 
 
-def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
+def standard_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     """Convert bars to the standard columns.
 
     Symbols keep the order in which they first appear, each with its bars in ascending order.
@@ -110,6 +110,7 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
         QualityError: A column is missing.
         DecimalRangeError: A value does not fit into its Decimal type.
     """
+    frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     time = _time_column(frame)
     lacking = [] if time else ["timestamp"]
     lacking += [name for name in ("symbol", *FIELDS) if name not in frame.columns]

@@ -69,6 +69,7 @@ class ReadResult(NamedTuple):
         bars: Bars for each asset, in the order of the assets; None for an asset without bars.
         is_hit: Whether the bars were read without querying a vendor or a source.
         is_complete: Whether all bars that were expected have arrived.
+        complete_until: Instant up to which they have arrived in any case.
         series: Symbol and timeframe of each stored series from which the bars were built.
     """
 
@@ -76,6 +77,7 @@ class ReadResult(NamedTuple):
     is_hit: bool
     is_complete: bool = True
     series: frozenset[tuple[str, str]] = frozenset()
+    complete_until: int = 0
 
 
 class ReadRange(NamedTuple):
@@ -457,7 +459,8 @@ class PolarsBars(PortalSource):
         is_whole = not self._may_grow(assets, timeframe, span, bars)
         if self._cache is not None and not is_hit and ("generation" in version or is_whole):
             self._call_cache(self._cache.put, where | {"data": whole.lazy()})
-        return ReadResult(bars, is_hit, is_whole)
+        until = self.now_ms() - DAY_MS  # what is older than that does not come any more
+        return ReadResult(bars, is_hit, is_whole, complete_until=until)
 
     def _may_grow(
         self, assets: Assets, timeframe: Timeframe, span: Span, bars: Sequence[AssetBars | None]
@@ -690,7 +693,7 @@ class ReaderBars(PolarsBars):
             else None
             for answer in made
         ]
-        return ReadResult(bars, below.is_hit, below.is_complete)
+        return below._replace(bars=bars)
 
     @property
     def _source_name(self) -> str:

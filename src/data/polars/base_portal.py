@@ -570,6 +570,7 @@ class BasePortal(ABC, Generic[S, F]):
         now_ms = self._source.now_ms()
         horizons = self._horizons(question, [g.market.calendar for g in panel.groups], now_ms)
         is_due = panel.expires_ms is not None and now_ms >= panel.expires_ms
+        is_due = is_due and max(horizons) > panel.complete_until
         if is_due or not panel.covers(horizons, question.rows):
             return None
         with self._guard:
@@ -829,6 +830,7 @@ def _arrange_panel(
         min(known_until(group.market, group, timeframe, until) for group in groups),
         None if read.is_complete else terms.now + _RETRY_MS,
         whole_for=question.rows if is_last else 0,
+        complete_until=read.complete_until,
     )
 
 

@@ -24,6 +24,8 @@ _FAR = 1e7
 _BLOCK = 1 << 14
 _LIMITS = {PRICE: 1e10, WIDE_VOLUME: 1e30}
 _WHOLE_LIMIT = 2.0**63
+# Prices up to here are rounded to 0.
+_NOTHING = 5e-9
 
 
 class DecimalFrame(NamedTuple):
@@ -51,8 +53,8 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
             other volumes in the same bundle require it.
 
     Raises:
-        DecimalRangeError: A price is 10,000,000,000 or more, a volume is 1e30 or more, a value is
-            infinite, or a column does not contain numbers.
+        DecimalRangeError: A price is 10,000,000,000 or more, or so small that it would become 0; a
+            volume is 1e30 or more; a value is infinite; or a column does not contain numbers.
     """
     names = [name for name in FIELDS if name in frame.columns]
     dtypes: dict[str, pl.DataType] = dict.fromkeys(names, PRICE)
@@ -101,6 +103,12 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
             )
     # One column at a time: a Series returns its minimum and maximum faster than an expression.
     ends = {name: (frame[name].min(), frame[name].max()) for name in names}
+    for name, (low, _) in ends.items():
+        if name != "volume" and low is not None and 0 < low <= _NOTHING:
+            raise DecimalRangeError(
+                f"the {name} {low:g} would become 0 as {PRICE}",
+                hint="prices must be at least 0.00000001; use floats for smaller ones",
+            )
     sizes = {n: max(abs(float(end)) for end in e) for n, e in ends.items() if None not in e}
     # The maximum of a column that is all NaN is NaN: there is no value to compare with a limit.
     return {n: 0.0 if (size := sizes.get(n, 0.0)) != size else size for n in names}

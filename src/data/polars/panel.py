@@ -148,6 +148,7 @@ class Panel:
         until_ms: Last instant for which the panel can answer.
         expires_ms: Time at which to read the panel again because bars are missing; None if no bars
             are missing.
+        complete_until: Instant up to which no bars are missing in any case.
         whole_for: Largest number of rows that the panel can answer for although it has fewer,
             because there are no earlier bars; 0 if earlier bars may exist.
         prepared: Output for each field, kept so that later answers can reuse it.
@@ -161,6 +162,7 @@ class Panel:
     until_ms: int
     expires_ms: int | None = None
     whole_for: int = 0
+    complete_until: int = 0
     prepared: dict[tuple[str, str], Any] = field(default_factory=dict)
     shown: Any = None
 

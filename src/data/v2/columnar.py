@@ -30,7 +30,9 @@ class ColumnarDataLoader:
 
     Args:
         db_session: Session, asynchronous or not, of a database with the table ``prices_v2``, which
-            is then read; None means the bars of the data manager, fetched if they are missing.
+            is then read as it is: each bar of a share is adjusted for the splits that were known
+            when it was copied. None means the bars of the data manager, fetched if they are
+            missing.
         manager: Data manager to use without a session; None means
             :func:`~src.data.get_data_manager`, called on first use.
 

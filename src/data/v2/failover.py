@@ -16,6 +16,7 @@ from ..errors import (
     NoDataAvailableError,
     QueryError,
 )
+from ..model.caller import collecting_warnings
 from ..model.instant import date_of
 from ..model.timeframe import Timeframe
 from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
@@ -227,7 +228,8 @@ class HealthStatus:
     """The result of a health check.
 
     Attributes:
-        status: ``healthy``, ``degraded`` (no bars), ``slow`` (more than 10 s) or ``error``.
+        status: ``healthy``, ``degraded`` (no bars, or a vendor did not send all of them), ``slow``
+            (more than 10 s) or ``error``.
         message: Reason for any status other than ``healthy``.
         response_time: Seconds until the answer; None for ``error``.
     """
@@ -263,16 +265,17 @@ class ProviderHealthMonitor:
         began = self._clock.monotonic()
         try:
             bounds = today - length, today
-            answer = await call_provider(
-                provider_name, provider, symbol, parsed, bounds, self._timeout
-            )
+            with collecting_warnings() as lacking:  # bars that a vendor did not send
+                answer = await call_provider(
+                    provider_name, provider, symbol, parsed, bounds, self._timeout
+                )
             took = self._clock.monotonic() - began
             frame = checked_prices(answer, parsed, bounds, provider_name, now_ms)
         except DataError as error:
             status = HealthStatus("error", str(error))
         else:
-            if not len(frame):
-                status = HealthStatus("degraded", "No data returned", took)
+            if lacking or not len(frame):
+                status = HealthStatus("degraded", (lacking or ["No data returned"])[0], took)
             elif took > _SLOW_S:
                 status = HealthStatus("slow", f"Response time: {took:.1f}s", took)
             else:

@@ -109,11 +109,9 @@ class _Series:
         return now_ms + step_ms - (now_ms - self.phase_ms) % step_ms
 
     def undelivered(self, now_ms: int) -> int:
-        """Return the number of bars that may have closed since the last one delivered, or more."""
-        step_ms = self.timeframe.step_ms
-        if step_ms is None:
-            return (now_ms - self.closed_ms) // _SHORTEST_MONTH_MS + 1
-        return max(0, now_ms - self.next_close_ms(self.closed_ms) + step_ms) // step_ms
+        """Return how many bars may have closed since the last one delivered, at most."""
+        step_ms = self.timeframe.step_ms or _SHORTEST_MONTH_MS
+        return (now_ms - self.closed_ms) // step_ms + 1
 
 
 class LiveDataPipeline:

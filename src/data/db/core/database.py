@@ -95,7 +95,9 @@ class Database:
     def _unit(self, work: Work) -> Iterator[Session]:
         session = Session(for_work(self._engine, work), expire_on_commit=False)
         inside = inside_unit(str(self.url), writes=work == "writing")
-        with inside, self._units.running(), typed_errors(self.url):
+        # In this thread, a task that waits for the lock of a file keeps the one with the lock waiting.
+        holds = work == "writing" and self.url.path is not None
+        with inside, self._units.running(holds_lock=holds), typed_errors(self.url):
             self._prepare()
             with session, session.begin():
                 session.connection()  # the transaction begins here, not with the first statement
@@ -144,6 +146,12 @@ class Database:
         self._start()
 
 
+class _OwnUnits(threading.local):
+    """The number of this thread's units of work."""
+
+    count = 0
+
+
 class _Units:
     """Keeps forks and units of work apart: each waits until the other has ended.
 
@@ -153,32 +161,45 @@ class _Units:
 
     def __init__(self) -> None:
         self._count = self._forks = 0
-        self._own = threading.local()
+        self._own = _OwnUnits()
+        self._lockers = set[int]()  # threads with a unit that needs the lock of a file
         # Guards the counts of running units and of imminent forks.
         self._change = threading.Condition()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, *, holds_lock: bool) -> Iterator[None]:
         """Run the block as a unit of work.
 
         If the process is about to fork, wait for the fork first, except inside another unit.
+
+        Raises:
+            DatabaseError: The unit needs a lock that another task of this thread holds.
         """
-        around = getattr(self._own, "count", 0)
+        own, thread = self._own, threading.get_ident() if holds_lock else None
         with self._change:
-            self._change.wait_for(lambda: around or not self._forks)
+            if thread in self._lockers:
+                raise DatabaseError(
+                    "another task of this thread has a unit of work that writes to the same file",
+                    hint="do not await inside a unit, or run units in threads",
+                )
+            self._change.wait_for(lambda: own.count or not self._forks)
             self._count += 1
-        self._own.count = around + 1
+            if thread is not None:
+                self._lockers.add(thread)
+        own.count += 1  # tasks of one thread may end in any order
         try:
             yield
         finally:
-            self._own.count = around
+            own.count -= 1
             with self._change:
                 self._count -= 1
+                if thread is not None:
+                    self._lockers.discard(thread)
                 self._change.notify_all()
 
     def pause(self) -> None:
         """Prevent new units of work, and wait, up to a time limit, for other threads' units to end."""
-        held_here = getattr(self._own, "count", 0)
+        held_here = self._own.count
         with self._change:
             self._forks += 1
             self._change.wait_for(lambda: self._count <= held_here, WAIT_S)

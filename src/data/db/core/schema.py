@@ -28,7 +28,7 @@ from sqlalchemy.sql.schema import BLANK_SCHEMA
 
 from ...disk.database import check_files, copy_whole, make_empty
 from ...disk.files import Disk
-from ...errors import DatabaseError, SchemaError
+from ...errors import DatabaseError, SchemaError, StorageError
 from ...forks import renew_after_fork
 from ...model.texts import counted
 from .base import SCHEMA
@@ -381,7 +381,12 @@ class Schema:
     def _back_up(self, target: Path) -> None:
         with for_work(self._engine, "reading").connect() as connection:
             driver: Any = connection.connection.driver_connection
-            copy_whole(driver, _DISK, target)
+            try:
+                copy_whole(driver, _DISK, target)
+            except StorageError as error:
+                raise DatabaseError(
+                    f"database {self._url} cannot be backed up: {error.args[0]}", hint=error.hint
+                ) from error
         _log.info("%s: backup in %s", self._url, target)
 
     def differences(self) -> list[str]:

@@ -176,12 +176,17 @@ class TelegramRepository(Repository):
         return self.users.change_known(telegram_user_id, language=language)
 
     def create_admin(self, telegram_user_id: str | int, email: str | None = None) -> None:
-        """Make a user an approved administrator, creating the user if necessary."""
-        fields = {} if email is None else {"email": email}
-        self.users.update_telegram_profile(
-            telegram_user_id, is_admin=True, approved=True, verified=True, **fields
-        )
-        self._verify(telegram_user_id, email)
+        """Make a user an approved administrator, creating the user if necessary.
+
+        The user counts as verified, with the address if one is passed.
+
+        Raises:
+            QueryError: The address is invalid, or another user has verified it.
+        """
+        fields: dict[str, Any] = {"verified": True} if email is None else {"email": email}
+        self.users.update_telegram_profile(telegram_user_id, is_admin=True, approved=True, **fields)
+        if email is not None and not self.verify_user_email(telegram_user_id):
+            raise QueryError("another user has this e-mail address", hint="use another address")
 
     def get_admin_user_ids(self) -> list[str]:
         """Return the chat ids of the administrators."""
