@@ -110,9 +110,9 @@ def get_by_symbol(
         if doubt is not None and not queries:
             raise doubt
         failures = {}
-        for symbol, error in errors.items():
+        for symbol, failure in errors.items():
             query = parser.for_nothing(symbol, shared[0], shared[-1])
-            failures[symbol] = _failed_rows(query, error, query.key)
+            failures[symbol] = _failed_rows(query, failure, query.key)
         answers = get_batch(bars, list(queries.values()), listener)
     rows = dict(zip(queries, answers, strict=True)) | failures
     return {symbol: rows[symbol] for symbol in wanted}
