@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,16 @@ def test_other_arguments_are_ignored_with_a_warning_that_names_both() -> None:
     first = one.get(Thing, 1)
     with pytest.warns(UserWarning, match=r"the thing .* created with \(1,\); \(2,\) is ignored"):
         assert one.get(Thing, 2) is first
+
+
+def test_a_path_and_its_text_are_the_same_argument() -> None:
+    one: Singleton[Thing] = Singleton("thing")
+    first = one.get(Thing, "cache", Path("rules.yaml"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert one.get(Thing, Path("cache"), "rules.yaml") is first
+    with pytest.warns(UserWarning, match="is ignored"):
+        assert one.get(Thing, Path("cache"), None) is first
 
 
 def test_a_forgotten_singleton_is_made_again() -> None:

@@ -38,13 +38,13 @@ class Singleton(Generic[T]):
         """Return the instance, creating it from ``arguments`` on the first call.
 
         If later calls have different arguments, these are ignored, with a warning at the caller's
-        line.
+        line. A path is the same as its text.
         """
         with self._lock:
             if self._thing is None:
                 arguments = arguments if any(arguments) else self._made_of or arguments
                 self._thing, self._made_of = make(*arguments), arguments
-            elif any(arguments) and arguments != self._made_of:
+            elif any(arguments) and [*map(str, arguments)] != [*map(str, self._made_of)]:
                 warn_user(
                     f"the {self._name} of this process was already created with {self._made_of}; "
                     f"{arguments} is ignored"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from itertools import islice, product
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from src.data import describe, fingerprint
 from src.data.bars import batch
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning, QueryError
+from src.data.errors import BadRangeError, IncompleteDataWarning, QueryError
+from src.data.model.instant import to_ms
 from tests.vendor_server import Fault, VendorServer
 
 from .scripted_vendor import provenance
@@ -231,3 +234,19 @@ def test_an_option_that_is_no_switch_is_refused_before_any_request(
 def test_numbers_and_booleans_of_numpy_are_switches(manager: DataManager, value: Any) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1d", bars=2, include_forming=value)
     assert len(frame) == (3 if value else 2)
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "5m"])
+def test_a_date_that_has_begun_at_a_venue_is_no_date_in_the_future(
+    manager: DataManager, clock: ManualClock, timeframe: str
+) -> None:
+    clock.advance(to_ms(datetime(2024, 6, 12, 23, 30)) / 1000 - clock.now_ms() / 1000)
+    frames = manager.get_ohlcv_batch(["CBA.AX", "AAPL", "SOL"], timeframe, "2024-06-13")
+    found = provenance(frames["CBA.AX"]).get("error")
+    assert found is None if timeframe == "1d" else found["type"] == "UnknownSymbolError"
+    assert [provenance(frames[s])["error"]["type"] for s in ("AAPL", "SOL")] == [
+        "BadRangeError", "BadSymbolError",
+    ]  # fmt: skip
+    for symbols in (["AAPL", "BTCUSDT"], ["SOL"], []):
+        with pytest.raises(BadRangeError, match=r"^a batch: start '2024-06-13' is in the future"):
+            manager.get_ohlcv_batch(symbols, timeframe, "2024-06-13")

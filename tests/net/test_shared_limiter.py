@@ -66,6 +66,7 @@ def test_the_setting_that_raises_a_limit_is_named(
     with pytest.raises(RateLimitedError, match=setting) as caught:
         ask(one)
     assert f"`providers.acme.rate_limits: {{{setting}: ...}}`" in str(caught.value)
+    assert "or PROVIDER_RATE_LIMITS if set" in str(caught.value)
 
 
 def test_the_error_for_a_pause_names_no_setting(make: Make) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 
 from src.data.calendars.calendar import calendar_for
+from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
@@ -22,7 +25,9 @@ from src.data.v2 import (
     DataQualityReport,
     DataQualityScorer,
     DataValidator,
+    MissingDataHandler,
 )
+from src.data.wiring import MANAGER
 from tests.cache.counts import crossed
 
 
@@ -69,6 +74,19 @@ def test_something_other_than_a_frame_is_reported_and_not_raised(frame: Any, cou
     report = report_of(frame)
     assert report.issues and not report.is_usable(0.1)
     assert (report.quality_score, report.record_count) == (0.0, count)
+
+
+def test_the_rules_of_the_process_manager_decide_what_a_symbol_means(tmp_path: Path) -> None:
+    assert any("ambiguous" in issue for issue in report_of(days(), "SOL").issues)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("symbol_classification: {symbols: {SOL: SOL.US}}\n")
+    MANAGER.forget()
+    MANAGER.get(lambda: DataManager(tmp_path / "cache", rules))
+    try:
+        assert report_of(days(), "SOL") == replace(report_of(days()), symbol="SOL")
+        assert MissingDataHandler().analyze_gaps(days(), "SOL", "1d") == (200, 0)
+    finally:
+        MANAGER.forget()
 
 
 @pytest.mark.parametrize("timeframe", ["1D", "daily", "24h"])

@@ -200,3 +200,21 @@ def test_a_start_in_the_future_is_an_empty_range(
     with pytest.warns(UserWarning, match="AAPL: the range is empty"):
         frame = yf.download("AAPL", start="2024-07-01", progress=False)
     assert frame.empty and vendors.count() == 0
+
+
+@pytest.mark.parametrize("ticker", ["ES=F", "EURUSD=X"])
+def test_a_session_that_began_this_evening_is_the_last_day(
+    manager: DataManager, clock: ManualClock, vendors: VendorServer, ticker: str
+) -> None:
+    clock.advance(to_ms(datetime(2024, 6, 12, 22, 30)) / 1000 - clock.now_ms() / 1000)
+    instrument = manager.provider_selector.instrument(ticker)
+    options: list[Any] = [None, None, *[False] * 6, None]
+    day = Arguments("1d", "1d", *options).bounds(ticker, instrument, manager.client)
+    assert day is not None and (day.start, day.end, day.may_be_forming) == (
+        date(2024, 6, 13), None, True,
+    )  # fmt: skip
+    hours = Arguments("1h", "1d", *options).bounds(ticker, instrument, manager.client)
+    assert hours is not None and hours.start <= datetime(2024, 6, 12, 4)
+    with pytest.warns(UserWarning, match="no bar has closed yet"):
+        assert yf.download(ticker, period="1d", progress=False).empty
+    assert vendors.count("yahoo") == 1, "the forming bar was requested"

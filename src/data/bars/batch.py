@@ -93,18 +93,26 @@ def get_by_symbol(
 ) -> dict[str, Rows]:
     """Return the rows for each symbol, keyed by the symbol as typed.
 
-    ``shared`` contains the checked timeframe, bounds and options.
+    ``shared`` contains the timeframe, bounds and options.
+
+    Raises:
+        QueryError: An argument would fail for every symbol.
     """
-    wanted = distinct_symbols(symbols)
+    doubt, wanted = parser.check_shared(*shared), distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
-    failures: dict[str, Rows] = {}
+    errors: dict[str, DataError] = {}
     with running(subject_of("", shared[0])):
         for symbol in wanted:
             try:
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
-                query = parser.for_nothing(symbol, shared[0], shared[-1])
-                failures[symbol] = _failed_rows(query, error, query.key)
+                errors[symbol] = error
+        if doubt is not None and not queries:
+            raise doubt
+        failures = {}
+        for symbol, failure in errors.items():
+            query = parser.for_nothing(symbol, shared[0], shared[-1])
+            failures[symbol] = _failed_rows(query, failure, query.key)
         answers = get_batch(bars, list(queries.values()), listener)
     rows = dict(zip(queries, answers, strict=True)) | failures
     return {symbol: rows[symbol] for symbol in wanted}

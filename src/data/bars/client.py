@@ -275,7 +275,7 @@ class BarsClient:
         """
         from .batch import get_by_symbol
 
-        self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
+        shared = (timeframe, bounds, wishes)
         rows = get_by_symbol(self._parser, self._service, symbols, shared, listener)
         return {symbol: table.owned() for symbol, table in rows.items()}
 
@@ -300,7 +300,7 @@ class BarsClient:
         """
         from .batch import get_by_symbol
 
-        self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
+        shared = (timeframe, bounds, wishes)
         return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:

@@ -10,7 +10,7 @@ from ..calendars.ranges import closing_time, resolve_range
 from ..calendars.session import ALWAYS_OPEN
 from ..clock import Clock
 from ..config.offered import unknown_provider
-from ..errors import BadTimeframeError, QueryError
+from ..errors import BadRangeError, BadTimeframeError, QueryError
 from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instant import DAY_MS
@@ -50,7 +50,7 @@ class Wishes:
 _STANDARD_COLUMNS = (*PRICES, "volume", "adj_close")
 _EXTRA_NAMES = ", ".join(EXTRA_COLUMNS)
 # Represents every symbol of a batch while the shared arguments are checked.
-_ANY_INSTRUMENT = Instrument("(any symbol)", "crypto")
+_ANY_INSTRUMENT = Instrument("a batch", "crypto")
 
 
 class RequestParser:
@@ -145,8 +145,13 @@ class RequestParser:
             columns=tuple(wishes.columns),
         )
 
-    def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
+    def check_shared(
+        self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes
+    ) -> BadRangeError | None:
         """Check the arguments shared by all symbols of a batch; no symbol is needed.
+
+        Return the error for a range that is invalid by UTC dates. At a venue whose date is a different
+        one at present, the same range may be valid.
 
         Raises:
             QueryError, UnknownProviderError: The arguments would fail in :meth:`query` for every
@@ -156,11 +161,16 @@ class RequestParser:
         check_session(wishes.session, "a batch")
         now = self._clock.now_ms()
         closed_by = closing_time(_ANY_INSTRUMENT, wishes.closed_by, now)
-        resolve_range(_ANY_INSTRUMENT, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
+        parsed, doubt = Timeframe.parse(timeframe), None
+        try:
+            resolve_range(_ANY_INSTRUMENT, parsed, start, end, now, bars, closed_by)
+        except BadRangeError as error:
+            doubt = error
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
         if wishes.provider is not None:
             self._pinned_vendor(wishes.provider)
+        return doubt
 
     def _pinned_vendor(self, provider: str) -> str:
         """Return the canonical name of the pinned vendor."""

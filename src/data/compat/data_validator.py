@@ -25,8 +25,7 @@ from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
 from ..prices.judgement.series import CheckedSeries, Mask
 from ..prices.judgement.shape import outliers
-from ..provider_selector import get_provider_selector
-from .missing_data import TIMES, MissingDataHandler, expected_times, of_polars
+from .missing_data import TIMES, MissingDataHandler, current_selector, expected_times, of_polars
 
 __all__ = [
     "CheckResult",
@@ -325,7 +324,7 @@ def _has_prices(frame: pd.DataFrame) -> Mask:
 def _lacking_counts(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
     """Return the number of expected bars missing before each row; None if no calendar applies."""
     try:
-        expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)
+        expected = expected_times(frame, current_selector().instrument(symbol), timeframe)
     except DataError:
         return None
     times = pd.DatetimeIndex(frame.index)
@@ -357,5 +356,5 @@ def _table(frame: pd.DataFrame) -> BarTable:
 def _series(df: Any, symbol: str, timeframe: str) -> CheckedSeries:
     table = _table(_rows(df))
     valid = np.logical_and.reduce([column > 0 for column in table.values()[:4]])
-    instrument = get_provider_selector().instrument(symbol)
+    instrument = current_selector().instrument(symbol)
     return CheckedSeries(Timeframe.parse(timeframe), table.take(valid), instrument.asset_class)

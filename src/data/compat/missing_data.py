@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
+from ..data_manager import existing_data_manager
 from ..errors import QueryError
 from ..model.bars import PRICES, Stamps, among
 from ..model.frame import NS_IN_MS, with_filled
@@ -23,7 +24,7 @@ from ..model.interchange import to_polars
 from ..model.span import Span
 from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
-from ..provider_selector import get_provider_selector
+from ..provider_selector import ProviderSelector, get_provider_selector
 
 __all__ = ["GapAnalysis", "MissingDataHandler", "count_gaps"]
 
@@ -141,8 +142,14 @@ class MissingDataHandler:
         return _add_rows(frame, expected_times(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
 
 
+def current_selector() -> ProviderSelector:
+    """Return the selector with the rules of this process's data manager or, without one, the usual rules."""
+    manager = existing_data_manager()
+    return get_provider_selector() if manager is None else manager.provider_selector
+
+
 def _instrument(symbol: str) -> Instrument:
-    return get_provider_selector().instrument(symbol)
+    return current_selector().instrument(symbol)
 
 
 def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:

@@ -98,7 +98,7 @@ def read_yaml(data: bytes) -> YamlDocument:
         if isinstance(value, dict):
             document.value = value
         elif value is not None:
-            document.problems.append(Problem((), "must contain keys, such as `crypto:`"))
+            document.problems.append(Problem((), "must contain keys (`key: value`)"))
     return document
 
 

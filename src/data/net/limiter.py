@@ -372,8 +372,8 @@ class Limiter:
         """Return a hint on how to raise a limit in the rules; None for a pause that the vendor demanded."""
         if not setting:
             return None
-        line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
-        return f"if your plan allows more, raise the limit with `{line}` in the rules"
+        line = f"`providers.{self._vendor}.rate_limits: {{{setting}: ...}}` in the rules"
+        return f"if your plan allows more, raise the limit: {line}, or PROVIDER_RATE_LIMITS if set"
 
     def _enter_call(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], writes: bool

@@ -12,13 +12,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..compat.missing_data import count_gaps
+from ..compat.missing_data import count_gaps, current_selector
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
-from ..provider_selector import get_provider_selector
 from .cache import DataCache
 from .calls import foreign
 from .frames import bounds_ms, empty_prices
@@ -272,7 +271,7 @@ def _missing_problem(
 
 def _may_be_known(symbol: str) -> bool:
     """Return False if a symbol is unknown, without a search for the names that it resembles."""
-    is_ticker = get_provider_selector().validate_ticker(symbol)["valid"]
+    is_ticker = current_selector().validate_ticker(symbol)["valid"]
     return is_ticker or len(symbol) > _LONGEST_TICKER
 
 

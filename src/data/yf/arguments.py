@@ -146,9 +146,13 @@ class Arguments:
         """
         zone, now_ms = ZoneInfo(zone_of(instrument)), client.clock.now_ms()
         first, last = self._ends(zone, now_ms, instrument, client)
+        if self.start is None and self.is_intraday:
+            # A session that began this evening has tomorrow's date.
+            first = min(first, datetime.combine(_local_time(now_ms, zone).date(), time(), zone))
         is_past = last is not None and to_ms(last) <= now_ms
         begins, ends = first, None if last is None or not is_past else last
-        if to_ms(first) > now_ms or (ends is not None and ends <= first):
+        is_coming = self.start is not None and to_ms(first) > now_ms
+        if is_coming or (ends is not None and ends <= first):
             return None
         provider = provider_of(ticker, instrument)
         session: AskedSession = "regular"
