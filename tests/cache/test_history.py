@@ -14,6 +14,7 @@ from src.data.cache import history
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import build, file_id, walk
 from src.data.cache.history import PastStates, commits_of
+from src.data.cache.maintenance import repair_series
 from src.data.cache.store import Commit, CommitPiece
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
@@ -33,6 +34,7 @@ from tests.cache.bars import (
 )
 from tests.cache.counts import examples
 from tests.cache.crash import Quick
+from tests.cache.damage import change, flipped
 
 
 def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> None:
@@ -364,6 +366,24 @@ def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(tmp_path: Path
     compact_series(store.parts, DAILY, dry_run=False)
     with pytest.raises(QueryError, match="no longer kept"):
         store_in(tmp_path).read_version(DAILY, EVER, 3)
+
+
+@pytest.mark.parametrize("lost", ["log", "metadata.json"])
+def test_bars_lost_from_one_year_are_missing_only_from_later_versions(
+    tmp_path: Path, lost: str
+) -> None:
+    store = store_in(tmp_path)
+    for first in (-5, 0, 2):
+        store.commit(DAILY, Commit((piece(first, first + 2),)))
+    (lane_folder(tmp_path) / f"2024.{lost}").unlink()  # one of the two shows the generation
+    change(lane_folder(tmp_path) / "2023.csv.gz", lambda data: flipped(data, 300))
+    parts = store_in(tmp_path).parts
+    repair_series(parts, parts.lane(DAILY))
+    last = [e for e in store_in(tmp_path).log(DAILY) if e["year"] == 2023][-1]
+    assert (last["removed"], last["generation"] > 3) == (2, True)
+    for version in (1, 2, 3):
+        with pytest.raises(QueryError, match=r"2023 as of version . are no longer kept"):
+            store_in(tmp_path).read_version(DAILY, EVER, version)
 
 
 def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) -> None:
