@@ -15,6 +15,7 @@ from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import build, file_id, walk
 from src.data.cache.history import PastStates, commits_of
 from src.data.cache.maintenance import repair_series
+from src.data.cache.retention.clear import evict_year
 from src.data.cache.store import Commit, CommitPiece
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
@@ -355,17 +356,35 @@ def test_a_year_whose_log_is_gone_has_no_versions(tmp_path: Path, is_continued: 
         store_in(tmp_path).read_version(DAILY, EVER, 2)
 
 
-def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_last_lost", [True, False])
+def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(
+    tmp_path: Path, is_last_lost: bool
+) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     forget = forgotten(tmp_path, "log")
     store.commit(DAILY, Commit((piece(2, 3),)))
     forget()
-    for n in (3, 4):
+    for n in (3, 4, 5):
+        forget = forgotten(tmp_path, "log")
         store.commit(DAILY, Commit((piece(n, n + 1, state="provisional"),)))
+    if is_last_lost:
+        forget()
     compact_series(store.parts, DAILY, dry_run=False)
     with pytest.raises(QueryError, match="no longer kept"):
         store_in(tmp_path).read_version(DAILY, EVER, 3)
+
+
+def test_a_log_that_lacks_the_bars_of_an_eviction_has_no_versions_before_it(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(2, 6),)))
+    forget()
+    assert evict_year(store.parts.lane(DAILY), 2024, 2)
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    store.commit(DAILY, Commit((piece(1, 2),)))
+    assert PastStates(store.parts.lane(DAILY)).kept() == []
 
 
 @pytest.mark.parametrize("lost", ["log", "metadata.json"])

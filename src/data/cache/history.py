@@ -332,7 +332,7 @@ class PastStates:
         number of bars may be equal by chance.
         """
         newer = [seq for seq in file.generations if seq > last and seq in self._commits[year]]
-        for generation in (last, *newer[:1]):
+        for generation in (last, *(newer or [file.generation])[:1]):
             members = [member for member in file.members if member.header.seq <= generation]
             rows = sum(member.header.rows for member in members)
             if rows != self._last_commit(year, generation)[1]:
@@ -349,7 +349,7 @@ class PastStates:
             if not since < entry["generation"] <= file.generation:
                 continue
             # Recovery does not know which bars the commits that it found touched; nor do old logs.
-            if rows > len(stamps) or "touched" not in entry:
+            if not 0 <= rows <= len(stamps) or "touched" not in entry:
                 return False
             first = entry["touched"]
             if first is not None and rows and first <= stamps[rows - 1]:
