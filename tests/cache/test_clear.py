@@ -127,7 +127,8 @@ def test_clearing_a_series_removes_every_older_file_even_hidden_ones(
         write_older_year(tmp_path / layout)
     UnifiedCache(tmp_path, 1, clock=ManualClock(NOW)).clear(*words)
     assert list(tmp_path.rglob("*.csv.gz")) == []
-    assert UnifiedCache(tmp_path, 1, clock=ManualClock(NOW)).list_symbols() == []
+    cleared = UnifiedCache(tmp_path, 1, clock=ManualClock(NOW))
+    assert (cleared.list_symbols(), cleared.stored_series()) == ([], [])
 
 
 @pytest.mark.parametrize("closed_by, hidden", [(None, 0), (NOW, 0), (NOW - DAY_MS, 2)])

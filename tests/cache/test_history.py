@@ -14,6 +14,8 @@ from src.data.cache import history
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import build, file_id, walk
 from src.data.cache.history import PastStates, commits_of
+from src.data.cache.maintenance import repair_series
+from src.data.cache.retention.clear import evict_year
 from src.data.cache.store import Commit, CommitPiece
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
@@ -33,6 +35,7 @@ from tests.cache.bars import (
 )
 from tests.cache.counts import examples
 from tests.cache.crash import Quick
+from tests.cache.damage import change, flipped
 
 
 def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> None:
@@ -353,17 +356,53 @@ def test_a_year_whose_log_is_gone_has_no_versions(tmp_path: Path, is_continued: 
         store_in(tmp_path).read_version(DAILY, EVER, 2)
 
 
-def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_last_lost", [True, False])
+def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(
+    tmp_path: Path, is_last_lost: bool
+) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     forget = forgotten(tmp_path, "log")
     store.commit(DAILY, Commit((piece(2, 3),)))
     forget()
-    for n in (3, 4):
+    for n in (3, 4, 5):
+        forget = forgotten(tmp_path, "log")
         store.commit(DAILY, Commit((piece(n, n + 1, state="provisional"),)))
+    if is_last_lost:
+        forget()
     compact_series(store.parts, DAILY, dry_run=False)
     with pytest.raises(QueryError, match="no longer kept"):
         store_in(tmp_path).read_version(DAILY, EVER, 3)
+
+
+def test_a_log_that_lacks_the_bars_of_an_eviction_has_no_versions_before_it(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(2, 6),)))
+    forget()
+    assert evict_year(store.parts.lane(DAILY), 2024, 2)
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    store.commit(DAILY, Commit((piece(1, 2),)))
+    assert PastStates(store.parts.lane(DAILY)).kept() == []
+
+
+@pytest.mark.parametrize("lost", ["log", "metadata.json"])
+def test_bars_lost_from_one_year_are_missing_only_from_later_versions(
+    tmp_path: Path, lost: str
+) -> None:
+    store = store_in(tmp_path)
+    for first in (-5, 0, 2):
+        store.commit(DAILY, Commit((piece(first, first + 2),)))
+    (lane_folder(tmp_path) / f"2024.{lost}").unlink()  # one of the two shows the generation
+    change(lane_folder(tmp_path) / "2023.csv.gz", lambda data: flipped(data, 300))
+    parts = store_in(tmp_path).parts
+    repair_series(parts, parts.lane(DAILY))
+    last = [e for e in store_in(tmp_path).log(DAILY) if e["year"] == 2023][-1]
+    assert (last["removed"], last["generation"] > 3) == (2, True)
+    for version in (1, 2, 3):
+        with pytest.raises(QueryError, match=r"2023 as of version . are no longer kept"):
+            store_in(tmp_path).read_version(DAILY, EVER, version)
 
 
 def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) -> None:

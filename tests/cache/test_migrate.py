@@ -427,6 +427,20 @@ def test_a_folder_in_use_is_not_an_older_one_if_case_is_ignored(
     assert store_in(tmp_path).view(key).rows == 5
 
 
+def test_older_folders_are_found_on_a_file_system_without_inodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in PLACES:
+        write_older_file(tmp_path / place)
+    state_of = os.stat
+    monkeypatch.setattr(
+        os, "stat", lambda path, **how: os.stat_result((0o40755, 0, *state_of(path, **how)[2:]))
+    )
+    found = legacy_files(tmp_path, DAILY, "AAPL", left_out=str(lane_folder(tmp_path)))
+    monkeypatch.undo()
+    assert found == [(2024, tmp_path / PLACES[1] / DATA)]
+
+
 def test_an_older_folder_found_by_two_names_has_each_file_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

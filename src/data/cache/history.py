@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,19 @@ class PastStates:
 
     def __init__(self, lane: LaneFiles) -> None:
         self.lane = lane
-        self._log = lane.logs()
+        logs = lane.logs().items()
+        self._log = {y: sorted(log, key=lambda e: int(e["generation"])) for y, log in logs}
+        # The generations of a year's commits, ascending, and the number of bars after each.
+        self._commits = {y: [int(e["generation"]) for e in log] for y, log in self._log.items()}
+        self._counts = {
+            y: list(accumulate(e["added"] - e["removed"] for e in log))
+            for y, log in self._log.items()
+        }
         self.years = list(self._log)
         generations = {int(entry["generation"]) for log in self._log.values() for entry in log}
         self.generations = sorted(generations)
         self._files: dict[Path, _File] = {}
+        self._versions: dict[int, tuple[tuple[int, Path], ...]] = {}
 
     def kept(self) -> list[int]:
         """Return the generations that can still be read, in ascending order."""
@@ -274,8 +283,8 @@ class PastStates:
         It may have been merged into a later entry, or lost. Then this file or the next one has a
         gzip member of that commit.
         """
-        entries = self._log[year]
-        if any(e.get("since", e["generation"]) <= generation < e["generation"] for e in entries):
+        following = self._log[year][bisect_right(self._commits[year], generation) :]
+        if following and following[0].get("since", generation + 1) <= generation:
             return False
         last = self._last_commit(year, generation)[0] or 0
         file = self._file(year, last)
@@ -301,15 +310,17 @@ class PastStates:
         The first value is the commit's generation, or None if no commit up to then concerned the
         year.
         """
-        entries = [e for e in self._log[year] if e["generation"] <= generation]
-        newest = max((int(e["generation"]) for e in entries), default=None)
-        return newest, sum(e["added"] - e["removed"] for e in entries)
+        at = bisect_right(self._commits[year], generation) - 1
+        return (self._commits[year][at], self._counts[year][at]) if at >= 0 else (None, 0)
 
     def _file(self, year: int, since: int) -> _File:
         """Return the oldest kept file of the year from generation ``since`` or later."""
-        newest = max((int(entry["generation"]) for entry in self._log[year]), default=0)
-        kept = (version for version in versions(self.lane, year) if version[0] >= since)
-        generation, path = next(kept, (newest, self.lane.paths.data(year)))
+        if year not in self._versions:
+            newest = self._commits[year][-1] if self._commits[year] else 0
+            current = newest, self.lane.paths.data(year)
+            self._versions[year] = *versions(self.lane, year), current
+        files = self._versions[year]
+        generation, path = next((file for file in files if file[0] >= since), files[-1])
         if path not in self._files:
             self._files[path] = _File(self.lane, year, path, generation)
         return self._files[path]
@@ -320,9 +331,8 @@ class PastStates:
         The next generation is compared, too, because the log may lack an earlier commit, and the
         number of bars may be equal by chance.
         """
-        logged = {entry["generation"] for entry in self._log[year]}
-        newer = [seq for seq in file.generations if seq > last and seq in logged]
-        for generation in (last, *newer[:1]):
+        newer = [seq for seq in file.generations if seq > last and seq in self._commits[year]]
+        for generation in (last, *(newer or [file.generation])[:1]):
             members = [member for member in file.members if member.header.seq <= generation]
             rows = sum(member.header.rows for member in members)
             if rows != self._last_commit(year, generation)[1]:
@@ -335,11 +345,11 @@ class PastStates:
         Compaction joins members permanently, so the log is needed to show where each commit began.
         """
         stamps, rows = file.stamps(), count
-        for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
+        for entry in self._log[year]:
             if not since < entry["generation"] <= file.generation:
                 continue
             # Recovery does not know which bars the commits that it found touched; nor do old logs.
-            if rows > len(stamps) or "touched" not in entry:
+            if not 0 <= rows <= len(stamps) or "touched" not in entry:
                 return False
             first = entry["touched"]
             if first is not None and rows and first <= stamps[rows - 1]:

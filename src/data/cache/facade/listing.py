@@ -305,11 +305,11 @@ class Catalog:
     def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
         """Delete a symbol's series in all lanes or, without ``frames``, everything stored for it."""
         for frame in self.timeframes(symbol) if frames is None else frames:
-            self.store.clear(symbol, frame)
-            key = SeriesKey(symbol, frame)
-            years = list(self.older_files(key))
+            key, parts = SeriesKey(symbol, frame), self.store.parts
+            years = [year for year, _ in parts.old.elsewhere(parts.lane(key))]
             if years:  # the store searches only the series' own folders
                 self.store.clear_years(key, years)
+            self.store.clear(symbol, frame)
         if frames is None:
             self.store.clear(symbol)
 

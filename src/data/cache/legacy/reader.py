@@ -107,7 +107,7 @@ def legacy_files(
     if key.lane:
         return []
     # If case is ignored, or one of them is a link, two names may lead to the same folder.
-    folders: dict[tuple[int, int] | None, str] = {}
+    folders: dict[tuple[int, int] | str | None, str] = {}
     for folder in _folders(root, key, encoded):
         folders.setdefault(_identity(folder), folder)
     folders.pop(_identity(left_out), None)
@@ -119,13 +119,13 @@ def legacy_files(
     ]
 
 
-def _identity(folder: str) -> tuple[int, int] | None:
-    """Return the device and inode of a folder; None if it does not exist."""
+def _identity(folder: str) -> tuple[int, int] | str | None:
+    """Return a folder's device and inode, or its path if it has no inode; None if it does not exist."""
     try:
         state = os.stat(folder)
     except OSError:
         return None
-    return state.st_dev, state.st_ino
+    return (state.st_dev, state.st_ino) if state.st_ino else folder
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:

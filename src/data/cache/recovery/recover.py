@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Literal
 
 from ...disk.atomic import write_atomically
-from ...errors import FormatVersionError
+from ...errors import CacheError, FormatVersionError
 from ...model.coverage import Coverage
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS
 from ..format.documents import YearMeta, YearState
@@ -311,7 +312,7 @@ def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: 
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
     state = meta.state
     if state.size:
-        generation = _next_generation(lane, year, meta, ())
+        generation = _next_generation(lane, meta, ())
         coverage = Coverage(entry for entry in state.coverage.opened() if entry.state == "empty")
         return Diagnosis("gone", meta, state=YearState(generation, coverage=coverage))
     if meta.pending is None:
@@ -331,7 +332,7 @@ def _diagnose_data(
         state = _state_of_members(lane, year, meta, scan.members)
         return Diagnosis("rebuild", meta, flaw, state, scan.members, scan=scan)
     segments = salvage(scan, file_id(lane.key, year))
-    generation = _next_generation(lane, year, meta, scan.members)
+    generation = _next_generation(lane, meta, scan.members)
     target = Target(lane.key, year, columns_for(segments), generation)
     members = compose(segments, scan.members, target)
     headers = [member.header for member in members if member.header.rows]
@@ -387,7 +388,7 @@ def _with_appended(
     """Return the recorded state, extended to include the gzip members that were appended since."""
     # A new generation: the marks of the lost commits are gone, and anything derived from them must
     # not be considered valid.
-    generation = _next_generation(lane, year, meta, fresh)
+    generation = _next_generation(lane, meta, fresh)
     target = Target(lane.key, year, state.columns, generation)
     coverage = after_members(state.coverage, (m.header for m in fresh))
     return state_of(fresh, state.size, state, target, coverage)
@@ -397,7 +398,7 @@ def _state_of_members(
     lane: LaneFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
     """Return the year state that results from a valid file's gzip members."""
-    generation = _next_generation(lane, year, meta, members)
+    generation = _next_generation(lane, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
         meta.state.coverage if meta else None,
@@ -408,12 +409,14 @@ def _state_of_members(
     return state_of(members, 0, YearState(), target, coverage).replaced(open=len(members))
 
 
-def _next_generation(
-    lane: LaneFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
-) -> int:
+def _next_generation(lane: LaneFiles, meta: YearMeta | None, members: Iterable[Member]) -> int:
     generations = [member.header.seq for member in members]
-    generations += [lane.logged_generation(year), meta.state.generation if meta else 0]
     generations += [meta.pending.generation if meta and meta.pending else 0]
+    for each in lane.logged_years():  # versions are numbered by series
+        generations.append(lane.logged_generation(each))
+        with suppress(CacheError):
+            found = lane.meta(each)
+            generations.append(found.state.generation if found else 0)
     try:
         # It is written last and may have outlived the data that it describes.
         series = lane.series()
