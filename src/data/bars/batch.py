@@ -108,7 +108,7 @@ def get_by_symbol(
             except DataError as error:
                 errors[symbol] = error
         if doubt is not None and not queries:
-            raise doubt
+            raise doubt.with_traceback(None)
         failures = {}
         for symbol, failure in errors.items():
             query = parser.for_nothing(symbol, shared[0], shared[-1])
