@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -459,6 +459,26 @@ def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
             one.guard("x", CHECK),
         ):
             pass
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_symbol_known_again_while_the_server_is_unreachable_fails_no_later_request(
+    host: Hosts, server: Server, is_known: bool
+) -> None:
+    """Whether or not this process knew that it was cut off, and in the host's next process."""
+    a, insisting = host("a", per_minute=9), CHECK._replace(insist=True)
+    with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
+        raise SymbolNotFoundError("unknown")
+    with ExitStack() as outage:
+        if is_known:
+            outage.enter_context(cut_off(host.logs["a"]))
+            ask(a)
+        with a.guard(DOOR, insisting):
+            if not is_known:
+                outage.enter_context(cut_off(host.logs["a"]))
+        a.pause(600)
+    for one in (a, host("a", per_minute=9), host("b", per_minute=9)):
+        assert refused(one) == pytest.approx(600)
 
 
 def test_a_ban_by_the_server_is_not_shortened_by_one_while_it_was_unreachable(

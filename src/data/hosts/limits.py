@@ -719,8 +719,10 @@ _TIMES = {"pause": (0,), "circuit": (2, 3, 4), "unknown": (0, 1)}
 _ENDS = {"pause": 0, "circuit": 2, "unknown": 1}
 
 
-def _moved(fact: Fact, value: Sequence[Any], ahead_s: float) -> list[Any]:
+def _moved(fact: Fact, value: Sequence[Any] | None, ahead_s: float) -> Any:
     """Return the value of a fact with its times moved by ``ahead_s``; a time of 0 is none."""
+    if value is None:  # the vendor knows a symbol again
+        return None
     times = _TIMES[fact[0]]
     return [each + ahead_s if at in times and each else each for at, each in enumerate(value)]
 
