@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -454,6 +455,57 @@ def test_commits_lost_by_a_restored_server_are_offered_again(host: Host, log_url
     c.pull([PAIR])
     assert shown(a) == shown(b) == shown(c) == [0, 1, 2, 3, 4, 5, 20, 21]
     assert host_state(a).state == host_state(b).state == "in step"
+
+
+@pytest.mark.parametrize("method", ["read", "view"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_lost_commits_that_cannot_be_read_for_a_moment_are_offered_by_the_next_pull(
+    host: Host,
+    log_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_kept: bool,
+    method: str,
+) -> None:
+    """Whether or not the folder has files from before it was attached."""
+    if is_kept:
+        store_in(tmp_path / "a").commit(DAILY, bars(0, 1))
+    a = host("a")
+    dict(attach_folder(a))
+    a.commit(DAILY, bars(1, 3))
+    a.commit(DAILY, bars(3, 6))
+    back_to(log_url, 1)
+    host("c").commit(DAILY, bars(20, 22))
+    with monkeypatch.context() as patch:
+        fails = Mock(side_effect=StorageError("too many open files"))
+        patch.setattr(a._copies.aside, method, fails)
+        a.pull([PAIR])
+    assert fails.called and "too many open files" in a.left_out[DAILY]
+    a.pull([PAIR])
+    assert shown(a) == [*range(0 if is_kept else 1, 6), 20, 21] and not a.left_out
+    assert a.pull([PAIR]) is False and host_state(a).state == "in step"
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_lost_commits_of_another_kind_than_the_stores_bars_are_kept(
+    host: Host, log_url: str, tmp_path: Path, is_kept: bool
+) -> None:
+    if is_kept:
+        store_in(tmp_path / "a").commit(DAILY, bars(0, 2))
+    a = host("a")
+    dict(attach_folder(a))
+    a.commit(DAILY, bars(2, 6))
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("delete from onetape.entry")
+        db.execute("delete from onetape.series")
+    host("c").commit(DAILY, Commit((piece(20, 22, kind=replace(KIND, venue="aggregate")),)))
+    for _ in range(3):
+        a.pull([PAIR])
+        assert shown(a) == [20, 21]
+    hosts = tmp_path / "a" / "_hosts"
+    kept = store_in(hosts / ("aside" if is_kept else "before"))
+    assert shown(kept) == list(range(0 if is_kept else 2, 6))
+    assert not is_kept or shown(store_in(hosts / "before")) == [0, 1]
 
 
 def test_without_the_token_a_restored_server_is_not_noticed(
