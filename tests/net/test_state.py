@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -347,6 +348,29 @@ class TestTrouble:
                 one.acquire(1, 0)
             with pytest.raises(CircuitOpenError), one.guard("bars"):
                 pass
+
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_a_ban_of_an_account_with_a_key_holds_after_a_start_without_a_usable_state_file(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+    ) -> None:
+        clock, account = ManualClock(NOW_MS), Account("acme", ("key",))
+        if not is_new:
+            limiter(State(folder, clock)).pause(0)
+        one = Limiter("acme", LIMITS, State(folder, clock), account)
+        full = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+        connect = module.connect
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                module,
+                "connect",
+                lambda path, s: (connect if path == ":memory:" else full)(path, s),
+            )
+            one.pause(3600)
+        assert full.called
+        clock.advance(61)
+        for each in (one, Limiter("acme", LIMITS, State(folder, clock), account)):
+            with pytest.raises(RateLimitedError, match="asked us to pause"):
+                each.acquire(1, 0)
 
 
 class Jumped(SystemClock):

@@ -356,7 +356,7 @@ class State:
         if not self._is_set_up(db):  # otherwise another process was faster
             has_salt, has_tables = self._has_salt(), is_of_version(db, VERSION, FILE)
             if not has_salt:
-                salt = os.urandom(_SALT_BYTES)
+                salt = self._salt or os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
                 make_tables(db, (*TABLES, *LATER), VERSION)
@@ -389,6 +389,9 @@ class State:
     def _open_in_memory(self) -> sqlite3.Connection:
         self._db = connect(":memory:", BUSY_S)
         self._timeout_s = BUSY_S
+        with suppress(DataError):  # accounts have the same names as in the file
+            if self._has_file and not self._salt and self._has_salt():
+                self._salt = self._disk.read(self._path.with_name(SALT))
         self._salt = self._salt or os.urandom(_SALT_BYTES)
         make_tables(self._db, (*TABLES, *LATER), VERSION)
         return self._db
