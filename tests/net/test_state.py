@@ -249,6 +249,24 @@ class TestTrouble:
         clock.advance(10)
         assert [free(one) for one in (state, *others)] == [10, 10, 10], "it was lost only once"
 
+    def test_a_process_whose_folder_was_deleted_starts_carefully_if_the_new_file_was_busy(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limiter(state).charge(3)
+        shutil.rmtree(folder)
+
+        def busy(db: object) -> None:
+            """Fail as if another process were writing."""
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_numbers", busy)
+            with pytest.raises(ProviderTimeoutError):
+                run_call(state.clock, 0.01, state.run, count)
+        assert free(state) == 5
+
     def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
