@@ -420,6 +420,19 @@ def test_a_call_takes_one_statement_and_its_spending_is_sent_with_the_next(
     assert b.used() == {"60s": 5}
 
 
+def test_units_that_wait_are_sent_with_a_look_that_needs_none(host: Hosts, server: Server) -> None:
+    a = host("a", per_minute=60)
+    current_turn.set(HeldLease("bars x", "a:b", 1))
+    try:
+        ask(a, 7)
+        is_sent = "log::text like '%spend%'"
+        assert server.run(f"select {is_sent} from onetape.bucket") == [(False,)]
+        a.reopen(DOOR)
+    finally:
+        current_turn.set(None)
+    assert server.run(f"select {is_sent} from onetape.bucket") == [(True,)]
+
+
 def test_the_last_known_limits_hold_while_the_server_is_unreachable(
     host: Hosts, server: Server
 ) -> None:

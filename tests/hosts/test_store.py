@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from src.data.cache.actions import Asked
+from src.data.cache.layout import Layout
 from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
@@ -780,6 +781,19 @@ def test_a_claim_by_a_clock_far_ahead_expires() -> None:
     assert claim.is_elsewhere(found, "two", 1_000_000_000 - 300_000, 0)
     assert not claim.is_elsewhere(found, "two", 1_000_000_000 - 3_600_000, 0)
     assert not claim.is_elsewhere(found, "one", 1_000_000_000, 0)
+
+
+def test_files_of_a_killed_repair_do_not_become_part_of_the_series(host: Host) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    note, lane = a.notes.lane(DAILY), a.parts.lane(DAILY).paths
+    left = Layout(a.notes.folder / "anew" / note.parent.name / note.stem).lane(DAILY).folder
+    left.mkdir(parents=True)
+    (left / "2023.csv.gz").write_bytes(b"left over")
+    before = contents(lane.folder)
+    (lane.folder / "2024.csv.gz").unlink()
+    host("a").pull([PAIR])
+    assert contents(lane.folder) == before
 
 
 def test_a_folder_with_bars_must_be_attached_before_use(host: Host, tmp_path: Path) -> None:
