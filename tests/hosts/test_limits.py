@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,10 +19,12 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.errors import (
     AuthenticationError,
     CircuitOpenError,
+    LogUnreachableError,
     RateLimitedError,
     SymbolNotFoundError,
     UnavailableError,
 )
+from src.data.hosts import limits
 from src.data.hosts.limits import SharedLimits, shared_limits
 from src.data.hosts.log import Log
 from src.data.hosts.turn import HeldLease, current_turn
@@ -418,6 +420,19 @@ def test_a_call_takes_one_statement_and_its_spending_is_sent_with_the_next(
     assert b.used() == {"60s": 5}
 
 
+def test_units_that_wait_are_sent_with_a_look_that_needs_none(host: Hosts, server: Server) -> None:
+    a = host("a", per_minute=60)
+    current_turn.set(HeldLease("bars x", "a:b", 1))
+    try:
+        ask(a, 7)
+        is_sent = "log::text like '%spend%'"
+        assert server.run(f"select {is_sent} from onetape.bucket") == [(False,)]
+        a.reopen(DOOR)
+    finally:
+        current_turn.set(None)
+    assert server.run(f"select {is_sent} from onetape.bucket") == [(True,)]
+
+
 def test_the_last_known_limits_hold_while_the_server_is_unreachable(
     host: Hosts, server: Server
 ) -> None:
@@ -461,6 +476,26 @@ def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
             pass
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_symbol_known_again_while_the_server_is_unreachable_fails_no_later_request(
+    host: Hosts, server: Server, is_known: bool
+) -> None:
+    """Whether or not this process knew that it was cut off, and in the host's next process."""
+    a, insisting = host("a", per_minute=9), CHECK._replace(insist=True)
+    with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
+        raise SymbolNotFoundError("unknown")
+    with ExitStack() as outage:
+        if is_known:
+            outage.enter_context(cut_off(host.logs["a"]))
+            ask(a)
+        with a.guard(DOOR, insisting):
+            if not is_known:
+                outage.enter_context(cut_off(host.logs["a"]))
+        a.pause(600)
+    for one in (a, host("a", per_minute=9), host("b", per_minute=9)):
+        assert refused(one) == pytest.approx(600)
+
+
 def test_a_ban_by_the_server_is_not_shortened_by_one_while_it_was_unreachable(
     host: Hosts, server: Server
 ) -> None:
@@ -501,6 +536,84 @@ def test_what_an_ended_process_spent_while_the_server_was_unreachable_counts_onc
     for one in (again, host("a", per_day=20, per_minute=9), b):
         ask(one, 0)
         assert one.used() == {"60s": 7, "86400s": 7}
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_what_processes_of_a_host_spent_meanwhile_counts_once_if_they_return_at_the_same_time(
+    host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch, is_sent: bool
+) -> None:
+    """Whether or not the statement of the first of them reaches the server."""
+    first, log = host("a", per_minute=99), host.logs["a"]
+    other, b = host("a", per_minute=99), host("b", per_minute=99)
+    ask(first), ask(other)
+    with cut_off(log), cut_off(host.logs["a"]):
+        ask(first, 5), ask(other, 10)
+    send = log.rows
+
+    def rows(*args: object) -> object:
+        """Let the other process send first."""
+        monkeypatch.undo()
+        ask(other, 20)
+        if not is_sent:
+            raise LogUnreachableError("lost")
+        return send(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(log, "rows", rows)
+    ask(first, 40)
+    for one in (first, other, b):
+        ask(one, 0)
+    assert b.used() == {"60s": 2 + 15 + 20 + 40}
+
+
+def test_a_ban_and_units_from_meanwhile_count_once_if_another_host_is_banned_at_that_moment(
+    host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, log = host("a", per_minute=50), host("b", per_minute=50), host.logs["a"]
+    ask(a)
+    with cut_off(log):
+        ask(a, 5)
+        a.pause(600)
+    send = log.send_pending
+
+    def send_pending(*args: object) -> object:
+        """Let the other host change the pause first."""
+        monkeypatch.undo()
+        b.pause(30)
+        return send(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(log, "send_pending", send_pending)
+    for _ in range(3):
+        assert refused(a) == pytest.approx(600)
+    assert refused(b) == pytest.approx(600)
+    assert b.used() == {"60s": 6}
+
+
+def test_a_long_time_without_the_server_loses_no_units_and_no_ban_and_is_a_short_record(
+    host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_MOST_UNSENT", 4)
+    a, b = host("a", per_minute=90, per_day=900), host("b", per_minute=90, per_day=900)
+    ask(a)
+    flying = a.acquire(1, 0)
+    with cut_off(host.logs["a"]):
+        a.pause(0.5)
+        for number in range(20):
+            host.clocks["a"].advance(1)
+            ask(a)
+            with (
+                pytest.raises(SymbolNotFoundError),
+                a.guard(DOOR, CHECK._replace(symbol=f"N{number}")),
+            ):
+                raise SymbolNotFoundError("unknown")
+        a.settle(flying, answer())
+        a.pause(600)
+    server.advance(20)
+    a.look(DOOR)
+    assert refused(a) == refused(b) == pytest.approx(600)
+    assert b.used() == {"60s": 22, "86400s": 22}
+    entries = "onetape.quota, jsonb_array_elements(log) entry"
+    [(longest,)] = server.run(f"select max(jsonb_array_length(entry->1)) from {entries}")
+    assert longest < 10
 
 
 # --- a real vendor, real time ---------------------------------------------------------------------

@@ -14,11 +14,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
 from src.data.cache.actions import Asked
+from src.data.cache.layout import Layout
 from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
@@ -456,6 +458,57 @@ def test_commits_lost_by_a_restored_server_are_offered_again(host: Host, log_url
     assert host_state(a).state == host_state(b).state == "in step"
 
 
+@pytest.mark.parametrize("method", ["read", "view"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_lost_commits_that_cannot_be_read_for_a_moment_are_offered_by_the_next_pull(
+    host: Host,
+    log_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_kept: bool,
+    method: str,
+) -> None:
+    """Whether or not the folder has files from before it was attached."""
+    if is_kept:
+        store_in(tmp_path / "a").commit(DAILY, bars(0, 1))
+    a = host("a")
+    dict(attach_folder(a))
+    a.commit(DAILY, bars(1, 3))
+    a.commit(DAILY, bars(3, 6))
+    back_to(log_url, 1)
+    host("c").commit(DAILY, bars(20, 22))
+    with monkeypatch.context() as patch:
+        fails = Mock(side_effect=StorageError("too many open files"))
+        patch.setattr(a._copies.aside, method, fails)
+        a.pull([PAIR])
+    assert fails.called and "too many open files" in a.left_out[DAILY]
+    a.pull([PAIR])
+    assert shown(a) == [*range(0 if is_kept else 1, 6), 20, 21] and not a.left_out
+    assert a.pull([PAIR]) is False and host_state(a).state == "in step"
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_lost_commits_of_another_kind_than_the_stores_bars_are_kept(
+    host: Host, log_url: str, tmp_path: Path, is_kept: bool
+) -> None:
+    if is_kept:
+        store_in(tmp_path / "a").commit(DAILY, bars(0, 2))
+    a = host("a")
+    dict(attach_folder(a))
+    a.commit(DAILY, bars(2, 6))
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("delete from onetape.entry")
+        db.execute("delete from onetape.series")
+    host("c").commit(DAILY, Commit((piece(20, 22, kind=replace(KIND, venue="aggregate")),)))
+    for _ in range(3):
+        a.pull([PAIR])
+        assert shown(a) == [20, 21]
+    hosts = tmp_path / "a" / "_hosts"
+    kept = store_in(hosts / ("aside" if is_kept else "before"))
+    assert shown(kept) == list(range(0 if is_kept else 2, 6))
+    assert not is_kept or shown(store_in(hosts / "before")) == [0, 1]
+
+
 def test_without_the_token_a_restored_server_is_not_noticed(
     host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -728,6 +781,19 @@ def test_a_claim_by_a_clock_far_ahead_expires() -> None:
     assert claim.is_elsewhere(found, "two", 1_000_000_000 - 300_000, 0)
     assert not claim.is_elsewhere(found, "two", 1_000_000_000 - 3_600_000, 0)
     assert not claim.is_elsewhere(found, "one", 1_000_000_000, 0)
+
+
+def test_files_of_a_killed_repair_do_not_become_part_of_the_series(host: Host) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    note, lane = a.notes.lane(DAILY), a.parts.lane(DAILY).paths
+    left = Layout(a.notes.folder / "anew" / note.parent.name / note.stem).lane(DAILY).folder
+    left.mkdir(parents=True)
+    (left / "2023.csv.gz").write_bytes(b"left over")
+    before = contents(lane.folder)
+    (lane.folder / "2024.csv.gz").unlink()
+    host("a").pull([PAIR])
+    assert contents(lane.folder) == before
 
 
 def test_a_folder_with_bars_must_be_attached_before_use(host: Host, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -248,6 +249,24 @@ class TestTrouble:
         clock.advance(10)
         assert [free(one) for one in (state, *others)] == [10, 10, 10], "it was lost only once"
 
+    def test_a_process_whose_folder_was_deleted_starts_carefully_if_the_new_file_was_busy(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limiter(state).charge(3)
+        shutil.rmtree(folder)
+
+        def busy(db: object) -> None:
+            """Fail as if another process were writing."""
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_numbers", busy)
+            with pytest.raises(ProviderTimeoutError):
+                run_call(state.clock, 0.01, state.run, count)
+        assert free(state) == 5
+
     def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -347,6 +366,29 @@ class TestTrouble:
                 one.acquire(1, 0)
             with pytest.raises(CircuitOpenError), one.guard("bars"):
                 pass
+
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_a_ban_of_an_account_with_a_key_holds_after_a_start_without_a_usable_state_file(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+    ) -> None:
+        clock, account = ManualClock(NOW_MS), Account("acme", ("key",))
+        if not is_new:
+            limiter(State(folder, clock)).pause(0)
+        one = Limiter("acme", LIMITS, State(folder, clock), account)
+        full = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+        connect = module.connect
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                module,
+                "connect",
+                lambda path, s: (connect if path == ":memory:" else full)(path, s),
+            )
+            one.pause(3600)
+        assert full.called
+        clock.advance(61)
+        for each in (one, Limiter("acme", LIMITS, State(folder, clock), account)):
+            with pytest.raises(RateLimitedError, match="asked us to pause"):
+                each.acquire(1, 0)
 
 
 class Jumped(SystemClock):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..hosts.state import HostState, SeriesState
     from ..hosts.store import SharedStore
 
-# A host gets the entries of others when it needs them.
+# States with exit code 0: a host that is behind fetches entries when it needs them.
 _FINE = ("in step", "behind")
 _EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is never shown."
 

@@ -64,8 +64,8 @@ _DRIFT_S = 2.0
 # Entries of a ledger's log from which on a host replaces them by a newer base.
 _FOLD_AT = 16
 _TRIES = 5
-# Most operations, and most facts, that wait on a host for a server that it cannot reach.
-_MOST_UNSENT, _MOST_UNSENT_FACTS = 2_000, 200
+# Most spendings, most other operations, and most facts, that wait on a host for a server that is away.
+_MOST_UNSENT = 200
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
 _CIRCUIT_S, _PAUSE_S, _DAYS_S = 30 * _DAY_S, 8 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
@@ -238,25 +238,45 @@ class _Unsent:
 
     def add(self, ops: Iterable[list[Any]], facts: Mapping[Fact, Any]) -> _Unsent:
         """Return the record with further operations, whose times are monotonic, and facts."""
-        ahead_s = self.now_s - self.monotonic_s
-        more = [[kind, at_s + ahead_s, *rest] for kind, at_s, *rest in ops]
-        latest = list({**self.facts, **facts}.items())[-_MOST_UNSENT_FACTS:]
-        return replace(self, ops=[*self.ops, *more][-_MOST_UNSENT:], facts=dict(latest))
+        ahead_s, waiting = self.now_s - self.monotonic_s, list(self.ops)
+        for kind, at_s, *rest in ops:
+            if kind == "forget":
+                waiting = []
+            begun = [op for op in waiting if kind == "land" and op[::2] == ["take_off", rest[0]]]
+            if begun:
+                waiting.remove(begun[0])
+            else:
+                waiting.append([kind, at_s + ahead_s, *rest])
+        return replace(self, ops=waiting, facts={**self.facts, **facts})
 
     def keep(self, local: StateTables) -> None:
-        """Store the record."""
-        content = json.dumps([self.ops, list(self.facts.items())])
+        """Store the record, or remove the stored one if this is empty."""
+        if not self.is_any:
+            local.rows.execute("delete from facts where name = ?", (self.row,))
+            return
+        # Unknown symbols are many, and come first, so that pauses and circuits stay.
+        facts = sorted(self.facts.items(), key=lambda item: item[0][0] != "unknown")
+        content = json.dumps([_merged(self.ops), facts[-_MOST_UNSENT:]])
         keep_fact(local.rows, self.row, content)
 
+    def take(self, local: StateTables) -> _Unsent:
+        """Remove the operations from the stored record, so that no other process sends them too."""
+        replace(self, ops=()).keep(local)
+        return self
+
+    def put_back(self, local: StateTables) -> None:
+        """Add operations that could not be sent to the stored record again."""
+        now = self._stored(local)
+        replace(now, ops=[*self.ops, *now.ops]).keep(local)
+
     def forget(self, local: StateTables) -> None:
-        """Remove this record from the stored one, to which another process may have added something."""
-        now, n = _Unsent.of(local, self.row.partition(" ")[2]), len(self.ops)
+        """Remove facts that were sent from the stored record, unless another process has changed them."""
+        now = self._stored(local)
         facts = {fact: value for fact, value in now.facts.items() if self.facts.get(fact) != value}
-        ops = now.ops[n:] if now.ops[:n] == self.ops else now.ops
-        if ops or facts:
-            replace(now, ops=ops, facts=facts).keep(local)
-        else:
-            local.rows.execute("delete from facts where name = ?", (self.row,))
+        replace(now, facts=facts).keep(local)
+
+    def _stored(self, local: StateTables) -> _Unsent:
+        return _Unsent.of(local, self.row.partition(" ")[2])
 
 
 class SharedLimits:
@@ -297,9 +317,8 @@ class SharedLimits:
         # account in it, the time before which units were lost, and the facts that came with it.
         self._now: tuple[float, float] | None = None
         self._name, self._lost_s, self._fresh = "", _NOTHING_LOST, set[Fact]()
-        # Whether the last call was decided by this host's state; whether that may have records which the
-        # server lacks, also from other processes; and facts which the server did not get just now.
-        self._is_alone, self._has_unsent, self._rejected = False, True, dict[Fact, Any]()
+        # Whether the last call was decided by this host's state, and facts which the server did not get.
+        self._is_alone, self._rejected = False, dict[Fact, Any]()
 
     @property
     def exists(self) -> bool:
@@ -320,7 +339,7 @@ class SharedLimits:
 
     def after_fork(self) -> None:
         """Start with a new lock, and without what the parent knew, in a forked child."""
-        self._lock, self._now, self._has_unsent = threading.Lock(), None, True
+        self._lock, self._now = threading.Lock(), None
 
     def run(
         self, work: Callable[[StateTables], T], *, writes: bool = True, needs: Needs | None = None
@@ -402,12 +421,12 @@ class SharedLimits:
         self._fresh.update(made.facts)
         return True
 
-    def _load(self, needs: Needs, more: Iterable[Fact] = ()) -> None:
+    def _load(self, needs: Needs, more: Iterable[Fact] = (), unsent: _Unsent | None = None) -> None:
         """Ask the server for the account, and take the units of a request if there is a ticket."""
         if not self._log.salt:
             self._log.store_id()
         name = self._name = self._account.named(self._log.salt)
-        unsent = self._find_unsent()
+        unsent = unsent or self._take_unsent()
         asked = [_DAYS if self._account == _NO_ACCOUNT else _PAUSE, *more, *unsent.facts]
         if needs.endpoint:
             asked.append(("circuit", needs.endpoint))
@@ -431,11 +450,12 @@ class SharedLimits:
             now, base, log, folded, lost_s, has_quota, facts = row
         except BaseException:
             put_back()
+            self._put_back(unsent)
             raise
         if has_quota and self._table == "bucket":
             # By the rules of another host, the account has a daily limit.
             self._table = "quota"
-            self._load(needs, more)
+            self._load(needs, more, unsent)
             return
         self._now, self._lost_s, self._is_alone = (now, self.clock.monotonic()), lost_s, False
         for fact, key in keys.items():
@@ -443,7 +463,7 @@ class SharedLimits:
             is_one = 0 <= version <= MOST_VERSION
             self._known[fact] = version if is_one else 0, vendor_records.fact(fact[0], value, now)
         self._fresh = set(keys)
-        if unsent.is_any:
+        if unsent.facts:
             self._send_unsent(unsent, now)
         try:
             records = vendor_records.ledger(base, log, folded)
@@ -454,18 +474,27 @@ class SharedLimits:
             raise
         self._memory.run(lambda tables: self._fill(tables, now, *records, folded or 0))
 
-    def _find_unsent(self) -> _Unsent:
-        """Return the record that this host made while the server was away."""
-        name = self._account.named
-        if self._has_unsent and self._local.exists:
+    def _take_unsent(self) -> _Unsent:
+        """Return the record that processes of this host made while the server was away."""
+
+        def read(local: StateTables) -> _Unsent:
+            """Return the stored record."""
+            return _Unsent.of(local, self._account.named(local.salt))
+
+        if self._local.exists:
             with suppress(ProviderTimeoutError):  # the call's time is over
-                return self._local.run(
-                    lambda local: _Unsent.of(local, name(local.salt)), writes=False
+                found = self._local.run(read, writes=False)
+                return (
+                    self._local.run(lambda local: read(local).take(local)) if found.ops else found
                 )
         return _Unsent()
 
+    def _put_back(self, unsent: _Unsent) -> None:
+        if unsent.ops:
+            self._local.finish(lambda: self._local.run(unsent.put_back))
+
     def _send_unsent(self, unsent: _Unsent, now: float) -> None:
-        """Send facts that are newer than those on the server, and forget the record that it has now."""
+        """Send facts that are newer than those on the server, and forget those that it has now."""
         newer = dict[Fact, FactChange]()
         for fact, value in unsent.facts.items():
             moved, (version, known) = _moved(fact, value, now - unsent.now_s), self._known[fact]
@@ -476,7 +505,6 @@ class SharedLimits:
         noted = self._log.send_pending(sent) if sent else []
         # Otherwise, other hosts have changed a fact meanwhile, and the next call decides again.
         if len(noted) == len(sent):
-            self._has_unsent = False
             self._local.finish(lambda: self._local.run(unsent.forget))
 
     def _fill(
@@ -503,7 +531,7 @@ class SharedLimits:
         if self._rejected:
             facts = {fact: _moved(fact, value, ahead_s) for fact, value in self._rejected.items()}
             _Unsent.of(host_tables, name).add((), facts).keep(host_tables)
-            self._has_unsent, self._rejected = True, {}
+            self._rejected = {}
 
     # --- without it ------------------------------------------------------------------------
 
@@ -520,7 +548,7 @@ class SharedLimits:
                 _Unsent.of(local, name).add(tables.ops, facts).keep(local)
             return result
 
-        self._is_alone = self._has_unsent = True
+        self._is_alone = True
         return self._local.run(recorded, writes=writes)
 
 
@@ -579,6 +607,21 @@ def _used_units(name: str, now: float, base: dict[str, Any], log: list[Any]) -> 
         return {f"{w.length_s:g}s": used for w in windows if (used := w.used(now) + in_flight)}
 
     return State(None, SystemClock()).run(count)
+
+
+def _merged(ops: Iterable[list[Any]]) -> list[list[Any]]:
+    """Return a bounded number of operations: the oldest units count as spent a little later."""
+    others, spent = list[list[Any]](), list[list[Any]]()
+    for op in ops:
+        (spent if op[0] == "spend" else others).append(list(op))
+    merged = spent[-_MOST_UNSENT:]
+    for _, at_s, units, lengths in reversed(spent[:-_MOST_UNSENT]):
+        into = next((op for op in merged if op[3] == lengths), None)
+        if into is None:
+            merged.insert(0, ["spend", at_s, units, lengths])
+        else:
+            into[2] += units
+    return [*others[-_MOST_UNSENT:], *merged]
 
 
 def _in_server(account: str, fact: Fact) -> str:
@@ -719,8 +762,10 @@ _TIMES = {"pause": (0,), "circuit": (2, 3, 4), "unknown": (0, 1)}
 _ENDS = {"pause": 0, "circuit": 2, "unknown": 1}
 
 
-def _moved(fact: Fact, value: Sequence[Any], ahead_s: float) -> list[Any]:
+def _moved(fact: Fact, value: Sequence[Any] | None, ahead_s: float) -> Any:
     """Return the value of a fact with its times moved by ``ahead_s``; a time of 0 is none."""
+    if value is None:  # the vendor knows a symbol again
+        return None
     times = _TIMES[fact[0]]
     return [each + ahead_s if at in times and each else each for at, each in enumerate(value)]
 

@@ -594,18 +594,20 @@ class SharedStore(BarStore):
         self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)
         self._offering.add(key)
+        self.left_out.pop(key, None)
         try:
             offered = self._offer(key) if is_offered else 0
         except KindMismatchError as error:
             self._leave_out(key, error)
-            offered, keep = 0, keep or not self._copies.is_kept(key)
+            offered = 0
         finally:
             self._offering.discard(key)
         if offered and is_lost:
             log.warning(
                 "%s: the server had lost stored bars; %s spans were offered again", key, offered
             )
-        if is_offered:
+        # Otherwise nothing else may have these bars: the files wait, and the next pull offers them.
+        if is_offered and (keep or key not in self.left_out):
             self._copies.forget_aside(key, keep=keep)
         return offered
 

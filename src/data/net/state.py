@@ -138,7 +138,9 @@ class State:
         self._lock = threading.Lock()
         self._parents: tuple[sqlite3.Connection | None, ...] = ()
         self._is_forking = False
+        # The open file, and the last one whose tables and salt were all there.
         self._inode: int | None = None
+        self._seen: int | None = None
         # The longest time that the current transaction waits for other processes, and the time
         # since which all transactions have waited in vain.
         self._wait_s = BUSY_S
@@ -323,7 +325,6 @@ class State:
             return
         self._disk.make_folders(self._path.parent)
         check_files(self._path)
-        before = self._inode
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()
@@ -335,8 +336,9 @@ class State:
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
-            if before not in (None, self._inode) and read_fact(self._db, "lost_s") is None:
+            if self._seen not in (None, self._inode) and read_fact(self._db, "lost_s") is None:
                 self._start_carefully(self._db, _LOST)
+            self._seen = self._inode
         except KeyboardInterrupt:  # a partial result would be mistaken for the whole
             self._close_quietly()
             raise
@@ -356,7 +358,7 @@ class State:
         if not self._is_set_up(db):  # otherwise another process was faster
             has_salt, has_tables = self._has_salt(), is_of_version(db, VERSION, FILE)
             if not has_salt:
-                salt = os.urandom(_SALT_BYTES)
+                salt = self._salt or os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
                 make_tables(db, (*TABLES, *LATER), VERSION)
@@ -389,6 +391,9 @@ class State:
     def _open_in_memory(self) -> sqlite3.Connection:
         self._db = connect(":memory:", BUSY_S)
         self._timeout_s = BUSY_S
+        with suppress(DataError):  # accounts have the same names as in the file
+            if self._has_file and not self._salt and self._has_salt():
+                self._salt = self._disk.read(self._path.with_name(SALT))
         self._salt = self._salt or os.urandom(_SALT_BYTES)
         make_tables(self._db, (*TABLES, *LATER), VERSION)
         return self._db
