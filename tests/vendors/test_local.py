@@ -330,6 +330,11 @@ def test_a_file_of_months_is_not_read_as_minutes(
     assert len(vendor.fetch(query("1M", "2024-01-01", "2024-02-01", COIN)).table) == 1
     with pytest.raises(SymbolNotFoundError, match="no file BTCUSDT_1m in its folder"):
         vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN))
+    # The label may also be a part of the symbol.
+    (tmp_path / "1MBABYDOGEUSDT_1m.csv").write_text(HEADER + "2024-01-01,1,2,1,2,3\n")
+    doge = Instrument("1MBABYDOGEUSDT", "crypto", base="1MBABYDOGE", quote="USDT")
+    with pytest.raises(SymbolNotFoundError, match="no file 1MBABYDOGEUSDT_1M in its folder"):
+        vendor.fetch(query("1M", "2024-01-01", "2024-02-01", doge))
 
 
 def test_a_time_column_of_parquet_keeps_the_dates_of_its_zone(tmp_path: Path) -> None:
