@@ -393,6 +393,21 @@ def test_a_bar_of_the_second_hour_stays_there_without_one_at_that_time_in_the_fi
     assert got.close.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_parts_of_a_file_in_the_wrong_order_move_no_bar_to_the_second_hour(
+    tmp_path: Path, is_descending: bool
+) -> None:
+    times = ["03 01:00", "03 01:30", "03 02:00", "02 23:00", "03 00:00", "03 00:30"]
+    rows = [f"2024-11-{time},{n},{n},{n},{n},3\n" for n, time in enumerate(times, start=1)]
+    content = HEADER + "".join(reversed(rows) if is_descending else rows)
+    (tmp_path / "BTCUSDT_30m.csv").write_text(content)
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query("30m", "2024-11-01", "2024-11-05", COIN)).table
+    utc = ["03:00", "04:00", "04:30", "05:00", "05:30", "07:00"]
+    assert got.stamps.tolist() == [parse_iso(f"2024-11-03T{time}:00") for time in utc]
+    assert got.close.tolist() == [4, 5, 6, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "timeframe, text, stamp",
     [

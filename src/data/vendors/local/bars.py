@@ -577,10 +577,10 @@ def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
     """Return bars with naive times, with those of a repeated hour moved to its second occurrence.
 
     If clocks go back, the second occurrence begins with the first bar that is not later than the
-    one before it in the file, or after it if the file is descending.
+    one before it in the file, or after it if most of the file is descending.
     """
     corrected, earlier, is_second = list(bars), None, False
-    is_descending = bool(bars) and bars[0].stamp_ms > bars[-1].stamp_ms
+    is_descending = np.sign(np.diff([bar.stamp_ms for bar in bars])).sum() < 0
     places = range(len(bars))
     for at in reversed(places) if is_descending else places:
         bar = bars[at]
