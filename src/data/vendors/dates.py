@@ -49,11 +49,16 @@ def ratio(value: Any) -> Fraction:
     For example, 0.0333 is 1/30, while 1.0439 is 10439/10000.
 
     Raises:
-        ValueError: The value is not numeric.
+        ValueError: The value is not numeric, or it is so small that rounding has changed it by more
+            than 0.1 %: 0.0067 may be 1/149 or 1/150.
     """
     exact, places = Fraction(str(value)), len(str(value).partition(".")[2])
     near = exact.limit_denominator(100)
-    return near if round(near, places) == exact else exact
+    if round(near, places) == exact:
+        return near
+    if exact.numerator > 1 and 2 * exact * 10**places < 1000:
+        raise ValueError(f"the split factor {value} is rounded too much")
+    return exact
 
 
 def label(value: Any) -> int:
