@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import (
     CapabilityError,
@@ -22,9 +24,9 @@ from src.data.errors import (
     ResponseFormatError,
     SymbolNotFoundError,
 )
-from src.data.model.bars import Bar
+from src.data.model.bars import Bar, Stamps
 from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
@@ -309,6 +311,25 @@ def test_sessions_with_breaks_or_few_bars_are_not_taken_for_longer_bars(tmp_path
     assert read("8h", opens, "XNYS", "America/New_York") == len(opens)
     halves = [day - timedelta(hours=hours) for day in days for hours in (8, 4.5)]
     assert read("2h", halves, "XSHG", "Asia/Shanghai") == len(halves)
+
+
+@pytest.mark.parametrize("stray", ["1024-01-05", "9024-01-05"])
+def test_a_row_of_a_wrong_century_does_not_make_the_check_of_a_file_long(
+    tmp_path: Path, stray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def opens(self: BarGrid, span: Span) -> Stamps:
+        """Note the length of the span, in days."""
+        counted.append((span.end - span.start) // DAY_MS)
+        return np.empty(0, dtype=np.int64)
+
+    monkeypatch.setattr(BarGrid, "opens", opens)
+    times = sorted([*_times("2024-01-01", 1, 1), datetime.fromisoformat(stray)])
+    (tmp_path / "BTCUSDT.csv").write_text(_table(times))
+    asked = query("1m", "2024-01-01", "2024-02-01", COIN)
+    assert len(local(tmp_path, pattern="{symbol}").fetch(asked).table) == 3
+    assert max(counted, default=0) < 3_660
 
 
 @pytest.mark.parametrize("ignores_case", [False, True])

@@ -65,6 +65,8 @@ _TIMES_VERSION = 3
 _BY_CHANCE = 1_000
 # Number of rows, the newest in a file, whose times are checked.
 _MOST_CHECKED = 500
+# Days before the newest row that are checked: a row with a wrong century must not take minutes.
+_MOST_DAYS = 3_660
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
@@ -463,6 +465,7 @@ def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
         CapabilityError: The file contains bars of another timeframe.
     """
     timeframe, bars = query.timeframe, bars[-_MOST_CHECKED:]
+    bars = [bar for bar in bars if bar.stamp_ms > bars[-1].stamp_ms - _MOST_DAYS * DAY_MS]
     times = sorted({bar.stamp_ms for bar in bars})
     if len(bars) < 2:
         return
