@@ -24,7 +24,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     NoProviderError,
 )
-from src.data.model.actions import ActionList
+from src.data.model.actions import ActionList, vendor_currency
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
 from src.data.vendors.us_equities import dividend as us_dividend
@@ -176,6 +176,34 @@ def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: M
     # What is no date or currency is none.
     assert dividend_of("0000-00-00", "dollars") == ("", "") == dividend_of(None, 5)
     assert dividend_of("2023-08-17T00:00", "usd") == ("2023-08-17", "USD")
+
+
+@pytest.mark.parametrize(
+    "unit, paid_in, is_applied",
+    [("USD", "USD", True), ("USD", "CAD", False), ("GBp", "GBP", False), ("GBp", "GBp", True),
+     ("GBp", "GBX", True), ("", "CAD", False), ("USD", "", True)],
+)  # fmt: skip
+def test_a_dividend_in_a_currency_other_than_that_of_the_prices_is_not_applied(
+    manager: DataManager, vendor: ShareVendor, unit: str, paid_in: str, is_applied: bool
+) -> None:
+    kinds = {"stock": replace(vendor.capabilities.kinds["stock"], unit=unit)}
+    vendor.capabilities = replace(vendor.capabilities, kinds=kinds)
+    vendor.tells = [
+        replace(a, currency=vendor_currency(paid_in)) if a.ex_date == date(2020, 8, 7) else a
+        for a in [SPLIT, *DIVIDENDS]
+    ]
+    asked = "AAPL", "1d", "2020-08-03", "2020-09-04"
+    raw, adjusted = (manager.get_ohlcv(*asked, adjustment=name) for name in ("raw", "split"))
+    assert len(raw) == len(adjusted) == 25, "splits are applied"
+    assert raw["close"].iloc[0] == pytest.approx(4 * adjusted["close"].iloc[0])
+    if is_applied:
+        assert len(manager.get_ohlcv(*asked, adjustment="all")) == 25
+    else:
+        with pytest.warns(IncompleteDataWarning, match="cannot adjust for the dividend of 0.82"):
+            frame = manager.get_ohlcv(*asked, adjustment="all")
+        assert str(frame.index[0].date()) == "2020-08-07", "later bars do not need it"
+    frame = manager.get_actions("AAPL", "2020-08-01", "2020-08-31")
+    assert frame["currency"].iloc[0] == (paid_in or unit)
 
 
 def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:

@@ -247,7 +247,7 @@ def test_splits_and_dividends_are_fetched_as_actions() -> None:
 @pytest.mark.parametrize(
     "text, wanted",
     [("0.0333", (1, 30)), ("1.5000", (3, 2)), ("1.0500", (21, 20)), ("1.0439", (10439, 10000)),
-     ("0.0050", (1, 200))],
+     ("0.0050", (1, 200)), ("2.0000", (2, 1)), ("1.0278", (37, 36)), ("7", (7, 1)), ("0.0125", (1, 80))],
 )  # fmt: skip
 def test_a_rounded_split_factor_is_the_ratio_of_small_integers(
     text: str, wanted: tuple[int, int]
@@ -257,6 +257,15 @@ def test_a_rounded_split_factor_is_the_ratio_of_small_integers(
     span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
     (split,) = vendor.fetch_actions(AAPL, span, NOW_MS)
     assert (split.numerator, split.denominator) == wanted
+
+
+@pytest.mark.parametrize("text", ["0.0067", "0.0083", "0.0033"])
+def test_a_split_factor_that_was_rounded_too_much_is_refused(text: str) -> None:
+    splits = {"symbol": "AAPL", "data": [{"effective_date": "2020-08-31", "split_factor": text}]}
+    vendor, _ = av(answer(splits), answer({"symbol": "AAPL", "data": []}))
+    span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
+    with pytest.raises(ResponseFormatError, match=f"the split factor {text} is rounded too much"):
+        vendor.fetch_actions(AAPL, span, NOW_MS)
 
 
 TRUTH = {

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -167,14 +166,6 @@ def test_daily_bars_fail_if_their_splits_cannot_be_fetched() -> None:
         with pytest.raises(kind) as caught:
             vendor.fetch(query("1d", "2024-05-28", "2024-05-29", AAPL))
         assert (caught.value.provider, caught.value.symbol) == ("eodhd", "AAPL")
-
-
-def test_a_dividend_in_another_currency_than_the_prices_is_refused() -> None:
-    paid = [{"date": "2020-11-06", "value": 0.205, "currency": "CAD"}]
-    vendor, _ = eodhd(answer([]), answer(paid))
-    span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
-    with pytest.raises(CapabilityError, match="eodhd has a dividend in CAD, not in USD"):
-        vendor.fetch_actions(replace(US, quote="USD"), span, NOW_MS)
 
 
 def test_splits_and_dividends_are_fetched_as_actions() -> None:

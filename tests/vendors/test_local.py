@@ -4,24 +4,29 @@ import bz2
 import gzip
 import lzma
 import math
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import (
+    CapabilityError,
     ConfigError,
     NoDataError,
     ProviderTimeoutError,
     ResponseFormatError,
     SymbolNotFoundError,
 )
-from src.data.model.bars import Bar
+from src.data.model.bars import Bar, Stamps
 from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
@@ -213,31 +218,118 @@ def _daily(days: int) -> str:
     )
 
 
-@pytest.mark.parametrize("timeframe", ["1m", "4h"])
-def test_a_file_for_all_timeframes_is_not_read_as_bars_shorter_than_its_own(
-    tmp_path: Path, timeframe: str
-) -> None:
-    (tmp_path / "BTCUSDT.csv").write_text(_daily(8))
-    vendor = local(tmp_path, pattern="{symbol}")
-    assert len(vendor.fetch(query("1d", "2024-01-01", "2024-02-01", COIN)).table) == 8
-    said = (
-        rf"BTCUSDT.csv does not contain {timeframe} bars: all its times are multiples of 24 hours"
+def _times(first: str, *distances: float) -> list[datetime]:
+    hours = accumulate(distances, initial=0.0)
+    return [datetime.fromisoformat(first) + timedelta(hours=hour) for hour in hours]
+
+
+def _table(times: Iterable[datetime]) -> str:
+    return HEADER + "".join(
+        f"{time.isoformat()},{n},{n},{n},{n},9\n" for n, time in enumerate(times, 1)
     )
-    with pytest.raises(SymbolNotFoundError, match=said):
-        vendor.fetch(query(timeframe, "2024-01-01", "2024-01-03", COIN))
-    # Few times on a longer grid prove nothing, and the name of a file may give its timeframe.
-    (tmp_path / "BTCUSDT.csv").write_text(HEADER + "2024-01-01T04:00:00,1,2,1,2,3\n")
-    assert len(vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN)).table) == 1
-    (tmp_path / f"BTCUSDT_{timeframe}.csv").write_text(_daily(8))
-    asked = query(timeframe, "2024-01-01", "2024-02-01", COIN)
-    assert len(local(tmp_path).fetch(asked).table) == 8
 
 
-def test_a_file_for_all_timeframes_is_not_read_as_bars_longer_than_its_own(tmp_path: Path) -> None:
-    (tmp_path / "BTCUSDT.csv").write_text(_daily(14))
+_MONTHS = [datetime(2024, n, 1) for n in range(1, 9)]
+_RARE = [
+    time
+    for time in _times("2024-01-01", *[1 / 60] * 900)
+    if hash((time.hour, time.minute)) % 9 == 0
+]
+_WITH_LUNCH = _times("2024-01-02 01:30", *[1, 1, 1.5, 1, 1, 18.5] * 5)
+
+
+@pytest.mark.parametrize(
+    "times, timeframe, why",
+    [
+        (_times("2024-01-01", *[24] * 7), "1m", "most of the last times are 24 hours apart"),
+        (_times("2024-01-01", *[24] * 7), "4h", "most of the last times are 24 hours apart"),
+        (_times("2024-01-02 14:30", *[1, 1, 1, 1, 1, 1, 18] * 3), "30m", "most of .* 60 minutes apart"),
+        (_WITH_LUNCH, "30m", "most of the last times are 60 minutes apart"),
+        (_times("2024-01-02 14:30", *[4, 20] * 9), "1h", "most of the last times are 4 hours apart"),
+        (_times("2024-01-02", *[168, 168, 192, 144, 168, 168]), "1d", "most of .* 7 days apart"),
+        (_MONTHS, "1d", "most of the last times are 31 days apart"),
+        (_MONTHS, "1w", "most of the last times are 28 days apart"),
+        (_times("2024-01-01", *[1] * 9), "2h", "no such bar opens at 5 of the last 10 times"),
+        (_times("2024-01-01", *[0.5] * 9), "1h", "no such bar opens at 5 of the last 10 times"),
+        (_times("2024-01-01", *[1.5] * 19), "1h", "most of the last times are 90 minutes apart"),
+        (_RARE, "5m", "no such bar opens at"),
+        (_times("2024-01-01 12:00", *[12] * 9), "1d", "the last 10 rows are only 6 of them"),
+        (_times("2024-01-01", *[24] * 13), "1w", "the last 14 rows are only 2 of them"),
+        (_times("2024-01-01", *[48, 48, 96] * 4), "1w", "the last 13 rows are only 5 of them"),
+    ],
+)  # fmt: skip
+def test_a_file_for_all_timeframes_is_not_read_as_bars_of_another_timeframe(
+    tmp_path: Path, times: list[datetime], timeframe: str, why: str
+) -> None:
+    (tmp_path / "BTCUSDT.csv").write_text(_table(times))
+    asked = query(timeframe, "2024-01-01", "2024-12-01", COIN)
+    with pytest.raises(
+        CapabilityError, match=f"BTCUSDT.csv does not contain {timeframe} bars: {why}"
+    ):
+        local(tmp_path, pattern="{symbol}").fetch(asked)
+    # The name of a file may give its timeframe.
+    (tmp_path / f"BTCUSDT_{timeframe}.csv").write_text(_table(times))
+    assert len(local(tmp_path).fetch(asked).table)
+
+
+@pytest.mark.parametrize(
+    "times, timeframe",
+    [
+        (_times("2024-01-01 04:00"), "1m"),
+        (_times("2024-01-01", 24), "1m"),
+        (_times("2024-01-01 09:37", 5, 60, 27, 19), "1m"),
+        (_RARE, "1m"),
+        (_times("2024-01-01", 2, 4, 3, 2, 7, 2, 2, 5, 11), "1h"),
+        (_WITH_LUNCH, "1h"),
+        (_times("2024-01-01", 168, 48, 240, 408, 72, 24, 336), "1d"),
+        (_times("2024-01-01", *[48, 48, 72] * 4), "1d"),
+        (_times("2024-01-02", 168), "1d"),
+        (_times("2024-01-01", 336, 504, 168, 1008, 336), "1w"),
+        (_times("2024-01-02", *[168, 168, 192, 144, 168, 48]), "1w"),
+        (_MONTHS, "1M"),
+    ],
+)
+def test_a_file_of_bars_that_are_rarely_traded_is_read(
+    tmp_path: Path, times: list[datetime], timeframe: str
+) -> None:
+    (tmp_path / "BTCUSDT.csv").write_text(_table(times))
     vendor = local(tmp_path, pattern="{symbol}")
-    with pytest.raises(SymbolNotFoundError, match="1w bars: it has 14 rows for 2 of them"):
-        vendor.fetch(query("1w", "2024-01-01", "2024-02-01", COIN))
+    got = vendor.fetch(query(timeframe, "2024-01-01", "2024-12-01", COIN))
+    assert len(got.table) == len(times)
+
+
+def test_sessions_with_breaks_or_few_bars_are_not_taken_for_longer_bars(tmp_path: Path) -> None:
+    def read(timeframe: str, times: list[datetime], calendar: str, timezone: str) -> int:
+        (tmp_path / "AAPL.csv").write_text(_table(times))
+        stock = Instrument("AAPL", "stock", calendar=calendar, timezone=timezone)
+        asked = query(timeframe, "2024-01-01", "2024-02-09", stock)
+        return len(local(tmp_path, pattern="{symbol}").fetch(asked).table)
+
+    days = [datetime(2024, 1, n, 9, 30, tzinfo=UTC) for n in range(2, 32) if n % 7 not in (6, 0)]
+    days.remove(datetime(2024, 1, 15, 9, 30, tzinfo=UTC))
+    opens = [day + timedelta(hours=5) for day in days]
+    assert read("8h", opens, "XNYS", "America/New_York") == len(opens)
+    halves = [day - timedelta(hours=hours) for day in days for hours in (8, 4.5)]
+    assert read("2h", halves, "XSHG", "Asia/Shanghai") == len(halves)
+
+
+@pytest.mark.parametrize("stray", ["1024-01-05", "9024-01-05"])
+def test_a_row_of_a_wrong_century_does_not_make_the_check_of_a_file_long(
+    tmp_path: Path, stray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def opens(self: BarGrid, span: Span) -> Stamps:
+        """Note the length of the span, in days."""
+        counted.append((span.end - span.start) // DAY_MS)
+        return np.empty(0, dtype=np.int64)
+
+    monkeypatch.setattr(BarGrid, "opens", opens)
+    times = sorted([*_times("2024-01-01", 1, 1), datetime.fromisoformat(stray)])
+    (tmp_path / "BTCUSDT.csv").write_text(_table(times))
+    asked = query("1m", "2024-01-01", "2024-02-01", COIN)
+    assert len(local(tmp_path, pattern="{symbol}").fetch(asked).table) == 3
+    assert max(counted, default=0) < 3_660
 
 
 @pytest.mark.parametrize("ignores_case", [False, True])
@@ -259,6 +351,11 @@ def test_a_file_of_months_is_not_read_as_minutes(
     assert len(vendor.fetch(query("1M", "2024-01-01", "2024-02-01", COIN)).table) == 1
     with pytest.raises(SymbolNotFoundError, match="no file BTCUSDT_1m in its folder"):
         vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN))
+    # The label may also be a part of the symbol.
+    (tmp_path / "1MBABYDOGEUSDT_1m.csv").write_text(HEADER + "2024-01-01,1,2,1,2,3\n")
+    doge = Instrument("1MBABYDOGEUSDT", "crypto", base="1MBABYDOGE", quote="USDT")
+    with pytest.raises(SymbolNotFoundError, match="no file 1MBABYDOGEUSDT_1M in its folder"):
+        vendor.fetch(query("1M", "2024-01-01", "2024-02-01", doge))
 
 
 def test_a_time_column_of_parquet_keeps_the_dates_of_its_zone(tmp_path: Path) -> None:
@@ -315,6 +412,21 @@ def test_a_bar_of_the_second_hour_stays_there_without_one_at_that_time_in_the_fi
     utc = ["04:58", "05:00", "05:05", "05:50", "06:05", "06:20", "06:40", "07:00"]
     assert got.stamps.tolist() == [parse_iso(f"2024-11-03T{time}:00") for time in utc]
     assert got.close.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_parts_of_a_file_in_the_wrong_order_move_no_bar_to_the_second_hour(
+    tmp_path: Path, is_descending: bool
+) -> None:
+    times = ["03 01:00", "03 01:30", "03 02:00", "02 23:00", "03 00:00", "03 00:30"]
+    rows = [f"2024-11-{time},{n},{n},{n},{n},3\n" for n, time in enumerate(times, start=1)]
+    content = HEADER + "".join(reversed(rows) if is_descending else rows)
+    (tmp_path / "BTCUSDT_30m.csv").write_text(content)
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query("30m", "2024-11-01", "2024-11-05", COIN)).table
+    utc = ["03:00", "04:00", "04:30", "05:00", "05:30", "07:00"]
+    assert got.stamps.tolist() == [parse_iso(f"2024-11-03T{time}:00") for time in utc]
+    assert got.close.tolist() == [4, 5, 6, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,13 @@ def vendor_date(value: Any) -> str:
 
 
 def vendor_currency(value: Any) -> str:
-    """Return a vendor's currency code in uppercase; empty if it is missing or invalid."""
+    """Return a vendor's currency code; empty if it is missing or invalid.
+
+    The code is in uppercase, unless it is one of a hundredth, such as ``GBp``.
+    """
     text = value.strip() if isinstance(value, str) else ""
-    return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""
+    is_code = len(text) == 3 and text.isascii() and text.isalpha()
+    return (text if text[:2].isupper() else text.upper()) if is_code else ""
 
 
 def current(actions: Iterable[Action]) -> list[Action]:

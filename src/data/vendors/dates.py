@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..calendars.localtime import local_date, local_to_utc
-from ..errors import CapabilityError
 from ..model.actions import Action, ActionType, vendor_currency, vendor_date
 from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
@@ -49,11 +48,16 @@ def ratio(value: Any) -> Fraction:
     For example, 0.0333 is 1/30, while 1.0439 is 10439/10000.
 
     Raises:
-        ValueError: The value is not numeric.
+        ValueError: The value is not numeric, or it is so small that rounding has changed it by more
+            than 0.1 %: 0.0067 may be 1/149 or 1/150.
     """
     exact, places = Fraction(str(value)), len(str(value).partition(".")[2])
     near = exact.limit_denominator(100)
-    return near if round(near, places) == exact else exact
+    if round(near, places) == exact:
+        return near
+    if exact.numerator > 1 and 2 * exact * 10**places < 1000:
+        raise ValueError(f"the split factor {value} is rounded too much")
+    return exact
 
 
 def label(value: Any) -> int:
@@ -187,21 +191,14 @@ class ActionReader:
         return replace(action, numerator=amount(new), denominator=amount(old))
 
     def dividend(self, text: str, paid: Any, pay_date: Any = None, currency: Any = None) -> Action:
-        """Return a dividend with the ex-date in ``text``; pay date and currency may be unknown.
-
-        Raises:
-            CapabilityError: The dividend is paid in a currency other than the prices' currency.
-        """
-        action, unit = self._action(text, "dividend"), vendor_currency(self.instrument.quote)
-        paid_in = vendor_currency(currency)
-        if unit and paid_in and paid_in != unit:
-            raise CapabilityError(f"{self.source} has a dividend in {paid_in}, not in {unit}")
+        """Return a dividend with the ex-date in ``text``; pay date and currency may be unknown."""
+        action = self._action(text, "dividend")
         return replace(
             action,
             amount=amount(paid),
             as_paid=self.as_paid,
             pay_date=vendor_date(pay_date),
-            currency=paid_in,
+            currency=vendor_currency(currency),
         )
 
     def _action(self, text: str, action_type: ActionType) -> Action:

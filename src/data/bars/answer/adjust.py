@@ -12,7 +12,7 @@ from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError
-from ...model.actions import Action
+from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -38,6 +38,8 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
+# Other codes of the hundredths in which shares are quoted.
+_HUNDREDTHS = {"GBX": "GBp", "ZAC": "ZAc", "ILA": "ILa"}
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
@@ -344,19 +346,38 @@ class Rebaser:
         """Return a function that maps an ex-date, ``first`` or later, to the preceding session.
 
         If that session is not stored, the function raises an error that names the days to fetch, or
-        returns None if only the adjusted-close column needs the session.
+        returns None if only the adjusted-close column needs the session. A dividend that a vendor
+        reports in a currency other than that of the prices is treated as one without such a session.
         """
+        foreign = self._foreign_dividends(book)
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
             """Return the session before ``day``; if it is not stored, raise an error if needed, else None."""
-            session = prior.before(day)
+            session = None if day in foreign else prior.before(day)
+            if day in foreign and self._takes_dividends(parts):
+                raise DividendError(foreign[day], day, symbol=self.key.symbol)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
             return session
 
         return last_session
+
+    def _foreign_dividends(self, book: ActionBook) -> dict[date, str]:
+        """Map each ex-date of a dividend in a currency other than that of the prices to the reason.
+
+        Vendors do not convert such amounts.
+        """
+        declared = self.view.kind.unit if self.view.kind else ""
+        unit = vendor_currency(declared or self.query.instrument.quote)
+        return {
+            a.ex_date: f"cannot adjust for the {a}: it is in {a.currency}, not in {unit}"
+            for a in book.reports
+            if unit
+            and a.currency
+            and _HUNDREDTHS.get(a.currency, a.currency) != _HUNDREDTHS.get(unit, unit)
+        }
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
         """Return the error for a close before ``day`` that is not stored, with the span of days to fetch."""

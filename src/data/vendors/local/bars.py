@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
-from math import gcd
+from itertools import islice, pairwise
+from math import log
 from operator import attrgetter
 from pathlib import Path
+from statistics import mode
 from typing import Any, Final, Unpack
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ from ...calendars.grid import BarGrid
 from ...calendars.session import ALWAYS_OPEN
 from ...config.rules import pattern_fault
 from ...errors import (
+    CapabilityError,
     ConfigError,
     DataError,
     ResponseFormatError,
@@ -59,8 +61,12 @@ _ROWS_AT_ONCE = 2_000
 # Since version 2, daily bars have the date as written or that of their session. Since version 3,
 # files with bars of another timeframe are rejected, and the second hour begins with a step back.
 _TIMES_VERSION = 3
-# The times of shorter bars are all on a longer grid by chance in at most one of so many files.
+# The bars of sparse files have the distances of longer bars by chance in at most one of so many.
 _BY_CHANCE = 1_000
+# Number of rows, the newest in a file, whose times are checked.
+_MOST_CHECKED = 500
+# Days before the newest row that are checked: a row with a wrong century must not take minutes.
+_MOST_DAYS = 3_660
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
@@ -335,7 +341,7 @@ class LocalDataDownloader(BaseDataDownloader):
             return stored[1]
         bars = sorted(self._bars(response, query), key=_stamp)
         if "{timeframe}" not in self.files.pattern:
-            _check_timeframe(bars, query.timeframe, _name(response))
+            _check_timeframe(bars, query, _name(response))
         parsed = [bar.stamp_ms for bar in bars], bars
         others = [(other, read) for other, read in list(self._files_read.items()) if other != key]
         self._files_read = dict(others[1 - _MOST_FILES :]) | {key: (response.body, parsed)}
@@ -448,23 +454,47 @@ class LocalDataDownloader(BaseDataDownloader):
         return Bar(stamp, *(_number(row, positions, name) for name in _COLUMNS))
 
 
-def _check_timeframe(bars: Sequence[Bar], timeframe: Timeframe, name: str) -> None:
+def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
     """Reject a file whose times show that its bars are of another timeframe.
 
+    Its bars are shorter if some follow sooner and many are off the grid, or if many share a day, week
+    or month. They are longer if many bars are missing and most distances are the same. A few long
+    distances prove nothing, because some stocks are rarely traded.
+
     Raises:
-        SymbolNotFoundError: All times are on the grid of longer bars, or each bar has several rows.
+        CapabilityError: The file contains bars of another timeframe.
     """
-    stamps, step_ms = {bar.stamp_ms for bar in bars}, timeframe.step_ms or DAY_MS
-    apart_ms = gcd(DAY_MS, *stamps)
-    times = apart_ms // step_ms
-    rows = min(len(stamps), _BY_CHANCE.bit_length())  # more rows only take longer
-    if timeframe.is_intraday and times > 1 and times**rows >= _BY_CHANCE:
-        why = f"all its times are multiples of {duration(apart_ms / 1000)}"
-    elif len(bars) >= 2 * len(stamps) > 0 and len(set(bars)) >= 2 * len(stamps):
-        why = f"it has {len(bars):,} rows for {len(stamps):,} of them"
+    timeframe, bars = query.timeframe, bars[-_MOST_CHECKED:]
+    bars = [bar for bar in bars if bar.stamp_ms > bars[-1].stamp_ms - _MOST_DAYS * DAY_MS]
+    times = sorted({bar.stamp_ms for bar in bars})
+    if len(bars) < 2:
+        return
+    stamps, span = np.array(times, dtype=np.int64), Span(times[0], times[-1] + 1)
+    grids = [BarGrid(calendar_for(query.instrument), timeframe, anchor) for anchor in ANCHORS]
+    opens = [grid.opens(span) for grid in grids]
+    off = min(
+        int((~grid.aligned(stamps) & ~np.isin(stamps, expected)).sum())
+        for grid, expected in zip(grids, opens, strict=True)
+    )
+    apart = sorted(later - earlier for earlier, later in pairwise(times))
+    step_ms, usual = timeframe.longest_ms, mode(apart or [0])
+    # Weeks may begin on a Tuesday, and months differ in length.
+    slack = 0 if timeframe.is_intraday else usual // 4
+    alike = sum(abs(distance - usual) <= slack for distance in apart)
+    if timeframe.is_intraday and min(apart, default=step_ms) < step_ms and 4 * off > len(times):
+        why = f"no such bar opens at {off} of the last {len(times)} times"
+    elif not timeframe.is_intraday and 4 * len(set(bars)) > 5 * len(times):
+        why = f"the last {len(bars)} rows are only {len(times)} of them"
+    elif (
+        usual > step_ms
+        and 4 * len(times) < 3 * min(map(len, opens))
+        and 2 * alike >= len(apart) - 1
+        and (alike - 1) * log(usual / step_ms) >= log(_BY_CHANCE)
+    ):
+        why = f"most of the last times are {duration(usual / 1000)} apart"
     else:
         return
-    raise SymbolNotFoundError(
+    raise CapabilityError(
         f"{name} does not contain {timeframe} bars: {why}",
         hint="if each timeframe has a file, add {timeframe} to providers.local.pattern",
     )
@@ -550,10 +580,10 @@ def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
     """Return bars with naive times, with those of a repeated hour moved to its second occurrence.
 
     If clocks go back, the second occurrence begins with the first bar that is not later than the
-    one before it in the file, or after it if the file is descending.
+    one before it in the file, or after it if most of the file is descending.
     """
     corrected, earlier, is_second = list(bars), None, False
-    is_descending = bool(bars) and bars[0].stamp_ms > bars[-1].stamp_ms
+    is_descending = np.sign(np.diff([bar.stamp_ms for bar in bars])).sum() < 0
     places = range(len(bars))
     for at in reversed(places) if is_descending else places:
         bar = bars[at]

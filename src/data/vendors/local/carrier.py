@@ -134,14 +134,15 @@ class FileCarrier:
         folder = wanted.parent.resolve()
         if not folder.is_dir():
             return None
-        # The file system may ignore case.
-        exact = [name for name in names if name in os.listdir(folder)] if part else names
+        there = os.listdir(folder) if part else names  # the file system may ignore case
+        exact = [candidate for candidate in names if candidate in there]
         for candidate in exact:
             if (path := folder / candidate).is_file() and self._is_inside(path):
                 return path
         folded = {candidate.casefold() for candidate in names}
         alike = (path for path in folder.iterdir() if path.name.casefold() in folded)
-        paths = sorted(path for path in alike if part in path.name)
+        places = [at for at in range(len(wanted.name)) if part and wanted.name.startswith(part, at)]
+        paths = sorted(p for p in alike if all(p.name.startswith(part, at) for at in places))
         return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
 
     def _is_inside(self, path: Path) -> bool:

@@ -169,21 +169,15 @@ class YahooDataDownloader(BaseDataDownloader):
         At most the last 100 years of the range are requested; Yahoo reports no actions from before
         1962. A chart without a daily bar, although a session has closed, proves nothing about
         actions.
-
-        Raises:
-            CapabilityError: A dividend was paid in a currency other than that of the prices.
-            DataError: See :meth:`BaseDataDownloader.actions_of`.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
-        if page.actions is None:
-            raise CapabilityError(f"{self.display_name} has a dividend that is not in {page.unit}")
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
             raise NoDataError(
                 "its chart has no daily bar in this range, and therefore no splits or dividends"
             )
-        return [action for action in page.actions if day_ms(action.ex_date) in span]
+        return [action for action in page.actions or () if day_ms(action.ex_date) in span]
 
 
 def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
@@ -204,9 +198,6 @@ def requested_labels(query: FetchQuery) -> Span:
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     """Parse one response; its ``timestamp`` list is missing if the range has no bars.
-
-    A few companies pay dividends in a currency other than that of their prices, and Yahoo reports
-    these amounts unconverted. The actions in such a chart are left out, as not known.
 
     ::
 
@@ -241,14 +232,11 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     # same bar.
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
-    unit = meta.get("currency") or ""
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    own = {"", vendor_currency(unit)}
-    is_foreign = unit and any(action.currency not in own for action in actions)
     # For anything but a stock, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
-    return BarPage(bars, None if is_foreign else actions, unit=unit, listed_ms=listed_ms)
+    return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
 
 
 def _check_symbol(spelling: str, named: Any) -> None:
