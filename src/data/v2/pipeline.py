@@ -93,6 +93,7 @@ class _Series:
         symbol, timeframe, key: Series, and its key among the subscribers.
         closed_ms: Time by which delivered bars had closed; bars that closed earlier are not polled
             again.
+        polled_ms: Time of the last poll that did not fail.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
     """
@@ -101,6 +102,7 @@ class _Series:
     timeframe: Timeframe
     key: str
     closed_ms: int
+    polled_ms: int
     newest: datetime | None = None
     phase_ms: int = 0
 
@@ -185,8 +187,9 @@ class LiveDataPipeline:
         are_feeds = all(isinstance(provider, VendorProvider) for provider in self.providers)
         if parsed.step_ms is None and not are_feeds:
             raise QueryError(f"bars of {timeframe} have no fixed length, so they cannot be polled")
+        now_ms = self._clock.now_ms()
         series = [
-            _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
+            _Series(symbol, parsed, _key(symbol, parsed), now_ms, now_ms)
             for symbol in distinct_symbols(symbols)
         ]
         for one_series in series:
@@ -240,7 +243,7 @@ class LiveDataPipeline:
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        turn, has_failed = 0, False
+        turn = 0
         while True:
             provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
@@ -248,15 +251,14 @@ class LiveDataPipeline:
                 if isinstance(provider, VendorProvider):
                     await self._feed(provider, series, is_first=not turn)
                 else:
-                    await self._poll(provider, series, at_once=has_failed)
-                    has_failed = False
+                    await self._poll(provider, series)
                     continue
             except Exception as error:  # noqa: BLE001 - logged, the series goes on
                 reason = error
             _log.error(
                 "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
             )
-            turn, has_failed = turn + 1, True
+            turn += 1
             await self._pause(_BACK_OFF_S)
 
     async def _feed(self, provider: VendorProvider, series: _Series, *, is_first: bool) -> None:
@@ -273,17 +275,18 @@ class LiveDataPipeline:
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
-    async def _poll(self, provider: DataProvider, series: _Series, *, at_once: bool) -> None:
-        """Wait for the next close and deliver the bars that have closed since the last one.
+    async def _poll(self, provider: DataProvider, series: _Series) -> None:
+        """Deliver the bars that have closed since the last one, after waiting for a close.
 
-        With ``at_once``, which means that the previous provider failed, do not wait.
+        Do not wait if one was missed since the last poll, because a provider failed or its feed ended.
         """
         timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
-        if not at_once:
-            now_ms = self._clock.now_ms()
-            wait_ms = series.next_close_ms(now_ms) - now_ms
-            await self._pause(wait_ms / SECOND_MS + _AFTER_CLOSE_S)
-        for _ in range(_TRIES):
+        now_ms = self._clock.now_ms()
+        since_ms = min(max(series.polled_ms, series.closed_ms), now_ms)
+        wait_s = (series.next_close_ms(since_ms) - now_ms) / SECOND_MS + _AFTER_CLOSE_S
+        if wait_s > 0:
+            await self._pause(wait_s)
+        for left in reversed(range(_TRIES)):
             now_ms = self._clock.now_ms()
             # The bar that closes next began up to its length ago; the clock may have been set back.
             bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
@@ -298,9 +301,12 @@ class LiveDataPipeline:
                 if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms
             ]
             self._deliver(series, bars)
-            if bars:
+            pause_ms = step_ms // 20
+            is_close_next = series.next_close_ms(now_ms) <= self._clock.now_ms() + pause_ms
+            if bars or not left or is_close_next:
+                series.polled_ms = now_ms
                 return
-            await self._pause(step_ms / SECOND_MS / 20)
+            await self._pause(pause_ms / SECOND_MS)
 
     def _deliver(self, series: _Series, bars: Iterable[PipelineBar]) -> None:
         """Deliver only bars that are newer than the last one delivered, even by another feed."""
