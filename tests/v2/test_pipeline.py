@@ -232,6 +232,18 @@ def test_waiting_for_a_missed_bar_does_not_delay_the_next_one(clock: ManualClock
     assert delivered == [(13, "14:00:01"), (14, "15:00:01")]
 
 
+def test_a_series_whose_providers_all_fail_is_queried_once_for_each_close(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first close is queried once more; bars that closed meanwhile come after the last failure."""
+    bad = Venue(clock, fails={"X": tuple(range(1, 22))})
+    delivered = deliveries(clock, [bad], "2024-07-11T09:30")
+    assert bad.calls == {"X": 22}
+    assert [hour for hour, _ in delivered] == [*range(12, 24), *range(9)]
+    assert {time for _, time in delivered} == {"09:00:01"}
+    assert len([one for one in caplog.messages if "failed for X 1h" in one]) == 21
+
+
 def test_a_queue_that_is_not_read_drops_its_oldest_and_holds_up_no_other(
     clock: ManualClock,
 ) -> None:

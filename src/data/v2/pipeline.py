@@ -93,7 +93,8 @@ class _Series:
         symbol, timeframe, key: Series, and its key among the subscribers.
         closed_ms: Time by which delivered bars had closed; bars that closed earlier are not polled
             again.
-        polled_ms: Time of the last poll that did not fail.
+        polled_ms: Time of the last poll that did not fail, or after which no other provider is tried
+            before the next close.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
     """
@@ -127,7 +128,8 @@ class LiveDataPipeline:
 
     Args:
         providers: Providers in order. If one fails, the next one is used after 60 s (after the last
-            one, the first again); other series are not affected.
+            one, the first again); other series are not affected. If all of them have failed and the
+            next one fails too, a provider of your own is not queried again before the next close.
         lookback_bars: Number of bars of history to request from a vendor's feed; more after an
             outage in which more bars have closed.
         clock: Clock of the closes.
@@ -243,7 +245,7 @@ class LiveDataPipeline:
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        turn = 0
+        turn, failures = 0, 0
         while True:
             provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
@@ -251,14 +253,15 @@ class LiveDataPipeline:
                 if isinstance(provider, VendorProvider):
                     await self._feed(provider, series, is_first=not turn)
                 else:
-                    await self._poll(provider, series)
+                    await self._poll(provider, series, is_last=failures >= len(self.providers))
+                    failures = 0
                     continue
             except Exception as error:  # noqa: BLE001 - logged, the series goes on
                 reason = error
             _log.error(
                 "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
             )
-            turn += 1
+            turn, failures = turn + 1, failures + 1
             await self._pause(_BACK_OFF_S)
 
     async def _feed(self, provider: VendorProvider, series: _Series, *, is_first: bool) -> None:
@@ -275,10 +278,12 @@ class LiveDataPipeline:
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
-    async def _poll(self, provider: DataProvider, series: _Series) -> None:
+    async def _poll(self, provider: DataProvider, series: _Series, *, is_last: bool) -> None:
         """Deliver the bars that have closed since the last one, after waiting for a close.
 
         Do not wait if one was missed since the last poll, because a provider failed or its feed ended.
+        With ``is_last``, which means that all providers have failed, the close counts as polled even if
+        this one fails too.
         """
         timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
         now_ms = self._clock.now_ms()
@@ -288,6 +293,8 @@ class LiveDataPipeline:
             await self._pause(wait_s)
         for left in reversed(range(_TRIES)):
             now_ms = self._clock.now_ms()
+            if is_last:
+                series.polled_ms = now_ms
             # The bar that closes next began up to its length ago; the clock may have been set back.
             bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
             name = type(provider).__name__
