@@ -93,19 +93,19 @@ class _Series:
         symbol, timeframe, key: Series, and its key among the subscribers.
         closed_ms: Time by which delivered bars had closed; bars that closed earlier are not polled
             again.
-        polled_ms: Time of the last poll that did not fail, or after which no other provider is tried
-            before the next close.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
+        polled_ms: Time of the last poll that did not fail, or after which no other provider is tried
+            before the next close; 0 before the first.
     """
 
     symbol: str
     timeframe: Timeframe
     key: str
     closed_ms: int
-    polled_ms: int
     newest: datetime | None = None
     phase_ms: int = 0
+    polled_ms: int = 0
 
     def next_close_ms(self, now_ms: int) -> int:
         step_ms = self.timeframe.step_ms or 1
@@ -189,9 +189,8 @@ class LiveDataPipeline:
         are_feeds = all(isinstance(provider, VendorProvider) for provider in self.providers)
         if parsed.step_ms is None and not are_feeds:
             raise QueryError(f"bars of {timeframe} have no fixed length, so they cannot be polled")
-        now_ms = self._clock.now_ms()
         series = [
-            _Series(symbol, parsed, _key(symbol, parsed), now_ms, now_ms)
+            _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
             for symbol in distinct_symbols(symbols)
         ]
         for one_series in series:
