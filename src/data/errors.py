@@ -49,6 +49,7 @@ contain a key, a query string or an entire response.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -356,14 +357,22 @@ class TransientError(ProviderError):
         was_sent: False if it is certain that no part of the request reached the vendor.
         is_unconnected: Whether the host did not respond at all, or its name could not be resolved.
         is_own: Whether this machine's own network is down, so that the vendor is not at fault.
-        retry_after: Seconds to wait, if the vendor sent this.
     """
 
     retry = True
-    retry_after: float | None = None
+    _retry_after: float | None = None
     was_sent: bool = True
     is_unconnected: bool = False
     is_own: bool = False
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, if the vendor sent this; values are set as by :func:`wait_seconds`."""
+        return self._retry_after
+
+    @retry_after.setter
+    def retry_after(self, value: Any) -> None:
+        self._retry_after = wait_seconds(value)
 
     @property
     def is_no_fault(self) -> bool:
@@ -410,15 +419,13 @@ def wait_seconds(value: Any) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor sent this; see :func:`wait_seconds`.
-            ``reset_after`` is an alias.
         until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor sent
             this.
     """
@@ -435,7 +442,7 @@ class RateLimitedError(TransientError):
         **context: str | None,
     ) -> None:
         super().__init__(message, **context)
-        self.retry_after = wait_seconds(reset_after if retry_after is None else retry_after)
+        self.retry_after = reset_after if retry_after is None else retry_after
         self.until_ms = until_ms
 
     @property

@@ -89,6 +89,31 @@ def test_a_schedule_that_gets_a_report_later_is_claimed(
     assert run.topic == "price AAPL" and jobs.get_pending_schedules() == []
 
 
+@pytest.mark.parametrize(
+    ("job_type", "values"),
+    [
+        ("screener", {"enabled": True}),
+        ("screener", {"ticker": "MSFT", "period": "5d"}),
+        ("backup", {"config_json": {"report": "nightly.pdf"}}),
+    ],
+)
+def test_a_program_keeps_its_job_that_a_chat_changes(
+    db: TelegramService,
+    records: StoredAlerts,
+    jobs: JobsService,
+    clock: ManualClock,
+    job_type: str,
+    values: dict[str, Any],
+) -> None:
+    db.set_user_daily_limit("7", None)
+    own = ScheduleCreate("s", job_type, "t", "0 9 * * *", {"config": {"report": "nightly.pdf"}})
+    number = jobs.create_schedule(1, own).id
+    assert db.update_schedule(number, **values)
+    clock.advance(DAY_S)
+    assert claimed(records, clock) == []
+    assert [pending.id for pending in jobs.get_pending_schedules()] == [number]
+
+
 def test_report_schedules_of_programs_are_not_claimed(
     db: TelegramService, jobs: JobsService, records: StoredAlerts, clock: ManualClock
 ) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.data.config.credentials import known_keys
-from src.data.db.core.database import Database
+from src.data.db.core import url
+from src.data.db.core.database import Database, get_database, session_scope
 from src.data.db.core.url import DatabaseUrl, database_url
 from src.data.errors import DatabaseError, DatabaseUrlError
 from tests.cache.counts import crossed
@@ -50,14 +51,33 @@ def test_the_argument_comes_first_then_the_variables_then_the_file(tmp_path: Pat
 def test_parts_that_are_not_all_set_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    url._warn_once.cache_clear()
     environ = {**PARTS, "HOME": str(tmp_path)}
     del environ["POSTGRES_DATABASE"]
     assert database_url(None, environ).dialect == "sqlite"
     assert "POSTGRES_DATABASE" in caplog.text and PARTS["POSTGRES_PASSWORD"] not in caplog.text
     caplog.clear()
+    url._warn_once.cache_clear()
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert str(database_url(None, environ | {"DATABASE_URL": other})) == other
     assert "POSTGRES_DATABASE" in caplog.text
+
+
+def test_parts_that_are_ignored_in_each_unit_of_work_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url._warn_once.cache_clear()
+    monkeypatch.setenv("POSTGRES_USER", "ann")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "x")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'a.db'}")
+    for _ in range(3):
+        with session_scope():
+            pass
+    named = [one for one in caplog.messages if "POSTGRES_HOST" in one]
+    assert len(named) == 1
+    monkeypatch.setenv("POSTGRES_HOST", "db.example")
+    get_database()
+    assert "not set: POSTGRES_PORT, POSTGRES_DATABASE" in caplog.messages[-1]
 
 
 def test_plain_parts_and_an_escaped_url_mean_the_same() -> None:

@@ -15,7 +15,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager, NetworkException
-from src.data.errors import AllProvidersFailedError, RateLimitedError
+from src.data.errors import (
+    AllProvidersFailedError,
+    RateLimitedError,
+    TransientError,
+    UnavailableError,
+)
 from src.data.feed.live_feed import Caller
 from src.data.model.figures import FetchedFigures, Figure, FigureQuery, ServedMeasure
 from src.data.model.instant import HOUR_MS
@@ -191,7 +196,14 @@ def test_a_rate_limit_error_of_a_custom_downloader_is_waited_for(
 
 @pytest.mark.parametrize(
     ("wait", "least_s"),
-    [("7", 7), ("Wed, 12 Jun 2024", 15), (float("nan"), 15), (-7, 15), ([7], 15)],
+    [
+        ("7", 7),
+        ("Wed, 12 Jun 2024", 15),
+        ("inf", 15),
+        (float("nan"), 15),
+        (-7, 15),
+        ([7], 15),
+    ],
 )
 def test_a_rate_limit_error_whose_wait_is_a_text_or_unusable_is_waited_for(
     manager: DataManager,
@@ -205,6 +217,33 @@ def test_a_rate_limit_error_whose_wait_is_a_text_or_unusable_is_waited_for(
     assert len(ask(manager)) == 24
     assert acme.calls == 2
     assert sum(clock.slept) == pytest.approx(least_s, abs=1)
+    assert not list(state_dir.glob("*.damaged"))
+
+
+@pytest.mark.parametrize(
+    ("error_type", "wait", "waited_s"),
+    [
+        (RateLimitedError, "7", 7),
+        (RateLimitedError, "soon", 15),
+        (UnavailableError, "7", 7),
+        (NetworkException, "soon", 1),
+    ],
+)
+def test_a_wait_that_is_set_on_an_error_later_may_be_a_text(
+    manager: DataManager,
+    clock: ManualClock,
+    bring: Bring,
+    state_dir: Path,
+    error_type: type[TransientError],
+    wait: Any,
+    waited_s: float,
+) -> None:
+    error: Any = error_type("slow down")
+    error.retry_after = wait
+    acme = bring(error)
+    assert len(ask(manager)) == 24
+    assert acme.calls == 2
+    assert sum(clock.slept) == pytest.approx(waited_s, abs=1)
     assert not list(state_dir.glob("*.damaged"))
 
 

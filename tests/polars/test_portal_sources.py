@@ -773,6 +773,51 @@ def test_a_session_is_over_where_a_later_one_has_a_minute(
     assert round(float(found), 2) == wanted
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Return the clock of portals over readers."""
+    clock = ManualClock(parse_iso("2024-01-17T21:00:05"))
+    monkeypatch.setattr(bar_sources, "SystemClock", lambda: clock)
+    return clock
+
+
+def test_a_session_that_a_reader_of_minutes_gets_late_is_shown_after_a_minute(
+    clock: ManualClock, minutes_alone: tuple[PolarsDataPortal, MinuteReader]
+) -> None:
+    portal, reader = minutes_alone
+
+    def volumes() -> list[Any]:
+        window = portal.get_history_window([AAPL], "2024-01-17", 2, "1d", "volume", "daily")
+        return [value and round(float(value), 2) for value in window["AAPL"]]
+
+    opens = FIRST_OPEN, SECOND_OPEN
+    first = reader.bar(24, FIRST_OPEN, FIRST_OPEN + timedelta(minutes=390))[-1]
+    assert volumes() == [first, None]
+    last = pl.col("timestamp") == SECOND_OPEN + timedelta(minutes=329)
+    late = reader.frame.filter(last).with_columns(pl.col("timestamp") + timedelta(minutes=60))
+    reader.frame = reader.frame.vstack(late)
+    clock.advance(59)
+    assert volumes() == [first, None]
+    clock.advance(1)
+    wanted = [reader.bar(24, start, start + timedelta(minutes=390))[-1] for start in opens]
+    assert volumes() == wanted
+
+
+def test_a_backtest_does_not_query_again_a_reader_whose_bars_end_later(
+    clock: ManualClock,
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    portal, reader = minutes_alone
+    read, calls = reader.load_raw_arrays, list[Any]()
+    monkeypatch.setattr(reader, "load_raw_arrays", lambda *args: calls.append(args) or read(*args))
+    clock.advance(2 * DAY_MS / 1000)
+    for _ in range(20):
+        portal.get_spot_value([AAPL, MSFT], "close", "2024-01-16", "daily")
+        clock.advance(120)
+    assert len(calls) == 1
+
+
 def test_a_daily_reader_gives_weeks_and_an_unserved_timeframe_is_refused() -> None:
     with pytest.warns(
         DeprecationWarning,

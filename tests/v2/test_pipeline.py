@@ -16,7 +16,7 @@ from src.data.call_threads import awaited
 from src.data.clock import ManualClock
 from src.data.errors import QueryError
 from src.data.model.instant import from_ms, parse_iso
-from src.data.v2 import DataProvider, LiveDataPipeline, provider_for
+from src.data.v2 import DataProvider, LiveDataPipeline, VendorProvider, provider_for
 from tests.feed.conftest import Stage, ours, wait_until
 
 stage, streams = of_feeds.stage, of_feeds.streams
@@ -172,15 +172,25 @@ def test_after_an_error_the_next_provider_takes_over_and_no_bar_is_missing(
     assert bad.calls == {"X": 1}
 
 
-def test_a_bar_is_delivered_a_minute_after_a_failure_not_at_the_next_close(
-    clock: ManualClock,
-) -> None:
-    bad, good = Venue(clock, fails={"X": (1,)}), Venue(clock)
-    time = Time(clock, "2024-07-10T15:30")
-    delivered: list[tuple[int, str]] = []
+class Ends(VendorProvider):
+    """A provider of the library whose feed brings no bars and ends at a given time."""
+
+    def __init__(self, clock: ManualClock, end: str) -> None:
+        self.clock, self.end_ms = clock, parse_iso(end)
+
+    async def live_feed(self, symbol: str, timeframe: str, lookback: int) -> Any:
+        self.clock.advance((self.end_ms - self.clock.now_ms()) / 1000)
+        raise OSError("refused")
+
+
+def deliveries(
+    clock: ManualClock, providers: list[DataProvider], until: str = "2024-07-10T15:30"
+) -> list[tuple[int, str]]:
+    """Return the hours of the bars that a pipeline delivers, with the times of their deliveries."""
+    time, delivered = Time(clock, until), list[tuple[int, str]]()
 
     async def body() -> None:
-        pipeline = LiveDataPipeline([bad, good], clock=clock, pause=time.pause)
+        pipeline = LiveDataPipeline(providers, clock=clock, pause=time.pause)
         queue = await pipeline.subscribe("X", "1h")
         await pipeline.start_streaming(["X"], "1h")
         for _ in range(200):
@@ -191,7 +201,47 @@ def test_a_bar_is_delivered_a_minute_after_a_failure_not_at_the_next_close(
         await pipeline.stop()
 
     run(body)
+    return delivered
+
+
+def test_a_bar_is_delivered_a_minute_after_a_failure_not_at_the_next_close(
+    clock: ManualClock,
+) -> None:
+    delivered = deliveries(clock, [Venue(clock, fails={"X": (1,)}), Venue(clock)])
     assert delivered == [(12, "13:01:01"), (13, "14:00:01"), (14, "15:00:01")]
+
+
+@pytest.mark.parametrize("end", ["12:10:00", "12:51:30", "12:53:30", "12:58:30", "12:59:00"])
+def test_after_a_failure_before_a_close_the_bar_is_delivered_at_that_close(
+    clock: ManualClock, end: str
+) -> None:
+    venue = Venue(clock)
+    delivered = deliveries(clock, [Ends(clock, f"2024-07-10T{end}"), venue])
+    assert delivered == [(12, "13:00:01"), (13, "14:00:01"), (14, "15:00:01")]
+    assert venue.calls == {"X": 3}
+
+
+def test_waiting_for_a_missed_bar_does_not_delay_the_next_one(clock: ManualClock) -> None:
+    class Thin(Venue):
+        """A venue without a trade from 12:00 to 13:00."""
+
+        async def fetch_prices(self, *args: Any) -> Any:
+            return (await super().fetch_prices(*args)).filter(pl.col("timestamp").dt.hour() != 12)
+
+    delivered = deliveries(clock, [Ends(clock, "2024-07-10T13:54"), Thin(clock)])
+    assert delivered == [(13, "14:00:01"), (14, "15:00:01")]
+
+
+def test_a_series_whose_providers_all_fail_is_queried_once_for_each_close(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first close is queried once more; bars that closed meanwhile come after the last failure."""
+    bad = Venue(clock, fails={"X": tuple(range(1, 22))})
+    delivered = deliveries(clock, [bad], "2024-07-11T09:30")
+    assert bad.calls == {"X": 22}
+    assert [hour for hour, _ in delivered] == [*range(12, 24), *range(9)]
+    assert {time for _, time in delivered} == {"09:00:01"}
+    assert len([one for one in caplog.messages if "failed for X 1h" in one]) == 21
 
 
 def test_a_queue_that_is_not_read_drops_its_oldest_and_holds_up_no_other(

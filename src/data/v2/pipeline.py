@@ -95,6 +95,8 @@ class _Series:
             again.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
+        polled_ms: Time of the last poll that did not fail, or after which no other provider is tried
+            before the next close; 0 before the first.
     """
 
     symbol: str
@@ -103,6 +105,7 @@ class _Series:
     closed_ms: int
     newest: datetime | None = None
     phase_ms: int = 0
+    polled_ms: int = 0
 
     def next_close_ms(self, now_ms: int) -> int:
         step_ms = self.timeframe.step_ms or 1
@@ -125,7 +128,8 @@ class LiveDataPipeline:
 
     Args:
         providers: Providers in order. If one fails, the next one is used after 60 s (after the last
-            one, the first again); other series are not affected.
+            one, the first again); other series are not affected. If all of them have failed and the
+            next one fails too, a provider of your own is not queried again before the next close.
         lookback_bars: Number of bars of history to request from a vendor's feed; more after an
             outage in which more bars have closed.
         clock: Clock of the closes.
@@ -240,7 +244,7 @@ class LiveDataPipeline:
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        turn, has_failed = 0, False
+        turn, failures = 0, 0
         while True:
             provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
@@ -248,15 +252,15 @@ class LiveDataPipeline:
                 if isinstance(provider, VendorProvider):
                     await self._feed(provider, series, is_first=not turn)
                 else:
-                    await self._poll(provider, series, at_once=has_failed)
-                    has_failed = False
+                    await self._poll(provider, series, is_last=failures >= len(self.providers))
+                    failures = 0
                     continue
             except Exception as error:  # noqa: BLE001 - logged, the series goes on
                 reason = error
             _log.error(
                 "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
             )
-            turn, has_failed = turn + 1, True
+            turn, failures = turn + 1, failures + 1
             await self._pause(_BACK_OFF_S)
 
     async def _feed(self, provider: VendorProvider, series: _Series, *, is_first: bool) -> None:
@@ -273,18 +277,23 @@ class LiveDataPipeline:
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
-    async def _poll(self, provider: DataProvider, series: _Series, *, at_once: bool) -> None:
-        """Wait for the next close and deliver the bars that have closed since the last one.
+    async def _poll(self, provider: DataProvider, series: _Series, *, is_last: bool) -> None:
+        """Deliver the bars that have closed since the last one, after waiting for a close.
 
-        With ``at_once``, which means that the previous provider failed, do not wait.
+        Do not wait if one was missed since the last poll, because a provider failed or its feed ended.
+        With ``is_last``, which means that all providers have failed, the close counts as polled even if
+        this one fails too.
         """
         timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
-        if not at_once:
+        now_ms = self._clock.now_ms()
+        since_ms = min(max(series.polled_ms, series.closed_ms), now_ms)
+        wait_s = (series.next_close_ms(since_ms) - now_ms) / SECOND_MS + _AFTER_CLOSE_S
+        if wait_s > 0:
+            await self._pause(wait_s)
+        for left in reversed(range(_TRIES)):
             now_ms = self._clock.now_ms()
-            wait_ms = series.next_close_ms(now_ms) - now_ms
-            await self._pause(wait_ms / SECOND_MS + _AFTER_CLOSE_S)
-        for _ in range(_TRIES):
-            now_ms = self._clock.now_ms()
+            if is_last:
+                series.polled_ms = now_ms
             # The bar that closes next began up to its length ago; the clock may have been set back.
             bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
             name = type(provider).__name__
@@ -298,9 +307,12 @@ class LiveDataPipeline:
                 if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms
             ]
             self._deliver(series, bars)
-            if bars:
+            pause_ms = step_ms // 20
+            is_close_next = series.next_close_ms(now_ms) <= self._clock.now_ms() + pause_ms
+            if bars or not left or is_close_next:
+                series.polled_ms = now_ms
                 return
-            await self._pause(step_ms / SECOND_MS / 20)
+            await self._pause(pause_ms / SECOND_MS)
 
     def _deliver(self, series: _Series, bars: Iterable[PipelineBar]) -> None:
         """Deliver only bars that are newer than the last one delivered, even by another feed."""

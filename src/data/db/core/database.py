@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy.engine import ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from ...disk.files import Disk
-from ...errors import DatabaseError, SchemaError
+from ...errors import DatabaseError, SchemaError, StorageError
 from ...forks import close_before_fork, renew_after_fork
 from ...model.unit_of_work import inside_unit
 from . import engine as engines
@@ -61,7 +61,7 @@ class Database:
         # Guards the two fields, so that only one of several threads creates the tables.
         self._lock = threading.Lock()
         self._is_ready = False
-        # Of the file and of the log of its last changes.
+        # Inodes of the file and of its -wal.
         self._inodes: tuple[int | None, int | None] = (None, None)
 
     @property
@@ -101,6 +101,7 @@ class Database:
             self._prepare()
             with session, session.begin():
                 session.connection()  # the transaction begins here, not with the first statement
+                self._note_log()  # which SQLite may have created now, or anew
                 yield session
 
     def _prepare(self) -> None:
@@ -108,12 +109,12 @@ class Database:
             path = self.url.path
             inode, log = (None, None) if path is None else _inodes_of(path)
             if self._is_ready and (path is None or self._inodes[0] == inode):
-                self._inodes = inode, log
                 return
-            if path and inode not in (None, self._inodes[0]) and log and log == self._inodes[1]:
+            is_of_old = log is not None and log == self._inodes[1]
+            if path and inode not in (None, self._inodes[0]) and is_of_old and _has_log(path):
                 raise DatabaseError(
-                    f"database {self.url} is another file than before, but {path.name}-wal belongs "
-                    "to the previous one and would damage it",
+                    f"database {self.url} is not the same file as before, but {path.name}-wal "
+                    "belongs to the old one and would damage it",
                     hint="move the -wal and -shm files away",
                 )
             # The path may now be another file, such as a backup, which is checked like the first
@@ -124,16 +125,25 @@ class Database:
             self._inodes = (None, None) if path is None else _inodes_of(path)
             self._is_ready = True
 
+    def _note_log(self) -> None:
+        """Remember the inode of the -wal, as long as the file is the same."""
+        if self.url.path is not None:
+            inode, log = _inodes_of(self.url.path)
+            if inode == self._inodes[0]:
+                self._inodes = inode, log
+
     def close(self) -> None:
         """Close the connections; the next unit of work opens new ones."""
         self._engine.dispose()
+        with suppress(StorageError):  # which the next unit of work reports
+            self._note_log()  # SQLite may have deleted it, so that another file can get its inode
 
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
         """Wait for running units of work, and close all connections: a child must not share them."""
         self._units.pause()
-        self._engine.dispose()
+        self.close()
         return True
 
     def after_fork_in_parent(self) -> None:
@@ -212,9 +222,15 @@ class _Units:
 
 
 def _inodes_of(path: Path) -> tuple[int | None, int | None]:
-    """Return the inodes of a SQLite file and of the log of its last changes, None for no content."""
+    """Return the inodes of a SQLite file and of its -wal, None for one that does not exist."""
     file, log = Disk().stat(path), Disk().stat(f"{path}-wal")
-    return file and file.inode, log.inode if log is not None and log.size else None
+    return file and file.inode, log and log.inode
+
+
+def _has_log(path: Path) -> bool:
+    """Return whether the -wal of a SQLite file has content."""
+    log = Disk().stat(f"{path}-wal")
+    return log is not None and log.size > 0
 
 
 def adapted(session: Session) -> Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -88,11 +89,15 @@ def database_url(
     if len(parts) == len(SERVER_PARTS):
         return _url_of_parts(parts)
     if parts:
-        lacking = ", ".join(name for part, name in SERVER_PARTS.items() if part not in parts)
-        _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
+        _warn_once(", ".join(name for part, name in SERVER_PARTS.items() if part not in parts))
     if text := database_url_text(DATABASE_URL, environ):
         return _parsed(text, DATABASE_URL)
     return _file_url(database_file(environ), "user data folder")
+
+
+@lru_cache
+def _warn_once(lacking: str) -> None:
+    _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
 
 
 def _url_of_parts(parts: Mapping[str, str]) -> DatabaseUrl:

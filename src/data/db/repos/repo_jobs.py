@@ -333,13 +333,13 @@ class SchedulesRepo(Repository):
         if "config_json" in fields:
             params["config"] = document(fields.pop("config_json"), "a schedule")
             cron = cron or cron_line(params["config"].get("scheduled_time") or _USUAL_TIME)
+            if row.job_type == JobType.SCREENER.value and _report(params["config"]):
+                row.job_type = JobType.REPORT.value
         if "scheduled_time" in fields:
             cron = cron_line(fields["scheduled_time"])
         if enabled:
             params.pop("reason", None)
         config = params.get("config", {}) | fields
-        if _report(config):
-            row.job_type = JobType.REPORT.value
         params |= {"config": config, "schedule_config": extra}
         target = checked_text(config.get("ticker", row.target), 255, "ticker")
         jobs.change(row, ScheduleUpdate(None, target, params, cron, enabled))
