@@ -227,10 +227,21 @@ def test_an_option_that_is_no_switch_is_refused_before_any_request(
             manager.get_ohlcv_batch(["BTCUSDT"], "1d", bars=2, **options)
     with pytest.raises(QueryError, match="force_refresh must be True or False"):
         manager.get_ohlcv("BTCUSDT", "1d", "2024-06-03", "2024-06-05", value)
+    for figures in (manager.get_open_interest, manager.get_long_short_ratio):
+        with pytest.raises(QueryError, match="force_refresh must be True or False"):
+            figures("BTCUSDT", "1h", force_refresh=value)
+    with pytest.raises(QueryError, match="force_refresh must be True or False"):
+        manager.get_funding_rate("BTCUSDT", force_refresh=value)
+    with pytest.raises(QueryError, match="offline must be True or False"):
+        manager.search("apple", offline=value)
+    with pytest.raises(QueryError, match="mark must be True or False"):
+        manager.validate("BTCUSDT", "1d", mark=value)
+    with pytest.warns(IncompleteDataWarning, match="force_refresh must be True or False"):
+        assert manager.get_fundamentals("AAPL", force_refresh=value) == {}
     assert vendors.count() == 0
 
 
-@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_])
+@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_, np.int64(1), np.int64(0)])
 def test_numbers_and_booleans_of_numpy_are_switches(manager: DataManager, value: Any) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1d", bars=2, include_forming=value)
     assert len(frame) == (3 if value else 2)
