@@ -366,6 +366,21 @@ def test_a_commit_that_the_log_lacks_is_not_made_up_for_by_chance(tmp_path: Path
         store_in(tmp_path).read_version(DAILY, EVER, 3)
 
 
+def test_a_version_from_before_a_commit_that_the_log_lacks_is_kept(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in (0, 2):
+        store.commit(DAILY, Commit((piece(n, n + 2),)))
+    kept = store.read_version(DAILY, EVER, 1)
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(4, 6),)))
+    forget()
+    store.commit(DAILY, Commit((piece(6, 8),)))
+    assert same(store_in(tmp_path).read_version(DAILY, EVER, 1)[0], kept[0])
+    for version in (3, 4):
+        with pytest.raises(QueryError, match="no longer kept"):
+            store_in(tmp_path).read_version(DAILY, EVER, version)
+
+
 @pytest.mark.parametrize("corrected", [piece(4, 6, shift=1.0), piece(4, 5, shift=1.0)])
 def test_a_version_is_kept_although_bars_of_the_next_one_were_replaced(
     tmp_path: Path, corrected: CommitPiece

@@ -317,20 +317,20 @@ class PastStates:
     def _members(self, file: _File, year: int, last: int) -> list[Member] | None:
         """Return the file's gzip members up to generation ``last``; None if they do not have its bars.
 
-        The last generation before one that the log lacks is compared, too, because the log may lack
-        an earlier commit, and the number of bars may be equal by chance.
+        The whole file is compared, too, because the log may lack an earlier commit, and the number
+        of bars may be equal by chance. If the log lacks a later commit, the file is compared up to
+        the commit before it.
         """
         logged = {entry["generation"] for entry in self._log[year]}
-        newer = takewhile(logged.__contains__, (seq for seq in file.generations if seq > last))
-        excess = [self._excess(file, year, generation) for generation in (last, *list(newer)[-1:])]
-        # Later commits may have cut off bars of that one, so that it has fewer than logged.
-        if excess[0] or excess[-1] > 0:
-            return None
+        newer = [seq for seq in file.generations if seq > last]
+        known = list(takewhile(logged.__contains__, newer))
+        end = known[-1] if known and known != newer else file.generation
+        for generation in (last, end):
+            members = [member for member in file.members if member.header.seq <= generation]
+            rows = sum(member.header.rows for member in members)
+            if rows != self._last_commit(year, generation)[1]:
+                return None
         return [member for member in file.members if member.header.seq <= last]
-
-    def _excess(self, file: _File, year: int, generation: int) -> int:
-        rows = sum(m.header.rows for m in file.members if m.header.seq <= generation)
-        return rows - self._last_commit(year, generation)[1]
 
     def _only_grew(self, file: _File, year: int, since: int, count: int) -> bool:
         """Return whether all commits since generation ``since`` only added bars after the first ``count``.
