@@ -583,6 +583,8 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
+        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
+        client, wishes = self._services.client, Wishes(*options, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Plans
 
@@ -603,10 +605,11 @@ class DataManager:
                 )
                 for name in distinct_symbols(symbol)
             }
+            if not plans:
+                start = _start("a batch", start_date, period)
+                client.get_by_symbol([], timeframe, (start, end_date, bars), wishes)  # checks them
             return Plans(plans)
-        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
-        wishes = Wishes(*options, session=session)
-        client, start = self._services.client, _start(symbol, start_date, period)
+        start = _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
             return client.plan(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
@@ -648,6 +651,7 @@ class DataManager:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
                 ``ValueError``).
         """
+        client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Explanations
 
@@ -663,9 +667,10 @@ class DataManager:
                 )
                 for name in distinct_symbols(symbol)
             }
+            if not explanations:
+                bounds = (start_date, end_date, None)
+                client.get_by_symbol([], timeframe, bounds, wishes)  # checks them
             return Explanations(explanations)
-        client = self._services.client
-        wishes = Wishes(provider, adjustment, session=session)
         with running(subject_of(symbol, timeframe)):
             query = client.query(symbol, timeframe, start_date, end_date, wishes=wishes)
             explanation = client.explain(query)

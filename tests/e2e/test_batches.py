@@ -15,7 +15,12 @@ from src.data import describe, fingerprint
 from src.data.bars import batch
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import BadRangeError, IncompleteDataWarning, QueryError
+from src.data.errors import (
+    BadRangeError,
+    IncompleteDataWarning,
+    QueryError,
+    UnknownProviderError,
+)
 from src.data.model.instant import to_ms
 from tests.vendor_server import Fault, VendorServer
 
@@ -204,6 +209,30 @@ def test_no_plan_or_explanation_is_made_for_something_other_than_a_symbol_or_a_l
         with pytest.raises(QueryError, match="must be a list of strings, not "):
             manager.plot(symbols, "1d")
     assert vendors.count() == 0
+
+
+def test_plans_and_explanations_for_no_symbol_check_their_arguments(manager: DataManager) -> None:
+    for call in (manager.plan, manager.explain):
+        assert call([], "1d", "2024-06-03", "2024-06-07") == {}
+        options: Any
+        for label, *bounds, options in (
+            ("bogus", {}),
+            ("1d", {"adjustment": "some"}),
+            ("1d", {"provider": "nobody"}),
+            ("1d", {"session": "night"}),
+            ("1d", "2024-06-07", "2024-06-03", {}),
+            ("1d", "never", {}),
+        ):
+            with pytest.raises((QueryError, UnknownProviderError)):
+                call([], label, *bounds, **options)
+    with pytest.raises(QueryError):
+        manager.plan([], "1d", "2024-06-03", period="7d")
+
+
+def test_an_unknown_timeframe_is_an_error_even_if_no_bars_are_stored(manager: DataManager) -> None:
+    manager.clear_cache(None, "1d")
+    with pytest.raises(QueryError, match="bogus"):
+        manager.clear_cache(None, "bogus")
 
 
 def test_a_chart_of_a_set_or_an_iterator_with_one_symbol_is_a_chart_of_that_symbol(
