@@ -26,7 +26,7 @@ __all__ = (
 )
 
 
-def _limits(per_minute: float, per_second: float, burst: int) -> Limits:
+def _limits(per_minute: int, per_second: float, burst: int) -> Limits:
     """Return the limits; an infinite rate counts as no limit.
 
     Raises:
@@ -38,8 +38,11 @@ def _limits(per_minute: float, per_second: float, burst: int) -> Limits:
             raise QueryError(
                 f"invalid limit {value!r:.40}", hint="use a number of calls, or 0 for no limit"
             )
-    rates: list[Any] = [0 if rate == math.inf else rate for rate in (per_minute, per_second)]
-    return Limits(*rates, burst=burst)
+    return Limits(
+        0 if per_minute == math.inf else per_minute,
+        0 if per_second == math.inf else per_second,
+        burst=burst,
+    )
 
 
 class RateLimiter:
