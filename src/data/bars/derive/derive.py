@@ -130,7 +130,8 @@ class Deriver:
             attempts: Earlier queries for bars of exactly this length; vendors that failed in them
                 are not queried for shorter bars.
         """
-        source = next(iter(self._sources(query, attempts)), None)
+        # A strict query accepts no bars from a substitute, so none are fetched for it.
+        source = next(iter(self._sources(query, () if query.strict else attempts)), None)
         if source is None:
             return None
         try:
