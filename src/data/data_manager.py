@@ -18,9 +18,9 @@ from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
-from .model.query import distinct_symbols
+from .model.query import check_switches, distinct_symbols
 from .model.stored import coverage_frame, sessions_frame
-from .model.texts import as_html, written
+from .model.texts import as_html
 from .model.timeframe import Timeframe
 from .net.deadline import run_call, seconds_of
 from .observability.logs import running, subject_of
@@ -62,7 +62,6 @@ __all__ = [
 
 _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
-_SWITCHES = ("force_refresh", "include_forming", "offline", "strict")
 
 
 class DataManager:
@@ -214,7 +213,6 @@ class DataManager:
             IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
                 not set; issued once per call.
         """
-        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client = self._services.client
@@ -280,7 +278,6 @@ class DataManager:
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
         """
-        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (
@@ -397,7 +394,6 @@ class DataManager:
             from .model.wide import check_layout, wide_frame
 
             check_layout(layout)
-        _check_switches(force_refresh, include_forming, offline, strict)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
@@ -525,6 +521,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: Some vendors did not answer.
         """
+        check_switches(offline=offline)
         with self._services.observer.call_beside(text, ""):
             return self._services.names.search(text, limit, offline, timeout)
 
@@ -586,6 +583,8 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
+        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
+        client, wishes = self._services.client, Wishes(*options, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Plans
 
@@ -606,11 +605,11 @@ class DataManager:
                 )
                 for name in distinct_symbols(symbol)
             }
+            if not plans:
+                start = _start("a batch", start_date, period)
+                client.get_by_symbol([], timeframe, (start, end_date, bars), wishes)  # checks them
             return Plans(plans)
-        _check_switches(force_refresh, include_forming, offline)
-        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
-        wishes = Wishes(*options, session=session)
-        client, start = self._services.client, _start(symbol, start_date, period)
+        start = _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
             return client.plan(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
@@ -652,6 +651,7 @@ class DataManager:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
                 ``ValueError``).
         """
+        client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Explanations
 
@@ -667,9 +667,10 @@ class DataManager:
                 )
                 for name in distinct_symbols(symbol)
             }
+            if not explanations:
+                bounds = (start_date, end_date, None)
+                client.get_by_symbol([], timeframe, bounds, wishes)  # checks them
             return Explanations(explanations)
-        client = self._services.client
-        wishes = Wishes(provider, adjustment, session=session)
         with running(subject_of(symbol, timeframe)):
             query = client.query(symbol, timeframe, start_date, end_date, wishes=wishes)
             explanation = client.explain(query)
@@ -801,6 +802,7 @@ class DataManager:
             QueryError: An argument is invalid, or nothing is stored for the series.
             CacheError: The cache cannot be read.
         """
+        check_switches(mark=mark)
         job = load_part("jobs.validate")
         question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
         seconds, services = seconds_of(timeout, symbol), self._services
@@ -925,6 +927,7 @@ class DataManager:
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
+        check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
             FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
@@ -953,6 +956,7 @@ class DataManager:
         """
         from .model.figures import OPEN_INTEREST
 
+        check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
             OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
@@ -974,6 +978,7 @@ class DataManager:
         """
         from .model.figures import LONG_SHORT
 
+        check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
             LONG_SHORT, symbol, period, bounds, force_refresh, timeout
@@ -1117,21 +1122,6 @@ class DataManager:
                     raise
             for name in dict.fromkeys(names):
                 self.cache.clear(name, timeframe)
-
-
-def _check_switches(*values: object) -> None:
-    """Check the values of :data:`_SWITCHES`; None, 0 and numpy's booleans are accepted as well.
-
-    Raises:
-        QueryError: A value is something else, such as ``"false"``, which Python takes for true.
-    """
-    for name, value in zip(_SWITCHES, values, strict=False):
-        if value is True or value is False:
-            continue
-        if not (
-            value is None or isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
-        ):
-            raise QueryError(f"{name} must be True or False, not {written(value):.80}")
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:

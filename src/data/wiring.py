@@ -223,7 +223,8 @@ def build(
         may_do_without=True,
         make_store=make_store,
     )
-    expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
+    ttl_hours = min(rules.cache.default_ttl_hours, 87_600)  # ten years
+    expiry = Expiry(recent_ms=round(ttl_hours * HOUR_MS))
     checks = rules.validation
     service = BarsService(cache.store, selector, ticking, expiry, checks, leases, observer)
     client = BarsClient(cache.store, selector, ticking, service, observer, leases, expiry, checks)

@@ -455,6 +455,18 @@ def test_the_wait_of_the_error_counts_and_the_last_error_is_raised(tmp_path: Pat
     assert adapter.calls == 3 and clock.slept == [40, 40]
 
 
+def test_a_wait_of_an_error_that_is_text_counts_if_it_is_a_number(tmp_path: Path) -> None:
+    class Throttled(OSError):
+        retry_after: object = "later"
+
+    clock, text = ManualClock(NOW), Throttled()
+    text.retry_after = "40"
+    adapter = Own(Throttled(), text, bars(), clock=clock)
+    adapter.ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "mine"))
+    assert adapter.calls == 3
+    assert 1.0 <= clock.slept[0] <= 1.25 and clock.slept[1] == 40
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), RuntimeError(), KeyError("x")])
 def test_an_error_of_its_own_is_one_of_ours_and_not_tried_again(error: Exception) -> None:
     adapter = Own(error)

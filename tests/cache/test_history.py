@@ -405,6 +405,35 @@ def test_bars_lost_from_one_year_are_missing_only_from_later_versions(
             store_in(tmp_path).read_version(DAILY, EVER, version)
 
 
+def test_a_version_from_before_a_commit_that_the_log_lacks_is_kept(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in (0, 2):
+        store.commit(DAILY, Commit((piece(n, n + 2),)))
+    kept = store.read_version(DAILY, EVER, 1)
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(4, 6),)))
+    forget()
+    store.commit(DAILY, Commit((piece(6, 8),)))
+    assert same(store_in(tmp_path).read_version(DAILY, EVER, 1)[0], kept[0])
+    for version in (3, 4):
+        with pytest.raises(QueryError, match="no longer kept"):
+            store_in(tmp_path).read_version(DAILY, EVER, version)
+
+
+@pytest.mark.parametrize("corrected", [piece(4, 6, shift=1.0), piece(4, 5, shift=1.0)])
+def test_a_version_is_kept_although_bars_of_the_next_one_were_replaced(
+    tmp_path: Path, corrected: CommitPiece
+) -> None:
+    store = store_in(tmp_path, retention=Retention(0))
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    expected, _ = store.read(DAILY, EVER)
+    store.commit(DAILY, Commit((piece(3, 5, state="provisional"),)))
+    store.commit(DAILY, Commit((corrected,)))
+    assert same(store_in(tmp_path).read_version(DAILY, EVER, 1)[0], expected)
+    with pytest.raises(QueryError, match="no longer kept"):
+        store_in(tmp_path).read_version(DAILY, EVER, 2)
+
+
 def test_a_commit_found_by_recovery_has_bars_and_no_other_facts(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))

@@ -361,6 +361,18 @@ def test_a_legacy_file_with_a_row_that_was_not_read_is_kept(tmp_path: Path, row:
     assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
 
 
+@pytest.mark.parametrize("time", ["2024-01-02 00:00:00+00:00", " 2024-01-02 00:00:00"])
+def test_a_bar_that_is_repeated_with_another_form_of_its_time_was_read(
+    tmp_path: Path, time: str
+) -> None:
+    again = LINES[1].replace("2024-01-02 00:00:00", time)
+    write_older_file(tmp_path / PLACES[1], [*LINES, again])
+    migrated(tmp_path)
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))
+    (one,) = pruned(tmp_path)
+    assert (one.rows, one.problem) == (6, "")
+
+
 def test_a_file_without_valid_bars_is_not_said_to_have_bars(tmp_path: Path) -> None:
     write_older_file(tmp_path / PLACES[0], ['2024-01-03,"90,5","91,0","89,0","90,5",5\n'])
     (one,) = migrated(tmp_path)

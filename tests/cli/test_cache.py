@@ -193,6 +193,25 @@ def test_folders_of_something_else_next_to_the_bars_are_no_obstacle(
     assert len(list((cache / "ohlcv.bak").rglob("*.csv.gz"))) == 3
 
 
+def test_an_older_folder_of_a_symbol_that_cannot_be_listed_is_named(
+    filled: Run, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names_in = os.listdir
+    for name in ("lost+found", "MSFT"):
+        (cache / name).mkdir()
+
+    def names(path: Any) -> list[str]:
+        """Return the names in a folder, unless it can be listed only by its owner."""
+        if os.path.basename(path) in ("lost+found", "MSFT"):
+            raise PermissionError(13, "Permission denied")
+        return names_in(path)
+
+    monkeypatch.setattr(os, "listdir", names)
+    assert filled("cache", "list").code == 0
+    assert f"bars of an older tool are left out: cannot list {cache / 'MSFT'}: " in caplog.text
+    assert "lost+found" not in caplog.text
+
+
 def test_a_folder_that_cannot_be_listed_hides_no_other_series(
     filled: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,6 @@ class TestMistakes:
                 "cache.max_size_gb: it is -1, but must be a number of at least 0",
             ),
             ("cache: {max_size_gb: ten}", "it is 'ten', but must be a number"),
-            ("cache: {default_ttl_hours: 1e300}", "must be a number from 0 to 87600"),
             ("cache: {max_size_gb: true}", "it is True, but must be a number"),
             ("cache: {compression: 1}", "cache.compression: it is 1, but must be a string"),
             ("validation: {check_duplicates: maybe}", "must be true or false"),

@@ -15,7 +15,12 @@ from src.data import describe, fingerprint
 from src.data.bars import batch
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import BadRangeError, IncompleteDataWarning, QueryError
+from src.data.errors import (
+    BadRangeError,
+    IncompleteDataWarning,
+    QueryError,
+    UnknownProviderError,
+)
 from src.data.model.instant import to_ms
 from tests.vendor_server import Fault, VendorServer
 
@@ -206,6 +211,30 @@ def test_no_plan_or_explanation_is_made_for_something_other_than_a_symbol_or_a_l
     assert vendors.count() == 0
 
 
+def test_plans_and_explanations_for_no_symbol_check_their_arguments(manager: DataManager) -> None:
+    for call in (manager.plan, manager.explain):
+        assert call([], "1d", "2024-06-03", "2024-06-07") == {}
+        options: Any
+        for label, *bounds, options in (
+            ("bogus", {}),
+            ("1d", {"adjustment": "some"}),
+            ("1d", {"provider": "nobody"}),
+            ("1d", {"session": "night"}),
+            ("1d", "2024-06-07", "2024-06-03", {}),
+            ("1d", "never", {}),
+        ):
+            with pytest.raises((QueryError, UnknownProviderError)):
+                call([], label, *bounds, **options)
+    with pytest.raises(QueryError):
+        manager.plan([], "1d", "2024-06-03", period="7d")
+
+
+def test_an_unknown_timeframe_is_an_error_even_if_no_bars_are_stored(manager: DataManager) -> None:
+    manager.clear_cache(None, "1d")
+    with pytest.raises(QueryError, match="bogus"):
+        manager.clear_cache(None, "bogus")
+
+
 def test_a_chart_of_a_set_or_an_iterator_with_one_symbol_is_a_chart_of_that_symbol(
     manager: DataManager,
 ) -> None:
@@ -227,10 +256,21 @@ def test_an_option_that_is_no_switch_is_refused_before_any_request(
             manager.get_ohlcv_batch(["BTCUSDT"], "1d", bars=2, **options)
     with pytest.raises(QueryError, match="force_refresh must be True or False"):
         manager.get_ohlcv("BTCUSDT", "1d", "2024-06-03", "2024-06-05", value)
+    for figures in (manager.get_open_interest, manager.get_long_short_ratio):
+        with pytest.raises(QueryError, match="force_refresh must be True or False"):
+            figures("BTCUSDT", "1h", force_refresh=value)
+    with pytest.raises(QueryError, match="force_refresh must be True or False"):
+        manager.get_funding_rate("BTCUSDT", force_refresh=value)
+    with pytest.raises(QueryError, match="offline must be True or False"):
+        manager.search("apple", offline=value)
+    with pytest.raises(QueryError, match="mark must be True or False"):
+        manager.validate("BTCUSDT", "1d", mark=value)
+    with pytest.warns(IncompleteDataWarning, match="force_refresh must be True or False"):
+        assert manager.get_fundamentals("AAPL", force_refresh=value) == {}
     assert vendors.count() == 0
 
 
-@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_])
+@pytest.mark.parametrize("value", [None, 0, 1, np.bool_(True), np.False_, np.int64(1), np.int64(0)])
 def test_numbers_and_booleans_of_numpy_are_switches(manager: DataManager, value: Any) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1d", bars=2, include_forming=value)
     assert len(frame) == (3 if value else 2)

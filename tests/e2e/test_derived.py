@@ -148,6 +148,17 @@ def test_bars_are_derived_from_shorter_ones_of_a_vendor_that_can_have_them(
         assert provenance(frame)["derived_from"]["lane"] == "1h@aggregate"
 
 
+def test_bars_that_an_outage_cut_off_are_derived_from_shorter_ones_of_another_vendor(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "4h", "2024-06-01", "2024-06-02", strict=True)
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = manager.get_ohlcv("BTCUSDT", "4h", "2024-06-01", "2024-06-05")
+    assert len(frame) == 30 and not gaps(frame)
+    assert provenance(frame)["derived_from"]["lane"] == "1h@aggregate"
+
+
 def test_derived_bars_come_from_the_vendor_of_their_shorter_bars(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

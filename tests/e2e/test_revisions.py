@@ -137,6 +137,19 @@ def test_the_rules_set_the_time_between_comparisons(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-12T17:00:00")
 
 
+@pytest.mark.parametrize("hours_between", ["1000000", "1e300"])
+def test_a_very_long_time_between_comparisons_means_none(
+    make: Any, rules: Path, vendors: VendorServer, clock: ManualClock, hours_between: str
+) -> None:
+    rules.write_text(rules.read_text() + f"cache: {{default_ttl_hours: {hours_between}}}\n")
+    manager = make()
+    frame = hours(manager, clock, "2024-06-12T15:10:00")
+    vendors.revise("BTCUSDT", "1h", ms("2024-06-12T13:00:00"), 1.01, ms("2024-06-12T16:00:00"))
+    later = hours(manager, clock, "2024-06-14T15:10:00")
+    pd.testing.assert_frame_equal(later[: len(frame)], frame)
+    assert len(later) == len(frame) + 48
+
+
 def test_bars_of_a_share_are_compared_in_todays_basis(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

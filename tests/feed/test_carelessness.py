@@ -201,7 +201,7 @@ def test_an_invalid_lookback_bars_is_refused(
 
 
 @pytest.mark.parametrize("option", ["polling_interval", "retry_interval"])
-@pytest.mark.parametrize("seconds", ["5", 0, -1, None, True, float("nan"), float("inf")])
+@pytest.mark.parametrize("seconds", ["5", 0, -1, None, True, float("nan"), float("inf"), 1e10])
 def test_an_interval_that_is_not_a_number_of_seconds_is_refused(
     stage: Stage, option: str, seconds: Any
 ) -> None:

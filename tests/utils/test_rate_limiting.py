@@ -41,7 +41,7 @@ def test_turns_are_taken_and_refused(clock: ManualClock) -> None:
     assert (stats["requests"], stats["refused"]) == (3, 1)
 
 
-@pytest.mark.parametrize("limit", [-1, float("nan"), float("inf"), "5", True])
+@pytest.mark.parametrize("limit", [-1, float("nan"), -float("inf"), "5", True])
 def test_a_limit_that_is_negative_or_no_number_is_refused(limit: Any) -> None:
     for options in ({"requests_per_second": limit}, {"requests_per_minute": limit}):
         for make in (RateLimiter, partial(ProviderRateLimiter, "yahoo")):
@@ -50,6 +50,15 @@ def test_a_limit_that_is_negative_or_no_number_is_refused(limit: Any) -> None:
     with pytest.raises(QueryError, match="invalid limit"):
         configure_provider_limits("yahoo", limit, 5)
     assert get_all_provider_stats() == {}
+
+
+def test_an_infinite_rate_or_burst_is_no_limit(clock: ManualClock) -> None:
+    inf: Any = float("inf")
+    for rates, allowed in (((inf, inf), 50), ((0, inf), 50), ((inf, 3), 3), ((2, inf), 4)):
+        limiter = RateLimiter(*rates, burst_size=4, clock=clock)
+        assert [limiter.acquire(0) for _ in range(50)].count(True) == allowed
+    limiter = RateLimiter(2, 30, burst_size=inf, clock=clock)
+    assert [limiter.acquire(0) for _ in range(50)].count(True) == 30
 
 
 def test_a_wait_that_cannot_be_read_counts_as_none(clock: ManualClock) -> None:

@@ -71,6 +71,16 @@ def test_retry_after_is_obeyed_up_to_the_cap(clock: ManualClock) -> None:
     assert clock.slept == [30, 60]
 
 
+def test_a_retry_after_that_is_text_counts_if_it_is_a_number(clock: ManualClock) -> None:
+    class Throttled(OSError):
+        retry_after: object = "later"
+
+    text = Throttled()
+    text.retry_after = "30"
+    request_with_backoff(Flaky(Throttled(), text), clock=clock)
+    assert clock.slept == [1, 30]
+
+
 def test_retry_decorators_retry_their_own_errors_only(clock: ManualClock) -> None:
     flaky = Flaky(OSError("x"))
     assert retry_on_exception(clock=clock)(flaky_named(flaky))(1, 2) == (1, 2)

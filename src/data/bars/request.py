@@ -16,7 +16,7 @@ from ..model.frozen import filled
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
-from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
+from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session, check_switches
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.texts import written
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query, other than which bars to return; they are keyword arguments of the facade."""
+    """Options of a query, other than which bars to return; they are keyword arguments of the facade.
+
+    Raises:
+        QueryError: A switch is not True or False.
+    """
 
     provider: str | None = None
     adjustment: str = "split"
@@ -44,6 +48,10 @@ class Wishes:
     timeout: Any = None
     must_store: bool = False
     session: str = "regular"
+
+    def __post_init__(self) -> None:
+        check_switches(force_refresh=self.refresh, include_forming=self.include_forming)
+        check_switches(offline=self.offline, strict=self.strict)
 
 
 # Columns that every frame has, if they are known at all.

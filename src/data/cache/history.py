@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -328,11 +328,14 @@ class PastStates:
     def _members(self, file: _File, year: int, last: int) -> list[Member] | None:
         """Return the file's gzip members up to generation ``last``; None if they do not have its bars.
 
-        The next generation is compared, too, because the log may lack an earlier commit, and the
-        number of bars may be equal by chance.
+        The whole file is compared, too, because the log may lack an earlier commit, and the number
+        of bars may be equal by chance. If the log lacks a later commit, the file is compared up to
+        the commit before it.
         """
-        newer = [seq for seq in file.generations if seq > last and seq in self._commits[year]]
-        for generation in (last, *(newer or [file.generation])[:1]):
+        newer = [seq for seq in file.generations if seq > last]
+        known = list(takewhile(self._commits[year].__contains__, newer))
+        end = known[-1] if known and known != newer else file.generation
+        for generation in (last, end):
             members = [member for member in file.members if member.header.seq <= generation]
             rows = sum(member.header.rows for member in members)
             if rows != self._last_commit(year, generation)[1]:

@@ -27,18 +27,22 @@ __all__ = (
 
 
 def _limits(per_minute: int, per_second: float, burst: int) -> Limits:
-    """Return the limits, after checking that they are finite and not negative.
+    """Return the limits; an infinite rate counts as no limit.
 
     Raises:
-        QueryError: A limit is something else, which would count as no limit.
+        QueryError: A limit is negative or not a number, which would count as no limit.
     """
     for value in (per_minute, per_second, burst):
         is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number or not 0 <= value < math.inf:
+        if not (is_number and value >= 0):
             raise QueryError(
                 f"invalid limit {value!r:.40}", hint="use a number of calls, or 0 for no limit"
             )
-    return Limits(per_minute, per_second, burst=burst)
+    return Limits(
+        0 if per_minute == math.inf else per_minute,
+        0 if per_second == math.inf else per_second,
+        burst=burst,
+    )
 
 
 class RateLimiter:
@@ -47,7 +51,8 @@ class RateLimiter:
     Thread-safe.
 
     Args:
-        requests_per_second, requests_per_minute: Maximum number of calls; 0 means no limit.
+        requests_per_second, requests_per_minute: Maximum number of calls; 0 or infinity means no
+            limit.
         burst_size: Number of calls that may be made without waiting.
         backoff_factor: Factor by which the pause grows with each further failure.
         max_backoff: Longest pause in seconds.
@@ -211,8 +216,12 @@ def configure_provider_limits(
 
     Args:
         provider: Name or alias of the vendor.
-        requests_per_second, requests_per_minute: Maximum number of calls; 0 means no limit.
+        requests_per_second, requests_per_minute: Maximum number of calls; 0 or infinity means no
+            limit.
         **options: Further arguments of :class:`ProviderRateLimiter`.
+
+    Raises:
+        QueryError: A limit is negative or not a number; the vendor's limiter is unchanged.
     """
     with _table_lock:
         name = canonical_name(provider) or provider

@@ -222,7 +222,7 @@ class CacheRules:
     """
 
     enabled: bool = setting(switch, True)
-    default_ttl_hours: float = setting(number(0, 87_600), 24.0)
+    default_ttl_hours: float = setting(number(0), 24.0)
     max_size_gb: float = setting(number(0), 10.0)
     compression: str = setting(text(), "gzip")
     columnar: Literal["map", "read", "off"] = setting(text("map", "read", "off"), "map")

@@ -26,6 +26,7 @@ from ..errors import (
 from ..model.caller import warn_user
 from ..model.fundamentals import Snapshot, copied
 from ..model.instant import DAY_MS
+from ..model.query import check_switches
 from ..model.settings import Settings
 from ..model.texts import by_reason
 from ..net.deadline import run_call, seconds_of
@@ -217,6 +218,7 @@ class FundamentalsService:
             QueryError: An argument is invalid.
             ConfigError: The fundamentals file is invalid.
         """
+        check_switches(force_refresh=wish.force_refresh)
         rules, now_ms = self.combiner.rules, self._clock.now_ms()
         text = symbol.strip().upper() if isinstance(symbol, str) else ""
         instrument = self._selector.instrument(rules.symbols.get(text, symbol))

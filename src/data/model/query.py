@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from ..errors import QueryError
@@ -10,6 +11,7 @@ from .instrument import Instrument
 from .kind import SESSIONS, Adjustment
 from .series import EXTENDED_LANE, SeriesKey
 from .span import Span
+from .texts import written
 from .timeframe import Timeframe
 
 # Extra columns that a caller may request in addition to the bars themselves.
@@ -42,6 +44,18 @@ def check_no_string(symbols: object, hint: str | None = None) -> None:
     """
     if isinstance(symbols, str):
         raise QueryError(f"symbols must be a list, not the string {symbols!r}", hint=hint)
+
+
+def check_switches(**values: object) -> None:
+    """Check options that are on or off; None, integers and booleans of numpy are accepted, too.
+
+    Raises:
+        QueryError: A value is something else, such as ``"false"``, which Python takes for true.
+    """
+    for name, value in values.items():
+        is_known = value is None or isinstance(value, Integral)
+        if not (is_known or type(value).__name__ in ("bool", "bool_")):
+            raise QueryError(f"{name} must be True or False, not {written(value):.80}")
 
 
 def check_session(session: Any, symbol: str) -> None:

@@ -98,9 +98,7 @@ class Deriver:
         Raises:
             NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
-        sources = [] if _says_nothing(error) else self._shorter.ranked(query)
-        out = {a.provider for a in getattr(error, "attempts", ()) if _is_out(a)}
-        sources = [s for s in sources if s.view.exists or {c.name for c in s.vendors} - out]
+        sources = [] if _says_nothing(error) else self._sources(query, _attempts(error))
         answer = None
         # If the best ones fail, too, the best stored ones can still help.
         stored_ones = [source for source in sources[1:] if source.view.exists]
@@ -132,7 +130,8 @@ class Deriver:
             attempts: Earlier queries for bars of exactly this length; vendors that failed in them
                 are not queried for shorter bars.
         """
-        source = self._shorter.best(query)
+        # A strict query accepts no bars from a substitute, so none are fetched for it.
+        source = next(iter(self._sources(query, () if query.strict else attempts)), None)
         if source is None:
             return None
         try:
@@ -140,6 +139,12 @@ class Deriver:
         except (*NO_ANSWER, KindMismatchError) as failure:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
             return None
+
+    def _sources(self, query: BarsQuery, attempts: Sequence[Attempt]) -> list[ShorterBars]:
+        """Return the shorter bars that are stored or have a usable vendor, the best ones first."""
+        out = {attempt.provider for attempt in attempts if _is_out(attempt)}
+        ranked = self._shorter.ranked(query)
+        return [s for s in ranked if s.view.exists or {c.name for c in s.vendors} - out]
 
     def _derive_from(self, query: BarsQuery, source: ShorterBars, excluded: Excluded) -> Answer:
         anchor = source.anchor
@@ -163,10 +168,13 @@ def _lack_ms(answer: Answer) -> int:
     return sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
 
 
+def _attempts(error: DataError) -> Sequence[Attempt]:
+    return getattr(error, "attempts", ())
+
+
 def _says_nothing(error: DataError) -> bool:
     """Return whether the error shows that a vendor has no data at all, not even shorter bars."""
-    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
-    return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
+    return any(isinstance(attempt.error, NoDataError) for attempt in _attempts(error))
 
 
 def _down_vendors(error: DataError) -> dict[str, DataError]:
@@ -174,7 +182,7 @@ def _down_vendors(error: DataError) -> dict[str, DataError]:
 
     These vendors need not be queried again for now.
     """
-    return _errors_if_down(getattr(error, "attempts", ()))
+    return _errors_if_down(_attempts(error))
 
 
 def _errors_if_down(attempts: Sequence[Attempt]) -> dict[str, DataError]:
@@ -192,7 +200,7 @@ def _is_out(attempt: Attempt) -> bool:
 
 
 def _lacks_files_alone(error: DataError) -> bool:
-    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+    attempts = _attempts(error)
     return bool(attempts) and all(_is_no_file(attempt) for attempt in attempts)
 
 

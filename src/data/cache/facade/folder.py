@@ -225,6 +225,7 @@ class CacheFolder:
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
         """Delete the bars of a series, of a symbol, of a timeframe for all symbols, or all bars."""
         if timeframe is not None:
+            Timeframe.parse(timeframe)  # fails even if nothing is cached
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)
         elif symbol is not None:

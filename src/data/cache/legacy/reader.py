@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,10 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..format.csv_rows import BASE_COLUMNS, read_csv, times_of
 from ..format.gzip_member import inflated
-from ..layout import BARS
+from ..layout import BARS, decode_symbol
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -178,13 +181,17 @@ def _names(folder: str | Path) -> list[str]:
 def older_symbols(root: Path) -> list[str]:
     """Return the names of the folders next to ``ohlcv`` in which an older tool left bars.
 
-    A folder that cannot be listed, such as ``lost+found``, belongs to something else.
+    A folder that cannot be listed is left out, with a warning unless it belongs to something else,
+    such as ``lost+found``.
     """
     names = []
     for name in _names(root):
-        with suppress(StorageError):
+        try:
             if name != BARS and is_plain(name) and folder_timeframes(root / name):
                 names.append(name)
+        except StorageError as exc:
+            if decode_symbol(name.upper()) is not None:
+                log.warning("bars of an older tool are left out: %s", exc)
     return names
 
 
@@ -272,27 +279,37 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
 def unread_rows(disk: Reads, path: Path, table: BarTable) -> int:
     """Return the number of a readable file's rows with prices that are not in ``table``, its bars.
 
-    Among them are rows whose timestamps are uncertain or in another year. Equal rows count once.
+    Among them are rows whose timestamps are uncertain or in another year. Equal rows count once, in
+    whatever form their times are written.
     """
-    frame = read_csv(inflated(disk.read(path))).drop_duplicates()
+    frame = read_csv(inflated(disk.read(path)))
+    stamps = _pop_times(frame)
+    frame = frame.assign(stamp=stamps).drop_duplicates()
     prices = frame[[n for n in frame.columns if str(n).strip().lower() in BASE_COLUMNS[:4]]]
     return int((prices.notna() & (prices != "")).any(axis=1).sum()) - len(table)
+
+
+def _pop_times(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    """Remove the column of times from a frame, and return the times in UTC; empty cells are ``NaT``.
+
+    Raises:
+        ValueError: The column contains something else.
+    """
+    names = {str(c).strip().lower(): c for c in frame.columns}
+    times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
+    if times.dtype.kind in "iufcb" and len(times):
+        raise ValueError("its first column contains numbers instead of times")
+    return times_of(times)
 
 
 def _parse(text: bytes) -> BarTable:
     """Parse CSV text with a header into rows with possible prices, ascending and unique."""
     # Only old caches need the slow, tolerant parser, so it is imported here.
-    import pandas as pd
-
     from ...model.frame import table_of
     from ...prices.bar_rule import are_bars
 
     frame = read_csv(text)
-    names = {str(c).strip().lower(): c for c in frame.columns}
-    times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
-    if pd.api.types.is_numeric_dtype(times) and len(times):
-        raise ValueError("its first column contains numbers instead of times")
-    stamps = times_of(times)
+    stamps = _pop_times(frame)
     table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
     return merge(BarTable.empty(), table.take(are_bars(table)))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from numbers import Real
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -362,14 +362,15 @@ def check_lookback(count: object) -> None:
 
 
 def check_seconds(name: str, seconds: object) -> None:
-    """Reject a number of seconds that is not above 0 and finite.
+    """Reject a number of seconds that is not above 0, or longer than a thread can wait.
 
     Raises:
         ConfigError: The value is not such a number.
     """
     is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-    if not is_number or not 0 < seconds < math.inf:  # type: ignore[operator] # a number
-        raise ConfigError(f"invalid {name} {seconds!r:.40}", hint="use a number of seconds above 0")
+    if not is_number or not 0 < seconds <= TIMEOUT_MAX:  # type: ignore[operator] # a number
+        hint = f"use a number of seconds above 0 and up to {TIMEOUT_MAX:,.0f}"
+        raise ConfigError(f"invalid {name} {seconds!r:.40}", hint=hint)
 
 
 def lookback_range(
