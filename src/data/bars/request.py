@@ -50,8 +50,10 @@ class Wishes:
     session: str = "regular"
 
     def __post_init__(self) -> None:
-        check_switches(force_refresh=self.refresh, include_forming=self.include_forming)
-        check_switches(offline=self.offline, strict=self.strict)
+        # Nearly always all are plain booleans, and a hit has no time to lose.
+        if {*map(type, (self.refresh, self.include_forming, self.offline, self.strict))} != {bool}:
+            check_switches(force_refresh=self.refresh, include_forming=self.include_forming)
+            check_switches(offline=self.offline, strict=self.strict)
 
 
 # Columns that every frame has, if they are known at all.

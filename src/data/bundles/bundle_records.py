@@ -213,13 +213,14 @@ class BundleOrigin:
             return msgspec.convert(document, cls)
         except RecursionError as exc:
             raise ValueError("it is nested too deeply") from exc
+        except msgspec.ValidationError as exc:  # not a ValueError before 0.22
+            raise ValueError(str(exc)) from exc
 
 
 def _parsed_request(stored: Any) -> dict[str, Any]:
     """Return a stored request with the defaults of options that it lacks, and all keys that it has.
 
-    Raises ``msgspec.ValidationError``, which is a ``ValueError``, if a value is missing or has the
-    wrong type.
+    Raises ``msgspec.ValidationError`` if a value is missing or has the wrong type.
     """
     request = msgspec.convert(stored, Request)
     return {**{key: getattr(request, key) for key in Request.__dataclass_fields__}, **stored}
