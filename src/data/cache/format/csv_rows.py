@@ -134,7 +134,7 @@ def _block(text: bytes, columns: Sequence[str]) -> BarTable:
     cells = text[:-1].replace(b"\n", b",").split(b",")
     if len(cells) != rows * width or set(map(len, cells[::width])) != {_STAMP_BYTES}:
         raise ValueError(f"a line does not have exactly {width} fields")
-    stamps = np.array(cells[::width]).astype("M8[s]")
+    stamps = np.array(cells[::width], dtype="M8[s]")
     values = {name: _floats(cells[i::width]) for i, name in enumerate(columns, start=1)}
     return table_of_columns(stamps.astype("M8[ms]").astype(np.int64), values)
 
