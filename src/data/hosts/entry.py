@@ -410,7 +410,7 @@ def _differences(whole: NDArray[np.int64], decimals: int) -> _Column:
     steps = whole.copy()
     steps[1:] -= whole[:-1]
     folded = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
-    if len(folded) and folded.max() >> 32 == 0:
+    if len(folded) and folded.max() < 1 << 32:
         folded = folded.astype(np.uint32)
     return _Column(decimals, folded.dtype.itemsize, len(whole), _deflated(folded))
 
