@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from src.data.cache.legacy.reader import next_stamps, runs, session_stamps
+from src.data.cache.legacy.reader import runs, session_stamps
+from src.data.calendars.buckets import next_stamps
 from src.data.model.bars import Stamps
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

@@ -69,17 +69,17 @@ def test_the_clock_closes_a_bar_whose_last_minute_had_no_trade() -> None:
     assert made.closed_by(end + LATE_MS + SOON_MS - 1) == []
     assert [b.volume for b in made.closed_by(end + LATE_MS + SOON_MS)] == [3.0]
     assert made.closed_by(end + MINUTE_MS) == []
-    assert made.owed_ms is None
+    assert made.backfill_ms is None
 
 
 def test_a_bar_is_not_trusted_where_nothing_came_for_long() -> None:
     made = bars("15m")
     found = bars_of(made, *map(minute, (2, 5, 6, 9, 10, 11, 14)))
     assert [bar.volume for bar in closed(found)] == [7.0], "two minutes are no long silence"
-    assert made.owed_ms is None
+    assert made.backfill_ms is None
     found = bars_of(made, *(minute(15 + n) for n in (0, 1, 2, 6, 7, 8, 11, 14)))
     assert closed(found) == []
-    assert made.owed_ms == OPEN + 30 * MINUTE_MS
+    assert made.backfill_ms == OPEN + 30 * MINUTE_MS
 
 
 @pytest.mark.parametrize("heard", [(), (0,), (4,)], ids=["never", "first", "last"])
@@ -87,7 +87,7 @@ def test_silence_at_the_edges_counts_too(heard: tuple[int, ...]) -> None:
     made = bars()
     found = bars_of(made, *map(minute, heard))
     assert closed(found + made.closed_by(OPEN + 6 * MINUTE_MS)) == []
-    assert made.owed_ms == OPEN + 5 * MINUTE_MS
+    assert made.backfill_ms == OPEN + 5 * MINUTE_MS
 
 
 def test_a_bar_without_minutes_for_long_is_not_shown_as_forming() -> None:
@@ -99,7 +99,7 @@ def test_a_bar_without_minutes_for_long_is_not_shown_as_forming() -> None:
 def test_a_bar_whose_first_minute_was_not_listened_to_is_not_trusted() -> None:
     made = bars(since=OPEN + MINUTE_MS - LATE_MS + 1)
     assert bars_of(made, *(minute(n) for n in range(5))) == []
-    assert made.owed_ms == OPEN + 5 * MINUTE_MS
+    assert made.backfill_ms == OPEN + 5 * MINUTE_MS
     assert len(closed(bars_of(made, *(minute(n) for n in range(5, 10))))) == 1
 
 
@@ -115,7 +115,7 @@ def test_what_was_running_when_the_connection_was_lost_is_forgotten() -> None:
     assert made.closed_by(OPEN + 6 * MINUTE_MS) == [] == bars_of(made, minute(5))
     made.restart(OPEN + 7 * MINUTE_MS)
     assert bars_of(made, *(minute(n) for n in range(7, 10))) == []
-    assert made.owed_ms == OPEN + 10 * MINUTE_MS
+    assert made.backfill_ms == OPEN + 10 * MINUTE_MS
 
 
 def test_a_minute_that_is_corrected_corrects_its_bar() -> None:

@@ -115,10 +115,10 @@ def test_a_bar_of_a_stream_that_lags_is_closed_so_much_later() -> None:
 def test_a_bar_of_which_the_first_trade_comes_too_late_is_owed() -> None:
     made = bars()
     made.closed_by(NOON - 8_000)
-    made.owed_ms = None
+    made.backfill_ms = None
     assert made.add_trade(at(50), NOON + 62_000) == []
     made.closed_by(NOON + 74_000)
-    assert (made.late, made.owed_ms) == (1, NOON + 60_000)
+    assert (made.late, made.backfill_ms) == (1, NOON + 60_000)
 
 
 def test_a_bar_that_ends_just_when_we_connect_is_owed() -> None:
@@ -126,10 +126,10 @@ def test_a_bar_that_ends_just_when_we_connect_is_owed() -> None:
     made.restart(NOON + 59_000)
     assert closed(take(made, at(59.5))) == []
     made.closed_by(NOON + 62_000)
-    assert made.owed_ms == NOON + 60_000
-    made.owed_ms = None
+    assert made.backfill_ms == NOON + 60_000
+    made.backfill_ms = None
     made.closed_by(NOON + 122_000)
-    assert made.owed_ms == NOON + 120_000
+    assert made.backfill_ms == NOON + 120_000
 
 
 def test_a_bar_that_began_unheard_is_never_closed() -> None:
@@ -152,12 +152,12 @@ def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
     made = bars()
     made.restart(NOON + 30_000)
     made.closed_by(NOON + 61_999)
-    assert made.owed_ms is None
+    assert made.backfill_ms is None
     made.closed_by(NOON + 62_000)
-    assert made.owed_ms == NOON + 60_000
-    made.owed_ms = None
+    assert made.backfill_ms == NOON + 60_000
+    made.backfill_ms = None
     made.closed_by(NOON + 125_000)
-    assert made.owed_ms is None
+    assert made.backfill_ms is None
 
 
 def test_a_bar_that_began_unheard_is_not_passed_on_while_it_forms() -> None:

@@ -22,9 +22,14 @@ from .catalog_log import CatalogLog
 LINEAGE, FORMAT = "lineage", 1
 # Errors that parsing a line changed by another program may raise.
 INVALID_RECORD_ERRORS = (
-    KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
     msgspec.ValidationError,  # not a ValueError before msgspec 0.22
-)  # fmt: skip
+)
 # Ranges without bars and rows that are not stored are listed up to this number, then only counted.
 MOST_LISTED = 512
 

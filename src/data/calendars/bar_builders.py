@@ -70,18 +70,18 @@ class TradeBars:
     Attributes:
         grid: Grid of the bars to build.
         late: Number of trades that were added to no bar, because they arrived late or belong to none.
-        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
+        backfill_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, late_ms: int = 2_000) -> None:
         self.late = 0
-        self.owed_ms: int | None = None
+        self.backfill_ms: int | None = None
         self.grid = grid
         self._late_ms = late_ms
         self._newest_ms = self._lag_ms = 0
         self._passed_ms = NEVER_MS  # bars that end by then are not started any more
-        self._unheard: set[int] = set()  # ends of the bars that are to be fetched from history
+        self._incomplete: set[int] = set()  # ends of the bars that are to be fetched from history
         self._span = _NO_BAR  # span of the bar of the last trade
         self._open: dict[Span, _Built] = {}
         self._closed: dict[Span, _Built] = {}
@@ -96,14 +96,14 @@ class TradeBars:
     def pause(self) -> None:
         """Stop listening; the forming bar is discarded, because it may lack a trade."""
         self._passed_ms = NEVER_MS
-        self._unheard.clear()
+        self._incomplete.clear()
         self._open.clear()
 
     def spoil(self, ms: int) -> None:
         """Mark the bar at ``ms`` to be fetched from history, because one of its trades is unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and span.end > self._passed_ms:
-            self._unheard.add(span.end)
+            self._incomplete.add(span.end)
 
     def add_trade(self, trade: Trade, now_ms: int) -> list[LiveBar]:
         """Add a trade; return the bars that this closes or corrects, if any, and the forming bar.
@@ -137,7 +137,7 @@ class TradeBars:
             bar = LiveBar(span.start, price, price, price, price, size, False)
             self._open[span] = _Built(bar, stamp, stamp)
         bars = self._finish_bars(min(now_ms, self._newest_ms))
-        if self._open and (forming := min(self._open)).end not in self._unheard:
+        if self._open and (forming := min(self._open)).end not in self._incomplete:
             bars.append(self._open[forming].bar)
         return bars
 
@@ -145,10 +145,10 @@ class TradeBars:
         """Close the bars whose period is over, and return them."""
         over_ms = now_ms - self._late_ms - self._lag_ms
         closed = self._finish_bars(over_ms)
-        if owed := {end for end in self._unheard if end <= over_ms}:
-            self._unheard -= owed
-            self.owed_ms = max(owed)
-            self._passed_ms = max(self._passed_ms, self.owed_ms)
+        if ended := {end for end in self._incomplete if end <= over_ms}:
+            self._incomplete -= ended
+            self.backfill_ms = max(ended)
+            self._passed_ms = max(self._passed_ms, self.backfill_ms)
         return closed
 
     def _finish_bars(self, until_ms: int) -> list[LiveBar]:
@@ -157,7 +157,7 @@ class TradeBars:
         for span in sorted([span for span in self._open if span.end <= until_ms]):
             built = self._open.pop(span)
             self._passed_ms = max(self._passed_ms, span.end)
-            if span.end not in self._unheard:
+            if span.end not in self._incomplete:
                 built.bar = built.bar._replace(is_closed=True)
                 bars.append(built.bar)
                 self._closed[span] = built
@@ -194,12 +194,12 @@ class MinuteBars:
 
     Attributes:
         grid: Grid of the bars to build.
-        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
+        backfill_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
-        self.owed_ms: int | None = None
+        self.backfill_ms: int | None = None
         self.grid = grid
         # Two minutes that are sent are at least a minute apart.
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
@@ -266,7 +266,7 @@ class MinuteBars:
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._span_from(span.end))
         if not is_whole:
-            self.owed_ms = span.end
+            self.backfill_ms = span.end
             return []
         if not minutes:
             return []

@@ -50,6 +50,14 @@ def start_at(timeframe: Timeframe, bucket: int) -> int:
     return bucket * step_ms + _origin(timeframe)
 
 
+def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
+    """Return each bar's nominal closing time: one step later, or the end of the month."""
+    if timeframe.step_ms is not None:
+        return stamps + timeframe.step_ms
+    months = stamps.astype("M8[ms]").astype("M8[M]") + np.timedelta64(timeframe.count, "M")
+    return months.astype("M8[ms]").astype(np.int64)
+
+
 def first_bucket_from(timeframe: Timeframe, ms: int) -> int:
     """Return the index of the first bucket that starts at or after ``ms``."""
     return bucket_at(timeframe, ms - 1) + 1

@@ -24,6 +24,7 @@ from ..calendars.localtime import offset_ms
 from ..errors import ConfigError, QueryError, ResponseFormatError
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
+from ..model.kind import HUNDREDTHS
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, sentence
@@ -52,8 +53,6 @@ _ADJUSTED = {
     "split": "adjusted for splits",
     "all": "adjusted for splits and dividends",
 }
-# Units that are hundredths of a currency; dividends are often in the currency itself.
-_HUNDREDTHS = ("GBp", "GBX", "ZAc", "ZAC", "ILA")
 _UNSETTLED = ("provisional", "forming", "suspect")
 # Names of the extra columns in a frame.
 _ACTIONS = (("split", "split"), ("dividend", "dividend"))
@@ -309,7 +308,8 @@ def chart_of(
     kind = first.facts.get("kind", {})
     if currency is None:
         unit = str(kind.get("unit") or "")
-        currency = "" if unit in _HUNDREDTHS else unit
+        # Dividends are often in the currency itself.
+        currency = "" if unit in HUNDREDTHS else unit
     return Chart(
         printable(f"{first.name} {first.timeframe}".strip() or "bars"),
         _join_texts(

@@ -167,7 +167,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _check_outside(manager: DataManager, args: argparse.Namespace) -> None:
-    """Reject output files inside the cache folder, where they could replace stored bars."""
+    """Reject output files inside the cache folder, because they could replace stored bars."""
     names = [name for name in (args.csv, args.parquet) if name and name != _SCREEN]
     if names:
         from ..config.settings import working_dir

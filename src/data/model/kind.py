@@ -21,6 +21,8 @@ SESSIONS: tuple[AskedSession, ...] = ("regular", "extended")
 
 # Asset classes without a central venue: currencies, and indices, which are computed.
 NO_VOLUME = ("forex", "index")
+# Maps vendors' codes for hundredths of a currency, in which shares are quoted, to the currency.
+HUNDREDTHS = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS", "ILa": "ILS"}
 _HARD = ("session", "anchor", "venue", "unit")
 
 

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..calendars.buckets import next_stamps
 from ..calendars.calendar import MarketCalendar
 from ..model.bars import NAN, BarTable, Floats, Stamps, among
 from ..model.instant import date_of
@@ -308,14 +309,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
     """Return the end of each bar's period: its close, or the end of its last date if daily or longer."""
-    if target.is_intraday:
-        return closes
-    if target.step_ms is not None:
-        return stamps + target.step_ms
-    months = stamps.astype("datetime64[ms]").astype("datetime64[M]") + np.timedelta64(
-        target.count, "M"
-    )
-    return months.astype("datetime64[ms]").astype(np.int64)
+    return closes if target.is_intraday else next_stamps(stamps, target)
 
 
 # --- the bars ------------------------------------------------------------------------------

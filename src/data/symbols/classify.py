@@ -142,8 +142,8 @@ def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument 
         return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
     vendor = canonical_vendor(head)
     is_pair = not (venues or vendor) and head in tables.assets - tables.stablecoins
-    alone = classify(f"{head}/{body}" if is_pair else body, tables)
-    names = (alone.symbol,) if isinstance(alone, Instrument) else alone.candidates
+    meaning = classify(f"{head}/{body}" if is_pair else body, tables)
+    names = (meaning.symbol,) if isinstance(meaning, Instrument) else meaning.candidates
     if venues:
         what = f"{body!r} is not a ticker on the listing exchange {head}"
     elif vendor is not None:
@@ -151,7 +151,7 @@ def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument 
     else:
         what = f"{head!r} in {written!r} is neither a listing exchange nor a vendor"
     hint = f"write {names[0]}" if names else ""
-    if not (venues or vendor or is_pair) and getattr(alone, "asset_class", "") == "crypto":
+    if not (venues or vendor or is_pair) and getattr(meaning, "asset_class", "") == "crypto":
         hint += f"; if ccxt serves that venue, use CCXT:{head}:{body}"
     return SymbolRefusal("malformed", what, names, hint)
 

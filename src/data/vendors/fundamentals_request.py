@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit, plain_of
 from ..model.instrument import Instrument
+from ..model.kind import HUNDREDTHS
 from .fundamentals_table import (
     Ask,
     Pick,
@@ -117,8 +118,6 @@ def _bodies(
 
 # Strings that vendors use for a missing value.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
-# Maps vendors' codes for minor units to the currency of which they are a hundredth.
-_MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CODE = re.compile(r"[A-Z]{3}")
 # Size limits, because parts of a response stay on disk for months. The longest real company
@@ -331,8 +330,8 @@ def major(code: str) -> tuple[str, float]:
 
     An unknown code gives an empty currency.
     """
-    if code in _MINOR:
-        return _MINOR[code], 100.0
+    if code in HUNDREDTHS:
+        return HUNDREDTHS[code], 100.0
     upper = code.upper()
     return (upper, 1.0) if _CODE.fullmatch(upper) else ("", 1.0)
 

@@ -16,7 +16,7 @@ from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.kind import ADJUSTMENTS, Basis
+from ...model.kind import ADJUSTMENTS, HUNDREDTHS, Basis
 from ...model.query import BarsQuery
 from ...model.reasons import CLOSED
 from ...model.series import SeriesKey
@@ -38,8 +38,6 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-# Other codes of the hundredths in which shares are quoted.
-_HUNDREDTHS = {"GBX": "GBp", "ZAC": "ZAc", "ILA": "ILa"}
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
@@ -374,9 +372,7 @@ class Rebaser:
         return {
             a.ex_date: f"cannot adjust for the {a}: it is in {a.currency}, not in {unit}"
             for a in book.reports
-            if unit
-            and a.currency
-            and _HUNDREDTHS.get(a.currency, a.currency) != _HUNDREDTHS.get(unit, unit)
+            if unit and a.currency and _amount_unit(a.currency) != _amount_unit(unit)
         }
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
@@ -416,6 +412,11 @@ def used(
         if (dividends or event.type == "split")
         and any(day_ms(report.ex_date) in span for report in event.reports for span in needed)
     ]
+
+
+def _amount_unit(code: str) -> tuple[str, bool]:
+    """Return the currency of amounts with a vendor's code, and whether they are hundredths of it."""
+    return HUNDREDTHS.get(code, code), code in HUNDREDTHS
 
 
 def _first_missing(book: ActionBook, needed: Iterable[Span]) -> Span | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...calendars.buckets import next_stamps
 from ...calendars.calendar import calendar_for, opened_and_coming
 from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
@@ -28,7 +29,7 @@ from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
 from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
-from ..legacy.reader import next_stamps, session_stamps
+from ..legacy.reader import session_stamps
 from ..prior_sessions import PriorSessions
 from ..store import BarStore
 from ..values import Commit, CommitPiece

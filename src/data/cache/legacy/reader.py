@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...calendars.buckets import next_stamps
 from ...errors import CorruptEntryError, ResponseFormatError, StorageError
 from ...model.bars import BarTable, Stamps, merge
 from ...model.coverage import Coverage, Covered
@@ -356,14 +357,6 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -
 
 _FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05
 _FRIDAY_NIGHT = 5 * DAY_MS
-
-
-def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
-    """Return each bar's nominal closing time: one step later, or the end of the month."""
-    if timeframe.step_ms is not None:
-        return stamps + timeframe.step_ms
-    months = stamps.astype("M8[ms]").astype("M8[M]") + np.timedelta64(timeframe.count, "M")
-    return months.astype("M8[ms]").astype(np.int64)
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:

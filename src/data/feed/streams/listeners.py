@@ -132,10 +132,10 @@ class BuildingListener(Listener):
                 self._sink.bar(bar)
             else:
                 self._leave(bar)
-        owed_ms, self._bars.owed_ms = self._bars.owed_ms, None
-        if owed_ms is not None:
+        backfill_ms, self._bars.backfill_ms = self._bars.backfill_ms, None
+        if backfill_ms is not None:
             reason = "a bar ended that the stream did not cover completely"
-            self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
+            self._sink.status(StreamStatus(StreamState.DELAYED, reason, backfill_ms))
 
     def _give_or_tell(self, bars: list[LiveBar]) -> None:
         """Pass bars on, or, if there are none, report that data are arriving."""
@@ -150,7 +150,7 @@ class BuildingListener(Listener):
         """
         self._bars.spoil(bar.stamp_ms)
         if bar.is_closed and (span := bar_span(self._bars.grid, bar.stamp_ms)) is not None:
-            self._bars.owed_ms = max(self._bars.owed_ms or 0, span.end)
+            self._bars.backfill_ms = max(self._bars.backfill_ms or 0, span.end)
 
 
 class TradeListener(BuildingListener):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...calendars.buckets import next_stamps
 from ...model.bars import NAN, Floats, Stamps
 from ...model.instant import DAY_MS, MINUTE_MS, iso
 from ...model.texts import counted
@@ -497,7 +498,8 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     if series.days is None or not len(series.days):
         return "no daily bars are stored"
     days, table, stamps = series.days, series.table, series.table.stamps
-    first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
+    ends = next_stamps(stamps, series.timeframe)
+    first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, ends)
     rows: list[int] = []
     for row in np.flatnonzero(last > first).tolist():
         inside = slice(int(first[row]), int(last[row]))
@@ -524,13 +526,3 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
         f"{price_text(days.low[inside].min())} to {price_text(days.high[inside].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
-
-
-def _ends(series: CheckedSeries) -> Stamps:
-    """Return the end of each bar's week or month."""
-    stamps, step_ms = series.table.stamps, series.timeframe.step_ms
-    if step_ms is not None:
-        return stamps + step_ms
-    months = stamps.astype("M8[ms]").astype("M8[M]") + np.timedelta64(series.timeframe.count, "M")
-    ends: Stamps = months.astype("M8[ms]").astype(np.int64)
-    return ends

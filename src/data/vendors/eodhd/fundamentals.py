@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...model.kind import HUNDREDTHS
 from ..fundamentals_table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
 _PARTS = (
@@ -20,7 +21,6 @@ _PARTS = (
 _EMPTY = ("Other", "NA", "0000-00-00")
 _NO_TEXT = "There is no Profile data"
 # Fields that may also be in hundredths if the shares are quoted in hundredths.
-_IN_HUNDREDTHS = ("GBX", "GBp", "ZAC", "ZAc", "ILA")
 _IN_DOUBT = ("MarketCapitalization", "BookValue", "DividendShare", "EarningsShare", "DilutedEpsTTM")
 # Ten years of quarters; the vendor's data goes back to 1985.
 _MOST_REPORTS = 40
@@ -40,7 +40,7 @@ def parts_of(body: Any) -> dict[str, Any]:
         if isinstance(part := body.get(name), dict)
     }
     code, highlights = parts.get("General", {}).get("CurrencyCode"), parts.get("Highlights", {})
-    for name in _IN_DOUBT if code in _IN_HUNDREDTHS else ():
+    for name in _IN_DOUBT if code in HUNDREDTHS else ():
         if highlights.get(name) is not None:
             highlights[name] = f"{highlights[name]} {code} or a hundred of them"
     coming = _next_report(body.get("Earnings"))
