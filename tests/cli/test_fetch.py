@@ -287,6 +287,8 @@ def test_each_of_several_symbols_has_a_file(run: Run, vendors: VendorServer) -> 
     for words, why in (
         (("BTCUSDT", *WEEK, "--version", "1"), "--version needs exactly one symbol"),
         (("1h", *WEEK), "more than one timeframe is given: '1h' and '1d'"),
+        (("1d", "2024-06-03", "2024-06-07"), "'2024-06-03' is a date, not a symbol or a timeframe"),
+        (("1d", "2024-06-07"), "give the range with --start and --end"),
     ):
         refused = run("fetch", "AAPL", *words)
         assert (refused.code, why in refused.err) == (2, True), refused.err

@@ -70,8 +70,14 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
     The symbols are not included.
 
     Raises:
-        QueryError: A timeframe is among the symbols.
+        QueryError: A timeframe is among the symbols, or a date among the symbols and the timeframe.
     """
+    for word in (*args.symbols[1:], args.timeframe):
+        if _DATE.fullmatch(word):
+            raise QueryError(
+                f"{word!r} is a date, not a symbol or a timeframe",
+                hint="give the range with --start and --end",
+            )
     for symbol in args.symbols[1:]:
         if symbol[:1].isdigit() and _is_timeframe(symbol):
             raise QueryError(
