@@ -112,11 +112,15 @@ clean:  ## remove the environment, builds and what tools left behind; never the 
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is touched only when the installation succeeded, so an interrupted one is repeated; a
-# changed dependency installs again. uv where it works, else pip (uv knows nothing of pip's own
-# settings, so its failure is not the last word). Nothing is compiled beforehand: most of it is never loaded.
+# changed dependency installs again. uv takes a sixth of the time of pip, so the environment gets one if there is
+# none. It does not read the settings of pip: it is given the index of pip, and if it fails, pip installs.
+# Nothing is compiled beforehand: most of it is never loaded.
 $(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)/python
 	rm -rf build
-	@if [ -n "$(UV)" ] && $(UV) pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
+	@uv=$(or $(UV),$(RUN)/uv); [ -n "$(UV)" ] || $$uv --version >/dev/null 2>&1 || $(RUN)/python -m pip install -q uv || :; \
+	index=$$($(RUN)/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1); \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
+	if $$uv pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
 	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q --no-compile -e ".[$*]"; fi
 	@touch $@
 

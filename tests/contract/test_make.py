@@ -84,3 +84,52 @@ def test_each_make_test_run_has_its_own_folder_removed_at_the_end(tmp_path: Path
 def test_a_full_run_fails_below_ninety_percent() -> None:
     assert "--cov-branch" in recipe("test-full")
     assert "--cov-fail-under=90" in recipe("test-full")
+
+
+# Notes its calls, and answers as pip does which index it uses.
+PIP = """#!/bin/sh
+echo "pip $*" >> "$NOTES"
+case "$*" in *"config list"*) echo "global.index-url='https://mirror.invalid/simple'" ;; esac
+"""
+UV = """#!/bin/sh
+[ "$1" = --version ] && exit
+echo "uv $* $UV_DEFAULT_INDEX" >> "$NOTES"
+exit $ENDING
+"""
+
+
+@pytest.mark.parametrize("ending", [0, 2])
+def test_uv_installs_from_the_index_of_pip_and_pip_installs_if_it_fails(
+    tmp_path: Path, ending: int
+) -> None:
+    programs, notes = tmp_path / "venv/bin", tmp_path / "notes"
+    programs.mkdir(parents=True)
+    for name, text in [("python", PIP), ("uv", UV)]:
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    for name in ("setup.cfg", "pyproject.toml"):
+        (tmp_path / name).touch()
+    own = {name: value for name, value in os.environ.items() if name != "UV_DEFAULT_INDEX"}
+    subprocess.run(
+        [
+            "make",
+            "-s",
+            "-f",
+            ROOT / "Makefile",
+            "venv/.installed-dev",
+            "VENV=venv",
+            "PYTHON=python3",
+            "UV=",
+        ],
+        cwd=tmp_path,
+        env=own | {"NOTES": str(notes), "ENDING": f"{ending}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    installed = [line for line in notes.read_text().splitlines() if " install " in line]
+    assert installed[0].startswith("uv ") and "-e .[dev]" in installed[0]
+    assert installed[0].endswith(" https://mirror.invalid/simple")
+    assert [line.split()[0] for line in installed[1:]] == ["pip"] * bool(ending)
+    assert (tmp_path / "venv/.installed-dev").exists()
