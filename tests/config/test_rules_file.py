@@ -152,6 +152,7 @@ class TestMistakes:
             ("validation: {check_duplicates: maybe}", "must be true or false"),
             ("cache: {enabled: 1}", "cache.enabled: it is 1, but must be true or false"),
             ("failover: {max_retries: 99}", "must be a number from 0 to 20"),
+            ("failover: {max_retries: 2.5}", "it is 2.5, but must be an integer"),
             ("validation: {min_quality_score: 1.5}", "must be a number from 0 to 1"),
             (
                 "providers: {nobody: {cost: free}}",

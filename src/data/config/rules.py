@@ -192,7 +192,7 @@ class Failover:
     """Settings for retrying a request to a vendor: the number of retries, and the delays in seconds."""
 
     enabled: bool = setting(switch, True)
-    max_retries: int = setting(number(0, 20), 3)
+    max_retries: int = setting(whole(0, 20), 3)
     retry_delay: float = setting(number(0, 3600), 1.0)
     exponential_backoff: bool = setting(switch, True)
 

@@ -181,9 +181,9 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
     return Form(_check)
 
 
-def whole(low: float, *, nullable: bool = False) -> Form:
-    """Return a form that accepts a finite integer of at least ``low``."""
-    limits = number(low, nullable=nullable)
+def whole(low: float, high: float = math.inf, *, nullable: bool = False) -> Form:
+    """Return a form that accepts a finite integer from ``low`` to ``high``, both inclusive."""
+    limits = number(low, high, nullable=nullable)
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         problems = list(limits.check(value, path))
