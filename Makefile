@@ -65,7 +65,7 @@ core-tested: $(VENV)/.installed-test
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
 COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests; \
-	grep -oE 'tests/[a-z0-9_/]+\.py' tests/thinned.py; find tests/db tests/v2 -name 'test_*.py'))
+	grep -ohE '^ *"?tests/[a-z0-9_/]+\.py' tests/thinned.py tests/left_out.txt | tr -d ' "'; find tests/db tests/v2 -name 'test_*.py'))
 
 test-full: $(VENV)/.installed-full lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90

@@ -81,7 +81,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 def _is_thinned(config: pytest.Config) -> bool:
-    return not FULL and not any("[" in argument for argument in config.args)
+    return not FULL and not any("::" in argument for argument in config.args)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ each test begins at another place, so that every vendor occurs in some tests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from zlib import crc32
 
 # Of the engines of a database and the servers of tiers one is taken by a test, in turns.
@@ -835,73 +836,14 @@ VALUES: dict[str, dict[str, int]] = {
     },
 }
 
-# Left to a full run. A control takes a precaution out of the package and checks that the fault tests beside
-# it notice: no change of the package makes it fail. For each other one, a cheaper test is named (file and
-# name) that fails with it.
-CONTROL = ("", "")
-FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
-    "tests/cache/test_bit_rot.py": {
-        "test_with_a_guard_removed_the_damage_tests_fail": CONTROL,
-    },
-    "tests/cache/test_columnar_crashes.py": {
-        "test_each_guard_of_the_columns_is_needed": CONTROL,
-    },
-    "tests/cache/test_crash_states.py": {
-        "test_an_older_tools_file_is_kept_before_it_is_replaced": CONTROL,
-        "test_each_other_order_of_a_rewrite_breaks_a_promise": CONTROL,
-        "test_with_a_guard_removed_a_power_failure_breaks_a_promise": CONTROL,
-        "test_bad_bytes_are_quarantined_before_they_are_removed": CONTROL,
-        "test_each_sync_is_needed": CONTROL,
-    },
-    "tests/cache/test_kills.py": {
-        "test_writers_without_a_guard_are_detected": CONTROL,
-    },
-    "tests/cache/test_processes.py": {
-        "test_two_writing_processes_and_a_reader_lose_no_bar": (
-            "tests/cache/test_writers.py",
-            "test_concurrent_writers_and_readers_lose_no_bar",
-        ),
-    },
-    "tests/cache/test_table_faults.py": {
-        "test_the_power_failure_check_detects_a_rename_without_a_sync": CONTROL,
-    },
-    "tests/db/test_units.py": {
-        "test_without_its_lock_a_writing_unit_loses_or_refuses_changes": CONTROL,
-    },
-    "tests/db/test_universe_bars.py": {
-        "test_a_batch_without_a_universe_loads_no_database": (
-            "tests/db/test_units.py",
-            "test_the_packages_are_loaded_when_they_are_used",
-        ),
-    },
-    "tests/db/test_universe_command.py": {
-        "test_names_are_loaded_when_they_are_used": (
-            "tests/db/test_units.py",
-            "test_the_packages_are_loaded_when_they_are_used",
-        ),
-    },
-    "tests/e2e/test_derived.py": {
-        "test_cached_bars_of_a_served_timeframe_load_no_module_for_derived_bars": (
-            "tests/e2e/test_hits.py",
-            "test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http",
-        ),
-    },
-    "tests/jobs/test_workers.py": {
-        "test_a_dask_cluster_returns_every_result_although_a_task_dies_once": (
-            "tests/jobs/test_workers.py",
-            "test_a_cluster_reports_the_same_even_if_a_worker_is_killed",
-        ),
-    },
-    "tests/simulation/test_known_faults.py": {
-        "test_a_known_fault_put_back_is_found": CONTROL,
-    },
-    "tests/sources/test_cached_foreign.py": {
-        "test_a_forked_child_waits_for_its_parent": (
-            "tests/sources/test_cached_foreign.py",
-            "test_a_forked_child_waits_for_the_lock_of_its_parent",
-        ),
-    },
-}
+# Left to a full run: tests and single cases that fail only together with a cheaper one, which is named.
+# CONTROL takes a precaution out of the package and checks that the fault tests beside it notice: no change of
+# the package makes it fail.
+CONTROL = "control"
+LEFT_OUT: dict[str, str] = dict(
+    line.split(" <- ")
+    for line in Path(__file__).with_name("left_out.txt").read_text("utf-8").splitlines()
+)
 
 
 def taken(count: int, kept: int, name: str) -> set[int]:
@@ -937,9 +879,8 @@ def chosen(name: str, params: Sequence[Mapping[str, object]]) -> list[int]:
 
 
 def is_left_out(nodeid: str) -> bool:
-    """Return whether all cases of a test are left to a full run."""
-    file, _, test = nodeid.partition("[")[0].partition("::")
-    return test in FULL_ONLY.get(file, ())
+    """Return whether a case of a test is left to a full run, or the whole test."""
+    return nodeid in LEFT_OUT or nodeid.partition("[")[0] in LEFT_OUT
 
 
 def engine_of(params: Mapping[str, object], pair: Sequence[str]) -> object:

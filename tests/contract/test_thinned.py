@@ -26,17 +26,21 @@ def names_in(file: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def exists(nodeid: str) -> bool:
+    file, _, test = nodeid.partition("[")[0].partition("::")
+    return test in names_in(file)
+
+
 def test_each_thinned_test_exists() -> None:
-    for table in (thinned.VENDORS, thinned.VALUES, thinned.FULL_ONLY):
+    for table in (thinned.VENDORS, thinned.VALUES):
         for file, tests in table.items():
             assert set(tests) <= names_in(file), file
+    assert not [name for name in thinned.LEFT_OUT if not exists(name)]
 
 
 def test_a_test_only_in_full_runs_is_a_control_or_fails_with_another_test() -> None:
-    for tests in thinned.FULL_ONLY.values():
-        for file, test in set(tests.values()) - {thinned.CONTROL}:
-            assert test in names_in(file), test
-            assert test not in thinned.FULL_ONLY.get(file, {}), test
+    for other in set(thinned.LEFT_OUT.values()) - {thinned.CONTROL}:
+        assert exists(other) and not thinned.is_left_out(other), other
 
 
 @pytest.mark.parametrize("file", sorted(thinned.BOTH_ENGINES))
@@ -62,12 +66,15 @@ def test_a_new_case_of_another_test_is_never_left_out() -> None:
     assert thinned.chosen(f"{file}::test_other", [{"n": n} for n in range(9)]) == list(range(9))
 
 
-def test_all_cases_of_a_test_for_full_runs_are_left_out() -> None:
-    file, tests = next(iter(thinned.FULL_ONLY.items()))
-    name = f"{file}::{next(iter(tests))}"
-    assert thinned.chosen(name, [{"n": n} for n in range(3)]) == []
-    assert thinned.is_left_out(name) and thinned.is_left_out(f"{name}[2-every]")
-    assert not thinned.is_left_out(f"{file}::test_other[0]")
+def test_a_test_or_a_single_case_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, one = "tests/test_a.py::test_it", "tests/test_a.py::test_cases[2-every]"
+    monkeypatch.setattr(
+        thinned, "LEFT_OUT", {whole: thinned.CONTROL, one: "tests/test_b.py::test_c"}
+    )
+    assert thinned.chosen(whole, [{"n": n} for n in range(3)]) == []
+    assert thinned.is_left_out(whole) and thinned.is_left_out(f"{whole}[2-every]")
+    assert thinned.is_left_out(one) and not thinned.is_left_out(one.replace("2", "1"))
+    assert not thinned.is_left_out("tests/test_a.py::test_cases")
 
 
 def test_a_test_of_the_database_takes_one_engine_with_all_its_other_cases() -> None:
@@ -85,7 +92,10 @@ def test_a_test_of_the_database_takes_one_engine_with_all_its_other_cases() -> N
     assert thinned.chosen("tests/cache/test_it.py::test_it", cases) == list(range(6))
 
 
-@pytest.mark.parametrize(("argument", "is_full"), [("", False), ("", True), ("[1]", False)])
+@pytest.mark.parametrize(
+    ("argument", "is_full"),
+    [("", False), ("", True), ("::test_it", False), ("::test_it[1]", False)],
+)
 def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
     argument: str, is_full: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,21 +110,21 @@ def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
     of_test = SimpleNamespace(
         _calls=[SimpleNamespace(params={"n": n}) for n in range(kept + 5)],
         definition=SimpleNamespace(nodeid=f"{file}::{test}"),
-        config=SimpleNamespace(args=[f"{file}::{test}{argument}"]),
+        config=SimpleNamespace(args=[f"{file}{argument}"]),
     )
     assert len(list(suite.pytest_generate_tests(of_test))) == 1
     assert len(of_test._calls) == (kept + 5 if argument or is_full else kept)
 
 
 def test_this_run_has_no_other_cases_than_those_taken(request: pytest.FixtureRequest) -> None:
-    if FULL or any("[" in argument for argument in request.config.args):
-        pytest.skip("all cases are requested")
+    if FULL or any("::" in argument for argument in request.config.args):
+        pytest.skip("all cases or single tests are requested")
     counts = Counter(item.nodeid.partition("[")[0] for item in request.session.items)
     for table in (thinned.VENDORS, thinned.VALUES):
         for file, tests in table.items():
             for test, kept in tests.items():
                 assert counts[f"{file}::{test}"] <= kept, f"{file}::{test}"
-    assert not any(thinned.is_left_out(name) for name in counts)
+    assert not any(thinned.is_left_out(item.nodeid) for item in request.session.items)
 
 
 def test_a_full_run_takes_every_file_that_is_thinned() -> None:
@@ -126,7 +136,7 @@ def test_a_full_run_takes_every_file_that_is_thinned() -> None:
     assert {
         *thinned.VENDORS,
         *thinned.VALUES,
-        *thinned.FULL_ONLY,
+        *(name.partition("::")[0] for name in thinned.LEFT_OUT),
         "tests/db/test_universes.py",
     } <= set(files)
     assert all((ROOT / file).is_file() for file in files)
