@@ -296,6 +296,14 @@ class TestCounts:
             "a bad row is not missing besides"
         )
 
+    def test_bars_without_a_volume_are_counted_and_lower_the_score(self) -> None:
+        rows = [bar(0), bar(1), bar(2, volume=float("nan")), bar(3)]
+        counted = judged(*rows, volume=True)
+        assert (counted.score, counted.problems) == (
+            0.75, ("missing_volume: 1 of 4 bars have no volume",),
+        )  # fmt: skip
+        assert (judged(*rows, volume=False).score, judged(*rows, volume=False).problems) == (1, ())
+
     def test_days_that_are_not_at_midnight_are_named(self) -> None:
         result = judged(bar(0), bar(24 + 16), timeframe=DAILY)
         assert len(result.good) == 2
