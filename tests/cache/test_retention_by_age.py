@@ -272,11 +272,14 @@ def test_cleanup_with_an_invalid_age_is_refused(cache: UnifiedCache, days_: floa
 
 
 def test_commits_delete_old_years_once_a_day(
-    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
-) -> None:
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     kept = make(max_age=Age.parse("5y"))
     clock.advance(3600)
-    kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    with caplog.at_level(logging.INFO):
+        kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    assert "cache.retention: deleted 1 year, 306 rows" in caplog.messages
     assert kept.list_years("BTCUSDT", "1d") == [2021, 2026]
     kept.put(days("2014-03-01", "2014-12-31"), "BTCUSDT", "1d", provider="binance")
     for hours, stays in ((1, True), (22, True), (2, False)):
@@ -298,11 +301,15 @@ def test_the_maintenance_after_a_job_deletes_old_years(
 def test_a_year_file_in_use_is_deleted_by_age_another_day(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
 ) -> None:
+    for first in ("2015-03-01", "2026-03-01"):
+        rates = pd.DataFrame({"funding_rate": 0.1}, index=pd.date_range(first, periods=3))
+        cache.put(rates, "BTCUSDT", "1d", data_type="funding_rate", provider="binance")
     clock.advance(3600)
     kept = make(max_age=Age.parse("5y"))
     kept.store.read(DAILY, Span(year_start(2015), year_start(2016)))
     kept.look_after()
     assert 2015 in kept.list_years("BTCUSDT", "1d")
+    assert kept.tables("funding_rate").years(DAILY) == [2026], "a table is not in use"
     clock.advance(3600)
     kept.look_after()
     assert 2015 not in kept.list_years("BTCUSDT", "1d")
