@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from src.data.cache.retention.age import Aged, AgeRetention
 from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
+from src.data.disk.files import Disk
 from src.data.errors import CacheError, QueryError
 from src.data.model.instant import DAY_MS, HOUR_MS, to_ms, year_start
 from src.data.model.retention import Age
@@ -311,6 +313,21 @@ def test_a_year_file_in_use_is_deleted_by_age_another_day(
     assert 2015 in kept.list_years("BTCUSDT", "1d")
     assert kept.tables("funding_rate").years(DAILY) == [2026], "a table is not in use"
     clock.advance(3600)
+    kept.look_after()
+    assert 2015 not in kept.list_years("BTCUSDT", "1d")
+
+
+def test_automatic_deletion_does_not_wait_for_a_writer(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
+    clock.advance(3600)
+    kept = make(max_age=Age.parse("5y"))
+    with Disk().lock(kept.store.parts.lane(DAILY).paths.lock, 1.0):
+        other = threading.Thread(target=kept.look_after, daemon=True)
+        other.start()
+        other.join(5.0)
+        assert not other.is_alive()
+    assert 2015 in kept.list_years("BTCUSDT", "1d")
     kept.look_after()
     assert 2015 not in kept.list_years("BTCUSDT", "1d")
 

@@ -333,8 +333,9 @@ class TestRefused:
     @pytest.mark.parametrize("count", [1, 30])
     def test_seconds_are_found_in_a_window_that_holds_1970_too(self, count: int) -> None:
         rows = [bar(n)._replace(stamp_ms=(START + n * DAY_MS) // 1000) for n in range(count)]
-        with pytest.raises(QualityError, match="January 1970"):
+        with pytest.raises(QualityError, match="January 1970") as caught:
             judged(*rows, span=Span(-DAY_MS, NOW), timeframe=DAILY)
+        assert caught.value.hint == "seconds instead of milliseconds?"
 
     def test_days_of_january_1970_can_be_asked_for(self) -> None:
         rows = [bar()._replace(stamp_ms=n * DAY_MS) for n in range(20)]
