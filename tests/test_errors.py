@@ -21,6 +21,7 @@ from src.data.errors import (
     DataError,
     NoDataError,
     ProviderTimeoutError,
+    QueryError,
     RateLimitedError,
     RegionError,
     UnknownSymbolError,
@@ -38,12 +39,33 @@ PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 def test_every_error_has_a_reason_and_a_sentence_for_end_users(kind: type[DataError]) -> None:
     text = "GET https://api.acme.com/v1 answered 500"
     error = kind(text, provider="acme", symbol="AAPL", hint="set ACME_API_KEY")
+    assert (str(error), error.hint) == (f"{text} (set ACME_API_KEY)", "set ACME_API_KEY")
     assert error.reason in REASONS
     assert error.brief.endswith(".") and len(error.brief) < 100
     assert not re.search(r"acme|http|Error|_|[{}\n]", error.brief), error.brief
     assert "AAPL" in error.brief or error.reason in (
         "question", "configuration", "cache", "database",
     )  # fmt: skip
+
+
+WORDS = " ".join(["word"] * 100)  # 499 characters
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("a" * 400, "a" * 400),
+        ("a" * 39 + "b" * 360 + "cd", "a" * 39 + "b…cd"),
+        (f"not a symbol: '{'a' * 400}'", f"not a symbol: '{'a' * 39}…a'"),
+        (WORDS, f"{WORDS[:200]}…{WORDS[-200:]}"),
+        (f"{'a' * 300}\n{WORDS[:400]}", f"{'a' * 300}\n{WORDS[:400]}"),
+        (f"{'a' * 300}\n{WORDS[:401]}", f"{'a' * 300}\n{WORDS[:200]}…{WORDS[201:401]}"),
+    ],
+    ids=["400", "a word", "a value", "a line", "a line of 400", "a line of 401"],
+)
+def test_overlong_values_and_lines_are_left_out_in_the_middle(text: str, shown: str) -> None:
+    assert str(QueryError(text)) == shown
+    assert QueryError("unknown", hint=text).hint == shown
 
 
 def test_all_reasons_are_used_and_explained() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,6 +218,20 @@ def test_a_commit_to_two_years_is_listed_once(tmp_path: Path) -> None:
     assert (one["generation"], one["years"], one["added"]) == (1, [2023, 2024], 4)
     assert one["span"] == list(days(-2, 2))
     assert (other["changed"], other["vendor"], other["kept"]) == (1, "acme", True)
+
+
+def test_a_version_is_kept_if_only_adjusted_closes_change(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    first = piece(0, 3, adj=True)
+    before = np.array([1.0, 2.0, 3.0])
+    store.commit(DAILY, Commit((replace(first, table=first.table.with_adj_close(before)),)))
+    after = np.array([1.0, 2.5, np.nan])
+    store.commit(DAILY, Commit((replace(first, table=first.table.with_adj_close(after)),)))
+    (_, entry) = commits_of(store.parts.lane(DAILY))
+    assert (entry["added"], entry["changed"], entry["kept"]) == (0, 2, True)
+    for generation, closes in ((1, before), (2, after)):
+        rows, _ = store.read_version(DAILY, EVER, generation)
+        np.testing.assert_array_equal(rows.adj_close, closes)
 
 
 def test_a_version_from_before_another_years_first_commit_is_kept(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from src.data.cache.retention.age import Aged, AgeRetention
 from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
+from src.data.disk.files import Disk
 from src.data.errors import CacheError, QueryError
 from src.data.model.instant import DAY_MS, HOUR_MS, to_ms, year_start
 from src.data.model.retention import Age
@@ -272,11 +274,14 @@ def test_cleanup_with_an_invalid_age_is_refused(cache: UnifiedCache, days_: floa
 
 
 def test_commits_delete_old_years_once_a_day(
-    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
-) -> None:
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     kept = make(max_age=Age.parse("5y"))
     clock.advance(3600)
-    kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    with caplog.at_level(logging.INFO):
+        kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    assert "cache.retention: deleted 1 year, 306 rows" in caplog.messages
     assert kept.list_years("BTCUSDT", "1d") == [2021, 2026]
     kept.put(days("2014-03-01", "2014-12-31"), "BTCUSDT", "1d", provider="binance")
     for hours, stays in ((1, True), (22, True), (2, False)):
@@ -298,12 +303,31 @@ def test_the_maintenance_after_a_job_deletes_old_years(
 def test_a_year_file_in_use_is_deleted_by_age_another_day(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
 ) -> None:
+    for first in ("2015-03-01", "2026-03-01"):
+        rates = pd.DataFrame({"funding_rate": 0.1}, index=pd.date_range(first, periods=3))
+        cache.put(rates, "BTCUSDT", "1d", data_type="funding_rate", provider="binance")
     clock.advance(3600)
     kept = make(max_age=Age.parse("5y"))
     kept.store.read(DAILY, Span(year_start(2015), year_start(2016)))
     kept.look_after()
     assert 2015 in kept.list_years("BTCUSDT", "1d")
+    assert kept.tables("funding_rate").years(DAILY) == [2026], "a table is not in use"
     clock.advance(3600)
+    kept.look_after()
+    assert 2015 not in kept.list_years("BTCUSDT", "1d")
+
+
+def test_automatic_deletion_does_not_wait_for_a_writer(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
+    clock.advance(3600)
+    kept = make(max_age=Age.parse("5y"))
+    with Disk().lock(kept.store.parts.lane(DAILY).paths.lock, 1.0):
+        other = threading.Thread(target=kept.look_after, daemon=True)
+        other.start()
+        other.join(5.0)
+        assert not other.is_alive()
+    assert 2015 in kept.list_years("BTCUSDT", "1d")
     kept.look_after()
     assert 2015 not in kept.list_years("BTCUSDT", "1d")
 

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,16 @@ def test_seoul_traded_on_saturdays_until_december_1998() -> None:
     found = set(days_of_trading(known.__new__(known), span).tolist())
     theirs = {day for day in file.sessions if 1998 <= day.year < 2000}
     assert (found, max(d for d in found if d.weekday() == 5)) == (theirs, date(1998, 12, 5))
+
+
+def test_another_week_holds_from_its_first_day_on_and_without_a_last_day() -> None:
+    known = SimpleNamespace(
+        weekmask="1111100", adhoc_holidays=[], regular_holidays=None,
+        special_weekmasks=[(date(2024, 6, 8), None, "0111110")],
+    )  # fmt: skip
+    span = Span(day_ms(date(2024, 6, 1)), day_ms(date(2024, 6, 16)))
+    days = [day.day for day in days_of_trading(known, span).tolist()]
+    assert days == [3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15]
 
 
 @pytest.mark.parametrize("code, day, holiday", [

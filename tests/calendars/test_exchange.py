@@ -299,6 +299,12 @@ def test_the_week_of_tel_aviv_changed_in_2026() -> None:
     assert [s.day.weekday() for s in behind] == [0, 1, 2, 3, 4]
 
 
+def test_the_week_of_seoul_had_six_days_in_years_without_known_holidays_too() -> None:
+    seoul = calendar_for(Instrument("005930.KS", "stock", "XKRX", "Asia/Seoul"))
+    week = seoul.sessions(date(1903, 6, 8), date(1903, 6, 14))
+    assert [s.day.weekday() for s in week] == [0, 1, 2, 3, 4, 5]
+
+
 def test_an_unknown_exchange_is_told_at_the_first_question() -> None:
     nowhere = calendar_for(Instrument("ABC", "stock", "XNIL", "UTC"))
     with pytest.raises(ConfigError, match="unknown calendar 'XNIL'"):

@@ -129,6 +129,7 @@ def test_dates_are_whole_session_dates_of_the_venue(
         (EURO, "4h", "2024-06-03T00:00", "2024-06-03T00:00:00Z"),
         (EURO, "1d", "2024-06-03", "2024-06-03T00:00:00Z"),
         (EMINI, "4h", "2024-06-03", "2024-06-02T21:00:00Z"),  # 16:00 in Chicago
+        (EMINI, "4h", "2024-06-04", "2024-06-03T21:00:00Z"),  # when Monday's session ends
         (EMINI, "6h", "2024-06-04", "2024-06-03T22:00:00Z"),  # the bar at 17:00 is Monday's
         (EURO, "4h", "1900-01-02", "1900-01-01T21:00:00Z"),
         (APPLE, "4h", "2024-06-03", "2024-06-03T04:00:00Z"),

@@ -375,6 +375,9 @@ def test_figures_that_are_not_numbers_are_refused(
     monkeypatch.setattr(acme, "fetch_figures", lambda q: FetchedFigures([bad], q.now_ms, 1))
     with pytest.raises(AllProvidersFailedError, match="not numbers"):
         ask_figures(manager)
+    monkeypatch.setattr(acme, "fetch_figures", lambda _: [bad])
+    with pytest.raises(AllProvidersFailedError, match="returned a list, not FetchedFigures"):
+        ask_figures(manager)
 
 
 @pytest.fixture

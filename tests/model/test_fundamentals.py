@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.model.fundamentals import FIELDS, canonical_field, canonical_type
+from src.data.model.fundamentals import (
+    FIELDS,
+    Statement,
+    canonical_field,
+    canonical_type,
+    snapshot_of,
+)
 
 # What programs of old read of a company, by its names there.
 OLDER = """
@@ -37,3 +43,12 @@ def test_data_types_and_their_other_names(name: str, data_type: str | None) -> N
 @pytest.mark.parametrize("name", OLDER)
 def test_every_field_that_programs_read_has_a_unit(name: str) -> None:
     assert FIELDS[canonical_field(name)]
+
+
+def test_only_rows_with_a_kind_and_an_end_of_the_period_are_statements() -> None:
+    whole = {"kind": "income", "period": 2023, "period_end": "2023-12-31", "currency": "USD",
+             "revenue": 5, "net_income": None, "note": "restated"}  # fmt: skip
+    rows = [whole, whole | {"kind": ""}, whole | {"period_end": None}, {"revenue": 5.0}, "income"]
+    assert snapshot_of("acme", "AAPL", {"statements": rows}).statements == (
+        Statement("income", "2023", "2023-12-31", "", "USD", {"revenue": 5.0}),
+    )

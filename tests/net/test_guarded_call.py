@@ -114,7 +114,8 @@ def test_a_plan_refusal_opens_one_circuit_for_long_and_not_the_others(
 def test_another_key_is_another_account(circuits: Circuits) -> None:
     wrong, right = Account("acme", ("wrong",)), Account("acme", ("right",))
     call(circuits, AuthenticationError("no such key"), account=wrong)
-    assert is_shut(circuits, account=wrong)
+    with pytest.raises(CircuitOpenError, match="it failed once, last with AuthenticationError"):
+        call(circuits, account=wrong)
     assert not is_shut(circuits, account=right)
     assert not is_shut(circuits, account=ACME)
 

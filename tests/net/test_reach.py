@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 import time
@@ -43,6 +45,8 @@ def test_a_gateway_is_checked_by_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         at = f"127.0.0.1:{door.getsockname()[1]}"
         assert reach(f"ibkr://{at}").ok
+    refused = os.strerror(errno.ECONNREFUSED)
+    assert reach(f"ibkr://{at}").refusal == f"nothing answers at {at}: {refused}"
     assert reach(f"ibkr://{at}").refusal.startswith(f"nothing answers at {at}: ")
 
 

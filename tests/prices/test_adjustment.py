@@ -242,8 +242,9 @@ class TestUnknownBasis:
         self, target: Adjustment, parts: list[BasisPart]
     ) -> None:
         table = daily(date(2020, 8, 3), [400.0])
-        with pytest.raises(KindMismatchError, match="split of 4:1 on 2020-08-31"):
+        with pytest.raises(KindMismatchError, match="split of 4:1 on 2020-08-31") as caught:
             rebase(table, parts, [TestSplits.FOUR], target, as_of=TODAY, intraday=False)
+        assert caught.value.hint == "fetch these bars again"
 
     def test_a_target_that_does_not_exist(self) -> None:
         with pytest.raises(ValueError, match="'dividends'"):

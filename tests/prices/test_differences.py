@@ -199,6 +199,16 @@ def test_dividends_that_one_side_took_off(who: str) -> None:
     assert named(*pair)[0][0] == "conflict", "nobody told of a dividend"
 
 
+def test_an_adjusted_close_that_only_one_side_has_is_no_difference() -> None:
+    plain = truth()
+    ours, theirs = plain.close * 0.9, plain.close * 0.9
+    ours[:10], theirs[50:] = np.nan, np.nan
+    theirs[20:23] *= 1.01
+    pair = plain.with_adj_close(ours), plain.with_adj_close(theirs)
+    assert named(*pair, adj_close=True) == [("adjusted close", 3, "2024-01-21", "2024-01-23")]
+    assert named(*pair) == []
+
+
 def test_bars_that_only_one_side_has_are_named_as_missing() -> None:
     ours, theirs = truth(), truth()
     ours, theirs = ours.take(np.arange(DAYS) != 7), theirs.take(np.arange(DAYS) < 57)

@@ -151,7 +151,9 @@ class TestWhoCounts:
     def test_nonsense_is_a_word_of_its_own(self) -> None:
         event = one(by("a", 0, at=1), by("b", 4), by("c", 4))
         assert event.action().ratio == 4
-        assert not one(by("a", 0)).action().is_sound
+        for nonsense in (by("a", 0), by("a", old=0), by("a", float("nan"))):
+            assert not one(nonsense).action().is_sound
+            assert len(of(nonsense, by("b", day=MONDAY + timedelta(days=1)))) == 2
 
 
 class TestOneVendor:

@@ -296,6 +296,14 @@ class TestCounts:
             "a bad row is not missing besides"
         )
 
+    def test_bars_without_a_volume_are_counted_and_lower_the_score(self) -> None:
+        rows = [bar(0), bar(1), bar(2, volume=float("nan")), bar(3)]
+        counted = judged(*rows, volume=True)
+        assert (counted.score, counted.problems) == (
+            0.75, ("missing_volume: 1 of 4 bars have no volume",),
+        )  # fmt: skip
+        assert (judged(*rows, volume=False).score, judged(*rows, volume=False).problems) == (1, ())
+
     def test_days_that_are_not_at_midnight_are_named(self) -> None:
         result = judged(bar(0), bar(24 + 16), timeframe=DAILY)
         assert len(result.good) == 2
@@ -325,8 +333,9 @@ class TestRefused:
     @pytest.mark.parametrize("count", [1, 30])
     def test_seconds_are_found_in_a_window_that_holds_1970_too(self, count: int) -> None:
         rows = [bar(n)._replace(stamp_ms=(START + n * DAY_MS) // 1000) for n in range(count)]
-        with pytest.raises(QualityError, match="January 1970"):
+        with pytest.raises(QualityError, match="January 1970") as caught:
             judged(*rows, span=Span(-DAY_MS, NOW), timeframe=DAILY)
+        assert caught.value.hint == "seconds instead of milliseconds?"
 
     def test_days_of_january_1970_can_be_asked_for(self) -> None:
         rows = [bar()._replace(stamp_ms=n * DAY_MS) for n in range(20)]

@@ -114,6 +114,8 @@ def test_a_splice_verdict_is_summarised_in_words() -> None:
     verdict = compared([1.03] * 6)
     assert verdict.summary == "median ratio 1.03, spread 0.0 bp over 6 common bars"
     assert (verdict.ratio, verdict.common) == (pytest.approx(1.03), 6)
+    assert compared([4.0]).summary == "only 1 common bar, median ratio 4"
+    assert compared([4.0] * 2).summary == "only 2 common bars, median ratio 4"
 
 
 @pytest.mark.parametrize("ratio", [100.0, 0.01])
@@ -197,6 +199,7 @@ def sides(before: float, after: float, *, later: bool = True) -> list[Overlap]:
 def settled(overlaps: list[Overlap], *actions: Action) -> tuple[list[str], str]:
     fixes = known_fixes(actions, BarTable.empty(), "split", TODAY, intraday=False)
     verdicts, fix = settle(overlaps, fixes)
+    assert all(verdict.fix is None for verdict in verdicts if verdict.outcome == "conflict")
     return [verdict.outcome for verdict in verdicts], fix.because if fix else ""
 
 

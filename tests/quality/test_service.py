@@ -69,6 +69,7 @@ def test_a_defect_is_reported_and_no_file_changes(filled: DataManager) -> None:
     )
     assert (report.rows, report.requests, report.lane) == (250, 0, "")
     assert 0.85 < report.score < 0.95
+    assert report.title == f"{BAD} 1d · 250 bars · quality {report.score:.2f}"
     assert report.checked[0] == "unit"
     assert contents(Path(filled.cache.cache_dir)) == before
 

@@ -17,7 +17,7 @@ from src.data.errors import (
     SymbolNotFoundError,
 )
 from src.data.model.instant import DAY_MS, parse_iso
-from src.data.vendors.base import BaseDataDownloader, is_ours
+from src.data.vendors.base import BaseDataDownloader, is_ours, sends_by_machinery
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.vendors.acme import AcmeDataDownloader, acme
 
@@ -85,6 +85,17 @@ def test_a_downloader_is_ours_only_if_its_get_ohlcv_is_not_replaced() -> None:
     with mock.patch.object(vendor, "get_ohlcv"):
         assert not is_ours(vendor)
     assert is_ours(vendor)
+
+
+def test_a_downloader_with_its_own_get_ohlcv_may_still_send_requests_through_the_base_class() -> (
+    None
+):
+    sender = sender_over(ScriptedTransport())
+    with mock.patch.object(AcmeDataDownloader, "get_ohlcv"):
+        assert sends_by_machinery(AcmeDataDownloader(sender=sender))
+        assert not sends_by_machinery(AcmeDataDownloader())
+    assert not sends_by_machinery(Legacy(sender=sender)), "it builds no request for bars"
+    assert not sends_by_machinery(Unprepared("x"))
 
 
 def test_get_ohlcv_has_the_column_shape() -> None:

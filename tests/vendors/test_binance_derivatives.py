@@ -91,7 +91,8 @@ def test_a_configured_host_also_serves_futures() -> None:
 
 @pytest.mark.parametrize("side", ["oldest", "newest"])
 def test_all_pages_are_fetched_whichever_end_the_vendor_begins_with(side: str) -> None:
-    stamps = [DAY.start + i * MINUTE_MS for i in range(0, 30 * 1440, 5)]
+    # The last page has one row.
+    stamps = [DAY.start + i * 5 * MINUTE_MS for i in range(17 * 500 + 1)]
     end = stamps[-1] + 1
 
     def serve(request: Any) -> Any:

@@ -498,6 +498,7 @@ class TestYahoo:
         assert first.json() == CHART
         assert first.requests == len(server.requests) > 1
         assert paths(server)[-1] == "/v8/finance/chart/AAPL"
+        assert "interval=1d" in server.requests[-1][0]
         assert "/v1/test/getcrumb" in paths(server)
         asked = len(server.requests)
         again = carrier.send(request)

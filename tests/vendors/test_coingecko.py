@@ -194,8 +194,9 @@ def test_a_response_in_another_format_is_unreadable(body: Any) -> None:
 def test_symbols_become_coin_ids_and_quote_currencies() -> None:
     assert coin_id(Instrument("X", "crypto", spellings={"coingecko": "pepe-2"})) == "pepe-2"
     assert coin_id(Instrument("Ethereum", "crypto")) == "ethereum"
-    with pytest.raises(CapabilityError, match="spellings"):
+    with pytest.raises(CapabilityError, match="spellings") as caught:
         coin_id(Instrument("ABCUSDT", "crypto", base="ABC", quote="USDT"))
+    assert caught.value.symbol == "ABCUSDT"
     assert len(set(COINS.values())) == len(COINS)
     for quote, asked in (("USDT", "USD"), ("EUR", "EUR"), ("BTC", "BTC"), (None, "USD")):
         assert currency(Instrument("X", "crypto", base="BTC", quote=quote)) == asked

@@ -245,6 +245,7 @@ def test_without_the_package_the_extra_is_named(
         ({}, {}, Gateway("127.0.0.1", 7497, 1)),
         ({}, {"IBKR_HOST": "10.0.0.5", "IBKR_PORT": "4002"}, Gateway("10.0.0.5", 4002, 1)),
         ({"port": 4001, "client_id": 0}, {"IBKR_PORT": "9"}, Gateway("127.0.0.1", 4001, 0)),
+        ({"port": 65535, "client_id": 2147483647}, {}, Gateway("127.0.0.1", 65535, 2147483647)),
     ],
 )
 def test_the_address_of_the_gateway_follows_from_arguments_and_environment(
@@ -253,10 +254,15 @@ def test_the_address_of_the_gateway_follows_from_arguments_and_environment(
     assert ibkr_gateway(said, environ) == expected
 
 
-@pytest.mark.parametrize("value", ["70000", "x", "-1", "7497.5"])
+@pytest.mark.parametrize("value", ["65536", "70000", "x", "-1", "7497.5"])
 def test_an_invalid_port_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="IBKR_PORT"):
         ibkr_gateway({}, {"IBKR_PORT": value})
+
+
+def test_a_client_id_of_more_than_31_bits_is_refused() -> None:
+    with pytest.raises(ConfigError, match="client_id '2147483648' is not an integer"):
+        ibkr_gateway({"client_id": 2147483648}, {})
 
 
 @pytest.mark.parametrize("status, kind", [(200, type(None)), (503, UnavailableError)])
@@ -285,6 +291,7 @@ def test_shares_are_sent_in_the_vendors_spelling(
     who: Instrument, symbol: str, primary: str, currency: str
 ) -> None:
     found = contract_of(who, "ibkr")
+    assert IBKRDataDownloader(sender=sender_over(ScriptedTransport())).spelled(who) == symbol
     assert (found.symbol, found.primary, found.currency) == (symbol, primary, currency)
 
 

@@ -263,6 +263,14 @@ def test_error_responses_become_typed_errors(status: int, body: Any, kind: Any) 
     assert tiingo()[0].classify(answer([ROW])) is None
 
 
+@pytest.mark.parametrize("limit, wait_s", [("hourly request", None), ("monthly bandwidth", 3600.0)])
+def test_a_spent_monthly_allocation_pauses_requests_for_an_hour(
+    limit: str, wait_s: float | None
+) -> None:
+    error = tiingo()[0].classify(answer(f"You have run over your {limit} allocation.".encode()))
+    assert isinstance(error, RateLimitedError) and error.retry_after == wait_s
+
+
 @pytest.mark.parametrize(
     "body", [b"<html>", b'[{"date": "2024', b"", {}, {"detail": "x"}, [{"date": "2024-01-02"}],
         [{**ROW, "date": "soon"}], [[1, 2]], [{**ROW, "close": "much"}]],

@@ -20,6 +20,7 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
+from src.data.model.timeframe import Timeframe
 from src.data.vendors.paging import windows
 from src.data.vendors.twelvedata.bars import TwelveDataDataDownloader
 from tests.cache.counts import FULL
@@ -118,6 +119,7 @@ def test_times_of_values_become_stamps(label: str, said: str, stamp: str) -> Non
     )
     assert [iso(b.stamp_ms) for b in page.bars] == [stamp]
     assert page.unit == "USD"
+    assert vendor.is_dense(Timeframe.parse(label)) == (label != "1m")
 
 
 @pytest.mark.parametrize(

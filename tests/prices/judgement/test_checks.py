@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.data.model.bars import BarTable, merge
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
@@ -342,6 +342,7 @@ def test_a_day_of_hours_that_is_the_day_before_is_a_copy() -> None:
     (finding,) = found(replace(series, table=replace(series.table, **columns)), "stale")
     assert (finding.cause, finding.severity) == ("copied day", "error")
     assert finding.stamps.tolist() == stamps[next_one].tolist()
+    assert f" from {iso(int(stamps[next_one[0]]))} on repeat" in finding.text
     columns["volume"][next_one] += 1
     assert not found(replace(series, table=replace(series.table, **columns)), "stale")
 
@@ -490,10 +491,23 @@ def test_an_amount_that_is_neither_followed_nor_possible_is_repaired_on_both_sid
     series = walk(close, dividends=(*paid[:4], ShareEvent(paid[4].at_ms, 50.0)))
     series = replace(series, table=series.table.with_adj_close(adj))
     findings = found(series, "dividend")
+    assert "on 1970-10-18 50 were paid" in findings[0].evidence
     result = repaired(series, findings)
     assert result.dividends == tuple(paid)
     before = close[paid[4].at_ms // DAY_MS - 1]
     np.testing.assert_allclose(result.table.adj_close[:50], adj[:50] * (1 - 0.5 / before))  # type: ignore[index]
+
+
+def test_steps_of_the_adjusted_close_that_no_dividend_explains_are_counted() -> None:
+    close = wavy(400)
+    adj = close.copy()
+    for row, others in ((200, ""), (100, " and on 1 other day"), (50, " and on 2 other days")):
+        adj[:row] *= 0.95
+        first = iso(row * DAY_MS)[:10]
+        series = walk(close, dividends=())
+        series = replace(series, table=series.table.with_adj_close(adj))
+        (finding,) = found(series, "dividend")
+        assert f"adj_close steps by 5.00% on {first}{others}, but" in finding.evidence
 
 
 def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> None:
@@ -516,7 +530,9 @@ def test_no_trade_is_not_stale() -> None:
     close = wavy(100)
     close[50:62] = close[50]
     stuck = walk(close)
-    assert [finding.severity for finding in found(stuck, "stale")] == ["warning"]
+    (finding,) = found(stuck, "stale")
+    assert finding.severity == "warning"
+    assert "for 11 bars" in finding.text and "other runs have at most 1" in finding.text
     repeated = stuck.table.volume.copy()
     repeated[50:62] = 77.0
     same = replace(stuck, table=replace(stuck.table, volume=repeated))

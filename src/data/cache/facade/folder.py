@@ -23,6 +23,7 @@ from ...model.instrument import Instrument
 from ...model.retention import Age, Retention
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...model.texts import counted
 from ...model.timeframe import Timeframe
 from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
@@ -404,8 +405,8 @@ class CacheFolder:
             return
         deleted = retention.delete(retention.unused(aged, now_ms), wait_s=0.0).years
         if deleted:
-            rows = sum(year.rows for year in deleted)
-            log.info("cache.retention: %d years, %d rows were deleted", len(deleted), rows)
+            rows = counted(sum(year.rows for year in deleted), "row")
+            log.info("cache.retention: deleted %s, %s", counted(len(deleted), "year"), rows)
 
     def _say_once(self, text: str) -> None:
         if text not in self._warned:
