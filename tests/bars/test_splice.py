@@ -244,6 +244,8 @@ def test_a_splice_is_listed_only_while_the_other_vendors_bars_are_stored() -> No
     assert [part.splices for part in reported] == [(), both, ()]
     reported = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
     assert reported[1].splices == (after,), "the bars before have been replaced"
+    reported = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("a", 9, 10, ())))
+    assert reported[1].splices == (before,), "the bars after have been replaced"
     assert at_borders(chain(("a", 5, 7, both)))[0].splices == (), "clipped"
     assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), (
         "the only splice in the answer"
