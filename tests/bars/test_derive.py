@@ -523,6 +523,7 @@ def test_a_forming_bar_is_returned_if_requested_and_never_stored(
     assert rows(frame) == plain(vendor.tape.bars(label, routed.clock.now_ms()), "2024-05-01")
     last = provenance(frame)["spans"][-1]
     assert (last["state"], last["rows"], last["reason"]) == ("provisional", 1, "forming")
+    assert last["basis"] == {"adjustment": "split"}, "as its latest part, which is not dated"
     closed = routed.ask(label, "2024-05-01", "2024-07-01", strict=True)
     assert rows(closed) == rows(frame)[:-1]
 
