@@ -296,6 +296,19 @@ def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     assert provenance(healed)["complete"] == provenance(right)["complete"]
 
 
+def test_a_refresh_of_some_bars_fetched_under_a_clock_ahead_requests_them_once(
+    lone: Lone, vendors: VendorServer, clock: ManualClock, ours: ManualClock
+) -> None:
+    vendors.skew_date(None)
+    at(BEFORE_SPLIT, ours, clock, 3 * DAY_MS)
+    lone("yahoo").get_ohlcv(*EARLY)
+    vendors.skew_date(0)
+    at(BEFORE_SPLIT, ours, clock)
+    frame = lone("yahoo").get_ohlcv(*EARLY[:2], "2024-04-04", "2024-04-08", force_refresh=True)
+    bars = [attempt["rows"] for attempt in provenance(frame)["attempts"] if attempt["rows"]]
+    assert (len(frame), bars) == (3, [3])
+
+
 def test_a_clock_set_right_amid_the_request_leaves_undated_prices_suspect(
     lone: Lone,
     vendors: VendorServer,
