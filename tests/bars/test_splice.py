@@ -183,8 +183,9 @@ def test_an_answer_for_several_gaps_is_fitted_separately_in_each(
 
 def test_an_answer_with_only_neighbouring_bars_raises_no_data(stored_series: StoredSeries) -> None:
     stored_series.store_hours("b", 0, 8)
-    with pytest.raises(NoDataError, match="acme has no data"):
+    with pytest.raises(NoDataError, match="acme has no data") as none:
         stored_series.fitted(reply(stored_series, 1.0, 0, 8))
+    assert (none.value.provider, none.value.symbol) == ("acme", COIN.symbol)
 
 
 def test_an_answer_without_neighbours_is_not_fitted(stored_series: StoredSeries) -> None:
