@@ -213,11 +213,12 @@ def test_stored_bars_of_a_vendor_are_unchanged_and_preferred_to_calculated_ones(
 def test_bars_that_cannot_be_calculated_are_an_error_with_the_reason(
     client: BarsClient, store: BarStore
 ) -> None:
-    with pytest.raises(NoDataError, match="no 1m bars for BTCUSDT are stored"):
+    with pytest.raises(NoDataError, match="no 1m bars for BTCUSDT are stored") as none:
         calculated(client, "BTCUSDT", "1h")
     put(store, "BTCUSDT", "2024-06-10T00:00", "2024-06-10T00:30", COIN)
-    with pytest.raises(NoDataError, match="no BTCUSDT 1h@from-1m bar has all its 1m bars"):
+    with pytest.raises(NoDataError, match="no BTCUSDT 1h@from-1m bar has all its 1m bars") as few:
         calculated(client, "BTCUSDT", "1h")
+    assert none.value.symbol == few.value.symbol == "BTCUSDT"
     for label, why in {
         "1w": "built from days",
         "1M": "built from days",

@@ -82,6 +82,15 @@ def test_the_main_lane_belongs_to_the_first_vendor_that_serves_the_range() -> No
     )
 
 
+def test_vendors_of_another_kind_than_own_files_have_the_same_lanes_as_without_files() -> None:
+    files = vendor("local", replace(VENUE, venue="kraken"))
+    files.downloader.folder_lane = "local.00c0ffee"
+    others = vendor("one", AGGREGATE), vendor("two")
+    without = [((), ["one"]), (("binance",), ["two"])]
+    assert lanes(*others) == without
+    assert lanes(files, *others) == [(("local.00c0ffee",), ["local"]), *without]
+
+
 def test_a_pinned_vendor_has_a_lane_with_its_name() -> None:
     assert lanes(vendor("one"), of=query(provider="one"), stored=AGGREGATE) == [(("one",), ["one"])]
 

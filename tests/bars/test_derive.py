@@ -49,6 +49,7 @@ from .tape import (
     plain,
     provenance,
     rows,
+    utc,
 )
 
 SHARE = Kind("regular", "session", "consolidated", volume="shares")
@@ -500,6 +501,20 @@ def test_a_request_for_a_number_of_bars_reaches_further_back_over_missing_bars(
     assert rows(frame) == [*closed[-6:-3], closed[-1]]
 
 
+def test_too_few_bars_are_reported_with_the_start_of_the_range_that_was_searched(
+    tmp_path: Path, tape: Tape
+) -> None:
+    vendor = yahoo(tape, "15m")
+    vendor.is_sparse = True
+    vendor.spoil["15m"] = lambda bars: [bar for bar in bars if utc(bar.stamp_ms).endswith("14:45")]
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
+    routed.ask("15m", "2024-06-03", NOW)
+    # 40 bars back: 3 of today, 13 in each of two sessions, 11 in the one before them.
+    since = "there are none before 2024-06-07T14:30:00Z"
+    with pytest.warns(IncompleteDataWarning, match=f"4 of the 5 requested bars: {since}"):
+        assert len(routed.ask("30m", "2024-06-12", NOW, bars=5)) == 4
+
+
 @pytest.mark.parametrize("label", ["45m", "2h", "3d", "1w", "1M"])
 def test_a_forming_bar_is_returned_if_requested_and_never_stored(
     routed: RoutedVendors, vendor: TapeVendor, label: str
@@ -508,6 +523,7 @@ def test_a_forming_bar_is_returned_if_requested_and_never_stored(
     assert rows(frame) == plain(vendor.tape.bars(label, routed.clock.now_ms()), "2024-05-01")
     last = provenance(frame)["spans"][-1]
     assert (last["state"], last["rows"], last["reason"]) == ("provisional", 1, "forming")
+    assert last["basis"] == {"adjustment": "split"}, "as its latest part, which is not dated"
     closed = routed.ask(label, "2024-05-01", "2024-07-01", strict=True)
     assert rows(closed) == rows(frame)[:-1]
 
@@ -677,6 +693,7 @@ def test_refreshed_parts_are_not_refreshed_again_to_look_further_back(
         routed.ask("1w", "2024-06-01", NOW, bars=4, refresh=True)
     first, second = (span for _, span in vendor.asked)
     assert second.end <= first.start
+    assert utc(second.start) == "2024-04-15T00:00", "eight weeks before the last closed one"
 
 
 # --- any market, any holes ---------------------------------------------------------------------

@@ -110,6 +110,7 @@ def test_an_empty_span_of_several_vendors_as_long_as_a_halt_proves_a_listing() -
     assert case.sought() == Lifetime(Bound(hour(0), source, LATER, expires, PAGES))
     (mark,) = case.commits[0].marks
     assert (mark.span, mark.reason, mark.expires) == (hours(-HALT, 0), BEFORE_FIRST, expires)
+    assert mark.fetched_at == LATER
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,9 @@ def test_an_answer_for_several_gaps_is_fitted_separately_in_each(
 
 def test_an_answer_with_only_neighbouring_bars_raises_no_data(stored_series: StoredSeries) -> None:
     stored_series.store_hours("b", 0, 8)
-    with pytest.raises(NoDataError, match="acme has no data"):
+    with pytest.raises(NoDataError, match="acme has no data") as none:
         stored_series.fitted(reply(stored_series, 1.0, 0, 8))
+    assert (none.value.provider, none.value.symbol) == ("acme", COIN.symbol)
 
 
 def test_an_answer_without_neighbours_is_not_fitted(stored_series: StoredSeries) -> None:
@@ -244,6 +245,8 @@ def test_a_splice_is_listed_only_while_the_other_vendors_bars_are_stored() -> No
     assert [part.splices for part in reported] == [(), both, ()]
     reported = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
     assert reported[1].splices == (after,), "the bars before have been replaced"
+    reported = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("a", 9, 10, ())))
+    assert reported[1].splices == (before,), "the bars after have been replaced"
     assert at_borders(chain(("a", 5, 7, both)))[0].splices == (), "clipped"
     assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), (
         "the only splice in the answer"

@@ -139,6 +139,12 @@ def test_a_bar_outside_the_calendar_is_visible_after_its_own_length(
     assert stamps(manager.get_ohlcv(*ask))[-1] == "2024-06-08T19:30"
     frame = manager.get_ohlcv(*ask, closed_by="2024-06-08T15:00")
     assert stamps(frame)[-1] == "2024-06-08T13:30", "14:30 closes at 15:30"
+    for at, last in (
+        ("2024-06-09T03:59", "2024-06-07T00:00"),
+        ("2024-06-09T04:00", "2024-06-08T00:00"),
+    ):
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-06-07", "2024-06-08", closed_by=at)
+        assert stamps(frame)[-1] == last, "a day closes at midnight in New York"
 
 
 def test_closed_by_limits_each_symbol_of_a_batch(manager: DataManager) -> None:

@@ -11,6 +11,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
+from src.data.model.span import Span
 from tests.cache.counts import crossed
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
@@ -122,7 +123,8 @@ def test_a_range_in_a_closed_market_takes_at_most_one_request(
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-09T12:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-09T15:00", "2024-06-09T16:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-11", strict=True)
-    assert len(fixed.asked) <= 1, "the whole closed stretch is requested at once"
+    closed = Span(at("2024-06-07T21:00"), at("2024-06-09T21:00"))
+    assert fixed.asked == [closed], "the whole closed stretch is requested at once"
 
 
 def test_the_coverage_of_a_closed_market_is_committed_once(

@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from onetape.aio import AsyncDataManager
+from src.data.bars.answer.empty import reason_of_empty
 from src.data.bars.request import Wishes
 from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataWarning
+from src.data.model.coverage import Coverage
 from src.data.model.proof import describe
+from src.data.model.query import BarsQuery
+from tests.bars.answers import COIN, HOURLY, KIND, LATER, hour, hours
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving
 from .scripted_vendor import provenance
@@ -100,10 +104,20 @@ def test_a_range_with_only_an_unclosed_bar_is_empty_with_its_reason(
         frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00", end)
         assert provenance(frame)["empty"] == "no bar has closed yet"
         assert len(lines(caplog)) == 1
+    client = manager.client
+    assert client.lookup(client.query("BTCUSDT", "1h", "2024-06-12T15:00")).is_hit, "none is due"
     known = manager.get_ohlcv(
         "BTCUSDT", "1h", "2024-06-12T10:00", "2024-06-12T12:00", closed_by="2024-06-12T10:30"
     )
     assert provenance(known)["empty"] == "no bar has closed yet"
+
+
+@pytest.mark.parametrize("late_ms, why", [(-1, "no bar has closed yet"), (0, "no trade")])
+def test_a_bar_without_trades_is_the_reason_from_the_time_of_its_close(
+    late_ms: int, why: str
+) -> None:
+    query = BarsQuery(COIN, HOURLY.timeframe, hours(9, 10), LATER, closed_by_ms=hour(10) + late_ms)
+    assert reason_of_empty(query, KIND, Coverage(), []) == why
 
 
 def test_a_range_within_one_bar_is_empty_with_its_reason(

@@ -288,6 +288,18 @@ def test_grave_bars_that_their_vendor_corrects_become_final(
     assert frame["close"].min() > 97
 
 
+def test_grave_bars_that_differ_each_time_are_requested_every_hour_and_never_accepted(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[3]
+    vendor = case.vendor(clock)
+    for times, factor in enumerate((100, 0.01, 100, 0.01, 100), start=1):
+        vendor.spoil = scaled(factor, *ONE)
+        assert len(grave_spans(ask(market.manager(vendor), case))) == 1
+        assert len(vendor.asked) == times
+        clock.advance(HOUR + 60)
+
+
 def test_bars_stay_grave_while_the_second_vendor_is_down(
     market: Market, clock: ManualClock
 ) -> None:

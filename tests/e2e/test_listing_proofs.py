@@ -74,6 +74,20 @@ def test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks(
     assert other.asked == []
 
 
+def test_a_vendor_added_later_is_requested_for_bars_after_a_reported_delisting(
+    market: Market, clock: ManualClock
+) -> None:
+    cut = FixedVendor(clock, sessions("2021-01-04", "2021-06-01"), "tiingo")
+    market.manager(cut).get_ohlcv("AAPL", "1d", "2021-01-04")
+    clock.advance(30 * 24 * 3600)
+    market.manager(cut).get_ohlcv("AAPL", "1d", "2021-06-01")
+    assert len(cut.asked) == 1, "the end is not requested again"
+    other = FixedVendor(clock, sessions("2021-01-04", "2021-08-31"), "tiingo")
+    other.name = "added"
+    frame = market.manager(cut, other).get_ohlcv("AAPL", "1d", "2021-06-01", "2021-08-31")
+    assert len(frame) == 65
+
+
 def test_two_vendors_without_early_bars_prove_the_listing(
     market: Market, clock: ManualClock
 ) -> None:

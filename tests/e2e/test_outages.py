@@ -423,3 +423,6 @@ def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(
     assert (len(frame), provenance(frame)["attempts"]) == (3, [])
     off = "the rules disable failover"
     assert provenance(frame)["rejected"] == {"binance": off, "yahoo": off}
+    frame = manager.get_ohlcv(*DAYS[:3])
+    closed = [("2024-05-04T00:00:00", "2024-06-12T00:00:00")]
+    assert [gap[:2] for gap in gaps(frame)] == closed, "today's bar is not missing yet"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from src.data.bars.dry_run.draft import OutlineStore
+from src.data.bars.request import Wishes
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
@@ -277,10 +278,14 @@ def test_a_plan_requests_an_empty_span_that_has_expired(
 ) -> None:
     request = ("HALTUSDT", "1h", "2024-06-04", "2024-06-06")
     vendors.truth.change("HALTUSDT", outages=(("2024-06-05T02:00", "2024-06-05T05:00"),))
-    manager.get_ohlcv(*request)
+    version = provenance(manager.get_ohlcv(*request))["generation"]
     plan = manager.plan(*request)
     assert plan.is_hit
     assert [part.reason for part in plan.lacking] == ["the vendor has no bar"]
+    client, wishes = manager.client, Wishes(version=version)
+    plan = client.plan(client.query(*request, wishes=wishes))
+    assert plan.is_hit
+    assert [part.reason for part in plan.lacking] == ["version 1 has no bars there"]
     clock.advance(25 * 3600)
     plan = manager.plan(*request)
     assert [s.reasons for s in plan.segments] == [("no data last time, due again",)]

@@ -95,7 +95,7 @@ def test_an_offline_search_uses_kept_results_and_packaged_names(
 @pytest.mark.parametrize("vendor", KEYS)
 def test_vendors_with_keys_answer_a_search_if_yahoo_fails(
     vendors: VendorServer, clock: ManualClock, rules: Path, tmp_path: Path, vendor: str,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setenv(KEYS[vendor], KEY)
     own = f"  {vendor}: {{base_url: '{vendors.base_url(vendor)}', transport: http}}\n"
@@ -108,6 +108,7 @@ def test_vendors_with_keys_answer_a_search_if_yahoo_fails(
         IncompleteDataWarning, match="'vod': some vendors did not answer: Yahoo Finance"
     ):
         found = manager.search("vod")
+    assert "'vod': some vendors did not answer: Yahoo Finance" in caplog.text
     assert [(one.symbol, one.vendor) for one in found] == [("VOD.L", vendor)]
 
 

@@ -102,6 +102,8 @@ def test_a_split_makes_bars_of_the_other_timeframes_suspect(
     clock.set(ms("2024-06-12T22:00:00"))
     manager.get_ohlcv("AAPL", "1d", "2024-06-12")
     vendors.clear_log()
+    standing = manager.client.standing(manager.client.query(*hours))
+    assert standing.series.startswith("AAPL 1h") and not standing.digest, "no answer yet, but bars"
     frame = manager.get_ohlcv(*hours)
     assert reasons(frame)
     clock.set(ms(FOURTH_OPEN))

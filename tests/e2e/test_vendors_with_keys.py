@@ -197,8 +197,10 @@ def test_the_error_without_splits_gives_the_reason_of_each_vendor(
 ) -> None:
     vendors.face(vendor).key = "another"  # type: ignore[attr-defined]
     case = next(case for case in CASES if case.vendor == vendor)
-    with pytest.raises(AllProvidersFailedError, match=r"no vendor has them \(.*key"):
+    with pytest.raises(AllProvidersFailedError, match=r"no vendor has them \(.*key") as raised:
         case.ask(managers(vendor), adjustment="split")
+    errors = [attempt.error for attempt in raised.value.attempts]
+    assert [error and error.symbol for error in errors] == [case.symbol] * len(errors)
 
 
 @pytest.mark.parametrize("vendor", [v for v in ENV if v != "coingecko"])

@@ -170,6 +170,20 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
     assert own.asked == 3, "trusted permanently"
 
 
+@pytest.mark.parametrize(("day", "expected"), [("2024-06-10", [1] * 5), (TODAY, [1, 1, 2, 2, 3])])
+def test_without_a_vendors_date_an_empty_answer_is_valid_for_an_hour_only_in_the_last_day(
+    make: Callable[[], DataManager], clock: ManualClock, ours: ManualClock, own: Own,
+    day: str, expected: list[int],
+) -> None:  # fmt: skip
+    manager, asked = make(), []
+    for minutes in (0, 14, 15, 74, 75):
+        at("2024-06-12T15:00:30", ours, clock)
+        ours.advance(minutes * 60)
+        assert ask(manager, own, "OLDUSDT", "1h", f"{day}T02:00:00", f"{day}T09:00:00").empty
+        asked.append(own.asked)
+    assert asked == expected
+
+
 def test_a_clock_that_was_behind_fetches_a_day_again_and_loses_no_bar(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock
 ) -> None:
@@ -280,6 +294,19 @@ def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     healed = lone(vendor).get_ohlcv(*LATE)
     assert_same(healed, right)
     assert provenance(healed)["complete"] == provenance(right)["complete"]
+
+
+def test_a_refresh_of_some_bars_fetched_under_a_clock_ahead_requests_them_once(
+    lone: Lone, vendors: VendorServer, clock: ManualClock, ours: ManualClock
+) -> None:
+    vendors.skew_date(None)
+    at(BEFORE_SPLIT, ours, clock, 3 * DAY_MS)
+    lone("yahoo").get_ohlcv(*EARLY)
+    vendors.skew_date(0)
+    at(BEFORE_SPLIT, ours, clock)
+    frame = lone("yahoo").get_ohlcv(*EARLY[:2], "2024-04-04", "2024-04-08", force_refresh=True)
+    bars = [attempt["rows"] for attempt in provenance(frame)["attempts"] if attempt["rows"]]
+    assert (len(frame), bars) == (3, [3])
 
 
 def test_a_clock_set_right_amid_the_request_leaves_undated_prices_suspect(

@@ -323,7 +323,7 @@ def _unlisted(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: in
     """Return the spans before the listing and after a delisting reported by all usable vendors."""
     end = life.delisted
     if end is not None and not all(
-        candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
+        candidate.is_among(end.source.split(","))
         for candidate in request.route.candidates
         if candidate.name not in journal.excluded
     ):
