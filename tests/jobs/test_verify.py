@@ -351,6 +351,16 @@ def test_a_new_dividend_is_not_reported_as_a_difference(
     assert check("MSFT", "1d").ok
 
 
+def test_dividends_that_are_not_stored_are_not_reported_as_a_difference(
+    manager: DataManager, check: Verify, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-06-10")
+    assert manager.cache.store.actions("AAPL").dividends
+    for path in (tmp_path / "cache").rglob("actions.json"):
+        path.unlink()
+    assert check("AAPL", "1d").ok
+
+
 def test_verify_without_cached_bars_is_a_query_error(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
