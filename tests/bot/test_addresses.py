@@ -47,8 +47,9 @@ def test_addresses_are_kept_in_lower_case(address: str) -> None:
 
 @pytest.mark.parametrize("address", BAD)
 def test_an_invalid_email_address_is_refused(address: str) -> None:
-    with pytest.raises(QueryError, match="invalid e-mail address"):
+    with pytest.raises(QueryError, match="invalid e-mail address") as caught:
         checked_email(address)
+    assert "use a form such as name@example.com" in str(caught.value)
 
 
 @settings(max_examples=examples(100), deadline=None)

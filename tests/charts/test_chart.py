@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from src.data.charts.chart import Chart, chart_of
 from src.data.charts.layout import (
     Label,
+    Lines,
     Rects,
     layout_of,
     price_ticks,
@@ -214,6 +215,18 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
         (2, "split", "7:1"),
         (3, "doubt", "almost certainly wrong: day x100"),
     ]
+
+
+def test_each_split_is_labelled_and_dividends_at_one_place_are_one_diamond() -> None:
+    frame = frame_of(np.ones(1000))
+    days = frame.index[500:502]
+    frame["split"], frame["dividend"] = 0.0, 0.0
+    frame.loc[days, "split"] = [7.0, 2.0]
+    frame.loc[days, "dividend"] = 0.5
+    shapes = layout_of(chart_of(frame, _SHARES), 800, 400).shapes
+    ratios = [s.text for s in shapes if isinstance(s, Label) and s.paint == "split"]
+    assert ratios == ["split 7:1", "split 2:1"]
+    assert sum(isinstance(s, Lines) and s.paint == "dividend" for s in shapes) == 1
 
 
 def test_a_chart_with_rows_that_cannot_be_bars_notes_that_it_includes_them() -> None:
@@ -536,3 +549,7 @@ def test_times_on_the_axis_are_where_a_unit_begins() -> None:
         "Jul",
         "Oct",
     ]
+    decade = chart_of(frame_of(np.ones(2600), "2014-09-02"), _SHARES).axis
+    one_a_year = np.arange(10) * len(decade) // 10
+    years = [str(year) for year in range(2015, 2024)]
+    assert [text for _, text in time_ticks(decade, one_a_year, 12)] == years

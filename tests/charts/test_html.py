@@ -122,6 +122,15 @@ def test_as_many_bars_as_have_room_are_embedded(days: int, each: int) -> None:
     assert data["each"] == each and len(columns_of(data)["at"]) == days * 1440 // each
 
 
+@pytest.mark.parametrize(("step", "text"), [("1m", "2 min"), ("1h", "2 h"), ("1d", "2 bars")])
+def test_a_candle_of_several_bars_is_named_by_its_length_or_for_days_by_their_number(
+    step: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.charts.html.MOST_COLUMNS", 10)
+    data = data_of(frame_of(np.ones(20), step=step, symbol="BTCUSDT"), _COINS)
+    assert (data["each"], data["candle"]) == (2, text)
+
+
 def test_bars_of_two_vendors_in_one_column_name_both() -> None:
     count = MOST_COLUMNS + 2
     frame = frame_of(np.arange(1.0, count + 1), step="1m", symbol="BTCUSDT")

@@ -307,7 +307,16 @@ def test_every_option_counts_for_several_symbols(run: Run, vendors: VendorServer
     )  # fmt: skip
     assert ran.code == 0
     assert ran.out.count(" 4 bars · ") == ran.out.count("…") == 2
-    assert "yahoo" in ran.out and "binance" in ran.out
+    assert [line.split()[-1] for line in ran.out.splitlines() if " low " in line] == 2 * ["source"]
+
+
+def test_several_symbols_are_not_waited_for_beyond_the_timeout(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("yahoo", Fault.throttle(10))
+    began = clock.now_ms()
+    assert run("fetch", "AAPL", "MSFT", *WEEK, "--timeout", "5").code == 1
+    assert clock.now_ms() - began <= 5_000
 
 
 def test_an_empty_answer_gives_the_reason(run: Run) -> None:

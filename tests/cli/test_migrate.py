@@ -117,8 +117,9 @@ def test_wrong_options_are_named(bare: Run, tmp_path: Path, words: str, said: st
 
 
 def test_a_folder_without_hdf5_files_is_named(bare: Run, tmp_path: Path) -> None:
-    ran = bare("bundle", "migrate", "--apply", "--source-dir", str(tmp_path))
-    assert ran.code == 1 and "contains HDF5 files" in ran.err and "--source-dir" in ran.err
+    for what in ("--validate", "--apply"):
+        ran = bare("bundle", "migrate", what, "--source-dir", str(tmp_path))
+        assert ran.code == 1 and "contains HDF5 files" in ran.err and "--source-dir" in ran.err
 
 
 def test_migration_without_h5py_names_the_hdf5_extra(

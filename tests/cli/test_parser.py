@@ -109,6 +109,16 @@ def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
             whole.parse_args(shlex.split(example))
 
 
+def test_every_option_and_action_is_explained_in_the_help() -> None:
+    for parser in parsers(whole_parser()):
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                explained = {choice.dest for choice in action._choices_actions if choice.help}
+                assert explained == {*action.choices}, parser.prog
+            elif action.option_strings:
+                assert action.help, (parser.prog, action.option_strings)
+
+
 def test_quiet_prints_only_results_and_errors(run: Run, vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.drop(3))
     words = ("fetch", "BTCUSDT", "1d", "--start", "2024-05-01", "--end", "2024-05-10")

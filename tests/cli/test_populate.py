@@ -181,6 +181,7 @@ def test_ctrl_c_keeps_fetched_bars_and_the_next_run_fetches_the_rest(
     assert ran.code == 1
     assert ran.json["interrupted"] is True
     assert ran.json["errors"] == {"BTCUSDT_1h": "interrupted"}
+    assert ran.json["results"][0]["next_step"] == "run the job again"
     assert "run the command again" in ran.err
     kept = ran.json["cache_stats"]["bars_count"]
     assert kept >= 2000

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
@@ -475,3 +476,17 @@ def test_an_unreachable_database_server_raises_a_database_error(tmp_path: Path) 
                 "postgresql://u:p@127.0.0.1:9/x?nonsense=1"):  # fmt: skip
         with pytest.raises(DatabaseError):
             names(Database(url))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_unit_without_a_free_connection_raises_a_database_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, "A")
+    monkeypatch.setattr(database.engine.pool, "_timeout", 0)
+    with ExitStack() as held:
+        for _ in range(15):
+            held.enter_context(database.engine.connect())
+        with pytest.raises(DatabaseError, match=r"all connections are in use .*fewer threads"):
+            names(database)
+    assert names(database) == ["A"]

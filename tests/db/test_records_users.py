@@ -319,6 +319,7 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
     listed = db.get_all_command_audit(success_only=True, command="/price", limit=1)
     assert [one["telegram_user_id"] for one in listed] == ["8"]
     assert (listed[0]["user_email"], listed[0]["is_registered_user"]) == ("bob@example.com", True)
+    assert [one["command"] for one in db.get_all_command_audit(limit=1, offset=1)] == ["/chart"]
     times = {one["full_message"]: one["response_time_ms"] for one in db.get_all_command_audit()}
     assert times == {"/price AAPL": 12, None: None}
     day = datetime.fromtimestamp(NOW, UTC).date().isoformat()

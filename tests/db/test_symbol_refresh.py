@@ -86,7 +86,9 @@ def test_each_value_has_its_source_and_time(database: Database, manager: DataMan
     assert all(told["source"] for told in row.sources.values())
     assert row.sources["company_name"]["source"] == "yahoo"
     assert row.sources["company_name"]["at"].startswith("2024-06-12T15:00:3")
-    assert row.sources["avg_daily_volume"]["window"] == "30 daily bars, 2024-04-30 to 2024-06-11"
+    figures = ("avg_daily_volume", "avg_daily_dollar_volume", "volatility_30d")
+    windows = {row.sources[name]["window"] for name in figures}
+    assert windows == {"30 daily bars, 2024-04-30 to 2024-06-11"}
     assert "Hull" in row.sources["volatility_30d"]["formula"]
     assert row.updated_at.tzinfo is UTC
 
@@ -101,7 +103,7 @@ def test_figures_are_those_of_the_bars(database: Database, manager: DataManager)
     )
     returns = [math.log(b / a) for a, b in zip(bars["close"], bars["close"][1:], strict=False)]
     expected = statistics.stdev(returns) * math.sqrt(252)
-    assert float(row.volatility_30d or 0) == pytest.approx(expected, abs=1e-6)
+    assert row.volatility_30d == Decimal(f"{expected:.6f}")
 
 
 def test_volatility_needs_thirty_returns_and_sound_closes() -> None:

@@ -198,6 +198,7 @@ def test_a_column_of_days_that_is_not_read_is_refused_by_its_name(text: str, day
     with pytest.raises(UniverseError, match="'delisted_on', but that column is not read") as caught:
         read(text.replace("DAY", quoted))
     assert caught.value.line == 1
+    assert "give the column the name of its meaning (`symbol,from,to`" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import UnavailableError
 from src.data.feed import live_feeds
+from src.data.feed.board import Board, Run
+from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
+from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import FilledHistory
+from src.data.feed.sources.poll import PollSource
 from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.span import Span
@@ -85,6 +91,37 @@ def test_without_the_live_extra_no_feed_is_made(
     monkeypatch.setitem(sys.modules, "websocket", None)
     assert feeds_of(manager).find("BTCUSDT", "1m") is None
     assert "[live]" in caplog.text
+
+
+def test_without_backtrader_a_feed_applies_the_options_of_its_call(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
+    asked, halt = list[tuple[int, dict[str, Any]]](), Halt(clock)
+    begin = clock.now_ms()
+
+    def get_ohlcv(*_: Any, **options: Any) -> Any:
+        asked.append(((clock.now_ms() - begin) // SECOND_MS, options))
+        if len(asked) == 5:
+            halt.set()
+        raise UnavailableError("down")
+
+    monkeypatch.setattr(manager, "get_ohlcv", get_ohlcv)
+    wanted: dict[str, Any] = {"adjustment": "raw", "timeout": 7}
+    polled = manager.live_feed("AAPL", "1m", 3, provider="yahoo", polling_interval=5, **wanted)
+    assert isinstance(polled, LiveFeed)
+    assert isinstance(polled.source, PollSource)
+    polled.source.run(Run(Board(clock, 3)), halt)
+    # The waits double up to the interval.
+    assert [at for at, _ in asked] == [0, 2, 6, 11, 16]
+    assert asked[0][1].items() >= {"provider": "yahoo", **wanted}.items()
+
+    streamed = manager.live_feed("BTCUSDT", "1m", 3, provider="binance", **wanted)
+    assert isinstance(streamed, LiveFeed)
+    assert isinstance(streamed.source, GapFreeSource)
+    with pytest.raises(UnavailableError):
+        streamed.source.history.last(3)
+    assert asked[-1][1].items() >= {"provider": "binance", **wanted}.items()
 
 
 def test_a_callback_is_called_for_each_bar(stage: Stage) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed
+from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed, YahooLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.selection import live_feed, plain_feed
+from src.data.feed.sources.poll import PollSource
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.kind import AskedAdjustment
 from src.data.model.stream import LiveBar
+from tests.feed.test_base_live_data_feed import Stub, hours
 from tests.net.gateway import Script, gateway
 from tests.vendor_server import VendorServer
 
@@ -85,6 +88,21 @@ def test_only_the_gateway_named_by_a_feed_is_queried(
 def row(day: str) -> tuple[str, float, float, float, float, float]:
     """Return a made-up day as the gateway answers it."""
     return (day.replace("-", ""), 187.0, 188.0, 186.0, 187.0 + int(day[-2:]) / 100, 100.0)
+
+
+def test_a_custom_data_manager_gets_the_vendor_of_the_feed() -> None:
+    class Noted(Stub):
+        vendor = ""
+
+        def get_ohlcv(self, *_: object, provider: str = "", **asked: Any) -> Any:
+            self.vendor = provider
+            return self.frame
+
+    stand_in = Noted(hours(3))
+    feed = YahooLiveDataFeed("AAPL", "1h", lookback_bars=3, data_manager=stand_in)
+    assert isinstance(feed.stream.source, PollSource)
+    feed.stream.source.history.last(3)
+    assert stand_in.vendor == "yahoo"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed")

@@ -289,4 +289,5 @@ def test_an_old_row_of_history_that_cannot_be_a_bar_is_skipped(
         filled = history.between(Span(MONDAY, MONDAY + 4 * MINUTE_MS))
     assert [bar.stamp_ms for bar in filled.bars] == [bars[n].stamp_ms for n in (0, 1, 3)]
     assert filled.absent == [bars[n].stamp_ms for n in absent]
+    assert filled.why == ("" if absent else "not published yet")
     assert "1 invalid rows were left out" in caplog.text

@@ -14,6 +14,7 @@ DAY = "2024-07-10"
 
 @pytest.mark.parametrize("calendar, start, end, hours", [
     (ALWAYS, f"{DAY}T00:00Z", "2024-07-20T00:00Z", 240),
+    (ALWAYS, f"{DAY}T15:00Z", f"{DAY}T14:00Z", 0),  # the clock was set back
     (NEW_YORK, f"{DAY}T13:00Z", f"{DAY}T14:30Z", 1),
     (NEW_YORK, f"{DAY}T20:00Z", "2024-07-11T13:30Z", 0),
     (NEW_YORK, f"{DAY}T19:00Z", "2024-07-11T14:30Z", 2),

@@ -60,7 +60,8 @@ def test_a_waiting_bar_is_delivered_with_its_correction() -> None:
     with told.feed:
         told.clock.advance(120)
         told.stream.push(minute(1, 50.0))
-        wait_until(lambda: told.history.asked, "a question")
+        wait_until(lambda: told.feed.status.state is StreamState.DELAYED, "DELAYED")
+        assert told.feed.status.reason == "not published yet"
         assert told.stream.sink is not None
         told.stream.sink.revised(minute(1, 60.0))
         told.history.held = [minute(0, origin="backfill")]

@@ -787,13 +787,18 @@ def test_a_faulty_downloader_of_another_program_counts_as_failed(
 
 
 def test_volume_is_filled_from_a_copy_of_another_type(
-    manager: DataManager, vendors: Vendors
+    manager: DataManager, vendors: Vendors, clock: ManualClock
 ) -> None:
+    # Too old for ratios by itself, and from a program that named no type.
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    folder.write_json("AAPL", "somebody", {"avg_volume": 40_000_000})
+    clock.advance(4 * DAY_S)
     manager.get_fundamentals("AAPL", providers=["fmp"])
     vendors.bodies = {"OVERVIEW": av_overview()}
     ratios = manager.get_fundamentals("AAPL", data_type="ratios")
     assert ratios["avg_volume"] == 50_000_000
     assert metadata_of(ratios)["field_sources"]["avg_volume"] == "fmp"
+    assert "statements" not in ratios
 
 
 def test_a_value_that_is_filled_in_has_the_time_of_its_own_response(
@@ -812,7 +817,7 @@ def test_a_value_that_is_filled_in_has_the_time_of_its_own_response(
     assert told["providers_used"] == ["fmp"]
 
 
-@pytest.mark.parametrize("days, is_stale", [(6, False), (20, True)])
+@pytest.mark.parametrize("days, is_stale", [(7, False), (8, True)])
 def test_a_value_that_is_filled_in_for_a_vendor_that_failed_is_marked(
     manager: DataManager, vendors: Vendors, clock: ManualClock, days: int, is_stale: bool
 ) -> None:

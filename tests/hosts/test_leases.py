@@ -213,6 +213,21 @@ def test_a_waiting_job_does_not_take_the_lease_of_a_call_of_its_host(
         silent.end()
 
 
+def test_a_page_keeps_other_processes_of_the_host_from_taking_the_lease_over(
+    log_url: str, tmp_path: Path
+) -> None:
+    clock = ManualClock(NOW)
+    own, other = (Leases(State(tmp_path, clock)) for _ in range(2))
+    with closing(Log(log_url)) as log:
+        shared = SharedLeases(log, clock, lambda: own, "a")
+        call = Call(shared, ttl_s=5)
+        clock.advance(4)
+        assert shared.renew(call.lease, 20)
+        with other.hold("x", deadline=Deadline(clock, 10)) as late_lease:
+            assert not late_lease.is_held
+        call.end()
+
+
 def test_a_machine_with_the_same_name_and_folder_waits_as_any_other(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from src.data.model.http import HttpRequest
 from src.data.net.http import HttpTransport
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
-from src.data.net.state import State
+from src.data.net.state import Needs, State
 from src.data.net.state_tables import Account
 from src.data.net.unknown_symbols import SymbolCheck
 from tests.cache.counts import FULL
@@ -459,6 +459,8 @@ def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
             ask(a)
         with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
             raise SymbolNotFoundError("unknown")
+        with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
+            pytest.fail("the vendor was queried again")
         fails(a, AuthenticationError("rejected"))
         a.pause(3600)
         assert refused(a) == pytest.approx(3600)
@@ -631,7 +633,7 @@ class SkewedClock(SystemClock):
 def test_a_hosts_failed_connections_are_by_the_servers_clock(
     server: Server, tmp_path: Path
 ) -> None:
-    """They are kept on the host, whose clock is five minutes ahead."""
+    """They are kept on the host, whose clock is five minutes ahead, also without the server."""
     clock = ManualClock(NOW_MS + 300_000)
     with closing(Log(server.url)) as log:
         shared = SharedLimits(log, State(tmp_path / "a", clock))
@@ -639,8 +641,12 @@ def test_a_hosts_failed_connections_are_by_the_servers_clock(
         assert shared.run(lambda tables: tables.contacts().answered_s) == 0
         shared.run(lambda tables: tables.keep_answer("acme", ()))
         contacts, now_s = shared.run(lambda tables: (tables.contacts(), tables.now_s))
+        with cut_off(log):
+            shared.run(lambda tables: tables.keep_unconnected("zenith"), needs=Needs())
+            alone = shared.run(lambda tables: tables.contacts())
     assert contacts.failed_s == {"apex": pytest.approx(now_s, abs=1)}
     assert contacts.answered_s == pytest.approx(now_s, abs=1)
+    assert set(alone.failed_s) == {"apex", "zenith"}
 
 
 def test_two_hosts_together_never_exceed_a_vendors_limit(log_url: str, tmp_path: Path) -> None:

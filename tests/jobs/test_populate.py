@@ -340,13 +340,14 @@ class TestCachePopulator:
         with pytest.raises(KeyboardInterrupt):
             populator.populate_cache(["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
 
-    def test_the_result_for_a_vendor_that_is_down_is_false(
-        self, populator: CachePopulator, vendors: VendorServer
+    def test_the_result_for_a_vendor_that_is_down_is_false_and_logged(
+        self, populator: CachePopulator, vendors: VendorServer, caplog: pytest.LogCaptureFixture
     ) -> None:
         vendors.fault("yahoo", Fault.status(503))
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {
             "1d": False
         }
+        assert any(text.startswith("AAPL 1d: All providers failed") for text in caplog.messages)
 
 
 def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, UnavailableError, UnknownProviderError
 from src.data.jobs.verify import (
     Comparison,
+    Refetcher,
     Verification,
     VerifyQuestion,
     verify,
@@ -349,6 +352,31 @@ def test_a_new_dividend_is_not_reported_as_a_difference(
     vendors.truth.act("MSFT", dividend("2024-06-14", 0.8))
     clock.set(ms("2024-06-21T22:00"))
     assert check("MSFT", "1d").ok
+
+
+def test_dividends_that_are_not_stored_are_not_reported_as_a_difference(
+    manager: DataManager, check: Verify, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-06-10")
+    assert manager.cache.store.actions("AAPL").dividends
+    for path in (tmp_path / "cache").rglob("actions.json"):
+        path.unlink()
+    assert check("AAPL", "1d").ok
+
+
+def test_a_vendor_is_queried_for_splits_and_dividends_up_to_today(
+    services: Services, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("MSFT", dividend("2024-06-11", 0.8))
+    vendors.truth.act("MSFT", split("2024-06-12", 2))
+    clock.set(ms("2024-06-12T15:00"))
+    query = services.client.query("MSFT", "1d", "2024-06-03", "2024-06-07")
+    grid = BarGrid(calendar_for(query.instrument), query.timeframe)
+    refetcher = Refetcher(services.selector, clock, query, grid)
+    reported = refetcher.actions("yahoo", query.span.start) or ()
+    assert {(action.ex_date.isoformat(), action.type) for action in reported} == {
+        ("2024-06-11", "dividend"), ("2024-06-12", "split"),
+    }  # fmt: skip
 
 
 def test_verify_without_cached_bars_is_a_query_error(

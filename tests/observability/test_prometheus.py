@@ -23,7 +23,7 @@ class Counted:
         self.counters = counters = Metrics()
         counters.attempted("acme", "ok", 0.4, 100, limit_wait_s=1.5)
         counters.attempted("acme", "UnavailableError", 3.0, 0, retry_wait_s=0.5)
-        counters.held_back("acme", 0.0)
+        counters.held_back("acme", 0.25)
         counters.reshaped("acme", ["new", "new", "retyped"], 1)
         counters.answered(500, 0.01, is_hit=True)
         counters.answered(100, 5.0, is_hit=False)
@@ -72,7 +72,7 @@ def test_the_text_format_contains_the_counts() -> None:
         ("onetape_vendor_requests_total", ("acme", "ok")): 1,
         ("onetape_vendor_requests_total", ("acme", "UnavailableError")): 1,
         ("onetape_vendor_received_bytes_total", ("acme",)): 100,
-        ("onetape_vendor_wait_seconds_total", ("acme", "limit")): 1.5,
+        ("onetape_vendor_wait_seconds_total", ("acme", "limit")): 1.75,
         ("onetape_vendor_wait_seconds_total", ("acme", "retry")): 0.5,
         ("onetape_vendor_pauses_total", ("acme",)): 0,
         ("onetape_vendor_held_back_total", ("acme",)): 1,

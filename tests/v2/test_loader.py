@@ -134,7 +134,7 @@ def test_the_quality_log_names_empty_sparse_and_outlying_series(
         "LOW": bars(first, *flat[:-1], 9.9),
     }
     with caplog.at_level(logging.WARNING, "onetape.v2"):
-        load(SmartDataLoader(Recorded(answers)), list(answers), ["1d"], *WEEK)
+        load(loader := SmartDataLoader(Recorded(answers)), list(answers), ["1d"], *WEEK)
     (text,) = [one for one in caplog.messages if one.startswith("Data quality issues found:")]
     assert "EMPTY 1d: No data" in text
     assert "BTCUSDT 1d: 49.8% missing data" in text or "BTCUSDT 1d: 50.0% missing data" in text
@@ -142,6 +142,11 @@ def test_the_quality_log_names_empty_sparse_and_outlying_series(
     assert "LOW 1d: 1 price outliers in close" in text
     assert "ETHUSDT" not in text
     assert "FINE 1d: 1 price outliers" not in text
+    caplog.clear()
+    lone = {name: {"1d": answers[name]} for name in ("HIGH", "FINE", "LOW")}
+    loader._validate_data_quality(lone, [(name, "1d") for name in lone])
+    outliers = [line for line in text.splitlines() if "outliers" in line]
+    assert caplog.messages[0].splitlines()[1:] == outliers, "in series that lack no bars, too"
 
 
 def missing(name: str, frame: pl.DataFrame, timeframe: str, caplog: Any) -> float:

@@ -17,7 +17,7 @@ from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
 from .arguments import add_question, add_timeout, command, listed, positive, question
 from .cached import manager_of
-from .output import asking
+from .output import asking, is_quiet
 from .report import Line, Report, Shown
 from .tables import styled
 
@@ -103,7 +103,6 @@ def run(args: argparse.Namespace) -> Report:
 
 def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
     """Fetch and export several symbols; the exit code is 2 if none of them is valid."""
-    is_quiet = getattr(args, "quiet", False)
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
             args.symbols,
@@ -111,7 +110,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
             strict=args.strict,
             columns=args.columns,
             timeout=args.timeout,
-            progress=_ignore_progress if is_quiet else None,
+            progress=_ignore_progress if is_quiet() else None,
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}

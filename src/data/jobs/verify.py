@@ -656,7 +656,7 @@ class StoredBars:
         notes = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
         confirmed = compared.equal
         if today is not None and confirmed:
-            if vendor_actions is None and answer.tells_actions:
+            if answer.tells_actions:
                 vendor_actions = answer.actions
             elif vendor_actions is None:
                 vendor_actions = refetcher.actions(vendor, span.start)
