@@ -594,7 +594,7 @@ class StoredBars:
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
-                yield from self._in_hours_of(key)._compare_lane(key)
+                yield from self._in_hours_of(key).of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
         """Return a copy of this object whose query has the session hours of a lane's bars."""
@@ -709,7 +709,8 @@ class StoredBars:
         vendor = self._query.provider or key.of_folder.partition(".")[0]
         return self._services.selector.folder_lane(vendor) == key.of_folder
 
-    def _compare_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+    def of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+        """Yield one comparison for each vendor that supplied the bars of a lane."""
         view = self._store.view(key)
         grid = self.grid_of(view)
         covered = [
