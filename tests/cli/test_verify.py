@@ -56,6 +56,20 @@ def test_verify_shows_differences_and_the_next_step(
     assert [d["cause"] for d in one["differences"]] == ["unit x100", "revision"]
 
 
+def test_bars_that_their_vendor_no_longer_serves_are_not_reported_as_the_same(
+    run: Run, clock: ManualClock
+) -> None:
+    assert run("fetch", "AAPL", "30m", "--start", "2024-05-06", "--end", "2024-05-17").code == 0
+    clock.advance(25 * 86_400)  # Yahoo has 59 days
+    ran = run("verify", "AAPL", "30m")
+    assert ran.code == 1
+    assert "100.00% equal\n  yahoo no longer has 30m bars before 2024-05-09\n" in ran.out
+    assert ran.out.endswith("\n1 of 1 could be compared only in part\n")
+    told = run("verify", "AAPL", "30m", "--json")
+    assert (told.code, told.json["ok"], told.json["comparisons"][0]["ok"]) == (1, False, False)
+    assert run("verify", "AAPL", "30m", "--start", "2024-05-13").code == 0
+
+
 @pytest.mark.parametrize("columns", ["40", "60", "120"])
 def test_a_table_fits_the_terminal(
     columns: str, run: Run, vendors: VendorServer, held: None, monkeypatch: pytest.MonkeyPatch

@@ -63,8 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         run,
         (
-            "Exit code of --sample: 0 if no bar is contradicted, even if nothing could be "
-            "compared; 1 if bars are contradicted; 2 for invalid arguments."
+            "Exit code of --sample: 0 if this run contradicts no bar, even if nothing could be "
+            "compared; 1 if it contradicts bars; 2 for invalid arguments."
         ),
     )
 
@@ -240,10 +240,11 @@ def _close(bar: Bar | None) -> str:
 def _verdict(verification: Verification) -> Text:
     if verification.ok:
         return styled("both sides are the same", "bold green")
+    count = len(verification.comparisons)
     failures = sum(c.compared is None for c in verification.comparisons)
+    partial = sum(c.is_partial for c in verification.comparisons)
     rows = sum(d.rows for c in verification.comparisons for d in c.differences)
     parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
-    parts += (
-        [f"{failures} of {len(verification.comparisons)} could not be compared"] if failures else []
-    )
+    parts += [f"{failures} of {count} could not be compared"] if failures else []
+    parts += [f"{partial} of {count} could be compared only in part"] if partial else []
     return styled(", ".join(parts), "bold red")

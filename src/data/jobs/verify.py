@@ -121,6 +121,8 @@ class Comparison:
             sides and whose later splits and dividends, if any are possible, agree as well.
         actions: Splits and dividends that the vendor reported for the days since the first bar;
             None if the vendor never reports any.
+        is_partial: Whether a vendor no longer serves the first of the bars, so that only the others
+            were compared.
     """
 
     ours: str
@@ -135,11 +137,12 @@ class Comparison:
     provider: str | None = ""
     confirmed: int = 0
     actions: tuple[Action, ...] | None = None
+    is_partial: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether the compared bars are equal on both sides."""
-        return self.compared is not None and not self.compared.differences
+        """Whether all bars were compared, and are equal on both sides."""
+        return self.compared is not None and not (self.compared.differences or self.is_partial)
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -328,7 +331,9 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
     except DataError as error:
         comparison = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (comparison,))
-    return Verification(subject, (_compare((name, first_answer), (rival, other_answer), goal),))
+    comparison = _compare((name, first_answer), (rival, other_answer), goal)
+    is_partial = max(first_answer.span.start, other_answer.span.start) > first.span.start
+    return Verification(subject, (replace(comparison, is_partial=is_partial),))
 
 
 def _compare(
@@ -805,6 +810,7 @@ class StoredBars:
             notes,
             answer.requests,
             self._provider(key, span),
+            is_partial=answer.span.start > span.start,
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
