@@ -95,6 +95,16 @@ def test_a_replayed_recording_contains_splits_and_dividends(
     pd.testing.assert_frame_equal(again, seen)
 
 
+def test_a_replayed_frame_has_the_recorded_splits_and_dividends_as_columns(
+    folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
+) -> None:
+    question, columns = ("AAPL", "1d", "2020-08-03", "2020-09-10"), ("dividend", "split")
+    seen = make().get_ohlcv(*question, columns=columns)
+    again = replay(*question, of="seen/yahoo", columns=columns, strict=True)
+    pd.testing.assert_frame_equal(again, seen)
+    assert again["split"]["2020-08-31"] == 4 and again["dividend"]["2020-08-07"] == 0.205
+
+
 @pytest.mark.parametrize(
     "vendor",
     [
