@@ -277,7 +277,7 @@ def add_cost(
             skipped[check.name] = verification
             continue
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
-        vendor = verification.against or verification.provider
+        vendor = verification.against or verification.provider or ""
         requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
         try:
             _add_vendor(services, requested_again, vendor, costs)
