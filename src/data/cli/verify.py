@@ -13,7 +13,7 @@ from .arguments import add_timeout, command, positive
 from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
-from .tables import TextTable, aligned, counted, moment, styled, titled
+from .tables import TextTable, aligned, counted, moment, percent, styled, titled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -190,7 +190,7 @@ def _headline(verification: Verification, comparison: Comparison) -> Text:
     facts = [sides, counted(comparison.compared.rows, "bar"), adjusted, requests]
     line = titled(name, " · ".join(filter(None, facts)) + " · ")
     return line.append(
-        f"{comparison.equal_share:.2%} equal", style="green" if comparison.ok else "yellow"
+        f"{percent(comparison.equal_share, 2)} equal", style="green" if comparison.ok else "yellow"
     )
 
 
