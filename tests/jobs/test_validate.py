@@ -9,7 +9,8 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.model.instant import day_ms, parse_iso
+from src.data.errors import IncompleteDataWarning
+from src.data.model.instant import HOUR_MS, day_ms, parse_iso
 from src.data.prices.judgement.findings import score_of
 from tests.vendor_server import Fault, Listing, VendorServer, split
 from tests.vendor_server.keyed import KEY
@@ -107,6 +108,17 @@ def test_bars_of_a_session_that_opened_the_evening_before_are_compared_as_of_its
     report = manager.validate("BHP.AX", "5m")
     assert report.at_least("warning") == () and report.score == 1.0
     assert "beside days" in report.checked
+
+
+def test_scattered_missing_bars_are_not_called_bars_without_trades(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    start, every_ms = parse_iso("2024-06-01T03:00"), 5 * HOUR_MS
+    vendors.fault("binance", Fault.drop_stamps(*range(start, start + 48 * every_ms, every_ms)))
+    with pytest.warns(IncompleteDataWarning, match="48 gaps"):
+        manager.get_ohlcv("ETHUSDT", "1h", "2024-06-01", "2024-06-10")
+    (finding,) = [f for f in manager.validate("ETHUSDT", "1h").findings if f.check == "calendar"]
+    assert finding.evidence == "48 of 240 bars are missing, here and there, as in thin markets"
 
 
 def test_bars_that_differ_from_the_exchange_are_findings(
