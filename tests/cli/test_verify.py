@@ -70,6 +70,14 @@ def test_bars_that_their_vendor_no_longer_serves_are_not_reported_as_the_same(
     assert run("verify", "AAPL", "30m", "--start", "2024-05-13").code == 0
 
 
+def test_two_sides_without_a_bar_are_not_called_the_same(run: Run) -> None:
+    assert run("fetch", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-07").code == 0
+    weekend = ("--start", "2024-06-01", "--end", "2024-06-02")
+    ran = run("verify", "AAPL", "1d", *weekend)
+    assert (ran.code, "% equal" in ran.out, "the same" in ran.out) == (0, False, False)
+    assert ran.out.endswith("\nneither side has a bar in this range\n")
+
+
 @pytest.mark.parametrize("columns", ["40", "60", "120"])
 def test_a_table_fits_the_terminal(
     columns: str, run: Run, vendors: VendorServer, held: None, monkeypatch: pytest.MonkeyPatch

@@ -188,8 +188,10 @@ def _headline(verification: Verification, comparison: Comparison) -> Text:
     )
     requests = counted(comparison.requests, "request")
     facts = [sides, counted(comparison.compared.rows, "bar"), adjusted, requests]
-    line = titled(name, " · ".join(filter(None, facts)) + " · ")
-    return line.append(
+    line = titled(name, " · ".join(filter(None, facts)))
+    if not comparison.compared.rows:
+        return line
+    return line.append(" · ").append(
         f"{percent(comparison.equal_share, 2)} equal", style="green" if comparison.ok else "yellow"
     )
 
@@ -239,6 +241,8 @@ def _close(bar: Bar | None) -> str:
 
 def _verdict(verification: Verification) -> Text:
     if verification.ok:
+        if not any(c.compared and c.compared.rows for c in verification.comparisons):
+            return styled("neither side has a bar in this range", "yellow")
         return styled("both sides are the same", "bold green")
     count = len(verification.comparisons)
     failures = sum(c.compared is None for c in verification.comparisons)
