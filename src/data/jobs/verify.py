@@ -810,7 +810,9 @@ class StoredBars:
             notes,
             answer.requests,
             self._provider(key, span),
-            is_partial=answer.span.start > span.start,
+            is_partial=any(
+                entry.span.start < answer.span.start for entry in mine if entry.state in WITH_BARS
+            ),
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
