@@ -439,6 +439,22 @@ def test_a_report_counts_missing_bars_in_more_gaps_than_it_lists(
         assert entry["attention"][0]["text"].startswith("100 bars missing in 100 gaps")
 
 
+def test_series_that_lack_a_day_which_their_vendor_lacks_for_most_symbols_need_attention(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    opened = parse_iso("2024-06-04T13:30")
+    vendors.fault("yahoo", Fault.drop_stamps(*range(opened, opened + 7 * HOUR_MS, HOUR_MS)))
+    shares = ("AAPL", "MSFT", "NVDA")
+    for share in shares:
+        run("fetch", share, "1h", "--start", "2024-06-03", "--end", "2024-06-07")
+    clock.advance(2 * 86_400)
+    report = run("report", "--all", "--json").json
+    assert len(report["incidents"]) == 1 and report["totals"]["holes"] == 7 * len(shares)
+    for entry in report["series"]:
+        assert entry["gaps"]["vendor_outage"] == 1
+        assert entry["attention"][0]["text"].startswith("7 bars missing in 1 gap")
+
+
 def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
     hole = {"class": "vendor_hole", "bars": 2, "next_step": "", "start": "2024-03-05T00:00:00Z"}
     hole |= {"end": "2024-03-07T00:00:00Z"}

@@ -9,7 +9,7 @@ from ..model.texts import counted
 
 # Classes of gaps in which bars are expected and vendors had none; other gaps are closed, recent or
 # never requested.
-HOLES = ("vendor_hole", "common_hole")
+HOLES = ("vendor_hole", "common_hole", "vendor_outage")
 # Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
 SEVERITIES = ("unreadable", "contradicted", "error", "holes", "warning")
 _BAD = SEVERITIES[:3]
