@@ -357,6 +357,23 @@ def test_a_merged_provenance_draws_no_vendor_ribbon() -> None:
     assert chart_of(frame, _SHARES).ribbon == ()
 
 
+def test_bars_that_are_almost_certainly_wrong_are_noted_if_they_cannot_be_marked() -> None:
+    span = {"start": "2024-01-02T00:00:00Z", "end": "2024-01-06T00:00:00Z", "rows": 2}
+    span |= {
+        "vendor": "one",
+        "state": "suspect",
+        "reason": "grave: unit: 1 row 100 times too large",
+    }
+    problems = ["grave: unit: 1 row 100 times too large", "settled: stale: a bar repeats another"]
+    wrong = "almost certainly wrong: unit: 1 row 100 times too large"
+    whole = frame_of([1, 100], spans=[span], problems=problems)
+    assert chart_of(whole, _SHARES).notes == ()
+    merged = frame_of([1, 100], spans=[span | {"merged": True}], problems=problems)
+    assert chart_of(merged, _SHARES).notes == (wrong,)
+    both = {"ACME": whole, "OTHER": frame_of([7, 14], symbol="OTHER")}
+    assert chart_of(both).notes == (f"ACME: {wrong}",)
+
+
 def test_several_series_are_100_at_their_first_common_bar() -> None:
     chart = chart_of(
         {

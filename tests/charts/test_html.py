@@ -203,6 +203,15 @@ def test_one_vendor_is_named_once_and_needs_no_table() -> None:
     assert "<h2>Vendors" not in page and page.count("All bars are from one.") == 1
 
 
+def test_a_vendor_is_not_named_for_bars_whose_vendor_is_unknown() -> None:
+    frame = frame_of([1, 2, 3])
+    frame["source"] = ["one", "one", None]
+    page = html_of(chart_of(frame))
+    assert "All bars are from" not in page
+    frame["source"] = "one"
+    assert "All bars are from one." in html_of(chart_of(frame))
+
+
 def test_the_table_of_marks_names_the_type_of_a_mark_once() -> None:
     """Also in the data, from which the line above the chart is made."""
     frame = frame_of([7, 7, 1])

@@ -30,7 +30,7 @@ from src.data.jobs.job_report import JobReport
 from src.data.jobs.populate import populate_cache
 from src.data.model.bars import BarTable
 from src.data.model.html import Html
-from src.data.model.instant import DAY_MS
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -423,6 +423,36 @@ def test_the_next_step_is_one_that_the_reader_can_take() -> None:
     for own, (text, step) in steps.items():
         (entry,) = attention_of("A 1d", {}, 0, [], [gap | {"next_step": one} for one in own])
         assert entry == {"kind": "holes", "text": text, "next_step": step}
+
+
+def test_a_report_counts_missing_bars_in_more_gaps_than_it_lists(
+    run: Run, vendors: VendorServer
+) -> None:
+    start, every_ms = parse_iso("2024-05-01T03:00"), 5 * HOUR_MS
+    lost = range(start, start + 100 * every_ms, every_ms)
+    vendors.fault("binance", Fault.drop_stamps(*lost))
+    run("fetch", "BTCUSDT", "1h", "--start", "2024-05-01", "--end", "2024-05-31")
+    for words in (("BTCUSDT", "1h"), ("--all",)):
+        report = run("report", *words, "--json").json
+        assert "100 bars missing in 100 gaps" in report["look"]["text"]
+        (entry,) = report["series"]
+        assert entry["attention"][0]["text"].startswith("100 bars missing in 100 gaps")
+
+
+def test_series_that_lack_a_day_which_their_vendor_lacks_for_most_symbols_need_attention(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    opened = parse_iso("2024-06-04T13:30")
+    vendors.fault("yahoo", Fault.drop_stamps(*range(opened, opened + 7 * HOUR_MS, HOUR_MS)))
+    shares = ("AAPL", "MSFT", "NVDA")
+    for share in shares:
+        run("fetch", share, "1h", "--start", "2024-06-03", "--end", "2024-06-07")
+    clock.advance(2 * 86_400)
+    report = run("report", "--all", "--json").json
+    assert len(report["incidents"]) == 1 and report["totals"]["holes"] == 7 * len(shares)
+    for entry in report["series"]:
+        assert entry["gaps"]["vendor_outage"] == 1
+        assert entry["attention"][0]["text"].startswith("7 bars missing in 1 gap")
 
 
 def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:

@@ -372,6 +372,19 @@ def test_a_series_becomes_a_file(filled: Run, tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("btc.CSV", b"time"), ("BTC.CSV.GZ", b"\x1f\x8b"), ("BTC.PARQUET", b"PAR1")],
+)
+def test_the_ending_of_an_export_counts_in_capitals_too(
+    name: str, start: bytes, filled: Run, tmp_path: Path
+) -> None:
+    if start == b"PAR1":
+        pytest.importorskip("pyarrow")
+    assert filled("cache", "export", "BTCUSDT", "1h", "--out", str(tmp_path / name)).code == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
 def test_all_series_become_files(filled: Run, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     ran = filled("cache", "export", "--all", str(folder), "--raw", "--json")

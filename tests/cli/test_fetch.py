@@ -71,6 +71,13 @@ def test_a_table_shows_first_and_last_rows(run: Run) -> None:
     assert out[ellipsis + 2].startswith("2024-06-02 23:00")
 
 
+def test_an_answer_with_one_fetched_bar_is_not_wholly_from_the_cache(run: Run) -> None:
+    series = ("BTCUSDT", "1h", "--end", "2024-06-10", "--start")
+    assert run("fetch", *series, "2024-05-20T01:00").code == 0
+    assert "99%, 527 bars: " in run("plan", *series, "2024-05-20T00:00").out
+    assert "99% from cache" in run("fetch", *series, "2024-05-20T00:00").out
+
+
 def test_decimal_points_are_aligned(run: Run) -> None:
     rows = [line for line in run("fetch", "AAPL", "1d", "--bars", "8").out.splitlines()
             if line.startswith("2024-")]  # fmt: skip

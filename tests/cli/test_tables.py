@@ -16,6 +16,7 @@ from src.data.cli.tables import (
     findings,
     milliseconds,
     moment,
+    percent,
     shortened,
     size,
 )
@@ -42,10 +43,18 @@ def drawn(renderable: object, width: int) -> list[str]:
         ([55_459_600.0, 12.0], ["55,459,600", "12"]),
         ([1.5, math.nan, math.inf], ["1.5", "-", "-"]),
         ([-3.25], ["-3.25"]),
+        ([119.18, 0.00012], ["119.18000", "0.00012"]),
+        ([5e-12, 0.0], ["0.000000000005", "0.000000000000"]),
     ],
 )
 def test_numbers_of_a_column_have_the_same_decimals(values: list[float], texts: list[str]) -> None:
     assert aligned(values) == texts
+
+
+def test_a_percentage_is_100_only_for_all_of_it() -> None:
+    shares = (1.0, 0.999, 0.29, 0.004, 0.0)
+    assert [percent(share) for share in shares] == ["100%", "99%", "29%", "0%", "0%"]
+    assert (percent(0.99999, 2), percent(119 / 120, 2)) == ("99.99%", "99.16%")
 
 
 def test_durations_sizes_counts_and_stamps() -> None:

@@ -39,7 +39,7 @@ def test_verify_shows_differences_and_the_next_step(
     ran = run("verify", "BTCUSDT", "1h")
     assert ran.code == 1
     lines = ran.out.splitlines()
-    assert lines[0].endswith(" · 99.17% equal")
+    assert lines[0].endswith(" · 99.16% equal")
     (unit,) = [line for line in lines if line.startswith("unit x100")]
     assert unit.split()[2:5] == ["1", "2024-06-06", "close"]
     (row,) = [line for line in lines if line.startswith("revision")]
@@ -54,6 +54,28 @@ def test_verify_shows_differences_and_the_next_step(
     assert told.code == 1
     (one,) = told.json["comparisons"]
     assert [d["cause"] for d in one["differences"]] == ["unit x100", "revision"]
+
+
+def test_bars_that_their_vendor_no_longer_serves_are_not_reported_as_the_same(
+    run: Run, clock: ManualClock
+) -> None:
+    assert run("fetch", "AAPL", "30m", "--start", "2024-05-06", "--end", "2024-05-17").code == 0
+    clock.advance(25 * 86_400)  # Yahoo has 59 days
+    ran = run("verify", "AAPL", "30m")
+    assert ran.code == 1
+    assert "100.00% equal\n  yahoo no longer has 30m bars before 2024-05-09\n" in ran.out
+    assert ran.out.endswith("\n1 of 1 could be compared only in part\n")
+    told = run("verify", "AAPL", "30m", "--json")
+    assert (told.code, told.json["ok"], told.json["comparisons"][0]["ok"]) == (1, False, False)
+    assert run("verify", "AAPL", "30m", "--start", "2024-05-13").code == 0
+
+
+def test_two_sides_without_a_bar_are_not_called_the_same(run: Run) -> None:
+    assert run("fetch", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-07").code == 0
+    weekend = ("--start", "2024-06-01", "--end", "2024-06-02")
+    ran = run("verify", "AAPL", "1d", *weekend)
+    assert (ran.code, "% equal" in ran.out, "the same" in ran.out) == (0, False, False)
+    assert ran.out.endswith("\nneither side has a bar in this range\n")
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "120"])

@@ -410,7 +410,7 @@ def test_a_key_in_an_error_of_a_custom_downloader_is_masked(
     (failed,) = [event for event in heard if isinstance(event, CallFailed)]
     shown = [str(caught.value), json.dumps(failed.to_json()), log.getvalue()]
     shown += [attempt.message for attempt in caught.value.attempts]
-    shown.append(TextFormatter().format(logging.makeLogRecord({"msg": str(caught.value)})))
+    shown.append(TextFormatter(dict).format(logging.makeLogRecord({"msg": str(caught.value)})))
     for text in shown:
         assert "401 for api key" in text
         assert "s3cr3t" not in text

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -93,6 +94,30 @@ def test_a_replayed_recording_contains_splits_and_dividends(
     seen = make().get_ohlcv(*SPLIT, **how)  # type: ignore[arg-type]
     again = replay(*SPLIT, of="seen/yahoo", adjustment=adjustment)
     pd.testing.assert_frame_equal(again, seen)
+
+
+def test_a_replayed_frame_has_the_recorded_splits_and_dividends_as_columns(
+    folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
+) -> None:
+    question, columns = ("AAPL", "1d", "2020-08-03", "2020-09-10"), ("dividend", "split")
+    seen = make().get_ohlcv(*question, columns=columns)
+    again = replay(*question, of="seen/yahoo", columns=columns, strict=True)
+    pd.testing.assert_frame_equal(again, seen)
+    assert again["split"]["2020-08-31"] == 4 and again["dividend"]["2020-08-07"] == 0.205
+
+
+def test_a_chart_of_a_recording_has_its_splits_and_dividends_with_their_currency(
+    folder: Path, make: Callable[[], DataManager], tmp_path: Path, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    question = ("AAPL", "1d", "2020-08-03", "2020-09-10")
+    seen: Any = make().plot(*question)
+    monkeypatch.delenv("ONETAPE_RECORD")
+    manager = DataManager(tmp_path / "other", clock=clock)
+    again: Any = manager.plot(*question, provider="replay:seen/yahoo")
+    marks = [(mark.type, mark.text) for mark in again.chart.marks]
+    assert marks == [("dividend", "0.205 USD"), ("split", "4:1")]
+    assert again.chart.marks == seen.chart.marks
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class _Ear(logging.Handler):
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter("%(name)s %(pathname)s %(message)s"))
         # Told no key, it cuts out none: what a record carries must hold none by itself.
-        self.json = JsonFormatter()
+        self.json = JsonFormatter(dict)
         self.addFilter(ContextFilter())
         self.heard = heard
 

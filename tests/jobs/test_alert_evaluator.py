@@ -621,3 +621,17 @@ def test_an_alert_fires_on_the_same_days_as_a_reference_computation(
     assert len(reported) <= len(bad) and (bool(reported) == bool(bad) or state.phase == "done"), (
         iso(made)
     )
+
+
+def test_a_bar_without_the_volume_that_an_alert_needs_is_reported() -> None:
+    some = bars([10.0] * 6)
+    volume = np.array([5.0, 5.0, np.nan, np.nan, 50.0, np.nan])
+    some = replace(some, columns={**some.columns, "volume": volume})
+    _, events = run(alert(value=20.0, quantity="volume"), [some])
+    assert names(events) == ["withheld", "fired"] and fired(events) == [4]
+    assert events[0].text == (
+        "BTCUSDT 1h: the bar 2024-06-10T12:00:00Z is not used for BTCUSDT 1h volume above 20: "
+        "it has no volume"
+    )
+    _, others = run(alert(value=20.0), [some])
+    assert names(others) == [], "the close is known"

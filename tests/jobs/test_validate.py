@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
+from src.data.errors import IncompleteDataWarning
+from src.data.model.instant import HOUR_MS, day_ms, parse_iso
+from src.data.prices.judgement.findings import score_of
 from tests.vendor_server import Fault, Listing, VendorServer, split
+from tests.vendor_server.keyed import KEY
 
 SERIES = ("BTCUSDT", "1h")
 
@@ -31,21 +35,64 @@ def test_validation_without_a_second_vendor_sends_no_request(
     assert "second vendor" not in {*report.checked, *report.not_checked}
 
 
-def test_validate_compares_stored_bars_with_a_second_vendor(
-    manager: DataManager, vendors: VendorServer
+@pytest.fixture
+def of_shares(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> DataManager:  # fmt: skip
+    """Return a manager whose rules for shares name Yahoo, and FMP after it."""
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    text = rules.read_text() + f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
+    rules.write_text(f"stock_daily: {{primary: yahoo, backup: [fmp]}}\n{text}")
+    return DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+def test_stored_bars_are_compared_with_a_second_vendor_even_if_their_own_has_corrected_them(
+    of_shares: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
+    wrong = [day_ms(date(2024, 4, day)) for day in range(1, 4)]
+    for day in wrong:
+        vendors.revise("AAPL", "1d", day, 1.1, clock.now_ms() + 1000, vendor="yahoo")
+    bars = of_shares.get_ohlcv("AAPL", "1d", "2024-03-18", "2024-04-12")
+    clock.advance(60)  # by now, Yahoo sends the right bars
     before = vendors.count()
-    report = manager.validate(*SERIES, level="corroborated")
+    report = of_shares.validate("AAPL", "1d", level="corroborated")
     assert "second vendor" in report.checked
     assert report.requests == vendors.count() - before > 0
-    # The two of the server walk differently: they contradict each other in all bars of the range.
-    (finding,) = report.findings
-    assert (finding.check, finding.level, finding.severity) == (
-        "second vendor",
-        "corroborated",
-        "error",
-    )
-    assert finding.evidence == "conflict between binance and yahoo: 240 bars"
+    assert vendors.count("yahoo", path="chart") == 1, "only FMP is queried"
+    (finding,) = [one for one in report.findings if one.level == "corroborated"]
+    assert (finding.check, finding.severity) == ("second vendor", "error")
+    assert finding.evidence == "conflict between cache (yahoo) and fmp: 3 bars"
+    assert finding.stamps.tolist() == wrong and finding.as_dict()["rows"] == 3
+    others = [one for one in report.findings if one.level != "corroborated"]
+    assert report.score == pytest.approx(score_of(others, len(bars)) * (1 - 3 / len(bars)))
+
+
+def test_bars_of_a_different_kind_are_not_compared(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    report = manager.validate(*SERIES, level="corroborated")
+    assert report.findings == ()
+    why = report.not_checked["second vendor"]
+    assert why.startswith("the bars from yahoo are of a different kind: ")
+
+
+def test_the_exchange_is_compared_with_the_bars_of_the_validated_lane_only(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    at = parse_iso("2024-06-11T07:00")
+    vendors.revise(*SERIES, at, 1.5, clock.now_ms() + 1000)
+    manager.get_ohlcv(*SERIES, "2024-06-11", "2024-06-11", provider="binance")
+    clock.advance(60)
+    manager.get_ohlcv(*SERIES, "2024-06-11", "2024-06-11")
+    by_lane = {
+        lane: [
+            one.check
+            for one in manager.validate(*SERIES, level="authoritative", lane=lane).findings
+        ]
+        for lane in ("", "binance")
+    }
+    assert "exchange" in by_lane["binance"] and by_lane[""] == []
 
 
 def test_bars_of_a_session_that_opened_the_evening_before_are_compared_as_of_its_date(
@@ -61,6 +108,17 @@ def test_bars_of_a_session_that_opened_the_evening_before_are_compared_as_of_its
     report = manager.validate("BHP.AX", "5m")
     assert report.at_least("warning") == () and report.score == 1.0
     assert "beside days" in report.checked
+
+
+def test_scattered_missing_bars_are_not_called_bars_without_trades(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    start, every_ms = parse_iso("2024-06-01T03:00"), 5 * HOUR_MS
+    vendors.fault("binance", Fault.drop_stamps(*range(start, start + 48 * every_ms, every_ms)))
+    with pytest.warns(IncompleteDataWarning, match="48 gaps"):
+        manager.get_ohlcv("ETHUSDT", "1h", "2024-06-01", "2024-06-10")
+    (finding,) = [f for f in manager.validate("ETHUSDT", "1h").findings if f.check == "calendar"]
+    assert finding.evidence == "48 of 240 bars are missing, here and there, as in thin markets"
 
 
 def test_bars_that_differ_from_the_exchange_are_findings(

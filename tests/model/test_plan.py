@@ -44,7 +44,7 @@ def plan(evil: str = "") -> Plan:
 def test_a_plan_in_words() -> None:
     assert str(plan()).splitlines() == [
         "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 gap",
-        "cached     47%, 20 bars: 2024-03-01 .. 2024-03-28",
+        "cached     46%, 20 bars: 2024-03-01 .. 2024-03-28",
         "missing    2024-04-01 .. 2024-04-30, 22 bars (after the cached bars): yahoo 1 request; else fmp",
         "           failed lately",
         "besides    splits and dividends: yahoo 1 request",

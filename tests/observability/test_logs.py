@@ -198,6 +198,15 @@ def test_a_handler_of_a_program_takes_the_filter_and_the_format() -> None:
     assert isinstance(TextFormatter(), logging.Formatter)
 
 
+@pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
+def test_a_formatter_that_a_program_makes_masks_keys(
+    formatter: type[logging.Formatter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", "s3cr3t-of-a-vendor")
+    record = logging.makeLogRecord({"msg": "asked ?apikey=s3cr3t-of-a-vendor", "url": "x"})
+    assert "asked ?apikey=***" in formatter().format(record)
+
+
 def test_the_library_attaches_no_handler_that_writes(fresh: Fresh) -> None:
     code = (
         "import logging, src.data.data_manager\n"

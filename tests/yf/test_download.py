@@ -12,10 +12,13 @@ import pytest
 
 from onetape import describe, plot, yf
 from src.data.bars.answer.answer import Rows
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import day_ms
 from tests.cache.counts import FULL, crossed
+from tests.e2e.scripted_vendor import route_to
+from tests.e2e.share_vendors import DIVIDENDS, SPLIT, ShareVendor, Truth
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
 
@@ -335,3 +338,28 @@ def test_a_running_bar_that_no_vendor_sent_is_not_left_out_in_silence(
         frame = yf.download("MSFT", period="5d", progress=False)
     assert frame.index[-1] == pd.Timestamp("2024-06-11")
     assert frame.attrs["onetape"]["complete"] is False
+
+
+@pytest.mark.parametrize("auto_adjust", [True, False])
+def test_rows_whose_dividend_is_in_another_currency_are_incomplete_with_the_reason(
+    auto_adjust: bool, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = ShareVendor("r", "raw", Truth(), clock, actions=True)
+    kinds = {"stock": replace(vendor.capabilities.kinds["stock"], unit="USD")}
+    vendor.capabilities = replace(vendor.capabilities, kinds=kinds)
+    paid = date(2020, 8, 7)
+    vendor.tells = [
+        replace(action, currency="CAD" if action.ex_date == paid else "")
+        for action in (SPLIT, *DIVIDENDS)
+    ]
+    route_to(monkeypatch, manager, r=vendor)
+    august = {"start": "2020-08-03", "end": "2020-09-05", "progress": False}
+    with pytest.warns(IncompleteDataWarning, match="it is in CAD, not in USD"):
+        frame = yf.download("AAPL", auto_adjust=auto_adjust, **august)
+    prices = frame["Close" if auto_adjust else "Adj Close"]["AAPL"]
+    assert list(prices.index[prices.isna()]) == list(pd.date_range("2020-08-03", "2020-08-06"))
+    facts = frame.attrs["onetape"]
+    assert facts["complete"] is facts["symbols"]["AAPL"]["complete"] is False
+    assert "it is in CAD, not in USD" in facts["symbols"]["AAPL"]["problems"][0]
+    gaps = [(gap["start"], gap["end"]) for gap in facts["symbols"]["AAPL"]["gaps"]]
+    assert gaps == [("2020-08-03T00:00:00Z", "2020-08-07T00:00:00Z")] * auto_adjust

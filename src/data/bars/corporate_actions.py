@@ -139,29 +139,28 @@ class ActionService:
             dates: Ex-dates, as timestamps of session dates.
             as_of: Date that determines which splits the amounts per share reflect.
         """
-        instrument, vendor, problems = query.instrument, query.provider, []
+        instrument, own, problems = query.instrument, query.action_key, []
         today = self._days.current(instrument)
         book = self._book(instrument)
-        used = _reports_of(book, vendor)
+        used = _reports_of(book, own)
         if _lacking(used, dates, as_of, today) and not (query.offline or query.version):
             first, last = date_of(dates.start), date_of(dates.end - 1)
             try:
-                problems = list(self.get(instrument, first, last, vendor).problems)
+                problems = list(self.get(instrument, first, last, query).problems)
             except (NoProviderError, AllProvidersFailedError) as error:
                 problems = [str(error)]
             book = self._book(instrument)
-            used = _reports_of(book, vendor)
-        is_own = is_sample(vendor) or not _lacking(used, dates, as_of, today, awaits=False)
+            used = _reports_of(book, own)
+        is_own = is_sample(own) or not _lacking(used, dates, as_of, today, awaits=False)
         used = used if is_own or _lacking(book, dates, as_of, today, awaits=False) else book
         lacking = _lacking(used, dates, as_of, today)
         missing = coalesce([*used.missing(dates), *lacking])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
-        reason = problems or [unknown]
         return KnownActions(
             known_actions(used, as_of or today.day),
             missing,
-            [f"splits and dividends are not known for all rows: {'; '.join(reason)}"]
+            [f"splits and dividends are not known for all rows: {'; '.join(problems or [unknown])}"]
             * bool(lacking),
         )
 
@@ -170,13 +169,13 @@ class ActionService:
         instrument: Instrument,
         first: date | None,
         last: date | None,
-        vendor: str | None = None,
+        bars: BarsQuery | None = None,
     ) -> FoundActions:
         """Return the actions with an ex-date from ``first`` to ``last``, fetching any that are due.
 
-        With ``vendor``, only that vendor is queried and only its actions count. Ex-dates up to the
-        next session are requested once. Each request covers at least two weeks, because vendors
-        report some actions days late.
+        If ``bars`` pins a vendor, only that vendor is queried and only its actions count. Ex-dates
+        up to the next session are requested once. Each request covers at least two weeks, because
+        vendors report some actions days late.
 
         Raises:
             NoProviderError: No vendor in the rules reports actions, and none was ever queried.
@@ -188,19 +187,20 @@ class ActionService:
         start = day_ms(first or _FIRST_DAY)
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         wanted = Span(start, max(start, end))
-        book, journal, problems = _reports_of(self._book(instrument), vendor), Journal(), []
+        own, journal, problems = bars.action_key if bars is not None else None, Journal(), []
+        book = _reports_of(self._book(instrument), own)
         # Amounts are converted with all splits since.
         if _unasked(book, wanted, today.day, today):
-            request = self._request(instrument, vendor)
+            request = self._request(instrument, bars)
             series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAILY, ("actions",))
             with recorded_call(), self._locks.hold(turn, self._clock), self._turns.hold(turn):
-                missing = _unasked(_reports_of(series.book(), vendor), wanted, today.day, today)
+                missing = _unasked(_reports_of(series.book(), own), wanted, today.day, today)
                 if missing:  # one query, because missing parts are nearly always at the two ends
                     first_ms = min(missing[0].start, today.end - LATE_BY_MS)
                     fetcher = ActionFetcher(self._clock, request, series, journal)
                     fetcher.fetch(Span(first_ms, today.end))
-            book = _reports_of(series.book(), vendor)
+            book = _reports_of(series.book(), own)
             if book.missing(wanted, today.news_ms) and not book.answers:
                 raise _failure(request, journal)
             problems = [*series.problems, *journal.problems]
@@ -224,13 +224,14 @@ class ActionService:
         except CorruptEntryError:
             return ActionBook()
 
-    def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
-        """Return a request for actions only, without any bars."""
+    def _request(self, instrument: Instrument, bars: BarsQuery | None) -> LaneRequest:
+        """Return a request for actions only, to the vendor that ``bars`` pins, if any."""
         now_ms = self._clock.now_ms()
-        query = BarsQuery(instrument, _DAILY, Span(now_ms, now_ms + 1), now_ms, provider=vendor)
+        query = BarsQuery(instrument, _DAILY, Span(now_ms, now_ms + 1), now_ms)
+        if bars is not None:
+            query = replace(query, provider=bars.provider, folder_lane=bars.folder_lane)
         candidates = tuple(candidates_of(self._selector, query))
-        reporters = tuple(c for c in candidates if c.tells_actions)
-        lane = LaneRoute((), candidates, Kind(), reporters)
+        lane = LaneRoute((), candidates, Kind(), tuple(c for c in candidates if c.tells_actions))
         key = SeriesKey(instrument.symbol, _DAILY)
         return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAILY))
 

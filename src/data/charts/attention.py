@@ -9,7 +9,7 @@ from ..model.texts import counted
 
 # Classes of gaps in which bars are expected and vendors had none; other gaps are closed, recent or
 # never requested.
-HOLES = ("vendor_hole", "common_hole")
+HOLES = ("vendor_hole", "common_hole", "vendor_outage")
 # Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
 SEVERITIES = ("unreadable", "contradicted", "error", "holes", "warning")
 _BAD = SEVERITIES[:3]
@@ -21,6 +21,7 @@ def attention_of(
     contradicted: int,
     findings: Sequence[Mapping[str, Any]],
     gaps: Sequence[Mapping[str, Any]],
+    unlisted: tuple[int, int] = (0, 0),
 ) -> list[dict[str, str]]:
     """Return the reasons why a series needs attention, worst first.
 
@@ -32,6 +33,7 @@ def attention_of(
         contradicted: Number of bars that a second vendor contradicts.
         findings: Findings from the validation.
         gaps: Classified gaps.
+        unlisted: Number of further gaps of the classes in :data:`HOLES`, and number of bars in them.
     """
     entries = [
         {"kind": "unreadable", "text": f"{part}: {why}", "next_step": "`onetape doctor`"}
@@ -43,9 +45,9 @@ def attention_of(
     entries += _entries_of(findings, "error")
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
     if holes:
-        bars = sum(gap["bars"] for gap in holes)
+        count, bars = len(holes) + unlisted[0], sum(gap["bars"] for gap in holes) + unlisted[1]
         steps = [gap["next_step"] for gap in holes if gap["next_step"]]
-        text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
+        text = f"{counted(bars, 'bar')} missing in {counted(count, 'gap')}"
         # An automatic retry is information, not a task.
         command = next((step for step in steps if "onetape " in step), "")
         if steps and not command:
@@ -73,6 +75,17 @@ def _entries_of(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterato
 
 def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:
     return {"kind": kind, "text": text, "next_step": next_step}
+
+
+def unlisted_holes(gaps: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of gaps in which vendors had no bars that are not listed, and of their bars.
+
+    Args:
+        gaps: Gaps of a series, from ``SeriesGaps.as_dict``.
+    """
+    listed = [gap["bars"] for gap in gaps["gaps"] if gap["class"] in HOLES]
+    count, bars = (sum(gaps[of].get(name, 0) for name in HOLES) for of in ("counts", "bars"))
+    return count - len(listed), bars - sum(listed)
 
 
 def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:

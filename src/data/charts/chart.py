@@ -622,7 +622,13 @@ class _Part:
         for name, _ in _ACTIONS if alone else ():
             if name in self.frame and self.frame[name].isna().any():
                 sentences.append(f"not known for all of it: {name}s")
-        return [printable(note) for note in sentences]
+        return [printable(note) for note in (*sentences, *self._unmarked(alone=alone))]
+
+    def _unmarked(self, *, alone: bool) -> list[str]:
+        """Return notes about bars that are almost certainly wrong, unless :meth:`doubts` marks them."""
+        if alone and self._spans:
+            return []
+        return [sentence(text) for text in self.facts.get("problems", ()) if text.startswith(GRAVE)]
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:

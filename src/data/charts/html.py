@@ -406,7 +406,9 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
         for run in chart.ribbon[:_MOST_ROWS]
     ]
     vendors = {run.text for run in chart.ribbon}
-    notes = [*chart.notes, *(f"All bars are from {name}." for name in vendors if len(vendors) == 1)]
+    notes = list(chart.notes)
+    if len(vendors) == 1 and (chart.series[0].vendors >= 0).all():
+        notes += [f"All bars are from {name}." for name in vendors]
     tables: list[tuple[str, Sequence[Sequence[str]], Sequence[str], int]] = [
         ("Gaps", gaps, ("symbol", "from", "to", "why no bar is there"), len(chart.gaps)),
         ("Marks", marks, ("time", "what", "which"), len(chart.marks)),

@@ -212,7 +212,7 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
 def _dividends(client: BarsClient, query: BarsQuery) -> Iterable[KnownAction]:
     """Yield the stored dividends that apply to the prices; none if the stored data is damaged."""
     try:
-        stored = client.actions(query.instrument.symbol, query.provider)
+        stored = client.actions(query.instrument.symbol, query.action_key)
     except CacheError:
         return
     yield from (action for action in stored if action.counts and action.action.type == "dividend")

@@ -27,7 +27,7 @@ from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
 from ..prices.judgement.findings import SEVERITIES
-from .attention import HOLES, attention_of, look_at, rank_of
+from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
 from .heat import Months, cells_of, heat_map, months_of, unread_cells
 from .html import page_data
 from .layout import layout_of
@@ -248,7 +248,7 @@ def _series_report(
         months = months_of([entry.coverage], client.clock.now_ms())
         section["heat"] = heat_map([(series_name(section), entry.cells(months))], months)
         section["problems"] = entry.problems
-        section["attention"] = entry.attention(section["gaps"]["gaps"])
+        section["attention"] = entry.attention(section["gaps"])
         sections.append(section)
         drawings.append(drawn.drawing if drawn else None)
     name = f"{explanation.instrument.symbol} {explanation.timeframe}"
@@ -293,7 +293,7 @@ def _full_report(
         entry = entries.get(series_gaps.series)
         if entry is None:  # stored a moment ago
             continue
-        listed.append([gap.as_dict() for gap in series_gaps.listed])
+        listed.append(series_gaps.as_dict())
         quality = entry.quality
         findings = Counter(f["severity"] for f in quality["findings"]) if quality else Counter()
         section = {
@@ -456,12 +456,17 @@ class _Entry:
         query = self._client.question_for(self.key, *texts)
         return query and replace(query, offline=True)
 
-    def attention(self, gaps: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-        """Return the reasons why the series needs attention, worst first."""
+    def attention(self, gaps: dict[str, Any]) -> list[dict[str, str]]:
+        """Return the reasons why the series needs attention, worst first.
+
+        Args:
+            gaps: Gaps of the series, from ``SeriesGaps.as_dict``.
+        """
         name = f"{self.key.symbol} {self.key.timeframe.label}"
         findings = self.quality["findings"] if self.quality else ()
         contradicted = self.compared["contradicted"]
-        reasons = attention_of(name, self.problems, contradicted, findings, gaps)
+        further = gaps["gaps"], unlisted_holes(gaps)
+        reasons = attention_of(name, self.problems, contradicted, findings, *further)
         return reasons[:_MOST_REASONS]
 
     @cached_property

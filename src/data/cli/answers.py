@@ -13,7 +13,7 @@ from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from ..model.reasons import sentence
 from ..model.timeframe import Timeframe
 from .report import Shown
-from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled, titled
+from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, percent, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,9 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
-    cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing found"
+    cached = (
+        f"{percent(provenance['from_cache'])} from cache" if provenance["rows"] else "nothing found"
+    )
     # Only stocks have a date up to which splits and dividends are in the prices.
     prices = f"{provenance['adjustment']} prices" if provenance["as_of"] else ""
     facts = [

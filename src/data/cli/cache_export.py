@@ -141,7 +141,7 @@ def _left_out(file: ExportedFile) -> str:
 def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
     from ..jobs.export import ExportOptions
 
-    is_parquet = Path(args.out or "").suffix == ".parquet"
+    is_parquet = Path(args.out or "").suffix.lower() == ".parquet"
     return ExportOptions(
         args.start,
         args.end,

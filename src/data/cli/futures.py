@@ -11,7 +11,7 @@ from .arguments import add_timeout, command, positive
 from .cached import manager_of
 from .output import asking
 from .report import Report, Shown
-from .tables import counted, milliseconds, styled, titled
+from .tables import counted, milliseconds, percent, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
 
 def _frame_shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
-    facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
+    facts = [counted(provenance["rows"], "row"), f"{percent(provenance['from_cache'])} from cache"]
     yield titled(name, " · ".join([*facts, milliseconds(seconds)]))
     yield ""
     if len(frame):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Cell = Any
 _GAP = 2
 _WHOLE_NUMBERS_DO = 1e6
+_MOST_DECIMALS = 18
 _NAME_WIDTH = 20
 # Longest reason in a report, in characters.
 _LONGEST = 300
@@ -163,18 +164,29 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Format the numbers in a column with the same number of decimals, as few as necessary."""
+    """Format the numbers in a column with the same number of decimals, as few as necessary.
+
+    A number other than 0 keeps two significant digits, unless the largest one has six digits or more
+    before the point.
+    """
     finite = [v for v in values if math.isfinite(v)]
-    largest = max(map(abs, finite), default=0.0)
+    sizes = [abs(v) for v in finite if v]
     decimals = 0
-    if 0 < largest < _WHOLE_NUMBERS_DO:
-        decimals = min(max(4 - math.floor(math.log10(largest)), 2), 10)
+    if sizes and max(sizes) < _WHOLE_NUMBERS_DO:
+        largest, smallest = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
+        decimals = min(max(4 - largest, 2, 1 - smallest), _MOST_DECIMALS)
     spare = min((_trailing_zeros(f"{v:.{decimals}f}") for v in finite), default=0)
     return [f"{v:,.{decimals - spare}f}" if math.isfinite(v) else "-" for v in values]
 
 
 def _trailing_zeros(text: str) -> int:
     return len(text) - len(text.rstrip("0")) if "." in text else 0
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Format a fraction as a percentage, rounded down, so that 100% is all of it."""
+    parts = 10**decimals
+    return f"{math.floor(round(share * 100 * parts, 9)) / parts:.{decimals}f}%"
 
 
 def milliseconds(seconds: float) -> str:

@@ -13,7 +13,7 @@ from .arguments import add_timeout, command, positive
 from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
-from .tables import TextTable, aligned, counted, moment, styled, titled
+from .tables import TextTable, aligned, counted, moment, percent, styled, titled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -63,8 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         run,
         (
-            "Exit code of --sample: 0 if no bar is contradicted, even if nothing could be "
-            "compared; 1 if bars are contradicted; 2 for invalid arguments."
+            "Exit code of --sample: 0 if this run contradicts no bar, even if nothing could be "
+            "compared; 1 if it contradicts bars; 2 for invalid arguments."
         ),
     )
 
@@ -188,9 +188,11 @@ def _headline(verification: Verification, comparison: Comparison) -> Text:
     )
     requests = counted(comparison.requests, "request")
     facts = [sides, counted(comparison.compared.rows, "bar"), adjusted, requests]
-    line = titled(name, " · ".join(filter(None, facts)) + " · ")
-    return line.append(
-        f"{comparison.equal_share:.2%} equal", style="green" if comparison.ok else "yellow"
+    line = titled(name, " · ".join(filter(None, facts)))
+    if not comparison.compared.rows:
+        return line
+    return line.append(" · ").append(
+        f"{percent(comparison.equal_share, 2)} equal", style="green" if comparison.ok else "yellow"
     )
 
 
@@ -239,11 +241,14 @@ def _close(bar: Bar | None) -> str:
 
 def _verdict(verification: Verification) -> Text:
     if verification.ok:
+        if not any(c.compared and c.compared.rows for c in verification.comparisons):
+            return styled("neither side has a bar in this range", "yellow")
         return styled("both sides are the same", "bold green")
+    count = len(verification.comparisons)
     failures = sum(c.compared is None for c in verification.comparisons)
+    partial = sum(c.is_partial for c in verification.comparisons)
     rows = sum(d.rows for c in verification.comparisons for d in c.differences)
     parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
-    parts += (
-        [f"{failures} of {len(verification.comparisons)} could not be compared"] if failures else []
-    )
+    parts += [f"{failures} of {count} could not be compared"] if failures else []
+    parts += [f"{partial} of {count} could be compared only in part"] if partial else []
     return styled(", ".join(parts), "bold red")

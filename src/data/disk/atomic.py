@@ -177,7 +177,7 @@ def export_csv(frame: pd.DataFrame, path: Path) -> Path:
         StorageError: The file cannot be written; no partial file is left.
     """
     data = csv_text(frame).encode()
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         data = gzip.compress(data, mtime=0)
     return put(path, data)
 

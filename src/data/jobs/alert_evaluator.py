@@ -53,7 +53,7 @@ _TYPED = 15
 _FACTOR_SLACK = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
-_REBASED, _FAILED = "re-based", "failed"
+_REBASED, _FAILED, _NO_VOLUME = "re-based", "failed", "it has no volume"
 # Prefix of a state's ``withheld`` while bars wait; the time of the first run that waited follows.
 _WAITING = "unanswered since "
 # Bars wait for an answer about earlier ones at most this long.
@@ -217,6 +217,9 @@ def evaluate(
             continue
         end = index + 1 if counts is None else int(counts[index])
         value = use.value({name: column[:end] for name, column in columns.items()})
+        if not math.isfinite(value) and math.isnan(columns["volume"][end - 1]):
+            state = _after_withheld_bar(alert, state, (stamp, closed), _NO_VOLUME, events)
+            continue
         state = replace(state, seen_ms=stamp, withheld="")
         if math.isfinite(value):
             state = _after_bar(alert, use, state, (stamp, closed), value, events)

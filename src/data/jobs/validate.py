@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
@@ -26,7 +24,9 @@ from ..model.coverage import WITH_BARS
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..net.deadline import recorded_call
 from ..observability.logs import running, subject_of
 from ..prices.judgement.checks import CHECKS, QualityCheck
 from ..prices.judgement.findings import (
@@ -277,12 +277,12 @@ def add_cost(
             skipped[check.name] = verification
             continue
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
-        for vendor in filter(None, (verification.provider, verification.against)):
-            requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
-            try:
-                _add_vendor(services, requested_again, vendor, costs)
-            except DataError as error:
-                skipped[check.name] = str(error)
+        vendor = verification.against or verification.provider or ""
+        requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
+        try:
+            _add_vendor(services, requested_again, vendor, costs)
+        except DataError as error:
+            skipped[check.name] = str(error)
     return skipped
 
 
@@ -336,8 +336,6 @@ def _beside_vendors(
     """Compare the series with vendors, and return the report with the findings added."""
     if report.first_ms is None or report.last_ms is None:
         return report
-    from .verify import verify_with  # stored bars are also validated without it
-
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
     bounds = report.first_ms, report.last_ms
@@ -345,17 +343,22 @@ def _beside_vendors(
         if isinstance(comparison, str):
             skipped[check.name] = comparison
             continue
-        try:
-            verification = verify_with(services, comparison)
-        except DataError as error:
-            skipped[check.name] = str(error)
-            continue
-        errors = [comparison.error for comparison in verification.comparisons if comparison.error]
+        with recorded_call() as call:
+            before = call.requests
+            try:
+                verification = _verified(services, key, comparison)
+            except DataError as error:
+                skipped[check.name] = str(error)
+                continue
+            finally:
+                requests += call.requests - before
+        errors = [compared.error for compared in verification.comparisons if compared.error]
+        if not verification.comparisons:
+            errors = [f"none of these bars are from {comparison.provider}"]
         if errors:
             skipped[check.name] = "; ".join(errors)
         else:
             ran.append(check.name)
-        requests += sum(comparison.requests for comparison in verification.comparisons)
         findings += _findings_of(check.name, check.level, verification)
     return replace(
         report,
@@ -365,6 +368,22 @@ def _beside_vendors(
         not_checked=skipped,
         requests=requests,
     )
+
+
+def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> Verification:
+    """Compare the stored bars of one lane with the vendor that supplied them, or with ``against``."""
+    from .verify import CACHE, StoredBars, Verification, VerifiedSeries
+
+    bounds, vendor = (question.start, question.end, None), question.against
+    supplier = question.provider if vendor is None else None
+    query = services.client.query(key.symbol, key.timeframe, *bounds, Wishes(supplier))
+    stored = StoredBars(services, query, None)
+    if vendor is None:
+        compared = tuple(stored.of_lane(key))
+    else:
+        beside = stored.beside(key, vendor, query.span)
+        compared = (replace(beside, ours=f"{CACHE} ({question.provider})"),)
+    return Verification(VerifiedSeries(query.instrument, query.timeframe), compared)
 
 
 def _comparisons(
@@ -415,7 +434,7 @@ def _findings_of(check: str, level: Level, verification: Verification) -> Iterat
             severity = "error" if diff.cause in GRAVE else severity
             severity = "info" if diff.cause in _SLIGHT else severity
             sides = f"{comparison.ours} and {comparison.theirs}"
-            text = f"{diff.cause} between {sides}: {diff.rows} bars; {diff.said}".removesuffix("; ")
-            stamps = np.array(sorted({diff.first_ms, diff.last_ms}), dtype=np.int64)
+            bars = "" if diff.cause == "actions" else counted(diff.rows, "bar")
+            text = f"{diff.cause} between {sides}: {'; '.join(filter(None, (bars, diff.said)))}"
             advice = verification.advice(comparison, diff)
-            yield QualityFinding(check, level, severity, stamps, text, advice)
+            yield QualityFinding(check, level, severity, diff.stamps, text, advice)

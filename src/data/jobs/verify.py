@@ -121,6 +121,8 @@ class Comparison:
             sides and whose later splits and dividends, if any are possible, agree as well.
         actions: Splits and dividends that the vendor reported for the days since the first bar;
             None if the vendor never reports any.
+        is_partial: Whether a vendor no longer serves the first of the bars, so that only the others
+            were compared.
     """
 
     ours: str
@@ -135,11 +137,12 @@ class Comparison:
     provider: str | None = ""
     confirmed: int = 0
     actions: tuple[Action, ...] | None = None
+    is_partial: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether the compared bars are equal on both sides."""
-        return self.compared is not None and not self.compared.differences
+        """Whether all bars were compared, and are equal on both sides."""
+        return self.compared is not None and not (self.compared.differences or self.is_partial)
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -328,7 +331,9 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
     except DataError as error:
         comparison = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (comparison,))
-    return Verification(subject, (_compare((name, first_answer), (rival, other_answer), goal),))
+    comparison = _compare((name, first_answer), (rival, other_answer), goal)
+    is_partial = max(first_answer.span.start, other_answer.span.start) > first.span.start
+    return Verification(subject, (replace(comparison, is_partial=is_partial),))
 
 
 def _compare(
@@ -594,7 +599,7 @@ class StoredBars:
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
-                yield from self._in_hours_of(key)._compare_lane(key)
+                yield from self._in_hours_of(key).of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
         """Return a copy of this object whose query has the session hours of a lane's bars."""
@@ -709,7 +714,8 @@ class StoredBars:
         vendor = self._query.provider or key.of_folder.partition(".")[0]
         return self._services.selector.folder_lane(vendor) == key.of_folder
 
-    def _compare_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+    def of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+        """Yield one comparison for each vendor that supplied the bars of a lane."""
         view = self._store.view(key)
         grid = self.grid_of(view)
         covered = [
@@ -804,6 +810,9 @@ class StoredBars:
             notes,
             answer.requests,
             self._provider(key, span),
+            is_partial=any(
+                entry.span.start < answer.span.start for entry in mine if entry.state in WITH_BARS
+            ),
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:

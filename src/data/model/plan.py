@@ -276,7 +276,7 @@ class Plan(InLines):
         if self.held:
             bars = counted(sum(span.bars for span in self.held), "bar")
             text = _join_first([span.range_text(self.timeframe) for span in self.held])
-            yield "cached", f"{self.share:.0%}, {bars}: {text}"
+            yield "cached", f"{int(self.share * 100 + 1e-9)}%, {bars}: {text}"
         for segment in self.segments[:_MOST_SHOWN]:
             reason = ", ".join(segment.reasons)
             yield (

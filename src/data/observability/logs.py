@@ -198,16 +198,23 @@ class ContextFilter(logging.Filter):
 # --- formats -----------------------------------------------------------------------------------
 
 
+def _known_keys() -> Mapping[str, str]:
+    from ..config.credentials import known_keys
+
+    return known_keys()
+
+
 class _Masking(logging.Formatter):
     """Masks API keys in the formatted text, in case the two earlier safeguards failed.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.
 
     Args:
-        secrets: Function that returns the API keys, which must not be shown.
+        secrets: Function that returns the API keys, which must not be shown; by default, those that
+            are set or were in use in this process.
     """
 
-    def __init__(self, secrets: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(self, secrets: Callable[[], Mapping[str, str]] = _known_keys) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
         self._secrets = secrets
 
@@ -349,9 +356,7 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
 
 def attach(handler: logging.Handler, format: str, level: str) -> None:
     """Set up ``handler`` with format and context, and attach it to this library's loggers."""
-    from ..config.credentials import known_keys
-
-    handler.setFormatter((JsonFormatter if format == "json" else TextFormatter)(known_keys))
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     handler.addFilter(ContextFilter())
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -8,7 +8,7 @@ probable cause, because that determines the remedy. A difference without a known
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
@@ -60,7 +60,7 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 GRAVE: tuple[Cause, ...] = ("conflict", "unit x100", "split")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """Differing bars that probably have the same cause.
 
@@ -72,25 +72,38 @@ class Difference:
             different trades at the edges of bars. ``stale``: the first side has not settled, or is
             behind. ``missing here``, ``missing there``: the first or the second side lacks these
             bars. ``conflict``: anything else.
-        rows: Number of bars; for ``actions``, number of splits and dividends.
-        first_ms, last_ms: Timestamps of the first and the last of these bars.
+        stamps: Timestamps of the bars, ascending; for ``actions``, ex-dates of the splits and
+            dividends.
         ours, theirs: First of these bars on each side; None if a side lacks the bar.
         said: Description of the difference; may be empty.
     """
 
     cause: Cause
-    rows: int
-    first_ms: int
-    last_ms: int
+    stamps: Stamps
     ours: Bar | None
     theirs: Bar | None
     said: str = ""
 
+    @property
+    def rows(self) -> int:
+        """The number of bars; for ``actions``, the number of splits and dividends."""
+        return len(self.stamps)
+
+    @property
+    def first_ms(self) -> int:
+        """The first timestamp."""
+        return int(self.stamps[0])
+
+    @property
+    def last_ms(self) -> int:
+        """The last timestamp."""
+        return int(self.stamps[-1])
+
     def to_json(self) -> dict[str, Any]:
         """Return the difference as a JSON-compatible dictionary."""
-        entry = asdict(self) | {"ours": _values(self.ours), "theirs": _values(self.theirs)}
-        first, last = entry.pop("first_ms"), entry.pop("last_ms")
-        return entry | {"first": iso(first), "last": iso(last)}
+        bars = {"ours": _values(self.ours), "theirs": _values(self.theirs), "said": self.said}
+        ends = {"first": iso(self.first_ms), "last": iso(self.last_ms)}
+        return {"cause": self.cause, "rows": self.rows} | bars | ends
 
 
 class RowComparison(NamedTuple):
@@ -213,7 +226,7 @@ def differing_actions(
         return None
     more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
     text = odd[0][1] + more
-    return Difference("actions", len(odd), odd[0][0], odd[-1][0], None, None, text)
+    return Difference("actions", np.array([at for at, _ in odd]), None, None, text)
 
 
 def _close(ours: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
@@ -375,8 +388,7 @@ def _unpaired(
 
 def _difference(cause: Cause, ours: BarTable, theirs: BarTable, text: str = "") -> Difference:
     stamps = (ours if len(ours) else theirs).stamps
-    ends = int(stamps[0]), int(stamps[-1])
-    return Difference(cause, len(stamps), *ends, _first_bar(ours), _first_bar(theirs), text)
+    return Difference(cause, stamps, _first_bar(ours), _first_bar(theirs), text)
 
 
 def _first_bar(table: BarTable) -> Bar | None:

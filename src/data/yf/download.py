@@ -246,6 +246,7 @@ def _fetch(
     }
     unadjusted = [ticker for group in groups for ticker in group.lacking() if ticker in shares]
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
+    _note_unadjusted(kept, whole, asked)
     digits = _DIGITS if asked.rounding else None
     tables: dict[str, Table] = {}
     for group in groups:
@@ -262,6 +263,27 @@ def _fetch(
             warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
     _state_adjustment(tables, whole, asked)
     bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
+
+
+def _note_unadjusted(kept: dict[str, Rows], whole: Mapping[str, Rows], asked: Arguments) -> None:
+    """Note in the provenance that rows lack prices adjusted for dividends, which are NaN.
+
+    Args:
+        kept: Maps each ticker to its bars; entries are replaced.
+        whole: Maps tickers to the same bars, adjusted for dividends.
+        asked: Arguments of the call.
+    """
+    for ticker, rows in whole.items():
+        facts, adjusted = kept[ticker].facts, rows.facts
+        gaps = [gap for gap in adjusted["gaps"] if gap not in facts["gaps"]]
+        if not gaps and len(rows.frame):
+            continue
+        reason = gaps[0]["reason"] if gaps else _reason(adjusted)
+        text = f"prices adjusted for dividends are not known for all rows: {reason}"
+        noted = {**facts, "complete": False, "problems": [*facts["problems"], text]}
+        if asked.auto_adjust:
+            noted |= {name: adjusted[name] for name in ("gaps", "gaps_total")}
+        kept[ticker] = kept[ticker]._replace(facts=freeze(noted))
 
 
 def _state_adjustment(

@@ -110,7 +110,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         defects.append(
             Defect(
                 expected[~there],
-                f"{count} of {len(expected)} bars are missing, here and there: nothing was traded",
+                f"{count} of {len(expected)} bars are missing, here and there, as in thin markets",
                 "info",
             )
         )
