@@ -635,3 +635,5 @@ def test_a_bar_without_the_volume_that_an_alert_needs_is_reported() -> None:
     )
     _, others = run(alert(value=20.0), [some])
     assert names(others) == [], "the close is known"
+    _, others = run(alert(value=20.0, quantity="sma(9)"), [some])
+    assert names(others) == [], "six bars are too few, with or without a volume"

@@ -23,7 +23,7 @@ from ..model.reasons import sentence
 from ..model.span import Span
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
-from ..prices.indicators import IndicatorUse, parse_indicator
+from ..prices.indicators import Columns, IndicatorUse, parse_indicator
 from .alert_values import (
     Alert,
     AlertEvent,
@@ -216,8 +216,9 @@ def evaluate(
             state = _after_withheld_bar(alert, state, (stamp, closed), reason, events)
             continue
         end = index + 1 if counts is None else int(counts[index])
-        value = use.value({name: column[:end] for name, column in columns.items()})
-        if not math.isfinite(value) and math.isnan(columns["volume"][end - 1]):
+        shown = {name: column[:end] for name, column in columns.items()}
+        value = use.value(shown)
+        if not math.isfinite(value) and _lacks_volume(use, shown):
             state = _after_withheld_bar(alert, state, (stamp, closed), _NO_VOLUME, events)
             continue
         state = replace(state, seen_ms=stamp, withheld="")
@@ -229,6 +230,13 @@ def evaluate(
     if newest_ms >= alert.expires_ms and state.phase != "done":
         state = _after_expiry(alert, state, events)
     return _evaluation(before, state, events)
+
+
+def _lacks_volume(use: IndicatorUse, columns: Columns) -> bool:
+    """Return whether the last bar has no volume, and a value is undefined only without volumes."""
+    volume = columns["volume"]
+    known = {**columns, "volume": np.nan_to_num(volume)}
+    return math.isnan(volume[-1]) and math.isfinite(use.value(known))
 
 
 def _without_waiting(
