@@ -335,6 +335,18 @@ def test_bars_wait_for_an_answer_at_most_a_day_and_their_lack_is_reported() -> N
     assert (of_data.seen_ms, of_data.withheld) == (T0 + 5 * HOUR_MS, "")
 
 
+def test_bars_before_the_last_fifty_thousand_are_reported_as_not_used() -> None:
+    one, some = alert(expires_ms=T0 + 3 * HOUR_MS), bars([90.0] * 50_000)
+    _, (event, end) = evaluate(one, AlertState(seen_ms=T0 - 9 * HOUR_MS), some, T0)
+    assert (event.name, end.name) == ("withheld", "expired")
+    assert event.text == (
+        "BTCUSDT 1h: the bars between 2024-06-10T01:00:00Z and 2024-06-10T10:00:00Z are not used "
+        "for BTCUSDT 1h close above 100: only the last 50,000 bars are evaluated"
+    )
+    _, events = evaluate(one, AlertState(seen_ms=T0), some, T0)
+    assert names(events) == ["expired"], "the last bar that was seen is there"
+
+
 def test_an_alert_that_cannot_be_evaluated_is_reported_once() -> None:
     state, events = evaluate_failure(alert(), None, "no such symbol", T0, T0)
     assert names(events) == ["failed"] and events[0].bar_ms % 1000

@@ -266,17 +266,25 @@ def _seen(alert: Alert, state: AlertState) -> int:
 def _unavailable_event(
     alert: CrossingAlert, state: AlertState, bars: ClosedBars, now_ms: int
 ) -> Iterator[AlertEvent]:
-    """Yield the event about the new bars that are missing among those to evaluate, if there are any."""
+    """Yield the event about the new bars that are not among those to evaluate, if there are any."""
     first, last = _seen(alert, state), int(bars.stamps[-1])
     missing = {**bars.unavailable, **dict.fromkeys(bars.missing, bars.unanswered)}
     spans = sorted(span for span in missing if span.end > first and span.start < last)
-    if spans:
+    if len(bars.stamps) >= _MOST_BARS and bars.stamps[0] > first:
+        start, end = first, int(bars.stamps[0])
+        text = (
+            f"{alert.series}: the bars between {iso(start)} and {iso(end)} are not used for {alert}: "
+            f"only the last {_MOST_BARS:,} bars are evaluated"
+        )
+    elif spans:
         start, end = max(spans[0].start, first), min(spans[-1].end, last)
         text = (
             f"{alert.series}: no vendor supplied the bars between {iso(start)} and {iso(end)}, so "
             f"they are not used for {alert}: {missing[spans[0]]}"
         )
-        yield AlertEvent(alert.id, "withheld", apart(now_ms), now_ms, text)
+    else:
+        return
+    yield AlertEvent(alert.id, "withheld", apart(now_ms), now_ms, text)
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
