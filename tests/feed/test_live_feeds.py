@@ -10,8 +10,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import UnavailableError
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.selection import plain_feed
 from src.data.feed.services import feeds_of
 from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.stream import GapFreeSource
@@ -106,6 +108,27 @@ def test_a_feed_continues_after_a_given_bar(stage: Stage) -> None:
         stage.live(feed)
     stamps = [bar.stamp_ms for bar in bars_in(emptied(box))]
     assert stamps == [known + n * MINUTE_MS for n in range(1, 5)]
+
+
+def test_a_streamed_feed_requests_its_history_with_the_options_of_the_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def get_ohlcv(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise UnavailableError("not now")
+
+    monkeypatch.setattr(stage.manager, "get_ohlcv", get_ohlcv)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
+    feed = plain_feed(
+        stage.manager, ("BTCUSDT", "1m", 2), provider="binance", adjustment="raw", timeout=7.0
+    )
+    assert isinstance(feed.source, GapFreeSource)
+    with feed:
+        wait_until(lambda: asked, "a request")
+    wanted = {"provider": "binance", "adjustment": "raw", "timeout": 7.0}
+    assert {name: asked.get(name) for name in wanted} == wanted
 
 
 class OfTruth:
