@@ -384,6 +384,9 @@ def test_a_symbol_unknown_to_a_vendor_is_requested_by_only_one_host(
         raise SymbolNotFoundError("no such symbol")
     with pytest.raises(SymbolNotFoundError, match="does not know 'NOPE'"), b.guard(DOOR, CHECK):
         pytest.fail("the vendor was asked again")
+    rows = "from onetape.fact, testing.now where name like 'unknown %'"
+    kept = server.run(f"select extract(day from expires - at) {rows}")
+    assert kept == [(7,)], "a week after the vendor may be asked again, no host needs it"
     server.advance(901)
     with b.guard(DOOR, CHECK):
         pass
