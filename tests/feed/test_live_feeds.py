@@ -25,7 +25,7 @@ from src.data.vendors.registry import MEMBERS, VENDORS
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
-from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader, wait_until
+from .conftest import BITCOIN, PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader, wait_until
 
 KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API_KEY": "p-key",
         "FINNHUB_API_KEY": "f-key"}  # fmt: skip
@@ -96,6 +96,17 @@ def test_a_callback_is_called_for_each_bar(stage: Stage) -> None:
     assert feed is not None
     with feed:
         wait_until(lambda: len(seen) == 5)
+
+
+def test_a_feed_that_stops_is_unsubscribed_while_another_goes_on(stage: Stage) -> None:
+    first = stage.feed(lookback=2)
+    other = plain_feed(stage.manager, ("ETHUSDT", "1m", 2))
+    ether = Topic("ETHUSDT", "1m")
+    with first:
+        with other:
+            wait_until(lambda: stage.streams.listening(ether), "a subscription")
+        wait_until(lambda: not stage.streams.listening(ether), "the end of the subscription")
+        assert len(stage.streams.listening(BITCOIN)) == stage.streams.attempts == 1
 
 
 def test_a_feed_continues_after_a_given_bar(stage: Stage) -> None:
