@@ -496,6 +496,16 @@ def test_an_amount_that_is_neither_followed_nor_possible_is_repaired_on_both_sid
     np.testing.assert_allclose(result.table.adj_close[:50], adj[:50] * (1 - 0.5 / before))  # type: ignore[index]
 
 
+def test_a_step_of_adj_close_on_a_day_without_a_dividend_is_suspected() -> None:
+    close = wavy(400)
+    adj = close * np.where(np.arange(400) < 200, 0.97, 1.0)
+    series = walk(close, dividends=(ShareEvent(50 * DAY_MS, 0.5),))
+    series = replace(series, table=series.table.with_adj_close(adj))
+    [step] = [one for one in found(series, "dividend") if one.cause == "adj_close step"]
+    assert (step.severity, step.stamps.tolist()) == ("warning", [200 * DAY_MS])
+    assert "adj_close steps by 3.00%" in step.evidence
+
+
 def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> None:
     close = wavy(400)
     twice = tuple(ShareEvent(day * DAY_MS, 0.5) for day in (100, 200, 203, 300))
