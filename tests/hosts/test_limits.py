@@ -386,7 +386,7 @@ def test_a_symbol_unknown_to_a_vendor_is_requested_by_only_one_host(
         pytest.fail("the vendor was asked again")
     rows = "from onetape.fact, testing.now where name like 'unknown %'"
     kept = server.run(f"select extract(day from expires - at) {rows}")
-    assert kept == [(7,)], "a week after the vendor may be asked again, no host needs it"
+    assert kept == [(7,)], "it is forgotten a week after its end"
     server.advance(901)
     with b.guard(DOOR, CHECK):
         pass
