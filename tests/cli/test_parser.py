@@ -109,6 +109,20 @@ def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
             whole.parse_args(shlex.split(example))
 
 
+def test_every_command_and_every_option_is_explained_in_its_help() -> None:
+    unexplained = []
+    for parser in parsers(whole_parser()):
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                names = set(action.choices) - {
+                    one.dest for one in action._choices_actions if one.help
+                }
+            else:
+                names = set() if action.help else set(action.option_strings)
+            unexplained += [f"{parser.prog} {name}" for name in names]
+    assert unexplained == []
+
+
 def test_quiet_prints_only_results_and_errors(run: Run, vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.drop(3))
     words = ("fetch", "BTCUSDT", "1d", "--start", "2024-05-01", "--end", "2024-05-10")

@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
+        help="how values of several vendors are combined; default: the first vendor in order",
     )
     parser.add_argument("--as-of", metavar="DATE", help="only data that was public by this date")
     parser.add_argument("--refresh", action="store_true", help="refetch even if fresh")

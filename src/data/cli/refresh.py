@@ -105,7 +105,7 @@ def configure_periodic(parser: argparse.ArgumentParser) -> None:
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     """Add the options for symbols and data types; return the group of the symbol options."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--symbols", type=listed, metavar="A,B,C")
+    group.add_argument("--symbols", type=listed, metavar="A,B,C", help="such as AAPL,MSFT")
     group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
     group.add_argument(
         "--cleanup-only",
