@@ -469,6 +469,10 @@ def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
     server.advance(10)
     assert refused(a) == pytest.approx(3590)
     assert refused(b) == pytest.approx(3590)
+    [(days,)] = server.run(
+        "select extract(day from max(expires - at)) from onetape.fact, testing.now"
+    )
+    assert days <= 31, "no fact is kept for years"  # type: ignore[operator]
     for one in (a, b):
         with pytest.raises(CircuitOpenError), one.guard(DOOR):
             pass
