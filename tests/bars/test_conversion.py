@@ -127,6 +127,20 @@ def test_bars_are_rebuilt_on_the_anchor_of_the_stored_ones(tmp_path: Path, tape:
     assert routed.first.labels() == ["30m"]
 
 
+def test_stored_clock_hours_are_due_by_their_own_anchor_if_no_vendor_serves_them(
+    tmp_path: Path, tape: Tape
+) -> None:
+    """At 11:10 in New York the hour from 10:00 has closed, that from 10:30 has not."""
+    vendor = TapeVendor("other", tape, NEW_YORK, CLOCK, "1h")
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
+    routed.ask("1h", "2024-07-09", "2024-07-10")
+    routed.rules = {"1h": []}
+    with pytest.warns(IncompleteDataWarning):
+        frame = routed.ask("1h", "2024-07-09", "2024-07-11")
+    assert len(frame) == 7
+    assert [gap["end"] for gap in provenance(frame)["gaps"]] == ["2024-07-10T15:00:00Z"]
+
+
 @pytest.mark.parametrize("kind", [CLOCK, replace(CLOCK, venue="")])
 def test_bars_of_another_kind_are_a_marked_substitute_if_no_short_bars_exist(
     tmp_path: Path, tape: Tape, kind: Kind

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from src.data.bars.answer.answer import UnfilledSpan
-from src.data.bars.fetch.absence import prove_listing
+from src.data.bars.fetch.absence import prove_listing, record_absence
 from src.data.bars.series import Journal
 from src.data.bars.validity import Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
-from src.data.errors import NoDataError, UnavailableError
+from src.data.errors import NoDataError, SpliceConflictError, UnavailableError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import FetchQuery
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
 from src.data.model.lifetime import PAGES, Bound, Lifetime
-from src.data.model.reasons import BEFORE_FIRST, CLOSED, NO_BAR
+from src.data.model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 
@@ -296,3 +296,19 @@ def test_a_proved_listing_is_derived_from_the_coverage() -> None:
         "a proof by one vendor is from an earlier version"
     )
     assert lifetime_of(SeriesView(key, Coverage([empty(-9, 0)]))) == Lifetime()
+
+
+# --- bars that do not match the stored ones -----------------------------------------------------
+
+
+def test_refused_bars_are_the_reason_only_where_a_bar_is_expected() -> None:
+    """Neither over a weekend nor for stored bars that are in doubt."""
+    lost = replace(final(hours(9, 12)), state="suspect", reason=LOST)
+    case = Case(empty(0, 4, vendor="acme"), empty(4, 9, CLOSED, ""), lost)
+    refused = SpliceConflictError("prices from zenith do not match", provider="zenith")
+    request: Any = None
+    spans = record_absence(request, case, [hours(0, 12)], (refused,))  # type: ignore[arg-type]
+    assert [one.span for one in spans] == [hours(0, 12)]
+    (commit,) = case.commits
+    reason = f"{NO_BAR}; prices from zenith do not match"
+    assert commit.marks == (empty(0, 4, reason, BOTH),)

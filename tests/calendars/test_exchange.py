@@ -9,7 +9,7 @@ import exchange_calendars
 import pytest
 
 from src.data.calendars import exchange
-from src.data.calendars.calendar import calendar_for
+from src.data.calendars.calendar import calendar_for, day_span
 from src.data.calendars.session import Session
 from src.data.errors import ConfigError
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso
@@ -219,6 +219,21 @@ def test_a_morning_without_trading_has_no_break() -> None:
     late = HONG_KONG.sessions(date(2020, 8, 19), date(2020, 8, 19))
     assert late == [Session(date(2020, 8, 19), *span("2020-08-19T05:30", "2020-08-19T08:00"))]
     assert len(HONG_KONG.opens(HOUR, span("2020-08-19T00:00", "2020-08-20T00:00"))) == 3
+
+
+@pytest.mark.parametrize(
+    "day, opened",
+    [
+        ("2020-08-19", "05:30"),  # a morning without trading because of a typhoon
+        ("2020-08-20", "01:30"),
+        ("2020-12-24", "01:30"),  # stocks close at 12:00
+        ("2020-12-25", "01:30"),
+    ],
+)
+def test_the_date_of_a_future_has_its_late_open_and_the_usual_close(day: str, opened: str) -> None:
+    future = Instrument("MINE", "future", "XHKG", "Asia/Hong_Kong")
+    expected = span(f"{day}T{opened}", f"{day}T08:00")
+    assert day_span(future, date.fromisoformat(day)) == expected
 
 
 def test_sydney_opens_on_the_utc_day_before() -> None:

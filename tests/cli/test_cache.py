@@ -73,7 +73,9 @@ def test_only_with_check_every_file_is_read(filled: Run, cache: Path) -> None:
     }
     assert checked.pop("BTCUSDT").startswith("2024: the data are damaged")
     assert set(checked.values()) == {""}
-    assert filled("cache", "list", "--check").code == 1
+    shown = filled("cache", "list", "--check")
+    assert shown.code == 1
+    assert "problem" in shown.out and "2024: the data are" in " ".join(shown.out.split())
 
 
 def test_a_series_of_one_lane_alone_is_one_series(run: Run, clock: ManualClock) -> None:

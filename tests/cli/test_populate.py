@@ -111,6 +111,13 @@ def test_a_bad_symbol_fails_its_series_alone(run: Run) -> None:
     assert "ambiguous" in told["errors"]["EURUSD_1d"]
 
 
+def test_the_session_is_that_of_every_series(run: Run, vendors: VendorServer) -> None:
+    ran = run("populate", "--symbols", "AAPL", "--timeframes", "1d", "--session", "extended", *MAY)
+    assert ran.code == 1
+    assert "AAPL 1d@extended failed" in ran.err, "bars of days have no extended hours"
+    assert vendors.count() == 0
+
+
 def test_the_reasons_are_shown(run: Run) -> None:
     ran = run("populate", "--symbols", "ZZZZQ,HALTUSDT", "--timeframes", "1h",
               "--start-date", "2024-03-04", "--end-date", "2024-03-06")  # fmt: skip

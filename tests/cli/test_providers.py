@@ -35,6 +35,7 @@ def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     assert "(tiingo) → yahoo → (fmp)" in out
     assert "no folder is set for the vendor `local`" in out
     assert "→ set providers.local.folder" in out
+    assert "only 1m 29 days back" in " ".join(out.split())
     assert not cache.exists(), "looking makes nothing"
 
 

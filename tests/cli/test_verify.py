@@ -176,6 +176,7 @@ def test_contradicted_bars_are_reported_by_verify_and_stats(
     vendors.fault("fmp", Fault.rescale(100.0, 3, 4, 5))
     ran = run("verify", "--sample", "100%")
     assert ran.code == 1
+    assert ran.out.startswith("AAPL 1d  fmp, 2024-"), "no lane beside the default one"
     assert "unit x100: 3 bars, theirs is 100 times ours" in ran.out
     assert ran.out.splitlines()[-1].endswith(
         "95.0 % of bars confirmed by two sources, 3 contradicted"

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import default
+from sqlalchemy.exc import DBAPIError
 
 from src.data.db.core import database as databases
 from src.data.db.core import engine, schema
 from src.data.db.core.database import Database
+from src.data.db.core.engine import typed_errors
 from src.data.db.symbols.models import Symbol
 from src.data.disk import atomic, calls, files
 from src.data.disk import database as disk_database
@@ -107,6 +109,31 @@ def forget(url: str) -> None:
     else:
         for file in path.parent.glob(f"*{path.name}*"):
             file.unlink()
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text_", "sqlstate", "said"),
+    [
+        ("", None, "cannot be used: _Failure (check whether the server is running"),
+        ("the disk is full", "53100", "the disk is full (free up space on the server's disk)"),
+    ],
+)
+def test_a_lost_connection_is_told_with_its_cause(
+    text_: str, sqlstate: str | None, said: str
+) -> None:
+    class _Failure(Exception):
+        pass
+
+    cause = _Failure(text_)
+    cause.sqlstate = sqlstate  # type: ignore[attr-defined]
+    lost = DBAPIError("SELECT 1", None, cause, connection_invalidated=True)
+    url = Database("sqlite:///x.db").url
+    with pytest.raises(DatabaseError) as caught, typed_errors(url):
+        raise lost
+    assert said in str(caught.value)
 
 
 # --- locked --------------------------------------------------------------------------------------

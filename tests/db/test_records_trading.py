@@ -218,7 +218,7 @@ def test_a_position_is_closed_without_a_fill(db: TradingService) -> None:
 def test_a_split_changes_a_position_once_and_describes_the_change(
     db: TradingService, clock: ManualClock
 ) -> None:
-    levels = {"stop": "90", "take_profit": 130.0, "note": "x"}
+    levels = {"stop": "90", "take_profit": 130.0, "threshold": "2", "note": "x"}
     number = _open(db, metadata=levels)
     db.apply_fill(number, action="buy", qty=10, price=100)
     clock.advance(86_400)
@@ -228,7 +228,8 @@ def test_a_split_changes_a_position_once_and_describes_the_change(
     assert "stop 90 to 22.5" in change["text"]
     (row,) = db.get_open_positions()
     assert (row["qty_open"], row["avg_price"]) == (40, 25)
-    assert row["extra_metadata"] == {"stop": "22.5", "take_profit": 32.5, "note": "x"}
+    moved = {"stop": "22.5", "take_profit": 32.5, "threshold": "0.5", "note": "x"}
+    assert row["extra_metadata"] == moved
     assert row["actions"] == {"2026-03-11 split": change["text"]}
     assert db.apply_action("AAPL", date(2026, 3, 11), "split", ratio=4) == []
     assert db.get_open_positions() == [row]

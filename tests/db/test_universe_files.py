@@ -289,6 +289,7 @@ def test_ignored_columns_are_listed() -> None:
         ("AAA", "BBB"), ("gics_sector", "cik", "founded"),
     )  # fmt: skip
     assert read("symbol,from,to,filing\nA,2015-01-02,,1\n").passed_over == ()
+    assert read("date,added,removed,why\n2015-01-02,A,,x\n").passed_over == ("why",)
 
 
 def test_a_first_line_that_is_short_hides_no_column() -> None:

@@ -81,7 +81,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 @pytest.mark.parametrize(
     "name, said",
-    [("", "it is a folder"), ("none/a.csv", "does not exist"), ("f/a.csv", "not exist")],
+    [
+        ("", r"it is a folder \(name a file\)"),
+        ("none/a.csv", "does not exist"),
+        ("f/a.csv", "not exist"),
+    ],
 )
 def test_where_no_file_can_be(name: str, said: str, frame: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "f").touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    ProviderTimeoutError,
+)
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms
 from src.data.model.kind import Adjustment
@@ -225,9 +231,11 @@ def test_raw_prices_fetched_on_two_days_are_returned_as_one_substitute(
     with pytest.warns(IncompleteDataWarning):
         ask(alone, "split", end_date=date(2020, 6, 30))
     clock.advance(3 * 86_400)
+    alone["x"].asked.clear()
     with pytest.warns(IncompleteDataWarning, match="raw prices"):
         frame = ask(alone, "split")
     assert off(frame, truth, clock, "raw") < ROUNDING
+    assert len(alone["x"].asked) == 1, "the stored bars need not be fetched again"
 
 
 def test_a_pinned_vendor_whose_splits_and_dividends_cannot_be_fetched_is_an_error(
@@ -295,6 +303,27 @@ def test_without_splits_from_any_vendor_bars_are_fetched_again_to_stay_in_one_ba
         sizes.append(file.read_bytes())
     assert sizes[1].startswith(sizes[0]), "equal bars are not written again"
     assert not sizes[3].startswith(sizes[2])
+
+
+def test_a_vendor_whose_splits_time_out_is_asked_for_nothing_more_by_that_call(
+    ask: Ask, truth: Truth, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = ShareVendor("v", "split", truth, clock)
+    apart = replace(vendor.capabilities, actions_apart=True)
+    monkeypatch.setattr(vendor, "capabilities", apart)
+    since = {"start_date": date(2024, 1, 2), "end_date": None}
+    clock.set(ms("2024-05-08T21:00:00"))
+    ask({"v": vendor}, "split", **since, strict=True)
+    vendor.asked.clear()
+
+    def fetch_actions(*_: object) -> None:
+        raise ProviderTimeoutError("late", provider="v")
+
+    monkeypatch.setattr(vendor, "fetch_actions", fetch_actions)
+    clock.set(ms("2024-05-13T21:00:00"))
+    with pytest.raises(AllProvidersFailedError, match="late"):
+        ask({"v": vendor}, "split", **since)
+    assert len(vendor.asked) == 1, "the bars since then; all others would be a second timeout"
 
 
 # --- vendors that are divided --------------------------------------------------------------

@@ -310,6 +310,15 @@ def test_dividends_are_applied_with_closes_fetched_for_the_adjustment(
     assert vendors.count() == 0
 
 
+def test_no_close_before_the_needed_ones_is_fetched_for_a_number_of_hours(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """The first dividend is that of 2023-05-12."""
+    manager.get_ohlcv("AAPL", "1h", bars=300, end_date="2023-07-14", adjustment="all")
+    asked = [log.params for log in vendors.log("yahoo") if log.params["interval"] == "1d"]
+    assert min(int(params["period1"]) for params in asked) * 1000 >= ms("2023-05-11")
+
+
 def test_dividends_without_the_close_before_them_are_an_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:

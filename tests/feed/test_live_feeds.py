@@ -16,6 +16,7 @@ from src.data.feed import live_feeds
 from src.data.feed.board import Board, Run
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.selection import plain_feed
 from src.data.feed.services import feeds_of
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import FilledHistory
@@ -29,7 +30,7 @@ from src.data.vendors.registry import MEMBERS, VENDORS
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
-from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader, wait_until
+from .conftest import BITCOIN, PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader, wait_until
 
 KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API_KEY": "p-key",
         "FINNHUB_API_KEY": "f-key"}  # fmt: skip
@@ -133,6 +134,17 @@ def test_a_callback_is_called_for_each_bar(stage: Stage) -> None:
         wait_until(lambda: len(seen) == 5)
 
 
+def test_a_feed_that_stops_is_unsubscribed_while_another_goes_on(stage: Stage) -> None:
+    first = stage.feed(lookback=2)
+    other = plain_feed(stage.manager, ("ETHUSDT", "1m", 2))
+    ether = Topic("ETHUSDT", "1m")
+    with first:
+        with other:
+            wait_until(lambda: stage.streams.listening(ether), "a subscription")
+        wait_until(lambda: not stage.streams.listening(ether), "the end of the subscription")
+        assert len(stage.streams.listening(BITCOIN)) == stage.streams.attempts == 1
+
+
 def test_a_feed_continues_after_a_given_bar(stage: Stage) -> None:
     feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     known = stage.closed_ms - 4 * MINUTE_MS
@@ -143,6 +155,27 @@ def test_a_feed_continues_after_a_given_bar(stage: Stage) -> None:
         stage.live(feed)
     stamps = [bar.stamp_ms for bar in bars_in(emptied(box))]
     assert stamps == [known + n * MINUTE_MS for n in range(1, 5)]
+
+
+def test_a_streamed_feed_requests_its_history_with_the_options_of_the_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def get_ohlcv(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise UnavailableError("not now")
+
+    monkeypatch.setattr(stage.manager, "get_ohlcv", get_ohlcv)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
+    feed = plain_feed(
+        stage.manager, ("BTCUSDT", "1m", 2), provider="binance", adjustment="raw", timeout=7.0
+    )
+    assert isinstance(feed.source, GapFreeSource)
+    with feed:
+        wait_until(lambda: asked, "a request")
+    wanted = {"provider": "binance", "adjustment": "raw", "timeout": 7.0}
+    assert {name: asked.get(name) for name in wanted} == wanted
 
 
 class OfTruth:

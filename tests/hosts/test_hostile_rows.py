@@ -39,7 +39,7 @@ from src.data.hosts.schema import MIGRATIONS
 from src.data.hosts.snapshot import SnapshotPart
 from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
-from src.data.hosts.vendor_records import MOST_OPERATIONS
+from src.data.hosts.vendor_records import MOST_OPERATIONS, fact
 from src.data.model.series import SeriesKey
 from src.data.net.state import FILE
 from src.data.net.state_tables import check_numbers
@@ -169,6 +169,18 @@ def test_a_hostile_fact_blocks_no_vendor_permanently(
         with one.guard(DOOR, CHECK):
             ask(one)
     shared_limits(host.logs["a"])
+
+
+@pytest.mark.parametrize(
+    "kind, value, days", [("pause", "[{}, 1]", 7), ("unknown", "[0, {}, 1]", 0.25)]
+)
+def test_a_fact_is_used_only_if_its_end_is_one_that_a_host_can_have_set(
+    kind: str, value: str, days: float
+) -> None:
+    now_s = 1_700_000_000
+    for added_s, is_used in (-60, True), (7200, False):
+        text = value.format(now_s + days * 86_400 + added_s)
+        assert (fact(kind, text, now_s) is not None) is is_used
 
 
 @pytest.mark.parametrize(

@@ -384,6 +384,9 @@ def test_a_symbol_unknown_to_a_vendor_is_requested_by_only_one_host(
         raise SymbolNotFoundError("no such symbol")
     with pytest.raises(SymbolNotFoundError, match="does not know 'NOPE'"), b.guard(DOOR, CHECK):
         pytest.fail("the vendor was asked again")
+    rows = "from onetape.fact, testing.now where name like 'unknown %'"
+    kept = server.run(f"select extract(day from expires - at) {rows}")
+    assert kept == [(7,)], "it is forgotten a week after its end"
     server.advance(901)
     with b.guard(DOOR, CHECK):
         pass
@@ -468,6 +471,10 @@ def test_a_ban_while_the_server_is_unreachable_holds_for_all_hosts_afterwards(
     server.advance(10)
     assert refused(a) == pytest.approx(3590)
     assert refused(b) == pytest.approx(3590)
+    [(days,)] = server.run(
+        "select extract(day from max(expires - at)) from onetape.fact, testing.now"
+    )
+    assert days <= 31, "no fact is kept for years"  # type: ignore[operator]
     for one in (a, b):
         with pytest.raises(CircuitOpenError), one.guard(DOOR):
             pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,6 +81,18 @@ def test_the_clock_is_compared_with_the_vendors_dates(
     check = found(checkup(tmp_path / "cache", rules), "clock")
     assert check.ok is ok
     assert said in check.said
+
+
+def test_one_vendor_whose_date_is_old_does_not_make_the_clock_wrong(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = {"binance": -7_200_000, "yahoo": 20_000}
+
+    def reached(doors: Iterable[str]) -> dict[str, ReachResult]:
+        return {name: ReachResult(0.1, ahead_ms=off.get(name)) for name in doors}
+
+    monkeypatch.setattr(module, "reach_all", reached)
+    assert found(checkup(tmp_path / "cache", rules), "clock").ok is True
 
 
 @pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")

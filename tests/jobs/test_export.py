@@ -161,7 +161,7 @@ def test_an_export_in_prices_that_cannot_be_computed_is_refused(
 
 def test_an_export_into_the_cache_folder_is_refused(house: Services, tmp_path: Path) -> None:
     for place in ("x.csv", "ohlcv/x.csv"):
-        with pytest.raises(StorageError, match="is inside the cache folder"):
+        with pytest.raises(StorageError, match=r"is inside the cache folder \(choose a path"):
             Exporter.of(house).write(DAILY, tmp_path / "cache" / place, ExportOptions())
     with pytest.raises(StorageError, match="is inside the cache folder"):
         Exporter.of(house).write_all([DAILY], tmp_path / "cache", ExportOptions())

@@ -96,6 +96,7 @@ def test_a_nested_call_has_no_more_time_than_is_left(clock: ManualClock) -> None
 def test_a_bad_timeout_is_a_query_error(bad: Any) -> None:
     with pytest.raises(QueryError, match="use a number of seconds above 0") as caught:
         seconds_of(bad, "AAPL")
+    assert "omit it to wait" in str(caught.value)
     assert caught.value.symbol == "AAPL"
 
 

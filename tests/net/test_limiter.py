@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import RateLimitedError, SymbolNotFoundError, UnavailableError
+from src.data.errors import (
+    CircuitOpenError,
+    RateLimitedError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
+from src.data.net.sender import Sender
 from src.data.net.sender_pool import Senders
 from src.data.net.state import State
 from src.data.net.state_tables import Account
 from src.data.net.unknown_symbols import SymbolCheck
-from tests.net.scripted import NOW_MS, answer
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer
 
 
 def limiter(limits: Limits) -> tuple[Limiter, ManualClock]:
@@ -146,6 +152,22 @@ def test_connections_to_a_stream_are_limited_across_processes_and_restarts(tmp_p
     assert Limiter("acme", limits, State(tmp_path, clock)).wait_s() == 0, (
         "requests are not affected"
     )
+
+
+def test_failures_of_a_custom_downloader_count_although_another_one_is_used_in_between() -> None:
+    senders, mine, other = Senders(ManualClock(NOW_MS)), object(), object()
+    call = "bars/1d", "https://acme.example/bars"
+
+    def sender(downloader: object) -> Sender:
+        return senders.own_sender("acme", downloader, ScriptedTransport())
+
+    for _ in range(5):
+        with pytest.raises(UnavailableError), sender(mine).guard(*call):
+            raise UnavailableError("down")
+        with sender(other).guard(*call):
+            pass
+    with pytest.raises(CircuitOpenError), sender(mine).guard(*call):
+        pass
 
 
 def test_a_local_vendor_has_no_circuit_breaker_and_no_unknown_symbols() -> None:

@@ -213,7 +213,9 @@ def test_the_report_names_a_missing_minute_of_every_timeframe(
     folder: Path, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.drop(5), times=1)
-    results = ran(folder, "BTCUSDT", timeframes="5m,1h,1d")["step_results"]["step2"]["results"]
+    steps = ran(folder, "BTCUSDT", timeframes="5m,1h,1d")["step_results"]
+    assert steps["step1"]["results"]["BTCUSDT"]["note"].endswith(": the vendor has no bar")
+    results = steps["step2"]["results"]
     minute, hour, day = results["BTCUSDT"]["note"].split("; ")
     assert minute == "5m: 1 of 5 1m bars: the vendor has no bar"
     assert hour == "1h: 1 of 60 1m bars: the vendor has no bar"

@@ -180,6 +180,13 @@ def test_a_missing_value_is_nan() -> None:
     assert bar[1:4] == (1.5, 2.0, 1.0)
 
 
+def test_bars_have_the_currency_that_the_answer_names() -> None:
+    asked = query("1m", "2024-01-02", "2024-01-03", AAPL)
+    for named, unit in ({"currency": "JPY"}, "JPY"), ({"currency": None}, "USD"), ({}, "USD"):
+        vendor, _ = alpaca(answer({"bars": {"AAPL": [ROW]}, "next_page_token": None, **named}))
+        assert vendor.fetch(asked).kind.unit == unit
+
+
 def test_days_and_minutes_have_their_declared_kinds() -> None:
     caps = alpaca()[0].capabilities
     day, minute = (caps.kind(AAPL, query(t, 0, 1).timeframe) for t in ("1d", "1m"))

@@ -157,8 +157,12 @@ def test_only_bars_of_the_requested_span_are_returned() -> None:
 def test_currencies_have_no_volume_and_pairs_have_their_unit() -> None:
     fx = {"Time Series FX (Daily)": {"2024-12-02": {
         "1. open": "1.1", "2. high": "1.2", "3. low": "1.0", "4. close": "1.1"}}}  # fmt: skip
-    bar = av()[0].parse_bars(answer(fx), query("1d", "2024-12-02", "2024-12-03", EUR)).bars[0]
+    euros = query("1d", "2024-12-02", "2024-12-03", EUR)
+    bar = av()[0].parse_bars(answer(fx), euros).bars[0]
     assert math.isnan(bar.volume)
+    for name, other in ("2. From Symbol", "GBP"), ("3. To Symbol", "JPY"):
+        with pytest.raises(ResponseFormatError, match=f"answered for '{other}'"):
+            av()[0].parse_bars(answer({"Meta Data": {name: other}, **fx}), euros)
     old = {f"{n}{letter}. {what} ({unit})": str(price) for letter, unit, price in
            (("a", "CNY", 7.0), ("b", "USD", 1.0)) for n, what in
            enumerate(("open", "high", "low", "close"), 1)} | {"5. volume": "3"}  # fmt: skip

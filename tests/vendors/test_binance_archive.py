@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from src.data.errors import ResponseFormatError, SymbolNotFoundError
-from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import HOUR_MS, MINUTE_MS, parse_iso
 from src.data.vendors.archives import fetch_month
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.net.scripted import ScriptedTransport, answer, sender_over
@@ -100,3 +101,20 @@ def test_a_file_that_declares_a_huge_size_is_not_opened(monkeypatch: pytest.Monk
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
     with pytest.raises(ResponseFormatError, match="exactly one file of up to 100 bytes"):
         fetch_month(vendor, JANUARY)
+
+
+def test_an_archive_without_two_of_the_months_is_not_asked_for_the_others() -> None:
+    step = 15 * MINUTE_MS
+    asked = query("15m", "2024-01-01", "2024-05-01", now_ms=parse_iso("2024-06-01"))
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if "data.binance.vision" in request.url:
+            return answer(b"<Error/>", 404)
+        first, last = int(request.params["startTime"]), int(request.params["endTime"])
+        stamps = range(first, min(last + 1, first + 1000 * step), step)
+        return answer([[at, "1", "1", "1", "1", "1", at + step - 1, *"13110"] for at in stamps])
+
+    vendor, transport = binance(*[respond] * 20)
+    assert len(vendor.fetch(asked).table) == (31 + 29 + 31 + 30) * 96
+    files = [request.url for request in transport.asked if ".zip" in request.url]
+    assert [url[-20:] for url in files] == ["2024-01.zip.CHECKSUM", "2024-02.zip.CHECKSUM"]

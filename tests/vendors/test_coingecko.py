@@ -59,7 +59,7 @@ def rows(first_close: int, step: int, count: int) -> list[list[float]]:
 def test_four_hour_bars_are_requested_with_the_shortest_sufficient_range() -> None:
     four = 4 * HOUR_MS
     vendor, transport = gecko(*[answer(rows(NOW_MS - 40 * four, four, 41))] * 3)
-    for days, first in ((7, 7 * DAY_MS), (14, 7 * DAY_MS + four + 1), (30, 30 * DAY_MS)):
+    for days, first in ((7, 7 * DAY_MS + four), (14, 7 * DAY_MS + four + 1), (30, 30 * DAY_MS)):
         vendor.fetch(query("4h", NOW_MS - first, NOW_MS, BTC))
         asked = transport.asked[-1]
         assert asked.url == "https://api.coingecko.com/api/v3/coins/bitcoin/ohlc"

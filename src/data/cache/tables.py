@@ -758,6 +758,6 @@ def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]
     """Return the number of new rows, and the number of existing rows with changed values."""
     if before is None:
         return {"added": len(after), "changed": 0}
-    first, second = before.align(after.loc[before.index], axis=None)
+    first, second = before.align(after.loc[before.index])
     same = (first == second) | (first.isna() & second.isna())
     return {"added": len(after) - len(before), "changed": int((~same).any(axis=1).sum())}

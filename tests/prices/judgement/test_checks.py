@@ -508,6 +508,7 @@ def test_steps_of_the_adjusted_close_that_no_dividend_explains_are_counted() -> 
         series = replace(series, table=series.table.with_adj_close(adj))
         (finding,) = found(series, "dividend")
         assert f"adj_close steps by 5.00% on {first}{others}, but" in finding.evidence
+        assert (finding.cause, finding.severity) == ("adj_close step", "warning")
 
 
 def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> None:
