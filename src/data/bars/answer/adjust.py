@@ -328,7 +328,7 @@ class Rebaser:
             timeframe=self.query.timeframe,
             close_before=closes,
         )
-        return rows, Used(book, closes.closes)
+        return rows, Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
