@@ -28,10 +28,13 @@ OPENS = {
 }
 
 
-def manager(folder: Path, more: str) -> DataManager:
+NOW = ManualClock(ms("2024-08-01T12:00:00"))
+
+
+def manager(folder: Path, more: str, clock: ManualClock = NOW) -> DataManager:
     rules = folder / "rules.yaml"
     rules.write_text(f"providers:\n  local: {{folder: {folder}, {more}}}\n")
-    return DataManager(folder / "cache", rules, clock=ManualClock(ms("2024-08-01T12:00:00")))
+    return DataManager(folder / "cache", rules, clock=clock)
 
 
 @pytest.mark.parametrize("anchor", ["session", "clock"])
@@ -82,3 +85,25 @@ def test_the_fault_of_a_file_of_weeks_is_named_although_there_is_none_of_days(
     found = manager(tmp_path, "adjustment: raw, unit: GBp")
     with pytest.raises(AllProvidersFailedError, match=r"VOD\.L_1w\.csv line 2: no week begins on"):
         found.get_ohlcv("VOD.L", "1w", "2024-01-01", "2024-02-01", provider="local")
+
+
+def test_todays_bars_are_returned_whatever_range_was_requested_before(tmp_path: Path) -> None:
+    """The hours of the file's bars are not known: a bar may be from the evening before its UTC date."""
+    rows = "".join(
+        f"2024-07-{day:02d}T{hour}:30,{price},{price + 1},{price - 1},{price + 0.5},100\n"
+        for day, hours in ((30, range(13, 20)), (31, range(13, 16)))
+        for hour in hours
+        for price in [100 + day + hour / 7]
+    )
+    (tmp_path / "NVDA_1h.csv").write_text(HEADER + rows)
+    declared = "adjustment: split, unit: USD, anchor: session"
+    clock = ManualClock(ms("2024-07-31T16:45:00"))
+    for first in ("2024-07-30", "2024-07-31"):
+        found = manager(tmp_path, declared, clock)
+        if first == "2024-07-30":
+            found.get_ohlcv("NVDA", "1h", first, first, provider="local", strict=True)
+        bars = found.get_ohlcv("NVDA", "1h", first, "2024-07-31", provider="local", strict=True)
+        assert bars["open"].iloc[-1] == 100 + 31 + 15 / 7
+        two = found.get_ohlcv("NVDA", "2h", first, "2024-07-31", provider="local", strict=True)
+        assert two["close"].iloc[-1] == 100 + 31 + 14 / 7 + 0.5
+        found.clear_cache()
