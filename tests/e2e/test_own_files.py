@@ -107,3 +107,22 @@ def test_todays_bars_are_returned_whatever_range_was_requested_before(tmp_path: 
         two = found.get_ohlcv("NVDA", "2h", first, "2024-07-31", provider="local", strict=True)
         assert two["close"].iloc[-1] == 100 + 31 + 14 / 7 + 0.5
         found.clear_cache()
+
+
+@pytest.mark.parametrize(
+    "symbol, unit, opens", [("BHP.AX", "AUD", "23:00:00"), ("FPH.NZ", "NZD", "21:00:00")]
+)
+def test_a_session_that_opened_on_the_utc_day_before_is_no_sign_of_a_clock_behind(
+    tmp_path: Path, symbol: str, unit: str, opens: str
+) -> None:
+    """Half an hour after the open of 2 February, whose date has not begun in UTC."""
+    rows = "".join(
+        f"2024-01-{day},1{day},2{day},1{day},1{day}.5,{day}00\n" for day in range(22, 27)
+    )
+    (tmp_path / f"{symbol}_1d.csv").write_text(HEADER + rows)
+    clock = ManualClock(ms(f"2024-02-01T{opens}") + 30 * 60_000)
+    found = manager(tmp_path, f"adjustment: split, unit: {unit}", clock)
+    for day in ("2024-01-22", "2024-01-24"):
+        bars = found.get_ohlcv(symbol, "1d", day, day, provider="local", columns=("state",))
+        assert bars.attrs["onetape"]["complete"] and bars.attrs["onetape"]["as_of"] == "2024-02-02"
+        assert "suspect" not in set(bars["state"])
