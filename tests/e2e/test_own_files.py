@@ -8,7 +8,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, ConfigError
+from src.data.errors import AllProvidersFailedError, ConfigError, UnknownSymbolError
 
 from .oracle import ms
 
@@ -126,3 +126,16 @@ def test_a_session_that_opened_on_the_utc_day_before_is_no_sign_of_a_clock_behin
         bars = found.get_ohlcv(symbol, "1d", day, day, provider="local", columns=("state",))
         assert bars.attrs["onetape"]["complete"] and bars.attrs["onetape"]["as_of"] == "2024-02-02"
         assert "suspect" not in set(bars["state"])
+
+
+def test_the_fault_of_the_shorter_bars_is_named_if_there_is_no_file_of_the_longer_ones(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "BTCUSDT_1h.csv").write_text(HEADER + "2024-07-01T00:00,1,2,1,two,3\n")
+    found = manager(tmp_path, "unit: USDT")
+    for timeframe in ("2h", "5h"):
+        with pytest.raises(AllProvidersFailedError, match=r"BTCUSDT_1h\.csv line 2") as raised:
+            found.get_ohlcv("BTCUSDT", timeframe, "2024-07-01", "2024-07-02", provider="local")
+        assert not isinstance(raised.value, UnknownSymbolError)
+    with pytest.raises(UnknownSymbolError):
+        found.get_ohlcv("ETHUSDT", "2h", "2024-07-01", "2024-07-02", provider="local")
