@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
-from ..calendars.calendar import calendar_for
+from ..calendars.calendar import calendar_for, day_span
 from ..model.bars import BarTable, inside
 from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
@@ -20,6 +20,8 @@ from .store import BarStore
 
 # No market is closed for as many days as this.
 LOOKBACK = timedelta(days=14)
+# Doubt about a close that was fetched before its vendor could correct it, and not since.
+UNSETTLED = "fetched before it had settled"
 _A_DAY = timedelta(days=1)
 _SOUND = [state for state in WITH_BARS if state != "suspect"]
 
@@ -61,8 +63,11 @@ class PriorSessions:
         known = [c.span for c in entries if c.state in _SOUND or c.reason == self.closed]
         if uncovered(Span(last, span.end), known) and date_of(last) != self._session_before(day):
             return None
-        reason = next((entry.reason for entry in suspects if last in entry.span), "")
-        doubt = reason if reason.startswith((DOUBTFUL, GRAVE)) else ""
+        own = next((entry for entry in entries if last in entry.span), None)
+        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE)) else ""
+        if own and own.state == "provisional":
+            is_early = own.fetched_at < day_span(self.instrument, day).start
+            doubt = UNSETTLED if is_early else ""
         return LastSession(rows, basis_parts(entries), doubt)
 
     @cached_property
