@@ -154,6 +154,9 @@ def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
     doubled = replace(split(4.0), denominator=2.0)
     other = store.add_actions("OTHER", [split(2.0), doubled, split(3.0)], YEAR, "acme", 5)
     assert [a.ratio for a in other.actions] == [6]
+    third = replace(split(1.0), denominator=3.0)
+    rounded = store.add_actions("THIRD", [split(0.3333), third, split(0.333)], YEAR, "acme", 5)
+    assert [a.ratio for a in rounded.actions] == [third.ratio]
 
 
 def test_a_sum_names_its_dividends_and_keeps_them(tmp_path: Path) -> None:

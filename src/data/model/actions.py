@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 ActionType = Literal["split", "dividend"]
 
+# Two splits of one day whose ratios differ by less are one split, whose ratio is rounded in one report.
+_SAME_SPLIT = Fraction(1, 100)
+
 
 class ActionList(list["Action"]):
     """A vendor's splits and dividends for a span of ex-dates.
@@ -158,11 +161,20 @@ def current(actions: Iterable[Action]) -> list[Action]:
 def _combined(group: list[Action]) -> Action:
     """Merge several actions with the same ex-date and type into one.
 
-    The parts of a dividend are the amounts of all. Splits with the same ratio count once.
+    The parts of a dividend are the amounts of all. Splits with about the same ratio count once, in
+    whole numbers if possible.
     """
     if group[0].type == "split":
-        splits = {split.ratio: split for split in group if split.is_sound}.values() or group[-1:]
-        new, old = (prod(map(attrgetter(term), splits)) for term in ("numerator", "denominator"))
+        splits: list[Action] = []
+        for split in sorted(
+            filter(attrgetter("is_sound"), group), key=lambda s: s.ratio.denominator
+        ):
+            if all(abs(split.ratio / other.ratio - 1) > _SAME_SPLIT for other in splits):
+                splits.append(split)
+        new, old = (
+            prod(map(attrgetter(term), splits or group[-1:]))
+            for term in ("numerator", "denominator")
+        )
         return replace(group[-1], numerator=new, denominator=old)
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
