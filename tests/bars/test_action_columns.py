@@ -10,7 +10,8 @@ import pytest
 
 from src.data.bars.answer.action_columns import KnownActions, action_columns, ex_dates
 from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, day_ms, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.stored import KnownAction
@@ -126,6 +127,23 @@ def test_intraday_bars_have_actions_in_the_first_row_of_the_session(ex_at: str) 
     hours = [f"2024-06-0{day}T{hour}:30" for day in (3, 4) for hour in (13, 14, 15)]
     found = columns("1h", hours, paid("2024-06-04", ex_at=ex_at))
     assert found["dividend"] == [0, 0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("ex_at", ["2024-06-04T04:00", "2024-06-04T08:00"])
+@pytest.mark.parametrize(
+    "instrument, opens",
+    [(SHARE, "13:30"), (SHARE.extended(), "08:00")],
+    ids=["regular", "extended"],
+)
+def test_the_first_of_the_last_bars_has_the_action_if_its_session_begins_with_it(
+    instrument: Instrument, opens: str, ex_at: str
+) -> None:
+    first = parse_iso(f"2024-06-04T{opens}")
+    query = BarsQuery(instrument, Timeframe.parse("1h"), Span(first, NOW), NOW, bars=3)
+    known = KnownActions([paid("2024-06-04", ex_at=ex_at)])
+    for begins, expected in ((first, [1, 0, 0]), (first + HOUR_MS, [0, 0, 0])):
+        stamps = begins + HOUR_MS * np.arange(3)
+        assert action_columns(query, stamps, known)["dividend"].tolist() == expected
 
 
 def test_unknown_actions_are_nan_in_the_columns() -> None:

@@ -12,10 +12,12 @@ from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, sus
 from src.data.bars.validity import Expiry, Suspicion
 from src.data.errors import QualityError
 from src.data.model.bars import BadRow
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from src.data.model.kind import Basis
+from src.data.model.query import BarsQuery
 from src.data.model.reasons import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, UNEXPECTED
 from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 
 from .answers import (
     COIN,
@@ -250,13 +252,27 @@ def test_an_old_empty_span_expires_later_once_it_is_confirmed() -> None:
 
 
 def test_a_split_basis_has_a_date_only_if_it_is_after_the_first_bar() -> None:
+    day, hours_of_coin = Timeframe.parse("1d"), Timeframe.parse("1h")
+    share = BarsQuery(SHARE, day, Span(DAY, LATER), LATER)
+    coin = BarsQuery(COIN, hours_of_coin, Span(DAY, LATER), LATER)
     split = replace(fetched([bar(0)]), basis=Basis("split"))
-    assert basis_of(split, DAY, SHARE, DAY) == Basis("split")
-    assert str(basis_of(split, DAY, SHARE, LATER).as_of) == "2024-06-10"
-    assert basis_of(split, DAY, COIN, None) == Basis("split")
+    assert basis_of(split, DAY, share, DAY) == Basis("split")
+    assert str(basis_of(split, DAY, share, LATER).as_of) == "2024-06-10"
+    assert basis_of(split, DAY, coin, None) == Basis("split")
     foreign = replace(split, basis=Basis("unknown"))
-    assert basis_of(foreign, DAY, SHARE, LATER) == Basis("unknown")
-    assert basis_of(foreign, DAY, COIN, None) == RAW
+    assert basis_of(foreign, DAY, share, LATER) == Basis("unknown")
+    assert basis_of(foreign, DAY, coin, None) == RAW
+
+
+@pytest.mark.parametrize("session, as_of", [("regular", None), ("extended", DAY), ("", DAY)])
+def test_todays_bars_keep_the_date_of_their_basis_if_they_may_be_from_the_evening_before(
+    session: str, as_of: int | None
+) -> None:
+    hours_of_share = BarsQuery(SHARE, Timeframe.parse("1h"), Span(DAY, LATER), LATER)
+    answer = fetched([bar(0)])
+    split = replace(answer, kind=replace(answer.kind, session=session), basis=Basis("split"))
+    dated = None if as_of is None else date_of(as_of)
+    assert basis_of(split, DAY, hours_of_share, DAY) == Basis("split", dated)
 
 
 def test_a_stored_range_lists_withdrawable_and_doubted_bars() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -139,6 +140,23 @@ def test_several_dividends_of_one_day_are_summed(tmp_path: Path) -> None:
     book = store.add_actions("AAPL", [dividend(0.8), dividend(1.5)], YEAR, "acme", 5)
     assert [a.amount for a in book.actions] == [pytest.approx(2.3)]
     assert store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6) == book
+
+
+def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
+    tmp_path: Path,
+) -> None:
+    """A reverse split of 1:500 at once followed by a split of 500:1 leaves prices as they are."""
+    reverse = replace(split(1.0), denominator=500.0)
+    store = store_in(tmp_path)
+    book = store.add_actions("AAPL", [reverse, split(500.0)], YEAR, "acme", 5)
+    assert [a.ratio for a in book.actions] == [1]
+    assert store.add_actions("AAPL", [split(500.0), reverse], YEAR, "acme", 6) == book
+    doubled = replace(split(4.0), denominator=2.0)
+    other = store.add_actions("OTHER", [split(2.0), doubled, split(3.0)], YEAR, "acme", 5)
+    assert [a.ratio for a in other.actions] == [6]
+    third = replace(split(1.0), denominator=3.0)
+    rounded = store.add_actions("THIRD", [split(0.3333), third, split(0.333)], YEAR, "acme", 5)
+    assert [a.ratio for a in rounded.actions] == [third.ratio]
 
 
 def test_a_sum_names_its_dividends_and_keeps_them(tmp_path: Path) -> None:

@@ -142,6 +142,22 @@ def test_a_date_begins_with_the_bar_that_contains_its_open(
     assert resolved(instrument, timeframe, start, "2024-06-07")[0] == first
 
 
+@pytest.mark.parametrize(
+    "instrument, timeframe, end, last",
+    [
+        (EURO, "4h", "2024-06-02", "2024-06-02T19:59:59.999Z"),  # a Sunday, closed until 21:00
+        (EURO, "1h", "2024-06-02", "2024-06-02T20:59:59.999Z"),
+        (EURO, "4h", "2024-06-03", "2024-06-03T20:59:59.999Z"),  # the bar at 20:00 is Monday's
+        (EMINI, "6h", "2024-06-02", "2024-06-02T16:59:59.999Z"),
+        (EMINI, "6h", "2024-05-31", "2024-05-31T20:59:59.999Z"),
+    ],
+)
+def test_a_date_ends_before_the_bar_in_which_the_next_date_opens(
+    instrument: Instrument, timeframe: str, end: str, last: str
+) -> None:
+    assert resolved(instrument, timeframe, "2024-05-30", end)[1] == last
+
+
 def test_equal_dates_are_one_session() -> None:
     assert resolved(APPLE, "1m", "2024-06-05", "2024-06-05")[:2] == (
         "2024-06-05T04:00:00Z", "2024-06-06T03:59:59.999Z",

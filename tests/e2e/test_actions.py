@@ -257,6 +257,17 @@ def test_stored_actions_are_used_without_the_vendor_that_reported_them(
     assert provenance(frame)["lane"] == "1d"
 
 
+def test_two_splits_on_one_day_are_both_applied(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    """A split of 8:1 and a reverse split of 1:2 are together one of 4:1."""
+    halved = Action(SPLIT.ex_date, "split", SPLIT.ex_at, 1.0, 2.0)
+    share["r"].tells = [split(SPLIT.ex_date, 8.0), halved, *DIVIDENDS]
+    for adjustment in ADJUSTMENTS:
+        frame = ask({"r": share["r"]}, adjustment, strict=True)
+        assert off(frame, truth, clock, adjustment) < ROUNDING
+
+
 # --- actions are one line, bars are let be -------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Dividends in years without bars: the adjusted bars after them are returned, the earlier are a gap."""
+"""Dividends without a usable close before them: bars that cannot be adjusted are a gap, or in doubt."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ import pytest
 from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    UnavailableError,
+)
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import day_ms
+from src.data.model.instant import DAY_MS, day_ms
 
 from .fixed_vendor import FixedVendor, Market, at, days
 from .scripted_vendor import gaps, provenance
@@ -189,3 +194,74 @@ def test_bars_without_a_list_of_dividends_do_not_report_that_there_were_none(
     early = frame.index < ex_date
     expected = plain["close"].where(~early, lambda prices: prices * factor)
     pd.testing.assert_series_equal(frame["close"], expected)
+
+
+EARLY = ("AAPL", "1d", "2021-03-01", "2021-04-16")
+EVE = day_ms(date(2021, 4, 30))  # the session before LATER
+
+
+def test_a_bar_on_a_closed_day_is_not_the_close_before_a_dividend(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Paying(clock, [LATER])
+    saturday = Bar(EVE + DAY_MS, 50.0, 51.0, 49.0, 50.0, 900.0)
+    vendor.spoil = lambda rows: [*rows, saturday] if rows[-1].stamp_ms > EVE else rows
+    manager = market.manager(vendor)
+    plain = manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")["close"]
+    assert plain[pd.Timestamp("2021-05-01")] == 50.0
+    frame = manager.get_ohlcv(*EARLY, adjustment="all")
+    factor = 1 - 2.0 / plain[pd.Timestamp("2021-04-30")]
+    pd.testing.assert_series_equal(frame["close"], plain[frame.index] * factor)
+    assert provenance(frame)["complete"]
+
+
+def test_a_wrong_close_before_a_dividend_puts_earlier_prices_in_doubt(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Paying(clock, [LATER])
+    vendor.spoil = lambda rows: [
+        Bar(r.stamp_ms, *(100 * price for price in r[1:5]), r.volume) if r.stamp_ms == EVE else r
+        for r in rows
+    ]
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")
+    assert provenance(manager.get_ohlcv(*EARLY))["complete"], "no dividend is needed"
+    with pytest.warns(IncompleteDataWarning, match="close before the dividend of 2021-05-03"):
+        frame = manager.get_ohlcv(*EARLY, adjustment="all")
+    assert not provenance(frame)["complete"]
+    with pytest.raises(IncompleteDataError, match="100 times too large"):
+        manager.get_ohlcv(*EARLY, adjustment="all", strict=True)
+
+
+def test_an_earlier_close_does_not_replace_a_rejected_one_before_a_dividend(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Paying(clock, [LATER])
+    vendor.spoil = lambda rows: [r._replace(close=0.0) if r.stamp_ms == EVE else r for r in rows]
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")
+    with pytest.raises(AllProvidersFailedError, match="close for AAPL before 2021-05-03"):
+        manager.get_ohlcv(*EARLY, adjustment="all")
+
+
+@pytest.mark.parametrize("how", ["online", "offline", "down"])
+def test_a_close_fetched_before_it_had_settled_is_fetched_again_for_a_dividend(
+    market: Market, clock: ManualClock, how: str
+) -> None:
+    clock.set(at("2021-04-30T20:30:00Z"))
+    vendor = Paying(clock, [LATER])
+    early = vendor.bar(EVE)._replace(high=102.5, close=102.0)
+    vendor.spoil = lambda rows: [early if r.stamp_ms == EVE else r for r in rows]
+    manager = market.manager(vendor)
+    day = ("AAPL", "1d", "2021-04-30", "2021-04-30")
+    assert manager.get_ohlcv(*day)["close"].tolist() == [102.0]
+    plain = manager.get_ohlcv(*EARLY)["close"]
+    clock.set(at("2021-05-28T22:00:00Z"))
+    vendor.spoil = lambda rows: rows
+    manager.get_actions("AAPL", "2021-03-01")
+    if how == "down":
+        vendor.errors = [UnavailableError("down", provider=vendor.name)] * 20
+    frame = manager.get_ohlcv(*EARLY, adjustment="all", offline=how == "offline")
+    close = vendor.bar(EVE).close if how == "online" else 102.0
+    pd.testing.assert_series_equal(frame["close"], plain * (1 - 2.0 / close))
+    assert provenance(frame)["complete"] == (how == "online")

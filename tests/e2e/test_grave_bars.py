@@ -350,6 +350,41 @@ def test_a_split_in_a_later_chunk_makes_bars_stored_before_it_grave(
     )
 
 
+class AsTraded(Walker):
+    """Has prices as traded, with a split that it reports only in a separate request."""
+
+    def __init__(self, clock: ManualClock, *, told: bool) -> None:
+        super().__init__(clock, DAYS, "yahoo")
+        self.capabilities = replace(self.capabilities, adjustment="raw")
+        self.spoil = scaled(4, *BEFORE, 0.25)
+        opens = day_ms(SPLIT_DAY) + 13 * HOUR * 1000 + 30 * 60_000
+        split = Action(SPLIT_DAY, "split", opens, 4.0, 1.0, source=self.name)
+        self.told = [replace(split, fetched_at=clock.now_ms())] if told else []
+
+    def fetch_actions(self, *_: Any, **__: Any) -> Any:
+        """Return the split."""
+        return self.told
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split"])
+def test_prices_as_traded_are_not_doubted_for_a_split_that_was_not_requested_yet(
+    market: Market, clock: ManualClock, adjustment: Any
+) -> None:
+    manager = market.manager(AsTraded(clock, told=True))
+    frame = manager.get_ohlcv(*OF_DAYS, adjustment=adjustment, strict=True)
+    before = {"raw": 4, "split": 1}[adjustment] * AsTraded(clock, told=True).bar(DAYS[0]).close
+    assert frame["close"].iloc[0] == pytest.approx(before)
+
+
+def test_prices_as_traded_are_doubted_for_a_split_that_was_requested_and_not_reported(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(AsTraded(clock, told=False))
+    manager.get_actions("AAPL", "2024-01-02")
+    with pytest.raises(IncompleteDataError, match="a split of 4:1 that was not applied"):
+        manager.get_ohlcv(*OF_DAYS, adjustment="raw", strict=True)
+
+
 def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_prices(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

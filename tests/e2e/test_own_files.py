@@ -8,7 +8,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, ConfigError
+from src.data.errors import AllProvidersFailedError, ConfigError, UnknownSymbolError
 
 from .oracle import ms
 
@@ -28,10 +28,13 @@ OPENS = {
 }
 
 
-def manager(folder: Path, more: str) -> DataManager:
+NOW = ManualClock(ms("2024-08-01T12:00:00"))
+
+
+def manager(folder: Path, more: str, clock: ManualClock = NOW) -> DataManager:
     rules = folder / "rules.yaml"
     rules.write_text(f"providers:\n  local: {{folder: {folder}, {more}}}\n")
-    return DataManager(folder / "cache", rules, clock=ManualClock(ms("2024-08-01T12:00:00")))
+    return DataManager(folder / "cache", rules, clock=clock)
 
 
 @pytest.mark.parametrize("anchor", ["session", "clock"])
@@ -82,3 +85,57 @@ def test_the_fault_of_a_file_of_weeks_is_named_although_there_is_none_of_days(
     found = manager(tmp_path, "adjustment: raw, unit: GBp")
     with pytest.raises(AllProvidersFailedError, match=r"VOD\.L_1w\.csv line 2: no week begins on"):
         found.get_ohlcv("VOD.L", "1w", "2024-01-01", "2024-02-01", provider="local")
+
+
+def test_todays_bars_are_returned_whatever_range_was_requested_before(tmp_path: Path) -> None:
+    """The hours of the file's bars are not known: a bar may be from the evening before its UTC date."""
+    rows = "".join(
+        f"2024-07-{day:02d}T{hour}:30,{price},{price + 1},{price - 1},{price + 0.5},100\n"
+        for day, hours in ((30, range(13, 20)), (31, range(13, 16)))
+        for hour in hours
+        for price in [100 + day + hour / 7]
+    )
+    (tmp_path / "NVDA_1h.csv").write_text(HEADER + rows)
+    declared = "adjustment: split, unit: USD, anchor: session"
+    clock = ManualClock(ms("2024-07-31T16:45:00"))
+    for first in ("2024-07-30", "2024-07-31"):
+        found = manager(tmp_path, declared, clock)
+        if first == "2024-07-30":
+            found.get_ohlcv("NVDA", "1h", first, first, provider="local", strict=True)
+        bars = found.get_ohlcv("NVDA", "1h", first, "2024-07-31", provider="local", strict=True)
+        assert bars["open"].iloc[-1] == 100 + 31 + 15 / 7
+        two = found.get_ohlcv("NVDA", "2h", first, "2024-07-31", provider="local", strict=True)
+        assert two["close"].iloc[-1] == 100 + 31 + 14 / 7 + 0.5
+        found.clear_cache()
+
+
+@pytest.mark.parametrize(
+    "symbol, unit, opens", [("BHP.AX", "AUD", "23:00:00"), ("FPH.NZ", "NZD", "21:00:00")]
+)
+def test_a_session_that_opened_on_the_utc_day_before_is_no_sign_of_a_clock_behind(
+    tmp_path: Path, symbol: str, unit: str, opens: str
+) -> None:
+    """Half an hour after the open of 2 February, whose date has not begun in UTC."""
+    rows = "".join(
+        f"2024-01-{day},1{day},2{day},1{day},1{day}.5,{day}00\n" for day in range(22, 27)
+    )
+    (tmp_path / f"{symbol}_1d.csv").write_text(HEADER + rows)
+    clock = ManualClock(ms(f"2024-02-01T{opens}") + 30 * 60_000)
+    found = manager(tmp_path, f"adjustment: split, unit: {unit}", clock)
+    for day in ("2024-01-22", "2024-01-24"):
+        bars = found.get_ohlcv(symbol, "1d", day, day, provider="local", columns=("state",))
+        assert bars.attrs["onetape"]["complete"] and bars.attrs["onetape"]["as_of"] == "2024-02-02"
+        assert "suspect" not in set(bars["state"])
+
+
+def test_the_fault_of_the_shorter_bars_is_named_if_there_is_no_file_of_the_longer_ones(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "BTCUSDT_1h.csv").write_text(HEADER + "2024-07-01T00:00,1,2,1,two,3\n")
+    found = manager(tmp_path, "unit: USDT")
+    for timeframe in ("2h", "5h"):
+        with pytest.raises(AllProvidersFailedError, match=r"BTCUSDT_1h\.csv line 2") as raised:
+            found.get_ohlcv("BTCUSDT", timeframe, "2024-07-01", "2024-07-02", provider="local")
+        assert not isinstance(raised.value, UnknownSymbolError)
+    with pytest.raises(UnknownSymbolError):
+        found.get_ohlcv("ETHUSDT", "2h", "2024-07-01", "2024-07-02", provider="local")

@@ -162,10 +162,12 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     return [entry for entry in recent if entry is not None]
 
 
-def latest_known(coverage: Coverage, book: ActionBook) -> int:
+def latest_known(coverage: Coverage, book: ActionBook, instrument: Instrument) -> int:
     """Return the latest time (UTC ms) that must have passed according to stored data, or 0."""
     entries = [entry for entry in coverage.opened() if not _is_of_a_file(entry)]
-    opened = [day_ms(entry.basis.as_of) for entry in entries if entry.basis.as_of is not None]
+    # A session may open on the UTC day before its date.
+    dates = [entry.basis.as_of for entry in entries if entry.basis.as_of is not None]
+    opened = [day_span(instrument, max(dates)).start] if dates else []
     # Parts that are doubted because the clock is behind are fetched again at that time.
     expiries = [entry.expires or 0 for entry in coverage.opened() if entry.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]

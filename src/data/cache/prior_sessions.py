@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
-from ..calendars.calendar import calendar_for
-from ..model.bars import BarTable
+from ..calendars.calendar import calendar_for, day_span
+from ..model.bars import BarTable, inside
 from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
+from ..model.reasons import DOUBTFUL, GRAVE, UNEXPECTED
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
 from ..prices.adjustment import LastSession, basis_parts
@@ -19,7 +20,10 @@ from .store import BarStore
 
 # No market is closed for as many days as this.
 LOOKBACK = timedelta(days=14)
+# Doubt about a close that was fetched before its vendor could correct it, and not since.
+UNSETTLED = "fetched before it had settled"
 _A_DAY = timedelta(days=1)
+_SOUND = [state for state in WITH_BARS if state != "suspect"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,28 @@ class PriorSessions:
     closed: str = ""
 
     def before(self, day: date) -> LastSession | None:
-        """Return the bars up to the session before ``day``; None if that session is not stored."""
+        """Return the bars up to the session before ``day``; None if that session is not stored.
+
+        Bars at times at which no bar is expected are left out.
+        """
         span = Span(day_ms(day - LOOKBACK), day_ms(day))
         rows, entries = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
+        suspects = [entry for entry in entries if entry.state == "suspect"]
+        strays = [entry.span for entry in suspects if entry.reason == UNEXPECTED]
+        rows = rows.take(~inside(rows.stamps, strays)) if strays else rows
         if not len(rows):
             return None
         last = int(rows.stamps[-1])
-        covered = [c.span for c in entries if c.state in WITH_BARS or c.reason == self.closed]
-        if uncovered(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
+        # A suspect span may contain a row that was rejected.
+        known = [c.span for c in entries if c.state in _SOUND or c.reason == self.closed]
+        if uncovered(Span(last, span.end), known) and date_of(last) != self._session_before(day):
             return None
-        return LastSession(rows, basis_parts(entries))
+        own = next((entry for entry in entries if last in entry.span), None)
+        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE)) else ""
+        if own and own.state == "provisional":
+            is_early = own.fetched_at < day_span(self.instrument, day).start
+            doubt = UNSETTLED if is_early else ""
+        return LastSession(rows, basis_parts(entries), doubt)
 
     @cached_property
     def _stored_bars(self) -> tuple[BarTable, Coverage]:

@@ -227,9 +227,12 @@ def _span_between(
     if low.first_ms > now_ms:
         raise _error(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
-    if low.day and timeframe.is_intraday and instrument.asset_class in _OPEN_IN_A_BAR:
-        first = _opening_bar(instrument, timeframe, first)
     behind = None if high is None else high.stamp_behind(timeframe)
+    if timeframe.is_intraday and instrument.asset_class in _OPEN_IN_A_BAR:
+        first = _opening_bar(instrument, timeframe, first) if low.day else first
+        # A bar in which the market opens belongs to the next date only.
+        if high is not None and behind is not None and high.day:
+            behind = _opening_bar(instrument, timeframe, behind)
     if high is not None and behind is not None:
         is_day = not timeframe.is_intraday
         if is_day and low.day is None and low[1:] == high[1:]:

@@ -526,7 +526,7 @@ class Refetcher:
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._last_open(fetched.adjusted_at_ms)
-        basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
+        basis = basis_of(fetched, int(stamps[0]), self._query, opened)
         whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
         frame, adjustment = self._query.timeframe, goal.adjustment
         return rebase(

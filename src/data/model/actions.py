@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
+from math import prod
+from operator import attrgetter
 from typing import Any, Literal
 
 ActionType = Literal["split", "dividend"]
+
+# Two splits of one day whose ratios differ by less are one split, whose ratio is rounded in one report.
+_SAME_SPLIT = Fraction(1, 100)
 
 
 class ActionList(list["Action"]):
@@ -140,7 +145,8 @@ def current(actions: Iterable[Action]) -> list[Action]:
     """Return the actions to use, in ascending order: one for each ex-date and type.
 
     If an action was reported several times, the report fetched last is used. Different dividends
-    from one fetch (a regular and a special one) are added up.
+    from one fetch (a regular and a special one) are added up, and different splits (a reverse split
+    and the split that follows it at once) are combined.
     """
     events: dict[tuple[date, str], list[Action]] = {}
     for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
@@ -149,11 +155,27 @@ def current(actions: Iterable[Action]) -> list[Action]:
             same.clear()
         same.append(action)
     ascending = (group for _, group in sorted(events.items()))
-    return [group[0] if len(group) == 1 else _sum_dividends(group) for group in ascending]
+    return [group[0] if len(group) == 1 else _combined(group) for group in ascending]
 
 
-def _sum_dividends(group: list[Action]) -> Action:
-    """Merge several dividends with the same ex-date into one whose parts are their amounts."""
+def _combined(group: list[Action]) -> Action:
+    """Merge several actions with the same ex-date and type into one.
+
+    The parts of a dividend are the amounts of all. Splits with about the same ratio count once, in
+    whole numbers if possible.
+    """
+    if group[0].type == "split":
+        splits: list[Action] = []
+        for split in sorted(
+            filter(attrgetter("is_sound"), group), key=lambda s: s.ratio.denominator
+        ):
+            if all(abs(split.ratio / other.ratio - 1) > _SAME_SPLIT for other in splits):
+                splits.append(split)
+        new, old = (
+            prod(map(attrgetter(term), splits or group[-1:]))
+            for term in ("numerator", "denominator")
+        )
+        return replace(group[-1], numerator=new, denominator=old)
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
 

@@ -459,10 +459,14 @@ def _product(value: float, top: int, bottom: int) -> float:
 
 
 class LastSession(NamedTuple):
-    """The last session before an ex-date, with the daily bars up to it and their bases."""
+    """The last session before an ex-date, with the daily bars up to it and their bases.
+
+    ``doubt`` is the reason why that session's bar is in doubt; empty if it is not.
+    """
 
     table: BarTable
     parts: Sequence[BasisPart]
+    doubt: str = ""
 
 
 @dataclass
@@ -479,6 +483,7 @@ class ClosesBefore:
             unknown. Its exceptions propagate.
         own: See :func:`.adjust.rebase`.
         closes: Closes computed so far, by ex-date.
+        doubts: Maps each ex-date whose close is in doubt to the reason.
     """
 
     actions: Sequence[Action]
@@ -486,6 +491,7 @@ class ClosesBefore:
     last_session: Callable[[date], LastSession | None]
     own: OwnActions | None = None
     closes: dict[date, float | None] = field(default_factory=dict, init=False)
+    doubts: dict[date, str] = field(default_factory=dict, init=False)
 
     def __call__(self, ex_date: date) -> float | None:
         """Return the close of the session before ``ex_date``, or None if the close is not known.
@@ -501,6 +507,8 @@ class ClosesBefore:
         session = self.last_session(ex_date)
         if session is None:
             return None
+        if session.doubt:
+            self.doubts[ex_date] = session.doubt
         last = session.table.take(slice(len(session.table) - 1, None))
         # Convert without ``adj_close``, which would require the very close that is being computed.
         row = last.with_adj_close(None)

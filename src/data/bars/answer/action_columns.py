@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ...calendars.buckets import bucket_at, bucket_of, start_at, start_of
+from ...calendars.calendar import calendar_for
 from ...calendars.localtime import local_date
 from ...model.actions import Action
 from ...model.instant import DAY_MS, day_ms
@@ -88,7 +89,9 @@ def _row_of(query: BarsQuery, stamps: Stamps, action: Action) -> int | None:
     """Return the row of an action; None if its bar is still forming, or before the requested range."""
     timeframe = query.timeframe
     if timeframe.is_intraday:
-        own = action.ex_at
+        # In extended hours, and from some vendors, the date begins before its session.
+        opened = calendar_for(query.instrument).sessions(action.ex_date, action.ex_date)
+        own = opened[0].open_ms if opened else action.ex_at
         row = int(np.searchsorted(stamps, own, side="right")) - 1
         if row < 0 or own >= int(stamps[row]) + timeframe.longest_ms:
             row += 1

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from functools import partial
 
 from ...cache.actions import ActionBook, Asked, first_ms
-from ...cache.prior_sessions import LOOKBACK, PriorSessions
+from ...cache.prior_sessions import LOOKBACK, UNSETTLED, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError
@@ -328,7 +328,7 @@ class Rebaser:
             timeframe=self.query.timeframe,
             close_before=closes,
         )
-        return rows, Used(book, closes.closes)
+        return rows, Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
@@ -344,20 +344,26 @@ class Rebaser:
         """Return a function that maps an ex-date, ``first`` or later, to the preceding session.
 
         If that session is not stored, the function raises an error that names the days to fetch, or
-        returns None if only the adjusted-close column needs the session. A dividend that a vendor
-        reports in a currency other than that of the prices is treated as one without such a session.
+        returns None if only the adjusted-close column needs the session. A session whose close had
+        not settled when it was fetched is fetched again, but used if it cannot be. A dividend that
+        a vendor reports in a currency other than that of the prices is treated as one without such a
+        session.
         """
         foreign = self._foreign_dividends(book)
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
+        takes_dividends = self._takes_dividends(parts)
 
         def last_session(day: date) -> LastSession | None:
             """Return the session before ``day``; if it is not stored, raise an error if needed, else None."""
             session = None if day in foreign else prior.before(day)
-            if day in foreign and self._takes_dividends(parts):
+            if not takes_dividends:  # an adjusted close is not worth a request or a doubt
+                return session and session._replace(doubt="")
+            if day in foreign:
                 raise DividendError(foreign[day], day, symbol=self.key.symbol)
-            if session is None and self._takes_dividends(parts):
-                raise self._closes_missing(day, as_of, book)
+            if session is None or (session.doubt == UNSETTLED and not self.in_part):
+                why = "is not stored" if session is None else f"was {UNSETTLED}"
+                raise self._closes_missing(day, why, as_of, book)
             return session
 
         return last_session
@@ -375,10 +381,10 @@ class Rebaser:
             if unit and a.currency and _amount_unit(a.currency) != _amount_unit(unit)
         }
 
-    def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return the error for a close before ``day`` that is not stored, with the span of days to fetch."""
-        why = f"the close for {self.key.symbol} before {day} is not stored"
-        return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
+    def _closes_missing(self, day: date, why: str, as_of: date, book: ActionBook) -> DividendError:
+        """Return the error for a missing close before ``day``, with the span of days to fetch."""
+        text = f"the close for {self.key.symbol} before {day} {why}"
+        return DividendError(text, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
         """Return the days to fetch for the closes before ``day`` and before each dividend.

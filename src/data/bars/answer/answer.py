@@ -105,11 +105,13 @@ class Used(NamedTuple):
         closes: Maps each ex-date to the preceding close that was used; None if the bars are as
             stored.
         source: Span of the shorter bars that was needed, if the bars were built from shorter ones.
+        doubts: Ex-dates for which the preceding close is in doubt, each with the reason.
     """
 
     book: ActionBook | None = None
     closes: Mapping[date, float | None] | None = None
     source: Span | None = None
+    doubts: tuple[tuple[date, str], ...] = ()
 
 
 class Rebased(NamedTuple):

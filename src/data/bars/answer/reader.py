@@ -31,6 +31,7 @@ from ...model.reasons import (
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
+    sentence,
 )
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -548,14 +549,17 @@ def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return, in a list, a reason to doubt the answer if vendors are evenly divided over a split.
+    """Return reasons to doubt the answer: vendors evenly divided over a split, or a close in doubt.
 
-    Only the first such split is mentioned.
+    Only the first such split is mentioned, and the first close that a dividend was applied with.
     """
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_dispute_of(event, coverage)}, and neither has more vendors"
         for event in open_splits[:1]
+    ] + [
+        f"{DOUBTFUL}the close before the dividend of {day} ({sentence(reason)})"
+        for day, reason in done.used.doubts[:1]
     ]
 
 

@@ -99,7 +99,7 @@ class Deriver:
             NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
         sources = [] if _says_nothing(error) else self._sources(query, _attempts(error))
-        answer = None
+        answer, is_unserved = None, isinstance(error, NoProviderError) or _lacks_files_alone(error)
         # If the best ones fail, too, the best stored ones can still help.
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
@@ -109,14 +109,13 @@ class Deriver:
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be built from %s bars: %s", query, source, failure)
                 # If no vendor serves the bars themselves, this is the actual failure.
-                if isinstance(error, NoProviderError) and isinstance(failure, NO_ANSWER):
-                    error = failure
+                if is_unserved and isinstance(failure, NO_ANSWER):
+                    error, is_unserved = failure, False
         if answer is not None and is_whole(answer) and len(answer.table):
             return answer
         try:
             stored = alone(query, error)
         except NO_ANSWER:
-            is_unserved = isinstance(error, NoProviderError) or _lacks_files_alone(error)
             if answer is None or not (len(answer.table) or is_unserved):
                 raise
             return answer

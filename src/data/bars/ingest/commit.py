@@ -29,8 +29,8 @@ from ...model.coverage import (
 )
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import DAY_MS, NEVER_MS, date_of
-from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
+from ...model.query import BarsQuery
 from ...model.reasons import (
     AHEAD,
     CLOSED,
@@ -72,20 +72,20 @@ _VOLUME_TOLERANCE = 1e-2  # adjusted volumes are rounded to whole shares
 # --- what decides how an answer is stored: its basis, the stored bars, and the circumstances
 
 
-def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
+def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | None) -> Basis:
     """Return the basis (adjustment and its date) of rows whose first bar opens at ``first_ms``.
 
     ``opened`` is the timestamp of the latest session that had opened when the bars were fetched;
-    None if there was none. The date is omitted if that session is not after the first bar's date (in
-    extended hours, the day before it), so that bars appended daily share one basis. The basis of
-    instruments without corporate actions has no date.
+    None if there was none. The date is omitted if that session is not after the first bar's date (or
+    the day before it, if intraday bars may be outside regular hours), so that bars appended daily
+    share one basis. The basis of instruments without corporate actions has no date.
     """
     adjustment = fetched.basis.adjustment
-    if instrument.asset_class != "stock":
+    if query.instrument.asset_class != "stock":
         return Basis("raw" if adjustment == "unknown" else adjustment)
     as_of = date_of(opened) if opened is not None and adjustment != "unknown" else None
-    is_extended = fetched.kind.session == "extended"  # such bars are always intraday
-    return Basis(adjustment, as_of).of_bars(first_ms, fetched.kind.session, intraday=is_extended)
+    intraday = query.timeframe.is_intraday
+    return Basis(adjustment, as_of).of_bars(first_ms, fetched.kind.session, intraday=intraday)
 
 
 @dataclass(frozen=True)

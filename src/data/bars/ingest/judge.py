@@ -25,7 +25,7 @@ from ...calendars.grid import BarGrid
 from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, HOUR_MS, day_ms
+from ...model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.reasons import AHEAD, GRAVE, IN_WHOLE, SETTLED, UNDECIDED
@@ -86,7 +86,7 @@ class JudgementContext:
         is_share = self.instrument.asset_class == "stock"
         actions = [a for a in self.book.splits if a.is_sound] if is_share else []
         splits: tuple[ShareEvent, ...] | None = None
-        if is_share and adjustment != "unknown":
+        if is_share and (adjustment in ("split", "all") or self._knows_splits(table)):
             splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
         if splits and adjustment == "raw" and len(table):
             table = _split_adjusted(table, actions, timeframe, self.day)
@@ -102,6 +102,11 @@ class JudgementContext:
             units_vary=is_share and self.instrument.quote is None,
             sessions=self.sessions,
         )
+
+    def _knows_splits(self, table: BarTable) -> bool:
+        """Return whether the bars are prices as traded, and all splits between them were requested."""
+        days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
+        return self.basis.adjustment == "raw" and self.book.covers(Span(*days))
 
 
 def judge(

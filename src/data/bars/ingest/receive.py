@@ -130,7 +130,7 @@ def _clock_doubt(request: LaneRequest, series: SeriesStore, fetched: Fetched) ->
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
         return None
-    latest = latest_known(series.coverage(), series.book())
+    latest = latest_known(series.coverage(), series.book(), request.query.instrument)
     is_behind = latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
     return Suspicion(BEHIND, latest) if is_behind else None
 

@@ -233,7 +233,7 @@ def _forming_bars(request: LaneRequest, received: ReceivedAnswer, rows: BarTable
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
-    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
+    basis = basis_of(fetched, int(rows.stamps[0]), request.query, opened)
     return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
@@ -452,7 +452,7 @@ def _complete_commit(
     lasts = [s for s in (view.last, *judged.closed.stamps[-1:].tolist()) if s is not None]
     context = CommitContext(
         grid=request.grid,
-        basis=basis_of(fetched, first, request.query.instrument, received.sessions.opened),
+        basis=basis_of(fetched, first, request.query, received.sessions.opened),
         now_ms=now,
         expiry=request.expiry,
         settle_ms=fetched.settle_ms,
