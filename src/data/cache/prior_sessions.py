@@ -53,8 +53,7 @@ class PriorSessions:
         """
         span = Span(day_ms(day - LOOKBACK), day_ms(day))
         rows, entries = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
-        suspects = [entry for entry in entries if entry.state == "suspect"]
-        strays = [entry.span for entry in suspects if entry.reason == UNEXPECTED]
+        strays = [c.span for c in entries if c.state == "suspect" and c.reason == UNEXPECTED]
         rows = rows.take(~inside(rows.stamps, strays)) if strays else rows
         if not len(rows):
             return None

@@ -321,8 +321,7 @@ def _can_be_queried(entry: Covered, request: LaneRequest, journal: Journal, now_
 
 def _unlisted(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
     """Return the spans before the listing and after a delisting reported by all usable vendors."""
-    end = life.delisted
-    if end is not None and not all(
+    if (end := life.delisted) and not all(
         candidate.is_among(end.source.split(","))
         for candidate in request.route.candidates
         if candidate.name not in journal.excluded
