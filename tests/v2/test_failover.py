@@ -265,7 +265,7 @@ def test_an_invalid_provider_is_not_registered() -> None:
             pd.DataFrame({"close": [1.0]}),
             1.0,
             "error",
-            "x returned a pandas.DataFrame, not a Polars frame",
+            f"x returned a {pd.DataFrame.__module__}.DataFrame, not a Polars frame",
         ),
         (
             bars(1.0, 11).drop("close"),

@@ -32,7 +32,15 @@ from ...net.package_session import CarrierSession
 # The header in which a response lists the names of ccxt's error, most specific first.
 ERROR_HEADER = "x-ccxt-error"
 # Errors raised by ccxt if an exchange returns something unexpected.
-_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
+_UNREADABLE = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
 # A pair that is missing from a list older than this may have been listed since.
 _FRESH_S = 3600.0
 # Names of lists that exchanges send in addition to the bars.
