@@ -70,6 +70,29 @@ def test_bars_that_their_vendor_no_longer_serves_are_not_reported_as_the_same(
     assert run("verify", "AAPL", "30m", "--start", "2024-05-13").code == 0
 
 
+def test_bars_are_not_called_compared_in_part_if_a_vendors_history_begins_before_the_first(
+    run: Run,
+    vendors: VendorServer,
+    clock: ManualClock,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    day = ("AAPL", "1m", "--start", "2024-05-15", "--end", "2024-05-15")
+    clock.set(parse_iso("2024-06-13T03:00"))
+    assert run("fetch", *day).code == 0
+    clock.set(
+        parse_iso("2024-06-13T05:00")
+    )  # Yahoo has 29 days, the first from an hour of the night
+    ran = run("verify", "AAPL", "1m", "--all")
+    assert (ran.code, "cache and yahoo · 390 bars" in ran.out) == (0, True)
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    rules.write_text(f"{rules.read_text()}  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n")
+    of_two = ("--provider", "yahoo", "--against", "fmp")
+    assert "compared only in part" not in run("verify", *day, *of_two).out
+    earlier = ("AAPL", "1m", "--start", "2024-05-14", "--end", "2024-05-15")
+    assert "1 of 1 could be compared only in part" in run("verify", *earlier, *of_two).out
+
+
 def test_two_sides_without_a_bar_are_not_called_the_same(run: Run) -> None:
     assert run("fetch", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-07").code == 0
     weekend = ("--start", "2024-06-01", "--end", "2024-06-02")

@@ -332,7 +332,8 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
         comparison = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (comparison,))
     comparison = _compare((name, first_answer), (rival, other_answer), goal)
-    is_partial = max(first_answer.span.start, other_answer.span.start) > first.span.start
+    start = max(first_answer.span.start, other_answer.span.start)
+    is_partial = len(grid.opens(Span(first.span.start, start))) > 0
     return Verification(subject, (replace(comparison, is_partial=is_partial),))
 
 
@@ -795,6 +796,7 @@ class StoredBars:
             adj_close=goal.as_of is not None and goal.as_of == refetcher.today(),
         )
         compared = compare(_cut(stored.table, spans), _cut(answer.table, spans), terms)
+        own = _cut(stored.table, coalesce(entry.span for entry in mine))
         if answer.tells_actions:
             differing = self._differing_actions(actions, answer.actions, vendor, spans)
             compared = compared.with_actions(differing)
@@ -810,9 +812,7 @@ class StoredBars:
             notes,
             answer.requests,
             self._provider(key, span),
-            is_partial=any(
-                entry.span.start < answer.span.start for entry in mine if entry.state in WITH_BARS
-            ),
+            is_partial=len(own) > 0 and int(own.stamps[0]) < answer.span.start,
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
