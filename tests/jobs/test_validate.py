@@ -68,6 +68,25 @@ def test_stored_bars_are_compared_with_a_second_vendor_even_if_their_own_has_cor
     assert report.score == pytest.approx(score_of(others, len(bars)) * (1 - 3 / len(bars)))
 
 
+def test_a_difference_from_a_second_vendor_names_all_vendors_of_the_compared_bars(
+    of_shares: DataManager, tmp_path: Path, rules: Path, vendors: VendorServer, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TIINGO_API_KEY", KEY)
+    text = rules.read_text().replace("[fmp]", "[fmp, tiingo]")
+    rules.write_text(f"{text}  tiingo: {{base_url: '{vendors.base_url('tiingo')}'}}\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    first, until = day_ms(date(2024, 4, 1)), clock.now_ms() + 1000
+    vendors.revise("AAPL", "1d", first, 1.1, until, vendor="yahoo")
+    manager.get_ohlcv("AAPL", "1d", "2024-03-18", "2024-04-12")
+    clock.advance(60)
+    vendors.fault("yahoo", Fault.status(500))
+    manager.get_ohlcv("AAPL", "1d", "2024-04-15", "2024-04-26")
+    report = manager.validate("AAPL", "1d", level="corroborated")
+    (finding,) = [one for one in report.findings if one.level == "corroborated"]
+    assert finding.evidence == "conflict between cache (yahoo, fmp) and tiingo: 1 bar"
+
+
 def test_bars_of_a_different_kind_are_not_compared(
     manager: DataManager, vendors: VendorServer
 ) -> None:

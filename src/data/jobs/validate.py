@@ -382,7 +382,9 @@ def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> V
         compared = tuple(stored.of_lane(key))
     else:
         beside = stored.beside(key, vendor, query.span)
-        compared = (replace(beside, ours=f"{CACHE} ({question.provider})"),)
+        parts = [part for part in services.client.coverage(key) if part.span.overlaps(query.span)]
+        names = dict.fromkeys(part.vendor for part in parts if part.state in WITH_BARS)
+        compared = (replace(beside, ours=f"{CACHE} ({', '.join(filter(None, names))})"),)
     return Verification(VerifiedSeries(query.instrument, query.timeframe), compared)
 
 
