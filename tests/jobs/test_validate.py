@@ -87,6 +87,22 @@ def test_a_difference_from_a_second_vendor_names_all_vendors_of_the_compared_bar
     assert finding.evidence == "conflict between cache (yahoo, fmp) and tiingo: 1 bar"
 
 
+def test_a_second_vendor_that_lacks_the_first_bars_is_no_complete_check(
+    of_shares: DataManager, tmp_path: Path, rules: Path, clock: ManualClock
+) -> None:
+    rules.write_text(f"stock_intraday: {{primary: fmp, backup: [yahoo]}}\n{rules.read_text()}")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    clock.set(parse_iso("2024-06-13T05:00"))  # Yahoo has 59 days: from 05:00 on 2024-04-15
+    manager.get_ohlcv("AAPL", "30m", "2024-04-15", "2024-04-17")
+    assert "second vendor" in manager.validate("AAPL", "30m", level="corroborated").checked
+    manager.get_ohlcv("AAPL", "30m", "2024-04-12", "2024-04-17")
+    report = manager.validate("AAPL", "30m", level="corroborated")
+    assert "second vendor" not in report.checked
+    assert report.not_checked["second vendor"] == (
+        "compared only in part: yahoo no longer has 30m bars before 2024-04-15"
+    )
+
+
 def test_bars_of_a_different_kind_are_not_compared(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -355,6 +355,11 @@ def _beside_vendors(
         errors = [compared.error for compared in verification.comparisons if compared.error]
         if not verification.comparisons:
             errors = [f"none of these bars are from {comparison.provider}"]
+        errors += [
+            f"compared only in part: {'; '.join(compared.remarks)}"
+            for compared in verification.comparisons
+            if compared.is_partial
+        ]
         if errors:
             skipped[check.name] = "; ".join(errors)
         else:

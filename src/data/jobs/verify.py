@@ -695,6 +695,7 @@ class StoredBars:
             provider,
             confirmed,
             vendor_actions,
+            _begins_before(stored.table, answer.span),
         )
 
     def grid_of(self, view: SeriesView) -> BarGrid:
@@ -812,7 +813,7 @@ class StoredBars:
             notes,
             answer.requests,
             self._provider(key, span),
-            is_partial=len(own) > 0 and int(own.stamps[0]) < answer.span.start,
+            is_partial=_begins_before(own, answer.span),
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
@@ -863,6 +864,10 @@ def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
         if entry.vendor == vendor or (entry.state == "empty" and vendor in entry.vendor.split(","))
         if entry.reason != CLOSED
     ]
+
+
+def _begins_before(table: BarTable, span: Span) -> bool:
+    return len(table) > 0 and int(table.stamps[0]) < span.start
 
 
 def _cut(table: BarTable, spans: Iterable[Span]) -> BarTable:

@@ -134,7 +134,7 @@ class QualityReport(InLines):
         findings: Findings, the most serious first, then by time.
         score: Quality from 0 to 1; see :func:`score_of`.
         checked: Names of the checks that ran.
-        not_checked: Maps each check that could not run to the reason.
+        not_checked: Maps each check that could not run, or not on all bars, to the reason.
         requests: Number of requests sent to vendors.
         marked, unmarked: Number of bars that this call marked as almost certainly wrong, and number
             of bars whose mark it removed.
