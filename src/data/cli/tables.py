@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Cell = Any
 _GAP = 2
 _WHOLE_NUMBERS_DO = 1e6
-_MOST_DECIMALS = 18
+_MOST_DECIMALS, _MOST_DIGITS = 18, 15
 _NAME_WIDTH = 20
 # Longest reason in a report, in characters.
 _LONGEST = 300
@@ -166,15 +166,17 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
 def aligned(values: Sequence[float]) -> list[str]:
     """Format the numbers in a column with the same number of decimals, as few as necessary.
 
-    A number other than 0 keeps two significant digits, unless the largest one has six digits or more
-    before the point.
+    A number other than 0 keeps two significant digits, unless the largest one is a million or more,
+    or the column would need more than 15 digits, which is as many as a float has, or 18 decimals.
     """
     finite = [v for v in values if math.isfinite(v)]
     sizes = [abs(v) for v in finite if v]
     decimals = 0
     if sizes and max(sizes) < _WHOLE_NUMBERS_DO:
         largest, smallest = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
-        decimals = min(max(4 - largest, 2, 1 - smallest), _MOST_DECIMALS)
+        decimals = min(
+            max(4 - largest, 2, 1 - smallest), _MOST_DIGITS - 1 - largest, _MOST_DECIMALS
+        )
     spare = min((_trailing_zeros(f"{v:.{decimals}f}") for v in finite), default=0)
     return [f"{v:,.{decimals - spare}f}" if math.isfinite(v) else "-" for v in values]
 
