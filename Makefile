@@ -119,7 +119,7 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)/python
 	rm -rf build
 	@uv=$(or $(UV),$(RUN)/uv); [ -n "$(UV)" ] || $$uv --version >/dev/null 2>&1 || $(RUN)/python -m pip install -q uv || :; \
 	index=$$($(RUN)/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1); \
-	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
+	index=$${PIP_INDEX_URL:-$$index}; [ -z "$$index" ] || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
 	if $$uv pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
 	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q --no-compile -e ".[$*]"; fi
 	@touch $@

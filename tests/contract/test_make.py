@@ -99,8 +99,9 @@ exit $ENDING
 
 
 @pytest.mark.parametrize("ending", [0, 2])
+@pytest.mark.parametrize("variable", [{}, {"PIP_INDEX_URL": "https://own.invalid/simple"}])
 def test_uv_installs_from_the_index_of_pip_and_pip_installs_if_it_fails(
-    tmp_path: Path, ending: int
+    tmp_path: Path, ending: int, variable: dict[str, str]
 ) -> None:
     programs, notes = tmp_path / "venv/bin", tmp_path / "notes"
     programs.mkdir(parents=True)
@@ -109,7 +110,8 @@ def test_uv_installs_from_the_index_of_pip_and_pip_installs_if_it_fails(
         (programs / name).chmod(0o755)
     for name in ("setup.cfg", "pyproject.toml"):
         (tmp_path / name).touch()
-    own = {name: value for name, value in os.environ.items() if name != "UV_DEFAULT_INDEX"}
+    indexes = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
+    own = {name: value for name, value in os.environ.items() if name not in indexes} | variable
     subprocess.run(
         [
             "make",
@@ -130,6 +132,8 @@ def test_uv_installs_from_the_index_of_pip_and_pip_installs_if_it_fails(
     )
     installed = [line for line in notes.read_text().splitlines() if " install " in line]
     assert installed[0].startswith("uv ") and "-e .[dev]" in installed[0]
-    assert installed[0].endswith(" https://mirror.invalid/simple")
+    # The variable has precedence over the file, as in pip, which lists both.
+    host = "own" if variable else "mirror"
+    assert installed[0].endswith(f" https://{host}.invalid/simple")
     assert [line.split()[0] for line in installed[1:]] == ["pip"] * bool(ending)
     assert (tmp_path / "venv/.installed-dev").exists()
