@@ -455,6 +455,14 @@ def test_series_that_lack_a_day_which_their_vendor_lacks_for_most_symbols_need_a
         assert entry["attention"][0]["text"].startswith("7 bars missing in 1 gap")
 
 
+def test_missing_bars_are_reported_even_if_all_of_their_gaps_are_among_those_not_listed() -> None:
+    never = {"class": "never_asked", "bars": 3, "next_step": "onetape fetch AAPL 1d"}
+    (entry,) = attention_of("AAPL 1d", {}, 0, [], [never] * 64, (2, 7))
+    text = "7 bars missing in 2 gaps"
+    assert entry == {"kind": "holes", "text": text, "next_step": "`onetape gaps AAPL 1d`"}
+    assert attention_of("AAPL 1d", {}, 0, [], [never] * 64) == []
+
+
 def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
     hole = {"class": "vendor_hole", "bars": 2, "next_step": "", "start": "2024-03-05T00:00:00Z"}
     hole |= {"end": "2024-03-07T00:00:00Z"}

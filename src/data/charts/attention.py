@@ -44,8 +44,8 @@ def attention_of(
         entries.append(_entry("contradicted", text, f"`onetape verify {name}`"))
     entries += _entries_of(findings, "error")
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
-    if holes:
-        count, bars = len(holes) + unlisted[0], sum(gap["bars"] for gap in holes) + unlisted[1]
+    count, bars = len(holes) + unlisted[0], sum(gap["bars"] for gap in holes) + unlisted[1]
+    if bars:
         steps = [gap["next_step"] for gap in holes if gap["next_step"]]
         text = f"{counted(bars, 'bar')} missing in {counted(count, 'gap')}"
         # An automatic retry is information, not a task.
