@@ -10,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
 from tests.cli.conftest import Run
-from tests.vendor_server import Fault, VendorServer, split
+from tests.vendor_server import Fault, VendorServer, dividend, split
 from tests.vendor_server.keyed import KEY
 
 NEVER = parse_iso("2099-01-01")
@@ -91,6 +91,18 @@ def test_bars_are_not_called_compared_in_part_if_a_vendors_history_begins_before
     assert "compared only in part" not in run("verify", *day, *of_two).out
     earlier = ("AAPL", "1m", "--start", "2024-05-14", "--end", "2024-05-15")
     assert "1 of 1 could be compared only in part" in run("verify", *earlier, *of_two).out
+
+
+def test_a_dividend_that_the_cache_lacks_is_not_counted_as_a_bar(
+    run: Run, vendors: VendorServer
+) -> None:
+    assert run("fetch", "AAPL", "1d", "--start", "2024-03-01", "--end", "2024-06-07").code == 0
+    vendors.truth.act("AAPL", dividend("2024-05-20", 0.5))
+    ran = run("verify", "AAPL", "1d")
+    assert ran.code == 1
+    (row,) = [line for line in ran.out.splitlines() if line.startswith("actions  ")]
+    assert row.split()[1:3] == ["-", "2024-05-20"]
+    assert ran.out.endswith("\n55 bars differ, 1 split or dividend differs\n")
 
 
 def test_two_sides_without_a_bar_are_not_called_the_same(run: Run) -> None:

@@ -200,7 +200,7 @@ def _table(comparison: Comparison) -> TextTable:
     rows = [
         [
             styled(_name(comparison, d), "red" if d.cause in GRAVE else "yellow"),
-            f"{d.rows:,}",
+            "-" if d.cause == "actions" else f"{d.rows:,}",
             _moment(d.first_ms),
             *_closes(d),
             _moment(d.last_ms),
@@ -247,8 +247,12 @@ def _verdict(verification: Verification) -> Text:
     count = len(verification.comparisons)
     failures = sum(c.compared is None for c in verification.comparisons)
     partial = sum(c.is_partial for c in verification.comparisons)
-    rows = sum(d.rows for c in verification.comparisons for d in c.differences)
+    differences = [d for c in verification.comparisons for d in c.differences]
+    rows = sum(d.rows for d in differences if d.cause != "actions")
+    actions = sum(d.rows for d in differences if d.cause == "actions")
     parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
+    some = f"{actions:,} splits or dividends differ"
+    parts += [some if actions != 1 else "1 split or dividend differs"] if actions else []
     parts += [f"{failures} of {count} could not be compared"] if failures else []
     parts += [f"{partial} of {count} could be compared only in part"] if partial else []
     return styled(", ".join(parts), "bold red")
