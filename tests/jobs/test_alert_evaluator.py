@@ -643,9 +643,22 @@ def test_a_bar_without_the_volume_that_an_alert_needs_is_reported() -> None:
     assert names(events) == ["withheld", "fired"] and fired(events) == [4]
     assert events[0].text == (
         "BTCUSDT 1h: the bar 2024-06-10T12:00:00Z is not used for BTCUSDT 1h volume above 20: "
-        "it has no volume"
+        "no volume: it has none"
     )
     _, others = run(alert(value=20.0), [some])
     assert names(others) == [], "the close is known"
+
+
+def test_bars_whose_window_contains_one_without_a_volume_are_reported_with_it() -> None:
+    some = bars([10.0] * 9)
+    volume = np.array([5.0, 5.0, 5.0, np.nan, 5.0, 5.0, 80.0, 80.0, 80.0])
+    some = replace(some, columns={**some.columns, "volume": volume})
+    one = alert(value=20.0, quantity="volume(3)")
+    _, events = run(one, [some])
+    assert names(events) == ["withheld", "fired"] and fired(events) == [6]
+    assert "the bar 2024-06-10T13:00:00Z is not used" in events[0].text
+    assert events[0].text.endswith(": no volume: it has none")
+    _, (event, _) = evaluate(one, AlertState(seen_ms=T0 + 3 * HOUR_MS), some, T0)
+    assert event.text.endswith(": no volume: a bar before it has none")
     _, others = run(alert(value=20.0, quantity="sma(9)"), [some])
     assert names(others) == [], "six bars are too few, with or without a volume"

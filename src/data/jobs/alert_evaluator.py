@@ -53,7 +53,7 @@ _TYPED = 15
 _FACTOR_SLACK = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
-_REBASED, _FAILED, _NO_VOLUME = "re-based", "failed", "it has no volume"
+_REBASED, _FAILED = "re-based", "failed"
 # Prefix of a state's ``withheld`` while bars wait; the time of the first run that waited follows.
 _WAITING = "unanswered since "
 # Bars wait for an answer about earlier ones at most this long.
@@ -218,8 +218,8 @@ def evaluate(
         end = index + 1 if counts is None else int(counts[index])
         shown = {name: column[:end] for name, column in columns.items()}
         value = use.value(shown)
-        if not math.isfinite(value) and _lacks_volume(use, shown):
-            state = _after_withheld_bar(alert, state, (stamp, closed), _NO_VOLUME, events)
+        if not math.isfinite(value) and (reason := _lacking_volume(use, shown)):
+            state = _after_withheld_bar(alert, state, (stamp, closed), reason, events)
             continue
         state = replace(state, seen_ms=stamp, withheld="")
         if math.isfinite(value):
@@ -232,11 +232,13 @@ def evaluate(
     return _evaluation(before, state, events)
 
 
-def _lacks_volume(use: IndicatorUse, columns: Columns) -> bool:
-    """Return whether the last bar has no volume, and a value is undefined only without volumes."""
+def _lacking_volume(use: IndicatorUse, columns: Columns) -> str:
+    """Return which bar lacks the volume without which a value is undefined; empty if none does."""
     volume = columns["volume"]
     known = {**columns, "volume": np.nan_to_num(volume)}
-    return math.isnan(volume[-1]) and math.isfinite(use.value(known))
+    if not np.isnan(volume).any() or not math.isfinite(use.value(known)):
+        return ""
+    return f"no volume: {'it' if math.isnan(volume[-1]) else 'a bar before it'} has none"
 
 
 def _without_waiting(
