@@ -347,6 +347,18 @@ def test_bars_before_the_last_fifty_thousand_are_reported_as_not_used() -> None:
     assert names(events) == ["expired"], "the last bar that was seen is there"
 
 
+def test_bars_before_the_last_fifty_thousand_do_not_hide_bars_that_no_vendor_supplied() -> None:
+    one = alert(expires_ms=T0 + 3 * HOUR_MS)
+    lost = {Span(T0 + 5 * HOUR_MS, T0 + 8 * HOUR_MS): "acme: too old"}
+    some = bars([90.0] * 50_000, unavailable=lost)
+    _, (event, _) = evaluate(one, AlertState(seen_ms=T0 - 9 * HOUR_MS), some, T0)
+    assert event.text.endswith(
+        "only the last 50,000 bars are evaluated; no vendor supplied the bars between "
+        "2024-06-10T15:00:00Z and 2024-06-10T18:00:00Z, so they are not used for BTCUSDT 1h close "
+        "above 100: acme: too old"
+    )
+
+
 def test_an_alert_that_cannot_be_evaluated_is_reported_once() -> None:
     state, events = evaluate_failure(alert(), None, "no such symbol", T0, T0)
     assert names(events) == ["failed"] and events[0].bar_ms % 1000

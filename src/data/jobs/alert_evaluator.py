@@ -272,21 +272,21 @@ def _unavailable_event(
     first, last = _seen(alert, state), int(bars.stamps[-1])
     missing = {**bars.unavailable, **dict.fromkeys(bars.missing, bars.unanswered)}
     spans = sorted(span for span in missing if span.end > first and span.start < last)
+    texts = []
     if len(bars.stamps) >= _MOST_BARS and bars.stamps[0] > first:
-        start, end = first, int(bars.stamps[0])
-        text = (
-            f"{alert.series}: the bars between {iso(start)} and {iso(end)} are not used for {alert}: "
+        texts.append(
+            f"the bars between {iso(first)} and {iso(int(bars.stamps[0]))} are not used for {alert}: "
             f"only the last {_MOST_BARS:,} bars are evaluated"
         )
-    elif spans:
+    if spans:
         start, end = max(spans[0].start, first), min(spans[-1].end, last)
-        text = (
-            f"{alert.series}: no vendor supplied the bars between {iso(start)} and {iso(end)}, so "
-            f"they are not used for {alert}: {missing[spans[0]]}"
+        texts.append(
+            f"no vendor supplied the bars between {iso(start)} and {iso(end)}, so they are not used "
+            f"for {alert}: {missing[spans[0]]}"
         )
-    else:
-        return
-    yield AlertEvent(alert.id, "withheld", apart(now_ms), now_ms, text)
+    if texts:
+        text = f"{alert.series}: {'; '.join(texts)}"
+        yield AlertEvent(alert.id, "withheld", apart(now_ms), now_ms, text)
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
