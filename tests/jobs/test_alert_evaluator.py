@@ -347,6 +347,15 @@ def test_bars_before_the_last_fifty_thousand_are_reported_as_not_used() -> None:
     assert names(events) == ["expired"], "the last bar that was seen is there"
 
 
+def test_bars_before_the_last_fifty_thousand_are_reported_even_if_the_newest_ones_wait() -> None:
+    lost = (Span(T0 + 49_990 * HOUR_MS, T0 + 49_995 * HOUR_MS),)
+    some, now_ms = bars([90.0] * 50_000, unanswered="acme: down", missing=lost), FAR - DAY_MS
+    state, events = evaluate(alert(), AlertState(seen_ms=T0 - 9 * HOUR_MS), some, now_ms)
+    assert "only the last 50,000 bars are evaluated" in events[0].text
+    assert state.seen_ms == T0 + 49_989 * HOUR_MS
+    assert not evaluate(alert(), state, some, now_ms + HOUR_MS).events
+
+
 def test_bars_before_the_last_fifty_thousand_do_not_hide_bars_that_no_vendor_supplied() -> None:
     one = alert(expires_ms=T0 + 3 * HOUR_MS)
     lost = {Span(T0 + 5 * HOUR_MS, T0 + 8 * HOUR_MS): "acme: too old"}

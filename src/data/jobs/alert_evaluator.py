@@ -195,11 +195,12 @@ def evaluate(
     use, before = parse_indicator(alert.quantity), state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
+    is_cut = len(bars.stamps) >= _MOST_BARS
     bars, waiting = _without_waiting(alert, before, bars, now_ms)
     events: list[AlertEvent] = []
     state = before
     if len(bars.stamps):
-        events += _unavailable_event(alert, before, bars, now_ms)
+        events += _unavailable_event(alert, before, bars, now_ms, is_cut=is_cut)
         if state.seen_ms is None:
             state = _initial_state(alert, state, bars)
         state = _after_splits(alert, use, state, bars, now_ms, events)
@@ -266,14 +267,17 @@ def _seen(alert: Alert, state: AlertState) -> int:
 
 
 def _unavailable_event(
-    alert: CrossingAlert, state: AlertState, bars: ClosedBars, now_ms: int
+    alert: CrossingAlert, state: AlertState, bars: ClosedBars, now_ms: int, *, is_cut: bool
 ) -> Iterator[AlertEvent]:
-    """Yield the event about the new bars that are not among those to evaluate, if there are any."""
+    """Yield the event about the new bars that are not among those to evaluate, if there are any.
+
+    ``is_cut`` means that as many bars were fetched as are evaluated at most.
+    """
     first, last = _seen(alert, state), int(bars.stamps[-1])
     missing = {**bars.unavailable, **dict.fromkeys(bars.missing, bars.unanswered)}
     spans = sorted(span for span in missing if span.end > first and span.start < last)
     texts = []
-    if len(bars.stamps) >= _MOST_BARS and bars.stamps[0] > first:
+    if is_cut and bars.stamps[0] > first:
         texts.append(
             f"the bars between {iso(first)} and {iso(int(bars.stamps[0]))} are not used for {alert}: "
             f"only the last {_MOST_BARS:,} bars are evaluated"
