@@ -344,3 +344,10 @@ def test_an_hour_at_midnight_is_not_a_session(run: Run) -> None:
         lines = ran.out.splitlines()
         (place,) = [n for n, line in enumerate(lines) if line.startswith(heading)]
         assert lines[place + 2].startswith(stamp)
+
+
+def test_one_new_bar_in_twenty_thousand_is_not_100_percent_from_the_cache(run: Run) -> None:
+    minutes = ("fetch", "BTCUSDT", "1m", "--start", "2024-05-28", "--end")
+    assert run(*minutes, "2024-06-11T00:00").code == 0
+    ran = run(*minutes, "2024-06-11T00:01", "--rows", "1")
+    assert "20,162 bars" in ran.out and "99% from cache" in ran.out

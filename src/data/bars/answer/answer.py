@@ -557,13 +557,13 @@ def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:
 
 
 def _share_from_cache(answer: Answer) -> float:
-    """Return the fraction of the rows that were stored before this query."""
+    """Return the fraction of the rows that were stored before this query, rounded down."""
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
     sent = [*answer.fetched, *answer.coverage.spans(lambda entry: entry.reason == FORMING)]
     fresh = sum(answer.table.counts(coalesce(sent)))
-    return round(1 - fresh / rows, 4) if rows else 0.0
+    return (rows - fresh) * 10_000 // rows / 10_000 if rows else 0.0
 
 
 def _quality(answer: Answer) -> dict[str, Any]:
