@@ -12,7 +12,7 @@ from ..model.bars import BarTable, inside
 from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
-from ..model.reasons import DOUBTFUL, GRAVE, UNEXPECTED
+from ..model.reasons import DOUBTFUL, GRAVE, SPOILT, UNEXPECTED
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
 from ..prices.adjustment import LastSession, basis_parts
@@ -63,7 +63,7 @@ class PriorSessions:
         if uncovered(Span(last, span.end), known) and date_of(last) != self._session_before(day):
             return None
         own = next((entry for entry in entries if last in entry.span), None)
-        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE)) else ""
+        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE, SPOILT)) else ""
         is_due = bool(own and doubt and not own.is_valid(self.now_ms))
         # Its vendor may have corrected it since.
         if own and own.state == "provisional":
