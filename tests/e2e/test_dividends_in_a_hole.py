@@ -265,3 +265,44 @@ def test_a_close_fetched_before_it_had_settled_is_fetched_again_for_a_dividend(
     close = vendor.bar(EVE).close if how == "online" else 102.0
     pd.testing.assert_series_equal(frame["close"], plain * (1 - 2.0 / close))
     assert provenance(frame)["complete"] == (how == "online")
+
+
+def test_a_wrong_close_before_a_dividend_is_fetched_again_once_it_is_due(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Paying(clock, [LATER])
+    wrong = Bar(EVE, *(100 * price for price in vendor.bar(EVE)[1:5]), 1000.0)
+    vendor.spoil = lambda rows: [wrong if r.stamp_ms == EVE else r for r in rows]
+    manager = market.manager(vendor)
+    plain = manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")["close"]
+    calls, completes = [], []
+    for hours in (0, 2, 0, 24, 0):
+        if hours == 24:
+            vendor.spoil = lambda rows: rows
+        clock.advance(hours * 3600)
+        asked = len(vendor.asked)
+        frame = manager.get_ohlcv(*EARLY, adjustment="all")
+        calls.append(len(vendor.asked) - asked)
+        completes.append(provenance(frame)["complete"])
+    assert calls == [0, 1, 0, 1, 0]
+    assert completes == [False, False, False, True, True]
+    expected = plain[frame.index] * (1 - 2.0 / vendor.bar(EVE).close)
+    pd.testing.assert_series_equal(frame["close"], expected)
+
+
+def test_a_close_is_in_doubt_if_a_row_that_cannot_be_a_bar_is_sent_for_it_later(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(at("2021-04-30T20:30:00Z"))
+    vendor = Paying(clock, [LATER])
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", "2021-04-30", "2021-04-30")
+    manager.get_ohlcv(*EARLY)
+    clock.set(at("2021-05-28T22:00:00Z"))
+    vendor.spoil = lambda rows: [r._replace(close=0.0) if r.stamp_ms == EVE else r for r in rows]
+    for _ in range(2):
+        asked = len(vendor.asked)
+        with pytest.warns(IncompleteDataWarning, match="close before the dividend of 2021-05-03"):
+            frame = manager.get_ohlcv(*EARLY, adjustment="all")
+        assert not provenance(frame)["complete"]
+    assert len(vendor.asked) == asked

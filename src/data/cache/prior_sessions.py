@@ -12,7 +12,7 @@ from ..model.bars import BarTable, inside
 from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
-from ..model.reasons import DOUBTFUL, GRAVE, UNEXPECTED
+from ..model.reasons import DOUBTFUL, GRAVE, SPOILT, UNEXPECTED
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
 from ..prices.adjustment import LastSession, basis_parts
@@ -20,8 +20,6 @@ from .store import BarStore
 
 # No market is closed for as many days as this.
 LOOKBACK = timedelta(days=14)
-# Doubt about a close that was fetched before its vendor could correct it, and not since.
-UNSETTLED = "fetched before it had settled"
 _A_DAY = timedelta(days=1)
 _SOUND = [state for state in WITH_BARS if state != "suspect"]
 
@@ -38,6 +36,7 @@ class PriorSessions:
         ex_dates: Days that may be looked up.
         closed: Reason that the coverage gives for spans in which the market was closed. If such a
             span extends up to the day, no calendar is needed.
+        now_ms: Current time, which decides whether a close in doubt is due to be fetched again.
     """
 
     store: BarStore
@@ -45,6 +44,7 @@ class PriorSessions:
     instrument: Instrument
     ex_dates: Sequence[date]
     closed: str = ""
+    now_ms: int = 0
 
     def before(self, day: date) -> LastSession | None:
         """Return the bars up to the session before ``day``; None if that session is not stored.
@@ -63,11 +63,13 @@ class PriorSessions:
         if uncovered(Span(last, span.end), known) and date_of(last) != self._session_before(day):
             return None
         own = next((entry for entry in entries if last in entry.span), None)
-        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE)) else ""
+        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE, SPOILT)) else ""
+        is_due = bool(own and doubt and not own.is_valid(self.now_ms))
+        # Its vendor may have corrected it since.
         if own and own.state == "provisional":
-            is_early = own.fetched_at < day_span(self.instrument, day).start
-            doubt = UNSETTLED if is_early else ""
-        return LastSession(rows, basis_parts(entries), doubt)
+            is_due = own.fetched_at < day_span(self.instrument, day).start
+            doubt = "fetched before it had settled" if is_due else ""
+        return LastSession(rows, basis_parts(entries), doubt, is_due)
 
     @cached_property
     def _stored_bars(self) -> tuple[BarTable, Coverage]:

@@ -461,12 +461,14 @@ def _product(value: float, top: int, bottom: int) -> float:
 class LastSession(NamedTuple):
     """The last session before an ex-date, with the daily bars up to it and their bases.
 
-    ``doubt`` is the reason why that session's bar is in doubt; empty if it is not.
+    ``doubt`` is the reason why that session's bar is in doubt; empty if it is not. ``is_due`` is True
+    if that bar should be fetched again.
     """
 
     table: BarTable
     parts: Sequence[BasisPart]
     doubt: str = ""
+    is_due: bool = False
 
 
 @dataclass

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from functools import partial
 
 from ...cache.actions import ActionBook, Asked, first_ms
-from ...cache.prior_sessions import LOOKBACK, UNSETTLED, PriorSessions
+from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError
@@ -18,7 +18,7 @@ from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, HUNDREDTHS, Basis
 from ...model.query import BarsQuery
-from ...model.reasons import CLOSED
+from ...model.reasons import CLOSED, sentence
 from ...model.series import SeriesKey
 from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
@@ -344,14 +344,14 @@ class Rebaser:
         """Return a function that maps an ex-date, ``first`` or later, to the preceding session.
 
         If that session is not stored, the function raises an error that names the days to fetch, or
-        returns None if only the adjusted-close column needs the session. A session whose close had
-        not settled when it was fetched is fetched again, but used if it cannot be. A dividend that
-        a vendor reports in a currency other than that of the prices is treated as one without such a
-        session.
+        returns None if only the adjusted-close column needs the session. A session whose close is
+        in doubt is fetched again once it is due, but used if it cannot be. A dividend that a vendor
+        reports in a currency other than that of the prices is treated as one without such a session.
         """
         foreign = self._foreign_dividends(book)
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
-        prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
+        instrument, now_ms = self.query.instrument, self.query.now_ms
+        prior = PriorSessions(self.store, self.key, instrument, ex_dates, CLOSED, now_ms)
         takes_dividends = self._takes_dividends(parts)
 
         def last_session(day: date) -> LastSession | None:
@@ -361,8 +361,8 @@ class Rebaser:
                 return session and session._replace(doubt="")
             if day in foreign:
                 raise DividendError(foreign[day], day, symbol=self.key.symbol)
-            if session is None or (session.doubt == UNSETTLED and not self.in_part):
-                why = "is not stored" if session is None else f"was {UNSETTLED}"
+            if session is None or (session.is_due and not self.in_part):
+                why = f"is in doubt ({sentence(session.doubt)})" if session else "is not stored"
                 raise self._closes_missing(day, why, as_of, book)
             return session
 
