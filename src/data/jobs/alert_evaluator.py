@@ -235,7 +235,7 @@ def evaluate(
 
 def _lacking_volume(use: IndicatorUse, columns: Columns) -> str:
     """Return which bar lacks the volume without which a value is undefined; empty if none does."""
-    volume = columns["volume"]
+    volume = columns["volume"][-use.window :]
     known = {**columns, "volume": np.nan_to_num(volume)}
     if not np.isnan(volume).any() or not math.isfinite(use.value(known)):
         return ""

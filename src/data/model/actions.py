@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from math import prod
-from operator import attrgetter
 from typing import Any, Literal
 
 ActionType = Literal["split", "dividend"]
@@ -164,20 +163,17 @@ def _combined(group: list[Action]) -> Action:
     The parts of a dividend are the amounts of all. Splits with about the same ratio count once, in
     whole numbers if possible.
     """
-    if group[0].type == "split":
-        splits: list[Action] = []
-        for split in sorted(
-            filter(attrgetter("is_sound"), group), key=lambda s: s.ratio.denominator
-        ):
-            if all(abs(split.ratio / other.ratio - 1) > _SAME_SPLIT for other in splits):
-                splits.append(split)
-        new, old = (
-            prod(map(attrgetter(term), splits or group[-1:]))
-            for term in ("numerator", "denominator")
-        )
-        return replace(group[-1], numerator=new, denominator=old)
-    parts = tuple(part for action in group for part in action.parts or (action.amount,))
-    return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
+    if group[0].type == "dividend":
+        parts = tuple(part for action in group for part in action.parts or (action.amount,))
+        return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
+    splits: list[Action] = []
+    sound = [action for action in group if action.is_sound]
+    for split in sorted(sound, key=lambda action: action.ratio.denominator):
+        if all(abs(split.ratio / other.ratio - 1) > _SAME_SPLIT for other in splits):
+            splits.append(split)
+    splits = splits or group[-1:]
+    new, old = prod(s.numerator for s in splits), prod(s.denominator for s in splits)
+    return replace(group[-1], numerator=new, denominator=old)
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:
