@@ -536,10 +536,12 @@ def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
                 manager.get_ohlcv(*WEEK)
     assert elsewhere() == []
     assert [len(lineages.get(run).reads) for run in ("one", "two")] == [1, 1]
-    assert lineages.check("two").to_json()["unrecorded"] == ["BTCUSDT 1h"]
+    checked = lineages.check("two").to_json()
+    assert (checked["unrecorded"], checked["identical"]) == (["BTCUSDT 1h"], False)
     with lineage("three", folder=bundles, manager=manager):
         manager.get_ohlcv(*WEEK)
-    assert lineages.check("three").to_json()["unrecorded"] == []
+    checked = lineages.check("three").to_json()
+    assert (checked["unrecorded"], checked["identical"]) == ([], True)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_reads_in_other_threads_are_named(cache: Path, capsys: pytest.CaptureFix
         )
         thread.start()
         thread.join()
-    assert run(cache, "check", "both") == 0
+    assert run(cache, "check", "both") == 1, "what was not recorded may have changed"
     *_, outside, verdict = capsys.readouterr().out.splitlines()
     assert outside == "not recorded, because read in other threads: MSFT 1d"
-    assert verdict == "both: identical"
+    assert verdict == "both: identical as far as recorded"

@@ -132,9 +132,19 @@ class CheckReport:
 
     @property
     def is_identical(self) -> bool:
-        """Whether the run has ended, and all bars that it read (at least one) are unchanged."""
+        """Whether the run has ended, and all bars that it read (at least one series) are unchanged.
+
+        That is unknown, and therefore False, if some of its reads were not recorded.
+        """
+        return self.verdict == IDENTICAL
+
+    @property
+    def verdict(self) -> str:
+        """The result in words: ``identical``, ``identical as far as recorded`` or ``not identical``."""
         states = {series.state for series in self.series}
-        return bool(self.record.ended) and states == {IDENTICAL}
+        if not self.record.ended or states != {IDENTICAL}:
+            return f"not {IDENTICAL}"
+        return f"{IDENTICAL} as far as recorded" if self.record.unrecorded else IDENTICAL
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as a mapping for JSON."""

@@ -42,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     }
     epilogs = {
         _check: (
-            "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, or "
-            "the run has no recorded end. 2: the run does not exist."
+            "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, some "
+            "reads were not recorded, or the run has no recorded end. 2: the run does not exist."
         )
     }
     for work, (name, text) in texts.items():
@@ -183,8 +183,7 @@ def _checked(report: CheckReport) -> Shown:
         yield Line(text, "bold yellow")
     if not report.series:
         yield Line("nothing was recorded: the reads of this run are unknown", "bold yellow")
-    verdict = "identical" if report.is_identical else "not identical"
-    yield styled(f"{report.record.run}: {verdict}", "bold")
+    yield styled(f"{report.record.run}: {report.verdict}", "bold")
 
 
 def _forget(args: argparse.Namespace) -> Report:
