@@ -59,7 +59,7 @@ _PARTS = {
     "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
     "Errors and logs": (
         "DataError", "QueryError", "AllProvidersFailedError", "IncompleteDataError",
-        "IncompleteDataWarning", "configure_logging",
+        "IncompleteDataWarning", "SeriesEndedWarning", "configure_logging",
     ),
     "Names of older programs": (
         "UnifiedCache", "DataFeedFactory", "RateLimiter", "coerce_ohlcv_timestamp_column",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Quote,
         Quotes,
         RateLimiter,
+        SeriesEndedWarning,
         UnifiedCache,
         __version__,
         coerce_ohlcv_timestamp_column,
@@ -80,6 +81,7 @@ __all__ = (
     "AllProvidersFailedError",
     "IncompleteDataError",
     "IncompleteDataWarning",
+    "SeriesEndedWarning",
     "HiddenPackageError",
     "__version__",
 )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         IncompleteDataError,
         IncompleteDataWarning,
         QueryError,
+        SeriesEndedWarning,
     )
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
@@ -68,6 +69,7 @@ _HOMES = {
     "AllProvidersFailedError": "errors",
     "IncompleteDataError": "errors",
     "IncompleteDataWarning": "errors",
+    "SeriesEndedWarning": "errors",
 }
 
 __all__ = (
@@ -97,6 +99,7 @@ __all__ = (
     "AllProvidersFailedError",
     "IncompleteDataError",
     "IncompleteDataWarning",
+    "SeriesEndedWarning",
     "__version__",
 )
 

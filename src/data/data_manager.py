@@ -212,6 +212,8 @@ class DataManager:
         Warns:
             IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
                 not set; issued once per call.
+            SeriesEndedWarning: The range reaches behind the end of the series, because the symbol
+                is gone or was renamed; issued once per series and process, also with ``strict``.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)

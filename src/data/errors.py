@@ -39,9 +39,9 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
 Each error also has a ``reason``, which is one of :data:`REASONS`, and a ``brief``, a sentence for
 end users.
 
-``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot
-be written to, and ``SurvivorshipWarning`` of universe members that may not have been members on the
-requested day.
+``IncompleteDataWarning`` warns of a partial answer, ``SeriesEndedWarning`` of a symbol that has
+ended or been renamed, ``ReadOnlyCacheWarning`` of a cache that cannot be written to, and
+``SurvivorshipWarning`` of universe members that may not have been members on the requested day.
 
 Messages state what happened, for which series, which limit applied, and what to do. They never
 contain a key, a query string or an entire response.
@@ -486,7 +486,14 @@ class SymbolNotFoundError(UnsupportedError):
 
 
 class CapabilityError(UnsupportedError):
-    """The vendor does not serve this timeframe or asset class, or bars this far back."""
+    """The vendor does not serve this timeframe or asset class, or bars this far back.
+
+    Attributes:
+        begins_ms: Time at which the vendor's history begins, in UTC milliseconds, if earlier bars
+            were requested.
+    """
+
+    begins_ms: int | None = None
 
 
 class NoDataError(ProviderError):
@@ -665,6 +672,10 @@ class LookaheadError(DataPortalError):
 
 class IncompleteDataWarning(UserWarning):
     """The answer is empty, has gaps or flagged rows, or is of a different kind (see ``df.attrs``)."""
+
+
+class SeriesEndedWarning(UserWarning):
+    """The range reaches behind the end of a series, whose symbol is gone or renamed (``ended``)."""
 
 
 class SurvivorshipWarning(UserWarning):

@@ -28,9 +28,12 @@ def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
 
 
 def gaps_of(
-    *parts: Covered, unfilled: tuple[UnfilledSpan, ...] = (), traded: Span = EVER
+    *parts: Covered,
+    unfilled: tuple[UnfilledSpan, ...] = (),
+    traded: Span = EVER,
+    after: str = AFTER_LAST,
 ) -> list[Gap]:
-    return list_gaps(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
+    return list_gaps(hours(0, 10), Coverage(parts), unfilled, LATER, traded, after)
 
 
 def test_a_covered_span_has_no_gaps() -> None:
@@ -82,8 +85,30 @@ def test_a_gap_outside_a_lifetime_is_before_the_first_bar_or_after_the_last() ->
     assert gaps == [
         Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
         Gap(hours(3, 4), "closed, not published yet"),
-        Gap(hours(6, 8), "closed, not published yet"), Gap(hours(8, 10), AFTER_LAST),
+        Gap(hours(6, 8), "closed, not published yet"), Gap(hours(8, 10), AFTER_LAST, harmless=True),
     ]  # fmt: skip
+
+
+def test_empty_spans_after_the_end_are_after_the_last_bar_unless_a_vendor_failed_for_them() -> None:
+    parts = final(hours(0, 2)), empty(hours(2, 6), NO_BAR), empty(hours(8, 9), NO_BAR)
+    after = Gap(hours(3, 10), AFTER_LAST, harmless=True)
+    traded = Span(-EVER.end, hour(3))
+    assert gaps_of(*parts, traded=traded) == [Gap(hours(2, 3), NO_BAR), after]
+    down = UnfilledSpan(hours(4, 7), "down", failed=True)
+    assert gaps_of(*parts, unfilled=(down,), traded=traded) == [
+        Gap(hours(2, 3), NO_BAR),
+        replace(after, span=hours(3, 4)),
+        Gap(hours(4, 7), "down", failed=True),
+        replace(after, span=hours(7, 10)),
+    ]
+
+
+def test_the_end_of_a_users_data_is_a_gap() -> None:
+    parts = final(hours(0, 2)), empty(hours(2, 6), NO_BAR)
+    reason = "the data ends on 2024-06-03"
+    assert gaps_of(*parts, traded=Span(-EVER.end, hour(2)), after=reason) == [
+        Gap(hours(2, 10), reason)
+    ]
 
 
 def test_a_forming_bar_and_a_span_without_expected_bars_are_not_gaps() -> None:

@@ -19,7 +19,7 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import FetchQuery
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
-from src.data.model.lifetime import PAGES, Bound, Lifetime
+from src.data.model.lifetime import DATA, PAGES, Bound, Lifetime
 from src.data.model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -58,10 +58,19 @@ class Case:
     def __init__(self, *known: Covered, vendors: tuple[Vendor, ...] = (), life: Any = None) -> None:
         self.known, self.life = Coverage(known), life or Lifetime()
         self.commits: list[Commit] = []
+        self.others: list[SeriesView] = []
         self.settle_ms, self.vendors, self.journal = 0, vendors, Journal()
 
     def coverage(self) -> Coverage:
         return self.known
+
+    def view(self) -> SeriesView:
+        bars = [part.span for part in self.known if part.state == "final"]
+        last = bars[-1].end - HOUR_MS if bars else None
+        return SeriesView(SeriesKey("BTCUSDT", HOURLY.timeframe), self.known, last=last)
+
+    def beside(self) -> list[SeriesView]:
+        return self.others
 
     def now_ms(self) -> int:
         return LATER
@@ -215,11 +224,18 @@ def test_no_listing_proof_is_sought_for_a_span_that_was_not_just_requested(segme
 # --- where it ends --------------------------------------------------------------------------
 
 
-def ended(length: int, **other: Any) -> Case:
-    """Return a case of bars followed by empty hours up to now."""
+VENUE = "binance"
+
+
+def ended(length: int, vendor: str = VENUE, silent: str = "", **other: Any) -> Case:
+    """Return a case of bars followed by empty hours up to now.
+
+    ``silent`` has none of the bars and reports the same hours as empty, by default alone.
+    """
     first = LAST - length
-    return Case(final(hours(first - 9, first)), empty(first, LAST - 5, vendor="acme"),
-                empty(LAST - 5, LAST, vendor="acme"), **other)  # fmt: skip
+    names = ",".join(sorted(filter(None, (vendor, silent))))
+    return Case(final(hours(first - 9, first), vendor=vendor), empty(first, LAST - 5, vendor=names),
+                empty(LAST - 5, LAST, vendor=names), **other)  # fmt: skip
 
 
 @pytest.mark.parametrize(("length", "is_end"), [(HALT - 1, False), (HALT, True), (HALT + 1, True)])
@@ -228,7 +244,7 @@ def test_an_empty_span_as_long_as_a_halt_proves_a_delisting(length: int, is_end:
     assert (learned is not None) is is_end
     if learned is not None:
         expires = LATER + length * HOUR_MS // 30
-        assert learned == Lifetime(delisted=Bound(hour(LAST - length), "acme", LATER, expires))
+        assert learned == Lifetime(delisted=Bound(hour(LAST - length), VENUE, LATER, expires))
 
 
 def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
@@ -241,13 +257,15 @@ def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> No
 @pytest.mark.parametrize("behind", [1, 24, 3 * HALT])
 def test_empty_coverage_that_does_not_reach_up_to_now_is_not_a_delisting(behind: int) -> None:
     end = LAST - behind
-    case = Case(final(hours(end - 2 * HALT, end - HALT)), empty(end - HALT, end))
+    bars = final(hours(end - 2 * HALT, end - HALT), vendor=VENUE)
+    case = Case(bars, empty(end - HALT, end, vendor=VENUE))
     assert case.sought() is None
 
 
 @pytest.mark.parametrize("unsettled", [0, 1, 2])
 def test_a_delisting_proof_may_lack_bars_that_have_not_settled(unsettled: int) -> None:
-    case = Case(final(hours(-2 * HALT, -HALT)), empty(-HALT, LAST - 1))
+    bars = final(hours(-2 * HALT, -HALT), vendor=VENUE)
+    case = Case(bars, empty(-HALT, LAST - 1, vendor=VENUE))
     case.settle_ms = unsettled * HOUR_MS
     assert (case.sought() is not None) is (unsettled > 0)
 
@@ -267,13 +285,98 @@ def test_a_delisting_needs_bars_followed_by_an_empty_span(known: tuple[Covered, 
 
 def test_an_empty_span_proves_a_delisting_only_if_it_adjoins_the_last_bar() -> None:
     first = LAST - 2 * HALT
-    case = Case(final(hours(first - 9, first)), empty(first, first + 9), empty(first + 10, LAST))
+    bars, names = final(hours(first - 9, first), vendor=VENUE), {"vendor": VENUE}
+    assert Case(bars, empty(first, LAST, **names)).sought() is not None
+    case = Case(bars, empty(first, first + 9, **names), empty(first + 10, LAST, **names))
     assert case.sought() is None
 
 
 def test_a_delisting_is_not_updated_if_its_span_was_not_just_requested() -> None:
     case = ended(2 * HALT)
     assert case.sought(hours(LAST - 3 * HALT, LAST - 2 * HALT)) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "proof"),
+    [
+        (ended(HALT, "yahoo", "tiingo"), ""),
+        (ended(HALT, "ccxt:kraken"), ""),
+        (ended(HALT, "local"), DATA),
+        (ended(HALT, "demo"), DATA),
+        (ended(HALT, "mock"), DATA),
+        (ended(HALT, "replay:%2Ftmp"), DATA),
+        (ended(HALT, "mine"), DATA),
+        (ended(HALT, "mine", "yahoo"), DATA),
+    ],
+    ids=["two", "a member", "files", "samples", "made up", "recordings", "own", "own and a vendor"],
+)
+def test_only_a_vendor_of_real_markets_that_has_bars_proves_that_the_symbol_ended(
+    case: Case, proof: str
+) -> None:
+    learned = case.sought()
+    assert learned is not None
+    assert learned.delisted is not None
+    last = hour(LAST - HALT)
+    at = last if not proof else last - HOUR_MS + 1
+    assert (learned.delisted.proof, learned.delisted.at) == (proof, at)
+    if proof:
+        assert learned.ended is None
+        assert learned.reason_after() == f"the data ends on {iso(at)[:10]}"
+
+
+def test_the_own_class_of_a_program_proves_no_end_under_the_name_of_a_vendor() -> None:
+    own = Vendor(VENUE)
+    own.capabilities = None
+    learned = ended(HALT, vendors=(own,)).sought()
+    assert learned is not None
+    assert learned.ended is None
+
+
+def test_a_vendor_without_bars_of_the_series_proves_no_end_beside_one_that_was_not_asked() -> None:
+    first = LAST - HALT
+    bars = final(hours(first - 9, first), vendor="yahoo")
+    assert Case(bars, empty(first, LAST, vendor="tiingo")).sought() is None
+    assert Case(bars, empty(first, LAST, vendor="tiingo,yahoo")).sought() is not None
+    part = empty(first, first + 9, vendor="tiingo"), empty(first + 9, LAST, vendor="tiingo,yahoo")
+    assert Case(bars, *part).sought() is None
+    refused = f"{NO_BAR}; prices from zenith do not match"
+    assert Case(bars, empty(first, LAST, refused, "yahoo")).sought() is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "vendor", "is_end"),
+    [
+        ([0, 0], VENUE, False),
+        ([-6 * 24, 0, -90 * 24], VENUE, False),
+        ([0], VENUE, True),
+        ([0, -8 * 24], VENUE, True),
+        ([0, 0, 24], VENUE, True),
+        ([0, 0], "yahoo", True),
+    ],
+    ids=["all at once", "within a week", "two in all", "long before", "one goes on", "another's"],
+)
+def test_a_vendor_that_has_no_bars_of_any_series_any_more_proves_no_end(
+    ends: list[int], vendor: str, is_end: bool
+) -> None:
+    case, last = ended(HALT), hour(LAST - HALT) - HOUR_MS
+    for number, end in enumerate(ends):
+        at = last + end * HOUR_MS
+        bars = Coverage([final(Span(at, at + HOUR_MS), vendor=vendor)])
+        case.others.append(SeriesView(SeriesKey(f"S{number}", HOURLY.timeframe), bars, last=at))
+    assert (case.sought() is not None) is is_end
+
+
+def test_an_end_is_a_problem_of_the_answer_only_when_it_is_first_seen() -> None:
+    case = ended(HALT)
+    learned = case.sought()
+    assert len(case.journal.problems) == 1
+    assert case.journal.problems[0].startswith("no bars since 2024-04-26")
+    again = ended(HALT, life=learned)
+    assert again.sought() is not None
+    assert again.journal.problems == []
+    later = ended(HALT + 1, life=learned)
+    assert later.sought() is not None
+    assert later.journal.problems != []
 
 
 # --- what is told of it ---------------------------------------------------------------------

@@ -140,6 +140,16 @@ def test_the_span_before_the_first_bar_is_not_a_gap() -> None:
     assert not chart.gaps and len(chart.axis) == 2
 
 
+@pytest.mark.parametrize("change", ["", "AAPL was renamed NEWA on 2024-01-04 (notice); use NEWA; "])
+def test_the_span_after_the_end_of_a_series_is_a_note_and_not_a_gap(change: str) -> None:
+    ended = "2024-01-04T00:00:00Z"
+    gaps = [gap(ended[:-1], "2024-03-02T00:00:00", f"{change}after the last bar")]
+    chart = chart_of(frame_of([1, 2], gaps=gaps, ended=ended), _SHARES)
+    assert not chart.gaps and len(chart.axis) == 2
+    assert "ENDED: no bars since 2024-01-04" in chart.notes
+    assert not any("ENDED" in note for note in chart_of(frame_of([1, 2]), _SHARES).notes)
+
+
 def test_a_part_of_an_answer_has_the_gaps_between_its_own_bars_alone() -> None:
     times = pd.DatetimeIndex(["2024-01-02", "2024-01-05", "2024-01-09", "2024-01-10"])
     gaps = [

@@ -16,6 +16,7 @@ from src.data.bars.fetch import fetcher
 from src.data.cli.job_output import progress_shown
 from src.data.cli.populate import main as older_main
 from src.data.clock import ManualClock
+from src.data.jobs import fill_job
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.deadline import Wait
@@ -44,6 +45,31 @@ def test_populate_fills_and_reports_every_series(run: Run, vendors: VendorServer
     asked = vendors.count()
     assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0
     assert vendors.count() == asked, "the second run has nothing to ask"
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+def test_a_symbol_that_has_gone_is_noted_in_one_night_and_fails_in_none(
+    run: Run, clock: ManualClock, tmp_path: Path, timeframe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hours are requested in several parts, most of which are behind its end."""
+    monkeypatch.setattr(fill_job, "_BARS_A_PART", 5000)
+    report = tmp_path / "night.json"
+    ended = {"1d": "2022-05-14T00:00:00Z", "1h": "2022-05-13T01:00:00Z"}[timeframe]
+    populate = ("populate", "--symbols", "ETHUSDT,OLDUSDT", "--timeframes", timeframe,
+                "--start-date", "2022-04-01")  # fmt: skip
+    noted = []
+    for night in (populate, ("sync",), ("sync",), ("sync",)):  # it is checked again in the third
+        ran = run(*night, "--report", str(report))
+        told = json.loads(report.read_text())
+        assert (ran.code, told["failed"]) == (0, [])
+        (gone,) = (each for each in told["results"] if each["symbol"] == "OLDUSDT")
+        assert (gone["complete"], gone["ended"]) == (True, ended)
+        noted += [(group["series"], group["why"]) for group in told["reasons"]]
+        clock.advance(13 * 24 * 3600)
+    ((series, why),) = noted
+    assert series == [f"OLDUSDT {timeframe}"]
+    assert why.startswith("no bars since 2022-05-1")
+    assert why.endswith("(binance); the symbol has ended or been renamed")
 
 
 def test_a_repeated_sync_continues_after_an_error_and_an_invalid_one_does_not_begin(

@@ -11,7 +11,14 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import NoProviderError, RulesError, UnknownProviderError, install_line
+from src.data.errors import (
+    IncompleteDataError,
+    IncompleteDataWarning,
+    NoProviderError,
+    RulesError,
+    UnknownProviderError,
+    install_line,
+)
 from src.data.model.proof import describe
 from src.data.vendors.demo import bars as demo
 from tests.vendor_server import VendorServer
@@ -63,6 +70,27 @@ def test_an_answer_from_sample_bars_is_marked_as_a_sample(
     ]
     assert "real bars of the past" in str(describe(frame))
     assert [path.name for path in (tmp_path / "cache/ohlcv/AAPL").glob("1d*")] == ["1d@demo"]
+
+
+@pytest.mark.parametrize("asked", [("2012",), ("2012", "2014")])
+def test_a_range_behind_the_sample_reports_once_on_which_day_it_ends(
+    manager: DataManager, asked: tuple[str, ...]
+) -> None:
+    ends = "the data ends on 2013-03-01"
+    for _ in range(2):  # from the sample, then out of the cache
+        with pytest.warns(IncompleteDataWarning, match=f"1 gap, first 2013-03-04.*: {ends}"):
+            frame = manager.get_ohlcv("AAPL", "1d", *asked, provider="demo")
+        facts = provenance(frame)
+        assert (len(frame), facts["complete"]) == (291, False)
+        assert [gap["reason"] for gap in facts["gaps"]] == [ends]
+        assert not {"ended", "delisted"} & facts.keys()
+        assert "delisted" not in str(describe(frame))
+        with pytest.raises(IncompleteDataError, match=ends):
+            manager.get_ohlcv("AAPL", "1d", *asked, provider="demo", strict=True)
+    with pytest.warns(IncompleteDataWarning, match=f"1 gap, first 2014-01-01.*: {ends}"):
+        frame = manager.get_ohlcv("AAPL", "1d", "2014", provider="demo")
+    assert (len(frame), provenance(frame)["empty"]) == (0, ends)
+    assert ends in str(manager.explain("AAPL", "1d", provider="demo"))
 
 
 def test_demo_bars_and_actions_do_not_affect_other_vendors(

@@ -14,7 +14,14 @@ from src.data.cache.store import BarStore, Commit
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import EntitlementError, IncompleteDataWarning, UnavailableError
+from src.data.errors import (
+    EntitlementError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    SeriesEndedWarning,
+    UnavailableError,
+)
+from src.data.model.caller import collecting_warnings
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.lifetime import Bound, Lifetime
 from src.data.model.proof import describe
@@ -118,10 +125,9 @@ def test_the_time_after_a_delisting_is_not_requested_again(
         )
         assert frame.index[-1].isoformat() == "2022-05-13T00:00:00"
         assert gaps(frame)[-1][2] == "after the last bar"
-        assert not provenance(frame)["complete"], (
-            "a request for that time must report the absence of bars"
-        )
-        assert provenance(frame)["delisted"] == ENDED
+        assert provenance(frame)["complete"]
+        assert (provenance(frame)["ended"], provenance(frame)["delisted"]) == (ENDED, ENDED)
+        assert provenance(frame)["problems"] == []
         clock.advance(3600)
 
 
@@ -180,12 +186,107 @@ def test_bars_after_a_pause_taken_for_a_delisting_are_fetched_again(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted="", outages=(("2024-04-20", "2024-06-12T18:00"),))
-    assert "delisted" in provenance(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18"))
+    halted = provenance(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18", strict=True))
+    assert halted["ended"] == "2024-04-20T00:00:00Z"
     clock.advance(2 * DAY_S)  # more than a thirtieth of it
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18")
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-04-18", "2024-06-15")
     assert frame.index[-1].isoformat() == "2024-06-14T14:00:00"
-    assert "delisted" not in provenance(frame)
+    assert not {"delisted", "ended"} & provenance(frame).keys()
+    assert [reason for *_, reason in gaps(frame)] == ["the vendor has no bar"], "of the halt"
+    assert not provenance(frame)["complete"]
+
+
+def test_years_of_nothing_before_a_symbol_was_used_again_stay_a_gap(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.change("OLDUSDT", delisted="", outages=(("2021-02-01", "2024-06-20"),))
+    first = provenance(manager.get_ohlcv("OLDUSDT", "1d", "2021-01-01", strict=True))
+    assert (first["ended"], first["complete"]) == ("2021-02-01T00:00:00Z", True)
+    clock.advance(50 * DAY_S)
+    for asked in ("2021-01-01", None), ("2021-01-01", "2024-05-31"), ("2021-01-01", "2021-12-31"):
+        frame = manager.get_ohlcv("OLDUSDT", "1d", *asked)
+        assert not {"delisted", "ended"} & provenance(frame).keys()
+        assert [reason for *_, reason in gaps(frame)] == ["the vendor has no bar"]
+        assert not provenance(frame)["complete"]
+    assert "no bars since" not in str(manager.explain("OLDUSDT", "1d"))
+
+
+def test_a_range_behind_the_end_is_complete_and_says_so_once(
+    manager: DataManager, make: Make, vendors: VendorServer, look_at_both: Look, clock: ManualClock
+) -> None:
+    look_at_both(manager)
+    behind = ("OLDUSDT", "1h", "2022-05-10", "2022-06-01")
+    with pytest.warns(SeriesEndedWarning) as caught, collecting_warnings() as collected:
+        frame = manager.get_ohlcv(*behind, strict=True)
+    assert collected == [], "it is not one of what a package collects about missing bars"
+    (text,) = {str(warning.message) for warning in caught}
+    assert text.startswith("OLDUSDT 1h")
+    assert text.endswith("no bars since 2022-05-13 01:00; the symbol has ended or been renamed")
+    with warnings.catch_warnings(record=True) as again:
+        warnings.simplefilter("always")
+        frames = [
+            manager.get_ohlcv(*behind, offline=True, strict=True),
+            make().get_ohlcv(*behind, strict=True),
+            manager.get_ohlcv_batch(["OLDUSDT"], *behind[1:])["OLDUSDT"],
+        ]
+    assert not any(issubclass(warning.category, SeriesEndedWarning) for warning in again)
+    for one in (frame, *frames):
+        facts = provenance(one)
+        assert (facts["ended"], facts["complete"], len(one)) == (ENDED, True, 73)
+        assert [(start, reason) for start, _, reason in gaps(one)] == [
+            (ENDED[:-1], "after the last bar")
+        ]
+    lines = [line.split() for line in str(describe(frame)).splitlines()]
+    assert ["ended", "2022-05-13"] in lines
+    assert ["complete", "yes"] in lines
+    before = provenance(manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-05-12"))
+    assert (before.get("ended"), before["delisted"]) == (None, ENDED)
+
+
+def test_an_expired_end_is_checked_again_by_one_request_up_to_now(
+    manager: DataManager, vendors: VendorServer, look_at_both: Look, clock: ManualClock
+) -> None:
+    look_at_both(manager)
+    behind = ("OLDUSDT", "1h", "2022-05-10", "2022-06-01")
+    clock.advance(26 * DAY_S)
+    with pytest.raises(IncompleteDataError):
+        manager.get_ohlcv(*behind, offline=True, strict=True)
+    vendors.clear_log()
+    assert provenance(manager.get_ohlcv(*behind, strict=True))["ended"] == ENDED
+    assert vendors.count("binance") == 1
+    assert provenance(manager.get_ohlcv(*behind, offline=True, strict=True))["ended"] == ENDED
+    assert vendors.count("binance") == 1
+
+
+def test_counted_and_built_bars_end_with_the_series(
+    manager: DataManager, vendors: VendorServer, look_at_both: Look
+) -> None:
+    look_at_both(manager)
+    last = manager.get_ohlcv("OLDUSDT", "1h", bars=5, strict=True)
+    assert (len(last), last.index[-1].isoformat()) == (5, "2022-05-13T00:00:00")
+    built = manager.get_ohlcv("OLDUSDT", "4h", "2022-05-11", "2022-05-20", offline=True)
+    assert provenance(built)["derived_from"]["timeframe"] == "1h"
+    assert provenance(built)["ended"] == ENDED
+
+
+def test_a_vendor_that_sends_no_bars_of_any_series_proves_no_end(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    names = ["OLDUSDT", "ETHUSDT", "SOLUSDT", "BTCUSDT"]
+    for name in names:
+        vendors.truth.change(name, delisted="2024-06-12T00:00")
+        manager.get_ohlcv(name, "1d", "2024-05-01")
+    clock.advance(90 * DAY_S)
+    for _ in range(2):
+        for name in names:
+            facts = provenance(manager.get_ohlcv(name, "1d", "2024-05-01"))
+            assert ("ended" in facts, facts["complete"]) == (False, False)
+        clock.advance(DAY_S)
+    vendors.truth.change("BTCUSDT", delisted="")  # it answers again, and the others are gone
+    for name in (*names, *names[:3]):
+        facts = provenance(manager.get_ohlcv(name, "1d", "2024-05-01", force_refresh=True))
+    assert (facts["symbol"], facts["ended"]) == ("SOLUSDT", "2024-06-12T00:00:00Z")
 
 
 def test_an_old_request_with_an_empty_end_does_not_prove_a_delisting(

@@ -255,6 +255,28 @@ def test_history_deeper_than_a_vendor_serves_is_not_requested(
     assert [t["outcome"] for t in provenance(frame)["attempts"]] == ["CapabilityError", "ok"]
 
 
+def test_a_range_as_long_as_the_history_of_its_vendor_is_complete(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    for _ in range(2):
+        frame = manager.get_ohlcv("AAPL", "1h", period="730d", strict=True)
+        assert provenance(frame)["complete"]
+        (gap,) = gaps(frame)
+        assert gap[1:] == (
+            "2022-06-14T15:00:30",
+            "the history of 1h bars at yahoo begins at 2022-06-14 15:00 UTC",
+        )
+    with pytest.raises(IncompleteDataError, match="only 729 days back"):
+        manager.get_ohlcv("AAPL", "1h", period="732d", strict=True)
+    assert "only 729 days back" in gaps(manager.get_ohlcv("AAPL", "1h", period="3y"))[0][2]
+    with pytest.raises(AllProvidersFailedError, match="only 29 days back"):
+        manager.get_ohlcv("AAPL", "1m", "2024-05-13", "2024-05-13")
+    manager.get_ohlcv("MSFT", "1h", "2024-06-03", "2024-06-04")
+    vendors.fault("yahoo", Fault.status(503))
+    with pytest.raises(IncompleteDataError, match="503"):  # a day that failed for another reason
+        manager.get_ohlcv("MSFT", "1h", "2024-06-03", "2024-06-05", strict=True)
+
+
 def test_an_offline_request_for_a_span_recorded_as_empty_is_not_an_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, ConfigError, UnknownSymbolError
+from src.data.errors import (
+    AllProvidersFailedError,
+    ConfigError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    UnknownSymbolError,
+)
 
 from .oracle import ms
 
@@ -139,3 +146,36 @@ def test_the_fault_of_the_shorter_bars_is_named_if_there_is_no_file_of_the_longe
         assert not isinstance(raised.value, UnknownSymbolError)
     with pytest.raises(UnknownSymbolError):
         found.get_ohlcv("ETHUSDT", "2h", "2024-07-01", "2024-07-02", provider="local")
+
+
+@pytest.mark.parametrize("last", [None, "2024-02-29"])
+def test_files_that_end_report_the_day_and_not_a_delisting(
+    tmp_path: Path, last: str | None
+) -> None:
+    clock, ends = ManualClock(NOW.now_ms()), "the data ends on 2023-12-29"
+    path, declared = tmp_path / "AAPL_1d.csv", "adjustment: raw, unit: USD"
+    december = [f"2023-12-{day:02d}" for day in range(1, 30) if day not in (25,)]
+    rows = "".join(f"{d},1,2,1,2,3\n" for d in december if date.fromisoformat(d).weekday() < 5)
+    path.write_text(HEADER + rows)
+    options = {"provider": "local", "adjustment": "raw"}
+    one = manager(tmp_path, declared, clock)
+    for made in (one, one, manager(tmp_path, declared, clock)):
+        with pytest.warns(IncompleteDataWarning, match=f"1 gap, first .*: {ends}"):
+            facts = made.get_ohlcv("AAPL", "1d", "2023-12-01", last, **options).attrs["onetape"]
+        assert [gap["reason"] for gap in facts["gaps"]] == [ends]
+        assert not {"ended", "delisted"} & facts.keys()
+        with pytest.raises(IncompleteDataError, match=ends):
+            made.get_ohlcv("AAPL", "1d", "2023-12-01", last, strict=True, **options)
+    later = one.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31", **options).attrs["onetape"]
+    assert (later["complete"], later["empty"]) == (False, ends), "it is behind what was requested"
+    (tmp_path / "MSFT_1d.csv").write_text(HEADER + rows)
+    with pytest.warns(IncompleteDataWarning, match=f"1 gap, first 2024-01-02.*: {ends}"):
+        frame = one.get_ohlcv("MSFT", "1d", "2024-01-02", **options)  # none of its bars is stored
+    assert frame.attrs["onetape"]["empty"] == ends
+    (gap,) = [gap for gap in one.gaps("AAPL", "1d").gaps if ends in gap.evidence]
+    assert (gap.gap_class, gap.may_be_filled) == ("vendor_hole", True)
+    clock.advance(1)
+    path.write_text(HEADER + rows + "2024-01-02,1,2,1,2,3\n")  # the file goes on
+    with pytest.warns(IncompleteDataWarning, match="the data ends on 2024-01-02"):
+        frame = one.get_ohlcv("AAPL", "1d", "2023-12-01", last, **options)
+    assert str(frame.index[-1].date()) == "2024-01-02"

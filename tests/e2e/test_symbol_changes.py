@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from src.data.errors import (
     IncompleteDataError,
     IncompleteDataWarning,
     QueryError,
+    SeriesEndedWarning,
     StorageError,
 )
 from src.data.model.symbol_changes import SymbolChange, concerning
@@ -105,6 +107,23 @@ def test_the_gap_after_a_rename_names_the_successor(
         assert list(frame.attrs["onetape"]["symbol_changes"]) == [reported]
     with pytest.raises(IncompleteDataError, match="use NEWN"):
         manager.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07", strict=True)
+
+
+def test_the_end_of_a_renamed_symbol_names_the_successor(
+    manager: DataManager, vendors: VendorServer, make: Make
+) -> None:
+    listing = Listing("OLDN", "stock", 50, delisted="2024-03-05T00:00:00", **SHARE)  # type: ignore[arg-type]
+    vendors.truth.add(listing)
+    change = SymbolChange(date(2024, 3, 5), "rename", "OLDN", "NEWN", "notice")
+    client(manager).record_symbol_changes({"OLDN": [change]})
+    reported = "OLDN was renamed NEWN on 2024-03-05 (notice); use NEWN"
+    with pytest.warns(SeriesEndedWarning, match=re.escape(f"no bars since 2024-03-05; {reported}")):
+        frame = manager.get_ohlcv("OLDN", "1d", "2024-03-01", strict=True)
+    for one in (frame, make().get_ohlcv("OLDN", "1d", "2024-03-01", strict=True)):
+        assert len(one) == 2
+        assert reasons(one) == [f"{reported}; after the last bar"]
+        assert one.attrs["onetape"]["ended"] == "2024-03-05T00:00:00Z"
+        assert list(one.attrs["onetape"]["symbol_changes"]) == [reported]
 
 
 def test_the_earlier_meaning_of_a_new_name_is_reported_only_for_that_time(

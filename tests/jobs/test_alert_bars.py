@@ -24,6 +24,7 @@ from src.data.errors import (
     DataError,
     EntitlementError,
     IncompleteDataWarning,
+    SeriesEndedWarning,
     UnavailableError,
 )
 from src.data.jobs.alert_bars import ClientBars
@@ -286,6 +287,25 @@ def test_unavailable_bars_report_whether_the_failure_is_permanent(
     first, second, third = source.read(wanted)
     assert isinstance(first, NoBars) and isinstance(second, NoBars) and isinstance(third, NoBars)
     assert second.is_lasting and second.reason and first.reason
+
+
+def test_bars_after_the_end_of_a_series_are_not_missing_but_stale(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(hours(clock, last=MADE))
+    manager.get_ohlcv("BTCUSDT", "1h", FIRST)
+    clock.set(parse_iso("2024-07-01T00:00:30"))
+    with pytest.warns(SeriesEndedWarning):
+        manager.get_ohlcv("BTCUSDT", "1h", FIRST)
+    clock.advance(20 * 3600)  # these hours are not requested
+    needed = BarsNeeded(3, clock.now_ms())
+    wanted = WantedBars("BTCUSDT", "1h", needed, with_problems=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeriesEndedWarning)
+        (bars,) = ClientBars(manager.client).read([wanted])
+    assert isinstance(bars, ClosedBars)
+    assert (bars.missing, bars.unavailable) == ((), {})
+    assert [key.partition(":")[0] for key in bars.problems] == ["stale"]
 
 
 def test_a_run_in_which_no_vendor_answered_failed_although_older_bars_are_cached(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.model.lifetime import FIELD, Bound, Lifetime
+from src.data.model.lifetime import DATA, FIELD, Bound, Lifetime
 from src.data.model.span import Span, uncovered
 from src.data.model.timeframe import Timeframe
 
@@ -53,3 +53,11 @@ def test_a_lifetime_is_described_in_words() -> None:
     ]  # fmt: skip
     assert BOTH.dates() == {"listed": "2023-11-15T00:00:00Z", "delisted": "2023-11-16T00:00:00Z"}
     assert Lifetime().dates() == {}
+
+
+def test_the_end_of_data_is_no_end_of_trading() -> None:
+    own = BOTH.updated(Lifetime(delisted=Bound(ENDED.at + 1, "local", 6, 50, DATA)))
+    assert own.dates() == {"listed": "2023-11-15T00:00:00Z"}
+    assert (own.ended, own.reason_after()) == (None, "the data ends on 2023-11-16")
+    assert list(own.ends(Timeframe.parse("1d")))[1:] == ["the data ends on 2023-11-16"]
+    assert (BOTH.ended, BOTH.reason_after()) == (ENDED, "after the last bar")

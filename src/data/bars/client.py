@@ -210,6 +210,8 @@ class BarsClient:
         Warns:
             IncompleteDataWarning: The answer is incomplete, and ``strict`` is not set; issued once
                 per call.
+            SeriesEndedWarning: The range reaches behind the end of the series; issued once per
+                series and process.
         """
         return self._service.get(query).owned()
 

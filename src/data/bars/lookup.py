@@ -27,7 +27,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
-from ..model.reasons import AFTER_LAST, UNASKED
+from ..model.reasons import AFTER_LAST, DATA_ENDS, UNASKED
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract, uncovered
 from .answer.answer import Answer, Arrays, Gap, Rows, as_known, is_at
@@ -155,7 +155,9 @@ class CacheLookup:
         """Look for the last ``count`` bars before the query's end, however far back they go."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
-        cap_ms = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
+        now_ms = self._clock.now_ms()
+        cap_ms = first_unclosed(calendar, query.timeframe, now_ms, grid.anchor)
+        cap_ms = min(cap_ms, lifetime_of(view).for_gaps(now_ms).end)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is loaded
         answer, start, end = None, 0, min(query.span.end, cap_ms)
@@ -213,9 +215,10 @@ class CacheLookup:
             return MISS  # a year may have just been dropped because of the cache's size limit
         end = _end(view)
         columns = stretches(answer.gaps).columns
-        is_late = np.array([gap.reason == AFTER_LAST for gap in columns.sources])[columns.codes]
+        is_after = [gap.reason.startswith((AFTER_LAST, DATA_ENDS)) for gap in columns.sources]
+        is_late = np.array(is_after)[columns.codes]
         gaps: Sequence[Gap] = Stretches.of(columns.take((columns.starts < end) | is_late))
-        if not all(gap.harmless for gap in stretches(gaps).sources):
+        if is_late.any() or not all(gap.harmless for gap in stretches(gaps).sources):
             spans = spans_of(stretches(gaps).columns.edges)
             return PartialHit(tuple(spans))  # a new vendor may have them
         is_nothing = not (gaps or len(answer.table)) and wanted.start >= end

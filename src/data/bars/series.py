@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from ..clock import Clock
 from ..config.rules import ValidationRules
 from ..errors import (
     Attempt,
+    CacheError,
     CapabilityError,
     CorruptEntryError,
     DataError,
@@ -445,6 +447,13 @@ class SeriesStore:
         for commit in self.unstored:
             coverage = with_commit(BarTable.empty(), coverage, commit)[1]
         return coverage
+
+    def beside(self) -> Iterator[SeriesView]:
+        """Yield the readable series of other symbols in the same timeframe and lane."""
+        for symbol in self._store.symbols():
+            if symbol != self._key.symbol:
+                with suppress(CacheError):
+                    yield self._store.view(replace(self._key, symbol=symbol))
 
     def lifetime(self) -> Lifetime:
         """Return the beginning and end of the series, including data that could not be stored."""

@@ -17,7 +17,7 @@ from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
-from .answer.answer import Answer, Rows, frame_of, note_empty, note_unknown
+from .answer.answer import Answer, Rows, frame_of, note_empty, note_ended, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -177,6 +177,7 @@ class BarsService:
         if rows is not None:
             note_empty(answer)
         else:
+            note_ended(answer, self._store.scope)
             frame = frame_of(answer)
             if query.wants_actions:
                 self._add_actions(frame, answer)

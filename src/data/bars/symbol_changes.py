@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..calendars.calendar import day_span
 from ..errors import QueryError
 from ..model.instrument import Instrument
-from ..model.reasons import BEFORE_FIRST
+from ..model.reasons import AFTER_LAST, BEFORE_FIRST
 from ..model.symbol_changes import CHANGE_TYPES, SymbolChange, concerning
 from .answer.answer import Answer, Gap
 
@@ -33,7 +33,7 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
 
 
 def _explain_gap(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
-    if gap.harmless and gap.reason != BEFORE_FIRST:
+    if gap.harmless and gap.reason not in (BEFORE_FIRST, AFTER_LAST):
         return gap  # no bar is missing
     relevant = concerning(changes, symbol, gap.span, intraday=intraday)
     sentences = [change.sentence(symbol) for change in relevant]

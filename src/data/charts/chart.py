@@ -27,7 +27,7 @@ from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.kind import HUNDREDTHS
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, sentence
+from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, is_harmless_end, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -409,7 +409,7 @@ class _Part:
 
     @cached_property
     def gap_spans(self) -> list[tuple[Span, str]]:
-        """The gaps in the frame, except a gap before the first bar that ever existed.
+        """The gaps in the frame, except those before the first and after the last bar of all.
 
         A slice of an answer's frame still has all of the answer's gaps in its attributes; gaps
         outside the slice are left out.
@@ -417,7 +417,7 @@ class _Part:
         spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
             for g in self.facts.get("gaps", ())
-            if g["reason"] != BEFORE_FIRST
+            if g["reason"] != BEFORE_FIRST and not is_harmless_end(g["reason"])
         ]
         if self.facts.get("rows") == len(self.table):
             return spans
@@ -599,7 +599,8 @@ class _Part:
     def notes(self, *, alone: bool) -> list[str]:
         """Return notes about this answer to show below the picture, one sentence each."""
         facts: Mapping[str, Any] = self.facts
-        sentences = []
+        ended = facts.get("ended", "")[:10]
+        sentences = [f"ENDED: no bars since {ended}"] * bool(ended)
         if facts.get("made_up"):
             sentences.append("MADE UP: invented bars, not from a market")
         if facts.get("sample"):

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, IncompleteDataWarning, ReadOnlyCacheWarning
+from ..errors import DataError, IncompleteDataWarning, ReadOnlyCacheWarning, SeriesEndedWarning
 from ..model.printable import printable
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list
     for warning in caught:
         if issubclass(warning.category, IncompleteDataWarning):
             lines.append(f"incomplete: {warning.message}")
-        elif issubclass(warning.category, ReadOnlyCacheWarning):
+        elif issubclass(warning.category, SeriesEndedWarning | ReadOnlyCacheWarning):
             lines.append(str(warning.message))
     lines[:] = dict.fromkeys(lines)
 

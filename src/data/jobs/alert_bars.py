@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for, first_unclosed
-from ..errors import DataError, IncompleteDataWarning, by_vendor
+from ..errors import DataError, IncompleteDataWarning, SeriesEndedWarning, by_vendor
 from ..model.instant import NEVER_MS, date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
@@ -152,6 +152,7 @@ class ClientBars:
         with warnings.catch_warnings():
             # The gaps in an answer are problems of the data, and are reported as such.
             warnings.simplefilter("ignore", IncompleteDataWarning)
+            warnings.simplefilter("ignore", SeriesEndedWarning)
             frames = self._client.get_batch(list(queries.values()))
         for (index, query), frame in zip(queries.items(), frames, strict=True):
             try:

@@ -8,6 +8,7 @@ from typing import Any
 from ..model.coverage import VendorDay
 from ..model.health import Quota
 from ..model.incident import incidents_of
+from ..model.lifetime import NO_BARS_SINCE
 from ..model.texts import InLines, Line, counted, moment
 from ..progress.results import ReasonGroup
 from ..wiring import Services
@@ -40,7 +41,9 @@ class JobReport(InLines, dict[str, Any]):
         for reason in self.get("reasons", ()):
             group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
             step = f" → {group.next_step}" if group.next_step else ""
-            yield "failed" if reason["failed"] else "lacking", f"{group}{step}"
+            is_end = group.why.startswith(NO_BARS_SINCE)
+            label = "failed" if reason["failed"] else "ended" if is_end else "lacking"
+            yield label, f"{group}{step}"
         for vendor, counts in requests_by_vendor(self).items():
             remaining = quota_text(self.get("quotas", {}).get(vendor, ()))
             facts = ", ".join(f"{name} {count:,}" for name, count in counts.items())

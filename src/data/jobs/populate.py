@@ -498,11 +498,22 @@ class _PopulateRun:
                     get, query = self._client.get_provenance, self._query(series, bounds)
                     result = result.plus(run_job(clock, self._job.timeout_s, get, query))
                     tell(TaskState(result, parts=1))
+                if result.ended and not result.complete:
+                    result = self._after_end(task, result)
             except DataError as error:
                 log.log(level_of(error), "%s %s: %s", result.symbol, result.timeframe, error)
                 self._runner.stop_if_full(error)
                 return result.failed_by(error)
         return _final_result(result)
+
+    def _after_end(self, task: _SeriesTask, result: SeriesResult) -> SeriesResult:
+        """Return the result after looking at all parts again, as the end explains earlier gaps."""
+        parts = self._parts[task.index]
+        again = SeriesResult(result.symbol, result.timeframe)
+        for bounds in parts:
+            query = self._query(self._job.series[task.index], bounds)
+            again = again.plus(self._client.get_provenance(replace(query, refresh=False)))
+        return replace(again, fetched=result.fetched, note=result.note, score=result.score)
 
     # --- progress --------------------------------------------------------------------------
 

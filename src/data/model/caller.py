@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from ..errors import short_words
+from ..errors import SeriesEndedWarning, short_words
 from .printable import printable
 
 # This library's packages: frames inside them are not the caller.
@@ -40,7 +40,7 @@ _collected: ContextVar[list[str] | None] = ContextVar("onetape_collected", defau
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that points to the user's line, from any call depth or any of our threads."""
     texts = _collected.get()
-    if texts is not None:
+    if texts is not None and category is not SeriesEndedWarning:  # that one is issued only once
         texts.append(message)
         return
     filename, line, module, registry = called_from()

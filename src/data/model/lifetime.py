@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .instant import MINUTE_MS, NEVER_MS, iso
+from .reasons import AFTER_LAST, data_ends
 from .span import Span
 from .timeframe import Timeframe
 
-FIELD, PAGES = "field", "pages"
+FIELD, PAGES, DATA = "field", "pages", "data"
+NO_BARS_SINCE = "no bars since"
 
 
 class Bound(NamedTuple):
@@ -23,7 +25,8 @@ class Bound(NamedTuple):
         learned_at: Time at which the bound was learned, UTC milliseconds.
         expires: Time from which vendors are queried again, UTC milliseconds.
         proof: Evidence for a listing: ``field`` (a date in a vendor's answer) or ``pages`` (empty
-            pages from two vendors).
+            pages from two vendors). For an end, ``data`` means that only the data end, such as
+            files of the user's own, which says nothing about the instrument.
     """
 
     at: int
@@ -46,7 +49,8 @@ class Lifetime:
 
     Attributes:
         listed: Nothing traded before this bound; None if unknown.
-        delisted: Nothing traded at or after this bound; None if unknown.
+        delisted: Nothing traded at or after this bound, or its vendors' data end here (``data``);
+            None if unknown.
     """
 
     listed: Bound | None = None
@@ -89,19 +93,39 @@ class Lifetime:
             lifetime = replace(lifetime, delisted=None)
         return lifetime
 
-    def dates(self) -> dict[str, str]:
-        """Return the known ``listed`` and ``delisted`` dates as ISO 8601 in UTC."""
-        bounds = {"listed": self.listed, "delisted": self.delisted}
+    @property
+    def ended(self) -> Bound | None:
+        """The end of the instrument's trading; None if it is unknown, or if only the data end."""
+        end = self.delisted
+        return None if end is None or end.proof == DATA else end
+
+    def reason_after(self) -> str:
+        """Return the reason for a gap after the end."""
+        end = self.delisted
+        return data_ends(end.at) if end is not None and end.proof == DATA else AFTER_LAST
+
+    def dates(self, until_ms: int = 0, now_ms: int = 0) -> dict[str, str]:
+        """Return the known ``listed`` and ``delisted`` dates as ISO 8601 in UTC.
+
+        ``delisted`` is the end of the instrument's trading, and never that of a user's files. It is
+        repeated as ``ended`` if a range up to ``until_ms`` reaches behind it, unless the end has to
+        be checked again at ``now_ms``.
+        """
+        bounds = {"listed": self.listed, "delisted": self.ended}
+        if until_ms > self.traded(now_ms).end:
+            bounds["ended"] = self.ended
         return {name: iso(bound.at) for name, bound in bounds.items() if bound is not None}
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield a description of each known end of the lifetime."""
         from .texts import stamp  # imported here because a complete answer needs no text
 
-        for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):
+        for label, bound in (("listed", self.listed), (NO_BARS_SINCE, self.ended)):
             if bound is not None:
                 source = f" ({', '.join(bound.source.split(','))})" if bound.source else ""
                 yield f"{label} {stamp(bound.at, timeframe)}{source}"
+        if self.delisted is not None and self.ended is None:
+            yield self.reason_after()
 
     def to_json(self) -> dict[str, Any]:
         """Return the known ends, ``listing`` and ``delisting``, as a JSON-compatible dictionary."""

@@ -116,7 +116,7 @@ class Description(InLines):
             facts.get("sample")
         )
         lines += [("closed by", facts["closed_by"])] if facts.get("closed_by") else []
-        lines += [(name, facts[name][:10]) for name in ("listed", "delisted") if name in facts]
+        lines += [(name, facts[name][:10]) for name in ("listed", "ended") if name in facts]
         lines += [("from", _span(span)) for span in facts["spans"]]
         lines += [
             ("lacking", f"{g['start']} .. {g['end']}: {sentence(g['reason'])}")

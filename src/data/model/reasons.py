@@ -8,6 +8,9 @@ text, such as the fault of a row (:func:`~src.data.prices.bar_rule.faults_of`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from .instant import date_of
 
 # A row has a timestamp at which no bar of its timeframe can open. Used for the span that lacks a
 # bar because of it and, as a prefix, for the row in the quarantine.
@@ -34,6 +37,8 @@ IN_WHOLE = f"{GRAVE}in the whole series: "
 # A folded coverage entry, for readers that do not unfold it.
 FOLDED = f"{DOUBTFUL}bars are lacking or not to be trusted here and there"
 AFTER_LAST = "after the last bar"
+# Prefix for a span after the end of data that do not come from a market, such as a user's files.
+DATA_ENDS = "the data ends on "
 UNPUBLISHED = "closed, not published yet"
 DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
@@ -84,6 +89,26 @@ _SENTENCES = {
 # code from a newer version is left unchanged.
 _ANY = "|".join(map(re.escape, sorted(_SENTENCES, key=len, reverse=True)))
 _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))")
+
+
+def data_ends(end_ms: int) -> str:
+    """Return the reason for a span without bars after the end of data.
+
+    Args:
+        end_ms: First timestamp without a bar, directly after that of the last bar.
+    """
+    return f"{DATA_ENDS}{date_of(end_ms - 1)}"
+
+
+def is_harmless_end(reason: str) -> bool:
+    """Return whether a gap's reason is that the series has ended; symbol changes may precede it."""
+    return reason.endswith(AFTER_LAST)
+
+
+def why_ended(reasons: Iterable[str]) -> str:
+    """Return why a series has ended, from the reasons for its gaps: a recorded change, if any."""
+    ends = [reason.removesuffix(AFTER_LAST) for reason in reasons if is_harmless_end(reason)]
+    return "".join(ends[-1:]).removesuffix("; ") or "the symbol has ended or been renamed"
 
 
 def sentence(reason: str) -> str:

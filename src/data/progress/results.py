@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
-from ..model.reasons import GRAVE, UNASKED, UNEXPECTED, sentence
+from ..model.lifetime import NO_BARS_SINCE
+from ..model.reasons import GRAVE, UNASKED, UNEXPECTED, sentence, why_ended
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -32,6 +33,7 @@ _ADVICE = {
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
 _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair them"
 _DOUBTS = "`onetape fetch {}` says what is not certain"
+_ENDED = "said once; record a rename with `onetape symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
 )
@@ -53,6 +55,9 @@ class SeriesResult:
             if there are none.
         lacking: Reason why the answer is incomplete apart from wrong bars: its first gap, a note that
             a substitute answered, or a doubt about its bars.
+        ended: Start of the time without bars, because the symbol has ended or been renamed; empty if
+            the series goes on.
+        note: Sentence about that end, if this run was the first to see it; otherwise empty.
         unanswered: Reason why the vendors did not answer for a part of the series, even if a
             substitute (another kind of bars) filled in; empty if they answered for all parts.
         score: Worst quality score of the bars fetched now; None if there were none.
@@ -71,6 +76,8 @@ class SeriesResult:
     gaps: int = 0
     wrong: str = ""
     lacking: str = ""
+    ended: str = ""
+    note: str = ""
     unanswered: str = ""
     score: float | None = None
     error: str = ""
@@ -90,9 +97,9 @@ class SeriesResult:
 
     @property
     def why(self) -> str:
-        """The reason why the series is not complete; empty if it is."""
+        """The reason why the series is not complete, or a note about its end; empty if neither."""
         if self.error or self.complete:
-            return self.error
+            return self.error or self.note
         return "; ".join(filter(None, (self.wrong, self.lacking)))
 
     def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:
@@ -120,6 +127,8 @@ class SeriesResult:
             gaps=self.gaps + int(provenance.get("gaps_total", 0)) - unasked,
             wrong=self.wrong or _reason_wrong(provenance),
             lacking=self.lacking or _reason_lacking(provenance),
+            ended=provenance.get("ended") or self.ended,
+            note=self.note or _note_of_end(provenance),
             unanswered=self.unanswered or provenance.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
@@ -132,6 +141,13 @@ def _reason_wrong(provenance: Mapping[str, Any]) -> str:
             return f"rows that cannot be bars, first {row['stamp']}: {sentence(row['reason'])}"
     problems = provenance.get("problems", ())
     return sentence(next((text for text in problems if text.startswith(GRAVE)), ""))
+
+
+def _note_of_end(provenance: Mapping[str, Any]) -> str:
+    """Return a sentence about the end of the series, if the answer was the first to see it."""
+    problems = (text for text in provenance.get("problems", ()) if text.startswith(NO_BARS_SINCE))
+    why = why_ended(gap["reason"] for gap in provenance.get("gaps", ()))
+    return next((f"{text}; {why}" for text in problems), "")
 
 
 def _reason_lacking(provenance: Mapping[str, Any]) -> str:
@@ -184,13 +200,14 @@ class BackfillReport:
 
 @dataclass(frozen=True)
 class ReasonGroup:
-    """Series that are incomplete for the same reason.
+    """Series that are incomplete for the same reason, or that have ended.
 
     Attributes:
         why: Reason, as given for the first series of the group.
         series: Names of the series, in the order of the work.
         next_step: Recommended action.
-        is_failure: Whether the series failed; if not, they only lack bars that no vendor has.
+        is_failure: Whether the series failed; if not, they only lack bars that no vendor has, or
+            were first seen to have ended.
         noun: Word for the members of the group, if they are not series.
     """
 
@@ -220,7 +237,7 @@ class ReasonGroup:
 
 
 def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
-    """Return the incomplete series grouped by reason, largest group first.
+    """Return the incomplete series, and those just seen to have ended, by reason, largest group first.
 
     Errors belong together if they have the same reason and vendor; other messages belong together
     if they differ only in symbols, timeframes, numbers and dates.
@@ -264,6 +281,8 @@ def _is_paused(result: SeriesResult) -> bool:
 def _step(first: SeriesResult) -> str:
     """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
+        if first.complete:
+            return _ENDED
         advice = _WRONG if first.wrong else _LACKS if first.gaps else _DOUBTS
         return advice.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step

@@ -16,7 +16,14 @@ from ..calendars.finality import settling
 from ..calendars.gaps import holes
 from ..model.coverage import WITH_BARS, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
-from ..model.reasons import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, sentence
+from ..model.reasons import (
+    BEFORE_FIRST,
+    CLOSED,
+    DOUBTFUL,
+    PLAINLY_NONE,
+    is_harmless_end,
+    sentence,
+)
 from ..model.span import Span, intersect, subtract, uncovered
 from ..model.texts import counted, listed, moment, stamp
 
@@ -52,7 +59,8 @@ class ClassifiedGap:
     Attributes:
         series: Series with the gap.
         span: Half-open span of the gap, in UTC milliseconds.
-        gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``;
+        gap_class: ``closed`` (no bar is expected); ``before_listing``; ``after_delisting`` (the
+            symbol has ended or been renamed);
             ``halt`` (two or more vendors, queried twice, report no bars, and there are bars on both
             sides); ``vendor_outage`` (its vendor lacks that session for most of its symbols);
             ``vendor_hole`` (one vendor has no bars, and no other has answered); ``common_hole``
@@ -154,6 +162,7 @@ class _Classifier:
         self._parts = [entry for entry in outline.coverage if entry.span.overlaps(within)]
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
+        self._life = outline.lifetime
         with_bars = [entry.span for entry in outline.coverage if entry.state in WITH_BARS]
         # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
@@ -198,7 +207,7 @@ class _Classifier:
             source = f", by {_names(entry.vendor)}" if entry.vendor else ""
             return self._gap(span, "before_listing", entry.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
-            return self._gap(span, "after_delisting", entry.vendor, self._end_text())
+            return self._gap_after(span)
         vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
         is_believed = entry.expires is None or entry.expires - entry.fetched_at > _BELIEVED_MS
@@ -215,8 +224,14 @@ class _Classifier:
         """Return whether a gap has bars on both sides and no row in it was received but rejected."""
         return self._reach.start < span.start < self._reach.end and entry.reason in PLAINLY_NONE
 
-    def _end_text(self) -> str:
-        return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
+    def _gap_after(self, span: Span) -> ClassifiedGap:
+        """Return the classified gap after the end of the series, or of the data in a user's files."""
+        end = self._life.delisted
+        vendors, reason = end.source if end is not None else "", self._life.reason_after()
+        if not is_harmless_end(reason):
+            return self._gap(span, "vendor_hole", vendors, reason)
+        since = stamp(self._traded.end, self._grid.timeframe)
+        return self._gap(span, "after_delisting", vendors, f"no bar since {since}")
 
     def _unanswered_gaps(self, span: Span) -> Iterator[ClassifiedGap]:
         """Yield the gaps in a span for which no vendor has sent bars or reported that there are none."""
@@ -225,7 +240,7 @@ class _Classifier:
             if rest.start < self._traded.start:
                 yield self._gap(rest, "before_listing", evidence="before its listing")
             else:
-                yield self._gap(rest, "after_delisting", evidence=self._end_text())
+                yield self._gap_after(rest)
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)

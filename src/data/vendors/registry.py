@@ -297,6 +297,14 @@ def lies_apart(name: str) -> bool:
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 
 
+def is_of_market(name: str) -> bool:
+    """Return whether the vendor with this canonical name is one of this library's for real markets.
+
+    Samples, files, recordings, invented bars and a program's own vendors are not.
+    """
+    return bool(row_of(family_of(name)).bars) and not lies_apart(name)
+
+
 def is_free(name: str) -> bool:
     """Return whether the vendor with this canonical name reads the user's own files, which cost nothing.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...calendars.calendar import calendar_for
-from ...errors import IncompleteDataError, IncompleteDataWarning
+from ...errors import IncompleteDataError, IncompleteDataWarning, SeriesEndedWarning
 from ...model.bars import NAN, BarTable, Stamps
 from ...model.coverage import (
     WITH_BARS,
@@ -30,8 +30,9 @@ from ...model.coverage import (
     stretches,
 )
 from ...model.edges import Edges, edges_of, spans_of
-from ...model.instant import DAY_MS, iso
+from ...model.instant import DAY_MS, NEVER_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
+from ...model.lifetime import NO_BARS_SINCE
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.reasons import (
@@ -44,7 +45,9 @@ from ...model.reasons import (
     UNASKED,
     UNEXPECTED,
     UNPUBLISHED,
+    is_harmless_end,
     sentence,
+    why_ended,
 )
 from ...model.span import Span, coalesce, subtract, uncovered
 from ...vendors.registry import is_sample
@@ -62,15 +65,17 @@ log = logging.getLogger("onetape.routing")
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _MOST_CACHED = 4096
+_warned_ended: set[tuple[str, ...]] = set()
 
 
 @dataclass(frozen=True)
 class Gap:
     """A span without bars, and the reason.
 
-    ``harmless`` is True if no bar is missing: before a listing, or at times when no bar is
-    expected. ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is
-    True if all vendors that serve them were down.
+    ``harmless`` is True if no bar is missing: before a listing, after a proved end, before the
+    history that a vendor keeps, or at times when no bar is expected. ``failed`` is True if a vendor
+    that serves such bars did not answer. ``is_outage`` is True if all vendors that serve them were
+    down.
     """
 
     span: Span
@@ -87,7 +92,8 @@ class UnfilledSpan:
     ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
     vendor that serves them answered or reported anything about them. ``is_noted`` is True if
     reasons in the stored coverage take precedence over this one, because this reason is that the
-    whole call failed, whereas the stored ones are about particular bars.
+    whole call failed, whereas the stored ones are about particular bars. ``harmless`` is True if no
+    bar is missing, because the requested range begins where the vendor's history does.
     """
 
     span: Span
@@ -95,6 +101,7 @@ class UnfilledSpan:
     failed: bool = False
     is_outage: bool = False
     is_noted: bool = False
+    harmless: bool = False
 
 
 class Used(NamedTuple):
@@ -248,19 +255,27 @@ class Answer:
 
 
 def list_gaps(
-    wanted: Span, coverage: Coverage, unfilled: Sequence[UnfilledSpan], now_ms: int, traded: Span
+    wanted: Span,
+    coverage: Coverage,
+    unfilled: Sequence[UnfilledSpan],
+    now_ms: int,
+    traded: Span,
+    after: str = AFTER_LAST,
 ) -> Stretches[Gap]:
     """Return the spans in ``wanted`` for which the answer has no bars, with reasons.
 
     Bars that are due to be fetched again count as present. If one vendor failed and another has no
     bar, the failure is the reason; otherwise, valid entries in ``coverage`` take precedence over
-    ``unfilled`` segments. Outside ``traded``, bars are known not to exist. A span in which no bar
-    is expected and no vendor was queried is included, because a vendor may have a bar there.
+    ``unfilled`` segments. Outside ``traded``, bars are known not to exist; ``after`` is the reason
+    for the time after it. A span in which no bar is expected and no vendor was queried is included,
+    because a vendor may have a bar there.
     """
     reasons = _disjoint(unfilled)
     failures = _disjoint([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda entry: entry.state in WITH_BARS or entry.is_valid(now_ms))
-    gaps = [gap for span in uncovered(wanted, answered) for gap in _gaps_for(span, reasons, traded)]
+    ended = Gap(wanted, after, harmless=is_harmless_end(after))
+    spans = uncovered(wanted, answered)
+    gaps = [gap for span in spans for gap in _gaps_for(span, reasons, traded, ended)]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
     if not empties:
         return joined(gaps)
@@ -271,15 +286,24 @@ def list_gaps(
         if reason == UNASKED:
             parts.append(_copies(not_asked(wanted), edges))
         elif reason != CLOSED:
-            if failures and reason.startswith(NO_BAR):
-                spans = spans_of(edges[~is_early])
-                failed = [gap for span in spans for gap in _unfilled_gaps(span, failures)]
-                rest = subtract(spans, [gap.span for gap in failed])
-                parts += [failed, _copies(Gap(wanted, reason), edges_of(rest))]
-            else:
-                parts.append(_copies(Gap(wanted, reason), edges[~is_early]))
+            for gap, its_edges in (
+                (Gap(wanted, reason), _cut(edges[~is_early], -NEVER_MS, traded.end)),
+                (ended, _cut(edges, traded.end, NEVER_MS)),
+            ):
+                if failures and reason.startswith(NO_BAR):
+                    spans = spans_of(its_edges)
+                    failed = [part for span in spans for part in _unfilled_gaps(span, failures)]
+                    its_edges = edges_of(subtract(spans, [part.span for part in failed]))
+                    parts.append(failed)
+                parts.append(_copies(gap, its_edges))
             parts.append(_copies(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
     return joined(*parts)
+
+
+def _cut(edges: Edges, start: int, end: int) -> Edges:
+    """Return the parts of ``edges`` between ``start`` and ``end``."""
+    cut = edges.clip(start, end)
+    return cut[cut[:, 0] < cut[:, 1]]
 
 
 def _reason(empty: Covered) -> str:
@@ -335,15 +359,15 @@ def _unfilled_gaps(span: Span, unfilled: Sequence[UnfilledSpan]) -> list[Gap]:
         if segment.span.start >= span.end:
             break
         cut = segment.span.clip(span)
-        pieces.append(Gap(cut, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
+        pieces.append(Gap(cut, segment.reason, segment.harmless, segment.failed, segment.is_outage))
     return pieces
 
 
-def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span) -> list[Gap]:
+def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span, ended: Gap) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
     ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
-    lifetime of the series, or not published yet.
+    lifetime of the series, or not published yet. ``ended`` is the gap after the lifetime.
     """
     pieces = _unfilled_gaps(span, unfilled)
     for rest in uncovered(span, [g.span for g in pieces]):
@@ -353,7 +377,7 @@ def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span) -> lis
             gap
             for gap in (
                 Gap(early, BEFORE_FIRST, harmless=True),
-                Gap(late, AFTER_LAST),
+                replace(ended, span=late),
                 Gap(rest.clip(traded), UNPUBLISHED),
             )
             if not gap.span.is_empty
@@ -455,6 +479,30 @@ def frame_of(answer: Answer) -> pd.DataFrame:
 
     warn_user(message, IncompleteDataWarning)
     return frame
+
+
+def note_ended(answer: Answer, scope: str) -> None:
+    """Warn once per process that a series has ended before the requested range does.
+
+    A symbol that is gone and one that was renamed look the same, so this is said even with
+    ``strict``.
+
+    Args:
+        answer: The answer.
+        scope: Name of the store that has the series.
+    """
+    ended, query = answer.facts.get("ended"), answer.query
+    series = (scope, query.instrument.symbol, query.timeframe.label)
+    if ended is None or series in _warned_ended:
+        return
+    _warned_ended.add(series)
+    day = ended[:10] if not query.timeframe.is_intraday else ended[:16].replace("T", " ")
+    why = why_ended(gap.reason for gap in stretches(answer.gaps).sources)
+    message = f"{query}: {NO_BARS_SINCE} {day}; {why}"
+    log.warning("%s", message)
+    from ...model.caller import warn_user  # few series end
+
+    warn_user(message, SeriesEndedWarning)
 
 
 def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ...model.bars import BadRow, BarTable, among, inside, merge
 from ...model.coverage import WITH_BARS, Coverage, Covered, Splice, Stretches
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
+from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.reasons import (
     AHEAD,
@@ -202,12 +204,16 @@ class Reader:
                 in_part=outcome.in_part,
             )
             rebased = rebaser.rebased(table, coverage)
-        life = lifetime_of(view)
+        life = reduce(Lifetime.updated, (c.lifetime for c in outcome.unstored), lifetime_of(view))
+        traded = life.for_gaps(now)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
-        # fetched them.
-        faults = faults_within(view.faults, span) if view.faults else ()
+        # fetched them. After the end, no bar is missing.
+        until = Span(span.start, max(span.start, min(span.end, traded.end)))
+        faults = faults_within(view.faults, until) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
-        gaps: Sequence[Gap] = list_gaps(span, coverage, outcome.unfilled, now, life.for_gaps(now))
+        gaps: Sequence[Gap] = list_gaps(
+            span, coverage, outcome.unfilled, now, traded, life.reason_after()
+        )
         if unread := unread_gaps(coverage, table):
             gaps = joined(gaps, unread)
         if rebased.begins is not None:
@@ -215,7 +221,7 @@ class Reader:
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         outdated = _action_warnings(rebased, query)
-        facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates()
+        facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates(span.end, now)
         if rebased.is_awaited and not _holds(rebased.table, rebased.unknown_since):
             outdated = []  # the basis that the answer names is correct, and is the latest
         return Answer(

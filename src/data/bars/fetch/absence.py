@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from datetime import date
 
 from ...cache.store import Commit
 from ...calendars.finality import first_unsettled, settles_at
 from ...errors import (
     FAILOVER_ERRORS,
+    CapabilityError,
     DataError,
     NoDataError,
     SpliceConflictError,
@@ -18,12 +20,14 @@ from ...errors import (
 from ...model.capabilities import FetchQuery
 from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import edges_of, spans_of
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ...model.kind import Basis
-from ...model.lifetime import PAGES, Bound, Lifetime
+from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
 from ...model.span import Span, subtract, touching, uncovered
+from ...model.texts import stamp
 from ...model.timeframe import Timeframe
+from ...vendors.registry import is_free, is_of_market, is_sample
 from ..answer.answer import UnfilledSpan
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
@@ -32,6 +36,11 @@ from ..validity import PROVING, UNVOUCHED_MS
 
 # No temporary halt lasts longer than this; also how far back a vendor is queried for daily bars.
 _LONGEST_HALT_MS = 45 * DAY_MS
+# A day because depths are a day less than what vendors serve, and one because a date begins it.
+_MARGIN_MS = 2 * DAY_MS
+_EARLIEST = date(1900, 1, 1)
+# If so many other series of a vendor end within this time of each other, the vendor is at fault.
+_MANY, _SAME_TIME_MS = 2, 7 * DAY_MS
 
 
 def record_absence(
@@ -63,7 +72,8 @@ def record_absence(
         is_noted = all(isinstance(e, SpliceConflictError) for e in served)
         reason, is_out = "; ".join(reasons), is_outage(errors)
         _note_refused(series, unfilled, failures)
-        return [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in unfilled]
+        spans = [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in unfilled]
+        return [_at_history(request, span, errors) for span in spans]
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
@@ -167,6 +177,24 @@ def _marks_without_bars(
             yield Covered(hole, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
 
+def _at_history(
+    request: LaneRequest, unfilled: UnfilledSpan, errors: Sequence[DataError]
+) -> UnfilledSpan:
+    """Return the span as harmless if it is no more than the margin that vendors' depths leave.
+
+    The depths are a little less than what vendors serve, so that no bar is cut off while it is
+    requested. A range as long as the vendor's whole history therefore begins before it.
+    """
+    begins = {e.begins_ms if isinstance(e, CapabilityError) else None for e in errors}
+    span = unfilled.span
+    if begins != {span.end} or span.end - span.start > _MARGIN_MS:
+        return unfilled
+    names = ", ".join(dict.fromkeys(e.provider or "the vendor" for e in errors))
+    begin = stamp(span.end - span.end % MINUTE_MS)
+    reason = f"the history of {request.grid.timeframe} bars at {names} begins at {begin} UTC"
+    return replace(unfilled, reason=reason, harmless=True)
+
+
 def _note_refused(
     series: SeriesStore, unfilled: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
@@ -215,8 +243,10 @@ def prove_listing(
     nothing.
 
     The empty span after the last bar is the end of a series if it is longer than any halt and
-    reaches up to now; otherwise the later range may simply not have been requested yet. Bars may
-    resume one day, so the end is checked again; the shorter the span is, the sooner.
+    reaches up to now; otherwise the later range may simply not have been requested yet. A vendor of
+    real markets proves it that has bars of the series, reports none for the whole span, and still
+    has bars of other series. Bars may resume one day, so the end is checked again; the shorter the
+    span is, the sooner. Without such a vendor, only the data end, such as a user's files.
 
     Args:
         request: Request to the lane.
@@ -230,6 +260,8 @@ def prove_listing(
         _prove_start(request, series, journal, before_first, coverage)
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
         _prove_end(request, series, journal, after_last, coverage)
+    if segments and not any(entry.state in WITH_BARS for entry in coverage.sources):
+        _find_data_end(request, series, segments[0].start)
 
 
 def _prove_start(
@@ -262,16 +294,82 @@ def _prove_end(
     empty: Span,
     coverage: Coverage,
 ) -> None:
-    length = empty.end - empty.start
-    if length < _LONGEST_HALT_MS or any(u.span.overlaps(empty) for u in journal.unfilled):
+    now_ms, agreeing = series.now_ms(), _agreeing_vendors(coverage, empty)
+    is_long = now_ms - empty.start >= _LONGEST_HALT_MS
+    if not is_long or not agreeing or any(u.span.overlaps(empty) for u in journal.unfilled):
         return
-    now_ms = series.now_ms()
     following = request.grid.next_open(empty.end)
-    if settles_at(following, request.grid, request.settle_ms) <= now_ms:
-        return  # the span does not extend to the present
-    expires = request.expiry.of_end(empty.start, now_ms)
-    end = Bound(empty.start, _reporting_vendors(coverage, empty), now_ms, expires)
-    series.commit(Commit(lifetime=Lifetime(delisted=end)))
+    reaches_now = settles_at(following, request.grid, request.settle_ms) > now_ms
+    suppliers = {entry.vendor for entry in coverage.sources if entry.state in WITH_BARS}
+    own = {c.name for c in request.route.candidates if c.capabilities is None}
+    of_market = {name for name in suppliers - own if is_of_market(name)}
+    if of_market:
+        at, proof = empty.start, ""
+        is_proved = reaches_now and empty.end - empty.start >= _LONGEST_HALT_MS
+        proving = of_market & agreeing
+        is_proved &= bool(proving) and not _are_silent(proving, series, at)
+    else:
+        last = series.view().last
+        at, proof = empty.start if last is None else last + 1, DATA
+        is_proved = reaches_now or _data_end(request, series, Span(empty.end, now_ms))
+    if not is_proved:
+        return
+    known, expires = series.lifetime().delisted, request.expiry.of_end(empty.start, now_ms)
+    life = Lifetime(delisted=Bound(at, ",".join(sorted(agreeing)), now_ms, expires, proof))
+    # Said once, and not each time that the end is checked.
+    if not proof and (known is None or known.at != at):
+        journal.problems += life.ends(request.grid.timeframe)
+    series.commit(Commit(lifetime=life))
+
+
+def _find_data_end(request: LaneRequest, series: SeriesStore, before_ms: int) -> None:
+    """Note where the bars in a user's files end, if all of them are before ``before_ms``.
+
+    None of these bars is stored yet.
+    """
+    candidate, now_ms = next(iter(request.route.candidates), None), series.now_ms()
+    if candidate is None or not is_free(candidate.name):
+        return
+    span = Span(day_ms(_EARLIEST), before_ms)
+    try:
+        query = FetchQuery(request.query.instrument, request.grid.timeframe, span, now_ms)
+        last = int(candidate.fetch(query).table.within(span).stamps[-1])
+    except (*FAILOVER_ERRORS, IndexError):
+        return
+    expires = request.expiry.of_end(last, now_ms)
+    if now_ms - last >= _LONGEST_HALT_MS and _data_end(request, series, Span(last + 1, now_ms)):
+        end = Bound(last + 1, candidate.name, now_ms, expires, DATA)
+        series.commit(Commit(lifetime=Lifetime(delisted=end)))
+
+
+def _are_silent(vendors: Set[str], series: SeriesStore, since_ms: int) -> bool:
+    """Return whether vendors seem to have stopped sending any bars, not only those of one series.
+
+    That is so if none of their other series has newer bars, and two or more end at the same time.
+    """
+    ends: list[int] = []
+    for view in series.beside():
+        if view.last is not None and any(s.vendor in vendors for s in view.coverage.sources):
+            if view.last >= since_ms:
+                return False
+            ends.append(view.last)
+    return sum(since_ms - last < _SAME_TIME_MS for last in ends) >= _MANY
+
+
+def _data_end(request: LaneRequest, series: SeriesStore, later: Span) -> bool:
+    """Return whether files or samples have no bars in ``later``; looking it up costs no request."""
+    (candidate, *others), now_ms = request.route.candidates, series.now_ms()
+    if others or not (is_free(candidate.name) or is_sample(candidate.name)):
+        return False
+    try:
+        page = FetchQuery(request.query.instrument, request.grid.timeframe, later, now_ms)
+        return _is_empty(candidate, page)
+    except CapabilityError:  # a sample states its range
+        return True
+    except FAILOVER_ERRORS:  # a recording, for example, may lack this request
+        return False
+    finally:
+        series.end_phase()
 
 
 def _without_bars_before(
@@ -337,12 +435,6 @@ def _after_last_bar(coverage: Coverage) -> Span | None:
             break
         end = entry.span.end
     return Span(start, end) if start < end else None
-
-
-def _reporting_vendors(coverage: Coverage, empty: Span) -> str:
-    """Return the vendors that reported the span as empty."""
-    names_of_entries = (entry.vendor.split(",") for entry in coverage.within(empty))
-    return ",".join(sorted({name for names in names_of_entries for name in names if name}))
 
 
 def _agreeing_vendors(coverage: Coverage, empty: Span) -> set[str]:

@@ -19,7 +19,7 @@ from ...errors import (
 )
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
-from ...model.instant import iso
+from ...model.instant import DAY_MS, iso
 from ...model.reasons import BEFORE_FIRST, CLOSED, NO_BAR
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...net.deadline import check_time, run_part
@@ -450,6 +450,7 @@ class Fetcher:
             provider=candidate.name,
             symbol=self._request.query.instrument.symbol,
         )
+        error.begins_ms = self._series.now_ms() - depth.get(timeframe.label, 0) * DAY_MS
         if not any(a.error and a.error.args == error.args for a in self._journal.attempts):
             self._note(VendorReply(candidate.name, span, error=error))
         return error

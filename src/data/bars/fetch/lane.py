@@ -32,7 +32,15 @@ from ..validity import Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
-from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_missing, wanted_span
+from .plan import (
+    FetchPlan,
+    cap_of,
+    doubt_near_splits,
+    end_to_check,
+    plan_fetch,
+    plan_missing,
+    wanted_span,
+)
 
 # Number of times that bars deleted between fetch and read are fetched again.
 _MOST_LOSSES = 3
@@ -137,6 +145,9 @@ class LaneRun:
         series.end_phase()  # the call may have waited for other callers
         self._services.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._services.sources)
+        if not (tail := end_to_check(request, series, wanted)).is_empty:
+            self._carry_out(replace(plan, segments=(tail,), closed=()))
+            plan = plan_fetch(request, series, journal, wanted, self._services.sources)
         self._services.on_plan(request, plan)
         before = plan.coverage_before
         plan = self._carry_out(plan)

@@ -187,8 +187,9 @@ class MissHandler:
 
                 explain(error, query, self._store)
                 raise
-        # Changes are read only for shares, or if bars are missing.
-        if query.instrument.asset_class == "stock" or answer.harmful_gaps:
+        # Changes are read only for shares, or if bars are missing or the series has ended.
+        is_lacking = answer.harmful_gaps or "ended" in answer.facts
+        if query.instrument.asset_class == "stock" or is_lacking:
             return self._with_changes(answer)
         return answer
 

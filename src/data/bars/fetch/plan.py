@@ -69,13 +69,29 @@ class FetchPlan:
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
     """Return the requested span; a number of bars is counted back from the last closed bar.
 
-    ``bars`` replaces the query's own number.
+    If the series has ended, they are counted back from its end. ``bars`` replaces the query's own number.
     """
     query = request.query
     if query.bars is None:
         return query.span
     end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
+    end = min(end, lifetime_of(series.view()).for_gaps(series.now_ms()).end)
     return Span(back(request.grid, end, count, request.route.kind), query.span.end)
+
+
+def end_to_check(request: LaneRequest, series: SeriesStore, wanted: Span) -> Span:
+    """Return the span to request in order to check again whether the series has ended.
+
+    It is empty if there is nothing to check. A span without bars up to now proves the end again, so
+    that nothing else needs to be requested after it. The end of data is not checked in this way,
+    because files may change anywhere.
+    """
+    view, cap_ms = series.view(), cap_of(request, series)
+    end = view.lifetime.ended
+    is_due = end is not None and not end.is_valid(series.now_ms()) and wanted.end > end.at
+    if not is_due or request.query.offline or not view.coverage:
+        return Span(0, 0)
+    return Span(min(view.coverage[-1].span.end, request.grid.back(cap_ms, 1)), cap_ms)
 
 
 def cap_of(request: LaneRequest, series: SeriesStore) -> int:

@@ -178,7 +178,7 @@ def _add_bar_facts(manager: DataManager, facts: SymbolFacts, keys: Sequence[Seri
         exact = Decimal(repr(round(score, 4)))
         facts.note("data_quality_score", exact, "validation", at, timeframe=key.timeframe.label)
     life = client.outline(key).lifetime
-    for column, bound in (("ipo_date", life.listed), ("delisting_date", life.delisted)):
+    for column, bound in (("ipo_date", life.listed), ("delisting_date", life.ended)):
         if bound is not None:
             day = _day(bound.at, client, key)
             facts.note(column, day, bound.source, _time_text(bound.learned_at))
