@@ -33,7 +33,7 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from ..dates import NEW_YORK, ActionReader, number, ratio, stamp_of, within, zone_named
+from ..dates import NEW_YORK, ActionReader, number, split_terms, stamp_of, within, zone_named
 from ..paging import check_interval, check_symbol, format_errors
 from ..registry import VENDORS
 
@@ -242,9 +242,8 @@ def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> li
     reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
-            factor = ratio(row["split_factor"])  # rounded to four decimal places
-            day = row["effective_date"]
-            actions.append(reader.split(day, factor.numerator, factor.denominator))
+            terms = split_terms(row["split_factor"])  # rounded to four decimal places
+            actions.append(reader.split(row["effective_date"], *terms))
         else:
             actions.append(
                 reader.dividend(row["ex_dividend_date"], row["amount"], row.get("payment_date"))
