@@ -76,7 +76,7 @@ def split_terms(value: Any) -> tuple[float, float]:
     if exact.denominator <= _SIMPLE:
         return exact.numerator, exact.denominator
     if len(written.normalize().as_tuple().digits) >= sys.float_info.dig:
-        near = exact.limit_denominator(max(1, int(_MOST_TERM / max(1, exact))))
+        near = exact.limit_denominator(max(1, int(_MOST_TERM / max(1.0, float(exact)))))
         is_near = abs(near / exact - 1) <= _FLOAT_ERROR
     else:
         near = exact.limit_denominator(min(_MOST_TERM, int(_CHANCE * 10 ** (places / 2))))
