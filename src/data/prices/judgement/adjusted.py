@@ -22,6 +22,8 @@ from .series import CheckedSeries, by_section, local_noise
 # A step is that of a split if it agrees to this with the ratio of two small numbers. Half the price
 # and more is never paid as a dividend, so such a step may have any ratio.
 _EXACT, _LARGEST_TERM, _HALF = 1e-3, 11, float(np.log(2)) - 1e-3
+# With such a split, an unreported dividend of the same day is allowed for, up to this yield.
+_COMMON, _YIELD = np.log([5 / 4, 4 / 3, 3 / 2]), 0.02
 # Minimum step (a logarithm) of a split, and of the error in the ratio of a reported one. The step
 # must exceed the usual moves of these days by the last number to differ from a move.
 _LEAST_STEP, _LEAST_ERROR, _MOVES = float(np.log(1.09)), float(np.log(1.02)), 3.0
@@ -53,8 +55,8 @@ def adjusted_close_errors(series: CheckedSeries) -> list[Defect] | str:
     if series.asset_class != "stock":
         return "it has no splits"
     adj = series.table.adj_close
-    if adj is None or not np.isfinite(adj).any():
-        return "it has no adjusted close"
+    if adj is None or len(np.unique(adj[np.isfinite(adj)])) < 2:
+        return "it has no adjusted close, or a constant one"
     if series.splits is None:
         return "its splits are not stored: `onetape actions` fetches them"
     share = np.log(adj / series.table.close)
@@ -102,10 +104,11 @@ def _paid(series: CheckedSeries) -> dict[int, float]:
 
 
 def _is_simple(size: float, slack: float) -> bool:
-    """Return whether a step is the ratio of two small numbers."""
+    """Return whether a step is the ratio of two small numbers, or that and an ordinary dividend."""
     terms = np.arange(1, _LARGEST_TERM + 1)
     ratios = np.log(terms[:, None] / terms[None, :])
-    return bool(np.abs(ratios - size).min() <= slack)
+    above = size - _COMMON
+    return bool(np.abs(ratios - size).min() <= slack or ((above >= 0) & (above <= _YIELD)).any())
 
 
 def _split_defects(series: CheckedSeries, steps: Sequence[_Step]) -> Iterator[Defect]:
