@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
 
 from .fresh import Fresh
 
@@ -66,6 +69,63 @@ def test_a_vendor_that_keeps_failing_is_paused(
     vendors.heal()
     clock.advance(300)
     manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
+
+
+def with_split(terms: dict[str, float]) -> Fault:
+    """Return what adds a split of these terms to an answer of Yahoo."""
+
+    def poison(reply: Reply) -> Reply:
+        body = json.loads(reply.body)
+        split = {"date": 1717421400, "splitRatio": "1:1"} | terms  # 2024-06-03, the open
+        body["chart"]["result"][0]["events"] = {"splits": {"1717421400": split}}
+        return replace(reply, body=json.dumps(body).encode())
+
+    return Fault("poisoned split", reply=poison)
+
+
+def days_of(manager: DataManager, share: str, month: int = 5) -> int:
+    """Request a month of daily bars from Yahoo; return their number."""
+    start, end = f"2024-{month:02}-01", f"2024-{month:02}-28"
+    return len(manager.get_ohlcv(share, "1d", start, end, provider="yahoo", strict=True))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        with_split({"numerator": 1, "denominator": 1e17}), Fault.lie("{}"),
+        Fault.lie('{"chart": {"result": [{"meta": 1}], "error": null}}'),
+    ],
+    ids=lambda fault: fault.name,
+)  # fmt: skip
+def test_answers_that_are_wrong_for_one_symbol_do_not_pause_a_vendor_for_others(
+    make: Callable[[], DataManager], vendors: VendorServer, fault: Fault
+) -> None:
+    vendors.fault("yahoo", fault, symbol="AAPL")
+    manager = make()
+    for month in (1, 2, 3, 4):
+        with pytest.raises(AllProvidersFailedError) as caught:
+            days_of(manager, "AAPL", month)
+        assert "paused" not in str(caught.value)
+    assert days_of(manager, "MSFT") == days_of(make(), "NVDA") == 19
+
+
+def test_a_vendor_whose_answers_are_wrong_for_three_symbols_is_paused_for_all(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("yahoo", Fault.lie("{}"))
+    for share in ("AAPL", "MSFT", "AAPL", "NVDA"):  # each in another process
+        with pytest.raises(AllProvidersFailedError, match="KeyError"):
+            days_of(make(), share)
+    vendors.clear_log()
+    with pytest.raises(AllProvidersFailedError, match=r"paused for .* failed 3 times in a row"):
+        days_of(make(), "SPY")
+    assert vendors.count() == 0
+    clock.advance(300)
+    for share in ("AAPL", "AAPL", "MSFT"):  # only two symbols: undecided
+        with pytest.raises(AllProvidersFailedError, match="KeyError"):
+            days_of(make(), share)
+    vendors.heal()
+    assert days_of(make(), "SPY") == 19
 
 
 def test_a_hit_touches_neither_the_database_nor_its_folder(

@@ -262,7 +262,7 @@ class BaseDataDownloader:
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
-        with error_context(self.name, instrument.symbol), self._actions_call(instrument):
+        with self._actions_call(instrument), error_context(self.name, instrument.symbol):
             if is_packaged(self):
                 return self.actions_of(instrument, span, now_ms)
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
