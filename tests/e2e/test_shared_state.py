@@ -72,7 +72,7 @@ def test_a_vendor_that_keeps_failing_is_paused(
 
 
 def with_split(terms: dict[str, float]) -> Fault:
-    """Return what adds a split of these terms to an answer of Yahoo."""
+    """Return the fault that adds a split of these terms to answers from Yahoo."""
 
     def poison(reply: Reply) -> Reply:
         body = json.loads(reply.body)

@@ -22,7 +22,7 @@ from src.data.model.bars import Bar
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
-from src.data.model.instrument import Instrument
+from src.data.model.instrument import AssetClass, Instrument
 from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.prices.quality import check
@@ -64,6 +64,11 @@ CHARTS: dict[str, tuple[str, int, str, str, str]] = {
     "chart-WSKT.JK-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "IDR"),
     "chart-WSU.DE-1d-2023-08": ("1d", 3, "2023-08-04", "2023-08-08", "EUR"),
 }  # fmt: skip
+ZONES = {
+    "AX": "Australia/Sydney", "ME": "Europe/Moscow", "L": "Europe/London", "JK": "Asia/Jakarta",
+    "DE": "Europe/Berlin",
+}  # fmt: skip
+OTHERS: dict[str, AssetClass] = {"BTC-USD": "crypto", "GC=F": "future"}
 EMPTY = {"chart-AAPL-1m-weekend-empty", "chart-AAPL-5d-no-timestamp"}
 # Closes alone: its keeper dropped the other columns. That is not an answer in bars.
 UNREADABLE = {"chart-MUV2.DE-1d-2017-11-to-2018-05"}
@@ -477,9 +482,12 @@ def whole(timeframe: str, response: HttpResponse) -> FetchQuery:
 
 
 def meant(response: HttpResponse) -> Instrument:
-    """Return the symbol that a recorded chart is of, as a share: it is only read here."""
+    """Return the instrument that a recorded chart is of."""
     (chart,) = response.json()["chart"]["result"]
-    return replace(AAPL, symbol=chart["meta"]["symbol"])
+    symbol = chart["meta"]["symbol"]
+    other = OTHERS.get(symbol)
+    zone = ZONES.get(symbol.partition(".")[2], "America/New_York")
+    return Instrument(symbol, other) if other else replace(AAPL, symbol=symbol, timezone=zone)
 
 
 @needs_reference

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -34,7 +34,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of, server_time_ms
 from ..base import BaseDataDownloader
 from ..dates import amount, label, list_of, number, zone_named
-from ..paging import check_interval, check_symbol, read_page
+from ..paging import SecondFacts, check_interval, check_symbol, is_same_zone, read_page
 from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -87,6 +87,32 @@ _SOME_SESSION_DAYS = 14
 _CENTURY_DAYS = 36_500
 
 
+# Types of instruments, by the asset classes under which users request them. Other types are accepted.
+_LISTED = ("EQUITY", "ETF", "MUTUALFUND", "INDEX")
+_CURRENCIES = ("CURRENCY", "CRYPTOCURRENCY")
+_TYPES = {
+    "stock": _LISTED,
+    "index": _LISTED,
+    "forex": _CURRENCIES,
+    "crypto": _CURRENCIES,
+    "future": ("FUTURE",),
+}
+_KNOWN_TYPES = {*_LISTED, *_CURRENCIES, "FUTURE", "OPTION"}
+
+
+def _accepted_type(query: FetchQuery, value: Any, _: Any) -> str:
+    """Return the types that the query's asset class may have, unless ``value`` may be one of them."""
+    accepted = _TYPES[query.instrument.asset_class]
+    return "" if value in accepted or value not in _KNOWN_TYPES else ", ".join(accepted)
+
+
+def _accepted_zone(query: FetchQuery, value: Any, _: Any) -> str:
+    """Return the time zone of the stock's venue, unless ``value`` has the same time."""
+    venue = query.instrument.timezone
+    is_known = query.instrument.asset_class == "stock" and venue != "UTC"
+    return venue if is_known and not is_same_zone(zone_named(value), venue, query.now_ms) else ""
+
+
 class YahooDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Yahoo's chart endpoint; no key is needed."""
 
@@ -99,6 +125,12 @@ class YahooDataDownloader(BaseDataDownloader):
         ("v8/finance/chart/*", {"chart": {"result": [chart], "error": "any"}})
         for chart in (_ROWS, _NO_ROWS)
     )
+    second_facts: ClassVar[SecondFacts] = {
+        "chart/error": lambda *_: "null beside a result",
+        "chart/result/1": lambda *_: "a single result",
+        "chart/result/0/meta/instrumentType": _accepted_type,
+        "chart/result/0/meta/exchangeTimezoneName": _accepted_zone,
+    }
     sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
     prefers_sdk = True
     capabilities = Capabilities(
