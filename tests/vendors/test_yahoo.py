@@ -17,7 +17,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.actions import Action
+from src.data.model.actions import Action, current
 from src.data.model.bars import Bar
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
@@ -367,6 +367,39 @@ def test_a_request_for_only_actions_is_one_chart_of_days() -> None:
         )
     ]
     assert transport.asked[0].params["interval"] == "1d"
+
+
+@pytest.mark.parametrize("is_apart", [False, True], ids=["with bars", "apart"])
+@pytest.mark.parametrize(
+    "splits, amounts, combined, parts",
+    [
+        ((2, 3), (0.5, 0.3), 6, (0.5, 0.3)), ((2, 3), (0.5, 0.5), 6, (0.5, 0.5)),
+        # A ratio that a second report repeats or rounds is that of one split.
+        ((3, 3.001), (0.5, 0.3, 0.5), 3, (0.5, 0.3, 0.5)),
+    ],
+)  # fmt: skip
+def test_several_events_of_one_day_at_different_seconds_are_all_applied(
+    splits: tuple[float, ...], amounts: tuple[float, ...], combined: float,
+    parts: tuple[float, ...], is_apart: bool,
+) -> None:  # fmt: skip
+    events = {
+        "splits": {
+            str(at): {"date": at, "numerator": new, "denominator": 1, "splitRatio": f"{new}:1"}
+            for at, new in enumerate(splits, OPEN)
+        },
+        "dividends": {
+            str(at): {"date": at, "amount": paid} for at, paid in enumerate(amounts, OPEN)
+        },
+    }
+    vendor, _ = yahoo(chart([OPEN], events=events))
+    asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
+    if is_apart:
+        found = vendor.fetch_actions(AAPL, asked.span, asked.now_ms)
+    else:
+        found = vendor.fetch(asked).actions or ()
+    dividend, split = current(found)
+    assert split.ratio == combined
+    assert (dividend.parts, dividend.amount) == (parts, pytest.approx(sum(parts)))
 
 
 @pytest.mark.parametrize("paid_in", ["USD", "", "EUR", "GBp"])
