@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
 from tests.vendor_server import Fault, VendorServer
-from tests.vendor_server.face import Reply
 
 from .fresh import Fresh
 
@@ -71,16 +71,10 @@ def test_a_vendor_that_keeps_failing_is_paused(
     manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
 
 
-def with_split(terms: dict[str, float]) -> Fault:
-    """Return the fault that adds a split of these terms to answers from Yahoo."""
-
-    def poison(reply: Reply) -> Reply:
-        body = json.loads(reply.body)
-        split = {"date": 1717421400, "splitRatio": "1:1"} | terms  # 2024-06-03, the open
-        body["chart"]["result"][0]["events"] = {"splits": {"1717421400": split}}
-        return replace(reply, body=json.dumps(body).encode())
-
-    return Fault("poisoned split", reply=poison)
+def with_currency(name: str) -> Fault:
+    """Return the fault that gives Yahoo's prices another currency."""
+    put = partial(re.compile(rb'"currency":\s*"USD"').sub, f'"currency": "{name}"'.encode())
+    return Fault(f"currency {name:.3}", reply=lambda reply: replace(reply, body=put(reply.body)))
 
 
 def days_of(manager: DataManager, share: str, month: int = 5) -> int:
@@ -92,7 +86,7 @@ def days_of(manager: DataManager, share: str, month: int = 5) -> int:
 @pytest.mark.parametrize(
     "fault",
     [
-        with_split({"numerator": 1, "denominator": 1e17}), Fault.lie("{}"),
+        with_currency("X" * 50), Fault.lie("{}"),
         Fault.lie('{"chart": {"result": [{"meta": 1}], "error": null}}'),
     ],
     ids=lambda fault: fault.name,

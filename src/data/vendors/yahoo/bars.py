@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -32,9 +33,18 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of, server_time_ms
+from ..answer_types import wrong_actions
 from ..base import BaseDataDownloader
 from ..dates import amount, label, list_of, number, zone_named
-from ..paging import SecondFacts, check_interval, check_symbol, is_same_zone, read_page
+from ..paging import (
+    UNREADABLE,
+    SecondFacts,
+    check_interval,
+    check_symbol,
+    format_errors,
+    is_same_zone,
+    read_page,
+)
 from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -204,7 +214,11 @@ class YahooDataDownloader(BaseDataDownloader):
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
-        page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
+        response = self.send(self.bars_request(query, None))
+        page, _ = read_page(self, response, query)
+        if page.actions is None:
+            with format_errors(self.name, "splits and dividends"):
+                _actions(response.json()["chart"]["result"][0], query)
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
             raise NoDataError(
                 "its chart has no daily bar in this range, and therefore no splits or dividends"
@@ -264,7 +278,9 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     # same bar.
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
-    actions = _actions(result.get("events") or {}, zone, query.now_ms)
+    actions: Sequence[Action] | None = None  # prices and their adjustment do not need them
+    with suppress(ResponseFormatError, *UNREADABLE):
+        actions = _actions(result, query)
     # For anything but a stock, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
@@ -388,8 +404,13 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
     return stamp - (stamp - hours.start) % step_ms
 
 
-def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
-    """Parse splits and dividends; ex-dates are local dates at the exchange."""
+def _actions(result: Mapping[str, Any], query: FetchQuery) -> list[Action]:
+    """Parse splits and dividends; ex-dates are local dates at the exchange.
+
+    Raises:
+        ResponseFormatError: A split or dividend has impossible terms.
+    """
+    events, zone = result.get("events") or {}, zone_named(result["meta"]["exchangeTimezoneName"])
     actions = []
     for event in (events.get("splits") or {}).values():
         event_ms = event["date"] * SECOND_MS
@@ -400,4 +421,7 @@ def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Act
         paid_in = vendor_currency(event.get("currency"))
         day = local_date(zone, event_ms)
         actions.append(Action(day, "dividend", event_ms, amount=paid, currency=paid_in))
-    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(actions)]
+    actions = [replace(a, source="yahoo", fetched_at=query.now_ms) for a in sorted(actions)]
+    if wrong := wrong_actions(actions, ("yahoo",)):
+        raise ResponseFormatError(f"yahoo returned {wrong}")
+    return actions
