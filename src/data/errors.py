@@ -510,9 +510,23 @@ class NoDataError(ProviderError):
 
 
 class ResponseFormatError(ProviderError):
-    """The vendor answered, but its response cannot be read."""
+    """The vendor answered, but its response cannot be read.
+
+    Attributes:
+        is_page: Whether the response is something other than data, such as a page in HTML. The
+            endpoint is then at fault, whichever symbol was requested.
+    """
 
     because: ClassVar[Reason] = "bad_answer"
+
+    is_page: bool = False
+
+    @classmethod
+    def of_page(cls, message: str) -> ResponseFormatError:
+        """Return the error for a response that is something other than data."""
+        error = cls(message)
+        error.is_page = True
+        return error
 
 
 class QualityError(ProviderError):

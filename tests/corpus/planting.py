@@ -137,6 +137,56 @@ def invented(series: CheckedSeries, random: Random) -> Planted:
     return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
 
 
+def _with_adj_close(series: CheckedSeries) -> CheckedSeries:
+    """Return the series with an ``adj_close``, made of its dividends if it has none, and with splits."""
+    series, table = replace(series, splits=series.splits or ()), series.table
+    if table.adj_close is not None and np.isfinite(table.adj_close).all():
+        return series
+    factors, dividends = np.ones(len(table)), series.dividends or ()
+    for row, one in zip(series.rows_of(dividends).tolist(), dividends, strict=True):
+        if 0 < row < len(table):
+            factors[:row] *= 1 - one.value / table.close[row - 1]
+    return replace(series, table=table.with_adj_close(table.close * factors))
+
+
+def untold_in_adj_close(series: CheckedSeries, random: Random) -> Planted:
+    """All rows before a day are as before a split that nothing but ``adj_close`` tells of."""
+    series, at = _with_adj_close(series), _middle(series, random)
+    ratio = float(random.choice([2.0, 3.0, 1.5, 1.25, 4.0, 7.0, 2.376, 0.5, 0.1]))
+    found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+    found = replace(found, table=found.table.with_adj_close(series.table.adj_close))
+    return Planted(found, ("adjusted close",), _rows(series, 0, at + 1))
+
+
+def told_otherwise(series: CheckedSeries, random: Random) -> Planted:
+    """A split is reported with another ratio than the one that ``adj_close`` and the prices follow."""
+    series, at = _with_adj_close(series), _middle(series, random)
+    told, true = random.choice([(3.0, 2.0), (2.0, 3.0), (1.5, 1.25), (4.0, 2.0), (2.0, 0.5)])
+    found = scaled(series, slice(0, at), true / told, ALL, told / true)
+    found = replace(found, table=found.table.with_adj_close(series.table.adj_close))
+    return Planted(_telling(found, at, told), ("adjusted close",), _rows(series, 0, at + 1))
+
+
+def above_close(series: CheckedSeries, random: Random) -> Planted:
+    """``adj_close`` is in another unit, in all rows or in some."""
+    series = _with_adj_close(series)
+    first = int(random.choice([0, _middle(series, random)]))
+    adj = np.array(series.table.adj_close)
+    adj[first:] *= float(random.choice([25.0, 100.0, 1000.0]))
+    found = replace(series, table=series.table.with_adj_close(adj))
+    return Planted(found, ("adjusted close",), _rows(series, first, len(series)))
+
+
+def told_days_before(series: CheckedSeries, random: Random) -> Planted:
+    """The rows up to some days after a large split ignore it, and the price moves on with the jump."""
+    at, ratio = _middle(series, random), float(random.choice([0.1, 0.05, 10.0, 4.0]))
+    off = ratio if random.random() < 0.5 else 1 / ratio
+    found = scaled(series, slice(0, at), off, ALL, 1 / off)
+    found = _gapping(found, at, -0.5 if off > 1 else 1.0, 1.0)
+    told = at - int(random.integers(2, 9))
+    return Planted(_telling(found, told, ratio), ("split",), _rows(series, 0, at + 1))
+
+
 def for_good_x100(series: CheckedSeries, random: Random) -> Planted:
     """All rows from some day on are in another unit: which of the two is right the series cannot say."""
     at = int(len(series) * random.uniform(0.1, 0.9))
@@ -645,6 +695,10 @@ def _is_share(series: CheckedSeries) -> bool:
     return _is_long(series) and series.asset_class == "stock"
 
 
+def _is_daily_share(series: CheckedSeries) -> bool:
+    return _is_share(series) and series.timeframe.step_ms == DAY_MS
+
+
 def _pays(series: CheckedSeries) -> bool:
     return _is_share(series) and len(_inside(series)) >= 4
 
@@ -693,6 +747,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("split told and ignored, price moves, too", told_and_moved, _is_share),
     Kind("split told of 50:1 to 1:10000, ignored", told_large, _is_share),
     Kind("split told, applied to a part", half_applied, _is_share, takes=4),
+    Kind("split told days before it is applied", told_days_before, _is_share, takes=4),
     Kind("nine rows off by a split that is told", nine_rows, _is_share, takes=4),
     Kind("split told that never was, one open bad", invented, _is_share),
     Kind("untold split, applied to a part", untold_in_part, _is_share, takes=12),
@@ -717,6 +772,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("dividend reported twice", dividend_twice, _pays, takes=12),
     Kind("dividend not in adj_close", simple.dividend_unadjusted, _pays_beside_adj, takes=24),
     Kind("dividend untold, in adj_close", simple.dividend_untold, _pays_beside_adj, takes=24),
+    Kind("untold split, in adj_close", untold_in_adj_close, _is_daily_share, takes=8),
+    Kind(
+        "split told with another ratio than in adj_close", told_otherwise, _is_daily_share, takes=8
+    ),
+    Kind("adj_close far above close", above_close, _is_daily_share, takes=8),
     Kind("gap of 5 to 40 % down on news", news(-0.4, -0.05), _trades, is_right=True),
     Kind("gap of 5 to 60 % up on news", news(0.05, 0.6), _trades, is_right=True),
     Kind("a half, a third, two thirds on news", halved(6, 25), _trades, is_right=True),

@@ -18,6 +18,7 @@ from src.data.data_manager import DataManager, NetworkException
 from src.data.errors import (
     AllProvidersFailedError,
     RateLimitedError,
+    ResponseFormatError,
     TransientError,
     UnavailableError,
 )
@@ -147,6 +148,16 @@ def test_a_custom_downloader_is_paused_after_five_failures_until_a_trial_succeed
     clock.advance(opened.seconds + 1)
     assert len(ask(manager, 9)) == 24
     assert len(ask(manager, 10)) == 24
+
+
+def test_unreadable_answers_for_one_symbol_do_not_pause_a_custom_downloader_for_others(
+    manager: DataManager, bring: Bring
+) -> None:
+    bring(*[ResponseFormatError("no bars")] * 4)
+    for day in range(1, 5):
+        with pytest.raises(AllProvidersFailedError, match="no bars"):
+            ask(manager, day)
+    assert len(manager.get_ohlcv("ETHUSDT", "1h", "2024-05-01", "2024-05-01")) == 24
 
 
 def test_a_new_custom_downloader_under_the_same_name_has_its_own_circuit(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,57 @@ def test_a_vendor_that_keeps_failing_is_paused(
     vendors.heal()
     clock.advance(300)
     manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
+
+
+def with_currency(name: str) -> Fault:
+    """Return the fault that gives Yahoo's prices another currency."""
+    put = partial(re.compile(rb'"currency":\s*"USD"').sub, f'"currency": "{name}"'.encode())
+    return Fault(f"currency {name:.3}", reply=lambda reply: replace(reply, body=put(reply.body)))
+
+
+def days_of(manager: DataManager, share: str, month: int = 5) -> int:
+    """Request a month of daily bars from Yahoo; return their number."""
+    start, end = f"2024-{month:02}-01", f"2024-{month:02}-28"
+    return len(manager.get_ohlcv(share, "1d", start, end, provider="yahoo", strict=True))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        with_currency("X" * 50), Fault.lie("{}"),
+        Fault.lie('{"chart": {"result": [{"meta": 1}], "error": null}}'),
+    ],
+    ids=lambda fault: fault.name,
+)  # fmt: skip
+def test_answers_that_are_wrong_for_one_symbol_do_not_pause_a_vendor_for_others(
+    make: Callable[[], DataManager], vendors: VendorServer, fault: Fault
+) -> None:
+    vendors.fault("yahoo", fault, symbol="AAPL")
+    manager = make()
+    for month in (1, 2, 3, 4):
+        with pytest.raises(AllProvidersFailedError) as caught:
+            days_of(manager, "AAPL", month)
+        assert "paused" not in str(caught.value)
+    assert days_of(manager, "MSFT") == days_of(make(), "NVDA") == 19
+
+
+def test_a_vendor_whose_answers_are_wrong_for_three_symbols_is_paused_for_all(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("yahoo", Fault.lie("{}"))
+    for share in ("AAPL", "MSFT", "AAPL", "NVDA"):  # each in another process
+        with pytest.raises(AllProvidersFailedError, match="KeyError"):
+            days_of(make(), share)
+    vendors.clear_log()
+    with pytest.raises(AllProvidersFailedError, match=r"paused for .* failed 3 times in a row"):
+        days_of(make(), "SPY")
+    assert vendors.count() == 0
+    clock.advance(300)
+    for share in ("AAPL", "AAPL", "MSFT"):  # only two symbols: undecided
+        with pytest.raises(AllProvidersFailedError, match="KeyError"):
+            days_of(make(), share)
+    vendors.heal()
+    assert days_of(make(), "SPY") == 19
 
 
 def test_a_hit_touches_neither_the_database_nor_its_folder(

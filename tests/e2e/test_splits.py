@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer, split
+from tests.vendor_server.face import Reply
 
 from .oracle import assert_true, ms
 from .scripted_vendor import provenance, states
@@ -28,6 +32,32 @@ def before_split(manager: DataManager, vendors: VendorServer, clock: ManualClock
     frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01")
     assert "suspect" not in states(frame).values()
     return frame
+
+
+@pytest.mark.parametrize(
+    "terms", [(0, 1), (1, 1e17), ("1-for-15", 1)], ids=["zero", "huge", "text"]
+)
+def test_an_impossible_split_leaves_split_adjusted_bars_and_stops_only_other_prices(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, terms: tuple[Any, Any]
+) -> None:
+    def poison(reply: Reply) -> Reply:
+        body = json.loads(reply.body)
+        at = ms("2024-05-29T13:30:00") // 1000
+        split = {"date": at, "numerator": terms[0], "denominator": terms[1], "splitRatio": ""}
+        body["chart"]["result"][0]["events"] = {"splits": {str(at): split}}
+        return replace(reply, body=json.dumps(body).encode())
+
+    vendors.fault("yahoo", Fault("poisoned split", reply=poison))
+    days = ("AAPL", "1d", "2024-05-20", "2024-06-07")
+    for _ in range(4):
+        with pytest.raises(
+            AllProvidersFailedError, match=r"raw prices need them.* yahoo returned "
+        ):
+            manager.get_ohlcv(*days, adjustment="raw")
+    frame = manager.get_ohlcv(*days, adjustment="split", strict=True)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-20", "2024-06-08", "split")
+    vendors.heal()
+    assert len(manager.get_ohlcv(*days, adjustment="raw", strict=True)) == len(frame)
 
 
 def reasons(frame: pd.DataFrame) -> set[str]:

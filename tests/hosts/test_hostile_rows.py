@@ -128,8 +128,8 @@ _FACTS = {
     "nulls": "[null, null, null, null, null, null]",
     "long pause": "[3e9, 1]",
     "absurd pause": "[1e30, 0]",
-    "long circuit": '[9, 9, 3e9, 3e9, 0, "down"]',
-    "absurd circuit": '[9, 9, 1e30, 1e30, 1e30, "down"]',
+    "long circuit": '[9, 9, 3e9, 3e9, 0, "down", ""]',
+    "absurd circuit": '[9, 9, 1e30, 1e30, 1e30, "down", ""]',
     "long symbol": "[3e9, 3e9, 1]",
     "huge": f"[1{'0' * 400}, 1]",
     "digits": f"[1{'0' * 5000}, 1]",
@@ -150,7 +150,7 @@ def test_a_hostile_fact_blocks_no_vendor_permanently(
     with suppress(SymbolNotFoundError), a.guard(DOOR, CHECK):
         a.pause(1)
         raise SymbolNotFoundError("no such symbol")
-    reported = {f"circuit acme:- {DOOR}": FactChange([0, 0, 0, 0, 0, ""], 0, 1e6)}
+    reported = {f"circuit acme:- {DOOR}": FactChange([0, 0, 0, 0, 0, "", ""], 0, 1e6)}
     host.logs["a"].send_pending(reported)
     put(
         server.url,
@@ -184,7 +184,7 @@ def test_a_fact_is_used_only_if_its_end_is_one_that_a_host_can_have_set(
 
 
 @pytest.mark.parametrize(
-    "kind, value", [("pause", f"[9, {10**15}]"), ("circuit", f'[{10**15}, 1, 9, 0, 0, "down"]')]
+    "kind, value", [("pause", f"[9, {10**15}]"), ("circuit", f'[{10**15}, 1, 9, 0, 0, "down", ""]')]
 )
 def test_a_huge_count_does_not_spoil_the_state_of_a_host(
     host: Hosts, server: Server, tmp_path: Path, kind: str, value: str
@@ -514,7 +514,9 @@ def test_a_fact_with_an_impossible_version_is_replaced(
     a, b = host("a"), host("b")
     with suppress(UnavailableError), a.guard(DOOR):
         raise UnavailableError("HTTP 503")
-    host.logs["a"].send_pending({"circuit acme:other": FactChange([0, 0, 0, 0, 0, ""], 0, 60.0)})
+    host.logs["a"].send_pending(
+        {"circuit acme:other": FactChange([0, 0, 0, 0, 0, "", ""], 0, 60.0)}
+    )
     server.run(f"update onetape.fact set version = {version}")
     for _ in range(8):
         with suppress(UnavailableError, CircuitOpenError), a.guard(DOOR):

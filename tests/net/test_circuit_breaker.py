@@ -143,6 +143,63 @@ def test_thresholds_and_cool_downs_of_a_circuit_can_be_set() -> None:
     assert BreakerTimings(1, 1, 10**9).cool_down(10**6) == 10**9
 
 
+def unreadable(symbols: str, start: Circuit | None = None, *, blamed: bool = False) -> Circuit:
+    """Return the circuit after answers for these symbols (one letter each) that cannot be read.
+
+    Args:
+        blamed: Whether each answer seemed good at first.
+    """
+    circuit = start or Circuit()
+    for symbol in symbols:
+        trial = not circuit.is_closed
+        if blamed:
+            answered = POLICY.leave(circuit, "answered", 1000, trial=trial)
+            circuit = POLICY.blame(answered, circuit, "unreadable", 1000, "why", symbol)
+        else:
+            circuit = POLICY.leave(
+                circuit, "unreadable", 1000, trial=trial, reason="why", symbol=symbol
+            )
+    return circuit
+
+
+@pytest.mark.parametrize("blamed", [False, True])
+@pytest.mark.parametrize(
+    "symbols, opens",
+    [("AAAAAAAAA", False), ("ABABABAB", False), ("ABC", True), ("AABBC", True)],
+)
+def test_unreadable_answers_open_the_circuit_only_if_they_are_for_three_symbols(
+    symbols: str, opens: bool, blamed: bool
+) -> None:
+    circuit = unreadable(symbols, blamed=blamed)
+    assert circuit.is_closed is not opens
+    if opens:
+        assert (circuit.failures, circuit.shut_for(1000), circuit.symbols) == (3, 300, "")
+
+
+@pytest.mark.parametrize("blamed", [False, True])
+def test_a_trial_is_decided_by_the_answers_for_three_symbols(blamed: bool) -> None:
+    opened = unreadable("ABC")
+    undecided = unreadable("AAAB", POLICY.enter(opened, 1300), blamed=blamed)
+    assert (undecided.times, undecided.shut_for(1300), undecided.reason) == (1, 0, "why")
+    assert not undecided.is_closed
+    again = unreadable("C", undecided, blamed=blamed)
+    assert (again.times, again.failures, again.shut_for(1000)) == (2, 6, 600)
+    assert POLICY.leave(undecided, "answered", 1300, trial=True).is_closed
+
+
+def test_unreadable_answers_for_one_symbol_do_not_count_with_other_failures() -> None:
+    circuit = unreadable("AAA", after(*["failing"] * 4))
+    assert circuit.is_closed
+    assert not after("failing", start=circuit).is_closed
+
+
+def test_answers_for_two_symbols_that_were_fetched_at_the_same_time_count_both() -> None:
+    circuit = Circuit()
+    for symbol in "ABC":
+        circuit = POLICY.blame(circuit, Circuit(), "unreadable", 1000, "why", symbol)
+    assert not circuit.is_closed
+
+
 def test_blaming_a_bad_answer_restores_the_failures_it_had_reset() -> None:
     before = after("unreadable", "unreadable")
     answered = POLICY.leave(before, "answered", 1000, trial=False)

@@ -111,6 +111,35 @@ def test_a_plan_refusal_opens_one_circuit_for_long_and_not_the_others(
     assert not is_shut(circuits, HOURLY)
 
 
+def test_unreadable_answers_open_the_circuit_for_all_processes_if_they_are_for_three_symbols(
+    circuits: Circuits, make: Make
+) -> None:
+    for symbol in ("AAPL", "AAPL", "MSFT", "AAPL", "MSFT"):
+        call(make(), ResponseFormatError("no bars", symbol=symbol))
+    assert not is_shut(circuits)
+    assert circuits.look(ACME, DAILY).symbols.split() == ["AAPL", "MSFT"]
+    call(circuits, ResponseFormatError("no bars", symbol="NVDA"))
+    assert is_shut(make())
+
+
+def test_a_good_answer_between_unreadable_ones_of_other_symbols_resets_the_count(
+    circuits: Circuits,
+) -> None:
+    for symbol in ("AAPL", "MSFT", "", "NVDA", "SPY"):
+        call(circuits, ResponseFormatError("no bars", symbol=symbol) if symbol else None)
+    assert not is_shut(circuits)
+
+
+def test_pages_in_place_of_data_open_the_circuit_whichever_symbol_they_are_for(
+    circuits: Circuits,
+) -> None:
+    for _ in range(3):
+        page = ResponseFormatError.of_page("the answer is not JSON")
+        page.symbol = "AAPL"
+        call(circuits, page)
+    assert is_shut(circuits)
+
+
 def test_another_key_is_another_account(circuits: Circuits) -> None:
     wrong, right = Account("acme", ("wrong",)), Account("acme", ("right",))
     call(circuits, AuthenticationError("no such key"), account=wrong)

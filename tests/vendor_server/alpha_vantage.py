@@ -187,15 +187,16 @@ def _share(listing: Listing) -> str:
 
 
 def _meta(listing: Listing, frame: Timeframe, newest: str, coin: bool) -> dict[str, str]:
+    length = _TITLES.get(frame.label, f"Intraday ({frame.label.replace('m', 'min')})")
     if coin:
         code, market = pair_of(listing)
-        said = {"Information": "Daily Prices and Volumes for Digital Currency",
+        said = {"Information": f"{length} Prices and Volumes for Digital Currency",
                 "Digital Currency Code": code, "Market Code": market,
                 "Last Refreshed": newest, "Time Zone": "UTC"}  # fmt: skip
     else:
         zone = "US/Eastern" if listing.timezone == "America/New_York" else listing.timezone
-        said = {"Information": "Daily Prices (open, high, low, close) and Volumes",
-                "Symbol": _share(listing), "Last Refreshed": newest}  # fmt: skip
+        what = f"{length} Prices (open, high, low, close) and Volumes"
+        said = {"Information": what, "Symbol": _share(listing), "Last Refreshed": newest}
         if frame.is_intraday:
             said |= {"Interval": frame.label.replace("m", "min")}
         if frame.label not in ("1w", "1M"):

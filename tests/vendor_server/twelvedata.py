@@ -21,6 +21,7 @@ _FRAMES = {
     "2h": "2h", "4h": "4h", "8h": "8h", "1day": "1d", "1week": "1w", "1month": "1M",
 }  # fmt: skip
 _MICS = {".L": "XLON", ".DE": "XETR"}
+_EXCHANGES = {"NMS": "NASDAQ", "NYQ": "NYSE", "PCX": "NYSE"}
 _DEFAULT_SIZE, _MOST = 30, 5000
 _DAY = Timeframe(1, "d")
 _HELP = "https://twelvedata.com/"
@@ -174,5 +175,6 @@ def _meta(listing: Listing, interval: str) -> dict[str, Any]:
     plain, dot, venue = listing.symbol.partition(".")
     at = {"mic_code": _MICS[dot + venue]} if dot else {}
     return {"symbol": plain.replace("-", "."), "interval": interval, **at,
-            "currency": listing.currency, "exchange_timezone": listing.timezone, "exchange": listing.exchange,
+            "currency": listing.currency, "exchange_timezone": listing.timezone,
+            "exchange": _EXCHANGES.get(listing.exchange, listing.exchange),
             "type": "Common Stock"}  # fmt: skip

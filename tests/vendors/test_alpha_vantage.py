@@ -329,7 +329,7 @@ def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("alpha_vantage", name)
     start, end = parse_iso(first), parse_iso(last) + DAY_MS
     asked = query(timeframe, start, end, _meant(name))
-    vendor, _ = av(response, *[answer(series({}, "", **{"Time Zone": "UTC"}))] * 2)
+    vendor, _ = av(response, *[answer(series({}, "", **{"Time Zone": "US/Eastern"}))] * 2)
     assert vendor.classify(response) is None
     good = checked(vendor.fetch(asked), asked)
     assert (len(good.good), good.bad, good.nulls) == (count, (), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from src.data.errors import (
     ResponseFormatError,
     SymbolNotFoundError,
 )
+from src.data.model.actions import Action
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.model.instant import DAY_MS, parse_iso
@@ -27,6 +28,7 @@ from src.data.model.instrument import Instrument
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
+from src.data.vendors.paging import format_errors
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer
 from tests.vendors.acme import AcmeDataDownloader, acme, query
 
@@ -34,6 +36,7 @@ START = parse_iso("2024-12-20")
 ROWS = {"rows": [[START, 1.0, 1.0, 1.0, 1.0, 1.0]]}
 DAYS = query("1d", START, START + 3 * DAY_MS)
 MINUTES = query("1m", START, START + 3 * DAY_MS)
+OTHERS = [replace(DAYS, instrument=Instrument(name, "crypto")) for name in ("ETHUSDT", "SOLUSDT")]
 BAD = QualityError("half of the rows cannot be bars")
 Script = Callable[..., tuple[AcmeDataDownloader, ScriptedTransport]]
 
@@ -142,21 +145,21 @@ class TestUnknownSymbols:
 
 
 class TestBlame:
-    def test_bad_answers_in_a_row_open_the_circuit(self, script: Script) -> None:
-        vendor, transport = script(*[answer(ROWS)] * 4)
-        for _ in range(3):
-            vendor.fetch(DAYS)
-            vendor.blame(DAYS, BAD)
+    def test_bad_answers_for_three_symbols_in_a_row_open_the_circuit(self, script: Script) -> None:
+        vendor, transport = script(*[answer(ROWS)] * 6)
+        for asked in (DAYS, DAYS, *OTHERS):
+            vendor.fetch(asked)
+            vendor.blame(asked, BAD)
         with pytest.raises(CircuitOpenError, match="QualityError"):
             vendor.fetch(DAYS)
         vendor.fetch(MINUTES)
-        assert len(transport.asked) == 4
+        assert len(transport.asked) == 5
 
     def test_an_answer_is_blamed_whatever_the_time_of_its_request(self, script: Script) -> None:
         vendor, _ = script(*[answer(ROWS)] * 3)
-        for _ in range(3):
-            vendor.fetch(DAYS)
-            vendor.blame(replace(DAYS, now_ms=DAYS.now_ms + 5), BAD)
+        for asked in (DAYS, *OTHERS):
+            vendor.fetch(asked)
+            vendor.blame(replace(asked, now_ms=DAYS.now_ms + 5), BAD)
         with pytest.raises(CircuitOpenError):
             vendor.fetch(DAYS)
 
@@ -238,3 +241,28 @@ class TestOtherDoors:
         assert len(transport.asked) < 20
         transport.answers = [answer(ROWS)]
         assert len(vendor.fetch(DAYS).table) == 1
+
+    def test_unreadable_splits_of_one_symbol_do_not_pause_the_splits_of_others(
+        self, script: Script
+    ) -> None:
+        class Reporter(AcmeDataDownloader):
+            """Reports no splits, in answers that can be read."""
+
+            def actions_of(self, *_: Any) -> list[Action]:
+                with format_errors("acme", "splits"):
+                    return list(self.send(HttpRequest("https://acme.example/")).json()["splits"])
+
+        def report(symbol: str) -> Sequence[Action]:
+            return vendor.fetch_actions(Instrument(symbol, "stock"), DAYS.span, NOW_MS)
+
+        plain, _ = script(*[answer({})] * 4, answer({"splits": []}), *[answer({})] * 3)
+        vendor = Reporter(sender=plain.session.sender)
+        for symbol in "AAAA":
+            with pytest.raises(ResponseFormatError):
+                report(symbol)
+        assert list(report("B")) == []
+        for symbol in "ABC":
+            with pytest.raises(ResponseFormatError):
+                report(symbol)
+        with pytest.raises(CircuitOpenError):
+            report("D")

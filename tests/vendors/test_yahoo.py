@@ -17,12 +17,12 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.actions import Action
+from src.data.model.actions import Action, current
 from src.data.model.bars import Bar
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
-from src.data.model.instrument import Instrument
+from src.data.model.instrument import AssetClass, Instrument
 from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.prices.quality import check
@@ -64,6 +64,11 @@ CHARTS: dict[str, tuple[str, int, str, str, str]] = {
     "chart-WSKT.JK-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "IDR"),
     "chart-WSU.DE-1d-2023-08": ("1d", 3, "2023-08-04", "2023-08-08", "EUR"),
 }  # fmt: skip
+ZONES = {
+    "AX": "Australia/Sydney", "ME": "Europe/Moscow", "L": "Europe/London", "JK": "Asia/Jakarta",
+    "DE": "Europe/Berlin",
+}  # fmt: skip
+OTHERS: dict[str, AssetClass] = {"BTC-USD": "crypto", "GC=F": "future"}
 EMPTY = {"chart-AAPL-1m-weekend-empty", "chart-AAPL-5d-no-timestamp"}
 # Closes alone: its keeper dropped the other columns. That is not an answer in bars.
 UNREADABLE = {"chart-MUV2.DE-1d-2017-11-to-2018-05"}
@@ -364,6 +369,39 @@ def test_a_request_for_only_actions_is_one_chart_of_days() -> None:
     assert transport.asked[0].params["interval"] == "1d"
 
 
+@pytest.mark.parametrize("is_apart", [False, True], ids=["with bars", "apart"])
+@pytest.mark.parametrize(
+    "splits, amounts, combined, parts",
+    [
+        ((2, 3), (0.5, 0.3), 6, (0.5, 0.3)), ((2, 3), (0.5, 0.5), 6, (0.5, 0.5)),
+        # A ratio that a second report repeats or rounds is that of one split.
+        ((3, 3.001), (0.5, 0.3, 0.5), 3, (0.5, 0.3, 0.5)),
+    ],
+)  # fmt: skip
+def test_several_events_of_one_day_at_different_seconds_are_all_applied(
+    splits: tuple[float, ...], amounts: tuple[float, ...], combined: float,
+    parts: tuple[float, ...], is_apart: bool,
+) -> None:  # fmt: skip
+    events = {
+        "splits": {
+            str(at): {"date": at, "numerator": new, "denominator": 1, "splitRatio": f"{new}:1"}
+            for at, new in enumerate(splits, OPEN)
+        },
+        "dividends": {
+            str(at): {"date": at, "amount": paid} for at, paid in enumerate(amounts, OPEN)
+        },
+    }
+    vendor, _ = yahoo(chart([OPEN], events=events))
+    asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
+    if is_apart:
+        found = vendor.fetch_actions(AAPL, asked.span, asked.now_ms)
+    else:
+        found = vendor.fetch(asked).actions or ()
+    dividend, split = current(found)
+    assert split.ratio == combined
+    assert (dividend.parts, dividend.amount) == (parts, pytest.approx(sum(parts)))
+
+
 @pytest.mark.parametrize("paid_in", ["USD", "", "EUR", "GBp"])
 def test_a_dividend_has_the_currency_that_the_chart_names(paid_in: str) -> None:
     paid = {"date": OPEN, "amount": 0.24, "currency": paid_in}
@@ -477,9 +515,12 @@ def whole(timeframe: str, response: HttpResponse) -> FetchQuery:
 
 
 def meant(response: HttpResponse) -> Instrument:
-    """Return the symbol that a recorded chart is of, as a share: it is only read here."""
+    """Return the instrument that a recorded chart is of."""
     (chart,) = response.json()["chart"]["result"]
-    return replace(AAPL, symbol=chart["meta"]["symbol"])
+    symbol = chart["meta"]["symbol"]
+    other = OTHERS.get(symbol)
+    zone = ZONES.get(symbol.partition(".")[2], "America/New_York")
+    return Instrument(symbol, other) if other else replace(AAPL, symbol=symbol, timezone=zone)
 
 
 @needs_reference

@@ -145,8 +145,8 @@ class _Tables(StateTables):
         before = self.circuit(account, endpoint)
         super().keep_circuit(account, endpoint, circuit)
         # That an endpoint still answers is noted once an hour, which can wait.
-        is_news = before.until_s or circuit.until_s or before.failures or circuit.failures
-        self._change(("circuit", endpoint), astuple(circuit), _CIRCUIT_S, bool(is_news))
+        is_news = any(c.until_s or c.failures or c.symbols for c in (before, circuit))
+        self._change(("circuit", endpoint), astuple(circuit), _CIRCUIT_S, is_news)
 
     def keep_unknown(self, account: str, address: str, symbol: str, word: UnknownSymbol) -> None:
         """Record an unknown symbol; see :meth:`.StateTables.keep_unknown`."""

@@ -44,7 +44,7 @@ _OPERATIONS: dict[str, Any] = {
     "forget": tuple[_Number],
 }
 _PAUSE = tuple[_Number, _Count]
-_CIRCUIT = tuple[_Count, _Count, _Number, _Number, _Number, str]
+_CIRCUIT = tuple[_Count, _Count, _Number, _Number, _Number, str, str]
 _UNKNOWN = tuple[_Number, _Number, _Count]
 _DAYS = Annotated[list[Any], Meta(max_length=MOST_DAYS)]
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -87,7 +87,7 @@ class HttpResponse:
             return json.loads(self.body)
         except (ValueError, RecursionError) as exc:
             start = self.text[:60].replace("\n", " ")
-            raise ResponseFormatError(
+            raise ResponseFormatError.of_page(
                 f"the answer of {len(self.body)} bytes is not JSON; it begins with {start!r}"
             ) from exc
 

@@ -89,6 +89,8 @@ class Circuit:
         trial_until_s: Time by which the trial in progress will have ended.
         answered_s: Time of the latest response, accurate to an hour; 0 if there was none.
         reason: Description of the last failure.
+        symbols: Symbols, one per line, whose answers could not be read since the last good answer
+            or since the circuit opened.
     """
 
     failures: int = 0
@@ -97,6 +99,7 @@ class Circuit:
     trial_until_s: float = 0.0
     answered_s: float = 0.0
     reason: str = ""
+    symbols: str = ""
 
     @property
     def is_closed(self) -> bool:
@@ -120,6 +123,8 @@ class CircuitPolicy:
     Attributes:
         failing: Tolerance for timeouts, broken connections and server errors.
         unreadable: Tolerance for responses that cannot be parsed, and rows that are not valid bars.
+            Those for one symbol count once, because only its data may be at fault: a vendor that
+            has changed its format fails for different symbols.
         refused: Tolerance for refusals because of the plan or region. An endpoint that answered
             within ``proof_s`` may have refused only one symbol, so ``refusals_in_doubt`` refusals
             in a row are needed instead.
@@ -146,7 +151,14 @@ class CircuitPolicy:
         )
 
     def leave(
-        self, circuit: Circuit, outcome: Outcome, now_s: float, *, trial: bool, reason: str = ""
+        self,
+        circuit: Circuit,
+        outcome: Outcome,
+        now_s: float,
+        *,
+        trial: bool,
+        reason: str = "",
+        symbol: str = "",
     ) -> Circuit:
         """Return the circuit after a call has ended, or the same object if nothing changes.
 
@@ -156,6 +168,7 @@ class CircuitPolicy:
             now_s: Time when the call ended.
             trial: Whether this call was the trial of a half-open endpoint.
             reason: Description of the failure, if the call failed.
+            symbol: Symbol that the call was about; empty if it was about none.
         """
         if not circuit.is_closed and not trial:
             return circuit  # it began before the circuit opened, so the trial decides
@@ -163,10 +176,16 @@ class CircuitPolicy:
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
             return self._answered(circuit, now_s)
-        return self._after_failure(circuit, self._patience(circuit, outcome, now_s), now_s, reason)
+        return self._after_failure(circuit, outcome, now_s, reason, symbol)
 
     def blame(
-        self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
+        self,
+        circuit: Circuit,
+        before: Circuit,
+        outcome: Outcome,
+        now_s: float,
+        reason: str = "",
+        symbol: str = "",
     ) -> Circuit:
         """Return the circuit after an answer that seemed good has turned out to be bad.
 
@@ -178,23 +197,33 @@ class CircuitPolicy:
             outcome: Actual outcome of the answer.
             now_s: Time when the answer turned out to be bad.
             reason: Description of the failure.
+            symbol: Symbol that the call was about; empty if it was about none.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
             return circuit  # the circuit has opened in the meantime, so the next trial decides
         failures = max(before.failures, circuit.failures)
-        counted = replace(before, failures=failures, answered_s=circuit.answered_s)
-        return self._after_failure(counted, self._patience(circuit, outcome, now_s), now_s, reason)
+        symbols = "\n".join(filter(None, (before.symbols, circuit.symbols)))
+        answered_s = circuit.answered_s
+        counted = replace(before, failures=failures, answered_s=answered_s, symbols=symbols)
+        return self._after_failure(counted, outcome, now_s, reason, symbol)
 
     def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
         is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _RECORDED_EVERY_S
         return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
 
     def _after_failure(
-        self, circuit: Circuit, patience: BreakerTimings, now_s: float, reason: str
+        self, circuit: Circuit, outcome: Outcome, now_s: float, reason: str, symbol: str
     ) -> Circuit:
-        failures = circuit.failures + 1
-        if circuit.is_closed and failures < patience.threshold:
-            return replace(circuit, failures=failures, reason=reason)
+        patience = self._patience(circuit, outcome, now_s)
+        if outcome == "unreadable" and symbol:
+            symbols = sorted({symbol, *circuit.symbols.split("\n")} - {""})
+            if len(symbols) < patience.threshold:  # a trial is undecided, so the next caller tries
+                return replace(circuit, trial_until_s=0.0, symbols="\n".join(symbols))
+            failures = circuit.failures + len(symbols)
+        else:
+            failures = circuit.failures + 1
+            if circuit.is_closed and failures < patience.threshold:
+                return replace(circuit, failures=failures, reason=reason)
         times = circuit.times + 1
         until_s = now_s + patience.cool_down(times)
         return Circuit(failures, times, until_s, 0.0, circuit.answered_s, reason)

@@ -229,7 +229,12 @@ class GuardedCall:
         is_back &= vendor in contacts.failed_s or not contacts.is_settled
         before = tables.circuit(name, self.endpoint)
         after = _POLICY.leave(
-            before, outcome_of(error), tables.now_s, trial=self._is_trial, reason=_reason(error)
+            before,
+            outcome_of(error),
+            tables.now_s,
+            trial=self._is_trial,
+            reason=_reason(error),
+            symbol=self._symbol_of(error),
         )
         is_known = error is None or isinstance(error, NoDataError)
         if symbol is not None and isinstance(error, SymbolNotFoundError):
@@ -264,7 +269,12 @@ class GuardedCall:
             name = self._account.named(tables.salt)
             circuit = tables.circuit(name, self.endpoint)
             after = _POLICY.blame(
-                circuit, self.before, outcome_of(error), tables.now_s, _reason(error)
+                circuit,
+                self.before,
+                outcome_of(error),
+                tables.now_s,
+                _reason(error),
+                self._symbol_of(error),
             )
             tables.keep_circuit(name, self.endpoint, after)
             return self._change(circuit, after, tables.now_s)
@@ -309,10 +319,18 @@ class GuardedCall:
         vendor = self._account.vendor
         if after.is_closed:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
-        if after.times <= before.times:
+        if after.times <= before.times or not after.shut_for(now_s):
             return []  # a trial began, or ended without a result
         self._is_news(after)  # marks it as logged for later calls; `report` logs it
         return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
+
+    def _symbol_of(self, error: BaseException | None) -> str:
+        """Return the symbol whose data may be at fault; empty if the error is the endpoint's own."""
+        if getattr(error, "is_page", False):
+            return ""
+        if self._symbol is not None:
+            return self._symbol.symbol
+        return getattr(error, "symbol", None) or ""
 
     def _is_news(self, circuit: Circuit) -> bool:
         job, vendor = self._job, self._account.vendor

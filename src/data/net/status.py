@@ -54,14 +54,14 @@ def error_of(response: HttpResponse) -> DataError | None:
         return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
     if status == 404 and _ERROR_PAGE.match(response.body[:200]):
         # A gateway or a server does not know the address, which reveals nothing about a symbol.
-        return ResponseFormatError(f"{message}: the page does not exist")
+        return ResponseFormatError.of_page(f"{message}: the page does not exist")
     if kind := _ERROR_OF_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
     if status >= 500:
         error = UnavailableError(message)
         error.retry_after = retry_after_s(response)
         return error
-    return CapabilityError(message) if status >= 400 else ResponseFormatError(message)
+    return CapabilityError(message) if status >= 400 else ResponseFormatError.of_page(message)
 
 
 def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | None:

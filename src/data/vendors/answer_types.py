@@ -24,6 +24,8 @@ _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
 # No real ratio or amount of money exceeds these limits, and arithmetic on larger values may fail.
 _SMALLEST, _LARGEST = 1e-9, 1e12
+# No share has been split into more shares, nor so many been merged into one.
+_LARGEST_RATIO = 1e7
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
 # A vendor's time is the earlier of the local time and its own, and a fetch may have waited since
@@ -116,7 +118,8 @@ def _cut(value: object) -> str:
 
 
 def _is_ratio(split: Action) -> bool:
-    return all(number >= _SMALLEST for number in (split.numerator, split.denominator))
+    new, old = split.numerator, split.denominator
+    return min(new, old) >= _SMALLEST and max(new, old) <= _LARGEST_RATIO * min(new, old)
 
 
 def _is_instant(value: Any) -> bool:

@@ -26,7 +26,7 @@ from ..net.sender_pool import process_sender
 from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
 from .foreign import call_foreign, is_packaged
-from .paging import error_context, fetch_pages, format_errors
+from .paging import SecondFacts, error_context, fetch_pages, format_errors
 from .raw import (
     RawShape,
     load_frame,
@@ -80,6 +80,8 @@ class BaseDataDownloader:
         shapes: Response formats that the parsers expect, by the end of the request's address. A
             response with more keys, fewer keys or other types is counted and reported, but
             otherwise treated normally.
+        second_facts: Fields beside the bars that prove that a response is the requested one, with
+            the values that they must have; a response with another value is rejected.
         raw_shape, raw_options: Format of the frames that :meth:`get_ohlcv` returns, and the options
             that it accepts.
         sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty if no
@@ -96,6 +98,7 @@ class BaseDataDownloader:
     capabilities: Capabilities = Capabilities(frozenset(), {})
     default_base_url: ClassVar[str] = ""
     shapes: ClassVar[Shapes] = ()
+    second_facts: ClassVar[SecondFacts] = {}
     raw_shape: RawShape = "column"
     raw_options: tuple[str, ...] = ()
     sdk_carrier: ClassVar[str] = ""
@@ -262,7 +265,7 @@ class BaseDataDownloader:
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
-        with error_context(self.name, instrument.symbol), self._actions_call(instrument):
+        with self._actions_call(instrument), error_context(self.name, instrument.symbol):
             if is_packaged(self):
                 return self.actions_of(instrument, span, now_ms)
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +23,14 @@ from ..model.timeframe import Timeframe
 
 NEW_YORK = "America/New_York"
 _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
+# A factor with a denominator up to the first is exact as it is written. Terms of a fraction that is
+# recognized in a rounded factor do not exceed the second; terms with more digits than the third has
+# are not shown as integers.
+_SIMPLE, _MOST_TERM, _MOST_WRITTEN = 100, 5000, 10**6
+# Largest distance of a float from the fraction that it prints. Of all numbers with n decimals, one
+# in twenty rounds some fraction with a denominator up to 0.4 * 10 ** (n / 2): up to a denominator q
+# there are 0.3 * q ** 2 fractions in an interval of length 1.
+_FLOAT_ERROR, _CHANCE = 1e-12, 0.4
 
 
 def number(value: Any) -> float:
@@ -42,22 +53,58 @@ def amount(value: Any) -> float:
     return float(value)
 
 
-def ratio(value: Any) -> Fraction:
-    """Return a split's factor as a ratio: of small integers if rounded from these, else exact.
+def split_terms(value: Any) -> tuple[float, float]:
+    """Return the new and the old shares of a split whose factor is written as one number.
 
-    For example, 0.0333 is 1/30, while 1.0439 is 10439/10000.
+    The written number is exact, unless it must be the rounding of a fraction:
+
+    - It has as many digits as a float, and is within 1e-12 of a fraction with small terms.
+    - It has four decimals or more (three if below 1), and rounds a fraction with a denominator so
+      small that one number in twenty would match such a fraction by chance.
+    - It is below 1, and rounds one over an integer: 0.0333 is 1/30, while 1.0439 is 10439/10000.
+
+    Terms are integers if the written number has six decimals at most, or is such a fraction.
 
     Raises:
-        ValueError: The value is not numeric, or it is so small that rounding has changed it by more
-            than 0.1 %: 0.0067 may be 1/149 or 1/150.
+        ValueError: The value is not a number above zero, or it is so small that rounding has
+            changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150.
     """
-    exact, places = Fraction(str(value)), len(str(value).partition(".")[2])
-    near = exact.limit_denominator(100)
-    if round(near, places) == exact:
-        return near
-    if exact.numerator > 1 and 2 * exact * 10**places < 1000:
-        raise ValueError(f"the split factor {value} is rounded too much")
-    return exact
+    if not 0 < amount(value) < math.inf:
+        raise ValueError(f"a split factor must be a number above 0, not {value}")
+    written = Decimal(str(value).strip())
+    exact, places = Fraction(written), _decimals(written)
+    if exact.denominator <= _SIMPLE:
+        return exact.numerator, exact.denominator
+    if len(written.normalize().as_tuple().digits) >= sys.float_info.dig:
+        near = exact.limit_denominator(max(1, int(_MOST_TERM / max(1.0, float(exact)))))
+        is_near = abs(near / exact - 1) <= _FLOAT_ERROR
+    else:
+        near = exact.limit_denominator(min(_MOST_TERM, int(_CHANCE * 10 ** (places / 2))))
+        if exact < 1 and round(near, places) != exact:
+            near = 1 / Fraction(round(1 / exact))
+        decimals = _decimals(written.normalize())
+        is_near = decimals >= (4 if exact > 1 else 3) and round(near, places) == exact
+        is_coarse = exact.numerator > 1 and 2 * exact * 10**places < 1000
+        if is_coarse and (not is_near or _is_ambiguous(near, places)):
+            raise ValueError(f"the split factor {value} is rounded too much")
+    if is_near:
+        exact = near
+    if exact.denominator <= _MOST_WRITTEN:
+        return exact.numerator, exact.denominator
+    return float(value), 1.0
+
+
+def _decimals(written: Decimal) -> int:
+    """Return the number of digits after the decimal point."""
+    return max(0, -int(written.as_tuple().exponent))
+
+
+def _is_ambiguous(near: Fraction, places: int) -> bool:
+    """Return whether one over the next integer up or down is rounded to the same number."""
+    if near.numerator != 1:
+        return False
+    others = (Fraction(1, near.denominator + step) for step in (-1, 1))
+    return any(round(other, places) == round(near, places) for other in others)
 
 
 def label(value: Any) -> int:

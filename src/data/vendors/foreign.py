@@ -37,6 +37,7 @@ from ..net.http import Transport
 from ..net.redact import without_keys
 from ..net.sender import Sender
 from .answer_types import wrong_actions, wrong_answer
+from .paging import error_context
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -366,12 +367,13 @@ def fetch_legacy(
     symbol = query.instrument.spelling(name)
     start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
     endpoint = f"bars/{query.instrument.asset_class}/{query.timeframe}"
-    table = call_own(
-        lambda: _table(downloader.get_ohlcv(symbol, query.timeframe.label, start, end)),
-        name,
-        endpoint,
-        make_sender,
-    )
+
+    def fetch() -> BarTable:
+        """Call the downloader; its errors name the symbol, whose data alone may be at fault."""
+        with error_context(name, query.instrument.symbol):
+            return _table(downloader.get_ohlcv(symbol, query.timeframe.label, start, end))
+
+    table = call_own(fetch, name, endpoint, make_sender)
     if not len(table):
         raise NoDataError(
             f"{name} has no data for {symbol} {query.timeframe}", provider=name, symbol=symbol

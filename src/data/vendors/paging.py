@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from ..model.actions import Action
 from ..model.bars import BarTable, concat, distinct, union
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import DAY_MS
+from ..model.instant import DAY_MS, SECOND_MS
 from ..model.kind import Basis
 from ..model.printable import printable
 from ..model.span import Span
@@ -42,6 +45,10 @@ _LONGEST_TROUBLE = 400
 _FIRST_PAGE: str | None = None
 # Errors that can occur when parsing a response with an unexpected shape.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+# Maps the path of a field that a response contains beside its bars, such as "meta/currency", to a
+# function of the query, the field's value and the whole response, which returns the accepted values
+# as text, or an empty string if the value is one of them. "*" in a path matches any text.
+SecondFacts = Mapping[str, Callable[[FetchQuery, Any, Any], str]]
 
 
 class PagedVendor(Protocol):
@@ -49,6 +56,7 @@ class PagedVendor(Protocol):
 
     name: str
     capabilities: Capabilities
+    second_facts: ClassVar[SecondFacts]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Build the request for one page."""
@@ -264,10 +272,52 @@ def read_page(
         DataError: The response is an error, or cannot be parsed.
     """
     with format_errors(vendor.name, "bars"):
+        check_second_facts(vendor, response, query)
         page = vendor.parse_bars(response, query)
         if not isinstance(page.cursor, str | None):
             raise TypeError(f"the page cursor is a {type(page.cursor).__name__}, not a string")
         return page, BarTable.from_bars(page.bars)
+
+
+def check_second_facts(vendor: PagedVendor, response: HttpResponse, query: FetchQuery) -> None:
+    """Reject a response whose other fields prove that its bars are not the requested ones.
+
+    A field that is missing or null is accepted. A response that is not an object has no such fields.
+
+    Raises:
+        ResponseFormatError: A field in the vendor's ``second_facts`` has another value.
+    """
+    if not vendor.second_facts or response.body[:40].lstrip()[:1] != b"{":
+        return
+    body = response.json()
+    for path, accepted_for in vendor.second_facts.items():
+        value = _field_at(body, path)
+        if value is not None and (accepted := accepted_for(query, value, body)):
+            raise ResponseFormatError(
+                f"{vendor.name} returned {str(value)[:60]!r} as {path}, not {accepted}"
+            )
+
+
+def _field_at(value: Any, path: str) -> Any:
+    """Return the field at a path; None if there is none."""
+    for name in path.split("/"):
+        if isinstance(value, dict):
+            value = next((value[key] for key in value if fnmatchcase(key, name)), None)
+        elif isinstance(value, list) and name.isdigit():
+            value = next(iter(value[int(name) :]), None)
+        else:
+            return None
+    return value
+
+
+def is_same_zone(zone: ZoneInfo, timezone: str, now_ms: int) -> bool:
+    """Return whether two time zones have the same time now and in half a year, whatever their names."""
+    times = [datetime.fromtimestamp((now_ms + ms) / SECOND_MS, UTC) for ms in (0, 182 * DAY_MS)]
+    return all(
+        at.astimezone(zone).replace(tzinfo=None)
+        == at.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
+        for at in times
+    )
 
 
 @contextmanager

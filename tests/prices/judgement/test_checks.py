@@ -14,7 +14,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
-from src.data.prices.judgement.levels import unit_jumps
+from src.data.prices.judgement.levels import repaired_prices, unit_jumps
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent, typical
 from src.data.prices.judgement.shape import _deviations
 from src.data.quality.repair import repaired
@@ -758,6 +758,115 @@ def test_rows_without_a_price_break_no_check() -> None:
     findings, ran, _ = run_checks(none)
     assert [finding.check for finding in findings] == ["order"]
     assert "dividend" not in ran
+
+
+# --- the adjusted close ----------------------------------------------------------------------
+
+
+def adjusted_walk(
+    splits: tuple[tuple[int, float], ...], told: tuple[tuple[int, float], ...] = ()
+) -> CheckedSeries:
+    """Return days before and after splits, with a right ``adj_close``; their vendor reports ``told``."""
+    after = wavy(120)
+    close = after.copy()
+    for row, ratio in splits:
+        close[:row] *= ratio
+    for row, ratio in told:
+        close[:row] /= ratio
+    events = tuple(ShareEvent(row * DAY_MS, ratio) for row, ratio in told)
+    series = walk(close, splits=events, dividends=())
+    opened = series.table.open.copy()
+    for row, _ in (*splits, *told):
+        opened[row] = close[row]  # it opens at its own level
+    table = replace(series.table, open=opened, adj_close=after)
+    return replace(series, table=table)
+
+
+@pytest.mark.parametrize(
+    ("splits", "told", "wrong"),
+    [
+        (((60, 2.0),), (), [(0, 60)]),
+        (((60, 1.25),), (), [(0, 60)]),
+        (((60, 2.376),), (), [(0, 60)]),  # more than half of the price
+        (((60, 0.1),), (), [(0, 60)]),
+        (((40, 2.0), (80, 3.0)), (), [(0, 40), (40, 80)]),
+        (((60, 2.0),), ((60, 3.0),), [(0, 60)]),
+        (((60, 2.0),), ((60, 2.06),), [(0, 60)]),
+        (((60, 2.0),), ((61, 2.0),), [(60, 61)]),  # a session late
+        (((60, 2.0),), ((60, 2.0),), []),
+        (((60, 2.0),), ((60, 2.02),), []),  # as little as prices move in a day
+        (((60, 1.17),), (), []),  # may be a dividend
+        ((), (), []),
+    ],
+)
+def test_rows_are_wrong_where_prices_and_adj_close_jump_by_an_unreported_split(
+    splits: tuple[tuple[int, float], ...],
+    told: tuple[tuple[int, float], ...],
+    wrong: list[tuple[int, int]],
+) -> None:
+    series = adjusted_walk(splits, told)
+    findings = found(series, "adjusted close")
+    rows = [finding.rows // DAY_MS for finding in findings]
+    assert [(int(r[0]), int(r[-1]) + 1) for r in rows] == wrong
+    repairs = [repair for finding in findings for repair in finding.repairs]
+    table = series.table
+    for repair in repairs:
+        table = repaired_prices(table, [repair])
+    if wrong:
+        assert table.close == pytest.approx(wavy(120))
+    assert {finding.severity for finding in findings} <= {"error"}
+
+
+def test_an_adjusted_close_that_lacks_rows_or_means_nothing_proves_no_split() -> None:
+    series = adjusted_walk(((60, 2.0),))
+    adj = np.array(series.table.adj_close)
+
+    def rows(column: np.ndarray | None) -> list[int]:
+        table = replace(series.table, adj_close=column)
+        findings = found(replace(series, table=table), "adjusted close")
+        return [int(finding.rows[-1] // DAY_MS) for finding in findings]
+
+    holes = adj.copy()
+    holes[58:63] = holes[10] = holes[-1] = np.nan
+    assert rows(holes) == [59], "the jump of the price shows its place"
+    assert rows(np.full(120, np.nan)) == rows(None) == []
+    assert rows(np.full(120, 7.0)) == rows(series.table.close * 0.8) == []
+    assert rows(np.round(adj, 2)) == [59]
+    assert rows(adj * 3) == [59], "a basis of its own"
+    assert rows(adj * 1000) == [59, 119], "all rows are above their close"
+    coin = replace(series, asset_class="crypto")
+    assert (
+        found(coin, "adjusted close") == found(replace(series, splits=None), "adjusted close") == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "told", "wrong"), [(20.5, 1.0, 40), (19.5, 1.0, 0), (20.5, 0.04, 0)]
+)
+def test_an_adjusted_close_far_above_its_close_is_wrong_without_a_reverse_split(
+    times: float, told: float, wrong: int
+) -> None:
+    series = walk(
+        wavy(120), dividends=(), splits=(ShareEvent(40 * DAY_MS, told),) if told < 1 else ()
+    )
+    adj = series.table.close.copy()
+    adj[:40] *= times if told == 1.0 else times * told
+    (*findings,) = found(
+        replace(series, table=replace(series.table, adj_close=adj)), "adjusted close"
+    )
+    assert sum(len(finding.rows) for finding in findings) == wrong
+
+
+def test_a_large_split_without_a_jump_at_its_date_and_a_larger_one_days_later_is_doubted() -> None:
+    close = wavy(60)
+    close[:33] *= 20  # the split of 1:10, and half of the price
+    series = walk(close, splits=(ShareEvent(28 * DAY_MS, 0.1),), dividends=())
+    series.table.open[33] = close[33]
+    (finding,) = found(series, "split")
+    assert (finding.severity, len(finding.rows)) == ("error", 33)
+    for day, ratio in ((20, 0.1), (28, 0.5)):  # more than ten rows away; as large as a move may be
+        other = replace(series, splits=(ShareEvent(day * DAY_MS, ratio),))
+        assert {one.severity for one in found(other, "split")} <= {"warning"}
 
 
 def test_errors_and_warnings_lower_the_score() -> None:

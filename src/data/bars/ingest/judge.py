@@ -4,9 +4,9 @@ A grave bar, which is almost certainly wrong, stays stored, and its span is ``su
 reason that begins with ``grave:``. The next vendor is queried in the same call; its row replaces
 the bar if it differs and is not grave itself. The doubt ends in one of three ways: a second vendor
 has the same row, a split or dividend explains the bar (then the bar is not grave any more), or its
-vendor repeats the row after each of three waits. In the last case the bar is final, its reason
-begins with ``settled:``, and it is not judged again. The length of the stored wait shows which of
-the three is in progress.
+vendor repeats the row after each of three waits, unless its own adjusted close contradicts the row.
+In the last case the bar is final, its reason begins with ``settled:``, and it is not judged again.
+The length of the stored wait shows which of the three is in progress.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from .sorted_answer import ClassifiedAnswer
 
 # Grave bars are fetched again after an hour, then after a day, then after a week.
 WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
+# Prefix of the reason for bars that their vendor's own adjusted close contradicts.
+_CONTRADICTED = f"{GRAVE}adjusted close: "
 # Two vendors have the same row if prices differ by less than this; wrong ones are far off.
 _SAME_ROW_TOLERANCE = 0.02
 # Days by which the dates of vendors' reports of one action may differ.
@@ -198,6 +200,9 @@ class _Judge:
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(new_grave.stamps for new_grave in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
+        around = self.context.surroundings.rebased
+        adj = around.adj_close
+        has_adj_close = adj is not None and len(adj) > 0 and bool(np.isfinite(adj[-1]))
         common = np.flatnonzero(among(new.stamps, old.stamps))
         positions = np.searchsorted(old.stamps, new.stamps[common])
         for entry in wrong:
@@ -206,11 +211,11 @@ class _Judge:
             is_own = entry.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _rows_agree(new.take(rows), old_rows, tolerance)
-            # Faults that only the whole series proves do not appear next to neighbors, and no fault
-            # does if an unknown split may lie between these and the new rows.
-            is_seen = bool(self.context.surroundings.rebased) and not entry.reason.startswith(
-                IN_WHOLE
-            )
+            # Faults that only the whole series proves do not appear next to neighbors, and those of
+            # an adjusted close not next to bars without one. No fault does if an unknown split may
+            # lie between these and the new rows.
+            is_seen = bool(around) and not entry.reason.startswith(IN_WHOLE)
+            is_seen &= has_adj_close or not _is_contradicted(entry)
             same &= is_grave[rows] if is_own and is_seen else True
             if same.any():
                 yield _Repeat(entry, rows[same], is_same=True)
@@ -232,7 +237,7 @@ class _Judge:
                 yield _suspect_again(entry, overlap, now, _delay_ms(entry))
             elif (wait := _next_wait(entry)) is not None:
                 yield _suspect_again(entry, overlap, now, wait)
-            elif overlap.end > self.answer.finality.settled_before:
+            elif overlap.end > self.answer.finality.settled_before or _is_contradicted(entry):
                 yield _suspect_again(entry, overlap, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
@@ -322,6 +327,11 @@ def _delay_ms(entry: Covered) -> int:
     """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
     waited = (entry.expires or 0) - entry.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
+
+
+def _is_contradicted(entry: Covered) -> bool:
+    """Return whether bars contradict their own adjusted close, which their vendor only repeats."""
+    return entry.reason.startswith(_CONTRADICTED)
 
 
 def _next_wait(entry: Covered) -> int | None:

@@ -347,12 +347,18 @@ def _read_stored(
     basis = common_basis(request, received, series.book())
 
     def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
-        """Return bars converted to the answer's basis; empty if they cannot be converted."""
+        """Return bars converted to the answer's basis; empty if they cannot be converted.
+
+        ``adj_close`` is converted with the known actions: next to others, it shows unknown ones.
+        """
         try:
-            return basis.of(table, all_coverage, surely=surely)
+            converted = basis.of(table, all_coverage, surely=surely)
+            adj = converted.adj_close
+            if surely and adj is not None and np.isnan(adj).any():
+                converted = converted.with_adj_close(basis.of(table, all_coverage).adj_close)
         except KindMismatchError:
-            # Bars with an unknown basis are not comparable, so the new answer replaces them.
             return BarTable.empty()
+        return converted
 
     comparable = rebased(rows) if len(rows) else rows
     tolerance = _AS_SENT if comparable is rows else _REBASED

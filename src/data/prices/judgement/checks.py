@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .adjusted import adjusted_close_errors
 from .dividends import dividend_errors
 from .findings import Level, QualityFinding
 from .levels import Defect, repaired_prices, split_errors, unit_errors
@@ -54,11 +55,17 @@ class QualityCheck:
 _FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
 _VERIFY = "nothing, if the market moved; `onetape verify` queries the vendor again"
 
-# In the order in which they run. The certain repairs from the first two are applied before the
+# In the order in which they run. The certain repairs from the first three are applied before the
 # others run, so that a wrong unit is not also reported as an outlier, a missing split or an odd
 # dividend.
 CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
+    QualityCheck(
+        "adjusted close",
+        "splits that adj_close follows, but no vendor reported, or with another ratio",
+        "compare with `onetape actions`, then fetch these bars again with --refresh",
+        adjusted_close_errors,
+    ),
     QualityCheck(
         "split",
         "a split that is missing, or applied to only some of the rows",

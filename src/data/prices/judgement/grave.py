@@ -17,8 +17,12 @@ from .series import CheckedSeries
 
 # Checks that can find an error in rows that can be bars.
 GRAVE_CHECKS = tuple(
-    check for check in CHECKS if check.name in ("unit", "split", "stale", "dividend", "beside days")
+    check
+    for check in CHECKS
+    if check.name in ("unit", "adjusted close", "split", "stale", "dividend", "beside days")
 )
+# Of these, the checks that need the reported splits.
+_OF_ACTIONS = ("adjusted close", "split", "dividend")
 
 
 class Grave(NamedTuple):
@@ -45,7 +49,7 @@ def graves(series: CheckedSeries) -> list[Grave]:
             splits and dividends are not judged.
     """
     knows_splits = series.splits is not None
-    checks = [c for c in GRAVE_CHECKS if knows_splits or c.name not in ("split", "dividend")]
+    checks = [c for c in GRAVE_CHECKS if knows_splits or c.name not in _OF_ACTIONS]
     findings, _, _ = run_checks(series, checks)
     return [grave_of(series.table.stamps, finding) for finding in findings if finding.is_grave]
 
@@ -66,5 +70,5 @@ def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
         rows = stamps[np.unique(positions[positions < len(stamps)])]
     # A source that ignores a split does so from its first bar on; for bars after a gap, this is
     # unknown.
-    is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]
+    is_first = finding.check in _OF_ACTIONS[:2] and len(rows) > 0 and rows[0] == stamps[0]
     return Grave(rows, text, bool(is_first))

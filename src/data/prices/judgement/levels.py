@@ -7,7 +7,7 @@ of bars is, and so is a jump next to a split's ex-date.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -372,7 +372,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
             run = run if _is_near(end, dates) else (end, len(series), -run[2])
         # Two splits of one size make two levels.
         if 0 < abs(run[2]) <= max(1, len(dates)) and run[0] < run[1]:
-            yield _split_finding(series, run, size)
+            yield split_finding(series, run, size)
 
 
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
@@ -410,8 +410,10 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     is_like = np.abs(np.abs(gaps) - size) <= slack
     at = np.array([date - 1 for date in dates if 0 < date <= len(gaps)], dtype=np.intp)
     if size >= _LARGE_SPLIT:
-        # On the ex-date itself, the market may have moved by as much again.
+        # On the ex-date itself, the market may have moved by as much again; near it, no market
+        # moves that far in the days in which a large split is due.
         is_like[at] |= np.abs(np.abs(gaps[at]) - size) < size / 2
+        is_like |= near & (np.abs(gaps) >= size)
     jumps = np.where(is_like & (moves * np.sign(gaps) > size / 2), np.sign(gaps), 0.0)
     # If only the open on the ex-date is wrong, its close still jumps.
     is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
@@ -456,13 +458,17 @@ def _is_there_and_back(
     """
     first, other = pair
     run = (first + 1, other + 1, float(jumps[first]))
-    exact = max(_RATIO_SLACK, 2 * series.gap_noise)
-    is_exact = bool((np.abs(np.abs(series.gaps[[first, other]]) - size) <= exact).all())
-    longest = _LONGEST_PART if is_exact else _SHORT_ROWS
+    longest = _LONGEST_PART if _is_exact(series, [first, other], size) else _SHORT_ROWS
     is_one = has_date or other - first <= longest or _volume_follows(series, run, size)
     if not is_one or (not has_date and size < _LEAST_PAIR):
         return False
     return not any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in pair)
+
+
+def _is_exact(series: CheckedSeries, jumps: Sequence[int], size: float) -> bool:
+    """Return whether price gaps are as large as a split, except for the usual moves."""
+    exact = max(_RATIO_SLACK, 2 * series.gap_noise)
+    return bool((np.abs(np.abs(series.gaps[list(jumps)]) - size) <= exact).all())
 
 
 def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) -> bool:
@@ -509,7 +515,7 @@ def _volume_follows(series: CheckedSeries, run: tuple[int, int, float], size: fl
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
 
-def _split_finding(series: CheckedSeries, run: tuple[int, int, float], size: float) -> Defect:
+def split_finding(series: CheckedSeries, run: tuple[int, int, float], size: float) -> Defect:
     first, end, level = run
     return _defect(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
 
@@ -567,11 +573,13 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         if is_reported or other - jump <= _NEW_UNIT_BARS:
             used |= {jump, other}
             stamps = series.table.stamps[run[0] : run[1]]
-            defect = _split_finding(series, run, like[jump])
+            defect = split_finding(series, run, like[jump])
             if is_reported:
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:
-                yield Defect(stamps, defect.evidence, "warning", cause="split in part")
+                is_exact = _is_exact(series, [jump, other], like[jump])
+                severity: Severity = "error" if is_exact else "warning"
+                yield Defect(stamps, defect.evidence, severity, cause="split in part")
     # If the price also moved, the jump matches no split; only a large one can be told from a move.
     moved = {
         row: _nearest_ratio(abs(gaps[row]))
@@ -602,7 +610,7 @@ def _unreported_split(series: CheckedSeries, row: int, size: float, about: str) 
     if odds > _CERTAIN_ODDS:
         text += ", which the volume confirms: since then, so many more shares are traded for the same money"
         sign = float(np.sign(gap))
-        repair = _split_finding(series, (0, row + 1, -sign), size).repairs
+        repair = split_finding(series, (0, row + 1, -sign), size).repairs
         # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
         yield Defect(at, text, "error", repair if is_exact else (), "split by volume", before)

@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 from zoneinfo import ZoneInfo
 
 from ...calendars.localtime import local_date, local_to_utc
@@ -31,10 +31,11 @@ from ...model.instant import DAY_MS, HOUR_MS, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.span import Span
+from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from ..dates import NEW_YORK, ActionReader, number, ratio, stamp_of, within, zone_named
-from ..paging import check_interval, check_symbol, format_errors
+from ..dates import NEW_YORK, ActionReader, number, split_terms, stamp_of, within, zone_named
+from ..paging import SecondFacts, check_interval, check_symbol, format_errors, is_same_zone
 from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
@@ -96,6 +97,10 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         ("query", {"symbol?": "text", "data": [{"effective_date|split_factor": "text"}]}),
         ("query", {"symbol?": "text", "data": [_DIVIDEND]}),
     )
+    second_facts: ClassVar[SecondFacts] = {
+        "Meta Data/*. Information": lambda query, text, _: _accepted_length(query, text),
+        "Meta Data/*. Time Zone": lambda query, name, _: _accepted_zone(query, name),
+    }
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
         # Hourly bars are not served: whether they start at the open or on the hour has changed
@@ -223,6 +228,21 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     return bars, meta.get("Market Code", "")
 
 
+def _accepted_length(query: FetchQuery, text: str) -> str:
+    """Return the requested timeframe, unless the description of the series names it or none."""
+    named = _LENGTH.search(text)
+    is_other = named and Timeframe.parse(named[0]) != query.timeframe
+    return f"bars of {query.timeframe}" if is_other else ""
+
+
+def _accepted_zone(query: FetchQuery, name: str) -> str:
+    """Return the accepted time zones, unless ``name`` is one: that of the venue, or for stocks New York."""
+    zone, venue = zone_named(_ZONES.get(name, name)), query.instrument.timezone
+    accepted = (venue, NEW_YORK) if query.instrument.asset_class == "stock" else ("UTC",)
+    fits = any(is_same_zone(zone, each, query.now_ms) for each in accepted)
+    return "" if fits else " or ".join(dict.fromkeys(accepted))
+
+
 def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
     """Reject a series that belongs to a share or pair other than ``instrument``."""
     spelling = instrument.spelling("alpha_vantage")
@@ -242,9 +262,8 @@ def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> li
     reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
-            factor = ratio(row["split_factor"])  # rounded to four decimal places
-            day = row["effective_date"]
-            actions.append(reader.split(day, factor.numerator, factor.denominator))
+            terms = split_terms(row["split_factor"])  # rounded to four decimal places
+            actions.append(reader.split(row["effective_date"], *terms))
         else:
             actions.append(
                 reader.dividend(row["ex_dividend_date"], row["amount"], row.get("payment_date"))

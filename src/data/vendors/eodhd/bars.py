@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ...errors import DataError, RateLimitedError
+from ...errors import DataError, RateLimitedError, ResponseFormatError
 from ...model.actions import Action
 from ...model.bars import Bar, BarTable
 from ...model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
@@ -25,6 +25,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from .. import dates as dated
+from ..answer_types import wrong_actions
 from ..base import BaseDataDownloader, Wired
 from ..dates import ActionReader, list_of, number
 from ..paging import error_context, format_errors
@@ -174,7 +175,10 @@ class EODHDDataDownloader(BaseDataDownloader):
         answer = self.send(self._request("splits", instrument, **dated.dates_in(span)))
         reader = ActionReader(instrument, self.name, now_ms)
         with format_errors(self.name, "actions"):
-            return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(answer)]
+            splits = [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(answer)]
+        if wrong := wrong_actions(splits, (self.name,)):  # they also change volumes
+            raise ResponseFormatError(f"{self.name} returned {wrong}")
+        return splits
 
     def _request(self, path: str, instrument: Instrument, **params: str | int) -> HttpRequest:
         name = quote(instrument.spelling(self.name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ...errors import (
@@ -29,7 +29,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader
 from ..dates import label, list_of, number
-from ..paging import check_symbol, rows_about
+from ..paging import SecondFacts, check_symbol, rows_about
 from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
@@ -83,6 +83,9 @@ class PolygonDataDownloader(BaseDataDownloader):
         ("v3/reference/splits", {**_LIST, "results": [_SPLIT]}),
         ("v3/reference/dividends", {**_LIST, "results": [_DIVIDEND]}),
     )
+    second_facts: ClassVar[SecondFacts] = {
+        "resultsCount": lambda _, count, body: _accepted_count(count, body),
+    }
     raw_options = ("adjustment", "limit")
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto", "forex"}),
@@ -264,6 +267,12 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
     if not rows and (count != 0 or isinstance(count, bool)):
         raise ResponseFormatError(f"Polygon reports {str(count)[:20]} results but returns none")
     return [] if rows is None else list_of(rows)
+
+
+def _accepted_count(count: Any, body: Mapping[str, Any]) -> str:
+    """Return the number of rows in a response, unless ``count`` is that number."""
+    number_of_rows = len(body.get("results") or ())
+    return "" if count == number_of_rows else f"{number_of_rows}, the number of its results"
 
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:

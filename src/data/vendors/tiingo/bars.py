@@ -19,7 +19,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader
-from ..dates import amount, list_of, number, ratio
+from ..dates import amount, list_of, number, split_terms
 from ..paging import rows_about
 from ..registry import VENDORS
 from ..session import Wired
@@ -231,8 +231,7 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
-            factor = ratio(new)
-            actions.append(split(row["date"][:10], factor.numerator, factor.denominator))
+            actions.append(split(row["date"][:10], *split_terms(new)))
         if (cash := amount(row["divCash"])) != 0.0:
             actions.append(dividend(row["date"][:10], cash))
     return actions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from ...errors import (
     AuthenticationError,
@@ -26,7 +26,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of, retry_after_s
 from ..base import BaseDataDownloader, Wired
 from ..dates import amount, list_of, number
-from ..paging import check_interval, check_symbol
+from ..paging import SecondFacts, check_interval, check_symbol
 from ..registry import VENDORS
 
 # Maps this library's suffixes to its exchanges; others are not served, because a wrong listing has
@@ -86,6 +86,11 @@ _PAIR = {"symbol|interval|currency_base?|currency_quote?|exchange?|type?": "text
 # "Not found" by itself refers to the address.
 _ABOUT_A_SYMBOL = re.compile("symbol|figi|isin|instrument|nothing (was )?found|no results")
 _EMPTY = "no data is available"
+# The vendor's names for American exchanges have changed over the years.
+_AMERICAN = re.compile(
+    r"NASDAQ|NYSE.*|AMEX|(NYSE )?ARCA|BATS|CBOE.*|IEX|OTC.*|PINK.*", re.IGNORECASE
+)
+_NEW_YORK = "America/New_York"
 _BY_CODE: dict[int, type[DataError]] = {
     400: CapabilityError,
     401: AuthenticationError,
@@ -123,6 +128,15 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         # The response if the window has no bars.
         ("time_series", {"code": "number", "message|status": "text", "meta?": "any"}),
     )
+    second_facts: ClassVar[SecondFacts] = {
+        "meta/exchange": lambda query, value, _: _of_american(
+            query, _AMERICAN.fullmatch(value), "an American exchange such as NASDAQ or NYSE"
+        ),
+        "meta/exchange_timezone": lambda query, value, _: _of_american(
+            query, value == _NEW_YORK, _NEW_YORK
+        ),
+        "meta/currency": lambda query, value, _: _of_american(query, value == "USD", "USD"),
+    }
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
         timeframes={**_INTRADAY, "1d": "1day", "1w": "1week", "1M": "1month"},
@@ -244,6 +258,15 @@ def listing(instrument: Instrument) -> dict[str, str]:
             f"Twelve Data is not queried for listings with .{suffix}", symbol=instrument.symbol
         )
     return {"symbol": body, "mic_code": VENUES[suffix]}
+
+
+def _of_american(query: FetchQuery, fits: object, accepted: str) -> str:
+    """Return ``accepted`` if the query is for a plain American name and the value does not fit it.
+
+    A user's own spelling may name any exchange after a colon.
+    """
+    listed = listing(query.instrument)
+    return accepted if "country" in listed and ":" not in listed["symbol"] and not fits else ""
 
 
 # --- Twelve Data's form of a bar: strings, with a label in UTC or the date of its session

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -32,9 +33,18 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of, server_time_ms
+from ..answer_types import wrong_actions
 from ..base import BaseDataDownloader
 from ..dates import amount, label, list_of, number, zone_named
-from ..paging import check_interval, check_symbol, read_page
+from ..paging import (
+    UNREADABLE,
+    SecondFacts,
+    check_interval,
+    check_symbol,
+    format_errors,
+    is_same_zone,
+    read_page,
+)
 from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -87,6 +97,32 @@ _SOME_SESSION_DAYS = 14
 _CENTURY_DAYS = 36_500
 
 
+# Types of instruments, by the asset classes under which users request them. Other types are accepted.
+_LISTED = ("EQUITY", "ETF", "MUTUALFUND", "INDEX")
+_CURRENCIES = ("CURRENCY", "CRYPTOCURRENCY")
+_TYPES = {
+    "stock": _LISTED,
+    "index": _LISTED,
+    "forex": _CURRENCIES,
+    "crypto": _CURRENCIES,
+    "future": ("FUTURE",),
+}
+_KNOWN_TYPES = {*_LISTED, *_CURRENCIES, "FUTURE", "OPTION"}
+
+
+def _accepted_type(query: FetchQuery, value: Any, _: Any) -> str:
+    """Return the types that the query's asset class may have, unless ``value`` may be one of them."""
+    accepted = _TYPES[query.instrument.asset_class]
+    return "" if value in accepted or value not in _KNOWN_TYPES else ", ".join(accepted)
+
+
+def _accepted_zone(query: FetchQuery, value: Any, _: Any) -> str:
+    """Return the time zone of the stock's venue, unless ``value`` has the same time."""
+    venue = query.instrument.timezone
+    is_known = query.instrument.asset_class == "stock" and venue != "UTC"
+    return venue if is_known and not is_same_zone(zone_named(value), venue, query.now_ms) else ""
+
+
 class YahooDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Yahoo's chart endpoint; no key is needed."""
 
@@ -99,6 +135,12 @@ class YahooDataDownloader(BaseDataDownloader):
         ("v8/finance/chart/*", {"chart": {"result": [chart], "error": "any"}})
         for chart in (_ROWS, _NO_ROWS)
     )
+    second_facts: ClassVar[SecondFacts] = {
+        "chart/error": lambda *_: "null beside a result",
+        "chart/result/1": lambda *_: "a single result",
+        "chart/result/0/meta/instrumentType": _accepted_type,
+        "chart/result/0/meta/exchangeTimezoneName": _accepted_zone,
+    }
     sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
     prefers_sdk = True
     capabilities = Capabilities(
@@ -172,7 +214,11 @@ class YahooDataDownloader(BaseDataDownloader):
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
-        page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
+        response = self.send(self.bars_request(query, None))
+        page, _ = read_page(self, response, query)
+        if page.actions is None:
+            with format_errors(self.name, "splits and dividends"):
+                _actions(response.json()["chart"]["result"][0], query)
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
             raise NoDataError(
                 "its chart has no daily bar in this range, and therefore no splits or dividends"
@@ -232,7 +278,9 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     # same bar.
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
-    actions = _actions(result.get("events") or {}, zone, query.now_ms)
+    actions: Sequence[Action] | None = None  # prices and their adjustment do not need them
+    with suppress(ResponseFormatError, *UNREADABLE):
+        actions = _actions(result, query)
     # For anything but a stock, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
@@ -356,8 +404,13 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
     return stamp - (stamp - hours.start) % step_ms
 
 
-def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
-    """Parse splits and dividends; ex-dates are local dates at the exchange."""
+def _actions(result: Mapping[str, Any], query: FetchQuery) -> list[Action]:
+    """Parse splits and dividends; ex-dates are local dates at the exchange.
+
+    Raises:
+        ResponseFormatError: A split or dividend has impossible terms.
+    """
+    events, zone = result.get("events") or {}, zone_named(result["meta"]["exchangeTimezoneName"])
     actions = []
     for event in (events.get("splits") or {}).values():
         event_ms = event["date"] * SECOND_MS
@@ -368,4 +421,7 @@ def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Act
         paid_in = vendor_currency(event.get("currency"))
         day = local_date(zone, event_ms)
         actions.append(Action(day, "dividend", event_ms, amount=paid, currency=paid_in))
-    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(actions)]
+    actions = [replace(a, source="yahoo", fetched_at=query.now_ms) for a in sorted(actions)]
+    if wrong := wrong_actions(actions, ("yahoo",)):
+        raise ResponseFormatError(f"yahoo returned {wrong}")
+    return actions

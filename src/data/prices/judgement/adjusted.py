@@ -1,0 +1,139 @@
+"""Compares prices with the vendor's own adjusted close, which proves splits that no one reported.
+
+Where a share was split, ``adj_close / close`` changes by exactly the ratio of the split, and the
+price jumps by about as much in the other direction. After the reported splits have been applied to
+the prices, neither is left. If both are left, the split was not reported, or with another ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ...model.bars import Floats, Stamps
+from ...model.instant import iso
+from ...model.texts import counted
+from .levels import Defect, price_text, split_finding
+from .series import CheckedSeries, by_section, local_noise
+
+# A step is that of a split if it agrees to this with the ratio of two small numbers. Half the price
+# and more is never paid as a dividend, so such a step may have any ratio.
+_EXACT, _LARGEST_TERM, _HALF = 1e-3, 11, float(np.log(2)) - 1e-3
+# With such a split, an unreported dividend of the same day is allowed for, up to this yield.
+_COMMON, _YIELD = np.log([5 / 4, 4 / 3, 3 / 2]), 0.02
+# Minimum step (a logarithm) of a split, and of the error in the ratio of a reported one. The step
+# must exceed the usual moves of these days by the last number to differ from a move.
+_LEAST_STEP, _LEAST_ERROR, _MOVES = float(np.log(1.09)), float(np.log(1.02)), 3.0
+# Steps of the rows nearby show how coarsely adj_close is rounded. A step must exceed this share of
+# them, times the factor.
+_NEAR, _SHARE, _NOISE = 20, 0.9, 3.0
+# An adj_close farther above its close than this is not one, as dividends only reduce it.
+_MOST_ABOVE = 20.0
+
+
+class _Step(NamedTuple):
+    """A step of ``adj_close / close`` that reported actions do not explain.
+
+    Attributes:
+        row: Index of the first row after it.
+        size: Its logarithm: positive for a split, negative for a reverse split.
+    """
+
+    row: int
+    size: float
+
+
+@by_section
+def adjusted_close_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find splits that prices and ``adj_close`` prove, but that are not or otherwise reported.
+
+    The result is a string with the reason if the series cannot be checked.
+    """
+    if series.asset_class != "stock":
+        return "it has no splits"
+    adj = series.table.adj_close
+    if adj is None or len(np.unique(adj[np.isfinite(adj)])) < 2:
+        return "it has no adjusted close, or a constant one"
+    if series.splits is None:
+        return "its splits are not stored: `onetape actions` fetches them"
+    share = np.log(adj / series.table.close)
+    is_above = share > np.log(_MOST_ABOVE)
+    steps = list(_split_steps(series, share))
+    defects = list(_split_defects(series, steps))
+    if is_above.any() and not any(step.size < 0 for step in steps):
+        defects.append(_above_defect(series.table.stamps[is_above], np.exp(share[is_above])))
+    return defects
+
+
+def _split_steps(series: CheckedSeries, share: Floats) -> Iterator[_Step]:
+    """Yield the steps that a split explains and no reported action does, oldest first."""
+    known = np.flatnonzero(np.isfinite(share))
+    steps = np.diff(share[known])
+    reported = set(series.rows_of(series.splits or ()).tolist())
+    paid = _paid(series)
+    for at in np.flatnonzero(np.abs(steps) >= _LEAST_ERROR).tolist():
+        first, last = int(known[at]) + 1, int(known[at + 1])
+        yielded = sum(paid.get(row, 0.0) for row in range(first, last + 1))
+        size = -float(np.log(np.exp(-steps[at]) + yielded))
+        row = first + int(np.argmax(np.abs(series.gaps[first - 1 : last])))
+        jump = min(series.gaps[row - 1], series.moves[row - 1], key=lambda jump: abs(jump + size))
+        others = np.delete(steps[max(0, at - _NEAR) : at + 1 + _NEAR], min(at, _NEAR))
+        rounding = _NOISE * float(np.quantile(np.abs(others), _SHARE)) if len(others) else 0.0
+        if abs(jump + size) >= abs(jump) or abs(size) <= rounding:
+            continue
+        usual = _MOVES * local_noise(series.move_ratios, row - 1)
+        is_reported = any(near in reported for near in range(first, last + 1))
+        is_split = abs(size) >= max(_LEAST_STEP, usual) and (
+            size < 0 or size >= _HALF or _is_simple(size, max(_EXACT, rounding))
+        )
+        if is_split or (is_reported and abs(size) >= _LEAST_ERROR):
+            yield _Step(row, size)
+
+
+def _paid(series: CheckedSeries) -> dict[int, float]:
+    """Return for each row with dividends their sum, as a share of the close before."""
+    dividends, close = series.dividends or (), series.table.close
+    paid: dict[int, float] = {}
+    for row, event in zip(series.rows_of(dividends).tolist(), dividends, strict=True):
+        if 0 < row < len(close):
+            paid[row] = paid.get(row, 0.0) + event.value / float(close[row - 1])
+    return paid
+
+
+def _is_simple(size: float, slack: float) -> bool:
+    """Return whether a step is the ratio of two small numbers, or that and an ordinary dividend."""
+    terms = np.arange(1, _LARGEST_TERM + 1)
+    ratios = np.log(terms[:, None] / terms[None, :])
+    above = size - _COMMON
+    return bool(np.abs(ratios - size).min() <= slack or ((above >= 0) & (above <= _YIELD)).any())
+
+
+def _split_defects(series: CheckedSeries, steps: Sequence[_Step]) -> Iterator[Defect]:
+    """Yield the runs of rows whose prices are off by these steps, compared with the last rows."""
+    table, level = series.table, sum(step.size for step in steps)
+    for first, step in pairwise([_Step(0, 0.0), *steps]):
+        level -= first.size
+        if abs(level) < _LEAST_ERROR:
+            continue  # a step back to the level of the last rows
+        row, size = step.row, abs(step.size)
+        terms = f"{np.exp(size):.6g}:1" if step.size > 0 else f"1:{np.exp(size):.6g}"
+        text = (
+            f"close {price_text(table.close[row - 1])}, then {price_text(table.close[row])} on "
+            f"{iso(int(table.stamps[row]))[:10]}, and adj_close follows a split of {terms} there, "
+            "which the reported splits do not contain"
+        )
+        run = first.row, row, float(np.sign(level))
+        repairs = split_finding(series, run, abs(level)).repairs
+        at, wrong = table.stamps[row - 1 : row + 1], table.stamps[first.row : row]
+        yield Defect(at, text, "error", repairs, "split by adj_close", wrong)
+
+
+def _above_defect(stamps: Stamps, times: Floats) -> Defect:
+    text = (
+        f"adj_close is up to {times.max():.6g} times its close in {counted(len(stamps), 'row')}, and "
+        "no reported split explains that"
+    )
+    return Defect(stamps, text, cause="adj_close above close")
