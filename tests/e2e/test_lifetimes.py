@@ -19,6 +19,7 @@ from src.data.errors import (
     IncompleteDataError,
     IncompleteDataWarning,
     SeriesEndedWarning,
+    SymbolNotFoundError,
     UnavailableError,
 )
 from src.data.model.caller import collecting_warnings
@@ -30,6 +31,7 @@ from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
+from .fixed_vendor import FixedVendor, Market, every
 from .oracle import assert_true
 from .scripted_vendor import ScriptedVendor, beside, gaps, provenance, route_to
 
@@ -242,6 +244,23 @@ def test_a_range_behind_the_end_is_complete_and_says_so_once(
     assert ["complete", "yes"] in lines
     before = provenance(manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-05-12"))
     assert (before.get("ended"), before["delisted"]) == (None, ENDED)
+
+
+def test_a_symbol_that_its_vendor_no_longer_recognizes_has_ended_after_45_days(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.set(parse_iso("2024-06-14T00:30:00"))
+    vendor = FixedVendor(clock, every("1d", "2024-03-01", "2024-06-12"), "binance")
+    manager = Market(tmp_path, clock, monkeypatch).manager(vendor)
+    question = "OLDUSDT", "1d", "2024-03-01"
+    assert len(manager.get_ohlcv(*question)) == 104
+    for days, is_over in ((40, False), (8, True), (1, True)):
+        clock.advance(days * DAY_S)
+        vendor.errors = [SymbolNotFoundError("unknown", provider="binance") for _ in range(9)]
+        facts = provenance(manager.get_ohlcv(*question))
+        assert (facts["complete"], facts.get("ended")) == (
+            is_over, "2024-06-13T00:00:00Z" if is_over else None,
+        )  # fmt: skip
 
 
 def test_an_expired_end_is_checked_again_by_one_request_up_to_now(

@@ -14,6 +14,7 @@ from ...errors import (
     DataError,
     NoDataError,
     SpliceConflictError,
+    SymbolNotFoundError,
     UnsupportedError,
     by_vendor,
 )
@@ -65,7 +66,8 @@ def record_absence(
     """
     if not unfilled:
         return []
-    failures = [e for e in errors if not isinstance(e, NoDataError)]
+    is_gone = _is_gone(series, unfilled, errors)
+    failures = [e for e in errors if not (is_gone or isinstance(e, NoDataError))]
     if failures:
         reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
         served = [e for e in failures if not isinstance(e, UnsupportedError)]
@@ -77,7 +79,8 @@ def record_absence(
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
-    names = {e.provider or "" for e in errors} - {""}
+    answered = [e for e in errors if isinstance(e, (NoDataError, SymbolNotFoundError))]
+    names = {e.provider or "" for e in answered} - {""}
     vendor = ",".join(sorted(names))
     coverage = series.coverage().within(Span(unfilled[0].start, unfilled[-1].end))
     standing = coverage.spans(lambda p: _is_valid(p, now) and not _is_news(p, vendor, names))
@@ -103,6 +106,25 @@ def record_absence(
     if marks:
         series.commit(Commit(marks=tuple(marks)))
     return []
+
+
+def _is_gone(series: SeriesStore, unfilled: Sequence[Span], errors: Sequence[DataError]) -> bool:
+    """Return whether vendors no longer recognize a symbol whose last bar is older than any halt.
+
+    One of them has supplied bars of the series, so the symbol is not misspelled. After a delisting,
+    many vendors report an unknown symbol rather than no bars.
+    """
+    last = series.view().last
+    if last is None or unfilled[0].start <= last:
+        return False
+    if series.now_ms() - last < _LONGEST_HALT_MS:
+        return False
+    unknown = {e.provider for e in errors if isinstance(e, SymbolNotFoundError)}
+    entries = series.coverage().sources
+    suppliers = {entry.vendor for entry in entries if entry.state in WITH_BARS}
+    return bool(unknown & suppliers) and all(
+        isinstance(e, (NoDataError, UnsupportedError)) for e in errors
+    )
 
 
 def _absence_marks(
