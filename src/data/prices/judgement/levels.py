@@ -577,7 +577,10 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
             if is_reported:
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:
-                is_exact = _is_exact(series, [jump, other], like[jump])
+                # A day dated before the split that it follows; minutes may really jump so far.
+                is_exact = series.timeframe.longest_ms >= DAY_MS and _is_exact(
+                    series, [jump, other], like[jump]
+                )
                 severity: Severity = "error" if is_exact else "warning"
                 yield Defect(stamps, defect.evidence, severity, cause="split in part")
     # If the price also moved, the jump matches no split; only a large one can be told from a move.
