@@ -212,6 +212,15 @@ def test_a_left_out_split_is_doubted_each_night_until_it_is_reported(
         assert frame["close"].iloc[0] == pytest.approx(share.close[0])
 
 
+@pytest.mark.parametrize("like", SOME)
+def test_bars_that_end_before_a_reverse_split_are_not_doubted(market: Market, like: str) -> None:
+    share = made(1 / 30)
+    manager = market.manager(Vendor(market.clock, share, like, share.split))
+    market.clock.set(SESSIONS[AT + 100] + 3 * DAY_MS // 2)
+    question = "AAPL", "1d", date_of(SESSIONS[0]), date_of(SESSIONS[AT - 20])
+    assert len(manager.get_ohlcv(*question, strict=True)) == AT - 19
+
+
 # Splits of real shares: series, ex-date and ratio.
 TRUE_SPLITS = (
     ("AAPL-1d-1998-2021-raw", "2000-06-21", 2.0),

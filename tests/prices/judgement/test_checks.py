@@ -857,6 +857,78 @@ def test_an_adjusted_close_far_above_its_close_is_wrong_without_a_reverse_split(
     assert sum(len(finding.rows) for finding in findings) == wrong
 
 
+@pytest.mark.parametrize(
+    ("part", "told", "day", "wrong"),
+    [
+        (0.5, 0.5, 60, 0),
+        (0.5, 0.5, 52, 0),  # the date of another vendor
+        (0.2, 0.2, 63, 0),
+        (0.5, 0.4, 60, 0),  # in another currency, or after tax
+        (0.5, 0.009, 55, 1),  # an ordinary dividend
+        (0.5, 0.5, 80, 1),
+    ],
+)
+def test_a_dividend_of_about_the_size_of_a_step_explains_it(
+    part: float, told: float, day: int, wrong: int
+) -> None:
+    close = wavy(120)
+    adj, before = close.copy(), close[59]
+    close[:60] /= 1 - part
+    events = (ShareEvent(day * DAY_MS, close[59] * told),)
+    series = walk(close, splits=(), dividends=events)
+    series.table.open[60] = before
+    series = replace(series, table=series.table.with_adj_close(adj))
+    assert len(found(series, "adjusted close")) == wrong
+
+
+def test_many_dividends_without_adjusted_closes_between_are_no_split() -> None:
+    close, rows = wavy(1200), range(30, 1170, 30)
+    close[600:] *= 1.2
+    adj, events = close.copy(), []
+    for row in rows:
+        adj[:row] *= 0.975
+        events.append(ShareEvent(row * DAY_MS, close[row - 1] * 0.025))
+    adj[10:-10] = np.nan
+    series = walk(close, splits=(), dividends=tuple(events))
+    series.table.open[600] = close[600]
+    series = replace(series, table=series.table.with_adj_close(adj))
+    assert found(series, "adjusted close") == []
+
+
+@pytest.mark.parametrize(
+    ("price", "jump", "share", "places", "adj_places"),
+    [
+        (0.03, 1.0, 1.0, 2, 2),  # both are rounded alike, except for dividends
+        (0.02, 1.0, 0.8, 2, 4),  # only prices are coarse
+        (0.039, 1.15, 1.0, 4, 2),  # it does not change for weeks
+    ],
+)
+def test_coarse_prices_prove_no_split(
+    price: float, jump: float, share: float, places: int, adj_places: int
+) -> None:
+    alarms = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        close = price * np.exp(np.cumsum(random.standard_normal(300) * 0.015))
+        close[200:] *= jump
+        adj = np.round(close * np.where(np.arange(300) < 30, share * 0.99, share), adj_places)
+        close = np.round(close, places)
+        series = walk(close, splits=(), dividends=())
+        series.table.open[:] = close
+        series = replace(series, table=series.table.with_adj_close(adj))
+        alarms += found(series, "adjusted close")
+    assert alarms == []
+
+
+def test_an_adjusted_close_of_nearly_nothing_before_a_dividend_is_judged() -> None:
+    close = wavy(60)
+    adj = close.copy()
+    adj[29] = 1e-17
+    series = walk(close, splits=(), dividends=(ShareEvent(30 * DAY_MS, 0.5),))
+    series = replace(series, table=series.table.with_adj_close(adj))
+    assert {finding.cause for finding in found(series, "dividend")} == {"adj_close step"}
+
+
 def test_a_large_split_without_a_jump_at_its_date_and_a_larger_one_days_later_is_doubted() -> None:
     close = wavy(60)
     close[:33] *= 20  # the split of 1:10, and half of the price

@@ -92,6 +92,8 @@ class JudgementContext:
             splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
         if splits and adjustment == "raw" and len(table):
             table = _split_adjusted(table, actions, timeframe, self.day)
+        if splits is not None and adjustment == "raw" and not self._knows_later_splits(table):
+            table = _at_own_level(table)
         dividends: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment in ("raw", "split") and len(table):
             dividends = _dividends(self.book, table.stamps, timeframe, self.day)
@@ -109,6 +111,12 @@ class JudgementContext:
         """Return whether the bars are prices as traded, and all splits between them were requested."""
         days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
         return self.basis.adjustment == "raw" and self.book.covers(Span(*days))
+
+    def _knows_later_splits(self, table: BarTable) -> bool:
+        """Return whether all splits since the last bar, which ``adj_close`` contains, were requested."""
+        since = day_ms(date_of(int(table.stamps[-1]))) + DAY_MS
+        until = since if self.day is None else max(since, day_ms(self.day) + DAY_MS)
+        return self.book.covers(Span(since, until))
 
 
 def judge(
@@ -367,6 +375,19 @@ def _split_adjusted(
     part = BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw", day))
     steps = timeframe if is_intraday else None
     return rebase(table, [part], splits, "split", as_of=day, intraday=is_intraday, timeframe=steps)
+
+
+def _at_own_level(table: BarTable) -> BarTable:
+    """Return bars whose latest ``adj_close`` is not above its close, as after an unknown reverse split."""
+    if table.adj_close is None:
+        return table
+    ratios = table.adj_close / table.close
+    ratios = ratios[np.isfinite(ratios)]
+    return (
+        table.with_adj_close(table.adj_close / max(1.0, float(ratios[-1])))
+        if len(ratios)
+        else table
+    )
 
 
 def _dividends(

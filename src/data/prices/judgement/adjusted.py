@@ -7,7 +7,7 @@ the prices, neither is left. If both are left, the split was not reported, or wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,19 +17,26 @@ from ...model.bars import Floats, Stamps
 from ...model.instant import iso
 from ...model.texts import counted
 from .levels import Defect, price_text, split_finding
-from .series import CheckedSeries, by_section, local_noise
+from .series import CheckedSeries, Rows, by_section, local_noise
 
-# A step is that of a split if it agrees to this with the ratio of two small numbers. Half the price
-# and more is never paid as a dividend, so such a step may have any ratio.
-_EXACT, _LARGEST_TERM, _HALF = 1e-3, 11, float(np.log(2)) - 1e-3
-# With such a split, an unreported dividend of the same day is allowed for, up to this yield.
-_COMMON, _YIELD = np.log([5 / 4, 4 / 3, 3 / 2]), 0.02
+# A step is that of a split if it agrees to this with a usual ratio. Half the price and more is not
+# paid as a dividend, so such a step may have any ratio.
+_EXACT, _HALF = 1e-3, float(np.log(2)) - 1e-3
+_RATIOS = np.log([11 / 10, 6 / 5, 5 / 4, 4 / 3, 7 / 5, 3 / 2, 8 / 5, 5 / 3, 7 / 4])
+# With the most usual ratios, an unreported dividend of the same day is allowed for, up to this yield.
+_COMMON, _YIELD = np.log([5 / 4, 4 / 3, 3 / 2]), 0.01
 # Minimum step (a logarithm) of a split, and of the error in the ratio of a reported one. The step
 # must exceed the usual moves of these days by the last number to differ from a move.
 _LEAST_STEP, _LEAST_ERROR, _MOVES = float(np.log(1.09)), float(np.log(1.02)), 3.0
 # Steps of the rows nearby show how coarsely adj_close is rounded. A step must exceed this share of
-# them, times the factor.
-_NEAR, _SHARE, _NOISE = 20, 0.9, 3.0
+# them, times the factor, and also twice the largest error of rounded prices. With errors above the
+# last number, too many ratios are possible.
+_NEAR, _SHARE, _NOISE, _CLEAR, _MOST_SLACK = 20, 0.9, 3.0, 2.0, 3e-3
+# A dividend of at least this part of the step, in this number of rows on either side, explains it:
+# vendors date it differently, or report it in another currency or after tax.
+_PART, _DATE_ROWS = 0.5, 10
+# Prices that differ by less are equal.
+_SAME = 1e-6
 # An adj_close farther above its close than this is not one, as dividends only reduce it.
 _MOST_ABOVE = 20.0
 
@@ -76,21 +83,59 @@ def _split_steps(series: CheckedSeries, share: Floats) -> Iterator[_Step]:
     paid = _paid(series)
     for at in np.flatnonzero(np.abs(steps) >= _LEAST_ERROR).tolist():
         first, last = int(known[at]) + 1, int(known[at + 1])
-        yielded = sum(paid.get(row, 0.0) for row in range(first, last + 1))
-        size = -float(np.log(np.exp(-steps[at]) + yielded))
         row = first + int(np.argmax(np.abs(series.gaps[first - 1 : last])))
+        before = [paid.get(other, 0.0) for other in range(first, last + 1) if other != row]
+        left = float(np.exp(-steps[at]) / np.prod(1 - np.array(before)))
+        size = -float(np.log(left + paid.get(row, 0.0)))
         jump = min(series.gaps[row - 1], series.moves[row - 1], key=lambda jump: abs(jump + size))
+        if not abs(jump + size) < abs(jump):  # as for a step that is not a number
+            continue
         others = np.delete(steps[max(0, at - _NEAR) : at + 1 + _NEAR], min(at, _NEAR))
         rounding = _NOISE * float(np.quantile(np.abs(others), _SHARE)) if len(others) else 0.0
-        if abs(jump + size) >= abs(jump) or abs(size) <= rounding:
+        error = _rounding_error(series, known, at)
+        if abs(size) <= max(rounding, _CLEAR * error):
             continue
         usual = _MOVES * local_noise(series.move_ratios, row - 1)
         is_reported = any(near in reported for near in range(first, last + 1))
-        is_split = abs(size) >= max(_LEAST_STEP, usual) and (
-            size < 0 or size >= _HALF or _is_simple(size, max(_EXACT, rounding))
-        )
+        slack = max(_EXACT, min(max(rounding, error), _MOST_SLACK))
+        is_ratio = size < 0 or size >= _HALF - error or _is_usual(size, slack)
+        is_split = is_ratio and abs(size) >= max(_LEAST_STEP, usual)
+        cash = 1 - float(np.exp(-steps[at]))
+        is_split &= size < 0 or not _is_paid(paid, range(first, last + 1), cash)
         if is_split or (is_reported and abs(size) >= _LEAST_ERROR):
             yield _Step(row, size)
+
+
+def _is_paid(paid: Mapping[int, float], rows: range, cash: float) -> bool:
+    """Return whether a dividend explains a step of ``cash``, a share of the close, in these rows."""
+    near = range(rows.start - _DATE_ROWS, rows.stop + _DATE_ROWS)
+    return max(paid.get(row, 0.0) for row in near) >= _PART * cash
+
+
+def _rounding_error(series: CheckedSeries, known: Rows, at: int) -> float:
+    """Return the largest error of a step that is due to rounded prices: half of their usual distance.
+
+    On either side of the step, that is the least distance between different prices. An adjusted
+    close that never changes while prices do is off by as much as they change.
+    """
+    close, adj = series.table.close, series.table.adj_close
+    assert adj is not None
+    sides = known[max(0, at - _NEAR) : at + 1], known[at + 1 : at + 2 + _NEAR]
+    error = 0.0
+    for column in (close, adj):
+        both = _distance(column[np.concatenate(sides)])
+        for side in sides:
+            edge = float(column[known[at]] if side is sides[0] else column[known[at + 1]])
+            error += (_distance(column[side]) or both) / 2 / edge
+            error += 0.0 if both else float(np.ptp(np.log(close[side])))
+    return error
+
+
+def _distance(prices: Floats) -> float:
+    """Return the least distance between different prices; 0 if all are equal."""
+    distances = np.diff(np.unique(prices))
+    distances = distances[distances > _SAME * prices.max()]
+    return float(distances.min()) if len(distances) else 0.0
 
 
 def _paid(series: CheckedSeries) -> dict[int, float]:
@@ -103,12 +148,11 @@ def _paid(series: CheckedSeries) -> dict[int, float]:
     return paid
 
 
-def _is_simple(size: float, slack: float) -> bool:
-    """Return whether a step is the ratio of two small numbers, or that and an ordinary dividend."""
-    terms = np.arange(1, _LARGEST_TERM + 1)
-    ratios = np.log(terms[:, None] / terms[None, :])
+def _is_usual(size: float, slack: float) -> bool:
+    """Return whether a step is the ratio of a usual split, or of that and an ordinary dividend."""
     above = size - _COMMON
-    return bool(np.abs(ratios - size).min() <= slack or ((above >= 0) & (above <= _YIELD)).any())
+    is_ratio = np.abs(_RATIOS - size).min() <= slack
+    return bool(is_ratio or ((above >= 0) & (above <= _YIELD)).any())
 
 
 def _split_defects(series: CheckedSeries, steps: Sequence[_Step]) -> Iterator[Defect]:

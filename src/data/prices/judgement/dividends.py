@@ -112,6 +112,7 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         before = float(table.close[row - 1])
         has_step = np.isfinite(adj[row - 1 : row + 1]).all() and adj[row] > 0
         implied = 1 - float(adj[row - 1] / adj[row]) if has_step else NAN
+        implied = implied if -1e9 < implied < 1 else NAN  # as where adj_close is nearly nothing
         near = series.moves[max(0, row - 1 - _NEAR_DAYS) : row + _NEAR_DAYS]
         near = near if np.count_nonzero(near) >= _WAITS else series.moves
         usual = max(noise(near[near != 0]), _scale(near), _LEAST_NOISE)
