@@ -250,7 +250,7 @@ ABOVE_THE_FACADE = {"charts", "db"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
     "", "_version", "bars.client", "calendars", "call_threads", "clock", "config", "data_manager", "disk",
-    "errors", "forks", "jobs", "model", "observability", "prices", "removed", "singleton", "symbols",
+    "errors", "forks", "jobs", "model", "observability", "once", "prices", "removed", "singleton", "symbols",
 }  # fmt: skip
 
 
