@@ -181,6 +181,7 @@ def build(
     from .bars.service import BarsService
     from .bars.validity import Expiry
     from .cache.retention.disk_usage import Gauge
+    from .cache.store import BarStore
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
 
@@ -200,7 +201,8 @@ def build(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
     )
     shared = shared_store(rules)
-    leases, make_store, limits = networks.leases, None, None
+    leases, limits = networks.leases, None
+    make_store: Callable[..., BarStore] = BarStore
     if shared.url:
         from .hosts.connect import connect
 
