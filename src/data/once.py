@@ -46,7 +46,7 @@ class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
 class cached_property(Generic[R]):  # noqa: N801 - a decorator, as functools.cached_property is one
     """A property that is computed at the first access, and whose value the object then keeps.
 
-    There is no lock. That of ``functools.cached_property`` in Python 3.11 is one for all objects of
+    It takes no lock. That of ``functools.cached_property`` in Python 3.11 is one for all objects of
     a class: one slow value delays all others, and a child that is forked meanwhile waits forever. If
     several threads compute a value at the same time, all of them return the one that was ready first.
     """

@@ -34,7 +34,7 @@ _TIME_NAMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
 _SYMBOL_NAMES = frozenset({"symbol", "ticker", "asset"})
 # Parts of keys that do not name a symbol: words for frames, and timeframes.
 _NO_SYMBOL = re.compile(
-    r"data|df|frame|table|bars|prices|history|ohlcv?|candles"
+    r"data|df|frame|table|bars|prices|history|ohlcv?"
     r"|daily|hourly|weekly|monthly|intraday|minutes?|hours"
     r"|\d+(m|min|minutes?|h|hours?|d|days?|w|weeks?|mo|months?)",
     re.IGNORECASE,

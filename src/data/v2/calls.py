@@ -70,7 +70,7 @@ async def foreign(name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
 async def within(name: str, call: asyncio.Future[Any], limit_s: float) -> Any:
     """Return the result of a call; stop waiting after ``limit_s`` seconds or if cancelled.
 
-    The call is then cancelled, but its end is not awaited: it may catch the cancellation and go on.
+    The call is then cancelled, but its end is not awaited, because it may catch the cancellation.
 
     Raises:
         ProviderTimeoutError: The time limit has expired.
