@@ -37,6 +37,8 @@ _LOADED = re.compile(
     re.IGNORECASE,
 )
 
+_OWN_PROPERTY = re.compile(r"^from \.+once import (cached_property)$", re.MULTILINE)
+
 
 def main() -> int:
     """Build; 1 where something is wrong, with the reason on standard error."""
@@ -110,7 +112,9 @@ def copy_code(root: Path, code: Path) -> None:
         for path in (module, *filter(Path.is_file, parents)):
             target = code / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            # A builder takes any other decorator's function for a method.
+            text = _OWN_PROPERTY.sub(r"from functools import \1", path.read_text("utf-8"))
+            target.write_text(text, "utf-8")
     if (code / "src").is_dir():
         # Else it is a namespace, of which an editable installation has the whole rest.
         (code / "src" / "__init__.py").touch()

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
@@ -24,6 +23,7 @@ from .model.texts import as_html
 from .model.timeframe import Timeframe
 from .net.deadline import run_call, seconds_of
 from .observability.logs import running, subject_of
+from .once import cached_property
 from .provider_selector import ProviderSelector, get_provider_selector
 from .removed import load_part
 from .wiring import MANAGER, build

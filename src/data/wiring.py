@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from .forks import renew_after_fork
 from .model.instant import HOUR_MS
 from .model.settings import Settings
 from .observability.logs import write_as_environment_says
+from .once import cached_property
 from .singleton import Singleton
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class Services:
         """The connections and rate limits that all services share."""
         return self.networks.get()
 
-    # If two threads first use one of the next three simultaneously, it may be created twice,
-    # which is harmless.
+    # If two threads first use one of the next three simultaneously, it may be created twice, but
+    # both use the same.
     @cached_property
     def figures(self) -> FiguresService:
         """The service for funding rates, open interest and similar figures."""
@@ -128,10 +128,7 @@ class Services:
 
         is_private = self.selector.parsed_rules.cache.private
         cache = NameCache(self.cache.cache_dir, private=is_private)
-        service: NameService = self.__dict__.setdefault(
-            "_names", NameService(cache, self.selector, self.clock)
-        )
-        return service
+        return NameService(cache, self.selector, self.clock)
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -184,6 +181,7 @@ def build(
     from .bars.service import BarsService
     from .bars.validity import Expiry
     from .cache.retention.disk_usage import Gauge
+    from .cache.store import BarStore
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
 
@@ -203,7 +201,8 @@ def build(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
     )
     shared = shared_store(rules)
-    leases, make_store, limits = networks.leases, None, None
+    leases, limits = networks.leases, None
+    make_store: Callable[..., BarStore] = BarStore
     if shared.url:
         from .hosts.connect import connect
 

@@ -72,6 +72,19 @@ def test_a_lone_frame_with_a_common_key_is_named_after_its_file(tmp_path: Path) 
     assert set(rows(two)["symbol"]) == {"df", "X"}
 
 
+@pytest.mark.filterwarnings("ignore:object name is not a valid:tables.NaturalNameWarning")
+@pytest.mark.parametrize("words", [
+    "/daily", "/1d", "/60min", "/OHLCV", "/bars/table", "/prices/Daily",
+])  # fmt: skip
+def test_a_key_that_ends_with_a_word_is_named_after_the_part_before(
+    tmp_path: Path, words: str
+) -> None:
+    keys = {f"us/{name}{words}": bars(first=first) for name, first in (("AAPL", 10), ("MSFT", 20))}
+    found = rows(write(tmp_path / "x.h5", keys))
+    assert found["symbol"].to_list() == 5 * ["AAPL"] + 5 * ["MSFT"]
+    assert found["low"][0] == 10 and found["low"][-1] == 20.04
+
+
 @pytest.mark.parametrize("style", ["fixed", "table"])
 def test_minutes_are_in_utc_and_other_columns_stay(tmp_path: Path, style: str) -> None:
     frame = bars(3, freq="min", tz="America/New_York").assign(vwap=[1.5, 2.5, 3.5])
@@ -339,7 +352,7 @@ def test_the_same_column_twice_and_texts_as_prices_are_refused(tmp_path: Path) -
     with pytest.raises(BundleError, match="two columns for close"):
         read_hdf5(write(tmp_path / "x.h5", {"A": bars().assign(Close=1.0)}))
     frame = bars().astype({"close": str})
-    with pytest.raises(BundleError, match=r"the type .* of close is not supported"):
+    with pytest.raises(BundleError, match=r"type .* is not supported for close"):
         read_hdf5(write(tmp_path / "y.h5", {"A": frame}, format="table"))
 
 

@@ -206,6 +206,10 @@ def test_the_timeframe_is_inferred_from_the_distances_of_timestamps(
 
 @pytest.mark.parametrize("frames, said", [
     ({"A": bars(), "B": bars(freq="min")}, "different kinds of bars"),
+    (
+        {"A/daily": bars(), "old/A": bars(9, 20.0, "W")},
+        "both x.h5:/A/daily and x.h5:/old/A would become the symbol A",
+    ),
     ({"A": bars(freq="s")}, "neither whole minutes"),
     ({"A": bars().set_axis(bars().index + pd.Timedelta(hours=21))}, "neither whole minutes"),
     ({"A": bars(0)}, "no bars were found in the HDF5 files"),
@@ -289,6 +293,33 @@ def test_files_with_anything_else_and_files_added_later_are_not_deleted(
     monkeypatch.setattr(migrator, "_verify", late)
     migrator.migrate(keep_hdf5=False)
     assert sorted(content(source)) == ["late.h5"]
+
+
+@pytest.mark.parametrize("what", ["bytes", "time", "inode"])
+def test_a_file_that_was_changed_after_its_comparison_is_not_deleted(
+    migrator: HDF5ToParquetMigrator, source: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What differs is the size, the time alone, or the inode alone."""
+    verify, path = migrator._verify, source / "a.h5"
+
+    def late(*args: Any) -> None:
+        """Compare, and have another program write the file."""
+        verify(*args)
+        facts = path.stat()
+        if what == "inode":
+            shutil.copy(path, source / "new")
+            (source / "new").replace(path)
+        else:
+            path.write_bytes(path.read_bytes() + b"\0" * (what == "bytes"))
+        later = facts.st_mtime_ns + (what == "time")
+        os.utime(path, ns=(facts.st_atime_ns, later))
+
+    monkeypatch.setattr(migrator, "_verify", late)
+    with pytest.raises(
+        BundleError, match=r"a\.h5 was not deleted: it was changed after the compar"
+    ):
+        migrator.migrate(keep_hdf5=False)
+    assert sorted(content(source)) == ["a.h5", "b.hdf5"] and migrator.bundle.exists()
 
 
 @on_posix
@@ -377,7 +408,7 @@ def test_the_same_files_are_compared_again_and_others_are_refused(
     assert migrator.bundle.records().origin == before.origin, "nothing was written again"
     write(source / "c.h5", {"NVDA": bars()})
     for call in (migrator.migrate, migrator.check, migrator.revert):
-        with pytest.raises(BundleError, match="was migrated from other files"):
+        with pytest.raises(BundleError, match="was migrated from files other than those"):
             call()
     assert migrator.bundle.exists()
 
@@ -431,7 +462,7 @@ def test_a_migration_is_not_reverted_without_the_files(
 ) -> None:
     migrator.migrate()
     (source / "a.h5").rename(source / "a.h5.gone")
-    with pytest.raises(BundleError, match="other files"):
+    with pytest.raises(BundleError, match="from files other than those"):
         migrator.revert()
     shutil.rmtree(source)
     with pytest.raises(BundleError, match="no HDF5 files were found"):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from src.data.calendars import exchange
-from src.data.once import once
+from src.data.once import cached_property, once
 
 
 def test_many_threads_compute_a_cached_value_once() -> None:
@@ -87,6 +88,47 @@ def test_a_child_waits_for_no_thread_of_its_parent() -> None:
     go_on.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+class Slow:
+    """Computes a property, and waits until all of ``others`` do."""
+
+    def __init__(self, others: threading.Barrier) -> None:
+        self.others, self.is_inside = others, threading.Event()
+
+    @cached_property
+    def value(self) -> object:
+        """A new object."""
+        self.is_inside.set()
+        self.others.wait(10)
+        return object()
+
+
+def test_a_child_waits_for_no_thread_that_computes_a_property() -> None:
+    both, alone = threading.Barrier(2), threading.Barrier(1)
+    slow = Slow(both)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    assert slow.is_inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not the handler of the test's own limit
+        signal.alarm(10)  # otherwise it would wait forever
+        slow.others = alone
+        os._exit(slow.value is None or Slow(alone).value is None)
+    status = os.waitpid(child, 0)[1]
+    both.wait(10)
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_threads_that_compute_a_property_at_once_get_the_same_value() -> None:
+    slow = Slow(threading.Barrier(8))
+    with ThreadPoolExecutor(8) as pool:
+        values = [*pool.map(lambda _: slow.value, range(8))]
+    assert {*map(id, values)} == {id(slow.value)}
+    assert Slow(threading.Barrier(1)).value is not slow.value
+    assert isinstance(Slow.value, cached_property) and Slow.value.__doc__ == "A new object."
 
 
 def test_sessions_of_an_exchange_are_built_once() -> None:

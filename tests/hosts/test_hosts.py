@@ -16,12 +16,14 @@ import pandas as pd
 import psycopg
 import pytest
 
+from src.data.cache import unified_cache
+from src.data.cache.unified_cache import UnifiedCache, get_unified_cache
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.config.rules_file import load_rules
 from src.data.config.settings import shared_store
 from src.data.data_manager import DataManager
-from src.data.errors import ConfigError, DataError, IncompleteDataWarning, RulesError
+from src.data.errors import ConfigError, DataError, IncompleteDataWarning, RulesError, StorageError
 from src.data.hosts import connect
 from src.data.hosts.log import Log
 from src.data.jobs.checkup import checkup
@@ -348,6 +350,27 @@ def test_the_cache_of_the_manager_reads_bars_of_other_hosts(host: Host) -> None:
     b = host("b")
     frame = b.cache.get("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert frame is not None and len(frame) == 24
+
+
+def test_a_cache_made_without_a_manager_is_in_the_store_of_the_setting(
+    host: Host, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "b" / "cache"))
+    monkeypatch.setattr(unified_cache, "_cache", None)
+    for cache in (UnifiedCache(clock=clock), get_unified_cache()):
+        frame = cache.get("BTCUSDT", "1h", *DAY)
+        assert frame is not None and len(frame) == 24, "another host has stored them"
+        assert cache.store.root == tmp_path / "b" / "cache"
+    own = frame.set_axis(frame.index + pd.Timedelta(days=1))
+    assert cache.put(own, "BTCUSDT", "1h", "2024-06-02", "2024-06-02", provider="binance")
+    found = host("c").cache.get("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    assert found is not None and found["close"].to_list() == own["close"].to_list()
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY)) == 24, "the host is not shut out"
+    monkeypatch.delenv("ONETAPE_STORE")
+    with pytest.raises(StorageError, match="copy of a shared store, which is not set here"):
+        UnifiedCache(clock=clock)
 
 
 def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(

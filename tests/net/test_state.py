@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
+from src.data.disk.files import Disk, FileState
 from src.data.errors import (
     AuthenticationError,
     CircuitOpenError,
@@ -249,9 +250,25 @@ class TestTrouble:
         clock.advance(10)
         assert [free(one) for one in (state, *others)] == [10, 10, 10], "it was lost only once"
 
-    def test_a_process_whose_folder_was_deleted_starts_carefully_if_the_new_file_was_busy(
-        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("is_busy", [False, True])
+    @pytest.mark.parametrize("inode", [None, 7])
+    def test_a_process_whose_folder_was_deleted_starts_carefully_if_the_new_file_has_its_inode(
+        self,
+        state: State,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        inode: int | None,
+        is_busy: bool,
     ) -> None:
+        """Half of all new files get it on ext4, and none in memory; or the new file is busy, too."""
+        if inode:
+            stat = Disk.stat
+
+            def reused(disk: Disk, path: Path | str) -> FileState | None:
+                found = stat(disk, path)
+                return found and found._replace(inode=inode)
+
+            monkeypatch.setattr(Disk, "stat", reused)
         limiter(state).charge(3)
         shutil.rmtree(folder)
 
@@ -261,11 +278,13 @@ class TestTrouble:
             error.sqlite_errorcode = sqlite3.SQLITE_BUSY
             raise error
 
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "check_numbers", busy)
-            with pytest.raises(ProviderTimeoutError):
-                run_call(state.clock, 0.01, state.run, count)
+        if is_busy:
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "check_numbers", busy)
+                with pytest.raises(ProviderTimeoutError):
+                    run_call(state.clock, 0.01, state.run, count)
         assert free(state) == 5
+        assert [free(State(folder, state.clock)) for _ in range(2)] == [5, 5]
 
     def test_limits_are_kept_in_memory_if_the_folder_cannot_be_created(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture

@@ -141,6 +141,7 @@ def test_the_reference_shows_every_method_with_its_parameters(pages: dict[Path, 
             assert f"src.data.data_manager.DataManager.{name}" in pages[path].ids
     text = path.read_text("utf-8")
     assert "include_forming" in text and ":meth:" not in text and "<p>::" not in text
+    assert "universes()" not in re.sub(r"<[^>]*>", "", text), "it is a property"
 
 
 def test_the_search_finds_sections(site: Path) -> None:

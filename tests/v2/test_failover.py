@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -206,6 +207,34 @@ def test_a_provider_that_hangs_is_left_after_its_time() -> None:
     manager.register_provider("good", Own(bars()), 1)
     assert fetch(manager)[1] == "good"
     assert "did not answer within 0.01 s" in manager.provider_health["hangs"]["last_error"]
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_provider_that_swallows_its_cancellation_holds_up_nobody(is_cancelled: bool) -> None:
+    async def scenario() -> Any:
+        over, begun = asyncio.Event(), asyncio.Event()
+
+        async def stubborn() -> None:
+            begun.set()
+            while not over.is_set():
+                with suppress(asyncio.CancelledError):
+                    await over.wait()
+
+        manager = MultiProviderDataManager(timeout=60 if is_cancelled else 0.01)
+        manager.register_provider("stubborn", Own(stubborn()), 0)
+        manager.register_provider("good", Own(bars()), 1)
+        task = asyncio.ensure_future(manager.fetch_with_fallback("AAPL", "1d", *WEEK))
+        await begun.wait()
+        if is_cancelled:
+            task.cancel()
+        try:
+            done, _ = await asyncio.wait({task}, timeout=10)
+        finally:
+            over.set()
+        assert done, "the call waits for the provider's end"
+        return "cancelled" if task.cancelled() else task.result()[1]
+
+    assert asyncio.run(scenario()) == ("cancelled" if is_cancelled else "good")
 
 
 async def _never() -> None:

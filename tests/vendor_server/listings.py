@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property
 
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms, parse_iso
 from src.data.model.instrument import AssetClass
 from src.data.model.span import Span
+from src.data.once import cached_property
 
 from .sessions import ALWAYS
 from .tape import NEVER, Tape

@@ -6,11 +6,11 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import TracebackType
 
 from src.data.clock import Clock
 from src.data.model.timeframe import Timeframe
+from src.data.once import cached_property
 
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage

@@ -278,6 +278,7 @@ def test_recorded_answers_of_exchanges_are_read_as_bars(
     assert response.requests == len(wire.asked) >= 2
 
 
+@needs_ccxt
 @pytest.mark.parametrize(
     "exchange, volume",
     [("kraken", "base"), ("binanceusdm", "base"), ("kucoinfutures", ""), ("krakenfutures", "")],

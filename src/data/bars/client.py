@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..cache.values import Commit, SeriesChangedError
@@ -37,6 +36,7 @@ from ..model.stored import (
 )
 from ..model.timeframe import Timeframe
 from ..net.deadline import querying_once, run_call, seconds_of
+from ..once import cached_property
 from ..vendors.registry import family_of
 from .answer.answer import as_known, provenance
 from .observer import EnrolledListener, Observer
@@ -731,13 +731,9 @@ class BarsClient:
     def _quotes(self) -> QuoteService:
         from .quotes import QuoteService
 
-        # If two threads create one at the same time, both use the same, because it lets only one
-        # thread query at a time.
-        service: QuoteService = self.__dict__.setdefault(
-            "_quote_service",
-            QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),
+        return QuoteService(
+            self._service, self._parser, self._selector, self._clock, self._observer
         )
-        return service
 
     # --- versions and changes --------------------------------------------------------------
 

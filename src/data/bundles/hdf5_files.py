@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ..disk.files import Disk, Handle
+from ..disk.files import Disk, FileState, Handle
 from ..errors import BundleError, MissingExtraError, install_line
 from ..polars.schemas import FIELDS
 from .bundle_records import MOST_DAYS, UNREADABLE, most_values
@@ -32,8 +32,13 @@ _UNREADABLE = (*UNREADABLE, RuntimeError, TypeError, AttributeError, LookupError
 _TIME_KIND = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
 _TIME_NAMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
 _SYMBOL_NAMES = frozenset({"symbol", "ticker", "asset"})
-# Keys that do not name a symbol. A lone frame with such a key is named after its file.
-_NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
+# Parts of keys that do not name a symbol: words for frames, and timeframes.
+_NO_SYMBOL = re.compile(
+    r"data|df|frame|table|bars|prices|history|ohlcv?"
+    r"|daily|hourly|weekly|monthly|intraday|minutes?|hours"
+    r"|\d+(m|min|minutes?|h|hours?|d|days?|w|weeks?|mo|months?)",
+    re.IGNORECASE,
+)
 # What the path of a frame without volumes ends with in the list of what is skipped.
 VOLUME = " (volume)"
 _MISSING_TIME = np.iinfo(np.int64).min
@@ -47,10 +52,12 @@ class Hdf5Frame(NamedTuple):
         rows: Time (``date`` or ``timestamp``), ``symbol`` or ``sid``, the fields, and any other
             columns.
         key: Path of the frame in its file.
+        symbol: Symbol of all rows, if the frame has no column for it; empty otherwise.
     """
 
     rows: pl.DataFrame
     key: str
+    symbol: str
 
 
 class Hdf5File(NamedTuple):
@@ -59,13 +66,13 @@ class Hdf5File(NamedTuple):
     Attributes:
         frames: Frames of bars in the file.
         skipped: Maps the path of each other object in the file to the reason why it is not bars.
-        sha256, size: Digest of the file, and its size in bytes.
+        sha256, state: Digest of the file, and its state while it was read.
     """
 
     frames: tuple[Hdf5Frame, ...]
     skipped: Mapping[str, str]
     sha256: str
-    size: int
+    state: FileState
 
 
 class _Column(NamedTuple):
@@ -111,13 +118,13 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
         with _typed_errors(path.name), h5py.File(real, "r", locking="best-effort") as file:
             scan = _Scan(h5py, file, path.name, state.size)
             scan.walk()
-            frames = tuple(Hdf5Frame(read(), key) for key, read in scan.frames(path.stem))
+            frames = tuple(scan.frames(path.stem))
             sha256 = _digest(disk, handle, state.size)
         if disk.fstat(handle) != state:
             raise BundleError(f"{path.name} was changed while it was read", hint="read it again")
     finally:
         disk.close(handle)
-    return Hdf5File(frames, scan.skipped, sha256, state.size)
+    return Hdf5File(frames, scan.skipped, sha256, state)
 
 
 def _library() -> Any:
@@ -160,14 +167,15 @@ class _Scan:
         self._bytes = 0.0
         self.skipped: dict[str, str] = {}
 
-    def frames(self, stem: str) -> Iterator[tuple[str, Callable[[], pl.DataFrame]]]:
-        """Yield the path of each frame and a function that reads it."""
+    def frames(self, stem: str) -> Iterator[Hdf5Frame]:
+        """Read each frame; ``stem`` names a single frame whose key contains no symbol."""
         nameless = sum(is_nameless for _, is_nameless, _ in self._found)
-        for key, _, read in self._found:
-            symbol = key.rpartition("/")[2]
-            if symbol.lower() in _NO_SYMBOLS and nameless == 1:
-                symbol = stem
-            yield key, lambda read=read, symbol=symbol: read(symbol)  # type: ignore[misc]
+        for key, is_nameless, read in self._found:
+            parts = key.strip("/").split("/")
+            otherwise = stem if nameless == 1 else parts[-1]
+            named = (part for part in reversed(parts) if not _NO_SYMBOL.fullmatch(part))
+            symbol = next(named, otherwise) if is_nameless else ""
+            yield Hdf5Frame(read(symbol), key, symbol)
 
     def walk(self) -> None:
         """Find and check every frame in the file."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..clock import Clock, SystemClock
-from ..disk.files import Disk
+from ..disk.files import Disk, FileState
 from ..errors import BundleError, QueryError
 from ..model.instant import DAY_MS, iso, parse_iso
 from ..polars import pl  # its error names the missing extra
@@ -30,7 +30,7 @@ from .bundle_records import Records
 from .catalog import DataCatalog
 from .commit import BundleFiles
 from .folder import bundles_folder, registered
-from .hdf5_files import VOLUME, is_hdf5_name, read_hdf5
+from .hdf5_files import VOLUME, Hdf5Frame, is_hdf5_name, read_hdf5
 from .parquet_writer import ParquetWriter, parsed
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator", "hdf5_bundles"]
@@ -61,7 +61,7 @@ class _Source(NamedTuple):
         decimals: The same rows in their stored form, and the number of rounded values.
         timeframe: Timeframe of the bars.
         files: Maps the name of each file to its SHA256.
-        size: Size of all files in bytes.
+        states: Maps the path of each file to its state while it was read.
         repeated: Number of rows that were dropped because they equal another.
         skipped: Maps the path of each object that is not bars to the reason.
     """
@@ -70,7 +70,7 @@ class _Source(NamedTuple):
     decimals: DecimalFrame
     timeframe: str
     files: Mapping[str, str]
-    size: int
+    states: Mapping[Path, FileState]
     repeated: int
     skipped: Mapping[str, str]
 
@@ -162,7 +162,8 @@ class HDF5ToParquetMigrator:
         records = self._records(source)
         if validate:
             try:
-                self._verify(self._read(), records)
+                source = self._read()
+                self._verify(source, records)
             except BundleError:
                 if is_new:
                     self.bundle.remove()
@@ -172,10 +173,11 @@ class HDF5ToParquetMigrator:
         return self._result(source, records)
 
     def _delete(self, source: _Source) -> None:
-        """Delete the migrated files, provided that they contain nothing but bars.
+        """Delete the files, provided that they contain nothing but bars and are as they were compared.
 
         Raises:
-            BundleError: A file contains something else; nothing is deleted.
+            BundleError: A file contains something else, so nothing is deleted; or a file has been
+                changed, so it and those after it are not deleted.
         """
         others = [item for item in source.skipped.items() if not item[0].endswith(VOLUME)]
         if others:
@@ -183,9 +185,14 @@ class HDF5ToParquetMigrator:
                 f"the HDF5 files in {self.source} were not deleted: {others[0][0]} {others[0][1]}",
                 hint="the bundle is complete; save what is not in it, then delete the files by hand",
             )
-        for path in self._paths():
-            if path.name in source.files:  # others were added after the comparison
-                (self._disk or Disk()).remove(path)
+        disk = self._disk or Disk()
+        for path, state in source.states.items():
+            if disk.stat(path) != state:
+                raise BundleError(
+                    f"{path.name} was not deleted: it was changed after the comparison",
+                    hint="the bundle has the bars from before; migrate the files that are left again",
+                )
+            disk.remove(path)
 
     def check(self) -> dict[str, Any]:
         """Read the files and compare them with the bundle if it exists; no bar is written.
@@ -249,12 +256,15 @@ class HDF5ToParquetMigrator:
 
     def _read(self) -> _Source:
         """Read all files, and check that they contain bars of only one kind."""
-        frames, files, skipped, size = [], {}, {}, 0
+        frames, files, states, skipped = [], {}, {}, {}
+        keys: dict[str, tuple[str, str]] = {}
         for path in self._paths():
             content = read_hdf5(path, self._disk)
-            frames += [frame.rows for frame in content.frames if len(frame.rows)]
+            for frame in filter(lambda frame: len(frame.rows), content.frames):
+                frames.append(frame.rows)
+                _check_key(keys, frame, path)
             skipped.update({f"{path.name}:{at}": why for at, why in content.skipped.items()})
-            files[path.name], size = content.sha256, size + content.size
+            files[path.name], states[path] = content.sha256, content.state
         if not frames:
             raise BundleError(
                 f"no bars were found in the HDF5 files in {self.source}",
@@ -281,7 +291,7 @@ class HDF5ToParquetMigrator:
         rows = rows.select(*key, *FIELDS, *sorted({*rows.columns} - {*key, *FIELDS}))
         rows = rows.sort(key[::-1])
         decimals, repeated = decimal_frame(rows), len(every) - len(rows)
-        return _Source(rows, decimals, _timeframe(rows), files, size, repeated, skipped)
+        return _Source(rows, decimals, _timeframe(rows), files, states, repeated, skipped)
 
     def _facts(self, records: Records) -> Mapping[str, Any]:
         """Return the facts about the migration that made the bundle.
@@ -378,10 +388,11 @@ class HDF5ToParquetMigrator:
         for what, count in anomalies.items():
             _log.warning("%s: %s in %d bars", self.bundle.name, what, count)
         size = sum(record.size_bytes for record in records.files.values()) if records else 0
+        size_before = sum(state.size for state in source.states.values())
         sizes = {
-            "hdf5_size_mb": source.size / _MB,
+            "hdf5_size_mb": size_before / _MB,
             "parquet_size_mb": size / _MB,
-            "compression_ratio": size / source.size,
+            "compression_ratio": size / size_before,
         }
         return {
             "bundle": self.bundle.name,
@@ -427,6 +438,25 @@ def _hdf5_in(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [path for path in names if is_hdf5_name(path.name)]
+
+
+def _check_key(keys: dict[str, tuple[str, str]], frame: Hdf5Frame, path: Path) -> None:
+    """Check that two frames whose keys name the same symbol have the same key, and add the frame's key.
+
+    Args:
+        keys: Maps each symbol to the key and the file that named it first.
+        frame: Frame to check.
+        path: File of the frame.
+
+    Raises:
+        BundleError: The keys differ.
+    """
+    key, name = keys.setdefault(frame.symbol, (frame.key, path.name))
+    if frame.symbol and key != frame.key:
+        raise BundleError(
+            f"both {name}:{key} and {path.name}:{frame.key} would become the symbol {frame.symbol}",
+            hint="write the bars again under keys that end with different symbols",
+        )
 
 
 def _timeframe(rows: pl.DataFrame) -> str:

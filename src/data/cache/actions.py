@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
+from ..once import cached_property
 from ..prices.disputes import (
     ActionEvent,
     events_of,

@@ -13,7 +13,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +21,7 @@ from ..disk.calls import mode_of
 from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey, is_of_folder
 from ..model.timeframe import Timeframe
+from ..once import cached_property
 
 BARS = "ohlcv"
 QUARANTINE, LEGACY, VERSIONS = "_quarantine", "_legacy", "_versions"

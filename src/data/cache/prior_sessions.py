@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
 
 from ..calendars.calendar import calendar_for, day_span
 from ..model.bars import BarTable, inside
@@ -15,6 +14,7 @@ from ..model.instrument import Instrument
 from ..model.reasons import DOUBTFUL, GRAVE, SPOILT, UNEXPECTED
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
+from ..once import cached_property
 from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 

@@ -65,8 +65,8 @@ class UnifiedCache(CacheFolder):
             stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
-        make_store: Class of the underlying store; it is a different one if many hosts share a
-            store.
+        make_store: Class of the underlying store. Default: that of the store which many hosts
+            share, if ``ONETAPE_STORE`` or the rules name one, else a store of this folder alone.
         may_do_without: Whether to continue without storing anything, after one warning, if the
             folder cannot be created; otherwise that is an error.
 
@@ -77,7 +77,9 @@ class UnifiedCache(CacheFolder):
         store: Underlying store of bars.
 
     Raises:
-        StorageError: The folder is a file, or cannot be created.
+        StorageError: The folder is a file, cannot be created, or is a copy of a shared store while
+            none is configured.
+        MissingExtraError: A shared store is configured, and the extra ``postgres`` is not installed.
         ConfigError: The configuration is invalid.
 
     Warns:

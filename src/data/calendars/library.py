@@ -10,7 +10,7 @@ declares them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span
+from ..once import cached_property
 from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -30,6 +29,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, is_harmless_end, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..once import cached_property
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -26,6 +26,7 @@ from ..model.instant import SECOND_MS, date_of, iso, parse_iso
 from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
+from ..once import cached_property
 from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
 from .heat import Months, cells_of, heat_map, months_of, unread_cells

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from numbers import Real
 from pathlib import Path
@@ -33,6 +33,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import level_of
+from ..once import cached_property
 from ..progress.events import JobProgress
 from ..progress.results import SeriesResult
 from ..provider_selector import ProviderSelector

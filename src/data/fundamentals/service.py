@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
@@ -33,6 +32,7 @@ from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
+from ..once import cached_property
 from .candidates import NO_KEY, Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .point_in_time import as_known, last_turn_ms

@@ -48,6 +48,17 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
     Raises:
         MissingExtraError: The extra ``postgres`` is not installed.
     """
+    make_store = make_store_of(rules)
+    from .leases import SharedLeases
+    from .limits import SharedLimits
+
+    log = _logs.of(rules)
+    leases = SharedLeases(log, clock, local, str(state_dir))
+    return HostParts(make_store, lambda: leases, partial(SharedLimits, log))
+
+
+def make_store_of(rules: StoreRules) -> Callable[..., BarStore]:
+    """Return the class of store for a cache folder, without the leases and limits; see :func:`connect`."""
     try:
         from .log import secrets_in
     except ModuleNotFoundError as exc:
@@ -57,17 +68,11 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
             "a store that many hosts share needs the `postgres` extra",
             hint=install_line("postgres"),
         ) from exc
-    from .leases import SharedLeases
-    from .limits import SharedLimits
     from .store import SharedStore
 
     for secret in secrets_in(rules.url):
         note_key(secret)
-    log = _logs.of(rules)
-    leases = SharedLeases(log, clock, local, str(state_dir))
-    return HostParts(
-        partial(SharedStore, log, keep=rules.max_age), lambda: leases, partial(SharedLimits, log)
-    )
+    return partial(SharedStore, _logs.of(rules), keep=rules.max_age)
 
 
 class _Logs:

@@ -199,10 +199,10 @@ def _shared_store(
     if not network:
         yield Check("places", topic, None, "set; not contacted")
         return
-    from ..hosts.connect import connect
+    from ..hosts.connect import make_store_of
 
     try:
-        make_store = connect(rules, clock, lambda: None, settings.state_dir).make_store
+        make_store = make_store_of(rules)
     except ConfigError as error:
         yield Check("places", topic, False, *_text_and_hint(error))
         return

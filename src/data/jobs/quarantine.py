@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Commit, CommitPiece
@@ -17,6 +16,7 @@ from ..model.kind import Basis, Kind
 from ..model.reasons import WITHDRAWN
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
+from ..once import cached_property
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.bar_rule import are_bars
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from ..errors import ResponseFormatError
+from ..once import cached_property
 
 # Maximum memory for a parsed answer. The largest real answers, lists of an exchange's pairs, take
 # about a third of it.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from ..errors import BadTimeframeError
+from ..once import cached_property
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 from .suggestion import did_you_mean
 

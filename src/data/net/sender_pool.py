@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..errors import MissingExtraError, install_line
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..model.settings import Settings
+from ..once import cached_property
 from ..vendors.registry import family_of, row_of
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter

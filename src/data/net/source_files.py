@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 from ..clock import Clock, SystemClock
 from ..model.source import SourceState
+from ..once import cached_property
 
 _BLOCK, _NS_IN_MS = 1 << 20, 10**6
 

@@ -138,9 +138,10 @@ class State:
         self._lock = threading.Lock()
         self._parents: tuple[sqlite3.Connection | None, ...] = ()
         self._is_forking = False
-        # The open file, and the last one whose tables and salt were all there.
+        # The open file, and the random word in the last tables that were all there; a new file may
+        # get the inode of a deleted one.
         self._inode: int | None = None
-        self._seen: int | None = None
+        self._seen = ""
         # The longest time that the current transaction waits for other processes, and the time
         # since which all transactions have waited in vain.
         self._wait_s = BUSY_S
@@ -336,9 +337,10 @@ class State:
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
-            if self._seen not in (None, self._inode) and read_fact(self._db, "lost_s") is None:
+            word = _word_in(self._db)
+            if self._seen not in ("", word) and read_fact(self._db, "lost_s") is None:
                 self._start_carefully(self._db, _LOST)
-            self._seen = self._inode
+            self._seen = word
         except KeyboardInterrupt:  # a partial result would be mistaken for the whole
             self._close_quietly()
             raise
@@ -452,6 +454,14 @@ class State:
             self._close()
         except sqlite3.Error:  # even closing may fail
             self._db = None
+
+
+def _word_in(db: sqlite3.Connection) -> str:
+    """Return the random word that distinguishes these tables from all others, storing one if necessary."""
+    if read_fact(db, "word") is None:
+        word = os.urandom(8).hex()
+        db.execute("INSERT OR IGNORE INTO facts VALUES ('word', ?)", (word,))
+    return str(read_fact(db, "word"))
 
 
 def _run_checked(work: Callable[[StateTables], T], tables: StateTables) -> T:

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
 from operator import attrgetter
 
 from ..model.actions import Action, ActionType, amount_on
+from ..once import cached_property
 
 _APART = timedelta(days=4)
 _SAME_RATIO = Fraction(1, 10_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..model.coverage import WITH_BARS, Condition, Covered, VendorDay
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.reasons import BEFORE_FIRST, CLOSED
 from ..model.span import Span
+from ..once import cached_property
 
 if TYPE_CHECKING:
     from ..bars.client import SeriesOutline

@@ -39,9 +39,7 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
     return await answer(call, Deadline(SystemClock(), timeout), looks=looks)
 
 
-async def foreign(
-    name: str, ask: Callable[[], Awaitable[Any]], limit_s: float | None = None
-) -> Any:
+async def foreign(name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
     """Await a call to the program's own object; convert any error to one of this library's.
 
     Even a ``CancelledError`` is converted, unless the caller was cancelled. ``KeyboardInterrupt``
@@ -50,18 +48,14 @@ async def foreign(
     Args:
         name: Name of the object, for errors.
         ask: Function that makes the call.
-        limit_s: Seconds after which the call is cancelled; None means no limit.
 
     Raises:
-        ProviderTimeoutError: The time limit has expired.
         DataError: The object failed, in whatever way.
     """
     task = asyncio.current_task()
     cancels = task.cancelling() if task else 0
-    limit = asyncio.timeout(limit_s)
     try:
-        async with limit:
-            return await ask()
+        return await ask()
     except DataError as error:
         mask_keys(error)
         raise
@@ -70,11 +64,33 @@ async def foreign(
     except BaseException as error:  # the program's object may raise any class
         if isinstance(error, asyncio.CancelledError) and task and task.cancelling() > cancels:
             raise
-        if isinstance(error, TimeoutError) and limit.expired():
-            raise ProviderTimeoutError(
-                f"{name} did not answer within {limit_s:g} s", provider=name
-            ) from error
         raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
+
+
+async def within(name: str, call: asyncio.Future[Any], limit_s: float) -> Any:
+    """Return the result of a call; stop waiting after ``limit_s`` seconds or if cancelled.
+
+    The call is then cancelled, but its end is not awaited, because it may catch the cancellation.
+
+    Raises:
+        ProviderTimeoutError: The time limit has expired.
+    """
+    try:
+        await asyncio.wait({call}, timeout=limit_s)
+    finally:
+        is_late = not call.done()
+        call.cancel()
+    if is_late:
+        raise ProviderTimeoutError(f"{name} did not answer within {limit_s:g} s", provider=name)
+    return call.result()
+
+
+def keep(call: asyncio.Future[Any], running: set[asyncio.Future[Any]]) -> asyncio.Future[Any]:
+    """Add a call to ``running`` until it ends, and return it; its error is not reported a second time."""
+    running.add(call)
+    call.add_done_callback(running.discard)
+    call.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return call
 
 
 async def prices(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,15 @@ from ..errors import (
     NoDataAvailableError,
     QueryError,
 )
-from ..model.caller import collecting_warnings
+from ..model.caller import called_from, collecting_warnings, working_for
 from ..model.instant import date_of
 from ..model.timeframe import Timeframe
 from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
-from .calls import foreign
+from .calls import foreign, keep, within
 from .frames import bounds_ms, checked_prices
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from datetime import date
 
     from ..polars import pl
@@ -43,6 +45,7 @@ _SKIPS = BreakerTimings(1, 30.0, 300.0)
 SKIPS_FAILING = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
 # Errors that are about the question, not the provider.
 _OF_QUESTIONS = QueryError, CapabilityError, NoDataAvailableError
+_running = set[asyncio.Future[Any]]()  # calls that have not ended yet
 _log = logging.getLogger("onetape.v2")
 
 
@@ -217,10 +220,18 @@ async def call_provider(
     bounds: Any,
     limit_s: float,
 ) -> Any:
-    """Call a provider; convert any error to one of this library's."""
-    return await foreign(
-        name, lambda: provider.fetch_prices(symbol, str(timeframe), *bounds), limit_s
-    )
+    """Call a provider; convert any error to one of this library's.
+
+    Its warnings name the line that awaits this call.
+    """
+
+    def ask() -> Awaitable[Any]:
+        """Start the call as a task of its own, so that its end need not be awaited."""
+        with working_for(called_from()):
+            call = asyncio.ensure_future(provider.fetch_prices(symbol, str(timeframe), *bounds))
+        return within(name, keep(call, _running), limit_s)
+
+    return await foreign(name, ask)
 
 
 @dataclass(frozen=True)

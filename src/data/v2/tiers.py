@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 from ..call_threads import Threads
 from ..clock import Clock
 from ..config.credentials import note_key
-from ..errors import DataError, ProviderTimeoutError, QueryError
+from ..errors import DataError, QueryError
 from ..net.circuit_breaker import Circuit, Outcome
-from .calls import foreign
+from .calls import foreign, keep, within
 from .failover import SKIPS_FAILING
 from .values import is_ours
 
@@ -73,7 +73,7 @@ class _Tier:
         now_s = self._clock().monotonic()
         if not self._circuit.shut_for(now_s):
             self._circuit = SKIPS_FAILING.enter(self._circuit, now_s)
-            self._keep(asyncio.ensure_future(self._try_work(work, limit_s)))
+            keep(asyncio.ensure_future(self._try_work(work, limit_s)), self._running)
         return None
 
     async def once(self, work: Callable[[], Any], limit_s: float = _WORK_S) -> Any:
@@ -118,25 +118,11 @@ class _Tier:
             if self._is_async
             else asyncio.wrap_future(self._threads.submit(work))
         )
-        self._keep(call)
         try:
-            await asyncio.wait({call}, timeout=limit_s)
+            return await within(self._name, keep(call, self._running), limit_s)
         finally:
-            is_late = not call.done()
-            call.cancel()
-            if is_late and self._is_async:
-                self._ending.add(call)
-                call.add_done_callback(self._ending.discard)
-        if is_late:
-            text = f"{self._name} did not answer within {limit_s:g} s"
-            raise ProviderTimeoutError(text, provider=self._name)
-        return call.result()
-
-    def _keep(self, call: asyncio.Future[Any]) -> None:
-        """Keep a reference to a call until it ends; its error is not reported a second time."""
-        self._running.add(call)
-        call.add_done_callback(self._running.discard)
-        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if not call.done():
+                keep(call, self._ending)
 
     def _is_of_this_loop(self) -> bool:
         loop = asyncio.get_running_loop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..errors import BadSymbolError, NoDataError, QueryError
 from ..model.instant import day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
+from ..once import cached_property
 from .arguments import Arguments, When, is_isin, provider_of, refuse, symbols_of, zone_of
 from .download import BACK_ADJUST, ISIN, SESSION, bars_of, download
 from .frames import TIME_UNIT, empty_frame, history_frame

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +50,7 @@ from ...model.reasons import (
     why_ended,
 )
 from ...model.span import Span, coalesce, subtract, uncovered
+from ...once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import is_unasked
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
@@ -29,6 +28,7 @@ from ...model.query import BarsQuery
 from ...model.reasons import DOUBTFUL
 from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
+from ...once import cached_property
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
 from ...vendors.registry import is_free

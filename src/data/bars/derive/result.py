@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate, islice, takewhile
 from typing import Any
 
@@ -17,6 +16,7 @@ from ...model.query import BarsQuery
 from ...model.reasons import FORMING, UNPUBLISHED
 from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ...once import cached_property
 from ...prices.resample import IncompleteBar, Positions, ResampledBars
 from ..answer.answer import Answer, Gap
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ from ...model.reasons import (
     UNVOUCHED,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
+from ...once import cached_property
 from ...prices.quality import no_stamps
 from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
 from .sorted_answer import ClassifiedAnswer

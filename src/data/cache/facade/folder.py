@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ...calendars.ranges import resolve_range
 from ...clock import Clock, SystemClock
 from ...config.rules_file import load_rules
-from ...config.settings import find_rules, is_private, load_settings, named_path, working_dir
+from ...config.settings import (
+    find_rules,
+    is_private,
+    load_settings,
+    named_path,
+    shared_store,
+    working_dir,
+)
 from ...disk.files import Disk
 from ...errors import CacheError, ConfigError, QueryError, StorageError
 from ...model.instant import DAY_MS, iso
@@ -25,6 +32,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.texts import counted
 from ...model.timeframe import Timeframe
+from ...removed import load_part
 from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
 from ..layout import SHARED
@@ -93,12 +101,13 @@ class CacheFolder:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
-        if make_store is None and (self.cache_dir / SHARED).exists():
+        make_store = make_store or _configured_store()
+        if make_store is BarStore and (self.cache_dir / SHARED).exists():
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a copy of a shared store, which is not set here",
-                hint="set ONETAPE_STORE and use DataManager().cache, or run `onetape hosts detach`",
+                hint="set ONETAPE_STORE, or run `onetape hosts detach`",
             )
-        self.store = (make_store or BarStore)(
+        self.store = make_store(
             self.cache_dir,
             self._disk,
             self._clock,
@@ -455,6 +464,15 @@ def _folder_and_limit(
     settings = load_settings(cache_dir)
     limit = settings.max_size_gb if max_size_gb is None else float(max_size_gb)
     return settings.cache_dir, limit
+
+
+def _configured_store() -> Callable[..., BarStore]:
+    """Return the class of the store that many hosts share, if one is configured, else the usual class."""
+    rules = shared_store(load_rules(find_rules(None, None, working_dir())))
+    make_store: Callable[..., BarStore] = BarStore
+    if rules.url:
+        make_store = load_part("hosts.connect").make_store_of(rules)
+    return make_store
 
 
 # --- arguments ---------------------------------------------------------------------------

@@ -25,7 +25,6 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ import msgspec
 
 from ...model.bars import PRICES, BarTable
 from ...model.frozen import filled
+from ...once import cached_property
 
 MAGIC = b"OTCOLS1\n"
 PAGE = 4096

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -13,6 +12,7 @@ from ...disk.files import Handle
 from ...errors import CorruptEntryError, FormatVersionError
 from ...model.bars import BarTable, Stamps, concat
 from ...model.span import Span
+from ...once import cached_property
 from ..format.csv_rows import BASE_COLUMNS, decode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.coverage import stretches
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...once import cached_property
 from ..facade import summaries
 from ..lane_files import LaneFiles
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +18,7 @@ from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
 from ...model.span import Span, coalesce, subtract
+from ...once import cached_property
 from ..faults import Fault, faults_after, faults_within, quality_of
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState

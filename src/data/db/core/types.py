@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ...errors import DatabaseError
+from ...once import cached_property
 
 _MOST_DIGITS = 1000
 # Comparisons with the same result for text on SQLite and numbers on PostgreSQL.

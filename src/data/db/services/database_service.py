@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
+from ...once import cached_property
 from ...singleton import Singleton
 from ..core.database import Database, get_database
 from ..repos.repo_jobs import JobsRepository

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, wraps
+from functools import wraps
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...model.bars import NAN, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS
 from ...model.timeframe import Timeframe
+from ...once import cached_property
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
 from hashlib import sha256
 from itertools import islice, pairwise
 from math import log
@@ -47,6 +46,7 @@ from ...net.deadline import check_time
 from ...net.redact import where
 from ...net.source_files import SourceFiles
 from ...net.status import error_of
+from ...once import cached_property
 from ..base import BaseDataDownloader, Wired
 from .carrier import AS_WRITTEN, OF_ARROW, FileCarrier
 
