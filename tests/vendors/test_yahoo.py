@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from src.data.errors import (
+    AllProvidersFailedError,
+    Attempt,
     AuthenticationError,
     CapabilityError,
     NoDataError,
@@ -452,6 +454,24 @@ def test_error_responses_become_typed_errors(status: int, description: str, kind
     body = {"chart": {"result": None, "error": {"code": "X", "description": description}}}
     error = yahoo()[0].classify(answer(body, status))
     assert type(error) is kind
+
+
+@pytest.mark.parametrize("status", [401, 429, 404, 503])
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_rejection_without_the_extra_names_the_command_that_installs_it(
+    status: int, is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = object() if is_installed else None
+    monkeypatch.setattr("src.data.vendors.yahoo.bars.find_spec", lambda _: spec)
+    error = yahoo()[0].classify(answer(b"Edge: no", status))
+    assert error is not None
+    answered = AllProvidersFailedError(
+        f"yahoo: {error}", attempts=[Attempt("yahoo", "failed", error=error)], symbol="AAPL"
+    )
+    is_named = status in (401, 429) and not is_installed
+    for text in (str(error), error.brief, str(answered), answered.brief):
+        assert ("pip install 'onetape[yahoo]'" in text) is is_named, text
+    assert not is_named or "key" not in str(error), "Yahoo has no keys"
 
 
 @pytest.mark.parametrize("body", [b"Edge: Too Many Requests", b"<html>", b'{"chart": 1}', b""])

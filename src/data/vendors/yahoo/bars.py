@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -88,6 +89,10 @@ _LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
 _BROWSER = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/131.0.0.0 Safari/537.36"
+)
+_PACKAGE = VENDORS["yahoo"].package
+_WITHOUT_PACKAGE = (
+    "Yahoo rejects many programs that do not connect like a browser: pip install 'onetape[yahoo]'"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
 # Only the last days of a range are searched for a session: any period of this many days contains
@@ -194,8 +199,14 @@ class YahooDataDownloader(BaseDataDownloader):
         return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``chart.error``; 422 means a limit on the range, 404 an unknown symbol."""
+        """Return the error in ``chart.error``; 422 means a limit on the range, 404 an unknown symbol.
+
+        If Yahoo rejects a client without the extra ``yahoo``, the error contains the command that
+        installs it.
+        """
         error, text = error_of(response), error_text(response)
+        if error is not None and response.status in (401, 429) and not find_spec(_PACKAGE):
+            error.lacking_extra, error.hint = self.name, _WITHOUT_PACKAGE
         if not text or isinstance(error, RefusedError | TransientError):
             return error
         error_type: type[DataError] = CapabilityError
