@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import NoProviderError, RulesError, UnknownProviderError, install_line
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    NoProviderError,
+    RulesError,
+    UnknownProviderError,
+    install_line,
+)
 from src.data.model.proof import describe
 from src.data.vendors.demo import bars as demo
 from tests.vendor_server import VendorServer
@@ -63,6 +71,23 @@ def test_an_answer_from_sample_bars_is_marked_as_a_sample(
     ]
     assert "real bars of the past" in str(describe(frame))
     assert [path.name for path in (tmp_path / "cache/ohlcv/AAPL").glob("1d*")] == ["1d@demo"]
+
+
+@pytest.mark.parametrize("start", ["2013-02-25", "2013-03-04"])
+def test_a_request_after_the_end_of_the_sample_says_how_to_query_vendors(
+    manager: DataManager, start: str
+) -> None:
+    with pytest.raises(AllProvidersFailedError, match="omit the provider to request other bars"):
+        manager.get_ohlcv("AAPL", "1d", "2013-03-04", "2013-03-08", provider="demo")
+    with pytest.raises(AllProvidersFailedError, match="omit the provider to request others from"):
+        manager.get_ohlcv("TSLA", "1d", "2012-01-03", "2012-01-09", provider="demo")
+    manager.get_ohlcv("AAPL", "1d", "2013-02-25", "2013-03-15", provider="demo")
+    for _ in range(2):  # of which the second is from the cache
+        with pytest.warns(IncompleteDataWarning, match="omit the provider to request bars from"):
+            manager.get_ohlcv("AAPL", "1d", start, "2013-03-08", provider="demo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        manager.get_ohlcv("AAPL", "1d", "2013-02-25", "2013-03-01", provider="demo")
 
 
 def test_demo_bars_and_actions_do_not_affect_other_vendors(
