@@ -13,6 +13,7 @@ from src.data.errors import (
     Attempt,
     AuthenticationError,
     CapabilityError,
+    DataError,
     NoDataError,
     RateLimitedError,
     ResponseFormatError,
@@ -21,7 +22,7 @@ from src.data.errors import (
 )
 from src.data.model.actions import Action, current
 from src.data.model.bars import Bar
-from src.data.model.capabilities import FetchQuery
+from src.data.model.capabilities import FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
 from src.data.model.instrument import AssetClass, Instrument
@@ -463,15 +464,26 @@ def test_a_rejection_without_the_extra_names_the_command_that_installs_it(
 ) -> None:
     spec = object() if is_installed else None
     monkeypatch.setattr("src.data.vendors.yahoo.bars.find_spec", lambda _: spec)
-    error = yahoo()[0].classify(answer(b"Edge: no", status))
-    assert error is not None
-    answered = AllProvidersFailedError(
-        f"yahoo: {error}", attempts=[Attempt("yahoo", "failed", error=error)], symbol="AAPL"
-    )
+    vendor, _ = yahoo(*[answer(b"Edge: no", status, Retry_After="900")] * 9)
     is_named = status in (401, 429) and not is_installed
-    for text in (str(error), error.brief, str(answered), answered.brief):
-        assert ("pip install 'onetape[yahoo]'" in text) is is_named, text
-    assert not is_named or "key" not in str(error), "Yahoo has no keys"
+    for _ in range(2):  # the second time, a pause that Yahoo demanded is still running
+        with pytest.raises(DataError) as caught:
+            vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+        failed = Attempt("yahoo", "failed", error=caught.value)
+        answered = AllProvidersFailedError(f"{caught.value}", attempts=[failed], symbol="AAPL")
+        for text in (str(caught.value), caught.value.brief, str(answered), answered.brief):
+            assert ("pip install 'onetape[yahoo]'" in text) is is_named, text
+        assert not is_named or "key" not in str(caught.value), "Yahoo has no keys"
+
+
+def test_a_limit_of_our_own_says_nothing_about_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.vendors.yahoo.bars.find_spec", lambda _: None)
+    sender = sender_over(ScriptedTransport(chart([])), limits=Limits(per_day=1))
+    vendor = YahooDataDownloader(sender=sender)
+    vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+    with pytest.raises(RateLimitedError) as caught:
+        vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+    assert "onetape[yahoo]" not in str(caught.value) + caught.value.brief
 
 
 @pytest.mark.parametrize("body", [b"Edge: Too Many Requests", b"<html>", b'{"chart": 1}', b""])

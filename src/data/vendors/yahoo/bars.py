@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo
 from ...calendars.calendar import calendar_for
 from ...calendars.localtime import local_date
 from ...errors import (
+    AuthenticationError,
     CapabilityError,
     DataError,
     NoDataError,
+    RateLimitedError,
     RefusedError,
     ResponseFormatError,
     SymbolNotFoundError,
@@ -177,8 +179,21 @@ class YahooDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` with a browser's user agent, because Yahoo throttles other clients."""
-        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
+        """Send ``request`` with a browser's user agent, because Yahoo throttles other clients.
+
+        Raises:
+            DataError: The last attempt failed. If Yahoo rejects this client, and the extra
+                ``yahoo`` is not installed, the error contains the command that installs it.
+        """
+        try:
+            return super().send(
+                replace(request, headers={"User-Agent": _BROWSER, **request.headers})
+            )
+        except (AuthenticationError, RateLimitedError) as error:
+            is_own_limit = isinstance(error, RateLimitedError) and error.hint
+            if not is_own_limit and not find_spec(_PACKAGE):
+                error.lacking_extra, error.hint = self.name, _WITHOUT_PACKAGE
+            raise
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request the whole span; the response may also contain a bar labeled exactly ``period2``."""
@@ -199,14 +214,8 @@ class YahooDataDownloader(BaseDataDownloader):
         return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``chart.error``; 422 means a limit on the range, 404 an unknown symbol.
-
-        If Yahoo rejects a client without the extra ``yahoo``, the error contains the command that
-        installs it.
-        """
+        """Return the error in ``chart.error``; 422 means a limit on the range, 404 an unknown symbol."""
         error, text = error_of(response), error_text(response)
-        if error is not None and response.status in (401, 429) and not find_spec(_PACKAGE):
-            error.lacking_extra, error.hint = self.name, _WITHOUT_PACKAGE
         if not text or isinstance(error, RefusedError | TransientError):
             return error
         error_type: type[DataError] = CapabilityError
