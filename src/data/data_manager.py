@@ -841,7 +841,12 @@ class DataManager:
         report: GapReport = gaps
         return report
 
-    def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
+    def report(
+        self,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        provider: str | None = None,
+    ) -> BarsReport:
         """Return a report on one stored series, or on everything that is stored.
 
         The report on one series contains, for each of its lanes: a chart, coverage by month, gaps
@@ -854,20 +859,22 @@ class DataManager:
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`. Pass both, or pass neither to report on
                 everything that is stored.
+            provider: Vendor; the report then covers only the lanes of the series that have bars
+                from it.
 
         Returns:
             The report, with ``.html()``, ``.to_json()`` and ``.save(path)``; notebooks also display
             it.
 
         Raises:
-            QueryError: An argument is invalid, or only one of ``symbol`` and ``timeframe`` is given
-                (a ``ValueError``).
+            QueryError: An argument is invalid, only one of ``symbol`` and ``timeframe`` is given, or
+                only ``provider`` is (a ``ValueError``).
             CacheError: Nothing is stored for the series, or the cache cannot be read.
 
         Warns:
             IncompleteDataWarning: The bars that the chart shows are incomplete.
         """
-        report: BarsReport = load_part("charts.report").report_of(self, symbol, timeframe)
+        report: BarsReport = load_part("charts.report").report_of(self, symbol, timeframe, provider)
         return report
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:

@@ -157,6 +157,8 @@ class DataError(Exception):
         brief: One sentence for the application's end users; the message itself is for the operator.
         candidates: Symbols that the user may have meant, most likely first; each can be used as it
             is.
+        lacking_extra: Extra whose absence explains the error, so that the brief contains the
+            command that installs it; empty otherwise.
     """
 
     because: ClassVar[Reason] = "other"
@@ -169,6 +171,7 @@ class DataError(Exception):
     hidden_requests: int = 0
     is_logged: bool = False
     candidates: tuple[str, ...] = ()
+    lacking_extra: str = ""
 
     def __init__(
         self,
@@ -195,6 +198,9 @@ class DataError(Exception):
         symbol, alternatives = text or "this symbol", _choice(self.candidates)
         if alternatives and self.reason in _ABOUT_SYMBOLS:
             return f"{symbol} may be {alternatives}."
+        if self.lacking_extra:
+            command = f"pip install 'onetape[{self.lacking_extra}]'"
+            return f"The data source for {symbol} rejects this installation; run {command}."
         brief = self._brief or _BRIEFS[self.reason]
         return brief.format(symbol=symbol)
 
@@ -603,6 +609,8 @@ class AllProvidersFailedError(DataError, RuntimeError):
         super().__init__(message, **context)
         self.attempts = tuple(attempts)
         self.is_logged = any(isinstance(a.error, CircuitOpenError) for a in self.attempts)
+        extras = [a.error.lacking_extra for a in self.attempts if a.error is not None]
+        self.lacking_extra = next(filter(None, extras), "")
 
     @property
     def reason(self) -> Reason:

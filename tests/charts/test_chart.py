@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.charts.chart import Chart, chart_of
+from src.data.charts.html import page_data
 from src.data.charts.layout import (
     Label,
     Lines,
@@ -132,6 +133,24 @@ def test_more_gaps_than_listed_break_the_line_at_every_empty_slot() -> None:
     chart = chart_of(frame, _SHARES)
     assert len(thinned_line(chart.series[0], len(chart.axis), 400)) == 2
     assert "90 more gaps are not shaded" in chart.notes
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_gap_of_one_line_of_a_comparison_breaks_that_line_only(is_listed: bool) -> None:
+    days = pd.bdate_range("2024-06-03", "2024-06-14")
+    gap = {"start": "2024-06-06T00:00:00Z", "end": "2024-06-07T00:00:00Z", "reason": "no bar"}
+    total = 1 if is_listed else 90
+    share = frame_of(range(10, 19), times=days.delete(3), gaps=[gap], gaps_total=total)
+    # A line whose list of gaps is incomplete has bars on all its days, but not on the coin's.
+    other = frame_of(range(10, 20), times=days, symbol="OTHER", gaps_total=0 if is_listed else 90)
+    coin = frame_of(range(10, 22), "2024-06-03", symbol="BTCUSDT")
+    calendars = {"ACME": SHARE, "OTHER": SHARE, "BTCUSDT": COIN}
+    chart = chart_of({"ACME": share, "OTHER": other, "BTCUSDT": coin}, calendars)
+    broken = {one.symbol: np.flatnonzero(np.diff(one.segments)).tolist() for one in chart.series}
+    assert broken == {"ACME": [2], "OTHER": [], "BTCUSDT": []}
+    assert {one["symbol"]: one["breaks"] for one in page_data(chart)["series"]} == {
+        "ACME": [2], "OTHER": [], "BTCUSDT": [],
+    }  # fmt: skip
 
 
 def test_the_span_before_the_first_bar_is_not_a_gap() -> None:

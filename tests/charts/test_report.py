@@ -123,6 +123,21 @@ def test_a_report_of_all_series_has_one_map(filled: Run, tmp_path: Path) -> None
     assert json.loads(plain.read_text()) == seen.data
 
 
+def test_a_report_on_a_vendor_covers_only_lanes_with_its_bars(filled: Run) -> None:
+    days = ("--start", "2014-06-02", "--end", "2014-06-06")
+    assert filled("fetch", "AAPL", "1d", *days, "--provider", "mock").code == 0
+    assert len(filled("report", "AAPL", "1d", "--json").json["series"]) == 2
+    for vendor, lane in (("mock", "mock"), ("yahoo", ""), ("yf", "")):
+        ran = filled("report", "AAPL", "1d", "--provider", vendor, "--json")
+        (series,) = ran.json["series"]
+        assert (ran.code, series["lane"], series["answers"]) == (0, lane, True)
+        assert {gap["lane"] for gap in ran.json["gaps"]} <= {lane}
+    assert filled("report", "AAPL", "1d", "--provider", "binance").code == 1
+    assert "no bars from coingecko" in filled("report", "AAPL", "1d", "--provider", "coingecko").err
+    assert filled("report", "AAPL", "1d", "--provider", "nobody").code == 2
+    assert filled("report", "--all", "--provider", "yahoo").code == 2
+
+
 def test_people_read_the_same_in_lines(
     filled: Run, cache: Path, rules: Path, clock: ManualClock
 ) -> None:

@@ -111,7 +111,7 @@ def test_a_broken_rules_file_is_a_finding_with_all_its_mistakes(
     assert about(ran, "yahoo")[-1]["said"] == "usable; its network connection was not tested"
     shown = bare("doctor", "--no-network", "--cache-dir", str(cache))
     assert "primry" in shown.out
-    assert "4 things to fix" in shown.out
+    assert "3 things to fix" in shown.out
 
 
 def test_a_rules_file_that_is_not_there(bare: Run, cache: Path) -> None:

@@ -15,7 +15,7 @@ def test_a_plan_for_people(run: Run, vendors: VendorServer) -> None:
     assert ran.code == 0
     assert ran.out.startswith("AAPL 1d  1 request, no wait\n")
     assert "2024-03-01 .. 2024-05-31    64  nothing cached yet  1 yahoo" in ran.out
-    assert "60 of 60 a minute left; this takes 1" in ran.out
+    assert "60 of 60 a minute left; this takes 1 unit of its limits" in ran.out
     assert vendors.count() == 0
 
 

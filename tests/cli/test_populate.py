@@ -466,6 +466,24 @@ def test_sync_updates_every_cached_series(
     )
     told = run("sync", "* 1d", "--dry-run", "--json").json
     assert (told["series"], list(told["vendors"])) == (1, ["yahoo"])
+    told = run("sync", "AAPL", "ETH*", "--dry-run", "--json").json
+    assert (told["series"], list(told["vendors"])) == (2, ["yahoo", "binance"])
+    ran = run("sync", "BTCUSDT", "MSFT", "--json")
+    assert (ran.code, ran.json["success"]) == (1, ["BTCUSDT_1h"])
+    (reason,) = ran.json["errors"].values()
+    assert "nothing is cached for it" in reason
+
+
+def test_sync_with_samples_alone_says_how_to_query_vendors(run: Run, vendors: VendorServer) -> None:
+    pytest.importorskip("bokeh_sampledata.stocks")
+    span = ("--start", "2012-01-03", "--end", "2012-01-09")
+    assert run("fetch", "AAPL", "1d", *span, "--provider", "demo").code == 0
+    for symbols in ((), ("AAPL",), ("AAPL", "--dry-run")):
+        ran = run("sync", *symbols)
+        assert (ran.code, vendors.count()) == (2, 0)
+        assert "only sample bars are cached (AAPL 1d@demo)" in ran.err
+        assert "`onetape fetch AAPL 1d` requests bars from vendors" in ran.err
+    assert "no matching series is cached" in run("sync", "MSFT").err
 
 
 def test_every_so_often_until_a_signal(

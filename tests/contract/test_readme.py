@@ -55,6 +55,8 @@ def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None
     assert len(named) == 1, "the line for a checkout names the same extras"
     (installed,) = named
     assert set(installed) <= set(EXTRAS)
+    assert "yahoo" in installed, "the next example fetches a US share"
+    assert re.search(r"install, \d+ MB", line), "what it takes"
     barred = {one.module for extra, one in EXTRAS.items() if extra not in installed}
     blocks = [block.code for block in pages()[page.name]]
     assert len(blocks) > 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
+    AllProvidersFailedError,
     IncompleteDataError,
     IncompleteDataWarning,
     NoProviderError,
@@ -91,6 +93,23 @@ def test_a_range_behind_the_sample_reports_once_on_which_day_it_ends(
         frame = manager.get_ohlcv("AAPL", "1d", "2014", provider="demo")
     assert (len(frame), provenance(frame)["empty"]) == (0, ends)
     assert ends in str(manager.explain("AAPL", "1d", provider="demo"))
+
+
+@pytest.mark.parametrize("start", ["2013-02-25", "2013-03-04"])
+def test_a_request_after_the_end_of_the_sample_says_how_to_query_vendors(
+    manager: DataManager, start: str
+) -> None:
+    with pytest.raises(AllProvidersFailedError, match="omit the provider to request other bars"):
+        manager.get_ohlcv("AAPL", "1d", "2013-03-04", "2013-03-08", provider="demo")
+    with pytest.raises(AllProvidersFailedError, match="omit the provider to request others from"):
+        manager.get_ohlcv("TSLA", "1d", "2012-01-03", "2012-01-09", provider="demo")
+    manager.get_ohlcv("AAPL", "1d", "2013-02-25", "2013-03-15", provider="demo")
+    for _ in range(2):  # of which the second is from the cache
+        with pytest.warns(IncompleteDataWarning, match="omit the provider to request bars from"):
+            manager.get_ohlcv("AAPL", "1d", start, "2013-03-08", provider="demo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        manager.get_ohlcv("AAPL", "1d", "2013-02-25", "2013-03-01", provider="demo")
 
 
 def test_demo_bars_and_actions_do_not_affect_other_vendors(

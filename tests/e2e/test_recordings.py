@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,20 @@ from src.data.errors import (
     UnknownProviderError,
 )
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import from_ms
 from src.data.net.recordings import Recorder, Recording
 from src.data.vendors.factory import downloader_class
 from tests.conformance.sheet import sheet_of
+from tests.contract.source import ROOT
+from tests.live.vendors import (
+    RECORDINGS,
+    TIMEFRAME,
+    bars_from,
+    recordings_folder,
+    settled_days,
+)
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.keyed import KEY as SERVERS_KEY
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
 SPLIT = ("AAPL", "1d", "2020-08-20", "2020-09-10")  # 4:1 on 2020-08-31
@@ -81,6 +92,44 @@ def test_recorded_bars_are_replayed_without_the_vendor(
     )  # fmt: skip
     assert entry["request"]["path"].endswith("/api/v3/klines")
     assert entry["request"]["params"]["symbol"] == "BTCUSDT"
+
+
+@pytest.mark.parametrize("vendor, symbol", [("binance", "BTCUSDT"), ("yahoo", "AAPL"),
+                                            ("fmp", "AAPL")])  # fmt: skip
+def test_answers_of_vendors_without_keys_to_the_live_tests_are_kept_and_can_be_replayed(
+    vendor: str,
+    symbol: str,
+    vendors: VendorServer,
+    clock: ManualClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, rules = tmp_path / "kept", tmp_path / "live.yaml"
+    base_url = vendors.base_url(vendor)
+    rules.write_text(f"providers: {{{vendor}: {{base_url: '{base_url}', transport: http}}}}\n")
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setenv("FMP_API_KEY", SERVERS_KEY)
+    monkeypatch.setenv(RECORDINGS, str(kept))
+    span = settled_days(from_ms(clock.now_ms()))
+    seen = bars_from(vendor, symbol, span, tmp_path / "cache", rules)
+    assert seen is not None and vendors.count(vendor) > 0
+    assert "ONETAPE_RECORD" not in os.environ
+    if vendor == "fmp":
+        assert not kept.exists(), "answers for a key are not kept"
+        return
+    (folder,) = kept.glob("*/*")
+    assert folder == recordings_folder() / vendor
+    again = DataManager(tmp_path / "other", clock=clock).get_ohlcv(
+        symbol, TIMEFRAME, *span, provider=f"replay:{folder}", strict=True
+    )
+    pd.testing.assert_frame_equal(again, seen)
+
+
+def test_the_folder_of_live_recordings_is_outside_of_the_tree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(RECORDINGS, raising=False)
+    assert not recordings_folder().is_relative_to(ROOT)
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split", "all"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -62,6 +63,37 @@ def test_a_checkup_names_a_vendor_that_refuses_the_region(
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
     assert (check.ok, check.said) == (False, refused.refusal)
     assert "providers.binance.base_url" in check.advice
+
+
+@pytest.mark.parametrize("up", [None, "coingecko"])
+def test_one_cause_for_which_no_vendor_can_be_reached_is_one_fault(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: str | None
+) -> None:
+    def unresolved(urls: Mapping[str, str]) -> dict[str, ReachResult]:
+        hosts = {name: urlsplit(url).hostname for name, url in urls.items()}
+        return {
+            name: ReachResult(0.1, "" if name == up else f"the host {host} cannot be resolved")
+            for name, host in hosts.items()
+        }
+
+    rules.write_text("version: 1\n")
+    monkeypatch.setattr(module, "reach_all", unresolved)
+    checks = checkup(tmp_path / "cache", rules)
+    failed = [check.topic for check in checks if check.ok is False]
+    assert failed == (["binance", "yahoo"] if up else ["network"])
+    assert found(checks, "yahoo", "vendors").said.endswith("cannot be resolved")
+
+
+def test_the_variable_of_the_state_folder_is_named_only_if_it_is_set(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / "state"))
+    said = found(checkup(tmp_path / "cache", rules, network=False), "state").said
+    assert said.startswith(f"{tmp_path / 'state'} (set by ONETAPE_STATE_DIR)")
+    monkeypatch.delenv("ONETAPE_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    said = found(checkup(tmp_path / "cache", rules, network=False), "state").said
+    assert said.startswith(f"{tmp_path / 'onetape'} (from the user's state folder)")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ STATES = [
     ("yahoo", "sdk", "9.1", True, f"yfinance 9.1: {BROWSER} {SDK}", ""),
     ("yahoo", "auto", "9.1", True, f"the session of yfinance 9.1: {BROWSER} {AUTO}", ""),
     ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
-    ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}", "install"),
+    ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}; over plain HTTP, Yahoo "
+     "Finance may reject requests (HTTP 429 or 401)", "install"),
     ("yahoo", "sdk", "", False, "transport: sdk needs yfinance, which is not installed", "both"),
     ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, such as ccxt:kraken",
      ""),

@@ -8,7 +8,6 @@ import exchange_calendars
 import pandas as pd
 import pytest
 
-from src.data import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
     EntitlementError,
@@ -18,7 +17,7 @@ from src.data.errors import (
     UnavailableError,
     UnknownProviderError,
 )
-from tests.live.vendors import STOCK, TIMEFRAME, asked_vendors, settled_days
+from tests.live.vendors import STOCK, asked_vendors, bars_from, settled_days
 
 # Not asked, not reached, or refused by its plan: of our reading of its answers that says nothing.
 UNANSWERED = (UnavailableError, ProviderTimeoutError, RateLimitedError, EntitlementError,
@@ -49,9 +48,8 @@ def test_the_answer_is_read(
 
 def answer_of(vendor: str, symbol: str, start: str, end: str, cache: Path) -> pd.DataFrame:
     """Return what the vendor answers; a vendor that gives no answer is skipped, with the reason."""
-    manager = DataManager(cache_dir=cache)
     try:
-        found = manager.get_ohlcv(symbol, TIMEFRAME, start, end, provider=vendor, strict=True)
+        found = bars_from(vendor, symbol, (start, end), cache)
     except AllProvidersFailedError as error:
         causes = [attempt.error for attempt in error.attempts]
         if causes and isinstance(causes[-1], UNANSWERED):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
 
 from src.data import DataManager
+from src.data.config.settings import user_folder
 from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 
@@ -16,6 +22,7 @@ _COINS: Mapping[str, str] = {"binance": "BTCUSDT", "ccxt:kraken": "BTC/USD"}
 # Made-up bars, sample bars and the user's own files are no vendors.
 _NOT_ASKED = ("mock", "demo", "local", "ccxt")
 TIMEFRAME = "1d"
+RECORDINGS = "ONETAPE_LIVE_RECORDINGS"
 
 
 def asked_vendors() -> dict[str, str]:
@@ -31,6 +38,24 @@ def settled_days(now: datetime | None = None) -> tuple[str, str]:
     return f"{last - timedelta(days=7)}", f"{last}"
 
 
+def recordings_folder(now: datetime | None = None) -> Path:
+    """Return the folder for the answers of today's run, which by default is outside of the tree."""
+    named = os.environ.get(RECORDINGS)
+    folder = Path(named) if named else user_folder("cache", None) / "onetape-live"
+    return folder.absolute() / f"{(now or datetime.now(UTC)).date()}"
+
+
+def bars_from(
+    vendor: str, symbol: str, span: tuple[str, str], cache: Path, rules: Path | None = None
+) -> pd.DataFrame | None:
+    """Return the bars that a vendor answers; the answers of vendors without keys are recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not downloader_class(vendor).requires_api_key:
+            patch.setenv("ONETAPE_RECORD", str(recordings_folder()))
+        manager = DataManager(cache, rules)
+    return manager.get_ohlcv(symbol, TIMEFRAME, *span, provider=vendor, strict=True)
+
+
 def announcement(vendors: Mapping[str, str]) -> Iterator[str]:
     """Yield what is asked of whom, as the library itself plans it; nothing is asked for that."""
     start, end = settled_days()
@@ -42,3 +67,4 @@ def announcement(vendors: Mapping[str, str]) -> Iterator[str]:
             refused = next((r for r in str(plan).splitlines() if r.startswith("lacking")), "")
             told = refused.rpartition(": ")[2] or str(plan).partition(": ")[2].splitlines()[0]
             yield f"  {name:<14} {symbol:<8} {told}"
+    yield f"answers of vendors without keys are kept in {recordings_folder()} ({RECORDINGS})"

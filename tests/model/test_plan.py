@@ -48,7 +48,7 @@ def test_a_plan_in_words() -> None:
         "missing    2024-04-01 .. 2024-04-30, 22 bars (after the cached bars): yahoo 1 request; else fmp",
         "           failed lately",
         "besides    splits and dividends: yahoo 1 request",
-        "vendor     yahoo: ready, 58 of 60 a minute left; this takes 3",
+        "vendor     yahoo: ready, 58 of 60 a minute left; this takes 3 units of its limits",
         "not asked  tiingo: no key: set TIINGO_API_KEY",
         "lacking    2024-05-01: nobody has it",
     ]

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from src.data.errors import (
+    AllProvidersFailedError,
+    Attempt,
     AuthenticationError,
     CapabilityError,
+    DataError,
     NoDataError,
     RateLimitedError,
     ResponseFormatError,
@@ -19,7 +22,7 @@ from src.data.errors import (
 )
 from src.data.model.actions import Action, current
 from src.data.model.bars import Bar
-from src.data.model.capabilities import FetchQuery
+from src.data.model.capabilities import FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
 from src.data.model.instrument import AssetClass, Instrument
@@ -452,6 +455,35 @@ def test_error_responses_become_typed_errors(status: int, description: str, kind
     body = {"chart": {"result": None, "error": {"code": "X", "description": description}}}
     error = yahoo()[0].classify(answer(body, status))
     assert type(error) is kind
+
+
+@pytest.mark.parametrize("status", [401, 429, 404, 503])
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_rejection_without_the_extra_names_the_command_that_installs_it(
+    status: int, is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = object() if is_installed else None
+    monkeypatch.setattr("src.data.vendors.yahoo.bars.find_spec", lambda _: spec)
+    vendor, _ = yahoo(*[answer(b"Edge: no", status, Retry_After="900")] * 9)
+    is_named = status in (401, 429) and not is_installed
+    for _ in range(2):  # the second time, a pause that Yahoo demanded is still running
+        with pytest.raises(DataError) as caught:
+            vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+        failed = Attempt("yahoo", "failed", error=caught.value)
+        answered = AllProvidersFailedError(f"{caught.value}", attempts=[failed], symbol="AAPL")
+        for text in (str(caught.value), caught.value.brief, str(answered), answered.brief):
+            assert ("pip install 'onetape[yahoo]'" in text) is is_named, text
+        assert not is_named or "key" not in str(caught.value), "Yahoo has no keys"
+
+
+def test_a_limit_of_our_own_says_nothing_about_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.vendors.yahoo.bars.find_spec", lambda _: None)
+    sender = sender_over(ScriptedTransport(chart([])), limits=Limits(per_day=1))
+    vendor = YahooDataDownloader(sender=sender)
+    vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+    with pytest.raises(RateLimitedError) as caught:
+        vendor.send(HttpRequest("https://query1.finance.yahoo.com/x"))
+    assert "onetape[yahoo]" not in str(caught.value) + caught.value.brief
 
 
 @pytest.mark.parametrize("body", [b"Edge: Too Many Requests", b"<html>", b'{"chart": 1}', b""])

@@ -82,6 +82,8 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"session": object()}, QueryError, "rules file"),
         ({"back_adjust": True}, QueryError, "use auto_adjust=True"),
         ({"interval": "5d"}, BadTimeframeError, "use 1wk"),
+        ({"interval": "1M"}, BadTimeframeError, "use 1mo"),
+        ({"interval": "3M"}, BadTimeframeError, "use 3mo"),
         ({"interval": "7m"}, BadTimeframeError, "intervals: 1m, 2m"),
         ({"interval": 5}, BadTimeframeError, "not supported"),
         ({"interval": ["1d"]}, BadTimeframeError, "not supported"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import day_ms
+from src.data.wiring import MANAGER
 from tests.cache.counts import FULL, crossed
 from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, ShareVendor, Truth
@@ -62,6 +64,42 @@ def test_a_ticker_that_cannot_be_read_does_not_end_the_others(manager: DataManag
         frame = yf.download(["A B", "DX-Y.NYB", "US0378331005", "AAPL"], **MAY)
     assert "yf.Search" in frame.attrs["onetape"]["symbols"]["US0378331005"]["empty"]
     assert frame["Close"]["AAPL"].notna().all()
+
+
+_OWN = """
+stock_daily: {{primary: local, backup: []}}
+stock_intraday: {{primary: local, backup: []}}
+providers:
+  local: {{folder: '{folder}', pattern: '{{symbol}}.csv', adjustment: {adjustment}, unit: USD}}
+"""
+
+
+@pytest.mark.parametrize("adjustment", ["split", "raw", "all"])
+def test_own_files_without_dividends_are_returned_unadjusted(
+    tmp_path: Path, clock: ManualClock, adjustment: str
+) -> None:
+    (tmp_path / "ACME.csv").write_text(
+        "timestamp,open,high,low,close,volume\n2024-05-02,10,12,9,11,50\n2024-05-03,11,13,10,12,60\n"
+    )
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(_OWN.format(folder=tmp_path, adjustment=adjustment))
+    MANAGER.forget()
+    try:
+        MANAGER.get(lambda: DataManager(tmp_path / "cache", rules, clock=clock))
+        days = {"start": "2024-05-02", "end": "2024-05-04"}
+        with pytest.warns(IncompleteDataWarning):
+            wide = yf.download("ACME", progress=False, **days)
+        with pytest.warns(IncompleteDataWarning):
+            frame = yf.Ticker("ACME").history(**days)
+    finally:
+        MANAGER.forget()
+    assert wide.attrs["onetape"]["failed"] == []
+    assert list(wide["Close"]["ACME"]) == list(frame["Close"]) == [11, 12]
+    facts = frame.attrs["onetape"]
+    assert facts["adjustment"] == adjustment and not facts["complete"]
+    said = " ".join(facts["problems"])
+    assert (adjustment == "split") is ("prices adjusted for dividends are not known" in said)
+    assert facts["gaps"] == []
 
 
 def test_a_hole_is_a_missing_row_and_a_gap_in_the_attributes(

@@ -81,6 +81,49 @@ def test_info_has_the_names_of_yfinance(manager: DataManager) -> None:
     assert "sector" not in info, "no vendor here has it"
 
 
+def test_info_has_the_figures_of_fast_info(manager: DataManager) -> None:
+    ticker = yf.Ticker("AAPL")
+    info, fast = ticker.info, ticker.fast_info
+    assert info["exchangeTimezoneName"] == "America/New_York"
+    names = {"dayHigh": "dayHigh", "dayLow": "dayLow", "open": "regularMarketOpen",
+             "previousClose": "previousClose", "fiftyDayAverage": "fiftyDayAverage",
+             "twoHundredDayAverage": "twoHundredDayAverage", "yearChange": "52WeekChange",
+             "tenDayAverageVolume": "averageVolume10days",
+             "threeMonthAverageVolume": "averageVolume"}  # fmt: skip
+    assert {name: info[name] for name in names.values()} == {
+        name: fast[key] for key, name in names.items()
+    }
+    assert None not in info.values()
+
+
+def test_info_has_the_figures_of_vendors_in_the_units_of_yfinance(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    facts = {
+        "company_name": Fact("Apple Inc.", "text"),
+        "profit_margin": Fact(0.25, "fraction"),
+        "gross_margin": Fact(0.45, "fraction"),
+        "operating_margin": Fact(0.3, "fraction"),
+        "debt_to_equity": Fact(1.5, "ratio"),
+        "dividend_yield": Fact(0.005, "fraction"),
+        "revenue_growth": Fact(0.04, "fraction"),
+        "net_income_growth": Fact(0.02, "fraction"),
+        "target_price": Fact(230.0, "price", "USD"),
+        "institutional_pct": Fact(0.6, "fraction"),
+        "short_pct_float": Fact(0.01, "fraction"),
+        "current_price": Fact(200.0, "price", "USD"),
+    }
+    kept = FundamentalsCache(manager.cache.cache_dir, clock=clock)
+    kept.keep(Snapshot("fmp", "AAPL", clock.now_ms(), facts, data_types=("profile",)))
+    info = yf.Ticker("AAPL").info
+    wanted = {"profitMargins": 0.25, "grossMargins": 0.45, "operatingMargins": 0.3,
+              "debtToEquity": 150.0, "dividendYield": 0.5, "revenueGrowth": 0.04,
+              "earningsGrowth": 0.02, "earningsQuarterlyGrowth": 0.02, "targetMeanPrice": 230.0,
+              "heldPercentInstitutions": 0.6, "shortPercentOfFloat": 0.01}  # fmt: skip
+    assert {name: info.get(name) for name in wanted} == wanted
+    assert info["currentPrice"] == 200.0, "a vendor's figure comes first"
+
+
 @pytest.mark.parametrize("has_trailing", [True, False])
 def test_trailing_figures_are_for_the_last_twelve_months_or_absent(
     manager: DataManager, clock: ManualClock, has_trailing: bool

@@ -490,18 +490,19 @@ class _Part:
             self._is_pale(kept),
             codes,
             names,
-            self._segments(rows.stamps, slots),
+            self._segments(rows.stamps),
             len(self.table),
             {reason: count for reason, count in refused.items() if count},
             int((stamps < later).sum()),
         )
 
-    def _segments(self, stamps: Stamps, slots: Ints) -> Ints:
+    def _segments(self, stamps: Stamps) -> Ints:
         breaks = [span.start for span, _ in self.gap_spans]
         breaks += self.table.stamps[~self.usable].tolist()
         segments = np.array(sorted(breaks), np.int64).searchsorted(stamps, side="right")
         if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())):
-            # The list of gaps is incomplete, so a line is broken at every empty slot.
+            # The list of gaps is incomplete, so a line is broken at every empty slot of its own.
+            slots = self.slots().searchsorted(stamps)
             segments = segments + np.concatenate([[0], np.cumsum(np.diff(slots) > 1)])[: len(slots)]
         return segments.astype(np.int64)
 

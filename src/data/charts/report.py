@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from .. import __version__
+from ..bars.client import Wishes
 from ..calendars.calendar import first_unclosed
 from ..disk.atomic import check_target, put
-from ..errors import DataError, QueryError
+from ..errors import CacheError, DataError, QueryError
 from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.validate import examined
 from ..model.bars import BarTable
@@ -161,7 +162,10 @@ class StoredReport(InLines):
 
 
 def report_of(
-    manager: DataManager, symbol: str | None = None, timeframe: str | None = None
+    manager: DataManager,
+    symbol: str | None = None,
+    timeframe: str | None = None,
+    provider: str | None = None,
 ) -> StoredReport:
     """Return the known facts about a series, or about everything stored; no vendor is queried.
 
@@ -169,9 +173,11 @@ def report_of(
         manager: Data manager whose cache is read.
         symbol, timeframe: Series, as for ``get_ohlcv``. Pass both, or pass neither to report on
             everything except samples.
+        provider: Vendor of the series; other lanes are left out.
 
     Raises:
-        QueryError: The symbol or timeframe is invalid, or only one of the two is given.
+        QueryError: The symbol, the timeframe or the vendor is invalid, only one of the first two is
+            given, or only the vendor is.
         CacheError: Nothing is stored for the series, or the cache cannot be read.
     """
     if (symbol is None) != (timeframe is None):
@@ -181,15 +187,26 @@ def report_of(
         )
     client = manager.client
     if symbol is None or timeframe is None:
+        if provider is not None:
+            raise QueryError(
+                "a vendor is given without a series",
+                hint="give symbol and timeframe, such as AAPL 1d",
+            )
         pull_elsewhere(manager.cache.store)
         every = client.series()
         keys = [key for key in every if not key.is_sample]
         samples = len(every) - len(keys)
         return _full_report(client, _validated_entries(manager, keys), manager.gaps(), samples)
-    query = client.query(symbol, timeframe)
+    query = client.query(symbol, timeframe, wishes=Wishes(provider=provider))
     entries = _validated_entries(manager, client.lanes(query.instrument.symbol, query.timeframe))
     gaps = manager.gaps(symbol, timeframe)
-    return _series_report(client, entries, gaps, manager.explain(symbol, timeframe))
+    if vendor := query.provider:
+        entries = {key: entry for key, entry in entries.items() if vendor in entry.vendors}
+        gaps = replace(gaps, series=tuple(one for one in gaps.series if one.series in entries))
+        if not entries:
+            raise CacheError(f"no bars from {vendor} are stored for {symbol} {timeframe}")
+    explanation = manager.explain(symbol, timeframe, provider=provider)
+    return _series_report(client, entries, gaps, explanation, is_of_vendor=bool(vendor))
 
 
 def _validated_entries(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
@@ -227,10 +244,12 @@ def _series_report(
     entries: dict[SeriesKey, _Entry],
     gaps: GapReport,
     explanation: Explanation,
+    *,
+    is_of_vendor: bool,
 ) -> StoredReport:
     stored = {lane.lane: lane.to_json() for lane in explanation.stored}
     keys = [gaps_of_series.series for gaps_of_series in gaps.series]
-    first = next(iter(client.answering(keys)), None)
+    first = next(iter(keys if is_of_vendor else client.answering(keys)), None)
     sections, drawings = [], []
     for series_gaps in gaps.series:
         entry = entries.get(series_gaps.series)

@@ -77,10 +77,11 @@ def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -
 def configure_sync(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape sync``."""
     parser.add_argument(
-        "pattern",
-        nargs="?",
-        default="*",
-        help="symbols such as 'BTC*', or a symbol and timeframe such as '* 1d'; default: all",
+        "patterns",
+        metavar="pattern",
+        nargs="*",
+        default=["*"],
+        help="symbols such as AAPL or 'BTC*', or a symbol and timeframe such as '* 1d'; default: all",
     )
     add_universe(parser, "on any day")
     defaults: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
@@ -181,7 +182,7 @@ def _populate(args: argparse.Namespace) -> dict[str, Any]:
             "timeout": args.timeout,
         }
         if args.all_stored:
-            report = sync_cache(args.pattern, symbols=members, **options)
+            report = sync_cache(args.patterns, symbols=members, **options)
         else:
             report = populate_cache(
                 args.symbols if members is None else members,
@@ -195,6 +196,14 @@ def _populate(args: argparse.Namespace) -> dict[str, Any]:
     if members is not None:
         report["universe"] = members.as_dict()
     if not (report["series"] if args.dry_run else report["results"]):
+        if samples := report.get("samples"):
+            more = f" and {len(samples) - 1:,} more" if len(samples) > 1 else ""
+            symbol, _, lane = samples[0].partition(" ")
+            timeframe = lane.partition("@")[0]
+            raise QueryError(
+                f"nothing to fill: only sample bars are cached ({samples[0]}{more})",
+                hint=f"`onetape fetch {symbol} {timeframe}` requests bars from vendors",
+            )
         raise QueryError(
             "nothing to fill: no matching series is cached",
             hint="name the symbols: onetape populate --symbols AAPL,BTCUSDT",

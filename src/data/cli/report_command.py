@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--provider", help="report only on lanes with bars from this vendor")
     parser.add_argument("--all", action="store_true", help="report on all stored series")
     parser.add_argument(
         "-o",
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> Report:
     if args.output is not None:
         check_report_path(Path(args.output))  # before the work
     with busy(args, "reading the cache; sends no request"):
-        report = manager.report(args.symbol, args.timeframe)
+        report = manager.report(args.symbol, args.timeframe, args.provider)
         written = "" if args.output is None else str(report.save(args.output))
 
     def shown() -> Shown:

@@ -28,6 +28,7 @@ from ..cache.retention.manager import RetentionLimits, RetentionManager
 from ..cache.store import BarStore
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
+from ..config.donotshare import variable_of
 from ..config.schema import LOOPBACK
 from ..config.settings import shared_store
 from ..config.survey import Survey, Where
@@ -172,7 +173,8 @@ def _locations(survey: Survey, selector: ProviderSelector, size: int) -> Iterato
     yield from _size(settings, selector, size)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     state, folder = "ONETAPE_STATE_DIR", settings.state_dir
-    yield _folder("state", folder, f"set by {state}", state)
+    source = f"set by {state}" if variable_of(state, None) else "from the user's state folder"
+    yield _folder("state", folder, source, state)
     if kind := network_file_system(folder):
         text = (
             f"limits and bans are on a network file system ({kind}); programs on two machines that "
@@ -492,7 +494,7 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
     yield Check(
         "configuration",
         "rules",
-        False,
+        None if error.problems else False,  # each problem is a finding of its own
         head,
         "until the rules are corrected, every other command fails",
     )
@@ -559,14 +561,33 @@ def _vendors(
     selector: ProviderSelector,
 ) -> Iterator[Check]:
     routed = _routed_vendors(selector)
+    cause = _shared_cause(reached, vendors)
+    if cause:
+        text = f"no vendor can be reached: {cause}"
+        yield Check("vendors", "network", False, text, "check the network and its proxy")
     for vendor in vendors:
         name = vendor["name"]
-        if not _is_under_keys(vendor):
+        if cause and _is_on_the_web(vendor) and name in reached:
+            yield Check("vendors", name, None, reached[name].refusal)
+        elif not _is_under_keys(vendor):
             yield check_of_vendor(vendor, reached.get(name), is_routed=name in routed)
         for fault in vendor["faults"]:
             advice = "repair, update or uninstall that package"
             yield Check("vendors", name, False, fault, advice)
     yield _clock(reached)
+
+
+def _shared_cause(reached: Mapping[str, ReachResult], vendors: Sequence[Mapping[str, Any]]) -> str:
+    """Return the reason why the hosts of all of several vendors on the web cannot be reached.
+
+    The result is empty if one can be reached, or if their reasons differ by more than their hosts.
+    """
+    hosts = {v["name"]: host_of(v["base_url"]) for v in vendors if _is_on_the_web(v)}
+    refusals = {name: reached[name].refusal for name in hosts if name in reached}
+    is_about_hosts = all(hosts[name] in text for name, text in refusals.items())
+    causes = {text.replace(hosts[name], "") for name, text in refusals.items()}
+    is_shared = len(refusals) > 1 and is_about_hosts and len(causes) == 1
+    return next(iter(refusals.values())) if is_shared else ""
 
 
 def _clock(reached: Mapping[str, ReachResult]) -> Check:
@@ -620,7 +641,11 @@ def check_of_vendor(
 
 
 def _is_remote(vendor: Mapping[str, Any]) -> bool:
-    return bool(vendor["gateway"]) or str(vendor["base_url"]).startswith("http")
+    return bool(vendor["gateway"]) or _is_on_the_web(vendor)
+
+
+def _is_on_the_web(vendor: Mapping[str, Any]) -> bool:
+    return str(vendor["base_url"]).startswith("http")
 
 
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:

@@ -95,7 +95,10 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
     if mode == "sdk":
         text = f"transport: sdk needs {package}, which is not installed"
         return ExtraState(False, text, f"{advice}, or set transport: http")
-    return ExtraState(None, f"not installed: {package} {extra.use}{under}", advice)
+    text = f"not installed: {package} {extra.use}{under}"
+    if mode == "auto":
+        text += f"; over plain HTTP, {cls.display_name} may reject requests (HTTP 429 or 401)"
+    return ExtraState(None, text, advice)
 
 
 def installed(extra: Extra) -> tuple[str, str]:

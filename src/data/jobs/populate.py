@@ -180,7 +180,7 @@ def populate_series(
 
 
 def sync_cache(
-    pattern: str = "*",
+    pattern: str | Sequence[str] = "*",
     cache_dir: str | Path | None = None,
     *,
     config_path: str | Path | None = None,
@@ -196,30 +196,35 @@ def sync_cache(
     not apply to them. Damaged series are repaired; a series that cannot be read fails.
 
     Args:
-        pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
+        pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``), or
+            several patterns, of which one that matches no stored series fails.
         cache_dir, config_path, dry_run, progress, on_event, timeout: See :func:`populate_cache`.
         symbols: Symbols to which the job is limited, such as the members of a universe; a symbol
             without a stored series fails.
 
     Returns:
-        A dict as returned by :func:`populate_cache`.
+        A dict as returned by :func:`populate_cache`, and ``samples``: the matching series of sample
+        bars, which are left out.
 
     Raises:
         QueryError: ``timeout`` is invalid.
         ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
-    pull_elsewhere(services.cache.store, pattern)
-    is_whole = " " in pattern
-    entries = {
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    for one in patterns:
+        pull_elsewhere(services.cache.store, one)
+    stored = {
         key: entry
         for key, entry in services.cache.maintenance.listing()
         if entry is None or entry.first is not None
-        if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
     }
-    absent: list[str] = []
+    matches = {one: [key for key in stored if _is_match(key, one)] for one in patterns}
+    absent = [one for one, keys in matches.items() if not keys and len(patterns) > 1]
+    entries = {key: stored[key] for keys in matches.values() for key in keys}
     if symbols is not None:
-        keys, absent = series_of_symbols(services, symbols, entries)
+        keys, lacking = series_of_symbols(services, symbols, entries)
+        absent += lacking
         entries = {key: entries[key] for key in keys}
     store = services.cache.store.preview()
     rows = [
@@ -231,7 +236,14 @@ def sync_cache(
     job = checked_job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
         services.observer.on_event(on_event)
-    return _done(services, job, progress, dry_run=dry_run)
+    report = _done(services, job, progress, dry_run=dry_run)
+    report["samples"] = [str(key) for key in entries if key.is_sample]
+    return report
+
+
+def _is_match(key: SeriesKey, pattern: str) -> bool:
+    name = f"{key.symbol} {key.timeframe}" if " " in pattern else key.symbol
+    return fnmatchcase(name, pattern)
 
 
 def job_services(

@@ -290,7 +290,7 @@ class Plan(InLines):
             yield "besides", f"{subject}: {step.vendor} {counted(step.requests, 'request')}"
         for health in self.health:
             units = self.units.get(health.vendor, 0)
-            takes = f"; this takes {units:,}" if units else ""
+            takes = f"; this takes {counted(units, 'unit')} of its limits" if units else ""
             yield "vendor", f"{health.vendor}: {health}{takes}"
         for name, reason in self.substitutes.items():
             yield "substitute", f"{name}: {reason}"

@@ -102,6 +102,9 @@ class Arguments:
     timeout: float | None
 
     def __post_init__(self) -> None:
+        if self.interval in ("1M", "3M"):  # in lower case, this would be minutes
+            hint = f"use {self.interval[0]}mo for months"
+            raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
         for name in ("interval", "period"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, value.lower())  # any case is accepted by yfinance

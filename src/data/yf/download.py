@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,6 +24,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..progress.bar import listening
 from ..progress.events import BatchProgress
+from ..vendors.registry import is_free
 from .arguments import Arguments, Bounds, When, is_isin, refuse, symbols_of, zone_of
 from .frames import Table, alike, tables_of, wide_frame
 
@@ -246,31 +247,64 @@ def _fetch(
     }
     unadjusted = [ticker for group in groups for ticker in group.lacking() if ticker in shares]
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
-    _note_unadjusted(kept, whole, asked)
+    own = {ticker for ticker in whole if asked.auto_adjust and _is_own(kept[ticker].facts)}
+    own = {ticker for ticker in own if not len(whole[ticker].frame)}
+    _note_unadjusted(kept, whole, own, asked)
     digits = _DIGITS if asked.rounding else None
     tables: dict[str, Table] = {}
+    failures, whole = whole, whole | {ticker: kept[ticker] for ticker in own}
     for group in groups:
         tables |= tables_of(group, kept, whole, auto_adjust=asked.auto_adjust, digits=digits)
+    _warn_unadjusted(failures, tables, own, bars, asked)
+    _state_adjustment(tables, whole, asked)
+    bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
+
+
+def _warn_unadjusted(
+    whole: Mapping[str, Rows],
+    tables: dict[str, Table],
+    own: Set[str],
+    bars: Bars,
+    asked: Arguments,
+) -> None:
+    """Warn about tickers without any prices adjusted for dividends, and let those fail that need them.
+
+    Args:
+        whole: Maps tickers to their bars, adjusted for dividends.
+        tables: Maps tickers to their bars; those that fail are deleted.
+        own: Tickers whose prices are returned without the adjustment.
+        bars: Result of the call, to which failures are added.
+        asked: Arguments of the call.
+    """
     for ticker, adjusted in whole.items():
         if len(adjusted.frame):
             continue
         facts = adjusted.facts
         reason = f"prices adjusted for dividends are not known: {_reason(facts)}"
-        if asked.auto_adjust:
+        if ticker in own:
+            text = f"{facts['symbol']}: {reason}; the prices are without this adjustment"
+            warn_user(text, IncompleteDataWarning)
+        elif asked.auto_adjust:
             _fail(bars, ticker, reason, facts)
             del tables[ticker]
         else:
             warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
-    _state_adjustment(tables, whole, asked)
-    bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
 
 
-def _note_unadjusted(kept: dict[str, Rows], whole: Mapping[str, Rows], asked: Arguments) -> None:
-    """Note in the provenance that rows lack prices adjusted for dividends, which are NaN.
+def _is_own(facts: Mapping[str, Any]) -> bool:
+    """Return whether all bars are from the user's own files."""
+    return bool(facts["vendors"]) and all(map(is_free, facts["vendors"]))
+
+
+def _note_unadjusted(
+    kept: dict[str, Rows], whole: Mapping[str, Rows], own: Set[str], asked: Arguments
+) -> None:
+    """Note in the provenance that rows lack prices adjusted for dividends.
 
     Args:
         kept: Maps each ticker to its bars; entries are replaced.
         whole: Maps tickers to the same bars, adjusted for dividends.
+        own: Tickers whose prices are returned without the adjustment; other tickers' are NaN.
         asked: Arguments of the call.
     """
     for ticker, rows in whole.items():
@@ -281,7 +315,7 @@ def _note_unadjusted(kept: dict[str, Rows], whole: Mapping[str, Rows], asked: Ar
         reason = gaps[0]["reason"] if gaps else _reason(adjusted)
         text = f"prices adjusted for dividends are not known for all rows: {reason}"
         noted = {**facts, "complete": False, "problems": [*facts["problems"], text]}
-        if asked.auto_adjust:
+        if asked.auto_adjust and ticker not in own:
             noted |= {name: adjusted[name] for name in ("gaps", "gaps_total")}
         kept[ticker] = kept[ticker]._replace(facts=freeze(noted))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 
 from ..bars.client import BarsClient
 from ..data_manager import get_data_manager
-from ..errors import BadSymbolError, NoDataError, QueryError
+from ..errors import BadSymbolError, DataError, NoDataError, QueryError
+from ..model.caller import collecting_warnings
 from ..model.instant import day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
@@ -23,8 +25,8 @@ from .not_served import not_served_of_ticker, refuse_name
 
 __all__ = ["FastInfo", "Ticker", "Tickers"]
 
-# Maps our fields to their names in `info`. Fractions are fractions there as well, except
-# for the dividend yield, which is a percentage.
+# Maps our fields to their names in `info`. Fractions are fractions there as well, except for those
+# in _PERCENTAGES.
 _INFO = {
     "company_name": ("shortName", "longName"),
     "symbol": ("symbol",),
@@ -71,6 +73,38 @@ _INFO = {
     "shares_outstanding": ("sharesOutstanding",),
     "float_shares": ("floatShares",),
     "short_ratio": ("shortRatio",),
+    "short_pct_float": ("shortPercentOfFloat",),
+    "institutional_pct": ("heldPercentInstitutions",),
+    "target_price": ("targetMeanPrice",),
+    "profit_margin": ("profitMargins",),
+    "gross_margin": ("grossMargins",),
+    "operating_margin": ("operatingMargins",),
+    "revenue_growth": ("revenueGrowth",),
+    "net_income_growth": ("earningsGrowth", "earningsQuarterlyGrowth"),
+}
+_PERCENTAGES = {"dividend_yield": "dividendYield", "debt_to_equity": "debtToEquity"}
+# Maps keys of `fast_info` to their names in `info`, for figures that no vendor has.
+_FAST = {
+    "currency": ("currency",),
+    "exchange": ("exchange",),
+    "quoteType": ("quoteType",),
+    "timezone": ("exchangeTimezoneName",),
+    "lastPrice": ("currentPrice", "regularMarketPrice"),
+    "open": ("open", "regularMarketOpen"),
+    "dayHigh": ("dayHigh", "regularMarketDayHigh"),
+    "dayLow": ("dayLow", "regularMarketDayLow"),
+    "lastVolume": ("volume", "regularMarketVolume"),
+    "previousClose": ("previousClose",),
+    "regularMarketPreviousClose": ("regularMarketPreviousClose",),
+    "marketCap": ("marketCap",),
+    "shares": ("sharesOutstanding",),
+    "fiftyDayAverage": ("fiftyDayAverage",),
+    "twoHundredDayAverage": ("twoHundredDayAverage",),
+    "tenDayAverageVolume": ("averageVolume10days", "averageDailyVolume10Day"),
+    "threeMonthAverageVolume": ("averageVolume",),
+    "yearHigh": ("fiftyTwoWeekHigh",),
+    "yearLow": ("fiftyTwoWeekLow",),
+    "yearChange": ("52WeekChange",),
 }
 # Fields that `info` has for the last twelve months; totals may also be for a fiscal year.
 _TRAILING = frozenset({"pe_ratio", "peg_ratio", "price_to_sales", "earnings_per_share"})
@@ -207,7 +241,8 @@ class Ticker:
         """Return the company's figures under yfinance's names, omitting figures that no vendor has.
 
         Figures for the last twelve months are from the first vendor that has them. If there is
-        none, totals are those of the last fiscal year, and trailing figures are omitted.
+        none, totals are those of the last fiscal year, and trailing figures are omitted. Prices and
+        volumes that no vendor has are those of :attr:`fast_info`.
 
         Warns:
             IncompleteDataWarning: No vendor has any figures.
@@ -216,9 +251,8 @@ class Ticker:
         info = {
             name: facts[field] for field, names in _INFO.items() if field in facts for name in names
         }
-        if "dividend_yield" in facts:
-            info["dividendYield"] = facts["dividend_yield"] * 100
-        return info
+        info |= {name: facts[field] * 100 for field, name in _PERCENTAGES.items() if field in facts}
+        return _fast_values(self.fast_info) | info
 
     def _of_last_year(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return a record with figures for the last twelve months in place of other periods."""
@@ -240,6 +274,16 @@ class Ticker:
     def get_fast_info(self) -> FastInfo:
         """Return the last price and figures for the last year, each computed when it is read."""
         return FastInfo(self)
+
+
+def _fast_values(fast: FastInfo) -> dict[str, Any]:
+    """Return the values of ``fast_info`` that can be computed, under their names in ``info``."""
+    values: dict[str, Any] = {}
+    with collecting_warnings():  # `fast_info` itself warns about missing bars
+        for key, names in _FAST.items():
+            with suppress(DataError):
+                values |= dict.fromkeys(names, fast[key])
+    return {name: value for name, value in values.items() if not pd.isna(value)}
 
 
 def _of_other_periods(record: Mapping[str, Any]) -> dict[str, str]:

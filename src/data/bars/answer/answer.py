@@ -242,6 +242,8 @@ class Answer:
             f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
             for first in gaps[:1]
         ]
+        if sentences and is_sample(self.query.provider):
+            sentences.append("these are samples; omit the provider to request bars from vendors")
         if self.flagged:
             stamp, reason = self.flagged[0]
             sentences.append(

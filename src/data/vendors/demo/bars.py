@@ -129,7 +129,10 @@ class DemoDataDownloader(BaseDataDownloader):
         bars = [bar for row in rows if (bar := _bar(symbol, row)).stamp_ms in query.span]
         if not bars:
             first, last = (rows[index]["date"] for index in (0, -1))
-            raise CapabilityError(f"the sample bars for {symbol} are from {first} to {last}")
+            raise CapabilityError(
+                f"the sample bars for {symbol} are from {first} to {last}",
+                hint="omit the provider to request other bars from vendors",
+            )
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -137,7 +140,7 @@ class DemoDataDownloader(BaseDataDownloader):
         if response.status == 404:
             return SymbolNotFoundError(
                 f"there are no sample bars for {_symbol(response)}",
-                hint=f"available: {', '.join(SYMBOLS)}",
+                hint=f"available: {', '.join(SYMBOLS)}; omit the provider to request others from vendors",
             )
         return error_of(response)
 

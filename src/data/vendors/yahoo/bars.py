@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -15,9 +16,11 @@ from zoneinfo import ZoneInfo
 from ...calendars.calendar import calendar_for
 from ...calendars.localtime import local_date
 from ...errors import (
+    AuthenticationError,
     CapabilityError,
     DataError,
     NoDataError,
+    RateLimitedError,
     RefusedError,
     ResponseFormatError,
     SymbolNotFoundError,
@@ -88,6 +91,10 @@ _LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
 _BROWSER = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/131.0.0.0 Safari/537.36"
+)
+_PACKAGE = VENDORS["yahoo"].package
+_WITHOUT_PACKAGE = (
+    "Yahoo rejects many programs that do not connect like a browser: pip install 'onetape[yahoo]'"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
 # Only the last days of a range are searched for a session: any period of this many days contains
@@ -172,8 +179,21 @@ class YahooDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` with a browser's user agent, because Yahoo throttles other clients."""
-        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
+        """Send ``request`` with a browser's user agent, because Yahoo throttles other clients.
+
+        Raises:
+            DataError: The last attempt failed. If Yahoo rejects this client, and the extra
+                ``yahoo`` is not installed, the error contains the command that installs it.
+        """
+        try:
+            return super().send(
+                replace(request, headers={"User-Agent": _BROWSER, **request.headers})
+            )
+        except (AuthenticationError, RateLimitedError) as error:
+            is_own_limit = isinstance(error, RateLimitedError) and error.hint
+            if not is_own_limit and not find_spec(_PACKAGE):
+                error.lacking_extra, error.hint = self.name, _WITHOUT_PACKAGE
+            raise
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request the whole span; the response may also contain a bar labeled exactly ``period2``."""
