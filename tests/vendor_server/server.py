@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 
-from src.data.clock import Clock
-from src.data.model.timeframe import Timeframe
+from onetape.data.clock import Clock
+from onetape.data.model.timeframe import Timeframe
 
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage
