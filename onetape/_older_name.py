@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 OLDER, NAME = "src.data", "onetape.data"
 
 
-class _Loader(Loader):
-    """Loads a module by importing the one with the other name in its place."""
+class _Loader:
+    """Loads a module by importing the one with the other name in its place.
+
+    Has no base class, because the module of the abstract one takes 10 ms to load.
+    """
 
     def __init__(self, spec: ModuleSpec) -> None:
         self._spec = spec
@@ -58,7 +60,8 @@ class OlderName:
         if spec is None:
             return None
         is_package = spec.submodule_search_locations is not None
-        return ModuleSpec(name, _Loader(spec), origin=spec.origin, is_package=is_package)
+        loader: Any = _Loader(spec)
+        return ModuleSpec(name, loader, origin=spec.origin, is_package=is_package)
 
 
 def offer() -> None:

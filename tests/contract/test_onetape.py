@@ -47,6 +47,15 @@ def test_the_exports_and_the_types_of_onetape_agree() -> None:
         onetape.__getattr__("nothing")
 
 
+def test_importing_onetape_imports_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import sys, typing, __future__, importlib.machinery; before = {*sys.modules}\n"
+        "import onetape; print(*sorted({*sys.modules} - before))"
+    )
+    ours = "onetape onetape._older_name onetape.data onetape.data._version"
+    assert run(["-S", "-c", code], tmp_path).stdout == f"{ours}\n"
+
+
 def test_a_patched_name_of_src_data_is_seen_through_onetape(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
