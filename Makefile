@@ -24,7 +24,7 @@ help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo  ## install with real sample bars and show what the library does
-	$(RUN)/python -m src.data demo
+	$(RUN)/python -m onetape demo
 
 # The tests make some 70,000 small files, 0.6 GB: in memory, if it has a folder with room for them. They are in a
 # folder of this run alone, for two runs at once would remove each other's; it goes at the end, also by Ctrl-C.
@@ -80,8 +80,8 @@ test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk
 	ONETAPE_BROWSER=1 $(RUN)/python -m pytest tests/browser
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
-	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md
-	$(RUN)/python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json
+	$(RUN)/python -m onetape.data.jobs.matrix > docs/providers.md
+	$(RUN)/python -m onetape.data.jobs.package_rules > src/data/config/packaged_rules.json
 	$(RUN)/python .ci/pages.py
 
 site: $(VENV)/.installed-dev  ## the documentation as pages that open from disk, in build/site
@@ -101,7 +101,9 @@ lint: $(VENV)/.installed-dev  ## style, format, and English that reads as transl
 	$(RUN)/ruff format --check .
 	$(RUN)/python .ci/english.py
 
+# A source archive lacks the link by which type checkers find `onetape.data`.
 types: $(VENV)/.installed-dev  ## strict types
+	@[ -e onetape/data ] || ln -s ../src/data onetape/data
 	$(RUN)/mypy
 
 dist: $(VENV)/.installed-dev  ## wheel and source archive into dist/, built twice and compared

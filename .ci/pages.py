@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT))
 import onetape  # noqa: E402 - of this tree, not of an installed one
 import onetape.aio  # noqa: E402 - as above
 import onetape.yf  # noqa: E402 - as above
-from src.data import _HOMES  # noqa: E402 - as above
-from src.data.jobs.matrix import vendor_page  # noqa: E402 - as above
-from src.data.vendors.factory import downloader_class  # noqa: E402 - as above
-from src.data.vendors.registry import SERVED  # noqa: E402 - as above
+from onetape.data import _HOMES  # noqa: E402 - as above
+from onetape.data.jobs.matrix import vendor_page  # noqa: E402 - as above
+from onetape.data.vendors.factory import downloader_class  # noqa: E402 - as above
+from onetape.data.vendors.registry import SERVED  # noqa: E402 - as above
 
 DOCS = ROOT / "docs"
 # A link of Markdown that is no picture: its text and its target.
@@ -66,8 +66,8 @@ _PARTS = {
         "validate_ohlcv_data", "get_data_quality_score",
     ),
 }  # fmt: skip
-# Neither class nor function, or raised before anything can be looked up.
-_WITHOUT = {"__version__", "HiddenPackageError"}
+# Neither class nor function.
+_WITHOUT = {"__version__"}
 
 
 def reference() -> str:
@@ -87,7 +87,7 @@ def reference() -> str:
             methods = inspect.getmembers(onetape.DataManager, inspect.isfunction)
             rows = [(name, one) for name, one in methods if not name.startswith("_")]
             parts.append(_table(("method of `DataManager`", "what it does"), rows))
-        parts += [f"::: src.data.{_HOMES[name]}.{name}\n" for name in names]
+        parts += [f"::: onetape.data.{_HOMES[name]}.{name}\n" for name in names]
     parts.append("## Awaited\n")
     parts.append(
         _table(("name", "what it is"), [("AsyncDataManager", onetape.aio.AsyncDataManager)])

@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.data.charts.files import packaged  # noqa: E402 - of this tree, not of an installed one
-from src.data.errors import MissingExtraError, StorageError, install_line  # noqa: E402 - as above
+from onetape.data.charts.files import packaged  # noqa: E402 - of this tree, not of an installed one
+from onetape.data.errors import MissingExtraError, StorageError, install_line  # noqa: E402 - as above
 
 # What the pages link to, beside the pages themselves.
 FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")
@@ -107,17 +107,16 @@ def copy_code(root: Path, code: Path) -> None:
     reference = root / "docs" / "reference.md"
     text = reference.read_text("utf-8") if reference.is_file() else ""
     for dotted in re.findall(r"^::: ([\w.]+)\.\w+$", text, re.MULTILINE):
-        module = (root / dotted.replace(".", "/")).with_suffix(".py")
-        parents = [folder / "__init__.py" for folder in module.parents if root in folder.parents]
-        for path in (module, *filter(Path.is_file, parents)):
-            target = code / path.relative_to(root)
+        module = Path(dotted.replace(".", "/")).with_suffix(".py")
+        for path in (module, *(folder / "__init__.py" for folder in module.parents if folder.name)):
+            # `onetape.data` is the folder `src/data`; an archive lacks the link to it.
+            is_data = path.is_relative_to("onetape/data")
+            source = root / "src" / path.relative_to("onetape") if is_data else root / path
+            target = code / path
             target.parent.mkdir(parents=True, exist_ok=True)
             # A builder takes any other decorator's function for a method.
-            text = _OWN_PROPERTY.sub(r"from functools import \1", path.read_text("utf-8"))
+            text = _OWN_PROPERTY.sub(r"from functools import \1", source.read_text("utf-8"))
             target.write_text(text, "utf-8")
-    if (code / "src").is_dir():
-        # Else it is a namespace, of which an editable installation has the whole rest.
-        (code / "src" / "__init__.py").touch()
 
 
 def llms(root: Path) -> str:

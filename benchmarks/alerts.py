@@ -9,22 +9,22 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from src.data.data_manager import DataManager
-from src.data.db.alert_records import StoredAlerts
-from src.data.db.core.database import Database
-from src.data.jobs.alert_bars import ClientBars
-from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import (
+from onetape.data.data_manager import DataManager
+from onetape.data.db.alert_records import StoredAlerts
+from onetape.data.db.core.database import Database
+from onetape.data.jobs.alert_bars import ClientBars
+from onetape.data.jobs.alert_evaluator import ClosedBars
+from onetape.data.jobs.alert_values import (
     LOCAL,
     Alert,
     IndicatorAlert,
     PriceAlert,
     Rearm,
 )
-from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.outcome import Outcome
-from src.data.model.span import Span
+from onetape.data.jobs.alerts import AlertJob, NoBars, WantedBars
+from onetape.data.model.instant import DAY_MS, parse_iso
+from onetape.data.model.outcome import Outcome
+from onetape.data.model.span import Span
 
 from .harness import Figure, Report, Row
 from .stage import FETCHED, FIVE_YEARS, crowd_stage

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import pandas as pd
 
-from src.data.data_manager import DataManager
+from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Arrow, Elsewhere, Naive

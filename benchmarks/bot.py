@@ -17,9 +17,9 @@ from unittest.mock import patch
 import numpy as np
 
 from onetape.aio import AsyncDataManager
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer
 from tests.vendor_server.bot_api import TOKEN, Telegram
 

@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from src.data.model.frame import NS_IN_MS
-from src.data.model.interchange import to_polars
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.polars.decimals import decimal_frame
-from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
-from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import FIELDS
+from onetape.data.model.frame import NS_IN_MS
+from onetape.data.model.interchange import to_polars
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.polars.decimals import decimal_frame
+from onetape.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from onetape.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
+from onetape.data.polars.parquet_writer import ParquetWriter
+from onetape.data.polars.schemas import FIELDS
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import MINUTES, YEAR, long_stage
@@ -35,13 +35,13 @@ _MEMORY = """
 import asyncio, gc, sys
 from datetime import date, timedelta
 import polars as pl, pandas as pd, numpy
-from src.data import DataManager
-from src.data.polars import PolarsDataPortal
-from src.data.sources import CachedDataSource, VendorDataSource
-from src.data.bundles.bundle import Bundle
-from src.data.polars.parquet_writer import ParquetWriter
-from src.data.model.interchange import to_polars
-import src.data.vendors.mock.bars
+from onetape.data import DataManager
+from onetape.data.polars import PolarsDataPortal
+from onetape.data.sources import CachedDataSource, VendorDataSource
+from onetape.data.bundles.bundle import Bundle
+from onetape.data.polars.parquet_writer import ParquetWriter
+from onetape.data.model.interchange import to_polars
+import onetape.data.vendors.mock.bars
 what, folder = sys.argv[1:]
 manager = DataManager(folder + "/cache")
 rows = 252

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
-from src.data.sources import (
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import parse_iso
+from onetape.data.sources import (
     CachedDataSource,
     CSVDataSource,
     DataSource,

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from src.data import DataManager
-from src.data.bundles.catalog import DataCatalog
-from src.data.bundles.catalog_log import CatalogLog
+from onetape.data import DataManager
+from onetape.data.bundles.catalog import DataCatalog
+from onetape.data.bundles.catalog_log import CatalogLog
 
 from .harness import Figure, Report, Row, race, sized
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from time import process_time
 
-from src.data.charts.picture import ChartPicture, plot
-from src.data.data_manager import DataManager
+from onetape.data.charts.picture import ChartPicture, plot
+from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage, stage
@@ -24,7 +24,7 @@ import sys
 from time import process_time
 import numpy as np
 import pandas as pd
-from src.data import plot
+from onetape.data import plot
 closes = 100 + np.random.default_rng(7).normal(size=250).cumsum()
 stamps = pd.date_range("2023-01-02", periods=250, freq="B")
 columns = {"open": closes, "high": closes + 1, "low": closes - 1, "close": closes, "volume": closes}

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot
+from onetape.data.cache.fundamentals_cache import FundamentalsCache
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot
 
 from .harness import Figure, Report, Row, race
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from src.data.cache.store import BarStore
-from src.data.disk.files import Disk, DiskStep
-from src.data.model.series import SeriesKey
-from src.data.model.span import uncovered
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore
+from onetape.data.disk.files import Disk, DiskStep
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import uncovered
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, FIVE_YEARS, crowd_stage

@@ -13,24 +13,24 @@ from typing import Any
 import backtrader as bt
 import pandas as pd
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock, SystemClock
-from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.base import Sink
-from src.data.feed.streams.connection import Connection
-from src.data.feed.streams.listeners import BarListener
-from src.data.feed.streams.pool import Hub, Subscription
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.stream import LiveBar, Topic
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.state import State
-from src.data.net.websocket import Dialer
-from src.data.vendors.binance.stream import BinanceStream
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.calendars.grid import BarGrid
+from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
+from onetape.data.feed.live_feed import LiveFeed
+from onetape.data.feed.sources.base import Sink
+from onetape.data.feed.streams.connection import Connection
+from onetape.data.feed.streams.listeners import BarListener
+from onetape.data.feed.streams.pool import Hub, Subscription
+from onetape.data.model.capabilities import Limits
+from onetape.data.model.instant import MINUTE_MS, from_ms, parse_iso
+from onetape.data.model.instrument import Instrument
+from onetape.data.model.stream import LiveBar, Topic
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.net.limiter import Limiter
+from onetape.data.net.state import State
+from onetape.data.net.websocket import Dialer
+from onetape.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 
 from .feed_waits import delays, stops

@@ -10,28 +10,28 @@ from typing import Any
 
 import backtrader as bt
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
-from src.data.errors import UnavailableError
-from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.base import Sink
-from src.data.feed.sources.history import FilledHistory
-from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
-from src.data.feed.streams.connection import Connection, ConnectionTimings, Dial
-from src.data.feed.streams.listeners import BarListener
-from src.data.feed.streams.pool import Hub, Subscription
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.state import State
-from src.data.net.websocket import Dialer, Wire
-from src.data.vendors.binance.stream import BinanceStream
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.calendars.grid import BarGrid
+from onetape.data.clock import ManualClock
+from onetape.data.errors import UnavailableError
+from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
+from onetape.data.feed.live_feed import LiveFeed
+from onetape.data.feed.sources.base import Sink
+from onetape.data.feed.sources.history import FilledHistory
+from onetape.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
+from onetape.data.feed.streams.connection import Connection, ConnectionTimings, Dial
+from onetape.data.feed.streams.listeners import BarListener
+from onetape.data.feed.streams.pool import Hub, Subscription
+from onetape.data.model.capabilities import Limits
+from onetape.data.model.instant import MINUTE_MS, parse_iso
+from onetape.data.model.instrument import Instrument
+from onetape.data.model.span import Span
+from onetape.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.net.limiter import Limiter
+from onetape.data.net.state import State
+from onetape.data.net.websocket import Dialer, Wire
+from onetape.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer, hanging
 
 _START = parse_iso("2024-06-10T12:00:01Z")

@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Naive
@@ -41,8 +41,8 @@ _OURS = """
 import json, sys
 from time import perf_counter
 import pandas
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
 folder, now, symbols, asked = json.load(sys.stdin)
 manager, found = DataManager(folder, clock=ManualClock(now)), []
 for _ in range(3):

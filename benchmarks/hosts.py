@@ -11,18 +11,18 @@ from time import perf_counter
 import numpy as np
 import psycopg
 
-from src.data.cache.store import BarStore
-from src.data.cache.values import Commit, CommitPiece
-from src.data.clock import ManualClock
-from src.data.hosts.entry import SeriesName, dump
-from src.data.hosts.log import Log, LogPosition
-from src.data.hosts.store import SharedStore
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore
+from onetape.data.cache.values import Commit, CommitPiece
+from onetape.data.clock import ManualClock
+from onetape.data.hosts.entry import SeriesName, dump
+from onetape.data.hosts.log import Log, LogPosition
+from onetape.data.hosts.store import SharedStore
+from onetape.data.model.bars import BarTable
+from onetape.data.model.instant import DAY_MS, MINUTE_MS, year_start
+from onetape.data.model.kind import Basis, Kind
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 from tests.db.server import server
 
 from .harness import Figure, Report, Row, race
@@ -47,7 +47,7 @@ _NOTE = (
 
 def measure() -> Report:
     """Measure against a server of this process's own."""
-    logging.getLogger("src.data.hosts").setLevel(logging.ERROR)
+    logging.getLogger("onetape.data.hosts").setLevel(logging.ERROR)
     with server(durable=True) as url, TemporaryDirectory() as folder:
         with server() as quick:
             unsynced = _entries(quick, "an entry, not synced", "")

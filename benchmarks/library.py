@@ -14,17 +14,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from src.data.cache.format.documents import dump_meta, dump_series
-from src.data.cache.format.gzip_member import file_id, verify
-from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock, SystemClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import DAY_MS, date_of, year_start
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.format.documents import dump_meta, dump_series
+from onetape.data.cache.format.gzip_member import file_id, verify
+from onetape.data.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import DAY_MS, date_of, year_start
+from onetape.data.model.kind import Basis, Kind
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .stage import made_up_at
@@ -42,9 +42,9 @@ _DAYS = Timeframe.parse("1d")
 _EVERY = 5
 _PROGRAM = """
 import json, sys, time
-from src.data import DataManager
-from src.data.cli.cached import listed
-from src.data.jobs.checkup import checkup
+from onetape.data import DataManager
+from onetape.data.cli.cached import listed
+from onetape.data.jobs.checkup import checkup
 
 manager = DataManager(sys.argv[1])
 manager.cache.max_size_gb = 1000.0

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from src.data.bundles import LineageRun, lineage
-from src.data.cache.store import Commit, CommitPiece
-from src.data.data_manager import DataManager
-from src.data.model.instant import HOUR_MS
-from src.data.model.kind import Basis
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.observability.reads import reads
+from onetape.data.bundles import LineageRun, lineage
+from onetape.data.cache.store import Commit, CommitPiece
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import HOUR_MS
+from onetape.data.model.kind import Basis
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.observability.reads import reads
 
 from .harness import Call, Figure, Report, Row, race
 from .stage import COIN, FETCHED, YEAR, made_up_at, stage

@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from time import process_time
 from typing import Any
 
-from src.data.model.timeframe import Timeframe
-from src.data.v2 import DataCache, LiveDataPipeline, SmartDataLoader, provider_for
-from src.data.v2.pipeline import PipelineBar, _Series
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.v2 import DataCache, LiveDataPipeline, SmartDataLoader, provider_for
+from onetape.data.v2.pipeline import PipelineBar, _Series
 
 from .feed import _frames, _to_callback
 from .harness import Figure, Report, Row, sized

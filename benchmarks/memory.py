@@ -30,7 +30,7 @@ _CASES = (
 )
 _PROGRAM = """
 import gc, sys, tracemalloc
-from src.data import DataManager
+from onetape.data import DataManager
 
 def pages(file, what, of=""):
     found, is_meant = 0, not of

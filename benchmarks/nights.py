@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from src.data.cache.store import BarStore
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import DAY_MS, iso, parse_iso
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import DAY_MS, iso, parse_iso
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row, race

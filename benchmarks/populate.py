@@ -13,17 +13,17 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from src.data.calendars.continuous import ContinuousCalendar
-from src.data.calendars.exchange import ExchangeCalendar
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import fill
-from src.data.jobs.work_list import WorkItem
-from src.data.model.capabilities import Limits
-from src.data.model.instant import to_ms
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.calendars.continuous import ContinuousCalendar
+from onetape.data.calendars.exchange import ExchangeCalendar
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.jobs.fill_job import Job
+from onetape.data.jobs.populate import fill
+from onetape.data.jobs.work_list import WorkItem
+from onetape.data.model.capabilities import Limits
+from onetape.data.model.instant import to_ms
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED

@@ -8,10 +8,10 @@ from time import perf_counter
 
 import polars as pl
 
-from src.data.bundles import lineage
-from src.data.data_manager import DataManager
-from src.data.model.interchange import to_polars
-from src.data.polars import PolarsDataPortal
+from onetape.data.bundles import lineage
+from onetape.data.data_manager import DataManager
+from onetape.data.model.interchange import to_polars
+from onetape.data.polars import PolarsDataPortal
 
 from .harness import Call, Figure, Report, Row, race
 from .lineage import Recorded, not_recording

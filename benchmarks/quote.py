@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row, race

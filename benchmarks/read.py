@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import parse_iso
 
 from .harness import Figure, Report, Row, sized
 from .peers import Elsewhere, peers_of, summed

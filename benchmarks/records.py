@@ -11,8 +11,8 @@ from time import perf_counter
 
 import pytest
 
-from src.data.db.core.database import Database
-from src.data.db.services.telegram_service import TelegramService
+from onetape.data.db.core.database import Database
+from onetape.data.db.services.telegram_service import TelegramService
 from tests.db.server import server
 
 from .harness import Figure, Report, Row

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from unittest.mock import patch
 
-from src.data.charts.heat import cells_of, heat_map, months_of
-from src.data.charts.heat_table import heat_shown
-from src.data.charts.html import chart_script
-from src.data.charts.page import page
-from src.data.charts.parts import Values
-from src.data.data_manager import DataManager
+from onetape.data.charts.heat import cells_of, heat_map, months_of
+from onetape.data.charts.heat_table import heat_shown
+from onetape.data.charts.html import chart_script
+from onetape.data.charts.page import page
+from onetape.data.charts.parts import Values
+from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, TEN_YEARS, YEAR, crowd_stage
@@ -39,8 +39,8 @@ _FIRST = """
 import json, resource, sys
 from pathlib import Path
 from time import process_time
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
 cache, folder, now = sys.argv[1:]
 report = DataManager(Path(cache), clock=ManualClock(int(now))).report()
 made = process_time()

@@ -9,13 +9,13 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from src.data.calendars.calendar import MarketCalendar, calendar_for
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.prices.resample import resample_many
+from onetape.data.calendars.calendar import MarketCalendar, calendar_for
+from onetape.data.model.bars import BarTable
+from onetape.data.model.instant import DAY_MS, parse_iso
+from onetape.data.model.instrument import Instrument
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.prices.resample import resample_many
 
 from .harness import Call, Figure, Report, Row, sized
 

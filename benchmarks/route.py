@@ -8,12 +8,12 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from src.data.bars.selection.candidates import candidates_of, find_route
-from src.data.data_manager import DataManager
-from src.data.errors import UnavailableError
-from src.data.model.query import BarsQuery
-from src.data.model.timeframe import Timeframe
-from src.data.provider_selector import ProviderSelector
+from onetape.data.bars.selection.candidates import candidates_of, find_route
+from onetape.data.data_manager import DataManager
+from onetape.data.errors import UnavailableError
+from onetape.data.model.query import BarsQuery
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.provider_selector import ProviderSelector
 
 from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.model.bars import BarTable
-from src.data.model.frame import build_frame
-from src.data.model.instant import DAY_MS, MINUTE_MS
-from src.data.model.kind import Basis
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.cache.unified_cache import UnifiedCache
+from onetape.data.model.bars import BarTable
+from onetape.data.model.frame import build_frame
+from onetape.data.model.instant import DAY_MS, MINUTE_MS
+from onetape.data.model.kind import Basis
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row
 from .stage import COIN, FETCHED, YEAR, made_up

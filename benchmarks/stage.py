@@ -13,17 +13,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, DiskStep
-from src.data.model.bars import BarTable, Stamps
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.disk.files import Disk, DiskStep
+from onetape.data.model.bars import BarTable, Stamps
+from onetape.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
+from onetape.data.model.kind import Basis, Kind
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 
 # All bars are from one past year, so no answer depends on the day of measuring. Queries are made at
 # the time when splits and dividends were fetched: later, each answer would look for newer ones

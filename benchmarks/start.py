@@ -24,9 +24,9 @@ _NOTE = (
 _ROUNDS = 7
 _HEAVY = ("pandas", "numpy", "requests", "asyncio", "exchange_calendars")
 _COUNT = f"import sys; print(sum(name in sys.modules for name in {_HEAVY}))"
-_IMPORT = "import src.data"
+_IMPORT = "import onetape.data"
 _DAY = """
-from src.data import DataManager
+from onetape.data import DataManager
 frame = DataManager({folder!r}).get_ohlcv("BTCUSDT", "1m", "2023-06-01", "2023-06-01", offline=True)
 assert len(frame) == 1440 and frame.to_numpy().sum() > 0
 """

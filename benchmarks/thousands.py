@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from src.data.cache.store import Commit, CommitPiece
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock, SystemClock
-from src.data.data_manager import DataManager
-from src.data.model.actions import Action
-from src.data.model.bars import Stamps
-from src.data.model.instant import DAY_MS, date_of, year_start
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import Commit, CommitPiece
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.actions import Action
+from onetape.data.model.bars import Stamps
+from onetape.data.model.instant import DAY_MS, date_of, year_start
+from onetape.data.model.kind import Basis, Kind
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.span import Span
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Report, Row, sized
 from .library import copy_files, in_processes
@@ -50,7 +50,7 @@ words = {
 }
 ratio = 0.0
 if name == "index":
-    from src.data import DataManager
+    from onetape.data import DataManager
 
     folders = [f for f, _, names in os.walk(root + "/ohlcv") if "series.json" in names]
     documents = [f"{f}/{n}" for f in folders for n in os.listdir(f) if n.endswith(".json")]
@@ -64,7 +64,7 @@ if name == "index":
     assert len(DataManager(root).cache.holdings().lanes) == len(folders)
     ratio = (time.perf_counter() - began) / plain
 else:
-    from src.data.cli import main
+    from onetape.data.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()):
         assert main([*words[name], "--cache-dir", root]) == 0

@@ -15,8 +15,8 @@ import polars as pl
 import redis.asyncio
 
 from onetape.aio import AsyncDataManager
-from src.data.data_manager import DataManager
-from src.data.v2 import DataCache, tiers
+from onetape.data.data_manager import DataManager
+from onetape.data.v2 import DataCache, tiers
 from tests.v2.servers import server
 
 from .harness import Figure, Report, Row, race

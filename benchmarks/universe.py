@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from src.data.data_manager import DataManager
-from src.data.db import Database
-from src.data.db.universe import StoredUniverses
+from onetape.data.data_manager import DataManager
+from onetape.data.db import Database
+from onetape.data.db.universe import StoredUniverses
 from tests.db.made_index import made_index
 
 from .harness import Figure, Report, Row

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest.mock import patch
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import iso, parse_iso
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import iso, parse_iso
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row

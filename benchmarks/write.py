@@ -20,13 +20,13 @@ import pyarrow as pa
 from isal import igzip
 from pyarrow import csv
 
-from src.data.cache.store import BarStore
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.frame import build_frame
-from src.data.model.instant import MINUTE_MS
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
+from onetape.data.cache.store import BarStore
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.frame import build_frame
+from onetape.data.model.instant import MINUTE_MS
+from onetape.data.model.series import SeriesKey
+from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Naive

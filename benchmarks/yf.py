@@ -15,10 +15,10 @@ from time import process_time
 from unittest.mock import patch
 
 import onetape.yf as ours
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.instant import to_ms
-from src.data.wiring import MANAGER
+from onetape.data.clock import ManualClock
+from onetape.data.data_manager import DataManager
+from onetape.data.model.instant import to_ms
+from onetape.data.wiring import MANAGER
 from tests.vendor_server import VendorServer
 from tests.yf.real import real_yfinance
 

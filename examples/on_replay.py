@@ -11,8 +11,8 @@ import backtrader as bt
 from crossover import Crossover
 
 from onetape import DataManager, get_data_manager
-from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.replay import replay_feed
+from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
+from onetape.data.feed.replay import replay_feed
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str,

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from onetape import DataManager
-from src.data.db import Database
-from src.data.db.universe import StoredUniverses
-from src.data.errors import IncompleteDataWarning
+from onetape.data.db import Database
+from onetape.data.db.universe import StoredUniverses
+from onetape.data.errors import IncompleteDataWarning
 
 FIRST, LAST = "2015-01-02", "2024-12-31"
 SYMBOLS = [f"Q{letter}X" for letter in "ABCDEFGHIJKLMNOPQRSTUVWY"]

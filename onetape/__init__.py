@@ -6,24 +6,39 @@
 
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
-The code is in :mod:`src.data`, and each name here is the same object as there. Names are resolved
-on first use, so importing this package loads neither pandas, nor an HTTP library, nor any vendor's
-module.
-
-If another package is named ``src``, importing this one makes ``src.data`` importable as well.
+The code is in :mod:`onetape.data`. Names are resolved on first use, so importing this package loads
+neither pandas, nor an HTTP library, nor any vendor's module.
 
 Raises:
-    HiddenPackageError: The other package also contains a ``src.data``.
+    ImportError: The package is in an archive that is not unpacked.
 """
 
 from __future__ import annotations
 
+from os import path as _path
 from typing import TYPE_CHECKING, Any
 
-from ._path import HiddenPackageError, find_src_data
+_home = _path.dirname(_path.realpath(__file__))
+_data = _path.join(_home, "data")
+if _path.islink(_data) or not _path.isdir(_data):
+    # A checkout: `data` is in its folder `src`. The link is for type checkers, and may be missing.
+    _tree = _path.join(_path.dirname(_home), "src")
+    if not _path.isdir(_tree):
+        raise ImportError(
+            f"onetape cannot be imported from the archive {_path.dirname(_home)}, because it reads files "
+            "next to its modules: install it with pip, or unpack the archive",
+            name=__name__,
+            path=__file__,
+        )
+    __path__.insert(0, _tree)
+    from ._older_name import offer
+
+    offer()
+
+from . import data  # noqa: E402 - in a checkout it is found only now
 
 if TYPE_CHECKING:
-    from src.data import (
+    from .data import (
         AllProvidersFailedError,
         DataError,
         DataFeedFactory,
@@ -82,18 +97,15 @@ __all__ = (
     "IncompleteDataError",
     "IncompleteDataWarning",
     "SeriesEndedWarning",
-    "HiddenPackageError",
     "__version__",
 )
 
-_data = find_src_data()
-
 
 def __getattr__(name: str) -> Any:
-    """Look up a public name in ``src.data``; this is done every time, so that patches there take effect."""
+    """Look up a public name in ``onetape.data``, every time, so that patches there take effect."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_data, name)
+    return getattr(data, name)
 
 
 def __dir__() -> list[str]:

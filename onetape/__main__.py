@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.data.removed import load_part
+from .data.removed import load_part
 
 
 def main() -> int:

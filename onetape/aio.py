@@ -19,16 +19,16 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-from src.data.call_threads import answer
-from src.data.clock import SystemClock
-from src.data.data_manager import DataManager, get_data_manager
-from src.data.errors import QueryError
-from src.data.model.caller import called_from, working_for
-from src.data.model.query import distinct_symbols
-from src.data.model.wide import LAYOUTS, wide_frame
-from src.data.net.deadline import Deadline, seconds_of
-from src.data.progress.bar import listening
-from src.data.progress.events import SymbolsProgress
+from .data.call_threads import answer
+from .data.clock import SystemClock
+from .data.data_manager import DataManager, get_data_manager
+from .data.errors import QueryError
+from .data.model.caller import called_from, working_for
+from .data.model.query import distinct_symbols
+from .data.model.wide import LAYOUTS, wide_frame
+from .data.net.deadline import Deadline, seconds_of
+from .data.progress.bar import listening
+from .data.progress.events import SymbolsProgress
 
 __all__ = ["AsyncDataManager"]
 

@@ -23,19 +23,19 @@ from typing import Any
 
 import pandas as pd
 
-from src.data.clock import ManualClock, SystemClock
-from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, DataError, RateLimitedError
-from src.data.model.capabilities import Limits
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.shape import ShapeChange
-from src.data.net.limiter import Limiter
-from src.data.net.recordings import Recording
-from src.data.net.retry import RetryPolicy
-from src.data.net.send_records import SendRecord
-from src.data.net.sender import Sender
-from src.data.net.state import State
-from src.data.vendors.base import BaseDataDownloader
+from .data.clock import ManualClock, SystemClock
+from .data.data_manager import DataManager
+from .data.errors import AllProvidersFailedError, DataError, RateLimitedError
+from .data.model.capabilities import Limits
+from .data.model.http import HttpRequest, HttpResponse
+from .data.model.shape import ShapeChange
+from .data.net.limiter import Limiter
+from .data.net.recordings import Recording
+from .data.net.retry import RetryPolicy
+from .data.net.send_records import SendRecord
+from .data.net.sender import Sender
+from .data.net.state import State
+from .data.vendors.base import BaseDataDownloader
 
 __all__ = ["examine"]
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from src.data.yf.arguments import NotServedError
-from src.data.yf.download import download
-from src.data.yf.not_served import OF_MODULE, refuse_name
-from src.data.yf.search import Search
-from src.data.yf.ticker import FastInfo, Ticker, Tickers
+from .data.yf.arguments import NotServedError
+from .data.yf.download import download
+from .data.yf.not_served import OF_MODULE, refuse_name
+from .data.yf.search import Search
+from .data.yf.ticker import FastInfo, Ticker, Tickers
 
 __all__ = ["FastInfo", "NotServedError", "Search", "Ticker", "Tickers", "download"]
 

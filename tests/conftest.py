@@ -129,10 +129,10 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(folder.with_suffix(".data")))
     if senders := sys.modules.get(
-        "src.data.net.sender_pool"
+        "onetape.data.net.sender_pool"
     ):  # else nothing of older tests is in it
         monkeypatch.setattr(senders, "process_senders", senders.ProcessSenders())
-    if credentials := sys.modules.get("src.data.config.credentials"):
+    if credentials := sys.modules.get("onetape.data.config.credentials"):
         # Keys of other tests would be masked in the texts of this one.
         monkeypatch.setattr(credentials, "handed_out", {})
         monkeypatch.setattr(credentials, "noted_variables", {})

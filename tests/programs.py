@@ -7,8 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFLINE = ROOT / "tests" / "offline"
+# Folders of an installed wheel, which tests/packaging puts in place of the checkout.
+INSTALLED = os.environ.get("ONETAPE_INSTALLED", "")
 # For a test that sets up the environment of its program by itself.
-PYTHONPATH = f"{OFFLINE}{os.pathsep}{ROOT}"
+PYTHONPATH = f"{OFFLINE}{os.pathsep}{INSTALLED or ROOT}"
 
 
 def keep_programs_offline() -> None:

@@ -15,12 +15,12 @@ def test_a_manager_alone_loads_no_network(fresh: Fresh, tmp_path: Path) -> None:
         "import sys\n"
         "from src.data import DataManager\n"
         f"manager = DataManager({str(tmp_path / 'cache')!r})\n"
-        "loaded = {name for name in sys.modules if name.startswith('src.data.net')}\n"
-        "small = {f'src.data.net.{name}' for name in ('deadline', 'locks')}\n"
+        "loaded = {name for name in sys.modules if name.startswith('onetape.data.net')}\n"
+        "small = {f'onetape.data.net.{name}' for name in ('deadline', 'locks')}\n"
         "print(sorted(loaded - small))\n"
         "print(manager.rate_limiters['binance'].limits.per_minute > 0)\n"
     )  # fmt: skip
-    assert fresh.run(program).splitlines() == ["['src.data.net']", "True"]
+    assert fresh.run(program).splitlines() == ["['onetape.data.net']", "True"]
 
 
 def test_threads_that_ask_at_once_get_the_same(tmp_path: Path) -> None:

@@ -382,9 +382,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/config/test_trust.py": {
         "test_a_variable_of_other_keys": 12,
     },
-    "tests/contract/test_onetape.py": {
-        "test_a_package_with_a_data_of_its_own_is_named": 1,
-    },
     "tests/corpus/test_answers.py": {
         "test_a_right_move_is_not_doubted": 1,
         "test_certain_defects_are_grave_in_the_answer_and_refused_by_strict": 1,
@@ -706,7 +703,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_no_failure_shows_the_key": 1,
     },
     "tests/packaging/test_installed.py": {
-        "test_the_package_works_beside_a_consumers_own_src": 1,
         "test_older_module_paths_run_as_commands": 1,
     },
     "tests/polars/test_decimals.py": {

@@ -12,7 +12,9 @@ HIDDEN = frozenset(
     "adapters bundles charts cli compat db downloader feed jobs pipeline polars sources utils v2".split()
 )
 # On the floors of what the core uses.
-OPEN = frozenset({"src.data.compat", "src.data.compat.retry", "src.data.compat.limiters"})
+OPEN = frozenset(
+    {"onetape.data.compat", "onetape.data.compat.retry", "onetape.data.compat.limiters"}
+)
 
 
 class _Hider(MetaPathFinder):
@@ -21,7 +23,12 @@ class _Hider(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Raise for a module of a hidden package, as if it were not installed."""
         parts = name.split(".")
-        if parts[:2] == ["src", "data"] and parts[2:] and parts[2] in HIDDEN and name not in OPEN:
+        if (
+            parts[:2] == ["onetape", "data"]
+            and parts[2:]
+            and parts[2] in HIDDEN
+            and name not in OPEN
+        ):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 

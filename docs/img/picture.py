@@ -25,7 +25,7 @@ from rich.text import Text
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parents[1]))
 WIDTH = 100
-COMMAND = [sys.executable, "-m", "src.data", "demo", "--offline"]
+COMMAND = [sys.executable, "-m", "onetape", "demo", "--offline"]
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def terminal() -> str:
 
 def chart() -> str:
     """Return the chart of a year of sample bars."""
-    from src.data.data_manager import DataManager
+    from onetape.data.data_manager import DataManager
 
     with tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder:
         manager = DataManager(Path(folder))
@@ -63,7 +63,7 @@ def chart() -> str:
 
 def report() -> str:
     """Return the beginning of the report of a series, with the styles of its page."""
-    from src.data.data_manager import DataManager
+    from onetape.data.data_manager import DataManager
 
     with (
         tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder,
@@ -93,7 +93,7 @@ def survivorship() -> str:
     import pandas as pd
 
     from examples.survivorship import FIRST, make_market, panel, value
-    from src.data import plot
+    from onetape import plot
 
     names = {"members of 2015-01-02": FIRST, "members of today": None}
     with (
@@ -112,7 +112,7 @@ def survivorship() -> str:
 
 def message() -> str:
     """Return what the example of a bot answers to a chart of sample bars, as a chat shows it."""
-    from src.data.data_manager import DataManager
+    from onetape.data.data_manager import DataManager
 
     sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "telegram_bot"))
     from market import Market

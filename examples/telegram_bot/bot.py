@@ -33,7 +33,7 @@ from onetape.aio import AsyncDataManager
 try:
     import watching
 
-    from src.data.db.services import telegram_service as records
+    from onetape.data.db.services import telegram_service as records
 except ImportError:
     records = None
 log = logging.getLogger("telegram_bot")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from onetape import DataError, Quote
-from src.data.calendars.calendar import calendar_for
-from src.data.model.timeframe import Timeframe
+from onetape.data.calendars.calendar import calendar_for
+from onetape.data.model.timeframe import Timeframe
 
 log = logging.getLogger("telegram_bot")
 FIELDS = (

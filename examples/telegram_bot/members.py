@@ -1,4 +1,4 @@
-"""Users' permissions and data in the database, through `src.data.db.services.telegram_service`."""
+"""Users' permissions and data in the database, through `onetape.data.db.services.telegram_service`."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def mailer(command: str) -> Callable[[str, str], None]:
     The address is checked no matter who stored it, because mail programs may execute a malicious
     one or write to a file it names. The command's environment contains no key and no token.
     """
-    from src.data.db.repos.repo_users import checked_email
+    from onetape.data.db.repos.repo_users import checked_email
 
     environment = {name: os.environ[name] for name in MAIL_VARIABLES if name in os.environ}
 

@@ -21,10 +21,10 @@ from telegram import error as failures
 from telegram.ext import ExtBot
 
 from onetape import DataError
-from src.data.jobs.alert_deliveries import Delivery
-from src.data.model.outcome import Outcome
-from src.data.model.printable import printable
-from src.data.net.redact import without_keys
+from onetape.data.jobs.alert_deliveries import Delivery
+from onetape.data.model.outcome import Outcome
+from onetape.data.model.printable import printable
+from onetape.data.net.redact import without_keys
 
 log = logging.getLogger("telegram_bot")
 MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64

@@ -14,15 +14,15 @@ from market import Answer, CommandError, Market
 from members import Members
 from sending import MayReceive, QuietBot, Reply, again, deliver
 
-from src.data.db.alert_records import alert_records
-from src.data.jobs.alert_bars import ClientBars
-from src.data.jobs.alert_deliveries import Delivery
-from src.data.jobs.alerts import AlertJob, Deliver
-from src.data.jobs.populate import job_services
-from src.data.model.outcome import Outcome
-from src.data.model.texts import plain_number
-from src.data.model.timeframe import Timeframe
-from src.data.prices.indicators import parse_indicator
+from onetape.data.db.alert_records import alert_records
+from onetape.data.jobs.alert_bars import ClientBars
+from onetape.data.jobs.alert_deliveries import Delivery
+from onetape.data.jobs.alerts import AlertJob, Deliver
+from onetape.data.jobs.populate import job_services
+from onetape.data.model.outcome import Outcome
+from onetape.data.model.texts import plain_number
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.prices.indicators import parse_indicator
 
 LONGEST_S = 120.0
 

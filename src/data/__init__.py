@@ -6,13 +6,18 @@
 
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
-``from src.data import ...`` imports the same objects. Names are resolved on first use, so importing
-the package does not load pandas, an HTTP library or any vendor's module.
+The package is ``onetape.data``, in a checkout ``src.data`` as well. Names are resolved on first use, so
+importing it does not load pandas, an HTTP library or any vendor's module.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "src.data":  # the name in a checkout, where this file is found by both names
+    from onetape._older_name import serve
+
+    serve()
 
 from ._version import __version__
 

@@ -1,4 +1,4 @@
-"""Lets ``python -m src.data`` run the command ``onetape``."""
+"""Lets ``python -m onetape.data`` run the command ``onetape``."""
 
 from .cli import main
 

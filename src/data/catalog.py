@@ -1,4 +1,4 @@
-"""The older import path of ``DataCatalog``, which is now in ``src.data.bundles``."""
+"""The older import path of ``DataCatalog``, which is now in ``onetape.data.bundles``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["DataCatalog"]
 
 warnings.warn(
     (
-        "src.data.catalog is deprecated and will be removed in December 2027 at the "
-        "earliest: import DataCatalog from src.data.bundles"
+        "onetape.data.catalog is deprecated and will be removed in December 2027 at the "
+        "earliest: import DataCatalog from onetape.data.bundles"
     ),
     DeprecationWarning,
     stacklevel=2,

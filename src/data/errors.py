@@ -622,7 +622,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class DataProviderError(AllProvidersFailedError):
-    """None of a program's own providers (``src.data.v2``) could supply the bars."""
+    """None of a program's own providers (``onetape.data.v2``) could supply the bars."""
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.observability.logs`."""
+"""An older import path of :mod:`onetape.data.observability.logs`."""
 
 from .observability.logs import (
     LOGGERS,

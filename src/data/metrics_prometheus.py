@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.observability.prometheus`."""
+"""An older import path of :mod:`onetape.data.observability.prometheus`."""
 
 from .observability.prometheus import (
     HasMetrics,

@@ -11,12 +11,12 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-_CACHE = "there is only one cache: use src.data.UnifiedCache"
-_MANAGER = "one manager queries all vendors: use src.data.get_data_manager()"
-_FACTORY = "use src.data.downloader.DataDownloaderFactory"
-_VENDOR_CLASS = "subclass src.data.downloader.BaseDataDownloader"
+_CACHE = "there is only one cache: use onetape.UnifiedCache"
+_MANAGER = "one manager queries all vendors: use onetape.get_data_manager()"
+_FACTORY = "use onetape.data.downloader.DataDownloaderFactory"
+_VENDOR_CLASS = "subclass onetape.data.downloader.BaseDataDownloader"
 _FAST = "frames are already read from memory-mapped columns; there is no replacement"
-_BARS = "use get_ohlcv() of src.data.get_data_manager(), and validate_ohlcv_data()"
+_BARS = "use get_ohlcv() of onetape.get_data_manager(), and validate_ohlcv_data()"
 _EXPIRY = "freshness is decided for each bar, by cache.default_ttl_hours in the rules"
 
 # Names in the package root.
@@ -31,14 +31,14 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "get_data_source": _MANAGER,
         "get_data_handler": _BARS,
         "DataHandler": _BARS,
-        "DataCache": f"{_CACHE}, or src.data.v2.DataCache",
+        "DataCache": f"{_CACHE}, or onetape.data.v2.DataCache",
         "get_advanced_cache": _CACHE,
         "configure_advanced_cache": _CACHE,
         "LazyDataLoader": _FAST,
-        "ParallelProcessor": "use get_ohlcv_batch() of src.data.get_data_manager()",
+        "ParallelProcessor": "use get_ohlcv_batch() of onetape.get_data_manager()",
         "MemoryOptimizer": _FAST,
-        "PerformanceMonitor": "use metrics() of src.data.get_data_manager()",
-        "get_performance_monitor": "use metrics() of src.data.get_data_manager()",
+        "PerformanceMonitor": "use metrics() of onetape.get_data_manager()",
+        "get_performance_monitor": "use metrics() of onetape.get_data_manager()",
         "get_memory_optimizer": _FAST,
         "get_data_compressor": _FAST,
         "optimize_dataframe_performance": _FAST,
@@ -48,9 +48,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 _NOTIFY = "messages are sent by the callable that a program passes to the alert job"
-_HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
-_WEB = "onetape report creates pages; users' rights are in src.data.db.services.users_service"
-_DOMAIN = "it belongs to one program: keep its tables there, using src.data.db.Database"
+_HEALTH = "use onetape doctor, and metrics() of onetape.get_data_manager()"
+_WEB = "onetape report creates pages; users' rights are in onetape.data.db.services.users_service"
+_DOMAIN = "it belongs to one program: keep its tables there, using onetape.data.db.Database"
 # Modules below the package root. Each exists as a file that raises an error when it is imported,
 # and so does everything below it.
 MODULES: Mapping[str, str] = MappingProxyType(
@@ -78,7 +78,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
 
 _PASSWORDS = "there are no passwords: use the program's own login, then ensure_user_for_telegram()"
 _BROADCASTS = (
-    "in the program, send to each of list_users() of src.data.db.services.telegram_service"
+    "in the program, send to each of list_users() of onetape.data.db.services.telegram_service"
 )
 # Features of older programs' database that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
@@ -96,7 +96,7 @@ RECORDS: Mapping[str, str] = MappingProxyType(
 
 
 def refuse_module(name: str) -> NoReturn:
-    """Refuse to import a removed module, given its full name (``src.data.utils.caching``).
+    """Refuse to import a removed module, given its full name (``onetape.data.utils.caching``).
 
     Raises:
         ImportError: Always; the message names the successor.
@@ -111,7 +111,7 @@ def refuse_name(name: str) -> NoReturn:
     Raises:
         ImportError: Always; the message names the successor.
     """
-    raise ImportError(f"src.data.{name} is not available: {NAMES[name]}", name=name)
+    raise ImportError(f"onetape.data.{name} is not available: {NAMES[name]}", name=name)
 
 
 def load_part(module: str) -> Any:

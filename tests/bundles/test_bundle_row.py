@@ -277,7 +277,7 @@ def use_new_fields(folder: Path) -> None:
     ):
         last = max(n for n, one in enumerate(kinds[name]) if isinstance(one, ast.AnnAssign))
         kinds[name][last + 1 : last + 1] = ast.parse(line).body
-    records = ModuleType("src.data.bundles.bundle_records")
+    records = ModuleType("onetape.data.bundles.bundle_records")
     records.__package__, records.__file__ = package.__name__, str(path)
     sys.modules[records.__name__] = records
     exec(compile(tree, str(path), "exec"), records.__dict__)
@@ -286,15 +286,15 @@ def use_new_fields(folder: Path) -> None:
     text = path.read_text("utf-8")
     assert text.count("ROW: dict[str, RowField] = {") == 1
     text = text.replace("ROW: dict[str, RowField] = {", "ROW: dict[str, RowField] = {" + line)
-    row = ModuleType("src.data.bundles.bundle_row")
+    row = ModuleType("onetape.data.bundles.bundle_row")
     row.__package__, row.__file__ = package.__name__, str(path)
     sys.modules[row.__name__] = row
     exec(compile(text, str(path), "exec"), row.__dict__)
 
-    from src.data.bundles import DataCatalog
-    from src.data.bundles.bundle import Bundle
-    from src.data.bundles.commit import BundleFiles
-    from src.data.bundles.metadata import BundleMetadata
+    from onetape.data.bundles import DataCatalog
+    from onetape.data.bundles.bundle import Bundle
+    from onetape.data.bundles.commit import BundleFiles
+    from onetape.data.bundles.metadata import BundleMetadata
 
     # Read the bundle, which was written without them.
     BundleMetadata.set_db_path(folder / "metadata.db")
@@ -332,5 +332,5 @@ def test_a_new_field_needs_only_one_declaration(manager: DataManager, bundles: P
     """One line is enough for a fact, for a column of the files' records, and for a computed field."""
     create(manager, bundles, ["NVDA"])
     DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column
-    with imported_again("src.data.bundles"):
+    with imported_again("onetape.data.bundles"):
         use_new_fields(bundles)

@@ -1133,8 +1133,8 @@ def test_a_registered_bundle_is_opened_by_its_registered_name(
 
 
 def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> None:
-    sys.modules.pop("src.data.catalog", None)
-    program = "\nfrom src.data.catalog import DataCatalog\nimport src.data.catalog\n"
+    sys.modules.pop("onetape.data.catalog", None)
+    program = "\nfrom onetape.data.catalog import DataCatalog\nimport onetape.data.catalog\n"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         names: dict[str, Any] = {}
@@ -1142,7 +1142,7 @@ def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> Non
         names["DataCatalog"](tmp_path / "metadata.db").popular_datasets()
     (warning,) = [w for w in caught if w.category is DeprecationWarning]
     assert (warning.filename, warning.lineno) == ("theirs.py", 2)
-    assert "src.data.bundles" in str(warning.message)
+    assert "onetape.data.bundles" in str(warning.message)
     assert names["DataCatalog"] is DataCatalog
 
 

@@ -632,7 +632,7 @@ print(json.dumps(told))
 """
 HTTP = ("requests", "urllib3", "http.client", "tenacity", "asyncio")
 FRAMES = ("pandas", "exchange_calendars")
-VENDORS = "src.data.vendors.base"
+VENDORS = "onetape.data.vendors.base"
 
 
 def test_a_report_imports_no_http_library_and_pandas_only_for_the_calendar_of_a_share(

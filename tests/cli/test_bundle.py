@@ -135,7 +135,7 @@ def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFi
 def test_without_polars_the_extra_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packages = ("src.data.polars", "src.data.bundles")
+    packages = ("onetape.data.polars", "onetape.data.bundles")
     with monkeypatch.context() as without:
         for name in [n for n in sys.modules if n.startswith(packages)]:
             if name in packages:  # importing it again sets the attribute of the package above, too
@@ -144,7 +144,8 @@ def test_without_polars_the_extra_is_named(
         without.setitem(sys.modules, "polars", None)
         assert run(folder, "list") == 2
     assert "[polars]" in capsys.readouterr().err
-    assert src.data.bundles is sys.modules["src.data.bundles"], "tests after this one share modules"
+    shared = sys.modules["onetape.data.bundles"]
+    assert src.data.bundles is shared, "tests after this one share modules"
 
 
 def test_a_bundle_that_a_program_registered_is_found(

@@ -203,7 +203,8 @@ def test_the_documented_modules_run(
     for name, code in (("fill_gaps", 2), ("validate_gaps", 0)):
         words = [name, "--cache-dir", str(cache), "--config", str(rules)]
         monkeypatch.setattr(sys, "argv", words)
-        monkeypatch.delitem(sys.modules, f"src.data.cache.{name}")
+        for root in ("src", "onetape"):
+            monkeypatch.delitem(sys.modules, f"{root}.data.cache.{name}", raising=False)
         with pytest.raises(SystemExit) as end:
             runpy.run_module(f"src.data.cache.{name}", run_name="__main__")
         assert end.value.code == code

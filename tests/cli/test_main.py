@@ -61,13 +61,13 @@ def test_the_list_of_commands_loads_nothing_but_the_parser(words: list[str]) -> 
     code = (
         "import atexit, sys\n"
         "from onetape.__main__ import main\n"
-        "atexit.register(lambda: print(*(m for m in sys.modules if m.startswith('src.data.'))))\n"
+        "atexit.register(lambda: print(*(m for m in sys.modules if m.startswith('onetape.data.'))))\n"
         f"sys.argv[1:] = {words!r}\nsys.exit(main())\n"
     )
     process = typed("-c", code)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    loaded = {f"src.data.{name}" for name in ("_version", "removed", "cli", "cli.parser")}
+    loaded = {f"onetape.data.{name}" for name in ("_version", "removed", "cli", "cli.parser")}
     assert {*out.splitlines()[-1].split()} == loaded
 
 
@@ -98,7 +98,7 @@ def test_every_command_that_may_ask_a_vendor_takes_its_time(bare: Run) -> None:
     # Doctor knocks at all doors at once, 3 s each; the others ask no vendor.
     # `symbols refresh` asks for fundamentals, which have a time of their own.
     ask_none = {"plan", "explain", "coverage", "gaps", "report", "sessions", "cache", "db", "symbols",
-                "doctor", "docs", "completion", "prove", "universe", "hosts"}  # fmt: skip
+                "doctor", "docs", "completion", "prove", "universe", "hosts", "link"}  # fmt: skip
     asking = {command: [command] for command in COMMANDS} | {
         "alerts": ["alerts", "run"],
         "bundle": ["bundle", "create"],
@@ -186,7 +186,7 @@ def test_log_records_are_shown_only_with_verbose(
     bare: Run, rules: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     places = ["--config", str(rules), "--cache-dir", str(cache)]
-    logger = logging.getLogger("src.data")
+    logger = logging.getLogger("onetape.data")
     before = (logger.level, list(logger.handlers))
     assert "no downloader" not in bare("providers", *places).err
     assert "no downloader for 'local'" in bare("-v", "providers", *places).err

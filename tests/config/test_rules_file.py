@@ -455,7 +455,7 @@ class TestPackaged:
         monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
         monkeypatch.setattr(importlib, "import_module", fake)
         assert packaged_bytes() == b"crypto: {primary: binance}\n"
-        assert asked == ["src.data.default_config"]
+        assert asked == ["onetape.data.default_config"]
 
     def test_every_exchange_has_a_calendar_and_its_own_timezone(self) -> None:
         import exchange_calendars

@@ -26,11 +26,13 @@ def snapshot(deep_paths: list[tuple[str, str]]) -> str:
     """Return the snapshot.
 
     Args:
-        deep_paths: Documented modules below ``src.data``, each with the names taken from there.
+        deep_paths: Documented modules below ``onetape.data``, each with the names taken from there.
     """
     modules = (onetape, onetape.aio, onetape.testing, onetape.yf)
     places = [(module.__name__, name) for module in modules for name in module.__all__]
-    places += [(f"src.data.{path}", name) for path, names in deep_paths for name in names.split()]
+    places += [
+        (f"onetape.data.{path}", name) for path, names in deep_paths for name in names.split()
+    ]
     seen: dict[object, str] = {}
     lines: list[str] = []
     for path, name in dict.fromkeys(places):
@@ -51,7 +53,7 @@ def _lines(own: str, value: object) -> Iterator[str]:
         if member != "__init__" and member.startswith("_"):
             continue
         home = next((c for c in value.__mro__ if member in vars(c)), object)
-        if home.__module__.partition(".")[0] in ("src", "onetape"):
+        if home.__module__.partition(".")[0] == "onetape":
             yield f"{own}.{member}{_signature(getattr(value, member))}"
 
 

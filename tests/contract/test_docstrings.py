@@ -57,7 +57,7 @@ def _exported() -> frozenset[tuple[str, str]]:
 
 def _listed(source: Module) -> set[str]:
     """Return the names that users import from ``source``."""
-    names = {name for home, name in _exported() if home == f"src.data.{source.name}"}
+    names = {name for home, name in _exported() if home == f"onetape.data.{source.name}"}
     for node in source.tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Assign) and getattr(target, "id", None) == "__all__":

@@ -153,7 +153,7 @@ def colliding(names: set[str], public: typing.Iterable[str]) -> set[str]:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match=r"src\.data.*no attribute 'DataManger'"):
+    with pytest.raises(AttributeError, match=r"onetape\.data.*no attribute 'DataManger'"):
         src.data.DataManger  # noqa: B018 - the access itself is the test
     with pytest.raises(ImportError):
         exec("from src.data import DataManger")
@@ -186,7 +186,7 @@ def test_every_module_keeps_its_own_list() -> None:
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
     with pytest.raises(
-        ImportError, match=re.escape(f"src.data.{name} is not available: {MODULES[name]}")
+        ImportError, match=re.escape(f"onetape.data.{name} is not available: {MODULES[name]}")
     ):
         importlib.import_module(f"src.data.{name}")
 
@@ -194,7 +194,7 @@ def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
     with pytest.raises(
-        ImportError, match=re.escape(f"src.data.{name} is not available: {NAMES[name]}")
+        ImportError, match=re.escape(f"onetape.data.{name} is not available: {NAMES[name]}")
     ):
         exec(f"from src.data import {name}")
 
@@ -203,7 +203,7 @@ def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
 def test_a_successor_that_is_named_exists(sentence: str) -> None:
     factory = importlib.import_module("src.data.vendors.factory").DataDownloaderFactory
     assert all(hasattr(factory, name) for name in re.findall(r"Factory\.(\w+)\(", sentence))
-    for path in re.findall(r"src\.data(?:\.\w+)+", sentence):
+    for path in re.findall(r"(?<!group )onetape(?:\.\w+)+", sentence):
         module, _, name = path.rpartition(".")
         is_module = importlib.util.find_spec(module) and importlib.util.find_spec(path)
         assert is_module or hasattr(importlib.import_module(module), name), path
@@ -217,7 +217,8 @@ def test_no_name_is_both_served_and_refused() -> None:
 @pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])
 def test_a_submodule_of_an_unserved_module_is_refused_with_its_message(name: str) -> None:
     with pytest.raises(
-        ImportError, match=r"src\.data\.utils\.data_handler is not available: use get_ohlcv\(\) of"
+        ImportError,
+        match=r"onetape\.data\.utils\.data_handler is not available: use get_ohlcv\(\) of",
     ):
         importlib.import_module(f"src.data.utils.data_handler.{name}")
 

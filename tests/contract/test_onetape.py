@@ -1,20 +1,24 @@
-"""``onetape`` is ``src.data`` by another name, also where another package is called ``src``."""
+"""``onetape.data`` is ``src.data`` in a checkout: one set of modules, whichever name imports them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import onetape
 import src.data
-from tests.contract.source import ROOT
+from src.data.removed import MODULES
+from tests.contract.source import ROOT, modules
+from tests.contract.test_exports import DEEP_PATHS
 from tests.programs import PYTHONPATH
 
 OURS = str(ROOT / "src" / "data" / "__init__.py")
+IMPORTABLE = sorted({m.name for m in modules()} - {"", "__main__", *MODULES})
 
 
 def run(code: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -34,13 +38,22 @@ def test_every_name_is_the_very_object(name: str) -> None:
 
 
 def test_the_exports_and_the_types_of_onetape_agree() -> None:
-    assert set(onetape.__all__) == {*src.data.__all__, "HiddenPackageError"}
+    assert onetape.__all__ == src.data.__all__
     assert set(onetape.__all__) <= set(dir(onetape))
     text = (ROOT / "onetape" / "__init__.py").read_text("utf-8")
-    types = text[text.index("    from src.data import (") : text.index(")\n\n__all__")]
+    types = text[text.index("    from .data import (") : text.index(")\n\n__all__")]
     assert [name for name in src.data.__all__ if f"        {name},\n" not in types] == []
     with pytest.raises(AttributeError, match="module 'onetape' has no attribute 'nothing'"):
         onetape.__getattr__("nothing")
+
+
+def test_importing_onetape_imports_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import sys, typing, __future__, importlib.machinery; before = {*sys.modules}\n"
+        "import onetape; print(*sorted({*sys.modules} - before))"
+    )
+    ours = "onetape onetape._older_name onetape.data onetape.data._version"
+    assert run(["-S", "-c", code], tmp_path).stdout == f"{ours}\n"
 
 
 def test_a_patched_name_of_src_data_is_seen_through_onetape(
@@ -51,41 +64,90 @@ def test_a_patched_name_of_src_data_is_seen_through_onetape(
     assert onetape.QueryError is stand_in
 
 
+def test_each_file_is_one_module_by_both_names() -> None:
+    older = [import_module(f"src.data.{name}") for name in IMPORTABLE]
+    newer = [import_module(f"onetape.data.{name}") for name in IMPORTABLE]
+    assert [one.__name__ for one in older] == [f"onetape.data.{name}" for name in IMPORTABLE]
+    assert [a.__name__ for a, b in zip(older, newer, strict=True) if a is not b] == []
+    assert [m.__name__ for m in newer if m.__spec__ is None or m.__spec__.name != m.__name__] == []
+
+
+def test_the_older_name_imported_first_loads_no_file_twice(tmp_path: Path) -> None:
+    code = (
+        "import sys, src.data, src.data.cache.store as older\n"
+        "from src.data.db.services import telegram_service\n"
+        "import onetape.data.cache.store as newer\n"
+        "print(older is newer, src.data is sys.modules['onetape'].data, telegram_service.__name__)\n"
+        "print({n for n, m in sys.modules.items() if m.__name__.startswith('src.')})"
+    )
+    said = run(["-W", "error", "-c", code], tmp_path)
+    assert said.stdout == "True True onetape.data.db.services.telegram_service\nset()\n", (
+        said.stderr
+    )
+
+
+def test_what_a_package_calls_like_its_module_stays_bound(tmp_path: Path) -> None:
+    """``bundles`` binds the name of its module ``lineage`` to a function."""
+    code = (
+        "import onetape.data.bundles as bundles\n"
+        "first = bundles.lineage\n"
+        "import src.data.bundles.lineage\n"
+        "from src.data.bundles.lineage import lineage\n"
+        "print(bundles.lineage is first is lineage)"
+    )
+    said = run(["-c", code], tmp_path)
+    assert said.stdout == "True\n", said.stderr
+
+
+def test_public_classes_have_one_home_in_onetape() -> None:
+    places = [("", name) for name in src.data.__all__]
+    places += [(f".{path}", name) for path, names in DEEP_PATHS for name in names.split()]
+    found = [getattr(import_module(f"src.data{path}"), name) for path, name in places]
+    classes = [one for one in found if isinstance(one, type)]
+    assert len(classes) > 100
+    homes = {cls.__module__.partition(".")[0] for cls in classes}
+    assert homes == {"onetape"}
+
+
 VERSION = f"onetape {src.data.__version__}\n"
 
 
-def test_onetape_runs_as_the_command(tmp_path: Path) -> None:
-    assert run(["-m", "src.data", "--version"], tmp_path).stdout == VERSION
+@pytest.mark.parametrize("name", ["onetape", "onetape.data", "src.data"])
+def test_each_name_runs_as_the_command(name: str, tmp_path: Path) -> None:
+    said = run(["-W", "error", "-m", name, "--version"], tmp_path)
+    assert (said.stdout, said.stderr) == (VERSION, "")
 
 
-def test_onetape_works_beside_another_package_named_src(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["src.data", "onetape.data"])
+def test_modules_run_by_both_names(name: str, tmp_path: Path) -> None:
+    said = run(["-W", "error", "-m", f"{name}.cache.populate_cache", "--help"], tmp_path)
+    assert "--symbols" in said.stdout and "--tickers" in said.stdout
+    assert said.stderr == "", "runpy warns when a package has already imported what it runs"
+
+
+def test_src_data_is_importable_beside_another_package_named_src(tmp_path: Path) -> None:
     (tmp_path / "src" / "data").mkdir(parents=True)  # no package: a folder of files
     (tmp_path / "src" / "__init__.py").write_text("OWN = 1\n")
     (tmp_path / "src" / "ours.py").write_text("NAME = 'ours'\n")
     hidden = run(["-c", "import src.data; src.data.get_data_manager"], tmp_path)
     assert hidden.returncode != 0, "without onetape it cannot be imported"
+    (tmp_path / "src" / "data").rmdir()
     code = "import onetape, src.data, src.ours; print(src.data.__file__, src.OWN, src.ours.NAME)"
     assert run(["-c", code], tmp_path).stdout == f"{OURS} 1 ours\n"
-    assert run(["-m", "onetape", "--version"], tmp_path).stdout == VERSION
 
 
-@pytest.mark.parametrize("theirs", ["src/data/__init__.py", "src/data.py", "src.py"])
-def test_a_package_with_a_data_of_its_own_is_named(theirs: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("theirs", ["src/data/__init__.py", "src/data.py"])
+def test_a_src_data_of_another_project_stays_its_own(theirs: str, tmp_path: Path) -> None:
     path = tmp_path / theirs
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.parent != tmp_path:
-        (tmp_path / "src" / "__init__.py").touch()
-    path.write_text("print('theirs has run')\n" if theirs != "src.py" else "")
-    code = (
-        "try:\n    import onetape\n"
-        "except ImportError as error: print(type(error).__name__, error.path, error)"
-    )
-    said = run(["-c", code], tmp_path).stdout
-    assert said.startswith(f"HiddenPackageError {path} {path} is imported as src.data")
+    path.parent.mkdir(parents=True)
+    (tmp_path / "src" / "__init__.py").touch()
+    path.write_text("OWN = 1\n")
+    for order in ("onetape, src.data", "src.data, onetape"):
+        code = f"import {order}; print(src.data.OWN, onetape.DataError.__module__)"
+        assert run(["-c", code], tmp_path).stdout == "1 onetape.data.errors\n"
 
 
-def test_a_foreign_src_data_imported_earlier_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "data.py").write_text("OTHER = 1\n")  # `src` is a namespace here
-    said = run(["-c", "import src.data\nimport onetape"], tmp_path)
-    assert f"HiddenPackageError: {tmp_path / 'src' / 'data.py'} is imported as" in said.stderr
+def test_a_file_named_src_hides_nothing_of_onetape(tmp_path: Path) -> None:
+    (tmp_path / "src.py").write_text("OWN = 1\n")
+    code = "import onetape, src; print(src.OWN, onetape.DataError.__module__)"
+    assert run(["-c", code], tmp_path).stdout == "1 onetape.data.errors\n"

@@ -182,9 +182,9 @@ def test_a_universe_sync_fetches_ten_series_at_once_without_blocking_the_loop(
 @pytest.fixture
 def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the packages of the extra away, and what has loaded them."""
-    for name in [name for name in sys.modules if name.startswith("src.data.db")]:
+    for name in [name for name in sys.modules if name.startswith("onetape.data.db")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("src.data.db", raising=False)
+    monkeypatch.delattr("onetape.data.db", raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
 
 
@@ -211,7 +211,7 @@ def test_a_batch_without_a_universe_loads_no_database(tmp_path: Path) -> None:
         "import sys; from src.data import get_data_manager\n"
         f"manager = get_data_manager({str(tmp_path)!r})\n"
         "manager.get_ohlcv_batch(['AAPL'], '1d', offline=True)\n"
-        "print([name for name in sys.modules if 'sqlalchemy' in name or name == 'src.data.db'])"
+        "print([name for name in sys.modules if 'sqlalchemy' in name or name == 'onetape.data.db'])"
     )
     environment = {"PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)}
     ran = subprocess.run(

@@ -327,13 +327,13 @@ def test_bars_are_returned_and_not_stored_below_the_disk_reserve(
     manager.get_ohlcv(*BTC)
     before = everything(manager.cache.cache_dir / "ohlcv")
     disk["free"] = 1023 * MIB
-    with caplog.at_level(logging.WARNING, "src.data"), caplog.at_level(logging.WARNING, "onetape"):
+    with caplog.at_level(logging.WARNING, "onetape"):
         for symbol in ("ETHUSDT", "AAPL"):
             frame = manager.get_ohlcv(symbol, "1h", "2024-06-03", "2024-06-10", strict=True)
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
             assert any("reserve" in said for said in provenance(frame)["problems"])
     assert [r.name for r in caplog.records if "not cached" in r.getMessage()] == [
-        "src.data.cache.write.write_guard"
+        "onetape.data.cache.write.write_guard"
     ]
     assert everything(manager.cache.cache_dir / "ohlcv").items() >= before.items()
     assert manager.cache.list_symbols() == ["BTCUSDT"]

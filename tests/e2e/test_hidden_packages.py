@@ -26,7 +26,7 @@ LOST = {
     "bundles": "",
     "charts": "manager.plot('BTCUSDT', '1h', '2024-01-02', '2024-01-03')",
     "cli": "import onetape.__main__; onetape.__main__.main()",
-    "compat": "src.data.RateLimiter",
+    "compat": "onetape.data.RateLimiter",
     "db": "manager.universes",
     "feed": "manager.live_feed('BTCUSDT', '1h')",
     "jobs": "manager.validate('BTCUSDT', '1h')",
@@ -45,7 +45,7 @@ class Hider(MetaPathFinder):
     hidden = ALL
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if any(f"{name}.".startswith(f"src.data.{one}.") for one in self.hidden):
+        if any(f"{name}.".startswith(f"onetape.data.{one}.") for one in self.hidden):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
@@ -68,7 +68,7 @@ def serve() -> None:
     hider = Hider()
     sys.meta_path.insert(0, hider)
     answer(hider, *json.loads(sys.stdin.readline()))
-    assert not {f"src.data.{name}" for name in ALL} & {*sys.modules}
+    assert not {f"onetape.data.{name}" for name in ALL} & {*sys.modules}
     print(0, flush=True)
     for line in sys.stdin:
         print(ended(fork(partial(answer, hider, *json.loads(line)))), flush=True)
@@ -86,7 +86,7 @@ def answer(
     hider.hidden = tuple(hidden)
     os.environ.update(variables)
     with open(output, "w") as file, redirect_stdout(file), redirect_stderr(file):
-        manager = import_module("src.data.data_manager").DataManager(folder)
+        manager = import_module("onetape.data.data_manager").DataManager(folder)
         manager.provider_selector.downloaders["binance"] = Own()
         plan = manager.plan(*QUESTION)
         frame = manager.get_ohlcv(*QUESTION)
@@ -95,8 +95,10 @@ def answer(
         assert manager.plan(["BTCUSDT"], *QUESTION[1:]).requests == 0
         assert set(manager.coverage("BTCUSDT", "1h")["vendor"]) == {"binance"}
         try:
-            exec(call, {"src": sys.modules["src"], "manager": manager, "QUESTION": QUESTION})
-        except import_module("src.data.errors").MissingExtraError as error:
+            exec(
+                call, {"onetape": sys.modules["onetape"], "manager": manager, "QUESTION": QUESTION}
+            )
+        except import_module("onetape.data.errors").MissingExtraError as error:
             print(type(error).__name__, error)
 
 
@@ -135,7 +137,7 @@ def run(program: Talker, bars_alone: str, tmp_path: Path) -> Run:
 
 CALLS = [(name, call) for name, call in LOST.items() if call]
 # The module of this name is there, and one that it needs is not.
-CALLS.append(("feed", "src.data.DataFeedFactory"))
+CALLS.append(("feed", "onetape.data.DataFeedFactory"))
 
 
 @pytest.mark.parametrize("package, call", CALLS)
@@ -144,7 +146,7 @@ def test_bars_are_returned_without_an_optional_package_and_lost_functions_name_i
 ) -> None:
     printed = run([package], call)
     assert printed.startswith("MissingExtraError"), printed
-    assert f"lacks src.data.{package}" in printed and "reinstall onetape" in printed
+    assert f"lacks onetape.data.{package}" in printed and "reinstall onetape" in printed
 
 
 def test_bars_are_complete_without_all_optional_packages(bars_alone: str) -> None:

@@ -28,10 +28,10 @@ from src.data.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance",
-         "matplotlib", "src.data.charts")
-of_a_miss = ("src.data.vendors.", "src.data.bars.fetch.", "src.data.bars.ingest.")
+         "matplotlib", "onetape.data.charts")
+of_a_miss = ("onetape.data.vendors.", "onetape.data.bars.fetch.", "onetape.data.bars.ingest.")
 vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
-vendors.remove("src.data.vendors.registry")  # names and paths, which load nothing
+vendors.remove("onetape.data.vendors.registry")  # names and paths, which load nothing
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """
 SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "2024-06-01")
@@ -106,7 +106,7 @@ def test_a_fetch_loads_the_vendor_module_and_the_http_library(
     rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, clock.now_ms(), COIN)
     assert rows[0] > 200
     assert "requests" in heavy, "the test above would check nothing"
-    assert "src.data.vendors.binance.bars" in modules
+    assert "onetape.data.vendors.binance.bars" in modules
 
 
 def test_a_stored_answer_up_to_now_does_not_hide_an_earlier_hole(

@@ -277,7 +277,7 @@ def test_a_failed_call_for_figures_sends_an_event_with_the_request_id_of_its_att
     assert {event.request for event in heard} == {failed.request}
     assert {(e.symbol, e.timeframe) for e in of(heard, AttemptFailed)} == {("BTCUSDT", timeframe)}
     assert manager.metrics()["calls"]["failed"] == {"AllProvidersFailedError": 1}
-    reported = [line for line in lines() if line["logger"].startswith(("onetape", "src.data"))]
+    reported = [line for line in lines() if line["logger"].startswith(LOGGERS)]
     assert any("outcome" in line for line in reported)
     assert {(x.get("request"), x.get("symbol"), x.get("timeframe")) for x in reported} == {
         (failed.request, "BTCUSDT", timeframe)

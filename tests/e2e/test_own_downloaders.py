@@ -396,7 +396,7 @@ def log() -> Iterator[io.StringIO]:
     """Return everything logged, by a handler without masking."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    loggers = [logging.getLogger(name) for name in ("onetape", "src.data")]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)

@@ -111,7 +111,7 @@ manager = DataManager({str(tmp_path / "cache")!r}, {str(tmp_path / "rules.yaml")
                       clock=ManualClock({clock.now_ms()}))
 plan = manager.plan(*{SHARE!r})
 heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if n in sys.modules]
-own = [n for n in sys.modules if n.startswith("src.data.vendors.")]
+own = [n for n in sys.modules if n.startswith("onetape.data.vendors.")]
 print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
     assert fresh.run(code) == "True [] []\n"

@@ -49,7 +49,7 @@ def manager(
 @pytest.fixture
 def records(caplog: pytest.LogCaptureFixture) -> Iterator[Records]:
     """Return what gives the records of a logger, with the context that they had."""
-    for name in ("onetape", "onetape.audit", "src.data"):
+    for name in ("onetape", "onetape.audit"):
         caplog.set_level(logging.DEBUG, name)
     context = ContextFilter()
     caplog.handler.addFilter(context)

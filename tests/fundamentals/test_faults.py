@@ -145,7 +145,7 @@ def test_a_lookup_that_gives_nothing_is_told_and_joined_in_the_log(
     manager.on_event(heard.append)
     context = ContextFilter()
     caplog.handler.addFilter(context)
-    with caplog.at_level(logging.DEBUG, "src.data"):
+    with caplog.at_level(logging.DEBUG, "onetape.data"):
         assert manager.get_fundamentals(symbol) == {}
     caplog.handler.removeFilter(context)
     (failed,) = [event for event in heard if isinstance(event, CallFailed)]
@@ -155,7 +155,7 @@ def test_a_lookup_that_gives_nothing_is_told_and_joined_in_the_log(
     attempts = [event for event in heard if isinstance(event, AttemptFailed)]
     assert {(e.request, e.symbol) for e in attempts} <= {(failed.request, symbol)}
     assert bool(attempts) == (symbol in ("AAPL", "ZZZZ"))
-    lines = [vars(r) for r in caplog.records if not r.name.startswith("src.data.downloader")]
+    lines = [vars(r) for r in caplog.records if not r.name.startswith("onetape.data.downloader")]
     assert {(line["request"], line["symbol"]) for line in lines} == {
         (failed.request, failed.symbol)
     }

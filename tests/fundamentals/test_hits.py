@@ -26,7 +26,7 @@ def test_a_hit_loads_no_http_library_and_no_calendar(
         "from src.data import DataManager\n"
         f"record = DataManager({str(tmp_path)!r}).get_fundamentals('AAPL')\n"
         "assert record['beta'] == 1.5 and not record['_metadata']['providers_failed']\n"
-        "own = [m for m in sys.modules if m.startswith('src.data.vendors.')]\n"
+        "own = [m for m in sys.modules if m.startswith('onetape.data.vendors.')]\n"
         "assert not [m for m in own if m.endswith(('.base', '.bars'))], own\n"
         "print({'requests', 'exchange_calendars', 'sqlite3', 'yfinance'} & sys.modules.keys())"
     )

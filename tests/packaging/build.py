@@ -10,12 +10,13 @@ import sys
 import sysconfig
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from venv import EnvBuilder
 
 from tests.cache.counts import FULL
 from tests.contract.source import ROOT
@@ -37,7 +38,9 @@ def copy_tree(target: Path) -> Path:
         source = ROOT / name
         if source.is_dir():
             left = ("__pycache__", "ohlcv")  # bars that were cached in the checkout
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*left))
+            shutil.copytree(
+                source, target / name, symlinks=True, ignore=shutil.ignore_patterns(*left)
+            )
         elif source.exists():
             shutil.copy2(source, target / name)
     return target
@@ -103,14 +106,33 @@ def unpack(wheel: Path, target: Path) -> Path:
     return target
 
 
+def environment_with(wheel: Path, folder: Path) -> tuple[Path, Path]:
+    """Install a wheel into an environment of its own; return its Python and its ``site-packages``.
+
+    The dependencies are those of this environment, whose own path lines are not read there.
+    """
+    EnvBuilder(symlinks=True).create(folder)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    libraries = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    (packages / "dependencies.pth").write_text("\n".join(sorted(libraries)), "utf-8")
+    return folder / "bin" / "python", unpack(wheel, packages)
+
+
 def run(
-    arguments: Sequence[str], *, cwd: Path, path: Sequence[Path] = (), check: bool = True
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    path: Sequence[Path] = (),
+    check: bool = True,
+    python: Path = Path(sys.executable),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
-    """Run this Python in ``cwd`` with ``path`` in front."""
+    """Run a Python, by default this one, in ``cwd`` with ``path`` in front."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, path)))
     environment |= {"DATA_CACHE_DIR": str(cwd / "bars"), "ONETAPE_STATE_DIR": str(cwd / "state")}
+    environment |= variables
     result = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment,
+        [str(python), *arguments], cwd=cwd, env=environment,
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     if check:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import configparser
 import re
 
+import pytest
+
 from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT, modules
 
-MAPPED = "src.data.default_config"
-PAGES = "src.data.documentation"
-EXAMPLE = "src.data.example_bot"
+MAPPED = "onetape.data.default_config"
+PAGES = "onetape.data.documentation"
+EXAMPLE = "onetape.data.example_bot"
 # For the tree, not for programs that use the library.
 OF_THE_TREE = {"all", "browser", "dev", "docs", "full", "test"}
 # Large, and for one command.
@@ -23,15 +25,17 @@ def setup() -> configparser.ConfigParser:
     return parser
 
 
-def test_src_is_a_namespace() -> None:
+def test_src_is_a_namespace_that_no_wheel_contains() -> None:
     assert not (ROOT / "src" / "__init__.py").exists()
-    assert "src" not in setup()["options"]["packages"].split()
+    names = {name.partition(".")[0] for name in setup()["options"]["packages"].split()}
+    assert names == {"onetape"}
 
 
 def test_the_packages_are_the_folders() -> None:
     listed = setup()["options"]["packages"].split()
     assert len(listed) == len(set(listed))
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
+    folders = {p.parent.relative_to(PACKAGE) for p in PACKAGE.rglob("__init__.py")}
+    found = {".".join(("onetape", "data", *folder.parts)) for folder in folders}
     assert set(listed) - {MAPPED, PAGES, EXAMPLE, "onetape"} == found
     assert "onetape" in listed
     assert MAPPED in listed, "the packaged rules would stay at home"
@@ -48,7 +52,12 @@ def test_the_mapped_folder_contains_the_rules() -> None:
     mapping = dict(
         line.split(" = ") for line in setup()["options"]["package_dir"].strip().splitlines()
     )
-    assert mapping == {MAPPED: "config/data", PAGES: "docs", EXAMPLE: "examples/telegram_bot"}
+    assert mapping == {
+        "onetape.data": "src/data",
+        MAPPED: "config/data",
+        PAGES: "docs",
+        EXAMPLE: "examples/telegram_bot",
+    }
     assert (ROOT / "config" / "data" / "provider_rules.yaml").is_file()
     assert "default_config" not in {m.name for m in modules()}
 
@@ -77,6 +86,13 @@ def test_no_dependency_has_an_upper_bound() -> None:
         line for extra in options["options.extras_require"].values() for line in extra.splitlines()
     ]
     assert [line for line in lines if re.search(r"<|==|~=", line.split(";")[0])] == []
+
+
+def test_type_checkers_find_the_package_of_a_checkout() -> None:
+    link = ROOT / "onetape" / "data"
+    if not link.exists():
+        pytest.skip("a source archive contains no links; `make types` makes this one")
+    assert link.resolve() == PACKAGE
 
 
 def test_the_editable_form_is_the_path_line() -> None:

@@ -138,7 +138,7 @@ def test_the_reference_shows_every_method_with_its_parameters(pages: dict[Path, 
     (path,) = [path for path in pages if path.name == "reference.html"]
     for name in vars(DataManager):
         if not name.startswith("_"):
-            assert f"src.data.data_manager.DataManager.{name}" in pages[path].ids
+            assert f"onetape.data.data_manager.DataManager.{name}" in pages[path].ids
     text = path.read_text("utf-8")
     assert "include_forming" in text and ":meth:" not in text and "<p>::" not in text
     assert "universes()" not in re.sub(r"<[^>]*>", "", text), "it is a property"

@@ -285,6 +285,6 @@ def test_keys_are_used_and_never_shown(
 def test_importing_sources_loads_no_heavy_package() -> None:
     text = (
         "import sys; import src.data, src.data.sources as s; s.DataSource; s.DataSourceMetadata;"
-        "assert not {'polars', 'pandas', 'src.data.data_manager'} & set(sys.modules)"
+        "assert not {'polars', 'pandas', 'onetape.data.data_manager'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", text], check=True, env={"PYTHONPATH": PYTHONPATH})

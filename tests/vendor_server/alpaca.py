@@ -6,9 +6,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
-from src.data.model.kind import Adjustment
-from src.data.model.timeframe import Timeframe
+from onetape.data.model.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
+from onetape.data.model.kind import Adjustment
+from onetape.data.model.timeframe import Timeframe
 
 from .face import Context, Face, Page, Reason, Reply, Request, american, local_midnight
 from .ground_truth import Row

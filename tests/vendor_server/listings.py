@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from src.data.model.actions import Action
-from src.data.model.instant import day_ms, parse_iso
-from src.data.model.instrument import AssetClass
-from src.data.model.span import Span
-from src.data.once import cached_property
+from onetape.data.model.actions import Action
+from onetape.data.model.instant import day_ms, parse_iso
+from onetape.data.model.instrument import AssetClass
+from onetape.data.model.span import Span
+from onetape.data.once import cached_property
 
 from .sessions import ALWAYS
 from .tape import NEVER, Tape

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from src.data.clock import Clock
-from src.data.model.timeframe import Timeframe
-from src.data.once import cached_property
+from onetape.data.clock import Clock
+from onetape.data.model.timeframe import Timeframe
+from onetape.data.once import cached_property
 
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage

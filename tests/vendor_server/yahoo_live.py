@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from src.data.model.instant import SECOND_MS
-from src.data.model.timeframe import Timeframe
+from onetape.data.model.instant import SECOND_MS
+from onetape.data.model.timeframe import Timeframe
 
 from .face import Context
 from .ground_truth import Row

@@ -191,7 +191,7 @@ def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> 
     unfinished = shutil.ignore_patterns("*.pyc.*")
     shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
     shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
-    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", ignore=unfinished)
+    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", symlinks=True, ignore=unfinished)
     folder, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')

@@ -123,7 +123,7 @@ def test_the_yf_import_works_without_yfinance_and_onetape_does_not_load_pandas(
     code = (
         "import sys; sys.modules['yfinance'] = None\n"
         "import onetape\n"
-        "assert not {'pandas', 'numpy', 'onetape.yf', 'src.data.yf'} & set(sys.modules)\n"
+        "assert not {'pandas', 'numpy', 'onetape.yf', 'onetape.data.yf'} & set(sys.modules)\n"
         "from onetape import yf\n"
         "print(callable(yf.download), 'curl_cffi' in sys.modules)"
     )

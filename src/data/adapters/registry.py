@@ -10,7 +10,7 @@ __all__ = ["AdapterRegistry"]
 
 
 class AdapterRegistry:
-    """A :class:`~src.data.sources.DataSourceRegistry` under other method names. Thread-safe.
+    """A :class:`~onetape.data.sources.DataSourceRegistry` under other method names. Thread-safe.
 
     Both classes share the same sources.
     """

@@ -1,4 +1,4 @@
-"""The documented import path of the populate job, whose code is in ``src.data.jobs.populate``."""
+"""The documented import path of the populate job, whose code is in ``onetape.data.jobs.populate``."""
 
 from ..compat.populator import CachePopulator
 from ..jobs.populate import populate_cache

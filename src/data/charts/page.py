@@ -31,7 +31,7 @@ def page(
 
     Args:
         title: Title of the browser window; the page itself shows it only if ``body`` contains it.
-        body: Elements and text; anything that is not :class:`~src.data.model.html.Html` is escaped.
+        body: Elements and text; anything that is not :class:`~onetape.data.model.html.Html` is escaped.
         style: CSS rules to add after the rules in ``page.css``. They must be written by this
             package, never taken from outside.
         script: Script that runs at the end of the page. It must be written by this package, never

@@ -30,7 +30,7 @@ _COLUMNS_OF_SHARES: tuple[ExtraColumn, ...] = (*_COLUMNS, "dividend", "split")
 
 
 class ChartPicture(Picture):
-    """A chart that can be drawn; see :class:`~src.data.model.picture.Picture`.
+    """A chart that can be drawn; see :class:`~onetape.data.model.picture.Picture`.
 
     Args:
         chart: Chart to draw.

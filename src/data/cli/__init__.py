@@ -52,6 +52,7 @@ COMMANDS = {
     "bundle": "store answers as folders of Parquet files, and compare them with the cache",
     "ingest": "write bars from a source to a bundle, or list the sources",
     "docs": "the documentation, in the terminal or the browser",
+    "link": "make the older import path src.data work beside an installed package, or undo it",
     "completion": "completion script for bash, zsh or fish",
 }
 # Commands whose module has another name because the command's name is taken.

@@ -142,6 +142,7 @@ EXAMPLES = {
     ),
     "universe list": ("universe list", "universe list --json"),
     "docs": ("docs bars", "docs errors --open"),
+    "link": ("link", "link --remove"),
     "completion": ("completion bash", "completion fish"),
 }
 

@@ -44,7 +44,7 @@ __all__ = ["FILE", "fill_gaps", "validate_gaps"]
 
 log = logging.getLogger("onetape.gaps")
 FILE = "validate-metadata.json"
-_RUN_FIRST = "python -m src.data.cache.validate_gaps writes it"
+_RUN_FIRST = "python -m onetape.data.cache.validate_gaps writes it"
 Where = str | Path | None
 
 

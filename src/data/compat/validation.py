@@ -1,6 +1,6 @@
 """Checks of a frame of bars, reported as lists of sentences.
 
-Rows are checked by :func:`~src.data.prices.bar_rule.are_bars`, as is every answer before it is
+Rows are checked by :func:`~onetape.data.prices.bar_rule.are_bars`, as is every answer before it is
 stored. A row that the store would reject makes a frame invalid and lowers its score. Gaps are found
 without a market calendar: weekends are excluded for series without Saturday bars, but holidays and
 nights are not. Gaps according to the calendar are in ``df.attrs["onetape"]``.

@@ -1,4 +1,4 @@
-"""Older import path of the classes in :mod:`src.data.vendors`; each is imported on first access."""
+"""Older import path of the classes in :mod:`onetape.data.vendors`; each is imported on first access."""
 
 from __future__ import annotations
 

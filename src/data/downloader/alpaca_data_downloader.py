@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.alpaca.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.alpaca.bars`."""
 
 from ..vendors.alpaca.bars import AlpacaDataDownloader
 

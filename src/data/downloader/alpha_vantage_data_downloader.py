@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.alpha_vantage.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.alpha_vantage.bars`."""
 
 from ..vendors.alpha_vantage.bars import AlphaVantageDataDownloader
 

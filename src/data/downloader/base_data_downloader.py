@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.base`."""
+"""An older import path of :mod:`onetape.data.vendors.base`."""
 
 from ..vendors.base import BaseDataDownloader, Wired, is_ours
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.binance.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.binance.bars`."""
 
 from ..vendors.binance.bars import BinanceDataDownloader
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.ccxt.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.ccxt.bars`."""
 
 from ..vendors.ccxt.bars import CCXTDataDownloader
 

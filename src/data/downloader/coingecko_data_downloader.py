@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.coingecko.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.coingecko.bars`."""
 
 from ..vendors.coingecko.bars import CoinGeckoDataDownloader
 

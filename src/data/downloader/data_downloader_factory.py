@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.factory`."""
+"""An older import path of :mod:`onetape.data.vendors.factory`."""
 
 from ..vendors.factory import DataDownloaderFactory, ProviderSpec
 

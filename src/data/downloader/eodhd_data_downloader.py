@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.eodhd.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.eodhd.bars`."""
 
 from ..vendors.eodhd.bars import EODHDDataDownloader
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.finnhub.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.finnhub.bars`."""
 
 from ..vendors.finnhub.bars import FinnhubDataDownloader
 

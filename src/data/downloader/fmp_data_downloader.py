@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.fmp.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.fmp.bars`."""
 
 from ..vendors.fmp.bars import FMPDataDownloader, create_fmp_downloader
 

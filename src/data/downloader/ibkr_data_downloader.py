@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.ibkr.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.ibkr.bars`."""
 
 from ..vendors.ibkr.bars import IBKRDataDownloader
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.local.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.local.bars`."""
 
 from ..vendors.local.bars import LocalDataDownloader
 

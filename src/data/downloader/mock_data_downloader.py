@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.mock.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.mock.bars`."""
 
 from ..vendors.mock.bars import MockDataDownloader, MockDataSource
 

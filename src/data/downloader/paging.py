@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.paging`."""
+"""An older import path of :mod:`onetape.data.vendors.paging`."""
 
 from ..vendors.paging import check_symbol
 

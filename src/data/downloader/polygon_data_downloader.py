@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.polygon.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.polygon.bars`."""
 
 from ..vendors.polygon.bars import PolygonDataDownloader
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.tiingo.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.tiingo.bars`."""
 
 from ..vendors.tiingo.bars import TiingoDataDownloader
 

@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.twelvedata.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.twelvedata.bars`."""
 
 from ..vendors.twelvedata.bars import TwelveDataDataDownloader
 

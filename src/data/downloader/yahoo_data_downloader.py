@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.vendors.yahoo.bars`."""
+"""An older import path of :mod:`onetape.data.vendors.yahoo.bars`."""
 
 from ..vendors.yahoo.bars import YahooDataDownloader
 

@@ -239,7 +239,7 @@ class Alert(ABC):
     Each kind of alert is a subclass of :class:`CrossingAlert` or :class:`DataAlert`, which are the
     two families that the alert job evaluates, and is listed in :data:`KINDS`. A subclass that the
     job would never evaluate raises ``TypeError``. The row in which an alert is stored is another
-    class, ``src.data.db.models.Alert``.
+    class, ``onetape.data.db.models.Alert``.
 
     Attributes:
         kind: Name of the kind, which is ``alert_type`` in a configuration.

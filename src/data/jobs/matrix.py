@@ -1,6 +1,6 @@
 """The data that each vendor serves, by timeframe: for commands and the pages about vendors.
 
-``python -m src.data.jobs.matrix > docs/providers.md`` rewrites that page. ``make docs`` writes it,
+``python -m onetape.data.jobs.matrix > docs/providers.md`` rewrites that page. ``make docs`` writes it,
 and the pages in ``docs/vendors``.
 """
 
@@ -177,7 +177,7 @@ def vendor_page(name: str) -> str:
     """Return the page about one vendor of this package, generated from its declarations.
 
     Args:
-        name: One of :data:`~src.data.vendors.registry.SERVED`.
+        name: One of :data:`~onetape.data.vendors.registry.SERVED`.
     """
     cls = downloader_class(name)
     entries = served(name, cls.capabilities)

@@ -1,6 +1,6 @@
 """Writes the packaged rules in parsed form, which can be read faster; run by ``make docs``.
 
-``python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json``
+``python -m onetape.data.jobs.package_rules > src/data/config/packaged_rules.json``
 """
 
 from __future__ import annotations

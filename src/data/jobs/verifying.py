@@ -1,4 +1,4 @@
-"""An older import path of :mod:`src.data.jobs.verify`."""
+"""An older import path of :mod:`onetape.data.jobs.verify`."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ..errors import SeriesEndedWarning, short_words
 from .printable import printable
 
-# This library's packages: frames inside them are not the caller.
-_PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
+# This library: frames inside it are not the caller.
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Caller(NamedTuple):
@@ -84,4 +84,4 @@ def collecting_warnings() -> Iterator[list[str]]:
 
 
 def _is_ours(module: str) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in _PACKAGES)
+    return module.partition(".")[0] == _PACKAGE

@@ -23,7 +23,7 @@ class Html(str):
 def escaped(value: object) -> Html:
     """Return a value as HTML; an :class:`Html` is unchanged, and anything else is escaped text.
 
-    Control characters are spelled out; see :func:`~src.data.model.printable.printable`.
+    Control characters are spelled out; see :func:`~onetape.data.model.printable.printable`.
     """
     if isinstance(value, Html):
         return value

@@ -2,7 +2,7 @@
 
 A reason is a code, perhaps with free text before or after it. ``docs/format.md`` lists the codes;
 they are stored in files and compared by programs, so they never change. Other reasons are plain
-text, such as the fault of a row (:func:`~src.data.prices.bar_rule.faults_of`).
+text, such as the fault of a row (:func:`~onetape.data.prices.bar_rule.faults_of`).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 # This library's loggers; other libraries' loggers are left alone.
-LOGGERS = ("onetape", __name__.rsplit(".", 2)[0])
+LOGGERS = (__name__.partition(".")[0],)
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 CONTEXT = ("request", "symbol", "timeframe", "provider")

@@ -3,7 +3,7 @@
 ::
 
     from onetape import get_data_manager
-    from src.data.observability.prometheus import start_exporter
+    from onetape.data.observability.prometheus import start_exporter
 
     stop = start_exporter(get_data_manager(), 9464)
 """

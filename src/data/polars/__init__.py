@@ -35,7 +35,7 @@ def _library() -> Any:
     """Import and return Polars; if it is missing, raise an error that names the extra."""
     if not find_spec("polars"):
         raise MissingExtraError(
-            "src.data.polars needs the `polars` extra", hint=install_line("polars")
+            "onetape.data.polars needs the `polars` extra", hint=install_line("polars")
         )
     return import_module("polars")
 

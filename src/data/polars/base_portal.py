@@ -164,7 +164,7 @@ class BasePortal(ABC, Generic[S, F]):
             ``daily_bar_reader`` and ``minute_bar_reader`` are aliases.
         current_simulation_time: Time limit, see :meth:`set_simulation_time`; None means the current
             time.
-        data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (then
+        data_source: A :class:`~onetape.data.DataManager`, a source from :mod:`onetape.data.sources` (then
             only its vendor is queried), or an object with ``async fetch(symbols, start, end,
             frequency)`` that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol``
             and ``open high low close volume``. ``fetch`` receives naive UTC times, both inclusive,
@@ -183,13 +183,13 @@ class BasePortal(ABC, Generic[S, F]):
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
-            :class:`~src.data.polars.cache_manager.CacheManager`. If both methods also have the
+            :class:`~onetape.data.polars.cache_manager.CacheManager`. If both methods also have the
             arguments ``checksum`` and ``generation``, they get the version of the data as well, and
             ``source`` also identifies the folder or the arguments of the source. Otherwise, the
             version is part of ``source`` (``name@version``), if there is one. It cannot be used
             with a data manager, which has its own store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
-            :class:`~src.data.bundles.DataCatalog`: the checksum of the dataset with the requested
+            :class:`~onetape.data.bundles.DataCatalog`: the checksum of the dataset with the requested
             bars is passed to the cache manager, which then notices that a frame is stale. Any other
             object is only kept as an attribute.
 

@@ -1,4 +1,4 @@
-"""An older path of the populate job, which now lives in ``src.data.jobs.populate``."""
+"""An older path of the populate job, which now lives in ``onetape.data.jobs.populate``."""
 
 from ..compat.populator import CachePopulator
 from ..jobs.populate import populate_cache

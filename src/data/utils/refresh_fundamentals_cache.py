@@ -1,4 +1,4 @@
-"""An older path of a job that now lives in ``src.data.jobs.refresh_fundamentals``."""
+"""An older path of a job that now lives in ``onetape.data.jobs.refresh_fundamentals``."""
 
 from ..jobs.refresh_fundamentals import (
     cleanup_fundamentals,

@@ -60,7 +60,7 @@ class LazyDataFrame:
             start, end: First and last date or time, both inclusive.
             columns: Columns after ``timestamp``: some of ``open``, ``high``, ``low``, ``close``, ``volume``
                 and ``adj_close``. All are ``Float64``, NaN if unknown.
-            manager: Data manager; None means :func:`~src.data.get_data_manager`, called on first use.
+            manager: Data manager; None means :func:`~onetape.data.get_data_manager`, called on first use.
 
         Raises:
             QueryError: A column, the timeframe or the range is invalid.

@@ -35,11 +35,11 @@ class Database:
     """One database. Thread-safe; a forked child process opens its own connections.
 
     The tables are created or checked when the first unit of work (a transaction) begins; see
-    :class:`~src.data.db.core.schema.Schema`. All methods raise
-    :class:`~src.data.errors.DatabaseError` if the database cannot be used.
+    :class:`~onetape.data.db.core.schema.Schema`. All methods raise
+    :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        url: URL as for :func:`~src.data.db.core.url.database_url`.
+        url: URL as for :func:`~onetape.data.db.core.url.database_url`.
 
     Attributes:
         url: URL of the database, without the password.

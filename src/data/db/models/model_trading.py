@@ -1,6 +1,6 @@
 """Tables of trading: bots, trades, positions and performance metrics.
 
-Keys are strings; see :class:`~src.data.db.core.texts.KeyText`. Amounts of money are exact.
+Keys are strings; see :class:`~onetape.data.db.core.texts.KeyText`. Amounts of money are exact.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BotInstance(Base):
 class Trade(Base):
     """The row of a bot's trade, as it was executed.
 
-    A trade that a vendor's stream reports is another class, ``src.data.model.stream.Trade``.
+    A trade that a vendor's stream reports is another class, ``onetape.data.model.stream.Trade``.
     """
 
     __tablename__ = "trading_trades"

@@ -402,7 +402,7 @@ class MetricsRepo(Repository):
 
 
 class TradeRepository(Repository):
-    """The functions of :mod:`~src.data.db.services.trading_service`, within one unit of work.
+    """The functions of :mod:`~onetape.data.db.services.trading_service`, within one unit of work.
 
     Results are plain dictionaries with the columns as keys; amounts of money are ``Decimal``, and
     instants are timezone-aware in UTC.

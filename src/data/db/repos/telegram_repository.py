@@ -27,11 +27,11 @@ _STATUS = ("email", "approved", "verified", *LIMITS, "language", "is_admin")
 
 
 class TelegramRepository(Repository):
-    """The functions of :mod:`~src.data.db.services.telegram_service`, within one unit of work.
+    """The functions of :mod:`~onetape.data.db.services.telegram_service`, within one unit of work.
 
     Results are plain dictionaries; instants are timezone-aware in UTC. A user is identified by
     their chat id, as a string or an integer. Functions that add something raise
-    :class:`~src.data.errors.QueryError` for values that cannot be stored, and create the user if
+    :class:`~onetape.data.errors.QueryError` for values that cannot be stored, and create the user if
     necessary.
     """
 

@@ -9,7 +9,7 @@ __all__ = ["JobsService"]
 
 
 class JobsService(BaseDBService):
-    """The methods of :class:`~src.data.db.repos.repo_jobs.JobsRepository`, each as a unit of work.
+    """The methods of :class:`~onetape.data.db.repos.repo_jobs.JobsRepository`, each as a unit of work.
 
     Schedules and runs are returned as detached objects with all their attributes loaded. Alerts and
     their runs are never included. Thread-safe.

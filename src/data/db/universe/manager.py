@@ -255,8 +255,8 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
 class StoredUniverses:
     """The universes (named lists of symbols) in a database. Thread-safe.
 
-    Implements :class:`~src.data.model.universe.Universes`. Its methods raise
-    :class:`~src.data.errors.DatabaseError` if the database cannot be used.
+    Implements :class:`~onetape.data.model.universe.Universes`. Its methods raise
+    :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
         database: Database; by default this process's.
@@ -326,7 +326,7 @@ class StoredUniverses:
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
-        """Return the members on a day; see :meth:`src.data.model.universe.Universes.members`."""
+        """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
         return _checked(self._run(self._plans.members(name, as_of, known_at, since)), strict)
 
     def summaries(self) -> list[Summary]:
@@ -409,7 +409,7 @@ class UniverseManager:
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
-        """Return the members on a day; see :meth:`src.data.model.universe.Universes.members`."""
+        """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
         return _checked(await self._run(self._plans.members(name, as_of, known_at, since)), strict)
 
     async def _run(self, plan: Plan[T]) -> T:

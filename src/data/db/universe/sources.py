@@ -95,7 +95,7 @@ def state_of_file(
     """Read an index membership file; if any line is invalid, the whole file is rejected.
 
     Args:
-        file: File with intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
+        file: File with intervals, a change log or a list; see :mod:`onetape.data.db.universe.files`.
         rules: Rules for the symbols in the file.
         today: File with today's list of members: a change log is applied to it backwards, and
             intervals are compared with it.
