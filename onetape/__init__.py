@@ -18,6 +18,7 @@ Raises:
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._path import HiddenPackageError, find_src_data
@@ -90,10 +91,13 @@ _data = find_src_data()
 def __getattr__(name: str) -> Any:
     """Look up a public name in ``src.data``; this is done every time, so that patches there take effect."""
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        guesses = import_module(f"{_data.__name__}.guesses")
+        guesses.refuse_package_name(__name__, name, __all__, _data.DataManager)
     return getattr(_data, name)
 
 
 def __dir__() -> list[str]:
-    """List the public names and the module's other attributes."""
-    return sorted({*globals(), *__all__})
+    """List the public names and the module's attributes such as ``__file__``."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from src.data.call_threads import answer
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
+from src.data.guesses import refuse_attribute
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
@@ -166,6 +167,13 @@ class AsyncDataManager:
 
     def __init__(self, manager: DataManager | None = None) -> None:
         self.manager = manager or get_data_manager()
+
+    if not TYPE_CHECKING:  # type checkers report attributes that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                refuse_attribute(self, name, DataManager, "a")
+            return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         return f"AsyncDataManager({self.manager!r})"

@@ -18,7 +18,8 @@ from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
-from .model.query import check_switches, distinct_symbols
+from .guesses import answering_guesses, refuse_attribute
+from .model.query import check_switches, distinct_symbols, only_given
 from .model.stored import coverage_frame, sessions_frame
 from .model.texts import as_html
 from .model.timeframe import Timeframe
@@ -62,8 +63,11 @@ __all__ = [
 
 _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
+# The values given under an argument's long and short name.
+_Named = tuple[Any, Any]
 
 
+@answering_guesses
 class DataManager:
     """Bars, futures data and fundamentals from vendors and the cache, behind one object.
 
@@ -108,6 +112,14 @@ class DataManager:
         rows = [("cache", str(self._services.settings.cache_dir))]
         return as_html("DataManager", [*rows, ("rules", self.provider_selector.about)])
 
+    if not TYPE_CHECKING:  # type checkers report attributes that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                refuse_attribute(self, name, DataManager)
+            # The usual error, or that of a property.
+            return object.__getattribute__(self, name)
+
     def get_ohlcv(
         self,
         symbol: str,
@@ -116,6 +128,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -213,6 +228,10 @@ class DataManager:
             IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
                 not set; issued once per call.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client = self._services.client
@@ -242,6 +261,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -278,6 +300,10 @@ class DataManager:
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (
@@ -333,6 +359,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -390,6 +419,10 @@ class DataManager:
             SurvivorshipWarning: The members are not point-in-time, or they are today's and differ
                 from those on the first bar's date, or some have no bars at all.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         if layout != "dict":
             from .model.wide import check_layout, wide_frame
 
@@ -539,6 +572,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -560,6 +596,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -583,6 +622,10 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         client, wishes = self._services.client, Wishes(*options, session=session)
         if not isinstance(symbol, str):
@@ -621,6 +664,8 @@ class DataManager:
         start_date: When = None,
         end_date: When = None,
         *,
+        start: When = None,
+        end: When = None,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
@@ -636,6 +681,8 @@ class DataManager:
         start_date: When = None,
         end_date: When = None,
         *,
+        start: When = None,
+        end: When = None,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
@@ -651,6 +698,8 @@ class DataManager:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
                 ``ValueError``).
         """
+        if start is not None or end is not None:
+            start_date, end_date, _ = _bounds((start_date, start), (end_date, end))
         client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Explanations
@@ -900,6 +949,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return a perpetual future's funding rates (``fundingRate``), one row per funding time.
@@ -927,6 +979,9 @@ class DataManager:
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -941,6 +996,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return open interest, in the columns ``sumOpenInterest`` and ``sumOpenInterestValue``.
@@ -956,6 +1014,9 @@ class DataManager:
         """
         from .model.figures import OPEN_INTEREST
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -970,6 +1031,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return long/short ratios, in the columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
@@ -978,6 +1042,9 @@ class DataManager:
         """
         from .model.figures import LONG_SHORT
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -993,6 +1060,7 @@ class DataManager:
         data_type: str = "general",
         max_age_days: float | None = None,
         *,
+        refresh: bool = False,
         as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
@@ -1023,6 +1091,8 @@ class DataManager:
         """
         from .fundamentals.request import Wish
 
+        if refresh is not False:
+            force_refresh = only_given(force_refresh=force_refresh, refresh=refresh)
         wish = Wish(
             providers, force_refresh, combination_strategy, data_type, max_age_days, as_of, timeout
         )
@@ -1122,6 +1192,21 @@ class DataManager:
                     raise
             for name in dict.fromkeys(names):
                 self.cache.clear(name, timeframe)
+
+
+def _bounds(start: _Named, end: _Named, refresh: _Named = (False, False)) -> tuple[Any, Any, Any]:
+    """Return the values of the arguments that have a short and a long name, each given as one of them.
+
+    Raises:
+        QueryError: An argument is given under both names.
+    """
+    names = ("start_date", "start"), ("end_date", "end"), ("force_refresh", "refresh")
+    given = zip(names, (start, end, refresh), strict=True)
+    values = [
+        long if short is None or short is False else only_given(**{names[0]: long, names[1]: short})
+        for names, (long, short) in given
+    ]
+    return values[0], values[1], values[2]
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:

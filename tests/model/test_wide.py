@@ -139,5 +139,5 @@ def test_what_type_checkers_are_told_is_what_the_method_takes() -> None:
     keywords = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
     keywords.pop("layout")
     told = {name: kind.__forward_arg__ for name, kind in BatchWishes.__annotations__.items()}
-    told["closed_by"] = told["as_of"] = "When"
+    told |= dict.fromkeys(("start", "end", "closed_by", "as_of"), "When")
     assert told == keywords

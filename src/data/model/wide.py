@@ -26,6 +26,9 @@ LEVELS = ("field", "symbol")
 class BatchWishes(TypedDict, total=False):
     """Keyword arguments of ``get_ohlcv_batch`` other than ``layout``, for type checkers."""
 
+    start: datetime | date | timedelta | str | None
+    end: datetime | date | timedelta | str | None
+    refresh: bool
     bars: int | None
     period: str | timedelta | None
     provider: str | None
