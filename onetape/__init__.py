@@ -24,20 +24,73 @@ from typing import TYPE_CHECKING, Any
 from ._path import HiddenPackageError, find_src_data
 
 if TYPE_CHECKING:
+    from onetape import aio as aio
+    from onetape import testing as testing
+    from onetape import yf as yf
     from src.data import (
         AllProvidersFailedError,
+        AuthenticationError,
+        BadRangeError,
+        BadSymbolError,
+        BadTimeframeError,
+        BundleError,
+        BundleNotFoundError,
+        CacheError,
+        CapabilityError,
+        CircuitOpenError,
+        ConfigError,
+        CorruptEntryError,
+        DatabaseError,
+        DatabaseUrlError,
         DataError,
         DataFeedFactory,
         DataManager,
+        DataPortalError,
+        DataProviderError,
+        DecimalRangeError,
+        EntitlementError,
+        FeedLagError,
+        ForeignError,
+        FormatVersionError,
         IncompleteDataError,
         IncompleteDataWarning,
+        KindMismatchError,
         Listing,
+        LockTimeoutError,
+        LogUnreachableError,
+        LookaheadError,
+        MissingCredentialsError,
+        MissingExtraError,
+        NoDataAvailableError,
+        NoDataError,
+        NoProviderError,
+        OvertakenError,
+        ProviderError,
         ProviderSelector,
+        ProviderTimeoutError,
+        QualityError,
         QueryError,
         Quote,
         Quotes,
+        RateLimitedError,
         RateLimiter,
+        ReadOnlyCacheWarning,
+        RefusedError,
+        RegionError,
+        ResponseFormatError,
+        RulesError,
+        SchemaError,
+        SpliceConflictError,
+        StorageError,
+        SurvivorshipWarning,
+        SymbolNotFoundError,
+        TransientError,
+        UnavailableError,
         UnifiedCache,
+        UniverseError,
+        UnknownProviderError,
+        UnknownSymbolError,
+        UnsupportedError,
         __version__,
         coerce_ohlcv_timestamp_column,
         configure_logging,
@@ -77,27 +130,82 @@ __all__ = (
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",
+    "ConfigError",
+    "RulesError",
+    "MissingCredentialsError",
+    "UnknownProviderError",
+    "MissingExtraError",
     "QueryError",
+    "BadSymbolError",
+    "BadTimeframeError",
+    "BadRangeError",
+    "UniverseError",
+    "NoProviderError",
+    "ProviderError",
+    "TransientError",
+    "ProviderTimeoutError",
+    "UnavailableError",
+    "ForeignError",
+    "RateLimitedError",
+    "RefusedError",
+    "AuthenticationError",
+    "EntitlementError",
+    "RegionError",
+    "UnsupportedError",
+    "SymbolNotFoundError",
+    "CapabilityError",
+    "NoDataError",
+    "ResponseFormatError",
+    "QualityError",
+    "KindMismatchError",
+    "SpliceConflictError",
+    "CircuitOpenError",
     "AllProvidersFailedError",
+    "DataProviderError",
+    "UnknownSymbolError",
     "IncompleteDataError",
+    "FeedLagError",
+    "DataPortalError",
+    "NoDataAvailableError",
+    "LookaheadError",
     "IncompleteDataWarning",
+    "SurvivorshipWarning",
+    "ReadOnlyCacheWarning",
+    "CacheError",
+    "CorruptEntryError",
+    "FormatVersionError",
+    "LockTimeoutError",
+    "StorageError",
+    "LogUnreachableError",
+    "OvertakenError",
+    "BundleError",
+    "BundleNotFoundError",
+    "DecimalRangeError",
+    "DatabaseError",
+    "DatabaseUrlError",
+    "SchemaError",
     "HiddenPackageError",
     "__version__",
 )
 
 _data = find_src_data()
+_MODULES = ("aio", "testing", "yf")
 
 
-def __getattr__(name: str) -> Any:
-    """Look up a public name in ``src.data``; this is done every time, so that patches there take effect."""
-    if name not in __all__:
-        if name.startswith("_"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        guesses = import_module(f"{_data.__name__}.guesses")
-        guesses.refuse_package_name(__name__, name, __all__, _data.DataManager)
-    return getattr(_data, name)
+if not TYPE_CHECKING:  # type checkers report names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        """Look up a public name in ``src.data``, each time, so that patches there take effect."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            if name.startswith("_"):
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            guesses = import_module(f"{_data.__name__}.guesses")
+            guesses.refuse_package_name(__name__, name, __all__, _data.DataManager)
+        return getattr(_data, name)
 
 
 def __dir__() -> list[str]:
     """List the public names and the module's attributes such as ``__file__``."""
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment, AskedSession
     from .model.listings import Listing
+    from .model.member_frames import Frames, MemberFrames
     from .model.picture import Picture
     from .model.plan import Plan
     from .model.query import ExtraColumn
@@ -335,8 +336,25 @@ class DataManager:
         force_refresh: bool = False,
         *,
         layout: Literal["dict"] = "dict",
+        universe: None = None,
+        as_of: When = None,
         **wishes: Unpack[BatchWishes],
-    ) -> dict[str, pd.DataFrame]: ...
+    ) -> Frames: ...
+
+    @overload
+    def get_ohlcv_batch(
+        self,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        layout: Literal["dict"] = "dict",
+        universe: str,
+        as_of: When = None,
+        **wishes: Unpack[BatchWishes],
+    ) -> MemberFrames: ...
 
     @overload
     def get_ohlcv_batch(
@@ -348,6 +366,8 @@ class DataManager:
         force_refresh: bool = False,
         *,
         layout: Literal["wide"],
+        universe: str | None = None,
+        as_of: When = None,
         **wishes: Unpack[BatchWishes],
     ) -> pd.DataFrame: ...
 
@@ -377,7 +397,7 @@ class DataManager:
         layout: Layout = "dict",
         universe: str | None = None,
         as_of: When = None,
-    ) -> dict[str, pd.DataFrame] | pd.DataFrame:
+    ) -> Frames | pd.DataFrame:
         """Return a frame for each of many symbols, or one wide frame; see :meth:`get_ohlcv`.
 
         ``timeout`` is the limit for all symbols together.
@@ -453,15 +473,15 @@ class DataManager:
                 frames = self._refreshed(ask, names, timeframe, wishes)
             else:
                 frames = client.get_by_symbol(names, timeframe, bounds, wishes, listener)
-        if members is not None:
-            frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
-            if as_of is None:
-                warn_of_past(self.universes, members, frames)
-        if layout == "wide":
-            return wide_frame(frames)
         from .model.member_frames import Frames
 
-        return frames if members is not None else Frames(frames)
+        if members is None:
+            found = Frames(frames)
+        else:
+            found = member_frames(client, frames, members, (timeframe, bounds, wishes))
+            if as_of is None:
+                warn_of_past(self.universes, members, found)
+        return wide_frame(found) if layout == "wide" else found
 
     def get_quote(
         self,
