@@ -1,19 +1,13 @@
 """Market data behind one call: bars of one kind, with a record of their origin and their gaps.
 
-::
-
-    from onetape import get_data_manager
-
-    df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
-
-The code is in :mod:`src.data`, and each name here is the same object as there. Names are resolved
-on first use, so importing this package loads neither pandas, nor an HTTP library, nor any vendor's
-module.
-
-If another package is named ``src``, importing this one makes ``src.data`` importable as well.
-
-Raises:
-    HiddenPackageError: The other package also contains a ``src.data``.
+Bars: ``get_data_manager().get_ohlcv("AAPL", "1d", start="2024-01-01", end="2024-12-31")``.
+Batch: ``get_ohlcv_batch(["AAPL", "MSFT"], "1d", start="-30d")`` returns a dict of frames.
+Strict: with ``strict=True``, an incomplete answer is an error; otherwise it is a warning.
+Offline: with ``offline=True``, only the cache answers; ``provider="demo"`` has sample bars.
+Provenance: ``describe(frame)`` and ``frame.attrs["onetape"]`` name vendors, gaps and states.
+Errors: all are a ``DataError``; ``QueryError`` for arguments, ``AllProvidersFailedError`` for
+vendors, ``IncompleteDataError`` for ``strict``. Each has ``reason``, ``brief`` and ``candidates``.
+Help: ``help(DataManager.get_ohlcv)``; ``onetape docs`` prints the pages, ``onetape docs llms`` a list.
 """
 
 from __future__ import annotations
