@@ -32,7 +32,7 @@ from src.data.vendors.base import BaseDataDownloader
 from src.data.wiring import MANAGER
 from tests.feed.conftest import wait_until
 from tests.fundamentals import test_page as of_fundamentals
-from tests.pages import Block, pages
+from tests.pages import SKILL, Block, pages
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.streams import StreamServer
@@ -193,9 +193,10 @@ def test_the_example_of_a_docstring_prints_what_it_shows(
     assert ran.failed == 0, out.getvalue()
 
 
-def test_the_longest_docstring_can_be_read() -> None:
+def test_what_is_read_first_is_short() -> None:
     words = len((inspect.getdoc(DataManager.get_ohlcv) or "").split())
     assert words <= 350
+    assert len(SKILL.read_text("utf-8").splitlines()) <= 150
     lines = (onetape.__doc__ or "").strip().splitlines()
     assert len(lines) == 10
     for word in ("Bars", "Batch", "Strict", "Offline", "Provenance", "Errors"):

@@ -13,6 +13,7 @@ import pytest
 from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT
 from tests.packaging.build import as_user, build, build_editable, copy_tree, dist, unpack
+from tests.pages import SKILL
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,9 @@ def test_the_documentation_is_in_the_wheel(wheel: Path, site: Path, tmp_path: Pa
     assert packed == pages | pictures
     shown = as_user(["-m", "onetape", "docs", "gaps"], cwd=tmp_path, installed=site).stdout
     assert shown == (docs / "gaps.md").read_text("utf-8")
+    assert SKILL.relative_to(ROOT).as_posix() in names
+    readme = as_user(["-m", "onetape", "docs", "readme"], cwd=tmp_path, installed=site).stdout
+    assert readme.strip() == (ROOT / ".ci" / "description.md").read_text("utf-8").strip()
 
 
 def test_the_example_is_in_the_wheel(site: Path, tmp_path: Path) -> None:
