@@ -52,22 +52,22 @@ def generated() -> dict[Path, str]:
 
 # --- what is public --------------------------------------------------------------------------
 
+# Neither class nor function, or raised before anything can be looked up.
+_WITHOUT = {"__version__", "HiddenPackageError"}
 _PARTS = {
     "The manager": ("DataManager", "get_data_manager", "reset_data_manager"),
     "Frames": ("describe", "fingerprint", "plot", "to_polars", "to_arrow"),
     "Values": ("Quote", "Quotes", "Listing"),
     "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
     "Errors and logs": (
-        "DataError", "QueryError", "AllProvidersFailedError", "IncompleteDataError",
-        "IncompleteDataWarning", "SeriesEndedWarning", "configure_logging",
+        *(name for name in onetape.__all__ if name.endswith(("Error", "Warning")) and name not in _WITHOUT),
+        "configure_logging",
     ),
     "Names of older programs": (
         "UnifiedCache", "DataFeedFactory", "RateLimiter", "coerce_ohlcv_timestamp_column",
         "validate_ohlcv_data", "get_data_quality_score",
     ),
 }  # fmt: skip
-# Neither class nor function.
-_WITHOUT = {"__version__"}
 
 
 def reference() -> str:

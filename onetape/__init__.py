@@ -1,20 +1,18 @@
 """Market data behind one call: bars of one kind, with a record of their origin and their gaps.
 
-::
-
-    from onetape import get_data_manager
-
-    df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
-
-The code is in :mod:`onetape.data`. Names are resolved on first use, so importing this package loads
-neither pandas, nor an HTTP library, nor any vendor's module.
-
-Raises:
-    ImportError: The package is in an archive that is not unpacked.
+Bars: ``get_data_manager().get_ohlcv("AAPL", "1d", start="2024-01-01", end="2024-12-31")``.
+Batch: ``get_ohlcv_batch(["AAPL", "MSFT"], "1d", start="-30d")`` returns a dict of frames.
+Strict: with ``strict=True``, an incomplete answer is an error; otherwise it is a warning.
+Offline: with ``offline=True``, only the cache answers; ``provider="demo"`` has sample bars.
+Provenance: ``describe(frame)`` and ``frame.attrs["onetape"]`` name vendors, gaps and states.
+Errors: all are a ``DataError``; ``QueryError`` for arguments, ``AllProvidersFailedError`` for
+vendors, ``IncompleteDataError`` for ``strict``. Each has ``reason``, ``brief`` and ``candidates``.
+Help: ``help(DataManager.get_ohlcv)``; ``onetape docs`` prints the pages, ``onetape docs llms`` a list.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import path as _path
 from typing import TYPE_CHECKING, Any
 
@@ -38,21 +36,74 @@ if _path.islink(_data) or not _path.isdir(_data):
 from . import data  # noqa: E402 - in a checkout it is found only now
 
 if TYPE_CHECKING:
+    from . import aio as aio
+    from . import testing as testing
+    from . import yf as yf
     from .data import (
         AllProvidersFailedError,
+        AuthenticationError,
+        BadRangeError,
+        BadSymbolError,
+        BadTimeframeError,
+        BundleError,
+        BundleNotFoundError,
+        CacheError,
+        CapabilityError,
+        CircuitOpenError,
+        ConfigError,
+        CorruptEntryError,
+        DatabaseError,
+        DatabaseUrlError,
         DataError,
         DataFeedFactory,
         DataManager,
+        DataPortalError,
+        DataProviderError,
+        DecimalRangeError,
+        EntitlementError,
+        FeedLagError,
+        ForeignError,
+        FormatVersionError,
         IncompleteDataError,
         IncompleteDataWarning,
+        KindMismatchError,
         Listing,
+        LockTimeoutError,
+        LogUnreachableError,
+        LookaheadError,
+        MissingCredentialsError,
+        MissingExtraError,
+        NoDataAvailableError,
+        NoDataError,
+        NoProviderError,
+        OvertakenError,
+        ProviderError,
         ProviderSelector,
+        ProviderTimeoutError,
+        QualityError,
         QueryError,
         Quote,
         Quotes,
+        RateLimitedError,
         RateLimiter,
+        ReadOnlyCacheWarning,
+        RefusedError,
+        RegionError,
+        ResponseFormatError,
+        RulesError,
+        SchemaError,
         SeriesEndedWarning,
+        SpliceConflictError,
+        StorageError,
+        SurvivorshipWarning,
+        SymbolNotFoundError,
+        TransientError,
+        UnavailableError,
         UnifiedCache,
+        UniverseError,
+        UnknownProviderError,
+        UnknownSymbolError,
+        UnsupportedError,
         __version__,
         coerce_ohlcv_timestamp_column,
         configure_logging,
@@ -92,22 +143,81 @@ __all__ = (
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",
+    "ConfigError",
+    "RulesError",
+    "MissingCredentialsError",
+    "UnknownProviderError",
+    "MissingExtraError",
     "QueryError",
+    "BadSymbolError",
+    "BadTimeframeError",
+    "BadRangeError",
+    "UniverseError",
+    "NoProviderError",
+    "ProviderError",
+    "TransientError",
+    "ProviderTimeoutError",
+    "UnavailableError",
+    "ForeignError",
+    "RateLimitedError",
+    "RefusedError",
+    "AuthenticationError",
+    "EntitlementError",
+    "RegionError",
+    "UnsupportedError",
+    "SymbolNotFoundError",
+    "CapabilityError",
+    "NoDataError",
+    "ResponseFormatError",
+    "QualityError",
+    "KindMismatchError",
+    "SpliceConflictError",
+    "CircuitOpenError",
     "AllProvidersFailedError",
+    "DataProviderError",
+    "UnknownSymbolError",
     "IncompleteDataError",
+    "FeedLagError",
+    "DataPortalError",
+    "NoDataAvailableError",
+    "LookaheadError",
     "IncompleteDataWarning",
     "SeriesEndedWarning",
+    "SurvivorshipWarning",
+    "ReadOnlyCacheWarning",
+    "CacheError",
+    "CorruptEntryError",
+    "FormatVersionError",
+    "LockTimeoutError",
+    "StorageError",
+    "LogUnreachableError",
+    "OvertakenError",
+    "BundleError",
+    "BundleNotFoundError",
+    "DecimalRangeError",
+    "DatabaseError",
+    "DatabaseUrlError",
+    "SchemaError",
     "__version__",
 )
 
+_MODULES = ("aio", "testing", "yf")
 
-def __getattr__(name: str) -> Any:
-    """Look up a public name in ``onetape.data``, every time, so that patches there take effect."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(data, name)
+
+if not TYPE_CHECKING:  # type checkers report names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        """Look up a public name in ``onetape.data``, each time, so that patches there take effect."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            if name.startswith("_"):
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            guesses = import_module(".data.guesses", __name__)
+            guesses.refuse_package_name(__name__, name, __all__, data.DataManager)
+        return getattr(data, name)
 
 
 def __dir__() -> list[str]:
-    """List the public names and the module's other attributes."""
-    return sorted({*globals(), *__all__})
+    """List the public names and the module's attributes such as ``__file__``."""
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

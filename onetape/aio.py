@@ -15,17 +15,29 @@ returned immediately, however many calls are waiting for a vendor that is down.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from .data.call_threads import answer
 from .data.clock import SystemClock
-from .data.data_manager import DataManager, get_data_manager
+from .data.data_manager import DataManager, When, get_data_manager
 from .data.errors import QueryError
+from .data.guesses import refuse_attribute
 from .data.model.caller import called_from, working_for
+from .data.model.member_frames import Frames
 from .data.model.query import distinct_symbols
-from .data.model.wide import LAYOUTS, wide_frame
+from .data.model.wide import LAYOUTS, BatchWishes, wide_frame
 from .data.net.deadline import Deadline, seconds_of
 from .data.progress.bar import listening
 from .data.progress.events import SymbolsProgress
@@ -127,7 +139,25 @@ class _BatchTwin(_Twin[P, R]):
             finally:
                 for task in tasks:
                     task.cancel()
-        return cast("R", wide_frame(answers) if layout == "wide" else answers)
+        return cast("R", wide_frame(answers) if layout == "wide" else Frames(answers))
+
+
+if TYPE_CHECKING:
+    # The batch without its overloads, of which a checker would take only the first.
+    def _batch(
+        manager: DataManager,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        universe: str | None = None,
+        as_of: When = None,
+        **wishes: Unpack[BatchWishes],
+    ) -> Frames: ...
+else:
+    _batch = DataManager.get_ohlcv_batch
 
 
 def _ignore_progress(_: object) -> None:
@@ -167,11 +197,18 @@ class AsyncDataManager:
     def __init__(self, manager: DataManager | None = None) -> None:
         self.manager = manager or get_data_manager()
 
+    if not TYPE_CHECKING:  # type checkers report attributes that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                refuse_attribute(self, name, DataManager, "a")
+            return object.__getattribute__(self, name)
+
     def __repr__(self) -> str:
         return f"AsyncDataManager({self.manager!r})"
 
     aget_ohlcv = _Twin(DataManager.get_ohlcv)
-    aget_ohlcv_batch = _BatchTwin(DataManager.get_ohlcv_batch)
+    aget_ohlcv_batch = _BatchTwin(_batch)
     aget_quote = _Twin(DataManager.get_quote)
     aget_quotes = _Twin(DataManager.get_quotes)
     asearch = _Twin(DataManager.search)

@@ -1,4 +1,4 @@
-"""The blocks of Python on README and the pages of docs, and what is shown below each as its output."""
+"""The blocks of Python on README, the pages of docs and the skill, and the output shown below each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# What the package teaches agents that write programs.
+SKILL = ROOT / "onetape" / ".agents" / "skills" / "onetape" / "SKILL.md"
 # A block of Python; directly below it, fenced without a language or as text, what it prints.
 _BLOCK = re.compile(
     r"^```python\n(.*?)^```\n(?:\n```(?:text)?\n(.*?)^```$)?", re.DOTALL | re.MULTILINE
@@ -47,8 +49,8 @@ class Block:
 
 
 def pages() -> dict[str, list[Block]]:
-    """Return README and each page of docs that has Python, with its blocks."""
-    files = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    """Return README, the skill and each page of docs that has Python, with its blocks."""
+    files = (ROOT / "README.md", SKILL, *sorted((ROOT / "docs").rglob("*.md")))
     return {file.name: found for file in files if (found := list(_blocks(file)))}
 
 

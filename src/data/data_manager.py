@@ -17,7 +17,8 @@ from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
-from .model.query import check_switches, distinct_symbols
+from .guesses import answering_guesses, refuse_attribute
+from .model.query import check_switches, distinct_symbols, only_given
 from .model.stored import coverage_frame, sessions_frame
 from .model.texts import as_html
 from .model.timeframe import Timeframe
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment, AskedSession
     from .model.listings import Listing
+    from .model.member_frames import Frames, MemberFrames
     from .model.picture import Picture
     from .model.plan import Plan
     from .model.query import ExtraColumn
@@ -62,8 +64,11 @@ __all__ = [
 
 _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
+# The values given under an argument's long and short name.
+_Named = tuple[Any, Any]
 
 
+@answering_guesses
 class DataManager:
     """Bars, futures data and fundamentals from vendors and the cache, behind one object.
 
@@ -108,6 +113,14 @@ class DataManager:
         rows = [("cache", str(self._services.settings.cache_dir))]
         return as_html("DataManager", [*rows, ("rules", self.provider_selector.about)])
 
+    if not TYPE_CHECKING:  # type checkers report attributes that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                refuse_attribute(self, name, DataManager)
+            # The usual error, or that of a property.
+            return object.__getattribute__(self, name)
+
     def get_ohlcv(
         self,
         symbol: str,
@@ -116,6 +129,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -131,90 +147,59 @@ class DataManager:
     ) -> pd.DataFrame:
         """Return closed bars for ``symbol``, from the cache as far as possible.
 
-        The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
-        stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
-        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` contains the vendor and
-        state of every bar, and lists missing bars. ``final`` bars no longer change; ``provisional``
-        bars have closed but may still change; ``suspect`` bars are doubtful and will be fetched
-        again. ``rejected`` maps each vendor in the rules that was not queried to the reason; it is
-        empty for an answer that comes only from the cache. ``empty`` gives the reason if the answer
-        has no bars at all. The caller may modify the frame.
+        Examples:
+            >>> bars = manager.get_ohlcv(
+            ...     "AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo"
+            ... )
+            >>> bars["close"].tolist()
+            [411.23, 413.44, 418.03]
+            >>> bars.attrs["onetape"]["complete"]
+            True
 
-        If no vendor has bars of the requested kind (hours, venue, units), bars of a single
-        different kind are returned for the whole range. The same happens if bars are missing, all
-        vendors that serve them are down and bars of a different kind are complete, no matter how
-        much of the range is cached. ``substitute`` names the different kind; with ``strict``, such
-        an answer is rejected. An ``offline`` call, or a call with a ``provider``, never switches to
-        a different kind if part of the range is cached.
+        The index is the naive UTC open time (``timestamp``); daily and longer bars have the session
+        date of the venue. Columns: ``open high low close volume`` (float64), and ``adj_close`` if
+        known. ``attrs["onetape"]`` contains the vendor and state of every bar, and lists missing
+        bars; ``onetape.describe(bars)`` prints it. If no vendor has bars of the requested kind
+        (hours, venue, units), all bars are of one other kind, named in ``substitute``.
+        ``onetape docs bars`` explains each argument and entry.
 
         Args:
-            symbol: Symbol such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``,
-                ``^VIX``.
+            symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``, ``BTCUSDT``, ``EURUSD=X``.
             timeframe: Timeframe such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
-            start_date, end_date: Bounds for the bars' opening times, both inclusive. Datetimes are
-                UTC instants (naive means UTC); dates and ``YYYY-MM-DD`` strings are whole session
-                dates of the venue. ``"2024"`` and ``"2024-06"`` mean their first date as a start
-                and their last date as an end. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas
-                (that long ago) are instants; ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``,
-                ``"-6mo"`` and ``"-1y"`` are dates at the venue. By default, the range ends now. If
-                only a symbol and a timeframe are given, the last 500 bars are returned.
-            force_refresh: Fetch all bars again, even if they are cached.
-            bars: Number of closed bars to return, counted back from the end.
-            period: Length of the range before the end, given instead of a start: ``"1y"``,
-                ``"6mo"``, ``"30d"``, ``"12h"``, a timedelta, ``"ytd"`` or ``"max"`` (from 1900);
-                both bounds are inclusive.
-            provider: Query only this vendor and use only the data it supplied. The symbol
-                ``BINANCE:BTCUSDT`` is the same as ``BTCUSDT`` with ``provider="binance"``.
-            adjustment: Adjustment of the prices: ``raw`` (none), ``split`` (default) or ``all``
-                (splits and dividends).
-            closed_by: Return only bars that had closed by this instant, or by the end of this
-                session date, and so could be known at that time. This is also the end of the range
-                if no other end is given. A bar that was still forming at that time is left out,
-                even though it has closed since. Values and adjustment are those known today; only
-                ``raw`` prices are not affected by later splits.
-            include_forming: Also return the bar that has not closed yet; this bar is never stored.
-            offline: Use only the cache; no vendor is queried.
+            start, end: Bounds, both inclusive: dates (sessions of the venue), UTC datetimes,
+                ``"2024-06"``, ``"-30d"``. Default: until now; the last 500 bars if no start is
+                given.
+            refresh: Fetch all bars again.
+            start_date, end_date, force_refresh: Other names of ``start``, ``end`` and ``refresh``.
+            bars: Number of closed bars, counted back from the end.
+            period: Length of the range in place of a start: ``"1y"``, ``"ytd"``, ``"max"``.
+            provider: Query only this vendor and use only its data.
+            adjustment: ``raw``, ``split`` (default) or ``all`` (splits and dividends).
+            closed_by: Return only bars that had closed by this time.
+            include_forming: Also return the bar that has not closed yet.
+            offline: Use only the cache.
             strict: Raise an error instead of returning an incomplete answer.
-            version: Number of a commit in ``onetape cache log``: return the series as it was right
-                after this commit, adjusted with the splits and dividends known today. No vendor is
-                queried.
-            columns: Extra columns to add for each bar, in this order: ``source`` (the bar's
-                vendor), ``state`` (``final``, ``provisional``, ``suspect``, ``forming``),
-                ``is_final``, ``fetched_at`` (naive UTC: when the span around it was last fetched).
-                For shares, also ``dividend`` (cash per share for ex-dates in that bar, in terms of
-                the shares to which the bar's prices refer; several are added up) and ``split`` (new
-                shares per old share). Both are float64, 0.0 for a bar without any, and NaN if no
-                vendor could be queried; in that case, the answer is not ``complete``.
-            timeout: Seconds after which the call stops waiting for vendors, limits and other
-                callers, and returns the bars that are cached by then. If None, the call stops after
-                30 s without a page from any vendor. Reading the cache is not interrupted.
-            session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to 17:00
-                on half days) for US shares, from vendors that have them. These bars form a separate
-                series (``1m@extended``), with gaps determined for these hours, and are never mixed
-                with bars of the ``regular`` session (default). If a vendor always sends extended
-                hours, these are cut off for ``regular``. Overnight sessions (20:00 to 04:00) are
-                not supported.
+            version: Number of a commit: return the series as it was right after it.
+            columns: Extra columns: ``source``, ``state``, ``is_final``, ``fetched_at``,
+                ``dividend``, ``split``.
+            timeout: Seconds after which the call returns the bars that have arrived.
+            session: ``regular`` or ``extended`` (04:00 to 20:00 New York time, US shares).
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
-            NoProviderError: No vendor is configured for the symbol (a ``ValueError`` and
-                ``RuntimeError``).
-            AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
-                cached (a ``RuntimeError``).
-            UnknownSymbolError: The symbol is unknown at its venue (a subclass of
-                ``AllProvidersFailedError``). The message names the instruments that other venues
-                list under the same ticker; their bars are returned only if they are proven to be
-                the same instrument.
-            IncompleteDataError: ``strict`` is set, and the answer has gaps, fewer bars than
-                ``bars``, flagged rows, or is of a different kind; ``.frame`` contains the bars that
-                were available.
+            NoProviderError: No vendor is configured for the symbol.
+            AllProvidersFailedError: No vendor answered and nothing is cached (a ``RuntimeError``).
+            UnknownSymbolError: The symbol is unknown at its venue.
+            IncompleteDataError: ``strict`` is set and the answer is incomplete (``.frame``).
 
         Warns:
-            IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
-                not set; issued once per call.
-            SeriesEndedWarning: The range reaches behind the end of the series, because the symbol
-                is gone or was renamed; issued once per series and process, also with ``strict``.
+            IncompleteDataWarning: The answer is incomplete; issued once per call.
+            SeriesEndedWarning: The range reaches behind the end of the series; once per process.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client = self._services.client
@@ -244,6 +229,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -257,6 +245,10 @@ class DataManager:
         session: AskedSession = "regular",
     ) -> Picture:
         """Return a chart of the bars from :meth:`get_ohlcv`, with the same arguments except ``symbol``.
+
+        Examples:
+            >>> chart = manager.plot("AAPL", "1d", start="2012-01", end="2012-03", provider="demo")
+            >>> page = chart.html()
 
         One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
         bars are marked; bars that may still change are pale; the vendor of each span is shown below
@@ -280,6 +272,10 @@ class DataManager:
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (
@@ -311,8 +307,25 @@ class DataManager:
         force_refresh: bool = False,
         *,
         layout: Literal["dict"] = "dict",
+        universe: None = None,
+        as_of: When = None,
         **wishes: Unpack[BatchWishes],
-    ) -> dict[str, pd.DataFrame]: ...
+    ) -> Frames: ...
+
+    @overload
+    def get_ohlcv_batch(
+        self,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        layout: Literal["dict"] = "dict",
+        universe: str,
+        as_of: When = None,
+        **wishes: Unpack[BatchWishes],
+    ) -> MemberFrames: ...
 
     @overload
     def get_ohlcv_batch(
@@ -324,6 +337,8 @@ class DataManager:
         force_refresh: bool = False,
         *,
         layout: Literal["wide"],
+        universe: str | None = None,
+        as_of: When = None,
         **wishes: Unpack[BatchWishes],
     ) -> pd.DataFrame: ...
 
@@ -335,6 +350,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -350,8 +368,15 @@ class DataManager:
         layout: Layout = "dict",
         universe: str | None = None,
         as_of: When = None,
-    ) -> dict[str, pd.DataFrame] | pd.DataFrame:
+    ) -> Frames | pd.DataFrame:
         """Return a frame for each of many symbols, or one wide frame; see :meth:`get_ohlcv`.
+
+        Examples:
+            >>> frames = manager.get_ohlcv_batch(
+            ...     ["AAPL", "MSFT"], "1d", start="2012", end="2012", provider="demo"
+            ... )
+            >>> {symbol: len(frame) for symbol, frame in frames.items()}
+            {'AAPL': 250, 'MSFT': 250}
 
         ``timeout`` is the limit for all symbols together.
 
@@ -392,6 +417,10 @@ class DataManager:
             SurvivorshipWarning: The members are not point-in-time, or they are today's and differ
                 from those on the first bar's date, or some have no bars at all.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         if layout != "dict":
             from .model.wide import check_layout, wide_frame
 
@@ -422,15 +451,15 @@ class DataManager:
                 frames = self._refreshed(ask, names, timeframe, wishes)
             else:
                 frames = client.get_by_symbol(names, timeframe, bounds, wishes, listener)
-        if members is not None:
-            frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
-            if as_of is None:
-                warn_of_past(self.universes, members, frames)
-        if layout == "wide":
-            return wide_frame(frames)
         from .model.member_frames import Frames
 
-        return frames if members is not None else Frames(frames)
+        if members is None:
+            found = Frames(frames)
+        else:
+            found = member_frames(client, frames, members, (timeframe, bounds, wishes))
+            if as_of is None:
+                warn_of_past(self.universes, members, found)
+        return wide_frame(found) if layout == "wide" else found
 
     def get_quote(
         self,
@@ -441,6 +470,10 @@ class DataManager:
         session: AskedSession = "regular",
     ) -> Quote:
         """Return the last price of ``symbol``, with its time and state (live, stale and so on).
+
+        Examples:
+            >>> quote = manager.get_quote("AAPL")
+            >>> price, time, state = quote.price, quote.time, quote.state
 
         The price comes from one of this manager's running streams if a vendor in the rules streams
         the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used for
@@ -481,6 +514,10 @@ class DataManager:
     ) -> Quotes:
         """Return a quote for each symbol, keyed as typed; for arguments, see :meth:`get_quote`.
 
+        Examples:
+            >>> quotes = manager.get_quotes(["AAPL", "BTCUSDT"])
+            >>> price = quotes["BTCUSDT"].price
+
         A few symbols are requested at a time; ``timeout`` is the limit for all symbols together. A
         symbol that failed is missing from the dict: ``.errors`` contains its error, and looking up
         the symbol raises the error.
@@ -497,6 +534,10 @@ class DataManager:
         self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
     ) -> list[Listing]:
         """Search for symbols by symbol or name, and return the matches, the most likely first.
+
+        Examples:
+            >>> manager.search("apple", limit=1, offline=True)[0].symbol
+            'AAPL'
 
         Exact symbols come first, then exact names, symbol prefixes, whole words in names, word
         prefixes and substrings; ties keep the order of the vendor's answer. Vendors that support
@@ -541,6 +582,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -562,6 +606,9 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
@@ -572,6 +619,10 @@ class DataManager:
         session: AskedSession = "regular",
     ) -> Plan | Plans:
         """Return a plan of what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
+
+        Examples:
+            >>> plan = manager.plan("BTCUSDT", "1h", start="2024-05-01", end="2024-05-31")
+            >>> requests = plan.requests
 
         The plan lists the stored bars, the bars that would be requested from each vendor, the
         number of requests, their current waiting time due to the vendors' limits, and the bars that
@@ -585,6 +636,10 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
+        if start is not None or end is not None or refresh is not False:
+            start_date, end_date, force_refresh = _bounds(
+                (start_date, start), (end_date, end), (force_refresh, refresh)
+            )
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         client, wishes = self._services.client, Wishes(*options, session=session)
         if not isinstance(symbol, str):
@@ -623,6 +678,8 @@ class DataManager:
         start_date: When = None,
         end_date: When = None,
         *,
+        start: When = None,
+        end: When = None,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
@@ -638,11 +695,17 @@ class DataManager:
         start_date: When = None,
         end_date: When = None,
         *,
+        start: When = None,
+        end: When = None,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
     ) -> Explanation | Explanations:
         """Return an explanation of which vendors are queried for a series, and of its stored bars.
+
+        Examples:
+            >>> explanation = manager.explain("AAPL", "1d")
+            >>> text = str(explanation)
 
         The explanation includes each vendor's limits and pauses. If a start is given, the
         explanation also shows which vendors' history is too short for these dates. No vendor is
@@ -653,6 +716,8 @@ class DataManager:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
                 ``ValueError``).
         """
+        if start is not None or end is not None:
+            start_date, end_date, _ = _bounds((start_date, start), (end_date, end))
         client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
         if not isinstance(symbol, str):
             from .progress.by_symbol import Explanations
@@ -689,6 +754,10 @@ class DataManager:
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return a share's splits and dividends, after fetching any that are missing or due.
+
+        Examples:
+            >>> actions = manager.get_actions("AAPL", start="2020-01-01")
+            >>> splits = actions[actions["type"] == "split"]
 
         The frame has one row for each action that counts, in ascending order of ex-date. Index
         ``ex_date``: session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type``
@@ -732,6 +801,10 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: its stored spans and their states; no vendor is queried.
 
+        Examples:
+            >>> bars = manager.get_ohlcv("AAPL", "1d", bars=20)
+            >>> spans = manager.coverage("AAPL", "1d")[["start", "end", "state", "vendor"]]
+
         The frame has one row for each span, ascending; spans of the lane (the folder for one kind
         of bars) that the rules select come first. Thread-safe. The columns:
 
@@ -773,6 +846,11 @@ class DataManager:
         mark: bool = False,
     ) -> QualityReport:
         """Check a series' stored bars, and return a report on the faults found.
+
+        Examples:
+            >>> bars = manager.get_ohlcv("AAPL", "1d", bars=20)
+            >>> report = manager.validate("AAPL", "1d")
+            >>> score = report.score
 
         ``intrinsic`` uses only the series itself, which is sufficient to detect prices that are off
         by a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging
@@ -822,6 +900,10 @@ class DataManager:
     ) -> GapReport:
         """Return every gap in stored series, with its cause's class, the evidence and the next step.
 
+        Examples:
+            >>> report = manager.gaps()
+            >>> table = report.to_frame()
+
         No vendor is queried. ``report.gaps`` lists the gaps, ``report.to_frame()`` returns a frame
         with a row for each, ``report.incidents`` lists the sessions in which a vendor lacks bars
         for most of its symbols, and ``report.series`` gives the counts by series. Thread-safe.
@@ -848,6 +930,10 @@ class DataManager:
         provider: str | None = None,
     ) -> BarsReport:
         """Return a report on one stored series, or on everything that is stored.
+
+        Examples:
+            >>> bars = manager.get_ohlcv("AAPL", "1d", bars=20)
+            >>> page = manager.report("AAPL", "1d").html()
 
         The report on one series contains, for each of its lanes: a chart, coverage by month, gaps
         with their class and evidence, findings, confirmations by second vendors, the commit log,
@@ -880,6 +966,10 @@ class DataManager:
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
         """Return the sessions of a symbol's market, from its calendar; no vendor is queried.
 
+        Examples:
+            >>> manager.sessions("AAPL", "2024-07-01", "2024-07-05")["early_close"].tolist()
+            [False, False, True, False]
+
         The frame has one row for each session with trading hours in the range, ascending, including
         future sessions. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns:
         ``open``, ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open on
@@ -909,9 +999,16 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return a perpetual future's funding rates (``fundingRate``), one row per funding time.
+
+        Examples:
+            >>> rates = manager.get_funding_rate("BTCUSDT", start="2024-01-01", end="2024-01-31")
+            >>> mean = rates["fundingRate"].mean()
 
         The frame, like those for open interest and long/short ratios, has an ascending naive UTC
         index (``timestamp``, ns) and float64 columns; spans that have been fetched before come from
@@ -920,10 +1017,11 @@ class DataManager:
 
         Args:
             symbol: Pair, such as ``BTCUSDT``.
-            start_date, end_date: Bounds, both inclusive; datetimes are UTC instants (naive means
+            start, end: Bounds, both inclusive; datetimes are UTC instants (naive means
                 UTC), dates and ``YYYY-MM-DD`` strings are whole UTC days. Default: from 29 days ago
                 until now.
-            force_refresh: Fetch all rows again, even if they are cached.
+            refresh: Fetch all rows again, even if they are cached.
+            start_date, end_date, force_refresh: Other names of ``start``, ``end`` and ``refresh``.
             timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
 
         Raises:
@@ -936,6 +1034,9 @@ class DataManager:
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -950,14 +1051,20 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return open interest, in the columns ``sumOpenInterest`` and ``sumOpenInterestValue``.
 
+        Examples:
+            >>> interest = manager.get_open_interest("BTCUSDT", "1h", start="-7d")
+
         The exchange provides only the last 30 days; rows that have been fetched stay in the cache.
 
         Args:
-            symbol, start_date, end_date, force_refresh, timeout: As for :meth:`get_funding_rate`.
+            symbol, start, end, refresh, timeout: As for :meth:`get_funding_rate`.
             period: Time between two rows: 5m, 15m, 30m, 1h, 2h, 4h, 6h, 12h or 1d.
 
         Raises:
@@ -965,6 +1072,9 @@ class DataManager:
         """
         from .model.figures import OPEN_INTEREST
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -979,14 +1089,23 @@ class DataManager:
         end_date: When = None,
         force_refresh: bool = False,
         *,
+        start: When = None,
+        end: When = None,
+        refresh: bool = False,
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return long/short ratios, in the columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
+
+        Examples:
+            >>> ratios = manager.get_long_short_ratio("BTCUSDT", "1h", start="-7d")
 
         Arguments, length of history and errors are the same as for :meth:`get_open_interest`.
         """
         from .model.figures import LONG_SHORT
 
+        start_date, end_date, force_refresh = _bounds(
+            (start_date, start), (end_date, end), (force_refresh, refresh)
+        )
         check_switches(force_refresh=force_refresh)
         bounds = (start_date, end_date)
         return self._services.figures.get(
@@ -1002,10 +1121,15 @@ class DataManager:
         data_type: str = "general",
         max_age_days: float | None = None,
         *,
+        refresh: bool = False,
         as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return vendors' fundamentals for a company or coin as one record; {} if no vendor has data.
+
+        Examples:
+            >>> record = manager.get_fundamentals("AAPL")
+            >>> cap = record.get("market_cap")
 
         This method never raises an error; if the record is empty, a warning gives the reason.
         ``_metadata`` contains the vendor and time of each field, the disagreements between vendors,
@@ -1016,7 +1140,7 @@ class DataManager:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
             providers: Query and use only these vendors. If their values differ, earlier vendors in
                 this list are trusted over later ones, regardless of the order in the rules.
-            force_refresh: Fetch again even if the cached record is fresh.
+            refresh: Fetch again even if the cached record is fresh; ``force_refresh`` is the same.
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their
                 aliases.
@@ -1032,6 +1156,8 @@ class DataManager:
         """
         from .fundamentals.request import Wish
 
+        if refresh is not False:
+            force_refresh = only_given(force_refresh=force_refresh, refresh=refresh)
         wish = Wish(
             providers, force_refresh, combination_strategy, data_type, max_age_days, as_of, timeout
         )
@@ -1041,6 +1167,9 @@ class DataManager:
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed:
         """Return a feed that delivers history first, then each bar as it closes.
+
+        Examples:
+            >>> feed = manager.live_feed("BTCUSDT", "1m")  # then: for bar in feed: ...
 
         The feed starts when it is iterated (with ``for`` or ``async for``) or run by Cerebro.
         ``timeout=`` limits each of its requests for bars; see :func:`~.feed.selection.live_feed`
@@ -1058,7 +1187,11 @@ class DataManager:
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
-        """Return the result of :meth:`live_feed`; if that raises an error, warn and return None."""
+        """Return the result of :meth:`live_feed`; if that raises an error, warn and return None.
+
+        Examples:
+            >>> feed = manager.get_live_feed("BTCUSDT", "1m")
+        """
         live_feed_or_none = load_part("feed.selection").live_feed_or_none
         feed: AnyFeed | None = live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
         return feed
@@ -1083,11 +1216,19 @@ class DataManager:
         return normalized(symbol)
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """Return cache statistics: ``total_size_gb``, ``files_count``, ``last_updated``."""
+        """Return cache statistics: ``total_size_gb``, ``files_count``, ``last_updated``.
+
+        Examples:
+            >>> manager.get_cache_stats()["files_count"]
+            0
+        """
         return self.cache.get_stats()
 
     def metrics(self) -> dict[str, Any]:
         """Return this manager's counters since its creation, as a JSON-compatible dict.
+
+        Examples:
+            >>> by_vendor = manager.metrics()["vendors"]
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
         ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
@@ -1107,6 +1248,10 @@ class DataManager:
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks and so on.
 
+        Examples:
+            >>> remove = manager.on_event(print)
+            >>> remove()
+
         The listener runs in the thread of the call that caused the event, and the call waits for
         it. An exception that the listener raises is logged once and has no other effect. The result
         is a function that removes the listener.
@@ -1115,6 +1260,9 @@ class DataManager:
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
         """Delete all cached bars, or only the bars for a symbol, a timeframe, or both.
+
+        Examples:
+            >>> manager.clear_cache("AAPL", "1d")
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
@@ -1131,6 +1279,21 @@ class DataManager:
                     raise
             for name in dict.fromkeys(names):
                 self.cache.clear(name, timeframe)
+
+
+def _bounds(start: _Named, end: _Named, refresh: _Named = (False, False)) -> tuple[Any, Any, Any]:
+    """Return the values of the arguments that have a short and a long name, each given as one of them.
+
+    Raises:
+        QueryError: An argument is given under both names.
+    """
+    names = ("start_date", "start"), ("end_date", "end"), ("force_refresh", "refresh")
+    given = zip(names, (start, end, refresh), strict=True)
+    values = [
+        long if short is None or short is False else only_given(**{names[0]: long, names[1]: short})
+        for names, (long, short) in given
+    ]
+    return values[0], values[1], values[2]
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
@@ -1150,6 +1313,11 @@ def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
     """Return this process's only data manager, creating it on the first call. Thread-safe.
+
+    Examples:
+        >>> manager = get_data_manager()
+        >>> manager is get_data_manager()
+        True
 
     A forked child creates its own manager, with the same folder and rules. If later calls have
     different arguments, these are ignored, with a warning.
@@ -1176,5 +1344,9 @@ def existing_data_manager() -> DataManager | None:
 
 
 def reset_data_manager() -> None:
-    """Forget this process's data manager, so that the next call creates a new one. For tests."""
+    """Forget this process's data manager, so that the next call creates a new one. For tests.
+
+    Examples:
+        >>> reset_data_manager()
+    """
     MANAGER.forget()

@@ -572,6 +572,10 @@ def get_provider_selector(
 ) -> ProviderSelector:
     """Return the single selector of this process, creating it on the first call.
 
+    Examples:
+        >>> get_provider_selector().classify_symbol("BTCUSDT")
+        'crypto'
+
     Thread-safe; a forked child creates its own selector. If later calls have different arguments,
     these are ignored, with a warning.
     """

@@ -29,6 +29,7 @@ from src.data.errors import (
     BadSymbolError,
     BadTimeframeError,
     ConfigError,
+    QueryError,
     StorageError,
 )
 from src.data.model.coverage import Covered
@@ -94,6 +95,19 @@ class TestPutAndGet:
         same(found, frame.iloc[5:10])
         one = cache.get("BTCUSDT", "1h", datetime(2025, 3, 1, 5), datetime(2025, 3, 1, 5))
         same(one, frame.iloc[5:6])
+
+    def test_bounds_have_a_short_and_a_long_name(self, cache: UnifiedCache) -> None:
+        frame, other = bars("2025-03-01", 48), bars("2025-04-01", 48)
+        ends = (datetime(2025, 3, 1, 5), datetime(2025, 3, 1, 9))
+        cache.put(frame, "BTCUSDT", "1h", start=frame.index[0], end=frame.index[-1])
+        cache.put(other, "ETHUSDT", "1h", other.index[0], other.index[-1])
+        same(cache.get("BTCUSDT", "1h", start=ends[0], end=ends[1]), frame.iloc[5:10])
+        same(cache.get("BTCUSDT", "1h", ends[0], end=ends[1]), frame.iloc[5:10])
+        with pytest.raises(QueryError, match="two names for the same argument"):
+            cache.get("BTCUSDT", "1h", ends[0], start=ends[0])
+        with pytest.raises(QueryError, match="two names for the same argument"):
+            cache.put(other, "BTCUSDT", "1h", end_date=ends[1], end=ends[1])
+        assert len(everything(cache, "BTCUSDT", "1h")) == 48  # type: ignore[arg-type]
 
     def test_changing_a_returned_frame_does_not_change_the_next_answer(
         self, cache: UnifiedCache
@@ -281,10 +295,20 @@ class TestPutAndGet:
     def test_put_and_get_have_the_documented_parameters(self) -> None:
         names = list(inspect.signature(UnifiedCache.put).parameters)[1:]
         assert names == [
-            "df", "symbol", "timeframe", "start_date", "end_date", "provider", "data_type", "kwargs",
+            "df", "symbol", "timeframe", "start_date", "end_date", "provider", "data_type",
+            "start", "end", "kwargs",
         ]  # fmt: skip
         names = list(inspect.signature(UnifiedCache.get).parameters)[1:]
-        assert names == ["symbol", "timeframe", "start_date", "end_date", "format", "data_type"]
+        assert names == [
+            "symbol",
+            "timeframe",
+            "start_date",
+            "end_date",
+            "format",
+            "data_type",
+            "start",
+            "end",
+        ]
 
 
 class TestOtherTables:

@@ -63,6 +63,12 @@ def test_a_page_is_markdown_in_a_pipe_and_in_json(run: Run) -> None:
     assert "`get_ohlcv`" in reference and ":::" not in reference
 
 
+@pytest.mark.parametrize("name, file", [("readme", "README.md"), ("llms", "docs/llms.txt")])
+def test_readme_and_the_list_for_programs_are_printed(name: str, file: str, run: Run) -> None:
+    assert run("docs", name).out == (ROOT / file).read_text("utf-8")
+    assert name not in [page.name for page in all_pages()]
+
+
 def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = run("docs", "glossary")

@@ -139,6 +139,38 @@ def test_quiet_before_the_command_counts_too(run: Run, vendors: VendorServer) ->
     assert run("-q", "populate", *words, "--end-date", "2024-06-01").err == ""
 
 
+@pytest.mark.parametrize("start, end, refresh", [
+    ("--start", "--end", "--refresh"), ("--start-date", "--end-date", "--force-refresh"),
+])  # fmt: skip
+def test_options_have_a_short_and_a_long_name(
+    start: str, end: str, refresh: str, run: Run, vendors: VendorServer
+) -> None:
+    words = ("BTCUSDT", "1d", start, "2024-05-01", f"{end}=2024-05-10", "--json")
+    first = run("fetch", *words)
+    assert [row["timestamp"][:10] for row in first.json["bars"]][::9] == [
+        "2024-05-01",
+        "2024-05-10",
+    ]
+    asked = vendors.count()
+    assert run("fetch", *words).json["bars"] == first.json["bars"]
+    assert vendors.count() == asked
+    assert run("fetch", *words, refresh).code == 0
+    assert vendors.count() > asked
+
+
+@pytest.mark.parametrize("words", [
+    ("fetch", "AAPL", "1d", "--start", "2024-05-01", "--start-date", "2024-05-01"),
+    ("populate", "--symbols", "AAPL", "--end=2024-05-01", "--end-date", "2024-05-01"),
+    ("fundamentals", "AAPL", "--refresh", "--force-refresh"),
+    ("refresh", "--symbols", "AAPL", "--force-refresh", "--refresh"),
+])  # fmt: skip
+def test_an_option_under_both_its_names_is_refused(words: tuple[str, ...], run: Run) -> None:
+    ran = run(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert "are the same option: give only one of them" in ran.err
+    assert run(*words, "--json").json["error"]["type"] == "QueryError"
+
+
 def test_the_older_commands_have_no_examples_of_this_one() -> None:
     assert "examples" not in Parser(prog="populate_cache").format_help()
 

@@ -15,7 +15,7 @@ FLOORS = {
     "_version": 0, "vendors.registry": 0,
     "errors": 0, "clock": 0, "forks": 0, "resources": 0, "once": 0, "compute_slots": 0,
     "disk": 1, "model": 1, "removed": 1,
-    "calendars": 2, "lru_cache": 2, "singleton": 2, "symbols": 2,
+    "calendars": 2, "guesses": 2, "lru_cache": 2, "singleton": 2, "symbols": 2,
     "config": 3, "prices": 3,
     "observability": 4, "cache": 4,
     "net": 5,

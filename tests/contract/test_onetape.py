@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import subprocess
 import sys
+import typing
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +15,10 @@ import pytest
 
 import onetape
 import src.data
+from onetape.aio import AsyncDataManager
+from src.data import errors
+from src.data.errors import DataError
+from src.data.model.member_frames import Frames
 from src.data.removed import MODULES
 from tests.contract.source import ROOT, modules
 from tests.contract.test_exports import DEEP_PATHS
@@ -54,6 +61,32 @@ def test_importing_onetape_imports_nothing_else(tmp_path: Path) -> None:
     )
     ours = "onetape onetape._older_name onetape.data onetape.data._version"
     assert run(["-S", "-c", code], tmp_path).stdout == f"{ours}\n"
+
+
+def test_every_error_can_be_imported_from_onetape() -> None:
+    classes = {name: one for name, one in vars(errors).items() if isinstance(one, type)}
+    raised = {name for name, one in classes.items() if issubclass(one, DataError | Warning)}
+    assert len(raised) > 50
+    assert raised <= {*onetape.__all__}
+
+
+def test_the_names_of_onetape_are_its_own() -> None:
+    names = [name for name in dir(onetape) if not name.startswith("__")]
+    assert names == sorted({*onetape.__all__, "aio", "testing", "yf"} - {"__version__"})
+    for name in ("aio", "testing", "yf"):
+        assert getattr(onetape, name) is importlib.import_module(f"onetape.{name}")
+
+
+def test_a_batch_has_the_type_of_its_result(tmp_path: Path) -> None:
+    overloads = typing.get_overloads(onetape.DataManager.get_ohlcv_batch)
+    told = [each.__annotations__["return"] for each in overloads]
+    assert told == ["Frames", "MemberFrames", "pd.DataFrame"]
+    manager = onetape.DataManager(tmp_path)
+    assert type(manager.get_ohlcv_batch([], "1d")) is Frames
+    assert (
+        type(asyncio.run(AsyncDataManager(manager).aget_ohlcv_batch(["A"], "1d", offline=True)))
+        is Frames
+    )
 
 
 def test_a_patched_name_of_src_data_is_seen_through_onetape(

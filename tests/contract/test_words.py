@@ -79,9 +79,9 @@ def word_violations(source: Module) -> list[str]:
     """Return lines that call a bar something else.
 
     Vendors' own words stay in their files, and in the server that takes their place; on the page of a chart
-    a candle is a shape of several bars.
+    a candle is a shape of several bars, and guesses are names of other tools.
     """
-    of_others = source.name in ("charts.html", "prove.server")
+    of_others = source.name in ("charts.html", "guesses", "prove.server")
     if source.is_vendor or source.name.startswith("feed.") or of_others:
         return []
     lowered = source.text.lower()  # a tenth of the time that the search takes

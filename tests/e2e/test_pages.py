@@ -6,7 +6,11 @@ scripted server. The tables list the pages that need another environment, and th
 
 from __future__ import annotations
 
+import doctest
+import inspect
+import io
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -16,20 +20,24 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+import onetape
 import src.data
 import src.data.model.interchange
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.model.capabilities import Capabilities
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.observability.logs import LOGGERS
+from src.data.vendors.base import BaseDataDownloader
 from src.data.wiring import MANAGER
 from tests.feed.conftest import wait_until
 from tests.fundamentals import test_page as of_fundamentals
-from tests.pages import Block, pages
+from tests.pages import SKILL, Block, pages
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.streams import StreamServer
 from tests.vendors import test_adding_a_provider as of_adding
+from tests.vendors.packages import forget
 
 from .fresh import Fresh
 
@@ -137,6 +145,62 @@ def test_a_page_runs_as_one_program(page: str, tmp_path: Path, fresh: Fresh) -> 
     folders = dict.fromkeys(names, str(tmp_path))
     printed = fresh.run(f"{begin}\nexec({code!r})", to_the_end=True, PATH="", **folders)
     assert printed.split() == "".join(block.printed for block in blocks).split()
+
+
+# --- examples in docstrings ---------------------------------------------------------------------
+
+
+def documented() -> Iterator[tuple[str, object]]:
+    """Yield the public functions of the package and the public methods of the manager."""
+    for home in (onetape, onetape.DataManager):
+        for name in home.__all__ if home is onetape else dir(home):
+            one = getattr(home, name)
+            if inspect.isfunction(one) and not name.startswith("_"):
+                yield f"{home.__name__}.{name}", one
+
+
+DOCUMENTED = dict(documented())
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_docstring_of_a_public_name_begins_with_an_example(name: str) -> None:
+    """After its first sentence and before any long text, which few read to the end."""
+    parts = (inspect.getdoc(DOCUMENTED[name]) or "").split("\n\n")
+    assert parts[1].startswith("Examples:\n    >>> ")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_example_of_a_docstring_prints_what_it_shows(
+    name: str, manager: DataManager, request: pytest.FixtureRequest
+) -> None:
+    if "plot" in name:
+        pytest.importorskip("matplotlib")
+    for library in {"bokeh_sampledata", *re.findall(r"polars|arrow", name)}:
+        pytest.importorskip(library.replace("arrow", "pyarrow"))
+    for place in ("loggers", "installation"):
+        request.getfixturevalue(place)
+    acme = type("Acme", (BaseDataDownloader,), {"name": "acme", "capabilities": Capabilities(
+        frozenset({"crypto"}), {"1d": "1d"}), "fetch": lambda *_: None})  # fmt: skip
+    names = {each: getattr(onetape, each) for each in onetape.__all__}
+    names |= {"manager": manager, "AcmeDataDownloader": acme}
+    out = io.StringIO()
+    text = inspect.getdoc(DOCUMENTED[name]) or ""
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    assert example.examples
+    ran = doctest.DocTestRunner(verbose=False).run(example, out=out.write)
+    forget()
+    assert ran.failed == 0, out.getvalue()
+
+
+def test_what_is_read_first_is_short() -> None:
+    words = len((inspect.getdoc(DataManager.get_ohlcv) or "").split())
+    assert words <= 350
+    assert len(SKILL.read_text("utf-8").splitlines()) <= 150
+    lines = (onetape.__doc__ or "").strip().splitlines()
+    assert len(lines) == 10
+    for word in ("Bars", "Batch", "Strict", "Offline", "Provenance", "Errors"):
+        assert any(line.startswith(f"{word}: ") for line in lines)
 
 
 # --- places ----------------------------------------------------------------------------------

@@ -67,6 +67,27 @@ def test_what_may_mean_several_things_is_asked_back(text: str, meant: str) -> No
         Timeframe.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("1440", "1440m"), (5, "5m"), ("15T", "15m"), ("T", "1m"), ("ME", "1M"), ("W-FRI", "1w"), ("B", "1d"),
+        ("1 day", "1d"), ("5 mins", "5m"), ("H4", "4h"), ("M5", "5m"), ("MN1", "1M"), ("D1", "1d"),
+        ("PERIOD_H1", "1h"), ("TIME_SERIES_DAILY", "1d"), ("1Y", "12M"), ("1q", "3M"), (" D ", "1d"),
+    ],
+)  # fmt: skip
+def test_what_another_tool_means_is_suggested_and_accepted(text: object, meant: str) -> None:
+    with pytest.raises(BadTimeframeError, match=f"did you mean '{meant}'"):
+        Timeframe.parse(text)
+    assert Timeframe.parse(meant)
+
+
+@pytest.mark.parametrize("text", ["30s", "tick", "S5", "second", "1sec"])
+def test_a_bar_shorter_than_a_minute_is_no_minute(text: str) -> None:
+    with pytest.raises(BadTimeframeError, match="at least a minute") as raised:
+        Timeframe.parse(text)
+    assert "did you mean" not in str(raised.value)
+
+
 def test_a_minute_and_a_month_never_share_a_folder() -> None:
     folders = {Timeframe.parse(t).folder.lower() for t in ("1m", "1M")}
     assert len(folders) == 2

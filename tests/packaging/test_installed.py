@@ -35,6 +35,7 @@ from tests.packaging.build import (
     run,
     unpack,
 )
+from tests.pages import SKILL
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +153,9 @@ def test_the_documentation_is_in_the_wheel(wheel: Path, site: Path, tmp_path: Pa
     assert packed == pages | pictures
     shown = as_user(["-m", "onetape", "docs", "gaps"], cwd=tmp_path, installed=site).stdout
     assert shown == (docs / "gaps.md").read_text("utf-8")
+    assert SKILL.relative_to(ROOT).as_posix() in names
+    readme = as_user(["-m", "onetape", "docs", "readme"], cwd=tmp_path, installed=site).stdout
+    assert readme.strip() == (ROOT / ".ci" / "description.md").read_text("utf-8").strip()
 
 
 def test_the_example_is_in_the_wheel(site: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from src.data.config.rules_file import packaged_rules, rules_of
 from src.data.model.classification import Classification
 from src.data.model.instrument import Instrument
-from src.data.symbols.classify import MAX_LENGTH, SymbolRefusal, classify
+from src.data.symbols.classify import _TERMINAL_CODES, MAX_LENGTH, SymbolRefusal, classify
 from tests.cache.counts import examples
 
 TABLES = packaged_rules().classification
@@ -328,6 +328,38 @@ def test_a_malformed_symbol_is_refused_with_the_reason(symbol: object, word: str
     found = refusal(symbol)
     assert found.reason == "malformed"
     assert re.search(word, found.message), found.message
+
+
+@pytest.mark.parametrize(
+    "symbol, meant",
+    [("VOD LN", "VOD.L"), ("aapl us equity", "AAPL"), ("BRK/B US", "BRK.B"), ("BTC USDT", "BTC/USDT")],
+)  # fmt: skip
+def test_a_symbol_with_a_space_names_the_one_that_is_meant(symbol: str, meant: str) -> None:
+    found = refusal(symbol)
+    assert (found.candidates, found.hint) == ((meant,), f"did you mean {meant}?")
+    assert meaning(meant)
+
+
+@pytest.mark.parametrize("code, suffix", _TERMINAL_CODES.items())
+def test_each_code_of_a_terminal_is_a_known_exchange(code: str, suffix: str) -> None:
+    (name,) = refusal(f"ABC {code}").candidates
+    assert meaning(name).symbol == meaning(f"ABC{suffix}").symbol
+
+
+@pytest.mark.parametrize(
+    "symbols, listed",
+    [
+        ("AAPL MSFT", "'AAPL', 'MSFT'"), ("aapl, 7203.T", "'AAPL', '7203.T'"), (["AAPL"], "'AAPL'"),
+        (("A", "B"), "'A', 'B'"),
+    ],
+)  # fmt: skip
+def test_several_symbols_in_place_of_one_name_the_batch(symbols: object, listed: str) -> None:
+    assert refusal(symbols).hint == f"for several symbols, use get_ohlcv_batch([{listed}], ...)"
+
+
+@pytest.mark.parametrize("symbol", ["S&P 500", "VOD XX YY ??", 5, None, "日 LN"])
+def test_what_means_nothing_suggests_nothing(symbol: object) -> None:
+    assert (refusal(symbol).candidates, refusal(symbol).hint) == ((), "")
 
 
 def test_the_longest_symbol() -> None:

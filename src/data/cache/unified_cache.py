@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..disk.atomic import export_csv
 from ..errors import CacheError, DataError, QueryError, StorageError
+from ..model.query import only_given
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_of_files, is_sample
@@ -97,6 +98,9 @@ class UnifiedCache(CacheFolder):
         end_date: Any = None,
         provider: str = "unknown",
         data_type: str = BARS,
+        *,
+        start: Any = None,
+        end: Any = None,
         **kwargs: Any,
     ) -> bool:
         """Store a frame; its rows replace stored rows with the same timestamps, and other rows are kept.
@@ -112,6 +116,7 @@ class UnifiedCache(CacheFolder):
                 its own spelling: ``BTCUSDT``, not ``BTC/USDT``.
             start_date, end_date: Range requested from the vendor, both inclusive. Spans without
                 bars in this range are recorded as empty; all other spans count as never requested.
+            start, end: Short names of ``start_date`` and ``end_date``.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
                 never returned for a query to the data manager. ``local`` and ``replay`` stand for
                 files in a folder. Because a frame does not come from a folder, it is stored under
@@ -126,11 +131,14 @@ class UnifiedCache(CacheFolder):
 
         Raises:
             CacheError: The folder could not be written.
-            QueryError: Some rows in the frame are filled-in rows, not bars.
+            QueryError: Some rows in the frame are filled-in rows, not bars, or a bound is given
+                twice.
         """
         from ..model.frame import WITHOUT_FILLED, filled_rows
         from .facade.frames import FrameUpload
 
+        start_date = only_given(start_date=start_date, start=start)
+        end_date = only_given(end_date=end_date, end=end)
         if df is None or len(df) == 0:
             return False
         if data_type == BARS and (filled := filled_rows(df)):
@@ -166,6 +174,9 @@ class UnifiedCache(CacheFolder):
         end_date: Any = None,
         format: str = "csv",
         data_type: str = BARS,
+        *,
+        start: Any = None,
+        end: Any = None,
     ) -> pd.DataFrame | None:
         """Return the stored bars in a range, both ends inclusive, or None if none are stored.
 
@@ -178,6 +189,7 @@ class UnifiedCache(CacheFolder):
                 found if there are none under this one.
             start_date, end_date: Bounds: datetimes are UTC instants; dates, and an end at midnight,
                 mean the whole day. Default: the last 30 days.
+            start, end: Short names of ``start_date`` and ``end_date``.
             format: Accepted for the sake of old callers, but not used.
             data_type: See :meth:`put`.
 
@@ -185,6 +197,8 @@ class UnifiedCache(CacheFolder):
             QueryError: The symbol, timeframe or bounds are invalid.
             CacheError: The folder could not be read.
         """
+        start_date = only_given(start_date=start_date, start=start)
+        end_date = only_given(end_date=end_date, end=end)
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         instrument, now_ms = self._instrument_of(symbol), self._clock.now_ms()
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now_ms)

@@ -103,6 +103,10 @@ def plot(
 ) -> ChartPicture:
     """Return a chart of bars that you already have.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01", end="2012-03", provider="demo")
+        >>> page = plot(bars).html()
+
     One frame is drawn as bars with volume; several frames, by symbol, are drawn as lines of close
     prices that are 100 at the first common bar. Gaps, vendors and bars that may still change come
     from ``attrs["onetape"]``; if the frame has the columns ``source``, ``state``, ``dividend`` and

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="PAGE",
         help=(
-            "a page such as bars, or words to search for, such as rate limit; default: list "
+            "a page such as bars, readme or llms, or words to search for, such as rate limit; default: list "
             "the pages"
         ),
     )

@@ -27,7 +27,7 @@ EXAMPLES = {
     "fundamentals": ("fundamentals AAPL", "fundamentals AAPL --type statements --as-of 2023-06-30"),
     "refresh": ("refresh --dry-run", "refresh --symbols AAPL,MSFT --data-types ratios,profile"),
     "populate": (
-        "populate --symbols AAPL,MSFT --timeframes 1d --start-date 2020-01-01",
+        "populate --symbols AAPL,MSFT --timeframes 1d --start 2020-01-01",
         "populate --symbols-file universe.csv --dry-run",
     ),
     "sync": ("sync", "sync '* 1d' --every 1h --report night.json"),
@@ -147,12 +147,15 @@ EXAMPLES = {
 }
 
 
-_START, _END = ("--start", "--start-date"), ("--end", "--end-date")
+# Two spellings each of the same option; a command that has one of them accepts the other.
+_SAME = (("--start", "--start-date"), ("--end", "--end-date"), ("--refresh", "--force-refresh"))
+_OTHER_SPELLING = {one: other for pair in _SAME for one, other in (pair, pair[::-1])}
+_START, _END = _SAME[0], _SAME[1]
 _COUNT = ("--bars", "--limit", "--count", "--rows", "--requests")
 # Maps other tools' names for an option to its names here; the first one that a command has is used.
 _OTHER_NAMES = {
-    **dict.fromkeys(("--since", "--from", "--from-date", "--begin", "--start-date"), _START),
-    **dict.fromkeys(("--to", "--until", "--till", "--end-date"), _END),
+    **dict.fromkeys(("--since", "--from", "--from-date", "--begin"), _START),
+    **dict.fromkeys(("--to", "--until", "--till"), _END),
     **dict.fromkeys(("--limit", "--count", "--last", "--n", "--tail", "--head"), _COUNT),
     **dict.fromkeys(("--source", "--vendor", "--exchange"), ("--provider",)),
     **dict.fromkeys(("--output", "--out", "--save"), ("--csv", "--out", "--report")),
@@ -236,10 +239,24 @@ class Parser(argparse.ArgumentParser):
         if args and args[0] in self.nested:
             return self.nested[args[0]].parse_known_args(args[1:], namespace)
         self._words = args or ()
+        args = None if args is None else self._own_spellings(args)
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")
         return parsed, unknown
+
+    def _own_spellings(self, words: Sequence[str]) -> list[str]:
+        """Return the words with options as this command spells them (``--start`` or ``--start-date``)."""
+        own, known = [], self._option_string_actions
+        given = {word.partition("=")[0] for word in words}
+        for word in words:
+            name, equals, value = word.partition("=")
+            other = _OTHER_SPELLING.get(name)
+            if other in given and (name in known or other in known):
+                self.error(f"{name} and {other} are the same option: give only one of them")
+            is_other = name not in known and other in known
+            own.append(f"{other}{equals}{value}" if is_other else word)
+        return own
 
     def meant(self, unknown: Iterable[str]) -> str:
         """Return a question that suggests known options for unknown ones; empty if none is similar."""

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "the symbols to fill; or use --symbols-file or --universe (`onetape sync` "
         "updates everything that is stored)"
     )
-    add_universe(parser, "on any day from --start-date to --end-date")
+    add_universe(parser, "on any day from --start to --end")
     _add_series(parser, partial(_run_listed, parser), symbols_help)
 
 
@@ -66,9 +66,19 @@ def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -
         ),
     )
     parser.add_argument(
-        "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
+        "--start",
+        "--start-date",
+        dest="start_date",
+        metavar="DATE",
+        help="first session; default: 2020-01-01",
     )
-    parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
+    parser.add_argument(
+        "--end",
+        "--end-date",
+        dest="end_date",
+        metavar="DATE",
+        help="last session; default: today",
+    )
     add_session(parser)
     parser.set_defaults(all_stored=False)
     _add_job(parser, run)

@@ -98,6 +98,11 @@ def validate_ohlcv_data(
 ) -> tuple[bool, list[str]]:
     """Return whether a frame of bars is valid, and a list of the errors found.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01", end="2012-03", provider="demo")
+        >>> validate_ohlcv_data(bars, symbol="AAPL", interval="1d")
+        (True, [])
+
     The timestamps are in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A step between
     two timestamps is a gap if it is longer than two bars and longer than a day (if no bar is on a
     Saturday, longer than a week, not counting weekends).
@@ -253,6 +258,11 @@ def get_data_quality_score(
     df: pd.DataFrame | None, required_columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Return the quality score of a frame of bars, from 0 to 1, and its components.
+
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01", end="2012-03", provider="demo")
+        >>> get_data_quality_score(bars)["quality_score"]
+        1.0
 
     ``completeness`` is the fraction of cells that have a value; all cells of a missing column count
     as empty. ``consistency_score`` is the fraction of rows that are possible bars (prices positive

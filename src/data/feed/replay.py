@@ -45,7 +45,7 @@ def replay_feed(
             bars' length.
         history: Number of bars delivered without waiting, as history, before the first live bar.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
-            ``offline``.
+            ``offline``; also ``start`` and ``end``, the short names of ``start_date`` and ``end_date``.
 
     Raises:
         QueryError: An argument is invalid, or the speed is negative.
@@ -60,8 +60,8 @@ def replay_feed(
     if not bars:
         raise NoDataError(
             f"no bars to replay for {symbol} {parsed}"
-            + ("" if start_date is None else f" from {start_date}")
-            + ("" if end_date is None else f" up to {end_date}"),
+            + "".join(f" from {each}" for each in (start_date, wishes.get("start")) if each)
+            + "".join(f" up to {each}" for each in (end_date, wishes.get("end")) if each),
             symbol=symbol,
             hint="choose another range with start and end",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,11 @@ class Page(NamedTuple):
 _CONTENTS = Page("contents", "Contents", "every page in one line", "", "contents.md")
 
 
+# Pages that are printed if they are requested, but are not part of the list.
+_README = Page("readme", "What it is", "what onetape does, and first examples", "", "README.md")
+_UNLISTED = (_README, Page("llms", "Pages", "every page in one line, for programs", "", _LIST))
+
+
 @cache
 def all_pages() -> tuple[Page, ...]:
     """Return the packaged pages: the table of contents, then all others in its order.
@@ -74,7 +80,7 @@ def find_page(name: str) -> Page | None:
         StorageError: The documentation is missing from the installation.
     """
     wanted = name.strip().lower().removesuffix(".md")
-    return next((page for page in all_pages() if page.name == wanted), None)
+    return next((page for page in (*all_pages(), *_UNLISTED) if page.name == wanted), None)
 
 
 class PageHit(NamedTuple):
@@ -148,7 +154,7 @@ def text_of(page: Page) -> str:
     Raises:
         StorageError: The page is missing from the installation.
     """
-    return _DIRECTIVE.sub("", _text(page.file))
+    return _readme() if page is _README else _DIRECTIVE.sub("", _text(page.file))
 
 
 def bytes_of(name: str) -> bytes | None:
@@ -170,6 +176,19 @@ def example_of(page: Page | None) -> dict[str, bytes]:
         commands = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
         raise QueryError(what, hint=f"pages with an example: {commands}")
     return {name: _bytes(example_path(name)) for name in names}
+
+
+def _readme() -> str:
+    """Return README, which is next to ``docs`` in a checkout and in the metadata of an installation."""
+    path = page_path(_CONTENTS.file).parent.parent / _README.file
+    if path.is_file():
+        return _bytes(path).decode("utf-8")
+    try:
+        return str(metadata("onetape").json["description"])
+    except PackageNotFoundError as exc:
+        raise StorageError(
+            "the metadata of the package cannot be read", hint="reinstall the package"
+        ) from exc
 
 
 def _text(name: str) -> str:

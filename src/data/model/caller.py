@@ -55,7 +55,7 @@ def called_from() -> Caller:
     if caller is not None:
         return caller
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     names = frame.f_globals
     registry = names.setdefault("__warningregistry__", {})
@@ -83,5 +83,6 @@ def collecting_warnings() -> Iterator[list[str]]:
         _collected.reset(token)
 
 
-def _is_ours(module: str) -> bool:
+def is_ours(module: str) -> bool:
+    """Return whether a module belongs to this library."""
     return module.partition(".")[0] == _PACKAGE

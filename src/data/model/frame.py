@@ -225,6 +225,11 @@ def _stamps_of(frame: pd.DataFrame, by_name: dict[str, Any]) -> Any:
 def coerce_ohlcv_timestamp_column(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     """Return ``frame`` with a ``timestamp`` column taken from its index.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> "timestamp" in coerce_ohlcv_timestamp_column(bars)
+        True
+
     None, empty frames and frames that already have the column are returned unchanged. The input is
     never modified.
     """

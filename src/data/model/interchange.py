@@ -34,6 +34,11 @@ _NUMBERS = "biufm"
 def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     """Return a frame, or a batch as one long table, as a Polars frame.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> to_polars(bars)["close"].to_list()
+        [411.23, 413.44, 418.03]
+
     The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's
     opening time); the other columns keep their names and order: ``Float64``, ``String``
     (``source``, ``state``), ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a missing text or time
@@ -76,6 +81,11 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
 
 def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
     """Return a frame, or a batch as one long table, as an Arrow table that carries its provenance.
+
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> to_arrow(bars).num_rows
+        3
 
     Columns and rows are those of :func:`to_polars`, with the types ``timestamp[ns]`` (naive UTC),
     ``double``, ``string`` and ``bool``. The schema's metadata contains ``attrs["onetape"]`` as JSON

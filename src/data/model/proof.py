@@ -26,6 +26,11 @@ _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """Return a digest of a frame's bars: timestamps, column names and every bit of every value.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> fingerprint(bars) == fingerprint(bars.copy())
+        True
+
     Two frames have the same digest if and only if they contain the same bars. The digest of a batch
     covers the symbol and the digest of each of its frames, regardless of their order. The digest
     does not depend on where and when the bars were fetched, so the columns that describe this
@@ -132,6 +137,11 @@ class Description(InLines):
 
 def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """Describe where ``df`` came from, and how it differs from the original answer.
+
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> describe(bars).changed
+        ''
 
     The result describes the original answer, and ``changed`` describes how ``df`` differs from it,
     because pandas copies provenance to derived frames unchanged, or drops it. A batch is described

@@ -43,6 +43,7 @@ def check_no_string(symbols: object, hint: str | None = None) -> None:
         QueryError: The argument is a string.
     """
     if isinstance(symbols, str):
+        hint = hint or f"write {symbols.replace(',', ' ').split()!r:.80}"
         raise QueryError(f"symbols must be a list, not the string {symbols!r}", hint=hint)
 
 
@@ -56,6 +57,23 @@ def check_switches(**values: object) -> None:
         is_known = value is None or isinstance(value, Integral)
         if not (is_known or type(value).__name__ in ("bool", "bool_")):
             raise QueryError(f"{name} must be True or False, not {written(value):.80}")
+
+
+def only_given(**values: Any) -> Any:
+    """Return the value of an argument that has several names; None if it is given under none of them.
+
+    None and False count as not given.
+
+    Raises:
+        QueryError: The argument is given under more than one name.
+    """
+    given = {name: each for name, each in values.items() if each is not None and each is not False}
+    if len(given) > 1:
+        raise QueryError(
+            f"{' and '.join(given)} are two names for the same argument",
+            hint=f"give only {list(given)[-1]}",
+        )
+    return next(iter(given.values()), None)
 
 
 def check_session(session: Any, symbol: str) -> None:

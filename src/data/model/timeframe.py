@@ -27,6 +27,12 @@ _UNITS = {
     "M": ("mo", "mon", "month", "months"),
 }
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
+# Spellings that are not accepted, but whose meaning is clear: names in front of them, units in front
+# of the number, and pandas' aliases.
+_PREFIX = re.compile(r"(?i)PERIOD_|TIME_SERIES_|TIMEFRAME_")
+_TOO_SHORT = re.compile(r"(?i)[0-9]{0,4} ?(s|secs?|seconds?|ticks?|ms)|s[0-9]+")
+_UNIT_IN_FRONT = {"MN": "M", "M": "m"}
+_PANDAS = {"T": "m", "B": "d", "BD": "d", "ME": "M", "MS": "M", "BME": "M", "BMS": "M"}
 _USUAL = "1m 5m 15m 30m 1h 4h 1d 1w 1M"
 
 
@@ -115,10 +121,35 @@ def _usual_spelling(text: str) -> str:
     return f"{match[1] or 1}{unit or _UNIT_OF.get(word, '')}"
 
 
+def meant_timeframe(text: str) -> str:
+    """Return the timeframe that an unaccepted spelling of another tool means; empty if unknown.
+
+    Such spellings are a number of minutes, pandas' aliases (``15T``, ``ME``, ``W-FRI``), words with
+    spaces (``1 day``) and units in front (``H4``, ``MN1``, ``PERIOD_D1``), quarters and years.
+    """
+    word = _PREFIX.sub("", text.strip()).replace(" ", "").replace("_", "")
+    if word.isdigit():
+        word += "m"
+    front = re.fullmatch(r"([A-Za-z]{1,3})([0-9]{1,3})", word)
+    if front is not None:
+        word = f"{front[2]}{_UNIT_IN_FRONT.get(front[1].upper(), front[1])}"
+    alias = re.fullmatch(r"([0-9]{0,3})(T|ME|MS|BME|BMS|B|BD|W-[A-Z]{3})", word)
+    if alias is not None:
+        word = f"{alias[1] or 1}{_PANDAS.get(alias[2], 'w')}"
+    long = re.fullmatch(r"([0-9]{0,2})(q|quarters?|y|yrs?|years?)", word, re.IGNORECASE)
+    if long is not None:
+        word = f"{int(long[1] or 1) * (3 if long[2][0] in 'qQ' else 12)}M"
+    timeframe = _read(word)
+    return timeframe.label if timeframe is not None else ""
+
+
 def _suggestion(text: str) -> str:
     """Return a question that suggests another spelling, or an empty string if none is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
-    if text.isdigit() and text.isascii() and 0 < len(text) < 5:
-        return f"did you mean '{text}m'? "
+    if _TOO_SHORT.fullmatch(text):
+        return "bars are at least a minute long; "
+    meant = meant_timeframe(text)
+    if meant:
+        return f"did you mean '{text}m'? " if text.isdigit() else f"did you mean {meant!r}? "
     return did_you_mean(text, _USUAL.split(), cutoff=0.3)

@@ -24,8 +24,11 @@ LEVELS = ("field", "symbol")
 
 
 class BatchWishes(TypedDict, total=False):
-    """Keyword arguments of ``get_ohlcv_batch`` other than ``layout``, for type checkers."""
+    """Keyword arguments of ``get_ohlcv_batch`` other than ``layout`` and a universe, for type checkers."""
 
+    start: datetime | date | timedelta | str | None
+    end: datetime | date | timedelta | str | None
+    refresh: bool
     bars: int | None
     period: str | timedelta | None
     provider: str | None
@@ -38,8 +41,6 @@ class BatchWishes(TypedDict, total=False):
     timeout: float | None
     session: AskedSession
     progress: Callable[[Any], object] | None
-    universe: str | None
-    as_of: datetime | date | timedelta | str | None
 
 
 def check_layout(layout: object) -> None:

@@ -303,6 +303,9 @@ def configure_logging(
 ) -> None:
     """Write this library's logs to a stream, for programs without their own logging setup.
 
+    Examples:
+        >>> configure_logging(level="info")
+
     Other programs attach :class:`ContextFilter` and a formatter from here to a handler of theirs.
     Each call replaces the handler that an earlier one attached.
 

@@ -58,6 +58,17 @@ _LISTED_AT = {
     "OMX": (".ST", ".CO", ".HE", ".IC"),
     "TSE": (".T", ".TO"),  # Tokyo at one site, Toronto at another
 }
+# A ticker as Bloomberg's terminal writes it, such as ``VOD LN`` or ``AAPL US Equity``; and the suffix
+# here for each of its exchange codes.
+_AT_TERMINAL = re.compile(r"([A-Z0-9]{1,12}(?:/[A-Z])?) ([A-Z]{2})(?: EQUITY)?")
+_TERMINAL_CODES = {
+    "AU": ".AX", "AV": ".VI", "BB": ".BR", "CN": ".TO", "CT": ".TO", "DC": ".CO", "FH": ".HE",
+    "FP": ".PA", "GR": ".DE", "GY": ".DE", "HK": ".HK", "ID": ".IR", "IM": ".MI", "JP": ".T",
+    "JT": ".T", "LN": ".L", "NA": ".AS", "NO": ".OL", "PL": ".LS", "SE": ".SW", "SM": ".MC",
+    "SP": ".SI", "SS": ".ST", "SW": ".SW", "UN": ".NYSE", "UQ": ".NASDAQ", "UW": ".NASDAQ",
+    "US": "",
+}  # fmt: skip
+_QUOTES = frozenset("USDT USDC USD EUR GBP JPY".split())
 # US indices that people write with a dollar sign as well as with a caret.
 _DOLLAR_INDICES = frozenset("^VIX ^SPX ^GSPC ^DJI ^NDX ^IXIC ^RUT".split())
 
@@ -106,7 +117,9 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 def malformed(symbol: Any) -> SymbolRefusal | None:
     """Return the reason why ``symbol`` cannot be a symbol under any rules, or None if it can."""
     if not isinstance(symbol, str):
-        return SymbolRefusal("malformed", f"a symbol must be a string, not {type(symbol).__name__}")
+        what = f"a symbol must be a string, not {type(symbol).__name__}"
+        is_list = isinstance(symbol, list | tuple | set)
+        return SymbolRefusal("malformed", what, hint=_as_batch(symbol) if is_list else "")
     text = symbol.strip(" ").upper()
     if not text:
         return SymbolRefusal("malformed", "the symbol is empty")
@@ -116,11 +129,34 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
     invalid = _ALLOWED.sub("", symbol.strip(" "))
     if invalid:
         what = f"the symbol {symbol!r} contains {invalid[0]!r}, which is not allowed in symbols"
-        hint = "write a pair as BTC/USDT, and a venue as NASDAQ:AAPL" if ":" in invalid else ""
-        return SymbolRefusal("malformed", what, hint=hint)
+        if ":" in invalid:
+            return SymbolRefusal(
+                "malformed", what, hint="write a pair as BTC/USDT, and a venue as NASDAQ:AAPL"
+            )
+        return SymbolRefusal("malformed", what, *_meant_with_spaces(text))
     if not _SHAPE.fullmatch(text):
         return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
     return None
+
+
+def _as_batch(symbols: Iterable[object]) -> str:
+    names = ", ".join(map(repr, symbols))
+    names = names if len(names) < MAX_LENGTH else f"{names[:MAX_LENGTH]}..."
+    return f"for several symbols, use get_ohlcv_batch([{names}], ...)"
+
+
+def _meant_with_spaces(text: str) -> tuple[tuple[str, ...], str]:
+    """Return the symbols probably meant by a text with spaces or commas, and a hint; both may be empty."""
+    listed = _AT_TERMINAL.fullmatch(text)
+    if listed is not None and listed[2] in _TERMINAL_CODES:
+        name = listed[1].replace("/", ".") + _TERMINAL_CODES[listed[2]]
+        return (name,), f"did you mean {name}?"
+    names = re.split(r"[ ,;]+", text)
+    if len(names) == 2 and names[1] in _QUOTES and _PLAIN.fullmatch(names[0]):
+        return (pair := "/".join(names),), f"did you mean {pair}?"
+    if len(names) > 1 and all(_SHAPE.fullmatch(name) and not name.isdigit() for name in names):
+        return tuple(names), _as_batch(names)
+    return (), ""
 
 
 def _parse_prefixed(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:

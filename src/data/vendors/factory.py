@@ -129,6 +129,11 @@ def _construct(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> B
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
     """Register a class defined in this program, such as in a notebook, as a vendor, and return it.
 
+    Examples:
+        >>> vendor = register(AcmeDataDownloader)  # a subclass of BaseDataDownloader
+        >>> vendor.name
+        'acme'
+
     Until the process ends, the class can be used by its ``name`` like a vendor from an installed
     package: in ``provider=``, in rules that are read afterwards, and in `get_provider_selector`.
     After changing the class, register it again: every manager uses the new class from its next call

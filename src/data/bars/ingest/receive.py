@@ -410,7 +410,7 @@ def _refuse_conflicts(
                 provider=vendor,
                 symbol=request.query.instrument.symbol,
                 hint="name one vendor with provider=, or have one supply the whole range again "
-                "with force_refresh=True",
+                "with refresh=True",
             )
 
 
