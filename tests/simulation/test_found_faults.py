@@ -548,11 +548,11 @@ def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_t
     assert seen is not None and len(seen.rows) == 30 and len(seen.gaps) == 1
 
 
-@pytest.mark.parametrize(("earlier", "wrong"), [("2024-04-04", 8), ("2024-05-24", 10)])
+@pytest.mark.parametrize(("earlier", "wrong"), [("2024-04-04", 9), ("2024-05-24", 10)])
 def test_a_jump_that_no_market_makes_proves_the_rows_since_the_last_one_wrong(
     earlier: str, wrong: int
 ) -> None:
-    """Of some days eight are at a hundredth, and those after them at half."""
+    """Eight days are at a hundredth, those after them and one of those before at half."""
     with simulated(shares("fmp")) as sim:
         sim.fault("fmp", FAULTS["splits nothing"]())
         sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-06-05", options=ANEW))

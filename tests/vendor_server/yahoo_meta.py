@@ -32,6 +32,9 @@ def session_of(listing: Listing, now_ms: int) -> tuple[int, int, int, int]:
     return midnights[0], opened, closed, midnights[1]
 
 
+_TYPES = {"crypto": "CRYPTOCURRENCY", "forex": "CURRENCY", "future": "FUTURE"}
+
+
 def meta_of(listing: Listing, context: Context, interval: str, asked_range: str) -> dict[str, Any]:
     """Return what Yahoo says about the instrument beside its bars."""
     _, opened, closed, _ = session_of(listing, context.now_ms)
@@ -44,7 +47,7 @@ def meta_of(listing: Listing, context: Context, interval: str, asked_range: str)
         "symbol": listing.spellings.get("yahoo", listing.symbol),
         "exchangeName": listing.exchange,
         "fullExchangeName": listing.exchange,
-        "instrumentType": "CRYPTOCURRENCY" if coin else "EQUITY",
+        "instrumentType": _TYPES.get(listing.asset_class, "EQUITY"),
         "firstTradeDate": listing.tape.listed_ms // SECOND_MS,
         "hasPrePostMarketData": not coin,
         **known,

@@ -60,8 +60,15 @@ class PriorSessions:
         last = int(rows.stamps[-1])
         # A suspect span may contain a row that was rejected.
         known = [c.span for c in entries if c.state in _SOUND or c.reason == self.closed]
-        if uncovered(Span(last, span.end), known) and date_of(last) != self._session_before(day):
-            return None
+        if uncovered(Span(last, span.end), known):
+            session = self._session_before(day)
+            if session is None or date_of(last) < session:
+                return None
+            # Later bars are from closed days, and in doubt for another reason.
+            rows = rows.within(Span(span.start, day_ms(session) + 1))
+            if not len(rows) or date_of(int(rows.stamps[-1])) != session:
+                return None
+            last = int(rows.stamps[-1])
         own = next((entry for entry in entries if last in entry.span), None)
         doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE, SPOILT)) else ""
         is_due = bool(own and doubt and not own.is_valid(self.now_ms))
