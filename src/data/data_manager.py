@@ -1131,7 +1131,8 @@ class DataManager:
             >>> record = manager.get_fundamentals("AAPL")
             >>> cap = record.get("market_cap")
 
-        This method never raises an error; if the record is empty, a warning gives the reason.
+        This method raises no error, except if ``refresh`` is given under both its names; if the
+        record is empty, a warning gives the reason.
         ``_metadata`` contains the vendor and time of each field, the disagreements between vendors,
         and the vendors that were queried or failed. ``docs/fundamentals.md`` lists the fields with
         their units.

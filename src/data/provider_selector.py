@@ -249,7 +249,7 @@ class ProviderSelector:
         name, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
         if verdict.reason != "unknown":
             refused = BadSymbolError(verdict.message, symbol=name, hint=hint)
-            refused.candidates = verdict.candidates
+            refused.candidates = verdict.candidates or verdict.meant
             raise refused
         message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
         unknown = NoProviderError(message, symbol=name, hint=hint)

@@ -305,6 +305,17 @@ def test_signatures_are_those_of_the_methods() -> None:
     assert DataManager.get_ohlcv.__qualname__ == "DataManager.get_ohlcv"
 
 
+@pytest.mark.parametrize("written, meant", [("VOD LN", ("VOD.L",)), ("A B", ("A", "B"))])
+def test_what_a_symbol_with_a_space_means_is_in_the_error(
+    written: str, meant: tuple[str, ...], dm: DataManager
+) -> None:
+    with pytest.raises(QueryError) as raised:
+        dm.get_ohlcv(written, "1d")
+    assert raised.value.candidates == meant
+    with pytest.raises(QueryError, match="not allowed in symbols"):
+        dm.provider_selector.spelling(written)
+
+
 # --- short names of arguments ------------------------------------------------------------------
 
 DAYS = ("2024-06-03", "2024-06-05")

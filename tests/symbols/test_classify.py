@@ -336,13 +336,16 @@ def test_a_malformed_symbol_is_refused_with_the_reason(symbol: object, word: str
 )  # fmt: skip
 def test_a_symbol_with_a_space_names_the_one_that_is_meant(symbol: str, meant: str) -> None:
     found = refusal(symbol)
-    assert (found.candidates, found.hint) == ((meant,), f"did you mean {meant}?")
+    assert (found.meant, found.hint) == ((meant,), f"did you mean {meant}?")
+    assert found.candidates == (), (
+        "it is refused where an ambiguous symbol is kept as it is written"
+    )
     assert meaning(meant)
 
 
 @pytest.mark.parametrize("code, suffix", _TERMINAL_CODES.items())
 def test_each_code_of_a_terminal_is_a_known_exchange(code: str, suffix: str) -> None:
-    (name,) = refusal(f"ABC {code}").candidates
+    (name,) = refusal(f"ABC {code}").meant
     assert meaning(name).symbol == meaning(f"ABC{suffix}").symbol
 
 
@@ -359,7 +362,7 @@ def test_several_symbols_in_place_of_one_name_the_batch(symbols: object, listed:
 
 @pytest.mark.parametrize("symbol", ["S&P 500", "VOD XX YY ??", 5, None, "日 LN"])
 def test_what_means_nothing_suggests_nothing(symbol: object) -> None:
-    assert (refusal(symbol).candidates, refusal(symbol).hint) == ((), "")
+    assert (refusal(symbol).meant, refusal(symbol).hint) == ((), "")
 
 
 def test_the_longest_symbol() -> None:

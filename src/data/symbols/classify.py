@@ -83,12 +83,14 @@ class SymbolRefusal:
         message: Description of the problem, with the symbol and any limit it exceeds.
         candidates: Spellings that would be recognized.
         hint: Advice on how to solve the problem.
+        meant: Symbols probably meant by a string that is not itself a symbol.
     """
 
     reason: Literal["malformed", "ambiguous", "unknown"]
     message: str
     candidates: tuple[str, ...] = ()
     hint: str = ""
+    meant: tuple[str, ...] = ()
 
 
 Verdict = Instrument | SymbolRefusal | None
@@ -133,7 +135,8 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
             return SymbolRefusal(
                 "malformed", what, hint="write a pair as BTC/USDT, and a venue as NASDAQ:AAPL"
             )
-        return SymbolRefusal("malformed", what, *_meant_with_spaces(text))
+        meant, hint = _meant_with_spaces(text)
+        return SymbolRefusal("malformed", what, hint=hint, meant=meant)
     if not _SHAPE.fullmatch(text):
         return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
     return None
