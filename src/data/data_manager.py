@@ -777,6 +777,10 @@ class DataManager:
         Fetched actions are stored next to the bars, and are due to be fetched again at the market's
         next session. Thread-safe.
 
+        The vendors in the rules are queried; no argument selects one. For splits and dividends of
+        one vendor or of the sample bars, request ``columns=["dividend", "split"]`` from
+        :meth:`get_ohlcv`.
+
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``.
             start, end: Ex-dates, both inclusive; a datetime means its session date at the venue. If

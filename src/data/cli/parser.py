@@ -199,6 +199,10 @@ _OTHER_COMMANDS = {
     **dict.fromkeys(
         ("live", "watch", "tail"), "`onetape stream BTCUSDT 1m` shows bars as they close"
     ),
+    **dict.fromkeys(
+        ("describe", "provenance"),
+        "`onetape fetch AAPL 1d --json` prints the provenance with the bars",
+    ),
     "update": "`onetape sync` brings every stored series up to date",
     "export": "`onetape cache export` writes cached bars to files",
     "version": "`onetape --version`",

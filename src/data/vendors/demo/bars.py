@@ -131,7 +131,7 @@ class DemoDataDownloader(BaseDataDownloader):
             first, last = (rows[index]["date"] for index in (0, -1))
             raise CapabilityError(
                 f"the sample bars for {symbol} are from {first} to {last}",
-                hint="omit the provider to request other bars from vendors",
+                hint="give an end in this range, or omit the provider to request other bars from vendors",
             )
         return BarPage(bars)
 
