@@ -42,7 +42,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
         (["chart"], "there is no command 'chart': `onetape plot AAPL 1d` draws a chart"),
         (["status"], "there is no command 'status': `onetape doctor` checks"),
         (["config"], "there is no command 'config': no configuration is needed"),
-        (["describe"], "there is no command 'describe': `onetape fetch AAPL 1d --json` prints"),
+        (["describe"], "command 'describe': `onetape fetch AAPL 1d --json` prints"),
         (["download"], "there is no command 'download': `onetape fetch AAPL 1d` shows"),
         (["cache", "help"], "onetape cache: there is no action 'help' (known: "),
         (["ingest", "nothing-like-it", "--help"], "Unknown data source 'nothing-like-it'"),
