@@ -634,7 +634,7 @@ def test_a_revised_range_replaces_the_copies(
 ) -> None:  # fmt: skip
     cache = DataCache(None, session, manager=manager)
     first = get(cache)
-    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.5, clock.now_ms() + 10**9)
+    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.08, clock.now_ms() + 10**9)
     clock.advance(60)
     manager.get_ohlcv("AAPL", "1d", *MAY, force_refresh=True)
     second = get(cache)
