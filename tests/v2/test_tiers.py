@@ -291,7 +291,7 @@ def test_a_change_by_another_process_is_seen_by_the_next_question(
 ) -> None:
     cache = DataCache(running.client(), manager=manager)
     first = get(cache)
-    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.3, clock.now_ms() + 10**9)
+    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.5, clock.now_ms() + 10**9)
     writer = DataManager(tmp_path / "cache", manager.provider_selector.config_path, clock=clock)
     clock.advance(60)
     writer.get_ohlcv("AAPL", "1d", *MAY, force_refresh=True)
@@ -634,7 +634,7 @@ def test_a_revised_range_replaces_the_copies(
 ) -> None:  # fmt: skip
     cache = DataCache(None, session, manager=manager)
     first = get(cache)
-    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.3, clock.now_ms() + 10**9)
+    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.08, clock.now_ms() + 10**9)
     clock.advance(60)
     manager.get_ohlcv("AAPL", "1d", *MAY, force_refresh=True)
     second = get(cache)
