@@ -133,7 +133,8 @@ def test_a_symbol_in_a_sentence_is_short_and_plain() -> None:
         ("microsft", ("MSFT",), "microsft may be MSFT."),
         ("KRAKEN:BTCUSDT", ("BTCUSDT",), "KRAKEN:BTCUSDT may be BTCUSDT."),
         ("zzzzzzzz", (), "No data source is set up for zzzzzzzz."),
-        ("AA PL", (), "AA PL is not a valid symbol."),
+        ("AA PL", ("AA.LS",), "AA PL may be AA.LS."),
+        ("A_A/ ?", (), "A_A/ ? is not a valid symbol."),
     ],
 )
 def test_an_ambiguous_symbol_gets_suggestions_without_a_network(

@@ -176,13 +176,13 @@ class DataManager:
             provider: Query only this vendor and use only its data.
             adjustment: ``raw``, ``split`` (default) or ``all`` (splits and dividends).
             closed_by: Return only bars that had closed by this time.
-            include_forming: Also return the bar that has not closed yet.
+            include_forming: Also return the forming bar.
             offline: Use only the cache.
-            strict: Raise an error instead of returning an incomplete answer.
-            version: Number of a commit: return the series as it was right after it.
+            strict: Raise an error if the answer is incomplete.
+            version: Number of a commit; the series is returned as of it.
             columns: Extra columns: ``source``, ``state``, ``is_final``, ``fetched_at``,
                 ``dividend``, ``split``.
-            timeout: Seconds after which the call returns the bars that have arrived.
+            timeout: Seconds after which the call returns.
             session: ``regular`` or ``extended`` (04:00 to 20:00 New York time, US shares).
 
         Raises:
@@ -194,7 +194,7 @@ class DataManager:
 
         Warns:
             IncompleteDataWarning: The answer is incomplete; issued once per call.
-            SeriesEndedWarning: The range reaches behind the end of the series; once per process.
+            SeriesEndedWarning: The series ended before the range does; once per process.
         """
         if start is not None or end is not None or refresh is not False:
             start_date, end_date, force_refresh = _bounds(
