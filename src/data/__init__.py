@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if __name__ == "src.data":  # the name in a checkout, where this file is found by both names
+if __name__ == "src.data":  # in a checkout, this file has both names
     from onetape._older_name import serve
 
     serve()

@@ -66,3 +66,9 @@ def test_a_rounded_factor_is_a_ratio_that_chance_does_not_explain(
 def test_a_factor_that_is_not_a_positive_number_or_too_coarse_is_refused(written: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         split_terms(written)
+
+
+@pytest.mark.parametrize("written", [10**400, "1." + "0" * 5000 + "1", b"2"])
+def test_a_factor_beyond_a_float_or_of_bytes_is_an_arithmetic_error(written: object) -> None:
+    with pytest.raises(ArithmeticError):
+        split_terms(written)

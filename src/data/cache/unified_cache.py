@@ -67,7 +67,7 @@ class UnifiedCache(CacheFolder):
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
         make_store: Class of the underlying store. Default: that of the store which many hosts
-            share, if ``ONETAPE_STORE`` or the rules name one, else a store of this folder alone.
+            share, if ``ONETAPE_STORE`` or the rules name one, else a store of only this folder.
         may_do_without: Whether to continue without storing anything, after one warning, if the
             folder cannot be created; otherwise that is an error.
 

@@ -68,6 +68,7 @@ def split_terms(value: Any) -> tuple[float, float]:
     Raises:
         ValueError: The value is not a number above zero, or it is so small that rounding has
             changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150.
+        TypeError, ArithmeticError: The value is not a number, or is too large for a float.
     """
     if not 0 < amount(value) < math.inf:
         raise ValueError(f"a split factor must be a number above 0, not {value}")
