@@ -96,11 +96,6 @@ class SeriesKey:
         return family == _MADE_UP or is_sample(family)
 
     @property
-    def is_outdated(self) -> bool:
-        """Whether an earlier version created the lane for local files without naming their folder."""
-        return bool(self.lane) and is_of_files(self.lane[0])
-
-    @property
     def folder(self) -> str:
         """The lane's folder name, such as ``1d`` or ``1d@raw``."""
         return "@".join((self.timeframe.folder, *self.lane))

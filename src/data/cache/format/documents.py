@@ -599,15 +599,11 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
 
 
 class AskedDocument(msgspec.Struct):
-    """One entry in ``asked`` or ``awaited``: the vendor, the ex-dates requested, and the time.
-
-    ``told`` marks a vendor that was queried for actions; see :mod:`..actions`.
-    """
+    """One entry in ``asked`` or ``awaited``: the vendor, the ex-dates requested, and the time."""
 
     span: Span
     source: str
     fetched_at: int
-    told: bool = False
 
 
 class BookEntries(msgspec.Struct, kw_only=True):
