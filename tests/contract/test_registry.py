@@ -19,7 +19,6 @@ LISTED_ELSEWHERE = {
     "feed.vendor_feeds": "the classes of feeds that older programs import",
     "sources.registry": "documented names of sources, three of which are those of vendors",
     "symbols.classify": "rules of spelling, which symbols are read by",
-    "cache.actions": "vendors whose entries of version 0.1.0 are not believed",
 }
 # So many names beside each other are a list of vendors.
 MANY = 3
