@@ -61,7 +61,6 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_request_for_raw_prices_fetches_only_bars": 1,
     },
     "tests/e2e/test_actions_of_lone_vendors.py": {
-        "test_an_empty_list_of_actions_from_an_older_version_disputes_no_split": 1,
         "test_a_vendor_that_refuses_everything_gets_at_most_one_request_for_bars_and_for_actions": 1,
         "test_a_vendor_that_reports_the_same_split_does_not_dispute_it": 1,
         "test_a_refused_actions_request_is_not_repeated_for_every_symbol": 1,
@@ -565,9 +564,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_file_that_cannot_be_read_is_named": 1,
         "test_a_replayed_recording_contains_splits_and_dividends": 1,
     },
-    "tests/e2e/test_regular_hours.py": {
-        "test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones": 1,
-    },
+    "tests/e2e/test_regular_hours.py": {},
     "tests/e2e/test_rules_decide.py": {
         "test_the_first_vendor_of_the_rules_supplies_batches_counts_quotes_and_feeds": 1,
         "test_the_first_vendor_of_the_rules_supplies_the_answer_whatever_is_cached": 1,

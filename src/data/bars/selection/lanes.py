@@ -13,7 +13,7 @@ the vendors' declarations are consulted, and cached until rules, keys or downloa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
@@ -178,18 +178,6 @@ class LaneFinder:
         except QueryError:  # no rule recognizes its symbol, or it has no such hours
             return default
         return answering if answering in lanes else default
-
-    def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
-        """Return the first vendor's declaration for a query, without reading stored bars.
-
-        The result is None if no vendor serves the query.
-
-        Args:
-            query: The query.
-            vendors: Vendors with bars stored in the range.
-        """
-        offers = self._declared_offers(query, self.order(query.instrument, query.timeframe))
-        return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
         """Return the vendors in the rules, in order, as far as this is known without loading any.
