@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 RawShape = Literal["column", "index"]
 VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
+_HINT = "use a date, a datetime, or an ISO string such as 2024-01-12"
 
 
 def raw_span(start: Any, end: Any) -> Span:
@@ -45,18 +45,20 @@ def raw_span(start: Any, end: Any) -> Span:
 def _bound(value: Any, which: str) -> tuple[int, int]:
     """Return the first timestamp that a bound includes, and the first timestamp after the bound."""
     if isinstance(value, str):
-        with suppress(ValueError):
-            parse = date.fromisoformat if len(value) == 10 else datetime.fromisoformat
-            value = parse(value)
+        value = _parse_date(value, which)
     if isinstance(value, datetime):
         stamp = to_ms(value)
         return stamp, stamp + 1
     if isinstance(value, date):
         return day_ms(value), day_ms(value) + DAY_MS
-    raise BadRangeError(
-        f"{which} is not a date: {value!r}",
-        hint="use a date, a datetime, or an ISO string such as 2024-01-12",
-    )
+    raise BadRangeError(f"{which} is not a date: {value!r}", hint=_HINT)
+
+
+def _parse_date(text: str, which: str) -> date:
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise BadRangeError(f"{which} is not a date: {text!r}", hint=_HINT) from exc
 
 
 @dataclass(frozen=True)
