@@ -121,10 +121,9 @@ def test_the_decision_on_dependencies_lists_each_with_its_lower_bound() -> None:
 
 
 def test_the_newest_release_of_the_changelog_is_this_version() -> None:
-    releases = re.findall(
-        r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
-    )
-    assert releases[0] == __version__
+    headings = re.findall(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0][0] == __version__
+    assert all(re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", date) for _, date in headings)
 
 
 def test_each_decision_has_a_number_of_its_own() -> None:
