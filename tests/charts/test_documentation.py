@@ -20,7 +20,7 @@ def made(text: str, *others: PageSource) -> str:
     ("link", "href"),
     [
         ("[x](two.md)", 'href="#two"'), ("[x](two.md#a-b)", 'href="#two--a-b"'),
-        ("[x](#a-b)", 'href="#one--a-b"'), ("[x](adr/two.md)", 'href="#two"'),
+        ("[x](#a-b)", 'href="#one--a-b"'), ("[x](vendors/two.md)", 'href="#two"'),
         ("[x](../vendors/two.md)", 'href="#two"'), ("[x](https://x.test/y.md)", 'href="https://x.test/y.md"'),
         ("[x](../README.md)", ""), ("[x](../setup.cfg)", ""), ("[x](gone.md)", ""),
     ],

@@ -77,7 +77,7 @@ def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize("name", ["adr/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["vendors/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
 def test_an_unknown_page_or_word_is_refused(name: str, run: Run) -> None:
     refused = run("docs", name)
     assert refused.code == 2 and refused.out == ""

@@ -75,7 +75,7 @@ def pages(site: Path) -> dict[Path, _Parsed]:
 
 
 def test_every_page_of_the_tree_is_there_with_its_markdown(site: Path) -> None:
-    assert len(SOURCES) > 80
+    assert len(SOURCES) > 30
     for source in SOURCES:
         beside = site / source.relative_to(ROOT)
         assert beside.read_bytes() == source.read_bytes()

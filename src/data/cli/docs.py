@@ -33,8 +33,8 @@ _WIDEST = 100
 # Markdown characters around words.
 _MARKS = str.maketrans("", "", "`*")
 _MOST_FOUND = 12
-# Groups of many pages that take only one line each; for vendors, the names are listed.
-_VENDORS, _DECISIONS = "One vendor", "Optional"
+# The group of pages that takes only one line, with the names of its pages.
+_VENDORS = "One vendor"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -102,14 +102,13 @@ def _list(pages: Sequence[Page]) -> Shown:
     by_group: dict[str, list[Page]] = {}
     for page in pages:
         by_group.setdefault(page.group, []).append(page)
-    vendors, decisions = by_group.pop(_VENDORS, []), by_group.pop(_DECISIONS, [])
+    vendors = by_group.pop(_VENDORS, [])
     del by_group[""]  # the list of pages itself
     for group, listed in by_group.items():
         rows = [[page.name, page.line.translate(_MARKS)] for page in listed]
         yield TextTable([group.lower(), ""], rows)
         yield ""
     yield styled(f"one vendor: {', '.join(page.name for page in vendors)}", "dim")
-    yield styled(f"{len(decisions)} decisions: `onetape docs decisions` lists them", "dim")
 
 
 def _search_results(hits: Sequence[PageHit]) -> Shown:
