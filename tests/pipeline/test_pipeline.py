@@ -7,6 +7,8 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,6 @@ from src.data.pipeline.step01_download_alpaca_1m import AlpacaPipelineDownloader
 from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
 from src.data.wiring import build
 from tests.cache.counts import FULL
-from tests.processes import fork_workers
 from tests.vendor_server import Fault, VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -241,24 +242,14 @@ def test_the_report_names_a_missing_minute_of_every_timeframe(
 # --- how it ends -----------------------------------------------------------------------------
 
 
-def test_timeframes_calculated_in_processes_are_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fork_workers(monkeypatch)
+def test_timeframes_calculated_in_processes_are_the_same(folder: Path) -> None:
     ran(folder)
     wanted = ["AAPL", "NOPEUSDT", "BTCUSDT"], ["1h", "4h"], True
     alone = TimeframeCalculator(folder).calculate_all_timeframes(*wanted)["results"]
-    done = TimeframeCalculator(folder).calculate_all_timeframes(
-        *wanted, executor=f"processes:{2 if FULL else 1}"
-    )
+    with ProcessPoolExecutor(2 if FULL else 1, mp_context=get_context("fork")) as executor:
+        done = TimeframeCalculator(folder).calculate_all_timeframes(*wanted, executor=executor)
     assert done["results"] == alone
     assert [one["success"] for one in alone.values()] == [True, False, True]
-    with pytest.raises(QueryError):
-        TimeframeCalculator(folder).calculate_all_timeframes(
-            ["AAPL"], ["7d"], executor="processes:1"
-        )
-    with pytest.raises(QueryError, match="unknown executor"):
-        TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
 
 
 def test_a_failed_symbol_is_reported_and_the_others_are_done(
