@@ -375,7 +375,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cli/test_verify.py": {
         "test_a_table_fits_the_terminal": 1,
     },
-    "tests/cli/test_watch_screen.py": {
+    "tests/cli/test_live.py": {
         "test_a_terminal_shows_one_screen_that_is_painted_anew": 1,
     },
     "tests/config/test_trust.py": {
@@ -673,9 +673,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/jobs/test_verify.py": {
         "test_verify_finds_no_difference_in_fetched_bars": 1,
     },
-    "tests/jobs/test_workers.py": {
-        "test_workers_without_a_dask_scheduler_raise_unavailable": 1,
-    },
     "tests/model/test_coverage_growth.py": {
         "test_twice_the_stretches_take_about_twice_the_work": 2,
     },
@@ -757,12 +754,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_many_symbols_at_once_are_what_each_of_them_is_alone": 1,
         "test_an_outage_leaves_out_its_bars_alone": 2,
     },
-    "tests/prove/test_command.py": {
-        "test_an_interrupted_run_leaves_neither_processes_nor_files": 1,
-    },
-    "tests/prove/test_proofs.py": {
-        "test_an_error_in_place_of_bars_is_a_broken_promise": 3,
-    },
     "tests/quality/test_service.py": {
         "test_days_that_were_never_requested_do_not_lower_the_score": 2,
     },
@@ -775,9 +766,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_before_a_session_opens_its_split_is_not_said_to_be_known": 1,
         "test_the_last_closed_hours_are_told_alike_though_those_before_them_were_asked_for": 1,
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
-    },
-    "tests/site/test_pictures.py": {
-        "test_each_stored_picture_equals_the_one_drawn_now": 1,
     },
     "tests/sources/test_cached_foreign.py": {
         "test_a_damaged_frame_is_reported_and_fetched_again": 1,

@@ -29,7 +29,7 @@ FLOORS = {
     "data_manager": 13,
     "charts": 14, "db": 14, "polars": 14, "yf": 14,
     "bundles": 15,
-    "catalog": 16, "sources": 16, "prove": 16,
+    "catalog": 16, "sources": 16,
     "adapters": 17, "cli": 17,
     "compat": 18, "__main__": 18,
     "v2": 19,

@@ -1,6 +1,6 @@
 """Longer bars that a job calculates from stored ones and keeps in a lane of their own.
 
-This happens only in jobs that explicitly request it (decision 9). No query is answered from such a
+This happens only in jobs that explicitly request it. No query is answered from such a
 lane, so its bars never replace a vendor's. The name of the lane contains the source timeframe; each
 span has the vendors, the basis and the state of the bars it was built from.
 """

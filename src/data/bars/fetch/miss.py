@@ -291,8 +291,8 @@ class MissHandler:
         - Otherwise the next lane is tried.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        The result does not depend on which bars happen to be cached (decision 17). Stored bars that
-        are only doubtful or due again do not count as missing.
+        The result does not depend on which bars happen to be cached. Stored bars that are
+        only doubtful or due again do not count as missing.
         """
         incomplete: Answer | None = None
         # Attempts from the lane with this index on are added to the incomplete answer.
