@@ -17,7 +17,7 @@ TURNS = (("sqlite", "postgresql"), ("valkey", "redis"))
 BOTH_ENGINES = frozenset(
     f"tests/db/test_{name}.py"
     for name in (
-        "locks", "types",
+        "locks", "schema", "types",
     )
 )  # fmt: skip
 

@@ -11,7 +11,6 @@ import pytest
 
 from src.data.cli import main
 from src.data.db.core.database import Database
-from tests.db.revisions import at_revision
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -54,17 +53,21 @@ def test_db_init_creates_the_tables_and_is_idempotent(
 
 
 def test_an_older_database_is_upgraded(
-    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch, more_revisions: list[str]
+    run: Run,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    add_revision: Callable[[], None],
 ) -> None:
     monkeypatch.setenv("DB_URL", database_url)
-    at_revision(database_url, more_revisions[0])
+    run("init")
+    add_revision()
     before = document(run("check", "--json"))
-    assert before["state"] == "older" and before["revision"] == more_revisions[0]
+    assert before["state"] == "older" and before["revision"] == "0001"
     assert before["ok"] == database_url.startswith("sqlite"), (
         "a server is upgraded when it is wanted"
     )
     code, out, _ = run("upgrade")
-    assert code == 0 and more_revisions[-1] in out
+    assert code == 0 and "9001" in out
     assert document(run("upgrade", "--json"))["changed"] is False
 
 

@@ -13,9 +13,8 @@ from src.data.db.core.database import Database
 from src.data.db.core.types import RoundedDecimal
 from src.data.errors import DatabaseError
 from tests.db.conftest import execute
-from tests.db.revisions import at_revision
 
-REVISION = import_module("src.data.db.migrations.versions.0005_prices")
+REVISION = import_module("src.data.db.migrations.versions.0001_tables")
 # Name: (type on PostgreSQL, whether NULL is allowed)
 PRICES = {
     "symbol": ("TEXT", False), "timestamp": ("TIMESTAMP", False), "timeframe": ("TEXT", False),
@@ -100,15 +99,6 @@ def test_bars_are_found_by_series_newest_first(database: Database) -> None:
     assert (
         made is not None and made.endswith('(symbol, timeframe, "timestamp" DESC)'.replace('"', ""))
     ) or (made is not None and made.endswith('(symbol, timeframe, "timestamp" DESC)'))
-
-
-def test_the_revision_can_be_undone(database_url: str) -> None:
-    at_revision(database_url, "0005")
-    at_revision(database_url, "0004", down=True)
-    database = Database(database_url)
-    assert "prices_v2" not in inspect(database.engine).get_table_names(schema_of(database))
-    database.close()
-    at_revision(database_url, "0005")
 
 
 def test_numbers_that_do_not_fit_are_refused_and_others_rounded(database: Database) -> None:

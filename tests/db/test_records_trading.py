@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from src.data.clock import ManualClock
 from src.data.config.rules_file import load_rules
 from src.data.db.core.database import Database
-from src.data.db.models import Position, Trade
+from src.data.db.models import Position
 from src.data.db.repos.repo_trading import PositionsRepo, TradeRepository
 from src.data.db.services import trading_service
 from src.data.db.services.database_service import DatabaseService
@@ -316,21 +316,6 @@ def test_two_dividends_of_one_day_both_count_each_once(
     assert row["extra_metadata"] == {"stop": "88.25"}
     sold = db.apply_fill(number, action="sell", qty=3, price="31.35")
     assert Fraction(sold["realized_pnl"]) == 0
-
-
-def test_a_dividend_that_an_older_version_applied_is_not_applied_again(
-    db: TradingService, database: Database, clock: ManualClock
-) -> None:
-    number = _open(db)
-    db.apply_fill(number, action="buy", qty=10, price=100)
-    with database.writing() as session:
-        row = session.scalars(select(Position)).one()
-        row.actions["2026-03-11 dividend"] = (
-            "AAPL: 2026-03-11 dividend by 0.25 a share: qty_open 10 to 10, avg_price 100.25 to 100"
-        )
-    clock.advance(86_400)
-    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.25") == []
-    assert len(db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.5")) == 1
 
 
 def test_a_second_split_of_one_day_is_refused(db: TradingService, clock: ManualClock) -> None:
@@ -651,17 +636,6 @@ def test_a_fill_dated_by_a_wrong_clock_does_not_change_the_dividend(
     assert change["after"]["realized_pnl"] - change["before"]["realized_pnl"] == 5
 
 
-def test_a_position_of_an_older_version_keeps_its_figures(
-    db: TradingService, database: Database, clock: ManualClock
-) -> None:
-    number = _filled(db, "AAPL", NOW - timedelta(days=9))
-    with database.writing() as session:
-        session.scalars(select(Position)).one().held = None
-    clock.advance(86_400)
-    db.apply_fill(number, action="sell", qty=10, price=90)
-    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_late_dividends_count_as_in_their_order(
     database: Database, clock: ManualClock, seed: int
@@ -810,22 +784,6 @@ def test_a_fill_by_a_clock_that_was_ahead_has_no_day(
     assert change["after"]["realized_pnl"] == 1
 
 
-def test_fills_that_an_older_version_noted_are_not_replayed(
-    db: TradingService, database: Database, clock: ManualClock
-) -> None:
-    number = _filled(db, "AAPL", NOW - timedelta(days=9))
-    clock.advance(86_400)
-    db.apply_fill(number, action="sell", qty=4, price=100)
-    with database.writing() as session:
-        row = session.scalars(select(Position)).one()
-        row.held = {day: one.partition(" ")[0] for day, one in (row.held or {}).items()}
-    with pytest.raises(QueryError, match="had a fill since"):
-        db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
-    db.apply_fill(number, action="sell", qty=6, price=100)
-    (change,) = db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
-    assert change["after"] == {"realized_pnl": 10}
-
-
 def test_a_position_is_as_old_as_its_first_fill(db: TradingService, clock: ManualClock) -> None:
     number = _open(db)
     fill = NOW - timedelta(days=3)
@@ -896,15 +854,6 @@ def test_the_net_profit_of_a_trade_is_without_its_commission(db: TradingService)
     assert db.get_pnl_summary()["net_pnl"] == Decimal("29.5")
     made = db.add_trade({**base, "gross_pnl": 4, "commission": 1, "status": "closed"})
     assert made["net_pnl"] == 3
-
-
-def test_a_closed_trade_keeps_its_figures(db: TradingService, database: Database) -> None:
-    number = db.add_trade({"bot_id": "b", "trade_type": "paper", "symbol": "AAPL"})["id"]
-    with database.writing() as session:  # as an older version closed it
-        row = session.scalars(select(Trade)).one()
-        row.gross_pnl, row.commission, row.status = Decimal(5), Decimal(1), "closed"
-    db.close_trade(number, exit_reason="late")
-    assert db.get_pnl_summary()["net_pnl"] == 0
 
 
 # --- bots, trades, metrics -----------------------------------------------------------------------

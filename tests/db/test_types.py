@@ -166,6 +166,7 @@ CHANGES: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (lambda d: d["a"].__iadd__([[1]]), {"a": []}, {"a": [[1]]}),
     (lambda d: (d.update(a={}), d["a"].update(b=1)), {}, {"a": {"b": 1}}),
     (lambda d: (d["a"].append([]), d["a"][0].append(1)), {"a": []}, {"a": [[1]]}),
+    (lambda d: (d["a"].insert(0, {}), d["a"][0].update(b=1)), {"a": [2]}, {"a": [{"b": 1}, 2]}),
 ]
 
 
@@ -183,17 +184,24 @@ def test_a_list_is_a_document_too(database: Database) -> None:
         assert session.scalars(select(Symbol.available_timeframes)).one() == ["1d", "1h"]
 
 
-def test_assigning_part_of_one_json_document_to_another_copies_it(database: Database) -> None:
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_assigning_part_of_one_json_document_to_another_copies_it(
+    database: Database, is_whole: bool
+) -> None:
     stored(database, sources={"a": {"b": [1]}})
     with database.writing() as session:
         session.add(Symbol(symbol="Y", updated_at=NOW, sources={}))
     with database.writing() as session:
         x, y = session.scalars(select(Symbol).order_by(Symbol.symbol)).all()
-        y.sources["a"] = x.sources["a"]
-        y.sources["a"]["b"].append(2)
+        if is_whole:
+            y.sources = x.sources["a"]
+        else:
+            y.sources.update(x.sources["a"])
+        session.flush()
+        y.sources["b"].append(2)
     with database.reading() as session:
         found = dict(session.execute(select(Symbol.symbol, Symbol.sources)).all())
-    assert found == {"X": {"a": {"b": [1]}}, "Y": {"a": {"b": [1, 2]}}}
+    assert found == {"X": {"a": {"b": [1]}}, "Y": {"b": [1, 2]}}
 
 
 def test_a_document_can_be_copied_and_pickled(database: Database) -> None:

@@ -233,6 +233,20 @@ def test_a_forked_child_has_connections_of_its_own(database: Database) -> None:
     assert volume(database) == 12
 
 
+def test_a_fork_beside_an_idle_connection_leaves_both_sides_working(database: Database) -> None:
+    add(database, "A")
+    assert database.engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+
+    def work() -> None:
+        assert database.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+        increments(database, 4, with_lock)
+
+    child = fork(work)
+    increments(database, 4, with_lock)
+    assert ended(child) == 0
+    assert volume(database) == 8
+
+
 def test_a_fork_in_the_middle_of_others_units_hangs_no_child(database: Database) -> None:
     add(database, "A")
     threads = [Thread(target=increments, args=(database, 12, with_lock)) for _ in range(2)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Index, Text, delete, func, select, text
+from sqlalchemy import BigInteger, Index, PrimaryKeyConstraint, Text, delete, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -41,10 +41,11 @@ class CopiedPrice(Base):
     """
 
     __tablename__ = "prices_v2"
+    __table_args__ = (PrimaryKeyConstraint("symbol", "timeframe", "timestamp"),)
 
     symbol: Mapped[str] = mapped_column(Text, primary_key=True)
-    timeframe: Mapped[str] = mapped_column(Text, primary_key=True)
     timestamp: Mapped[datetime] = mapped_column(primary_key=True)
+    timeframe: Mapped[str] = mapped_column(Text, primary_key=True)
     open: Mapped[float] = mapped_column(_PRICE)
     high: Mapped[float] = mapped_column(_PRICE)
     low: Mapped[float] = mapped_column(_PRICE)

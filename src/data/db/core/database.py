@@ -57,7 +57,11 @@ class Database:
         return f"Database({str(self.url)!r})"
 
     def _start(self) -> None:
-        self._units = _Units()
+        # Threads of running units, and whether each unit needs the lock of a file.
+        self._running = list[tuple[int, bool]]()
+        self._forks = 0  # for which new units wait
+        # Guards the two.
+        self._change = threading.Condition()
         # Guards the two fields, so that only one of several threads creates the tables.
         self._lock = threading.Lock()
         self._is_ready = False
@@ -95,14 +99,37 @@ class Database:
     def _unit(self, work: Work) -> Iterator[Session]:
         session = Session(for_work(self._engine, work), expire_on_commit=False)
         inside = inside_unit(str(self.url), writes=work == "writing")
-        # In this thread, a task that waits for the lock of a file keeps the one with the lock waiting.
-        holds = work == "writing" and self.url.path is not None
-        with inside, self._units.running(holds_lock=holds), typed_errors(self.url):
+        with inside, self._noted(work), typed_errors(self.url):
             self._prepare()
             with session, session.begin():
                 session.connection()  # the transaction begins here, not with the first statement
                 self._note_log()  # which SQLite may have created now, or anew
                 yield session
+
+    @contextmanager
+    def _noted(self, work: Work) -> Iterator[None]:
+        """Note a running unit of work, for which forks wait, as it does for them.
+
+        Raises:
+            DatabaseError: The unit would wait for the lock of a file that another task of its thread
+                holds, and that task would wait for the unit.
+        """
+        unit = threading.get_ident(), work == "writing" and self.url.path is not None
+        with self._change:
+            if unit[1] and unit in self._running:
+                raise DatabaseError(
+                    "another task of this thread has a unit of work that writes to the same file",
+                    hint="do not await inside a unit, or run units in threads",
+                )
+            is_inner = any(thread == unit[0] for thread, _ in self._running)
+            self._change.wait_for(lambda: is_inner or not self._forks)
+            self._running.append(unit)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._running.remove(unit)
+                self._change.notify_all()
 
     def _prepare(self) -> None:
         with self._lock:
@@ -141,84 +168,26 @@ class Database:
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Wait for running units of work, and close all connections: a child must not share them."""
-        self._units.pause()
+        """Close the connections to a file after other threads' units: no child may inherit them."""
+        if self.url.path is None:
+            return False
+        own = threading.get_ident()
+        with self._change:
+            self._forks += 1
+            self._change.wait_for(lambda: all(thread == own for thread, _ in self._running), WAIT_S)
         self.close()
         return True
 
     def after_fork_in_parent(self) -> None:
         """Allow new units of work again in the parent process after a fork."""
-        self._units.go_on()
+        with self._change:
+            self._forks -= 1
+            self._change.notify_all()
 
     def after_fork(self) -> None:
         """Discard the parent's connections in a forked child process, without closing them."""
         self._engine.dispose(close=False)
         self._start()
-
-
-class _OwnUnits(threading.local):
-    """The number of this thread's units of work."""
-
-    count = 0
-
-
-class _Units:
-    """Keeps forks and units of work apart: each waits until the other has ended.
-
-    Otherwise a child process would inherit the units' locks, and SQLite's in-memory locks would
-    never be released. Thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._count = self._forks = 0
-        self._own = _OwnUnits()
-        self._lockers = set[int]()  # threads with a unit that needs the lock of a file
-        # Guards the counts of running units and of imminent forks.
-        self._change = threading.Condition()
-
-    @contextmanager
-    def running(self, *, holds_lock: bool) -> Iterator[None]:
-        """Run the block as a unit of work.
-
-        If the process is about to fork, wait for the fork first, except inside another unit.
-
-        Raises:
-            DatabaseError: The unit needs a lock that another task of this thread holds.
-        """
-        own, thread = self._own, threading.get_ident() if holds_lock else None
-        with self._change:
-            if thread in self._lockers:
-                raise DatabaseError(
-                    "another task of this thread has a unit of work that writes to the same file",
-                    hint="do not await inside a unit, or run units in threads",
-                )
-            self._change.wait_for(lambda: own.count or not self._forks)
-            self._count += 1
-            if thread is not None:
-                self._lockers.add(thread)
-        own.count += 1  # tasks of one thread may end in any order
-        try:
-            yield
-        finally:
-            own.count -= 1
-            with self._change:
-                self._count -= 1
-                if thread is not None:
-                    self._lockers.discard(thread)
-                self._change.notify_all()
-
-    def pause(self) -> None:
-        """Prevent new units of work, and wait, up to a time limit, for other threads' units to end."""
-        held_here = self._own.count
-        with self._change:
-            self._forks += 1
-            self._change.wait_for(lambda: self._count <= held_here, WAIT_S)
-
-    def go_on(self) -> None:
-        """Allow new units of work again in the parent process after a fork."""
-        with self._change:
-            self._forks -= 1
-            self._change.notify_all()
 
 
 def _inodes_of(path: Path) -> tuple[int | None, int | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import JSON, DateTime, Numeric, String
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.mutable import Mutable
+from sqlalchemy.ext.mutable import Mutable, MutableDict, MutableList
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -186,67 +185,6 @@ class JsonDocument(TypeDecorator[Any]):
         return value
 
 
-class _Part:
-    """A mapping or list at any level of a document, which reports its changes to the document."""
-
-    _document: _Document
-
-    def _note_change(self) -> None:
-        """Convert any newly added plain containers to parts, and report the change."""
-        part: Any = self
-        pairs = list(part.items() if isinstance(part, dict) else enumerate(part))
-        put: Any = dict.__setitem__ if isinstance(part, dict) else list.__setitem__
-        for key, value in pairs:
-            if getattr(value, "_document", None) is self._document:
-                continue
-            if isinstance(value, dict | list):
-                part_type = _MappingPart if isinstance(value, dict) else _ListPart
-                put(part, key, _owned(part_type, value, self))
-        self._document.changed()
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        whole: Any = self
-        value = dict(whole) if isinstance(whole, dict) else list(whole)
-        return (
-            (_Document.coerce, ("", value)) if whole._document is whole else (type(value), (value,))
-        )
-
-
-def _owned(cls: type[Any], content: Any, owner: _Part | None = None) -> Any:
-    """Copy a plain container as a part of the owner's document, or else as a new document."""
-    part = cls(content)
-    part._document = part if owner is None else owner._document
-    part._note_change()
-    return part
-
-
-def _reporting_class(base: type[Any], names: str) -> type[Any]:
-    """Return a subclass of ``dict`` or ``list``; its methods called ``names`` report changes."""
-
-    def reported(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a method of ``dict`` or ``list`` so that it reports the change."""
-
-        def change(self: Any, *arguments: Any, **keywords: Any) -> Any:
-            """Call the method and report the change."""
-            result = method(self, *arguments, **keywords)
-            self._note_change()
-            return self[arguments[0]] if method is dict.setdefault else result
-
-        return change
-
-    methods = {name: reported(getattr(base, name)) for name in names.split()}
-    return type(f"_{base.__name__}_part", (_Part, base), methods)
-
-
-_MappingPart = _reporting_class(
-    dict, "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"
-)
-_ListPart = _reporting_class(
-    list,
-    "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
-)
-
-
 class _Rows(WeakKeyDictionary[Any, Any]):
     """References from a document to its rows, which keep the rows alive as long as the document.
 
@@ -271,13 +209,57 @@ class _Document(Mutable):
         """Convert a mapping or list to a new document; leave None and documents as they are."""
         if value is None or isinstance(value, _Document):
             return value
-        if isinstance(value, dict):
-            return _owned(_MappingDocument, value)
-        if isinstance(value, list):
-            return _owned(_ListDocument, value)
+        if isinstance(value, dict | list):
+            return _part(value)
         raise DatabaseError(f"{key} accepts a mapping or a list, not a {type(value).__name__}")
 
 
-_MappingDocument = type("_MappingDocument", (_Document, _MappingPart), {})
-_ListDocument = type("_ListDocument", (_Document, _ListPart), {})
+class _Part:
+    """A mapping or list at any level of a document, which reports its changes to the document."""
+
+    _document: _Document
+
+    def changed(self) -> None:
+        """Convert any newly added plain containers to parts, and report the change."""
+        part: Any = self
+        put: Any = dict.__setitem__ if isinstance(part, dict) else list.__setitem__
+        for key, value in list(part.items() if isinstance(part, dict) else enumerate(part)):
+            is_own = getattr(value, "_document", None) is self._document
+            if isinstance(value, dict | list) and not is_own:
+                put(part, key, _part(value, self._document))
+        Mutable.changed(self._document)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        whole: Any = self
+        value = dict(whole) if isinstance(whole, dict) else list(whole)
+        return (_part, (value,)) if whole._document is whole else (type(value), (value,))
+
+
+class _MappingPart(_Part, MutableDict[Any, Any]):
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key as a part, after adding the default if the key is missing."""
+        super().setdefault(key, default)
+        return self[key]
+
+
+class _ListPart(_Part, MutableList[Any]): ...
+
+
+class _MappingDocument(_Document, _MappingPart): ...
+
+
+class _ListDocument(_Document, _ListPart): ...
+
+
+def _part(content: Any, document: _Document | None = None) -> Any:
+    """Copy a container as a part of the document, or else as a new document."""
+    types: Any = (_MappingDocument, _ListDocument)
+    if document is not None:
+        types = (_MappingPart, _ListPart)
+    part = types[isinstance(content, list)](content)
+    part._document = part if document is None else document
+    part.changed()
+    return part
+
+
 _Document.associate_with(JsonDocument)

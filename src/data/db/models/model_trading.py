@@ -91,7 +91,7 @@ class Position(Base):
     fraction) and ``cash`` (cash received for fills and dividends so far, minus cash paid). ``held``
     maps each market day with a fill to two values: the quantity that was open when the day began,
     and the fraction of that quantity's cost that is still in the mean price after the day's fills
-    (in hexadecimal). It is None in rows from older versions.
+    (in hexadecimal).
     """
 
     __tablename__ = "trading_positions"

@@ -298,8 +298,7 @@ class PositionsRepo(Repository):
                 above 0. No market is known for the symbol, or ``ex_date`` is in the future. A price
                 would fall to 0. A later split, or a different split on that day, has been applied
                 to a position. The action is a split, and a position has a later dividend or has had
-                a fill since ``ex_date``. The action is a dividend, and an older version applied
-                such a fill. After any of these errors, no position has changed.
+                a fill since ``ex_date``. After any of these errors, no position has changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date is not a date: {ex_date!r:.80}", hint="use a datetime.date")
@@ -719,12 +718,12 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
         after: Quantity after the fill.
     """
     instrument = meaning_of(row.symbol)
-    if row.held is None or isinstance(instrument, SymbolRefusal):
+    if isinstance(instrument, SymbolRefusal):
         return
     last = moment.date() + timedelta(days=1)
     days = (last - timedelta(days=n) for n in range(3))
     day = next(day for day in days if day_span(instrument, day).start <= to_ms(moment)).isoformat()
-    quantities = {day: f"{row.qty_open:f} 1/1"} | row.held
+    quantities = {day: f"{row.qty_open:f} 1/1"} | (row.held or {})
     if max(quantities) > day:
         quantities = {d: text.partition(" ")[0] for d, text in quantities.items() if d <= day}
     quantity, _, fraction = quantities[day].partition(" ")
@@ -742,8 +741,7 @@ def _holding(
 
     Raises:
         QueryError: The position is open, and has had a fill since the ex-date began after which the
-            action can no longer be applied. This is the case for a split, for a fill that an older
-            version applied, and if the clock was wrong.
+            action can no longer be applied: the action is a split, or the clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
@@ -795,10 +793,11 @@ def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
     Raises:
         QueryError: A split with a different ratio was applied for the same day.
     """
-    # Older versions did not store the amount of a dividend in the key, only in the sentence.
-    applied = row.actions.get(name, "").startswith(_sentence(row, name, by))
-    if isinstance(by, Fraction) and name in row.actions and not applied:
-        words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
+    applied = row.actions.get(_key(name, by))
+    if applied is None or isinstance(by, Decimal):
+        return applied is not None
+    if not applied.startswith(_sentence(row, name, by)):
+        words = applied.removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
         raise QueryError(
             (
                 f"position {row.id} in {row.symbol} has already been split {words} on that "
@@ -806,7 +805,7 @@ def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
             ),
             hint="for several splits on one day, use the product of their ratios",
         )
-    return applied or _key(name, by) in row.actions
+    return True
 
 
 def _key(name: str, by: Fraction | Decimal) -> str:
