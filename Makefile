@@ -17,7 +17,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-core test-full test-live test-browser docs site pictures bench soak lint types dist clean
+.PHONY: help demo test test-core test-full test-live test-browser lists docs site pictures bench soak lint types dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -79,6 +79,12 @@ test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: th
 test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk in Chromium; fails without it
 	ONETAPE_BROWSER=1 $(RUN)/python -m pytest tests/browser
 
+# A list that cannot be made leaves the one before.
+lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public names, files of the core, weight
+	$(RUN)/python -m tests.contract.public_names > build-list && mv build-list tests/contract/public_names.txt
+	$(RUN)/python -m tests.contract.core_page > build-list && mv build-list docs/core.md
+	$(RUN)/python -m tests.contract.weight
+
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python -m onetape.data.jobs.matrix > docs/providers.md
 	$(RUN)/python -m onetape.data.jobs.package_rules > src/data/config/packaged_rules.json
@@ -96,10 +102,9 @@ bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/be
 soak: $(VENV)/.installed-dev  ## live feeds on breaking connections for an hour: nothing may grow
 	ONETAPE_SOAK_MINUTES=$(MINUTES) $(RUN)/python -m pytest tests/feed/test_soak.py -s
 
-lint: $(VENV)/.installed-dev  ## style, format, and English that reads as translated
+lint: $(VENV)/.installed-dev  ## style and format
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	$(RUN)/python .ci/english.py
 
 # A source archive lacks the link by which type checkers find `onetape.data`.
 types: $(VENV)/.installed-dev  ## strict types

@@ -1,7 +1,7 @@
 """Write the pages that are made of the code and of other pages: run by ``make docs``.
 
-``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public), ``docs/decisions.md``,
-``docs/llms.txt`` (every page in one line) and ``.ci/description.md`` (README as package indexes show it).
+``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public), ``docs/llms.txt`` (every
+page in one line) and ``.ci/description.md`` (README as package indexes show it).
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def generated() -> dict[Path, str]:
     return {
         **{DOCS / "vendors" / f"{name}.md": vendor_page(name) for name in SERVED},
         DOCS / "reference.md": reference(),
-        DOCS / "decisions.md": decisions(),
         DOCS / "llms.txt": llms(),
         ROOT / ".ci" / "description.md": description((ROOT / "README.md").read_text("utf-8")),
     }
@@ -174,26 +173,7 @@ def llms() -> str:
     for name in SERVED:
         title = downloader_class(name).display_name
         lines.append(f"- [{title}](vendors/{name}.md): what `{name}` serves, its keys and limits")
-    lines.append("\n## Optional\n")
-    lines += [f"- [{title}](adr/{path.name}): decision {number}" for number, title, path in _adrs()]
     return "\n".join(lines) + "\n"
-
-
-def decisions() -> str:
-    """Return the list of the decisions."""
-    rows = [f"{number}. [{title}](adr/{path.name})\n" for number, title, path in _adrs()]
-    head = (
-        "Find out why onetape is built the way it is: each page gives the context, the decision and its "
-        "cost. For terms such as *lane* and *kind*, see the [glossary](glossary.md). "
-        "`make docs` generates this page."
-    )
-    return f"# Decisions\n\n{head}\n\n{''.join(rows)}"
-
-
-def _adrs() -> Iterator[tuple[int, str, Path]]:
-    for path in sorted((DOCS / "adr").glob("0*.md")):
-        number, _, title = path.read_text("utf-8").partition("\n")[0][2:].partition(". ")
-        yield int(number), title, path
 
 
 # --- README without files next to it ---------------------------------------------------------

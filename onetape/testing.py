@@ -58,6 +58,14 @@ def examine(
 ) -> pd.DataFrame:
     """Test a provider on recorded responses, unchanged and damaged in several ways.
 
+    Examples:
+        >>> from onetape.data.downloader import BinanceDataDownloader
+        >>> from onetape.testing import examine
+        >>> recording = "tests/recordings/binance"
+        >>> bars = examine(BinanceDataDownloader, recording, "BTCUSDT", "1h", "2024-06-01", "2024-06-07")
+        >>> len(bars)
+        168
+
     For each request, a new instance of the provider is created, with an empty cache and an invented
     key for every name that it declares. A provider must keep these promises:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,10 +11,6 @@ from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, TypeVar
 from unittest import mock
-
-import pytest
-
-from tests.cache.counts import FULL
 
 T = TypeVar("T")
 
@@ -69,23 +64,6 @@ def together(count: int, work: Callable[[int], object]) -> None:
     os.close(reader)
     os.close(writer)
     assert [ended(child) for child in children] == [0] * count
-
-
-def fork_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let worker processes be forks of this one, which need not import the library again.
-
-    They get the same pickled tasks. In a full run each of them starts as a new interpreter, as it
-    does for a user.
-    """
-    if FULL:
-        return
-    forked = multiprocessing.get_context("fork")
-
-    def context_of(method: str) -> Any:
-        assert method == "spawn", "a fork would inherit the locks and sockets of a user's threads"
-        return forked
-
-    monkeypatch.setattr(multiprocessing, "get_context", context_of)
 
 
 class Talker:

@@ -61,7 +61,6 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_request_for_raw_prices_fetches_only_bars": 1,
     },
     "tests/e2e/test_actions_of_lone_vendors.py": {
-        "test_an_empty_list_of_actions_from_an_older_version_disputes_no_split": 1,
         "test_a_vendor_that_refuses_everything_gets_at_most_one_request_for_bars_and_for_actions": 1,
         "test_a_vendor_that_reports_the_same_split_does_not_dispute_it": 1,
         "test_a_refused_actions_request_is_not_repeated_for_every_symbol": 1,
@@ -364,7 +363,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cli/test_verify.py": {
         "test_a_table_fits_the_terminal": 1,
     },
-    "tests/cli/test_watch_screen.py": {
+    "tests/cli/test_live.py": {
         "test_a_terminal_shows_one_screen_that_is_painted_anew": 1,
     },
     "tests/config/test_trust.py": {
@@ -547,9 +546,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_file_that_cannot_be_read_is_named": 1,
         "test_a_replayed_recording_contains_splits_and_dividends": 1,
     },
-    "tests/e2e/test_regular_hours.py": {
-        "test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones": 1,
-    },
+    "tests/e2e/test_regular_hours.py": {},
     "tests/e2e/test_rules_decide.py": {
         "test_the_first_vendor_of_the_rules_supplies_batches_counts_quotes_and_feeds": 1,
         "test_the_first_vendor_of_the_rules_supplies_the_answer_whatever_is_cached": 1,
@@ -658,9 +655,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/jobs/test_verify.py": {
         "test_verify_finds_no_difference_in_fetched_bars": 1,
     },
-    "tests/jobs/test_workers.py": {
-        "test_workers_without_a_dask_scheduler_raise_unavailable": 1,
-    },
     "tests/model/test_coverage_growth.py": {
         "test_twice_the_stretches_take_about_twice_the_work": 2,
     },
@@ -742,12 +736,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_many_symbols_at_once_are_what_each_of_them_is_alone": 1,
         "test_an_outage_leaves_out_its_bars_alone": 2,
     },
-    "tests/prove/test_command.py": {
-        "test_an_interrupted_run_leaves_neither_processes_nor_files": 1,
-    },
-    "tests/prove/test_proofs.py": {
-        "test_an_error_in_place_of_bars_is_a_broken_promise": 3,
-    },
     "tests/quality/test_service.py": {
         "test_days_that_were_never_requested_do_not_lower_the_score": 2,
     },
@@ -760,9 +748,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_before_a_session_opens_its_split_is_not_said_to_be_known": 1,
         "test_the_last_closed_hours_are_told_alike_though_those_before_them_were_asked_for": 1,
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
-    },
-    "tests/site/test_pictures.py": {
-        "test_each_stored_picture_equals_the_one_drawn_now": 1,
     },
     "tests/sources/test_cached_foreign.py": {
         "test_a_damaged_frame_is_reported_and_fetched_again": 1,

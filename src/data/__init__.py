@@ -267,6 +267,12 @@ def __getattr__(name: str) -> Any:
         return getattr(load_part(_HOMES[name]), name)
     if name in NAMES:
         refuse_name(name)
+    from importlib.util import find_spec  # here: programs rarely look up other names
+
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
+        from .guesses import refuse_package_name
+
+        refuse_package_name(__name__, name, __all__, __getattr__("DataManager"))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

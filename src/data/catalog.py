@@ -1,4 +1,7 @@
-"""The older import path of ``DataCatalog``, which is now in ``onetape.data.bundles``."""
+"""The older import path of ``DataCatalog``, which is now in ``onetape.data.bundles``.
+
+This module is provisional: a minor release may change its names and results.
+"""
 
 from __future__ import annotations
 

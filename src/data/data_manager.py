@@ -72,6 +72,12 @@ _Named = tuple[Any, Any]
 class DataManager:
     """Bars, futures data and fundamentals from vendors and the cache, behind one object.
 
+    Examples:
+        >>> manager = DataManager("my-cache")
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> len(bars)
+        3
+
     Args:
         cache_dir: Folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
             ``./data-cache``, else the user's cache folder.

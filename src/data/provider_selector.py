@@ -112,6 +112,11 @@ class _Slot:
 class ProviderSelector:
     """Selects the vendors to query for a series, according to the rules.
 
+    Examples:
+        >>> selector = ProviderSelector()
+        >>> selector.get_best_provider("BTCUSDT", "1h")
+        'binance'
+
     Args:
         config_path: Rules file that overrides the packaged one; it must exist.
         cache_dir: Value of the attribute ``cache_dir``; the selector itself does not store anything

@@ -454,7 +454,7 @@ def test_a_pinned_generation_survives_rewrites_and_compaction(
         store.commit(HOURS, Commit((piece(day, 100.0 + place),), kind=KIND))
         if place == 1:
             client.pin(HOURS, 2)
-    # Logs of old, and commits that were found after a crash, do not tell where they begin.
+    # Log lines of commits that were found after a crash do not contain where they begin.
     log = store.parts.lane(HOURS).paths.log(2024)
     log.write_text(log.read_text().replace('"touched"', '"other"'))
     services.cache.maintenance.compact([HOURS])

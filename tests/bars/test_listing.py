@@ -394,10 +394,6 @@ def test_a_proved_listing_is_derived_from_the_coverage() -> None:
     assert lifetime_of(SeriesView(key, view.coverage, lifetime=reported)) == reported
     for_ever = SeriesView(key, Coverage([older]))
     assert lifetime_of(for_ever).listed == Bound(hour(-9), "old,oldest", 1, 0, PAGES)
-    alone = replace(proved, vendor="acme")
-    assert lifetime_of(SeriesView(key, Coverage([alone]))) == Lifetime(), (
-        "a proof by one vendor is from an earlier version"
-    )
     assert lifetime_of(SeriesView(key, Coverage([empty(-9, 0)]))) == Lifetime()
 
 

@@ -1,16 +1,15 @@
-"""The built site and the documentation as one file, opened from disk: no error, no request to a host."""
+"""The built site, opened from disk: no error, no request to a host."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from tests.browser.conftest import Open
-from tests.cli.conftest import Run
 from tests.contract.source import ROOT
-from tests.site.test_pages_made import script
 
 QUESTIONS = {
     "adjusted prices": "adjusted for splits and dividends",
@@ -24,7 +23,7 @@ QUESTIONS = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
-    script("site").build(ROOT, folder / "pages", folder / "site")
+    runpy.run_path(str(ROOT / ".ci" / "site.py"))["build"](ROOT, folder / "pages", folder / "site")
     return folder / "site"
 
 
@@ -130,18 +129,4 @@ def test_a_phone_reads_it_in_the_dark(site: Path, open_page: Open) -> None:
     assert wide <= 400, "tables and code scroll by themselves"
     colour = opened.page.locator("body").evaluate("b => getComputedStyle(b).backgroundColor")
     assert max(map(int, re.findall(r"\d+", colour))) < 64
-    opened.check()
-
-
-def test_the_one_file_of_the_command_opens_at_a_page(
-    bare: Run, tmp_path: Path, open_page: Open
-) -> None:
-    file = tmp_path / "onetape.html"
-    assert bare("docs", "--html", str(file)).code == 0
-    opened = open_page(file)
-    opened.page.goto(file.as_uri() + "#errors")
-    assert -1 < opened.page.locator("#errors").evaluate("e => e.getBoundingClientRect().top") < 900
-    assert opened.page.locator("section").count() > 80
-    link = opened.page.locator('a[href="#bars--adjusted-prices-and-total-return"]').first
-    link.click()
     opened.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -537,30 +536,6 @@ def test_a_bundle_of_minutes_is_current_after_a_clean(
     assert bundle.refresh(manager).written == ()
     after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
     assert after.equals(before)
-
-
-def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
-    """It had numbers, rows and stamps of each file as a text."""
-    path = bundle.path / "metadata.parquet"
-    frame, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
-    lists = ["sid", "sid_rows", "sid_first", "sid_last"]
-    assert frame.columns[-7:] == [*lists, "inode", "mtime_ns", "validated_ms"]
-    frame = frame.drop("inode", "mtime_ns", "validated_ms")
-    texts = [
-        json.dumps({sid: rest for sid, *rest in sorted(zip(*row, strict=True), reverse=True)})
-        for row in frame.select(lists).rows()
-    ]
-    own = {name: metadata[name] for name in ("onetape", "schema_version")}
-    frame.drop(lists).with_columns(sids=pl.Series(texts)).write_parquet(path, metadata=own)
-    written = path.read_bytes()
-    older = bundle.records()
-    assert path.read_bytes() == written, "the files are read and not written again"
-    path.unlink()
-    again = bundle.records()
-    assert all(source.seal is None for source in again.origin.symbols.values())
-    sealed = {name: replace(one, seal=None) for name, one in older.origin.symbols.items()}
-    assert replace(older, origin=replace(older.origin, symbols=sealed)) == again
-    assert older.spans()[1][0] == sum(int(r.sids.rows[0]) for r in older.files.values())
 
 
 def test_records_of_a_thousand_series_over_years_stay_small(tmp_path: Path) -> None:

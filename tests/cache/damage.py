@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from src.data.cache.format.documents import YearMeta
 from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk
 from tests.cache.bars import (
     DAILY,
     EVER,
-    at,
     lane_folder,
     mark,
     numbers,
@@ -63,14 +61,3 @@ def flipped(data: bytes, at: int) -> bytes:
 
 def quarantined(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("_quarantine/*") if p.suffix != ".json")
-
-
-def announced(folder: Path) -> None:
-    """Leave what an older version wrote of a first file that did not take its name any more."""
-    lane = fresh(folder).parts.lane(DAILY)
-    meta = lane.meta(2024) or YearMeta()
-    later = meta.state.replaced(
-        generation=9, size=99, rows=2, first=at(0), last=at(1), head="0" * 64, members=1
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    lane.write_meta(2024, meta.replaced(pending=later), durable=True)

@@ -28,7 +28,6 @@ from tests.cache.damage import (
     DATA,
     LOG,
     META,
-    announced,
     change,
     flipped,
     fresh,
@@ -291,11 +290,6 @@ KINDS: dict[str, Kind] = {
     "rewrite, new file": _killed(REVISION, replaced=True),
     "rewrite, neither": _both(_killed(REVISION, replaced=True), _flip_in(2, 60)),
     "rewrite, smaller": _killed(SMALLER, replaced=False),
-    "first file": _both(_without(DATA, META), announced),
-    "first file, and marks": _both(
-        lambda folder: ((folder / DATA).unlink(), recover(fresh(folder).parts.lane(DAILY), 2024)),
-        announced,
-    ),
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from tests.cache.bars import (
     write_older_year,
 )
 from tests.cache.crash import Quick
-from tests.cache.damage import announced, change, flipped, three_members
+from tests.cache.damage import change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
 
 HOURLY = SeriesKey("BTCUSDT", Timeframe(1, "h"))
@@ -269,13 +269,6 @@ def test_compaction_keeps_bars_that_the_metadata_do_not_list_yet(tmp_path: Path)
     document.write_bytes(before)  # as after a power loss right behind the commit
     compacted(tmp_path, HOURLY)
     assert same(store_in(tmp_path).read(HOURLY, EVER)[0], table(range(96), size=HOUR_MS))
-
-
-def test_an_unfinished_first_write_is_not_compacted(tmp_path: Path) -> None:
-    folder = lane_folder(tmp_path)
-    announced(folder)
-    assert compacted(tmp_path) == CompactResult(DAILY)
-    assert not (folder / "2024.metadata.json").exists()
 
 
 def test_a_process_killed_while_compacting_loses_no_bar(tmp_path: Path) -> None:

@@ -221,11 +221,11 @@ def bases(root: Path) -> list[tuple[int, Basis]]:
     return [(m.header.rows, m.header.basis) for m in members(root)]
 
 
-def test_members_of_an_older_writer_with_meaningless_as_of_dates_are_joined(tmp_path: Path) -> None:
+def test_members_with_meaningless_as_of_dates_are_joined(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(7):
         store.commit(DAILY, Commit((shares(n, n),)))
-    assert len(members(tmp_path)) == 7, "as older versions wrote them"
+    assert len(members(tmp_path)) == 7
     store.commit(DAILY, Commit((shares(7, 7),)))
     assert bases(tmp_path) == [(8, Basis("split"))]
     assert len(store.view(DAILY).coverage) == 1

@@ -18,7 +18,6 @@ from src.data.cache.maintenance import repair_series
 from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.errors import FormatVersionError
-from src.data.model.bars import FIRST_FRAME, fingerprint_of
 from src.data.model.proof import fingerprint
 from src.data.model.series import SeriesKey
 from src.data.model.texts import proof_in_words
@@ -100,16 +99,12 @@ def test_a_revision_of_other_bars_does_not_change_the_fingerprint(tmp_path: Path
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
 
 
-def test_only_a_valid_confirmation_with_the_older_fingerprint_is_converted(
-    tmp_path: Path,
-) -> None:
+def test_a_confirmation_is_renewed_only_if_its_bars_are_unchanged(tmp_path: Path) -> None:
     store = proved(tmp_path)
     frame = pd.read_csv(
         lane_folder(tmp_path) / "2024.csv.gz", index_col="timestamp", parse_dates=True
     )
-    stamps = frame.index.as_unit("ms").asi8[:10]
-    columns = [(name, frame[name].to_numpy()[:10]) for name in frame if name != "adj_close"]
-    old = replace(entry(store, 0, 10), bars=fingerprint_of(stamps, columns, FIRST_FRAME))
+    old = entry(store, 0, 10)
     store.comparisons.keep(DAILY, [old])
     assert standing(tmp_path) == [True]
     for day in range(30, 36):

@@ -79,7 +79,7 @@ def test_versions_joined_by_compaction_are_separated_by_the_log(tmp_path: Path) 
 
 
 def _old_log(path: Path) -> None:
-    """Rewrite the log as an older version, without the span that each commit touched."""
+    """Rewrite the log without the first stamp that each commit touched, as recovery logs commits."""
     entries = [json.loads(line) for line in path.read_bytes().splitlines()]
     for entry in entries:
         del entry["touched"]

@@ -41,7 +41,6 @@ from tests.cache.damage import (
     DATA,
     LOG,
     META,
-    announced,
     bars,
     change,
     flipped,
@@ -384,8 +383,6 @@ class TestRewritePending:
         self, folder: Path
     ) -> None:
         (folder / DATA).unlink()
-        assert self.rolled(folder) == (5, 0)
-        announced(folder)
         assert self.rolled(folder) == (5, 0)
         assert states(fresh(folder)) == [(6, 8, "empty")]
 

@@ -77,14 +77,6 @@ def test_a_document_with_values_of_wrong_types_is_damaged(change: dict[str, Any]
         load_series(data, DAILY)
 
 
-def test_a_listing_without_its_proof_is_ignored() -> None:
-    ended = Bound(NOW, "acme", NOW, NOW)
-    life = Lifetime(Bound(NOW - 9, "acme", NOW, NOW, FIELD), ended)
-    plain = json.loads(dump_series(SeriesMeta(lifetime=life), DAILY))
-    del plain["listing"]["proof"]  # as earlier versions wrote what one vendor's silence meant
-    assert load_series(json_document.dump(plain), DAILY).lifetime == Lifetime(delisted=ended)
-
-
 @pytest.mark.parametrize("listing", [{}, 7, [], {"at": "x"}])
 def test_a_listing_in_another_format_is_damage(listing: object) -> None:
     plain = json.loads(dump_series(SeriesMeta(), DAILY))

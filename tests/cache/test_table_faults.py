@@ -241,26 +241,6 @@ def test_a_table_of_a_newer_version_is_not_changed(tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
-def test_files_without_a_digest_are_read_and_get_one_when_written(tmp_path: Path) -> None:
-    folder = filled(tmp_path)
-    for path in folder.glob("*.metadata.json"):
-        plain = json_document.load(path.read_bytes())
-        # As they were written: no digest of the data, and the whole stretch in each year.
-        ours = {"format": 1, "answered": [list(WHOLE)]}
-        path.write_bytes(json_document.dump(plain | {"onetape": ours}))
-    store = opened(tmp_path)
-    assert store.answered(KEY) == [WHOLE]
-    same(store.read(KEY, ALL), BOTH)
-    assert store.damage(KEY) == []
-    # One of them goes: the other does not answer for it.
-    path = folder / "2024.csv.gz"
-    path.write_bytes(path.read_bytes()[:-10])
-    assert opened(tmp_path).answered(KEY) == [span("2025-01-01", "2025-01-02")]
-    store.put(KEY, OLD, span("2024-12-31", "2025-01-01"), "binance")
-    assert opened(tmp_path).answered(KEY) == [WHOLE]
-    same(opened(tmp_path).read(KEY, ALL), BOTH)
-
-
 def test_an_older_tools_file_with_text_for_a_number_is_set_aside(tmp_path: Path) -> None:
     folder = tmp_path / "open_interest/BTCUSDT/1h"
     frame = OLD.astype(object)
@@ -512,11 +492,3 @@ def test_the_log_lists_each_write_and_survives_the_loss_of_rows(tmp_path: Path) 
     assert [(e["deleted"], bool(e["quarantined"])) for e in reported] == [
         (None, False), (None, False), (None, True), (None, True), ("clear", False)
     ]  # fmt: skip
-
-
-def test_the_log_of_an_older_version_is_read(tmp_path: Path) -> None:
-    folder = filled(tmp_path)
-    with (folder / "2025.log").open("a") as log:
-        log.write('{"time":"2026-01-01T00:00:00Z","cleared":true}\n{"time"\n')
-    reported = opened(tmp_path).log(KEY)[-1]
-    assert (reported["deleted"], reported["removed"], reported["year"]) == ("clear", None, 2025)

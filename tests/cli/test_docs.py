@@ -1,14 +1,11 @@
-"""``onetape docs``: the packaged pages in a terminal, as JSON, as one HTML file, in the browser."""
+"""``onetape docs``: the packaged pages in a terminal and as JSON, and the example of a page."""
 
 from __future__ import annotations
 
-import webbrowser
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from src.data.charts.documentation import PageSource, documentation
 from src.data.config import packaged
 from src.data.disk import atomic
 from src.data.disk.files import Disk
@@ -18,24 +15,6 @@ from tests.cli.conftest import Run
 from tests.contract.source import ROOT
 
 DOCS = ROOT / "docs"
-
-
-@pytest.fixture(scope="module")
-def _made() -> Callable[..., str]:
-    """Return what makes the file of all pages, once for all that ask for the same."""
-    made: dict[str, str] = {}
-
-    def once(title: str, sources: Sequence[PageSource], of: Callable[[str], bytes | None]) -> str:
-        return made.get(key := repr((title, sources))) or made.setdefault(
-            key, documentation(title, sources, of)
-        )
-
-    return once
-
-
-@pytest.fixture(autouse=True)
-def _once(_made: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.cli.docs.documentation", _made)
 
 
 @pytest.fixture
@@ -77,7 +56,7 @@ def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize("name", ["adr/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["vendors/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
 def test_an_unknown_page_or_word_is_refused(name: str, run: Run) -> None:
     refused = run("docs", name)
     assert refused.code == 2 and refused.out == ""
@@ -108,63 +87,6 @@ def test_words_are_searched_for(run: Run) -> None:
         one for one in run("docs", "RUSTYBT_USE_POLARS", "--json").json if one["page"] == "portal"
     ]
     assert "RUSTYBT_USE_POLARS" in line["text"] and line["section"]
-
-
-def test_a_found_page_is_opened(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open_new_tab", lambda url: not opened.append(url))
-    run("docs", "survivorship", "--open")
-    assert opened[0].endswith("#universes")
-
-
-def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "onetape.html"
-    assert run("docs", "--html", str(file), "--json").json == {
-        "file": str(file),
-        "pages": len(all_pages()),
-    }
-    text = file.read_text("utf-8")
-    assert all(f'<section id="{page.name}" class="document">' in text for page in all_pages())
-    assert 'href="#bars--adjusted-prices-and-total-return"' in text
-    assert 'id="bars--adjusted-prices-and-total-return"' in text
-    before = file.read_bytes()
-    assert run("docs", "--html", str(file)).code == 0 and file.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text", "code"),
-    [
-        (("--html", "no/such/folder.html"), "does not exist", 1),
-        (("--html", "."), "it is a folder", 1),
-        (("bars", "--html", "a.html"), "--html writes all pages", 2),
-        (("qqzz", "--open"), "no page has the name", 2),
-    ],
-)
-def test_a_place_that_cannot_be_written(
-    arguments: tuple[str, ...], text: str, code: int, run: Run
-) -> None:
-    refused = run("docs", *arguments)
-    assert (refused.code, text in refused.err) == (code, True), refused.err
-    assert not list(Path.cwd().glob("*.html"))
-
-
-def test_the_browser_opens_at_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open_new_tab", lambda address: opened.append(address) or True)
-    assert run("docs", "errors", "--open").code == 0
-    assert run("docs", "--open").code == 0
-    first, second = opened
-    assert first == second + "#errors" and first.startswith("file://")
-    assert '<section id="errors" class="document">' in Path(
-        second.removeprefix("file://")
-    ).read_text("utf-8")
-
-
-def test_without_a_browser_the_file_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webbrowser, "open_new_tab", lambda address: False)
-    refused = run("docs", "--open")
-    assert refused.code == 2 and "no browser could be opened" in refused.err
-    assert "documentation-" in refused.err
 
 
 def test_docs_without_packaged_pages_is_an_error(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from src.data.cli.live_table import whole
+from src.data.cli.live import feed_shown
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.live_feed import FeedSnapshot, LiveFeed
@@ -137,7 +137,7 @@ def test_a_stream_accepts_the_option_that_its_hint_advises(
         if isinstance(item, LiveBar) or "adjustment='raw' does not need any" in item.reason:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table.print_item", show)
+    monkeypatch.setattr("src.data.cli.live.print_item", show)
     words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
     bare(*words)
     assert "adjustment='raw' does not need any" in shown[-1].reason
@@ -249,7 +249,7 @@ def test_ctrl_c_ends_replay_with_exit_code_0(run: Run, monkeypatch: pytest.Monke
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table.print_item", interrupted)
+    monkeypatch.setattr("src.data.cli.live.print_item", interrupted)
     ran = run("replay", "BTCUSDT", "1h", *RANGE)
     assert (ran.code, ran.err) == (0, "")
     assert not [t.name for t in threading.enumerate() if t.name.startswith("onetape feed BTC")]
@@ -261,7 +261,8 @@ def shown(forming: LiveBar | None = None, **said: Any) -> str:
         "BTCUSDT", "1m", StreamStatus(StreamState.LIVE), tuple(closed), forming, given=20
     )
     screen = Console(file=io.StringIO(), width=80, color_system=None)
-    screen.print(whole(replace(snapshot, **said), rows=3, forming=forming is not None))
+    for part in feed_shown(replace(snapshot, **said), rows=3, forming=forming is not None):
+        screen.print(part)
     return str(screen.file.getvalue())  # type: ignore[attr-defined]
 
 

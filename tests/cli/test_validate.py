@@ -71,7 +71,7 @@ def test_all_series_are_marked(bare: Run, folder: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         run_on, lambda make, work, given: tasks.extend((work, t) for t in given) or []
     )
-    bare("validate", "--all", "--mark", "--executor", "processes:2", "--cache-dir", folder)
+    bare("validate", "--all", "--mark", "--processes", "2", "--cache-dir", folder)
     assert [work(task).marked for work, task in tasks] == [0, 4], "workers mark, too"
     ran = bare("validate", "--all", "--mark", "--cache-dir", folder)
     assert "marked" not in ran.out, "all of it is marked already"

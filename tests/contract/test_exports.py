@@ -245,6 +245,11 @@ def test_importing_an_error_loads_no_heavy_package() -> None:
     assert loaded_by("from src.data import DataError, IncompleteDataWarning") == set()
 
 
+def test_a_module_called_like_a_guess_is_imported_without_a_look_at_the_guesses() -> None:
+    look = "import sys; assert 'onetape.data.guesses' not in sys.modules"
+    assert loaded_by(f"from src.data import bars, prices; {look}") == set()
+
+
 def test_the_command_line_starts_without_pandas() -> None:
     assert loaded_by("from src.data.cli import main") & {"pandas", "numpy", "requests"} == set()
 

@@ -29,7 +29,7 @@ FLOORS = {
     "data_manager": 13,
     "charts": 14, "db": 14, "polars": 14, "yf": 14,
     "bundles": 15,
-    "catalog": 16, "sources": 16, "prove": 16,
+    "catalog": 16, "sources": 16,
     "adapters": 17, "cli": 17,
     "compat": 18, "__main__": 18,
     "v2": 19,
@@ -134,7 +134,7 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.live_feeds",
-    "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.upgrade", "jobs.vendors",
+    "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.vendors",
     "jobs.verify", "wiring",
 }  # fmt: skip
 

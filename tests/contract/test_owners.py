@@ -15,7 +15,7 @@ OWNERS = {
     "requests": ("net.",),
     "socket": ("net.",),
     "ssl": ("net.",),
-    "http": ("net.", "prove.server"),
+    "http": ("net.",),
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),
@@ -44,10 +44,9 @@ OWNERS = {
         "bundles.bundle_records",
     ),
     "exchange_calendars": ("calendars.library",),
-    "markdown_it": ("charts.documentation",),
     "rich": ("cli", "progress.bar"),
     "shtab": ("cli.completion",),
-    "distributed": ("jobs.workers",),
+    "croniter": ("jobs.cron",),
     "matplotlib": ("charts.png",),
     "redis": (),  # of programs alone, which give their clients
     "valkey": (),

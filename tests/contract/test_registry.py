@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from tests.contract.source import ROOT, Module, expect_none, modules, vendors
+from tests.contract.source import ROOT, expect_none, vendors
 
 RULES = ROOT / "config" / "data" / "provider_rules.yaml"
 FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
-# Where several vendors are named beside each other for another reason than what they are.
-LISTED_ELSEWHERE = {
-    "compat.data_feed_factory": "what older programs are told of its sources",
-    "feed.vendor_feeds": "the classes of feeds that older programs import",
-    "sources.registry": "documented names of sources, three of which are those of vendors",
-    "symbols.classify": "rules of spelling, which symbols are read by",
-    "cache.actions": "vendors whose entries of version 0.1.0 are not believed",
-}
-# So many names beside each other are a list of vendors.
-MANY = 3
 
 
 def registered() -> set[str]:
@@ -73,32 +62,3 @@ def test_vendors_are_found_wherever_rules_name_them() -> None:
         "failover": {"enabled": True},
     }
     assert vendors_in(rules) == {"a", "b", "c", "d", "e"}
-
-
-def lists_of_vendors(source: Module) -> list[str]:
-    """Return where names of several vendors stand in one table outside the registry."""
-    if source.name == "vendors.registry" or source.name in LISTED_ELSEWHERE:
-        return []
-    if sum(name in source.text for name in vendors()) < MANY:
-        return []
-    found = []
-    for node in source.nodes:
-        if not isinstance(node, ast.Dict | ast.List | ast.Set | ast.Tuple):
-            continue
-        entries = node.keys if isinstance(node, ast.Dict) else node.elts
-        names = {e.value for e in entries if isinstance(e, ast.Constant)} & vendors()
-        if len(names) >= MANY:
-            found.append(f"{source.name}:{node.lineno} lists {', '.join(sorted(names))}")  # type: ignore[attr-defined]
-    return found
-
-
-def test_vendors_are_listed_in_the_registry_alone() -> None:
-    expect_none([found for source in modules() for found in lists_of_vendors(source)])
-    for name in LISTED_ELSEWHERE:
-        assert any(source.name == name for source in modules()), name
-
-
-def test_a_second_list_is_found() -> None:
-    assert lists_of_vendors(Module("net.hosts", "A = {'yahoo': 1, 'fmp': 2, 'tiingo': 3}")) != []
-    assert lists_of_vendors(Module("net.hosts", "A = frozenset({'yahoo', 'fmp', 'tiingo'})")) != []
-    assert lists_of_vendors(Module("net.hosts", "A = {'yahoo': 1, 'fmp': 2, 'other': 3}")) == []

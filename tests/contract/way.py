@@ -3,7 +3,7 @@
 ``python -m tests.contract.way`` asks each question against a local server and prints what it enters:
 as a miss (nothing of the symbol is cached), as a hit from disk (another process on the same folder),
 and again (the same question, once its answer is held in memory). The question for the running hour
-queries its vendor each time: a refresh. The weight of each core package follows; only that is held by
+queries its vendor each time: a refresh. The weight of each package follows; only that is held by
 a test (``weight.json``).
 
 Counted in every thread are own files (``model/`` is one), own functions (no comprehensions, no
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from functools import cache, partial
@@ -181,12 +182,13 @@ CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbo
 
 @cache
 def weight() -> Figures:
-    """Return the code lines of each core package; vendors' own folders are not core."""
-    lines = dict.fromkeys(CORE, 0)
+    """Return the code lines of each package; vendors' own folders and the root's modules count apart."""
+    lines = Counter[str]()
     for module in modules():
-        if module.top in lines and not _is_of_a_vendor(module):
-            lines[module.top] += len(code_lines(module))
-    return lines
+        is_root = not module.name or (not module.is_package and "." not in module.name)
+        name = "root modules" if is_root else module.top
+        lines["vendors' folders" if _is_of_a_vendor(module) else name] += len(code_lines(module))
+    return dict(sorted(lines.items()))
 
 
 def is_core(module: Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.format import json_document
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.key_probe import probe
 from src.data.jobs.verify import Verification, VerifyQuestion, verify_with
-from src.data.model.instant import DAY_MS, day_ms
+from src.data.model.instant import day_ms
 from src.data.vendors.tiingo.bars import TiingoDataDownloader
 from src.data.wiring import build
 from tests.cache.counts import crossed
@@ -35,8 +33,6 @@ TELLERS = {
     "alpaca": "corporate-actions", "alpha_vantage": "", "eodhd": "/splits", "finnhub": "/split",
     "fmp": "/splits", "polygon": "/v3/reference", "tiingo": "", "yahoo": "",
 }  # fmt: skip
-# Up to version 0.1.0 these told none with their bars, and it was written down that there are none.
-WRONGLY_NONE = ("alpaca", "polygon", "tiingo")
 SYMBOLS = ("NVDA", "AAPL", "YOUNG")
 START, EX = "2024-05-20", date(2024, 6, 10)
 
@@ -80,63 +76,6 @@ def jump(frame: pd.DataFrame) -> float:
     """Return the close of the ex-date over that of the day before."""
     before = frame["close"][frame.index < pd.Timestamp(EX)].iloc[-1]
     return float(frame["close"][frame.index >= pd.Timestamp(EX)].iloc[0] / before)
-
-
-def as_version_0_1_0_wrote_it(tmp_path: Path, vendor: str, *others: dict[str, Any]) -> Path:
-    """Replace the stored actions by an empty list that counts as requested."""
-    (path,) = tmp_path.rglob("actions.json")
-    known = json.loads(path.read_bytes())
-    span = [day_ms(date(2024, 5, 1)), day_ms(date(2024, 6, 13)) + DAY_MS]
-    entry = {"span": span, "source": vendor, "fetched_at": ms("2024-06-25T00:00:00")}
-    known |= {"actions": list(others), "asked": [entry]}
-    known["asked"] += [entry | {"source": other["source"]} for other in others]
-    path.write_bytes(json_document.dump(known))
-    return path
-
-
-# --- what is on disk -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_an_empty_list_of_actions_from_an_older_version_is_fetched_again(
-    alone: Make, vendors: VendorServer, tmp_path: Path, vendor: str
-) -> None:
-    asked(alone(vendor))
-    as_version_0_1_0_wrote_it(tmp_path, vendor)
-    bars = {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")}
-    vendors.clear_log()
-    frame = asked(alone(vendor), strict=True)
-    assert 0.5 < jump(frame) < 2
-    assert provenance(frame)["adjustment"] == "split"
-    assert vendors.count() > 0
-    assert {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")} == bars
-    vendors.clear_log()
-    pd.testing.assert_frame_equal(asked(alone(vendor), strict=True), frame)
-    assert vendors.count() == 0, "each span is requested once"
-
-
-@pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_offline_an_empty_list_of_actions_from_an_older_version_is_an_error(
-    alone: Make, tmp_path: Path, vendor: str
-) -> None:
-    asked(alone(vendor))
-    as_version_0_1_0_wrote_it(tmp_path, vendor)
-    with pytest.raises(DataError, match="splits and dividends for NVDA are not known"):
-        asked(alone(vendor), offline=True)
-
-
-@pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_an_empty_list_of_actions_from_an_older_version_disputes_no_split(
-    alone: Make, tmp_path: Path, clock: ManualClock, vendor: str
-) -> None:
-    asked(alone("yahoo"))
-    (path,) = tmp_path.rglob("actions.json")
-    (split,) = [a for a in json.loads(path.read_bytes())["actions"] if a["type"] == "split"]
-    as_version_0_1_0_wrote_it(tmp_path, vendor, split)
-    clock.set(ms("2024-07-01T22:30:00"))
-    frame = asked(alone("yahoo", vendor), strict=True)
-    assert "actions_disputed" not in provenance(frame)
-    assert 0.5 < jump(frame) < 2
 
 
 @pytest.mark.parametrize("vendor", sorted(set(TELLERS) - {"yahoo"}))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import onetape
+import src.data
 from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
@@ -98,6 +99,10 @@ onetape.Client()
     use onetape.get_data_manager(), which returns the data manager of the process
 onetape.DataManger
     did you mean 'DataManager'?
+src.data.download("AAPL", start="2024-01-01")
+    use onetape.data.get_data_manager().get_ohlcv('AAPL', '1d', start='2024-01-01')
+onetape.data.DataManger
+    did you mean 'DataManager'?
 am.get_ohlcv("AAPL", "1d")
     use await am.aget_ohlcv('AAPL', '1d')
 am.download("AAPL", start="2024-01-01")
@@ -163,7 +168,13 @@ def dm(tmp_path: Path) -> DataManager:
 
 def _error_of(code: str, dm: DataManager) -> str:
     """Return the error of a line of a user's program, whose source Python can find."""
-    names = {"dm": dm, "onetape": onetape, "am": AsyncDataManager(dm), "symbol": "BTC/USDT"}
+    names = {
+        "dm": dm,
+        "onetape": onetape,
+        "src": src,
+        "am": AsyncDataManager(dm),
+        "symbol": "BTC/USDT",
+    }
     file = f"<{code}>"
     linecache.cache[file] = (len(code), None, [f"{code}\n"], file)
     with pytest.raises((AttributeError, TypeError, ImportError)) as raised:
@@ -186,10 +197,11 @@ def test_a_guessed_argument_names_the_right_call(call: str, text: str, dm: DataM
     assert said.endswith(text) or "its arguments are" in text
 
 
-def test_an_import_of_a_guessed_name_names_the_right_call(dm: DataManager) -> None:
-    said = _error_of("from onetape import download", dm)
+@pytest.mark.parametrize("package", ["onetape", "onetape.data", "src.data"])
+def test_an_import_of_a_guessed_name_names_the_right_call(package: str, dm: DataManager) -> None:
+    said = _error_of(f"from {package} import download", dm)
     assert said.startswith("ImportError: ") and "get_data_manager().get_ohlcv('AAPL'" in said
-    assert _error_of("from onetape import nothing", dm).startswith(
+    assert _error_of(f"from {package} import nothing", dm).startswith(
         "ImportError: cannot import name 'nothing'"
     )
 

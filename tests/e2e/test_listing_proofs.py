@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.format.json_document import dump, load
 from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.instant import DAY_MS
@@ -146,20 +145,3 @@ def test_a_bar_before_a_hole_on_the_first_day_disproves_a_listing_there(
     )
     assert shown(whole)[:2] == ["2024-06-03T00:00", "2024-06-03T12:00"]
     assert not provenance(whole)["complete"]
-
-
-def test_time_before_a_listing_accepted_by_an_earlier_version_is_fetched_again(
-    market: Market, clock: ManualClock, tmp_path: Path
-) -> None:
-    cut = FixedVendor(clock, sessions(LISTED, "2021-08-31"), "tiingo")
-    market.manager(cut).get_ohlcv(*WHOLE)
-    (path,) = (tmp_path / "cache").rglob("2021.metadata.json")
-    document = load(path.read_bytes())
-    for part in document["onetape"]["coverage"]:
-        if part["state"] == "empty" and part["reason"] == "the vendor has no bar":
-            part |= {"reason": "before the first bar", "expires": part["expires"] + 90 * DAY_MS}
-    document.pop("sha256", None)
-    path.write_bytes(dump(document))
-    healed = FixedVendor(clock, sessions("2021-01-04", "2021-08-31"), "tiingo")
-    frame = market.manager(healed).get_ohlcv(*WHOLE, strict=True)
-    assert len(frame) == 167

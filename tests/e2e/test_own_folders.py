@@ -15,16 +15,9 @@ import pytest
 
 from src.data.bars.client import Wishes
 from src.data.cache.layout import decode_lane, encode_lane
-from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnknownSymbolError
-from src.data.jobs.checkup import checkup
-from src.data.model.bars import Bar, BarTable
-from src.data.model.instant import DAY_MS
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import Fault, VendorServer
@@ -611,95 +604,3 @@ def test_commands_use_the_own_folder_of_the_rules(
         offline = reader.get_ohlcv(*OWN, offline=True)
         assert closes(offline) == [close] * 5
         assert reader.get_ohlcv(*OWN).attrs["onetape"]["lane"] == offline.attrs["onetape"]["lane"]
-
-
-# --- caches of earlier versions
-
-
-def day(text: str) -> int:
-    return ms(f"{text}T00:00:00")
-
-
-def old_piece(first: str, last: str, vendor: str, close: float) -> CommitPiece:
-    stamps = range(day(first), day(last) + 1, DAY_MS)
-    rows = [Bar(at, close, close, close, close, 9.0) for at in stamps]
-    span = Span(day(first), day(last) + DAY_MS)
-    kind = Kind("", "", unit="USD") if vendor == "local" else Kind(unit="USD", volume="shares")
-    table = BarTable.from_bars(rows)
-    return CommitPiece(table, span, vendor, day("2024-06-08"), kind, Basis("split"), "final")
-
-
-@pytest.fixture
-def old(cache: Path) -> BarStore:
-    """Return a cache in which an earlier version kept bars of some folder, and of a recording."""
-    store = BarStore(cache)
-    of_files = Commit((old_piece("2024-06-03", "2024-06-05", "local", 5.0),))
-    for lane in (("local",), ("replay:seen",)):
-        store.commit(SeriesKey("MSFT", DAILY, lane), of_files)
-    mixed = Commit((*of_files.pieces, old_piece("2024-06-06", "2024-06-07", "yahoo", 6.0)))
-    store.commit(SeriesKey("MSFT", DAILY), mixed)
-    return BarStore(cache)
-
-
-OLD = ("MSFT", "1d", "2024-06-03", "2024-06-07")
-
-
-def test_bars_of_files_without_a_folder_are_never_read(
-    old: BarStore, cache: Path, tmp_path: Path
-) -> None:
-    default = SeriesKey("MSFT", DAILY)
-    assert old.keys() == [default]
-    assert [str(key) for key in old.keys_with_outdated()] == [
-        "MSFT 1d",
-        "MSFT 1d@local",
-        "MSFT 1d@replay:seen",
-    ]
-    for key in old.keys_with_outdated()[1:]:
-        assert not old.view(key).exists
-        assert not len(old.read(key, Span(0, NOW))[0])
-    table, coverage = old.read(default, Span(0, NOW))
-    assert table.close.tolist() == [6.0, 6.0]
-    assert [(part.vendor, part.span.start) for part in coverage] == [("yahoo", day("2024-06-06"))]
-    write(tmp_path / "own", 1.0, ("2024-06-03", "2024-06-04", "2024-06-05", "2024-06-06",
-                                  "2024-06-07"))  # fmt: skip
-    reader = manager(cache, tmp_path / "own")
-    assert closes(reader.get_ohlcv(*OLD, provider="local")) == [1.0] * 5
-    old.add_actions("MSFT", (), Span(day("2024-01-01"), NOW + DAY_MS), "yahoo", NOW)
-    offline = quiet(reader.get_ohlcv, *OLD, offline=True)
-    assert (offline["close"].tolist(), offline.attrs["onetape"]["complete"]) == ([6.0, 6.0], False)
-    assert reader.cache.get_stats()["series_count"] == 4
-
-
-def test_a_vendor_replaces_own_files_and_is_never_mixed_with_them(
-    old: BarStore, make: Callable[[], DataManager], vendors: VendorServer
-) -> None:
-    frame = make().get_ohlcv(*OLD, columns=("source",))
-    assert set(frame["source"]) == {"yahoo"}
-    assert 5.0 not in frame["close"].tolist()
-    assert frame.attrs["onetape"]["complete"]
-    asked = vendors.count("yahoo")
-    again = make().get_ohlcv(*OLD)
-    assert again["close"].equals(frame["close"])
-    assert vendors.count("yahoo") == asked
-    assert not BarStore(old.root).outdated(SeriesKey("MSFT", DAILY))
-
-
-def test_the_doctor_names_outdated_series_of_own_folders_and_clean_removes_them(
-    old: BarStore, tmp_path: Path
-) -> None:
-    config = tmp_path / "rules.yaml"
-    config.write_text("{}\n")
-    (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
-    assert check.ok is None
-    assert "are not used: the files are read again" in check.said
-    assert "(MSFT 1d, MSFT 1d@local and MSFT 1d@replay:seen)" in check.said
-    assert "onetape cache clean" in check.advice
-    cache = DataManager(old.root, config).cache
-    names = ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
-    assert [str(key) for key in cache.remove_outdated(dry_run=True)] == names
-    assert [str(key) for key in cache.remove_outdated()] == names
-    assert cache.remove_outdated() == []
-    (left,) = BarStore(old.root).keys_with_outdated()
-    assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
-    (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
-    assert "are not used" not in check.said

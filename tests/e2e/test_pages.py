@@ -21,7 +21,10 @@ import pytest
 import yaml
 
 import onetape
+import onetape.testing
+import onetape.yf
 import src.data
+import src.data.db.universe
 import src.data.model.interchange
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -151,11 +154,14 @@ def test_a_page_runs_as_one_program(page: str, tmp_path: Path, fresh: Fresh) -> 
 
 
 def documented() -> Iterator[tuple[str, object]]:
-    """Yield the public functions of the package and the public methods of the manager."""
-    for home in (onetape, onetape.DataManager):
-        for name in home.__all__ if home is onetape else dir(home):
+    """Yield the public functions and classes, without errors, and the public methods of the manager."""
+    universes = [src.data.db.universe] if find_spec("sqlalchemy") else []
+    for home in (onetape, onetape.DataManager, onetape.yf, onetape.testing, *universes):
+        for name in getattr(home, "__all__", dir(home)):
             one = getattr(home, name)
-            if inspect.isfunction(one) and not name.startswith("_"):
+            is_error = inspect.isclass(one) and issubclass(one, Exception)
+            is_documented = inspect.isfunction(one) or (inspect.isclass(one) and not is_error)
+            if is_documented and not name.startswith("_"):
                 yield f"{home.__name__}.{name}", one
 
 
@@ -178,7 +184,7 @@ def test_the_example_of_a_docstring_prints_what_it_shows(
         pytest.importorskip("matplotlib")
     for library in {"bokeh_sampledata", *re.findall(r"polars|arrow", name)}:
         pytest.importorskip(library.replace("arrow", "pyarrow"))
-    for place in ("loggers", "installation"):
+    for place in ("loggers", "recorded" if "examine" in name else "installation"):
         request.getfixturevalue(place)
     acme = type("Acme", (BaseDataDownloader,), {"name": "acme", "capabilities": Capabilities(
         frozenset({"crypto"}), {"1d": "1d"}), "fetch": lambda *_: None})  # fmt: skip

@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.bars.selection import candidates
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
+from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import parse_iso
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import VendorServer
@@ -106,23 +105,3 @@ def test_hours_are_built_from_minutes_cut_to_regular_hours(by: Make, pinned: boo
     frame = manager.get_ohlcv("AAPL", "1h", *DAYS, strict=True, **wishes)
     assert list(frame.index) == regular(60)
     assert provenance(frame)["kind"]["session"] == "regular"
-
-
-@pytest.mark.parametrize("wishes", [{}, {"provider": "polygon"}])
-def test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones(
-    by: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch, wishes: dict[str, str]
-) -> None:
-    question = ("AAPL", "15m", *DAYS)
-    with monkeypatch.context() as earlier:
-        earlier.setattr(candidates, "has_too_much", lambda *_: False)
-        stored = by("polygon").get_ohlcv(*question, **wishes)
-        assert len(stored) == (960 + 780) // 15
-    with pytest.raises(AllProvidersFailedError, match="offline"):
-        by("polygon").get_ohlcv(*question, offline=True, **wishes)
-    for _ in range(2):
-        frame = by("polygon").get_ohlcv(*question, strict=True, **wishes)
-        assert list(frame.index) == regular(15)
-    asked = vendors.count()
-    again = by("polygon").get_ohlcv(*question, offline=True, strict=True, **wishes)
-    pd.testing.assert_frame_equal(again, frame)
-    assert vendors.count() == asked

@@ -592,13 +592,6 @@ def test_a_filing_date_that_is_not_after_the_period_counts_as_unknown(
     assert "filed_at" not in metadata_of(record)["fields"]["revenue"]
     then = {"data_type": "statements", "providers": ["fmp"], "as_of": "2024-01-31"}
     assert manager.get_fundamentals("AAPL", **then) == {}
-    # A file of an older version has the date as it was sent.
-    [path] = (cache / "fundamentals" / "AAPL").glob("*.json")
-    path.write_text(json.dumps({
-        "metadata": {"symbol": "AAPL", "data_types": ["statements"]},
-        "fundamentals": {"statements": [record["statements"][0] | {"filed_at": filed}]},
-    }))  # fmt: skip
-    assert manager.get_fundamentals("AAPL", **then) == {}
     assert manager.get_fundamentals("AAPL", **{**then, "as_of": "2024-06-12"})["revenue"] == 380.0e9
 
 

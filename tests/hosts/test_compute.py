@@ -10,39 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from src.data.errors import ConfigError, UnavailableError
+from src.data.errors import ConfigError
 from src.data.hosts.log import Log
 from src.data.jobs.populate import populate_series
-from src.data.jobs.workers import run_on, workers
 from tests.cache.counts import FULL
 from tests.e2e.conftest import rules as rules
 from tests.hosts.test_hosts import DAY, Host, log_of
 from tests.hosts.test_hosts import host as host
-from tests.jobs.tasks import die, double
 from tests.vendor_server import VendorServer
 
 
 def processes(count: int = 1) -> Executor:
     return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
-
-
-@pytest.mark.parametrize("make", [ThreadPoolExecutor, processes] if FULL else [ThreadPoolExecutor])
-def test_an_executor_passed_by_the_caller_is_used_and_not_closed(
-    make: type[ThreadPoolExecutor],
-) -> None:
-    with make(2) as mine:
-        with workers(mine) as given:
-            assert list(run_on(given, double, range(20))) == [(n, 2 * n) for n in range(20)]
-        assert mine.submit(double, 4).result(60) == 8
-
-
-def test_dead_workers_of_a_passed_executor_raise_unavailable() -> None:
-    with (
-        processes() as mine,
-        workers(mine) as given,
-        pytest.raises(UnavailableError, match="workers of the given executor have died"),
-    ):
-        list(run_on(given, die, range(6)))
 
 
 def test_tasks_that_fetch_need_the_shared_store(

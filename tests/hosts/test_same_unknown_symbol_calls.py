@@ -11,6 +11,5 @@ for _name in (
     "test_the_number_of_reports_is_bounded",
     "test_an_unknown_symbol_that_expired_long_ago_is_deleted",
     "test_only_reports_of_unknown_symbols_that_still_hold_are_counted",
-    "test_a_state_file_of_an_older_version_gets_the_table_and_keeps_its_data",
 ):
     del globals()[_name]

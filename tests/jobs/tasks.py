@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 
@@ -15,16 +14,6 @@ def double(number: int) -> int:
 def refuse(number: int) -> int:
     if number == 2:
         raise ValueError("not two")
-    return number
-
-
-def die_once(task: tuple[str, int]) -> int:
-    """Kill the worker that begins this first."""
-    folder, number = task
-    with Path(folder, f"{number}").open("a") as file:
-        file.write("x")
-    if number == 3 and Path(folder, "3").stat().st_size == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 

@@ -62,6 +62,14 @@ def test_populate_cache_works_with_its_older_signature(
     assert vendors.count() == asked
     assert all(result["fetched"] == 0 for result in again["results"])
     assert walks.count("") == 1, "the whole folder is looked through once"
+    days = {"start": "2024-05-30", "end": "2024-05-31", "cache_dir": tmp_path / "cache"}
+    fetched = populate_cache(["AAPL"], ["1d"], refresh=True, **days)["results"][0]["fetched"]
+    assert fetched == 2
+    twice: dict[str, Any]
+    for twice in ({"start_date": "2024-05-30"}, {"end_date": "2024-05-31"},
+                  {"refresh": True, "force_refresh": True}):  # fmt: skip
+        with pytest.raises(QueryError, match="two names for the same argument"):
+            populate_cache(["AAPL"], ["1d"], **days, **twice)
 
 
 def test_arguments_left_out_keep_their_older_meaning(tmp_path: Path) -> None:

@@ -279,12 +279,20 @@ def test_cleaning_up_keeps_the_newest_good_copy_of_each(
 
 
 @pytest.mark.usefixtures("held")
-def test_refresh_accepts_a_data_manager(cache: Path, rules: Path, clock: ManualClock) -> None:
-    reported = refresh_symbol_fundamentals(
-        DataManager(cache, rules, clock=clock), "KO", ["profile"]
-    )
+def test_refresh_accepts_a_data_manager(
+    cache: Path, rules: Path, vendors: world.Vendors, clock: ManualClock
+) -> None:
+    manager = DataManager(cache, rules, clock=clock)
+    reported = refresh_symbol_fundamentals(manager, "KO", ["profile"])
     assert reported == {"symbol": "KO", "success": True, "errors": [],
                     "data_types": {"profile": {"success": True, "fields_count": 2}}}  # fmt: skip
+    assert vendors.asked == []
+    for name in ("refresh", "force_refresh"):
+        before = len(vendors.asked)
+        refresh_symbol_fundamentals(manager, "KO", ["profile"], **{name: True})  # type: ignore[arg-type]
+        assert len(vendors.asked) > before, name
+    with pytest.raises(QueryError, match="force_refresh and refresh are two names"):
+        refresh_symbol_fundamentals(manager, "KO", ["profile"], True, refresh=True)
 
 
 def test_symbols_are_read_from_a_file(tmp_path: Path) -> None:

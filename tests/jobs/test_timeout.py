@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.bars.client import BarsClient
+from src.data.cli.demo import SAMPLE_QUESTION, ask
 from src.data.clock import ManualClock
 from src.data.compat import populator as older
 from src.data.compat.populator import CachePopulator
@@ -27,12 +28,11 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_fundamentals,
     refresh_symbol_fundamentals,
 )
-from src.data.jobs.showcase import SAMPLE_QUESTION, Showcase
 from src.data.jobs.verify import VerifyQuestion
 from src.data.model.query import BarsQuery
 from src.data.net.deadline import Deadline, current_deadline
 from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.wiring import Services
+from src.data.wiring import Services, build
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -151,5 +151,5 @@ def test_each_call_of_a_demonstration_has_the_timeout(
         times.append(query.timeout_s)
 
     monkeypatch.setattr(BarsClient, "get", get)
-    assert Showcase(tmp_path, timeout=7).ask(SAMPLE_QUESTION).error is None
+    assert ask(build(tmp_path), SAMPLE_QUESTION, timeout=7).error is None
     assert times == [7, 7]

@@ -46,25 +46,21 @@ def test_no_file_is_the_same_as_no_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lane", "folder", "is_outdated"),
+    ("lane", "folder"),
     [
-        ((), "", False),
-        (("raw",), "", False),
-        (("yahoo",), "", False),
-        (("demo",), "", False),
-        ((folder_lane("local", "/data"),), "local.bd47413b", False),
-        ((folder_lane("replay", "/data"),), "replay.bd47413b", False),
-        (("local",), "", True),
-        (("replay:seen%2Fyahoo",), "", True),
-        (("local.1",), "", False),
-        (("yahoo.bd47413b",), "", False),
+        ((), ""),
+        (("raw",), ""),
+        (("yahoo",), ""),
+        (("demo",), ""),
+        ((folder_lane("local", "/data"),), "local.bd47413b"),
+        ((folder_lane("replay", "/data"),), "replay.bd47413b"),
+        (("local",), ""),
+        (("local.1",), ""),
+        (("yahoo.bd47413b",), ""),
     ],
 )
-def test_a_lane_tells_whether_it_is_of_a_folder(
-    lane: tuple[str, ...], folder: str, is_outdated: bool
-) -> None:
-    key = SeriesKey("AAPL", Timeframe.parse("1d"), lane)
-    assert (key.of_folder, key.is_outdated) == (folder, is_outdated)
+def test_a_lane_tells_whether_it_is_of_a_folder(lane: tuple[str, ...], folder: str) -> None:
+    assert SeriesKey("AAPL", Timeframe.parse("1d"), lane).of_folder == folder
 
 
 @pytest.mark.parametrize(

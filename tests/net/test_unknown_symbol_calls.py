@@ -186,19 +186,6 @@ def test_only_reports_of_unknown_symbols_that_still_hold_are_counted(
     assert unknown_symbols(State(tmp_path, clock)) == {}
 
 
-def test_a_state_file_of_an_older_version_gets_the_table_and_keeps_its_data(
-    make: Make, tmp_path: Path, clock: ManualClock
-) -> None:
-    old = State(tmp_path, clock)
-    old.run(lambda b: b.add_in_flight("ticket", "acme:-", 7, b.now_s + 100))
-    with sqlite3.connect(tmp_path / "state.sqlite") as db:
-        db.execute("DROP TABLE unknown")
-    new = make()
-    assert ask(new, UNKNOWN)
-    assert not ask(new)
-    assert new.state.run(lambda b: b.units_in_flight("acme:-"), writes=False) == 7
-
-
 def test_symbols_with_sql_or_control_characters_are_stored_as_text(symbols: Symbols) -> None:
     for symbol in ("'; DROP TABLE unknown; --", "a\0b", "^VIX", "ｅ", ""):
         assert ask(symbols, UNKNOWN, symbol)

@@ -99,37 +99,38 @@ def test_the_editable_form_is_the_path_line() -> None:
     assert setup()["editable_wheel"]["mode"] == "compat"
 
 
-def test_the_decision_on_dependencies_lists_each_with_its_lower_bound() -> None:
-    text = (ROOT / "docs" / "adr" / "0006-dependencies.md").read_text("utf-8")
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in text.splitlines()
-        if "|" in line
-    ]
-    core = {f"{row[0]}>={row[1]}" for row in rows if len(row) == 4 and row[1][0].isdigit()}
+DECISIONS = ROOT / "docs" / "decisions.md"
+
+
+def test_the_decisions_list_each_dependency_with_its_reason_and_lower_bound() -> None:
+    lines = re.findall(r"^\| (.+) \|$", DECISIONS.read_text("utf-8"), re.M)
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    core = {f"{row[0]}>={row[1]}" for row in rows if len(row) == 3 and row[1][0].isdigit()}
     needed = setup()["options"]["install_requires"].strip().splitlines()
     assert core == {line.partition(";")[0] for line in needed}
-    extras = {row[0].strip("`"): row for row in rows if len(row) == 6 and row[0].startswith("`")}
+    extras = {row[0].strip("`"): row for row in rows if len(row) == 4 and row[0].startswith("`")}
     named = dict(setup()["options.extras_require"])
-    del named["all"], named["dev"], named["test"], named["browser"], named["full"]
-    del extras["all`, `dev`, `test`, `browser`, `full"]
+    for combined in OF_THE_TREE - {"docs"}:
+        del named[combined]
     lists = {name: ", ".join(text.split()) for name, text in named.items()}
     assert {
         name: row[1].replace(" ", ">=").replace(",>=", ", ") for name, row in extras.items()
     } == lists
-    assert all(cell for row in extras.values() for cell in row)
+    assert all(cell for row in rows for cell in row)
+
+
+def test_there_are_at_most_twenty_short_decisions() -> None:
+    text = DECISIONS.read_text("utf-8")
+    decisions = [part.partition("\n## ")[0] for part in text.split("\n### ")[1:]]
+    assert 15 <= len(decisions) <= 20
+    for decision in decisions:
+        title, _, body = decision.partition("\n")
+        parts = re.findall(r"^\*\*(Context|Decision|Price)\.\*\* ", body, re.M)
+        assert parts == ["Context", "Decision", "Price"], title
+        assert len(body.split()) <= 150, title
 
 
 def test_the_newest_release_of_the_changelog_is_this_version() -> None:
-    releases = re.findall(
-        r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
-    )
-    assert releases[0] == __version__
-
-
-def test_each_decision_has_a_number_of_its_own() -> None:
-    pages = sorted((ROOT / "docs" / "adr").glob("0*.md"))
-    numbers = [int(page.name[:4]) for page in pages]
-    assert numbers == sorted(set(numbers))
-    for number, page in zip(numbers, pages, strict=True):
-        assert page.read_text("utf-8").startswith(f"# {number}. "), page.name
+    headings = re.findall(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0][0] == __version__
+    assert all(re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", date) for _, date in headings)

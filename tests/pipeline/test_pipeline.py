@@ -7,6 +7,8 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,6 @@ from src.data.pipeline.step01_download_alpaca_1m import AlpacaPipelineDownloader
 from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
 from src.data.wiring import build
 from tests.cache.counts import FULL
-from tests.processes import fork_workers
 from tests.vendor_server import Fault, VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -33,6 +34,7 @@ DAY = ("2024-06-11", "2024-06-11")
 # The last eight hours of that day: two bars of four hours.
 EVENING = ("2024-06-11T16:00", "2024-06-11T23:59")
 RANGE = ["--start-date", EVENING[0], "--end-date", EVENING[1]]
+LONG = ("start_date", "end_date")
 Main = Callable[[Sequence[str]], int]
 
 
@@ -41,9 +43,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def ran(folder: Path, tickers: Any = "AAPL,BTCUSDT", **more: Any) -> dict[str, Any]:
+def ran(
+    folder: Path, tickers: Any = "AAPL,BTCUSDT", names: tuple[str, str] = LONG, **more: Any
+) -> dict[str, Any]:
     """Run the pipeline as a program does."""
-    bounds = {"start_date": EVENING[0], "end_date": EVENING[1]}
+    bounds = dict(zip(names, EVENING, strict=True))
     return DataPipelineRunner().run_pipeline(tickers=tickers, cache_dir=folder, **(bounds | more))
 
 
@@ -121,24 +125,26 @@ def test_calculated_bars_answer_no_request_and_are_not_verified(
     assert lane.read_bytes() == before
 
 
+@pytest.mark.parametrize("names", [LONG, ("start", "end")])
 def test_a_second_run_sends_no_request_and_writes_no_file(
-    folder: Path, vendors: VendorServer
+    names: tuple[str, str], folder: Path, vendors: VendorServer
 ) -> None:
     ran(folder, "BTCUSDT")
     vendors.clear_log()
-    stats = ran(folder, "BTCUSDT")
+    stats = ran(folder, "BTCUSDT", names)
     assert vendors.count() == 0
     assert stats["step_results"]["step1"]["statistics"]["skipped_tickers"] == ["BTCUSDT"]
     assert stats["step_results"]["step2"]["statistics"]["total_bars_calculated"] == 0
     assert stats["steps_executed"] == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["force_refresh", "refresh"])
 def test_force_refresh_fetches_and_aggregates_everything_again(
-    folder: Path, vendors: VendorServer
+    name: str, folder: Path, vendors: VendorServer
 ) -> None:
     ran(folder, "BTCUSDT", timeframes="1h,4h")
     vendors.clear_log()
-    stats = ran(folder, "BTCUSDT", timeframes="1h,4h", force_refresh=True)
+    stats = ran(folder, "BTCUSDT", timeframes="1h,4h", **{name: True})
     assert vendors.count("binance") > 0
     assert stats["step_results"]["step2"]["statistics"]["timeframes_processed"] == {
         "1h": 8,
@@ -209,6 +215,17 @@ def test_a_timeframe_that_cannot_be_built_is_refused_before_any_request(
     assert ran(folder, "BTCUSDT", steps=[1], timeframes=timeframes)["steps_executed"] == [1]
 
 
+@pytest.mark.parametrize(
+    "both", [{"start": DAY[0]}, {"end": DAY[1]}, {"refresh": True, "force_refresh": True}]
+)
+def test_an_argument_under_both_names_is_refused_before_any_request(
+    both: dict[str, Any], folder: Path, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError, match="two names for the same argument"):
+        ran(folder, "BTCUSDT", **both)
+    assert not vendors.count()
+
+
 def test_the_report_names_a_missing_minute_of_every_timeframe(
     folder: Path, vendors: VendorServer
 ) -> None:
@@ -225,24 +242,14 @@ def test_the_report_names_a_missing_minute_of_every_timeframe(
 # --- how it ends -----------------------------------------------------------------------------
 
 
-def test_timeframes_calculated_in_processes_are_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fork_workers(monkeypatch)
+def test_timeframes_calculated_in_processes_are_the_same(folder: Path) -> None:
     ran(folder)
     wanted = ["AAPL", "NOPEUSDT", "BTCUSDT"], ["1h", "4h"], True
     alone = TimeframeCalculator(folder).calculate_all_timeframes(*wanted)["results"]
-    done = TimeframeCalculator(folder).calculate_all_timeframes(
-        *wanted, executor=f"processes:{2 if FULL else 1}"
-    )
+    with ProcessPoolExecutor(2 if FULL else 1, mp_context=get_context("fork")) as executor:
+        done = TimeframeCalculator(folder).calculate_all_timeframes(*wanted, executor=executor)
     assert done["results"] == alone
     assert [one["success"] for one in alone.values()] == [True, False, True]
-    with pytest.raises(QueryError):
-        TimeframeCalculator(folder).calculate_all_timeframes(
-            ["AAPL"], ["7d"], executor="processes:1"
-        )
-    with pytest.raises(QueryError, match="unknown executor"):
-        TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
 
 
 def test_a_failed_symbol_is_reported_and_the_others_are_done(

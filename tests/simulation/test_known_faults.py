@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from src.data.bars import lookup, validity
+from src.data.bars import lookup
 from src.data.bars.answer.adjust import Rebaser
 from src.data.bars.fetch import absence, plan
 from src.data.bars.fetch.lane import LaneRun
@@ -180,7 +180,6 @@ def a_history_cut_short(sim: Simulation) -> None:
 
 def take_one_silence_for_a_listing(patch: Patch) -> None:
     patch.setattr(absence, "PROVING", 1)
-    patch.setattr(validity, "PROVING", 1)
 
 
 # --- disk ----------------------------------------------------------------------------------------

@@ -240,6 +240,13 @@ def test_the_constructor_accepts_keys_and_hosts() -> None:
     assert trading.base_url == "https://data.alpaca.markets"
 
 
+def test_control_characters_of_a_response_are_escaped_in_the_error() -> None:
+    made, _ = alpaca(answer({"bars": {"\x1b[2J": []}}))
+    with pytest.raises(ResponseFormatError) as caught:
+        made.fetch(query("1d", "2024-01-02", "2024-01-03", AAPL))
+    assert r"the bars are for \x1b[2J" in str(caught.value) and "\x1b" not in str(caught.value)
+
+
 def test_both_keys_are_needed_in_either_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*KEYS, "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -14,6 +14,7 @@ from src.data.errors import (
     BadTimeframeError,
     CapabilityError,
     MissingCredentialsError,
+    QueryError,
     SymbolNotFoundError,
 )
 from src.data.model.instant import DAY_MS, parse_iso
@@ -150,9 +151,10 @@ def test_an_answer_without_bars_is_an_empty_frame_of_the_same_shape() -> None:
     ],
 )
 def test_bounds_are_inclusive(start: Any, end: Any, asked: tuple[int, int]) -> None:
-    vendor, transport = acme(answer({"rows": days(0)}))
-    vendor.get_ohlcv("X", "1d", start, end)
-    assert (transport.asked[0].params["from"], transport.asked[0].params["to"]) == asked
+    for bounds in ({"start_date": start, "end_date": end}, {"start": start, "end": end}):
+        vendor, transport = acme(answer({"rows": days(0)}))
+        vendor.get_ohlcv("X", "1d", **bounds)
+        assert (transport.asked[0].params["from"], transport.asked[0].params["to"]) == asked
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,15 @@ def test_invalid_ranges_are_refused_before_a_request(start: Any, end: Any) -> No
     assert transport.asked == []
 
 
+@pytest.mark.parametrize("both", [{"start": "2024-12-20"}, {"end": "2024-12-21"}])
+def test_a_bound_under_both_names_is_refused_before_a_request(both: dict[str, Any]) -> None:
+    vendor, transport = acme()
+    for call, symbol in ((vendor.get_ohlcv, "X"), (vendor.get_ohlcv_batch, ["X"])):
+        with pytest.raises(QueryError, match="two names for the same argument"):
+            call(symbol, "1d", "2024-12-20", "2024-12-21", **both)  # type: ignore[operator]
+    assert transport.asked == []
+
+
 def test_unknown_timeframes_and_arguments_are_refused() -> None:
     vendor, _ = acme()
     with pytest.raises(BadTimeframeError):
@@ -179,7 +190,7 @@ def test_unknown_timeframes_and_arguments_are_refused() -> None:
 
 def test_a_batch_leaves_out_failed_symbols(caplog: pytest.LogCaptureFixture) -> None:
     vendor, _ = acme(answer({"rows": days(0)}), answer(status=404), answer({"rows": days(1)}))
-    got = vendor.get_ohlcv_batch(["A", "B", "C"], "1d", "2024-12-20", "2024-12-21")
+    got = vendor.get_ohlcv_batch(["A", "B", "C"], "1d", "2024-12-20", end="2024-12-21")
     assert list(got) == ["A", "C"]
     assert "B 1d ignored" in caplog.text
 

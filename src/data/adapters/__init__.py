@@ -1,4 +1,7 @@
-"""Sources under the names that existing programs use, with the steps of an ingestion."""
+"""Sources under the names that existing programs use, with the steps of an ingestion.
+
+This package is provisional: a minor release may change its names, results and stored data.
+"""
 
 from __future__ import annotations
 

@@ -283,25 +283,15 @@ def _is_trusted(entry: Covered) -> bool:
 
 # --- when a series begins and ends
 
-# Number of vendors that must report that no bars exist before the listing.
-PROVING = 2
-
-
-def is_proof(entry: Covered) -> bool:
-    """Return whether enough vendors report a span as empty to prove that it precedes a listing."""
-    return entry.reason == BEFORE_FIRST and len(entry.vendor.split(",")) >= PROVING
-
 
 def lifetime_of(view: SeriesView) -> Lifetime:
     """Return what is known about when a series begins and ends.
 
     A proven listing is also recorded in the coverage, which may outlive the series' document.
-    Conclusions that an earlier version drew from a single vendor's lack of data do not count as
-    proof.
     """
     if view.lifetime.listed is not None:
         return view.lifetime
-    proved = [entry for entry in view.coverage if is_proof(entry)]
+    proved = [entry for entry in view.coverage if entry.reason == BEFORE_FIRST]
     if not proved:
         return view.lifetime
     last = max(proved, key=lambda entry: entry.span.end)

@@ -1,4 +1,7 @@
-"""Bundles of bars for backtests, the lineage of the bars that they read, and the catalog."""
+"""Bundles of bars for backtests, the lineage of the bars that they read, and the catalog.
+
+This package is provisional: a minor release may change its names, results and stored data.
+"""
 
 from __future__ import annotations
 

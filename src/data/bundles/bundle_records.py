@@ -265,8 +265,8 @@ class SidRows:
 def file_column(column: str = "", dtype: Any = None, **default: Any) -> Any:
     """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
 
-    If a record was written before the field existed, its file lacks the column and the field has
-    its default. A field without a column is stored in a different way.
+    The column of a field with a default may contain nulls. A field without a column is stored in a
+    different way.
     """
     return field(metadata={"column": column, "dtype": dtype} if column else None, **default)
 
@@ -316,13 +316,10 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         FormatVersionError: A newer version of this library wrote the file.
         BundleError: The origin is damaged.
     """
-    version = metadata.get(_VERSION_KEY, "1")
-    if version not in {str(number) for number in range(SCHEMA_VERSION + 1)}:
+    version = metadata.get(_VERSION_KEY, str(SCHEMA_VERSION))
+    if version != str(SCHEMA_VERSION):
         raise FormatVersionError(
-            (
-                f"{name} has schema_version {version[:40]}; this version reads up to "
-                f"{SCHEMA_VERSION}"
-            ),
+            f"{name} has schema_version {version[:40]}; this version reads {SCHEMA_VERSION}",
             hint="update onetape",
         )
     if _KEY not in metadata:
@@ -414,17 +411,14 @@ _LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
 _FIELDS = {f.metadata["column"]: f for f in fields(FileRecord) if f.metadata}
 # Maps the name of each column to the name of its field.
 _FIELD_NAMES = {column: f.name for column, f in _FIELDS.items()}
-_DEFAULTS = {column: f.default for column, f in _FIELDS.items() if f.default is not MISSING}
-# Without one of these columns, a file counts as damaged; a field without a default makes one.
-_COLUMNS: dict[str, Any] = {
-    **{name: _FIELDS[name].metadata["dtype"] for name in _FIELDS if name not in _DEFAULTS},
-    **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
-}
-_TEXT_COLUMN = "sids"
+_DTYPES: dict[str, Any] = {column: f.metadata["dtype"] for column, f in _FIELDS.items()}
 # State of each file when it was written.
 _STATE_COLUMNS: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
-# Columns that records from older versions lack: those of fields with a default.
-_ADDED = _STATE_COLUMNS | {name: _FIELDS[name].metadata["dtype"] for name in _DEFAULTS}
+# Columns that may contain nulls: those of fields with a default.
+_NULLABLE = _STATE_COLUMNS | {c: _DTYPES[c] for c, f in _FIELDS.items() if f.default is not MISSING}
+_COLUMNS = {c: dtype for c, dtype in _DTYPES.items() if c not in _NULLABLE} | dict.fromkeys(
+    _LISTS, pl.List(pl.Int64)
+)
 
 
 @dataclass(frozen=True)
@@ -456,16 +450,8 @@ class Records:
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
         if origin is None:
             return None
-        if _TEXT_COLUMN in frame.columns:  # JSON strings, written up to 0.1.0
-            try:
-                frame = frame.with_columns(_columns_of_texts(frame[_TEXT_COLUMN]))
-            except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
-                return None
-        lacking = [
-            pl.lit(_DEFAULTS.get(name)).alias(name) for name in _ADDED if name not in frame.columns
-        ]
         try:
-            frame = frame.with_columns(lacking).select(*_COLUMNS, *_ADDED).cast(_COLUMNS | _ADDED)
+            frame = frame.select(*_COLUMNS, *_NULLABLE).cast(_COLUMNS | _NULLABLE)
         except UNREADABLE:
             return None
         is_whole = not sum(frame.select(*_COLUMNS).null_count().row(0))
@@ -533,7 +519,7 @@ class Records:
         files = list(self.files.values())
         values = pl.DataFrame(
             [[getattr(r, name) for name in _FIELD_NAMES.values()] for r in files],
-            schema={name: (_COLUMNS | _ADDED)[name] for name in _FIELD_NAMES},
+            schema={name: (_COLUMNS | _NULLABLE)[name] for name in _FIELD_NAMES},
             orient="row",
         )
         states = pl.DataFrame(
@@ -549,7 +535,7 @@ class Records:
                 for name, column in zip(_LISTS, lists, strict=True)
             ),
             *states,
-        ).select(*_COLUMNS, *_ADDED).write_parquet(
+        ).select(*_COLUMNS, *_NULLABLE).write_parquet(
             buffer, compression="zstd", compression_level=3, metadata=file_metadata(self.origin)
         )
         return buffer.getvalue()
@@ -625,20 +611,6 @@ class Records:
             self.dataset().put(db)
             db.execute("COMMIT")
             return db.serialize()
-
-
-def _columns_of_texts(texts: pl.Series) -> list[pl.Series]:
-    """Convert records in the older format (JSON strings) to columns.
-
-    Each string maps a series number to the number of its rows and to its first and last stamp.
-    """
-    read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
-    return [
-        pl.Series(
-            name, [[file[n] for file in of_file] for of_file in read], dtype=pl.List(pl.Int64)
-        )
-        for n, name in enumerate(_LISTS)
-    ]
 
 
 def _can_be(frame: pl.DataFrame) -> bool:

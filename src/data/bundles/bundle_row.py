@@ -112,7 +112,7 @@ ROW: dict[str, RowField] = {
     },
 }
 
-# Broken into lines as by earlier versions, because SQLite stores the text in the file.
+# Broken into lines, because SQLite stores the text in the file.
 TABLE = textwrap.fill(
     "CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, "
     + ", ".join(f"{name} {field.sql}" for name, field in ROW.items())

@@ -54,7 +54,7 @@ class LaneDatasets:
         keys = self._client().lanes(asset.symbol, Timeframe.parse(resolution)) if asset else []
         for key in keys if source else keys[:1]:
             # These lanes answer only queries that name them.
-            if key.is_outdated or (not source and (key.is_sample or key.made_of)):
+            if not source and (key.is_sample or key.made_of):
                 continue
             lane = self.get(key)
             if lane is None or source not in (None, lane.source, lane.source.rpartition("/")[0]):

@@ -2,6 +2,8 @@
 
 The files are read only with h5py. pandas reads them with PyTables, which unpickles attributes, so a
 file could run any code.
+
+HDF5 support is provisional: a minor release may change its names, results and stored data.
 """
 
 from __future__ import annotations

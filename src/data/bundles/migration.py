@@ -2,6 +2,8 @@
 
 The original files are left unchanged. The bundle is written as one change, so a migration that is
 killed leaves either the whole bundle or none.
+
+HDF5 support is provisional: a minor release may change its names, results and stored data.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Request:
     """The keys of a recorded request, with the types of their values.
 
     Requests are passed as mappings. This class is their schema: when a bundle is read, it checks the
-    types and fills in the options that an older bundle lacks.
+    types and fills in the options that the bundle was written without.
 
     The keys after ``end_date`` are the same for all requests of one bundle. Except for the
     timeframe, they are the *options* of the query. To add an option:

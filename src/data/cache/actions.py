@@ -38,10 +38,6 @@ from .format.documents import BookEntries, load_book_document
 from .layout import ACTIONS, QUARANTINE, Layout
 from .read.document_cache import DocumentCache
 
-# Up to version 0.1.0 these vendors were recorded as having reported no actions when only their
-# bars, which come without actions, had been requested. Those entries lack the key below.
-_NOT_TRUSTED = frozenset({"alpaca", "polygon", "tiingo"})
-_TOLD_KEY = "told"
 # Time within which a vendor may still report an action; before that, a missing report means
 # nothing.
 _SETTLED_MS = 7 * DAY_MS
@@ -98,8 +94,6 @@ class ActionBook:
         changes: Renames and other events after which the symbol means a different instrument or
             none at all, in order of date.
         extra: Keys written by other versions of this library, preserved unchanged.
-        has_untrusted: Whether the document lists answers to queries that were never sent, as
-            versions up to 0.1.0 did.
     """
 
     reports: tuple[Action, ...] = ()
@@ -108,7 +102,6 @@ class ActionBook:
     samples: ActionBook | None = None
     changes: tuple[SymbolChange, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    has_untrusted: bool = field(default=False, compare=False)
 
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
@@ -518,7 +511,7 @@ def _entries(book: ActionBook) -> dict[str, Any]:
     return (
         {
             "actions": [action.to_json() for action in book.actions],
-            "asked": [_answer_json(a) | {_TOLD_KEY: True} for a in book.answers],
+            "asked": [_answer_json(a) | {"told": True} for a in book.answers],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
         | ({"awaited": [_answer_json(a) for a in book.awaited]} if book.awaited else {})
@@ -546,11 +539,9 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
 
 
 def _book_of(entries: BookEntries, **others: Any) -> ActionBook:
-    trusted = [a for a in entries.asked if a.told or a.source not in _NOT_TRUSTED]
     return ActionBook(
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
-        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),
+        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.asked]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
-        has_untrusted=len(trusted) < len(entries.asked),
         **others,
     )

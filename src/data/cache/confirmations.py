@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
-from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
+from ..model.bars import PRICES, BarTable, fingerprint_of
 from ..model.instant import year_of
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce, touching
@@ -152,19 +152,14 @@ class Comparisons:
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
 
     def renewed(self, key: SeriesKey, old: Confirmation) -> Confirmation | None:
-        """Return a comparison updated to the current file and fingerprint; None if its bars have changed.
+        """Return a comparison updated to the current file; None if its bars have changed.
 
-        An entry from an older version of this library is recognised by its fingerprint version.
         Raises the same errors as :meth:`.BarStore.view`.
         """
         now = self.to_confirm(key, old.span)
-        if now is None:
+        if now is None or now.bars != old.bars:
             return None
-        if now.bars != old.bars:
-            table = self._read(key, old.span).table
-            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (old.bars, now.bars):
-                return None
-        return replace(old, bars=now.bars, head=now.head, head_at=now.head_at)
+        return replace(old, head=now.head, head_at=now.head_at)
 
     def keep(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
         """Store entries durably, replacing older entries that they overlap.
@@ -183,10 +178,10 @@ class Comparisons:
                 _write(lane, [*others, *fresh])
 
 
-def _fingerprint(table: BarTable, line: bytes = FRAME) -> str:
+def _fingerprint(table: BarTable) -> str:
     """Return the fingerprint of stored bars."""
     names = (*PRICES, "volume")
-    return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names), line)
+    return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names))
 
 
 _FIELDS = frozenset(field.name for field in fields_of(Confirmation))

@@ -285,17 +285,14 @@ class FundamentalsFolder:
 
 
 def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a log line in the form that :meth:`FundamentalsFolder.log` documents.
-
-    Lines from older versions lack some of the values.
-    """
+    """Return a log line in the form that :meth:`FundamentalsFolder.log` documents."""
     removed = entry.get("removed")
     return {
         "time": entry.get("time"),
         "file": entry.get("written") or removed or entry.get("quarantined"),
         "size": entry.get("size"),
         "types": list(entry.get("types") or ()),
-        "deleted": entry.get("deleted") or ("an older version" if removed else None),
+        "deleted": entry.get("deleted"),
         "quarantined": entry.get("quarantined"),
         "reason": entry.get("reason"),
     }

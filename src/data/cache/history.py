@@ -351,7 +351,7 @@ class PastStates:
         for entry in self._log[year]:
             if not since < entry["generation"] <= file.generation:
                 continue
-            # Recovery does not know which bars the commits that it found touched; nor do old logs.
+            # Recovery does not know which bars the commits that it found touched.
             if not 0 <= rows <= len(stamps) or "touched" not in entry:
                 return False
             first = entry["touched"]

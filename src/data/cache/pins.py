@@ -2,8 +2,7 @@
 
 A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, and is made
 durable before it takes effect. Like a database snapshot, it applies to every process that uses the
-folder, and survives restarts. A generation has one pin, however often it is set. Older versions of
-this library do not know pins.
+folder, and survives restarts. A generation has one pin, however often it is set.
 
 The files from which the generation is read are kept. The current file gets a second name before it is
 rewritten. Replaced files are not subject to the limits of number and age, and are not dropped to

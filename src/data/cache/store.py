@@ -53,9 +53,7 @@ from .values import (
     SeriesView,
     StoredSpan,
     no_check,
-    removal,
 )
-from .write.coverage_update import year_span
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 __all__ = [
@@ -497,34 +495,8 @@ class BarStore:
         return [symbol for name in names if (symbol := decode_symbol(name)) is not None]
 
     def keys(self) -> list[SeriesKey]:
-        """Return every stored series, in the order of the folders.
-
-        Series from earlier versions that are no longer read are left out.
-        """
-        return [key for key in self.keys_with_outdated() if not key.is_outdated]
-
-    def keys_with_outdated(self) -> list[SeriesKey]:
-        """Return every stored series, including series that are no longer read."""
+        """Return every stored series, in the order of the folders."""
         return self._layout.series(self._disk.list)
-
-    def outdated(self, key: SeriesKey) -> list[Span]:
-        """Return the spans of a series that are stored but no longer read; see ``values.outdated_spans``."""
-        lane = self._lane(key)
-        if key.is_outdated:
-            return [year_span(year) for year in lane.years()]
-        return list(self._index.entry(lane).outdated)
-
-    def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
-        """Remove a series' outdated bars, which are no longer read; for errors, see :meth:`commit`."""
-        lane = self._lane(key)
-        if key.is_outdated:
-            clear_lane(lane, self._old, self._lock_timeout_s, by)
-            self._sidecars.drop(key)
-        elif spans := self.outdated(key):
-            coverages = (state.coverage for state in self._index.entry(lane).states.values())
-            entries = [entry for c in coverages for span in spans for entry in c.within(span)]
-            now_ms = self._clock.now_ms()
-            self.commit(key, Commit(tuple(removal(entry, now_ms) for entry in entries)))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
@@ -564,7 +536,7 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
-        symbols = {key.symbol for key in self.keys_with_outdated()} if symbol is None else {symbol}
+        symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
         for name in sorted(symbols):
             folder = self._layout.symbol(name)
             for lane_name in self._disk.list(folder):

@@ -650,11 +650,8 @@ def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
 
 
 def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
-    """Return a log line in the form that :meth:`TableStore.log` documents.
-
-    Lines from older versions lack some of the values.
-    """
-    removed = None if entry.get("cleared") or entry.get("quarantined") else 0
+    """Return a log line in the form that :meth:`TableStore.log` documents."""
+    removed = None if entry.get("quarantined") else 0
     defaults = {"added": 0, "changed": 0, "removed": removed, "size": 0}
     return {
         "time": entry.get("time"),
@@ -662,7 +659,7 @@ def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
         "vendor": entry.get("vendor") or "",
         "span": entry.get("span"),
         **{name: entry.get(name, count) for name, count in defaults.items()},
-        "deleted": entry.get("deleted") or ("clear" if entry.get("cleared") else None),
+        "deleted": entry.get("deleted"),
         "quarantined": entry.get("quarantined"),
         "reason": entry.get("reason"),
     }
@@ -749,8 +746,8 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
-    """Raise ``DamagedError`` if the data does not match the digest; old documents have no digest."""
-    if "digest" in record and digest not in (record["digest"], record.get("pending")):
+    """Raise ``DamagedError`` if the data does not match the digest; older tools' data has none."""
+    if record and digest not in (record.get("digest"), record.get("pending")):
         raise metadata.DamagedError("the digest of the data differs from the one in the document")
 
 

@@ -42,6 +42,14 @@ _SAID_BY_CALLERS = ("adjustment", "as_of")
 class UnifiedCache(CacheFolder):
     """Bars and other dated tables in one cache folder. Thread-safe, and safe across processes.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2012-01-03", end="2012-01-05", provider="demo")
+        >>> cache = UnifiedCache("my-cache")
+        >>> cache.put(bars, "AAPL", "1d", provider="acme")
+        True
+        >>> len(cache.get("AAPL", "1d", start="2012-01-03", end="2012-01-05"))
+        3
+
     Args:
         cache_dir: Folder, created if necessary. Default: ``DATA_CACHE_DIR``, else an existing
             ``./data-cache``, else the user's cache folder.

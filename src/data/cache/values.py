@@ -19,7 +19,6 @@ from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span
-from ..vendors.registry import is_of_files
 from .faults import Fault
 
 
@@ -92,18 +91,6 @@ def removal(entry: Covered, now_ms: int) -> CommitPiece:
         "final",
         holes=(entry.span,),
     )
-
-
-def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
-    """Return the spans with bars from a user's files that are not in a lane of their own folder.
-
-    Earlier versions mixed bars from different folders; such bars are no longer read.
-    """
-    if key.of_folder:
-        return []
-    names = {whole.vendor for whole in coverage.sources}
-    of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
-    return coverage.spans(lambda entry: entry.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):

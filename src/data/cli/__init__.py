@@ -47,7 +47,6 @@ COMMANDS = {
     "db": "create, upgrade, check or back up the optional database",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a quick demonstration on this machine, without a key",
-    "prove": "test the promises of the README on this machine, without a network",
     "universe": "named lists of symbols with dated members and the evidence for them",
     "bundle": "store answers as folders of Parquet files, and compare them with the cache",
     "ingest": "write bars from a source to a bundle, or list the sources",

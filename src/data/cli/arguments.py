@@ -313,12 +313,13 @@ def add_timeout(
     )
 
 
-def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add the option that selects worker processes for work that queries no vendor."""
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the option that runs work that queries no vendor in several processes."""
     parser.add_argument(
-        "--executor",
-        metavar="WORKERS",
-        help="processes, processes:4 or dask://host:port (extra dask); default: this process",
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="number of processes to use; default: this process",
     )
 
 

@@ -20,10 +20,8 @@ _ABOUT = (
     "delete old files from quarantine. --older-than deletes by age, even bars that "
     "no vendor has any more: whole years of a series, and of tables such as "
     "funding_rate, if their newest row is older. A year file that also contains "
-    "newer bars is kept whole; so are fundamentals, splits and dividends. Bars from "
-    "your own files and recordings that earlier versions stored without their "
-    "folder are never read again, and are deleted too. `onetape cache log` lists "
-    "each deletion."
+    "newer bars is kept whole; so are fundamentals, splits and dividends. "
+    "`onetape cache log` lists each deletion."
 )
 
 
@@ -63,7 +61,6 @@ def _clean(args: argparse.Namespace) -> Report:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
     elif args.all:
         raise QueryError("--all requires an age limit", hint="add --older-than AGE")
-    outdated = cache.remove_outdated(dry_run=args.dry_run)
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()
@@ -73,7 +70,6 @@ def _clean(args: argparse.Namespace) -> Report:
         "years_dropped": years,
         # The cache may have grown meanwhile, by its own records or by another process's bars.
         "bytes_freed": max(0, before.bytes - after.bytes),
-        "outdated": [str(key) for key in outdated],
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
         **after.to_json(),
     }
@@ -122,11 +118,6 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     if not document["dry_run"]:
         years = document["years_dropped"] + len(document.get("aged", {}).get("years", ()))
         rows.append(["freed", f"{size(document['bytes_freed'])}, {counted(years, 'year')}"])
-    if outdated := document["outdated"]:
-        verb = "would be removed" if document["dry_run"] else "removed"
-        rows.append(
-            [f"own files, {verb}", f"{counted(len(outdated), 'series')}, first {outdated[0]}"]
-        )
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
         rows.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.instant import iso
 from ..model.timeframe import Timeframe
-from .arguments import add_executor, command, positive
+from .arguments import add_processes, command, positive
 from .cached import (
     chosen,
     chosen_with_others,
@@ -50,9 +50,9 @@ def configure(actions: Any) -> None:
     for action in (verify, repair, compact, migrate):
         action.add_argument("symbol", nargs="?", help="default: all timeframes")
         action.add_argument("timeframe", nargs="?")
-    repair.set_defaults(executor=None)
+    repair.set_defaults(processes=None)
     for action in (verify, compact):
-        add_executor(action)
+        add_processes(action)
     for action in (repair, compact, migrate):
         action.add_argument("--dry-run", action="store_true", help="show what would be done")
     migrate.add_argument(
@@ -78,10 +78,12 @@ def configure(actions: Any) -> None:
 
 def _verify(args: argparse.Namespace) -> Report:
     from ..jobs.upkeep import run_upkeep
+    from ..jobs.workers import worker_processes
 
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
-    findings, problems = run_upkeep(manager._services, "check", keys, args.executor)
+    with worker_processes(args.processes) as executor:
+        findings, problems = run_upkeep(manager._services, "check", keys, executor)
     findings += [finding for part in others for finding in part.check()]
     is_sound = not findings and not problems
     document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
@@ -160,11 +162,13 @@ def _verdict(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
 
 def _compact(args: argparse.Namespace) -> Report:
     from ..jobs.upkeep import run_upkeep
+    from ..jobs.workers import worker_processes
 
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     services, is_trial = manager._services, args.dry_run
-    done, problems = run_upkeep(services, "compact", keys, args.executor, dry_run=is_trial)
+    with worker_processes(args.processes) as executor:
+        done, problems = run_upkeep(services, "compact", keys, executor, dry_run=is_trial)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
     problems += [
         (

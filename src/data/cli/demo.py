@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import install_line
+from ..bars.client import Wishes
+from ..errors import DataError, IncompleteDataWarning, install_line
+from ..jobs.vendors import VendorRole, vendor_roles
+from ..model.instant import DAY_MS, date_of
 from ..model.texts import by_reason, telling
 from .answers import attempts_shown, bars_shown, gaps_shown, headline
 from .arguments import add_timeout, command
@@ -18,14 +24,58 @@ from .tables import Cell, TextTable, counted, findings, milliseconds, moment, st
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from rich.console import RenderableType
 
-    from ..jobs.showcase import DemoAnswer, Showcase
-    from ..jobs.vendors import VendorRole
     from ..net.reach import ReachResult
+    from ..wiring import Services
 
 _ROWS = 6
+_DAYS = 30
+LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
+_SAMPLES = (
+    "Real daily bars from 2000 to 2013 (extra `demo`), served by the vendor `demo` because the call "
+    'names it:\nprovider="demo". They are never used for anything else.'
+)
 _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked": ("·", "dim")}
+
+
+class DemoQuestion(NamedTuple):
+    """A query for the demonstration.
+
+    Attributes:
+        start, end: Session dates, both inclusive.
+        provider, adjustment: As for the data manager.
+    """
+
+    symbol: str
+    timeframe: str
+    start: str
+    end: str
+    provider: str | None = None
+    adjustment: str = "split"
+
+
+# A year of sample bars, requested from their vendor by name, because nothing else returns them.
+SAMPLE_QUESTION = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
+
+
+class DemoAnswer(NamedTuple):
+    """The result of one query that was sent twice.
+
+    Attributes:
+        question: Query that was sent.
+        roles: Vendors in the order in which they are queried, then the others with the reasons.
+        frame: Bars, or None if there are none.
+        seconds: Duration of the first call and of the second.
+        error: Reason why there are no bars.
+    """
+
+    question: DemoQuestion
+    roles: tuple[VendorRole, ...] = ()
+    frame: pd.DataFrame | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+    error: DataError | None = None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,23 +87,66 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the demonstration; return 1 if neither a network nor sample bars are available."""
-    from ..jobs.showcase import SAMPLE_QUESTION, Showcase
+    from ..net.retry import RetryPolicy
+    from ..wiring import build
 
-    tell = _Reporter(args)
     with _cache_folder(args) as folder:
-        case = Showcase(folder, args.config, args.timeout)
-        tell.opening(case, is_temporary=not args.cache_dir)
-        reached = {} if args.offline else case.reached()
-        tell.network(reached)
-        answers = [case.ask(q) for q in case.live_questions()] if _any_reached(reached) else []
-        for answer in answers:
-            tell.answer(answer)
+        # Only one retry, after a short time, because a user is waiting.
+        services = build(folder, args.config, retry=RetryPolicy(attempts=2, first_s=0.3))
+        keep = "" if args.cache_dir else " (deleted afterwards; --cache-dir keeps it)"
+        _show(
+            args,
+            styled("onetape: market data behind one call", "bold"),
+            styled(f"cache: {services.settings.cache_dir}{keep}", "dim"),
+        )
+        reached = {} if args.offline else _reached(services)
+        _network_shown(args, reached)
+        now_ms = services.clock.now_ms()
+        start, end = (date_of(ms).isoformat() for ms in (now_ms - _DAYS * DAY_MS, now_ms))
+        live = [DemoQuestion(*series, start, end) for series in LIVE if _any_reached(reached)]
+        answers = [_shown_answer(args, services, question) for question in live]
         if not any(answer.frame is not None for answer in answers):
-            tell.samples()
-            answers.append(case.ask(SAMPLE_QUESTION))
-            tell.answer(answers[-1])
-        tell.closing(answers)
-    return OK if any(answer.frame is not None for answer in answers) else FAILED
+            _title(args, "without a network")
+            _show(args, _SAMPLES)
+            answers.append(_shown_answer(args, services, SAMPLE_QUESTION))
+        if args.json:
+            _print_document(reached, answers)
+    if all(answer.frame is None for answer in answers):
+        hint = f"{install_line('demo')} installs real sample bars that need no network"
+        complain("no vendor could be reached, and the sample bars are not installed", [hint])
+        return FAILED
+    _show(args, "", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
+    return OK
+
+
+def ask(services: Services, question: DemoQuestion, timeout: float | None = None) -> DemoAnswer:
+    """Send a query twice and time both calls; a failure is returned rather than raised."""
+    wishes = Wishes(question.provider, question.adjustment, timeout=timeout)
+    client, words = services.client, (question.symbol, question.timeframe)
+    query = partial(client.query, *words, question.start, question.end, wishes=wishes)
+    roles = tuple(vendor_roles(services.selector, query()))
+    seconds, frame = list[float](), None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            for _ in range(2):
+                started = time.perf_counter()
+                bars = client.get(query())
+                seconds.append(time.perf_counter() - started)
+                frame = bars if frame is None else frame
+    except DataError as error:
+        return DemoAnswer(question, roles, error=error)
+    return DemoAnswer(question, roles, frame, (seconds[0], seconds[1]))
+
+
+def _reached(services: Services) -> dict[str, ReachResult]:
+    """Return whether each usable vendor with a network address can be reached."""
+    from ..net.reach import reach_all
+
+    selector = services.selector
+    made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
+    urls = {name: str(vendor.base_url) for name, vendor in made.items() if vendor is not None}
+    return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
 
 def _role_lines(
@@ -99,91 +192,62 @@ def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
         yield folder
 
 
-class _Reporter:
-    """Prints the demonstration as text while it is running, or as JSON at the end."""
+def _show(args: argparse.Namespace, *items: RenderableType | Line) -> None:
+    """Print parts of the demonstration while it is running, unless JSON is printed at the end."""
+    if not args.json:
+        show(items)
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._as_json = bool(args.json)
-        self._offline = bool(args.offline)
-        self._reached: dict[str, ReachResult] = {}
 
-    def _show(self, *items: RenderableType | Line) -> None:
-        if not self._as_json:
-            show(items)
+def _title(args: argparse.Namespace, text: str) -> None:
+    from rich.rule import Rule
 
-    def _title(self, text: str) -> None:
-        from rich.rule import Rule
+    _show(args, "", Rule(styled(text, "bold"), align="left", style="dim"))
 
-        self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
-    def opening(self, case: Showcase, *, is_temporary: bool) -> None:
-        """Print the title of the demonstration and the folder in which its bars are stored."""
-        keep = " (deleted afterwards; --cache-dir keeps it)" if is_temporary else ""
-        self._show(
-            styled("onetape: market data behind one call", "bold"),
-            styled(f"cache: {case.cache_dir}{keep}", "dim"),
-        )
+def _network_shown(args: argparse.Namespace, reached: dict[str, ReachResult]) -> None:
+    """Print whether each vendor can be reached."""
+    _title(args, "network")
+    if args.offline:
+        _show(args, "not tested, because of --offline")
+        return
+    rows = [
+        (styled("✓", "green"), name, [f"reached in {milliseconds(answer.seconds)}"])
+        if answer.ok
+        else (styled("✗", "red"), name, [answer.refusal])
+        for name, answer in reached.items()
+    ]
+    _show(args, findings(rows))
+    if not _any_reached(reached):
+        _show(args, "no vendor can be reached from this machine")
 
-    def network(self, reached: dict[str, ReachResult]) -> None:
-        """Print whether each vendor can be reached."""
-        self._reached = reached
-        self._title("network")
-        if self._offline:
-            self._show("not tested, because of --offline")
-            return
-        rows = [
-            (styled("✓", "green"), name, [f"reached in {milliseconds(answer.seconds)}"])
-            if answer.ok
-            else (styled("✗", "red"), name, [answer.refusal])
-            for name, answer in reached.items()
-        ]
-        self._show(findings(rows))
-        if not _any_reached(reached):
-            self._show("no vendor can be reached from this machine")
 
-    def samples(self) -> None:
-        """Print a note that sample bars follow, with instructions for requesting them."""
-        self._title("without a network")
-        self._show(
-            "Real daily bars from 2000 to 2013 (extra `demo`), served by the vendor `demo` "
-            'because the call names it:\nprovider="demo". They are never used for '
-            "anything else."
-        )
+def _shown_answer(
+    args: argparse.Namespace, services: Services, question: DemoQuestion
+) -> DemoAnswer:
+    """Send one query and show its vendors, the bars or attempts, and the duration of a second call."""
+    answer = ask(services, question, args.timeout)
+    _title(args, f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
+    is_lacking = answer.frame is None or not answer.frame.attrs["onetape"]["complete"]
+    _show(args, findings([*_role_lines(answer.roles, is_lacking=is_lacking)]), "")
+    _show(args, *(_failure_shown(answer) if answer.frame is None else _bars_shown(answer)))
+    return answer
 
-    def answer(self, answer: DemoAnswer) -> None:
-        """Show one query: its vendors, the attempts, the bars, and the duration of a second call."""
-        question = answer.question
-        self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
-        is_lacking = answer.frame is None or not answer.frame.attrs["onetape"]["complete"]
-        self._show(findings([*_role_lines(answer.roles, is_lacking=is_lacking)]), "")
-        self._show(*(_failure_shown(answer) if answer.frame is None else _bars_shown(answer)))
 
-    def closing(self, answers: list[DemoAnswer]) -> None:
-        """Print the JSON if requested, or an error if nothing could be shown."""
-        if self._as_json:
-            print_json(
-                {
-                    "network": {
-                        n: vars(reached) | {"ok": reached.ok}
-                        for n, reached in self._reached.items()
-                    },
-                    "answers": [_answer(answer) for answer in answers],
-                    "summary": counted(
-                        sum(answer.frame is not None for answer in answers), "answer"
-                    ),
-                }
-            )
-        if all(answer.frame is None for answer in answers):
-            hint = f"{install_line('demo')} installs real sample bars that need no network"
-            complain("no vendor could be reached, and the sample bars are not installed", [hint])
-        else:
-            self._show("", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
+def _print_document(reached: dict[str, ReachResult], answers: Sequence[DemoAnswer]) -> None:
+    print_json(
+        {
+            "network": {name: vars(result) | {"ok": result.ok} for name, result in reached.items()},
+            "answers": [_answer(answer) for answer in answers],
+            "summary": counted(sum(answer.frame is not None for answer in answers), "answer"),
+        }
+    )
 
 
 def _failure_shown(answer: DemoAnswer) -> Shown:
-    for attempt in answer.attempts:
+    attempts = getattr(answer.error, "attempts", ())
+    for attempt in attempts:
         yield styled(f"{attempt} ({milliseconds(attempt.seconds)})", "yellow")
-    if not answer.attempts:
+    if not attempts:
         yield styled(str(answer.error), "yellow")
 
 
@@ -226,7 +290,7 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
 def _answer(answer: DemoAnswer) -> dict[str, Any]:
     first, second = answer.seconds
     return {
-        "question": vars(answer.question),
+        "question": answer.question._asdict(),
         "route": [role._asdict() for role in answer.roles],
         "provenance": None if answer.frame is None else answer.frame.attrs["onetape"],
         "first_ms": round(first * 1000, 3),

@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> Report | int:
     if args.full and args.watch:
         raise QueryError("--full and --watch cannot be used together", hint="omit one of them")
     if args.watch:
-        from .watch_screen import run_watch
+        from .live import watch
 
-        return run_watch(args)
+        return watch(args)
     from ..jobs.checkup import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)

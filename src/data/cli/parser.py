@@ -98,7 +98,6 @@ EXAMPLES = {
     "db": ("db check", "db backup"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
-    "prove": ("prove", "prove --only killed --json"),
     "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
     "bundle create": (
         "bundle create mine AAPL MSFT 1d --start 2020-01-01",
@@ -141,7 +140,7 @@ EXAMPLES = {
         "universe diff watch --start 2026-01-02 --json",
     ),
     "universe list": ("universe list", "universe list --json"),
-    "docs": ("docs bars", "docs errors --open"),
+    "docs": ("docs bars", "docs rate limit"),
     "link": ("link", "link --remove"),
     "completion": ("completion bash", "completion fish"),
 }

@@ -14,7 +14,7 @@ from .arguments import (
     positive,
 )
 from .cached import manager_of
-from .live_table import follow
+from .live import follow
 from .output import asking, note
 
 

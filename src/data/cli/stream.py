@@ -13,7 +13,7 @@ from .arguments import (
     seconds,
 )
 from .cached import manager_of
-from .live_table import follow
+from .live import follow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
-from .arguments import add_executor, add_timeout, add_universe, check_one, command, members_of
+from .arguments import add_processes, add_timeout, add_universe, check_one, command, members_of
 from .cached import manager_of
 from .job_output import costs_shown
 from .output import busy, console, is_quiet
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "changes no bar"
         ),
     )
-    add_executor(parser)
+    add_processes(parser)
     add_timeout(parser)
     command(
         parser,
@@ -75,6 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Validate stored bars; the exit code is 1 if anything was found or could not be read."""
     from ..jobs.validate import ValidateQuestion, validate_all
+    from ..jobs.workers import worker_processes
 
     check_one(args, "validate AAPL 1d", with_timeframe=True)
     many = "--all" if args.all else "--universe"
@@ -84,12 +85,13 @@ def run(args: argparse.Namespace) -> Report:
         )
     manager, symbols = manager_of(args), members_of(args)
     if not args.symbol:
-        every = validate_all(
-            manager._services, executor=args.executor, symbols=symbols, mark=args.mark
-        )
-        return _summary(args, every)
-    if args.executor:
-        raise QueryError("--executor needs --all or --universe: one series is one task")
+        with worker_processes(args.processes) as executor:
+            every = validate_all(
+                manager._services, executor=executor, symbols=symbols, mark=args.mark
+            )
+            return _summary(args, every)
+    if args.processes:
+        raise QueryError("--processes needs --all or --universe: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
     frame = manager.coverage(args.symbol, args.timeframe)
     lanes = [

@@ -122,7 +122,15 @@ _KEYS = {"data_source", "symbol", "interval", *_SHARED}.union(
 
 
 class DataFeedFactory:
-    """Creates Backtrader feeds from mappings. All methods are static."""
+    """Creates Backtrader feeds from mappings. All methods are static.
+
+    Examples:
+        >>> feed = DataFeedFactory.create_data_feed(
+        ...     {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m"}
+        ... )
+        >>> DataFeedFactory.get_supported_sources()
+        ['binance', 'yahoo', 'ibkr', 'coingecko', 'file']
+    """
 
     @staticmethod
     def create_data_feed(config: Mapping[str, Any]) -> BacktraderFeed | None:

@@ -48,6 +48,13 @@ def _limits(per_minute: int, per_second: float, burst: int) -> Limits:
 class RateLimiter:
     """Limits calls per second and per minute; after failures, it pauses for increasing times.
 
+    Examples:
+        >>> limiter = RateLimiter(requests_per_second=2, burst_size=1)
+        >>> limiter.acquire()
+        True
+        >>> limiter.acquire(timeout=0.01)
+        False
+
     Thread-safe.
 
     Args:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..model.query import only_given
 from .pipeline_minutes import AlpacaPipelineDownloader, When
 from .pipeline_steps import Step, names, run_in_order
 from .pipeline_timeframes import TimeframeCalculator, chosen_timeframes
@@ -38,6 +39,9 @@ class DataPipelineRunner:
         force_refresh: bool = False,
         cache_dir: str | Path | None = None,
         *,
+        start: When | None = None,
+        end: When | None = None,
+        refresh: bool = False,
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class DataPipelineRunner:
             steps: 1, 2 or both; they run in this order.
             tickers, timeframes, start_date, end_date, force_refresh: Options of the steps; see
                 ``AlpacaPipelineDownloader`` and ``TimeframeCalculator``.
+            start, end, refresh: Short names of ``start_date``, ``end_date`` and ``force_refresh``.
             cache_dir, config_path: Cache folder and rules file, as for the data manager.
             progress: Listener for the progress of the steps.
 
@@ -56,15 +61,19 @@ class DataPipelineRunner:
             ``error``), ``total_duration`` (seconds), ``interrupted``.
 
         Raises:
-            QueryError: A step does not exist, a timeframe cannot be built, or the range is invalid;
-                nothing was requested.
+            QueryError: A step does not exist, a timeframe cannot be built, the range is invalid, or
+                an argument is given under both its names; nothing was requested.
             ConfigError: The configuration is invalid.
         """
         symbols, labels = names(tickers), names(timeframes)
+        bounds = (
+            only_given(start_date=start_date, start=start),
+            only_given(end_date=end_date, end=end),
+        )
+        force_refresh = only_given(force_refresh=force_refresh, refresh=refresh) or False
 
         def _fetch() -> dict[str, Any]:
             step = AlpacaPipelineDownloader(cache_dir, config_path)
-            bounds = start_date, end_date
             return step.download_all_tickers(symbols, *bounds, force_refresh, progress=progress)
 
         def _calculate() -> dict[str, Any]:

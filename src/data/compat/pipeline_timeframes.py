@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import DataError, QueryError
 from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.signals import job_signals
-from ..jobs.workers import described, run_on, services_of, workers
+from ..jobs.workers import described, run_on, services_of, worker_processes
 from ..model.stored import Calculation
 from ..model.timeframe import Timeframe
 from ..prices.conversions import build_objection
@@ -65,7 +65,7 @@ class TimeframeCalculator:
         timeframes: Iterable[str] | str | None = None,
         force_refresh: bool = False,
         *,
-        executor: str | Executor | None = None,
+        executor: Executor | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
         """Calculate and store the bars of every symbol in every timeframe.
@@ -79,8 +79,7 @@ class TimeframeCalculator:
                 bars.
             timeframes: Timeframes shorter than a day, or ``1d``; by default, :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
-            executor: Workers to use: ``processes``, ``processes:4``, ``dask://host:port``, or a
-                ``concurrent.futures.Executor``; None means this process.
+            executor: Executor whose workers do the work; None means this process.
             progress: Listener that is called after each symbol.
 
         Returns:
@@ -91,8 +90,8 @@ class TimeframeCalculator:
             counts and lists of symbols.
 
         Raises:
-            QueryError: A timeframe cannot be built from minute bars, or the workers are not
-                available.
+            QueryError: A timeframe cannot be built from minute bars, or ``executor`` is not an
+                executor.
             ConfigError: The configuration is invalid.
         """
         started, interrupted = time.monotonic(), False
@@ -131,7 +130,7 @@ class TimeframeCalculator:
         self,
         tickers: Iterable[str],
         steps: Sequence[Timeframe],
-        executor: str | Executor | None,
+        executor: Executor | None,
         *,
         anew: bool,
     ) -> Iterator[dict[str, Any]]:
@@ -143,15 +142,12 @@ class TimeframeCalculator:
         settings = self._services.settings
         paths = settings.cache_dir, settings.rules_path
         tasks = ((*paths, ticker, tuple(steps), anew) for ticker in tickers)
-        with workers(executor) as make:
-            for task, result in run_on(make, _run_task, tasks):
-                if isinstance(result, QueryError):
-                    raise result
-                yield (
-                    _failure(task[2], described(result))
-                    if isinstance(result, Exception)
-                    else result
-                )
+        for task, result in run_on(executor, _run_task, tasks):
+            if isinstance(result, QueryError):
+                raise result
+            yield (
+                _failure(task[2], described(result)) if isinstance(result, Exception) else result
+            )
 
 
 def chosen_timeframes(timeframes: Iterable[str] | str | None) -> list[Timeframe]:
@@ -227,19 +223,19 @@ def _failure(ticker: str, reason: str) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step; return 0 if at least part of the work could be done, otherwise 1."""
-    from ..cli.arguments import add_executor
+    from ..cli.arguments import add_processes
     from .pipeline_command import add_timeframes, progress_shown, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:
         step = TimeframeCalculator(args.cache_dir, args.config)
         wanted = args.tickers, args.timeframes, args.force_refresh
-        with progress_shown() as progress:
+        with progress_shown() as progress, worker_processes(args.processes) as executor:
             calculate = partial(
-                step.calculate_all_timeframes, *wanted, executor=args.executor, progress=progress
+                step.calculate_all_timeframes, *wanted, executor=executor, progress=progress
             )
             return run_in_order({2: calculate})
 
     description = "Build longer bars from stored minutes."
     return run_command(
-        "step02_calculate_timeframes", description, (add_timeframes, add_executor), _run, argv
+        "step02_calculate_timeframes", description, (add_timeframes, add_processes), _run, argv
     )

@@ -1,6 +1,8 @@
 """The optional database: symbols with their history, corporate actions, universes.
 
 It needs the ``db`` extra and, for PostgreSQL, also ``postgres``. The bar store never reads it.
+
+This package is provisional: a minor release may change its names, results and stored data.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class SharedStore(BarStore):
 
     def is_shared(self, key: SeriesKey) -> bool:
         """Return whether a series is in the log: it is not a sample and not from a folder of files."""
-        return not (self._is_preview or key.of_folder or key.is_sample or key.is_outdated)
+        return not (self._is_preview or key.of_folder or key.is_sample)
 
     def position(self, key: SeriesKey) -> int | None:
         """Return the entry that the series shows; None for a series that is not shared."""
@@ -166,7 +166,7 @@ class SharedStore(BarStore):
                 f"the cache folder {self.root} belongs to a shared store, and which one was lost",
                 hint="run `onetape hosts detach`, then `onetape hosts attach`",
             )
-        has_own = not noted and any(self.is_shared(key) for key in self.keys_with_outdated())
+        has_own = not noted and any(self.is_shared(key) for key in self.keys())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
@@ -189,7 +189,7 @@ class SharedStore(BarStore):
 
     def attachable(self) -> list[SeriesKey]:
         """Return the folder's series that are in the log or may be, even if an attach was interrupted."""
-        keys = dict.fromkeys((*self.keys_with_outdated(), *self._copies.set_aside()))
+        keys = dict.fromkeys((*self.keys(), *self._copies.set_aside()))
         return [key for key in keys if self.is_shared(key)]
 
     @contextmanager
@@ -377,7 +377,7 @@ class SharedStore(BarStore):
         self.check_joined(join=False)
         times = self.shared.latest_times()
         here = {
-            *self.keys_with_outdated(),
+            *self.keys(),
             *(k for s in self.notes.symbols() for k in self.notes.keys(s)),
         }
         keys = {key_of(name): at_ms for name, at_ms in times.items()}
@@ -729,7 +729,7 @@ class SharedStore(BarStore):
         self.check_joined()
         heads = self.shared.all_heads()
         names = {name.symbol for name in heads if is_symbol(name.symbol)}
-        names |= {key.symbol for key in self.keys_with_outdated()}
+        names |= {key.symbol for key in self.keys()}
         for ticker in sorted(names if symbol is None else {symbol}):
             keys = [
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == ticker

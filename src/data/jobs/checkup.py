@@ -59,7 +59,6 @@ from .status import (
     is_little_space,
     next_request,
 )
-from .upgrade import upgrade
 from .vendors import describe_vendors, obstacle_of
 
 __all__ = ["Check", "checkup"]
@@ -141,7 +140,6 @@ def checkup(
         *_calendars(catalog, holdings, clock.now_ms()),
         *_files(catalog, holdings, clock, full=full),
         *_proof(holdings),
-        *_upgrade(catalog, holdings, selector, clock.now_ms()),
         _memory(memory()),
         *_configuration(survey, selector, {v["name"] for v in vendors if _is_under_keys(v)}),
         *_keys(vendors, selector),
@@ -429,15 +427,6 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
             "" if confirmed else "`onetape verify --sample 1%` compares a part of them each night"
         )
         yield Check("health", "proof", True if confirmed else None, text, advice)
-
-
-def _upgrade(
-    catalog: Catalog, holdings: Holdings, selector: ProviderSelector, now_ms: int
-) -> Iterator[Check]:
-    """Report data from earlier versions that this version does not use."""
-    text, advice = upgrade(catalog, holdings, selector, now_ms)
-    if text:
-        yield Check("health", "upgrade", None, text, advice)
 
 
 def _memory(state: Memory) -> Check:

@@ -155,12 +155,6 @@ def text_of(page: Page) -> str:
     return _readme() if page is _README else _DIRECTIVE.sub("", _text(page.file))
 
 
-def bytes_of(name: str) -> bytes | None:
-    """Return a packaged picture by its file name, or None if there is no such picture."""
-    path = page_path(name)
-    return path.read_bytes() if re.fullmatch(r"img/[\w-]+\.\w+", name) and path.is_file() else None
-
-
 def example_of(page: Page | None) -> dict[str, bytes]:
     """Return the files of a page's example, by name.
 

@@ -58,7 +58,6 @@ EXTRAS = {
     "polars": Extra("polars", "polars", "creates Polars frames from bars"),
     "fast": Extra("isal", "isal", "compresses and decompresses long files in a tenth of the time"),
     "completion": Extra("shtab", "shtab", "writes completion scripts for bash, zsh and fish"),
-    "dask": Extra("distributed", "distributed", "runs jobs that query no vendor on a cluster"),
     "hdf5": Extra("h5py", "h5py", "migrates HDF5 files to bundles"),
     "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),

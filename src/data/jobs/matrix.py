@@ -195,7 +195,7 @@ def vendor_page(name: str) -> str:
     if row.of_files:
         more = "More: [your own files](../own-files.md). "
     elif row.is_family:
-        more = "More: [decision 12](../adr/0012-exchanges-by-ccxt.md). "
+        more = "More: [SDKs are carriers](../decisions.md#sdks-are-carriers). "
     parts.append(
         f"{more}`make docs` generates this page from what the vendor's files declare. All vendors: "
         "[vendors and their order](../vendors.md).\n"

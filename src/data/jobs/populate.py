@@ -20,7 +20,7 @@ from ..errors import CacheError, ConfigError, DataError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
-from ..model.query import check_no_string, check_session
+from ..model.query import check_no_string, check_session, only_given
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_job, seconds_of
@@ -71,6 +71,7 @@ def populate_cache(
     end: When | None = None,
     config_path: str | Path | None = None,
     force_refresh: bool = False,
+    refresh: bool = False,
     symbols_file: str | Path | None = None,
     dry_run: bool = False,
     progress: Listener | None = None,
@@ -90,7 +91,8 @@ def populate_cache(
             ``start`` and ``end`` are shorter names for these arguments.
         cache_dir: Folder of the cache; see ``DataManager``.
         config_path: Rules file; see ``DataManager``.
-        force_refresh: Whether to fetch bars again even if they are already stored.
+        refresh: Whether to fetch bars again even if they are already stored; ``force_refresh`` is
+            the same.
         dry_run: Whether to only return the requests that would be sent to each vendor, and the time
             that they would take, without querying any vendor.
         progress: Listener called, in the caller's thread, with each part of a series that has
@@ -133,8 +135,9 @@ def populate_cache(
           are queried first for these.
 
     Raises:
-        QueryError: A timeframe, the range, the list or ``timeout`` is invalid; nothing was
-            requested. An invalid symbol or row does not raise an error; only its own series fails.
+        QueryError: A timeframe, the range, the list or ``timeout`` is invalid, or an argument is
+            given under both its names; nothing was requested. An invalid symbol or row does not
+            raise an error; only its own series fails.
         ConfigError: The configuration is invalid.
     """
     check_no_string(symbols, hint=f"[{symbols!r}]")
@@ -142,9 +145,10 @@ def populate_cache(
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
-    bounds = (start_date or start, end_date or end)
-    job = checked_job(services, listed, intervals, *bounds, timeout, session)
-    job = replace(job, refresh=force_refresh)
+    start = only_given(start_date=start_date, start=start)
+    end = only_given(end_date=end_date, end=end)
+    job = checked_job(services, listed, intervals, start, end, timeout, session)
+    job = replace(job, refresh=only_given(force_refresh=force_refresh, refresh=refresh) or False)
     if on_event is not None:
         services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)

@@ -31,7 +31,7 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
-from ..model.query import check_no_string
+from ..model.query import check_no_string, only_given
 from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
 from ..progress.bar import listening
@@ -153,16 +153,20 @@ def refresh_symbol_fundamentals(
     data_types: Iterable[str],
     force_refresh: bool = False,
     *,
+    refresh: bool = False,
     timeout: float | None = None,
 ) -> dict[str, Any]:
     """Query a data manager for each data type of one symbol, and return the results.
 
-    ``success`` in the result is true if a vendor has any of the types. ``timeout`` is in seconds
-    and applies to each type; None means the data manager's default.
+    ``success`` in the result is true if a vendor has any of the types. ``refresh`` fetches data
+    again even if it is fresh; ``force_refresh`` is the same. ``timeout`` is in seconds and applies
+    to each type; None means the data manager's default.
 
     Raises:
-        QueryError: ``timeout`` is not a valid time.
+        QueryError: ``timeout`` is not a valid time, or ``refresh`` is given under both its names.
     """
+    if refresh is not False:
+        force_refresh = only_given(force_refresh=force_refresh, refresh=refresh)
     seconds, types = seconds_of(timeout, symbol), dict[str, dict[str, Any]]()
     options = {} if seconds is None else {"timeout": seconds}
     for data_type in data_types:

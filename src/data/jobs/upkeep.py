@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..model.series import SeriesKey
 from ..wiring import Services
-from .workers import described, run_on, services_of, workers
+from .workers import described, run_on, services_of
 
 Work = Literal["check", "compact"]
 # The results, and the series that could not be processed.
@@ -39,7 +39,7 @@ def run_upkeep(
     services: Services,
     work: Work,
     keys: Sequence[SeriesKey],
-    executor: str | Executor | None = None,
+    executor: Executor | None = None,
     **options: Any,
 ) -> _Outcome:
     """Check, repair or compact stored series; return the results, and the series that failed.
@@ -49,11 +49,12 @@ def run_upkeep(
             its rules file.
         work: Name of the work, a method of ``UnifiedCache.maintenance``.
         keys: Series to process, grouped by symbol.
-        executor: Worker processes to use, see :func:`~.workers.workers`; None means this process.
+        executor: Executor whose workers do the work, see :func:`~.workers.run_on`; None means this
+            process.
         options: Options for that method.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
+        QueryError: ``executor`` is not an executor.
     """
     if executor is None:
         return _run(services, work, keys, options)
@@ -62,12 +63,11 @@ def run_upkeep(
     tasks = [UpkeepTask(folder, rules, work, list(group), options) for _, group in grouped]
     results: list[Any] = []
     problems: list[tuple[SeriesKey, str]] = []
-    with workers(executor) as make:
-        for task, result in run_on(make, run_upkeep_task, tasks):
-            if isinstance(result, Exception):
-                result = [], [(key, described(result)) for key in task.keys]
-            results += result[0]
-            problems += result[1]
+    for task, result in run_on(executor, run_upkeep_task, tasks):
+        if isinstance(result, Exception):
+            result = [], [(key, described(result)) for key in task.keys]
+        results += result[0]
+        problems += result[1]
     return results, problems
 
 

@@ -43,7 +43,7 @@ from ..quality.marks import marked
 from ..quality.service import examine, validate
 from ..wiring import Services
 from .other_hosts import pull_elsewhere, pull_first
-from .workers import run_on, services_of, workers
+from .workers import run_on, services_of
 
 if TYPE_CHECKING:
     from ..model.bars import BarTable
@@ -199,7 +199,7 @@ def validate_series(
 def validate_all(
     services: Services,
     pattern: str = "*",
-    executor: str | Executor | None = None,
+    executor: Executor | None = None,
     symbols: Iterable[str] | None = None,
     *,
     mark: bool = False,
@@ -213,12 +213,13 @@ def validate_all(
     Args:
         services: Services of the installation.
         pattern: Shell pattern for series; see ``BarsClient.series``.
-        executor: Worker processes to use, see :func:`~.workers.workers`; None means this process.
+        executor: Executor whose workers do the work, see :func:`~.workers.run_on`; None means this
+            process.
         symbols: Symbols to which the validation is limited; None means all.
         mark: Whether to mark bars in the cache that are certainly wrong.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
+        QueryError: ``executor`` is not an executor.
     """
     pull_elsewhere(services.cache.store, pattern)
     keys, absent = list(services.client.series(pattern)), list[str]()
@@ -239,9 +240,8 @@ def validate_all(
         return
     paths = services.settings.cache_dir, services.settings.rules_path
     tasks = ((question, *paths) for question in questions)
-    with workers(executor) as make:
-        for _, result in run_on(make, _run_task, tasks):
-            yield _record(services, result) if isinstance(result, QualityReport) else result
+    for _, result in run_on(executor, _run_task, tasks):
+        yield _record(services, result) if isinstance(result, QualityReport) else result
     yield from missing
 
 

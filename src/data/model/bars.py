@@ -22,9 +22,8 @@ PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
 _FEW_ROWS = 32
-# First line of a fingerprint's input. The first version was for frames whose ``adj_close`` was
-# included.
-FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
+# First line of a fingerprint's input.
+FRAME = b"onetape-frame-2\n"
 
 
 class Bar(NamedTuple):
@@ -217,17 +216,14 @@ def merge(old: BarTable, new: BarTable) -> BarTable:
     return both.take(order[last_of_its_stamp])
 
 
-def fingerprint_of(
-    stamps: Stamps, columns: Iterable[tuple[str, Floats]], line: bytes = FRAME
-) -> str:
+def fingerprint_of(stamps: Stamps, columns: Iterable[tuple[str, Floats]]) -> str:
     """Return the digest of bars; :func:`~.proof.fingerprint` describes how it is computed.
 
     Args:
         stamps: Timestamps in UTC milliseconds.
         columns: Names and values of the columns, in the order in which they are hashed.
-        line: Line that is hashed first; it names the version of the format.
     """
-    digest = hashlib.sha256(line)
+    digest = hashlib.sha256(FRAME)
     digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())
     for name, column in columns:
         one_nan = np.where(np.isnan(column), np.nan, column)

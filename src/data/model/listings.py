@@ -18,6 +18,11 @@ _LONGEST = 200
 class Listing:
     """One symbol in a vendor's list.
 
+    Examples:
+        >>> listing = manager.search("apple", limit=1, offline=True)[0]
+        >>> listing.symbol, listing.type
+        ('AAPL', 'stock')
+
     Attributes:
         symbol: Canonical symbol, accepted by ``get_ohlcv``, such as ``BRK-B``, ``VOD.L``,
             ``BTCUSDT``.

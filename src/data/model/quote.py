@@ -22,6 +22,10 @@ QUOTE_STATES: tuple[QuoteState, ...] = get_args(QuoteState)
 class Quote(InLines):
     """The latest price of a symbol.
 
+    Examples:
+        >>> quote = manager.get_quote("AAPL")
+        >>> text = f"{quote.price} {quote.currency} at {quote.time}, {quote.state}"
+
     Attributes:
         symbol: Canonical symbol, such as ``BRK-B``.
         price: Last price up to ``time``, adjusted for splits as of today.
@@ -80,6 +84,12 @@ class Quote(InLines):
 
 class Quotes(InLines, dict[str, Quote]):
     """A mapping of symbols, as typed, to quotes; looking up a symbol that failed raises its error.
+
+    Examples:
+        >>> quotes = manager.get_quotes(["AAPL", "BTCUSDT"])
+        >>> prices = {symbol: quote.price for symbol, quote in quotes.items()}
+        >>> quotes.errors
+        {}
 
     Attributes:
         errors: Maps each symbol without a quote to its error.

@@ -16,8 +16,6 @@ _DAY = Timeframe(1, "d")
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
 # The lane of extended-hours bars that a query names; other lanes of such bars exist next to it.
 EXTENDED_LANE = ("extended",)
-# Used if a pinned vendor's lane contains extended hours stored by an earlier version.
-REGULAR_LANE = ("regular",)
 _MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
 _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
@@ -94,11 +92,6 @@ class SeriesKey:
         """
         family = self.lane[0].partition(".")[0] if self.lane else ""
         return family == _MADE_UP or is_sample(family)
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether an earlier version created the lane for local files without naming their folder."""
-        return bool(self.lane) and is_of_files(self.lane[0])
 
     @property
     def folder(self) -> str:

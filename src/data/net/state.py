@@ -35,7 +35,6 @@ from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
 from ..forks import close_before_fork
 from .deadline import call_left_s
 from .state_tables import (
-    LATER,
     TABLES,
     VERSION,
     StateTables,
@@ -332,8 +331,6 @@ class State:
             self._db = connect(self._path, self._wait_s)
             self._timeout_s = self._wait_s
             self._set_up(self._db)
-            for statement in LATER:
-                self._db.execute(statement)
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
@@ -363,7 +360,7 @@ class State:
                 salt = self._salt or os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
-                make_tables(db, (*TABLES, *LATER), VERSION)
+                make_tables(db, TABLES, VERSION)
             if has_salt or has_tables:
                 self._start_carefully(db, _LOST)
         db.execute("COMMIT")
@@ -397,7 +394,7 @@ class State:
             if self._has_file and not self._salt and self._has_salt():
                 self._salt = self._disk.read(self._path.with_name(SALT))
         self._salt = self._salt or os.urandom(_SALT_BYTES)
-        make_tables(self._db, (*TABLES, *LATER), VERSION)
+        make_tables(self._db, TABLES, VERSION)
         return self._db
 
     # --- when the file cannot be used -----------------------------------------------------

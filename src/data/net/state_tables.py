@@ -31,22 +31,17 @@ TABLES = (
     " WITHOUT ROWID",
     "CREATE TABLE pauses (who TEXT PRIMARY KEY, until_s REAL, strikes INT) WITHOUT ROWID",
     "CREATE TABLE circuits (who TEXT, door TEXT, failures INT, times INT, until_s REAL,"
-    " trial_until_s REAL, answered_s REAL, reason TEXT, PRIMARY KEY (who, door)) WITHOUT ROWID",
+    " trial_until_s REAL, answered_s REAL, reason TEXT, symbols TEXT,"
+    " PRIMARY KEY (who, door)) WITHOUT ROWID",
     "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT, machine TEXT, pid INT,"
     " until_s REAL) WITHOUT ROWID",
-)
-# Tables added later, which are created if missing and are unknown to older processes.
-LATER = (
-    "CREATE TABLE IF NOT EXISTS unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
+    "CREATE TABLE unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS progress (name TEXT PRIMARY KEY, holder TEXT, pages INT)"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS lacking_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
+    "CREATE TABLE progress (name TEXT PRIMARY KEY, holder TEXT, pages INT) WITHOUT ROWID",
+    "CREATE TABLE lacking_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
     " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, until_s REAL,"
     " PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS unconnected (vendor TEXT PRIMARY KEY, failed_s REAL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS unreadable (who TEXT, door TEXT, symbols TEXT,"
-    " PRIMARY KEY (who, door)) WITHOUT ROWID",
+    "CREATE TABLE unconnected (vendor TEXT PRIMARY KEY, failed_s REAL) WITHOUT ROWID",
 )
 # Time for which a vendor's missing day is remembered after it was last found missing.
 DAY_STANDS_S = 7 * 86_400.0
@@ -77,10 +72,7 @@ _end = attrgetter("until_s")
 _NONE = Contacts()
 _DIGEST_BYTES = 12
 # In the order of the value's fields.
-_CIRCUIT_COLUMNS = (
-    "failures, times, until_s, trial_until_s, answered_s, reason, ifnull(symbols, '')"
-)
-_CIRCUITS = "circuits LEFT JOIN unreadable USING (who, door)"
+_CIRCUIT_COLUMNS = "failures, times, until_s, trial_until_s, answered_s, reason, symbols"
 
 
 class SqlRows(Protocol):
@@ -276,13 +268,13 @@ class StateTables:
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
         """Return the circuit of an endpoint; it is closed if none is stored."""
-        sql = f"SELECT {_CIRCUIT_COLUMNS} FROM {_CIRCUITS} WHERE who = ? AND door = ?"  # noqa: S608 - constant names
+        sql = f"SELECT {_CIRCUIT_COLUMNS} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
         row = self.rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
         """Return the open and half-open circuits, each with its account and endpoint."""
-        sql = f"SELECT who, door, {_CIRCUIT_COLUMNS} FROM {_CIRCUITS} WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
+        sql = f"SELECT who, door, {_CIRCUIT_COLUMNS} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
         return [
             (account, endpoint, Circuit(*rest))
             for account, endpoint, *rest in self.rows.execute(sql)
@@ -290,10 +282,10 @@ class StateTables:
 
     def keep_circuit(self, account: str, endpoint: str, circuit: Circuit) -> None:
         """Store the circuit of an endpoint."""
-        *values, symbols = (account, endpoint, *astuple(circuit))
-        self.rows.execute("INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-        names = (account, endpoint, symbols)
-        self.rows.execute("INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?)", names)
+        values = (account, endpoint, *astuple(circuit))
+        self.rows.execute(
+            "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
 
     # --- vendors that could not be connected to ---------------------------------------------
 

@@ -2,6 +2,8 @@
 
 ``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` if
 ``RUSTYBT_USE_POLARS`` is 0; Polars then need not be installed.
+
+This package is provisional: a minor release may change its names, results and stored data.
 """
 
 from __future__ import annotations

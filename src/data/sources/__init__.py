@@ -1,4 +1,7 @@
-"""Sources of bars for backtests: single vendors, all vendors in the rules, and custom sources."""
+"""Sources of bars for backtests: single vendors, all vendors in the rules, and custom sources.
+
+This package is provisional: a minor release may change its names, results and stored data.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 The same ticker by itself does not prove anything: META-USD is the coin Metadium at Yahoo, and
 METAUSDT is a perpetual on a stock at Binance. Before bars from another vendor may replace the
-requested ones, both must be proved to belong to the same asset; see decision 14.
+requested ones, both must be proved to belong to the same asset; see
+"Identity before completeness" in ``docs/decisions.md``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Every name is loaded on first use. A name that needs a missing extra raises an error that names the
 extra; ``import *`` leaves out names that need the ``db`` extra.
+
+This package is provisional: a minor release may change its names, results and stored data.
 """
 
 from __future__ import annotations

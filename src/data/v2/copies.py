@@ -105,8 +105,6 @@ def copied_frame(query: BarsQuery, rows: Sequence[PriceRow], now_ms: int) -> pl.
     if not len(stamps) or len(np.setdiff1d(expected, stamps)):
         return None
     columns = {name: [getattr(row, name) for row in rows] for name in rows[0]._fields[1:-1]}
-    if query.instrument.asset_class != "stock":  # older versions did not copy it
-        columns["adj_close"] = columns["close"]
     times = pl.Series(stamps).cast(pl.Datetime("ms"))
     frame = pl.DataFrame({"timestamp": times, **columns})
     bounds = from_ms(query.span.start), from_ms(query.span.end - 1)

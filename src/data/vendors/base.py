@@ -15,6 +15,7 @@ from ..model.bars import BarTable
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instrument import AssetClass, Instrument
+from ..model.query import only_given
 from ..model.shape import Shapes, shape_change
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -349,7 +350,15 @@ class BaseDataDownloader:
         return depth is None or _PERIOD_DAYS.get(period, 0) <= depth + 1
 
     def get_ohlcv(
-        self, symbol: str, interval: str, start_date: Any, end_date: Any, **kwargs: Any
+        self,
+        symbol: str,
+        interval: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        start: Any = None,
+        end: Any = None,
+        **kwargs: Any,
     ) -> pd.DataFrame | None:
         """Return bars straight from the vendor, without cache, failover or calendar.
 
@@ -358,16 +367,19 @@ class BaseDataDownloader:
             interval: Timeframe such as ``1d``.
             start_date, end_date: Bounds of the range, both inclusive; naive datetimes mean UTC, and
                 dates mean whole days.
+            start, end: Short names of ``start_date`` and ``end_date``.
             **kwargs: Options of this vendor.
 
         Returns:
             Ascending bars in this vendor's documented format; an empty frame if there are none.
 
         Raises:
-            QueryError: An argument is invalid.
+            QueryError: An argument is invalid, or a bound is missing or given twice.
             ProviderError: The vendor did not supply the bars.
         """
         options = raw_options(self.get_provider_name(), self.raw_options, kwargs)
+        start_date = only_given(start_date=start_date, start=start)
+        end_date = only_given(end_date=end_date, end=end)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
         sender = self.session.sender
         now_ms = sender.now_ms() if sender else span.end
@@ -380,13 +392,25 @@ class BaseDataDownloader:
         return raw_frame(table, span, self.raw_shape)[: options.limit]
 
     def get_ohlcv_batch(
-        self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
+        self,
+        symbols: Sequence[str],
+        interval: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        start: Any = None,
+        end: Any = None,
     ) -> dict[str, pd.DataFrame]:
         """Return frames by symbol, from one call of :meth:`get_ohlcv` per symbol.
 
         For the arguments, see that method. A symbol for which the call failed or returned None is
         logged and left out.
+
+        Raises:
+            QueryError: A bound is given twice.
         """
+        start_date = only_given(start_date=start_date, start=start)
+        end_date = only_given(end_date=end_date, end=end)
         frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
         )

@@ -343,9 +343,8 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
     except DataError:
         raise
     except UNREADABLE as exc:
-        raise ResponseFormatError(
-            f"{vendor} returned something other than {what} ({type(exc).__name__}: {str(exc)[:80]})"
-        ) from exc
+        why = printable(f"{type(exc).__name__}: {str(exc)[:80]}")
+        raise ResponseFormatError(f"{vendor} returned something other than {what} ({why})") from exc
 
 
 def check_symbol(vendor: str, spelling: str, named: object) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..calendars.localtime import local_date, local_to_utc
-from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
+from ..errors import CapabilityError, NoDataError, ResponseFormatError
 from ..model.actions import Action, vendor_currency, vendor_date
 from ..model.http import HttpRequest
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from .dates import amount
-from .paging import IDLE_PAGES, UNREADABLE, PagedVendor
+from .paging import IDLE_PAGES, PagedVendor, format_errors
 
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
@@ -146,16 +146,9 @@ def _read(
     vendor: PagedVendor, request: HttpRequest, read: ActionReader
 ) -> tuple[list[Action], HttpRequest | None]:
     response = vendor.send(request)
-    try:
+    with format_errors(vendor.name, "splits and dividends"):
         actions, following = read(response.json())
         return list(actions), following
-    except DataError:
-        raise
-    except UNREADABLE as exc:
-        raise ResponseFormatError(
-            f"{vendor.name} returned something other than splits and dividends "
-            f"({type(exc).__name__}: {str(exc)[:80]})"
-        ) from exc
 
 
 def _ex_at(day: str) -> int:

@@ -77,6 +77,12 @@ def download(
 ) -> pd.DataFrame:
     """Return the bars for several tickers side by side, as ``yfinance.download`` does.
 
+    Examples:
+        >>> from onetape import yf
+        >>> bars = yf.download(["AAPL", "MSFT"], start="2024-05-06", end="2024-05-11")
+        >>> bars["Close"].shape
+        (5, 2)
+
     Args:
         tickers: Symbols, as a list or as a string with spaces or commas.
         start, end: Dates, datetimes (naive ones are in the exchange's time zone) or seconds since

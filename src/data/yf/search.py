@@ -30,6 +30,10 @@ _TYPES = {
 class Search:
     """A search for instruments whose symbol or name matches a text, like ``yfinance.Search``.
 
+    Examples:
+        >>> from onetape import yf
+        >>> symbols = [quote["symbol"] for quote in yf.Search("apple").quotes]
+
     Args:
         query: Part of a symbol or name.
         max_results: Maximum number of results.

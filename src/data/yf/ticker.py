@@ -119,6 +119,12 @@ _DAY_OVER = pd.Timedelta(days=1, minutes=20)
 class Ticker:
     """The bars, splits, dividends and figures for one symbol, like ``yfinance.Ticker``.
 
+    Examples:
+        >>> from onetape import yf
+        >>> bars = yf.Ticker("AAPL").history(start="2024-05-06", end="2024-05-11")
+        >>> len(bars)
+        5
+
     Args:
         ticker: Symbol, such as ``AAPL``, ``VOD.L``, ``BTC-USD``, ``^GSPC``, ``EURUSD=X``.
         session: Not supported.
@@ -317,6 +323,10 @@ def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
 
 class FastInfo(Mapping[str, Any]):
     """The last price and figures for the last year, by key (``lastPrice``) or attribute.
+
+    Examples:
+        >>> from onetape import yf
+        >>> price = yf.Ticker("AAPL").fast_info["lastPrice"]
 
     The attribute for a key is written with underscores, such as ``last_price``.
 
@@ -538,6 +548,11 @@ def _snake(key: str) -> str:
 
 class Tickers:
     """Several tickers, like ``yfinance.Tickers``.
+
+    Examples:
+        >>> from onetape import yf
+        >>> yf.Tickers("AAPL MSFT").tickers["MSFT"].ticker
+        'MSFT'
 
     Args:
         tickers: Symbols, as a list or as a string with spaces or commas.

@@ -1,6 +1,6 @@
 """Longer bars that a job calculates from stored ones and keeps in a lane of their own.
 
-This happens only in jobs that explicitly request it (decision 9). No query is answered from such a
+This happens only in jobs that explicitly request it. No query is answered from such a
 lane, so its bars never replace a vendor's. The name of the lane contains the source timeframe; each
 span has the vendors, the basis and the state of the bars it was built from.
 """
@@ -27,7 +27,6 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import build_objection
 from ..answer.answer import Answer
 from ..selection.lanes import LaneFinder
-from ..selection.offers import has_extra_hours
 from .derive import derived
 
 _DAILY = Timeframe(1, "d")
@@ -76,10 +75,8 @@ class Calculator:
         # those.
         is_held = lane.view.exists or not lane.is_beside
         stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
-        # Regular-hours bars cannot be built from extended-hours bars stored by an earlier version.
         kind = stored.kind
-        is_unfit = kind is None or has_extra_hours(kind, minutes)
-        if is_unfit or kind is None or stored.first is None or stored.last is None:
+        if kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
                 f"no {source} bars for {symbol} are stored to build {target} bars from",
                 symbol=symbol,

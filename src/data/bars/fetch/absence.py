@@ -33,8 +33,10 @@ from ..answer.answer import UnfilledSpan
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
-from ..validity import PROVING, UNVOUCHED_MS
+from ..validity import UNVOUCHED_MS
 
+# Number of vendors that must report that no bars exist before the listing.
+PROVING = 2
 # No temporary halt lasts longer than this; also how far back a vendor is queried for daily bars.
 _LONGEST_HALT_MS = 45 * DAY_MS
 # A day because depths are a day less than what vendors serve, and one because a date begins it.

@@ -20,7 +20,7 @@ from ...errors import (
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, iso
-from ...model.reasons import BEFORE_FIRST, CLOSED, NO_BAR
+from ...model.reasons import CLOSED, NO_BAR
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...net.deadline import check_time, run_part
 from ...net.send_records import reporting
@@ -31,7 +31,6 @@ from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import ProcessedAnswer, process_answer, take_forming
 from ..selection.candidates import Candidate, LaneRoute
 from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
-from ..validity import is_proof
 from .absence import record_absence
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
@@ -481,7 +480,6 @@ def _has_none(coverage: Coverage, candidate: Candidate, span: Span, now_ms: int)
         if entry.state == "empty"
         and entry.is_valid(now_ms)
         and (entry.reason == CLOSED or candidate.has_answered(entry))
-        and (entry.reason != BEFORE_FIRST or is_proof(entry))
     ]
     return not subtract([span], empty) and any(entry.reason != CLOSED for entry in entries)
 

@@ -51,7 +51,6 @@ from ..selection.candidates import (
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
-from ..selection.offers import has_extra_hours
 from ..series import Journal, LaneRequest, is_down
 from .lane import LaneRun, LaneServices, real_gaps
 
@@ -292,8 +291,8 @@ class MissHandler:
         - Otherwise the next lane is tried.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        The result does not depend on which bars happen to be cached (decision 17). Stored bars that
-        are only doubtful or due again do not count as missing.
+        The result does not depend on which bars happen to be cached. Stored bars that are
+        only doubtful or due again do not count as missing.
         """
         incomplete: Answer | None = None
         # Attempts from the lane with this index on are added to the incomplete answer.
@@ -508,7 +507,7 @@ class MissHandler:
         it is the one listed by the vendor of ``lane``.
         """
         view = self._store.view(query.home_key)
-        if lane.kind is None or view.kind is None or has_extra_hours(view.kind, query):
+        if lane.kind is None or view.kind is None:
             return False
         asset = Lister(lane.vendor, lane.kind)
         if isinstance(route, Route):

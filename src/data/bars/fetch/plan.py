@@ -33,7 +33,6 @@ from ..validity import (
     fetched_ahead,
     has_loose_hours,
     is_older,
-    is_proof,
     is_unasked,
     lifetime_of,
     may_hold_more,
@@ -322,12 +321,11 @@ def _bars_left_in_page(segment: Span, request: LaneRequest) -> int:
 def _can_be_queried(entry: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
     """Return whether a vendor in the lane is still to be queried for bars that other vendors lack.
 
-    This is False for spans that two vendors prove to be before a listing, but not for spans for
-    which an earlier version concluded this from a single vendor's lack of bars.
+    This is False for spans that two vendors prove to be before a listing.
     """
-    if entry.state in WITH_BARS or entry.reason == CLOSED or is_proof(entry):
+    if entry.state in WITH_BARS or entry.reason in (CLOSED, BEFORE_FIRST):
         return False
-    return entry.reason == BEFORE_FIRST or any(
+    return any(
         not candidate.has_answered(entry)
         for candidate in request.route.candidates
         if candidate.name not in journal.excluded

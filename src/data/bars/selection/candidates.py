@@ -23,7 +23,7 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import REGULAR_LANE, SeriesKey, folder_lane, lane_beside, lane_of
+from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
@@ -439,8 +439,7 @@ def find_route(
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
     if query.provider is not None:
-        is_beside = stored is not None and has_extra_hours(stored, query)
-        home = (*query.pinned, *(REGULAR_LANE if is_beside else ()))
+        home = query.pinned
     else:
         home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
     if stored is not None and home == query.home:

@@ -13,8 +13,7 @@ the vendors' declarations are consulted, and cached until rules, keys or downloa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
@@ -23,11 +22,11 @@ from ...model.coverage import WITH_BARS
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import REGULAR_LANE, SeriesKey, lane_of
+from ...model.series import SeriesKey, lane_of
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
-from .offers import Offer, as_declared, first_of, has_extra_hours
+from .offers import Offer, as_declared, first_of
 from .source_check import SourceCheck
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class LaneFinder:
         key = query.key
         view = self._store.view(key)
         if query.provider is not None:
-            return self._pinned_lane(query, view)
+            return AnsweringLane(key, view, view.kind, None)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
         default = AnsweringLane(key, view, stored, stored, home=query.home)
         order = self.order(query.instrument, query.timeframe)
@@ -107,9 +106,7 @@ class LaneFinder:
             # If a vendor's bars need no separate lane, they are the first ones in the default lane.
             if not any(map(lies_apart, names)):
                 return default
-        elif not names or (
-            _has_supplied(view, names[0], query) and not has_extra_hours(view.kind, query)
-        ):
+        elif not names or _has_supplied(view, names[0], query):
             return default
         if stored is not None and (supplied := self._supplied_lane(key, stored, names[0], query)):
             return supplied
@@ -130,18 +127,6 @@ class LaneFinder:
             return default._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
-
-    def _pinned_lane(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
-        """Return the lane of a pinned vendor.
-
-        If the vendor's bars include extended hours that were not requested, return the lane for the
-        regular hours.
-        """
-        if view.kind is None or not has_extra_hours(view.kind, query):
-            return AnsweringLane(view.key, view, view.kind, None)
-        key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
-        view_of_lane = self._store.view(key)
-        return AnsweringLane(key, view_of_lane, view_of_lane.kind, view.kind, home=key.lane)
 
     def _supplied_lane(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
@@ -193,18 +178,6 @@ class LaneFinder:
         except QueryError:  # no rule recognizes its symbol, or it has no such hours
             return default
         return answering if answering in lanes else default
-
-    def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
-        """Return the first vendor's declaration for a query, without reading stored bars.
-
-        The result is None if no vendor serves the query.
-
-        Args:
-            query: The query.
-            vendors: Vendors with bars stored in the range.
-        """
-        offers = self._declared_offers(query, self.order(query.instrument, query.timeframe))
-        return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
         """Return the vendors in the rules, in order, as far as this is known without loading any.

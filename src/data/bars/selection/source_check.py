@@ -45,7 +45,7 @@ class SourceCheck:
             lane: Folder part of the lane, if it is already known.
         """
         if not view.key.of_folder or view.key.made_of:
-            return not view.key.is_outdated
+            return True
         if not view.exists:
             return True
         from ...vendors.factory import downloader_for

@@ -363,17 +363,6 @@ class CacheFolder:
         """Remove old files from the quarantines and return their amount; a dry run removes nothing."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
-    def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
-        """Remove bars that came from a user's own files, if earlier versions did not record the folder.
-
-        Return the affected series. Such bars are no longer read. Other bars in the same series are
-        kept.
-        """
-        keys = self._retention_manager.outdated()
-        for key in () if dry_run else keys:
-            self.store.remove_outdated(key, by="cache clean")
-        return keys
-
     def last_used_ms(self, key: SeriesKey) -> int:
         """Return when a series was last read or changed (UTC milliseconds); 0 if unknown."""
         return self._retention_manager.last_uses()(key).last_ms

@@ -307,11 +307,9 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 class _State(msgspec.Struct):
     """A state of a year file, as stored in the year's document; see :class:`YearState`.
 
-    A new fact of a year is declared here and there; all other code takes it from the fields. It needs
-    a default, because documents of older versions lack it. A rewrite and a repair begin with an empty
-    state, so a fact that must outlive them is set there, as ``faults`` is in ``_rewrite``
-    (``write/year_commit.py``). An older version copies an unknown fact unchanged into the states that
-    it writes: a fact that depends on the bars must contain what shows that it is outdated.
+    A new fact of a year is declared here and there; all other code takes it from the fields. A rewrite
+    and a repair begin with an empty state, so a fact that must outlive them is set there, as ``faults``
+    is in ``_rewrite`` (``write/year_commit.py``).
     """
 
     generation: int
@@ -341,7 +339,7 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
     created_at: int
     updated_at: int
     quality: dict[str, Any]
-    id: str | None = None
+    id: str
     pending: _State | None = None
     judged: bool = False
 
@@ -383,7 +381,7 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
 
 def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -> YearMeta:
     ours, shares = document.onetape, document.provider_info
-    if ours.id not in (None, identity):
+    if ours.id != identity:
         # A year with only empty coverage has no bars that would show this.
         raise json_document.DamagedError("the document belongs to a different year or series")
     return YearMeta(
@@ -529,22 +527,18 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     years_generation: int
     next_due: int | None
     empties: list[StretchDocument]
-    symbol: str | None = None
-    timeframe: str | None = None
-    lane: str | None = None
+    symbol: str
+    timeframe: str
+    lane: str
     listing: _Bound | None = None
     delisting: _Bound | None = None
 
     @property
     def lifetime(self) -> Lifetime:
-        """First and last time at which bars can exist, from ``listing`` and ``delisting``.
-
-        An earlier version inferred a listing date merely because one vendor had no bars. Such an
-        unproven date is ignored, and vendors are queried for it again.
-        """
+        """First and last time at which bars can exist, from ``listing`` and ``delisting``."""
         if self.listing is None and self.delisting is None:
             return _UNKNOWN_LIFETIME
-        listed = self.listing.value() if self.listing and self.listing.proof else None
+        listed = self.listing.value() if self.listing else None
         return Lifetime(listed, self.delisting.value() if self.delisting else None)
 
 
@@ -576,11 +570,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
     expected = about_series(key)
-    recorded = {
-        # Documents from early versions lack this key.
-        name: value if (kept := getattr(document, name)) is None else kept
-        for name, value in expected.items()
-    }
+    recorded = {name: getattr(document, name) for name in expected}
     json_document.check_about(recorded, expected, "series")
     facts = {name: getattr(document, name) for name in FACTS}
     if facts["source"] is not None:
@@ -599,15 +589,11 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
 
 
 class AskedDocument(msgspec.Struct):
-    """One entry in ``asked`` or ``awaited``: the vendor, the ex-dates requested, and the time.
-
-    ``told`` marks a vendor that was queried for actions; see :mod:`..actions`.
-    """
+    """One entry in ``asked`` or ``awaited``: the vendor, the ex-dates requested, and the time."""
 
     span: Span
     source: str
     fetched_at: int
-    told: bool = False
 
 
 class BookEntries(msgspec.Struct, kw_only=True):

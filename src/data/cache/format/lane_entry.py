@@ -109,7 +109,6 @@ class LaneEntry(msgspec.Struct, array_like=True):
         is_sound: Whether all documents are reliable and no file is from another tool.
         confirmed, contradicted: Numbers of bars that a second vendor confirmed and contradicted.
         compared_ms: Time of the last comparison with a second vendor.
-        unjudged: Number of years in which some bars were not checked on arrival.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -134,7 +133,6 @@ class LaneEntry(msgspec.Struct, array_like=True):
     confirmed: int = 0
     contradicted: int = 0
     compared_ms: int = 0
-    unjudged: int = 0
 
     @property
     def exists(self) -> bool:
@@ -187,7 +185,6 @@ class LaneEntry(msgspec.Struct, array_like=True):
                 until = min(end, state.last + step_ms)
                 self.newest[entry.vendor] = max(self.newest.get(entry.vendor, 0), until)
         self.rows += state.rows
-        self.unjudged += bool(state.rows) and not meta.is_judged
         if state.first is not None and state.last is not None:
             self.first = state.first if self.first is None else min(self.first, state.first)
             self.last = state.last if self.last is None else max(self.last, state.last)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import attrgetter
@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeVar
 from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
 from ...lru_cache import LruCache
-from ...model.bars import BarTable, concat, inside
-from ...model.coverage import WITH_BARS, Coverage, Covered
+from ...model.bars import BarTable, concat
+from ...model.coverage import Coverage, Covered
 from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.series import SeriesKey
@@ -27,7 +27,7 @@ from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..layout import QUARANTINE, SERIES, years_in
 from ..legacy.adopt import OldYears
-from ..values import SeriesView, outdated_spans
+from ..values import SeriesView
 from ..write.coverage_update import year_span
 from .columnar_cache import Sidecars, WholeYear
 from .document_cache import NO_FILE
@@ -160,14 +160,12 @@ class IndexEntry(NamedTuple):
         has_quarantine: Whether there may be rows in quarantine.
         is_ours: Whether every file was written by this library. Older tools modify files in place,
             so the folder's state does not reflect their changes.
-        outdated: Stored spans that are no longer read; the view excludes them.
     """
 
     view: SeriesView
     states: Mapping[int, YearState]
     has_quarantine: bool
     is_ours: bool = True
-    outdated: Sequence[Span] = ()
 
     def check(self, lane: LaneFiles, span: Span) -> None:
         """Raise a ``StorageError`` that names the file, if ``span`` includes an unreadable year."""
@@ -270,24 +268,14 @@ class SeriesIndex:
 
     def _read(self, lane: LaneFiles, most_years: int | None = None) -> IndexEntry:
         """Return the index entry of a series, built from its documents; damaged documents are repaired."""
-        if lane.key.is_outdated:
-            return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
         names = lane.disk.list(lane.paths.text)
         years = years_in(names)
         newest = years[-most_years:] if most_years else years
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
         entries = [*_empties(series, years), *(e for s in states.values() for e in s.coverage)]
-        coverage, read = Coverage.joined(sorted(entries, key=_SPAN_OF)), list(states.values())
-        if outdated := outdated_spans(lane.key, coverage):
-            coverage = coverage.without(outdated)
-            read = [state for state in read if _is_read(state, outdated)]
-        view = _view(lane.key, series, read, coverage, barred)
-        if outdated:
-            generations = (state.generation for state in states.values())
-            view = replace(view, generation=max([view.generation, *generations]), next_due=None)
-        return IndexEntry(
-            view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours, outdated=outdated
-        )
+        coverage = Coverage.joined(sorted(entries, key=_SPAN_OF))
+        view = _view(lane.key, series, list(states.values()), coverage, barred)
+        return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
 
     def _documents(
         self, lane: LaneFiles, years: list[int], has_series: bool = True
@@ -339,11 +327,6 @@ class SeriesIndex:
     def long_empties(self, lane: LaneFiles, years: list[int]) -> Coverage:
         """Return the empty spans recorded in ``series.json``, which are in years that have no file."""
         return _empties(read_series(lane), years)
-
-
-def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
-    """Return whether a year has any bars outside the ``outdated`` spans, which are never read."""
-    return any(entry.state in WITH_BARS for entry in state.coverage.without(outdated))
 
 
 def _view(
@@ -459,22 +442,7 @@ class RangeReader:
         """Return the bars in ``span`` and their coverage; raises the same errors as ``BarStore.view``.
 
         ``entry`` is a recent index entry; if the bars cannot be read with it, the metadata is read
-        again.
-        """
-        if lane.key.is_outdated:
-            return BarTable.empty(), Coverage()
-        if entry is not None:
-            entry.check(lane, span)
-        table, coverage = self._read(lane, span, entry)
-        outdated = [*(entry.outdated if entry else ()), *outdated_spans(lane.key, coverage)]
-        if not outdated:
-            return table, coverage
-        return table.take(~inside(table.stamps, outdated)), coverage.without(outdated)
-
-    def _read(
-        self, lane: LaneFiles, span: Span, entry: IndexEntry | None
-    ) -> tuple[BarTable, Coverage]:
-        """Return the bars in ``span`` and their coverage, in one of three ways.
+        again. There are three ways:
 
         1. With ``entry``: from the columnar files of its years. A missing file is written first,
            unless the series has files from older tools; if it has, the next way is used instead.
@@ -482,6 +450,8 @@ class RangeReader:
            the data files.
         3. Otherwise: the years' documents are read, then the columnar files as in the first way.
         """
+        if entry is not None:
+            entry.check(lane, span)
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
             table, after = self._sidecars.read(lane, span, states), states

@@ -398,7 +398,6 @@ _CASE_TEXTS = {
         "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
-    "unfinished": ("its first commit was not finished", "its remains are discarded"),
     "gone": (
         "the data file is gone, and {recorded} with it",
         "they count as missing and are fetched again",
@@ -420,9 +419,7 @@ _CASE_TEXTS = {
     ),
 }
 # Cases that may also be a commit in progress, unless a document is damaged.
-_IN_FLIGHT = frozenset(
-    {"half_adopted", "unfinished", "behind", "torn", "forward", "back", "rebuild"}
-)
+_IN_FLIGHT = frozenset({"half_adopted", "behind", "torn", "forward", "back", "rebuild"})
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ from .quarantine import keep_bytes, keep_file
 log = logging.getLogger(__name__)
 
 Case = Literal[
-    "sound", "foreign", "half_adopted", "lost", "unfinished", "gone",
+    "sound", "foreign", "half_adopted", "lost", "gone",
     "behind", "torn", "forward", "back", "rebuild", "replace",
 ]  # fmt: skip
 
@@ -72,10 +72,9 @@ class Diagnosis:
     Attributes:
         case: Name of the case. ``sound``: nothing is wrong. ``foreign``: another tool wrote the
             data. ``half_adopted``: another tool wrote the data, but this library wrote the
-            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (an
-            older version never renamed the first file into place) or ``gone`` (there was a file). The
-            other cases concern data written by this library; the text at the top of the module lists
-            them.
+            document. Without data: ``lost`` (the document is damaged) or ``gone`` (there was a file).
+            The other cases concern data written by this library; the text at the top of the module
+            lists them.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing remains.
@@ -315,9 +314,7 @@ def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: 
         generation = _next_generation(lane, meta, ())
         coverage = Coverage(entry for entry in state.coverage.opened() if entry.state == "empty")
         return Diagnosis("gone", meta, state=YearState(generation, coverage=coverage))
-    if meta.pending is None:
-        return Diagnosis("sound", meta, state=state)
-    return Diagnosis("unfinished", meta, state=state if state.generation else None)
+    return Diagnosis("sound", meta, state=state)
 
 
 def _diagnose_data(

@@ -212,7 +212,7 @@ class AgeRetention:
 
     def _commits(self) -> Iterator[tuple[int, int]]:
         """Yield the times of each stored year's latest commit and latest answer."""
-        for key in self._store.keys_with_outdated():
+        for key in self._store.keys():
             lane = self._parts.lane(key)
             for year in years_listed(lane):
                 try:

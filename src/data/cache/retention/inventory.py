@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import DataError, FormatVersionError, LockTimeoutError, StorageError
 from ...model.series import SeriesKey
-from ...vendors.registry import is_of_files
 from ..confirmations import CONFIRMED, load, tallied
 from ..facade.summaries import FOLDER
 from ..format.documents import YearState, load_meta, load_series
@@ -69,13 +68,6 @@ class StoredLane(NamedTuple):
     path: str
     outer: Mapping[int, OuterKeys] | None = None
     growth: Sequence[Growth] | None = None
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether the lane has bars from a user's files whose folder was not recorded; they are not read."""
-        if self.key.of_folder:
-            return False
-        return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
 
 
 @dataclass

@@ -249,10 +249,6 @@ class RetentionManager(StoreListener):
                     log.debug("%s: the quarantine was not deleted: %s", lane.key, exc)
         return total
 
-    def outdated(self) -> list[SeriesKey]:
-        """Return the series with bars that earlier versions stored and that are never read again."""
-        return [lane.key for lane in self.inventory.contents().lanes if lane.is_outdated]
-
     def write_uses(self) -> None:
         """Store the last uses for other processes."""
         if self._folder.parent.is_dir():

@@ -22,7 +22,7 @@ from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
-from ..values import Commit, SeriesChangedError, no_check, outdated_spans, removal
+from ..values import Commit, SeriesChangedError, no_check
 from .coverage_update import YearChange, after_marks, by_year, marks_after_repair, year_span
 from .year_commit import YearCommit
 
@@ -117,7 +117,6 @@ class CommitRun:
 
         - Years that the commit changes, and years with a damaged document, are repaired on disk;
           marks for bars that are lost in a repair are dropped from the commit.
-        - The removal of outdated data is added to the commit.
         - The bars in files of older tools are added to the commit, for every year.
 
         Args:
@@ -129,7 +128,6 @@ class CommitRun:
         years = [year for year in years_in(names) if year in self.parts or year not in barred]
         self.metas = {year: self._repaired_meta(year) for year in years}
         written_here = {year for year, meta in self.metas.items() if meta}
-        self._remove_outdated()
         self.older_files = self.old.of(self.lane, years, written_here)
         for year, path in self.older_files.items():
             pieces = self.old.read(self.lane.key, path).pieces()
@@ -142,19 +140,6 @@ class CommitRun:
         if self.generation == 1:  # deleted bars left a log, whose numbers are not reused
             logged = map(self.lane.logged_generation, self.lane.logged_years(names))
             self.generation = 1 + max(logged, default=0)
-
-    def _remove_outdated(self) -> None:
-        """Extend the commit so that it removes outdated data, which is no longer read.
-
-        Otherwise that data would never be removed.
-        """
-        now_ms = self.lane.clock.now_ms()
-        for year, part in self.parts.items():
-            meta = self.metas.get(year)
-            coverage = meta.state.coverage if meta else Coverage()
-            for span in outdated_spans(self.lane.key, coverage):
-                removals = [removal(old, now_ms) for old in coverage.within(span)]
-                part.pieces = [*removals, *part.pieces]
 
     def _repaired_meta(self, year: int) -> YearMeta | None:
         """Repair a year whose files are damaged or do not match, and return its document.

@@ -24,6 +24,11 @@ _LONGEST_NAME = 100
 class UniverseDefinition:
     """The definition of a universe.
 
+    Examples:
+        >>> from onetape.data.db.universe import UniverseDefinition
+        >>> watched = UniverseDefinition("static", symbols=["AAPL", "MSFT"])
+        >>> watched.check()
+
     Attributes:
         type: ``static`` (a list of symbols), ``filter`` (the symbols in the symbols table that pass
             the filters) or ``index`` (files that list the members of an index).

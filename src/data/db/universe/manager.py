@@ -255,6 +255,13 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
 class StoredUniverses:
     """The universes (named lists of symbols) in a database. Thread-safe.
 
+    Examples:
+        >>> from onetape.data.db.universe import UniverseDefinition, open_universes
+        >>> universes = open_universes()
+        >>> watched = universes.create("watched", UniverseDefinition("static", symbols=["AAPL", "MSFT"]))
+        >>> list(universes.members("watched"))
+        ['AAPL', 'MSFT']
+
     Implements :class:`~onetape.data.model.universe.Universes`. Its methods raise
     :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
 
@@ -355,12 +362,30 @@ class StoredUniverses:
 
 
 def open_universes() -> StoredUniverses:
-    """Return the universes of the default database."""
+    """Return the universes of the default database.
+
+    Examples:
+        >>> from onetape.data.db.universe import open_universes
+        >>> open_universes().summaries()
+        []
+    """
     return StoredUniverses()
 
 
 class UniverseManager:
     """Universes accessed through the caller's own session; all methods are coroutines.
+
+    Examples:
+        >>> import asyncio
+        >>> from onetape.data.db.core.database import SessionLocal
+        >>> from onetape.data.db.universe import UniverseDefinition, UniverseManager
+        >>> session = SessionLocal()
+        >>> universes = UniverseManager(session)
+        >>> watched = UniverseDefinition("static", symbols=["AAPL", "MSFT"])
+        >>> created = asyncio.run(universes.create_universe("watched", watched))
+        >>> list(asyncio.run(universes.members("watched")))
+        ['AAPL', 'MSFT']
+        >>> session.close()
 
     The session can be asynchronous or not. A method that writes commits the session's transaction,
     or rolls it back if the method fails. Errors from the session itself are SQLAlchemy's. Not

@@ -516,6 +516,7 @@ def _volume_follows(series: CheckedSeries, run: tuple[int, int, float], size: fl
 
 
 def split_finding(series: CheckedSeries, run: tuple[int, int, float], size: float) -> Defect:
+    """Return the defect for a run of rows that are off by a split of the given size."""
     first, end, level = run
     return _defect(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
 

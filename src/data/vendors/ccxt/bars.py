@@ -67,7 +67,7 @@ _MOST_A_SECOND = 5.0
 
 
 class CCXTDataDownloader(BaseDataDownloader):
-    """Spot bars from one exchange, requested and parsed by ccxt. See decision 12.
+    """Spot bars from one exchange, requested and parsed by ccxt.
 
     Bars longer than a day are not requested, because exchanges begin their weeks on different days;
     they can be built exactly from daily bars.

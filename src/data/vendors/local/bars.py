@@ -58,9 +58,6 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
 # Number of rows after which the remaining time of the call is checked.
 _ROWS_AT_ONCE = 2_000
-# Since version 2, daily bars have the date as written or that of their session. Since version 3,
-# files with bars of another timeframe are rejected, and the second hour begins with a step back.
-_TIMES_VERSION = 3
 # The bars of sparse files have the distances of longer bars by chance in at most one of so many.
 _BY_CHANCE = 1_000
 # Number of rows, the newest in a file, whose times are checked.
@@ -188,13 +185,9 @@ class LocalFiles:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all settings except the folder; with other settings, a file yields different bars.
-
-        It includes the version of the rules by which times are read.
-        """
+        """A digest of all settings except the folder; with other settings, a file yields different bars."""
         layout = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         layout |= {name: dict(layout[name]) for name in ("columns", "timeframes")}
-        layout["times"] = _TIMES_VERSION
         return sha256(canonical(layout).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:

@@ -1,1 +1,0 @@
-"""``onetape prove``: the promises in the README, tested on this machine."""

@@ -1,1 +1,0 @@
-"""The proofs: each is kept, and each can fail."""
