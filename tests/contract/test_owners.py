@@ -48,7 +48,6 @@ OWNERS = {
     "shtab": ("cli.completion",),
     "croniter": ("jobs.cron",),
     "matplotlib": ("charts.png",),
-    "telegram": (),  # of an example alone
     "redis": (),  # of programs alone, which give their clients
     "valkey": (),
     "sqlalchemy": ("db.",),
@@ -89,7 +88,7 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator", "hosts.book",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.book",
     "hosts.decisions", "hosts.snapshot", "hosts.vendor_records",
 }  # fmt: skip
 

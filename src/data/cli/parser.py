@@ -35,8 +35,8 @@ EXAMPLES = {
     "replay": ("replay BTCUSDT 1h --period 30d", "replay AAPL 1d --start 2024-01-01 --speed 0"),
     "alerts": ("alerts add AAPL above 250 --timeframe 1h", "alerts run --every 1m"),
     "alerts add": (
-        "alerts add BTCUSDT below 30 --indicator 'rsi(14)' --timeframe 4h --hysteresis 5",
-        "alerts add --problem stale",
+        "alerts add BTCUSDT below 30 --indicator 'rsi(14)' --timeframe 4h",
+        "alerts add AAPL --problem stale --timeframe 1d",
     ),
     "alerts list": ("alerts list", "alerts list --json"),
     "alerts remove": ("alerts remove 3", "alerts remove 3 4 --json"),

@@ -63,9 +63,6 @@ EXTRAS = {
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
     "postgres": Extra("psycopg", "psycopg", "keeps symbols and universes on a PostgreSQL server"),
     "redis": Extra("redis", "redis", "connects a program's DataCache to a Redis or Valkey server"),
-    "bot": Extra(
-        "telegram", "python-telegram-bot", "runs the Telegram bot in examples/telegram_bot"
-    ),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves a program's counters to Prometheus"
     ),
