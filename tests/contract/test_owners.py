@@ -46,7 +46,7 @@ OWNERS = {
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),
     "shtab": ("cli.completion",),
-    "croniter": ("jobs.cron",),
+    "croniter": ("db.",),
     "matplotlib": ("charts.png",),
     "redis": (),  # of programs alone, which give their clients
     "valkey": (),

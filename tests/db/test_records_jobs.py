@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from src.data.clock import ManualClock
 from src.data.db.alert_records import StoredAlerts
 from src.data.db.core.database import Database
+from src.data.db.cron import Cron
 from src.data.db.models.model_jobs import (
     Alert,
     JobType,
@@ -30,7 +31,6 @@ from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
 from src.data.jobs.alerts import AlertState, StoredAlert
-from src.data.jobs.cron import Cron
 
 NOW = 1_790_000_000
 NOW_MS = NOW * 1000

@@ -17,11 +17,11 @@ from sqlalchemy import Select, delete, func, select
 from ...errors import QueryError
 from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
 from ...jobs.alerts import Alert as AlertValue
-from ...jobs.cron import Cron, cron_line
 from ...model.printable import printable
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
+from ..cron import Cron, cron_line
 from ..models.model_jobs import (
     Alert,
     JobType,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from src.data.db.cron import Cron, cron_line
 from src.data.errors import QueryError
-from src.data.jobs.cron import Cron, cron_line
 
 
 @pytest.mark.parametrize(
