@@ -35,6 +35,7 @@ OWNERS = {
         "adapters.",
         "v2.",
     ),
+    "duckdb": ("layer.sql",),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
     "websocket": ("net.websocket",),
     "h5py": ("bundles.hdf5_files",),
