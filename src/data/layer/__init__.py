@@ -1,0 +1,6 @@
+"""Stored bars and bundles as lazy Polars frames, as tables for SQL, and the catalog of datasets.
+
+This package is provisional: a minor release may change its names and results.
+"""
+
+from __future__ import annotations
