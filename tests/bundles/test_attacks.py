@@ -30,17 +30,6 @@ pytestmark = pytest.mark.timeout(600)
 JANUARY = "daily_bars/year=2024/month=01/data.parquet"
 HEAD = {"format": 1, "time": "2024-01-01T00:00:00Z"}
 LINES: list[dict[str, Any]] = [
-    {"type": "bundle", "bundle": "theirs", "fields": {"source_type": "csv", "row_count": 3}},
-    {"type": "bundle", "bundle": "theirs", "fields": {"end_date": 5}, "path": "/tmp/far"},
-    {"type": "bundle", "bundle": "theirs", "symbol": "X", "id": 7, "asset_type": "stock",
-     "exchange": None},
-    {"type": "dataset", "id": "d", "source": "csv", "symbols": ["A"], "start": "2024-01-01",
-     "end": "2024-02-01", "resolution": "1d", "checksum": "c", "path": "", "bundle": "",
-     "ranges": [["A", 1, 2, 3, None]], "files": [["a", "b", 1]], "markets": {"A": ["stock", None]}},
-    {"type": "link", "backtest": "b", "dataset": "d", "at": "2024-01-01", "cache_key": "k"},
-    {"type": "link", "backtest": "b", "dataset": "e", "at": "2024-01-01", "cache_key": "k",
-     "cache": "/c", "series": "A 1d", "source": "yahoo/1d", "start": "2024-01-01",
-     "end": "2024-01-02", "checksum": "g", "rows": 3},
     {"type": "lineage", "run": "b", "event": "begin", "keep": None},
     {"type": "lineage", "run": "b", "event": "read", "n": 0, "series": "A 1d", "generation": 1,
      "read": [["2024-01-01", "2024-01-02", 1, "x"]], "adjustment": "split", "provider": None,
@@ -62,7 +51,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 1, 2), 4, [1, 2]), "daily")
     lines = (json.dumps({**HEAD, **line}) + "\n" for line in LINES)
     (folder / "catalog.jsonl").write_text("".join(lines))
-    DataCatalog(folder / "metadata.db").refresh()
+    catalog = DataCatalog(folder / "metadata.db")
+    catalog.link_backtest_to_dataset("b", catalog.register_dataset("s", ["A"], 1, 2, "1d", "x"))
+    catalog.store_metadata({"bundle_name": "theirs", "source_type": "csv", "outlier_count": 3})
+    catalog.refresh()
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 

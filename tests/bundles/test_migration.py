@@ -133,9 +133,9 @@ def test_a_bundle_elsewhere_is_found_by_its_name(
     assert Bundle("far", bundles).path == tmp_path / "other" / "far"
     catalog = DataCatalog(folder=bundles)
     assert catalog.find_dataset(["AAPL"], "2024-01-02", "2024-02-01", "1d") is not None
-    before = (bundles / "catalog.jsonl").read_bytes()
+    before = (bundles / "metadata.db").read_bytes()
     elsewhere.migrate()
-    assert (bundles / "catalog.jsonl").read_bytes() == before, "once"
+    assert (bundles / "metadata.db").read_bytes() == before, "once"
     elsewhere.revert()
     assert not Bundle("far", bundles).exists() and "far" not in bundle_names(bundles)
 
@@ -380,8 +380,8 @@ def test_samples_find_wrong_decimals_that_have_the_same_digest_on_both_sides(
             frame = frame.with_columns(more.cast(pl.Decimal(18, 8)))
         return DecimalFrame(frame, 0)
 
-    for module in ("parquet_writer", "migration"):
-        monkeypatch.setattr(f"src.data.bundles.{module}.decimal_frame", wrong)
+    for module in ("bundles.parquet_writer", "layer.migration"):
+        monkeypatch.setattr(f"src.data.{module}.decimal_frame", wrong)
     with pytest.raises(BundleError, match=r"close of \(.*\) is \d+"):
         migrator.migrate()
     assert not migrator.bundle.exists()

@@ -80,7 +80,7 @@ def test_validate_apply_and_revert_within_seven_days(
     assert bundle_names(folder) == ["csvdir_parquet"]
     migrated = Bundle("csvdir_parquet", folder).records().origin.ingested_at
     later = ManualClock(migrated + 8 * DAY_MS)
-    monkeypatch.setattr("src.data.bundles.migration.SystemClock", lambda: later)
+    monkeypatch.setattr("src.data.layer.migration.SystemClock", lambda: later)
     ran = bare("bundle", "migrate", "csvdir", "--revert")
     assert ran.code == 1 and "more than 7 days ago" in ran.err
     assert bundle_names(folder) == ["csvdir_parquet"]

@@ -19,7 +19,14 @@ OWNERS = {
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),
-    "sqlite3": ("disk.database", "disk.derived", "net.state", "cache.retention.index", "bundles."),
+    "sqlite3": (
+        "disk.database",
+        "disk.derived",
+        "net.state",
+        "cache.retention.index",
+        "bundles.",
+        "layer.",
+    ),
     "curl_cffi": ("vendors.yahoo.carrier",),
     "yfinance": ("vendors.yahoo.carrier",),
     "binance": ("vendors.binance.carrier",),

@@ -50,6 +50,7 @@ from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
 from .catalog_tables import (
+    DATABASE,
     CoveredRange,
     Dataset,
     RangeRow,
@@ -62,13 +63,12 @@ from .catalog_tables import (
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
 from .request import Request
 
-__all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
+__all__ = ["FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
 _Integers = NDArray[np.int64]
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 SCHEMA_VERSION = 1
-DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
 # A bar of seven values takes more than a byte, even if all bars are alike. Files smaller than this
@@ -627,12 +627,12 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` from a newer version or another program.
+    """Refuse to replace a ``metadata.db`` that is a catalog, or from elsewhere.
 
     A damaged file may be replaced.
 
     Raises:
-        BundleError: The file is a database of another program.
+        BundleError: The file is a catalog of datasets, or a database of another program.
         FormatVersionError: A newer version of this library wrote the file.
     """
     data = files.disk.read_if_exists(files.path / DATABASE) or b""

@@ -141,7 +141,7 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
 def _list(args: argparse.Namespace) -> Report:
     from ..bundles.bundle import bundle_names
     from ..bundles.folder import bundles_folder
-    from ..bundles.metadata import BundleMetadata
+    from ..layer.catalog import BundleMetadata
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)
@@ -182,7 +182,7 @@ def _list(args: argparse.Namespace) -> Report:
 
 
 def _info(args: argparse.Namespace) -> Report:
-    from ..bundles.metadata import BundleMetadata
+    from ..layer.catalog import BundleMetadata
 
     bundle = _bundle(args)
     records = bundle.records()

@@ -14,7 +14,7 @@ from .report import Line, Report
 from .tables import titled
 
 if TYPE_CHECKING:
-    from ..bundles.migration import HDF5ToParquetMigrator
+    from ..layer.migration import HDF5ToParquetMigrator
 
 _SUFFIX = "_parquet"
 _MOST_LINES = 12
@@ -128,7 +128,7 @@ def _folder_pairs(
         BundleError: No HDF5 bundles were found.
         QueryError: A name is a path.
     """
-    from ..bundles.migration import hdf5_bundles
+    from ..layer.migration import hdf5_bundles
 
     _check_names(names)
     root, output = Path(args.source_dir or folder), Path(args.output_dir or folder)
@@ -148,7 +148,7 @@ def _report(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path]], work: 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from ..bundles.migration import HDF5ToParquetMigrator
+    from ..layer.migration import HDF5ToParquetMigrator
 
     if args.parallel < 1:
         raise QueryError(f"--parallel is {args.parallel}", hint="it must be at least 1")

@@ -1,4 +1,4 @@
-"""Stored bars and bundles as lazy Polars frames, and as tables for SQL.
+"""Stored bars and bundles as lazy Polars frames, as tables for SQL, and the catalog of datasets.
 
 This package is provisional: a minor release may change its names and results.
 """
