@@ -15,10 +15,8 @@ import numpy as np
 import pandas as pd
 
 from . import (
-    alerts,
     awaited,
     batch,
-    bot,
     bundle,
     cached,
     catalog,
@@ -64,7 +62,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
+        chart, report, universe, records, bundle, portal, cached, catalog, lineage,
         yf, scan, frames, tiers, loader, hosts,
     )
 }  # fmt: skip

@@ -203,18 +203,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/bars/test_plan.py": {
         "test_a_draft_returns_all_bars_and_its_outline_only_the_ends_of_each_run": 1,
     },
-    "tests/bot/test_faults.py": {
-        "test_no_text_shows_a_host_a_path_or_the_code": 1,
-    },
-    "tests/bot/test_members.py": {
-        "test_an_unknown_command_leads_to_the_closest_one": 3,
-    },
-    "tests/bot/test_rights.py": {
-        "test_rights_that_end_while_a_report_is_made_count": 1,
-    },
-    "tests/bot/test_senders.py": {
-        "test_no_wrong_spelling_leaves_a_code_in_the_audit": 1,
-    },
     "tests/bundles/test_attacks.py": {
         "test_changed_bytes_are_typed_errors": 3,
     },
@@ -394,14 +382,8 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_torn_log_costs_the_last_units_at_most": 1,
         "test_an_unreadable_database_is_never_replaced": 3,
     },
-    "tests/db/test_locks.py": {
-        "test_units_that_meet_take_their_locks_in_one_order": 8,
-    },
     "tests/db/test_records_processes.py": {
         "test_no_update_is_lost": 1,
-    },
-    "tests/db/test_records_reports.py": {
-        "test_a_clock_that_was_ahead_silences_no_schedule": 1,
     },
     "tests/db/test_records_trading.py": {
         "test_late_dividends_count_as_in_their_order": 1,
@@ -713,7 +695,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_outage_costs_a_portal_no_more_requests_than_a_plain_call": 1,
     },
     "tests/polars/test_series_scan.py": {
-        "test_every_other_filter_selects_the_same_rows_as_after_reading": 8,
+        "test_every_filter_selects_the_same_rows_as_after_reading": 8,
     },
     "tests/prices/judgement/test_grave.py": {
         "test_what_is_grave_is_an_error_of_validate_and_the_reverse": 1,

@@ -7,7 +7,6 @@ besides.
 
 from __future__ import annotations
 
-import asyncio
 import html
 import io
 import os
@@ -115,7 +114,7 @@ def message() -> str:
     from onetape.data.data_manager import DataManager
 
     sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "telegram_bot"))
-    from market import Market
+    from bot import Bot
 
     with tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder:
         manager = DataManager(Path(folder))
@@ -123,12 +122,12 @@ def message() -> str:
         class Sample:
             """Has the sample bars of half a year, whatever number of bars is asked for."""
 
-            async def aplot(self, *names: str, **_: object) -> object:
+            def plot(self, *names: str, **_: object) -> object:
                 return manager.plot(*names, "2012-07-02", "2012-12-31", provider="demo")
 
-        answer = asyncio.run(Market(Sample(), 8).chart("1", "AAPL", "1d"))
+        text, _ = Bot(None, Sample(), frozenset()).chart(1, "AAPL", "1d")
         chart = manager.plot("AAPL", "1d", "2012-07-02", "2012-12-31", provider="demo").svg()
-    lines = ["/chart AAPL 1d", *answer.text.splitlines()]
+    lines = ["/chart AAPL 1d", *text.splitlines()]
     height = 560 + 26 * len(lines)
     texts = [
         f'<text x="{470 if place == 0 else 40}" y="{36 if place == 0 else 550 + 26 * place}">'

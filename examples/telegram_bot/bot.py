@@ -1,240 +1,355 @@
-"""A Telegram bot that looks up prices, fundamentals and charts: docs/telegram-bot.md.
+"""A Telegram bot that answers with prices and charts, and sends alerts: docs/telegram-bot.md.
 
-TELEGRAM_BOT_TOKEN=... python examples/telegram_bot/bot.py
+TELEGRAM_BOT_TOKEN=... BOT_CHATS=123456789 python examples/telegram_bot/bot.py
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import os
 import re
 import sys
+import threading
 import time
-from collections import deque
-from difflib import get_close_matches
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from market import Answer, CommandError, Market
-from members import Members, mailer, named_admins
-from senders import TOO_MANY, Senders
-from sending import QuietBot, hide
-from telegram import Update
-from telegram.error import InvalidToken, TelegramError
-from telegram.ext import Application, CallbackQueryHandler, MessageHandler, filters
-from telegram.request import HTTPXRequest
+import requests
+import urllib3
 
-from onetape import DataError
-from onetape.aio import AsyncDataManager
+from onetape import DataError, DataManager
+from onetape.data.errors import QueryError
+from onetape.data.jobs.alerts import Alert, AlertJob, Message, read_bars
+from onetape.data.model.outcome import Outcome
+from onetape.data.model.printable import printable
 
-try:
-    import watching
-
-    from onetape.data.db.services import telegram_service as records
-except ImportError:
-    records = None
 log = logging.getLogger("telegram_bot")
-REPORTS = frozenset({"price", "chart"})
-NAME = re.compile(r"\w{1,32}", re.ASCII)  # Telegram has no longer name of a command
-HINT = "Send just a symbol, such as AAPL, to get its price."
+Answer = tuple[str, bytes | None]  # text, and a picture
+# Seconds: until an answer comes from the cache, between two messages to a chat, after a failed poll.
+BUDGET_S, PAUSE_S, RETRY_S, POLL_S, ALERTS_S = 8.0, 1.0, 5.0, 50, 60.0
+LONGEST_S = 60.0  # longest pause after which an answer is still sent
+MOST_TEXT, MOST_CAPTION, MOST_TYPED, MOST_BARS, MOST_ALERTS = 4096, 1024, 200, 500, 50
+HELP = """\
+/price SYMBOL: the last price (in a private chat just SYMBOL)
+/chart SYMBOL TIMEFRAME [BARS]: a picture of 2 to 500 bars
+/alert SYMBOL above|below PRICE: one message when a 15m bar closes beyond the price
+/alert SYMBOL INDICATOR above|below VALUE TIMEFRAME: the same for sma(50), ema(20), rsi(14) and so on
+/alert: your alerts; /alert delete NUMBER: delete one"""
+NEVER_SENT = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+)
 
 
-class Bot:
-    """Answers each update once, whatever happens, and adds it to the audit.
+class ApiError(Exception):
+    """Telegram did not accept a call.
+
+    Its text never contains the address, which contains the token.
 
     Args:
-        parts: Objects with commands: the methods named in the object's ``USAGE``.
-        members: Users' permissions, and the audit; None: everybody is allowed, without an audit.
-        senders: Decides which updates are answered.
+        text: Reason.
+        code: HTTP status or, without a readable response, 0.
+        wait_s: Seconds that Telegram asks to wait.
+        is_lost: Whether the call may have been carried out although no response arrived.
     """
 
     def __init__(
-        self, parts: list[Any], members: Any = None, senders: Senders | None = None
+        self, text: str, code: int = 0, wait_s: float = 0.0, is_lost: bool = False
     ) -> None:
-        self.parts = {name: part for part in parts for name in part.USAGE}
-        self.usage = {name: part.USAGE[name] for name, part in self.parts.items()}
-        self.market, self.members, self.senders = parts[0], members, senders or Senders()
-        self.seen: deque[int] = deque(maxlen=1000)
-
-    async def on_update(self, update: Update, _: object) -> None:
-        if update.update_id in self.seen:
-            return  # Telegram repeats what it does not know to have arrived
-        self.seen.append(update.update_id)
-        name, words = command_of(update)
-        addressee = name.partition("@")[2]
-        if addressee and addressee.lower() != update.get_bot().username.lower():
-            return  # in groups a command names its bot
-        key = str((update.effective_user or update.effective_chat).id)
-        verdict = self.senders.hears(key)
-        if refusal := TOO_MANY if verdict == "tell" else self.senders.refusal(update):
-            if verdict != "no":
-                await self.refuse(update, refusal)
-        elif verdict == "yes":
-            async with self.senders.turn(key) as has_turn:
-                if has_turn:
-                    await self.carry_out(update, key, name.partition("@")[0].lower(), words)
-
-    async def refuse(self, update: Update, text: str) -> None:
-        """Send the reason why an update is not answered, if there is somewhere to send it."""
-        try:
-            if update.callback_query:
-                await update.callback_query.answer(text)
-            else:
-                await update.get_bot().put(update.effective_chat.id, Answer(text))
-        except TelegramError as failure:
-            log.info("a rejection was not sent: %s", type(failure).__name__)
-
-    async def carry_out(self, update: Update, user: str, name: str, words: list[str]) -> None:
-        """Carry out a command and send the answer.
-
-        The number of commands carried out in parallel is limited; an answer that waits to be sent
-        does not count.
-        """
-        started, query = time.monotonic(), update.callback_query
-        async with self.senders.slots:
-            answer, error = await self.answer(user, name, words)
-        try:
-            await update.get_bot().send(update.effective_chat.id, answer)
-            if query:
-                await query.answer()
-        except TelegramError as failure:
-            error = f"not sent: {type(failure).__name__}"
-            log.warning("the answer to /%s was not sent to %s", name, user, exc_info=failure)
-        if self.members:
-            is_known, text = name in self.parts, " ".join([f"/{name}", *words])
-            try:
-                await self.members.note(user, name, text, error, started, is_known=is_known)
-            except DataError as failure:
-                log.warning("/%s of %s is not in the audit: %s", name, user, failure)
-
-    async def report(self, user: str, name: str, words: list[str]) -> Answer:
-        """Return the answer to a user's scheduled command, no matter who stored it."""
-        if name not in REPORTS:
-            return Answer(f"A schedule can only send {' or '.join(sorted(REPORTS))}.")
-        return (await self.answer(user, name, words, is_asked=False))[0]
-
-    async def answer(
-        self, user: str, name: str, words: list[str], *, is_asked: bool = True
-    ) -> tuple[Answer, str]:
-        """Return the answer to a command, and the text of any failure.
-
-        Only a command that the user has just sent (``is_asked``) counts towards the daily limit.
-        """
-        try:
-            if name not in self.parts:
-                return await self.greeting(user, name), ""
-            if self.members and is_asked:
-                await self.members.admit(user, name)
-            command = getattr(self.parts[name], name)
-            try:
-                inspect.signature(command).bind(user, *words)
-            except TypeError:
-                raise CommandError(f"/{name} {self.usage[name]}") from None
-            return await command(user, *words), ""
-        except CommandError as error:
-            return Answer(str(error), error.choices(name, words)), f"refused: {error}"
-        except DataError as error:
-            log.info("/%s of %s: %s", name, user, error)
-            return await self.market.explained(error, name, words), f"{error.reason}: {error}"
-        except Exception as error:
-            log.exception("/%s of %s", name, user)
-            failed = "Something went wrong here; the log has the reason."
-            return Answer(failed), f"failed: {type(error).__name__}"
-
-    async def greeting(self, user: str, typed: str = "") -> Answer:
-        """Return the commands that a user may send, and how to get access to the others.
-
-        An unknown command (``typed``) is named first, with the command that is closest to it.
-        """
-        why = await self.members.standing(user) if self.members else ""
-        may_send = partial(self.members.may_send, user, why) if self.members else bool
-        names = [name for name in self.usage if may_send(name)]
-        lines = [f"/{name} {self.usage[name]}".rstrip() for name in names]
-        if not why and typed not in ("", "start", "help") and NAME.fullmatch(typed):
-            near = "".join(f"; did you mean /{one}?" for one in get_close_matches(typed, names, 1))
-            lines.insert(0, f"/{typed} is not a command{near or '.'}")
-        return Answer("\n".join([why, *lines] if why else [*lines, HINT]))
+        super().__init__(text)
+        self.code, self.wait_s, self.is_lost = code, wait_s, is_lost
 
 
-def command_of(update: Update) -> tuple[str, list[str]]:
-    """Return a command's name and words; a single word without a slash is a symbol for /price."""
-    query = update.callback_query
-    text = (query.data or "") if query else update.message.text
-    words = text.removeprefix("/").split()
-    if query or text.startswith("/"):
-        return (words[0], words[1:]) if words else ("", [])
-    return ("price", words) if len(words) == 1 else ("", words)
+class Api:
+    """Calls the Bot API; two messages to a chat are at least a second apart. Thread-safe.
 
-
-def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
-    """Return the application, which answers eight updates at a time, so no price waits for a chart.
-
-    Further updates may wait. ``works`` are async functions, called with the bot, that run until the
-    application stops.
+    Args:
+        token: Token from @BotFather.
+        base_url: Address of the server, up to the token.
+        sleep, now_s: Functions of a clock that never goes back.
     """
-    polls, calls = HTTPXRequest(connection_pool_size=2), HTTPXRequest(connection_pool_size=16)
-    bot = QuietBot(token, base_url, get_updates_request=polls, request=calls)
-    tasks: list[asyncio.Task[None]] = []
 
-    async def start(_: Application) -> None:
-        tasks.extend(asyncio.create_task(work(bot)) for work in works)
+    def __init__(
+        self,
+        token: str,
+        base_url: str,
+        sleep: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address, self.sleep, self._now_s = f"{base_url}{token}", sleep, now_s
+        self._next_s: dict[int, float] = {}
+        self._lock = threading.Lock()  # the alert job sends in a thread of its own
 
-    async def stop(_: Application) -> None:
-        for task in tasks:
-            task.cancel()
+    def call(self, method: str, photo: bytes | None = None, wait_s: int = 0, **values: Any) -> Any:
+        """Return the result of a method.
 
-    builder = (
-        Application.builder().bot(bot).concurrent_updates(256).post_init(start).post_stop(stop)
-    )
-    application = builder.build()
-    # In groups, people also write to each other.
-    texts = filters.COMMAND | filters.TEXT & filters.ChatType.PRIVATE
-    handler = MessageHandler(texts & filters.UpdateType.MESSAGE, answers.on_update)
-    application.add_handlers([handler, CallbackQueryHandler(answers.on_update)])
-    return application
+        Raises:
+            ApiError: Telegram did not accept the call, or did not answer.
+        """
+        files = None if photo is None else {"photo": ("chart.png", photo)}
+        address, timeout = f"{self._address}/{method}", wait_s + 30
+        try:
+            response = requests.post(
+                address, values, files=files, timeout=timeout, allow_redirects=False
+            )
+        except (requests.RequestException, ValueError) as error:
+            reason = getattr(error.args[0] if error.args else None, "reason", None)
+            is_lost, name = not isinstance(reason, NEVER_SENT), type(error).__name__
+            raise ApiError(name, is_lost=is_lost) from None  # its text contains the token
+        try:
+            answer = dict(response.json())
+        except (TypeError, ValueError):
+            answer = {}
+        if answer.get("ok") is True and "result" in answer:
+            return answer["result"]
+        text = str(answer.get("description", f"HTTP {response.status_code}"))
+        wait = dict(answer.get("parameters") or {}).get("retry_after", 0)
+        raise ApiError(text, response.status_code, wait, is_lost=response.ok)
+
+    def send(self, chat: int, text: str, photo: bytes | None = None) -> None:
+        """Send a message as plain text, with one attempt.
+
+        Raises:
+            ApiError: The message was not accepted, or perhaps not.
+        """
+        with self._lock:
+            now_s = self._now_s()
+            wait_s = max(0.0, self._next_s.get(chat, 0.0) - now_s)
+            self._next_s[chat] = now_s + wait_s + PAUSE_S
+        if wait_s:
+            self.sleep(wait_s)
+        if photo is None:
+            self.call("sendMessage", chat_id=chat, text=cut(text, MOST_TEXT))
+        else:
+            self.call("sendPhoto", photo, chat_id=chat, caption=cut(text, MOST_CAPTION))
+
+    def reply(self, chat: int, text: str, photo: bytes | None = None) -> None:
+        """Send a message; if Telegram requests a pause of at most a minute, wait and send it again."""
+        while True:
+            try:
+                return self.send(chat, text, photo)
+            except ApiError as error:
+                if not 0 < error.wait_s <= LONGEST_S:  # the other chats wait as well
+                    log.warning("an answer to chat %s was not sent: %s", chat, error)
+                    return None
+                self.sleep(error.wait_s)
+
+
+class Bot:
+    """Answers the messages of some chats one after another, each of them once.
+
+    A message is confirmed when the next one is requested. If the bot ends in between, Telegram delivers
+    that message again, and no other.
+
+    Args:
+        api: Bot API.
+        manager: Source of prices and charts.
+        chats: IDs of the chats to answer; messages of all others are dropped.
+        records: Functions that store alerts, or None without a database.
+    """
+
+    def __init__(self, api: Api, manager: Any, chats: frozenset[int], records: Any = None) -> None:
+        self.api, self.manager, self.chats, self.records = api, manager, chats, records
+        self.name, self.offset = "", 0
+        commands = (self.price, self.chart, self.alert)
+        self.commands: dict[str, Callable[..., Answer]] = {one.__name__: one for one in commands}
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def run(self) -> NoReturn:
+        """Answer messages for ever.
+
+        Raises:
+            SystemExit: Telegram rejected the token.
+        """
+        while True:
+            try:
+                self.poll(POLL_S)
+            except ApiError as error:
+                if error.code in (401, 404):
+                    sys.exit("Telegram rejected the token in TELEGRAM_BOT_TOKEN.")
+                log.warning("no messages: %s", error)
+                self.api.sleep(error.wait_s or RETRY_S)
+            except Exception:
+                log.exception("a message was not answered")
+                self.api.sleep(RETRY_S)
+
+    def poll(self, wait_s: int = 0) -> None:
+        """Wait for a message and answer it.
+
+        Raises:
+            ApiError: Telegram did not answer.
+        """
+        self.name = self.name or self.api.call("getMe")["username"].lower()
+        kinds = '["message"]'
+        updates = self.api.call(
+            "getUpdates",
+            wait_s=wait_s,
+            timeout=wait_s,
+            offset=self.offset,
+            limit=1,
+            allowed_updates=kinds,
+        )
+        for update in updates:
+            if update["update_id"] >= self.offset:
+                self.offset = update["update_id"] + 1
+                self.handle(update.get("message") or {})
+
+    def handle(self, message: dict[str, Any]) -> None:
+        """Answer a message if it is from one of the chats and is for this bot."""
+        chat, text = message.get("chat", {}), str(message.get("text", ""))[:MOST_TYPED]
+        words = text.split()
+        if chat.get("id") not in self.chats or not words:
+            return
+        if not text.startswith("/"):
+            if chat.get("type") != "private":
+                return  # people in a group write to each other
+            words = ["/price" if len(words) == 1 else "/help", *words]
+        name, _, addressee = words[0].removeprefix("/").partition("@")
+        if addressee.lower() in ("", self.name):
+            self.api.reply(chat["id"], *self.answer(chat["id"], name.lower(), words[1:]))
+
+    def answer(self, chat: int, name: str, words: list[str]) -> Answer:
+        """Return the text and the picture that answer a command; a failure is one sentence."""
+        command = self.commands.get(name, self.help)
+        try:
+            arguments = inspect.signature(command).bind(chat, *words).args
+        except TypeError:
+            return HELP, None
+        try:
+            return command(*arguments)
+        except QueryError as error:
+            return str(error) if name == "alert" and not error.candidates else error.brief, None
+        except DataError as error:
+            log.info("/%s: %s", name, printable(str(error)))
+            return error.brief, None
+        except Exception:
+            log.exception("/%s failed", name)
+            return "Something went wrong here; the log has the reason.", None
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def help(self, chat: int, *_: str) -> Answer:
+        return HELP, None
+
+    def price(self, chat: int, symbol: str) -> Answer:
+        quote = self.manager.get_quote(symbol, timeout=BUDGET_S)
+        change = "" if quote.change_percent is None else f" ({quote.change_percent:+.2f} %)"
+        price = f"{quote.symbol} {quote.price:.12g} {quote.currency or ''}".rstrip()
+        state = f"{quote.time:%Y-%m-%d %H:%M:%S} UTC, {quote.state}, from {quote.vendor}"
+        return f"{price}{change}\n{state}\n{quote.note}".rstrip(), None
+
+    def chart(self, chat: int, symbol: str, timeframe: str, bars: str = "120") -> Answer:
+        if not re.fullmatch("[0-9]{1,3}", bars) or not 2 <= int(bars) <= MOST_BARS:
+            return f"A chart shows 2 to {MOST_BARS} bars.", None
+        picture = self.manager.plot(symbol, timeframe, bars=int(bars), timeout=BUDGET_S)
+        drawn = picture.chart
+        vendors = ", ".join(vendor for series in drawn.series for vendor in series.vendor_names)
+        lines = [f"{drawn.title}: {drawn.about}", f"from {vendors}", *drawn.notes]
+        return "\n".join(lines), picture.png()
+
+    def alert(self, chat: int, *words: str) -> Answer:
+        if self.records is None:
+            return "Alerts need a database: pip install 'onetape[db]'.", None
+        own = self.records.list_alerts(chat)
+        match words:
+            case []:
+                lines = [f"{row['id']}: {shown(row)} ({row['phase']})" for row in own]
+                return "\n".join(lines) or "You have no alerts.", None
+            case ["delete", number] if number in {str(row["id"]) for row in own}:
+                self.records.delete_alert(int(number))
+                return f"Alert {number} is deleted.", None
+            case [symbol, "above" | "below" as condition, price]:
+                config = {"price": price, "condition": condition}
+            case [symbol, indicator, condition, value, timeframe]:
+                config = {"indicator": indicator, "condition": condition, "value": value}
+                config["timeframe"] = timeframe
+            case _:
+                return HELP, None
+        if len(own) >= MOST_ALERTS:
+            return f"A chat has at most {MOST_ALERTS} alerts; delete one first.", None
+        Alert.parse({"ticker": symbol, **config}).check()
+        text, _ = self.price(chat, symbol)  # an unknown symbol goes no further
+        config["ticker"] = text.partition(" ")[0]
+        row = self.records.get_alert(self.records.add_json_alert(chat, config))
+        bars = f"It is evaluated on closed {row['timeframe']} bars and fires when one crosses the level."
+        return f"Alert {row['id']}: {shown(row)}. {bars}\n{text}", None
+
+    # --- alerts ------------------------------------------------------------------------------
+
+    def deliver(self, message: Message) -> Outcome:
+        """Send an alert's message with one attempt; return the outcome."""
+        chat = {str(chat): chat for chat in self.chats}.get(message.recipient)
+        if chat is None:
+            return Outcome("refused", "not one of the chats in BOT_CHATS")
+        try:
+            self.api.send(chat, message.text)
+        except ApiError as error:
+            if error.is_lost:
+                return Outcome("unknown", str(error))
+            is_final = error.code in (400, 403)
+            return Outcome("refused" if is_final else "later", str(error), error.wait_s)
+        return Outcome("sent")
+
+    def alert_job(self, records: Any) -> AlertJob:
+        """Return the job that evaluates the stored alerts and sends their messages."""
+        client = self.manager.client
+        read = partial(read_bars, client, timeout_s=30.0)
+        return AlertJob(records, read, {"telegram": self.deliver}, client.clock)
+
+
+def shown(row: dict[str, Any]) -> str:
+    """Return an alert in words."""
+    names = ("ticker", "problem", "indicator", "condition", "price", "value", "timeframe")
+    words = [row[name] for name in names if row.get(name) is not None]
+    return " ".join(f"{one:.12g}" if isinstance(one, float) else one for one in words)
+
+
+def cut(text: str, most: int) -> str:
+    """Return printable text of at most ``most`` UTF-16 units, as Telegram counts them."""
+    text = printable(text)
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * most:
+        return text
+    return units[: 2 * (most - 1)].decode("utf-16-le", "ignore") + "…"
+
+
+def run_alerts(job: AlertJob, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
+    """Run the alert job for ever; a failure is logged, and the next run catches up."""
+    while True:
+        try:
+            for name, reason in job.run().failed.items():
+                log.warning("%s: %s", name, reason)
+        except Exception as error:
+            log.warning("the alert job failed: %s", printable(f"{error}"), exc_info=True)
+        sleep(ALERTS_S)
 
 
 def main() -> None:
-    setting, path = os.environ.get, os.environ.get("TELEGRAM_BOT_TOKEN_FILE", "")
+    logging.basicConfig()
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other records contain the token
+    log.setLevel(logging.INFO)
     token = os.environ.pop("TELEGRAM_BOT_TOKEN", "")
+    chats = os.environ.get("BOT_CHATS", "").replace(",", " ").split()
+    if not token or not chats or not all(re.fullmatch("-?[0-9]+", chat) for chat in chats):
+        sys.exit(
+            "Set TELEGRAM_BOT_TOKEN (from @BotFather) and BOT_CHATS (chat ids, such as 123,-456)."
+        )
+    api = Api(token, os.environ.get("TELEGRAM_BASE_URL", "https://api.telegram.org/bot"))
+    bot = Bot(api, DataManager(), frozenset(map(int, chats)))
     try:
-        token = Path(path).read_text(encoding="utf-8").strip() if path else token
-    except (OSError, ValueError) as error:
-        sys.exit(
-            f"The file named by TELEGRAM_BOT_TOKEN_FILE cannot be read: {type(error).__name__}."
-        )
-    if not token:
-        sys.exit(
-            "Neither TELEGRAM_BOT_TOKEN nor TELEGRAM_BOT_TOKEN_FILE is set; get a token "
-            "from @BotFather."
-        )
-    hide(token)
-    logging.basicConfig(level=setting("BOT_LOG", "INFO"))
-    market = Market(AsyncDataManager(), float(setting("BOT_BUDGET_S", "8")))
-    senders = Senders(in_groups=setting("BOT_GROUPS", "") == "1")
-    answers = Bot([market], senders=senders)
-    works: list[Any] = []
-    if records is None:
-        log.warning(
-            "without the `db` extra there are no users, limits or alerts: anybody may use the bot"
-        )
+        from onetape.data.db.alert_records import StoredAlerts
+        from onetape.data.db.services.telegram_service import telegram_service
+    except DataError as error:
+        log.warning("alerts need the extra db: %s", error)
     else:
-        per_day = int(setting("BOT_PER_DAY", "200"))
-        members = Members(records, mailer(setting("BOT_MAIL", "")), named_admins, per_day)
-        answers = Bot([market, members, watching.Watching(market, members)], members, senders)
-        replies = answers.report, members.may_receive
-        works = [
-            partial(watching.run_alerts, replies=replies, make=watching.job_of, every_s=60.0),
-            members.forget_old,
-        ]
-    base_url = setting("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")
-    try:
-        build(token, base_url, answers, *works).run_polling(bootstrap_retries=-1)
-    except InvalidToken:
-        sys.exit("Telegram rejected the token in TELEGRAM_BOT_TOKEN.")
+        bot.records = telegram_service
+        threading.Thread(
+            target=run_alerts, args=[bot.alert_job(StoredAlerts())], daemon=True
+        ).start()
+    bot.run()
 
 
 if __name__ == "__main__":

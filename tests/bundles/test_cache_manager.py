@@ -20,10 +20,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from src.data.bundles import cache_manager
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, FileState
 from src.data.errors import ConfigError, QueryError, StorageError
+from src.data.layer import cache_manager
 from src.data.lru_cache import LruCache
 from src.data.polars import frame_cache
 from src.data.polars.cache_manager import CacheManager, LRUCache

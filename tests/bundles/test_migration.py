@@ -133,9 +133,9 @@ def test_a_bundle_elsewhere_is_found_by_its_name(
     assert Bundle("far", bundles).path == tmp_path / "other" / "far"
     catalog = DataCatalog(folder=bundles)
     assert catalog.find_dataset(["AAPL"], "2024-01-02", "2024-02-01", "1d") is not None
-    before = (bundles / "catalog.jsonl").read_bytes()
+    before = (bundles / "metadata.db").read_bytes()
     elsewhere.migrate()
-    assert (bundles / "catalog.jsonl").read_bytes() == before, "once"
+    assert (bundles / "metadata.db").read_bytes() == before, "once"
     elsewhere.revert()
     assert not Bundle("far", bundles).exists() and "far" not in bundle_names(bundles)
 

@@ -19,7 +19,14 @@ OWNERS = {
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),
-    "sqlite3": ("disk.database", "disk.derived", "net.state", "cache.retention.index", "bundles."),
+    "sqlite3": (
+        "disk.database",
+        "disk.derived",
+        "net.state",
+        "cache.retention.index",
+        "bundles.",
+        "layer.",
+    ),
     "curl_cffi": ("vendors.yahoo.carrier",),
     "yfinance": ("vendors.yahoo.carrier",),
     "binance": ("vendors.binance.carrier",),
@@ -35,6 +42,7 @@ OWNERS = {
         "adapters.",
         "v2.",
     ),
+    "duckdb": ("layer.sql",),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
     "websocket": ("net.websocket",),
     "h5py": ("layer.hdf5",),
@@ -54,9 +62,8 @@ OWNERS = {
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),
     "shtab": ("cli.completion",),
-    "croniter": ("jobs.cron",),
+    "croniter": ("db.",),
     "matplotlib": ("charts.png",),
-    "telegram": (),  # of an example alone
     "redis": (),  # of programs alone, which give their clients
     "valkey": (),
     "sqlalchemy": ("db.",),
@@ -97,7 +104,7 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator", "hosts.book",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.book",
     "hosts.decisions", "hosts.snapshot", "hosts.vendor_records",
 }  # fmt: skip
 

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import select, update
 
 from src.data.clock import ManualClock
-from src.data.db.alert_records import StoredAlerts, alert_records
+from src.data.db.alert_records import StoredAlerts
 from src.data.db.core.database import Database
+from src.data.db.cron import Cron
 from src.data.db.models.model_jobs import (
     Alert,
     JobType,
@@ -29,11 +30,7 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.jobs.alert_book import Beat, EvaluatedAlert
-from src.data.jobs.alert_deliveries import AlertRun
-from src.data.jobs.alert_values import AlertEvent, AlertState
-from src.data.jobs.cron import Cron
-from src.data.model.outcome import Outcome
+from src.data.jobs.alerts import AlertState, StoredAlert
 
 NOW = 1_790_000_000
 NOW_MS = NOW * 1000
@@ -56,8 +53,8 @@ def jobs(database: Database, clock: ManualClock) -> JobsService:
 
 
 @pytest.fixture
-def records(database: Database, clock: ManualClock) -> StoredAlerts:
-    return StoredAlerts(database, clock)
+def records(database: Database) -> StoredAlerts:
+    return StoredAlerts(database)
 
 
 # --- alerts of a chat ----------------------------------------------------------------------------
@@ -126,34 +123,13 @@ def test_all_fields_of_an_alert_change(
     assert changed is not None
     assert (changed["price"], changed["condition"], changed["email"]) == (300.0, "below", True)
     assert (changed["active"], changed["status"]) == (False, "PAUSED")
-    assert changed["re_arm_config"]["hysteresis"] == 1.0
+    assert changed["re_arm_config"] == {"hysteresis": 1}
     with caplog.at_level(logging.WARNING):
         for wrong in ({"pirce": 1}, {"price": 0}, {"condition": "abvoe"}, {"enabled": "yes"}):
             assert db.update_alert(number, **{"enabled": True, **wrong}) is False
     assert "pirce" in caplog.text
     assert db.get_alert(number) == changed, "nothing half-changed"
     assert db.update_alert(99, price=1) is False
-
-
-@pytest.mark.parametrize(
-    "config", [{"ticker": "AAPL", "price": 250, "condition": "above"}, {"problem": "stale"}]
-)
-def test_the_conditions_for_rearming_are_stored_with_their_defaults(
-    db: TelegramService, config: dict[str, Any]
-) -> None:
-    number = db.add_json_alert("7", config, re_arm_config={"cooldown_minutes": "60"})
-    whole = {
-        "hysteresis": 0.0,
-        "hysteresis_type": "fixed",
-        "cooldown_minutes": 60.0,
-        "persistence_bars": 1,
-    }
-    stored = db.get_alert(number)
-    assert stored is not None and stored["re_arm_config"] == whole
-    assert db.update_alert(number, re_arm_config={"persistence_bars": 2})
-    stored = db.get_alert(number)
-    assert stored is not None
-    assert stored["re_arm_config"] == whole | {"cooldown_minutes": 0.0, "persistence_bars": 2}
 
 
 def test_an_alert_is_never_a_schedule(db: TelegramService, jobs: JobsService) -> None:
@@ -480,173 +456,89 @@ def test_runs_are_listed_counted_and_removed_by_user_type_state_and_age(
 # --- what the job of alerts keeps ----------------------------------------------------------------
 
 
-def _run(alert_id: int, bar_ms: int, recipient: str, channel: str = "telegram") -> AlertRun:
-    event = AlertEvent(alert_id, "fired", bar_ms, bar_ms + 60_000, f"alert {alert_id} fired")
-    return AlertRun(alert_id, bar_ms, recipient, channel, "AAPL 15m", (event,))
-
-
-def _store(records: StoredAlerts, *evaluated: Any) -> bool:
-    (claimed,) = records.store([EvaluatedAlert(*evaluated)])
-    return claimed is not None
-
-
-def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService) -> None:
+def test_a_state_is_stored_by_one_process(records: StoredAlerts, db: TelegramService) -> None:
     number = db.add_alert("7", "AAPL", 250, "above")
-    (stored,) = records.active_alerts()
-    assert (stored.alert.id, stored.alert.recipient, stored.state) == (number, "7", None)
-    assert (stored.alert.channel, stored.alert.value) == ("telegram", 250.0)
-    after = AlertState(serial=1, phase="armed", seen_ms=NOW_MS)
-    run = _run(number, NOW_MS, "7")
-    assert _store(records, stored.alert, None, after, [run]) is True
-    assert _store(records, stored.alert, None, after, [run]) is False, "another process was faster"
-    assert records.active_alerts()[0].state == after
-    assert records.open_runs() == [run]
-    done = replace(after, serial=2, phase="done")
-    again = EvaluatedAlert(stored.alert, after, done, [run])
-    assert records.store([again]) == [[]], "a claimed run stays as it is"
-    assert records.open_runs() == [run]
-    assert records.active_alerts() == []
-    assert db.update_alert(number, enabled=True) is True
-    (anew,) = records.active_alerts()
-    assert anew.state is None, "it begins anew"
+    ((alert, state),) = records.active_alerts(["telegram"])
+    assert (alert.id, alert.recipient, alert.value, state) == (number, "7", 250.0, AlertState())
+    assert records.active_alerts(["local"]) == []
+    first = StoredAlert(alert, AlertState(serial=1, seen_ms=NOW_MS, problems=[1]))
+    assert records.save([first]) == [True]
+    assert records.save([first]) == [False], "another process was faster"
+    assert records.active_alerts(["telegram"]) == [first]
+    ended = AlertState(serial=2, ended="fired", message="AAPL crossed", message_id="1")
+    assert records.save([StoredAlert(alert, ended)]) == [True]
+    ((_, waiting),) = records.active_alerts(["telegram"])
+    assert waiting.message == "AAPL crossed", "it is active until its message is sent"
+    sent = replace(ended, serial=3, message="")
+    assert records.save([StoredAlert(alert, sent)]) == [True]
+    assert records.active_alerts(["telegram"]) == []
+    assert records.save([StoredAlert(alert, replace(sent, serial=4))]) == [False]
+    assert records.list_alerts("7")[0].state.phase == "fired"
 
 
-def test_only_evaluations_that_are_still_due_are_stored(
-    records: StoredAlerts, db: TelegramService
+@pytest.mark.parametrize("change", [{"price": 300}, {"enabled": False}, None])
+def test_an_alert_that_was_changed_takes_no_state_of_the_old(
+    records: StoredAlerts, db: TelegramService, change: dict[str, Any] | None
 ) -> None:
-    numbers = [db.add_alert("7", "AAPL", price, "above") for price in (250, 260, 270, 280)]
-    alerts = {one.alert.id: one.alert for one in records.active_alerts()}
-    assert _store(records, alerts[numbers[1]], None, AlertState(serial=1), [])
-    db.delete_alert(numbers[2])
-    evaluated = [
-        EvaluatedAlert(alerts[id], None, AlertState(serial=1), [_run(id, NOW_MS, "7")])
-        for id in (numbers[3], *numbers)
-    ]
-    runs = [list(evaluation.runs) for evaluation in evaluated]
-    assert records.store(evaluated) == [runs[0], runs[1], None, None, None]
-    assert [run.alert_id for run in records.open_runs()] == [numbers[3], numbers[0]]
-    assert records.store([]) == []
+    number, other = (db.add_alert("7", "AAPL", price, "above") for price in (250, 260))
+    old, beside = records.active_alerts(["telegram"])
+    assert db.delete_alert(number) if change is None else db.update_alert(number, **change)
+    changes = [StoredAlert(alert, AlertState(serial=1)) for alert, _ in (old, beside)]
+    assert records.save(changes) == [False, True]
+    assert {alert.id for alert, _ in records.active_alerts(["telegram"])} - {number} == {other}
 
 
-def test_a_changed_alert_takes_no_evaluation_of_the_old(
+def test_an_alert_that_is_set_again_begins_anew(
     records: StoredAlerts, db: TelegramService, clock: ManualClock
 ) -> None:
     number = db.add_alert("7", "AAPL", 250, "above")
-    (stored,) = records.active_alerts()
-    clock.advance(1)
-    db.update_alert(number, price=300)
-    run = _run(number, NOW_MS, "7")
-    assert _store(records, stored.alert, None, AlertState(serial=1), [run]) is False
-    assert records.open_runs() == []
-    db.update_alert(number, enabled=False)
-    assert (
-        _store(records, records.list_alerts("7")[0].alert, None, AlertState(serial=1), []) is False
-    )
-    db.delete_alert(number)
-    assert _store(records, stored.alert, None, AlertState(serial=1), [run]) is False
+    (one,) = records.active_alerts(["telegram"])
+    assert records.save([StoredAlert(one.alert, AlertState(serial=1, ended="fired"))]) == [True]
+    clock.advance(60)
+    assert db.update_alert(number, enabled=True) is True
+    ((alert, state),) = records.active_alerts(["telegram"])
+    assert (alert.since_ms, state) == (NOW_MS + 60_000, AlertState(serial=2))
 
 
-def _two_runs(records: StoredAlerts, db: TelegramService) -> None:
-    for price in (250, 260):
-        db.add_alert("7", "AAPL", price, "above")
-    for alert, _ in records.active_alerts():
-        assert _store(records, alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, "7")])
-
-
-def test_alerts_on_one_bar_are_one_message(records: StoredAlerts, db: TelegramService) -> None:
-    _two_runs(records, db)
-    assert records.take_delivery(["local"], NOW_MS, 60_000) is None
-    delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
-    assert delivery is not None
-    assert [event.alert_id for event in delivery.events] == [1, 2]
-    assert records.take_delivery(["telegram"], NOW_MS, 60_000) is None, "it is being tried"
-    records.settle_delivery(delivery, Outcome("sent", "accepted"), NOW_MS)
-    assert records.open_runs() == []
-
-
-def test_an_attempt_whose_process_died_is_repeated_once(
-    records: StoredAlerts, db: TelegramService
-) -> None:
-    _two_runs(records, db)
-    first = records.take_delivery(["telegram"], NOW_MS, 60_000)
-    copy = records.take_delivery(["telegram"], NOW_MS + 60_000, 60_000)
-    assert first is not None
-    assert copy is not None
-    assert (copy.id, copy.is_copy, copy.attempt) == (first.id, True, 2)
-    records.settle_delivery(first, Outcome("sent"), NOW_MS)  # the first one comes back late
-    assert len(records.open_runs()) == 2
-    assert records.take_delivery(["telegram"], NOW_MS + 200_000, 60_000) is None
-    assert records.open_runs() == [], "the copy died too: unknown, and no more"
-
-
-def test_open_runs_are_read_page_by_page_without_skipping_one(
-    records: StoredAlerts, db: TelegramService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("src.data.db.alert_records._PAGE", 1)
-    for recipient in ("7", "8", "9"):
-        db.add_alert(recipient, "AAPL", 250, "above")
-    for alert, _ in records.active_alerts():
-        assert _store(
-            records, alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, alert.recipient)]
-        )
-    for attempt in range(2):  # and the process of each dies
-        for _ in range(3):
-            assert (
-                records.take_delivery(["telegram"], NOW_MS + attempt * 60_000, 60_000) is not None
-            )
-    assert records.take_delivery(["telegram"], NOW_MS + 120_000, 60_000) is None
-    assert records.open_runs() == []
-
-
-def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramService) -> None:
-    _two_runs(records, db)
-    db.add_alert("8", "AAPL", 250, "above")
-    by_mail = {"ticker": "AAPL", "price": 1, "condition": "above", "alert_action": "mail"}
-    db.add_json_alert("7", by_mail)
-    alert = records.list_alerts("7")[0].alert
-    later = _run(alert.id, NOW_MS + 1, "7")
-    assert _store(records, alert, AlertState(serial=1), AlertState(serial=2), [later])
-    delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
-    assert delivery is not None
-    records.settle_delivery(
-        delivery, Outcome("refused", "bot was blocked", is_blocked=True), NOW_MS
-    )
-    assert records.open_runs() == []
-    assert [one.alert.recipient for one in records.active_alerts()] == ["8", "7"], "another channel"
-    assert [one["reason"] for one in db.list_alerts("7")] == ["bot was blocked"] * 2 + [""]
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state_json": {"serial": 1, "unknown": 2}},
+        {"task_params": {}},
+        {"task_params": {"config": {"ticker": "A"}, "since_ms": 0, "re_arm_config": None}},
+    ],
+)
+def test_an_invalid_alert_is_left_out_and_named_in_the_log(
+    database: Database, records: StoredAlerts, db: TelegramService, change: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    numbers = [db.add_alert("7", "AAPL", 250, "above") for _ in range(3)]
+    with database.writing() as session:
+        session.execute(update(Alert).where(Alert.id == numbers[1]).values(change))
+    for stored in (records.active_alerts(["telegram"]), records.list_alerts("7")):
+        assert [alert.id for alert, _ in stored] == [numbers[0], numbers[2]]
+    assert f"the stored alert {numbers[1]} is invalid and was left out: " in caplog.text
 
 
 def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramService) -> None:
     config = {"ticker": "AAPL", "price": 250, "condition": "above"}
-    alert = records.add_alert("local", config, {"cooldown_minutes": 5}, NOW_MS)
+    alert = records.add_alert("local", config, NOW_MS)
     other = db.add_alert("7", "AAPL", 250, "above")
-    assert (alert.channel, alert.recipient) == ("local", "local")
-    assert alert.rearm is not None
-    (listed,) = records.list_alerts("local")
-    assert (listed.alert, listed.state, listed.is_active, listed.reason) == (alert, None, True, "")
+    assert (alert.channel, alert.recipient, alert.since_ms) == ("local", "local", NOW_MS)
+    assert records.list_alerts("local") == [StoredAlert(alert, AlertState())]
     assert records.remove_alert("local", other) is False
     assert records.remove_alert("local", alert.id) is True
     assert records.list_alerts("local") == []
     assert db.list_users()[0]["telegram_user_id"] == "7"
     with pytest.raises(QueryError):
-        records.add_alert("local", config | {"price": 0}, None, NOW_MS)
+        records.add_alert("local", config | {"price": 0}, NOW_MS)
 
 
-def test_an_older_beat_replaces_no_newer_one(records: StoredAlerts, db: TelegramService) -> None:
-    assert records.last_beat() is None
-    records.beat(Beat(NOW_MS, NOW_MS + 60))
-    records.beat(Beat(NOW_MS - 1, NOW_MS))
-    assert records.last_beat() == Beat(NOW_MS, NOW_MS + 60)
-    db.set_setting("alerts.beat", "nonsense")
-    assert records.last_beat() is None
-
-
-def test_alert_records_without_make_create_no_database(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+def test_an_alert_with_a_re_arm_config_fires_at_each_crossing(
+    records: StoredAlerts, db: TelegramService
 ) -> None:
-    monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'own.db'}")
-    assert alert_records(make=False) is None
-    assert not (tmp_path / "own.db").exists()
-    book = alert_records()
-    assert book is not None
-    assert book.list_alerts("local") == []
+    config = {"ticker": "AAPL", "price": 250, "condition": "above"}
+    db.add_json_alert("7", config, re_arm_config={"cooldown_minutes": 60})
+    db.add_json_alert("7", config)
+    repeats = [alert.is_repeating for alert, _ in records.active_alerts(["telegram"])]
+    assert repeats == [True, False]

@@ -40,8 +40,7 @@ class Process:
 
     def limit(self, n: int) -> object:
         name = "max_alerts" if self.number % 2 else "max_schedules"
-        self.users.set_user_limit("7", name, self.number * 1000 + n)
-        return self.users.use_daily_limit("7")
+        return self.users.set_user_limit("7", name, self.number * 1000 + n)
 
     def setting(self, n: int) -> object:
         with self.service.uow() as repos:
@@ -86,10 +85,6 @@ def _fills(database: Database) -> None:
 
 def _limits(database: Database) -> None:
     users = TelegramService.of(database)
-    with users.db_service.uow() as repos:
-        identity = repos.users.lock_identity("7")
-        assert identity is not None
-        assert identity.metadata_json["uses"] == PROCESSES * TIMES
     last = [users.get_user_limit("7", name) for name in ("max_alerts", "max_schedules")]
     assert [one is not None and one % 1000 == TIMES - 1 for one in last] == [True, True]
 

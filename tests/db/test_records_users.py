@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from src.data.clock import ManualClock
 from src.data.db.core.database import Database
-from src.data.db.models import TelegramUser, VerificationCode
 from src.data.db.repos.telegram_repository import TelegramRepository
 from src.data.db.services import database_service, telegram_service
 from src.data.db.services.base_service import BaseDBService, with_uow
@@ -69,7 +67,7 @@ def test_a_new_user_is_stored_verified_and_approved_step_by_step(db: TelegramSer
 
 
 def test_boolean_functions_return_false_for_an_unknown_user(db: TelegramService) -> None:
-    for function in (db.approve_user, db.reject_user, db.verify_user_email, db.forget_user):
+    for function in (db.approve_user, db.reject_user, db.verify_user_email):
         assert function("8") is False
     assert db.reset_user_email_verification("8") is False
     assert db.update_user_language("8", "de") is False
@@ -214,14 +212,6 @@ def test_limits_are_set_by_name(db: TelegramService, caplog: pytest.LogCaptureFi
     assert "max_alertz" in caplog.text
 
 
-def test_a_daily_limit_counts_by_day(db: TelegramService, clock: ManualClock) -> None:
-    assert db.use_daily_limit("7") is True
-    db.set_user_daily_limit("7", 3)
-    assert [db.use_daily_limit("7") for _ in range(3)] == [True, True, False]
-    clock.advance(86_400)
-    assert db.use_daily_limit("7") is True
-
-
 def test_an_administrator_keeps_the_role_after_a_new_address_and_a_rejection(
     db: TelegramService,
 ) -> None:
@@ -258,22 +248,6 @@ def test_the_language_of_a_user_survives_a_change_of_address(db: TelegramService
     assert status["language"] == "pt-BR"
 
 
-def test_forget_deletes_all_records_of_a_user(db: TelegramService, database: Database) -> None:
-    db.set_user_email("7", "ann@example.com", CODE, NOW)
-    db.set_user_email("8", "bob@example.com", CODE, NOW)
-    for user in ("7", "8"):
-        db.add_feedback(user, "bug", "text")
-        db.log_command_audit(user, "/price")
-    assert db.forget_user("7") is True
-    assert db.get_user_status("7") is None
-    assert [one["telegram_user_id"] for one in db.get_all_command_audit()] == ["8"]
-    assert len(db.list_feedback()) == 1
-    with database.reading() as session:
-        assert len(session.scalars(select(VerificationCode)).all()) == 1
-        assert len(session.scalars(select(TelegramUser)).all()) == 1
-    assert db.forget_user("7") is False
-
-
 # --- settings, feedback, audit -------------------------------------------------------------------
 
 
@@ -303,7 +277,7 @@ def test_feedback_is_listed_by_type_and_has_a_status(db: TelegramService) -> Non
 
 def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClock) -> None:
     assert db.get_command_audit_stats() == {
-        "total": 0, "by_command": {}, "by_cause": {}, "success_rate": None,
+        "total": 0, "by_command": {}, "success_rate": None,
     }  # fmt: skip
     db.log_command_audit("7", "/price", full_message="/price AAPL", response_time_ms=12)
     clock.advance(86_400)
@@ -312,7 +286,6 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
     assert db.get_command_audit_stats() == {
         "total": 3,
         "by_command": {"/price": 2, "/chart": 1},
-        "by_cause": {"no such symbol": 1},
         "success_rate": 2 / 3,
     }
     assert [one["command"] for one in db.get_user_command_history("7")] == ["/chart", "/price"]
@@ -369,27 +342,6 @@ def test_each_filter_of_the_audit_decides(db: TelegramService) -> None:
     assert (numbers(success_only=True), numbers(success_only=False)) == ([1, 2, 4], [1, 2, 3, 4])
     assert (numbers(user_id="7"), numbers(user_id="8")) == ([1, 2, 3], [4])
     assert numbers(user_id="7", command="a", success_only=True) == [1]
-
-
-def test_failures_are_counted_by_cause(db: TelegramService) -> None:
-    db.log_command_audit("9", "/price", error_message="no failure: none")
-    for text in ("refused: /price SYMBOL", "refused: too many", None, "network: host: port"):
-        db.log_command_audit("9", "/price", success=False, error_message=text)
-    causes = db.get_command_audit_stats()["by_cause"]
-    assert causes == {"refused": 2, "": 1, "network": 1}
-
-
-def test_audit_and_feedback_have_a_retention(db: TelegramService, clock: ManualClock) -> None:
-    db.log_command_audit("7", "/price")
-    db.add_feedback("7", "bug", "old")
-    clock.advance(91 * 86_400)
-    db.log_command_audit("7", "/chart")
-    assert db.delete_old_records() == 1
-    assert [one["command"] for one in db.get_all_command_audit()] == ["/chart"]
-    clock.advance(365 * 86_400)
-    assert db.delete_old_records() == 2
-    with pytest.raises(QueryError):
-        db.delete_old_records(0)
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -1,703 +1,616 @@
-"""The alert job: one read per series, one claim per bar, one message, and nothing lost."""
+"""Alerts: what fires, what is reported about data, and messages that are delivered at least once."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from types import SimpleNamespace
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import CacheError, QueryError
-from src.data.jobs.alert_book import Beat, EvaluatedAlert
-from src.data.jobs.alert_deliveries import (
-    AlertRun,
-    Delivery,
-    DeliveryState,
-    next_delivery,
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AuthenticationError,
+    IncompleteDataWarning,
+    QueryError,
+    UnavailableError,
 )
-from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import (
+from src.data.jobs.alerts import (
+    LEASE_MS,
     Alert,
+    AlertJob,
     AlertState,
-    CrossingAlert,
-    CustomAlert,
-    DataAlert,
-    IndicatorAlert,
-    PriceAlert,
-    Rearm,
+    ClosedBars,
+    Message,
+    Problem,
+    RunReport,
+    StoredAlert,
+    crossings,
+    evaluate,
+    read_bars,
 )
-from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health, job_health_in_words
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, parse_iso
 from src.data.model.outcome import Outcome
-from src.data.prices import indicators
-from tests.cache.counts import FULL
-from tests.jobs.alert_records import MemoryRecords
-from tests.jobs.alert_schedules import run_schedule
+from tests.e2e.fixed_vendor import Market, every
+from tests.e2e.share_vendors import ShareVendor, Truth
+from tests.e2e.test_grave_bars import Walker, scaled
 
 T0 = parse_iso("2024-06-10T10:00:00")
-FAR = T0 + 500 * DAY_MS
 
 
-class Source:
-    """Hours of every symbol alike, up to now."""
+class Records:
+    """Alerts in memory, with the rules of the database; a state is stored as JSON would be."""
 
-    def __init__(self, clock: ManualClock, closes: Sequence[float]) -> None:
-        self.clock, self.closes = clock, np.array(closes, dtype=np.float64)
-        self.reads: list[Sequence[WantedBars]] = []
-        self.failing: dict[str, NoBars] = {}
-        self.problems: dict[str, str] = {}
-        self.others: dict[str, str] = {}
+    def __init__(self, *alerts: Alert) -> None:
+        self.rows = {alert.id: StoredAlert(alert, AlertState()) for alert in alerts}
 
-    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        self.reads.append(wanted)
-        return [self.failing.get(one.symbol) or self.bars(one) for one in wanted]
+    def active_alerts(self, channels: Collection[str]) -> Sequence[StoredAlert]:
+        rows = [row for row in self.rows.values() if row.alert.channel in channels]
+        return [one for one in rows if one.state.message or not one.state.ended]
 
-    def bars(self, one: WantedBars) -> ClosedBars:
-        end = min((self.clock.now_ms() - T0) // HOUR_MS, len(self.closes))
-        part = slice(max(0, end - one.needed.bars_at(one.timeframe, self.clock.now_ms())), end)
-        stamps = (T0 + np.arange(len(self.closes), dtype=np.int64) * HOUR_MS)[part]
-        columns = dict.fromkeys(("open", "high", "low", "close", "volume"), self.closes[part])
-        problems = {k: v for k, v in self.problems.items() if one.with_problems}
-        return ClosedBars(stamps, stamps + HOUR_MS, columns, problems=problems)
+    def save(self, changes: Sequence[StoredAlert]) -> Sequence[bool]:
+        return [self._put(one) for one in changes]
 
-    def other_problems(self) -> dict[str, str]:
-        return self.others
+    def _put(self, one: StoredAlert) -> bool:
+        is_next = self.rows[one.alert.id].state.serial == one.state.serial - 1
+        if is_next:
+            state = AlertState(**(asdict(one.state) | {"problems": list(one.state.problems)}))
+            self.rows[one.alert.id] = StoredAlert(one.alert, state)
+        return is_next
+
+    def state(self, id: int = 1) -> AlertState:
+        return self.rows[id].state
 
 
-class JobHarness:
-    """An alert job with its clock, records, bars and deliveries."""
+def price(value: float = 100.0, condition: str = "above", **more: Any) -> Alert:
+    """Return an alert on hours, set when the first bar had closed."""
+    usual: dict[str, Any] = {"id": 1, "recipient": "42", "since_ms": T0 + HOUR_MS}
+    usual |= {"type": "price", "symbol": "AAPL", "timeframe": "1h"}
+    return Alert(**(usual | {"condition": condition, "value": value} | more))
 
-    def __init__(self, alerts: Sequence[Alert], closes: Sequence[float]) -> None:
-        self.clock = ManualClock(T0 + HOUR_MS)
-        self.records, self.source = MemoryRecords(alerts), Source(self.clock, closes)
-        self.outcomes: list[Outcome | Exception] = []
-        self.sent: list[Delivery] = []
 
-    def deliver(self, delivery: Delivery) -> Outcome:
-        self.sent.append(delivery)
+def hourly(closes: Sequence[float], **more: Any) -> ClosedBars:
+    values = np.array(closes, dtype=np.float64)
+    stamps = T0 + np.arange(len(values), dtype=np.int64) * HOUR_MS
+    columns = dict.fromkeys(("open", "high", "low", "close", "volume"), values)
+    return ClosedBars(stamps, stamps + HOUR_MS, columns, **more)
+
+
+class Job:
+    """An alert job on bars of an hour, of which those that have closed are there."""
+
+    def __init__(self, alerts: Sequence[Alert], closes: Sequence[float] = ()) -> None:
+        self.clock, self.records, self.closes = ManualClock(T0 + HOUR_MS), Records(*alerts), closes
+        self.failing: dict[str, str] = {}
+        self.outcomes: list[Outcome | BaseException] = []
+        self.sent: list[Message] = []
+        self.wanted: list[tuple[str, str, int]] = []
+
+    def read(self, wanted: Sequence[tuple[str, str, int]]) -> Sequence[ClosedBars | str]:
+        self.wanted += wanted
+        closed = self.closes[: (self.clock.now_ms() - T0) // HOUR_MS]
+        return [self.failing.get(symbol) or hourly(closed) for symbol, _, _ in wanted]
+
+    def deliver(self, message: Message) -> Outcome:
+        self.sent.append(message)
         outcome = self.outcomes.pop(0) if self.outcomes else Outcome("sent")
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def run(self, hours: float = 0, channels: Sequence[str] = ("local",)) -> Any:
+    def run(self, hours: float = 0, channels: Sequence[str] = ("local",)) -> RunReport:
         self.clock.advance(hours * 3600)
-        deliver = dict.fromkeys(channels, self.deliver)
-        return AlertJob(self.records, self.source, deliver, self.clock, 3600).run()
+        return AlertJob(
+            self.records, self.read, dict.fromkeys(channels, self.deliver), self.clock
+        ).run()
 
-    def states(self) -> list[DeliveryState]:
-        return [run.delivery for run in self.records.all_runs()]
-
-
-def alert(
-    id: int = 1, value: float = 100.0, kind: type[CrossingAlert] = PriceAlert, **more: Any
-) -> CrossingAlert:
-    usual: dict[str, Any] = {"recipient": "42", "symbol": "AAPL", "timeframe": "1h"}
-    usual |= {"since_ms": T0 + HOUR_MS, "expires_ms": FAR}
-    return kind(id, value=value, **{**usual, **more})
+    @property
+    def texts(self) -> list[str]:
+        return [message.text for message in self.sent]
 
 
-def about_data(id: int, problem: Any, symbol: str = "*", timeframe: str = "*") -> DataAlert:
-    return DataAlert(id, "42", symbol, timeframe, T0 + HOUR_MS, FAR, problem=problem)
+# --- decisions -----------------------------------------------------------------------------
 
 
-UP = [99, 99, 101, 99, 102, 99]
+@pytest.mark.parametrize(
+    ("values", "was_beyond", "above", "below"),
+    [
+        ([99, 101, 102, 99, 103], None, [1, 4], [3]),
+        ([101, 102], None, [], []),
+        ([101, 102], False, [0], []),
+        ([101, 102], True, [], []),
+        ([100, 101, 100], None, [1], []),
+        ([99, 98], False, [], [0]),
+        ([np.nan, 99, np.nan, 101], None, [3], []),
+        ([np.nan], False, [], []),
+        ([], True, [], []),
+    ],
+)
+def test_a_value_crosses_if_it_is_beyond_and_the_one_before_is_not(
+    values: list[float], was_beyond: bool | None, above: list[int], below: list[int]
+) -> None:
+    array = np.array(values, dtype=np.float64)
+    for condition, expected in (("above", above), ("below", below)):
+        found, _ = crossings(array, 100.0, condition, was_beyond)
+        assert found.tolist() == expected, condition
 
 
-def test_a_crossing_sends_one_message_with_its_bar() -> None:
-    job = JobHarness([alert()], UP)
-    assert job.run().deliveries == {}
-    report = job.run(hours=2)
-    assert (report.events, report.deliveries, report.ok) == ({"fired": 1}, {"sent": 1}, True)
-    (message,) = job.sent
-    assert message.text == "AAPL 1h: close 101 is above 100 (bar 2024-06-10T12:00:00Z)"
-    assert message.to_json()["events"][0]["bar_ms"] == T0 + 2 * HOUR_MS
-    assert json.dumps(message.to_json()) and json.dumps(report.to_json())
-    assert job.run(hours=1).events == {} and job.records.active_alerts() == []
+def test_evaluating_bars_in_any_parts_fires_on_the_same_bars() -> None:
+    closes = 100 + np.random.default_rng(5).normal(0, 1, 60).round(1)
+    alert = price(is_repeating=True)
+    whole = evaluate(alert, AlertState(), hourly(closes), T0).message
+    for step in (1, 2, 7):
+        state, lines = AlertState(), list[str]()
+        for end in range(1, len(closes) + step, step):
+            state = evaluate(alert, state, hourly(closes[:end]), T0)
+            lines += state.message.splitlines()
+            state = replace(state, message="")
+        assert lines == whole.splitlines()
+    assert whole.count("\n") > 5
 
 
-def test_a_series_is_read_once_for_all_its_alerts() -> None:
-    alerts = [alert(n, 100 + n) for n in range(1, 20)]
-    alerts += [alert(20, kind=IndicatorAlert, quantity="sma(30)"), alert(21, symbol="MSFT")]
-    job = JobHarness(alerts, UP)
-    job.run()
-    ((aapl, msft),) = job.source.reads
-    assert (aapl.symbol, msft.symbol) == ("AAPL", "MSFT")
-    assert aapl.needed.before >= 30 > msft.needed.before
+def test_an_indicator_is_computed_on_the_bars_up_to_each_bar() -> None:
+    alert = price(3.5, quantity="sma(2)", type="indicator")
+    state = evaluate(alert, AlertState(), hourly([1, 2, 3, 4, 5, 1]), T0)
+    assert state.message == "AAPL 1h: sma(2) 4.5 is above 3.5 (bar 2024-06-10T14:00:00Z)"
+    assert state.ended == "fired"
 
 
-def test_fifty_alerts_on_one_bar_are_one_message_for_each_recipient() -> None:
-    alerts = [alert(n, 100 - n / 100, recipient=str(n % 2)) for n in range(1, 51)]
-    job = JobHarness(alerts, UP)
-    job.run()
-    job.run(hours=2)
-    assert [(one.recipient, len(one.events)) for one in job.sent] == [("1", 25), ("0", 25)]
-    assert job.sent[0].text.count("\n") == 24
+def test_a_split_ends_an_alert_on_prices_with_one_message() -> None:
+    split = {"splits": [T0 + 2 * HOUR_MS]}
+    before = evaluate(price(150), AlertState(), hourly([400, 400]), T0)
+    state = evaluate(price(150, "below"), before, hourly([100, 100, 100], **split), T0)
+    assert (state.ended, state.message) == (
+        "split: set it again",
+        "AAPL 1h close below 150: switched off, because the shares were split on 2024-06-10; "
+        "set it again",
+    )
+    later = price(150, "below", since_ms=T0 + 2 * HOUR_MS)
+    assert not evaluate(later, AlertState(), hourly([100] * 3, **split), T0).ended
+    fraction = price(50, quantity="rsi(2)", type="indicator")
+    assert not evaluate(fraction, AlertState(), hourly([100] * 9, **split), T0).ended
 
 
-def test_messages_of_other_channels_are_left_to_other_jobs() -> None:
-    job = JobHarness([alert(channel="telegram")], UP)
-    job.run()
-    assert job.run(hours=2).deliveries == {} and len(job.records.open_runs()) == 1
-    job.run(channels=["telegram"])
-    assert [one.channel for one in job.sent] == ["telegram"]
+def test_each_problem_is_reported_once_and_a_stale_series_again_if_it_recurs() -> None:
+    gap = Problem("gap", T0 + HOUR_MS, "a gap")
+    stale = Problem("stale", NEVER_MS, "stale")
+    old = Problem("gap", T0, "before it was set")
+    grave = Problem("grave", T0 + HOUR_MS, "another problem")
+
+    def messages(alert: Alert, *runs: Sequence[Problem]) -> list[str]:
+        state, texts = AlertState(), list[str]()
+        for problems in runs:
+            state = evaluate(alert, state, hourly([1], problems=problems), T0)
+            texts.append(state.message)
+            state = replace(state, message="")
+        return texts
+
+    on_gap, on_stale = (price(type="data", problem=name) for name in ("gap", "stale"))
+    both = [gap, grave, old], [gap, gap._replace(at_ms=T0 + 2 * HOUR_MS, text="more")], [], [gap]
+    assert messages(on_gap, *both) == ["a gap", "more", "", ""]
+    assert messages(on_stale, [stale], [stale], [], [stale]) == ["stale", "", "", "stale"]
+    many = [gap._replace(at_ms=T0 + n * HOUR_MS) for n in range(1, 150)]
+    assert [text.count("a gap") for text in messages(on_gap, many, many)] == [149, 0]
 
 
-def test_each_alert_of_an_outage_is_delivered_once_afterwards_with_its_bar() -> None:
-    job = JobHarness([alert(rearm=Rearm())], [99, 99, 101, 99, 102, 99, 103, 99])
-    job.run()
-    job.outcomes = [Outcome("later", "down")] * 3
-    for _ in range(6):
-        job.run(hours=1)
-    for _ in range(3):
-        job.run(hours=1)
-    texts = Counter(one.text for one in job.sent[3:])
-    assert [text[-22:-1] for text in texts] == [
-        f" 2024-06-10T{h}:00:00Z"[0:21] for h in (12, 14, 16)
+def test_alerts_come_back_from_their_stored_form() -> None:
+    shared = {"ticker": "AAPL", "timeframe": "1h", "alert_action": "local"}
+    forms: list[dict[str, Any]] = [
+        {"alert_type": "price", "price": 250.0, "condition": "above"},
+        {"alert_type": "indicator", "indicator": "rsi(14)", "value": 30.0, "condition": "below"},
+        {"alert_type": "custom", "indicator": "mine", "value": -1.0, "condition": "below"},
+        {"alert_type": "data", "problem": "stale"},
     ]
-    assert set(texts.values()) == {1} and all(not one.is_copy for one in job.sent)
-    assert all(state.status == "sent" for state in job.states())
+    for form in forms:
+        assert Alert.parse(shared | form).to_json() == shared | form
+    typed = {"ticker": "AAPL", "price": "250", "condition": "above"}
+    alert = Alert.parse(typed)
+    assert (alert.type, alert.timeframe, alert.value) == ("price", "15m", 250.0)
+    assert str(Alert.parse({"ticker": "AAPL", "problem": "gap"})) == "AAPL 15m: gap"
 
 
-def test_missed_bars_are_evaluated_in_order_and_the_downtime_is_reported() -> None:
-    job = JobHarness(
-        [alert(rearm=Rearm()), alert(2, 98.0, recipient="43")], [99, 99, 101, 99, 102, 99, 99]
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ([], "must be a JSON object"),
+        ({"price": 1, "condition": "above"}, "ticker None is not valid"),
+        ({"ticker": "A", "price": 1, "condition": "abvoe"}, "did you mean 'above'"),
+        ({"ticker": "A", "price": 0, "condition": "above"}, "a number above 0"),
+        ({"ticker": "A", "price": True, "condition": "above"}, "a number above 0"),
+        ({"ticker": "A", "price": "nan", "condition": "above"}, "a number above 0"),
+        ({"ticker": "A", "indicator": "rsi", "value": None, "condition": "above"}, "a number"),
+        ({"ticker": "A", "problem": "gpa"}, "did you mean 'gap'"),
+        ({"ticker": "A\n", "problem": "gap"}, "printable"),
+        ({"ticker": "A", "problem": "gap", "timeframe": "9x"}, "9x"),
+        ({"ticker": "A", "problem": "gap", "colour": "red"}, "colour"),
+    ],
+)
+def test_what_is_no_alert_is_refused(config: Any, said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        Alert.parse(config)
+
+
+def test_an_indicator_that_cannot_cross_the_value_is_refused() -> None:
+    for config, said in (
+        ({"indicator": "rsj"}, "did you mean 'rsi'"),
+        ({"indicator": "rsi"}, "never"),
+    ):
+        given = {"ticker": "A", "value": 170, "condition": "above", **config}
+        with pytest.raises(QueryError, match=said):
+            Alert.parse(given).check()
+
+
+# --- the job -------------------------------------------------------------------------------
+
+
+def test_a_crossing_is_one_message_with_its_bar() -> None:
+    job = Job([price()], [99, 99, 101, 99, 102])
+    assert job.run() == RunReport()
+    assert job.run(hours=2).deliveries == {"sent": 1}
+    assert job.texts == ["AAPL 1h: close 101 is above 100 (bar 2024-06-10T12:00:00Z)"]
+    state = job.records.state()
+    assert (state.ended, state.fired_ms, state.message) == ("fired", T0 + 3 * HOUR_MS, "")
+    assert job.run(hours=2) == RunReport()
+
+
+def test_a_new_alert_does_not_fire_on_what_was_before() -> None:
+    job = Job([price(since_ms=T0 + 3 * HOUR_MS)], [99, 99, 101, 102, 99, 103])
+    job.run(hours=3)
+    assert job.sent == [] and job.records.state().phase == "waiting"
+    job.run(hours=1)
+    assert job.records.state().phase == "armed"
+    job.run(hours=1)
+    assert "close 103 is above 100 (bar 2024-06-10T15:00:00Z)" in job.texts[0]
+
+
+@pytest.mark.parametrize("ahead", [0, 9_000])
+def test_a_bar_that_had_closed_but_arrives_after_the_alert_was_set_does_not_fire(
+    ahead: int,
+) -> None:
+    """An alert that was set while the clock was ahead fires on each crossing."""
+    set_ms, state = T0 + 2 * HOUR_MS + 1, AlertState()
+    alert = price(since_ms=set_ms + ahead * HOUR_MS)
+    for closes in ([99], [99, 101]):
+        state = evaluate(alert, state, hourly(closes), set_ms + MINUTE_MS)
+    assert state.phase == ("fired" if ahead else "waiting")
+
+
+def test_bars_that_were_missed_are_evaluated_in_order() -> None:
+    job = Job([price(is_repeating=True)], [99, 99, 101, 99, 102, 99])
+    job.run()
+    job.run(hours=5)
+    (text,) = job.texts
+    assert [line[-21:-1] for line in text.splitlines()] == [
+        "2024-06-10T12:00:00Z", "2024-06-10T14:00:00Z"
+    ]  # fmt: skip
+
+
+def test_a_series_is_read_once_with_the_bars_of_all_its_alerts() -> None:
+    alerts = [price(id=1), price(id=2, quantity="sma(30)", type="indicator"), price(id=3)]
+    alerts += [price(id=4, symbol="MSFT")]
+    job = Job(alerts, [99])
+    job.run()
+    (aapl, _, most), (msft, _, few) = job.wanted
+    assert (aapl, msft) == ("AAPL", "MSFT") and most >= 30 > few
+
+
+def test_alerts_of_other_channels_and_programs_are_left_to_them() -> None:
+    job = Job(
+        [price(channel="telegram"), price(id=2, type="custom", quantity="own")], [99, 99, 101]
     )
     job.run()
-    job.sent.clear()
-    report = job.run(hours=6)
-    silent = [one for one in job.sent if one.topic == "alert job"]
-    assert [one.recipient for one in silent] == ["42", "43"]
-    assert "not evaluated for 6 hours, since 2024-06-10T11:00:00Z" in silent[0].text
-    fired = [e.bar_ms for one in job.sent for e in one.events if e.name == "fired"]
-    assert fired == [T0 + 2 * HOUR_MS, T0 + 4 * HOUR_MS]
-    assert report.events["silent"] == 2
-    assert job.run(hours=1).events == {}
+    assert job.run(hours=2) == RunReport()
+    assert job.sent == [] and job.records.state(1) == job.records.state(2) == AlertState()
+    job.run(channels=["telegram"])
+    assert [message.alert for message in job.sent] == [1]
 
 
-def test_a_delivery_of_unknown_outcome_is_repeated_once_and_marked_as_a_copy() -> None:
-    job = JobHarness([alert()], UP)
+def test_what_fails_affects_only_its_own_series_and_alert() -> None:
+    job = Job(
+        [price(), price(id=2, symbol="MSFT"), price(id=3, type="indicator", quantity="nope")],
+        [99, 99, 101],
+    )
     job.run()
-    job.outcomes = [Outcome("unknown", "the answer was lost")]
-    job.run(hours=2)
-    assert job.states()[0].status == "pending" and job.states()[0].is_copy
-    job.run()  # not at once
-    assert len(job.sent) == 1
-    job.run(hours=1)
-    first, copy = job.sent
-    assert (first.is_copy, copy.is_copy, first.id) == (False, True, copy.id)
-    assert copy.text == f"(perhaps repeated: {first.id})\n{first.text}"
-    assert copy.to_json()["perhaps_repeated"] is True
-    assert job.states()[0].status == "sent"
-
-
-def test_a_delivery_ends_after_two_unknown_outcomes() -> None:
-    job = JobHarness([alert()], UP)
+    job.failing = {"MSFT": "unknown symbol"}
+    report = job.run(hours=2)
+    assert report.failed.pop("AAPL 1h nope above 100").startswith("unknown indicator 'nope'")
+    assert report.failed == {"MSFT 1h": "unknown symbol"} and report.deliveries == {"sent": 1}
+    job.failing = {}
     job.run()
-    job.outcomes = [RuntimeError("CANARY token"), Outcome("unknown", "cut")]
-    job.run(hours=2)
-    assert job.states()[0].reason == "the delivery raised RuntimeError"
-    for _ in range(3):
-        job.run(hours=1)
-    assert len(job.sent) == 2
-    assert (job.states()[0].status, job.states()[0].reason) == ("unknown", "cut")
+    assert [message.alert for message in job.sent] == [1, 2]
 
 
-def test_a_refused_message_is_not_repeated_and_a_block_pauses_all_alerts_of_the_recipient() -> None:
-    alerts = [alert(rearm=Rearm()), alert(2, 101.5), alert(3, recipient="43")]
-    job = JobHarness(alerts, UP)
+@pytest.mark.parametrize(
+    ("outcome", "status", "wait_s", "is_repeated"),
+    [
+        (Outcome("later", "down"), "later", 0, False),
+        (Outcome("later", "down", 90), "later", 90, False),
+        (Outcome("later", "down", 1e9), "later", 3600, False),
+        (Outcome("later", "down", float("inf")), "later", 3600, False),
+        (Outcome("refused", "bad text"), "refused", 900, False),
+        (Outcome("unknown", "the answer was lost"), "unknown", 900, True),
+        (RuntimeError("CANARY token"), "unknown", 900, True),
+    ],
+)
+def test_a_message_that_was_not_accepted_is_sent_again(
+    outcome: Outcome | BaseException, status: str, wait_s: float, is_repeated: bool
+) -> None:
+    job = Job([price()], [99, 99, 101])
     job.run()
-    job.outcomes = [Outcome("refused", "bad text"), Outcome("sent")]
-    job.run(hours=2)
-    assert [one.alert.id for one in job.records.active_alerts()] == [1, 2]
-    job.outcomes = [Outcome("refused", "blocked by the user", is_blocked=True)]
-    job.run(hours=2)
-    assert job.records.active_alerts() == []
-    assert job.records.disabled[1] == "blocked by the user"
-    assert job.records.open_runs() == [] and len(job.sent) == 3
+    job.outcomes = [outcome]
+    report = job.run(hours=2)
+    assert report.deliveries == {status: 1} and "CANARY" not in str(report)
+    (reason,) = report.failed.values()
+    assert reason.startswith(status)
+    if wait_s:
+        assert job.run(hours=(wait_s - 1) / 3600).deliveries == {}, "not yet"
+    assert job.run(hours=1 / 3600).deliveries == {"sent": 1}
+    first, second = job.sent
+    assert (first.id, second.perhaps_repeated) == (second.id, is_repeated)
+    mark = f"(perhaps repeated: {first.id})\n" if is_repeated else ""
+    assert second.text == mark + first.text
 
 
-def test_a_process_that_died_during_an_attempt_leaves_an_unknown_outcome() -> None:
-    job = JobHarness([alert()], UP)
+def test_a_channel_that_is_down_is_tried_once_in_a_run_and_a_refusal_stops_no_other() -> None:
+    alerts = [price(id=n) for n in range(1, 4)]
+    job = Job(alerts, [99, 99, 101])
     job.run()
-    job.outcomes = [KeyboardInterrupt()]  # type: ignore[list-item]
-    job.deliver = _dies  # type: ignore[method-assign]
+    job.outcomes = [Outcome("refused", "blocked"), Outcome("later", "down")]
+    assert job.run(hours=2).deliveries == {"refused": 1, "later": 1}
+    assert job.run().deliveries == {"sent": 2}
+    assert sorted(message.alert for message in job.sent) == [1, 2, 2, 3]
+
+
+def test_a_message_of_a_process_that_ended_is_sent_again_and_marked() -> None:
+    job = Job([price()], [99, 99, 101])
+    job.run()
+    job.outcomes = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         job.run(hours=2)
-    assert job.states()[0].status == "running"
-    del job.deliver  # type: ignore[attr-defined]
-    job.outcomes = []
-    assert job.run(hours=1 / 60).deliveries == {}  # its lease
-    job.run(hours=0.1)
-    assert [one.is_copy for one in job.sent] == [True]
-    assert job.states()[0].status == "sent"
+    assert job.run(hours=(LEASE_MS - 1) / HOUR_MS).deliveries == {}, "it may still be at work"
+    assert job.run(hours=1 / HOUR_MS).deliveries == {"sent": 1}
+    assert [message.perhaps_repeated for message in job.sent] == [False, True]
 
 
-def _dies(delivery: Delivery) -> Outcome:
-    raise KeyboardInterrupt
-
-
-def test_a_process_suspended_during_an_attempt_leaves_the_message_to_its_repetition() -> None:
-    job = JobHarness([alert()], UP)
+def test_a_claim_by_a_clock_that_was_ahead_does_not_last() -> None:
+    job = Job([price()], [99, 99, 101])
     job.run()
-    take = job.records.take_delivery
-
-    def slow(*arguments: Any) -> Delivery | None:
-        delivery = take(*arguments)
-        job.records.take_delivery = take  # type: ignore[method-assign]
-        job.clock.advance(6 * 60)
-        return delivery
-
-    job.records.take_delivery = slow  # type: ignore[method-assign]
-    assert job.run(hours=2).deliveries == {"sent": 1}
-    assert [one.is_copy for one in job.sent] == [True]
+    job.outcomes = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        job.run(hours=9_000)
+    job.clock.set(T0 + 4 * HOUR_MS)
+    assert job.run().deliveries == {"sent": 1}
 
 
-def test_two_concurrent_processes_store_and_send_a_message_once() -> None:
-    job = JobHarness([alert()], UP)
+@pytest.mark.parametrize("place", ["read", "active_alerts", "deliver"])
+def test_two_jobs_at_once_send_a_message_once(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one runs while the first one reads bars, has read the alerts, or sends."""
+    job = Job([price()], [99, 99, 101])
     job.run()
-    job.clock.advance(7200)
-    inner = AlertJob(job.records, job.source, {"local": job.deliver}, job.clock, 3600)
-    bars = job.source.bars
-    reports = []
+    job.outcomes = [Outcome("later", "down")] if place == "active_alerts" else []
+    job.run(hours=2 if job.outcomes else 0)
+    job.clock.set(T0 + 3 * HOUR_MS)
+    owner = job.records if place == "active_alerts" else job
+    usual = getattr(owner, place)
 
-    def meanwhile(one: WantedBars) -> ClosedBars:
-        job.source.bars = bars  # type: ignore[method-assign]
-        reports.append(inner.run())
-        return bars(one)
+    def meanwhile(given: Any) -> Any:
+        answer = usual(given) if place != "deliver" else None
+        monkeypatch.setattr(owner, place, usual)
+        assert job.run().deliveries == ({} if place == "deliver" else {"sent": 1})
+        return usual(given) if place == "deliver" else answer
 
-    job.source.bars = meanwhile  # type: ignore[method-assign]
-    outer = job.run()
-    assert (reports[0].events, outer.events, outer.elsewhere) == ({"fired": 1}, {}, 1)
+    monkeypatch.setattr(owner, place, meanwhile)
+    assert job.run().deliveries == ({"sent": 1} if place == "deliver" else {})
+    assert [message.perhaps_repeated for message in job.sent][-1] is False
+    assert len(job.sent) == (2 if place == "active_alerts" else 1)
+
+
+def test_an_alert_that_is_set_again_during_a_run_gets_no_message_of_the_old() -> None:
+    job = Job([price()], [99, 99, 101])
+    job.run()
+    read = job.read
+
+    def reading(wanted: Any) -> Any:
+        later = replace(price(500), since_ms=job.clock.now_ms())
+        job.records.rows[1] = StoredAlert(later, AlertState(serial=job.records.state().serial + 1))
+        return read(wanted)
+
+    job.read = reading  # type: ignore[method-assign]
+    assert job.run(hours=2) == RunReport()
+    assert job.sent == [] and job.records.state().phase == "new"
+
+
+def test_a_crossing_on_the_first_bar_after_an_alert_was_set_fires() -> None:
+    job = Job([price()], [99, 101])
+    assert job.run(hours=1).deliveries == {"sent": 1}
+
+
+# --- bars of real answers ------------------------------------------------------------------
+
+FIRST, NOON, SET = "2024-05-01T00:00:00Z", "2024-05-02T12:00:00Z", "2024-05-02T10:30:00"
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at 2024-05-02 14:00:30 UTC; its managers query only the given vendors."""
+    clock.set(parse_iso("2024-05-02T14:00:30"))
+    return Market(tmp_path, clock, monkeypatch)
+
+
+class Real(Job):
+    """The job over a manager; every message arrives."""
+
+    def __init__(self, manager: DataManager, clock: ManualClock, *alerts: Alert) -> None:
+        super().__init__(alerts)
+        self.clock = clock
+        self.read = partial(read_bars, manager.client)  # type: ignore[method-assign]
+
+    def run(self, hours: float = 0, channels: Sequence[str] = ("local",)) -> RunReport:
+        with warnings.catch_warnings():  # what an answer lacks is a problem, and no warning
+            warnings.simplefilter("error", IncompleteDataWarning)
+            return super().run(hours, channels)
+
+
+def coin(value: float, condition: str = "above", since: str = SET, **more: Any) -> Alert:
+    place = {"symbol": "BTCUSDT", "since_ms": parse_iso(since), "is_repeating": True}
+    return price(value, condition, **(place | more))
+
+
+def problem(name: str, id: int = 2, since: str = SET) -> Alert:
+    return coin(0, "", since, id=id, type="data", problem=name)
+
+
+def hours(clock: ManualClock, last: str = "2024-05-10T00:00:00Z") -> Walker:
+    """Return a vendor of hours that walk around 100."""
+    return Walker(clock, every("1h", FIRST, last), "binance")
+
+
+def test_an_alert_fires_after_the_close_of_its_bar_without_a_new_request(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    vendor.spoil = scaled(2, NOON, NOON)
+    clock.set(parse_iso("2024-05-02T12:59:30"))
+    job = Real(market.manager(vendor), clock, coin(150))
+    job.run()
+    assert job.sent == [], "it has not closed"
+    job.run(hours=1 / 60)
+    assert len(job.sent) == 1 and f"(bar {NOON})" in job.texts[0]
+    asked = len(vendor.asked)
+    job.run(hours=1 / 60)
+    assert len(job.sent) == 1 and len(vendor.asked) == asked, "no bar is due"
+
+
+def test_a_grave_bar_fires_no_alert_and_is_a_problem(market: Market, clock: ManualClock) -> None:
+    vendor = hours(clock)
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    below = coin(50, "below")
+    sma = coin(90, "below", id=3, quantity="sma(3)", type="indicator")
+    job = Real(market.manager(vendor), clock, below, problem("grave"), sma)
+    job.run()
+    (text,) = job.texts
+    assert text.startswith(f"BTCUSDT 1h: the bar {NOON} is almost certainly wrong: ")
+    for _ in range(3):
+        job.run(hours=1)
+    assert len(job.sent) == 1, "it is reported once, and right bars follow"
+
+
+def test_rejected_rows_are_a_problem(market: Market, clock: ManualClock) -> None:
+    vendor = hours(clock)
+    vendor.spoil = lambda rows: [
+        row._replace(high=row.low - 1) if row.stamp_ms == parse_iso(NOON) else row for row in rows
+    ]
+    job = Real(market.manager(vendor), clock, problem("rejected"))
+    job.run()
+    (text,) = job.texts
+    assert text.startswith(f"BTCUSDT 1h: the row {NOON} was rejected: ")
+    job.run(hours=1)
     assert len(job.sent) == 1
 
 
-def test_a_changed_alert_starts_with_a_new_state() -> None:
-    job = JobHarness([alert()], UP)
+def test_a_gap_and_a_stale_series_are_problems(market: Market, clock: ManualClock) -> None:
+    vendor = hours(clock, last="2024-05-02T13:00:00Z")
+    hole = every("1h", "2024-05-02T11:00:00Z", NOON)
+    vendor.stamps = [stamp for stamp in vendor.stamps if stamp not in hole]
+    job = Real(market.manager(vendor), clock, problem("gap"), problem("stale", 3))
     job.run()
-    stale = job.records.active_alerts()[0]
-    changed = replace(alert(value=98.0), since_ms=job.clock.now_ms() + 1)
-    job.records.alerts[1] = changed
-    job.records.states.clear()
-    assert job.records.store([EvaluatedAlert(stale.alert, stale.state, AlertState(serial=9))]) == [
-        None
+    assert [text.partition(":00Z: ")[0] for text in job.texts] == [
+        "BTCUSDT 1h has a gap from 2024-05-02T11:00:00Z to 2024-05-02T13:00"
     ]
-    assert job.run(hours=1).events == {"beyond": 1}
-
-
-def test_an_alert_enabled_again_reports_that_the_bar_it_fired_on_is_still_beyond() -> None:
-    job = JobHarness([alert()], UP)
-    job.run()
-    assert job.run(hours=2).events == {"fired": 1}
-    job.clock.advance(60)
-    job.records.alerts[1] = replace(alert(), since_ms=job.clock.now_ms())
-    job.records.states.clear()
-    job.records.disabled.clear()
-    report = job.run()
-    assert (report.events, report.deliveries) == ({"beyond": 1}, {"sent": 1})
-    assert "close 101 is already above 100" in job.sent[-1].text
-    assert "(bar 2024-06-10T12:00:00Z)" in job.sent[-1].text
-
-
-def test_only_events_that_this_run_has_stored_are_counted() -> None:
-    job = JobHarness([alert()], UP)
-    job.run()
     job.run(hours=2)
-    job.records.states.clear()
-    job.records.disabled.clear()
-    assert job.run().events == {}, "it fired on this bar in the run before"
-
-
-def test_an_unknown_symbol_is_reported_once_and_an_outage_is_not() -> None:
-    job = JobHarness([alert(), alert(2, symbol="MSFT")], UP)
-    job.source.failing = {"AAPL": NoBars("down"), "MSFT": NoBars("unknown symbol", True)}
-    report = job.run()
-    assert report.failed == {"AAPL 1h": "down", "MSFT 1h": "unknown symbol"} and not report.ok
-    assert report.events == {"failed": 1}
-    assert job.sent[0].text == "MSFT 1h close above 100 cannot be evaluated: unknown symbol"
-    assert job.run(hours=1).events == {}
-    job.source.failing = {}
-    assert job.run(hours=1).events == {"fired": 2}
-
-
-def test_a_failing_or_unregistered_function_affects_only_its_own_alert() -> None:
-    def broken(bars: indicators.Columns, period: int) -> float:
-        raise RuntimeError("oops")
-
-    alerts = [
-        alert(1, kind=CustomAlert, quantity="broken"),
-        alert(2, kind=CustomAlert, quantity="elsewhere"),
-        alert(3, kind=IndicatorAlert, quantity="nope"),
-        alert(4),
-    ]
-    job = JobHarness(alerts, UP)
-    try:
-        indicators.register("broken", broken)
-        report = job.run()
-    finally:
-        indicators.unregister("broken")
-    assert (report.skipped, report.events) == (1, {"failed": 2})
-    assert "raised RuntimeError: oops" in job.sent[0].text
-    assert job.run(hours=2).events["fired"] == 1
-
-
-def test_alerts_about_data_are_delivered_like_price_alerts() -> None:
-    of_all = about_data(1, "stale")
-    of_one = about_data(2, "gap", "AAPL", "1h")
-    key = about_data(3, "key")
-    job = JobHarness([of_all, of_one, key, alert(4, symbol="MSFT", value=500.0)], [99] * 9)
-    job.source.problems = {"gap:AAPL 1h:x": "a gap of AAPL", "stale:MSFT 1h": "MSFT is stale"}
-    job.source.others = {"key:AAPL 1h:fmp:2024-06-10": "fmp refused the key"}
-    assert job.run().events == {"data": 3}
-    assert sorted(one.text for one in job.sent) == [
-        "MSFT is stale\nfmp refused the key",
-        "a gap of AAPL",
-    ]
-    assert job.run(hours=1).events == {}
-    # A series that cannot be read is not fresh again.
-    job.source.failing, job.source.problems = {"MSFT": NoBars("down")}, {}
-    job.run(hours=1)
-    job.source.failing, job.source.problems = {}, {"stale:MSFT 1h": "MSFT is stale"}
-    assert job.run(hours=1).events == {}
-    job.source.problems = {}
-    job.run(hours=1)
-    job.source.problems = {"stale:MSFT 1h": "MSFT is stale"}
-    assert job.run(hours=1).events == {"data": 1}
-
-
-def test_a_failure_to_store_records_ends_the_run_and_the_next_run_continues() -> None:
-    job = JobHarness([alert()], UP)
-    job.run()
-    store = job.records.store
-
-    def fails(*_: Any) -> list[bool]:
-        raise CacheError("the disk is full")
-
-    job.records.store = fails  # type: ignore[method-assign]
-    with pytest.raises(CacheError):
-        job.run(hours=2)
-    assert len(job.records.beats) == 1
-    job.records.store = store  # type: ignore[method-assign]
-    assert job.run().events == {"fired": 1}
-
-
-# --- a clock that is ahead for one run ------------------------------------------------------------
-
-AHEAD = pytest.mark.parametrize("ahead_ms", [MINUTE_MS, DAY_MS, 366 * DAY_MS])
-
-
-@AHEAD
-def test_a_clock_that_was_ahead_ends_no_alert(ahead_ms: int) -> None:
-    soon = T0 + 4 * HOUR_MS
-    data = DataAlert(2, "42", "*", "*", problem="key", expires_ms=soon)
-    failing = alert(3, symbol="MSFT", expires_ms=soon)
-    other = alert(4, 1_000.0, symbol="IBM")
-    job = JobHarness([alert(expires_ms=soon), data, failing, other], [99, 99])
-    job.source.failing = {"MSFT": NoBars("unknown", is_lasting=True)}
-    job.run(hours=1)
-    job.clock.advance(ahead_ms / 1000)
-    job.run()
-    job.clock.advance(-ahead_ms / 1000)
-    job.source.closes = np.array([99.0, 99.0, 101.0, 99.0])
-    job.source.others = {"key:AAPL 1h:x:2024-06-10": "x refused the key"}
-    assert job.run(hours=1).events == {"fired": 1, "data": 1}
-    assert job.run(hours=1).events == {"expired": 2}
-
-
-@AHEAD
-def test_a_dead_job_is_reported_even_if_its_last_heartbeat_is_in_the_future(ahead_ms: int) -> None:
-    job = JobHarness([alert(value=1_000.0)], UP)
-    job.run()
-    right = job.clock.now_ms()
-    job.clock.advance(ahead_ms / 1000)
-    job.run()
-    health = job_health(job.records, right + HOUR_MS)
-    is_late = ahead_ms > 4 * HOUR_MS  # three intervals of an hour, and the hour that went by
-    assert (health["late_s"] > 0) is is_late
-    assert job_health_in_words(health)[0] is not is_late
-    assert ("ahead" in job_health_in_words(health)[1]) is is_late
-    assert job_health(job.records, right + 4 * HOUR_MS)["late_s"] > 0
-    job.clock.advance(-ahead_ms / 1000)
-    job.run(hours=1)
-    if is_late:  # a beat that is a minute ahead stands until it is past
-        assert job.records.last_beat() == (right + HOUR_MS, right + 4 * HOUR_MS)
-    assert job_health(job.records, right + 2 * HOUR_MS)["late_s"] == 0
-
-
-@AHEAD
-@pytest.mark.parametrize("end", ["died", "later"])
-def test_a_delivery_begun_by_a_clock_ahead_is_tried_again(ahead_ms: int, end: str) -> None:
-    job = JobHarness([alert()], [99, 99, 101])
-    job.run()
-    job.clock.advance(2 * 3600 + ahead_ms / 1000)
-    if end == "died":
-        with pytest.raises(KeyboardInterrupt):
-            AlertJob(job.records, job.source, {"local": _dies}, job.clock, 60).run()
-    else:
-        job.outcomes = [Outcome("later")]
-        job.run()
-    job.clock.advance(-ahead_ms / 1000)
-    job.sent.clear()
-    job.run(hours=0.2)
-    assert job.sent[0].is_copy is (end == "died")
-    assert {state.status for state in job.states()} == {"sent"}
-
-
-def test_many_stale_series_are_one_message_and_not_one_in_each_run() -> None:
-    data = DataAlert(1_000, "42", "*", "*", problem="stale", expires_ms=FAR)
-    job = JobHarness([*(alert(n, symbol=f"A{n}") for n in range(100)), data], [99, 99])
-    job.source.problems = {f"stale:A{n} 1h": f"A{n} 1h is stale" for n in range(100)}
-    for _ in range(60 if FULL else 5):
-        job.run(hours=1 / 60)
-    (message,) = job.sent
-    assert len(message.events) == 100
-    job.source.failing = {"A7": NoBars("down"), "A8": NoBars("down")}
-    del job.source.problems["stale:A7 1h"]
-    job.run()
-    job.source.failing = {}
-    job.source.problems["stale:A7 1h"] = "A7 1h is stale"
-    job.run()
-    assert len(job.sent) == 1
-
-
-def test_another_process_sees_the_health_of_the_alert_job() -> None:
-    job = JobHarness([alert()], UP)
-    health = job_health(job.records, T0 + HOUR_MS)
-    assert (health["alerts"], health["ran_s"], health["late_s"]) == (1, None, 0)
-    assert job_health(job.records, T0 + 40 * HOUR_MS)["late_s"] == 14 * 3600
-    job.run()
-    now = job.clock.now_ms()
-    assert job_health(job.records, now + 3 * HOUR_MS)["late_s"] == 0
-    assert job_health(job.records, now + 5 * HOUR_MS) | {"oldest_s": 0} == {
-        "alerts": 1,
-        "ran_s": 5 * 3600.0,
-        "late_s": 2 * 3600.0,
-        "deliveries": {"pending": 0, "running": 0},
-        "oldest_s": 0,
-    }
-    job.outcomes = [Outcome("later")]
+    assert len(job.sent) == 1, "two late bars are usual"
     job.run(hours=2)
-    health = job_health(job.records, job.clock.now_ms() + MINUTE_MS)
-    assert (health["deliveries"]["pending"], health["oldest_s"]) == (1, 60)
-    assert health["late_s"] == 0  # without alerts there is nothing to be late for
+    assert job.texts[1].startswith("BTCUSDT 1h is stale: 4 bars are missing since 2024-05-02T13:0")
+    job.run(hours=1)
+    assert len(job.sent) == 2
+    vendor.stamps += every("1h", "2024-05-02T14:00:00Z", "2024-05-03T00:00:00Z")
+    job.run(hours=6)
+    job.run(hours=9)
+    assert ["is stale" in text for text in job.texts].count(True) == 2, "it came back"
 
 
-def test_the_figures_of_the_job_follow_its_alerts_and_runs() -> None:
-    """Without a run, the oldest alert decides; without an alert, the job is never late."""
-    runs = [
-        SimpleNamespace(delivery=SimpleNamespace(status=status), events=[SimpleNamespace(at_ms=at)])
-        for status, at in (
-            ("pending", T0),
-            ("running", T0 - HOUR_MS),
-            ("pending", T0 - 1),
-            ("sent", T0),
-        )
-    ]
-    both = [SimpleNamespace(alert=alert(n, since_ms=T0 + n * HOUR_MS)) for n in (1, 5)]
-
-    def health(alerts: Sequence[Any], beat: Beat | None) -> dict[str, Any]:
-        stub: Any = SimpleNamespace(
-            active_alerts=lambda: alerts, last_beat=lambda: beat, open_runs=lambda: runs
-        )
-        return job_health(stub, T0 + 40 * HOUR_MS)
-
-    found = health(both, None)
-    assert (found["alerts"], found["ran_s"], found["late_s"]) == (2, None, (40 - 1 - 25) * 3600)
-    assert found["deliveries"] == {"pending": 2, "running": 1}
-    assert found["oldest_s"] == 41 * 3600
-    ran = Beat(T0, T0 + 3 * HOUR_MS)
-    assert health(both, ran)["late_s"] == 37 * 3600
-    assert [health([], beat)["late_s"] for beat in (ran, None)] == [0, 0]
+@pytest.mark.parametrize(("adjustment", "fires"), [("split", True), ("raw", False)])
+def test_a_substitute_bar_fires_no_alert(
+    market: Market, clock: ManualClock, adjustment: Any, fires: bool
+) -> None:
+    clock.set(parse_iso("2021-02-10T12:00:00"))
+    truth = Truth()
+    truth.closes[date(2021, 2, 5)] = 200.0
+    manager = market.manager(ShareVendor("x", adjustment, truth, clock))
+    alert = price(170, timeframe="1d", since_ms=parse_iso("2021-02-03"))
+    job = Real(manager, clock, alert)
+    report = job.run()
+    assert [text[-16:] for text in job.texts] == (["(bar 2021-02-05)"] if fires else [])
+    reasons = [*report.failed.values()]
+    assert fires or reasons[0].startswith("only bars of another kind are available: ")
 
 
-def test_the_age_of_pending_deliveries_is_that_of_the_oldest() -> None:
-    job = JobHarness([alert(rearm=Rearm())], UP)
+@pytest.mark.parametrize(
+    ("since", "ends"),
+    [("2020-08-27T00:00", True), ("2020-08-31T08:00", True), ("2020-08-31T14:00", False)],
+)
+def test_a_split_ends_an_alert_that_was_set_before_the_open_of_its_date(
+    market: Market, clock: ManualClock, since: str, ends: bool
+) -> None:
+    """New York opens at 13:30; until then, prices are per old share."""
+    clock.set(parse_iso("2020-09-01T12:00:00"))
+    manager = market.manager(ShareVendor("s", "split", Truth(), clock, actions=True))
+    alert = price(400, "below", timeframe="1d", since_ms=parse_iso(since))
+    job = Real(manager, clock, alert)
     job.run()
-    job.outcomes = [Outcome("later")] * 9
-    for _ in "12":
-        job.run(hours=2)
-    health = job_health(job.records, job.clock.now_ms())
-    assert (health["deliveries"]["pending"], health["oldest_s"]) == (2, 7200)
+    job.run(hours=1)
+    assert [("split on 2020-08-31; set it again" in text) for text in job.texts] == [True] * ends
 
 
-@pytest.mark.parametrize(
-    "outcomes, statuses",
-    [
-        (["sent"], ["sent"]),
-        (["refused"], ["refused"]),
-        (["later"] * 40 + ["sent"], ["pending"] * 40 + ["sent"]),
-        (["unknown", "sent"], ["pending", "sent"]),
-        (["unknown", "later", "refused"], ["pending", "pending", "refused"]),
-        (["unknown", "later", "unknown"], ["pending", "pending", "unknown"]),
-    ],
-)
-def test_the_outcomes_of_attempts_set_the_status_of_a_delivery(
-    outcomes: list[Any], statuses: list[str]
+def test_bars_of_an_outage_are_evaluated_in_order_although_later_ones_are_cached(
+    market: Market, clock: ManualClock
 ) -> None:
-    run = AlertRun(1, T0, "42", "local", "AAPL 1h", ())
-    now, ended = T0, []
-    for outcome in outcomes:
-        delivery = next_delivery([run], now, MINUTE_MS)
-        assert delivery is not None and next_delivery(delivery.runs, now, MINUTE_MS) is None
-        state = delivery.runs[0].delivery.settled(Outcome(outcome, "x" * 999, 1e12), now)
-        assert DeliveryState.parse(json.loads(json.dumps(state.to_json()))) == state
-        assert len(state.reason) <= 200 and state.due_ms <= now + HOUR_MS
-        ended.append(state.status)
-        run, now = replace(run, delivery=state), now + HOUR_MS
-    assert ended == statuses
-    assert run.delivery.is_open or next_delivery([run], now, MINUTE_MS) is None
+    clock.set(parse_iso("2024-05-02T10:30:30"))
+    vendor = hours(clock)
+    vendor.spoil = scaled(2, NOON, NOON)
+    manager = market.manager(vendor)
+    job = Real(manager, clock, coin(150))
+    job.run()
+    clock.set(parse_iso("2024-05-02T20:00:30"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02T17:00", "2024-05-02T19:00")
+    vendor.errors = [UnavailableError("down", provider="binance")] * 9
+    assert job.run().failed == {"BTCUSDT 1h": "binance: down"} and job.sent == []
+    vendor.errors = []
+    job.run(hours=1)
+    assert len(job.sent) == 1 and f"(bar {NOON})" in job.texts[0]
 
 
-# --- what users write ----------------------------------------------------------------------
-
-GOOD: dict[str, Any] = {"ticker": "AAPL", "price": 150, "condition": "above"}
-
-
-def parsed(config: Any, rearm: Any = None) -> Alert:
-    return Alert.parse(config, id=1, recipient="42", since_ms=T0, rearm=rearm)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        GOOD,
-        {**GOOD, "price": "150.25", "timeframe": "daily", "alert_action": "telegram"},
-        {"ticker": "BTCUSDT", "indicator": "rsi(14)", "value": -3, "condition": "below"},
-        {**GOOD, "email": True, "expires": "2024-07-01T00:00:00Z"},
-        {
-            "alert_type": "custom",
-            "ticker": "X",
-            "indicator": "mine",
-            "value": 0,
-            "condition": "above",
-        },
-        {"problem": "stale"},
-        {"problem": "gap", "ticker": "AAPL", "timeframe": "1d"},
-        {**GOOD, "ticker": "'; DROP TABLE alerts; --"},
-        {**GOOD, "ticker": "مرحبا<b>"},
-    ],
-)
-def test_an_alert_survives_writing_and_reading(config: dict[str, Any]) -> None:
-    rearm = {"hysteresis": 1, "hysteresis_type": "percentage", "persistence_bars": 2}
-    one = parsed(config, rearm)
-    assert parsed(json.loads(json.dumps(one.to_json())), rearm) == one
-    if isinstance(one, CrossingAlert):
-        assert one.rearm == Rearm(1, "percentage", 0, 2)
-        assert parsed(config) == replace(one, rearm=None)
-        assert parsed(config, json.loads(json.dumps(one.rearm.to_json()))) == one
-
-
-def test_an_alert_has_only_the_fields_of_its_kind() -> None:
-    crossing = {"quantity", "condition", "value", "rearm"}
-    assert not crossing & {one.name for one in fields(DataAlert)}
-    assert "problem" not in {one.name for one in fields(IndicatorAlert)}
-    with pytest.raises(TypeError):
-        PriceAlert(1, "42", "AAPL", "1h", quantity="rsi(14)")  # type: ignore[call-arg]
-
-
-def test_only_an_alert_about_data_can_cover_all_series() -> None:
-    assert parsed({"problem": "gap"}).is_of_all and parsed({"problem": "gap"}).series == "*"
-    assert not parsed({**GOOD, "ticker": "*"}).is_of_all
-    job = JobHarness([replace(alert(), symbol="*")], [99, 101])
-    assert job.run().alerts == 1, "such an alert was never evaluated"
-
-
-@pytest.mark.parametrize(
-    "change, hint",
-    [
-        ({"condition": "abvoe"}, "did you mean 'above'"),
-        ({"condition": None}, "above, below"),
-        ({"price": float("nan")}, "a number above 0"),
-        ({"price": float("inf")}, "a number"),
-        ({"price": 0}, "above 0"),
-        ({"price": -1}, "above 0"),
-        ({"price": True}, "a number"),
-        ({"price": None}, "a number"),
-        ({"price": "a lot"}, "a number"),
-        ({"price": [1]}, "a number"),
-        ({"timeframe": "25:00"}, "timeframe"),
-        ({"ticker": ""}, "1 to 64"),
-        ({"ticker": "x" * 10_000}, "1 to 64"),
-        ({"ticker": "A\u202eB"}, "control"),
-        ({"ticker": 7}, "a string"),
-        ({"colour": "red"}, "has no 'colour'"),
-        ({"alert_type": "prise"}, "did you mean 'price'"),
-        ({"expires": "soon"}, "ISO time"),
-        ({"expires": "2001-01-01"}, "after the alert"),
-        ({"expires": 7}, "ISO time"),
-    ],
-)
-def test_an_invalid_alert_is_refused_with_the_accepted_values(
-    change: dict[str, Any], hint: str
+def test_alerts_wait_at_most_a_day_for_bars_that_no_vendor_serves(
+    market: Market, clock: ManualClock
 ) -> None:
-    with pytest.raises(QueryError) as caught:
-        parsed({**GOOD, **change})
-    assert hint in str(caught.value) and len(str(caught.value)) < 500
+    clock.set(parse_iso("2024-06-11T15:00:30"))
+    stamps = [
+        stamp
+        for day in every("1d", "2024-06-10T00:00:00Z", "2024-08-12T00:00:00Z")
+        for stamp in range(day + 27 * HOUR_MS // 2, day + 20 * HOUR_MS, 5 * MINUTE_MS)
+    ]
+    first, second = Walker(clock, stamps, "yahoo"), Walker(clock, [], "fmp")
+    second.capabilities = first.capabilities
+    second.errors = [AuthenticationError("invalid key", provider="fmp")] * 99
+    first.capabilities = replace(first.capabilities, depth_days={"5m": 59})
+    above = price(150, timeframe="5m", since_ms=clock.now_ms())
+    job = Real(market.manager(first, second), clock, above)
+    assert job.run().failed == {}
+    clock.advance(62 * DAY_MS / 1000)
+    first.spoil = scaled(2, "2024-08-12T14:30:00Z", "2024-08-12T14:30:00Z")
+    job.run()
+    assert len(job.sent) == 1 and "(bar 2024-08-12T14:30:00Z)" in job.texts[0]
 
 
-@pytest.mark.parametrize("config", [[], "x", None, 7, {"problem": "stail"}, {"indicator": "rsi"}])
-def test_a_configuration_that_is_not_an_alert_is_refused(config: Any) -> None:
-    with pytest.raises(QueryError):
-        parsed(config)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"hysteresis": -1},
-        {"hysteresis": float("nan")},
-        {"hysteresis_type": "atr"},
-        [],
-        "x",
-        {"cooldown_minutes": -1},
-        {"cooldown_minutes": 1e9},
-        {"persistence_bars": 0},
-        {"persistence_bars": 1.5},
-        {"persistence_bars": True},
-        {"hysteresys": 1},
-    ],
-)
-def test_a_wrong_rearming_is_refused(config: Any) -> None:
-    for alert in (GOOD, {"problem": "stale"}):
-        with pytest.raises(QueryError):
-            parsed(alert, config)
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [[], {"nope": 1}, {"scale": 0}, {"scale": float("nan")}, {"phase": "x"}, {"marks": [[1]]}],
-)
-def test_a_damaged_state_is_refused(stored: Any) -> None:
-    with pytest.raises(QueryError):
-        AlertState.parse(stored)
-
-
-# --- kills, cuts and outages ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shard", range(20 if FULL else 1))
-def test_alerts_are_never_lost_and_copies_are_bounded_whatever_process_dies(shard: int) -> None:
-    """A thousand schedules in a full run; a failure names its seed."""
-    seen, count = Counter[str](), 50 if FULL else 12
-    for seed in range(shard * count, (shard + 1) * count):
-        try:
-            seen += run_schedule(seed, _in_memory)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-    steps = ("store", "take_delivery", "settle_delivery", "beat", "active_alerts")
-    assert all(seen[f"killed {when} {step}"] for step in steps for when in ("before", "after")), (
-        seen
-    )
-    assert seen["copies"] and seen["unknown"] and seen["refused"] and seen["another process"], seen
-    assert seen["sent"] > 5 * (seen["unknown"] + seen["refused"])
-
-
-def _in_memory(alerts: Sequence[Alert]) -> tuple[MemoryRecords, Callable[[], list[AlertRun]]]:
-    records = MemoryRecords(alerts)
-    return records, records.all_runs
+def test_a_symbol_that_cannot_be_read_is_a_failure_of_its_series(
+    market: Market, clock: ManualClock
+) -> None:
+    job = Real(market.manager(), clock, coin(1), price(id=2, symbol="NO SUCH"))
+    report = job.run()
+    assert sorted(report.failed) == ["BTCUSDT 1h", "NO SUCH 1h"] and all(report.failed.values())

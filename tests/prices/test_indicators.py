@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,8 +11,7 @@ import pandas as pd
 import pytest
 
 from src.data.errors import QueryError
-from src.data.prices import indicators
-from src.data.prices.indicators import indicator_names, parse_indicator, register, unregister
+from src.data.prices.indicators import parse_indicator
 from tests.prices.judgement.market import load, needs_market
 
 _NAMES = ("open", "high", "low", "close", "volume")
@@ -27,15 +25,6 @@ def columns(closes: list[float] | np.ndarray, volume: float = 1.0) -> dict[str, 
 def walk(count: int, seed: int = 3) -> np.ndarray:
     steps = np.random.default_rng(seed).normal(0, 0.02, count)
     return np.round(100 * np.exp(np.cumsum(steps)), 2)
-
-
-@pytest.fixture
-def own() -> Iterator[None]:
-    """Unregister, after the test, the indicators that it registered."""
-    before = set(indicator_names())
-    yield
-    for name in set(indicator_names()) - before:
-        unregister(name)
 
 
 @pytest.mark.parametrize("period", [1, 2, 14, 50])
@@ -180,31 +169,6 @@ def test_a_threshold_that_values_cannot_cross_is_refused(
         return
     with pytest.raises(QueryError, match=rf"{use.name}.* can never cross {condition} "):
         use.check_crossing(condition, value)
-
-
-def test_a_function_of_a_program_has_no_bounds(own: None) -> None:
-    register("spread", lambda bars, period: 0.0)
-    parse_indicator("spread").check_crossing("below", -1e9)
-
-
-def test_a_program_registers_a_function(own: None) -> None:
-    def spread(bars: indicators.Columns, period: int) -> float:
-        return float(bars["high"][-period:].max() - bars["low"][-period:].min())
-
-    register("spread", spread, period=3, split_power=-1)
-    use = parse_indicator("Spread")
-    assert (str(use), use.window, use.indicator.split_power) == ("spread(3)", 3, -1)
-    assert use.value(columns([1.0, 9.0, 2.0, 4.0, 3.0])) == 2.0
-    for name in ("rsi", "Spread", "", "a b", "x" * 40):
-        with pytest.raises(QueryError):
-            register(name, spread)
-    unregister("spread")
-    for name in ("spread", "rsi"):
-        with pytest.raises(QueryError, match=name):
-            unregister(name)
-    with pytest.raises(QueryError, match="spread"):
-        parse_indicator("spread")
-    assert parse_indicator("rsi").period == 14
 
 
 @needs_market

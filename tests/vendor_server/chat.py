@@ -5,8 +5,8 @@
     python -m tests.vendor_server.chat python examples/telegram_bot/bot.py
 
 starts the local server, then the command with the variables that lead it there: the Bot API, and vendors
-whose markets are invented and trade now. What is typed is written to the bot; a number presses that button
-of its last message; charts are saved in the current folder. Ctrl-D ends it.
+whose markets are invented and trade now. What is typed is written to the bot; charts are saved in the
+current folder. Ctrl-D ends it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from .server import VendorServer
 USER = 1
 _LIMITS = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 PATIENCE_S = 120.0
-# The bot keeps five messages of a sender, of which one may have just been answered.
-MOST_WAITING = 4
 _RULES = """\
 crypto: {{backup: [yahoo]}}
 providers:
@@ -50,11 +48,7 @@ def variables(server: VendorServer, folder: Path) -> Mapping[str, str]:
         "DATA_CACHE_DIR": str(folder / "cache"),
         "ONETAPE_STATE_DIR": str(folder / "state"),
         "DB_URL": f"sqlite:///{folder / 'records.db'}",
-        "BOT_ADMINS": str(USER),
-        "BOT_BUDGET_S": "30",
-        # Codes are shown here, whatever the address.
-        "BOT_MAIL": f"{sys.executable} -c 'import sys; print(sys.stdin.read())'",
-        "BOT_LOG": os.environ.get("BOT_LOG", "WARNING"),
+        "BOT_CHATS": str(USER),
     }
 
 
@@ -65,25 +59,13 @@ def shown(sent: Sent, folder: Path) -> str:
         path = folder / f"chart-{sent.message_id}.png"
         path.write_bytes(sent.photo)
         lines.insert(0, f"< [{path.name}]")
-    lines += [f"  {place}: [{data}]" for place, data in enumerate(sent.data, 1)]
     return "\n".join(lines)
 
 
 def talk(people: Telegram, lines: Iterable[str]) -> None:
-    """Write each line to the bot; a number presses a button. Return when all of them have an answer."""
-    count = 0
-    for line in (line.strip() for line in lines):
-        # What is piped in is faster than the answer that has the button, and than the bot, which
-        # drops what is too much.
-        answered = count if line.isdecimal() else count + 1 - MOST_WAITING
-        messages = people.wait_sent(USER, answered, PATIENCE_S)
-        buttons = messages[-1].data if messages else []
-        if line.isdecimal() and 1 <= int(line) <= len(buttons):
-            people.press(messages[-1], buttons[int(line) - 1])
-        elif line:
-            people.write(USER, line)
-        count += bool(line)
-    people.wait_sent(USER, count, PATIENCE_S)
+    """Write each line to the bot; return when all of them have an answer."""
+    texts = [people.write(USER, line) for line in map(str.strip, lines) if line]
+    people.wait_sent(USER, len(texts), PATIENCE_S)
 
 
 def _show(people: Telegram, folder: Path, is_over: threading.Event) -> None:

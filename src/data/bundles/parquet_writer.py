@@ -393,8 +393,9 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     """
     try:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
-        check_rows(data, name)
-        frame = pl.read_parquet(io.BytesIO(data))
+        lazy = pl.scan_parquet(io.BytesIO(data))
+        check_rows(lazy, name, len(data))
+        frame = lazy.collect()
     except UNREADABLE as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):

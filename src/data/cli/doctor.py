@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DataError, QueryError
+from ..errors import QueryError
 from .arguments import command, seconds
 from .report import Report, Shown
 from .tables import counted, findings, styled
@@ -46,29 +46,9 @@ def run(args: argparse.Namespace) -> Report | int:
     from ..jobs.checkup import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
-    checks += _alert_job()
     failed = [check for check in checks if check.ok is False]
     document = {"ok": not failed, "checks": [check.to_json() for check in checks]}
     return Report(document, _checks_shown(checks, failed), ok=not failed, is_check=True)
-
-
-def _alert_job() -> list[Check]:
-    """Check the alert job; the result is empty if no alerts are stored on this machine."""
-    from ..clock import SystemClock
-    from ..jobs.alerts import job_health, job_health_in_words
-    from ..jobs.checkup import Check
-    from .alerts import records
-
-    try:
-        book = records(make=False)
-        if book is None:
-            return []
-        ok, text, advice = job_health_in_words(job_health(book, SystemClock().now_ms()))
-    except ConfigError:  # without the extra or a usable database there are no alerts
-        return []
-    except DataError as error:
-        ok, text, advice = False, str(error.args[0]), error.hint or ""
-    return [Check("health", "alerts", ok, text, advice)]
 
 
 def _checks_shown(checks: list[Check], failed: list[Check]) -> Shown:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, DataError
-from .arguments import command, positive
+from .arguments import command, flag, positive
 from .report import Report
 from .tables import facts
 
@@ -20,14 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape ingest migrate-hdf5-to-parquet``."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("-b", "--bundle", metavar="NAME", help="name of the HDF5 bundle")
-    which.add_argument(
-        "--all", action="store_true", help="every folder with HDF5 files in the source folder"
-    )
-    parser.add_argument(
-        "--validate",
-        action="store_true",
-        help="compare all bars with the HDF5 files afterwards: count, digest, random samples",
-    )
+    flag(which, "--all", "every folder with HDF5 files in the source folder")
+    text = "compare all bars with the HDF5 files afterwards: count, digest, random samples"
+    flag(parser, "--validate", text)
     _add_paths(parser)
     command(parser, _migrate)
 
@@ -36,15 +31,10 @@ def configure_bundle(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape bundle migrate``."""
     parser.add_argument("names", nargs="*", metavar="name", help="HDF5 bundles (default: all)")
     what = parser.add_mutually_exclusive_group(required=True)
-    for option, text in (
-        (
-            "--validate",
-            "read the HDF5 files, compare them with bundles made from them, write nothing",
-        ),
-        ("--apply", "write and compare the bundles"),
-        ("--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay"),
-    ):
-        what.add_argument(option, action="store_true", help=text)
+    text = "read the HDF5 files, compare them with bundles made from them, write nothing"
+    flag(what, "--validate", text)
+    flag(what, "--apply", "write and compare the bundles")
+    flag(what, "--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay")
     _add_paths(parser)
     command(parser, _bundle_migrate)
 

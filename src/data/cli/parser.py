@@ -35,8 +35,8 @@ EXAMPLES = {
     "replay": ("replay BTCUSDT 1h --period 30d", "replay AAPL 1d --start 2024-01-01 --speed 0"),
     "alerts": ("alerts add AAPL above 250 --timeframe 1h", "alerts run --every 1m"),
     "alerts add": (
-        "alerts add BTCUSDT below 30 --indicator 'rsi(14)' --timeframe 4h --hysteresis 5",
-        "alerts add --problem stale",
+        "alerts add BTCUSDT below 30 --indicator 'rsi(14)' --timeframe 4h",
+        "alerts add AAPL --problem stale --timeframe 1d",
     ),
     "alerts list": ("alerts list", "alerts list --json"),
     "alerts remove": ("alerts remove 3", "alerts remove 3 4 --json"),
@@ -109,6 +109,10 @@ EXAMPLES = {
     "bundle refresh": ("bundle refresh mine", "bundle refresh mine --offline"),
     "bundle migrate": ("bundle migrate --validate", "bundle migrate quandl --revert"),
     "bundle clean": ("bundle clean mine --before 2021-01-01", "bundle clean mine --all --dry-run"),
+    "sql": (
+        "sql \"select * from bars('AAPL', '1d')\"",
+        "sql \"select symbol, max(close) from bundle('mine') group by symbol\" --json",
+    ),
     "ingest": (
         "ingest yfinance --symbols AAPL --bundle my-data",
         "ingest --source ccxt:binance --symbols BTC/USDT,ETH/USDT --frequency 1h --start 2024-01-01",

@@ -1,108 +1,576 @@
-"""The alert job: reads closed bars, evaluates every alert on them, and delivers the events.
+"""Alerts: their stored form, the decision when they fire, and the job that sends their messages.
 
-A run first checks whether runs were missed since the last one. It then claims scheduled reports
-that are due, reads each series once, evaluates the alerts, delivers messages, and stores the time
-of the run.
+A run of the job works in three steps:
 
-Several processes may run the job at the same time: only one of them stores an evaluation
-(``AlertRecords.store``), and only one at a time tries to deliver a message. If a process is killed
-at any point, the next run continues its work.
+1. Read the closed bars of each series once (:func:`read_bars`).
+2. Evaluate each alert on the bars that it has not seen (:func:`evaluate`, pure), and store its new state,
+   which contains the message to send.
+3. Send each stored message.
+
+The whole state of an alert is one JSON value in its row, and every write compares its serial number, so
+that only one of several processes stores an evaluation or sends a message. A message stays in the row
+until its channel has accepted it. If a process ends between sending a message and storing that, the
+message is sent again, marked as perhaps repeated.
 """
 
 from __future__ import annotations
 
-import logging
+import math
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
+from ..calendars.calendar import calendar_for, first_unclosed
 from ..clock import Clock
-from ..errors import DataError, QueryError
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
+from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWarning
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
 from ..model.outcome import Outcome
-from ..model.texts import counted, duration
-from ..observability.prometheus import HasMetrics
+from ..model.provenance import ATTRS_KEY
+from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, UNEXPECTED, sentence
+from ..model.span import Span, subtract
+from ..model.suggestion import check_names, did_you_mean
+from ..model.texts import plain_number
+from ..model.timeframe import Timeframe
+from ..prices.indicators import parse_indicator
 from ..vendors.foreign import call_foreign
-from .alert_book import AlertRecords, Beat, EvaluatedAlert
-from .alert_deliveries import AlertRun, Delivery
-from .alert_evaluator import (
-    BarsNeeded,
-    ClosedBars,
-    Evaluation,
-    apart,
-    bars_needed,
-    evaluate,
-    evaluate_data,
-    evaluate_failure,
-    events_by_bar,
-)
-from .alert_values import (
-    Alert,
-    AlertEvent,
-    AlertState,
-    CrossingAlert,
-    DataAlert,
-    StoredAlert,
-)
-from .due_runs import next_report
 
-__all__ = [
-    "AlertJob",
-    "BarSource",
-    "Deliver",
-    "NoBars",
-    "RunReport",
-    "WantedBars",
-    "WithAlertJob",
-    "job_health",
-    "job_health_in_words",
-]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-log = logging.getLogger("onetape.alerts")
+    from ..bars.client import BarsClient
+    from ..model.bars import Stamps
+    from ..model.query import BarsQuery
 
-Deliver = Callable[[Delivery], Outcome]
+__all__ = ["Alert", "AlertJob", "Message", "crossings", "evaluate", "read_bars"]
 
-# An attempt that takes longer than this is assumed to be from a dead process.
+# Channel of the command line, and the name of its only recipient.
+LOCAL = "local"
+CONDITIONS = ("above", "below")
+PROBLEMS = ("gap", "stale", "grave", "rejected")
+TYPES = ("price", "indicator", "custom", "data")
+ALERT_KEYS = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
+              "alert_action", "email")  # fmt: skip
+_USUAL_TIMEFRAME, _MOST_TEXT = "15m", 64
+# Why an alert has ended.
+_FIRED, _SPLIT = "fired", "split: set it again"
+# An attempt that takes longer than this is assumed to be from a process that has ended.
 LEASE_MS = 5 * MINUTE_MS
-# A run is late after this many intervals, but not before a minimum time; without an interval, after
-# a day.
-_LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
-_LATE_ONCE_MS = DAY_MS + HOUR_MS
-_TOPIC = "alert job"
-# Number of evaluations in a transaction; other processes wait a fraction of a second for it.
-_STORED_AT_ONCE = 500
-_LONG_UNDELIVERED_S = 3600.0
+# Wait before a message is sent again that was refused, or that may have arrived.
+_WAIT_MS = 15 * MINUTE_MS
+# Longest wait that a channel can request. A later time was stored while the clock was wrong.
+_LONGEST_WAIT_MS = HOUR_MS
+# A span for which no vendor has answered delays an evaluation until it is this old.
+_OLD_MS = DAY_MS
+_MOST_BARS, _BARS_BEFORE, _LATE_BARS, _MOST_REPORTED = 50_000, 3, 2, 100
+_SHORTEST_MONTH_MS = 28 * DAY_MS
+_HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
+_NS_IN_MS = 1_000_000
 
 
-class WantedBars(NamedTuple):
-    """A request for a series' closed bars, with or without its data problems.
+# --- what is stored ------------------------------------------------------------------------
 
-    The number of bars is computed only when the bars are read, because time may pass until then.
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert on closed bars of a series: a crossing, or a problem with the data.
+
+    The row in which it is stored is another class, ``onetape.data.db.models.Alert``.
+
+    Attributes:
+        id: ID of the row; 0 if the alert is not stored.
+        recipient: Person or account that gets the messages, under the name that the channel uses.
+        type: ``price``, ``indicator``, ``data``, or ``custom`` for an alert that only the user's own program
+            evaluates.
+        symbol, timeframe: Series to watch.
+        channel: Means of delivery, such as ``local`` (the command line) or ``telegram``.
+        since_ms: Time at which the alert was last set, UTC milliseconds; it fires only on later bars.
+        is_repeating: Whether the alert stays active after it has fired, and fires at each crossing.
+        condition: ``above`` or ``below``; empty for a problem with the data.
+        value: Threshold that the watched quantity must cross.
+        quantity: Indicator to watch, such as ``rsi(14)``; ``close`` for a price.
+        problem: Name from ``PROBLEMS``; empty for a crossing.
     """
 
+    id: int
+    recipient: str
+    type: str
     symbol: str
     timeframe: str
-    needed: BarsNeeded
-    with_problems: bool = False
+    channel: str = LOCAL
+    since_ms: int = 0
+    is_repeating: bool = False
+    condition: str = ""
+    value: float = 0.0
+    quantity: str = "close"
+    problem: str = ""
+
+    @classmethod
+    def parse(
+        cls, config: Any, id: int = 0, recipient: str = LOCAL, since_ms: int = 0, rearm: Any = None
+    ) -> Alert:
+        """Parse an alert from its stored form or from a user's input.
+
+        Args:
+            config: Mapping with ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (by default
+                inferred from the other keys), ``alert_action`` (the channel), and ``price`` and
+                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``.
+            id, recipient, since_ms: See the attributes.
+            rearm: The ``re_arm_config``; anything but None makes the alert fire at each crossing.
+
+        Raises:
+            QueryError: The alert is not an object, has an unknown key, or contains an invalid value, such
+                as the condition ``abvoe`` or a price that is not a number above 0.
+        """
+        if not isinstance(config, Mapping):
+            raise QueryError(f"an alert must be a JSON object, not {config!r:.80}")
+        check_names(config, ALERT_KEYS, "an alert")
+        usual = "data" if "problem" in config else "indicator" if "indicator" in config else "price"
+        kind = _word("alert_type", config.get("alert_type", usual), TYPES)
+        timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
+        ticker, channel = _text(config, "ticker"), _text(config, "alert_action", LOCAL)
+        alert = cls(id, recipient, kind, ticker, timeframe, channel, since_ms, rearm is not None)
+        if kind == "data":
+            return replace(alert, problem=_word("problem", config.get("problem"), PROBLEMS))
+        condition = _word("condition", config.get("condition"), CONDITIONS)
+        value = _number(config, "price" if kind == "price" else "value", is_price=kind == "price")
+        quantity = "close" if kind == "price" else _text(config, "indicator")
+        return replace(alert, condition=condition, value=value, quantity=quantity)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
+        own: dict[str, Any] = {"problem": self.problem}
+        if self.type == "price":
+            own = {"price": self.value, "condition": self.condition}
+        elif self.type != "data":
+            own = {"indicator": self.quantity, "value": self.value, "condition": self.condition}
+        shared = {"alert_type": self.type, "ticker": self.symbol, "timeframe": self.timeframe}
+        return shared | {"alert_action": self.channel} | own
+
+    def check(self) -> None:
+        """Check that a job can evaluate this alert.
+
+        Raises:
+            QueryError: The indicator is unknown, or can never cross the value.
+        """
+        if self.type != "data":
+            parse_indicator(self.quantity).check_crossing(self.condition, self.value)
+
+    @property
+    def series(self) -> str:
+        """Symbol and timeframe as text."""
+        return f"{self.symbol} {self.timeframe}"
+
+    def __str__(self) -> str:
+        if self.type == "data":
+            return f"{self.series}: {self.problem}"
+        return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
 
 
-class NoBars(NamedTuple):
-    """The reason why a series has no bars; ``is_lasting`` means that retrying can never help."""
+@dataclass(frozen=True)
+class AlertState:
+    """The state of an alert; it contains only JSON values.
 
-    reason: str
-    is_lasting: bool = False
+    Attributes:
+        serial: Number of writes so far, which each write compares.
+        seen_ms: Opening time of the last bar that was evaluated; None if there was none.
+        is_beyond: Whether the value was beyond the threshold on that bar; None if it is unknown.
+        fired_ms: Closing time of the bar on which the alert last fired; None if it has never fired.
+        problems: Times of the problems that were reported.
+        ended: Reason why the alert has ended; empty while it is active.
+        message, message_id: Message that its channel has not accepted yet; empty if there is none.
+        due_ms: Time of the next attempt to send the message or, during an attempt, the time after which
+            its process is assumed to have ended.
+        is_sending: Whether an attempt is in progress.
+        is_repeated: Whether an earlier attempt may have delivered the message.
+    """
+
+    serial: int = 0
+    seen_ms: int | None = None
+    is_beyond: bool | None = None
+    fired_ms: int | None = None
+    problems: Sequence[int] = ()
+    ended: str = ""
+    message: str = ""
+    message_id: str = ""
+    due_ms: int = 0
+    is_sending: bool = False
+    is_repeated: bool = False
+
+    @property
+    def phase(self) -> str:
+        """``new``, ``armed``, ``waiting`` (until the value moves back), or why the alert has ended."""
+        if self.ended or self.seen_ms is None:
+            return self.ended or "new"
+        return "waiting" if self.is_beyond else "armed"
+
+    def claimed(self, now_ms: int) -> AlertState:
+        """Return the state for an attempt to send the message.
+
+        If an attempt is already in progress, its process has ended, so the message may have arrived.
+        """
+        is_repeated, due_ms = self.is_repeated or self.is_sending, now_ms + LEASE_MS
+        claim = replace(self, is_sending=True, is_repeated=is_repeated, due_ms=due_ms)
+        return replace(claim, serial=self.serial + 1)
+
+    def settled(self, outcome: Outcome, now_ms: int) -> AlertState:
+        """Return the state after an attempt: a message that was not accepted is sent again later."""
+        after = replace(self, serial=self.serial + 1, is_sending=False, due_ms=0)
+        if outcome.status == "sent":
+            return replace(after, message="", message_id="", is_repeated=False)
+        wait_ms = round(min(_LONGEST_WAIT_MS, outcome.wait_s * SECOND_MS))
+        wait_ms = wait_ms if outcome.status == "later" else max(wait_ms, _WAIT_MS)
+        is_repeated = self.is_repeated or outcome.status == "unknown"
+        return replace(after, is_repeated=is_repeated, due_ms=now_ms + wait_ms)
 
 
-class BarSource(Protocol):
-    """The interface of a source of closed bars."""
+class StoredAlert(NamedTuple):
+    """An alert with its state."""
 
-    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return, for each requested series in order, its bars or the reason why there are none."""
+    alert: Alert
+    state: AlertState
 
-    def other_problems(self) -> Mapping[str, str]:
-        """Return problems with data other than these bars, in the form of ``ClosedBars.problems``."""
+
+class AlertRecords(Protocol):
+    """The stored alerts, as the job uses them; ``db/alert_records.py`` implements them."""
+
+    def active_alerts(self, channels: Collection[str]) -> Sequence[StoredAlert]:
+        """Return the active alerts whose messages go to these channels, ordered by ID."""
+
+    def save(self, changes: Sequence[StoredAlert]) -> Sequence[bool]:
+        """Store new states in one transaction; return for each of them whether it was stored.
+
+        A state is stored only if the alert is unchanged and active, and the serial number of its stored state
+        is one less than that of the new one. An alert that is no longer active is disabled.
+        """
+
+
+def _word(name: str, value: Any, words: Sequence[str]) -> str:
+    if value not in words:
+        near = did_you_mean(str(value), words)
+        raise _invalid(name, value, f"one of {', '.join(words)}. {near}".rstrip(". "))
+    return str(value)
+
+
+def _text(config: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = config.get(name, default)
+    is_text = isinstance(value, str) and value.strip() and value.isprintable()
+    if not is_text or len(value) > _MOST_TEXT:
+        raise _invalid(name, value, f"a printable string of 1 to {_MOST_TEXT} characters")
+    return str(value).strip()
+
+
+def _number(config: Mapping[str, Any], name: str, *, is_price: bool) -> float:
+    value = config.get(name)
+    try:
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or (is_price and number <= 0):
+        raise _invalid(name, value, f"a number{' above 0' if is_price else ''}")
+    return number
+
+
+def _invalid(name: str, value: Any, bound: str) -> QueryError:
+    return QueryError(f"{name} {value!r:.80} is not valid", hint=f"it must be {bound}")
+
+
+# --- decisions (pure) ----------------------------------------------------------------------
+
+
+class Problem(NamedTuple):
+    """A problem with the data of a series.
+
+    Attributes:
+        name: Name from ``PROBLEMS``.
+        at_ms: Time of the problem, UTC milliseconds, which identifies it; ``NEVER_MS`` if it lasts until now.
+        text: Sentence about the problem.
+    """
+
+    name: str
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedBars:
+    """Closed bars of one series, without those that are almost certainly wrong.
+
+    Attributes:
+        stamps: Opening times of the bars, ascending, UTC milliseconds.
+        closes_ms: Closing time of each bar, UTC milliseconds.
+        columns: ``open high low close volume``, float64, adjusted for splits.
+        splits: Times (UTC milliseconds) from which splits apply that the prices are adjusted for.
+        problems: Problems with the data.
+        failure: Reason why no vendor has answered for a recent span; crossings are then evaluated later.
+    """
+
+    stamps: Stamps
+    closes_ms: Stamps
+    columns: Mapping[str, NDArray[np.float64]]
+    splits: Sequence[int] = ()
+    problems: Sequence[Problem] = ()
+    failure: str = ""
+
+
+def crossings(
+    values: NDArray[np.float64], threshold: float, condition: str, was_beyond: bool | None = None
+) -> tuple[NDArray[np.intp], bool | None]:
+    """Return the indices of the values that cross a threshold, and whether the last one is beyond it.
+
+    A value crosses if it is beyond the threshold and the value before it is not. NaN values are skipped.
+
+    Args:
+        values: Values, oldest first.
+        threshold: Threshold; a value that equals it is not beyond it.
+        condition: ``above`` or ``below``.
+        was_beyond: Whether the value before the first one was beyond the threshold. With None it is
+            unknown, and the first value does not cross.
+    """
+    known = np.flatnonzero(~np.isnan(values))
+    if not len(known):
+        return known, was_beyond
+    beyond = values[known] > threshold if condition == "above" else values[known] < threshold
+    before = np.concatenate(([was_beyond is not False], beyond[:-1]))
+    return known[beyond & ~before], bool(beyond[-1])
+
+
+def evaluate(alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int) -> AlertState:
+    """Return an alert's state after the closed bars that it has not seen; ``message`` is what to send.
+
+    A new alert begins with the last bar that had closed when it was set, which never makes it fire. After a
+    split, a threshold in prices or shares is meaningless, so the alert ends with a message.
+
+    Args:
+        alert, state: Alert and its state, without a message.
+        bars: At least the bars described by :func:`bars_needed`, or all that exist.
+        now_ms: Current time, from which the message gets its ID.
+
+    Raises:
+        QueryError: The alert's indicator is unknown.
+    """
+    if alert.type == "data":
+        after, lines = _after_problems(alert, state, bars)
+    else:
+        after, lines = _after_bars(alert, state, bars, now_ms)
+    if lines:
+        after = replace(after, message="\n".join(lines), message_id=f"{alert.id}-{now_ms}")
+    return state if after == state else replace(after, serial=state.serial + 1)
+
+
+def _after_bars(
+    alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+) -> tuple[AlertState, list[str]]:
+    use = parse_indicator(alert.quantity)
+    splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
+    if use.indicator.moves_with_splits and splits:
+        text = f"{alert}: switched off, because the shares were split on {date_of(splits[0])}; set it again"
+        return replace(state, ended=_SPLIT), [text]
+    if state.seen_ms is None:
+        first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
+    else:
+        first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
+    if bars.failure or first >= len(bars.stamps):
+        return state, []
+    ends = range(first + 1, len(bars.stamps) + 1)
+    windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
+    values = np.array([use.value(window) for window in windows])
+    found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
+    after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
+    # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
+    # was stored while the clock was wrong.
+    if alert.since_ms <= now_ms:
+        found = found[bars.closes_ms[first + found] > alert.since_ms]
+    if not len(found):
+        return after, []
+    fired, lines = found if alert.is_repeating else found[:1], list[str]()
+    for n in fired:
+        value, stamp = plain_number(float(f"{values[n]:.10g}")), int(bars.stamps[first + n])
+        bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
+        crossed = f"{alert.quantity} {value} is {alert.condition} {plain_number(alert.value)}"
+        lines.append(f"{alert.series}: {crossed} (bar {bar})")
+    fired_ms = int(bars.closes_ms[first + int(fired[-1])])
+    return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+
+
+def _after_problems(
+    alert: Alert, state: AlertState, bars: ClosedBars
+) -> tuple[AlertState, list[str]]:
+    own = [problem for problem in bars.problems if problem.name == alert.problem]
+    texts = {at_ms: text for _, at_ms, text in own if at_ms >= alert.since_ms}
+    new = [at_ms for at_ms in texts if at_ms not in state.problems]
+    # Only a problem that lasts can end, and is reported again if it recurs.
+    old = [at_ms for at_ms in state.problems if at_ms not in texts and at_ms != NEVER_MS]
+    seen_ms = int(bars.stamps[-1]) if len(bars.stamps) else state.seen_ms
+    after = replace(state, seen_ms=seen_ms, problems=[*old[-_MOST_REPORTED:], *texts])
+    return after, [texts[at_ms] for at_ms in new]
+
+
+# --- bars ----------------------------------------------------------------------------------
+
+_Facts = Mapping[str, Any]
+
+
+def bars_needed(alert: Alert, state: AlertState, now_ms: int) -> int:
+    """Return the number of bars that an evaluation needs: the indicator's window, and all not seen.
+
+    Raises:
+        QueryError: The alert's indicator is unknown.
+    """
+    window = 0 if alert.type == "data" else parse_indicator(alert.quantity).window
+    seen_ms = alert.since_ms if state.seen_ms is None else state.seen_ms
+    length_ms = Timeframe.parse(alert.timeframe).step_ms or _SHORTEST_MONTH_MS
+    count = window + _BARS_BEFORE + max(0, now_ms - seen_ms) // length_ms
+    return min(count, _MOST_BARS)
+
+
+def read_bars(
+    client: BarsClient, wanted: Sequence[tuple[str, str, int]], timeout_s: float | None = None
+) -> list[ClosedBars | str]:
+    """Return for each series its closed bars, fetching missing ones, or the reason why there are none.
+
+    Args:
+        client: Client to read bars through.
+        wanted: Symbol, timeframe and number of bars of each series; several are fetched at once.
+        timeout_s: Seconds to wait for vendors; None waits as long as pages keep arriving.
+    """
+    from ..bars.client import Wishes  # its packages take long to import
+
+    queries, answers = dict[int, "BarsQuery"](), dict[int, ClosedBars | str]()
+    wishes = Wishes(timeout=timeout_s)
+    for index, (symbol, timeframe, count) in enumerate(wanted):
+        try:
+            queries[index] = client.query(symbol, timeframe, bars=count, wishes=wishes)
+        except DataError as error:
+            answers[index] = str(error)
+    with warnings.catch_warnings():
+        # What an answer lacks is a problem with the data, for which there are alerts.
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        warnings.simplefilter("ignore", SeriesEndedWarning)
+        frames = client.get_batch(list(queries.values()))
+    for (index, query), frame in zip(queries.items(), frames, strict=True):
+        try:
+            answers[index] = _closed_bars(client, query, frame)
+        except DataError as error:
+            answers[index] = str(error)
+    return [answers[index] for index in range(len(wanted))]
+
+
+def _closed_bars(client: BarsClient, query: BarsQuery, frame: Any) -> ClosedBars | str:
+    """Return the bars of an answer in the form that alerts are evaluated on, or why there are none."""
+    facts = frame.attrs[ATTRS_KEY]
+    if "error" in facts:
+        return str(facts["error"]["message"])
+    if facts["substitute"]:
+        return f"only bars of another kind are available: {facts['substitute']}"
+    stamps = frame.index.to_numpy().view(np.int64) // _NS_IN_MS
+    calendar = calendar_for(query.instrument)
+    anchor = (facts["kind"] or {}).get("anchor", "session")
+    grave = dict(_grave(client, query, facts, stamps))
+    usable = ~np.isin(stamps, list(grave))
+    last = int(stamps[-1]) if len(stamps) else query.span.start
+    unclosed = first_unclosed(calendar, query.timeframe, query.now_ms, anchor)
+    behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
+    return ClosedBars(
+        stamps[usable],
+        calendar.closes(query.timeframe, stamps[usable], anchor),
+        dict(zip(map(str, frame.columns), frame.to_numpy()[usable].T, strict=True)),
+        _splits(client, query, facts["as_of"]),
+        tuple(_problems(query, facts, grave, last, behind)),
+        sentence(facts["unanswered"]) if _is_waiting(client, query, facts) else "",
+    )
+
+
+def _grave(
+    client: BarsClient, query: BarsQuery, facts: _Facts, stamps: Stamps
+) -> Iterator[tuple[int, str]]:
+    """Yield the timestamp of each bar that is almost certainly wrong, with the reason."""
+    spans = [(Span(parse_iso(s["start"]), parse_iso(s["end"])), s) for s in facts["spans"]]
+    reasons = [(span, entry.get("reason", "")) for span, entry in spans]
+    if any(entry.get("merged") for entry in facts["spans"]):
+        coverage = client.coverage(client.series_of(query))
+        reasons = [(entry.span, entry.reason) for entry in coverage]
+    for span, reason in reasons:
+        if reason.startswith(GRAVE):
+            first, last = stamps.searchsorted(span)
+            yield from ((int(stamp), reason) for stamp in stamps[first:last])
+
+
+def _splits(client: BarsClient, query: BarsQuery, as_of: str | None) -> list[int]:
+    """Return the times from which the splits apply that an answer is adjusted for."""
+    if not as_of:
+        return []
+    day, known = date.fromisoformat(as_of[:10]), client.actions(query.instrument.symbol)
+    splits = [one.action for one in known if one.counts and one.action.is_in("split", day)]
+    return sorted(action.ex_at for action in splits)
+
+
+def _is_waiting(client: BarsClient, query: BarsQuery, facts: _Facts) -> bool:
+    """Return whether no vendor has answered for a recent span, not even that it has no bars."""
+    if facts["unanswered"] is None:
+        return False
+    spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in _harmful(facts)]
+    recent = [span for span in spans if query.now_ms - span.end < _OLD_MS]
+    known = [entry.span for entry in client.coverage(client.series_of(query))]
+    return bool(subtract(recent, known))
+
+
+def _problems(
+    query: BarsQuery, facts: _Facts, grave: Mapping[int, str], last: int, behind: int
+) -> Iterator[Problem]:
+    """Yield the problems with an answer's bars; ``behind`` is the number of bars missing after the last.
+
+    Missing bars at the end are not a gap, because they may only be late. If there are more than two, the
+    series is stale.
+    """
+    series = f"{query.instrument.symbol} {query.timeframe}"
+    if behind > _LATE_BARS:
+        why = f" ({sentence(facts['unanswered'])})" if facts["unanswered"] else ""
+        text = f"{series} is stale: {behind} bars are missing since {iso(last)}{why}"
+        yield Problem("stale", NEVER_MS, text)
+    for gap in _harmful(facts):
+        if parse_iso(gap["end"]) <= last:
+            text = f"a gap from {gap['start']} to {gap['end']}: {sentence(gap['reason'])}"
+            yield Problem("gap", parse_iso(gap["start"]), f"{series} has {text}")
+    for stamp, why in grave.items():
+        yield Problem("grave", stamp, f"{series}: the bar {iso(stamp)} is {sentence(why)}")
+    for row in facts["flagged"]:
+        if row["reason"] != UNEXPECTED:
+            text = f"{series}: the row {row['stamp']} was rejected: {sentence(row['reason'])}"
+            yield Problem("rejected", parse_iso(row["stamp"]), text)
+
+
+def _harmful(facts: _Facts) -> list[_Facts]:
+    return [gap for gap in facts["gaps"] if gap["reason"] not in _HARMLESS]
+
+
+# --- the job -------------------------------------------------------------------------------
+
+
+class Message(NamedTuple):
+    """A message to send.
+
+    Attributes:
+        id: Identifier of the message; a repetition has the same identifier.
+        alert: ID of the alert.
+        recipient: Person or account that gets the message.
+        perhaps_repeated: Whether an earlier attempt may have delivered the message.
+        text: Text of the message; if it is perhaps repeated, the first line says so.
+    """
+
+    id: str
+    alert: int
+    recipient: str
+    perhaps_repeated: bool
+    text: str
+
+
+Deliver = Callable[[Message], Outcome]
+Read = Callable[[Sequence[tuple[str, str, int]]], Sequence[ClosedBars | str]]
 
 
 @dataclass
@@ -110,367 +578,102 @@ class RunReport:
     """The results of one run of the alert job.
 
     Attributes:
-        at_ms: Start of the run, UTC milliseconds.
-        alerts, series: Number of evaluated alerts, and number of series that these alerts use.
-        events: Maps each event name to the number of events stored by this process.
-        elsewhere: Number of evaluations that were not stored because another process had already
-            stored one.
-        skipped: Number of alerts whose indicator is not registered in this program.
-        failed: Maps each series for which vendors returned no bars, or not all, to the reason.
-        deliveries: Maps each outcome to the number of delivery attempts that ended with it.
+        deliveries: Maps each outcome to the number of attempts to send a message that ended with it.
+        failed: Maps each series or alert that could not be evaluated, and each alert whose message was
+            not accepted, to the reason.
     """
 
-    at_ms: int
-    alerts: int = 0
-    series: int = 0
-    events: Counter[str] = field(default_factory=Counter)
-    elsewhere: int = 0
-    skipped: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
     deliveries: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def ok(self) -> bool:
-        """Whether all bars were available, and no delivery was refused, postponed or left in doubt."""
-        return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as a JSON-serializable dictionary."""
-        counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
-        outcome = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
-        numbers = {
-            name: getattr(self, name) for name in ("alerts", "series", "elsewhere", "skipped")
-        }
-        return outcome | numbers | {"failed": dict(self.failed)} | counts
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class AlertJob:
-    """Runs the alert job, once or repeatedly. Use from one thread only; several processes may do so.
+    """Evaluates the stored alerts on closed bars, and sends their messages.
+
+    Several processes may run the job at the same time. If one is killed, the next run continues its work.
 
     Args:
         records: Store of the alerts.
-        source: Source of closed bars.
-        deliver: Maps each channel to the function that delivers its messages. The function is
-            called outside any transaction and returns the outcome; an exception counts as an
-            unknown outcome. Messages for other channels are left to other processes.
+        read: Function that returns closed bars, such as :func:`read_bars` with a client.
+        deliver: Maps each channel to the function that sends its messages and returns the outcome; an
+            exception counts as an unknown outcome. Alerts with other channels are left to other processes.
         clock: Source of the current time.
-        every_s: Seconds between runs; None for a single run.
     """
 
     def __init__(
-        self,
-        records: AlertRecords,
-        source: BarSource,
-        deliver: Mapping[str, Deliver],
-        clock: Clock,
-        every_s: float | None = None,
+        self, records: AlertRecords, read: Read, deliver: Mapping[str, Deliver], clock: Clock
     ) -> None:
-        self._records, self._source, self._clock = records, source, clock
+        self._records, self._read, self._clock = records, read, clock
         self._deliver = dict(deliver)
-        self._late_ms = (
-            _LATE_ONCE_MS
-            if every_s is None
-            else max(round(_LATE_RUNS * every_s * SECOND_MS), _LEAST_LATE_MS)
-        )
 
     def run(self) -> RunReport:
         """Run the job once, and return the results.
 
         Raises:
-            DataError: The records cannot be read or written. Everything stored so far is kept, and
-                the next run continues.
+            DataError: The alerts cannot be read or stored. Everything stored so far is kept, and the next
+                run continues.
         """
-        report = RunReport(self._clock.now_ms())
-        stored = self._tell_silence(self._records.active_alerts(), report)
-        for run in self._records.claim_reports(self._deliver, report.at_ms, next_report):
-            report.events.update(event.name for event in run.events)
-        self._evaluate_all(stored, report)
-        self._deliver_all(report)
-        now_ms = self._clock.now_ms()
-        self._records.beat(Beat(now_ms, now_ms + self._late_ms))
+        report, stored = RunReport(), self._records.active_alerts([*self._deliver])
+        waiting = [one for one in stored if one.state.message]
+        changed = self._evaluate([one for one in stored if not one.state.message], report)
+        saved = zip(changed, self._records.save(changed), strict=True)
+        new = [one for one, is_saved in saved if is_saved and one.state.message]
+        self._send([*waiting, *new], report)
         return report
 
-    # --- evaluation ------------------------------------------------------------------------
-
-    def _evaluate_all(self, stored: Iterable[StoredAlert], report: RunReport) -> None:
-        on_bars: dict[tuple[str, str], list[StoredAlert]] = {}
-        on_data: list[tuple[DataAlert, AlertState | None]] = []
-        for record in stored:
-            alert = record.alert
-            if isinstance(alert, DataAlert):
-                on_data.append((alert, record.state))
-            if not alert.is_of_all:
-                on_bars.setdefault((alert.symbol, alert.timeframe), []).append(record)
-        wanted = [
-            self._wanted_bars(series, on_series, report, with_problems=bool(on_data))
-            for series, on_series in on_bars.items()
-        ]
-        answers = self._source.read(wanted) if wanted else ()
-        report.series = len(wanted)
-        pairs = zip(on_bars, answers, strict=True)
-        read = {series: bars for series, bars in pairs if not isinstance(bars, NoBars)}
-        newest = (int(bars.closes_ms[-1]) for bars in read.values() if len(bars.closes_ms))
-        newest_ms = max(newest, default=0)
-        problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
-        for bars, on_series in zip(answers, on_bars.values(), strict=True):
-            reason = bars.reason if isinstance(bars, NoBars) else bars.unanswered
-            if reason:
-                report.failed[on_series[0].alert.series] = reason
-            problems |= {} if isinstance(bars, NoBars) else bars.problems
-            for alert, state in on_series:
-                if isinstance(alert, CrossingAlert):
-                    evaluated += self._evaluate(alert, state, bars, report, newest_ms)
-        if on_data:
-            problems |= self._source.other_problems()
-            for about_data, state in on_data:
-                own = read.get((about_data.symbol, about_data.timeframe))
-                evaluated += self._evaluate_problems(
-                    about_data, state, problems, own, report, newest_ms
-                )
-        self._store(evaluated, report)
-
-    def _wanted_bars(
-        self,
-        series: tuple[str, str],
-        stored: Iterable[StoredAlert],
-        report: RunReport,
-        *,
-        with_problems: bool,
-    ) -> WantedBars:
-        """Return a single request for the bars that all alerts on a series (``stored``) need."""
-        before, since_ms = 1, report.at_ms
-        for alert in stored:
+    def _evaluate(self, stored: Sequence[StoredAlert], report: RunReport) -> list[StoredAlert]:
+        """Return the alerts whose state has changed, with the new one."""
+        now_ms, counts = self._clock.now_ms(), dict[tuple[str, str], int]()
+        usable = [one for one in stored if one.alert.type != "custom"]
+        for alert, state in usable:
+            series = alert.symbol, alert.timeframe
             try:
-                needed = bars_needed(alert)
-            except QueryError:
-                continue  # it fails when it is evaluated
-            before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
-        return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
+                count = bars_needed(alert, state, now_ms)
+                counts[series] = max(counts.get(series, 0), count)
+            except QueryError as error:
+                report.failed[str(alert)] = str(error)
+        wanted = [(*series, count) for series, count in counts.items()]
+        answers = dict(zip(counts, self._read(wanted), strict=True))
+        for series, bars in answers.items():
+            if reason := bars if isinstance(bars, str) else bars.failure:
+                report.failed[" ".join(series)] = reason
+        changed = list[StoredAlert]()
+        for alert, state in usable:
+            bars = answers.get((alert.symbol, alert.timeframe), "")
+            if not isinstance(bars, str) and str(alert) not in report.failed:
+                after = evaluate(alert, state, bars, now_ms)
+                changed += [StoredAlert(alert, after)] if after is not state else []
+        return changed
 
-    def _evaluate(
-        self,
-        alert: CrossingAlert,
-        state: AlertState | None,
-        bars: ClosedBars | NoBars,
-        report: RunReport,
-        newest_ms: int,
-    ) -> Iterator[EvaluatedAlert]:
-        """Yield an alert's evaluation if it must be stored.
-
-        ``newest_ms`` is the closing time of the latest bar in any series.
-        """
-        now_ms = report.at_ms
-        if isinstance(bars, NoBars):
-            # Errors that the next run may not have are not reported; data alerts report series that
-            # stay stale.
-            if bars.is_lasting:
-                failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
-                yield from _changed_alerts(alert, state, failure)
-            return
-        try:
-            name = f"the indicator {alert.quantity}"
-            evaluation = call_foreign(lambda: evaluate(alert, state, bars, now_ms), name)
-        except DataError as error:
-            if isinstance(error, QueryError) and alert.may_be_unregistered:
-                report.skipped += 1
-                return
-            evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
-        report.alerts += 1
-        yield from _changed_alerts(alert, state, evaluation)
-
-    def _evaluate_problems(
-        self,
-        alert: DataAlert,
-        state: AlertState | None,
-        problems: Mapping[str, str],
-        bars: ClosedBars | None,
-        report: RunReport,
-        newest_ms: int,
-    ) -> Iterator[EvaluatedAlert]:
-        lasting = () if state is None else state.problems
-        # No problem counts as ended if its series could not be read.
-        unread = {
-            key: ""
-            for key in lasting
-            if any(f"{key.partition(':')[2]}:".startswith(f"{series}:") for series in report.failed)
-        }
-        report.alerts += 1
-        problems = {**unread, **problems}
-        evaluation = evaluate_data(alert, state, problems, report.at_ms, newest_ms, bars)
-        yield from _changed_alerts(alert, state, evaluation)
-
-    def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
-        """Store evaluations in batches; return, for each evaluation, whether it was stored.
-
-        An evaluation is not stored if another process has already stored one. Batches are used
-        because separate transactions would take longer than the rest of the run.
-        """
-        claimed: list[Sequence[AlertRun] | None] = []
-        for start in range(0, len(evaluated), _STORED_AT_ONCE):
-            claimed += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
-        report.elsewhere += claimed.count(None)
-        runs = chain.from_iterable(filter(None, claimed))
-        report.events.update(event.name for run in runs for event in run.events)
-        return [own is not None for own in claimed]
-
-    # --- missed runs ---------------------------------------------------------------------------
-
-    def _tell_silence(
-        self, stored: Sequence[StoredAlert], report: RunReport
-    ) -> Sequence[StoredAlert]:
-        """If the job missed runs, store an event about that for each recipient.
-
-        Return the alerts with their updated states.
-        """
-        last = self._records.last_beat()
-        if last is None or report.at_ms <= last.due_ms:
-            return stored
-        silent_s = (report.at_ms - last.at_ms) / SECOND_MS
-        text = (
-            f"Alerts were not evaluated for {duration(silent_s)}, since {_minute(last.at_ms)}. "
-            "The bars since then are evaluated now, in order"
-        )
-        first: dict[tuple[str, str], StoredAlert] = {}
-        for record in stored:
-            first.setdefault((record.alert.channel, record.alert.recipient), record)
-        silences = [_silence(record, text, last.at_ms, report.at_ms) for record in first.values()]
-        stored_now = self._store(silences, report)
-        # If another process stored such an event, it also evaluates the alert.
-        after = {
-            silence.alert.id: StoredAlert(silence.alert, silence.after)
-            for silence, is_stored in zip(silences, stored_now, strict=True)
-            if is_stored
-        }
-        return [after.get(record.alert.id, record) for record in stored]
-
-    # --- deliveries ------------------------------------------------------------------------
-
-    def _deliver_all(self, report: RunReport) -> None:
-        """Try to deliver every due message; a failing channel is skipped until the next run."""
-        channels = set(self._deliver)
-        while channels:
-            delivery = self._records.take_delivery(channels, self._clock.now_ms(), LEASE_MS)
-            if delivery is None:
-                return
-            if self._clock.now_ms() >= delivery.until_ms:
-                continue  # this process was suspended; others treat it as dead and send the copy
-            outcome = self._attempt(delivery)
-            self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
+    def _send(self, waiting: Sequence[StoredAlert], report: RunReport) -> None:
+        """Try to send each message that is due; a channel that is down is left until the next run."""
+        down: set[str] = set()
+        for alert, state in waiting:
+            now_ms = self._clock.now_ms()
+            if alert.channel in down or 0 < state.due_ms - now_ms <= _LONGEST_WAIT_MS:
+                continue
+            claimed = state.claimed(now_ms)
+            (is_own,) = self._records.save([StoredAlert(alert, claimed)])
+            if not is_own:
+                continue  # another process sends it, or the alert was changed
+            outcome = self._attempt(alert, claimed)
+            self._records.save([StoredAlert(alert, claimed.settled(outcome, self._clock.now_ms()))])
             report.deliveries[outcome.status] += 1
+            if outcome.status != "sent":
+                reason = f"{outcome.status}: {outcome.reason}"
+                report.failed[f"message {claimed.message_id}"] = reason
             if outcome.status in ("later", "unknown"):
-                channels.discard(delivery.channel)
+                down.add(alert.channel)
 
-    def _attempt(self, delivery: Delivery) -> Outcome:
-        deliver = self._deliver[delivery.channel]
+    def _attempt(self, alert: Alert, state: AlertState) -> Outcome:
+        id, text = state.message_id, state.message
+        if state.is_repeated:
+            text = f"(perhaps repeated: {id})\n{text}"
+        message = Message(id, alert.id, alert.recipient, state.is_repeated, text)
+        deliver = self._deliver[alert.channel]
         try:
-            return call_foreign(lambda: deliver(delivery), f"delivery by {delivery.channel}")
+            return call_foreign(lambda: deliver(message), f"delivery by {alert.channel}")
         except DataError as error:
             # The error's text may quote secrets of the delivering program, such as a token.
             cause = type(error.__cause__ or error).__name__
-            log.warning("delivery through %s raised %s", delivery.channel, cause)
             return Outcome("unknown", f"the delivery raised {cause}")
-
-
-def _changed_alerts(
-    alert: Alert, before: AlertState | None, evaluation: Evaluation
-) -> Iterator[EvaluatedAlert]:
-    """Yield the evaluation in the form to be stored if it changed the state or has events."""
-    if before is None or evaluation.state != before:
-        bars = events_by_bar(evaluation.events)
-        runs = [_run(alert, alert.series, bar_ms, events) for bar_ms, events in bars]
-        yield EvaluatedAlert(alert, before, evaluation.state, runs)
-
-
-def _silence(record: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
-    state = record.state or AlertState()
-    # Just after the last run, so that its key differs from those of the events of that run.
-    event = AlertEvent(record.alert.id, "silent", apart(since_ms + 2), now_ms, text)
-    run = _run(record.alert, _TOPIC, event.bar_ms, (event,))
-    return EvaluatedAlert(
-        record.alert, record.state, replace(state, serial=state.serial + 1), [run]
-    )
-
-
-def _run(alert: Alert, topic: str, bar_ms: int, events: tuple[AlertEvent, ...]) -> AlertRun:
-    return AlertRun(alert.id, bar_ms, alert.recipient, alert.channel, topic, events)
-
-
-def _minute(at_ms: int) -> str:
-    return iso(at_ms // MINUTE_MS * MINUTE_MS)
-
-
-class WithAlertJob:
-    """Adds the alert job's state to a data manager's metrics, for ``start_exporter``. Thread-safe.
-
-    Any process that can read the alert records can serve these metrics; the job itself cannot
-    report that it is not running.
-
-    Args:
-        manager: Data manager whose metrics are served as well.
-        records: Store of the alerts.
-        clock: Source of the current time.
-    """
-
-    def __init__(self, manager: HasMetrics, records: AlertRecords, clock: Clock) -> None:
-        self._manager, self._records, self._clock = manager, records, clock
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the manager's metrics, with the result of :func:`job_health` under ``alert_job``."""
-        health = job_health(self._records, self._clock.now_ms())
-        return {**self._manager.metrics(), "alert_job": health}
-
-
-def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
-    """Return the alert job's state for another process, as JSON-serializable values.
-
-    Returns:
-        A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;
-        None if the job has never run; negative if the time is unknown because the job's clock was
-        ahead), ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries``
-        (numbers of undelivered runs, ``pending`` and ``running``) and ``oldest_s`` (seconds since
-        the close of the oldest bar with an undelivered run; 0 if there is none).
-
-    Raises:
-        DataError: The records cannot be read.
-    """
-    alerts, beat, runs = records.active_alerts(), records.last_beat(), records.open_runs()
-    late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
-    if beat is None and alerts:
-        late_ms = max(0, now_ms - min(record.alert.since_ms for record in alerts) - _LATE_ONCE_MS)
-    if beat is not None and beat.is_ahead(now_ms) and alerts:
-        late_ms = beat.due_ms - beat.at_ms
-    oldest_ms = min((event.at_ms for run in runs for event in run.events), default=now_ms)
-    counts = Counter(run.delivery.status for run in runs)
-    return {
-        "alerts": len(alerts),
-        "ran_s": None if beat is None else (now_ms - beat.at_ms) / SECOND_MS,
-        "late_s": late_ms / SECOND_MS,
-        "deliveries": {status: counts[status] for status in ("pending", "running")},
-        "oldest_s": max(0, now_ms - oldest_ms) / SECOND_MS,
-    }
-
-
-def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the alert job is running properly, its state as text, and advice.
-
-    The first value is None if there are no alerts.
-
-    Args:
-        health: Result of :func:`job_health`.
-    """
-    alerts, deliveries = health["alerts"], sum(health["deliveries"].values())
-    ran_s = health["ran_s"]
-    ran = "never" if ran_s is None else f"{duration(abs(ran_s))} {'ago' if ran_s >= 0 else 'ahead'}"
-    text = f"{counted(alerts, 'alert')}, last run {ran}"
-    if deliveries:
-        text += f", {deliveries} to deliver, the oldest waiting for {duration(health['oldest_s'])}"
-    if health["late_s"]:
-        late = f"{text}: the next run is {duration(health['late_s'])} late"
-        return (
-            False,
-            late,
-            "start `onetape alerts run --every 1m`, or find out why it is not running",
-        )
-    if health["oldest_s"] > _LONG_UNDELIVERED_S:
-        return False, text, "the log of `onetape alerts run` has the reason"
-    return (True if alerts else None), text, ""

@@ -20,9 +20,7 @@ _MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
 # Groups of pages that explain how to use the package; all others are ranked after them.
 _FOR_USE = ("Begin", "Use", "Run", "Vendors")
 # Maps the name of a page to the folder of the example program that it describes.
-EXAMPLES = {
-    "telegram-bot": ("bot.py", "market.py", "members.py", "senders.py", "sending.py", "watching.py")
-}
+EXAMPLES = {"telegram-bot": ("bot.py",)}
 # Directives that the site builder replaces with docstrings.
 _DIRECTIVE = re.compile(r"^::: .*\n\n?", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""The layer over stored bars: here, the bars in HDF5 files of other programs as bundles.
+"""Stored bars and bundles as lazy Polars frames, as tables for SQL, the catalog, and HDF5 files.
 
 This package is provisional: a minor release may change its names and results.
 """

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..bundles.bundle import Bundle
-from ..bundles.catalog import DataCatalog
 from ..bundles.commit import BundleFiles
 from ..bundles.folder import bundles_folder, registered
 from ..bundles.parquet_writer import ParquetWriter, checked_rows, parsed
@@ -30,6 +29,7 @@ from ..model.instant import DAY_MS, iso
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import DecimalFrame, decimal_frame
 from ..polars.schemas import FIELDS, PRICES
+from .catalog import DataCatalog
 from .hdf5 import hdf5_files, read_hdf5
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator"]
@@ -138,7 +138,7 @@ class HDF5ToParquetMigrator:
                 )
             writer = ParquetWriter(path, disk=self._disk, clock=self._clock)
             writer.write(source.rows, _timeframe(source.rows), {"source_type": _SOURCE_TYPE})
-        if path.parent != self._folder and registered(self._folder, name) != path:
+        if path.parent != self._folder and registered(self._folder).get(name) != path:
             DataCatalog(folder=self._folder).register_bundle(name, path)
         if validate or not (is_new and keep_hdf5):
             try:

@@ -17,11 +17,8 @@ class Outcome:
         reason: Explanation of the status, without secrets.
         wait_s: Number of seconds to wait before the next attempt, as required by the receiving
             service.
-        is_blocked: Whether the recipient no longer accepts any messages from the sender, so that
-            the recipient's alerts are paused.
     """
 
     status: Literal["sent", "refused", "unknown", "later"]
     reason: str = ""
     wait_s: float = 0.0
-    is_blocked: bool = False

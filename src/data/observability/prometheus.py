@@ -72,7 +72,6 @@ class MetricsCollector:
             lacking.add_metric([name], count)
         yield lacking
         yield from self._host_metrics(figures.get("hosts"))
-        yield from self._of_alert_job(figures.get("alert_job"))
 
     def _host_metrics(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
         """Yield this host's metrics as one of several hosts; nothing if they do not share a store."""
@@ -91,27 +90,6 @@ class MetricsCollector:
         sent = self._counter("host_statements", "Statements sent to the shared store")
         sent.add_metric([], host["statements"])
         yield sent
-
-    def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield the alert job's metrics, if there is such a job (see ``jobs.alerts.WithAlertJob``)."""
-        if health is None:
-            return
-        gauge = self._core.GaugeMetricFamily
-        texts = {
-            "alerts": "Alerts that are active",
-            "late_s": "Seconds by which the next run of alerts is late",
-            "oldest_s": "Seconds since the close of the oldest bar with an undelivered message",
-        }
-        for name, text in texts.items():
-            unit = name.replace("_s", "_seconds")
-            yield gauge(f"{_PREFIX}_alert_job_{unit}", text, value=health[name])
-        if health["ran_s"] is not None:
-            text = "Seconds since the last run of alerts"
-            yield gauge(f"{_PREFIX}_alert_job_ran_seconds", text, value=health["ran_s"])
-        to_do = gauge(f"{_PREFIX}_alert_job_to_deliver", "Alerts to deliver", labels=["status"])
-        for status, count in health["deliveries"].items():
-            to_do.add_metric([status], count)
-        yield to_do
 
     def _vendor_metrics(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")

@@ -3,8 +3,6 @@
 Pure. The value for a bar depends only on the bars in a window that ends with it, so it is the same
 no matter how many bars were read around it. A smoothed average depends on all earlier values, so
 its window is long enough that everything before it has a weight of less than one hundred-millionth.
-
-Programs can register functions of their own with :func:`register`.
 """
 
 from __future__ import annotations
@@ -30,10 +28,8 @@ __all__ = [
     "ema",
     "indicator_names",
     "parse_indicator",
-    "register",
     "rsi",
     "sma",
-    "unregister",
     "volume",
 ]
 
@@ -43,7 +39,6 @@ Function = Callable[[Columns, int], float]
 
 MOST_BARS = 1_000
 _SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})(?:\(([0-9]{1,4})\))?")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # Lengths of windows in periods, after which earlier bars weigh less than 1e-8: (1 - 2/(n+1)) **
 # 10n, (1 - 1/n) ** 20n.
 _EMA_PERIODS, _RSI_PERIODS = 10, 20
@@ -132,7 +127,7 @@ def _smooth(values: list[float], period: int, weight: float) -> float:
 
 @dataclass(frozen=True)
 class Indicator:
-    """A registered indicator function.
+    """An indicator function.
 
     Attributes:
         function: Function that returns the value for the last bar in a window, or NaN if it is
@@ -142,15 +137,13 @@ class Indicator:
         window: Function that returns the maximum number of bars needed for a value with a given
             period.
         least, most: Smallest and largest possible value.
-        split_power: Effect of a split on the values. A split of ``ratio`` new shares per old share
-            multiplies them by ``ratio ** split_power``: -1 for prices, 1 for volumes, 0 for
-            fractions and percentages.
+        moves_with_splits: Whether a split changes the scale of the values, as for prices and volumes.
     """
 
     function: Function
     period: int
     window: Callable[[int], int]
-    split_power: int = 0
+    moves_with_splits: bool = True
     least: float = -math.inf
     most: float = math.inf
 
@@ -173,8 +166,6 @@ class IndicatorUse(NamedTuple):
         Args:
             bars: Ascending bars; those before the window are ignored.
 
-        Raises:
-            Exception: A user-supplied indicator function failed; its exception is passed on.
         """
         wanted = self.window
         return float(
@@ -202,66 +193,33 @@ class IndicatorUse(NamedTuple):
         return f"{self.name}({self.period})" if self.period else self.name
 
 
-# Replaced, never modified, because threads read it without a lock.
-_registered: dict[str, Indicator] = {
-    "close": Indicator(close, 0, lambda period: 1, -1, least=0),
-    "change": Indicator(change, 1, lambda period: period + 1, least=-100),
-    "sma": Indicator(sma, 20, lambda period: period, -1, least=0),
-    "ema": Indicator(ema, 20, lambda period: _EMA_PERIODS * period, -1, least=0),
-    "rsi": Indicator(rsi, 14, lambda period: _RSI_PERIODS * period + 1, least=0, most=100),
-    "volume": Indicator(volume, 1, lambda period: period, 1, least=0),
+_INDICATORS: Mapping[str, Indicator] = {
+    "close": Indicator(close, 0, lambda period: 1, least=0),
+    "change": Indicator(change, 1, lambda period: period + 1, moves_with_splits=False, least=-100),
+    "sma": Indicator(sma, 20, lambda period: period, least=0),
+    "ema": Indicator(ema, 20, lambda period: _EMA_PERIODS * period, least=0),
+    "rsi": Indicator(
+        rsi,
+        14,
+        lambda period: _RSI_PERIODS * period + 1,
+        moves_with_splits=False,
+        least=0,
+        most=100,
+    ),
+    "volume": Indicator(volume, 1, lambda period: period, least=0),
 }
-_OURS = frozenset(_registered)
-
-
-def register(
-    name: str,
-    function: Function,
-    *,
-    period: int = 1,
-    window: Callable[[int], int] | None = None,
-    split_power: int = 0,
-) -> None:
-    """Register a function as an indicator in this process, replacing any indicator with that name.
-
-    Args:
-        name: Lowercase letters, digits and underscores, starting with a letter.
-        function, period, window, split_power: See :class:`Indicator`. By default, the window
-            contains as many bars as the period, but at least one.
-
-    Raises:
-        QueryError: The name is invalid, or is the name of a built-in indicator.
-    """
-    if not _NAME.fullmatch(name) or name in _OURS:
-        hint = f"use lowercase letters, digits and _, and none of {', '.join(sorted(_OURS))}"
-        raise QueryError(f"invalid indicator name {name!r:.80}", hint=hint)
-    global _registered
-    indicator = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
-    _registered = {**_registered, name: indicator}
-
-
-def unregister(name: str) -> None:
-    """Remove an indicator that this process has registered; its alerts are left to other processes.
-
-    Raises:
-        QueryError: The indicator is not registered, or is built in.
-    """
-    global _registered
-    if name in _OURS or name not in _registered:
-        raise QueryError(f"not an indicator that this process registered: {name!r:.80}")
-    _registered = {other: indicator for other, indicator in _registered.items() if other != name}
 
 
 def indicator_names() -> list[str]:
     """Return the names of all indicators, sorted."""
-    return sorted(_registered)
+    return sorted(_INDICATORS)
 
 
 def parse_indicator(text: str) -> IndicatorUse:
     """Parse the text of an indicator, such as ``rsi``, ``RSI`` or ``sma(50)``.
 
     Raises:
-        QueryError: The text is not a registered indicator, or its period is not from 1 to 1000.
+        QueryError: The text is not an indicator, or its period is not from 1 to 1000.
     """
     match = _SHAPE.fullmatch(text.strip().lower())
     name = match[1] if match else text.partition("(")[0]
@@ -269,7 +227,7 @@ def parse_indicator(text: str) -> IndicatorUse:
     if match is None or name not in names:
         hint = f"{did_you_mean(name, names)}known: {', '.join(names)}; with a period: sma(50)"
         raise QueryError(f"unknown indicator {text!r:.80}", hint=hint)
-    indicator = _registered[name]
+    indicator = _INDICATORS[name]
     period = int(match[2]) if match[2] else indicator.period
     if match[2] and not (indicator.period and 1 <= period <= MOST_BARS):
         bound = f"it must be from 1 to {MOST_BARS}" if indicator.period else f"{name} has none"

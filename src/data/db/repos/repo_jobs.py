@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
 
 from ...errors import QueryError
-from ...jobs.alert_values import LOCAL, Rearm, alert_keys
-from ...jobs.alert_values import Alert as AlertValue
-from ...jobs.cron import Cron, cron_line
-from ...model.instant import from_ms
+from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
+from ...jobs.alerts import Alert as AlertValue
 from ...model.printable import printable
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
+from ..cron import Cron, cron_line
 from ..models.model_jobs import (
     Alert,
     JobType,
@@ -35,7 +35,7 @@ from ..models.model_jobs import (
     ScheduleUpdate,
 )
 from ..models.model_users import AuthIdentity
-from .repo_users import TELEGRAM, UsersRepo, checked_id, lock_users
+from .repo_users import TELEGRAM, UsersRepo, checked_id
 from .rows import Repository, assign, claim, flag, page, plain
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
@@ -64,24 +64,25 @@ class AlertsRepo(Repository):
         rearm: Any = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` (a mapping or JSON) is read by ``jobs.alert_values.Alert.parse``.
+        """Add an alert; ``config`` (a mapping or JSON) is read by ``jobs.alerts.Alert.parse``.
+
+        With ``rearm`` (a mapping or JSON), the alert job keeps the alert active after it has fired. The
+        content of ``rearm`` is stored for the user's own program; the job does not use it.
 
         Raises:
             QueryError: The alert is invalid, or the user already has the maximum number of
                 alerts.
         """
         is_local = recipient == LOCAL
-        config, rearm = document(config, "an alert"), rearm and document(rearm, "re_arm_config")
+        config = document(config, "an alert")
+        rearm = None if rearm is None else document(rearm, "re_arm_config")
         if not is_local:
             config.setdefault("alert_action", TELEGRAM)
         now_ms = self.clock.now_ms() if since_ms is None else since_ms
-        alert = AlertValue.parse(config, id=0, recipient="", since_ms=now_ms, rearm=rearm)
+        alert = AlertValue.parse(config, since_ms=now_ms)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
-        query = select(func.count()).where(
-            Alert.user_id == identity.user_id, Alert.enabled.is_(True)
-        )
-        _check_limit(identity, "max_alerts", self.session.scalars(query.select_from(Alert)).one())
+        _check_limit(self.session, identity, "max_alerts", Alert, Alert.enabled.is_(True))
         now = self.now()
         row = Alert(
             user_id=identity.user_id,
@@ -92,7 +93,7 @@ class AlertsRepo(Repository):
                 "config": alert.to_json(),
                 "email": flag("email", config.get("email", False) if email is None else email),
                 "status": checked_text(status, 20, "status"),
-                "re_arm_config": _rearm(rearm),
+                "re_arm_config": rearm,
                 "since_ms": now_ms,
             },
             created_at=now,
@@ -106,10 +107,10 @@ class AlertsRepo(Repository):
         """Return an alert, or None if it does not exist."""
         return self.session.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
-    def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
+    def of(self, recipient: str | int) -> list[Alert]:
         """Return a user's alerts, ordered by id."""
         query = _filter_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
-        return [*self.session.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
+        return [*self.session.scalars(query)]
 
     def active(
         self,
@@ -128,8 +129,7 @@ class AlertsRepo(Repository):
             query = _filter_user(query, Alert.user_id, recipient)
         query = query.order_by(Alert.id if older_first else Alert.id.desc())
         if limit is not None:
-            limit, offset = page(limit, offset)
-            query = query.limit(limit).offset(offset)
+            query = query.limit(page(limit, offset)[0]).offset(offset)
         return [*self.session.scalars(query)]
 
     def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
@@ -145,7 +145,7 @@ class AlertsRepo(Repository):
         """
         fields = dict(values)
         others = ("enabled", "active", "email", "status", "re_arm_config", "config_json")
-        check_names(fields, dict.fromkeys([*others, *alert_keys()]), "an alert")
+        check_names(fields, [*others, *ALERT_KEYS], "an alert")
         row = self.lock(alert_id)
         if row is None:
             return False
@@ -162,21 +162,17 @@ class AlertsRepo(Repository):
                 config.setdefault("alert_action", params["config"]["alert_action"])
             rearm = fields.pop("re_arm_config", params["re_arm_config"])
             rearm = None if rearm is None else document(rearm, "re_arm_config")
-            alert = AlertValue.parse(
-                config | fields, id=0, recipient="", since_ms=now_ms, rearm=rearm
-            )
-            params |= {"config": alert.to_json(), "since_ms": now_ms, "reason": ""}
-            params["re_arm_config"] = _rearm(rearm)
-            row.name, row.target, row.state_json = str(alert)[:255], alert.symbol, None
+            alert = AlertValue.parse(config | fields, since_ms=now_ms)
+            params |= {"config": alert.to_json(), "since_ms": now_ms, "re_arm_config": rearm}
+            row.name, row.target = str(alert)[:255], alert.symbol
+            # The number goes on, so that an evaluation of the alert as it was is not stored.
+            row.state_json = {"serial": (row.state_json or {}).get("serial", 0) + 1}
         row.task_params, row.enabled, row.updated_at = params, enabled, self.now()
         return True
 
     def delete(self, alert_id: int) -> bool:
-        """Remove an alert; return whether it existed. Fired events are still delivered."""
-        row = self.lock(alert_id)
-        if row is not None:
-            self.session.delete(row)
-        return row is not None
+        """Remove an alert, with any message that is not sent yet; return whether it existed."""
+        return _delete(self.session, self.lock(alert_id))
 
     def lock(self, alert_id: int) -> Alert | None:
         """Lock an alert until the unit of work ends, and return it; None if it does not exist."""
@@ -186,8 +182,7 @@ class AlertsRepo(Repository):
 def alert_as_dict(row: Alert) -> dict[str, Any]:
     """Return an alert as a dictionary of built-in types, for chat programs."""
     params = plain(row.task_params)
-    config, state = params["config"], row.state_json or {}
-    fired_ms = state.get("fired_ms")
+    config, state = params["config"], AlertState(**plain(row.state_json or {}))
     return {
         "id": row.id,
         "user_id": row.user_id,
@@ -196,17 +191,11 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
         "email": params["email"],
         "status": params["status"],
         "re_arm_config": params["re_arm_config"],
-        "reason": params.get("reason", ""),
-        "phase": state.get("phase", "new"),
-        "fired_at": None if fired_ms is None else from_ms(fired_ms).replace(tzinfo=UTC),
+        "phase": state.phase,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         **{name: value for name, value in config.items() if name != "ticker"},
     }
-
-
-def _rearm(config: Any) -> dict[str, Any] | None:
-    return None if config is None else Rearm.parse(config).to_json()
 
 
 # --- schedules of a chat -------------------------------------------------------------------------
@@ -218,9 +207,7 @@ class SchedulesRepo(Repository):
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
         """Add a schedule, due at the ``scheduled_time`` in its configuration.
 
-        The default time is 09:00 UTC every day. If the configuration names a ``report``, the alert
-        job runs the schedule and delivers that report to the user's chat; otherwise the user's own
-        program runs it.
+        The default time is 09:00 UTC every day.
 
         Raises:
             QueryError: The configuration is not a JSON object, the time is invalid, or the user
@@ -231,14 +218,11 @@ class SchedulesRepo(Repository):
         line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient)
-        query = select(func.count()).where(Schedule.user_id == identity.user_id)
-        _check_limit(
-            identity, "max_schedules", self.session.scalars(query.select_from(Schedule)).one()
-        )
+        _check_limit(self.session, identity, "max_schedules", Schedule)
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
             f"{ticker} {line}".strip(),
-            JobType.REPORT if _report(config) else JobType.SCREENER,
+            JobType.SCREENER,
             ticker,
             line,
             {"config": config, "schedule_config": extra},
@@ -254,51 +238,6 @@ class SchedulesRepo(Repository):
         """Return the enabled schedules, ordered by id."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.session.scalars(query)]
-
-    def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the report schedules that are due, each with its user's chat, ordered by id.
-
-        The schedules and their users are locked until the unit of work ends.
-        """
-        ahead = self._ids_ahead(moment)
-        enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
-        due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
-        users = lock_users(
-            self.session, self.session.scalars(select(Schedule.user_id).where(*enabled, due))
-        )
-        query = select(Schedule).where(*enabled, due, Schedule.user_id.in_(users))
-        chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
-        rows = [
-            (row, self.session.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
-            for row in locked(self.session, query.order_by(Schedule.id)).all()
-        ]
-        for row, _ in rows:
-            row.next_run_at = _due_at(row, moment)
-        return [
-            (row, chat)
-            for row, chat in rows
-            if chat
-            and _is_of_alert_job(row)
-            and row.next_run_at is not None
-            and row.next_run_at <= moment
-        ]
-
-    def _ids_ahead(self, moment: datetime) -> list[int]:
-        """Return the ids of report schedules whose due time was stored while the clock was wrong."""
-        columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
-        enabled = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
-        rows = self.session.execute(select(*columns).where(*enabled, Schedule.next_run_at > moment))
-        lines = cache(Cron.parse)
-        return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
-
-    def pause_reports(self, recipient: str | int, reason: str) -> None:
-        """Disable a user's report schedules, and store the reason in them."""
-        schedules = _filter_user(select(Schedule), Schedule.user_id, recipient)
-        schedules = schedules.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
-        for row in locked(self.session, schedules).all():
-            if _is_of_alert_job(row):
-                row.enabled = False
-                row.task_params["reason"] = reason
 
     def update(self, schedule_id: int, values: Mapping[str, Any]) -> bool:
         """Change a schedule; return whether it exists.
@@ -333,12 +272,8 @@ class SchedulesRepo(Repository):
         if "config_json" in fields:
             params["config"] = document(fields.pop("config_json"), "a schedule")
             cron = cron or cron_line(params["config"].get("scheduled_time") or _USUAL_TIME)
-            if row.job_type == JobType.SCREENER.value and _report(params["config"]):
-                row.job_type = JobType.REPORT.value
         if "scheduled_time" in fields:
             cron = cron_line(fields["scheduled_time"])
-        if enabled:
-            params.pop("reason", None)
         config = params.get("config", {}) | fields
         params |= {"config": config, "schedule_config": extra}
         target = checked_text(config.get("ticker", row.target), 255, "ticker")
@@ -367,18 +302,6 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
     except QueryError:
         return row.next_run_at  # type: ignore[no-any-return]
     return last if row.updated_at <= last else cron.after(now)
-
-
-def _report(config: Any) -> str:
-    """Return the report that the alert job sends for a schedule; empty if user code runs it."""
-    report = config.get("report", "") if isinstance(config, Mapping) else ""
-    return report if isinstance(report, str) else ""
-
-
-def _is_of_alert_job(row: Schedule) -> bool:
-    """Return whether the alert job runs a schedule, because it names a report for a chat."""
-    is_report = row.job_type == JobType.REPORT.value
-    return is_report and bool(_report(row.task_params.get("config")))
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -414,7 +337,6 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
         "active": row.enabled,
         "cron": row.cron,
         "next_run_at": row.next_run_at,
-        "reason": params.get("reason", ""),
         "email": bool(options["email"]),
         "schedule_type": options["schedule_type"] or row.job_type,
     }
@@ -453,9 +375,8 @@ class JobsRepository(Repository):
 
     def get_schedule(self, schedule_id: int) -> Schedule | None:
         """Return a schedule, or None if it does not exist."""
-        return self.session.scalars(
-            select(Schedule).where(Schedule.id == schedule_id)
-        ).one_or_none()
+        query = select(Schedule).where(Schedule.id == schedule_id)
+        return self.session.scalars(query).one_or_none()
 
     def list_schedules(
         self,
@@ -501,30 +422,22 @@ class JobsRepository(Repository):
 
     def delete_schedule(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether it existed."""
-        row = self.lock_schedule(schedule_id)
-        if row is not None:
-            self.session.delete(row)
-        return row is not None
+        return _delete(self.session, self.lock_schedule(schedule_id))
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
         """Lock a schedule until the unit of work ends, and return it; None if it does not exist."""
-        return locked(
-            self.session, select(Schedule).where(Schedule.id == schedule_id)
-        ).one_or_none()
+        query = select(Schedule).where(Schedule.id == schedule_id)
+        return locked(self.session, query).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
-        """Return the enabled schedules that are due, most overdue first.
-
-        Schedules that the alert job runs are not included.
-        """
+        """Return the enabled schedules that are due, most overdue first."""
         now, lines = self.now(), cache(Cron.parse)
         rows = self.session.scalars(
             select(Schedule)
             .where(Schedule.enabled.is_(True), Schedule.next_run_at.is_not(None))
             .order_by(Schedule.next_run_at)
         )
-        own = (row for row in rows if not _is_of_alert_job(row))
-        timed = [(at, row) for row in own if (at := _due_at(row, now, lines)) is not None]
+        timed = [(at, row) for row in rows if (at := _due_at(row, now, lines)) is not None]
         return [row for at, row in sorted(timed, key=lambda pair: pair[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
@@ -656,9 +569,8 @@ class JobsRepository(Repository):
         ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
-        rows = self.session.scalars(
-            _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
-        ).all()
+        query = _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
+        rows = self.session.scalars(query).all()
         took = [
             (row.finished_at - row.started_at).total_seconds()
             for row in rows
@@ -679,11 +591,10 @@ class JobsRepository(Repository):
         This includes the runs of alerts.
         """
         before = self.now() - timedelta(days=_days(days_to_keep))
-        old = (
-            ScheduleRun.scheduled_for < before,
-            ScheduleRun.status.in_([status.value for status in _DONE]),
+        ended = ScheduleRun.status.in_([status.value for status in _DONE])
+        rows: Any = self.session.execute(
+            delete(ScheduleRun).where(ScheduleRun.scheduled_for < before, ended)
         )
-        rows: Any = self.session.execute(delete(ScheduleRun).where(*old))
         return int(rows.rowcount)
 
 
@@ -706,8 +617,18 @@ def _filter_user(query: Select[Any], column: Any, recipient: str | int) -> Selec
     return query.where(column.in_(user_ids))
 
 
-def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
+def _delete(session: Session, row: Alert | Schedule | None) -> bool:
+    if row is not None:
+        session.delete(row)
+    return row is not None
+
+
+def _check_limit(
+    session: Session, identity: AuthIdentity, name: str, table: type[Alert | Schedule], *terms: Any
+) -> None:
     limit = identity.metadata_json.get(name)
+    query = select(func.count()).select_from(table).where(table.user_id == identity.user_id, *terms)
+    count = session.scalars(query).one()
     if limit is not None and count >= limit:
         what = name.removeprefix("max_")
         raise QueryError(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...errors import QueryError
@@ -89,13 +88,6 @@ class FeedbackRepo(Repository):
             row.status = status
         return row is not None
 
-    def delete_before(self, moment: datetime) -> int:
-        """Remove the feedback sent before ``moment``; return the number of rows removed."""
-        rows: Any = self.session.execute(
-            delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
-        )
-        return int(rows.rowcount)
-
 
 class CommandAuditRepo(Repository):
     """Stores and queries the log of chat commands."""
@@ -152,37 +144,21 @@ class CommandAuditRepo(Repository):
         return [*self.session.scalars(query)]
 
     def stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran).
-
-        ``by_cause`` counts the failed commands by cause: the error's text before its first colon.
-        """
+        """Return ``total``, ``by_command`` and ``success_rate`` (None if no command ran)."""
         table = TelegramCommandAudit
-        is_failed = table.success.is_(False)
-        errors = select(table.error_message, func.count()).where(is_failed)
-        causes = Counter[str]()
-        for text, count in self.session.execute(errors.group_by(table.error_message)):
-            causes[(text or "").partition(":")[0]] += count
         counts = dict(
             self.session.execute(select(table.command, func.count()).group_by(table.command)).all()
         )
         succeeded = self.session.scalars(select(func.count()).where(table.success.is_(True))).one()
         total = sum(counts.values())
         rate = succeeded / total if total else None
-        by_cause = dict(causes)
-        return {"total": total, "by_command": counts, "by_cause": by_cause, "success_rate": rate}
+        return {"total": total, "by_command": counts, "success_rate": rate}
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
         """Return the ``telegram_user_id`` of every user who has sent a command, ordered by id."""
         user_id = TelegramCommandAudit.telegram_user_id
         users = self.session.scalars(select(user_id).distinct().order_by(user_id))
         return [{"telegram_user_id": user} for user in users]
-
-    def delete_before(self, moment: datetime) -> int:
-        """Remove the commands logged before ``moment``; return the number of rows removed."""
-        rows: Any = self.session.execute(
-            delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
-        )
-        return int(rows.rowcount)
 
 
 def _moment(value: str | datetime, *, is_end: bool = False) -> datetime:

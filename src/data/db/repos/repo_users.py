@@ -9,14 +9,13 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, bindparam, func, select
 
 from ...errors import QueryError
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
-from ..models.model_telegram import TelegramCommandAudit, TelegramSetting
+from ..models.model_telegram import TelegramSetting
 from ..models.model_users import AuthIdentity, User, VerificationCode
 from .rows import Repository, claim, flag
 
@@ -191,38 +190,6 @@ class UsersRepo(Repository):
         )
         return {"email": user.email, "telegram_chat_id": self.session.scalars(chats).first()}
 
-    def use_daily_limit(self, telegram_user_id: str | int) -> bool:
-        """Count one use today (UTC); return whether it is within the user's ``daily_limit``.
-
-        If the user has no limit, the result is always True. Uses beyond the limit are not counted.
-        """
-        metadata = self.lock_or_make(telegram_user_id).metadata_json
-        today = self.now().date().isoformat()
-        uses = metadata.get("uses", 0) if metadata.get("uses_day") == today else 0
-        limit = metadata.get("daily_limit")
-        if limit is not None and uses >= limit:
-            return False
-        metadata.update(uses=uses + 1, uses_day=today)
-        return True
-
-    def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all of their records; return whether there was anything to remove.
-
-        The user's identities, codes, feedback, alerts, schedules, runs and logged commands are
-        removed. Bots are kept, without an owner.
-        """
-        external_id = checked_id(telegram_user_id)
-        identity = self.lock_identity(external_id)
-        if identity is not None:
-            lock_users(self.session, [identity.user_id])
-        audits = delete(TelegramCommandAudit).where(
-            TelegramCommandAudit.telegram_user_id == external_id
-        )
-        rows: Any = self.session.execute(audits)
-        if identity is not None:
-            self.session.execute(delete(User).where(User.id == identity.user_id))
-        return identity is not None or rows.rowcount > 0
-
     def _profiles(self, query: Select[Any], values: dict[str, str]) -> Iterable[dict[str, Any]]:
         for user_id, external_id, metadata, email in self.session.execute(query, values):
             yield {
@@ -341,17 +308,6 @@ class VerificationRepo(Repository):
         """Make all of a user's codes void."""
         for row in locked(self.session, _codes(user_id)):
             row.is_void = True
-
-
-def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
-    """Lock users until the unit of work ends, and return the existing ones.
-
-    To avoid deadlocks, all units of work lock rows in this order: identity and user, schedules,
-    alerts, runs; rows of the same table by id. Rows that refer to a locked user can still be added.
-    """
-    numbers = sorted({number for number in user_ids if number is not None})
-    query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
-    return [*session.scalars(query.with_for_update(key_share=True))]
 
 
 def _codes(user_id: int) -> Select[VerificationCode]:

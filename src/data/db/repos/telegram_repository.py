@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ...errors import QueryError
@@ -207,16 +207,8 @@ class TelegramRepository(Repository):
         return limit
 
     def set_user_daily_limit(self, telegram_user_id: str | int, limit: int | None) -> None:
-        """Set the number of uses per day that :meth:`use_daily_limit` allows; None means no limit."""
+        """Set the number of uses per day that the user's bot allows; None means no limit."""
         self.users.update_telegram_profile(telegram_user_id, daily_limit=limit)
-
-    def use_daily_limit(self, telegram_user_id: str | int) -> bool:
-        """Count one use today (UTC); return whether it is within the user's daily limit."""
-        return self.users.use_daily_limit(telegram_user_id)
-
-    def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all of their records; return whether there was anything to remove."""
-        return self.users.forget_user(telegram_user_id)
 
     # --- alerts ------------------------------------------------------------------------------
 
@@ -296,10 +288,9 @@ class TelegramRepository(Repository):
         """Return a user's alerts, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
-        ``updated_at``, ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``,
-        ``armed``, ``waiting`` until the value comes back, ``done``), ``fired_at`` (None means
-        never), ``alert_type``, ``timeframe``, ``alert_action``, ``expires``, and the keys of the
-        alert's type, such as ``price`` and ``condition`` (see ``jobs.alert_values.KINDS``).
+        ``updated_at``, ``re_arm_config``, ``phase`` (``new``, ``armed``, ``waiting`` until the value
+        moves back, or why the alert has ended), ``alert_type``, ``timeframe``, ``alert_action``, and
+        the keys of the alert's type, such as ``price`` and ``condition``.
         """
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 
@@ -503,19 +494,8 @@ class TelegramRepository(Repository):
         return [as_dict(audit) for audit in audits]
 
     def get_command_audit_stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran)."""
+        """Return ``total``, ``by_command`` and ``success_rate`` (None if no command ran)."""
         return CommandAuditRepo(self.session).stats()
-
-    def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
-        """Remove logged commands and feedback older than the given days; return the number removed."""
-        if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
-            days = f"audit_days {audit_days}, feedback_days {feedback_days}"
-            raise QueryError(f"invalid number of days ({days}); use 1 to 99999")
-        now = self.now()
-        audits = CommandAuditRepo(self.session).delete_before(now - timedelta(days=audit_days))
-        return audits + FeedbackRepo(self.session).delete_before(
-            now - timedelta(days=feedback_days)
-        )
 
 
 def _status(profile: dict[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,7 @@ class TelegramService(BaseDBService):
     set_user_limit = writing(_Logic.set_user_limit)
     get_user_limit = reading(_Logic.get_user_limit, refused=None)
     set_user_daily_limit = writing(_Logic.set_user_daily_limit)
-    use_daily_limit = writing(_Logic.use_daily_limit, refused=False)
     get_admin_user_ids = reading(_Logic.get_admin_user_ids)
-    forget_user = writing(_Logic.forget_user, refused=False)
 
     add_alert = writing(_Logic.add_alert)
     add_indicator_alert = writing(_Logic.add_indicator_alert)
@@ -69,7 +67,6 @@ class TelegramService(BaseDBService):
     get_user_command_history = reading(_Logic.get_user_command_history)
     get_all_command_audit = reading(_Logic.get_all_command_audit)
     get_command_audit_stats = reading(_Logic.get_command_audit_stats)
-    delete_old_records = writing(_Logic.delete_old_records)
 
     get_broadcast_history = staticmethod(left_out("get_broadcast_history"))
     get_broadcast_stats = staticmethod(left_out("get_broadcast_stats"))
@@ -95,9 +92,7 @@ create_admin = telegram_service.create_admin
 set_user_limit = telegram_service.set_user_limit
 get_user_limit = telegram_service.get_user_limit
 set_user_daily_limit = telegram_service.set_user_daily_limit
-use_daily_limit = telegram_service.use_daily_limit
 get_admin_user_ids = telegram_service.get_admin_user_ids
-forget_user = telegram_service.forget_user
 add_alert = telegram_service.add_alert
 add_indicator_alert = telegram_service.add_indicator_alert
 add_json_alert = telegram_service.add_json_alert
@@ -124,7 +119,6 @@ log_command_audit = telegram_service.log_command_audit
 get_user_command_history = telegram_service.get_user_command_history
 get_all_command_audit = telegram_service.get_all_command_audit
 get_command_audit_stats = telegram_service.get_command_audit_stats
-delete_old_records = telegram_service.delete_old_records
 get_broadcast_history = telegram_service.get_broadcast_history
 get_broadcast_stats = telegram_service.get_broadcast_stats
 log_broadcast = telegram_service.log_broadcast

@@ -1,4 +1,4 @@
-"""Scheduled reports: which missed run is due, and the schedule's times in a time zone."""
+"""Times of schedules: common notations, and time zones."""
 
 from __future__ import annotations
 
@@ -6,44 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from src.data.db.cron import Cron, cron_line
 from src.data.errors import QueryError
-from src.data.jobs.alert_book import DueReport
-from src.data.jobs.cron import Cron, cron_line
-from src.data.jobs.due_runs import next_report
-from src.data.model.instant import iso, parse_iso
-
-
-@pytest.mark.parametrize(
-    ("cron", "due", "now", "run", "text", "after"),
-    [
-        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-12T09:30:20", "2024-06-12T09:30:00Z",
-         "schedule 7, due 2024-06-12T09:30:00Z", "2024-06-13T09:30:00Z"),
-        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-13T09:29:59", "2024-06-12T09:30:00Z",
-         "schedule 7, due 2024-06-12T09:30:00Z", "2024-06-13T09:30:00Z"),
-        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-15T08:00:00", "2024-06-14T09:30:00Z",
-         "schedule 7, due 2024-06-14T09:30:00Z; those due since 2024-06-12T09:30:00Z were not sent",
-         "2024-06-15T09:30:00Z"),
-        ("CRON_TZ=America/New_York 5 16 * * 1-5", "2024-11-01T20:05:00", "2024-11-01T20:05:00",
-         "2024-11-01T20:05:00Z", "schedule 7, due 2024-11-01T20:05:00Z", "2024-11-04T21:05:00Z"),
-    ],
-)  # fmt: skip
-def test_only_the_newest_missed_report_is_run_and_mentions_the_others(
-    cron: str, due: str, now: str, run: str, text: str, after: str
-) -> None:
-    report = DueReport(7, "42", "telegram", cron, "price AAPL", parse_iso(due))
-    made, next_ms = next_report(report, parse_iso(now))
-    assert next_ms is not None
-    (event,) = made.events
-    assert (iso(made.bar_ms), event.name, event.text, iso(next_ms)) == (run, "due", text, after)
-    assert (made.alert_id, made.recipient, made.channel) == (7, "42", "telegram")
-    assert made.topic == "price AAPL"
-
-
-def test_an_unreadable_schedule_ends_with_its_reason() -> None:
-    report = DueReport(7, "42", "telegram", "CRON_TZ=Mars/Olympus 0 9 * * *", "price AAPL", 5)
-    made, next_ms = next_report(report, 100)
-    assert next_ms is None and made.events[0].name == "failed"
-    assert made.events[0].text.startswith("schedule 7 has ended: unknown time zone 'Mars/Olympus'")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
+from ..bundles.data_catalog_settings import CacheSettings, cache_settings
+from ..bundles.folder import can_be_used, frames_folder
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
 from ..disk.calls import all_memory
@@ -33,8 +35,6 @@ from ..lru_cache import LruCache
 from ..model.caller import warn_user
 from ..polars.frame_cache import POLICIES, SHORT, FrameCache
 from .catalog import DataCatalog
-from .data_catalog_settings import CacheSettings, cache_settings
-from .folder import can_be_used, frames_folder
 
 __all__ = ["CacheManager", "LRUCache"]
 
