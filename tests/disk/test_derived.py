@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,13 +28,13 @@ def check(application: int, version: int) -> bool:
     return version == VERSION
 
 
-def of(path: Path | None, **options: Any) -> DerivedFile:
-    return DerivedFile(path, Disk(), make, check, lock=".facts.lock", lock_s=1.0, **options)
+def of(path: Path) -> DerivedFile:
+    return DerivedFile(path, Disk(), make, check, lock=".facts.lock")
 
 
 def filled(file: DerivedFile, name: str = "a") -> None:
-    with file.alone():
-        file.remade(lambda db: db.execute("INSERT INTO facts VALUES (?)", (name,))).close()
+    with file.alone(), closing(file.remade()) as db:
+        db.execute("INSERT INTO facts VALUES (?)", (name,))
 
 
 def content(file: DerivedFile, *, read_only: bool = True) -> list[str] | None:
@@ -56,14 +55,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "facts.db"
 
 
-@pytest.mark.parametrize("is_durable", [True, False])
-def test_a_derived_database_is_read_as_it_was_filled(path: Path, is_durable: bool) -> None:
-    file = of(path, is_durable=is_durable)
+def test_a_derived_database_is_read_as_it_was_filled(path: Path) -> None:
+    file = of(path)
     assert content(file) is None and not path.exists()
     filled(file)
     assert content(file) == content(file, read_only=False) == content(of(path)) == ["a"]
     filled(file, "b")
     assert content(file) == ["b"]
+    assert {one.name for one in path.parent.iterdir()} == {path.name, ".facts.lock"}
 
 
 HARM: dict[str, Callable[[Path], object]] = {
@@ -95,13 +94,13 @@ def test_a_database_of_another_program_is_refused_and_not_changed(
     before = path.read_bytes()
     with pytest.raises(FormatVersionError):
         file.opened()
-    assert path.read_bytes() == before and file.head() == before[:100]
+    assert path.read_bytes() == before
 
 
 def test_a_link_is_neither_followed_nor_replaced(path: Path) -> None:
     path.symlink_to(path.with_name("elsewhere"))
     file = of(path)
-    for work in (file.opened, file.remade, file.head):
+    for work in (file.opened, file.remade):
         with pytest.raises(StorageError):
             work()
     assert path.is_symlink() and not path.with_name("elsewhere").exists()
@@ -120,15 +119,6 @@ def test_a_file_that_proved_wrong_is_not_opened_again(path: Path) -> None:
     assert content(file, read_only=False) == ["b"]
 
 
-def test_a_derived_database_in_memory_writes_no_file(tmp_path: Path, path: Path) -> None:
-    file = of(path)
-    file.keep_in_memory()
-    with file.alone(), closing(file.remade()) as db:
-        transact(db, lambda: db.execute("INSERT INTO facts VALUES ('a')"))
-        assert db.execute("SELECT name FROM facts").fetchall() == [("a",)]
-    assert list(tmp_path.iterdir()) == [] and file.head() == b""
-
-
 def test_a_transaction_that_fails_changes_nothing(path: Path) -> None:
     file = of(path)
     filled(file)
@@ -142,29 +132,3 @@ def test_a_transaction_that_fails_changes_nothing(path: Path) -> None:
     with closing(db), pytest.raises(RuntimeError):
         transact(db, work)
     assert content(file) == ["a"]
-
-
-class Unserializable:
-    """A connection of an SQLite library that was built without `serialize`."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.execute, self.backup, self.close = db.execute, db.backup, db.close
-
-
-def test_an_sqlite_without_serialize_makes_the_same_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    filled(of(path))
-    expected = path.read_bytes()
-    module = "src.data.disk.derived.connect"
-    real = sqlite3.connect
-
-    def connect(target: Any, *_: Any) -> Any:
-        db = real(target, isolation_level=None)
-        return Unserializable(db) if target == ":memory:" else db
-
-    monkeypatch.setattr(module, connect)
-    filled(of(path), "b")
-    monkeypatch.undo()
-    assert content(of(path)) == ["b"] and len(path.read_bytes()) == len(expected)
-    assert {one.name for one in path.parent.iterdir()} == {path.name, ".facts.lock"}

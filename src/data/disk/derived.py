@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .atomic import write_atomically
+from .atomic import or_discarded, stage
 from .database import check_files, connect, connect_existing, connect_read_only, is_damage
 from .files import Disk
 
@@ -81,11 +80,12 @@ class DerivedFile:
         state = self._disk.stat(self.path)
         if state is None or not state.size:
             return None
-        connected = partial(connect_read_only, wait_s=BUSY_S) if read_only else self._connect
-        db = connected(self.path)
+        db = (connect_read_only if read_only else connect_existing)(self.path, BUSY_S)
         is_current = False
         try:
             is_current = self._check(*mark_of(db))
+            if not read_only:
+                db.execute("PRAGMA synchronous = OFF")
         except (sqlite3.Error, UnicodeError) as exc:
             if not isinstance(exc, UnicodeError) and not is_damage(exc):
                 raise
@@ -95,30 +95,23 @@ class DerivedFile:
         return db if is_current else None
 
     def remade(self) -> sqlite3.Connection:
-        """Build the database in memory, replace the file atomically, and return a connection.
+        """Build the database in a temporary file, replace the file atomically, and return a connection.
 
         Raises:
             sqlite3.Error: The file cannot be opened.
             StorageError: The file cannot be written, or the path is not a regular file.
         """
-        with closing(connect(":memory:", BUSY_S)) as db:
-            self._make(db)
-            data = db.serialize()
         check_files(self.path)
         for suffix in _SIBLINGS:  # belong to the removed file
             self._disk.remove(self.path.with_name(self.path.name + suffix))
-        write_atomically(self._disk, self.path, data, durable=False)
-        db = self._connect(self.path)
+        temp = stage(self._disk, self.path, b"", durable=False)
+        with or_discarded(self._disk, temp):
+            with closing(connect(temp, BUSY_S, "OFF")) as db:
+                self._make(db)
+            self._disk.replace(temp, self.path)
         self.is_damaged = False
-        return db
-
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        db = connect_existing(path, BUSY_S)
-        try:
-            db.execute("PRAGMA synchronous = OFF")
-        except BaseException:
-            db.close()
-            raise
+        db = connect_existing(self.path, BUSY_S)
+        db.execute("PRAGMA synchronous = OFF")
         return db
 
 
