@@ -732,6 +732,17 @@ def test_a_frame_changed_by_another_object_is_returned_at_the_next_call(
     assert got(reader) is None
 
 
+def test_each_version_of_a_file_has_its_own_time(tmp_path: Path) -> None:
+    """That of the disk's clock, because those of file systems may be coarse."""
+    cache = CacheManager(tmp_path, disk=(disk := LaterDisk()))
+    times = list[int]()
+    for ahead_s in (1000.0, 2000.0):
+        disk.ahead_s = ahead_s
+        put(cache)
+        times.append(files(cache)[0].stat().st_mtime_ns)
+    assert 999e9 < times[1] - times[0] < 1100e9
+
+
 WRITER = """
 import sys
 from tests.bundles.test_cache_manager import CacheManager, put

@@ -200,8 +200,8 @@ def test_a_hole_behind_the_newest_bars_is_filled(manager: DataManager, clock: Ma
     got(own, ["ETHUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
     now = moved_to(clock, "2024-06-12T16:01:00")
     with pytest.warns(IncompleteDataWarning, match="ETHUSDT"):
-        frame = got(own, ["BTCUSDT", "ETHUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
-    assert frame["symbol"].to_list() == ["BTCUSDT"] * 64 + ["ETHUSDT"] * 63
+        frame = got(own, ["ETHUSDT", "BTCUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
+    assert frame["symbol"].to_list() == ["ETHUSDT"] * 63 + ["BTCUSDT"] * 64
     assert frame.filter(pl.col("symbol") == "BTCUSDT")["timestamp"].diff().n_unique() == 2
 
 
