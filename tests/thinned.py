@@ -692,7 +692,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_outage_costs_a_portal_no_more_requests_than_a_plain_call": 1,
     },
     "tests/polars/test_series_scan.py": {
-        "test_every_other_filter_selects_the_same_rows_as_after_reading": 8,
+        "test_every_filter_selects_the_same_rows_as_after_reading": 8,
     },
     "tests/prices/judgement/test_grave.py": {
         "test_what_is_grave_is_an_error_of_validate_and_the_reverse": 1,

@@ -9,7 +9,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 HIDDEN = frozenset(
-    "adapters bundles charts cli compat db downloader feed jobs pipeline polars sources utils v2".split()
+    "adapters bundles charts cli compat db downloader feed jobs layer".split()
+    + "pipeline polars sources utils v2".split()
 )
 # On the floors of what the core uses.
 OPEN = frozenset(

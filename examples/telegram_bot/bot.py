@@ -29,6 +29,7 @@ log = logging.getLogger("telegram_bot")
 Answer = tuple[str, bytes | None]  # text, and a picture
 # Seconds: until an answer comes from the cache, between two messages to a chat, after a failed poll.
 BUDGET_S, PAUSE_S, RETRY_S, POLL_S, ALERTS_S = 8.0, 1.0, 5.0, 50, 60.0
+LONGEST_S = 60.0  # longest pause after which an answer is still sent
 MOST_TEXT, MOST_CAPTION, MOST_TYPED, MOST_BARS, MOST_ALERTS = 4096, 1024, 200, 500, 50
 HELP = """\
 /price SYMBOL: the last price (in a private chat just SYMBOL)
@@ -93,7 +94,7 @@ class Api:
             response = requests.post(
                 address, values, files=files, timeout=timeout, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             is_lost, name = not isinstance(reason, NEVER_SENT), type(error).__name__
             raise ApiError(name, is_lost=is_lost) from None  # its text contains the token
@@ -125,12 +126,12 @@ class Api:
             self.call("sendPhoto", photo, chat_id=chat, caption=cut(text, MOST_CAPTION))
 
     def reply(self, chat: int, text: str, photo: bytes | None = None) -> None:
-        """Send a message; if Telegram requests a pause, wait and send it again."""
+        """Send a message; if Telegram requests a pause of at most a minute, wait and send it again."""
         while True:
             try:
                 return self.send(chat, text, photo)
             except ApiError as error:
-                if not error.wait_s:
+                if not 0 < error.wait_s <= LONGEST_S:  # the other chats wait as well
                     log.warning("an answer to chat %s was not sent: %s", chat, error)
                     return None
                 self.sleep(error.wait_s)
@@ -171,6 +172,9 @@ class Bot:
                     sys.exit("Telegram rejected the token in TELEGRAM_BOT_TOKEN.")
                 log.warning("no messages: %s", error)
                 self.api.sleep(error.wait_s or RETRY_S)
+            except Exception:
+                log.exception("a message was not answered")
+                self.api.sleep(RETRY_S)
 
     def poll(self, wait_s: int = 0) -> None:
         """Wait for a message and answer it.
@@ -324,7 +328,8 @@ def run_alerts(job: AlertJob, sleep: Callable[[float], None] = time.sleep) -> No
 
 
 def main() -> None:
-    logging.basicConfig()  # at the level DEBUG, urllib3 logs the token
+    logging.basicConfig()
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other records contain the token
     log.setLevel(logging.INFO)
     token = os.environ.pop("TELEGRAM_BOT_TOKEN", "")
     chats = os.environ.get("BOT_CHATS", "").replace(",", " ").split()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from .bundles.catalog import DataCatalog
+from .layer.catalog import DataCatalog
 
 __all__ = ["DataCatalog"]
 

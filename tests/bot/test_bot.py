@@ -108,6 +108,30 @@ def test_the_bot_goes_on_after_a_failed_poll_and_ends_without_a_valid_token(
     assert chats.waits == [chats.module.RETRY_S, 9]
 
 
+def test_a_long_pause_that_telegram_requests_does_not_stop_the_other_chats(
+    chats: Chats, vendors: VendorServer
+) -> None:
+    vendors.fault("telegram", Fault.throttle(3600), times=1, path="sendMessage")
+    chats.people.write(BOB, "/help", group=GROUP)
+    assert chats.say("/help").chat_id == ANN and 3600 not in chats.waits
+
+
+def test_a_message_that_cannot_be_read_is_logged_and_skipped(
+    chats: Chats, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(chat: int) -> None:
+        raise SystemExit
+
+    chats.bot.commands["stop"] = stop
+    chats.people.write(ANN, "/help")
+    chats.people.write(ANN, "/help")
+    chats.people.write(ANN, "/stop")
+    chats.people._updates[0]["message"]["chat"] = []
+    with pytest.raises(SystemExit):
+        chats.bot.run()
+    assert len(chats.people.sent(ANN)) == 1 and "a message was not answered" in caplog.text
+
+
 # --- answers ---------------------------------------------------------------------------------
 
 

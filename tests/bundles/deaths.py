@@ -109,7 +109,7 @@ def record(bundle: Bundle, manager: DataManager) -> None:
 
 def migrate(bundle: Bundle, manager: DataManager) -> None:
     """Migrate the HDF5 files beside the bundle."""
-    from src.data.bundles.migration import HDF5ToParquetMigrator
+    from src.data.layer.migration import HDF5ToParquetMigrator
 
     folder, disk = bundle.path.parent, bundle.disk
     HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).migrate()
@@ -117,7 +117,7 @@ def migrate(bundle: Bundle, manager: DataManager) -> None:
 
 def revert(bundle: Bundle, manager: DataManager) -> None:
     """Revert the migration of the HDF5 files beside the bundle."""
-    from src.data.bundles.migration import HDF5ToParquetMigrator
+    from src.data.layer.migration import HDF5ToParquetMigrator
 
     folder, disk = bundle.path.parent, bundle.disk
     HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).revert()

@@ -332,5 +332,5 @@ def test_a_new_field_needs_only_one_declaration(manager: DataManager, bundles: P
     """One line is enough for a fact, for a column of the files' records, and for a computed field."""
     create(manager, bundles, ["NVDA"])
     DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column
-    with imported_again("onetape.data.bundles"):
+    with imported_again("onetape.data.bundles"), imported_again("onetape.data.layer"):
         use_new_fields(bundles)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.bundles.catalog_lanes import LaneDatasets
+from src.data.layer.lanes import LaneDatasets
 from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span

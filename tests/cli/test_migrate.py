@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.clock import ManualClock
+from src.data.layer.migration import HDF5ToParquetMigrator
 from src.data.model.instant import DAY_MS
+from src.data.polars.decimals import DecimalFrame, decimal_frame
 from tests.bundles.hdf5_samples import WHY, bars, write
 from tests.cli.conftest import Run
 
@@ -45,7 +49,8 @@ PRINTED = (
 def test_the_printed_command_migrates_one_bundle(bare: Run, folder: Path) -> None:
     ran = bare(*PRINTED.split())
     assert (ran.code, ran.err) == (0, "")
-    assert "quandl_parquet  migrated  5 1d bars for 1 symbol" in ran.out and "HDF5 " in ran.out
+    shown = " ".join(ran.out.split())
+    assert "bundle quandl_parquet" in shown and "state migrated row count 5 hdf5 size mb" in shown
     assert bundle_names(folder) == ["quandl_parquet"]
     shown = bare("bundle", "info", "quandl_parquet", "--json").json
     assert (shown["symbols"], shown["source_type"], shown["row_count"]) == (["S1"], "hdf5", 5)
@@ -71,20 +76,62 @@ def test_validate_apply_and_revert_within_seven_days(
     bare: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = bare("bundle", "migrate", "--validate")
-    assert ran.code == 0 and ran.out.count("new  5 1d bars") == 2 and bundle_names(folder) == []
+    assert ran.code == 0 and bundle_names(folder) == []
+    assert " ".join(ran.out.split()).count("state new row count 5") == 2
     assert bare("bundle", "migrate", "--apply").code == 0
     assert bundle_names(folder) == ["csvdir_parquet", "quandl_parquet"]
-    assert bare("bundle", "migrate", "--validate").out.count("migrated  5 1d bars") == 2
+    again = bare("bundle", "migrate", "--validate", "--json").json["bundles"]
+    assert [(one["state"], one["row_count"]) for one in again] == 2 * [("migrated", 5)]
     ran = bare("bundle", "migrate", "quandl", "--revert")
-    assert ran.code == 0 and "quandl_parquet  reverted" in ran.out
+    assert ran.code == 0 and ran.out.split()[-2:] == ["state", "reverted"]
     assert bundle_names(folder) == ["csvdir_parquet"]
     migrated = Bundle("csvdir_parquet", folder).records().origin.ingested_at
     later = ManualClock(migrated + 8 * DAY_MS)
-    monkeypatch.setattr("src.data.bundles.migration.SystemClock", lambda: later)
+    monkeypatch.setattr("src.data.layer.migration.SystemClock", lambda: later)
     ran = bare("bundle", "migrate", "csvdir", "--revert")
-    assert ran.code == 1 and "more than 7 days ago" in ran.err
+    assert ran.code == 1 and "in the last 7 days" in ran.err
     assert bundle_names(folder) == ["csvdir_parquet"]
     assert len(list(folder.glob("*/*.h5"))) == 2
+
+
+@needs_hdf5
+def test_output_dir_is_the_folder_of_one_bundle_or_of_all(bare: Run, folder: Path) -> None:
+    one = folder.parent / "elsewhere" / "mine"
+    assert bare(*PRINTED.split()[:6], "--output-dir", str(one)).code == 0
+    assert Bundle("mine", folder).path == one and (one / "metadata.parquet").is_file()
+    ran = bare("bundle", "migrate", "--apply", "--output-dir", str(folder.parent / "all"))
+    assert ran.code == 0
+    assert bundle_names(folder.parent / "all") == ["csvdir_parquet", "quandl_parquet"]
+
+
+@needs_hdf5
+def test_validate_finds_what_was_written_wrong(
+    bare: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fewer(rows: Any, **options: Any) -> DecimalFrame:
+        return DecimalFrame(decimal_frame(rows, **options).frame.head(3), 0)
+
+    monkeypatch.setattr("src.data.bundles.parquet_writer.decimal_frame", fewer)
+    ran = bare(*PRINTED.split())
+    assert ran.code == 1 and "it has 3 bars, not 5" in ran.err and bundle_names(folder) == []
+    ran = bare(*PRINTED.split()[:-1])
+    assert ran.code == 0 and bundle_names(folder) == ["quandl_parquet"]
+
+
+@needs_hdf5
+def test_parallel_is_the_number_of_bundles_at_once(
+    bare: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Barrier(2, timeout=20)
+    migrate = HDF5ToParquetMigrator.migrate
+
+    def met(migrator: HDF5ToParquetMigrator, **options: Any) -> dict[str, Any]:
+        """Migrate a bundle once the migration of the other one has begun."""
+        both.wait()
+        return migrate(migrator, **options)
+
+    monkeypatch.setattr(HDF5ToParquetMigrator, "migrate", met)
+    assert bare(*"ingest migrate-hdf5-to-parquet --all --parallel 2".split()).code == 0
 
 
 def test_help_is_about_the_subcommand_that_was_typed(bare: Run) -> None:
@@ -102,9 +149,9 @@ def test_help_is_about_the_subcommand_that_was_typed(bare: Run) -> None:
     ("ingest migrate-hdf5-to-parquet", "one of the arguments -b/--bundle --all is required"),
     ("ingest migrate-hdf5-to-parquet --all --bundle x", "not allowed with"),
     ("ingest migrate-hdf5-to-parquet --all --symbols A", "unknown: --symbols"),
-    ("ingest migrate-hdf5-to-parquet --all --parallel 0", "--parallel is 0"),
-    ("ingest migrate-hdf5-to-parquet --bundle ../x", "'../x' is not the name of a bundle"),
-    ("bundle migrate --revert ok ../x", "'../x' is not the name of a bundle"),
+    ("ingest migrate-hdf5-to-parquet --all --parallel 0", "invalid value '0'; use a positive integer"),
+    ("ingest migrate-hdf5-to-parquet --bundle ../x", "invalid bundle name '../x'"),
+    ("bundle migrate --revert ok ../x", "invalid bundle name '../x'"),
     ("bundle migrate", "--validate --apply --revert is required"),
     ("bundle migrate --apply --revert", "not allowed with"),
 ])  # fmt: skip

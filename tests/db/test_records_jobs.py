@@ -500,6 +500,26 @@ def test_an_alert_that_is_set_again_begins_anew(
     assert (alert.since_ms, state) == (NOW_MS + 60_000, AlertState(serial=2))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state_json": {"serial": 1, "unknown": 2}},
+        {"task_params": {}},
+        {"task_params": {"config": {"ticker": "A"}, "since_ms": 0, "re_arm_config": None}},
+    ],
+)
+def test_an_invalid_alert_is_left_out_and_named_in_the_log(
+    database: Database, records: StoredAlerts, db: TelegramService, change: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    numbers = [db.add_alert("7", "AAPL", 250, "above") for _ in range(3)]
+    with database.writing() as session:
+        session.execute(update(Alert).where(Alert.id == numbers[1]).values(change))
+    for stored in (records.active_alerts(["telegram"]), records.list_alerts("7")):
+        assert [alert.id for alert, _ in stored] == [numbers[0], numbers[2]]
+    assert f"the stored alert {numbers[1]} is invalid and was left out: " in caplog.text
+
+
 def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramService) -> None:
     config = {"ticker": "AAPL", "price": 250, "condition": "above"}
     alert = records.add_alert("local", config, NOW_MS)

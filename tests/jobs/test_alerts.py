@@ -195,6 +195,8 @@ def test_each_problem_is_reported_once_and_a_stale_series_again_if_it_recurs() -
     both = [gap, grave, old], [gap, gap._replace(at_ms=T0 + 2 * HOUR_MS, text="more")], [], [gap]
     assert messages(on_gap, *both) == ["a gap", "more", "", ""]
     assert messages(on_stale, [stale], [stale], [], [stale]) == ["stale", "", "", "stale"]
+    many = [gap._replace(at_ms=T0 + n * HOUR_MS) for n in range(1, 150)]
+    assert [text.count("a gap") for text in messages(on_gap, many, many)] == [149, 0]
 
 
 def test_alerts_come_back_from_their_stored_form() -> None:
@@ -267,6 +269,18 @@ def test_a_new_alert_does_not_fire_on_what_was_before() -> None:
     assert "close 103 is above 100 (bar 2024-06-10T15:00:00Z)" in job.texts[0]
 
 
+@pytest.mark.parametrize("ahead", [0, 9_000])
+def test_a_bar_that_had_closed_but_arrives_after_the_alert_was_set_does_not_fire(
+    ahead: int,
+) -> None:
+    """An alert that was set while the clock was ahead fires on each crossing."""
+    set_ms, state = T0 + 2 * HOUR_MS + 1, AlertState()
+    alert = price(since_ms=set_ms + ahead * HOUR_MS)
+    for closes in ([99], [99, 101]):
+        state = evaluate(alert, state, hourly(closes), set_ms + MINUTE_MS)
+    assert state.phase == ("fired" if ahead else "waiting")
+
+
 def test_bars_that_were_missed_are_evaluated_in_order() -> None:
     job = Job([price(is_repeating=True)], [99, 99, 101, 99, 102, 99])
     job.run()
@@ -318,6 +332,7 @@ def test_what_fails_affects_only_its_own_series_and_alert() -> None:
         (Outcome("later", "down"), "later", 0, False),
         (Outcome("later", "down", 90), "later", 90, False),
         (Outcome("later", "down", 1e9), "later", 3600, False),
+        (Outcome("later", "down", float("inf")), "later", 3600, False),
         (Outcome("refused", "bad text"), "refused", 900, False),
         (Outcome("unknown", "the answer was lost"), "unknown", 900, True),
         (RuntimeError("CANARY token"), "unknown", 900, True),

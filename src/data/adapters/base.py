@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from ..bundles.bundle import Bundle
-from ..bundles.catalog import DataCatalog
 from ..bundles.catalog_tables import RangeRow
 from ..bundles.data_catalog_settings import validation_settings
 from ..bundles.parquet_writer import ParquetWriter
@@ -36,6 +35,7 @@ from ..errors import (
     UnavailableError,
     wait_seconds,
 )
+from ..layer.catalog import DataCatalog
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span
@@ -136,11 +136,10 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
     root = Path(path)
     if root.is_file():
         return hashlib.sha256(root.read_bytes()).hexdigest()
-    files = sorted(root.rglob("*.parquet"))
+    files = _files(root)
     if not files:
         raise FileNotFoundError(f"there are no Parquet files in {root}")
-    places = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
-    lines = (f"{hashlib.sha256(data).hexdigest()}  {place}\n" for place, data in places.items())
+    lines = (f"{sha256}  {place}\n" for place, sha256, _ in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .lineage import LineageRun, Lineages, lineage
 
 if TYPE_CHECKING:
-    from .bundle_scan import scan
+    from ..layer.scan import scan
     from .catalog import DataCatalog
 
 # Names whose modules need Polars are imported only when they are used.
-_HOMES = {"DataCatalog": "catalog", "scan": "bundle_scan"}
+_HOMES = {"DataCatalog": "catalog", "scan": ".layer.scan"}
 
 __all__ = ("DataCatalog", "LineageRun", "Lineages", "lineage", "scan")
 

@@ -65,7 +65,7 @@ from .bundle_records import (
     set_aside,
 )
 from .commit import METADATA, BundleFiles, FileChanges, checked_name
-from .folder import bundles_folder, registered, registered_names
+from .folder import bundles_folder, registered
 from .parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from .partitions import last_day, partitions
 from .request import SELECTS_SERIES, extended, options_of, request_of, symbols_to_answer
@@ -158,7 +158,7 @@ class Bundle:
     ) -> None:
         self.name, self._clock = checked_name(name), clock or SystemClock()
         local = bundles_folder(folder) / name
-        elsewhere = None if local.exists() else registered(local.parent, name)
+        elsewhere = None if local.exists() else registered(local.parent).get(name)
         self.path, self.is_elsewhere = elsewhere or local, elsewhere is not None
         self._files = BundleFiles(self.path, disk)
         self.disk = self._files.disk
@@ -711,7 +711,7 @@ def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
     """Return the sorted names of the bundles in a folder, including those registered in it."""
     root, disk = bundles_folder(folder), Disk()
     names = []
-    for name in sorted({*disk.list(root), *registered_names(root)}):
+    for name in sorted({*disk.list(root), *registered(root)}):
         try:
             if Bundle(name, root).exists():
                 names.append(name)

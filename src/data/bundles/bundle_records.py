@@ -50,6 +50,7 @@ from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
 from .catalog_tables import (
+    DATABASE,
     CoveredRange,
     Dataset,
     RangeRow,
@@ -60,16 +61,14 @@ from .catalog_tables import (
     request_key,
 )
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
-from .parquet_footer import declared
 from .request import Request
 
-__all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
+__all__ = ["FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
 _Integers = NDArray[np.int64]
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 SCHEMA_VERSION = 1
-DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
 # A bar of seven values takes more than a byte, even if all bars are alike. Files smaller than this
@@ -343,25 +342,22 @@ def _kept_state(state: FileState) -> FileState:
     return state._replace(inode=state.inode & _INODE_MASK)
 
 
-def check_rows(end: bytes, name: str, size: int | None = None) -> None:
-    """Refuse to read a Parquet file that declares more rows or values than its size allows.
+def check_rows(frame: pl.LazyFrame, name: str, size: int) -> None:
+    """Refuse to read Parquet files that declare more rows than their size allows.
 
     Args:
-        end: Bytes of the whole file, or of its footer.
-        name: Name of the file, for messages.
-        size: Size of the file in bytes; None means the size of ``end``.
+        frame: Lazy frame of the files, of which only the footers are read.
+        name: Name of the file or folder, for messages.
+        size: Size of the files in bytes.
 
     Raises:
-        BundleError: The file declares more rows or values than its size allows.
-        ValueError: The file is not a Parquet file.
+        BundleError: The files declare more rows than their size allows.
+        PolarsError: A file is not a Parquet file.
     """
-    size = len(end) if size is None else size
-    rows, values = declared(end)
-    most = most_values(size)
-    if rows > most // _VALUES_PER_ROW or values > most:
-        what = f"{rows:,} rows" if rows > most // _VALUES_PER_ROW else f"{values:,} values"
+    rows: int = frame.select(pl.len()).collect().item()
+    if rows > most_values(size) // _VALUES_PER_ROW:
         raise BundleError(
-            f"{name} declares {what} in {size:,} bytes, which is too many for bars",
+            f"{name} declares {rows:,} rows in {size:,} bytes, which is too many for bars",
             hint="restore the file from a backup, or remove it; nothing was changed",
         )
 
@@ -443,8 +439,9 @@ class Records:
             return None
         try:
             metadata = pl.read_parquet_metadata(io.BytesIO(data))
-            check_rows(data, f"{files.path.name}/{METADATA}")
-            frame = pl.read_parquet(io.BytesIO(data))
+            lazy = pl.scan_parquet(io.BytesIO(data))
+            check_rows(lazy, f"{files.path.name}/{METADATA}", len(data))
+            frame = lazy.collect()
         except UNREADABLE:
             return None
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
@@ -630,12 +627,12 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` from a newer version or another program.
+    """Refuse to replace a ``metadata.db`` that is a catalog, or from elsewhere.
 
     A damaged file may be replaced.
 
     Raises:
-        BundleError: The file is a database of another program.
+        BundleError: The file is a catalog of datasets, or a database of another program.
         FormatVersionError: A newer version of this library wrote the file.
     """
     data = files.disk.read_if_exists(files.path / DATABASE) or b""

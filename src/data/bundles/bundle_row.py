@@ -116,7 +116,8 @@ ROW: dict[str, RowField] = {
 TABLE = textwrap.fill(
     "CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, "
     + ", ".join(f"{name} {field.sql}" for name, field in ROW.items())
-    + ", created_at INTEGER, updated_at INTEGER)",
+    + ", created_at INTEGER, updated_at INTEGER, is_noted BOOLEAN NOT NULL DEFAULT 0, path TEXT, "
+    "dataset_id TEXT, request_key TEXT, state TEXT)",
     99,
     subsequent_indent="    ",
 )

@@ -1,4 +1,4 @@
-"""``catalog.jsonl``: a line for each fact about bundles and backtests; never evicted or rewritten.
+"""``catalog.jsonl``: a line for each fact about a lineage; never evicted or rewritten.
 
 A line is a JSON object with ``type`` (its subject), ``format`` (format number of that type, from
 1) and ``time`` (UTC). Lines of other types and from other programs are left as they are. A line
@@ -108,8 +108,8 @@ class CatalogLog:
                 hint="update onetape",
             )
 
-    def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
-        """Return ``count`` bytes from ``offset`` (None means up to the end), and the file's state.
+    def read_from(self, offset: int) -> tuple[bytes, FileState] | None:
+        """Return the bytes from ``offset`` to the end, or all if there are fewer, and the file's state.
 
         Return None if the file does not exist.
         """
@@ -118,9 +118,8 @@ class CatalogLog:
             return None
         try:
             state = self._disk.fstat(handle)
-            rest = max(0, state.size - offset)
-            wanted = rest if count is None else min(count, rest)
-            return self._disk.read_at(handle, offset, wanted), state
+            start = offset if offset <= state.size else 0
+            return self._disk.read_at(handle, start, state.size - start), state
         finally:
             self._disk.close(handle)
 

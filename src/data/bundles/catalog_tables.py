@@ -14,8 +14,10 @@ from ..errors import BundleError, FormatVersionError
 if TYPE_CHECKING:
     import sqlite3
 
-# "1tpB": marks an SQLite file as this library's.
-APPLICATION_ID, VERSION = 0x31747042, 1
+DATABASE = "metadata.db"
+# "1tpB" marks the SQLite file that a bundle writes again at each change, "1tpC" a catalog, which is
+# the only record of what was registered in it.
+APPLICATION_ID, CATALOG_ID, VERSION = 0x31747042, 0x31747043, 1
 TABLES = (
     """CREATE TABLE datasets (dataset_id TEXT PRIMARY KEY, source TEXT NOT NULL, resolution TEXT NOT NULL,
     start_date INTEGER NOT NULL, end_date INTEGER NOT NULL, checksum TEXT NOT NULL,
@@ -114,14 +116,6 @@ class Dataset:
         """Return the columns of the dataset's row in ``datasets``."""
         return {name: getattr(self, name) for name in COLUMNS}
 
-    def covered(self, resolution: str, start: int, end: int) -> set[str]:
-        """Return the symbols for which the dataset covers a range, both ends included."""
-        return {
-            c.symbol
-            for c in self.covers
-            if c.resolution == resolution and c.start <= start and end <= c.end
-        }
-
     def put(self, db: sqlite3.Connection) -> None:
         """Add the dataset's rows, in the caller's transaction."""
         dataset_id = self.dataset_id
@@ -129,24 +123,18 @@ class Dataset:
             "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(self.columns().values()),
         )
-        db.executemany(
-            "INSERT INTO symbols (dataset_id, symbol, asset_type, exchange, metadata) "
-            "VALUES (?, ?, ?, ?, ?)",
-            [(dataset_id, *row) for row in self.symbols],
-        )
-        db.executemany(
-            "INSERT INTO date_ranges (dataset_id, symbol, start_date, end_date, bar_count, has_gaps) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [(dataset_id, *row) for row in self.ranges],
-        )
-        db.executemany(
-            "INSERT INTO checksums (dataset_id, file_path, checksum, last_validated) "
-            "VALUES (?, ?, ?, ?)",
-            [
-                (dataset_id, place, digest, max(self.last_updated, self.validated.get(place, 0)))
-                for place, digest in self.files
-            ],
-        )
+        checksums = [
+            (place, digest, max(self.last_updated, self.validated.get(place, 0)))
+            for place, digest in self.files
+        ]
+        for table, columns, rows in (
+            ("symbols", "symbol, asset_type, exchange, metadata", self.symbols),
+            ("date_ranges", "symbol, start_date, end_date, bar_count, has_gaps", self.ranges),
+            ("checksums", "file_path, checksum, last_validated", checksums),
+        ):
+            marks = ", ?" * len(columns.split())
+            query = f"INSERT INTO {table} (dataset_id, {columns}) VALUES (?{marks})"  # noqa: S608 - constant names
+            db.executemany(query, [(dataset_id, *row) for row in rows])
 
 
 COLUMNS = tuple(Dataset.__dataclass_fields__)[:11]
@@ -163,35 +151,35 @@ def request_key(
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
-    """Create the tables in an empty database, run the statements in ``more``, and mark the file.
-
-    The mark is an application id and a version, which :func:`check_owner` checks.
-    """
-    for statement in (*TABLES, *more):
+def make(
+    db: sqlite3.Connection, statements: Iterable[str] = TABLES, application: int = APPLICATION_ID
+) -> None:
+    """Create tables in an empty database, and record the application ID and the version."""
+    for statement in statements:
         db.execute(statement)
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA application_id = {application}")
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def check_owner(application: int, version: int, name: str) -> bool:
-    """Refuse a file that this version must not replace; return whether it has this version's tables.
+def check_owner(application: int, version: int, name: str, expected: int = APPLICATION_ID) -> None:
+    """Refuse to use a file from a newer version of this library, or from elsewhere.
 
     Args:
         application, version: ``application_id`` and ``user_version`` of the file.
         name: Name of the file, for messages.
+        expected: The ``application_id`` that the file must have.
 
     Raises:
-        BundleError: The file is a database of another program.
+        BundleError: The file has another ``application_id``.
         FormatVersionError: A newer version of this library wrote the file.
     """
-    if application != APPLICATION_ID:
-        raise BundleError(f"{name} is the database of another program", hint="move it elsewhere")
+    if application != expected:
+        owner = "a catalog" if application == CATALOG_ID else "the database of another program"
+        raise BundleError(f"{name} is {owner}", hint="use another folder, or move the file")
     if version > VERSION:
         raise FormatVersionError(
             f"{name} was written by a newer version of this library", hint="update onetape"
         )
-    return version == VERSION
 
 
 def header_of(data: bytes) -> tuple[bool, int, int]:

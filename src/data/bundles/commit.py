@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from ..disk.atomic import append_line, link_or_copy, write_atomically
+from ..disk.atomic import link_or_copy, write_atomically
 from ..disk.files import Disk, FileState
 from ..errors import (
     BundleError,
@@ -33,9 +33,7 @@ T = TypeVar("T")
 METADATA = "metadata.parquet"
 QUARANTINE = "_quarantine"
 _STAGING, _JOURNAL, _LOCK = ".staging", "journal.json", ".lock"
-CHANGES = ".changes"
 LOCK_TIMEOUT_S = 30.0
-_NOTE_TIMEOUT_S = 2.0
 _TRIES = 20
 _STAGED_NAME = re.compile(r"[0-9]{1,9}\.new")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -198,7 +196,6 @@ class BundleFiles:
         if folders:
             self.disk.remove(self._journal)
             self.disk.sync_folder(self._staging)
-            note_change(self.disk, self.path)
         self._remove_staged()
 
     def finish(self) -> None:
@@ -315,19 +312,6 @@ class BundleFiles:
 
 def _is_removal(places: dict[str, str | None]) -> bool:
     return places.get(METADATA, "") is None
-
-
-def note_change(disk: Disk, path: Path) -> None:
-    """Append the name of a changed bundle to ``.changes`` in its parent folder, if that exists.
-
-    The catalog's index creates that file, and later rechecks only the bundles named in it. Losing a
-    name loses no data, because the index checks all bundles when it is opened.
-    """
-    changes = path.with_name(CHANGES)
-    with suppress(CacheError):
-        if disk.stat(changes) is not None:
-            with disk.lock(changes.with_suffix(".lock"), _NOTE_TIMEOUT_S):
-                append_line(disk, changes, f"{path.name}\n".encode())
 
 
 def is_inside(place: str) -> bool:

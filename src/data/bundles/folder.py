@@ -1,19 +1,18 @@
-"""The bundles folder and ``catalog.jsonl``; it is never in the cache, which evicts files."""
+"""The bundles folder and the catalog in it; it is never in the cache, which evicts files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ..config.settings import APP, named_path, user_folder, working_dir
-from ..errors import ConfigError, QueryError
-from .catalog_log import CatalogLog
-from .commit import checked_name
-from .data_catalog_settings import bundles_setting, cache_folder
+from ..disk.database import connect_read_only
+from ..errors import ConfigError
+from .catalog_tables import DATABASE
+from .data_catalog_settings import bundles_setting, cache_folder, metadata_db_setting
 
-BUNDLE = "bundle"
+_BUSY_S = 5.0
 
 
 def bundles_folder(
@@ -86,42 +85,30 @@ def outside_of_the_cache(
     return folder
 
 
-def registered(folder: Path, name: str) -> Path | None:
-    """Return the folder of the bundle registered under a name, or None if there is none.
-
-    Args:
-        folder: Bundles folder, in whose ``catalog.jsonl`` the bundle was registered.
-        name: Name under which it was registered.
+def database_of(folder: Path) -> Path:
+    """Return the path of the catalog for a bundles folder.
 
     Raises:
-        FormatVersionError: A newer version of this library wrote a line about the bundle.
-        StorageError: The log cannot be read.
+        ConfigError: A setting in the configuration file cannot be used.
     """
-    path: Path | None = None
-    for entry in CatalogLog(folder).entries(BUNDLE, holding=name):
-        if entry.get("bundle") == name:
-            path = None if entry.get("deleted") else path_in(entry) or path
-    return path
+    configured = metadata_db_setting()
+    return configured if configured and folder == bundles_folder() else folder / DATABASE
 
 
-def registered_names(folder: Path) -> set[str]:
-    """Return the names of bundles that are registered in a bundles folder but located outside it.
+def registered(folder: Path) -> dict[str, Path]:
+    """Return the folder of each bundle that is registered in a catalog but located elsewhere.
 
-    Raises the errors of :func:`registered`.
+    The result is empty if the catalog of the bundles folder ``folder`` cannot be read.
     """
-    entries = CatalogLog(folder).entries(BUNDLE, holding="path")
-    return {entry["bundle"] for entry in entries if path_in(entry) is not None}
+    import sqlite3
 
-
-def path_in(entry: Mapping[str, Any]) -> Path | None:
-    """Return the folder of a bundle from its log entry, or None if the entry is invalid."""
-    text = entry.get("path")
-    if not isinstance(text, str) or "\0" in text:
-        return None
-    path = Path(text)
+    path = database_of(folder)
+    if not path.is_file():
+        return {}
+    query = "SELECT bundle_name, path FROM bundle_metadata WHERE path IS NOT NULL"
     try:
-        checked_name(entry.get("bundle", ""))
-        checked_name(path.name)
-    except QueryError:
-        return None
-    return path if path.is_absolute() else None
+        without_locks = not os.access(path.parent, os.W_OK)
+        with closing(connect_read_only(path, _BUSY_S, without_locks=without_locks)) as db:
+            return {name: Path(place) for name, place in db.execute(query)}
+    except sqlite3.Error:
+        return {}

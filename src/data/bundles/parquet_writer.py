@@ -40,7 +40,7 @@ from .commit import METADATA, BundleFiles, FileChanges
 from .partitions import frequency_of, main_of, new_part, partition_of, partitions
 from .request import cannot_be_written
 
-__all__ = ["ParquetWriter", "Written"]
+__all__ = ["ParquetWriter", "Written", "checked_rows"]
 
 # Partitions with fewer rows than this are a single file.
 FEW_ROWS = 512
@@ -204,7 +204,7 @@ class ParquetWriter:
             QueryError: All frames are empty, a row or the source is invalid, or the files have another
                 timeframe. Nothing is changed. For the other errors see :meth:`write`.
         """
-        checked = [_checked_rows(frame, frequency) for frame in frames]
+        checked = [checked_rows(frame, frequency) for frame in frames]
         if not sum(map(len, checked)):
             raise QueryError(
                 f"there are no rows to write to bundle {self.bundle_path.name}",
@@ -393,8 +393,9 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     """
     try:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
-        check_rows(data, name)
-        frame = pl.read_parquet(io.BytesIO(data))
+        lazy = pl.scan_parquet(io.BytesIO(data))
+        check_rows(lazy, name, len(data))
+        frame = lazy.collect()
     except UNREADABLE as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):
@@ -441,7 +442,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
     return ("daily" if label in _DAILY_FREQUENCIES else "minute"), label
 
 
-def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
+def checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
     """Validate rows, and return them with their columns in order, without duplicates.
 
     The order is: time, ``sid`` or ``symbol``, prices and volume, any additional columns.

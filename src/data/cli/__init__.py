@@ -49,6 +49,7 @@ COMMANDS = {
     "demo": "a quick demonstration on this machine, without a key",
     "universe": "named lists of symbols with dated members and the evidence for them",
     "bundle": "store answers as folders of Parquet files, and compare them with the cache",
+    "sql": "query stored series and bundles with DuckDB; sends no request",
     "ingest": "write bars from a source to a bundle, or list the sources",
     "docs": "the documentation, in the terminal or the browser",
     "link": "make the older import path src.data work beside an installed package, or undo it",

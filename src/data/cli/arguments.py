@@ -58,9 +58,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="only bars that had closed by this UTC time or date",
     )
-    parser.add_argument(
-        "--forming", action="store_true", help="include the bar that has not closed yet"
-    )
+    flag(parser, "--forming", "include the bar that has not closed yet")
     add_freshness(parser)
 
 
@@ -130,6 +128,11 @@ def _is_timeframe(text: str) -> bool:
     except QueryError:
         return False
     return True
+
+
+def flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
+    """Add an option without a value, with its help text."""
+    parser.add_argument(name, action="store_true", help=text)
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
@@ -257,12 +260,8 @@ def add_session(parser: argparse._ActionsContainer) -> None:
 def add_freshness(parser: argparse.ArgumentParser) -> None:
     """Add the options to use only the cache, or to bypass it."""
     either = parser.add_mutually_exclusive_group()
-    either.add_argument(
-        "--offline", action="store_true", help="use only the cache; send no request"
-    )
-    either.add_argument(
-        "--refresh", action="store_true", help="fetch the whole range again, even if cached"
-    )
+    flag(either, "--offline", "use only the cache; send no request")
+    flag(either, "--refresh", "fetch the whole range again, even if cached")
 
 
 def add_paths(parser: argparse.ArgumentParser) -> None:
@@ -275,7 +274,7 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options for the output format and the log format."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    flag(parser, "--json", "print JSON")
     # Also allowed after the command; if not given there, the value before the command is used.
     parser.add_argument(
         "-v",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, DataError, QueryError
 from ..model.instant import date_of, iso
-from .arguments import add_adjustment, add_session, add_timeout, command
+from .arguments import add_adjustment, add_session, add_timeout, command, flag
 from .cached import manager_of
 from .migrate import configure_bundle
 from .report import Line, Report, Shown
@@ -40,9 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--provider", help="use only this vendor")
     add_adjustment(create)
     add_session(create)
-    create.add_argument(
-        "--offline", action="store_true", help="use only the cache; send no request"
-    )
+    flag(create, "--offline", "use only the cache; send no request")
     listed = actions.add_parser("list", help="list all bundles with bars, range and size")
     info = actions.add_parser(
         "info", help="show where the bars of a bundle come from, symbol by symbol"
@@ -52,9 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=("compare the files with their digests and the bars with the cache; sends no request"),
     )
     refresh = actions.add_parser("refresh", help="update a bundle to the current answer")
-    refresh.add_argument(
-        "--offline", action="store_true", help="use only the cache; send no request"
-    )
+    flag(refresh, "--offline", "use only the cache; send no request")
     configure_bundle(
         actions.add_parser(
             "migrate", help="write the bars in HDF5 files to bundles, or undo that within 7 days"
@@ -66,8 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DAY",
         help=f"drop partitions that end before this date (default: {_YEARS_KEPT} years ago)",
     )
-    clean.add_argument("--all", action="store_true", help="remove the whole bundle")
-    clean.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+    flag(clean, "--all", "remove the whole bundle")
+    flag(clean, "--dry-run", "only show what would be removed")
     add_timeout(create)
     add_timeout(refresh)
     for action in (info, validate, refresh, clean):
@@ -145,7 +141,7 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
 def _list(args: argparse.Namespace) -> Report:
     from ..bundles.bundle import bundle_names
     from ..bundles.folder import bundles_folder
-    from ..bundles.metadata import BundleMetadata
+    from ..layer.catalog import BundleMetadata
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)
@@ -186,7 +182,7 @@ def _list(args: argparse.Namespace) -> Report:
 
 
 def _info(args: argparse.Namespace) -> Report:
-    from ..bundles.metadata import BundleMetadata
+    from ..layer.catalog import BundleMetadata
 
     bundle = _bundle(args)
     records = bundle.records()

@@ -12,7 +12,7 @@ from ..model.reasons import sentence
 from ..model.texts import proof_in_words
 from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
-from .arguments import command
+from .arguments import command, flag
 from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
@@ -36,18 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
     clear = actions.add_parser("clear", help="delete bars or, with --all, all bars and tables")
-    listed.add_argument(
-        "--check",
-        action="store_true",
-        help="read every file and show the damage in each series",
-    )
+    flag(listed, "--check", "read every file and show the damage in each series")
     info.add_argument("symbol")
     info.add_argument("timeframe")
     clear.add_argument("symbol", nargs="?")
     clear.add_argument("timeframe", nargs="?")
-    clear.add_argument(
-        "--all", action="store_true", help="delete every series, and tables such as funding rates"
-    )
+    flag(clear, "--all", "delete every series, and tables such as funding rates")
     for action, work in ((stats, _stats), (listed, _list), (info, _info), (clear, _clear)):
         command(action, work)
     cache_quarantine.configure(actions)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from .arguments import age, command
+from .arguments import age, command, flag
 from .cached import manager_of, name_of, problems_json, problems_shown
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, size
@@ -35,10 +35,10 @@ def configure(actions: Any) -> None:
         ),
     )
     clean.description = _ABOUT
-    clean.add_argument(
+    flag(
+        clean,
         "--dry-run",
-        action="store_true",
-        help="show what would be deleted, with its size, and what must stay; delete nothing",
+        "show what would be deleted, with its size, and what must stay; delete nothing",
     )
     clean.add_argument(
         "--older-than",
@@ -49,7 +49,7 @@ def configure(actions: Any) -> None:
             "90d (default: cache.retention in the rules, if it is set)"
         ),
     )
-    clean.add_argument("--all", action="store_true", help="proceed even if no bars would be left")
+    flag(clean, "--all", "proceed even if no bars would be left")
     command(clean, _clean)
 
 

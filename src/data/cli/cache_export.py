@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, QueryError
-from .arguments import add_adjustment, command
+from .arguments import add_adjustment, command, flag
 from .cached import check_folder, chosen, name_of
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
@@ -46,11 +46,7 @@ def configure(actions: Any) -> None:
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
     export.set_defaults(adjustment=None)
-    prices.add_argument(
-        "--raw",
-        action="store_true",
-        help="write the prices as stored, whatever their adjustment",
-    )
+    flag(prices, "--raw", "write the prices as stored, whatever their adjustment")
     command(export, _export)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.instant import iso
 from ..model.timeframe import Timeframe
-from .arguments import add_processes, command, positive
+from .arguments import add_processes, command, flag, positive
 from .cached import (
     chosen,
     chosen_with_others,
@@ -54,10 +54,8 @@ def configure(actions: Any) -> None:
     for action in (verify, compact):
         add_processes(action)
     for action in (repair, compact, migrate):
-        action.add_argument("--dry-run", action="store_true", help="show what would be done")
-    migrate.add_argument(
-        "--prune", action="store_true", help="then delete the originals whose bars are all stored"
-    )
+        flag(action, "--dry-run", "show what would be done")
+    flag(migrate, "--prune", "then delete the originals whose bars are all stored")
     log.add_argument("symbol")
     log.add_argument("timeframe", nargs="?", help="default: all series, and fundamentals")
     log.add_argument(

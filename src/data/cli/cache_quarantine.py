@@ -10,7 +10,7 @@ from ..errors import QueryError
 from ..jobs.quarantine import QuarantineReport, quarantine_report, restore
 from ..model.instant import iso
 from ..model.reasons import sentence
-from .arguments import command
+from .arguments import command, flag
 from .cached import chosen, manager_of, name_of, problems_json, problems_shown
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
@@ -43,8 +43,8 @@ def configure(actions: Any) -> None:
         action.add_argument("symbol", nargs="?" if action in (listed, purged) else None)
         action.add_argument("timeframe", nargs="?", help="default: all timeframes")
         command(action, work)
-    purged.add_argument("--all", action="store_true", help="purge every series")
-    purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
+    flag(purged, "--all", "purge every series")
+    flag(purged, "--dry-run", "show what would be deleted")
 
 
 def _list(args: argparse.Namespace) -> Report:

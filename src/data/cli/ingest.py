@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def _run_ingest(args: argparse.Namespace) -> Report:
     from ..bundles.bundle import Bundle
-    from ..bundles.metadata import BundleMetadata
+    from ..layer.catalog import BundleMetadata
 
     name = _name(args)
     if not args.symbols:

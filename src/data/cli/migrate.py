@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import BundleError, DataError, QueryError
-from ..model.texts import counted
-from .arguments import command
-from .report import Line, Report
-from .tables import titled
-
-if TYPE_CHECKING:
-    from ..bundles.migration import HDF5ToParquetMigrator
+from ..errors import BundleError, DataError
+from .arguments import command, flag, positive
+from .report import Report
+from .tables import facts
 
 _SUFFIX = "_parquet"
-_MOST_LINES = 12
-Work = Callable[["HDF5ToParquetMigrator"], dict[str, Any]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape ingest migrate-hdf5-to-parquet``."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("-b", "--bundle", metavar="NAME", help="name of the HDF5 bundle")
-    which.add_argument(
-        "--all", action="store_true", help="every folder with HDF5 files in the source folder"
-    )
+    flag(which, "--all", "every folder with HDF5 files in the source folder")
+    text = "compare all bars with the HDF5 files afterwards: count, digest, random samples"
+    flag(parser, "--validate", text)
     _add_paths(parser)
-    parser.add_argument(
-        "--validate",
-        action="store_true",
-        help="compare all bars with the HDF5 files afterwards: count, digest, random samples",
-    )
     command(parser, _migrate)
 
 
@@ -41,128 +31,75 @@ def configure_bundle(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape bundle migrate``."""
     parser.add_argument("names", nargs="*", metavar="name", help="HDF5 bundles (default: all)")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--validate",
-        action="store_true",
-        help="read the HDF5 files, compare them with bundles made from them, and write nothing",
-    )
-    what.add_argument("--apply", action="store_true", help="write and compare the bundles")
-    what.add_argument(
-        "--revert",
-        action="store_true",
-        help="remove the bundles again, at most 7 days later; the HDF5 files stay",
-    )
+    text = "read the HDF5 files, compare them with bundles made from them, write nothing"
+    flag(what, "--validate", text)
+    flag(what, "--apply", "write and compare the bundles")
+    flag(what, "--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay")
     _add_paths(parser)
     command(parser, _bundle_migrate)
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:
+    for option, text in (
+        ("--source-dir", "folder with the HDF5 files, or with the folders of all bundles"),
+        ("--output-dir", f"folder of the new bundle, or of all new bundles (NAME{_SUFFIX})"),
+        ("--bundles", "bundle folder, the default of both"),
+    ):
+        parser.add_argument(option, metavar="DIR", help=text)
     parser.add_argument(
-        "--source-dir",
-        metavar="DIR",
-        help="folder with the HDF5 files, or with the folders of all bundles "
-        "(default: the bundle folder)",
+        "--parallel", type=positive, default=1, metavar="N", help="bundles at once (default 1)"
     )
-    parser.add_argument(
-        "--output-dir",
-        metavar="DIR",
-        help=f"folder of the new bundle, or of all new bundles (default: NAME{_SUFFIX} in the "
-        "bundle folder)",
-    )
-    parser.add_argument(
-        "--parallel", type=int, default=1, metavar="N", help="bundles at the same time (default 1)"
-    )
-    parser.add_argument("--bundles", metavar="DIR", help="bundle folder")
 
 
 def _migrate(args: argparse.Namespace) -> Report:
     """Migrate one bundle, or all bundles in a folder."""
-    from ..bundles.folder import bundles_folder
-
-    folder = bundles_folder(args.bundles)
-    _check_names([args.bundle] if args.bundle else ())
-    if args.all:
-        pairs = _folder_pairs(args, folder, ())
-    else:
-        source = Path(args.source_dir or folder / args.bundle)
-        pairs = [(source, Path(args.output_dir or folder / f"{args.bundle}{_SUFFIX}"))]
-    return _report(args, pairs, lambda migrator: migrator.migrate(validate=args.validate))
+    pairs = _pairs(args, [args.bundle] if args.bundle else [])
+    if args.bundle:  # the options name its own folders, not those of all bundles
+        source, output = pairs[0]
+        pairs = [(Path(args.source_dir or source), Path(args.output_dir or output))]
+    return _report(args, pairs, methodcaller("migrate", validate=args.validate))
 
 
 def _bundle_migrate(args: argparse.Namespace) -> Report:
     """Validate, apply or revert the migration of all bundles in a folder, or of the named ones."""
-    from ..bundles.folder import bundles_folder
-
-    def revert(migrator: HDF5ToParquetMigrator) -> dict[str, Any]:
-        """Remove a migrated bundle."""
-        migrator.revert()
-        return {
-            "bundle": migrator.bundle.name,
-            "path": str(migrator.bundle.path),
-            "state": "reverted",
-        }
-
-    works: Sequence[tuple[bool, Work]] = (
-        (args.validate, lambda migrator: migrator.check()),
-        (args.apply, lambda migrator: migrator.migrate()),
-        (args.revert, revert),
-    )
-    work = next(work for is_wanted, work in works if is_wanted)
-    return _report(args, _folder_pairs(args, bundles_folder(args.bundles), args.names), work)
+    method = "check" if args.validate else "migrate" if args.apply else "revert"
+    return _report(args, _pairs(args, args.names), methodcaller(method))
 
 
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse names that would lead out of the folders, such as ``../x``.
-
-    Raises:
-        QueryError: A name is a path.
-    """
-    for name in names:
-        if Path(name).name != name:
-            raise QueryError(
-                f"{name!r:.80} is not the name of a bundle",
-                hint="name the folders: --source-dir and --output-dir",
-            )
-
-
-def _folder_pairs(
-    args: argparse.Namespace, folder: Path, names: Sequence[str]
-) -> list[tuple[Path, Path]]:
+def _pairs(args: argparse.Namespace, names: list[str]) -> list[tuple[Path, Path]]:
     """Return the source and the output folder of each bundle.
 
     Raises:
         BundleError: No HDF5 bundles were found.
         QueryError: A name is a path.
     """
-    from ..bundles.migration import hdf5_bundles
+    from ..bundles.commit import checked_name
+    from ..bundles.folder import bundles_folder
+    from ..layer.hdf5 import hdf5_bundles
 
-    _check_names(names)
+    folder = bundles_folder(args.bundles)
     root, output = Path(args.source_dir or folder), Path(args.output_dir or folder)
-    sources = [root / name for name in names] if names else hdf5_bundles(root)
+    sources = [root / checked_name(name) for name in names] if names else hdf5_bundles(root)
     if not sources:
-        raise BundleError(
-            f"no folder in {root} contains HDF5 files", hint="name another folder: --source-dir"
-        )
+        what = f"no folder in {root} contains HDF5 files"
+        raise BundleError(what, hint="name another folder: --source-dir")
     return [(source, output / f"{source.name}{_SUFFIX}") for source in sources]
 
 
-def _report(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path]], work: Work) -> Report:
-    """Do the work for each bundle, for several at the same time; an error in one does not stop the others.
-
-    Raises:
-        QueryError: The number of simultaneous bundles is invalid.
-    """
+def _report(
+    args: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Callable[[Any], Any]
+) -> Report:
+    """Do the work for each bundle, for several at once; an error in one does not stop the others."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from ..bundles.migration import HDF5ToParquetMigrator
-
-    if args.parallel < 1:
-        raise QueryError(f"--parallel is {args.parallel}", hint="it must be at least 1")
+    from ..layer.migration import HDF5ToParquetMigrator
 
     def done(paths: tuple[Path, Path]) -> dict[str, Any] | DataError:
         """Return the result for a bundle, or the error."""
         try:
-            return work(HDF5ToParquetMigrator(*paths, folder=args.bundles))
+            migrator = HDF5ToParquetMigrator(*paths, folder=args.bundles)
+            names = {"bundle": migrator.bundle.name, "path": str(migrator.bundle.path)}
+            return work(migrator) or {**names, "state": "reverted"}
         except DataError as error:
             return error
 
@@ -174,33 +111,12 @@ def _report(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path]], work: 
         raise errors[0]
 
     def shown() -> Iterator[Any]:
-        """Yield the lines for a terminal."""
+        """Yield a table for each bundle."""
         for result in results:
-            yield from _lines(result)
+            skipped = [("skipped", " ".join(one)) for one in result.get("skipped", {}).items()]
+            values = [(name, value) for name, value in result.items() if name != "skipped"]
+            yield facts(
+                [(name.replace("_", " "), f"{value}") for name, value in values] + skipped, {}
+            )
 
     return Report({"bundles": results}, shown, errors=errors, ok=not errors)
-
-
-def _lines(result: dict[str, Any]) -> Iterator[Any]:
-    if "row_count" not in result:
-        yield titled(result["bundle"], result["state"])
-        yield Line(result["path"], "dim")
-        return
-    bars = f"{result['row_count']:,} {result['timeframe']} bars for {counted(result['symbols'], 'symbol')}"
-    yield titled(result["bundle"], f"{result['state']}  {bars}")
-    yield Line(result["path"], "dim")
-    if "compression_ratio" in result:
-        yield (
-            f"HDF5 {result['hdf5_size_mb']:.2f} MB, Parquet {result['parquet_size_mb']:.2f} MB "
-            f"({result['compression_ratio']:.2%})"
-        )
-    if result["rounded"]:
-        yield f"values with more than eight decimals, which were rounded: {result['rounded']:,}"
-    if result["repeated"]:
-        yield f"{counted(result['repeated'], 'row')} equal to another, stored once"
-    for what, count in result["anomalies"].items():
-        yield f"{counted(count, 'bar')}: {what}"
-    for name, why in list(result["skipped"].items())[:_MOST_LINES]:
-        yield Line(f"  not migrated: {name} {why}")
-    if len(result["skipped"]) > _MOST_LINES:
-        yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json lists all)"

@@ -109,6 +109,10 @@ EXAMPLES = {
     "bundle refresh": ("bundle refresh mine", "bundle refresh mine --offline"),
     "bundle migrate": ("bundle migrate --validate", "bundle migrate quandl --revert"),
     "bundle clean": ("bundle clean mine --before 2021-01-01", "bundle clean mine --all --dry-run"),
+    "sql": (
+        "sql \"select * from bars('AAPL', '1d')\"",
+        "sql \"select symbol, max(close) from bundle('mine') group by symbol\" --json",
+    ),
     "ingest": (
         "ingest yfinance --symbols AAPL --bundle my-data",
         "ingest --source ccxt:binance --symbols BTC/USDT,ETH/USDT --frequency 1h --start 2024-01-01",

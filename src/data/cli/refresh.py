@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..jobs.signals import job_signals
-from .arguments import add_timeout, command, listed
+from .arguments import add_timeout, command, flag, listed
 from .execution import guarded
 from .job_output import (
     MOST_SHOWN,
@@ -42,9 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "standard input"
         ),
     )
-    parser.add_argument(
-        "--force-refresh", action="store_true", help="also refetch data that is still fresh"
-    )
+    flag(parser, "--force-refresh", "also refetch data that is still fresh")
     parser.add_argument(
         "--delay",
         type=float,
@@ -58,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-symbols", type=int, default=0, metavar="N", help="maximum number of symbols; 0: all"
     )
-    parser.add_argument("--shuffle", action="store_true", help="in random order")
+    flag(parser, "--shuffle", "in random order")
     parser.add_argument("--seed", type=int, help="seed of the random order")
     parser.add_argument(
         "--stale-min-days", type=float, metavar="DAYS", help="only data at least this old"
@@ -106,12 +104,8 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     """Add the options for symbols and data types; return the group of the symbol options."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C", help="only these symbols")
-    group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
-    group.add_argument(
-        "--cleanup-only",
-        action="store_true",
-        help="delete copies that have been replaced by newer, good ones",
-    )
+    flag(group, "--all-symbols", "all cached symbols (default)")
+    flag(group, "--cleanup-only", "delete copies that have been replaced by newer, good ones")
     parser.add_argument(
         "--data-types",
         type=listed,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import from_ms
-from .arguments import command
+from .arguments import command, flag
 from .cached import manager_of
 from .report import Report, Shown
 from .tables import TextTable, counted, styled
@@ -32,9 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="copy symbol metadata into the database, and renames into the cache",
     )
     refresh.add_argument("symbols", nargs="*", metavar="SYMBOL", help="such as AAPL, BRK.B")
-    refresh.add_argument(
-        "--all", action="store_true", help="all symbols that are stored or have a row"
-    )
+    flag(refresh, "--all", "all symbols that are stored or have a row")
     importer = actions.add_parser("import", help="import a CSV file of dated changes")
     importer.add_argument("file", metavar="FILE", help="CSV with a header")
     show = actions.add_parser("show", help="show what is recorded for a symbol; sends no request")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
-from .arguments import add_processes, add_timeout, add_universe, check_one, command, members_of
+from .arguments import (
+    add_processes,
+    add_timeout,
+    add_universe,
+    check_one,
+    command,
+    flag,
+    members_of,
+)
 from .cached import manager_of
 from .job_output import costs_shown
 from .output import busy, console, is_quiet
@@ -28,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--all", action="store_true", help="every stored series, one after another")
+    flag(parser, "--all", "every stored series, one after another")
     add_universe(parser, "on any day")
     parser.add_argument("--start", help="date (whole session) or UTC time, inclusive; default: all")
     parser.add_argument("--end", help="date (whole session) or UTC time, inclusive")
@@ -47,18 +55,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="show findings of this severity or worse, and exit with 1 if there are any",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show the requests that the level needs, and their cost, but send none",
+    flag(
+        parser, "--dry-run", "show the requests that the level needs, and their cost, but send none"
     )
-    parser.add_argument(
+    flag(
+        parser,
         "--mark",
-        action="store_true",
-        help=(
-            "mark bars that are certainly wrong, so that every later answer reports them; "
-            "changes no bar"
-        ),
+        "mark bars that are certainly wrong, so that every later answer reports them; "
+        "changes no bar",
     )
     add_processes(parser)
     add_timeout(parser)

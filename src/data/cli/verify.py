@@ -9,7 +9,7 @@ from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..model.instant import iso
 from ..prices.differences import GRAVE
-from .arguments import add_timeout, command, positive
+from .arguments import add_timeout, command, flag, positive
 from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
@@ -41,9 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --sample: maximum number of requests per vendor; default: 50",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="with --sample: show what would be compared"
-    )
+    flag(parser, "--dry-run", "with --sample: show what would be compared")
     parser.add_argument("--report", metavar="FILE", help=f"with --sample: {REPORT_HELP}")
     parser.add_argument(
         "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
@@ -53,11 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="B", help="compare vendor A with vendor B instead of the cache"
     )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="compare all cached bars, however many requests this takes",
-    )
+    flag(parser, "--all", "compare all cached bars, however many requests this takes")
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
         parser,

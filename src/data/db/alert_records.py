@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import JSON, func, select, type_coerce, update
-from sqlalchemy.orm import Session
+from sqlalchemy import JSON, bindparam, func, select, type_coerce, update
 
+from ..errors import DataError
 from ..jobs.alerts import Alert, AlertState, StoredAlert
 from .core.database import Database, get_database, once_more
 from .models.model_jobs import Alert as AlertRow
@@ -18,7 +19,17 @@ from .repos.rows import plain
 
 __all__ = ["StoredAlerts"]
 
-_serial = func.coalesce(type_coerce(AlertRow.state_json, JSON)["serial"].as_integer(), 0)
+_log = logging.getLogger(__name__)
+_rows: Any = AlertRow.__table__
+_serial = func.coalesce(type_coerce(_rows.c.state_json, JSON)["serial"].as_integer(), 0)
+# Stores a state if the one stored is the one before it.
+# Built once, and for the table instead of the model, because building it takes longer than running it.
+_PUT = (
+    update(_rows)
+    .where(_rows.c.id == bindparam("row"), _rows.c.enabled, _serial == bindparam("before"))
+    .values(state_json=bindparam("state"), enabled=bindparam("is_active"))
+    .returning(_rows.c.id)
+)
 _ROWS = (
     select(AlertRow, AuthIdentity.external_id)
     .join(AuthIdentity, AuthIdentity.user_id == AlertRow.user_id)
@@ -47,15 +58,14 @@ class StoredAlerts:
                 alerts; nothing is stored.
         """
         with self._database.writing() as session:
-            repository = AlertsRepo(session)
-            return _stored(
-                repository.add(recipient, dict(config), since_ms=since_ms), recipient
-            ).alert
+            row = AlertsRepo(session).add(recipient, dict(config), since_ms=since_ms)
+            (stored,) = _readable([(row, recipient)])
+            return stored.alert
 
     def list_alerts(self, recipient: str) -> Sequence[StoredAlert]:
         """Return all alerts for a recipient, ordered by id."""
         with self._database.reading() as session:
-            return [_stored(row, recipient) for row in AlertsRepo(session).of(recipient)]
+            return _readable((row, recipient) for row in AlertsRepo(session).of(recipient))
 
     def remove_alert(self, recipient: str, id: int) -> bool:
         """Remove a recipient's alert; return whether it existed."""
@@ -66,8 +76,7 @@ class StoredAlerts:
     def active_alerts(self, channels: Collection[str]) -> Sequence[StoredAlert]:
         """Return the active alerts whose messages go to these channels, ordered by id."""
         with self._database.reading() as session:
-            rows = session.execute(_ROWS.where(AlertRow.enabled.is_(True))).all()
-            stored = [_stored(row, recipient) for row, recipient in rows]
+            stored = _readable(session.execute(_ROWS.where(AlertRow.enabled.is_(True))))
         return [one for one in stored if one.alert.channel in channels]
 
     @once_more
@@ -78,21 +87,23 @@ class StoredAlerts:
         changed, disabled or removed.
         """
         with self._database.writing() as session:
-            return [self._put(session, *change) for change in changes]
-
-    def _put(self, session: Session, alert: Alert, state: AlertState) -> bool:
-        """Store a state if the one stored is the one before it; return whether it was stored."""
-        row = (
-            update(AlertRow)
-            .where(AlertRow.id == alert.id, AlertRow.enabled.is_(True), _serial == state.serial - 1)
-            .values(state_json=asdict(state), enabled=bool(state.message or not state.ended))
-            .returning(AlertRow.id)
-        )
-        return session.execute(row).scalar_one_or_none() is not None
+            return [session.scalar(_PUT, _values(*change)) is not None for change in changes]
 
 
-def _stored(row: AlertRow, recipient: str) -> StoredAlert:
-    params = plain(row.task_params)
-    times = params["since_ms"], params["re_arm_config"]
-    alert = Alert.parse(params["config"], row.id, recipient, *times)
-    return StoredAlert(alert, AlertState(**plain(row.state_json or {})))
+def _values(alert: Alert, state: AlertState) -> dict[str, Any]:
+    values = {"row": alert.id, "before": state.serial - 1, "state": asdict(state)}
+    return values | {"is_active": bool(state.message or not state.ended)}
+
+
+def _readable(rows: Iterable[Any]) -> list[StoredAlert]:
+    """Return the alerts of rows with their recipients; an invalid row is logged, and stops no other."""
+    stored = []
+    for row, recipient in rows:
+        try:
+            params, state = plain(row.task_params), AlertState(**plain(row.state_json or {}))
+            times = params["since_ms"], params["re_arm_config"]
+            alert = Alert.parse(params["config"], row.id, recipient, *times)
+            stored.append(StoredAlert(alert, state))
+        except (DataError, LookupError, TypeError) as error:
+            _log.warning("the stored alert %s is invalid and was left out: %s", row.id, error)
+    return stored

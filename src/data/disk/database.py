@@ -109,11 +109,20 @@ def connect(
     return db
 
 
-def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file read-only, without creating or changing it; raises the same errors as :func:`connect`."""
+def connect_read_only(
+    path: Path, wait_s: float, *, without_locks: bool = False
+) -> sqlite3.Connection:
+    """Open a file read-only, without creating or changing it; raises the same errors as :func:`connect`.
+
+    Args:
+        path, wait_s: See :func:`connect`.
+        without_locks: Whether to ignore other writers. In a folder that is not writable, SQLite can
+            open a file with a write-ahead log only in this way.
+    """
     import sqlite3
 
-    return sqlite3.connect(_uri(path, "ro"), timeout=wait_s, uri=True)
+    mode = "ro&immutable=1" if without_locks else "ro"
+    return sqlite3.connect(_uri(path, mode), timeout=wait_s, uri=True)
 
 
 def connect_existing(path: Path, wait_s: float) -> sqlite3.Connection:

@@ -7,73 +7,62 @@ program or from a newer version is not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from .atomic import discard, stage, write_atomically
+from .atomic import write_atomically
 from .database import check_files, connect, connect_existing, connect_read_only, is_damage
 from .files import Disk
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["DerivedFile", "is_unusable", "transact"]
+__all__ = ["DerivedFile", "is_unusable", "mark_of", "transact"]
 
+T = TypeVar("T")
 # Seconds to wait for the locks of SQLite, which other programs may hold.
 BUSY_S = 2.0
 _SIBLINGS = ("-journal", "-wal", "-shm")
-_HEADER = 100
-
-
-def _leave_empty(db: sqlite3.Connection) -> None:
-    """Add no rows to the new database."""
 
 
 class DerivedFile:
-    """An SQLite file that can be rebuilt from other data; kept in memory if it cannot be written.
+    """An SQLite file that can be rebuilt from other data.
 
     Connections belong to the callers; this class does not keep any. Writers must hold
     :meth:`alone`.
 
     Args:
-        path: Path of the file, or None for a database in memory.
+        path: Path of the file.
         disk: File system.
         make: Function that creates the tables in an empty database, and records its
             ``application_id`` and ``user_version``.
         check: Function that takes the ``application_id`` and ``user_version`` of a file, and returns
             whether they are current; raises an error if the file must not be replaced.
         lock: Path of the file that writers lock.
-        lock_s: Seconds to wait for another writer; None means :data:`BUSY_S`.
-        is_durable: Whether the content must survive a power loss.
 
     Attributes:
-        path: Path of the file; None once the database is kept in memory.
+        path: Path of the file.
         is_damaged: Whether the file must be rebuilt even though it can be opened.
     """
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path,
         disk: Disk,
         make: Callable[[sqlite3.Connection], object],
         check: Callable[[int, int], bool],
         *,
         lock: str,
-        lock_s: float | None = None,
-        is_durable: bool = True,
     ) -> None:
         self.path, self._disk, self._make, self._check = path, disk, make, check
-        self._lock, self._lock_s, self._is_durable = lock, lock_s, is_durable
+        self._lock = lock
         self.is_damaged = False
 
     def alone(self) -> AbstractContextManager[None]:
         """Return a lock that keeps other processes from writing to the file or replacing it."""
-        if self.path is None:
-            return nullcontext()
-        wait_s = BUSY_S if self._lock_s is None else self._lock_s
-        return self._disk.lock(self.path.with_name(self._lock), wait_s)
+        return self._disk.lock(self.path.with_name(self._lock), BUSY_S)
 
     def opened(self, *, read_only: bool = False) -> sqlite3.Connection | None:
         """Return a connection, or None if the file does not exist or must be rebuilt.
@@ -85,7 +74,7 @@ class DerivedFile:
         """
         import sqlite3
 
-        if self.path is None or (self.is_damaged and not read_only):
+        if self.is_damaged and not read_only:
             return None
         self._disk.check_inside(self.path)
         check_files(self.path)
@@ -96,7 +85,7 @@ class DerivedFile:
         db = connected(self.path)
         is_current = False
         try:
-            is_current = self._check(*_mark_of(db))
+            is_current = self._check(*mark_of(db))
         except (sqlite3.Error, UnicodeError) as exc:
             if not isinstance(exc, UnicodeError) and not is_damage(exc):
                 raise
@@ -105,79 +94,32 @@ class DerivedFile:
                 db.close()
         return db if is_current else None
 
-    def remade(
-        self, fill: Callable[[sqlite3.Connection], object] = _leave_empty
-    ) -> sqlite3.Connection:
+    def remade(self) -> sqlite3.Connection:
         """Build the database in memory, replace the file atomically, and return a connection.
-
-        Args:
-            fill: Function that adds the rows.
 
         Raises:
             sqlite3.Error: The file cannot be opened.
             StorageError: The file cannot be written, or the path is not a regular file.
         """
-        db = connect(":memory:", BUSY_S)
-        try:
+        with closing(connect(":memory:", BUSY_S)) as db:
             self._make(db)
-            fill(db)
-            data = b"" if self.path is None else self._image(db, self.path)
-        except BaseException:
-            db.close()
-            raise
-        if self.path is not None:
-            db.close()
-            check_files(self.path)
-            for suffix in _SIBLINGS:  # belong to the removed file
-                self._disk.remove(self.path.with_name(self.path.name + suffix))
-            write_atomically(self._disk, self.path, data, durable=self._is_durable)
-            db = self._connect(self.path)
+            data = db.serialize()
+        check_files(self.path)
+        for suffix in _SIBLINGS:  # belong to the removed file
+            self._disk.remove(self.path.with_name(self.path.name + suffix))
+        write_atomically(self._disk, self.path, data, durable=False)
+        db = self._connect(self.path)
         self.is_damaged = False
         return db
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         db = connect_existing(path, BUSY_S)
-        if not self._is_durable:
-            try:
-                db.execute("PRAGMA synchronous = OFF")
-            except BaseException:
-                db.close()
-                raise
+        try:
+            db.execute("PRAGMA synchronous = OFF")
+        except BaseException:
+            db.close()
+            raise
         return db
-
-    def head(self) -> bytes:
-        """Return the file's first bytes; empty if the file does not exist.
-
-        Must not be called while this process has a transaction open on the file.
-
-        Raises:
-            StorageError: The path is not a regular file.
-        """
-        if self.path is not None:
-            check_files(self.path)
-        handle = None if self.path is None else self._disk.open_read(self.path)
-        if handle is None:
-            return b""
-        try:
-            return self._disk.read_at(handle, 0, _HEADER)
-        finally:
-            self._disk.close(handle)
-
-    def keep_in_memory(self) -> None:
-        """Switch to an in-memory database."""
-        self.path, self.is_damaged = None, True
-
-    def _image(self, db: sqlite3.Connection, path: Path) -> bytes:
-        """Return the database as the bytes of an SQLite file."""
-        if hasattr(db, "serialize"):
-            return db.serialize()
-        temp = stage(self._disk, path, b"", durable=False)  # SQLite was built without `serialize`
-        try:
-            with closing(connect(temp, BUSY_S, "OFF")) as copy:
-                db.backup(copy)
-            return self._disk.read(temp)
-        finally:
-            discard(self._disk, temp)
 
 
 def is_unusable(exc: Exception) -> bool:
@@ -188,19 +130,21 @@ def is_unusable(exc: Exception) -> bool:
     return is_damage(exc) or code == sqlite3.SQLITE_ERROR
 
 
-def transact(db: sqlite3.Connection, work: Callable[[], object]) -> None:
-    """Run ``work`` in one transaction, which is rolled back if it raises an error."""
+def transact(db: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """Return the result of ``work`` in one transaction, which is rolled back if it raises an error."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        work()
+        result = work()
         db.execute("COMMIT")
+        return result
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
 
 
-def _mark_of(db: sqlite3.Connection) -> tuple[int, int]:
+def mark_of(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return the ``application_id`` and ``user_version`` of a database."""
     names = "application_id", "user_version"
     application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     return int(application), int(version)

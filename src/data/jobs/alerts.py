@@ -133,9 +133,7 @@ class Alert:
         kind = _word("alert_type", config.get("alert_type", usual), TYPES)
         timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
         ticker, channel = _text(config, "ticker"), _text(config, "alert_action", LOCAL)
-        alert = cls(
-            id, str(recipient), kind, ticker, timeframe, channel, since_ms, rearm is not None
-        )
+        alert = cls(id, recipient, kind, ticker, timeframe, channel, since_ms, rearm is not None)
         if kind == "data":
             return replace(alert, problem=_word("problem", config.get("problem"), PROBLEMS))
         condition = _word("condition", config.get("condition"), CONDITIONS)
@@ -224,7 +222,7 @@ class AlertState:
         after = replace(self, serial=self.serial + 1, is_sending=False, due_ms=0)
         if outcome.status == "sent":
             return replace(after, message="", message_id="", is_repeated=False)
-        wait_ms = min(round(outcome.wait_s * SECOND_MS), _LONGEST_WAIT_MS)
+        wait_ms = round(min(_LONGEST_WAIT_MS, outcome.wait_s * SECOND_MS))
         wait_ms = wait_ms if outcome.status == "later" else max(wait_ms, _WAIT_MS)
         is_repeated = self.is_repeated or outcome.status == "unknown"
         return replace(after, is_repeated=is_repeated, due_ms=now_ms + wait_ms)
@@ -358,13 +356,15 @@ def evaluate(alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int) -> 
     if alert.type == "data":
         after, lines = _after_problems(alert, state, bars)
     else:
-        after, lines = _after_bars(alert, state, bars)
+        after, lines = _after_bars(alert, state, bars, now_ms)
     if lines:
         after = replace(after, message="\n".join(lines), message_id=f"{alert.id}-{now_ms}")
     return state if after == state else replace(after, serial=state.serial + 1)
 
 
-def _after_bars(alert: Alert, state: AlertState, bars: ClosedBars) -> tuple[AlertState, list[str]]:
+def _after_bars(
+    alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+) -> tuple[AlertState, list[str]]:
     use = parse_indicator(alert.quantity)
     splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
     if use.indicator.moves_with_splits and splits:
@@ -381,6 +381,10 @@ def _after_bars(alert: Alert, state: AlertState, bars: ClosedBars) -> tuple[Aler
     values = np.array([use.value(window) for window in windows])
     found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
     after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
+    # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
+    # was stored while the clock was wrong.
+    if alert.since_ms <= now_ms:
+        found = found[bars.closes_ms[first + found] > alert.since_ms]
     if not len(found):
         return after, []
     fired, lines = found if alert.is_repeating else found[:1], list[str]()
@@ -400,9 +404,9 @@ def _after_problems(
     texts = {at_ms: text for _, at_ms, text in own if at_ms >= alert.since_ms}
     new = [at_ms for at_ms in texts if at_ms not in state.problems]
     # Only a problem that lasts can end, and is reported again if it recurs.
-    old = [at_ms for at_ms in state.problems if at_ms in texts or at_ms != NEVER_MS]
+    old = [at_ms for at_ms in state.problems if at_ms not in texts and at_ms != NEVER_MS]
     seen_ms = int(bars.stamps[-1]) if len(bars.stamps) else state.seen_ms
-    after = replace(state, seen_ms=seen_ms, problems=[*old, *new][-_MOST_REPORTED:])
+    after = replace(state, seen_ms=seen_ms, problems=[*old[-_MOST_REPORTED:], *texts])
     return after, [texts[at_ms] for at_ms in new]
 
 
@@ -653,13 +657,11 @@ class AlertJob:
             if not is_own:
                 continue  # another process sends it, or the alert was changed
             outcome = self._attempt(alert, claimed)
-            settled = claimed.settled(outcome, self._clock.now_ms())
-            self._records.save([StoredAlert(alert, settled)])
+            self._records.save([StoredAlert(alert, claimed.settled(outcome, self._clock.now_ms()))])
             report.deliveries[outcome.status] += 1
             if outcome.status != "sent":
-                report.failed[f"message {claimed.message_id}"] = (
-                    f"{outcome.status}: {outcome.reason}"
-                )
+                reason = f"{outcome.status}: {outcome.reason}"
+                report.failed[f"message {claimed.message_id}"] = reason
             if outcome.status in ("later", "unknown"):
                 down.add(alert.channel)
 

@@ -62,11 +62,6 @@ class VendorState:
     quotas: tuple[Quota, ...] = ()
     reached: ReachResult | None = None
 
-    @property
-    def is_well(self) -> bool:
-        """Whether the vendor may be queried now and, if an attempt was made, can be reached."""
-        return not self.lack and not self.pauses and (self.reached is None or self.reached.ok)
-
     def to_json(self) -> dict[str, Any]:
         """Return the state as a JSON-serializable dictionary."""
         return {

@@ -1,4 +1,4 @@
-"""Polars frames above the stored bars: what is kept of them, and how they are read.
+"""Stored bars and bundles as lazy frames and SQL tables, the catalog, HDF5 files, cached frames.
 
 This package is provisional: a minor release may change its names and results.
 """

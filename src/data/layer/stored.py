@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..bundles.catalog import DataCatalog
 from ..bundles.data_catalog_settings import CacheSettings, cache_settings
 from ..bundles.folder import frames_folder
 from ..call_threads import awaited
@@ -59,6 +58,7 @@ from ..sources.freshness import FETCHED, FreshnessPolicyFactory, source_name
 from ..sources.freshness_settings import MAX_SIZE, checked_settings, freshness_settings
 from ..sources.newest_bars import finality, is_current, withheld
 from ..sources.vendor_source import SourceAnswer, VendorDataSource
+from .catalog import DataCatalog
 
 __all__ = ["CacheManager", "CachedDataSource", "FrameStore", "LRUCache", "StoredFrame"]
 

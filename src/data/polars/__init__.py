@@ -18,16 +18,16 @@ from ..errors import MissingExtraError, install_line
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..layer.series import scan_series
     from .data_portal import PolarsDataPortal
     from .data_portal import PolarsDataPortal as DataPortal
     from .pandas_portal import PandasDataPortal
-    from .series_scan import scan_series
 
 # Maps each public name to its module, which is imported on first use.
 _HOMES = {
     "PandasDataPortal": "pandas_portal",
     "PolarsDataPortal": "data_portal",
-    "scan_series": "series_scan",
+    "scan_series": ".layer.series",
 }
 
 __all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl", "scan_series")

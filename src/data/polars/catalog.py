@@ -1,5 +1,5 @@
 """The documented import path of the catalog of datasets."""
 
-from ..bundles.catalog import DataCatalog
+from ..layer.catalog import DataCatalog
 
 __all__ = ["DataCatalog"]

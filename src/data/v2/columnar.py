@@ -13,7 +13,6 @@ from ..model.instant import from_ms
 from ..model.interchange import to_polars
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
-from ..polars.series_scan import scan_series
 from .calls import in_thread
 from .frames import bounds_ms
 
@@ -121,49 +120,26 @@ class StoredRows:
 
     def __call__(self) -> pl.DataFrame:
         """Return all rows."""
-        return self._scan().collect()
+        return self._rows().collect()
 
     def load_slice(self, start: int, length: int | None = None) -> pl.DataFrame:
-        """Return rows ``start`` to ``start + length``; a negative start counts from the end.
+        """Return rows ``start`` to ``start + length``; a negative start counts from the end."""
+        return self._rows().slice(start, length).collect()
 
-        If all bars are stored, only the times are read of the other rows.
-        """
-        scan = self._scan()
-        times = scan.select(_TIME).collect()[_TIME].slice(start, length)
-        if not len(times):
-            return scan.head(0).collect()
-        return scan.filter(pl.col(_TIME).is_between(times[0], times[-1])).collect()
-
-    def _scan(self) -> pl.LazyFrame:
-        """Return the rows as a lazy frame, which reads the store if all of them are stored.
-
-        Otherwise, the store may lack bars that the answer has (the disk is full, or a substitute
-        supplied them), and a scan of it would not warn of bars missing at its ends.
-        """
+    def _rows(self) -> pl.LazyFrame:
         client = (self._manager or get_data_manager()).client
         query = client.query(*self._series, *self._bounds)
-        stored = client.lookup(query).provenance
-        if stored is None:
-            try:
-                rows = to_polars(client.get(query)).lazy()
-            except NoDataAvailableError:
-                return self._no_rows()
-            absent = set(self._columns) - set(rows.collect_schema())
-            unknown = (pl.lit(float("nan")).alias(name) for name in absent)
-            rows = rows.with_columns(pl.col(_TIME).cast(_STAMP), *unknown)
-        elif not stored["rows"]:
-            return self._no_rows()
-        else:
-            extra = [_ADJUSTED] if _ADJUSTED in self._columns else []
-            first, end = map(from_ms, query.span)
-            rows = scan_series(*self._series, manager=self._manager, columns=extra)
-            rows = rows.filter(pl.col(_TIME).is_between(first, end, closed="left"))
-        if _ADJUSTED in self._columns and query.instrument.asset_class != "stock":
+        try:
+            rows = to_polars(client.get(query)).lazy()
+        except NoDataAvailableError:
+            numbers = dict.fromkeys(self._columns, pl.Float64)
+            return pl.LazyFrame(schema={_TIME: _STAMP, **numbers})
+        rows = rows.with_columns(pl.col(_TIME).cast(_STAMP))
+        if _ADJUSTED not in rows.collect_schema():
+            rows = rows.with_columns(pl.lit(float("nan")).alias(_ADJUSTED))
+        if query.instrument.asset_class != "stock":
             rows = rows.with_columns(pl.col(_ADJUSTED).fill_nan(pl.col("close")))
         return rows.select(_TIME, *self._columns)
-
-    def _no_rows(self) -> pl.LazyFrame:
-        return pl.LazyFrame(schema={_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64)})
 
 
 def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:

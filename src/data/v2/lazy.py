@@ -52,8 +52,8 @@ class LazyDataFrame:
         """Return a frame of the data manager's bars; nothing is read before it is used.
 
         Bars that are missing from the store are fetched on first use, with the warnings of
-        ``get_ohlcv``. If all bars are stored, and the frame is not loaded yet, :meth:`slice` reads
-        the times of all rows, and the other columns only of the rows that it returns.
+        ``get_ohlcv``. Stored columns are mapped into memory, so before the frame is loaded
+        :meth:`slice` copies only the rows that it returns.
 
         Args:
             symbol, timeframe: See ``get_ohlcv``.

@@ -14,7 +14,6 @@ from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from .frames import empty_prices
-from .parquet_size import unpacked_bytes
 
 __all__ = ["MOST_BYTES", "MOST_UNPACKED", "TTL_MS", "HeldPrices", "is_ours", "packed", "unpacked"]
 
@@ -24,7 +23,7 @@ TTL_MS = 3600 * SECOND_MS
 MOST_BYTES = 8 << 20
 # Larger frames are not written, and values that would be larger in memory are not unpacked.
 MOST_UNPACKED = 256 << 20
-_LENGTH, _SUM = 4, 16
+_LENGTH, _SUM, _VALUE_BYTES = 4, 16, 8
 
 
 class HeldPrices(NamedTuple):
@@ -102,11 +101,13 @@ def _unpack(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
     header, body = json.loads(value[begin + _LENGTH : end]), value[end:]
     if header["key"] != key:
         raise CorruptEntryError(f"it belongs to {str(header['key'])[:80]!r}")
-    if (size := unpacked_bytes(body)) > MOST_UNPACKED:
+    schema = pl.read_parquet_schema(BytesIO(body))
+    if (list(schema), list(schema.values())) not in _columns(timeframe):
+        raise CorruptEntryError("it has unexpected columns")
+    rows: int = pl.scan_parquet(BytesIO(body)).select(pl.len()).collect().item()
+    if (size := rows * len(schema) * _VALUE_BYTES) > MOST_UNPACKED:
         raise CorruptEntryError(f"it would take {size:,} bytes of memory")
     frame = pl.read_parquet(BytesIO(body))
-    if (frame.columns, frame.dtypes) not in _columns(timeframe):
-        raise CorruptEntryError("it has unexpected columns")
     if len(frame) != header["rows"]:
         raise CorruptEntryError("its number of rows differs from the one in its header")
     return HeldPrices(frame, str(header["series"]), str(header["digest"]), int(header["until"]))

@@ -81,7 +81,6 @@ class LaneIndex:
             lambda db: make_tables(db, _TABLES, VERSION),
             _is_current,
             lock=LOCK,
-            is_durable=False,  # data lost or torn by a power loss is rebuilt
         )
 
     # --- reading ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
 
 from ...errors import QueryError
 from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
@@ -81,10 +82,7 @@ class AlertsRepo(Repository):
         alert = AlertValue.parse(config, since_ms=now_ms)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
-        query = select(func.count()).where(
-            Alert.user_id == identity.user_id, Alert.enabled.is_(True)
-        )
-        _check_limit(identity, "max_alerts", self.session.scalars(query.select_from(Alert)).one())
+        _check_limit(self.session, identity, "max_alerts", Alert, Alert.enabled.is_(True))
         now = self.now()
         row = Alert(
             user_id=identity.user_id,
@@ -109,10 +107,10 @@ class AlertsRepo(Repository):
         """Return an alert, or None if it does not exist."""
         return self.session.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
-    def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
+    def of(self, recipient: str | int) -> list[Alert]:
         """Return a user's alerts, ordered by id."""
         query = _filter_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
-        return [*self.session.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
+        return [*self.session.scalars(query)]
 
     def active(
         self,
@@ -131,8 +129,7 @@ class AlertsRepo(Repository):
             query = _filter_user(query, Alert.user_id, recipient)
         query = query.order_by(Alert.id if older_first else Alert.id.desc())
         if limit is not None:
-            limit, offset = page(limit, offset)
-            query = query.limit(limit).offset(offset)
+            query = query.limit(page(limit, offset)[0]).offset(offset)
         return [*self.session.scalars(query)]
 
     def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
@@ -175,10 +172,7 @@ class AlertsRepo(Repository):
 
     def delete(self, alert_id: int) -> bool:
         """Remove an alert, with any message that is not sent yet; return whether it existed."""
-        row = self.lock(alert_id)
-        if row is not None:
-            self.session.delete(row)
-        return row is not None
+        return _delete(self.session, self.lock(alert_id))
 
     def lock(self, alert_id: int) -> Alert | None:
         """Lock an alert until the unit of work ends, and return it; None if it does not exist."""
@@ -224,10 +218,7 @@ class SchedulesRepo(Repository):
         line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
         users = UsersRepo(self.session, self.clock)
         identity = users.lock_or_make(recipient)
-        query = select(func.count()).where(Schedule.user_id == identity.user_id)
-        _check_limit(
-            identity, "max_schedules", self.session.scalars(query.select_from(Schedule)).one()
-        )
+        _check_limit(self.session, identity, "max_schedules", Schedule)
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
             f"{ticker} {line}".strip(),
@@ -384,9 +375,8 @@ class JobsRepository(Repository):
 
     def get_schedule(self, schedule_id: int) -> Schedule | None:
         """Return a schedule, or None if it does not exist."""
-        return self.session.scalars(
-            select(Schedule).where(Schedule.id == schedule_id)
-        ).one_or_none()
+        query = select(Schedule).where(Schedule.id == schedule_id)
+        return self.session.scalars(query).one_or_none()
 
     def list_schedules(
         self,
@@ -432,16 +422,12 @@ class JobsRepository(Repository):
 
     def delete_schedule(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether it existed."""
-        row = self.lock_schedule(schedule_id)
-        if row is not None:
-            self.session.delete(row)
-        return row is not None
+        return _delete(self.session, self.lock_schedule(schedule_id))
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
         """Lock a schedule until the unit of work ends, and return it; None if it does not exist."""
-        return locked(
-            self.session, select(Schedule).where(Schedule.id == schedule_id)
-        ).one_or_none()
+        query = select(Schedule).where(Schedule.id == schedule_id)
+        return locked(self.session, query).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
         """Return the enabled schedules that are due, most overdue first."""
@@ -583,9 +569,8 @@ class JobsRepository(Repository):
         ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
-        rows = self.session.scalars(
-            _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
-        ).all()
+        query = _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
+        rows = self.session.scalars(query).all()
         took = [
             (row.finished_at - row.started_at).total_seconds()
             for row in rows
@@ -606,11 +591,10 @@ class JobsRepository(Repository):
         This includes the runs of alerts.
         """
         before = self.now() - timedelta(days=_days(days_to_keep))
-        old = (
-            ScheduleRun.scheduled_for < before,
-            ScheduleRun.status.in_([status.value for status in _DONE]),
+        ended = ScheduleRun.status.in_([status.value for status in _DONE])
+        rows: Any = self.session.execute(
+            delete(ScheduleRun).where(ScheduleRun.scheduled_for < before, ended)
         )
-        rows: Any = self.session.execute(delete(ScheduleRun).where(*old))
         return int(rows.rowcount)
 
 
@@ -633,8 +617,18 @@ def _filter_user(query: Select[Any], column: Any, recipient: str | int) -> Selec
     return query.where(column.in_(user_ids))
 
 
-def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
+def _delete(session: Session, row: Alert | Schedule | None) -> bool:
+    if row is not None:
+        session.delete(row)
+    return row is not None
+
+
+def _check_limit(
+    session: Session, identity: AuthIdentity, name: str, table: type[Alert | Schedule], *terms: Any
+) -> None:
     limit = identity.metadata_json.get(name)
+    query = select(func.count()).select_from(table).where(table.user_id == identity.user_id, *terms)
+    count = session.scalars(query).one()
     if limit is not None and count >= limit:
         what = name.removeprefix("max_")
         raise QueryError(

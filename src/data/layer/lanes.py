@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import NAMESPACE_URL, uuid5
 
+from ..bundles.catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
+from ..bundles.lineage_lines import key_of
 from ..errors import DataError, NoProviderError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from .catalog_rows import DatasetLocation, lane_id, lane_location, lane_source
-from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
-from .lineage_lines import key_of
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from ..model.series import SeriesKey
     from ..model.stored import CoverageSpan
 
-__all__ = ["LaneDatasets"]
+__all__ = ["Lane", "LaneDatasets", "lane_id", "lane_place", "lane_source"]
+
+
+class Lane(NamedTuple):
+    """A lane as a dataset; its place is the cache folder and the series, separated by a newline."""
+
+    place: str
+    dataset: Dataset
 
 
 class LaneDatasets:
@@ -38,7 +46,7 @@ class LaneDatasets:
 
     def find(
         self, symbol: str, resolution: str, start: int, end: int, source: str | None
-    ) -> tuple[SeriesKey, Dataset] | None:
+    ) -> Lane | None:
         """Return the lane that covers a range for a symbol, or None if there is none.
 
         Args:
@@ -59,8 +67,8 @@ class LaneDatasets:
             lane = self.get(key)
             if lane is None or source not in (None, lane.source, lane.source.rpartition("/")[0]):
                 continue
-            if lane.covered(resolution, start, end):
-                return key, lane
+            if any(part.start <= start and end <= part.end for part in lane.covers):
+                return Lane(self.place(key), lane)
         return None
 
     def get(self, key: SeriesKey) -> Dataset | None:
@@ -76,27 +84,24 @@ class LaneDatasets:
             cached = self._measured[key] = coverage, self._measure(key, coverage)
         return cached[1]
 
-    def at(self, location: DatasetLocation) -> Dataset | None:
-        """Return the lane at a location; None if the lane is not in this cache or cannot be read."""
+    def at(self, place: str) -> Lane | None:
+        """Return the lane at a place; None if the lane is not in this cache or cannot be read."""
         try:
-            key = key_of(location.key.partition("\n")[2])
-            return self.get(key) if self.location(key).key == location.key else None
+            key = key_of(place.partition("\n")[2])
+            lane = self.get(key) if self.place(key) == place else None
         except (ValueError, DataError):
             return None
+        return None if lane is None else Lane(place, lane)
 
-    def all(self) -> Iterator[tuple[SeriesKey, Dataset]]:
+    def all(self) -> Iterator[Lane]:
         """Yield the stored lanes, except those that cannot be read."""
-        for key in self._client().series():
-            try:
-                lane = self.get(key)
-            except DataError:
-                continue  # `onetape cache list` reports the fault
-            if lane is not None:
-                yield key, lane
+        for key in self._client().series():  # `onetape cache list` reports those
+            if (lane := self.at(self.place(key))) is not None:
+                yield lane
 
-    def location(self, key: SeriesKey) -> DatasetLocation:
-        """Return the location of a lane in the store."""
-        return lane_location(str(self._client().folder), str(key))._replace(type="lane")
+    def place(self, key: SeriesKey) -> str:
+        """Return the place of a lane in the store."""
+        return lane_place(str(self._client().folder), key)
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
         """Return the instrument that a symbol stands for under the rules; None if unclear."""
@@ -136,8 +141,8 @@ class LaneDatasets:
         instrument = self._client().instrument(key)
         label = key.timeframe.label
         return Dataset(
-            lane_id(self.location(key)),
-            lane_source(",".join(vendors), str(key)),
+            lane_id(self.place(key)),
+            lane_source(",".join(vendors), key),
             label,
             int(stamps[0]) // 1000 if len(stamps) else coverage[0].span.start // 1000,
             int(stamps[-1]) // 1000 if len(stamps) else coverage[-1].span.end // 1000,
@@ -152,3 +157,18 @@ class LaneDatasets:
             (),
             tuple(CoveredRange(key.symbol, label, row.start, row.end) for row in ranges),
         )
+
+
+def lane_place(cache: str, series: SeriesKey) -> str:
+    """Return the place of a lane: the cache folder and the series, separated by a newline."""
+    return f"{Path(cache).resolve()}\n{series}"
+
+
+def lane_id(place: str) -> str:
+    """Return the dataset id of a lane, which depends only on the cache folder and the series."""
+    return str(uuid5(NAMESPACE_URL, f"onetape lane {place}"))
+
+
+def lane_source(vendor: str, series: SeriesKey) -> str:
+    """Return vendor and lane as the source of a dataset, such as ``yahoo/1d@raw``."""
+    return f"{vendor}/{str(series).rpartition(' ')[2]}"

@@ -1,0 +1,161 @@
+"""SQL over stored series and bundles, by DuckDB: read-only, without the network or other files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from difflib import get_close_matches
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from ..bundles.bundle import Bundle, bundle_names
+from ..bundles.commit import BundleFiles
+from ..data_manager import DataManager, get_data_manager
+from ..errors import (
+    AllProvidersFailedError,
+    BundleNotFoundError,
+    CacheError,
+    MissingExtraError,
+    NoProviderError,
+    QueryError,
+    install_line,
+)
+from ..polars.schemas import FIELDS, time_column
+from .scan import common_frequency, reader_of
+from .series import stored_frame
+
+try:
+    import duckdb
+except ImportError as missing:
+    raise MissingExtraError("SQL needs DuckDB", hint=install_line("sql")) from missing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["query"]
+
+_TEXT = r"'((?:[^']|'')*)'\s*"
+_CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}(?:,\s*{_TEXT})?\)", re.IGNORECASE)
+_MOST_ROWS = 1_000_000
+_CONFIG = {"memory_limit": "1GB", "temp_directory": ""}
+# Without external access DuckDB opens no files, loads no extensions and sees no variables of Python.
+_LOCKS = "SET enable_external_access = false; SET lock_configuration = true"
+
+
+def query(
+    statement: str,
+    *,
+    manager: DataManager | None = None,
+    folder: str | PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Return the result of a SELECT statement over stored series and bundles.
+
+    ``bars('AAPL', '1d')`` is the table of the stored bars of a series, as ``get_ohlcv`` returns
+    them with ``offline=True``: ``timestamp`` (naive UTC), prices and volumes (``DOUBLE``).
+    ``bundle('mine')`` is the table of a bundle: ``symbol``, ``date`` (or ``timestamp``), prices and
+    volumes (exact ``DECIMAL``); ``bundle('mine', 'minute')`` names the frequency for a bundle that
+    has two. The arguments must be texts in quotes. DuckDB cannot change anything, open any other
+    file, use the network or load extensions, and uses at most 1 GB of memory.
+
+    Args:
+        statement: One SELECT statement in DuckDB's dialect.
+        manager: Data manager that reads the series, or None for the one that
+            ``get_data_manager`` returns.
+        folder: Bundles folder, or None for the configured one.
+
+    Returns:
+        The rows of the result, at most 1,000,000. Decimals are converted to floats.
+
+    Raises:
+        QueryError: DuckDB rejects the statement, it is not a single SELECT statement, or the result
+            has too many rows.
+        CacheError: Nothing is stored for a series; the hint contains the nearest names.
+        BundleNotFoundError: A bundle does not exist; the hint contains the nearest names.
+    """
+    if not isinstance(statement, str):
+        raise QueryError(f"the statement must be a text, not {type(statement).__name__}")
+    manager = get_data_manager() if manager is None else manager
+    calls = {
+        call[0]: (call[1].lower(), *(text.replace("''", "'") for text in call.groups("")[1:]))
+        for call in _CALL.finditer(statement)
+    }
+    bundles = {name: Bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
+
+    def run() -> Any:
+        """Return the result of the statement on the series and bundles as they are now."""
+        with closing(duckdb.connect(":memory:", config=_CONFIG)) as connection:
+            text, paths = statement, list[str]()
+            for call, (what, name, detail) in calls.items():
+                view = _quoted(f"{what} {name} {detail}", '"')
+                if what == "bars":
+                    connection.register(view[1:-1], _bars(manager, name, detail))
+                else:
+                    paths += _add_bundle(connection, view, bundles[name], detail)
+                text = text.replace(call, view)
+            connection.execute(f"SET allowed_paths = [{', '.join(paths)}]; {_LOCKS}").fetchall()
+            kinds = [one.type for one in connection.extract_statements(text)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise QueryError("only a single SELECT statement is accepted")
+            return connection.sql(text).limit(_MOST_ROWS + 1).df()
+
+    read: Callable[[], Any] = run
+    for bundle in bundles.values():  # all files of a bundle are read in one of its states
+        read = partial(BundleFiles(bundle.path).read_whole, lambda *_, inner=read: inner())
+    try:
+        frame: pd.DataFrame = read()
+    except duckdb.Error as error:
+        raise QueryError(f"DuckDB: {str(error).splitlines()[0]}") from error
+    if len(frame) > _MOST_ROWS:
+        raise QueryError(f"the result has more than {_MOST_ROWS:,} rows", hint="add LIMIT")
+    return frame
+
+
+def _bars(manager: DataManager, symbol: str, timeframe: str) -> pd.DataFrame:
+    """Return the stored bars of a series, with naive times in a column.
+
+    Raises:
+        CacheError: Nothing is stored for the series.
+    """
+    try:
+        frame = stored_frame(manager.client, symbol, timeframe)
+    except (AllProvidersFailedError, NoProviderError) as error:
+        known = {"@".join((f"{k.symbol} {k.timeframe}", *k.lane)) for k in manager.client.series()}
+        name = f"{symbol} {timeframe}"
+        raise CacheError(f"nothing is cached for {name}", hint=_nearest(name, known)) from error
+    return frame.tz_localize(None).reset_index()
+
+
+def _add_bundle(connection: Any, view: str, bundle: Bundle, frequency: str) -> list[str]:
+    """Add a bundle as a view, and return the paths of its files as texts of SQL.
+
+    Raises:
+        BundleNotFoundError: The bundle does not exist.
+    """
+    try:
+        records = bundle.records()
+    except BundleNotFoundError as error:
+        hint = _nearest(bundle.name, bundle_names(bundle.path.parent))
+        raise BundleNotFoundError(f"bundle {bundle.name} does not exist", hint=hint) from error
+    frequency = common_frequency({bundle: records}, frequency or None)
+    paths = [_quoted(str(path), "'") for path in reader_of(bundle, frequency).paths()]
+    names = view.replace('"', '"symbols of ', 1)
+    columns = ", ".join(("symbol", time_column(frequency), *FIELDS))
+    connection.execute(
+        f"CREATE TABLE {names} AS SELECT unnest($1::BIGINT[]) AS sid, unnest($2::VARCHAR[]) AS symbol",
+        [list(column) for column in zip(*records.names().items(), strict=True)],
+    ).fetchall()
+    files = f"read_parquet([{', '.join(paths)}], hive_partitioning = false)"
+    rows = f"SELECT {columns} FROM {files} JOIN {names} USING (sid)"  # noqa: S608 - all of it is quoted
+    connection.execute(f"CREATE VIEW {view} AS {rows}").fetchall()
+    return paths
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else "the cache has nothing with a similar name"
+
+
+def _quoted(text: str, mark: str) -> str:
+    return mark + text.replace(mark, mark * 2) + mark
