@@ -69,7 +69,7 @@ def _hits(name: str, folder: Path, frame: pl.DataFrame) -> list[Row]:
     cold = CacheManager(folder, hot_cache_size_mb=0)
     frames = OrderedDict({_printed_key(symbols, *_REQUEST): frame})
     by_arguments = {(tuple(symbols), *_REQUEST): frame}
-    (file,) = folder.rglob("data.parquet")
+    (file,) = folder.rglob("cache_*.parquet")
 
     def dictionary() -> pl.LazyFrame:
         key = _printed_key(symbols, *_REQUEST)

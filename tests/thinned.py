@@ -209,9 +209,6 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/bundles/test_bundle_row.py": {
         "test_a_symbol_without_an_answer_lacks_all_of_its_bars": 2,
     },
-    "tests/bundles/test_cache_manager.py": {
-        "test_a_frame_changed_by_another_object_is_returned_at_the_next_call": 2,
-    },
     "tests/bundles/test_effort.py": {
         "test_a_range_without_an_end_in_the_past_is_requested_whole": 1,
     },
@@ -750,7 +747,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
     },
     "tests/sources/test_cached_foreign.py": {
-        "test_a_damaged_frame_is_reported_and_fetched_again": 1,
         "test_a_disk_that_fails_costs_no_answer": 1,
     },
     "tests/sources/test_cached_ours.py": {

@@ -88,7 +88,7 @@ def test_the_query_flow_with_a_bundle(tmp_path: Path) -> None:
     assert history(tmp_path / "b", other := CacheManager(tmp_path / "c")) == first
     assert other.session_stats["cold_hits"] == 1
     assert Counted.asked == 1
-    (file,) = cache.cache_dir.glob("cache_*/data.parquet")
+    (file,) = cache.cache_dir.glob("cold_cache/cache_*.parquet")
     assert pl.read_parquet_schema(file)["close"] == pl.Decimal(18, 8)
     write(tmp_path / "b", plus=1)
     assert history(tmp_path / "b", cache) == [value + 1 for value in first]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
-import logging
 import os
 import re
 import runpy
-import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -30,10 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.clock import ManualClock
-from src.data.disk import lock as disk_lock
 from src.data.disk.files import Disk
 from src.data.errors import (
     ConfigError,
+    CorruptEntryError,
     ForeignError,
     NoDataAvailableError,
     ProviderTimeoutError,
@@ -41,8 +37,9 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
+from src.data.layer import stored
+from src.data.layer.stored import FrameStore
 from src.data.polars import PolarsDataPortal
-from src.data.polars.frame_cache import FrameCache
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.sources import (
     AlwaysStaleFreshnessPolicy,
@@ -51,11 +48,9 @@ from src.data.sources import (
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
-    foreign_frames,
 )
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
 from tests.processes import ended, fork
-from tests.programs import PYTHONPATH
 
 from .foreign_stage import DAYS, YEAR, Own, at, got, minutes, rows
 
@@ -113,8 +108,8 @@ def test_the_facts_of_a_cached_frame_are_recorded(folder: Path) -> None:
     assert (facts["bundle_name"], facts["symbols"]) == (f"cache_{key}", ["AAPL", "MSFT"])
     assert (facts["frequency"], facts["start"]) == ("1d", "2023-01-01T00:00:00")
     assert facts["fetch_timestamp"] == pd.Timestamp(NOON, tz="UTC").timestamp()
-    data = folder / f"cache_{key}" / "data.parquet"
-    assert facts["size_bytes"] == data.stat().st_size
+    data = the_file(folder)
+    assert (facts["size_bytes"], facts["bundle_path"]) == (data.stat().st_size, str(data))
     assert facts["row_count"] == pl.read_parquet(data).height == 500
 
 
@@ -433,21 +428,14 @@ def test_final_history_is_not_refetched_even_by_an_always_stale_policy(folder: P
     assert len(source.asked) == 1
 
 
-def test_only_the_part_of_a_frame_that_is_not_final_is_requested_again(folder: Path) -> None:
+def test_a_frame_with_bars_that_are_not_final_is_requested_whole(folder: Path) -> None:
     """Thursday's bar is final when Friday's session opens; Friday's is not, until Monday's does."""
     clock = at("2024-06-14 21:00")
     own = cached(source := Own(), folder, TTLFreshnessPolicy(3600), config=CALENDAR, clock=clock)
-    assert got(own, ["AAPL", "MSFT"], *TO_NOW)["answer"].unique().to_list() == [1]
-    clock.advance(3599)
-    got(own, ["AAPL", "MSFT"], *TO_NOW)
-    assert len(source.asked) == 1
-    clock.advance(1)
-    frame = got(own, ["AAPL", "MSFT"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-13"]  # Thursday's is compared
-    assert frame["answer"].to_list() == [*[1] * 9, 2] * 2
-    assert frame["symbol"].to_list() == ["AAPL"] * 10 + ["MSFT"] * 10
-    assert frame["timestamp"].to_list() == [day for day in DAYS if day >= TO_NOW[0]] * 2
-    assert got(own, ["AAPL", "MSFT"], *TO_NOW).equals(frame)
+    for seconds, step in ((3599, 1), (1, 1), (0, 2), (5 * 86400, 2), (86400, 3), (86400, 3)):
+        assert got(own, ["AAPL", "MSFT"], *TO_NOW)["answer"].to_list() == [step] * 20
+        clock.advance(seconds)
+    assert days_of(source) == ["2024-06-03"] * 3
 
 
 def test_bars_that_have_become_final_are_requested_under_any_policy(folder: Path) -> None:
@@ -459,7 +447,7 @@ def test_bars_that_have_become_final_are_requested_under_any_policy(folder: Path
     assert got(own, ["AAPL"], *TO_NOW).height == 7
     clock.advance(24 * 3600)
     assert got(own, ["AAPL"], *TO_NOW).height == 10
-    assert days_of(source) == ["2024-06-03", "2024-06-11"]
+    assert days_of(source) == ["2024-06-03"] * 2
     assert got(own, ["AAPL"], *TO_NOW).height == 10
     assert len(source.asked) == 2
 
@@ -473,10 +461,10 @@ def test_a_hole_is_refetched_when_the_freshness_policy_allows(folder: Path) -> N
     assert len(source.asked) == 1
     source.stamps = DAYS
     clock.advance(60)
-    assert got(own, ["AAPL"], *TO_NOW)["answer"].to_list() == [1, 1, 1, *[2] * 7]
+    assert got(own, ["AAPL"], *TO_NOW)["answer"].to_list() == [2] * 10
     clock.advance(3600)
     got(own, ["AAPL"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-05"]
+    assert days_of(source) == ["2024-06-03"] * 2
 
 
 def test_a_frame_cached_under_a_wrong_clock_is_requested_again(folder: Path) -> None:
@@ -500,7 +488,7 @@ def test_bars_are_judged_final_at_the_time_of_the_request(folder: Path) -> None:
     own = cached(source, folder, NeverStaleFreshnessPolicy(), config=CALENDAR, clock=clock)
     got(own, ["AAPL"], *TO_NOW)
     got(own, ["AAPL"], *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-13"]
+    assert days_of(source) == ["2024-06-03"] * 2
 
 
 def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
@@ -516,38 +504,6 @@ def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
     assert len(source.asked) == 2
 
 
-def test_only_the_newest_minutes_are_requested_again(folder: Path) -> None:
-    stamps = minutes("2024-06-14T13:30", 390)
-    clock, source = at("2024-06-14 14:00:30"), Own(stamps[:30])
-    options = {"config": CALENDAR, "clock": clock}
-    own = cached(source, folder, NeverStaleFreshnessPolicy(), **options)
-    question = (pd.Timestamp("2024-06-14 09:30", tz="America/New_York"), stamps[-1], "1m")
-    assert got(own, ["AAPL"], *question).height == 30
-    assert got(own, ["AAPL"], *question).height == 30
-    assert len(source.asked) == 1
-    source.stamps = stamps[:35]
-    clock.advance(300)
-    assert got(own, ["AAPL"], *question).height == 35
-    first = source.asked[1][1]
-    assert (first, str(first.tz)) == (
-        pd.Timestamp("2024-06-14 13:57", tz="UTC"),
-        "America/New_York",
-    )
-
-
-def test_an_answer_with_other_columns_is_fetched_whole(folder: Path) -> None:
-    class Changing(Own):
-        async def fetch(self, *question: Any) -> pl.DataFrame:
-            frame = await super().fetch(*question)
-            return frame if len(self.asked) == 1 else frame.with_columns(pl.lit("x").alias("note"))
-
-    options = {"config": CALENDAR, "clock": at("2024-06-14 21:00")}
-    own = cached(source := Changing(), folder, AlwaysStaleFreshnessPolicy(), **options)
-    got(own, ["AAPL"], *TO_NOW)
-    assert got(own, ["AAPL"], *TO_NOW)["answer"].unique().to_list() == [3]
-    assert days_of(source) == ["2024-06-03", "2024-06-13", "2024-06-03"]
-
-
 class Adjusting(Own):
     """A source that divides all of a symbol's prices as soon as it knows of a split."""
 
@@ -561,96 +517,6 @@ class Adjusting(Own):
         factor = pl.col("symbol").replace_strict(self.factors, default=1.0)
         names = ("open", "high", "low", "close")
         return frame.with_columns((pl.col(name).cast(pl.Float64) / factor) for name in names)
-
-
-@pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Tokyo"])
-def test_prices_that_the_source_has_adjusted_meanwhile_are_all_requested_again(
-    folder: Path, zone: str | None
-) -> None:
-    """A frame never has bars from before and after a split; a rounding error is not one."""
-    source, clock = Adjusting(DAYS), at("2024-06-07 21:00")
-    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "NVDA"]
-    question = (
-        pd.Timestamp("2024-06-03", tz=zone),
-        pd.Timestamp("2024-06-14 23:00", tz=zone),
-        "1d",
-    )
-    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
-    source.stamps = [day for day in DAYS if day <= datetime(2024, 6, 7)]
-    got(own, symbols, *question)
-    source.stamps, source.factors = DAYS, {"AAPL": 1 + 1e-7}
-    clock.advance(4 * 86400)
-    answers = got(own, symbols, *question)["answer"].to_list()
-    assert answers == [*[1] * 4, *[2] * 6] * 2
-    source.factors = {"NVDA": 10.0}
-    clock.advance(86400)
-    assert got(own, symbols, *question)["answer"].to_list() == [4] * 20
-    assert [str(day) for day in days_of(source)] == [
-        "2024-06-03", "2024-06-06", "2024-06-10", "2024-06-03",
-    ]  # fmt: skip
-
-
-def test_a_symbol_whose_last_final_bar_is_no_longer_returned_is_requested_whole(
-    folder: Path,
-) -> None:
-    """Nothing shows that its earlier prices are still the same."""
-
-    class Dropping(Own):
-        async def fetch(self, *question: Any) -> pl.DataFrame:
-            frame = await super().fetch(*question)
-            is_dropped = (pl.col("symbol") == "MSFT") & (pl.col("timestamp").dt.day() == 13)
-            return frame if len(self.asked) == 1 else frame.filter(~is_dropped)
-
-    options = {"config": CALENDAR, "clock": at("2024-06-14 21:00")}
-    own = cached(source := Dropping(), folder, AlwaysStaleFreshnessPolicy(), **options)
-    got(own, ["AAPL", "MSFT"], *TO_NOW)
-    assert got(own, ["AAPL", "MSFT"], *TO_NOW)["answer"].to_list() == [3] * 19
-    assert days_of(source) == ["2024-06-03", "2024-06-13", "2024-06-03"]
-
-
-class Mixed(Own):
-    """A source of a share, which trades on weekdays, and of a coin, which trades on every day."""
-
-    has_monday_of_share = True
-
-    async def fetch(self, *question: Any) -> pl.DataFrame:
-        frame = await super().fetch(*question)
-        day = pl.col("timestamp")
-        is_shut = day.dt.weekday() > 5
-        if not self.has_monday_of_share:
-            is_shut |= day == datetime(2024, 6, 10)
-        return frame.filter((pl.col("symbol") == "BTC") | ~is_shut)
-
-
-def test_a_share_that_rests_while_a_coin_trades_does_not_have_its_history_requested_again(
-    folder: Path,
-) -> None:
-    clock = at("2024-06-10 21:00")  # Monday's bars are not final, and the share has none on Sunday
-    source = Mixed([datetime(2024, 6, day) for day in range(3, 11)])
-    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "BTC"]
-    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
-    assert got(own, symbols, *TO_NOW).height == 6 + 8
-    source.stamps.append(datetime(2024, 6, 11))
-    clock.advance(86400)
-    answers = got(own, symbols, *TO_NOW)["answer"].to_list()
-    assert days_of(source) == ["2024-06-03", "2024-06-07"]
-    assert answers == [*[1] * 5, 2, 2, *[1] * 7, 2, 2]
-
-
-def test_the_newest_bar_of_a_share_stays_if_only_its_last_final_bar_is_returned(
-    folder: Path,
-) -> None:
-    clock = at("2024-06-10 21:00")
-    source = Mixed([datetime(2024, 6, day) for day in range(3, 11)])
-    policy, symbols = AlwaysStaleFreshnessPolicy(), ["AAPL", "BTC"]
-    own = cached(source, folder, policy, config=CALENDAR, clock=clock)
-    before = got(own, symbols, *TO_NOW)
-    source.has_monday_of_share = False
-    clock.advance(3600)
-    after = got(own, symbols, *TO_NOW)
-    assert days_of(source) == ["2024-06-03", "2024-06-07"]
-    assert after.drop("answer").equals(before.drop("answer"))
-    assert after["answer"].to_list() == [*[1] * 6, *[1] * 7, 2]
 
 
 def test_a_policy_of_two_times(folder: Path) -> None:
@@ -739,93 +605,6 @@ def test_a_failure_is_that_of_all_that_wait(folder: Path) -> None:
     assert got(own).height == 250
 
 
-def test_a_process_waits_for_the_request_of_another(folder: Path) -> None:
-    """Two objects share nothing but the folder, as two processes do."""
-    one, other = Own(), Own()
-    first, second = cached(one, folder), cached(other, folder)
-    is_asked = asyncio.Event()
-
-    async def let_the_other_try() -> None:
-        with pytest.raises(TimeoutError):  # it does not: it waits
-            await asyncio.wait_for(is_asked.wait(), 0.05)
-
-    async def tell() -> None:
-        is_asked.set()
-
-    async def program() -> None:
-        one.during, other.during = let_the_other_try, tell
-        begun = asyncio.create_task(first.fetch(["AAPL"], *YEAR))
-        while not one.asked:
-            await asyncio.sleep(0)
-        waiting = asyncio.create_task(second.fetch(["AAPL"], *YEAR))
-        assert (await begun).equals(await waiting)
-
-    asyncio.run(program())
-    assert (len(one.asked), len(other.asked)) == (1, 0)
-
-
-@_FORKING
-def test_a_forked_child_waits_for_the_lock_of_its_parent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache, key = frames(folder), "0" * 64
-    (begun, begin), (output, into) = os.pipe(), os.pipe()
-
-    def report() -> AbstractContextManager[None]:
-        os.write(into, b"waits ")
-        return nullcontext()
-
-    def work() -> None:
-        monkeypatch.setattr(disk_lock, "waiting", report)
-        os.read(begun, 1)
-        with cache.lock(key):
-            os.write(into, b"child")
-
-    child = fork(work)
-    with cache.lock(key):
-        os.write(begin, b"1")
-        assert os.read(output, 6) == b"waits "
-        os.write(into, b"parent ")
-    assert ended(child) == 0
-    assert os.read(output, 1000).replace(b"waits ", b"") == b"parent child"
-    for end in (begun, begin, output, into):
-        os.close(end)
-
-
-FORKED = """
-import asyncio, os, sys
-from pathlib import Path
-from src.data.sources import CachedDataSource
-from tests.sources.foreign_stage import YEAR, Own, got
-
-log, source = Path(sys.argv[1], "asked"), Own()
-
-async def note():
-    with log.open("a") as file:
-        file.write("asked\\n")
-    await asyncio.sleep(0.02)
-
-source.during = note
-own = CachedDataSource(source, sys.argv[1])
-child = os.fork()
-height = got(own).height
-if child == 0:
-    os._exit(0 if height == 250 else 1)
-assert height == 250 and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-print(log.read_text().count("asked"))
-"""
-
-
-@_FORKING
-def test_a_forked_child_waits_for_its_parent(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": PYTHONPATH},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.stdout == "1\n", done.stderr
-
-
 # --- faults -------------------------------------------------------------------------------------
 
 
@@ -850,7 +629,7 @@ def test_a_wrong_answer_of_a_source_is_not_cached(folder: Path) -> None:
         with pytest.raises(NoDataAvailableError):
             got(empty)
     assert len(empty.adapter.asked) == 2
-    assert not [name for name in os.listdir(folder) if name.startswith("cache_")]
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -873,7 +652,7 @@ def test_a_source_that_fails_is_one_error(
 
 
 def test_a_source_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_frames, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(stored, "PATIENCE_S", 0.02)
     own = cached(source := Own(), folder)
     source.during = asyncio.Event().wait
     with pytest.raises(ProviderTimeoutError, match="no answer within"):
@@ -882,8 +661,16 @@ def test_a_source_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert got(own).height == 250
 
 
-def the_file(folder: Path, name: str) -> Path:
-    (path,) = folder.glob(f"cache_*/{name}")
+class Plain(Own):
+    """A source of bars alone, as floats: its frames can be made again."""
+
+    async def fetch(self, *question: Any) -> pl.DataFrame:
+        frame = await super().fetch(*question)
+        return frame.drop("answer").with_columns(pl.col(pl.Decimal).cast(pl.Float64))
+
+
+def the_file(folder: Path) -> Path:
+    (path,) = folder.glob("cache_*.parquet")
     return path
 
 
@@ -893,45 +680,54 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def be_newer(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 9}))
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
 
 
-def be_younger(path: Path) -> None:
-    facts = json.loads(path.read_text())
-    path.write_text(json.dumps(facts | {"fetch_timestamp": facts["fetch_timestamp"] + 9}))
+def of_another_program(path: Path) -> None:
+    pl.DataFrame({"close": [1.0]}).write_parquet(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "damage", "is_named"),
-    [
-        ("data.parquet", flip, True),
-        ("data.parquet", lambda path: path.write_bytes(b""), True),
-        ("data.parquet", Path.unlink, False),  # orphaned metadata
-        ("metadata.json", Path.unlink, False),
-        ("metadata.json", lambda path: path.write_text("{"), True),
-        ("metadata.json", lambda path: path.write_text("[1]"), True),
-        ("metadata.json", be_newer, True),
-        ("metadata.json", be_younger, True),
-        ("last_accessed", lambda path: path.write_text("x"), None),
-    ],
-)
-def test_a_damaged_frame_is_reported_and_fetched_again(
-    folder: Path, caplog: pytest.LogCaptureFixture,
-    name: str, damage: Callable[[Path], object], is_named: bool | None,
-) -> None:  # fmt: skip
+DAMAGES = [flip, Path.write_bytes, cut_short, of_another_program]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink])
+def test_a_view_that_is_missing_damaged_or_foreign_is_requested_again(
+    folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[..., object]
+) -> None:
+    own = cached(source := Plain(), folder)
+    first = got(own)
+    damage(the_file(folder), *([b""] if damage is Path.write_bytes else []))
+    assert got(own).equals(first)
+    assert len(source.asked) == 2
+    assert ("is damaged" in caplog.text) is (damage is not Path.unlink)
+    assert got(own).equals(first)
+    assert len(source.asked) == 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_only_copy_is_set_aside_and_named(
+    folder: Path, damage: Callable[..., object]
+) -> None:
     own = cached(source := Own(), folder)
     first = got(own)
-    damage(the_file(folder, name))
-    again = got(own)
-    assert again.drop("answer").equals(first.drop("answer"))
-    assert len(source.asked) == (1 if is_named is None else 2)
-    assert ("is damaged" in caplog.text) is bool(is_named)
-    assert got(own).equals(again)
+    path = the_file(folder)
+    damage(path, *([b""] if damage is Path.write_bytes else []))
+    bad = path.read_bytes()
+    with pytest.raises(CorruptEntryError, match="only copy") as caught:
+        got(own)
+    (aside,) = folder.glob("cache_*.damaged")
+    assert aside.read_bytes() == bad and str(aside) in str(caught.value)
+    assert len(source.asked) == 1
+    assert got(own).drop("answer").equals(first.drop("answer"))
+    assert len(source.asked) == 2
+    path.unlink()
+    assert got(own).height == first.height
+    assert aside.read_bytes() == bad
 
 
 def test_a_killed_write_leaves_a_whole_frame_or_none(folder: Path) -> None:
-    """At each of its steps; but for those between its two files the frame before is still there."""
+    """At each of its steps; the frame before is still there."""
     got(cached(Own(), folder))
     dies_at = lost = 0
     is_killed = True
@@ -949,8 +745,7 @@ def test_a_killed_write_leaves_a_whole_frame_or_none(folder: Path) -> None:
             assert frame["answer"].n_unique() == 1
             lost += len(other.asked)
     assert dies_at > 5
-    assert lost <= 3
-    assert not list(folder.glob("cache_*/.*.tmp"))
+    assert lost == 0
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -959,7 +754,8 @@ def test_a_disk_that_fails_costs_no_answer(folder: Path, code: int) -> None:
     while refusals:
         fails_at += 1
         source = Own()
-        own = cached(source, folder, disk=FailingDisk(fails_at, code, for_ever=True))
+        place = folder / str(fails_at)
+        own = cached(source, place, disk=FailingDisk(fails_at, code, for_ever=True))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             assert got(own).height == 250
@@ -967,7 +763,7 @@ def test_a_disk_that_fails_costs_no_answer(folder: Path, code: int) -> None:
         assert all(" stored in " in str(refusal) for refusal in refusals)
         assert len(source.asked) == 1
     assert fails_at > 5
-    assert got(cached(other := Own(), folder)).height == 250
+    assert got(cached(other := Own(), place)).height == 250
     assert not other.asked
 
 
@@ -988,22 +784,21 @@ def test_a_frame_that_parquet_cannot_store_is_returned_with_a_warning(folder: Pa
 # --- the limit ----------------------------------------------------------------------------------
 
 
-def frames(folder: Path) -> FrameCache:
-    return FrameCache(folder, 1 << 30)
+def size_of(folder: Path) -> int:
+    return sum(FrameStore(folder, 1).sizes().values())
 
 
 def size_of_one(folder: Path) -> int:
-    own = cached(Own(), folder.with_name("other"))
-    got(own)
-    return frames(folder.with_name("other")).size_bytes()
+    got(cached(Plain(), folder.with_name("other")))
+    return size_of(folder.with_name("other"))
 
 
 def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     limit = {"cache.max_size_bytes": int(2.5 * size_of_one(folder))}
-    own = cached(source := Own(), folder, config=limit)
+    own = cached(source := Plain(), folder, config=limit)
     for symbol in ("A", "B", "A", "C"):  # B is the least used when C comes
         got(own, [symbol])
-    assert frames(folder).size_bytes() <= limit["cache.max_size_bytes"]
+    assert size_of(folder) <= limit["cache.max_size_bytes"]
     asked = len(source.asked)
     got(own, ["A"])
     got(own, ["C"])
@@ -1020,30 +815,14 @@ def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     assert (other / "data.parquet").exists()
 
 
-def test_a_frame_in_use_is_not_evicted(folder: Path) -> None:
-    own = cached(Own(), folder, config={"cache.max_size_bytes": 1})
-    got(own, ["A"])
-    key = own._generate_cache_key(["A"], *YEAR)
-    other = frames(folder)
-    with other.lock(key):
-        got(own, ["B"])
-        assert other.metadata(key) is not None
-    got(own, ["C"])
-    assert other.metadata(key) is None
-
-
-def test_a_folder_that_is_nearly_full_is_named_once(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    own = cached(Own(), folder, config={"cache.max_size_bytes": int(3.2 * size_of_one(folder))})
-    caplog.clear()
-    for symbol in ("A", "B"):
+def test_an_only_copy_is_never_dropped(folder: Path) -> None:
+    own = cached(source := Own(), folder, config={"cache.max_size_bytes": 1})
+    for symbol in ("A", "B", "A", "B"):
         got(own, [symbol])
-    assert not caplog.text
-    for symbol in ("C", "D", "E"):
-        got(own, [symbol])
-    assert caplog.text.count("cache.max_size_bytes allows more") == 1
+    assert len(source.asked) == 2
+    got(cached(Plain(), folder, config={"cache.max_size_bytes": 1}), ["C"])
+    got(own, ["A"]), got(own, ["B"])
+    assert len(source.asked) == 2
 
 
 # --- where it works -----------------------------------------------------------------------------
@@ -1137,17 +916,4 @@ def test_invalid_arguments_of_a_cached_source_raise(
 def test_a_clock_and_a_disk_of_the_program(folder: Path) -> None:
     own = CachedDataSource(Own(), folder, clock=ManualClock(0), disk=Disk(private=True))
     got(own)
-    assert the_file(folder, "data.parquet").stat().st_mode & 0o777 == 0o600
-
-
-def test_an_invalid_time_of_last_use_does_not_affect_the_frame(folder: Path) -> None:
-    own = cached(Own(DAYS[:3]), folder)
-    got(own)
-    (path,) = folder.rglob("last_accessed")
-    for stamp in ("9" * 5000, "x", "-1", ""):
-        path.write_text(stamp)
-        own = cached(Own(DAYS[:3]), folder)  # the first one knows when it used the frame
-        facts = own.find_cached_bundle(own.generate_cache_key(["AAPL"], *YEAR))
-        assert facts is not None and facts["last_accessed"] == 0
-        assert len(got(own)) > 0
-        got(own, ["MSFT"])
+    assert the_file(folder).stat().st_mode & 0o777 == 0o600

@@ -17,12 +17,11 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.layer import stored
 from src.data.sources import (
     CachedDataSource,
     VendorDataSource,
-    foreign_frames,
     foreign_source,
-    stored_answers,
 )
 from src.data.sources.foreign_source import SourceQuestion
 from src.data.sources.vendor_source import SourceAnswer
@@ -49,7 +48,7 @@ def in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def here(work: Callable[[], object]) -> object:
         return work()
 
-    for module in (foreign_frames, foreign_source, stored_answers):
+    for module in (stored, foreign_source):
         monkeypatch.setattr(module, "awaited", here)
 
 
@@ -65,17 +64,16 @@ def test_a_look_up_costs_the_same_among_one_frame_and_among_many(tmp_path: Path)
 
 
 def test_a_lookup_reads_only_the_metadata_and_a_hit_the_frame_too(tmp_path: Path) -> None:
-    """No file but these, and each of them once."""
+    """The frame's file is opened once for a hit; a lookup reads its facts, and not all of it."""
     got(CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00")))
     disk = LaterDisk()
     own = CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00"), disk=disk)
     assert own.find_cached_bundle(own.generate_cache_key(["AAPL"], *YEAR))
     names = [step.path.name for step in disk.steps if step.name == "open"]
-    assert sorted(names) == ["last_accessed", "metadata.json"]
-    disk.steps.clear()
+    assert names == []
     assert got(own)["answer"].unique().to_list() == [1]
-    names = [step.path.name for step in disk.steps if step.name == "open"]
-    assert sorted(names) == ["data.parquet", "last_accessed"]
+    opened = [step.path for step in disk.steps if step.name == "open" and step.path.exists()]
+    assert opened == list(tmp_path.glob("cache_*.parquet"))
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_a_fetch_a_lookup_and_a_hit_compute_each_digest_once(
     tmp_path: Path, done: Counter[str]
 ) -> None:
-    """A digest each of the question, of the frame, and of what is recorded about it."""
+    """A digest each of the question and of the file."""
     disk = LaterDisk()
     own = CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00"), disk=disk)
     key = own.generate_cache_key(["AAPL"], *YEAR)
@@ -112,17 +110,15 @@ def test_a_fetch_a_lookup_and_a_hit_compute_each_digest_once(
 
     taken()
     got(own)
-    assert taken() == {"dumps": 3, "sha256": 3, "write_parquet": 1}
-    names = [
-        step.path.name.strip(".").split(".")[0] for step in disk.steps if step.name == "create"
-    ]
-    assert sorted(names) == ["data", "last_accessed", "metadata", "total"]
+    assert taken() == {"dumps": 2, "sha256": 2, "write_parquet": 1}
+    (name,) = {step.path.name.split(".")[1] for step in disk.steps if step.name == "create"}
+    assert name == f"cache_{key}"
     assert own.find_cached_bundle(key)
-    assert taken() == {"loads": 1, "dumps": 1, "sha256": 1}
+    assert taken() == {"loads": 1}
     got(own)
-    assert taken() == {"dumps": 1, "sha256": 2, "read_parquet": 1}
-    got(own)  # the digest of the frame is checked once
-    assert taken() == {"dumps": 1, "sha256": 1, "read_parquet": 1}
+    assert taken() == {"loads": 1, "dumps": 1, "sha256": 2, "read_parquet": 1}
+    got(own)  # the digest of the file is checked once
+    assert taken() == {"loads": 1, "dumps": 1, "sha256": 1, "read_parquet": 1}
 
 
 @pytest.mark.usefixtures("in_one_thread")

@@ -55,14 +55,6 @@ def frames_folder(given: str | os.PathLike[str] | None = None) -> Path:
     return outside_of_the_cache(path, f"cache_dir {path}")
 
 
-def can_be_used(folder: Path) -> bool:
-    """Return whether a folder can be read or, if it does not exist, created; nothing is created."""
-    if os.access(folder, os.F_OK):
-        return os.access(folder, os.R_OK | os.X_OK)
-    parent = next((above for above in folder.parents if os.access(above, os.F_OK)), folder)
-    return os.access(parent, os.W_OK | os.X_OK)
-
-
 def outside_of_the_cache(
     path: Path, about: str, cache_dir: str | os.PathLike[str] | None = None
 ) -> Path:

@@ -289,6 +289,10 @@ class Disk:
         """Rename ``source`` to ``target`` atomically, replacing any file with that name."""
         self._run("replace", source, os.replace, source, target, target=target)
 
+    def set_times(self, path: Path | str, used_ns: int, changed_ns: int) -> None:
+        """Set the times of the last use and the last change of ``path``."""
+        self._run("utime", path, partial(os.utime, ns=(used_ns, changed_ns)), path)
+
     def link(self, source: Path, target: Path) -> None:
         """Give the file ``source`` the additional name ``target``, which must not exist."""
         self._run("link", source, os.link, source, target, target=target)

@@ -1,4 +1,4 @@
-"""Stored bars and bundles as lazy Polars frames, as tables for SQL, the catalog, and HDF5 files.
+"""Stored bars and bundles as lazy frames and SQL tables, the catalog, HDF5 files, cached frames.
 
 This package is provisional: a minor release may change its names and results.
 """

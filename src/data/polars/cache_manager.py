@@ -1,5 +1,5 @@
 """The documented import path of the cache of query results."""
 
-from ..layer.cache_manager import CacheManager, LRUCache
+from ..layer.stored import CacheManager, LRUCache
 
 __all__ = ["CacheManager", "LRUCache"]

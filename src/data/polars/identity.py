@@ -22,87 +22,60 @@ import numpy as np
 
 __all__ = ["identity_of"]
 
-# Types whose ``repr`` shows the whole value.
-_SHOWN_WHOLE = (
-    bytes,
-    complex,
-    range,
-    date,
-    time,
-    timedelta,
-    Decimal,
-    Fraction,
-    PurePath,
-    UUID,
-    ZoneInfo,
-    Enum,
-    np.generic,
-)
+# Types whose ``repr`` shows the whole value; that of frames, arrays and clients does not.
+_NUMBERS = (bool, int, float, complex, Decimal, Fraction, np.generic)
+_TIMES = (date, time, timedelta, ZoneInfo)
+_SHOWN = (*_NUMBERS, *_TIMES, type(None), str, bytes, range, PurePath, UUID, Enum)
 _PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 def identity_of(adapter: Any, name: str) -> str:
-    """Return a string that identifies a source by its name, class and arguments."""
-    metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
-    address = str(getattr(metadata, "source_url", ""))
-    return json.dumps([name, address, _code_name(type(adapter)), _arguments(adapter)])
+    """Return a string that identifies a source by its name, class and arguments.
 
-
-def _arguments(adapter: Any) -> list[Any]:
-    """Return a source's constructor arguments as JSON values, ordered by name."""
-    cls = type(adapter)
-    try:
-        signature = inspect.signature(cls)
-        attributes = getattr(adapter, "__dict__", {})
-        if "_arguments" in attributes:  # each DataSource has them
-            args, options = attributes["_arguments"]
-            bound = signature.bind(*args, **options)
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-        else:  # attributes with the names of the arguments, as in most classes
-            names = {n: n if n in attributes else f"_{n}" for n in signature.parameters}
-            given = {name: attributes[attribute] for name, attribute in names.items()}
-        return sorted([name, _form(value)] for name, value in given.items())
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return [_unique(adapter)]
-
-
-def _form(value: Any) -> Any:
-    """Return the JSON form of an argument's value; different values never have the same form.
-
-    The ``repr`` is used only for types whose ``repr`` is complete; that of frames, arrays and other
-    types omits values.
+    If they cannot be described, the string is a new one each time.
     """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
+    address, cls = str(getattr(metadata, "source_url", "")), type(adapter)
+    try:
+        about = _shown(cls) + _shown(_arguments(adapter))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        about = f"{cls.__module__}.{cls.__qualname__} {next(_numbers)} {_PROCESS}"
+    return json.dumps([name, address, about])
+
+
+def _arguments(adapter: Any) -> dict[str, Any]:
+    """Return a source's constructor arguments by name."""
+    signature, attributes = inspect.signature(type(adapter)), getattr(adapter, "__dict__", {})
+    if "_arguments" in attributes:  # each DataSource has them
+        args, options = attributes["_arguments"]
+        bound = signature.bind(*args, **options)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+    # Attributes with the names of the arguments, as in most classes.
+    names = {n: n if n in attributes else f"_{n}" for n in signature.parameters}
+    return {name: attributes[attribute] for name, attribute in names.items()}
+
+
+def _shown(value: Any) -> str:
+    """Return a text that differs for different values.
+
+    Raises:
+        TypeError: The value has no such text.
+    """
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, _SHOWN):
+        return f"{kind} {value!r}"
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        return [_type(type(value)), _form(parts)]
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
-        return ["map", *sorted(([_form(k), _form(v)] for k, v in value.items()), key=repr)]
+        return f"{kind}{sorted(_shown(k) + _shown(v) for k, v in value.items())}"
     if isinstance(value, list | tuple | set | frozenset):
-        items = [_form(element) for element in value]
-        ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
-        return [type(value).__name__, *ordered]
-    if isinstance(value, type) or inspect.isfunction(value):
-        return ["code", _code_name(value)]
-    return [_type(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _unique(value)
-
-
-def _code_name(code: Any) -> str:
-    """Return a string that identifies a class or function in every program that imports it."""
-    if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
-        return _unique(code)
-    if code.__module__ != "__main__":
-        return _type(code)
-    script = getattr(sys.modules["__main__"], "__file__", None)  # every script is "__main__"
-    return f"{Path(script).resolve()} {_type(code)}" if script else _unique(code)
-
-
-def _type(cls: Any) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _unique(value: Any) -> str:
-    """Return a unique string, so that an indescribable object does not share cached frames."""
-    return f"{_type(type(value))} {next(_numbers)} {_PROCESS}"
+        texts = [_shown(item) for item in value]
+        return f"{kind}{sorted(texts) if isinstance(value, set | frozenset) else texts}"
+    is_code = isinstance(value, type) or inspect.isfunction(value)
+    if not is_code or "<" in value.__qualname__:  # a lambda, or made in a function
+        raise TypeError(f"{kind} cannot be described")
+    place = value.__module__
+    if place == "__main__":  # as every script is
+        place = str(Path(sys.modules["__main__"].__file__ or "").resolve())
+    return f"{place}.{value.__qualname__}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .base import DataSource, DataSourceConfig, DataSourceMetadata
 
 if TYPE_CHECKING:
-    from .cached_source import CachedDataSource
+    from ..layer.stored import CachedDataSource
     from .csv_source import CSVConfig, CSVDataSource, SchemaMapping
     from .freshness import (
         AlwaysStaleFreshnessPolicy,

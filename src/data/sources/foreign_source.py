@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import UTC
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -40,9 +40,13 @@ __all__ = [
     "begun",
     "checked_frame",
     "fetched",
+    "for_caller",
     "ingested",
     "refuse_other",
+    "started",
 ]
+
+T = TypeVar("T")
 
 # Seconds for which a portal waits for a source.
 PATIENCE_S = 30.0
@@ -74,18 +78,34 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     The task begins immediately, even if it is not awaited; the work is done in one of this
     library's threads.
     """
-    caller = called_from()
-
-    def done() -> BundlePath:
-        """Do the work; warnings point to the line of user code that began it."""
-        with working_for(caller):
-            return BundlePath(work())
-
+    done = for_caller(lambda: BundlePath(work()))
     try:
-        loop = asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
         return done()
-    task = loop.create_task(awaited(done))
+    return started(awaited(done))
+
+
+def for_caller(work: Callable[[], T]) -> Callable[[], T]:
+    """Wrap work for another thread, so that its warnings point to the line of code that asks for it."""
+    caller = called_from()
+
+    def done() -> T:
+        """Do the work."""
+        with working_for(caller):
+            return work()
+
+    return done
+
+
+def started(
+    work: Coroutine[Any, Any, BundlePath],
+) -> BundlePath | asyncio.Task[BundlePath]:
+    """Return the path that ``work`` returns or, if an event loop runs in this thread, a task for it."""
+    try:
+        task = asyncio.get_running_loop().create_task(work)
+    except RuntimeError:
+        return asyncio.run(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     return task

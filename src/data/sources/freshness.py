@@ -1,7 +1,7 @@
 """Policies that decide when the latest bars may be requested again: by market close, age or both.
 
 A policy decides only about bars that are not final. It cannot make bars final, ignore gaps or
-cause final history to be fetched again; see :class:`.cached_source.CachedDataSource`. The age of a
+cause final history to be fetched again; see :class:`.CachedDataSource`. The age of a
 series in market time is in ``bars/freshness.py``, the lifetime of stored data in
 ``bars/validity.py``.
 """
