@@ -18,7 +18,6 @@ import pandas as pd
 
 from ..bundles.bundle import Bundle
 from ..bundles.catalog_tables import RangeRow
-from ..bundles.data_catalog_settings import validation_settings
 from ..bundles.parquet_writer import ParquetWriter
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
@@ -36,6 +35,7 @@ from ..errors import (
     wait_seconds,
 )
 from ..layer.catalog import DataCatalog
+from ..layer.catalog_settings import catalog_settings
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span
@@ -311,7 +311,7 @@ class BaseDataAdapter(DataSource):
             ValidationError: Some rows are not valid bars; the message contains the reason and the
                 first such row.
         """
-        checks = validation_settings()
+        checks = catalog_settings().validation
         series = checked_series(df, self._clock.now_ms(), checks)
         if self._validator is not None:
             verdict = self._validator.validate(df)
