@@ -569,9 +569,7 @@ def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
     assert (checked["unrecorded"], checked["identical"]) == ([], True)
 
 
-@pytest.mark.parametrize(
-    "run", ["Läufe", 'a "quoted" one', "back\\slash", "'", "日本", "a/b", "\\u00e4", "x\\"]
-)
+@pytest.mark.parametrize("run", ["日本", "a/b", "\"back\\slash'"])
 def test_a_run_id_of_any_text_is_found_and_cannot_be_reused(
     manager: DataManager, bundles: Path, lineages: Lineages, run: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -30,7 +29,6 @@ from src.data.model.span import Span, coalesce
 from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
 from tests.effort import calls_of
-from tests.processes import Talker
 
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -148,40 +146,6 @@ def test_a_repeated_read_is_recognised_without_a_new_record(
 
 
 # --- processes -----------------------------------------------------------------------------------
-
-
-def test_a_killed_lineage_run_keeps_its_reads_and_its_id(
-    manager: DataManager, bundles: Path, tmp_path: Path
-) -> None:
-    """Another process is refused its id, while it runs and when it is dead."""
-    manager.get_ohlcv(*WEEK)
-
-    def read() -> None:
-        ours = DataManager(tmp_path / "cache")
-        with lineage("killed", folder=bundles, manager=ours):
-            ours.get_ohlcv(*WEEK, offline=True)
-            print("read", flush=True)
-            signal.pause()
-
-    process = Talker([], read)
-    try:
-        assert process.hear() == "read\n"
-        with pytest.raises(QueryError, match="lineage 'killed' already"), lineage(
-            "killed", folder=bundles, manager=manager
-        ):  # fmt: skip
-            pytest.fail("the block must not run")
-    finally:
-        process.kill()
-    lineages = Lineages(bundles, manager)
-    report = lineages.check("killed")
-    assert [(one.state, one.read.rows) for one in report.series] == [("identical", 168)]
-    assert report.record.ended == "" and not report.is_identical
-    with pytest.raises(QueryError, match="already"), lineage("killed", folder=bundles):
-        pytest.fail("the block must not run")
-    with lineage("next", folder=bundles, manager=manager):
-        manager.get_ohlcv(*WEEK)
-    assert lineages.check("next").is_identical
-    assert {one.run for one in lineages.list()} == {"killed", "next"}
 
 
 def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
