@@ -106,10 +106,11 @@ def exported(
         file = path / _NAME.format(number)
         try:
             table = _read_csv(disk.read(file).decode())
+            aside = [row.stamp_ms for row in read.unstored]
+            is_same = read.pieces_of(table.take(~np.isin(table.stamps, aside))) == read.pieces
         except (ValueError, OverflowError, IndexError) as exc:
             raise CorruptEntryError(f"{file} cannot be parsed: {exc!r:.200}") from exc
-        aside = [row.stamp_ms for row in read.unstored]
-        if read.pieces_of(table.take(~np.isin(table.stamps, aside))) != read.pieces:
+        if not is_same:
             raise CorruptEntryError(
                 f"the bars for {read.series} in {path} differ from the recorded ones"
             )

@@ -220,10 +220,7 @@ def record_from(data: bytes, path: Path) -> RunRecord:
     try:
         written = msgspec.json.decode(data, type=_Head).format
         if written <= FORMAT:
-            record = msgspec.json.decode(data, type=RunRecord)
-            for read in record.reads:
-                read.stored(of_then=True), spans_of(read.irregular)  # the times are valid
-            return record
+            return msgspec.json.decode(data, type=RunRecord)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise CorruptEntryError(f"{path} is not a record of a run: {exc}") from exc
     raise FormatVersionError(
