@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 
-from ..disk.atomic import put_folder
+from ..disk.atomic import csv_text, put_folder
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, QueryError
 from ..model.bars import BarTable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
 
 RECORD = "lineage.json"
-_CSV_HEADER = ",".join(("timestamp_ms", *COLUMNS))
+_COLUMNS = ("timestamp_ms", *COLUMNS)
 _NAME = "bars-{:04d}.csv"
 
 
@@ -77,9 +79,8 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
 
 
 def _csv(table: BarTable) -> str:
-    rows = zip(*(column.tolist() for column in (table.stamps, *table.values()[:5])), strict=True)
-    lines = (",".join("" if v != v else repr(v) for v in row) for row in rows)
-    return "\n".join([_CSV_HEADER, *lines]) + "\n"
+    columns = dict(zip(_COLUMNS, (table.stamps, *table.values()), strict=False))
+    return csv_text(pd.DataFrame(columns).set_index(_COLUMNS[0]))
 
 
 def exported(
@@ -105,7 +106,7 @@ def exported(
     for number, read in enumerate(record.reads):
         file = path / _NAME.format(number)
         try:
-            table = _read_csv(disk.read(file).decode())
+            table = _read_csv(disk.read(file))
             aside = [row.stamp_ms for row in read.unstored]
             is_same = read.pieces_of(table.take(~np.isin(table.stamps, aside))) == read.pieces
         except (ValueError, OverflowError, IndexError) as exc:
@@ -118,14 +119,10 @@ def exported(
     return document, reads
 
 
-def _read_csv(text: str) -> BarTable:
-    head, *lines = text.splitlines()
-    if head != _CSV_HEADER:
-        raise ValueError(f"unexpected columns {head!r}")
-    rows = [line.split(",") for line in lines]
-    stamps = np.array([int(row[0]) for row in rows], dtype=np.int64)
-    columns = [
-        np.array([float(row[at]) if row[at] else float("nan") for row in rows], dtype=np.float64)
-        for at in range(1, 6)
-    ]
+def _read_csv(data: bytes) -> BarTable:
+    frame = pd.read_csv(BytesIO(data), dtype=str)
+    if tuple(frame) != _COLUMNS:
+        raise ValueError(f"unexpected columns {list(frame)!r}")
+    stamps = np.array([int(text) for text in frame[_COLUMNS[0]]], dtype=np.int64)
+    columns = [np.array([float(text) for text in frame[name]], np.float64) for name in COLUMNS]
     return BarTable.of_columns(stamps, columns)
