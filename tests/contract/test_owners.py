@@ -38,8 +38,6 @@ OWNERS = {
         "polars.",
         "bundles.",
         "layer.",
-        "sources.",
-        "adapters.",
         "v2.",
     ),
     "duckdb": ("layer.sql",),

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..data_manager import DataManager, get_data_manager
 from ..errors import CorruptEntryError, DataError, QueryError
+from ..layer.vendor_sources import recorded_error
 from ..lru_cache import LruCache
 from ..model.caller import collecting_warnings
 from ..model.instant import from_ms, iso, to_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
-from ..sources.vendor_source import recorded_error
 from .calls import in_thread, prices
 from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
 from .frames import has_inner_gap, prices_frame

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adapters.frames import checked_series
 from ..errors import QualityError, QueryError, ResponseFormatError
+from ..layer.frame_checks import checked_series
 from ..model.bars import PRICES
 from ..model.frame import empty_frame
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
