@@ -38,7 +38,7 @@ import polars as pl, pandas as pd, numpy
 from onetape.data import DataManager
 from onetape.data.polars import PolarsDataPortal
 from onetape.data.sources import CachedDataSource, VendorDataSource
-from onetape.data.bundles.bundle import Bundle
+from onetape.data.layer.bundle import Bundle
 from onetape.data.polars.parquet_writer import ParquetWriter
 from onetape.data.model.interchange import to_polars
 import onetape.data.vendors.mock.bars

@@ -31,7 +31,6 @@ from src.data.adapters.base import (
     calculate_checksum,
 )
 from src.data.bundles import DataCatalog
-from src.data.bundles.bundle import Bundle
 from src.data.clock import ManualClock
 from src.data.compat.validation import ValidationResult
 from src.data.data_manager import DataManager
@@ -44,6 +43,7 @@ from src.data.errors import (
     RateLimitedError,
     RulesError,
 )
+from src.data.layer.bundle import Bundle
 from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter

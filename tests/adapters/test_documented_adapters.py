@@ -12,10 +12,10 @@ import pytest
 
 from src.data import adapters, errors
 from src.data.adapters import AdapterRegistry, BaseDataAdapter, YFinanceAdapter, base
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog import DataCatalog
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
+from src.data.layer.bundle import Bundle
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.sources import DataSource, DataSourceRegistry

@@ -57,7 +57,7 @@ OWNERS = {
         "hosts.snapshot",
         "hosts.vendor_records",
         "bundles.lineage_lines",
-        "bundles.bundle_records",
+        "layer.bundle_records",
     ),
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),

@@ -12,7 +12,6 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -25,6 +24,7 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
+from src.data.layer.bundle import Bundle
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.sources import DataSource, DataSourceMetadata
 from src.data.sources.foreign_source import SourceQuestion, checked_frame, fetched, ingested

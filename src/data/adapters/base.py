@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..bundles.bundle import Bundle
-from ..bundles.catalog_tables import RangeRow
 from ..bundles.data_catalog_settings import validation_settings
-from ..bundles.parquet_writer import ParquetWriter
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
@@ -35,7 +32,10 @@ from ..errors import (
     UnavailableError,
     wait_seconds,
 )
+from ..layer.bundle import Bundle
+from ..layer.bundle_writer import ParquetWriter
 from ..layer.catalog import DataCatalog
+from ..layer.catalog_tables import RangeRow
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span

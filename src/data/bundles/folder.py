@@ -9,9 +9,9 @@ from pathlib import Path
 from ..config.settings import APP, named_path, user_folder, working_dir
 from ..disk.database import connect_read_only
 from ..errors import ConfigError
-from .catalog_tables import DATABASE
 from .data_catalog_settings import bundles_setting, cache_folder, metadata_db_setting
 
+DATABASE = "metadata.db"
 _BUSY_S = 5.0
 
 

@@ -8,9 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..bundles.bundle import Bundle, BundleChange
 from ..data_manager import DataManager
 from ..errors import QualityError, QueryError
+from ..layer.bundle import Bundle, BundleChange
 from ..model.texts import counted
 from ..polars import pl
 from .adapter_settings import adapter_settings

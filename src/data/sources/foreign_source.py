@@ -13,9 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
-from ..bundles.bundle import Bundle
-from ..bundles.catalog_tables import request_key
-from ..bundles.parquet_writer import ParquetWriter
 from ..call_threads import awaited
 from ..errors import (
     BundleError,
@@ -26,6 +23,9 @@ from ..errors import (
     QueryError,
     ResponseFormatError,
 )
+from ..layer.bundle import Bundle
+from ..layer.bundle_writer import ParquetWriter
+from ..layer.catalog_tables import request_key
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.texts import counted

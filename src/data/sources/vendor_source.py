@@ -9,7 +9,6 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..bundles.bundle import Bundle, BundleChange
 from ..call_threads import awaited
 from ..config.credentials import note_key
 from ..data_manager import DataManager, get_data_manager
@@ -22,6 +21,7 @@ from ..errors import (
 )
 from ..forks import renew_after_fork
 from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys, vendor_of
+from ..layer.bundle import Bundle, BundleChange
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
