@@ -152,8 +152,8 @@ class ParquetReader:
         return self._read(read, low, high)
 
     def paths(self) -> list[Path]:
-        """Return the current paths of the files, sorted by their partitions."""
-        return self._read(lambda _, paths: paths, None, None)
+        """Return the current paths of the files, all of which exist, sorted by their partitions."""
+        return self._read(lambda _, paths: [path for path in paths if path.stat()], None, None)
 
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
@@ -234,10 +234,13 @@ class ParquetReader:
         bound = bound_of(dt, self.frequency)
         if bound is None:
             raise BadRangeError("a single value needs a time, not None")
-        row = self._rows_of_sid(number, bound, bound).filter(pl.col(self._time) == bound)
-        if field not in FIELDS and field not in row.columns:
-            raise self._field_error(field)
-        return row[field][0] if len(row) and field in row.columns else None
+        for path in self._read(lambda _, paths: paths, bound, bound):
+            row = self._rows_in(path, number).filter(pl.col(self._time) == bound)
+            if field in row.columns and len(row):
+                value: Decimal | None = row[field][0]
+                return value
+        self._question([sid], [field], bound, bound)  # an unknown field is an error
+        return None
 
     def load_spot_value(
         self, sids: Sequence[int], target_date: Any, field: str = "close"
@@ -348,11 +351,6 @@ class ParquetReader:
                     raise self._field_error(name)
                 schema[name] = pl.Null()
         return {name: schema[name] for name in (self._time, "sid", *fields)}
-
-    def _rows_of_sid(self, sid: int, first: date | datetime, last: date | datetime) -> pl.DataFrame:
-        rows = [self._rows_in(path, sid) for path in self._read(lambda _, p: p, first, last)]
-        empty = pl.DataFrame(schema=get_schema_for_frequency(self.frequency))
-        return pl.concat(rows, how="diagonal_relaxed") if rows else empty
 
     def _rows_in(self, path: Path, sid: int) -> pl.DataFrame:
         """Return a series' rows from one file; they stay in memory until the bundle changes."""

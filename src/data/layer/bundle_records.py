@@ -23,15 +23,15 @@ import polars as pl
 
 from ..disk.database import connect
 from ..errors import BundleError, FormatVersionError
-from ..model.instant import DAY_MS, iso, parse_iso
+from ..model.instant import iso, parse_iso
 from ..once import cached_property
 from ..polars.schemas import FIELDS, SCHEMA_VERSION
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
+from .request import instant_of
 
 __all__ = ["BundleOrigin", "FileRecord", "Records", "SymbolSource", "file_metadata", "measured"]
 
 _KEY, _VERSION_KEY = "onetape", "schema_version"
-_DATE_LENGTH = len("2024-01-02")
 # Errors raised when reading a damaged file. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 # The fingerprint that earlier versions recorded for a symbol whose bars user code had overwritten.
@@ -291,11 +291,18 @@ class Records:
         totals = entries.agg(pl.col(rows).sum(), pl.col(first).min(), pl.col(last).max()).sort(sid)
         return {number: (n, start, end) for number, n, start, end in totals.rows()}
 
-    def names(self) -> dict[int, str]:
-        """Return the symbol for each sid, or the sid as text if it has no symbol."""
+    @cached_property
+    def symbols(self) -> pl.DataFrame:
+        """The ``sid`` and the ``symbol`` of each series, by sid; the sid as text if it has no symbol."""
         symbol_of_sid = {source.sid: symbol for symbol, source in self.origin.symbols.items()}
         sids = self.table["sid"].explode().drop_nulls().unique().sort()
-        return {**{sid: str(sid) for sid in sids}, **symbol_of_sid}
+        names = {**{sid: str(sid) for sid in sids}, **symbol_of_sid}
+        columns = {"sid": [*names], "symbol": [*names.values()]}
+        return pl.DataFrame(columns, schema={"sid": pl.Int64, "symbol": pl.String}).sort("sid")
+
+    def names(self) -> dict[int, str]:
+        """Return the symbol for each sid, or the sid as text if it has no symbol."""
+        return dict(self.symbols.rows())
 
     def checksum(self) -> str:
         """Return one digest for all files together."""
@@ -372,9 +379,9 @@ class Records:
             for sid, (_, first, last) in self.spans(f"{frequency}_bars/").items():
                 source = origin.symbols.get(names[sid], SymbolSource(sid))
                 if source.fingerprint is not None and request.get("timeframe") == resolution:
-                    first = min(first, _bound(request["start_date"], first))
+                    first = min(first, _bound(request["start_date"], "start", first))
                     # The time after the answer has not been requested yet.
-                    end = _bound(request["end_date"], last, is_end=True)
+                    end = _bound(request["end_date"], "end", last)
                     last = max(last, min(end, origin.ingested_at))
                 yield CoveredRange(names[sid], resolution, first // 1000, last // 1000)
 
@@ -396,15 +403,7 @@ def _full_time(given: str | None) -> str | None:
         return given
 
 
-def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
-    """Return the start or end of a request (``given``) in UTC milliseconds.
-
-    A date gives its first or last millisecond. The result is ``otherwise`` if nothing is given, or
-    if the value is relative, such as ``90d``.
-    """
-    try:
-        bound = parse_iso(given) if given else otherwise
-    except ValueError:  # not in the form that users type, such as `90d`
-        return otherwise
-    is_day = given is not None and len(given) == _DATE_LENGTH
-    return bound + DAY_MS - 1 if is_end and is_day else bound
+def _bound(given: str | None, which: str, otherwise: int) -> int:
+    """Return a bound of a request in UTC milliseconds; ``otherwise`` if it is relative or None."""
+    instant = instant_of(given or "", which)
+    return otherwise if instant is None else int(instant[0].timestamp() * 1000)

@@ -15,7 +15,7 @@ from ..errors import BundleError, QueryError
 from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 
-__all__ = ["Request", "extended", "is_daily", "options_of", "request_of"]
+__all__ = ["Request", "extended", "instant_of", "is_daily", "options_of", "request_of"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _wider_bound(
         return recorded
     if which == "end" and None in (recorded, wanted):
         return None  # up to now
-    moments = {text: _moment(text or "", which) for text in (recorded, wanted)}
+    moments = {text: instant_of(text or "", which) for text in (recorded, wanted)}
     known = [moment for moment in moments.values() if moment is not None]
     if len(known) < 2 or not (is_daily or known[0][1] == known[1][1]):
         raise BundleError(
@@ -170,10 +170,11 @@ def _wider_bound(
     return next(text for text, moment in moments.items() if moment == widest)
 
 
-def _moment(text: str, which: str) -> tuple[datetime, bool] | None:
-    """Return the instant of a bound and whether it is a date; None if it is relative.
+def instant_of(text: str, which: str) -> tuple[datetime, bool] | None:
+    """Return the instant of a bound (``start`` or ``end``) and whether it is a date.
 
-    A date has the first or last instant of its day in UTC; a time without a zone is UTC.
+    The result is None if the bound is relative, such as ``90d``. A date has the first or last
+    instant of its day in UTC; a time without a zone is UTC.
     """
     days = days_of(text.strip())
     moment = moment_of(text) if days is None else days.first if which == "start" else days.last

@@ -103,12 +103,11 @@ def scan(
                         f"the volumes in bundle {bundle.name} now have the type {WIDE_VOLUME}",
                         hint="call scan again",
                     )
-                sids = _sids(records, names)
-                symbols = {"sid": [*sids], _SYMBOL: [*sids.values()]}
-                column = pl.LazyFrame(symbols, schema={"sid": pl.Int64, _SYMBOL: pl.String})
+                symbols = records.symbols
                 if names is not None:
-                    frame = frame.filter(pl.col("sid").is_in(symbols["sid"]))
-                frame = frame.join(column, on="sid", how="left", maintain_order="left")
+                    symbols = symbols.filter(pl.col(_SYMBOL).is_in(names))
+                    frame = frame.filter(pl.col("sid").is_in(symbols["sid"].implode()))
+                frame = frame.join(symbols.lazy(), on="sid", how="left", maintain_order="left")
                 if is_wide != records.origin.wide_volume:
                     frame = frame.cast({"volume": WIDE_VOLUME})
                 frame = frame.select(pl.lit(bundle.name).alias(_BUNDLE), *[*schema][1:])
@@ -125,12 +124,6 @@ def reader_of(bundle: Bundle, frequency: Frequency) -> ParquetReader:
     """Return the reader for the bars of one frequency in a bundle."""
     reader = PolarsParquetDailyReader if frequency == "daily" else PolarsParquetMinuteReader
     return reader(bundle.path, enable_cache=False)
-
-
-def _sids(records: Records, symbols: set[str] | None) -> dict[int, str]:
-    """Return the symbol for each sid; ``symbols`` are those wanted, None means all."""
-    names = records.names().items()
-    return {sid: name for sid, name in names if symbols is None or name in symbols}
 
 
 def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
