@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles import scan
+from src.data.bundles import DataCatalog, scan
 from src.data.disk.files import DiskStep
 from src.data.errors import BundleError, QueryError, StorageError
 from src.data.layer import bundle as module
@@ -324,3 +324,18 @@ def test_a_change_that_an_earlier_version_did_not_finish_is_named(earlier: Path)
     ):
         Bundle("own", earlier).records()
     assert (staging / "journal.json").is_file()
+
+
+def test_a_bundle_whose_symbols_share_no_day_is_registered_with_the_range_of_each(
+    tmp_path: Path,
+) -> None:
+    writer = ParquetWriter(tmp_path / "elsewhere/apart", disk=Quick())
+    for symbol, first in (("OLD", date(2020, 1, 1)), ("NEW", date(2024, 1, 1))):
+        writer.write(days(first, 5).with_columns(symbol=pl.lit(symbol)).drop("sid"), "daily")
+    catalog = DataCatalog(folder=tmp_path / "bundles")
+    dataset = catalog.register_bundle("apart", tmp_path / "elsewhere/apart")
+    assert catalog.find_dataset(["OLD"], "2020-01-01", "2020-01-05", "1d") == dataset
+    assert catalog.find_dataset(["NEW"], "2024-01-01", "2024-01-05", "1d") == dataset
+    assert catalog.find_dataset(["OLD"], "2024-01-01", "2024-01-05", "1d") is None
+    ranges = {r["symbol"]: r["bar_count"] for r in catalog.get_dataset_info(dataset)["date_ranges"]}
+    assert ranges == {"OLD": 5, "NEW": 5}
