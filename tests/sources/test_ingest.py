@@ -11,9 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from src.data.bundles import lineage
-from src.data.bundles.catalog_log import CatalogLog
-from src.data.bundles.lineage_lines import runs_in
+from src.data.bundles import Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
@@ -223,8 +221,8 @@ def test_a_lineage_records_reads_of_sources(yahoo: VendorDataSource, bundles: Pa
 
     with lineage("run-1", folder=bundles):
         asyncio.run(program())
-    reads = runs_in(CatalogLog(bundles), "run-1")["run-1"].reads
-    assert {(read.series.symbol, read.provider) for read in reads} == {
+    reads = Lineages(bundles).get("run-1").reads
+    assert {(read.key.symbol, read.provider) for read in reads} == {
         ("AAPL", "yahoo"),
         ("MSFT", "yahoo"),
     }

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..bundles.data_catalog_settings import validation_settings
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
@@ -35,6 +34,7 @@ from ..errors import (
 from ..layer.bundle import Bundle
 from ..layer.bundle_writer import ParquetWriter
 from ..layer.catalog import DataCatalog
+from ..layer.catalog_settings import catalog_settings
 from ..layer.catalog_tables import RangeRow
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
@@ -311,7 +311,7 @@ class BaseDataAdapter(DataSource):
             ValidationError: Some rows are not valid bars; the message contains the reason and the
                 first such row.
         """
-        checks = validation_settings()
+        checks = catalog_settings().validation
         series = checked_series(df, self._clock.now_ms(), checks)
         if self._validator is not None:
             verdict = self._validator.validate(df)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundles.data_catalog_settings import ValidationSettings
 from ..errors import QualityError
+from ..layer.catalog_settings import ValidationSettings
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted

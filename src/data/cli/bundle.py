@@ -136,9 +136,9 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    from ..bundles.folder import bundles_folder
     from ..layer.bundle import bundle_names
     from ..layer.catalog import BundleMetadata
+    from ..layer.folder import bundles_folder
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bars.client import Wishes
-from ..bundles.folder import bundles_folder, registered
 from ..calendars.calendar import calendar_for
 from ..clock import Clock, SystemClock
 from ..data_manager import get_data_manager
@@ -49,6 +48,7 @@ from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_freq
 from .bundle_files import BundleFiles, checked_name
 from .bundle_records import Records, SymbolSource, damaged, digest_of, measured, parsed
 from .bundle_writer import files_of, new_records, split
+from .folder import bundles_folder, registered
 from .partitions import last_day, partitions
 from .request import extended, is_daily, options_of, request_of
 

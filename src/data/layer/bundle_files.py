@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import polars as pl
 
-from ..bundles.folder import DATABASE
 from ..disk.atomic import discard, link_or_copy, stage, sweep
 from ..disk.files import Disk, FileState
 from ..errors import (
@@ -42,6 +41,7 @@ from .bundle_records import (
     parsed,
 )
 from .catalog_tables import check_owner, header_of
+from .folder import DATABASE
 from .partitions import partitions
 
 __all__ = ["METADATA", "BundleFiles", "checked_name"]

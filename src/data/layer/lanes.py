@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from ..bundles.lineage_lines import key_of
 from ..errors import DataError, NoProviderError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
+from .run_records import key_of
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

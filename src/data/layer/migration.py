@@ -18,7 +18,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundles.folder import bundles_folder, registered
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, QueryError
@@ -30,6 +29,7 @@ from .bundle import Bundle
 from .bundle_records import parsed
 from .bundle_writer import ParquetWriter, checked_rows
 from .catalog import DataCatalog
+from .folder import bundles_folder, registered
 from .hdf5 import hdf5_files, read_hdf5
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator"]

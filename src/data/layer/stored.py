@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,8 +28,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..bundles.data_catalog_settings import CacheSettings, cache_settings
-from ..bundles.folder import frames_folder
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..data_manager import DataManager
@@ -59,6 +58,8 @@ from ..sources.freshness_settings import MAX_SIZE, checked_settings, freshness_s
 from ..sources.newest_bars import finality, is_current, withheld
 from ..sources.vendor_source import SourceAnswer, VendorDataSource
 from .catalog import DataCatalog
+from .catalog_settings import CacheSettings, catalog_settings
+from .folder import frames_folder
 
 __all__ = ["CacheManager", "CachedDataSource", "FrameStore", "LRUCache", "StoredFrame"]
 
@@ -498,7 +499,7 @@ class CacheManager:
         if db_path is not None and data_catalog is not None:
             raise QueryError("db_path and data_catalog cannot be used together")
         settings = _with_arguments(
-            cache_settings(),
+            catalog_settings().cache,
             cache_dir=cache_directory if cache_dir is None else cache_dir,
             hot_cache_size_mb=hot_cache_size_mb,
             cold_cache_size_mb=cold_cache_size_mb,
@@ -945,7 +946,7 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
     policy = passed.get("eviction_policy", "lru")
     if policy not in _POLICIES:
         raise QueryError(f"unknown eviction_policy {policy!r:.80}; use {', '.join(_POLICIES)}")
-    return settings._replace(**passed)
+    return replace(settings, **passed)
 
 
 def _own_frame(data: Any) -> pl.DataFrame:
